@@ -1,0 +1,44 @@
+# The README's commands. Each does its own set-up: Python >= 3.10, make and git are all it needs.
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+OLDEST := .venv-oldest
+BIN := $(VENV)/bin
+PIP_FLAGS := --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench clean
+
+help: ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed, e.g.: make PYTHON=python3.12 ...")'
+	@echo "Setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(OLDEST)/.ready: pyproject.toml tests/constraints-oldest.txt
+	@echo "Setting up $(OLDEST) (once) ..."
+	@$(PYTHON) -m venv $(OLDEST)
+	@$(OLDEST)/bin/python -m pip install $(PIP_FLAGS) -c tests/constraints-oldest.txt -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/.ready ## run the example delivery API under traffic on PORT (8000)
+	@PORT=$(PORT) $(BIN)/python -m examples.earlybird.demo
+
+lint: $(VENV)/.ready ## ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+test: lint $(OLDEST)/.ready ## everything CI runs
+	@$(BIN)/python -m pytest -n 2 tests --ignore tests/benchmarks
+	@$(OLDEST)/bin/python -m pytest -n 2 tests --ignore tests/benchmarks --ignore tests/test_examples.py
+
+bench: $(VENV)/.ready ## measure the cost per request beside peers, each in its own environment
+	@$(BIN)/python -m tests.benchmarks
+
+clean: ## remove the environments and caches of this checkout
+	@rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis

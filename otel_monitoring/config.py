@@ -1,0 +1,246 @@
+"""`Settings`: the only reader of the environment and of `.env`.
+
+OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*`, …) are read by its SDK; here stand only those whose
+value this package acts on. The documented names (`SMTP_SERVER`, `SLACK_WEBHOOK_URL`, …) stay as they are documented;
+the rest begin with `OTEL_MONITORING_`.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from otel_monitoring.errors import ConfigurationError
+
+PREFIX = "OTEL_MONITORING_"
+
+
+def _split(value: object) -> object:
+    """Comma-separated text as a tuple, surrounding blanks and empty items dropped."""
+    return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
+
+
+class Thresholds(BaseModel):
+    """The documented thresholds; each is overridden by `OTEL_MONITORING_THRESHOLD_<NAME>` or by keyword."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_response_time_ms: PositiveFloat = 1000.0
+    error_rate_percent: Annotated[float, Field(ge=0, le=100)] = 5.0
+    cpu_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
+    memory_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
+    api_response_time_ms: PositiveFloat = 2000.0
+
+
+THRESHOLDS: dict[str, float] = Thresholds().model_dump()
+"""The documented defaults by name."""
+
+
+class Settings(BaseSettings):
+    """Every setting of the package. Keyword arguments win over the environment, which wins over `.env`.
+
+    Raises:
+        ConfigurationError: from `Settings.load`, naming each setting that cannot work.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    # OpenTelemetry's own, acted on here
+    service_name: str | None = Field(None, validation_alias=AliasChoices("OTEL_SERVICE_NAME", "service_name"))
+    sdk_disabled: bool = Field(False, validation_alias=AliasChoices("OTEL_SDK_DISABLED", "sdk_disabled"))
+    otlp_endpoint: str | None = Field(
+        None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint")
+    )
+    otlp_traces_endpoint: str | None = Field(
+        None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "otlp_traces_endpoint")
+    )
+    otlp_metrics_endpoint: str | None = Field(
+        None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "otlp_metrics_endpoint")
+    )
+    otlp_logs_endpoint: str | None = Field(
+        None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "otlp_logs_endpoint")
+    )
+    otlp_protocol: Literal["http/protobuf", "grpc"] = Field(
+        "http/protobuf", validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_PROTOCOL", "otlp_protocol")
+    )
+    otlp_compression: Literal["gzip", "deflate", "none"] = Field(
+        "gzip", validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_COMPRESSION", "otlp_compression")
+    )
+    metric_export_interval: PositiveFloat = Field(
+        60_000, validation_alias=AliasChoices("OTEL_METRIC_EXPORT_INTERVAL", "metric_export_interval")
+    )
+    """Milliseconds between metric exports."""
+
+    # Endpoints
+    admin_token: SecretStr | None = None
+    access: Literal["admin", "open"] = "admin"
+    prefix: str = "/api"
+
+    # Rhythm, in seconds
+    check_interval: PositiveFloat = 30.0
+    sample_interval: PositiveFloat = 10.0
+    window: PositiveFloat = 300.0
+    check_timeout: PositiveFloat = 5.0
+    shutdown_timeout: PositiveFloat = 5.0
+
+    # Service
+    service_version: str | None = None
+    environment: str | None = None
+
+    # Requests
+    error_statuses: Annotated[frozenset[int] | None, NoDecode] = None
+    """Status codes that count as errors; None: every 5xx."""
+    operation_spans: bool = False
+    """FastAPI's spans for dependencies, endpoints and serialization: they double the cost of a traced request."""
+    capture_query: bool = False
+    """Keep the values of `url.query` on spans; otherwise each is replaced."""
+    max_endpoints: Annotated[int, Field(ge=1, le=100_000)] = 1000
+
+    # Database
+    database_uri: SecretStr | None = None
+    capture_statement: bool = False
+    """Add `db.query.text` to database spans, values replaced, at most `statement_max_length` characters."""
+    statement_max_length: Annotated[int, Field(ge=16, le=65_536)] = 1024
+    max_collections: Annotated[int, Field(ge=0, le=10_000)] = 100
+
+    # State
+    store: Literal["memory", "sqlite", "mongodb"] = "sqlite"
+    state_dir: Path | None = None
+
+    # Alerts
+    thresholds: Thresholds = Thresholds()
+    smtp_server: str | None = Field(None, validation_alias=AliasChoices("SMTP_SERVER", "smtp_server"))
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = Field(
+        587, validation_alias=AliasChoices("SMTP_PORT", "smtp_port")
+    )
+    smtp_username: str | None = Field(None, validation_alias=AliasChoices("SMTP_USERNAME", "smtp_username"))
+    smtp_security: Literal["starttls", "tls", "none"] | None = Field(
+        None, validation_alias=AliasChoices("SMTP_SECURITY", "smtp_security")
+    )
+    alert_email_from: str | None = Field(None, validation_alias=AliasChoices("ALERT_EMAIL_FROM", "alert_email_from"))
+    alert_email_password: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("ALERT_EMAIL_PASSWORD", "alert_email_password")
+    )
+    alert_email_to: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), validation_alias=AliasChoices("ALERT_EMAIL_TO", "alert_email_to")
+    )
+    slack_webhook_url: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("SLACK_WEBHOOK_URL", "slack_webhook_url")
+    )
+
+    @field_validator("alert_email_to", mode="before")
+    @classmethod
+    def _split_recipients(cls, value: object) -> object:
+        return _split(value)
+
+    @field_validator("error_statuses", mode="before")
+    @classmethod
+    def _split_statuses(cls, value: object) -> object:
+        return _split(value)
+
+    @field_validator("error_statuses")
+    @classmethod
+    def _known_statuses(cls, value: frozenset[int] | None) -> frozenset[int] | None:
+        if value is not None and not all(100 <= status <= 599 for status in value):
+            raise ValueError("status codes are numbers from 100 to 599")
+        return value
+
+    @field_validator("prefix")
+    @classmethod
+    def _mountable(cls, value: str) -> str:
+        if value and (not value.startswith("/") or "{" in value or "?" in value or "#" in value):
+            raise ValueError("it must be empty or a plain path that starts with '/'")
+        return value.rstrip("/")
+
+    @field_validator(
+        "otlp_endpoint", "otlp_traces_endpoint", "otlp_metrics_endpoint", "otlp_logs_endpoint", mode="after"
+    )
+    @classmethod
+    def _absolute_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.lower().startswith(("http://", "https://")):
+            raise ValueError("it must be a URL that starts with http:// or https://")
+        return value
+
+    @field_validator("admin_token")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < 8:
+            raise ValueError("an admin token has at least 8 characters")
+        return value
+
+    @classmethod
+    def load(cls, **overrides: Any) -> "Settings":
+        """Read the settings; keyword arguments that are None count as not given.
+
+        Raises:
+            ConfigurationError: one line that names every setting that cannot work and says why, never its value.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        unknown = sorted(given.keys() - cls.model_fields.keys())
+        if unknown:
+            raise ConfigurationError(f"{', '.join(unknown)}: no such setting")
+        thresholds = _thresholds_from_environment()
+        thresholds.update(_as_mapping(given.pop("thresholds", {})))
+        if thresholds:
+            given["thresholds"] = thresholds
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise ConfigurationError(_explain(error)) from None
+
+    def exports(self, signal: Literal["traces", "metrics", "logs"]) -> bool:
+        """Whether an OTLP endpoint is set for `signal`, by its own variable or the common one."""
+        own = {
+            "traces": self.otlp_traces_endpoint,
+            "metrics": self.otlp_metrics_endpoint,
+            "logs": self.otlp_logs_endpoint,
+        }
+        return not self.sdk_disabled and bool(own[signal] or self.otlp_endpoint)
+
+
+def _as_mapping(value: "Thresholds | dict[str, float]") -> dict[str, float]:
+    return value.model_dump(exclude_unset=True) if isinstance(value, Thresholds) else dict(value)
+
+
+def _thresholds_from_environment() -> dict[str, Any]:
+    prefix = f"{PREFIX}THRESHOLD_"
+    return {
+        name.removeprefix(prefix).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(prefix) and value.strip()
+    }
+
+
+def _environment_name(location: tuple[int | str, ...]) -> str:
+    """The name under which users know the setting at `location` of a validation error."""
+    field = str(location[0])
+    if field == "thresholds" and len(location) > 1:
+        return f"{PREFIX}THRESHOLD_{str(location[1]).upper()}"
+    info = Settings.model_fields.get(field)
+    if info is not None and info.validation_alias is None:
+        return PREFIX + field.upper()
+    if info is not None and isinstance(info.validation_alias, AliasChoices):
+        return str(info.validation_alias.choices[0])
+    return field
+
+
+def _explain(error: ValidationError) -> str:
+    """One line for all problems. Pydantic's own text would quote the value, which may be a secret."""
+    problems = []
+    for problem in error.errors(include_input=False, include_url=False, include_context=False):
+        message = problem["msg"].removeprefix("Value error, ")
+        problems.append(f"{_environment_name(problem['loc'])}: {message[0].lower()}{message[1:]}")
+    return "; ".join(problems)

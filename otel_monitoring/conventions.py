@@ -1,0 +1,82 @@
+"""The names this package emits: metrics, units, attribute keys, and their Prometheus spelling.
+
+Sources: OpenTelemetry semantic conventions 1.38+ (https://opentelemetry.io/docs/specs/semconv/) for HTTP, database,
+process, system and CPython; names of our own begin with `otel_monitoring.`.
+"""
+
+import re
+from typing import Final
+
+SCOPE: Final = "otel_monitoring"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.38.0"
+
+# HTTP server
+HTTP_SERVER_REQUEST_DURATION: Final = "http.server.request.duration"
+HTTP_SERVER_ACTIVE_REQUESTS: Final = "http.server.active_requests"
+HTTP_ROUTE: Final = "http.route"
+HTTP_REQUEST_METHOD: Final = "http.request.method"
+HTTP_RESPONSE_STATUS_CODE: Final = "http.response.status_code"
+ERROR_TYPE: Final = "error.type"
+URL_SCHEME: Final = "url.scheme"
+NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
+UNMATCHED_ROUTE: Final = "(unmatched)"
+
+# Database client
+DB_CLIENT_OPERATION_DURATION: Final = "db.client.operation.duration"
+DB_CLIENT_CONNECTION_COUNT: Final = "db.client.connection.count"
+DB_CLIENT_CONNECTION_MAX: Final = "db.client.connection.max"
+DB_CLIENT_CONNECTION_IDLE_MIN: Final = "db.client.connection.idle.min"
+DB_CLIENT_CONNECTION_PENDING_REQUESTS: Final = "db.client.connection.pending_requests"
+DB_CLIENT_CONNECTION_TIMEOUTS: Final = "db.client.connection.timeouts"
+DB_CLIENT_CONNECTION_CREATE_TIME: Final = "db.client.connection.create_time"
+DB_CLIENT_CONNECTION_WAIT_TIME: Final = "db.client.connection.wait_time"
+DB_CLIENT_CONNECTION_USE_TIME: Final = "db.client.connection.use_time"
+DB_CLIENT_CONNECTION_POOL_NAME: Final = "db.client.connection.pool.name"
+DB_CLIENT_CONNECTION_STATE: Final = "db.client.connection.state"
+DB_SYSTEM_NAME: Final = "db.system.name"
+DB_NAMESPACE: Final = "db.namespace"
+DB_COLLECTION_NAME: Final = "db.collection.name"
+DB_OPERATION_NAME: Final = "db.operation.name"
+DB_RESPONSE_STATUS_CODE: Final = "db.response.status_code"
+DB_QUERY_TEXT: Final = "db.query.text"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+
+# Process, system, runtime
+PROCESS_CPU_UTILIZATION: Final = "process.cpu.utilization"
+PROCESS_MEMORY_USAGE: Final = "process.memory.usage"
+PROCESS_THREAD_COUNT: Final = "process.thread.count"
+PROCESS_OPEN_FILE_DESCRIPTOR_COUNT: Final = "process.unix.file_descriptor.count"
+SYSTEM_CPU_UTILIZATION: Final = "system.cpu.utilization"
+SYSTEM_MEMORY_USAGE: Final = "system.memory.usage"
+SYSTEM_MEMORY_LIMIT: Final = "system.memory.limit"
+SYSTEM_MEMORY_UTILIZATION: Final = "system.memory.utilization"
+
+# Ours: what the conventions do not name
+EVENT_LOOP_LAG: Final = "otel_monitoring.event_loop.lag"
+GC_PAUSE_DURATION: Final = "otel_monitoring.gc.pause.duration"
+DATABASE_UP: Final = "otel_monitoring.database.up"
+DATABASE_PING_DURATION: Final = "otel_monitoring.database.ping.duration"
+COLLECTION_DOCUMENTS: Final = "otel_monitoring.database.collection.documents"
+ALERTS: Final = "otel_monitoring.alerts"
+
+# Suffixes of https://prometheus.io/docs/specs/om/ as the Collector's and Prometheus' OTLP translation spell UCUM units.
+_UNIT_SUFFIX: Final = {"s": "seconds", "ms": "milliseconds", "By": "bytes", "1": "ratio", "%": "percent"}
+
+
+def prometheus_name(name: str, unit: str = "", *, monotonic: bool = False, gauge: bool = False) -> str:
+    """The name under which Prometheus stores an OTLP metric (`UnderscoreEscapingWithSuffixes`).
+
+    Args:
+        name: OpenTelemetry instrument name, e.g. `http.server.request.duration`.
+        unit: UCUM unit, e.g. `s`, `By`, `1`; annotations such as `{request}` add nothing.
+        monotonic: Whether it is a monotonic sum, which ends in `_total`.
+        gauge: Whether it is a gauge: only there does unit `1` become `_ratio`.
+    """
+    escaped = re.sub(r"[^a-zA-Z0-9_]+", "_", name).strip("_")
+    suffix = _UNIT_SUFFIX.get(unit, "")
+    if suffix and not (suffix == "ratio" and not gauge) and not escaped.endswith(f"_{suffix}"):
+        escaped += f"_{suffix}"
+    if monotonic and not escaped.endswith("_total"):
+        escaped += "_total"
+    return escaped

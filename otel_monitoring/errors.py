@@ -1,0 +1,34 @@
+"""The exceptions this package raises.
+
+MonitoringError
+├── ConfigurationError    a setting is wrong; the message begins with its name
+├── InstrumentationError  instrument() was called too late, twice, or on something it cannot instrument
+└── DeliveryError         a notification channel could not deliver; says whether trying again can help
+```
+"""
+
+
+class MonitoringError(Exception):
+    """Base class of every exception raised by this package."""
+
+
+class ConfigurationError(MonitoringError, ValueError):
+    """A setting has a value that cannot work."""
+
+
+class InstrumentationError(MonitoringError, RuntimeError):
+    """The application cannot be instrumented the way it was asked for."""
+
+
+class DeliveryError(MonitoringError):
+    """A channel failed to deliver a notification.
+
+    Attributes:
+        retryable: Whether the same notification may succeed later.
+        retry_after: Seconds the receiver asked us to wait, or None.
+    """
+
+    def __init__(self, message: str, *, retryable: bool, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after = retry_after
