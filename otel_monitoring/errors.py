@@ -1,5 +1,6 @@
 """The exceptions this package raises.
 
+```
 MonitoringError
 ├── ConfigurationError    a setting is wrong; the message begins with its name
 ├── InstrumentationError  instrument() was called too late, twice, or on something it cannot instrument

@@ -1,0 +1,1 @@
+"""Health: checks, the state of the database, and the documented answers made of them."""

@@ -1,0 +1,1 @@
+"""The seams of instrumentation: requests, database commands, the process."""

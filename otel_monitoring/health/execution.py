@@ -1,0 +1,74 @@
+"""Running other people's code from the watch thread so that it can neither block nor outlive its timeout."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class NotStarted(Exception):  # noqa: N818 - a state, not an error: the work never began
+    """The loop the work belongs to did not get to it in time: nothing is known about its result."""
+
+
+async def in_thread(work: Callable[[], T], *, name: str) -> T:
+    """Run blocking `work` in a daemon thread of its own and await its result.
+
+    Cancelling the await (a timeout) leaves the thread behind: Python cannot end it, but as a daemon it does not keep
+    the process alive. Callers run one at a time.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def deliver(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]  # None only where T is None
+
+    def run() -> None:
+        result: T | None = None
+        failure: BaseException | None = None
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - handed to whoever awaits
+            failure = error
+        try:
+            loop.call_soon_threadsafe(deliver, result, failure)
+        except RuntimeError:  # the loop was closed while we worked: nobody waits any more
+            return
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await done
+
+
+async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
+    """Run the coroutine that `work` makes on another thread's `loop`, for at most `timeout` seconds.
+
+    Raises:
+        NotStarted: `loop` is closed, does not run, or was too busy to begin within `timeout`.
+        TimeoutError: The work began and did not end within `timeout`; it is cancelled.
+    """
+    if loop is asyncio.get_running_loop():
+        return await asyncio.wait_for(work(), timeout)
+    started = threading.Event()
+
+    async def begin() -> T:
+        started.set()
+        return await work()
+
+    coroutine = begin()
+    try:
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    except RuntimeError as error:
+        coroutine.close()
+        raise NotStarted(str(error)) from error
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
+    except asyncio.TimeoutError:
+        if started.is_set():
+            raise TimeoutError(f"no answer within {timeout:g} s") from None
+        raise NotStarted(f"the application's event loop did not get to it within {timeout:g} s") from None

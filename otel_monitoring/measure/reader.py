@@ -1,0 +1,165 @@
+"""`SnapshotReader`: the pull reader through which the aggregator sees the very measurements that are exported.
+
+It stands beside the SDK's own periodic OTLP reader, never in front of it: a Collector that hangs delays only that one.
+It asks for deltas: collecting costs only what changed, a snapshot *is* the sparse difference the history keeps, and
+extremes belong to their interval. Totals are added up here, in whole numbers.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opentelemetry.sdk.metrics import (
+    Counter,
+    Exemplar,
+    ExemplarReservoir,
+    Histogram,
+    ObservableCounter,
+    ObservableUpDownCounter,
+    UpDownCounter,
+)
+from opentelemetry.sdk.metrics import export as sdk
+from opentelemetry.sdk.metrics.view import Aggregation, DropAggregation, ExponentialBucketHistogramAggregation
+
+from otel_monitoring.measure import snapshot as ours
+from otel_monitoring.measure.snapshot import AttributeValue, Series, Snapshot
+
+# Scale 5 splits each doubling into 32 buckets: 1.1 % from a bucket's middle to its edge. 480 of them reach over
+# 15 doublings before the scale drops to 4, over 30 (nanoseconds to a second) before it drops to 3.
+_MAX_SCALE = 5
+_MAX_SIZE = 480
+_OVERFLOW = (("otel.metric.overflow", True),)
+_NOTHING = sdk.MetricsData(resource_metrics=[])
+
+
+class _NoExemplars(ExemplarReservoir):
+    """Exemplars link exported points to traces; in process nobody asks for them, so sampling them costs nothing."""
+
+    def offer(self, *_: object, **__: object) -> None:
+        return None
+
+    def collect(self, *_: object, **__: object) -> list[Exemplar]:
+        return []
+
+
+class _Exponential(ExponentialBucketHistogramAggregation):
+    def _create_aggregation(
+        self, instrument: Any, attributes: Any, reservoir_factory: Any, start_time_unix_nano: int
+    ) -> Any:
+        reservoir = _NoExemplars()
+        return super()._create_aggregation(
+            instrument, attributes, lambda _kind: lambda **_: reservoir, start_time_unix_nano
+        )
+
+
+class SnapshotReader(sdk.MetricReader):
+    """Collects on demand and answers with what changed since the last time.
+
+    Args:
+        now: The moment from which the first snapshot counts, in seconds of the caller's monotonic clock.
+        max_series: How many series are kept apart, over all metrics. Measurements of further ones are joined in one
+            series per metric with the attribute `otel.metric.overflow`, as the SDK's specification has it.
+    """
+
+    def __init__(self, now: float, *, max_series: int = 10_000) -> None:
+        delta = sdk.AggregationTemporality.DELTA
+        aggregations: dict[type, Aggregation] = {
+            Histogram: _Exponential(max_size=_MAX_SIZE, max_scale=_MAX_SCALE),
+            # Up-down counters (active requests, pool connections) answer no question of ours: not recorded here.
+            UpDownCounter: DropAggregation(),
+            ObservableUpDownCounter: DropAggregation(),
+        }
+        super().__init__(
+            preferred_temporality=dict.fromkeys((Counter, Histogram, ObservableCounter), delta),
+            preferred_aggregation=aggregations,
+        )
+        self._max_series = max_series
+        self._known: set[Series] = set()
+        self._last = now
+        self._received: sdk.MetricsData = _NOTHING
+        self._lock = threading.Lock()
+
+    def take(self, now: float) -> Snapshot:
+        """Collect what was measured since the last call.
+
+        Runs every observable callback of the provider, the application's own included: call it from a thread that may
+        wait, never from the application's loop.
+
+        Raises:
+            MetricsTimeoutError: A callback took longer than ten seconds; nothing is lost, the next call has it all.
+        """
+        with self._lock:
+            self._received = _NOTHING
+            self.collect()
+            snapshot = self._convert(self._received, self._last, now)
+            self._received = _NOTHING
+            self._last = now
+            return snapshot
+
+    def _receive_metrics(self, metrics_data: sdk.MetricsData, timeout_millis: float = 10_000, **_: object) -> None:
+        self._received = metrics_data
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: object) -> None:
+        """Nothing to close: there is no thread and no exporter."""
+
+    def _convert(self, data: sdk.MetricsData, start: float, end: float) -> Snapshot:
+        histograms: dict[Series, ours.Histogram] = {}
+        sums: dict[Series, float] = {}
+        gauges: dict[Series, float] = {}
+        for metric in _metrics(data):
+            points = metric.data
+            if isinstance(points, sdk.ExponentialHistogram):
+                for point in points.data_points:
+                    series = self._series(metric.name, point)
+                    known = histograms.get(series)
+                    converted = _histogram(point)
+                    histograms[series] = known.plus(converted) if known is not None else converted
+            elif isinstance(points, sdk.Sum):
+                for number in points.data_points:
+                    series = self._series(metric.name, number)
+                    sums[series] = sums.get(series, 0) + number.value
+            elif isinstance(points, sdk.Gauge):
+                for number in points.data_points:
+                    gauges[self._series(metric.name, number)] = number.value
+        return Snapshot(
+            start, end, {s: h for s, h in histograms.items() if h.count}, {s: v for s, v in sums.items() if v}, gauges
+        )
+
+    def _series(self, name: str, point: sdk.DataPointT) -> Series:
+        attributes = point.attributes
+        if not attributes:
+            return Series(name)
+        series = Series(name, tuple(sorted((key, _hashable(value)) for key, value in attributes.items())))
+        if series in self._known:
+            return series
+        if len(self._known) >= self._max_series:
+            return Series(name, _OVERFLOW)
+        self._known.add(series)
+        return series
+
+
+def _metrics(data: sdk.MetricsData) -> list[sdk.Metric]:
+    return [m for resource in data.resource_metrics for scope in resource.scope_metrics for m in scope.metrics]
+
+
+def _hashable(value: Any) -> AttributeValue:
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def _histogram(point: sdk.ExponentialHistogramDataPoint) -> ours.Histogram:
+    positive = point.positive
+    offset = positive.offset
+    inside = {offset + i: count for i, count in enumerate(positive.bucket_counts) if count}
+    return ours.Histogram(
+        count=point.count,
+        sum=point.sum,
+        min=point.min,
+        max=point.max,
+        scale=point.scale,
+        at_zero=point.count - sum(inside.values()),
+        buckets=inside,
+    )
+
+
+Collect = Callable[[float], Snapshot]
+"""`SnapshotReader.take`, as its users see it."""

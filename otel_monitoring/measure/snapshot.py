@@ -1,0 +1,169 @@
+"""`Histogram`, `Series` and `Snapshot`: immutable samples and the arithmetic of exponential histograms.
+
+Buckets follow the OpenTelemetry data model (https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram):
+bucket `i` at scale `s` holds values in `(base**i, base**(i + 1)]` with `base = 2**(2**-s)`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import NamedTuple
+
+AttributeValue = str | bool | int | float | tuple[str | bool | int | float, ...]
+
+
+class Series(NamedTuple):
+    """The identity of one stream of measurements: a metric's name and its attributes, sorted by key."""
+
+    name: str
+    attributes: tuple[tuple[str, AttributeValue], ...] = ()
+
+    def get(self, key: str) -> AttributeValue | None:
+        """The value of attribute `key`, or None."""
+        for name, value in self.attributes:
+            if name == key:
+                return value
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """A distribution of non-negative values: durations in seconds, sizes in bytes.
+
+    Attributes:
+        count: How many values were recorded.
+        sum: Their sum.
+        min: The smallest of them; `inf` when there is none.
+        max: The largest of them; `-inf` when there is none.
+        scale: Resolution of the buckets: a bucket's upper bound is `2**(2**-scale)` times its lower one.
+        at_zero: How many values were zero (or, against expectation, negative).
+        buckets: Bucket index → number of values in it; empty buckets are absent.
+    """
+
+    count: int = 0
+    sum: float = 0.0
+    min: float = math.inf
+    max: float = -math.inf
+    scale: int = 20
+    at_zero: int = 0
+    buckets: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> float | None:
+        """The arithmetic mean, or None when nothing was recorded."""
+        return self.sum / self.count if self.count else None
+
+    def plus(self, other: "Histogram") -> "Histogram":
+        """The distribution of both sets of values; exact in counts, at the coarser of the two scales."""
+        if not other.count:
+            return self
+        if not self.count:
+            return other
+        scale = min(self.scale, other.scale)
+        buckets = _rescaled(self, scale)
+        _accumulate(buckets, other, scale, sign=1)
+        return Histogram(
+            count=self.count + other.count,
+            sum=self.sum + other.sum,
+            min=min(self.min, other.min),
+            max=max(self.max, other.max),
+            scale=scale,
+            at_zero=self.at_zero + other.at_zero,
+            buckets=buckets,
+        )
+
+    def minus(self, part: "Histogram", *, smallest: float, largest: float) -> "Histogram":
+        """What remains when `part`, which went into this distribution before, is taken out; exact in counts.
+
+        Args:
+            part: The distribution to take out.
+            smallest: The smallest of the remaining values. Counts can be subtracted, extremes can not.
+            largest: The largest of the remaining values.
+        """
+        scale = min(self.scale, part.scale)
+        buckets = _rescaled(self, scale)
+        _accumulate(buckets, part, scale, sign=-1)
+        return Histogram(
+            count=self.count - part.count,
+            sum=self.sum - part.sum,
+            min=smallest,
+            max=largest,
+            scale=scale,
+            at_zero=self.at_zero - part.at_zero,
+            buckets={index: count for index, count in buckets.items() if count},
+        )
+
+    def quantile(self, q: float) -> float | None:
+        """Estimate the `q`-quantile (0 ≤ q ≤ 1), or None when nothing was recorded.
+
+        Interpolates exponentially inside the bucket, as PromQL's `histogram_quantile` does for native histograms
+        (https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile), then never leaves
+        the range of the recorded values.
+        """
+        if not self.count:
+            return None
+        rank = q * self.count
+        seen = self.at_zero
+        if rank <= seen:
+            return min(self.min, 0.0) if self.at_zero else self.min
+        width = 2.0**-self.scale
+        estimate = self.max
+        for index in sorted(self.buckets):
+            inside = self.buckets[index]
+            if seen + inside >= rank:
+                estimate = 2.0 ** ((index + (rank - seen) / inside) * width)
+                break
+            seen += inside
+        return min(max(estimate, self.min), self.max)
+
+
+def _rescaled(histogram: Histogram, scale: int) -> dict[int, int]:
+    """A copy of the buckets at a coarser `scale`: halving the resolution joins buckets 2i and 2i + 1 into i."""
+    if histogram.scale == scale:
+        return dict(histogram.buckets)
+    buckets: dict[int, int] = {}
+    _accumulate(buckets, histogram, scale, sign=1)
+    return buckets
+
+
+def _accumulate(buckets: dict[int, int], histogram: Histogram, scale: int, *, sign: int) -> None:
+    shift = histogram.scale - scale
+    for index, count in histogram.buckets.items():
+        index >>= shift
+        buckets[index] = buckets.get(index, 0) + sign * count
+
+
+def merged(histograms: Iterable[Histogram]) -> Histogram:
+    """The distribution of all values of `histograms` together; an empty one when there are none."""
+    return reduce(Histogram.plus, histograms, Histogram())
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was measured between two moments; only series that changed are present.
+
+    Attributes:
+        start: When it begins, in seconds of the caller's monotonic clock.
+        end: When it ends.
+        histograms: Distributions recorded in between.
+        sums: Increases of counters in between.
+        gauges: The last value of each gauge.
+    """
+
+    start: float
+    end: float
+    histograms: Mapping[Series, Histogram] = field(default_factory=dict)
+    sums: Mapping[Series, float] = field(default_factory=dict)
+    gauges: Mapping[Series, float] = field(default_factory=dict)
+
+    def followed_by(self, later: "Snapshot") -> "Snapshot":
+        """One snapshot over both spans; `later` begins where this one ends."""
+        histograms = dict(self.histograms)
+        for series, histogram in later.histograms.items():
+            known = histograms.get(series)
+            histograms[series] = known.plus(histogram) if known is not None else histogram
+        sums = dict(self.sums)
+        for series, value in later.sums.items():
+            sums[series] = sums.get(series, 0) + value
+        return Snapshot(self.start, later.end, histograms, sums, {**self.gauges, **later.gauges})

@@ -1,0 +1,132 @@
+"""`Window`: rates and quantiles over a span of time; `History`: the ring of snapshots any window is cut from."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
+
+
+class Window:
+    """Everything measured between two moments, ready for questions.
+
+    Immutable: a reader in any thread may keep one as long as it likes.
+    """
+
+    __slots__ = ("_by_name", "snapshot")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._by_name: dict[str, list[tuple[Series, Histogram]]] | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the window really is: whole snapshots, so up to one interval more than was asked for."""
+        return self.snapshot.end - self.snapshot.start
+
+    def histograms(self, name: str) -> list[tuple[Series, Histogram]]:
+        """Every series of histogram `name` with what was recorded in it."""
+        if self._by_name is None:
+            by_name: dict[str, list[tuple[Series, Histogram]]] = {}
+            for series, histogram in self.snapshot.histograms.items():
+                by_name.setdefault(series.name, []).append((series, histogram))
+            self._by_name = by_name
+        return self._by_name.get(name, [])
+
+    def histogram(self, name: str, where: Callable[[Series], bool] | None = None) -> Histogram:
+        """All values of histogram `name`, of the series that `where` accepts; empty when there are none."""
+        return merged(h for series, h in self.histograms(name) if where is None or where(series))
+
+    def grouped(self, name: str, key: str) -> dict[AttributeValue | None, list[tuple[Series, Histogram]]]:
+        """The series of histogram `name` by the value of attribute `key`; None collects those without it."""
+        groups: dict[AttributeValue | None, list[tuple[Series, Histogram]]] = {}
+        for entry in self.histograms(name):
+            groups.setdefault(entry[0].get(key), []).append(entry)
+        return groups
+
+    def count(self, name: str, where: Callable[[Series], bool] | None = None) -> int:
+        """How many values histogram `name` recorded."""
+        return sum(h.count for series, h in self.histograms(name) if where is None or where(series))
+
+    def increase(self, name: str, where: Callable[[Series], bool] | None = None) -> float:
+        """By how much counter `name` grew."""
+        return sum(v for s, v in self.snapshot.sums.items() if s.name == name and (where is None or where(s)))
+
+    def rate(self, name: str, where: Callable[[Series], bool] | None = None) -> float | None:
+        """Values of histogram `name` (or increase of counter `name`) per second; None for an empty span."""
+        if self.seconds <= 0:
+            return None
+        return (self.count(name, where) + self.increase(name, where)) / self.seconds
+
+    def gauges(self, name: str) -> Iterator[tuple[Series, float]]:
+        """Every series of gauge `name` with its last value."""
+        return ((series, value) for series, value in self.snapshot.gauges.items() if series.name == name)
+
+
+class History:
+    """A ring of snapshots, the total since the start, and the window over the last `span` seconds.
+
+    One writer calls `add`; `total`, `recent` and `last` may be read from any thread at any time: each is replaced whole.
+    The ring keeps only what changed in each interval; the total is kept once. Adding costs in proportion to the
+    series that changed: the recent window gains the newest snapshot and loses those that left it.
+
+    Args:
+        now: The moment measuring begins, in seconds of a monotonic clock.
+        span: Seconds kept in the ring and covered by `recent`.
+        resolution: Seconds of one entry of the ring; snapshots that come more often are joined.
+    """
+
+    def __init__(self, now: float, *, span: float, resolution: float) -> None:
+        self._span = span
+        self._resolution = resolution
+        self._ring: deque[Snapshot] = deque()
+        self.total = Window(Snapshot(now, now))
+        self.recent = Window(Snapshot(now, now))
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Append what was measured since the last call."""
+        if self._ring and snapshot.end - self._ring[-1].start <= self._resolution:
+            self._ring[-1] = self._ring[-1].followed_by(snapshot)
+        else:
+            self._ring.append(snapshot)
+        self.total = Window(self.total.snapshot.followed_by(snapshot))
+        recent = self.recent.snapshot.followed_by(snapshot)
+        # An entry stays while any part of it is inside the span: a window is never shorter than asked for.
+        while len(self._ring) > 1 and self._ring[0].end <= snapshot.end - self._span:
+            recent = self._without(recent, self._ring.popleft())
+        self.recent = Window(recent)
+
+    def last(self, seconds: float) -> Window:
+        """The window over the last `seconds`, at most the ring's span; whole entries, never less than asked for."""
+        if seconds >= self._span:
+            return self.recent
+        entries = tuple(self._ring)
+        if not entries:
+            return self.recent
+        end = entries[-1].end
+        first = next(i for i, entry in enumerate(entries) if entry.end > end - seconds or entry is entries[-1])
+        window = entries[first]
+        for entry in entries[first + 1 :]:
+            window = window.followed_by(entry)
+        return Window(window)
+
+    def _without(self, window: Snapshot, oldest: Snapshot) -> Snapshot:
+        """`window` less its oldest entry, which has just left the ring."""
+        histograms = dict(window.histograms)
+        for series, part in oldest.histograms.items():
+            whole = histograms[series]
+            if whole.count == part.count:
+                del histograms[series]
+                continue
+            smallest, largest = whole.min, whole.max
+            if part.min <= smallest or part.max >= largest:
+                smallest, largest = self._extremes(series)
+            histograms[series] = whole.minus(part, smallest=smallest, largest=largest)
+        sums = dict(window.sums)
+        for series, value in oldest.sums.items():
+            sums[series] -= value
+        return Snapshot(self._ring[0].start, window.end, histograms, sums, window.gauges)
+
+    def _extremes(self, series: Series) -> tuple[float, float]:
+        found = [entry.histograms[series] for entry in self._ring if series in entry.histograms]
+        return min((h.min for h in found), default=math.inf), max((h.max for h in found), default=-math.inf)
