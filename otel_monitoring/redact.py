@@ -6,7 +6,7 @@ _REPLACED = "[REDACTED]"
 _READ_LIMIT = 4000
 
 # Each pattern is linear: no nested repetition, bounded runs. They see at most `_READ_LIMIT` characters.
-_SECRET_WORD = (
+_NAMES_OF_SECRETS = (
     r"password|passwd|pwd|passphrase|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential|session[_-]?id"
 )
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
@@ -19,7 +19,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\beyJ[\w-]{4,1024}\.[\w-]{4,2048}(?:\.[\w-]{0,1024})?"), _REPLACED),
     (
         re.compile(
-            rf"([\w-]{{0,32}}(?:{_SECRET_WORD})[\w-]{{0,32}}[\"']?\s{{0,4}}[=:]\s{{0,4}})"
+            rf"([\w-]{{0,32}}(?:{_NAMES_OF_SECRETS})[\w-]{{0,32}}[\"']?\s{{0,4}}[=:]\s{{0,4}})"
             r"(?:\"[^\"]{0,512}\"?|'[^']{0,512}'?|[^\s,;&)}\]\"']{1,512})",
             re.IGNORECASE,
         ),

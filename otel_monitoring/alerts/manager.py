@@ -6,6 +6,7 @@ from typing import Any
 
 from otel_monitoring.alerts.channels import Channel
 from otel_monitoring.alerts.channels.log import LogChannel
+from otel_monitoring.errors import DeliveryError
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome, rfc3339
 from otel_monitoring.guard import contained
 from otel_monitoring.redact import redact
@@ -93,7 +94,7 @@ class AlertManager:
         return self._store.unmute(AlertType(alert_type))
 
     async def get_alert_summary(self) -> dict[str, Any]:
-        """The documented summary: `total_alerts`, `alerts_by_type`, `muted_alerts` (type → its end), `recent_alerts`."""
+        """The documented summary: `total_alerts`, `alerts_by_type`, `muted_alerts` (with ends), `recent_alerts`."""
         counts = self._store.counts()
         mutes = self._store.mutes(self._clock())
         return {
@@ -112,7 +113,7 @@ class AlertManager:
         """The newest alerts first, each with `timestamp`, `type`, `message`, `severity`, `details`, `outcome`.
 
         Raises:
-            ValueError: Unknown type or severity, or a limit outside 1–1000.
+            ValueError: Unknown type or severity, or a limit outside 1 to 1000.
         """
         if not 1 <= limit <= HISTORY_LIMIT:
             raise ValueError(f"limit: must be from 1 to {HISTORY_LIMIT}, not {limit}")
@@ -122,6 +123,23 @@ class AlertManager:
             severity=AlertSeverity(severity) if severity is not None else None,
         )
         return [event.as_json() for event in events]
+
+    async def test_channels(self) -> dict[str, dict[str, Any]]:
+        """Send a test alert through every channel.
+
+        Returns:
+            By channel name: `delivered`, and `error` (redacted) where it was not.
+        """
+        event = AlertEvent(self._clock(), AlertType.CUSTOM, AlertSeverity.INFO, "Test alert from otel_monitoring")
+        results: dict[str, dict[str, Any]] = {}
+        for channel in self._channels:
+            try:
+                await channel.send(event)
+            except DeliveryError as error:
+                results[channel.name] = {"delivered": False, "error": redact(str(error))}
+            else:
+                results[channel.name] = {"delivered": True}
+        return results
 
     def recent(self) -> list[dict[str, Any]]:
         """The last ten alerts, newest first."""

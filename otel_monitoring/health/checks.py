@@ -5,6 +5,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from otel_monitoring.errors import ConfigurationError
@@ -104,8 +105,13 @@ async def _call(check: _Check, loop: asyncio.AbstractEventLoop | None) -> object
     ):
         if loop is None:
             raise NotStarted("the application's event loop is not known yet")
-        return await on_loop(loop, check.function, check.timeout)
+        return await on_loop(loop, partial(_awaited, check.function), check.timeout)
     return await in_thread(check.function, name=f"otel-monitoring-check-{check.name}")
+
+
+async def _awaited(function: CheckFunction) -> object:
+    result = function()
+    return await result if inspect.isawaitable(result) else result
 
 
 def _result(check: _Check, done: "set[asyncio.Task[object]]", duration: float) -> CheckResult:

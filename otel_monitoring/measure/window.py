@@ -66,7 +66,7 @@ class Window:
 class History:
     """A ring of snapshots, the total since the start, and the window over the last `span` seconds.
 
-    One writer calls `add`; `total`, `recent` and `last` may be read from any thread at any time: each is replaced whole.
+    One writer calls `add`; `total`, `recent` and `last` may be read from any thread: each is replaced whole.
     The ring keeps only what changed in each interval; the total is kept once. Adding costs in proportion to the
     series that changed: the recent window gains the newest snapshot and loses those that left it.
 

@@ -1,0 +1,130 @@
+"""What the recorded requests say: the documented performance block and the table of endpoints.
+
+Both read the histogram `http.server.request.duration`, the one that is exported; nothing is counted twice.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from otel_monitoring.conventions import (
+    ERROR_TYPE,
+    HTTP_REQUEST_METHOD,
+    HTTP_RESPONSE_STATUS_CODE,
+    HTTP_ROUTE,
+    HTTP_SERVER_REQUEST_DURATION,
+    UNMATCHED_ROUTE,
+)
+from otel_monitoring.measure.snapshot import Histogram, Series, merged
+from otel_monitoring.measure.window import Window
+
+DISCONNECTED = "ConnectionError"
+"""The `error.type` of a request whose client went away before it had its answer."""
+
+
+class Outcome(Enum):
+    """How a request ended, from the service's point of view."""
+
+    SUCCESS = "success"
+    CLIENT_ERROR = "client_error"
+    CLIENT_DISCONNECT = "client_disconnect"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """Decides what is an error: a 5xx answer (or one of `statuses`), or an exception nobody handled.
+
+    Attributes:
+        statuses: Status codes that are errors, in place of every 5xx; None for the default.
+    """
+
+    statuses: frozenset[int] | None = None
+
+    def is_error_status(self, status: int) -> bool:
+        """Whether answering with `status` is an error of the service."""
+        return status in self.statuses if self.statuses is not None else status >= 500
+
+    def __call__(self, series: Series) -> Outcome:
+        """Classify the requests recorded in `series`."""
+        status = series.get(HTTP_RESPONSE_STATUS_CODE)
+        cause = series.get(ERROR_TYPE)
+        code = status if isinstance(status, int) else None
+        if code is not None and self.is_error_status(code):
+            return Outcome.ERROR
+        if cause == DISCONNECTED:
+            return Outcome.CLIENT_DISCONNECT
+        # An error.type that only repeats the status tells of an answer, which `statuses` may have declared harmless.
+        if cause is not None and cause != str(code):
+            return Outcome.ERROR
+        return Outcome.CLIENT_ERROR if code is not None and 400 <= code < 500 else Outcome.SUCCESS
+
+    def performance(self, window: Window) -> dict[str, Any]:
+        """The documented block: counts, times in seconds (0 before the first request), `error_rate` in percent."""
+        recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
+        return {"requests_recorded": sum(h.count for _, h in recorded), **self._statistics(recorded)}
+
+    def endpoints(self, window: Window) -> dict[str, dict[str, Any]]:
+        """Each route's `call_count`, `avg/min/max/p50/p95/p99_time` (s), `error_count`, `error_rate` (%), `methods`.
+
+        Routes come busiest first; unmatched paths are one entry.
+        """
+        answer: dict[str, dict[str, Any]] = {}
+        for route, recorded in window.grouped(HTTP_SERVER_REQUEST_DURATION, HTTP_ROUTE).items():
+            whole = merged(h for _, h in recorded)
+            errors = self._count(recorded, Outcome.ERROR)
+            methods: dict[str, int] = {}
+            for series, histogram in recorded:
+                method = series.get(HTTP_REQUEST_METHOD)
+                if method is not None:
+                    methods[str(method)] = methods.get(str(method), 0) + histogram.count
+            answer[UNMATCHED_ROUTE if route is None else str(route)] = {
+                "call_count": whole.count,
+                **{f"{name}_time": value for name, value in _times(whole).items()},
+                "min_time": _seconds(whole.min),
+                "max_time": _seconds(whole.max),
+                "error_count": errors,
+                "error_rate": percent(errors, whole.count),
+                "methods": methods,
+            }
+        return dict(sorted(answer.items(), key=lambda item: -item[1]["call_count"]))
+
+    def errors(self, window: Window) -> tuple[int, int]:
+        """How many requests were recorded, and how many of them were errors."""
+        recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
+        return sum(h.count for _, h in recorded), self._count(recorded, Outcome.ERROR)
+
+    def _statistics(self, recorded: list[tuple[Series, Histogram]]) -> dict[str, Any]:
+        whole = merged(h for _, h in recorded)
+        errors = self._count(recorded, Outcome.ERROR)
+        disconnects = self._count(recorded, Outcome.CLIENT_DISCONNECT)
+        return {
+            "success_count": whole.count - errors - disconnects,
+            "error_count": errors,
+            "client_error_count": self._count(recorded, Outcome.CLIENT_ERROR),
+            "client_disconnect_count": disconnects,
+            **{f"{name}_response_time": value for name, value in _times(whole).items()},
+            "error_rate": percent(errors, whole.count),
+        }
+
+    def _count(self, recorded: Iterable[tuple[Series, Histogram]], outcome: Outcome) -> int:
+        return sum(histogram.count for series, histogram in recorded if self(series) is outcome)
+
+
+def percent(part: float, whole: float) -> float:
+    """`part` of `whole` in percent, to two places; 0 of nothing is 0."""
+    return round(100.0 * part / whole, 2) if whole else 0.0
+
+
+def _times(histogram: Histogram) -> dict[str, float]:
+    return {
+        "avg": _seconds(histogram.mean),
+        "p50": _seconds(histogram.quantile(0.50)),
+        "p95": _seconds(histogram.quantile(0.95)),
+        "p99": _seconds(histogram.quantile(0.99)),
+    }
+
+
+def _seconds(value: float | None) -> float:
+    return 0.0 if value is None else round(value, 6)

@@ -1,0 +1,133 @@
+"""`PerformanceMetrics`: the documented view on request measurements, and the way to record one by hand."""
+
+import math
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from opentelemetry.metrics import Meter
+
+from otel_monitoring.conventions import (
+    ERROR_TYPE,
+    HTTP_RESPONSE_STATUS_CODE,
+    HTTP_ROUTE,
+    HTTP_SERVER_REQUEST_DURATION,
+)
+from otel_monitoring.events import rfc3339
+from otel_monitoring.guard import contained, logger
+from otel_monitoring.health.performance import Classifier
+from otel_monitoring.measure.aggregator import Aggregator
+from otel_monitoring.redact import redact
+
+_OTHER_ENDPOINTS = "(other)"
+_guard = contained("recording a request")
+
+
+class PerformanceMetrics:
+    """Request counts, times and errors, read from the histogram that is exported.
+
+    Args:
+        meter: Where `record_request` records.
+        aggregator: Where the measurements are read from.
+        classifier: What counts as an error.
+        refresh: Brings the aggregator up to date without blocking the caller's loop.
+        current_path: The path of the HTTP request being handled and measured already, or None.
+        max_endpoints: How many names `record_request` keeps apart; further ones are one endpoint, `(other)`.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        aggregator: Aggregator,
+        classifier: Classifier,
+        *,
+        refresh: Callable[[], Awaitable[None]],
+        current_path: Callable[[], str | None],
+        max_endpoints: int,
+    ) -> None:
+        self._duration = meter.create_histogram(
+            HTTP_SERVER_REQUEST_DURATION, unit="s", description="Duration of HTTP server requests."
+        )
+        self._aggregator = aggregator
+        self._classifier = classifier
+        self._refresh = refresh
+        self._current_path = current_path
+        self._max_endpoints = max_endpoints
+        self._endpoints: set[str] = set()
+        self._last_error: tuple[str, float] | None = None
+        self._warned = False
+
+    async def record_request(
+        self, endpoint: str, duration: float, status_code: int = 200, error: str | None = None
+    ) -> None:
+        """Record an operation beside the requests that are measured by themselves.
+
+        It goes into the same histogram. Called with the path of the request that is being measured anyway (the
+        documented middleware, left in place), it records nothing and says so once.
+
+        Args:
+            endpoint: Its name, e.g. a route. A path with identifiers in it makes one entry each, up to a limit.
+            duration: Seconds; a clock that went backwards counts as 0.
+            status_code: HTTP status of the outcome.
+            error: What went wrong, if anything; kept, redacted, as `last_error`.
+        """
+        if endpoint == self._current_path():
+            self._warn_once()
+            return
+        with _guard:
+            self._record(str(endpoint), float(duration), int(status_code), error)
+
+    async def get_summary(self) -> dict[str, Any]:
+        """The documented block, since the start, with `window`: the same figures for the last minutes."""
+        await self._refresh()
+        return self.summary()
+
+    def summary(self) -> dict[str, Any]:
+        """What `get_summary` returns, from the measurements at hand."""
+        text, at = self._last_error or (None, None)
+        recent = self._aggregator.history.recent
+        return {
+            **self._classifier.performance(self._aggregator.history.total),
+            "last_error": text,
+            "last_error_time": rfc3339(at) if at is not None else None,
+            "window": {"seconds": round(recent.seconds, 1), **self._classifier.performance(recent)},
+        }
+
+    @property
+    def endpoints(self) -> dict[str, dict[str, Any]]:
+        """Every route's figures since the start, busiest first: the `endpoints` of the diagnostics."""
+        return self._classifier.endpoints(self._aggregator.history.total)
+
+    def note_error(self, text: str) -> None:
+        """Remember `text`, redacted, as the last error."""
+        self._last_error = (redact(text), time.time())
+
+    def _record(self, endpoint: str, duration: float, status_code: int, error: str | None) -> None:
+        if not math.isfinite(duration):
+            raise ValueError(f"duration: must be a number of seconds, not {duration}")
+        attributes: dict[str, str | int] = {
+            HTTP_ROUTE: self._bounded(endpoint),
+            HTTP_RESPONSE_STATUS_CODE: status_code,
+        }
+        failed = self._classifier.is_error_status(status_code)
+        if failed or (error is not None and status_code < 400):
+            attributes[ERROR_TYPE] = str(status_code) if failed else "_OTHER"
+            self.note_error(error if error is not None else f"HTTP {status_code} on {endpoint}")
+        self._duration.record(max(0.0, duration), attributes)
+        self._aggregator.invalidate()
+
+    def _bounded(self, endpoint: str) -> str:
+        if endpoint in self._endpoints:
+            return endpoint
+        if len(self._endpoints) >= self._max_endpoints:
+            return _OTHER_ENDPOINTS
+        self._endpoints.add(endpoint)
+        return endpoint
+
+    def _warn_once(self) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "record_request was called for a request that instrument(app) measures already: "
+                "it is counted once; the middleware that calls it can be removed"
+            )

@@ -1,0 +1,164 @@
+"""The HTTP shape of the answers: paths, status codes, access. What they say is decided elsewhere."""
+
+import json
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, Protocol
+
+from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi.params import Depends as DependsMarker
+from pydantic import BaseModel, ConfigDict, Field
+
+from otel_monitoring.alerts.manager import AlertManager
+from otel_monitoring.config import Settings
+from otel_monitoring.events import AlertSeverity, AlertType, rfc3339
+from otel_monitoring.guard import logger
+from otel_monitoring.health.report import HEALTH_JSON, UNHEALTHY, health_json
+from otel_monitoring.store.protocol import HISTORY_LIMIT
+
+_NO_STORE = {"Cache-Control": "no-store"}
+_DENIED = (
+    "The monitoring details are private and nothing is configured to open them: set OTEL_MONITORING_ADMIN_TOKEN "
+    "(then send it as 'Authorization: Bearer ...'), pass admin=Depends(...) to MonitoringService, or set "
+    "OTEL_MONITORING_ACCESS=open for development"
+)
+
+
+class Answers(Protocol):
+    """What the routes ask the monitoring service for."""
+
+    @property
+    def alert_manager(self) -> AlertManager:
+        """The alert manager in use."""
+
+    @property
+    def ready(self) -> bool:
+        """Started up, and not draining."""
+
+    def basic_health(self) -> dict[str, Any]:
+        """`status`, `timestamp`, `uptime_seconds`."""
+
+    async def render(self, what: str) -> bytes:
+        """`detailed`, `metrics` or `diagnostics`, brought up to date, as JSON."""
+
+
+class Mute(BaseModel):
+    """The body of `POST /alerts/mutes`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: AlertType
+    duration_seconds: Annotated[float, Field(gt=0, le=366 * 86_400)] = 300
+    reason: Annotated[str, Field(max_length=500)] = ""
+    author: Annotated[str, Field(max_length=200)] = ""
+
+
+def create_router(answers: Answers, settings: Settings, admin: DependsMarker | None) -> APIRouter:
+    """The router with every endpoint under the configured prefix.
+
+    Args:
+        answers: Where the answers come from.
+        settings: Prefix, admin token and access.
+        admin: The application's own dependency that guards the private endpoints, in place of the token.
+    """
+    router = APIRouter(prefix=settings.prefix, include_in_schema=False)
+    guard = admin if admin is not None else Depends(_token_guard(settings))
+    router.include_router(_public_health(answers))
+    router.include_router(_private_health(answers, [guard]))
+    router.include_router(_alerts(answers, [guard]))
+    return router
+
+
+def _token_guard(settings: Settings) -> Callable[[Request], Awaitable[None]]:
+    token = settings.admin_token.get_secret_value().encode() if settings.admin_token is not None else None
+
+    async def admin(request: Request) -> None:
+        if settings.access == "open":
+            return
+        if token is None:
+            raise HTTPException(403, _DENIED, _NO_STORE)
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        # Compared as bytes and in constant time, whatever the client sent.
+        if scheme.lower() != "bearer" or not secrets.compare_digest(given.strip().encode("utf-8", "replace"), token):
+            raise HTTPException(401, "Admin token required", {**_NO_STORE, "WWW-Authenticate": "Bearer"})
+
+    return admin
+
+
+def _json(body: Any, status: int = 200, media_type: str = "application/json") -> Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Response(content, status, _NO_STORE, media_type)
+
+
+def _public_health(answers: Answers) -> APIRouter:
+    router = APIRouter(prefix="/health")
+
+    @router.api_route("", methods=["GET", "HEAD"])
+    async def health(request: Request) -> Response:
+        answer = answers.basic_health()
+        code = 503 if answer["status"] == UNHEALTHY else 200
+        if HEALTH_JSON in request.headers.get("accept", ""):
+            return _json(health_json(answer), code, HEALTH_JSON)
+        return _json(answer, code)
+
+    @router.api_route("/live", methods=["GET", "HEAD"])
+    async def live() -> Response:
+        return _json({"status": "alive"})
+
+    @router.api_route("/ready", methods=["GET", "HEAD"])
+    async def ready() -> Response:
+        return _json({"status": "ready"}) if answers.ready else _json({"status": "not ready"}, 503)
+
+    return router
+
+
+def _private_health(answers: Answers, guards: Sequence[DependsMarker]) -> APIRouter:
+    router = APIRouter(prefix="/health", dependencies=guards)
+
+    @router.get("/detailed")
+    async def detailed() -> Response:
+        return _json(await answers.render("detailed"))
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        return _json(await answers.render("metrics"))
+
+    @router.get("/diagnostics")
+    async def diagnostics() -> Response:
+        return _json(await answers.render("diagnostics"))
+
+    return router
+
+
+def _alerts(answers: Answers, guards: Sequence[DependsMarker]) -> APIRouter:
+    router = APIRouter(prefix="/alerts", dependencies=guards)
+
+    @router.get("/summary")
+    async def summary() -> Response:
+        return _json(await answers.alert_manager.get_alert_summary())
+
+    @router.get("/history")
+    async def history(
+        limit: Annotated[int, Query(ge=1, le=HISTORY_LIMIT)] = 100,
+        alert_type: AlertType | None = None,
+        severity: AlertSeverity | None = None,
+    ) -> Response:
+        return _json(await answers.alert_manager.get_alert_history(limit, alert_type, severity))
+
+    @router.post("/mutes")
+    async def mute(body: Mute) -> Response:
+        until = answers.alert_manager.mute_alert_type(body.type, body.duration_seconds)
+        logger.info("%s muted until %s by %r: %r", body.type.value, rfc3339(until), body.author, body.reason)
+        return _json({**body.model_dump(mode="json"), "until": rfc3339(until)}, 201)
+
+    @router.delete("/mutes/{alert_type}")
+    async def unmute(alert_type: AlertType) -> Response:
+        if not answers.alert_manager.unmute_alert_type(alert_type):
+            raise HTTPException(404, f"{alert_type.value} is not muted", _NO_STORE)
+        return Response(status_code=204, headers=_NO_STORE)
+
+    @router.post("/test")
+    async def test() -> Response:
+        return _json(await answers.alert_manager.test_channels())
+
+    return router
