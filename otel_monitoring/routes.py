@@ -2,15 +2,17 @@
 
 import json
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.params import Depends as DependsMarker
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.routing import Match
 
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.config import Settings
+from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.events import AlertSeverity, AlertType, rfc3339
 from otel_monitoring.guard import logger
 from otel_monitoring.health.report import HEALTH_JSON, UNHEALTHY, health_json
@@ -53,14 +55,19 @@ class Mute(BaseModel):
     author: Annotated[str, Field(max_length=200)] = ""
 
 
-def create_router(answers: Answers, settings: Settings, admin: DependsMarker | None) -> APIRouter:
-    """The router with every endpoint under the configured prefix.
+def create_router(answers: Answers, settings: Settings, admin: object) -> APIRouter:
+    """Make the router with every endpoint under the configured prefix.
 
     Args:
         answers: Where the answers come from.
         settings: Prefix, admin token and access.
         admin: The application's own dependency that guards the private endpoints, in place of the token.
+
+    Raises:
+        ConfigurationError: `admin` is no dependency.
     """
+    if admin is not None and not isinstance(admin, DependsMarker):
+        raise ConfigurationError("admin: must be a FastAPI dependency, e.g. admin=Depends(require_admin)")
     router = APIRouter(prefix=settings.prefix, include_in_schema=False)
     guard = admin if admin is not None else Depends(_token_guard(settings))
     router.include_router(_public_health(answers))
@@ -162,3 +169,50 @@ def _alerts(answers: Answers, guards: Sequence[DependsMarker]) -> APIRouter:
         return _json(await answers.alert_manager.test_channels())
 
     return router
+
+
+class OwnPaths:
+    """The paths of our endpoints under a prefix: they are no part of the service's own statistics."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        health = ("", "/live", "/ready", "/detailed", "/metrics", "/diagnostics")
+        alerts = ("/summary", "/history", "/mutes", "/test")
+        self._paths = frozenset(
+            [f"{prefix}/health{path}" for path in health] + [f"{prefix}/alerts{path}" for path in alerts]
+        )
+        self._mutes = f"{prefix}/alerts/mutes/"
+
+    def contains(self, scope: Mapping[str, Any]) -> bool:
+        """Whether the request in `scope` is for one of them."""
+        path: str = scope["path"]
+        root: str = scope.get("root_path", "")
+        if root and path.startswith(root):
+            path = path[len(root) :]
+        return path in self._paths or path.startswith(self._mutes)
+
+
+def mount(app: FastAPI, router: APIRouter, prefix: str) -> Callable[[], None]:
+    """Add `router` to `app`.
+
+    Returns:
+        To be called when the application has all its routes: moves ours before the first one that would swallow them,
+        e.g. a mount at `/`. Otherwise they stay where they are, last, where they cost the application's own requests
+        nothing; and an endpoint that the application defines itself at one of our paths keeps it.
+    """
+    known = set(map(id, app.router.routes))
+    app.include_router(router)
+    ours = [route for route in app.router.routes if id(route) not in known]
+
+    def keep_reachable() -> None:
+        routes = app.router.routes
+        scope = {"type": "http", "method": "GET", "path": f"{prefix}/health/live", "root_path": "", "headers": []}
+        for position, route in enumerate(routes):
+            if route in ours:
+                return
+            if route.matches(dict(scope))[0] is not Match.NONE:
+                rest = [other for other in routes[position:] if other not in ours]
+                routes[:] = [*routes[:position], *ours, *rest]
+                return
+
+    return keep_reachable

@@ -1,0 +1,318 @@
+"""`MonitoringService`: the one place that wires the parts together."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.metrics import Meter
+from opentelemetry.trace import Tracer
+
+from otel_monitoring.alerts import AlertManager, get_alert_manager, initialize_alerts
+from otel_monitoring.assembly import Parts, assemble
+from otel_monitoring.config import THRESHOLDS, Settings
+from otel_monitoring.errors import ConfigurationError, InstrumentationError
+from otel_monitoring.events import AlertSeverity, AlertType
+from otel_monitoring.guard import contained
+from otel_monitoring.health.checks import CheckFunction, Checks
+from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.health.execution import in_thread
+from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, follow_lifespan, instrument_app
+from otel_monitoring.instrument.process import SystemSampler as SystemMetrics
+from otel_monitoring.performance import PerformanceMetrics
+from otel_monitoring.reporting import Reporter
+from otel_monitoring.routes import OwnPaths, create_router, mount
+from otel_monitoring.watch import Job
+from otel_monitoring.worker import Worker
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = [
+    "THRESHOLDS",
+    "DatabaseHealthChecker",
+    "MonitoringService",
+    "PerformanceMetrics",
+    "SystemMetrics",
+    "get_monitoring",
+    "set_monitoring",
+]
+
+_FIRST_CHECK_SECONDS = 1.0
+_LOOP_PROBE_SECONDS = 1.0
+_RENDER_TIMEOUT = 10.0
+_COLLECT_TIMEOUT = 2.0
+_refreshing = contained("collecting for an answer")
+
+
+class MonitoringService:
+    """Health, metrics, traces and alerts of one FastAPI + MongoDB service. It lives as long as the application.
+
+    Args:
+        db: The database to watch: a pymongo `Database`, `AsyncDatabase` or Motor database; None for none.
+        check_interval: Seconds between database checks; `OTEL_MONITORING_CHECK_INTERVAL` or 30 when not given.
+        settings: Settings made before; without it they are read from the environment and `.env`.
+        admin: The application's own dependency, `Depends(...)`, that guards the private endpoints.
+        alert_manager: The alert manager to use; the process's own when not given.
+        overrides: Any field of `Settings`, winning over the environment.
+
+    Raises:
+        ConfigurationError: A setting cannot work; the message names it.
+    """
+
+    def __init__(
+        self,
+        db: Any = None,
+        check_interval: float | None = None,
+        *,
+        settings: Settings | None = None,
+        admin: Any = None,
+        alert_manager: AlertManager | None = None,
+        **overrides: Any,
+    ) -> None:
+        if settings is not None and (overrides or check_interval is not None):
+            raise ConfigurationError("settings: pass either a Settings object or single settings, not both")
+        self.settings = settings or Settings.load(check_interval=check_interval, **overrides)
+        self.checks = Checks(self.settings.check_timeout)
+        self._db = db
+        self._admin = admin
+        self._alert_manager = alert_manager
+        self._app: FastAPI | None = None
+        self._assembled: Parts | None = None
+        self._ready = False
+        self._keep_reachable: Callable[[], None] = lambda: None
+        self._checked: Future[None] = Future()
+        self._late_start: asyncio.Task[None] | None = None
+        self._collecting: asyncio.Task[None] | None = None
+        self._worker = Worker(
+            (
+                Job("sampling", self.settings.sample_interval, self._sample),
+                Job("health checks", self.settings.check_interval, self._check),
+                Job("event loop probe", _LOOP_PROBE_SECONDS, self._probe_loop),
+            ),
+            acquire=self._acquire,
+            release=lambda seconds: self._parts.telemetry.stop(seconds),
+            timeout=self.settings.shutdown_timeout,
+        )
+
+    # What users call
+
+    def instrument(self, app: "FastAPI") -> "MonitoringService":
+        """Instrument `app`: traces, metrics, endpoints, start and stop with its lifespan.
+
+        Call it once, after the application is made and before it serves.
+
+        Raises:
+            InstrumentationError: `app` is no FastAPI application, serves already, or is instrumented already.
+        """
+        if self._app is not None:
+            raise InstrumentationError(
+                "instrument() was called twice: one MonitoringService instruments one application"
+            )
+        router = create_router(self, self.settings, self._admin)
+        parts = self._assemble(app)
+        own_paths = OwnPaths(self.settings.prefix)
+        instrument_app(
+            app,
+            tracer_provider=parts.telemetry.tracer_provider,
+            meter_provider=parts.telemetry.meter_provider,
+            logger_provider=parts.telemetry.logger_provider,
+            options=RequestOptions(
+                exclude=own_paths.contains,
+                tracing=parts.telemetry.tracing,
+                logs=parts.telemetry.logging,
+                operation_spans=self.settings.operation_spans,
+                capture_query=self.settings.capture_query,
+                error_statuses=self.settings.error_statuses,
+                on_error=self._on_error,
+                on_first_request=self._on_first_request,
+            ),
+        )
+        self._app = app
+        self._keep_reachable = mount(app, router, self.settings.prefix)
+        follow_lifespan(app, started=self._lifespan_started, stopping=self.drain, stopped=self.stop)
+        if get_monitoring() is None:
+            set_monitoring(self)
+        return self
+
+    async def start(self) -> None:
+        """Start the background work of this process; does nothing when it runs.
+
+        Waits up to a second for the first check, so that the first answer already knows the database.
+        """
+        self._checked = Future()
+        if self._worker.start(asyncio.get_running_loop()):
+            self._ready = True
+            await asyncio.wait({asyncio.wrap_future(self._checked)}, timeout=_FIRST_CHECK_SECONDS)
+
+    async def stop(self) -> None:
+        """Flush and stop, within the shutdown timeout; does nothing when not running."""
+        self.drain()
+        await self._worker.stop_soon()
+
+    def drain(self) -> None:
+        """Answer 503 at `/health/ready` from now on, so that no new traffic is sent here."""
+        self._ready = False
+
+    def add_check(
+        self, name: str, check: CheckFunction, *, critical: bool = False, timeout: float | None = None
+    ) -> None:
+        """Add a health check; see `Checks.add`."""
+        self.checks.add(name, check, critical=critical, timeout=timeout)
+
+    async def add_alert(
+        self,
+        alert_type: AlertType | str,
+        message: str,
+        severity: AlertSeverity | str = AlertSeverity.WARNING,
+        details: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Raise an alert; see `AlertManager.send_alert`."""
+        return await self.alert_manager.send_alert(alert_type, message, severity, details)
+
+    async def get_health_status(self) -> dict[str, Any]:
+        """What `/health/detailed` answers, from the values at hand: cheap enough to ask on every request."""
+        return self._report.detailed()
+
+    async def get_detailed_diagnostics(self) -> dict[str, Any]:
+        """What `/health/diagnostics` answers, brought up to date."""
+        await self._refresh()
+        return await self._worker.call(self._diagnostics, _RENDER_TIMEOUT)
+
+    @property
+    def performance_metrics(self) -> PerformanceMetrics:
+        """Request counts, times and errors; and `record_request`."""
+        return self._parts.performance
+
+    @property
+    def system_metrics(self) -> SystemMetrics:
+        """CPU and memory."""
+        return self._parts.system
+
+    @property
+    def db_checker(self) -> DatabaseHealthChecker:
+        """The state of the database."""
+        return self._parts.database
+
+    @property
+    def alert_manager(self) -> AlertManager:
+        """The alert manager given, or the process's own."""
+        return self._alert_manager or get_alert_manager() or initialize_alerts()
+
+    @property
+    def meter(self) -> Meter:
+        """For the application's own metrics: they leave by the same way."""
+        return self._parts.telemetry.meter_provider.get_meter("application")
+
+    @property
+    def tracer(self) -> Tracer:
+        """For the application's own spans: they leave by the same way."""
+        return self._parts.telemetry.tracer_provider.get_tracer("application")
+
+    # What the routes ask
+
+    @property
+    def ready(self) -> bool:
+        """Whether this process has started up and is not draining."""
+        return self._ready and self._worker.running
+
+    def basic_health(self) -> dict[str, Any]:
+        """What `/health` answers."""
+        return self._report.basic()
+
+    async def render(self, what: str) -> bytes:
+        """`detailed`, `metrics` or `diagnostics`, brought up to date, as JSON; made off the application's loop."""
+        await self._refresh()
+        return await self._worker.call(lambda: self._rendered(what), _RENDER_TIMEOUT)
+
+    # The wiring
+
+    @property
+    def _parts(self) -> Parts:
+        return self._assembled or self._assemble(None)
+
+    @property
+    def _report(self) -> Reporter:
+        return self._parts.report
+
+    def _assemble(self, app: "FastAPI | None") -> Parts:
+        if self._assembled is None:
+            self._assembled = assemble(
+                self.settings,
+                self._db,
+                service_name=app.title if app is not None else None,
+                service_version=app.version if app is not None else None,
+                checks=self.checks,
+                alerts=lambda: self.alert_manager.recent(),
+                refresh=self._refresh,
+                worker=self._worker,
+            )
+        return self._assembled
+
+    def _acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
+        parts = self._parts
+        parts.telemetry.start(parts.aggregator.reader)
+        stack.enter_context(parts.bound_to(loop))
+
+    async def _lifespan_started(self) -> None:
+        self._keep_reachable()
+        await self.start()
+
+    def _on_first_request(self) -> None:
+        # Without a lifespan nobody called start(): the first request does, and does not wait for it.
+        if not self._worker.running:
+            self._late_start = asyncio.get_running_loop().create_task(self._lifespan_started())
+
+    def _on_error(self, error: RequestError) -> None:
+        self._parts.performance.note_error(error.text)
+
+    # The work of the watch thread
+
+    async def _sample(self, now: float) -> None:
+        self._parts.system.sample(now)
+        await self._collect()
+
+    async def _check(self, now: float) -> None:
+        parts = self._parts
+        await asyncio.gather(parts.database.ping(), self.checks.run(parts.loop))
+        if not self._checked.done():
+            self._checked.set_result(None)
+        await parts.database.refresh_collections()
+
+    async def _probe_loop(self, now: float) -> None:
+        self._parts.probe_loop(now)
+
+    async def _collect(self) -> None:
+        """Collect in a thread, single flight: the application's own observable callbacks may hang."""
+        if self._collecting is None or self._collecting.done():
+            self._collecting = asyncio.ensure_future(in_thread(self._parts.aggregator.collect, name="otel-collect"))
+        await asyncio.shield(self._collecting)
+
+    async def _refresh(self) -> None:
+        if self._parts.aggregator.fresh:
+            return
+        # What hangs or fails here leaves the answer with the measurements of the last sample.
+        with _refreshing:
+            await self._worker.call(self._collect, _COLLECT_TIMEOUT)
+
+    async def _diagnostics(self) -> dict[str, Any]:
+        return self._report.diagnostics()
+
+    async def _rendered(self, what: str) -> bytes:
+        return json.dumps(self._report.answer(what)).encode()
+
+
+_monitoring: MonitoringService | None = None
+
+
+def set_monitoring(service: MonitoringService | None) -> None:
+    """Make `service` the one that `get_monitoring` returns."""
+    global _monitoring
+    _monitoring = service
+
+
+def get_monitoring() -> MonitoringService | None:
+    """The process's service; None before `set_monitoring` or `instrument`."""
+    return _monitoring

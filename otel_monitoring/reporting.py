@@ -1,0 +1,126 @@
+"""`Reporter`: the documented answers, put together from values at hand."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from otel_monitoring.config import Thresholds
+from otel_monitoring.guard import contained
+from otel_monitoring.health import report
+from otel_monitoring.health.checks import Checks
+from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.health.performance import Classifier
+from otel_monitoring.instrument.process import SystemSampler
+from otel_monitoring.measure.aggregator import Aggregator
+from otel_monitoring.measure.window import Window
+from otel_monitoring.performance import PerformanceMetrics
+from otel_monitoring.telemetry import Telemetry
+
+
+class Reporter:
+    """Reads, never measures: every method answers from what the watch thread brought last.
+
+    Args:
+        thresholds: When CPU, memory, error rate degrade the status.
+        classifier: What counts as an error.
+        started_at: When this process started, in Unix seconds; None before.
+        recent_alerts: The last alerts in the documented form, newest first.
+    """
+
+    def __init__(
+        self,
+        *,
+        thresholds: Thresholds,
+        classifier: Classifier,
+        aggregator: Aggregator,
+        performance: PerformanceMetrics,
+        system: SystemSampler,
+        database: DatabaseHealthChecker,
+        checks: Checks,
+        telemetry: Telemetry,
+        event_loop: Callable[[], dict[str, Any]],
+        recent_alerts: Callable[[], list[dict[str, Any]]],
+        started_at: Callable[[], float | None],
+    ) -> None:
+        self._thresholds = thresholds
+        self._classifier = classifier
+        self._aggregator = aggregator
+        self._performance = performance
+        self._system = system
+        self._database = database
+        self._checks = checks
+        self._telemetry = telemetry
+        self._event_loop = event_loop
+        self._recent_alerts = recent_alerts
+        self._started_at = started_at
+        # The figures of a window never change: they are made once for each, not once for each question.
+        self._errors_of: tuple[Window | None, tuple[int, int]] = (None, (0, 0))
+        self._summary_of: tuple[Window | None, dict[str, Any]] = (None, {})
+
+    def answer(self, what: str) -> dict[str, Any]:
+        """`detailed`, `metrics` or `diagnostics`."""
+        if what == "metrics":
+            return self._summary()
+        return self.diagnostics() if what == "diagnostics" else self.detailed()
+
+    def basic(self) -> dict[str, Any]:
+        """`status`, `timestamp`, `uptime_seconds`."""
+        now = time.time()
+        started = self._started_at()
+        return report.basic(self._status()[0], now=now, uptime=now - started if started is not None else 0.0)
+
+    def detailed(self) -> dict[str, Any]:
+        """The basic answer with `reasons`, `database`, `system`, `performance`."""
+        return {
+            **self.basic(),
+            "reasons": self._status()[1],
+            "database": self._database.as_json(),
+            "system": self._system.summary(),
+            "performance": self._summary(),
+        }
+
+    def diagnostics(self) -> dict[str, Any]:
+        """The detailed answer with `endpoints`, `alerts`, `checks`, `event_loop`, `telemetry`, `worker`."""
+        now = time.time()
+        return {
+            **self.detailed(),
+            "endpoints": self._performance.endpoints,
+            "alerts": self._recent_alerts(),
+            "checks": self._checks.as_json(now),
+            "event_loop": self._event_loop(),
+            "telemetry": self._telemetry.state(now),
+            "worker": {
+                "pid": os.getpid(),
+                "instance_id": self._telemetry.instance_id,
+                "scope": "this worker process",
+                "contained_failures": dict(contained.failures),
+            },
+        }
+
+    def _status(self) -> tuple[str, list[str]]:
+        critical, others = self._checks.failing()
+        requests, errors = self._recent_errors()
+        samples = self._system.recent(report.MIN_SAMPLES)
+        facts = report.Facts(
+            database=self._database.status,
+            critical_failures=critical,
+            failures=others,
+            cpu_percent=[s.cpu_percent for s in samples if s.cpu_percent is not None],
+            memory_percent=[s.memory_percent for s in samples if s.memory_percent is not None],
+            requests=requests,
+            error_rate=100.0 * errors / requests if requests else 0.0,
+        )
+        return report.status(facts, self._thresholds)
+
+    def _recent_errors(self) -> tuple[int, int]:
+        window = self._aggregator.history.recent
+        if self._errors_of[0] is not window:
+            self._errors_of = (window, self._classifier.errors(window))
+        return self._errors_of[1]
+
+    def _summary(self) -> dict[str, Any]:
+        window = self._aggregator.history.recent
+        if self._summary_of[0] is not window:
+            self._summary_of = (window, self._performance.summary())
+        return self._summary_of[1]

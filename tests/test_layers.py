@@ -1,0 +1,114 @@
+"""Imports point downwards only, and third-party packages stay in the modules that own them."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "otel_monitoring"
+
+# A module imports only from lower layers. Within one layer, only from modules of the same folder.
+LAYERS: dict[str, int] = {
+    "errors": 0,
+    "conventions": 0,
+    "guard": 0,
+    "redact": 0,
+    "config": 1,
+    "events": 1,
+    "watch": 1,
+    "health.execution": 1,
+    "measure.snapshot": 1,
+    "measure.window": 1,
+    "measure.reader": 2,
+    "measure.aggregator": 2,
+    "instrument": 2,
+    "store": 2,
+    "alerts.channels": 2,
+    "exporting": 2,
+    "health": 3,
+    "telemetry": 3,
+    "alerts.manager": 5,
+    "alerts": 5,
+    "worker": 4,
+    "performance": 4,
+    "reporting": 5,
+    "assembly": 6,
+    "routes": 6,
+    "monitoring": 7,
+    "": 9,
+}
+
+OWNERS = {
+    "fastapi": {"instrument", "routes"},
+    "starlette": {"instrument", "routes"},
+    "pymongo": {"instrument", "health.database", "store"},
+    "bson": {"instrument", "health.database", "store"},
+    "psutil": {"instrument"},
+    "opentelemetry.sdk": {"measure.reader", "telemetry", "exporting"},
+    "opentelemetry.exporter": {"telemetry", "exporting"},
+}
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        yield name.removesuffix("__init__").removesuffix("."), ast.parse(path.read_text())
+
+
+def entry(name: str, table: dict[str, int]) -> str:
+    """The most specific entry of `table` that names `name` or a package it is in."""
+    parts = name.split(".")
+    return next(key for i in range(len(parts), -1, -1) if (key := ".".join(parts[:i])) in table)
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    typing_only = {
+        id(node)
+        for test in ast.walk(tree)
+        if isinstance(test, ast.If) and "TYPE_CHECKING" in ast.unparse(test.test)
+        for node in ast.walk(test)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            module = node.module or ""
+            for alias in node.names:
+                inner = f"{module}.{alias.name}".removeprefix("otel_monitoring.")
+                yield f"otel_monitoring.{inner}" if inner in MODULES else module
+
+
+MODULES = dict(modules())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_downwards(name: str) -> None:
+    here = entry(name, LAYERS)
+    for target in imported(MODULES[name]):
+        if not target.startswith("otel_monitoring."):
+            continue
+        inner = target.removeprefix("otel_monitoring.")
+        there = entry(inner, LAYERS)
+        assert LAYERS[there] < LAYERS[here] or there.split(".")[0] == here.split(".")[0], f"{name} imports {inner}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_third_party_packages_stay_with_their_owners(name: str) -> None:
+    for target in imported(MODULES[name]):
+        for package, owners in OWNERS.items():
+            if target == package or target.startswith(package + "."):
+                assert any(name == owner or name.startswith(owner + ".") for owner in owners), f"{name}: {target}"
+
+
+def test_only_config_reads_the_environment() -> None:
+    readers = {
+        name
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"})
+    }
+    assert readers <= {"config"}

@@ -1,0 +1,207 @@
+"""Histogram arithmetic is exact in counts and close in quantiles; windows hold exactly what fell into them."""
+
+import math
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.metrics import MeterProvider
+
+from otel_monitoring.measure.aggregator import Aggregator
+from otel_monitoring.measure.reader import SnapshotReader
+from otel_monitoring.measure.snapshot import Histogram, Series, Snapshot, merged
+from otel_monitoring.measure.window import History
+
+NAME = "http.server.request.duration"
+
+durations = st.floats(min_value=1e-6, max_value=1e3)
+
+
+def recorded(*batches: list[float], attributes: dict[str, str] | None = None) -> list[Snapshot]:
+    """What the real SDK pipeline makes of each batch."""
+    reader = SnapshotReader(0.0)
+    instrument = _provider(reader).get_meter("test").create_histogram(NAME, unit="s")
+    snapshots = []
+    for time, batch in enumerate(batches, start=1):
+        for value in batch:
+            instrument.record(value, attributes)
+        snapshots.append(reader.take(float(time)))
+    return snapshots
+
+
+def _provider(reader: SnapshotReader) -> MeterProvider:
+    provider = MeterProvider(shutdown_on_exit=False)
+    provider.add_metric_reader(reader)
+    return provider
+
+
+def only(snapshot: Snapshot) -> Histogram:
+    (histogram,) = snapshot.histograms.values()
+    return histogram
+
+
+def exact(values: list[float], q: float) -> float:
+    return sorted(values)[max(0, math.ceil(q * len(values)) - 1)]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda r: r.lognormvariate(-3, 1),
+        lambda r: abs(r.gauss(0.01, 0.001) if r.random() < 0.7 else r.gauss(1, 0.1)),
+        lambda r: 0.001 * r.paretovariate(1.1),
+    ],
+    ids=["lognormal", "bimodal", "heavy-tailed"],
+)
+def test_quantiles_are_within_two_and_a_half_percent(draw: Callable[[random.Random], float]) -> None:
+    generator = random.Random(7)
+    values = [draw(generator) for _ in range(20_000)]
+    histogram = only(recorded(values)[0])
+    for q in (0.5, 0.95, 0.99):
+        assert histogram.quantile(q) == pytest.approx(exact(values, q), rel=0.025)
+    assert (histogram.min, histogram.max) == (min(values), max(values))
+    assert histogram.sum == pytest.approx(sum(values))
+
+
+def test_values_over_nine_decades_keep_their_count_and_order() -> None:
+    values = [10.0**e for e in range(-6, 4)] * 3
+    histogram = only(recorded(values)[0])
+    assert histogram.count == len(values)
+    assert histogram.quantile(0.0) == 1e-6
+    assert histogram.quantile(1.0) == 1e3
+
+
+@given(st.lists(durations, min_size=1, max_size=50), st.lists(durations, min_size=1, max_size=50))
+def test_taking_out_what_was_put_in_restores_the_counts(first: list[float], second: list[float]) -> None:
+    one, two = (only(snapshot) for snapshot in recorded(first, second))
+    whole = one.plus(two)
+    assert whole.count == len(first) + len(second)
+    rest = whole.minus(one, smallest=two.min, largest=two.max)
+    assert rest.count == two.count
+    assert sum(rest.buckets.values()) + rest.at_zero == two.count
+    assert all(count > 0 for count in rest.buckets.values())
+    assert rest.quantile(0.5) == pytest.approx(two.quantile(0.5), rel=0.5)
+
+
+def test_zeros_are_counted_below_everything_else() -> None:
+    histogram = only(recorded([0.0, 0.0, 1.0])[0])
+    assert (histogram.at_zero, histogram.quantile(0.5), histogram.quantile(1.0)) == (2, 0.0, 1.0)
+
+
+def test_nothing_recorded_has_no_quantile() -> None:
+    assert merged([]).quantile(0.5) is None
+    assert Histogram().mean is None
+
+
+def snapshot(start: float, end: float, *values: float, name: str = NAME) -> Snapshot:
+    if not values:
+        return Snapshot(start, end)
+    return Snapshot(start, end, {Series(name): only(recorded(list(values))[0])}, {Series("errors"): len(values)})
+
+
+def test_a_window_holds_exactly_what_fell_into_it() -> None:
+    history = History(0.0, span=30.0, resolution=10.0)
+    for tick in range(1, 8):
+        history.add(snapshot(tick * 10.0 - 10, tick * 10.0, *[0.1 * tick] * tick))
+    assert history.total.count(NAME) == sum(range(1, 8))
+    assert history.recent.count(NAME) == 5 + 6 + 7
+    assert history.recent.increase("errors") == 5 + 6 + 7
+    assert history.recent.seconds == 30.0
+    assert history.last(10).count(NAME) == 7
+    assert history.last(15).count(NAME) == 6 + 7, "whole intervals: never less than asked for"
+    recent = history.recent.histogram(NAME)
+    assert (recent.min, recent.max) == pytest.approx((0.5, 0.7)), "extremes leave with their interval"
+
+
+def test_what_left_the_window_is_gone_and_the_total_stays() -> None:
+    history = History(0.0, span=20.0, resolution=10.0)
+    history.add(snapshot(0, 10, 5.0, 5.0))
+    for tick in range(1, 4):
+        history.add(snapshot(tick * 10.0, tick * 10.0 + 10))
+    assert history.recent.count(NAME) == 0
+    assert history.recent.histograms(NAME) == []
+    assert history.total.count(NAME) == 2
+
+
+def test_snapshots_on_demand_do_not_grow_the_ring() -> None:
+    history = History(0.0, span=30.0, resolution=10.0)
+    for i in range(1, 1001):
+        history.add(snapshot(i / 10 - 0.1, i / 10, 0.2))
+    assert history.total.count(NAME) == 1000
+    assert len(history._ring) <= 6
+    assert 300 <= history.recent.count(NAME) <= 401
+
+
+@given(st.lists(st.tuples(st.floats(0.5, 25.0), st.integers(0, 5)), min_size=1, max_size=60))
+def test_any_rhythm_of_ticks_keeps_the_window_equal_to_its_entries(ticks: list[tuple[float, int]]) -> None:
+    history, now = History(0.0, span=60.0, resolution=10.0), 0.0
+    sample = snapshot(0, 1, 0.25)
+    for gap, count in ticks:
+        one = sample.histograms[Series(NAME)]
+        several = {Series(NAME): merged([one] * count)} if count else {}
+        history.add(Snapshot(now, now + gap, several))
+        now += gap
+    inside = sum(h.count for entry in history._ring for h in entry.histograms.values())
+    assert history.recent.count(NAME) == inside
+    assert history.recent.seconds == pytest.approx(now - history._ring[0].start)
+    assert history.total.count(NAME) == sum(count for _, count in ticks)
+
+
+def test_series_beyond_the_limit_are_joined_and_none_is_lost() -> None:
+    reader = SnapshotReader(0.0, max_series=10)
+    instrument = _provider(reader).get_meter("test").create_histogram(NAME)
+    for i in range(100):
+        instrument.record(1.0, {"path": f"/{i}"})
+    taken = reader.take(1.0)
+    assert len(taken.histograms) == 11
+    assert sum(h.count for h in taken.histograms.values()) == 100
+    assert taken.histograms[Series(NAME, (("otel.metric.overflow", True),))].count == 90
+
+
+def test_the_reader_sees_counters_and_gauges_and_leaves_up_down_counters_out() -> None:
+    reader = SnapshotReader(0.0)
+    meter = _provider(reader).get_meter("test")
+    meter.create_counter("orders").add(2, {"kind": "new"})
+    meter.create_up_down_counter("active").add(1)
+    meter.create_gauge("temperature").set(36.6)
+    taken = reader.take(1.0)
+    assert dict(taken.sums) == {Series("orders", (("kind", "new"),)): 2}
+    assert dict(taken.gauges) == {Series("temperature"): 36.6}
+    assert reader.take(2.0).sums == {}
+
+
+def test_rates_and_groups() -> None:
+    reader = SnapshotReader(0.0)
+    instrument = _provider(reader).get_meter("test").create_histogram(NAME)
+    for route, times in (("/a", 3), ("/b", 1)):
+        for _ in range(times):
+            instrument.record(0.1, {"http.route": route})
+    history = History(0.0, span=60.0, resolution=10.0)
+    history.add(reader.take(2.0))
+    assert history.recent.rate(NAME) == 2.0
+    groups = history.recent.grouped(NAME, "http.route")
+    assert {route: sum(h.count for _, h in found) for route, found in groups.items()} == {"/a": 3, "/b": 1}
+    assert history.recent.count(NAME, lambda series: series.get("http.route") == "/a") == 3
+
+
+def test_an_answer_is_reused_for_a_bounded_share_of_time() -> None:
+    now, cpu = [0.0], [0.0]
+
+    def cost() -> float:
+        cpu[0] += 0.005
+        return cpu[0]
+
+    aggregator = Aggregator(clock=lambda: now[0], span=60, resolution=10, cost_clock=cost)
+    _provider(aggregator.reader)
+    assert not aggregator.fresh
+    aggregator.collect()
+    assert aggregator.fresh
+    now[0] = 0.099
+    assert aggregator.fresh, "5 ms of work are reused for 100 ms"
+    now[0] = 0.101
+    assert not aggregator.fresh
+    aggregator.collect()
+    aggregator.invalidate()
+    assert not aggregator.fresh, "something recorded by hand shows at once"
