@@ -5,6 +5,8 @@ from typing import NoReturn
 
 import pytest
 
+from otel_monitoring.guard import contained
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
@@ -16,3 +18,10 @@ def unavailable(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must have it: {reason}")
     pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_guard() -> None:
+    """The guard counts and limits its log lines per process; each test begins with none."""
+    contained.failures.clear()
+    contained._logged_at.clear()

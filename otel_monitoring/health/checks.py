@@ -40,6 +40,7 @@ class _Check:
     function: CheckFunction
     critical: bool
     timeout: float
+    is_async: bool
     result: CheckResult | None = None
     running: "asyncio.Task[object] | None" = None
 
@@ -69,7 +70,8 @@ class Checks:
             raise ConfigurationError(f"check: {name} must be callable, not {type(check).__name__}")
         if timeout is not None and not timeout > 0:
             raise ConfigurationError(f"timeout: must be greater than 0, not {timeout!r}")
-        self._checks[name] = _Check(name, check, critical, timeout if timeout is not None else self._default_timeout)
+        limit = timeout if timeout is not None else self._default_timeout
+        self._checks[name] = _Check(name, check, critical, limit, _is_async(check))
 
     async def run(self, application_loop: asyncio.AbstractEventLoop | None) -> None:
         """Run all checks side by side; returns when each has a result."""
@@ -95,18 +97,22 @@ class Checks:
             return
         started = time.perf_counter()
         check.running = asyncio.ensure_future(_call(check, loop))
-        done, _ = await asyncio.wait({check.running}, timeout=check.timeout)
+        # On the application's loop the work has its own timeout, which also tells whether it ever began.
+        done, _ = await asyncio.wait({check.running}, timeout=None if check.is_async else check.timeout)
         check.result = _result(check, done, time.perf_counter() - started)
 
 
+def _is_async(function: CheckFunction) -> bool:
+    called = getattr(function, "__call__", None)  # noqa: B004 - an object may have an async __call__
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
 async def _call(check: _Check, loop: asyncio.AbstractEventLoop | None) -> object:
-    if inspect.iscoroutinefunction(check.function) or inspect.iscoroutinefunction(
-        getattr(check.function, "__call__", None)  # noqa: B004 - an object with an async __call__
-    ):
-        if loop is None:
-            raise NotStarted("the application's event loop is not known yet")
-        return await on_loop(loop, partial(_awaited, check.function), check.timeout)
-    return await in_thread(check.function, name=f"otel-monitoring-check-{check.name}")
+    if not check.is_async:
+        return await in_thread(check.function, name=f"otel-monitoring-check-{check.name}")
+    if loop is None:
+        raise NotStarted("the application's event loop is not known yet")
+    return await on_loop(loop, partial(_awaited, check.function), check.timeout)
 
 
 async def _awaited(function: CheckFunction) -> object:

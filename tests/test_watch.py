@@ -1,0 +1,80 @@
+"""The watch thread repeats its jobs whatever one of them does, and ends when told."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from otel_monitoring.watch import Job, WatchThread
+
+PATIENCE = 30.0
+
+
+class Counted:
+    """A job that says how often it ran and can wait for a number of runs."""
+
+    def __init__(self) -> None:
+        self.calls: list[float] = []
+        self._changed = threading.Condition()
+
+    async def __call__(self, now: float) -> None:
+        with self._changed:
+            self.calls.append(now)
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.calls) >= count, PATIENCE)
+
+
+def test_a_job_that_fails_or_hangs_delays_no_other() -> None:
+    good, hanging = Counted(), Counted()
+
+    async def failing(now: float) -> None:
+        raise ValueError("broken")
+
+    async def hang(now: float) -> None:
+        await hanging(now)
+        await asyncio.Event().wait()
+
+    watch = WatchThread((Job("good", 0.001, good), Job("failing", 0.001, failing), Job("hanging", 0.001, hang)))
+    watch.start()
+    try:
+        good.wait(20)
+        hanging.wait(1)
+    finally:
+        assert watch.stop(PATIENCE)
+    assert len(hanging.calls) == 1
+    assert good.calls == sorted(good.calls)
+
+
+def test_work_can_be_submitted_until_it_stops() -> None:
+    watch = WatchThread(())
+    watch.start()
+
+    async def thread_name() -> str:
+        return threading.current_thread().name
+
+    assert watch.submit(thread_name()).result(PATIENCE) == "otel-monitoring-watch"
+    assert watch.stop(PATIENCE)
+    assert watch.stop(PATIENCE), "stopping twice is harmless"
+    with pytest.raises(RuntimeError, match="not running"):
+        watch.submit(thread_name())
+
+
+def test_a_job_that_took_too_long_skips_what_it_missed() -> None:
+    job = Counted()
+    first = threading.Event()
+
+    async def slow_once(now: float) -> None:
+        await job(now)
+        if not first.is_set():
+            first.set()
+            time.sleep(0.2)  # noqa: ASYNC251 - blocks the loop on purpose: ten starts are missed
+
+    watch = WatchThread((Job("slow", 0.02, slow_once),))
+    watch.start()
+    job.wait(3)
+    assert watch.stop(PATIENCE)
+    assert job.calls[2] - job.calls[1] > 0.01, "missed starts are not made up for in a burst"
