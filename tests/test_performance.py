@@ -1,0 +1,124 @@
+"""What counts as an error, a client's error, a disconnect; and the documented figures made of it."""
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+
+from otel_monitoring.conventions import HTTP_SERVER_REQUEST_DURATION
+from otel_monitoring.health.performance import Classifier, Outcome
+from otel_monitoring.measure.aggregator import Aggregator
+from otel_monitoring.measure.snapshot import Series
+from otel_monitoring.performance import PerformanceMetrics
+
+pytestmark = pytest.mark.anyio
+
+
+def series(**attributes: str | int) -> Series:
+    names = {"status": "http.response.status_code", "error": "error.type", "route": "http.route"}
+    return Series(HTTP_SERVER_REQUEST_DURATION, tuple((names[key], value) for key, value in attributes.items()))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "outcome"),
+    [
+        (series(status=200), Outcome.SUCCESS),
+        (series(status=302), Outcome.SUCCESS),
+        (series(status=404), Outcome.CLIENT_ERROR),
+        (series(status=503, error="503"), Outcome.ERROR),
+        (series(status=500, error="ValueError"), Outcome.ERROR),
+        (series(status=200, error="ValueError"), Outcome.ERROR),
+        (series(error="RuntimeError"), Outcome.ERROR),
+        (series(error="ConnectionError"), Outcome.CLIENT_DISCONNECT),
+        (series(status=200, error="ConnectionError"), Outcome.CLIENT_DISCONNECT),
+        (series(status=500, error="ConnectionError"), Outcome.ERROR),
+    ],
+)
+def test_outcomes(recorded: Series, outcome: Outcome) -> None:
+    assert Classifier()(recorded) is outcome
+
+
+def test_chosen_statuses_replace_every_5xx() -> None:
+    classify = Classifier(frozenset({429, 500}))
+    assert classify(series(status=429)) is Outcome.ERROR
+    assert classify(series(status=503, error="503")) is Outcome.SUCCESS
+    assert classify(series(status=503, error="ValueError")) is Outcome.ERROR
+
+
+class Bench:
+    """The metrics over a real provider, refreshed at once."""
+
+    def __init__(self, *, current_path: str | None = None, max_endpoints: int = 3) -> None:
+        self.now = 0.0
+        self.aggregator = Aggregator(clock=self.tick, span=300, resolution=10, cost_clock=lambda: 0.0)
+        provider = MeterProvider(shutdown_on_exit=False)
+        provider.add_metric_reader(self.aggregator.reader)
+        self.metrics = PerformanceMetrics(
+            provider.get_meter("test"),
+            self.aggregator,
+            Classifier(),
+            refresh=self.refresh,
+            current_path=lambda: current_path,
+            max_endpoints=max_endpoints,
+        )
+
+    def tick(self) -> float:
+        self.now += 0.001
+        return self.now
+
+    async def refresh(self) -> None:
+        self.aggregator.collect()
+
+
+async def test_the_documented_summary() -> None:
+    bench = Bench()
+    for _ in range(98):
+        await bench.metrics.record_request("/api/orders/", 0.1, 200)
+    await bench.metrics.record_request("/api/orders/", 0.3, 404, error="no such order")
+    await bench.metrics.record_request("/api/orders/", 0.9, 500, error="password=hunter2: Database connection timeout")
+    summary = await bench.metrics.get_summary()
+    counts = {key: summary[key] for key in ("requests_recorded", "success_count", "error_count", "client_error_count")}
+    assert counts == {"requests_recorded": 100, "success_count": 99, "error_count": 1, "client_error_count": 1}
+    assert summary["error_rate"] == 1.0
+    assert summary["avg_response_time"] == pytest.approx(0.11)
+    assert summary["p50_response_time"] == pytest.approx(0.1, rel=0.025)
+    assert summary["p99_response_time"] == pytest.approx(0.3, rel=0.025)
+    assert "hunter2" not in summary["last_error"]
+    assert summary["last_error_time"].endswith("+00:00")
+    assert summary["window"]["requests_recorded"] == 100
+    endpoint = bench.metrics.endpoints["/api/orders/"]
+    assert (endpoint["call_count"], endpoint["error_count"], endpoint["error_rate"]) == (100, 1, 1.0)
+    assert (endpoint["min_time"], endpoint["max_time"]) == (0.1, 0.9)
+
+
+async def test_before_the_first_request_every_figure_is_a_number() -> None:
+    summary = await Bench().metrics.get_summary()
+    assert summary["requests_recorded"] == summary["error_rate"] == summary["p95_response_time"] == 0
+    assert (summary["last_error"], summary["last_error_time"]) == (None, None)
+
+
+async def test_a_request_that_is_measured_anyway_is_not_recorded_again(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(current_path="/api/orders/7")
+    for _ in range(3):
+        await bench.metrics.record_request("/api/orders/7", 0.1, 200)
+    await bench.metrics.record_request("/api/complex-op/", 0.1, 200)
+    assert (await bench.metrics.get_summary())["requests_recorded"] == 1
+    assert [r.getMessage()[:54] for r in caplog.records] == ["record_request was called for a request that instrumen"]
+
+
+async def test_names_beyond_the_limit_are_one_endpoint() -> None:
+    bench = Bench(max_endpoints=2)
+    for i in range(10):
+        await bench.metrics.record_request(f"/orders/{i}", 0.1)
+    calls = {name: figures["call_count"] for name, figures in bench.metrics.endpoints.items()}
+    assert calls == {}
+    await bench.metrics.get_summary()
+    calls = {name: figures["call_count"] for name, figures in bench.metrics.endpoints.items()}
+    assert calls == {"(other)": 8, "/orders/0": 1, "/orders/1": 1}
+
+
+@pytest.mark.parametrize("duration", [float("nan"), float("inf"), "soon"])
+async def test_an_impossible_duration_is_refused_without_harm(duration: float) -> None:
+    bench = Bench()
+    await bench.metrics.record_request("/x", duration)
+    await bench.metrics.record_request("/x", -5.0)
+    summary = await bench.metrics.get_summary()
+    assert (summary["requests_recorded"], summary["avg_response_time"]) == (1, 0.0)
