@@ -1,8 +1,7 @@
 """`Settings`: the only reader of the environment and of `.env`.
 
-OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_*`, `OTEL_BSP_*`, …) are read by its SDK; here stand only those whose
-value this package acts on. The documented names (`SMTP_SERVER`, `SLACK_WEBHOOK_URL`, …) stay as they are documented;
-the rest begin with `OTEL_MONITORING_`.
+OpenTelemetry's own variables stand in `exporting.settings`. The documented names (`SMTP_SERVER`,
+`SLACK_WEBHOOK_URL`, …) stay as they are documented; the rest begin with `OTEL_MONITORING_`.
 """
 
 import os
@@ -19,9 +18,10 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.exporting.settings import OtlpSettings
 
 PREFIX = "OTEL_MONITORING_"
 
@@ -47,7 +47,7 @@ THRESHOLDS: dict[str, float] = Thresholds().model_dump()
 """The documented defaults by name."""
 
 
-class Settings(BaseSettings):
+class Settings(OtlpSettings):
     """Every setting of the package. Keyword arguments win over the environment, which wins over `.env`.
 
     Raises:
@@ -57,32 +57,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
     )
-
-    # OpenTelemetry's own, acted on here
-    service_name: str | None = Field(None, validation_alias=AliasChoices("OTEL_SERVICE_NAME", "service_name"))
-    sdk_disabled: bool = Field(False, validation_alias=AliasChoices("OTEL_SDK_DISABLED", "sdk_disabled"))
-    otlp_endpoint: str | None = Field(
-        None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint")
-    )
-    otlp_traces_endpoint: str | None = Field(
-        None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "otlp_traces_endpoint")
-    )
-    otlp_metrics_endpoint: str | None = Field(
-        None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "otlp_metrics_endpoint")
-    )
-    otlp_logs_endpoint: str | None = Field(
-        None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "otlp_logs_endpoint")
-    )
-    otlp_protocol: Literal["http/protobuf", "grpc"] = Field(
-        "http/protobuf", validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_PROTOCOL", "otlp_protocol")
-    )
-    otlp_compression: Literal["gzip", "deflate", "none"] = Field(
-        "gzip", validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_COMPRESSION", "otlp_compression")
-    )
-    metric_export_interval: PositiveFloat = Field(
-        60_000, validation_alias=AliasChoices("OTEL_METRIC_EXPORT_INTERVAL", "metric_export_interval")
-    )
-    """Milliseconds between metric exports."""
 
     # Endpoints
     admin_token: SecretStr | None = None
@@ -165,15 +139,6 @@ class Settings(BaseSettings):
             raise ValueError("it must be empty or a plain path that starts with '/'")
         return value.rstrip("/")
 
-    @field_validator(
-        "otlp_endpoint", "otlp_traces_endpoint", "otlp_metrics_endpoint", "otlp_logs_endpoint", mode="after"
-    )
-    @classmethod
-    def _absolute_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.lower().startswith(("http://", "https://")):
-            raise ValueError("it must be a URL that starts with http:// or https://")
-        return value
-
     @field_validator("admin_token")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
@@ -201,14 +166,14 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise ConfigurationError(_explain(error)) from None
 
-    def exports(self, signal: Literal["traces", "metrics", "logs"]) -> bool:
-        """Whether an OTLP endpoint is set for `signal`, by its own variable or the common one."""
-        own = {
-            "traces": self.otlp_traces_endpoint,
-            "metrics": self.otlp_metrics_endpoint,
-            "logs": self.otlp_logs_endpoint,
-        }
-        return not self.sdk_disabled and bool(own[signal] or self.otlp_endpoint)
+
+def opt_in_to_stable_conventions() -> None:
+    """Have the instrumentations emit the stable HTTP and database conventions, unless the user chose otherwise.
+
+    They read `OTEL_SEMCONV_STABILITY_OPT_IN` once in a process: call this before anything is instrumented.
+    """
+    if not os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").strip():
+        os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http,database"
 
 
 def _as_mapping(value: "Thresholds | dict[str, float]") -> dict[str, float]:

@@ -20,6 +20,8 @@ ERROR_TYPE: Final = "error.type"
 URL_SCHEME: Final = "url.scheme"
 NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
 UNMATCHED_ROUTE: Final = "(unmatched)"
+OTHER: Final = "_OTHER"
+"""What the conventions call a value beyond those that are told apart."""
 
 # Database client
 DB_CLIENT_OPERATION_DURATION: Final = "db.client.operation.duration"
@@ -51,10 +53,12 @@ SYSTEM_CPU_UTILIZATION: Final = "system.cpu.utilization"
 SYSTEM_MEMORY_USAGE: Final = "system.memory.usage"
 SYSTEM_MEMORY_LIMIT: Final = "system.memory.limit"
 SYSTEM_MEMORY_UTILIZATION: Final = "system.memory.utilization"
+SYSTEM_MEMORY_STATE: Final = "system.memory.state"
 
 # Ours: what the conventions do not name
 EVENT_LOOP_LAG: Final = "otel_monitoring.event_loop.lag"
 GC_PAUSE_DURATION: Final = "otel_monitoring.gc.pause.duration"
+GC_GENERATION: Final = "cpython.gc.generation"
 DATABASE_UP: Final = "otel_monitoring.database.up"
 DATABASE_PING_DURATION: Final = "otel_monitoring.database.ping.duration"
 COLLECTION_DOCUMENTS: Final = "otel_monitoring.database.collection.documents"

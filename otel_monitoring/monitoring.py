@@ -4,14 +4,13 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import Tracer
 
 from otel_monitoring.alerts import AlertManager, get_alert_manager, initialize_alerts
-from otel_monitoring.assembly import Parts, assemble
+from otel_monitoring.assembly import Parts
 from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
 from otel_monitoring.events import AlertSeverity, AlertType
@@ -19,7 +18,8 @@ from otel_monitoring.guard import contained
 from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.execution import in_thread
-from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, follow_lifespan, instrument_app
+from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app
+from otel_monitoring.instrument.lifespan import follow_lifespan
 from otel_monitoring.instrument.process import SystemSampler as SystemMetrics
 from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.reporting import Reporter
@@ -92,7 +92,7 @@ class MonitoringService:
                 Job("health checks", self.settings.check_interval, self._check),
                 Job("event loop probe", _LOOP_PROBE_SECONDS, self._probe_loop),
             ),
-            acquire=self._acquire,
+            acquire=lambda loop, stack: self._parts.acquire(loop, stack),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,
         )
@@ -122,17 +122,17 @@ class MonitoringService:
             options=RequestOptions(
                 exclude=own_paths.contains,
                 tracing=parts.telemetry.tracing,
-                logs=parts.telemetry.logging,
+                logs=parts.telemetry.logs,
                 operation_spans=self.settings.operation_spans,
                 capture_query=self.settings.capture_query,
-                error_statuses=self.settings.error_statuses,
+                watched_statuses=self.settings.error_statuses or frozenset(),
                 on_error=self._on_error,
                 on_first_request=self._on_first_request,
             ),
         )
         self._app = app
         self._keep_reachable = mount(app, router, self.settings.prefix)
-        follow_lifespan(app, started=self._lifespan_started, stopping=self.drain, stopped=self.stop)
+        follow_lifespan(app, starting=self._begin, started=self._now_ready, stopping=self.drain, stopped=self.stop)
         if get_monitoring() is None:
             set_monitoring(self)
         return self
@@ -142,10 +142,8 @@ class MonitoringService:
 
         Waits up to a second for the first check, so that the first answer already knows the database.
         """
-        self._checked = Future()
-        if self._worker.start(asyncio.get_running_loop()):
-            self._ready = True
-            await asyncio.wait({asyncio.wrap_future(self._checked)}, timeout=_FIRST_CHECK_SECONDS)
+        await self._launch()
+        self._now_ready()
 
     async def stop(self) -> None:
         """Flush and stop, within the shutdown timeout; does nothing when not running."""
@@ -239,39 +237,47 @@ class MonitoringService:
 
     def _assemble(self, app: "FastAPI | None") -> Parts:
         if self._assembled is None:
-            self._assembled = assemble(
+            self._assembled = Parts(
                 self.settings,
                 self._db,
                 service_name=app.title if app is not None else None,
                 service_version=app.version if app is not None else None,
                 checks=self.checks,
-                alerts=lambda: self.alert_manager.recent(),
                 refresh=self._refresh,
-                worker=self._worker,
+                recent_alerts=lambda: self.alert_manager.recent(),
+                started_at=lambda: self._worker.started_at,
+                database_changed=lambda: self._worker.poke(self._parts.database.ping),
             )
         return self._assembled
 
-    def _acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
-        parts = self._parts
-        parts.telemetry.start(parts.aggregator.reader)
-        stack.enter_context(parts.bound_to(loop))
-
-    async def _lifespan_started(self) -> None:
+    async def _begin(self) -> None:
         self._keep_reachable()
-        await self.start()
+        await self._launch()
+
+    async def _launch(self) -> None:
+        self._checked = Future()
+        if self._worker.start(asyncio.get_running_loop()):
+            await asyncio.wait({asyncio.wrap_future(self._checked)}, timeout=_FIRST_CHECK_SECONDS)
+
+    def _now_ready(self) -> None:
+        self._ready = True
 
     def _on_first_request(self) -> None:
         # Without a lifespan nobody called start(): the first request does, and does not wait for it.
         if not self._worker.running:
-            self._late_start = asyncio.get_running_loop().create_task(self._lifespan_started())
+            self._late_start = asyncio.get_running_loop().create_task(self._start_late())
+
+    async def _start_late(self) -> None:
+        await self._begin()
+        self._now_ready()
 
     def _on_error(self, error: RequestError) -> None:
-        self._parts.performance.note_error(error.text)
+        self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)
 
     # The work of the watch thread
 
     async def _sample(self, now: float) -> None:
-        self._parts.system.sample(now)
+        self._parts.sample(now)
         await self._collect()
 
     async def _check(self, now: float) -> None:

@@ -12,6 +12,7 @@ from otel_monitoring.conventions import (
     HTTP_RESPONSE_STATUS_CODE,
     HTTP_ROUTE,
     HTTP_SERVER_REQUEST_DURATION,
+    UNMATCHED_ROUTE,
 )
 from otel_monitoring.events import rfc3339
 from otel_monitoring.guard import contained, logger
@@ -31,7 +32,7 @@ class PerformanceMetrics:
         aggregator: Where the measurements are read from.
         classifier: What counts as an error.
         refresh: Brings the aggregator up to date without blocking the caller's loop.
-        current_path: The path of the HTTP request being handled and measured already, or None.
+        is_measured: Whether an endpoint's name is the path of the very request that is being measured anyway.
         max_endpoints: How many names `record_request` keeps apart; further ones are one endpoint, `(other)`.
     """
 
@@ -42,7 +43,7 @@ class PerformanceMetrics:
         classifier: Classifier,
         *,
         refresh: Callable[[], Awaitable[None]],
-        current_path: Callable[[], str | None],
+        is_measured: Callable[[str], bool],
         max_endpoints: int,
     ) -> None:
         self._duration = meter.create_histogram(
@@ -51,7 +52,7 @@ class PerformanceMetrics:
         self._aggregator = aggregator
         self._classifier = classifier
         self._refresh = refresh
-        self._current_path = current_path
+        self._is_measured = is_measured
         self._max_endpoints = max_endpoints
         self._endpoints: set[str] = set()
         self._last_error: tuple[str, float] | None = None
@@ -71,7 +72,7 @@ class PerformanceMetrics:
             status_code: HTTP status of the outcome.
             error: What went wrong, if anything; kept, redacted, as `last_error`.
         """
-        if endpoint == self._current_path():
+        if self._is_measured(endpoint):
             self._warn_once()
             return
         with _guard:
@@ -97,6 +98,21 @@ class PerformanceMetrics:
     def endpoints(self) -> dict[str, dict[str, Any]]:
         """Every route's figures since the start, busiest first: the `endpoints` of the diagnostics."""
         return self._classifier.endpoints(self._aggregator.history.total)
+
+    def note_failure(self, method: str, route: str | None, status: int | None, error: BaseException | None) -> None:
+        """Remember a request that failed as the last error, if its outcome counts as one.
+
+        Args:
+            method: The request's method.
+            route: Its route, None for an unmatched path.
+            status: The status it was answered with, None for none.
+            error: What was raised, where that is known.
+        """
+        if status is not None and error is None and not self._classifier.is_error_status(status):
+            return
+        request = f"{method} {route or UNMATCHED_ROUTE}"
+        cause = f"{type(error).__name__}: {error}" if error is not None else f"HTTP {status}"
+        self.note_error(f"{cause} ({request})")
 
     def note_error(self, text: str) -> None:
         """Remember `text`, redacted, as the last error."""

@@ -72,10 +72,11 @@ class Reporter:
 
     def detailed(self) -> dict[str, Any]:
         """The basic answer with `reasons`, `database`, `system`, `performance`."""
+        now = time.time()
         return {
             **self.basic(),
             "reasons": self._status()[1],
-            "database": self._database.as_json(),
+            "database": self._database.as_json(now),
             "system": self._system.summary(),
             "performance": self._summary(),
         }
@@ -89,10 +90,10 @@ class Reporter:
             "alerts": self._recent_alerts(),
             "checks": self._checks.as_json(now),
             "event_loop": self._event_loop(),
-            "telemetry": self._telemetry.state(now),
+            "telemetry": self._telemetry.state(time.monotonic()),
             "worker": {
                 "pid": os.getpid(),
-                "instance_id": self._telemetry.instance_id,
+                "instance_id": self._telemetry.resource.attributes.get("service.instance.id"),
                 "scope": "this worker process",
                 "contained_failures": dict(contained.failures),
             },

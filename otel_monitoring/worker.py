@@ -84,6 +84,12 @@ class Worker:
         """Stop without blocking the caller's loop."""
         await in_thread(self.stop, name="otel-monitoring-stop")
 
+    def poke(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Have the watch thread run the coroutine that `work` makes; from any thread, without waiting."""
+        watch = self._watch
+        if watch is not None and self.running:
+            watch.submit(_guarded(work))
+
     async def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
         """Run the coroutine that `work` makes in the watch thread, or right here while it does not run.
 
@@ -98,3 +104,8 @@ class Worker:
             return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
         except asyncio.TimeoutError:
             raise TimeoutError(f"no answer within {timeout:g} s") from None
+
+
+async def _guarded(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    with contained("work out of turn"):
+        await work()

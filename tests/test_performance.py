@@ -56,7 +56,7 @@ class Bench:
             self.aggregator,
             Classifier(),
             refresh=self.refresh,
-            current_path=lambda: current_path,
+            is_measured=lambda endpoint: endpoint == current_path,
             max_endpoints=max_endpoints,
         )
 

@@ -29,6 +29,27 @@ CANARY = "hunter2Canary"
         f"https://hooks.slack.com/services/T000/B000/{CANARY}",
         f"sk-{CANARY}0123456789",
         f"ghp_{CANARY}0123456789",
+        f"mongodb://app:unescaped/{CANARY}@db/orders",
+        f"Authorization: Token {CANARY}",
+        f"{{'Authorization': b'Custom {CANARY}'}}",
+        f"Cookie: theme=dark; session={CANARY}; lang=en",
+        f"Set-Cookie: sid={CANARY}; Path=/",
+        f"api key: {CANARY}",
+        f"secret => {CANARY}",
+        f"[('user', 'x'), ('password', '{CANARY}')]",
+        f"password=b'{CANARY}'",
+        f"password: a,{CANARY}",
+        f'{{"password": "a\\"{CANARY}"}}',
+        f"{{'tokens': ['{CANARY}', 'other']}}",
+        f"credentials={{'user': '{CANARY}'}}",
+        f"redirect=%2F&token%3D{CANARY}",
+        f"https://storage.example.net/file?sig={CANARY}",
+        f"-----BEGIN RSA PRIVATE KEY-----\n{CANARY}\n-----END RSA PRIVATE KEY-----",
+        f"-----BEGIN PRIVATE KEY-----\n{CANARY}",
+        f"https://discord.com/api/webhooks/1/{CANARY}",
+        f"'{CANARY}'@example.com",
+        f"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY{CANARY}",
+        f"AKIAIOSFODNN7EXAMPLE:password={CANARY}",
     ],
 )
 def test_secrets_do_not_pass(text: str) -> None:
@@ -50,6 +71,10 @@ def test_card_numbers_do_not_pass(text: str) -> None:
         "KeyError: 'customer'",
         'No replica set members match selector "Primary()", Timeout: 5.0s',
         "/api/orders/65f1c0ffee65f1c0ffee65f1 took 2345.67ms",
+        "HTTP 500 on /api/v1/customers/123/orders/456/deliveries/789/attempts",
+        "FileNotFoundError: /var/lib/app1/uploads/customers/2024/invoices/january-final-version",
+        "sign in again: expired yesterday",
+        "ModuleNotFoundError: No module named 'deliveries_and_subscriptions_for_customers_v2'",
     ],
 )
 def test_ordinary_errors_stay_readable(text: str) -> None:
@@ -60,12 +85,54 @@ def test_long_texts_are_cut() -> None:
     assert redact("ä" * 10_000, limit=50) == "ä" * 49 + "…"
 
 
+@pytest.mark.parametrize(("limit", "kept"), [(0, ""), (1, "…"), (5, "12345")])
+def test_the_limit_is_kept_to_the_letter(limit: int, kept: str) -> None:
+    assert redact("12345", limit=limit) == kept
+
+
+def test_a_secret_halved_by_the_read_limit_goes_as_a_whole() -> None:
+    text = "password=" + "y" * 512 + " "
+    text = text * 7 + "x" * (3980 - 7 * len(text)) + f" mongodb://app:{CANARY}@db"
+    assert CANARY[:3] not in redact(text, limit=4000)
+
+
 def test_control_characters_cannot_forge_lines() -> None:
-    assert redact("first\r\x1b[31msecond\x00") == "first  [31msecond "
+    assert redact("first\r\n\x1b[31msecond\x00\u202e\u2028third") == "first   [31msecond   third"
+
+
+def test_the_result_can_always_be_encoded() -> None:
+    assert redact("half a pair \ud83d").encode() == b"half a pair  "
+
+
+def test_an_exception_that_cannot_be_printed_is_named() -> None:
+    class Unprintable(Exception):  # noqa: N818 - it is about its text
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    assert redact(Unprintable()) == "unprintable Unprintable"
 
 
 @pytest.mark.parametrize(
-    "unit", ["a@", "://", "password", "1 ", "eyJ.", "a.", "-", "'", "token='", "://@", "sk-", "A0/"]
+    "unit",
+    [
+        "a@",
+        "://",
+        "a://b:",
+        "password",
+        "pwd ",
+        "1 ",
+        "eyJ",
+        "eyJ.",
+        "a.",
+        "-",
+        "_",
+        "'",
+        "token='",
+        "://@",
+        "sk-",
+        "A0/",
+    ]
+    + ["-----BEGIN PRIVATE KEY-----", "cookie=a;", "authorization: ", "bearer ", "secret\\", "token=[", '"@'],
 )
 def test_hostile_repetition_ends(unit: str) -> None:
     redact(unit * 100_000)

@@ -1,0 +1,1 @@
+"""EarlyBird Delivery Services: an example FastAPI + MongoDB service, monitored with one line (see app.py)."""

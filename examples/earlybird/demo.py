@@ -1,0 +1,113 @@
+"""`make demo`: the EarlyBird API under traffic, and where to look at what its monitoring says.
+
+Everything runs on this machine and ends with this process: an embedded MongoDB (or the one at `MONGODB_URI`), the API
+on `PORT` (8000), the traffic. `DEMO_SECONDS` ends it by itself.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from examples.earlybird import server, traffic
+from examples.earlybird.live import LiveLine
+from examples.earlybird.plan import Plan, UsageError
+from examples.earlybird.visitors import Report
+from otel_monitoring.errors import ConfigurationError
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SUPERVISE_SECONDS = 0.25
+COUNTED_SECONDS = 2.0
+
+
+def main() -> int:
+    treat_as_ctrl_c()
+    try:
+        run(Plan.from_environment(os.environ))
+    except KeyboardInterrupt:
+        pass
+    except (UsageError, ConfigurationError, server.PartFailedError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # nobody reads us any more: python -m examples.earlybird.demo | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    print("Stopped.")
+    return 0
+
+
+def run(plan: Plan) -> None:
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="earlybird-")))
+        parts = []
+        if plan.mongodb_uri is None:
+            print("Starting MongoDB ...", flush=True)
+            parts.append(stack.enter_context(server.running(server.embedded_mongodb(directory))))
+            uri = server.mongodb_uri(parts[0])
+            mongodb = f"{uri} (embedded nx-27017, in memory)"
+        else:
+            uri = plan.mongodb_uri
+            mongodb = f"{uri.partition('://')[2].rpartition('@')[2]} (MONGODB_URI)"
+        print("Starting the API ...", flush=True)
+        environment = plan.api_environment(uri, directory)
+        parts.append(stack.enter_context(server.running(server.api(plan.port, directory, environment))))
+        server.api_ready(parts[-1], f"{plan.monitoring_url}/health/ready")
+        print(plan.introduction(mongodb, directory), flush=True)
+        try:
+            asyncio.run(show_traffic(plan, parts))
+        finally:
+            treat_as_ctrl_c()
+
+
+async def show_traffic(plan: Plan, parts: Sequence[server.Part]) -> None:
+    """Send traffic and show the live line until a signal, the end of the time, or a part that ends by itself."""
+    stop = asyncio.Event()
+    for number in STOP_SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    report = Report()
+    live = LiveLine(plan.monitoring_url, plan.admin_token)
+    sending = asyncio.ensure_future(traffic.run(plan.api_url, staff_token=plan.staff_token, report=report))
+    showing = asyncio.ensure_future(live.run())
+    try:
+        await supervise(stop, plan.seconds, parts, (sending, showing))
+        print("\n\nStopping ...", flush=True)
+    finally:
+        for task in (showing, sending):
+            task.cancel()
+        await asyncio.gather(showing, sending, return_exceptions=True)
+    with suppress(httpx.HTTPError):
+        requests, errors = await live.counted(report.requests, COUNTED_SECONDS)
+        print(f"  sent {report.requests} requests, {report.errors} failed", flush=True)
+        print(f"  monitoring counted {requests} requests, {errors} errors", flush=True)
+
+
+async def supervise(
+    stop: asyncio.Event, seconds: float | None, parts: Sequence[server.Part], tasks: Sequence["asyncio.Future[Any]"]
+) -> None:
+    now = asyncio.get_running_loop().time
+    end = now() + (seconds or float("inf"))
+    while not stop.is_set() and now() < end:
+        for part in parts:
+            part.check()
+        for task in tasks:
+            if task.done():
+                task.result()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stop.wait(), SUPERVISE_SECONDS)
+
+
+def treat_as_ctrl_c() -> None:
+    """While nothing listens for signals, each of them unwinds like Ctrl-C: what runs is stopped on the way out."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""What the environment asks of the demo."""
+
+import secrets
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from otel_monitoring.config import Settings
+
+
+class UsageError(Exception):
+    """The demo cannot run with the environment it was given."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    port: int
+    seconds: float | None
+    mongodb_uri: str | None
+    settings: Settings
+    admin_token: str
+    staff_token: str
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Plan":
+        settings = Settings.load()
+        token = settings.admin_token.get_secret_value() if settings.admin_token else secrets.token_urlsafe(24)
+        return cls(
+            port=_free_port(environ.get("PORT") or "8000"),
+            seconds=_seconds("DEMO_SECONDS", environ.get("DEMO_SECONDS")),
+            mongodb_uri=environ.get("MONGODB_URI") or None,
+            settings=settings,
+            admin_token=token,
+            staff_token=environ.get("EARLYBIRD_STAFF_TOKEN") or secrets.token_urlsafe(24),
+        )
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def monitoring_url(self) -> str:
+        return self.api_url + self.settings.prefix
+
+    def api_environment(self, mongodb_uri: str, directory: Path) -> dict[str, str]:
+        return {
+            "MONGODB_URI": mongodb_uri,
+            "EARLYBIRD_STAFF_TOKEN": self.staff_token,
+            "OTEL_MONITORING_ADMIN_TOKEN": self.admin_token,
+            "OTEL_MONITORING_STATE_DIR": str(self.settings.state_dir or directory / "state"),
+        }
+
+    def introduction(self, mongodb: str, logs: Path) -> str:
+        """Where to look, with the lines to copy."""
+        signals = [signal for signal in ("traces", "metrics", "logs") if self.settings.exports(signal)]
+        otlp = "off; to export: OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 make demo"
+        if signals:
+            otlp = f"{', '.join(signals)} to {self.settings.otlp_endpoint or 'their own OTEL_EXPORTER_OTLP_*_ENDPOINT'}"
+        header = f"-H 'Authorization: Bearer {self.admin_token}' " if self.settings.access == "admin" else ""
+        url = f"localhost:{self.port}{self.settings.prefix}"
+        private = ("health/detailed", "health/metrics", "health/diagnostics", "alerts/summary")
+        return "\n".join(
+            [
+                "",
+                f"  API      {self.api_url}/docs",
+                f"  MongoDB  {mongodb}",
+                f"  OTLP     {otlp}",
+                f"  Logs     {logs}",
+                "",
+                "  Look at it:",
+                "",
+                f"    curl {url}/health",
+                *(f"    curl {header}{url}/{path}" for path in private),
+                "",
+                "  Ctrl-C stops everything.",
+                "",
+            ]
+        )
+
+
+def _free_port(text: str) -> int:
+    """The port to listen on; 0 asks for any."""
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", int(text)))
+            port: int = probe.getsockname()[1]
+            return port
+    except (ValueError, OverflowError):
+        raise UsageError(f"PORT: {text!r} is not a port; use a number from 1 to 65535") from None
+    except OSError as error:
+        raise UsageError(f"PORT: {text} cannot be used ({error.strerror}); another: PORT=9000 make demo") from None
+
+
+def _seconds(name: str, text: str | None) -> float | None:
+    if not text:
+        return None
+    with suppress(ValueError):
+        if float(text) > 0:
+            return float(text)
+    raise UsageError(f"{name}: {text!r} is not a number of seconds")

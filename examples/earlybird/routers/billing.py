@@ -1,0 +1,88 @@
+"""Billing: delivered orders become billing records."""
+
+from datetime import datetime, timezone
+
+from fastapi import APIRouter, HTTPException
+from pydantic import BaseModel, Field
+
+from examples.earlybird import providers
+from examples.earlybird.auth import StaffOnly
+from examples.earlybird.database import Db, Document, new_id
+from otel_monitoring.alerts import AlertSeverity, AlertType, get_alert_manager
+
+router = APIRouter(prefix="/billing", tags=["billing"], dependencies=[StaffOnly])
+
+
+class Run(BaseModel):
+    max_orders: int = Field(5, ge=1, le=100)
+
+
+class RunResult(BaseModel):
+    billed: int
+    declined: int
+
+
+class Report(BaseModel):
+    customers: int
+    total_cents: int
+    download: str
+
+
+@router.post("/run", response_model=RunResult)
+async def run(run: Run, db: Db) -> RunResult:
+    result = RunResult(billed=0, declined=0)
+    for _ in range(run.max_orders):
+        # Claimed in one step, so that two runs at once never bill an order twice.
+        order = await db.orders.find_one_and_update(
+            {"status": "delivered", "billing": "open"}, {"$set": {"billing": "claimed"}}
+        )
+        if order is None:
+            break
+        try:
+            await bill(db, order)
+            outcome = "billed"
+            result.billed += 1
+        except providers.PaymentDeclined:
+            outcome = "declined"
+            result.declined += 1
+        except providers.PaymentProviderError as error:
+            await db.orders.update_one({"_id": order["_id"]}, {"$set": {"billing": "open"}})
+            await report_failure(error)
+            raise HTTPException(502, str(error)) from error
+        await db.orders.update_one({"_id": order["_id"]}, {"$set": {"billing": outcome}})
+    return result
+
+
+async def bill(db: Db, order: Document) -> None:
+    record = {
+        "_id": new_id(),
+        "order_id": order["_id"],
+        "user_id": order["user_id"],
+        "cents": order["total_cents"],
+        "reference": await providers.charge(order["total_cents"]),
+        "billed_at": datetime.now(timezone.utc),
+    }
+    await db.billing_records.insert_one(record)
+
+
+async def report_failure(error: Exception) -> None:
+    if alert_manager := get_alert_manager():
+        await alert_manager.send_alert(
+            AlertType.BILLING_FAILURE,
+            f"Billing generation failed: {error}",
+            AlertSeverity.CRITICAL,
+            details={"error": str(error)},
+        )
+
+
+@router.get("/report", response_model=Report)
+async def report(db: Db) -> Report:
+    cursor = await db.billing_records.aggregate(
+        [{"$group": {"_id": "$user_id", "cents": {"$sum": "$cents"}}}, {"$sort": {"cents": -1}}]
+    )
+    customers = await cursor.to_list()
+    return Report(
+        customers=len(customers),
+        total_cents=sum(customer["cents"] for customer in customers),
+        download=await providers.render_report(len(customers)),
+    )

@@ -1,0 +1,47 @@
+"""Deliveries: what couriers see and confirm."""
+
+from datetime import date, datetime, timezone
+
+from fastapi import APIRouter, HTTPException
+from pydantic import BaseModel, Field
+
+from examples.earlybird import providers
+from examples.earlybird.auth import StaffOnly
+from examples.earlybird.database import Db, Document
+
+router = APIRouter(prefix="/deliveries", tags=["deliveries"], dependencies=[StaffOnly])
+
+
+class Delivery(BaseModel):
+    id: str = Field(validation_alias="_id")
+    order_id: str
+    address: str
+    deliver_on: date
+    status: str
+
+
+class Confirmation(BaseModel):
+    received_by: str = Field(min_length=1, max_length=100)
+
+
+@router.get("/", response_model=list[Delivery])
+async def list_deliveries(deliver_on: date, db: Db) -> list[Document]:
+    planned = db.deliveries.find({"deliver_on": deliver_on.isoformat(), "status": "planned"})
+    deliveries: list[Document] = await planned.limit(50).to_list()
+    return deliveries
+
+
+@router.post("/{delivery_id}/confirm", response_model=Delivery)
+async def confirm(delivery_id: str, confirmation: Confirmation, db: Db) -> Document:
+    delivery = await db.deliveries.find_one({"_id": delivery_id})
+    if delivery is None:
+        raise HTTPException(404, "No such delivery")
+    changes = {
+        "status": "delivered",
+        "received_by": confirmation.received_by,
+        "photo": await providers.store_photo(delivery_id),  # a storage that does not answer makes this a 500
+        "delivered_at": datetime.now(timezone.utc),
+    }
+    await db.deliveries.update_one({"_id": delivery_id}, {"$set": changes})
+    await db.orders.update_one({"_id": delivery["order_id"]}, {"$set": {"status": "delivered"}})
+    return {**delivery, **changes}

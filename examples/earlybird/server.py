@@ -1,0 +1,138 @@
+"""The demo's processes: an embedded MongoDB-compatible server, and the API under uvicorn."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+T = TypeVar("T")
+
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+class PartFailedError(Exception):
+    """A part of the demo did not start, or ended by itself."""
+
+
+class Part:
+    """A command run as a process of its own: its output in a log file, its end tied to ours."""
+
+    def __init__(self, name: str, command: str, args: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
+        self.name = name
+        self.log = log
+        with log.open("wb") as output:
+            # A session of its own: Ctrl-C in the terminal reaches the demo alone, which then stops the parts in order.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "examples.earlybird.leash", command, *args],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **env, "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise `PartFailedError`, with the end of the log, if the process has ended."""
+        code = self._process.poll()
+        if code is not None:
+            lines = self.log.read_text(errors="replace").strip().splitlines()[-15:]
+            raise PartFailedError("\n    ".join([f"{self.name} ended with exit code {code}:", *lines]))
+
+    def wait_for(self, ready: Callable[[], T | None]) -> T:
+        """Ask `ready` until it returns something."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            self.check()
+            if (answer := ready()) is not None:
+                return answer
+            time.sleep(0.05)
+        raise PartFailedError(f"{self.name} was not ready after {START_SECONDS:.0f} s")
+
+    def stop(self) -> None:
+        try:
+            self._process.terminate()
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self._process.kill()
+            self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+
+@contextmanager
+def running(part: Part) -> Iterator[Part]:
+    try:
+        yield part
+    finally:
+        part.stop()
+
+
+def embedded_mongodb(directory: Path) -> Part:
+    """Start `nx-27017`, in memory, on a free port; `mongodb_uri` waits for it."""
+    if importlib.util.find_spec("nx_27017") is None:
+        raise PartFailedError("nx-27017 is not installed: pip install nx-27017, or set MONGODB_URI")
+    args = ["--data-dir", "memory", "--port", "0", "--pid-file", str(directory / "mongodb.pid")]
+    args += ["--log-file", str(directory / "nx-27017.log")]  # its default is shared by all servers of the machine
+    return Part("MongoDB", "nx_27017.nx_27017:main", args, directory / "mongodb.log", {})
+
+
+def mongodb_uri(server: Part) -> str:
+    """Wait until an embedded server answers a ping; where it is."""
+
+    def listening() -> str | None:
+        # It chose the port itself, so that nobody can take it in between.
+        found = re.search(r"Listening on (127\.0\.0\.1:\d+)", server.log.read_text(errors="replace"))
+        return f"mongodb://{found[1]}" if found else None
+
+    uri = server.wait_for(listening)
+    server.wait_for(lambda: ping(uri))
+    return uri
+
+
+def ping(uri: str) -> bool | None:
+    """True if a MongoDB answers at `uri`."""
+    client: MongoClient[dict[str, object]] = MongoClient(uri, serverSelectionTimeoutMS=1000)
+    try:
+        client.admin.command("ping")
+    except PyMongoError:
+        return None
+    else:
+        return True
+    finally:
+        client.close()
+
+
+def api(port: int, directory: Path, env: Mapping[str, str]) -> Part:
+    """Start the API on 127.0.0.1; `api_ready` waits for it."""
+    args = ["examples.earlybird.app:app", "--host", "127.0.0.1", "--port", str(port)]
+    args += ["--no-access-log", "--timeout-graceful-shutdown", "3"]
+    return Part("The API", "uvicorn:main", args, directory / "api.log", env)
+
+
+def api_ready(server: Part, url: str) -> None:
+    """Wait until the API answers at `url`."""
+
+    def answers() -> bool | None:
+        try:
+            return httpx.get(url, timeout=2, trust_env=False).status_code == 200 or None
+        except httpx.TransportError:
+            return None
+
+    server.wait_for(answers)

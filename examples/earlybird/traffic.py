@@ -1,0 +1,111 @@
+"""HTTP traffic for the EarlyBird API, bounded.
+
+`await run("http://127.0.0.1:8000", requests=1000, seed=1)` sends a thousand requests and returns what came back.
+From a shell: `python -m examples.earlybird.traffic http://127.0.0.1:8000 --seconds 60`.
+"""
+
+import argparse
+import asyncio
+import itertools
+import math
+import os
+import random
+from contextlib import suppress
+
+import httpx
+
+from examples.earlybird.visitors import Report, Traffic
+
+MAX_IN_FLIGHT = 64
+DRAIN_SECONDS = 3.0
+FIRST_CUSTOMERS = 3
+
+
+async def run(
+    base_url: str,
+    *,
+    requests: int | None = None,
+    seconds: float | None = None,
+    rate: float | None = 30.0,
+    seed: int | None = None,
+    staff_token: str | None = None,
+    report: Report | None = None,
+) -> Report:
+    """Send traffic until a bound is reached or the task is cancelled, then wait for the answers under way.
+
+    Args:
+        base_url: Where the API is.
+        requests: How many requests; no bound when not given.
+        seconds: For how long; no bound when not given.
+        rate: Requests per second on average; None sends each as soon as fewer than `MAX_IN_FLIGHT` are under way.
+        seed: The same seed sends the same kinds of requests in the same order.
+        staff_token: What the API has as `EARLYBIRD_STAFF_TOKEN`; the environment's when not given.
+        report: Counts here, for those who want to watch.
+    """
+    token = staff_token if staff_token is not None else os.environ.get("EARLYBIRD_STAFF_TOKEN", "")
+    # Connections are given up before servers do, which is 5 s for uvicorn: no request meets a closing one.
+    limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, keepalive_expiry=2)
+    async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=limits, trust_env=False) as client:
+        traffic = Traffic(client, report if report is not None else Report(), seed=seed, staff_token=token)
+        in_flight: set[asyncio.Future[None]] = set()
+        try:
+            await _send_all(traffic, in_flight, requests=requests, seconds=seconds, rate=rate)
+        finally:
+            await _drain(in_flight)
+    return traffic.report
+
+
+async def _send_all(
+    traffic: Traffic,
+    in_flight: set[asyncio.Future[None]],
+    *,
+    requests: int | None,
+    seconds: float | None,
+    rate: float | None,
+) -> None:
+    now = asyncio.get_running_loop().time
+    end = now() + (math.inf if seconds is None else seconds)
+    due = now()
+    for sent in itertools.count():
+        if sent == requests or now() >= end:
+            return
+        if sent < FIRST_CUSTOMERS:
+            await traffic.sign_up(random.Random(sent))
+            continue
+        if len(in_flight) >= MAX_IN_FLIGHT:
+            done, _ = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
+            in_flight -= done
+        if rate is not None:
+            due = max(due, now() - 1) + traffic.pause_before_next(rate)
+            await asyncio.sleep(due - now())
+        task = asyncio.ensure_future(traffic.next_request())
+        in_flight.add(task)
+        task.add_done_callback(in_flight.discard)
+
+
+async def _drain(in_flight: set[asyncio.Future[None]]) -> None:
+    """Give the answers under way their time, so that both sides count the same; then give up on them."""
+    if in_flight:
+        _, late = await asyncio.wait(in_flight, timeout=DRAIN_SECONDS)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Send traffic to an EarlyBird API (EARLYBIRD_STAFF_TOKEN as it has).")
+    parser.add_argument("base_url", nargs="?", default="http://127.0.0.1:8000")
+    parser.add_argument("--requests", type=int, help="how many requests")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for how long (60)")
+    parser.add_argument("--rate", type=float, default=30.0, help="requests per second (30)")
+    parser.add_argument("--seed", type=int, help="the same seed sends the same requests")
+    given = parser.parse_args()
+    report = Report()
+    with suppress(KeyboardInterrupt):
+        asyncio.run(run(**vars(given), report=report))
+    for (method, route, status), count in sorted(report.answers.items(), key=lambda answer: answer[0][1]):
+        print(f"{count:7d}  {status or 'none'}  {method:5s} {route}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""`Parts`: everything a service is made of, built once and connected."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from otel_monitoring.config import Settings, opt_in_to_stable_conventions
+from otel_monitoring.conventions import SCHEMA_URL, SCOPE
+from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.health.checks import Checks
+from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.health.performance import Classifier
+from otel_monitoring.instrument.loop import LoopMonitor
+from otel_monitoring.instrument.process import SystemSampler
+from otel_monitoring.instrument.requests import current_request
+from otel_monitoring.measure.aggregator import Aggregator
+from otel_monitoring.performance import PerformanceMetrics
+from otel_monitoring.reporting import Reporter
+from otel_monitoring.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from otel_monitoring.instrument.mongodb import MongoInstrumentation
+
+
+class Parts:
+    """The connected parts of one service.
+
+    Args:
+        settings: How they are made.
+        db: The database handle, or None: then the one at `settings.database_uri`, or none.
+        service_name: Name of the service where nothing else says it.
+        service_version: Its version, likewise.
+        checks: The application's own checks.
+        refresh: Brings the aggregator up to date without blocking the caller.
+        recent_alerts: The last alerts in the documented form, newest first.
+        started_at: When this process started, in Unix seconds; None before.
+        database_changed: Called from the driver's threads when the database goes down, comes back, or is suspected.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        db: Any,
+        *,
+        service_name: str | None,
+        service_version: str | None,
+        checks: Checks,
+        refresh: Callable[[], Awaitable[None]],
+        recent_alerts: Callable[[], list[dict[str, Any]]],
+        started_at: Callable[[], float | None],
+        database_changed: Callable[[], None],
+    ) -> None:
+        opt_in_to_stable_conventions()
+        self._settings = settings
+        self._db = db if db is not None else _database_at(settings)
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._loop_monitor: LoopMonitor | None = None
+        self.telemetry = Telemetry(settings, service_name=service_name, service_version=service_version)
+        meter = self.telemetry.meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
+        self.aggregator = Aggregator(
+            clock=time.monotonic,
+            span=settings.window,
+            resolution=settings.sample_interval,
+            cost_clock=time.thread_time,
+        )
+        classifier = Classifier(settings.error_statuses)
+        self.performance = PerformanceMetrics(
+            meter,
+            self.aggregator,
+            classifier,
+            refresh=refresh,
+            is_measured=_is_measured,
+            max_endpoints=settings.max_endpoints,
+        )
+        self.system = SystemSampler(meter)
+        self._mongodb = self._instrument_database(database_changed)
+        self.database = DatabaseHealthChecker(
+            self._db,
+            check_timeout=settings.check_timeout,
+            max_collections=settings.max_collections,
+            slow_ms=settings.thresholds.database_response_time_ms,
+            state=self._mongodb.state if self._mongodb is not None else None,
+        )
+        self.database.observe_with(meter)
+        self.report = Reporter(
+            thresholds=settings.thresholds,
+            classifier=classifier,
+            aggregator=self.aggregator,
+            performance=self.performance,
+            system=self.system,
+            database=self.database,
+            checks=checks,
+            telemetry=self.telemetry,
+            event_loop=self._loop_state,
+            recent_alerts=recent_alerts,
+            started_at=started_at,
+        )
+
+    def acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
+        """Begin to work for the application's `loop` in this process; `stack` gives everything back in reverse."""
+        self.loop = loop
+        self.telemetry.start(self.aggregator.reader)
+        self.database.bind_loop(loop)
+        self._loop_monitor = LoopMonitor(loop)
+        self.system.start(self._loop_monitor)
+        stack.callback(self.system.stop)
+        if self._mongodb is not None:
+            self._mongodb.attach(self._db)
+            stack.callback(self._mongodb.detach)
+
+    def sample(self, now: float) -> None:
+        """Take a sample of CPU, memory and the event loop."""
+        self.system.sample(now)
+
+    def probe_loop(self, now: float) -> None:
+        """Ask the application's loop for a sign of life."""
+        if self._loop_monitor is not None:
+            self._loop_monitor.probe(now)
+
+    def _loop_state(self) -> dict[str, Any]:
+        return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}
+
+    def _instrument_database(self, changed: Callable[[], None]) -> "MongoInstrumentation | None":
+        if self._db is None:
+            return None
+        from otel_monitoring.instrument.mongodb import attach
+
+        telemetry, settings = self.telemetry, self._settings
+        instrumentation = attach(
+            self._db,
+            tracer_provider=telemetry.tracer_provider if telemetry.tracing else None,
+            meter_provider=telemetry.meter_provider,
+            capture_statement=settings.capture_statement,
+            statement_max_length=settings.statement_max_length,
+            max_collections=settings.max_collections,
+        )
+        instrumentation.state.on_change = changed
+        return instrumentation
+
+
+def _is_measured(endpoint: str) -> bool:
+    request = current_request()
+    return request is not None and request.is_called(endpoint)
+
+
+def _database_at(settings: Settings) -> Any:
+    """A handle of our own for `OTEL_MONITORING_DATABASE_URI`; it connects with the first check."""
+    if settings.database_uri is None:
+        return None
+    try:
+        from otel_monitoring.instrument.mongodb.connection import database_at
+    except ImportError as error:
+        raise ConfigurationError(
+            "OTEL_MONITORING_DATABASE_URI: needs PyMongo: pip install 'otel-monitoring[mongodb]'"
+        ) from error
+    return database_at(settings.database_uri.get_secret_value(), timeout=settings.check_timeout)

@@ -1,0 +1,1 @@
+"""OTLP: what leaves the process, how, and what became of it."""

@@ -1,0 +1,69 @@
+"""Closing everything that may hang, in parallel, under one deadline."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+
+from otel_monitoring.exporting.pipelines import Pipeline
+from otel_monitoring.guard import contained
+
+
+class Attached:
+    """The aggregator's reader as something to close: leaving waits for a collection that runs."""
+
+    def __init__(self, provider: MeterProvider, reader: MetricReader) -> None:
+        self._provider = provider
+        self._reader = reader
+
+    def detach(self) -> None:
+        """Measurements are taken until it has left."""
+
+    def close(self, timeout: float) -> None:
+        """Leave the provider."""
+        self._provider.remove_metric_reader(self._reader)
+
+    def abort(self) -> None:
+        """Nothing is being sent."""
+
+    def settle(self) -> None:
+        """Nothing is being sent."""
+
+
+def close_all(
+    pipelines: Sequence[tuple[str, Pipeline]], deadline: float, afterwards: Callable[[], None] | None = None
+) -> None:
+    """Close all in parallel; return by `deadline`. `afterwards` runs when the last one is closed, maybe later."""
+    for _, pipeline in pipelines:
+        pipeline.detach()
+    open_ones = set(range(len(pipelines)))
+    lock = threading.Lock()
+
+    def close(index: int, *, settle: bool = True) -> None:
+        pipeline = pipelines[index][1]
+        with contained("telemetry shutdown"):
+            pipeline.close(max(0.0, deadline - time.monotonic()))
+            if settle:
+                pipeline.settle()
+        with lock:
+            open_ones.discard(index)
+            last = not open_ones
+        if last and afterwards is not None:
+            afterwards()
+
+    threads = []
+    for index, (name, _) in enumerate(pipelines):
+        thread = threading.Thread(target=close, args=(index,), name=f"otel-monitoring-stop-{name}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter is going down and starts no more threads
+            close(index, settle=False)
+        else:
+            threads.append(thread)
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    for index in list(open_ones):
+        with contained("telemetry shutdown"):
+            pipelines[index][1].abort()

@@ -1,0 +1,174 @@
+"""The SDK's OTLP exporters, with each export counted.
+
+The exporters are imported only when one is made: without an endpoint, neither `requests` nor `grpc` is loaded.
+"""
+
+import importlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.util.re import parse_env_headers
+
+from otel_monitoring.exporting.settings import OtlpSettings, Signal
+from otel_monitoring.exporting.state import ExportState
+
+_EXPORTERS: dict[Signal, tuple[str, str]] = {
+    "traces": ("trace_exporter", "OTLPSpanExporter"),
+    "metrics": ("metric_exporter", "OTLPMetricExporter"),
+    "logs": ("_log_exporter", "OTLPLogExporter"),
+}
+_GRPC_COMPRESSION = {"gzip": "Gzip", "deflate": "Deflate", "none": "NoCompression"}
+
+
+def make_exporter(signal: Signal, settings: OtlpSettings) -> Any:
+    """The SDK's OTLP exporter for `signal`, for the protocol, endpoint, headers and compression of `settings`.
+
+    Everything else (timeout, certificates, temporality, …) the exporter reads from the environment.
+    """
+    grpc = settings.protocol(signal) == "grpc"
+    package = f"opentelemetry.exporter.otlp.proto.{'grpc' if grpc else 'http'}"
+    module, name = _EXPORTERS[signal]
+    compression = settings.compression(signal)
+    chosen: Any
+    if grpc:
+        chosen = getattr(importlib.import_module("grpc").Compression, _GRPC_COMPRESSION[compression])
+    else:
+        chosen = importlib.import_module(package).Compression(compression)
+    return getattr(importlib.import_module(f"{package}.{module}"), name)(
+        endpoint=settings.endpoint(signal),
+        headers=dict(parse_env_headers(settings.headers(signal), liberal=True)) or None,
+        compression=chosen,
+    )
+
+
+class Delivery:
+    """Hands batches to an exporter and counts what becomes of them."""
+
+    def __init__(self, exporter: Any, state: ExportState) -> None:
+        self._exporter = exporter
+        self._state = state
+        self._pid = os.getpid()
+        self._closed = False
+        self._busy = threading.Lock()
+
+    def send(self, batch: object, items: int, **options: float) -> bool:
+        """Export `batch` of `items`; False when it was given up."""
+        if os.getpid() != self._pid:
+            return True  # a forked child would send its parent's numbers a second time
+        if self._closed:
+            self._state.drop(items)
+            return False
+        with self._busy, self._state.exporting():
+            try:
+                done: bool = self._exporter.export(batch, **options).name == "SUCCESS"
+            except Exception as error:
+                self._state.explain(f"{type(error).__name__}: {error}")
+                self._state.failed(items)
+                raise
+        if done:
+            self._state.succeeded(items)
+        else:
+            self._state.failed(items)
+        return done
+
+    def close(self) -> None:
+        """Shut the exporter down, once; an export in progress stops trying again."""
+        if not self._closed:
+            self._closed = True
+            self._exporter.shutdown()
+
+    def settle(self) -> None:
+        """Wait until no export is in progress."""
+        with self._busy:
+            pass
+
+
+class Spans(SpanExporter):
+    """Spans by way of a `Delivery`."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export, counted."""
+        return SpanExportResult.SUCCESS if self._delivery.send(spans, len(spans)) else SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        """Shut the exporter down."""
+        self._delivery.close()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing waits here."""
+        return True
+
+
+class LogRecords(LogRecordExporter):
+    """Log records by way of a `Delivery`."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        """Export, counted."""
+        sent = self._delivery.send(batch, len(batch))
+        return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        """Shut the exporter down."""
+        self._delivery.close()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing waits here."""
+        return True
+
+
+class Metrics(MetricExporter):
+    """Metrics by way of a `Delivery`, with the exporter's own temporality and aggregations."""
+
+    def __init__(self, exporter: Any, delivery: Delivery) -> None:
+        # The SDK's reader takes both from its exporter by these names; there is no public way to them.
+        super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)  # noqa: SLF001
+        self._delivery = delivery
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: object) -> MetricExportResult:
+        """Export, counted in data points."""
+        metrics = (m for r in metrics_data.resource_metrics for s in r.scope_metrics for m in s.metrics)
+        points = sum(len(metric.data.data_points) for metric in metrics)
+        sent = self._delivery.send(metrics_data, points, timeout_millis=timeout_millis)
+        return MetricExportResult.SUCCESS if sent else MetricExportResult.FAILURE
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: object) -> None:
+        """Shut the exporter down."""
+        self._delivery.close()
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Nothing waits here."""
+        return True
+
+
+class QueueMetrics:
+    """Stands in for a batch queue's own metrics: the one place where it says what it dropped."""
+
+    def __init__(self, original: Any, state: ExportState) -> None:
+        self._original = original
+        self._state = state
+
+    def register_queue_size(self, get_queue_size: Callable[[], int]) -> None:
+        """As the original."""
+        self._original.register_queue_size(get_queue_size)
+
+    def drop_items(self, count: int, error_type: str = "queue_full") -> None:
+        """The queue was full, or closed already."""
+        self._state.drop(count)
+        self._original.drop_items(count, error_type)
+
+    def finish_items(self, count: int) -> None:
+        """As the original."""
+        self._original.finish_items(count)

@@ -1,0 +1,222 @@
+"""From a provider to an OTLP endpoint: the SDK's queues and threads, made for each worker, closed under a deadline."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, cast
+
+from opentelemetry.context import Context
+from opentelemetry.instrumentation.logging.handler import LoggingHandler
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from otel_monitoring.exporting.exporters import Delivery, LogRecords, Metrics, QueueMetrics, Spans, make_exporter
+from otel_monitoring.exporting.settings import OtlpSettings
+from otel_monitoring.exporting.state import ExportState, being_exported
+from otel_monitoring.guard import contained
+
+# Loggers of what an export itself runs through: their records would feed the export that made them.
+_NOT_EXPORTED = ("opentelemetry", "urllib3", "requests", "grpc")
+
+
+class Pipeline(Protocol):
+    """The way of one signal out of the process; it works from construction on."""
+
+    def detach(self) -> None:
+        """Accept nothing any more; returns at once."""
+
+    def close(self, timeout: float) -> None:
+        """Send what waits, then end the threads; takes `timeout` seconds, or longer where the SDK does not heed it."""
+
+    def abort(self) -> None:
+        """Give up what is being sent; returns at once."""
+
+    def settle(self) -> None:
+        """Wait for the end of an export that `abort` or `close` could only interrupt at its next step."""
+
+
+class SpanSwitch(SpanProcessor):
+    """Stands in a tracer provider for good, because nothing can be removed from one; `target` comes and goes.
+
+    Args:
+        first: Processors that see each span before the target does, also while there is none.
+    """
+
+    def __init__(self, first: Sequence[SpanProcessor] = ()) -> None:
+        self._first = tuple(first)
+        self._guard = contained("span processing")
+        self.target: SpanProcessor | None = None
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Runs the first processors; the SDK's batch queue has nothing to do here."""
+        for processor in self._first:
+            with self._guard:
+                processor.on_start(span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Runs the first processors, then the target."""
+        for processor in self._first:
+            with self._guard:
+                processor.on_end(span)
+        target = self.target
+        if target is not None:
+            target.on_end(span)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Have the target send what waits."""
+        target = self.target
+        return target.force_flush(timeout_millis) if target is not None else True
+
+
+class LogSwitch(LogRecordProcessor):
+    """The same for a logger provider."""
+
+    def __init__(self) -> None:
+        self.target: LogRecordProcessor | None = None
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        """Passes the record on."""
+        target = self.target
+        if target is not None:
+            target.on_emit(log_record)
+
+    def shutdown(self) -> None:
+        """Nothing to close: the target's owner does it."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Have the target send what waits."""
+        target = self.target
+        return target.force_flush(timeout_millis) if target is not None else True
+
+
+class OtlpHandler(LoggingHandler):
+    """Turns records of `logging` into OpenTelemetry's, with the ids of the span they were made in."""
+
+    def __init__(self, provider: LoggerProvider) -> None:
+        super().__init__(logger_provider=provider)
+        self._guard = contained("log export")
+        self.addFilter(_may_leave)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the record; one that cannot be formatted must not raise into the code that logged it."""
+        with self._guard:
+            super().emit(record)
+
+    def flush(self) -> None:
+        """Nothing: the pipeline flushes. `logging` calls this at exit, where a hanging endpoint would hold us."""
+
+
+def _may_leave(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] not in _NOT_EXPORTED and not being_exported()
+
+
+class _BatchPipeline:
+    """What spans and log records have in common: a queue with a thread, and a switch in front of it."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        processor: BatchSpanProcessor | BatchLogRecordProcessor,
+        state: ExportState,
+        switch: Callable[[bool], None],
+    ) -> None:
+        self._delivery = delivery
+        self._processor = processor
+        self._state = state
+        self._switch = switch
+        # The seam is the SDK's `BatchProcessor` (tested with 1.45): it alone knows what it drops and how long its queue
+        # is, and its shutdown heeds a timeout. Without it, overflow is not counted and `abort` ends the shutdown.
+        self._batch: Any = getattr(processor, "_batch_processor", object())
+        if hasattr(self._batch, "_metrics") and hasattr(self._batch, "_queue"):
+            self._batch._metrics = QueueMetrics(self._batch._metrics, state)  # noqa: SLF001
+            state.queue = self._length
+        switch(True)
+
+    def _length(self) -> int:
+        return len(self._batch._queue)  # noqa: SLF001
+
+    def detach(self) -> None:
+        self._switch(False)
+
+    def close(self, timeout: float) -> None:
+        if self._state.queue != self._length:
+            cast("Any", self._processor).shutdown()
+            return
+        self._batch.shutdown(timeout_millis=timeout * 1000)
+        self._state.drop(self._length())
+        if self._state.queue == self._length:
+            self._state.queue = None
+
+    def abort(self) -> None:
+        self._delivery.close()
+
+    def settle(self) -> None:
+        self._delivery.settle()
+
+
+def span_pipeline(settings: OtlpSettings, state: ExportState, switch: SpanSwitch) -> Pipeline:
+    """Spans that reach `switch` go to the endpoint for traces."""
+    delivery = Delivery(make_exporter("traces", settings), state)
+    processor = BatchSpanProcessor(Spans(delivery))
+
+    def turn(on: bool) -> None:
+        switch.target = processor if on else None
+
+    return _BatchPipeline(delivery, processor, state, turn)
+
+
+def log_pipeline(settings: OtlpSettings, state: ExportState, switch: LogSwitch, provider: LoggerProvider) -> Pipeline:
+    """Records of `logging`, and those emitted to `provider` directly, go to the endpoint for logs."""
+    delivery = Delivery(make_exporter("logs", settings), state)
+    processor = BatchLogRecordProcessor(LogRecords(delivery))
+    handler = OtlpHandler(provider)
+
+    def turn(on: bool) -> None:
+        switch.target = processor if on else None
+        root = logging.getLogger()
+        root.addHandler(handler) if on else root.removeHandler(handler)
+
+    return _BatchPipeline(delivery, processor, state, turn)
+
+
+class _Reader(PeriodicExportingMetricReader):
+    """The SDK's own; that leaving a provider shuts it down once more is no reason for it to warn."""
+
+    _ended = False
+
+    def shutdown(self, timeout_millis: float = 30_000, **options: Any) -> None:
+        if not self._ended:
+            self._ended = True
+            super().shutdown(timeout_millis, **options)
+
+
+class MetricPipeline:
+    """Metrics collected and sent every `OTEL_METRIC_EXPORT_INTERVAL`, beside whatever else reads the provider."""
+
+    def __init__(self, settings: OtlpSettings, state: ExportState, provider: MeterProvider) -> None:
+        exporter = make_exporter("metrics", settings)
+        self._delivery = Delivery(exporter, state)
+        self._provider = provider
+        self._reader = _Reader(
+            Metrics(exporter, self._delivery), export_interval_millis=settings.metric_export_interval
+        )
+        provider.add_metric_reader(self._reader)
+
+    def detach(self) -> None:
+        """Measurements are taken until the last collection."""
+
+    def close(self, timeout: float) -> None:
+        """Collect and send once more, then leave the provider."""
+        self._reader.shutdown(timeout_millis=timeout * 1000)
+        self._provider.remove_metric_reader(self._reader)
+
+    def abort(self) -> None:
+        """Stop trying."""
+        self._delivery.close()
+
+    def settle(self) -> None:
+        """Wait for the export in progress."""
+        self._delivery.settle()

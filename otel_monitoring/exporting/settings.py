@@ -1,0 +1,157 @@
+"""`OtlpSettings`: OpenTelemetry's own variables, as far as this package acts on them; `config.Settings` adds the rest.
+
+The names and their precedence are those of the OpenTelemetry specification
+(https://opentelemetry.io/docs/specs/otel/protocol/exporter/): a signal's own variable wins over the common one. All
+others (`OTEL_EXPORTER_OTLP_TIMEOUT`, `…_CERTIFICATE`, `OTEL_BSP_*`, `OTEL_TRACES_SAMPLER`, …) are read by the SDK.
+"""
+
+import re
+from typing import Any, Final, Literal, cast
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AliasChoices,
+    Field,
+    FilePath,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings
+
+Signal = Literal["traces", "metrics", "logs"]
+Protocol = Literal["http/protobuf", "grpc"]
+Compression = Literal["gzip", "deflate", "none"]
+
+SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics", "logs")
+
+# What `opentelemetry.util.re.parse_env_headers` accepts; anything else it would log as a whole, secret included.
+_HEADER = re.compile(r"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*=[ \t]*[\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*\s*")
+
+
+def _otel(variable: str, default: Any = None) -> Any:
+    """A field read from `variable` of the environment, or given by the name that is its lower case without `otel_`."""
+    keyword = variable.removeprefix("OTEL_").removeprefix("EXPORTER_").lower()
+    return Field(default, validation_alias=AliasChoices(variable, keyword))
+
+
+class OtlpSettings(BaseSettings):
+    """What is exported, where to, and how."""
+
+    service_name: str | None = _otel("OTEL_SERVICE_NAME")
+    sdk_disabled: bool = _otel("OTEL_SDK_DISABLED", False)
+    """Nothing is measured, traced or exported; the health endpoints still answer, from their checks alone."""
+
+    traces_exporter: str = _otel("OTEL_TRACES_EXPORTER", "otlp")
+    """`none` switches the signal off. Of the other values only `otlp` has an exporter here."""
+    metrics_exporter: str = _otel("OTEL_METRICS_EXPORTER", "otlp")
+    logs_exporter: str = _otel("OTEL_LOGS_EXPORTER", "otlp")
+
+    # Before the endpoints: whether an endpoint needs a scheme depends on the protocol.
+    otlp_protocol: Protocol = _otel("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    otlp_traces_protocol: Protocol | None = _otel("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+    otlp_metrics_protocol: Protocol | None = _otel("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL")
+    otlp_logs_protocol: Protocol | None = _otel("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL")
+
+    otlp_endpoint: str | None = _otel("OTEL_EXPORTER_OTLP_ENDPOINT")
+    otlp_traces_endpoint: str | None = _otel("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    otlp_metrics_endpoint: str | None = _otel("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+    otlp_logs_endpoint: str | None = _otel("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
+
+    otlp_compression: Compression = _otel("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    otlp_traces_compression: Compression | None = _otel("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION")
+    otlp_metrics_compression: Compression | None = _otel("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION")
+    otlp_logs_compression: Compression | None = _otel("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION")
+
+    otlp_headers: SecretStr | None = _otel("OTEL_EXPORTER_OTLP_HEADERS")
+    otlp_traces_headers: SecretStr | None = _otel("OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+    otlp_metrics_headers: SecretStr | None = _otel("OTEL_EXPORTER_OTLP_METRICS_HEADERS")
+    otlp_logs_headers: SecretStr | None = _otel("OTEL_EXPORTER_OTLP_LOGS_HEADERS")
+
+    metric_export_interval: PositiveFloat = _otel("OTEL_METRIC_EXPORT_INTERVAL", 60_000)
+    """Milliseconds between metric exports."""
+
+    # Checked here, so that a wrong one fails at start by its name; their reader is the SDK.
+    otlp_timeout: PositiveFloat | None = _otel("OTEL_EXPORTER_OTLP_TIMEOUT")
+    otlp_traces_timeout: PositiveFloat | None = _otel("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+    otlp_metrics_timeout: PositiveFloat | None = _otel("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT")
+    otlp_logs_timeout: PositiveFloat | None = _otel("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT")
+    otlp_certificate: FilePath | None = _otel("OTEL_EXPORTER_OTLP_CERTIFICATE")
+    otlp_client_key: FilePath | None = _otel("OTEL_EXPORTER_OTLP_CLIENT_KEY")
+    otlp_client_certificate: FilePath | None = _otel("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")
+    bsp_max_queue_size: PositiveInt | None = _otel("OTEL_BSP_MAX_QUEUE_SIZE")
+    bsp_max_export_batch_size: PositiveInt | None = _otel("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")
+    bsp_schedule_delay: PositiveInt | None = _otel("OTEL_BSP_SCHEDULE_DELAY")
+    blrp_max_queue_size: PositiveInt | None = _otel("OTEL_BLRP_MAX_QUEUE_SIZE")
+    blrp_max_export_batch_size: PositiveInt | None = _otel("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE")
+    blrp_schedule_delay: PositiveInt | None = _otel("OTEL_BLRP_SCHEDULE_DELAY")
+    metric_export_timeout: PositiveFloat | None = _otel("OTEL_METRIC_EXPORT_TIMEOUT")
+    metrics_exemplar_filter: Literal["always_on", "always_off", "trace_based"] | None = _otel(
+        "OTEL_METRICS_EXEMPLAR_FILTER"
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _tidy_enumerations(cls, value: object, info: ValidationInfo) -> object:
+        name = str(info.field_name)
+        if isinstance(value, str) and name.endswith(("_protocol", "_compression", "s_exporter")):
+            return value.strip().lower()
+        return value
+
+    @field_validator("otlp_endpoint", "otlp_traces_endpoint", "otlp_metrics_endpoint", "otlp_logs_endpoint")
+    @classmethod
+    def _reachable(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        value = value.strip()
+        signals = [s for s in SIGNALS if info.field_name in ("otlp_endpoint", f"otlp_{s}_endpoint")]
+        common = info.data.get("otlp_protocol")
+        protocols = {info.data.get(f"otlp_{signal}_protocol") or common for signal in signals}
+        bare = "://" not in value and protocols == {"grpc"}  # gRPC's own notation, host:port
+        if not bare and not value.lower().startswith(("http://", "https://")):
+            raise ValueError("it must be a URL that starts with http:// or https://")
+        parts = urlsplit(f"//{value}" if bare else value)
+        try:
+            _ = parts.port
+        except ValueError:
+            raise ValueError("its port is not a number from 0 to 65535") from None
+        if not parts.hostname or any(c.isspace() for c in value):
+            raise ValueError("it must name a host, and contain no blanks")
+        return value
+
+    @field_validator("otlp_headers", "otlp_traces_headers", "otlp_metrics_headers", "otlp_logs_headers")
+    @classmethod
+    def _parseable(cls, value: SecretStr | None) -> SecretStr | None:
+        items = value.get_secret_value().split(",") if value is not None else []
+        if not all(_HEADER.fullmatch(item) for item in items if item.strip()):
+            raise ValueError("it must be name=value pairs separated by commas")
+        return value
+
+    def exports(self, signal: Signal) -> bool:
+        """Whether `signal` is sent anywhere: an endpoint is set for it and nothing switches it off."""
+        return self.endpoint(signal) is not None
+
+    def endpoint(self, signal: Signal) -> str | None:
+        """Where `signal` is sent, or None. Over HTTP the signal's path is added to the common endpoint."""
+        chosen = getattr(self, f"{signal}_exporter").split(",")
+        if self.sdk_disabled or not any(name.strip().startswith("otlp") for name in chosen):
+            return None
+        own = cast("str | None", getattr(self, f"otlp_{signal}_endpoint"))
+        if own or self.otlp_endpoint is None or self.protocol(signal) == "grpc":
+            return own or self.otlp_endpoint
+        return f"{self.otlp_endpoint.rstrip('/')}/v1/{signal}"
+
+    def protocol(self, signal: Signal) -> Protocol:
+        """How `signal` is sent."""
+        return cast("Protocol", getattr(self, f"otlp_{signal}_protocol") or self.otlp_protocol)
+
+    def compression(self, signal: Signal) -> Compression:
+        """How requests with `signal` are compressed."""
+        return cast("Compression", getattr(self, f"otlp_{signal}_compression") or self.otlp_compression)
+
+    def headers(self, signal: Signal) -> str:
+        """The headers sent with `signal`, as comma-separated name=value pairs; they may hold secrets."""
+        secret = cast("SecretStr | None", getattr(self, f"otlp_{signal}_headers") or self.otlp_headers)
+        return secret.get_secret_value() if secret is not None else ""

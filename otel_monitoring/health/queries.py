@@ -1,0 +1,253 @@
+"""What the health check asks a database, through the user's own handle and never longer than it may."""
+
+import asyncio
+import inspect
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from otel_monitoring.health.execution import NotStarted, on_loop
+
+T = TypeVar("T")
+Steps = Generator[Callable[[], Any], Any, None]
+"""Calls to make one after the other, sync or async alike; each result is sent back in."""
+
+_GRACE = 0.2
+"""Seconds that a loop may be late with saying that its own time limit has passed."""
+_STEP = 0.05
+
+
+class NoAnswer(Exception):  # noqa: N818 - reads as what happened
+    """The database was asked and did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionFacts:
+    """What is known of a collection.
+
+    Attributes:
+        document_count: Documents, as its metadata say (`estimated_document_count`).
+        indexes: Names of its indexes.
+    """
+
+    document_count: int
+    indexes: tuple[str, ...]
+
+
+class CollectionsReading:
+    """Collects what is read about collections; what was read before a failure stays.
+
+    Args:
+        limit: How many collections to read, by name.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.names: list[str] | None = None
+        self.facts: dict[str, CollectionFacts] = {}
+        self.error: BaseException | None = None
+
+    def steps(self, database: Any) -> Steps:
+        """The calls to make: one for the names, two for each collection. Views and `system.*` are left out."""
+        cursor = yield database.list_collections
+        found = yield cursor.to_list
+        self.names = sorted(
+            info["name"] for info in found if info.get("type") != "view" and not info["name"].startswith("system.")
+        )
+        for name in self.names[: self._limit]:
+            collection = database[name]
+            try:
+                count = yield collection.estimated_document_count
+                indexes = yield collection.index_information
+            except Exception as error:  # noqa: BLE001 - one that may not be read must not hide the others
+                self.error = error
+            else:
+                self.facts[name] = CollectionFacts(int(count), tuple(indexes))
+
+
+def _ping(database: Any) -> Steps:
+    yield lambda: database.command("ping")
+
+
+class ThreadTarget:
+    """A handle whose calls block: each question runs in a daemon thread, one thread a kind of question.
+
+    While one is stuck, the next caller waits for that same answer instead of getting stuck beside it.
+
+    Args:
+        database: PyMongo's `Database`, or the one inside of Motor's.
+    """
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+        self._lock = threading.Lock()
+        self._running: dict[str, Future[float]] = {}
+
+    async def ping(self, timeout: float) -> float:
+        """Seconds that a round trip took.
+
+        Raises:
+            NoAnswer: It took longer than `timeout` seconds. Also whatever the driver raises.
+        """
+        return await self._ask("ping", lambda: _ping(self._database), timeout)
+
+    async def read(self, reading: CollectionsReading, budget: float) -> None:
+        """Fill `reading` for at most `budget` seconds. Raises as `ping` does."""
+        await self._ask("collections", lambda: reading.steps(self._database), budget)
+
+    async def _ask(self, kind: str, steps: Callable[[], Steps], timeout: float) -> float:
+        future = asyncio.wrap_future(self._start(kind, steps, timeout))
+        await asyncio.wait({future}, timeout=timeout + _GRACE)
+        if not future.done():
+            future.cancel()
+            raise NoAnswer(f"no answer within {timeout:g} s")
+        return future.result()
+
+    def _start(self, kind: str, steps: Callable[[], Steps], timeout: float) -> "Future[float]":
+        with self._lock:
+            running = self._running.get(kind)
+            if running is not None and not running.done():
+                return running
+            future: Future[float] = Future()
+            future.set_running_or_notify_cancel()  # from here on nobody can cancel it: it ends when the thread does
+            self._running[kind] = future
+        threading.Thread(
+            target=_run, args=(future, steps(), timeout), name=f"otel-monitoring-database-{kind}", daemon=True
+        ).start()
+        return future
+
+
+def _run(future: "Future[float]", steps: Steps, timeout: float) -> None:
+    try:
+        with suppress_instrumentation(), _driver_timeout(timeout):
+            started = time.perf_counter()
+            _drive(steps)
+            future.set_result(time.perf_counter() - started)
+    except BaseException as error:  # noqa: BLE001 - handed to whoever awaits
+        future.set_exception(error)
+
+
+def _driver_timeout(seconds: float) -> AbstractContextManager[object]:
+    """PyMongo's own limit for all calls of a thread, from server selection on; it frees the thread in time."""
+    pymongo = sys.modules.get("pymongo")
+    return pymongo.timeout(seconds) if pymongo is not None else nullcontext()
+
+
+def _drive(steps: Steps) -> None:
+    result: Any = None
+    failure: Exception | None = None
+    while (call := _advance(steps, result, failure)) is not None:
+        result, failure = None, None
+        try:
+            result = call()
+        except Exception as error:  # noqa: BLE001 - the steps decide whether it ends them
+            failure = error
+
+
+async def _drive_async(steps: Steps) -> None:
+    result: Any = None
+    failure: Exception | None = None
+    while (call := _advance(steps, result, failure)) is not None:
+        result, failure = None, None
+        try:
+            result = await call()
+        except Exception as error:  # noqa: BLE001 - the steps decide whether it ends them
+            failure = error
+
+
+def _advance(steps: Steps, result: Any, failure: Exception | None) -> Callable[[], Any] | None:
+    """Hand the outcome of the last call in; the next call to make, None when there is none."""
+    try:
+        return steps.send(result) if failure is None else steps.throw(failure)
+    except StopIteration:
+        return None
+
+
+class LoopTarget:
+    """A handle whose calls are awaited: they run on the application's event loop, where its client lives.
+
+    Args:
+        database: PyMongo's `AsyncDatabase`, or any other whose methods are coroutine functions.
+
+    Attributes:
+        loop: The application's loop; None: whichever loop asks.
+    """
+
+    def __init__(self, database: Any) -> None:
+        self._database = database
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    async def ping(self, timeout: float) -> float:
+        """Seconds that a round trip took, without those the loop was busy with other things.
+
+        Raises:
+            NoAnswer: It took longer than `timeout` seconds. Also whatever the driver raises.
+            NotStarted: The loop does not run, or was blocked: nothing is known about the database.
+        """
+        return await self._ask(lambda: _ping(self._database), timeout)
+
+    async def read(self, reading: CollectionsReading, budget: float) -> None:
+        """Fill `reading` for at most `budget` seconds. Raises as `ping` does."""
+        await self._ask(lambda: reading.steps(self._database), budget)
+
+    async def _ask(self, steps: Callable[[], Steps], timeout: float) -> float:
+        async def work() -> float:
+            with suppress_instrumentation():
+                return await timed(_drive_async(steps()), timeout)
+
+        loop = self.loop or asyncio.get_running_loop()
+        if loop is asyncio.get_running_loop():
+            return await work()
+        if not loop.is_running():
+            raise NotStarted("the application's event loop does not run")
+        try:
+            return await on_loop(loop, work, timeout + _GRACE)
+        except (TimeoutError, asyncio.TimeoutError):
+            # Its own limit, a little shorter, did not fire: the loop stood still meanwhile.
+            raise NotStarted("the application's event loop is blocked") from None
+
+
+async def timed(work: Coroutine[Any, Any, None], timeout: float) -> float:
+    """Await `work`; seconds it took, less the delays of the loop itself.
+
+    Raises:
+        NoAnswer: `timeout` seconds, of those that the loop was not delayed, were not enough.
+    """
+    task = asyncio.ensure_future(work)
+    started = time.perf_counter()
+    delayed = 0.0
+    try:
+        while True:
+            before = time.perf_counter()
+            left = timeout - (before - started - delayed)
+            if left <= 0:
+                raise NoAnswer(f"no answer within {timeout:g} s")
+            step = min(left, _STEP)
+            await asyncio.wait({task}, timeout=step)
+            after = time.perf_counter()
+            delayed += max(0.0, after - before - step)
+            if task.done():
+                task.result()
+                return after - started - delayed
+    finally:
+        task.cancel()
+
+
+def target_of(handle: object) -> ThreadTarget | LoopTarget:
+    """How to ask the database behind `handle`: a database, or a client, whose default database is meant.
+
+    Motor runs PyMongo's synchronous client in threads: it is asked through that client, its `delegate`.
+    """
+    inner: Any = getattr(handle, "__dict__", {}).get("delegate", handle)
+    if type(inner).__name__.endswith("MongoClient"):
+        inner = inner.get_default_database("admin")
+    if inspect.iscoroutinefunction(getattr(type(inner), "command", None)):
+        return LoopTarget(inner)
+    return ThreadTarget(inner)

@@ -1,0 +1,197 @@
+"""`Cgroup`: the CPU and memory that the container, rather than the host, gives this process (Linux, versions 1 and 2).
+
+Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html and …/cgroup-v1/; working set as Kubernetes and cAdvisor
+compute it: usage minus `inactive_file`. `memory.high` is no limit here: beyond it the kernel reclaims, it does not
+kill.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+# Version 1 says "no limit" as the largest multiple of the page size below 2**63.
+_UNLIMITED = 1 << 60
+_UNIFIED = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CpuQuota:
+    """The tightest CPU quota above this process.
+
+    Attributes:
+        cores: CPU seconds per second.
+        used_seconds: CPU time used so far by everything under that quota; None when it cannot be read.
+    """
+
+    cores: float
+    used_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryLimit:
+    """The tightest memory limit above this process.
+
+    Attributes:
+        limit: Bytes.
+        used: Working set, in bytes, of everything under that limit; None when it cannot be read.
+    """
+
+    limit: int
+    used: int | None
+
+
+class Cgroup:
+    """Reads the limits on the way from this process's own group up to the outermost one it can see.
+
+    Files that are absent, unreadable or of unknown form mean "no limit"; no method raises for them.
+
+    Args:
+        root: Where `proc` and `sys` are.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        paths = _own_paths(_read(root / "proc/self/cgroup"))
+        mounts = _mounts(_read(root / "proc/self/mountinfo"))
+        self._levels = {
+            controller: tuple(_upwards(root, *mounts[controller], path))
+            for controller, path in paths.items()
+            if controller in mounts
+        }
+
+    def cpu(self) -> CpuQuota | None:
+        """The tightest quota (`cpu.max`, `cpu.cfs_quota_us`), or None without one."""
+        quotas = [(cores, level) for level in self._of("cpu") if (cores := _quota(level)) is not None]
+        if not quotas:
+            return None
+        cores, level = min(quotas, key=lambda quota: quota[0])
+        return CpuQuota(cores, self._cpu_seconds(level))
+
+    def memory(self) -> MemoryLimit | None:
+        """The tightest limit (`memory.max`, `memory.limit_in_bytes`) and its working set, or None without one."""
+        limits = [(limit, level) for level in self._of("memory") if (limit := _memory_limit(level)) is not None]
+        if not limits:
+            return None
+        limit, level = min(limits, key=lambda each: each[0])
+        return MemoryLimit(limit, _working_set(level))
+
+    def cpus(self) -> frozenset[int] | None:
+        """The numbers of the CPUs this group may run on (cpuset), or None where that is not said."""
+        for level in self._of("cpuset"):
+            for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"):
+                if numbers := _cpu_list(_read(level / name)):
+                    return numbers
+        return None
+
+    def _of(self, controller: str) -> tuple[Path, ...]:
+        # A controller is in one hierarchy only: where version 1 has it, the unified one does not.
+        return self._levels.get(controller) or self._levels.get(_UNIFIED, ())
+
+    def _cpu_seconds(self, level: Path) -> float | None:
+        unified = _fields(_read(level / "cpu.stat")).get("usage_usec")
+        if unified is not None:
+            return unified / 1e6
+        # Version 1 may mount `cpuacct` apart from `cpu`: the same distance from the top is the same group.
+        cpu, accounting = self._of("cpu"), self._levels.get("cpuacct", ())
+        height = len(cpu) - cpu.index(level)
+        group = accounting[-height] if height <= len(accounting) else level
+        nanoseconds = _number(_read(group / "cpuacct.usage"))
+        return nanoseconds / 1e9 if nanoseconds is not None else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _own_paths(text: str) -> dict[str, str]:
+    """Controller → path of this process's group, from `/proc/self/cgroup`; the unified hierarchy has the name ''."""
+    paths = {}
+    for line in text.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, separator, path = rest.partition(":")
+        if separator:
+            paths.update(dict.fromkeys(controllers.split(","), path))
+    return paths
+
+
+def _mounts(text: str) -> dict[str, tuple[str, str]]:
+    """Controller → (group that is mounted, mount point), from `/proc/self/mountinfo` (proc_pid_mountinfo(5))."""
+    mounts: dict[str, tuple[str, str]] = {}
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        where, what = left.split(), right.split()
+        if len(where) < 5 or len(what) < 3 or what[0] not in ("cgroup", "cgroup2"):
+            continue
+        controllers = [_UNIFIED] if what[0] == "cgroup2" else what[2].split(",")
+        for controller in controllers:
+            mounts.setdefault(controller, (_unescaped(where[3]), _unescaped(where[4])))
+    return mounts
+
+
+def _unescaped(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
+
+
+def _upwards(root: Path, mounted: str, mount_point: str, path: str) -> Iterator[Path]:
+    """The folders of this process's group and of all groups above it up to the mount point."""
+    top = root / mount_point.lstrip("/")
+    own = PurePosixPath(path)
+    # Outside a cgroup namespace of its own, a container sees host paths but has only its own group mounted.
+    inside = own.relative_to(mounted) if own.is_relative_to(mounted) and ".." not in own.parts else PurePosixPath()
+    level = top / inside
+    while level != top:
+        if level.is_dir():
+            yield level
+        level = level.parent
+    yield top
+
+
+def _number(text: str) -> int | None:
+    text = text.strip()
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _fields(text: str) -> dict[str, int]:
+    """`name number` lines as the kernel writes them in `*.stat`."""
+    pairs = (line.split() for line in text.splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+
+
+def _quota(level: Path) -> float | None:
+    quota, _, period = _read(level / "cpu.max").strip().partition(" ")
+    if not quota:
+        quota, period = _read(level / "cpu.cfs_quota_us"), _read(level / "cpu.cfs_period_us")
+    allowed, every = _number(quota), _number(period)  # "max" and -1 are no numbers: no limit
+    return allowed / every if allowed and every else None
+
+
+def _memory_limit(level: Path) -> int | None:
+    limits = [_number(_read(level / "memory.max")), _number(_read(level / "memory.limit_in_bytes"))]
+    # Version 1 tells here what groups above, which a container does not see, allow.
+    limits.append(_fields(_read(level / "memory.stat")).get("hierarchical_memory_limit"))
+    return min((limit for limit in limits if limit is not None and 0 < limit < _UNLIMITED), default=None)
+
+
+def _working_set(level: Path) -> int | None:
+    usage = _number(_read(level / "memory.current"))
+    if usage is None:
+        usage = _number(_read(level / "memory.usage_in_bytes"))
+    if usage is None:
+        return None
+    stat = _fields(_read(level / "memory.stat"))
+    return max(0, usage - stat.get("total_inactive_file", stat.get("inactive_file", 0)))
+
+
+def _cpu_list(text: str) -> frozenset[int]:
+    """`0-3,8` as numbers."""
+    numbers: set[int] = set()
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        start = _number(first)
+        end = _number(last) if last else start
+        if start is not None and end is not None:
+            numbers.update(range(start, end + 1))
+    return frozenset(numbers)

@@ -1,0 +1,226 @@
+"""The engine of older FastAPI, and of applications that use opentelemetry-instrumentation-fastapi: contrib, repaired.
+
+contrib makes the spans; the metrics are ours, because its own include background tasks, collapse mounted applications
+and cost a second matching of all routes. What is changed are public attributes of the layers it builds:
+`OpenTelemetryMiddleware.app`, `.default_span_details`, `.exclude_*_span` and its instruments.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi.applications import FastAPI
+from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.metrics import NoOpMeterProvider, NoOpUpDownCounter
+from opentelemetry.trace import TracerProvider
+from starlette.background import BackgroundTask
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from otel_monitoring.guard import contained
+from otel_monitoring.instrument.recorder import ORIGINAL_KEY, RAW_SEND_KEY, Recorder
+from otel_monitoring.instrument.requests import RequestOptions, request_path
+from otel_monitoring.instrument.spans import span_details
+
+logger = logging.getLogger("otel_monitoring")
+
+_FLAG = "_is_instrumented_by_opentelemetry"
+_EXCEPTION_LAYER = "opentelemetry.instrumentation.fastapi", "ExceptionHandlerMiddleware"
+
+
+def applied(app: FastAPI) -> bool:
+    """Whether the user already applied contrib to this application, as instrumentor or as middleware."""
+    return bool(getattr(app, _FLAG, False)) or any(_is_layer(entry.cls) for entry in app.user_middleware)
+
+
+def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: bool) -> None:
+    """Apply contrib for its spans only.
+
+    It also replaces `BackgroundTask.__call__` for the whole process, with the first application's tracer for all of
+    them; unless operation spans are wanted, that is undone at once.
+    """
+    ours = not hasattr(BackgroundTask, "_otel_original_call")
+    FastAPIInstrumentor.instrument_app(
+        app, tracer_provider=tracer_provider, meter_provider=NoOpMeterProvider(), exclude_spans=["receive", "send"]
+    )
+    original = getattr(BackgroundTask, "_otel_original_call", None)
+    if ours and original is not None and not operation_spans:
+        setattr(BackgroundTask, "__call__", original)  # noqa: B010 - a method, which mypy lets nobody assign
+        delattr(BackgroundTask, "_otel_original_call")
+
+
+def withdraw(app: FastAPI) -> None:
+    """Undo `apply`. The stack it builds is for the caller to drop."""
+    FastAPIInstrumentor.uninstrument_app(app)
+
+
+def find(stack: Any) -> OpenTelemetryMiddleware | None:
+    """Contrib's layer in a built stack, or None."""
+    return next((layer for layer in _layers(stack) if isinstance(layer, OpenTelemetryMiddleware)), None)
+
+
+def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> None:
+    """Silence contrib's metrics and per-message spans, and stop its second matching of all routes."""
+    for name in vars(layer):
+        if name.endswith(("_histogram", "_histogram_old", "_histogram_new")):
+            setattr(layer, name, None)
+    layer.active_requests_counter = NoOpUpDownCounter("http.server.active_requests")
+    layer.default_span_details = lambda scope: span_details(options, scope)
+    # With these hooks the user asked for those spans.
+    layer.exclude_receive_span = layer.exclude_receive_span or layer.client_request_hook is None
+    layer.exclude_send_span = layer.exclude_send_span or layer.client_response_hook is None
+    _drop_exception_layer(layer.app)
+
+
+def quieten_mounted(app: FastAPI) -> None:
+    """Take contrib out of mounted applications, which `FastAPIInstrumentor().instrument()` puts into every one.
+
+    Their requests are measured by the application they are mounted in.
+    """
+    for route in app.routes:
+        for mounted in _layers(route.app) if isinstance(route, Mount) else ():
+            if isinstance(mounted, FastAPI) and mounted is not app:
+                quieten_mounted(mounted)
+                if applied(mounted):
+                    _without_contrib(mounted)
+
+
+def install(stack: ASGIApp, recorder: Recorder, gate: "Gate") -> ASGIApp:
+    """Put the gate before contrib's layer and the recorder behind it; without contrib, before everything."""
+    layer = find(stack)
+    if layer is None:
+        logger.warning(
+            "opentelemetry-instrumentation-fastapi did not become part of the application: no request spans."
+        )
+        recorder.app = stack
+        gate.app = recorder
+        return gate
+    recorder.app = layer.app
+    layer.app = recorder
+    gate.app = layer
+    return _replaced(stack, layer, gate)
+
+
+def _without_contrib(mounted: FastAPI) -> None:
+    build = mounted.build_middleware_stack
+
+    def build_middleware_stack() -> ASGIApp:
+        stack = build()
+        layer = find(stack)
+        if layer is None:
+            return stack
+        _drop_exception_layer(layer.app)
+        return _replaced(stack, layer, layer.app)
+
+    vars(mounted)["build_middleware_stack"] = build_middleware_stack
+    if mounted.middleware_stack is not None:
+        mounted.middleware_stack = build_middleware_stack()
+
+
+def _is_layer(middleware: Any) -> bool:
+    return middleware is OpenTelemetryMiddleware
+
+
+def _layers(stack: Any) -> Iterator[Any]:
+    seen: set[int] = set()
+    while stack is not None and id(stack) not in seen:
+        seen.add(id(stack))
+        yield stack
+        stack = getattr(stack, "app", None)
+
+
+def _replaced(stack: Any, old: object, new: ASGIApp) -> ASGIApp:
+    """The stack with one layer replaced by another."""
+    if stack is old:
+        return new
+    parent = next(layer for layer in _layers(stack) if getattr(layer, "app", None) is old)
+    parent.app = new
+    found: ASGIApp = stack
+    return found
+
+
+def _drop_exception_layer(stack: Any) -> None:
+    """Remove the layer that records exceptions: the recorder does that, once, and knows which were errors."""
+    for layer in _layers(stack):
+        inner = getattr(layer, "app", None)
+        if (type(inner).__module__, type(inner).__name__) == _EXCEPTION_LAYER and inner is not None:
+            layer.app = inner.app
+            return
+
+
+class Gate:
+    """Decides who sees a request: contrib and the recorder, the recorder alone, or nobody.
+
+    Args:
+        recorder: The recorder behind contrib's layer.
+        options: What to do.
+        tracing: Whether requests go through contrib at all; may be changed at any time.
+    """
+
+    app: ASGIApp
+    """contrib's layer, or the recorder where there is none. FastAPI looks for contrib through this attribute."""
+
+    def __init__(self, recorder: Recorder, options: RequestOptions, *, tracing: bool) -> None:
+        self.tracing = tracing
+        self._recorder = recorder
+        self._exclude = options.exclude
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        kind = scope["type"]
+        if kind in ("http", "websocket"):
+            # As FastAPI does for what it leaves out: a mounted application must not measure this a second time.
+            scope.setdefault("fastapi.telemetry", None)
+        if kind not in ("http", "websocket") or self._exclude(scope):
+            await self._recorder.app(scope, receive, send)
+        elif not self.tracing:
+            await self._recorder(scope, receive, send)
+        else:
+            if kind == "websocket":
+                # contrib sets status 200 on the span with every message.
+                scope[RAW_SEND_KEY] = send
+            await self.app(_decodable(scope), receive, send)
+
+
+def _decodable(scope: Scope) -> Scope:
+    """The scope, or one without the bytes at which contrib's decoding raises: that would answer with 500."""
+    headers = scope["headers"]
+    query: bytes = scope.get("query_string", b"")
+    if query.isascii() and all(value.isascii() and name.isascii() for name, value in headers):
+        return scope
+    clean = [(name, value) for name, value in headers if name.isascii() and value.isascii()]
+    return {**scope, "headers": clean, "query_string": query if query.isascii() else b"", ORIGINAL_KEY: scope}
+
+
+class ContribSeam:
+    """The outermost layer of the built stack: first request, current request, the span's old URL attributes.
+
+    Args:
+        app: The built stack.
+        options: What to do.
+    """
+
+    def __init__(self, app: ASGIApp, options: RequestOptions) -> None:
+        self.app = app
+        self._options = options
+        self._fresh = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        if self._fresh:
+            self._fresh = False
+            with contained("start on the first request"):
+                self._options.on_first_request()
+        if kind == "websocket":
+            await self.app(scope, receive, send)
+            return
+        token = request_path.set(scope["path"])
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            request_path.reset(token)

@@ -1,0 +1,178 @@
+"""Instrument a FastAPI application: its own telemetry where it has one, contrib's spans and our metrics elsewhere.
+
+Both engines give the same metrics (`http.server.request.duration`, `http.server.active_requests`), attributes and
+values, and server spans with the same names; `tests/conformance` holds them to that.
+"""
+
+from typing import Any, Literal
+from weakref import WeakSet
+
+from fastapi.applications import FastAPI
+from opentelemetry._logs import LoggerProvider
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp
+
+from otel_monitoring.errors import InstrumentationError
+from otel_monitoring.instrument import contrib, native
+from otel_monitoring.instrument.matched import RouteTemplates
+from otel_monitoring.instrument.recorder import Recorder, RouteObserver
+from otel_monitoring.instrument.requests import (
+    CurrentRequest,
+    RequestError,
+    RequestOptions,
+    current_request,
+)
+
+__all__ = [
+    "AppInstrumentation",
+    "CurrentRequest",
+    "RequestError",
+    "RequestOptions",
+    "current_request",
+    "instrument_app",
+]
+
+Engine = Literal["native", "contrib"]
+
+_instrumented: WeakSet[FastAPI] = WeakSet()
+
+
+class AppInstrumentation:
+    """An instrumented application.
+
+    Attributes:
+        engine: `native` or `contrib`. An `OpenTelemetryMiddleware` that is added as middleware later turns `native`
+            into `contrib` when the stack is built, because FastAPI then leaves the measuring to it.
+        tracer_provider: Where request spans go: the user's choice in `FastAPI(telemetry={...})`, else as given.
+        meter_provider: Where request metrics go, likewise. Whoever wants to read them reads there.
+    """
+
+    def __init__(
+        self,
+        app: FastAPI,
+        options: RequestOptions,
+        providers: tuple[TracerProvider, MeterProvider, LoggerProvider | None],
+    ) -> None:
+        self.tracer_provider, self.meter_provider, self._logger_provider = providers
+        self._app = app
+        self._options = options
+        self._templates = RouteTemplates(app)
+        self._previous_build = app.build_middleware_stack
+        self._own_build = vars(app).get("build_middleware_stack")
+        self._tracing = options.tracing
+        self._gate: contrib.Gate | None = None
+        self._before: dict[str, Any] = {}
+        self._applied = contrib.applied(app)
+        self.engine: Engine = "native" if not self._applied and native.available(app) else "contrib"
+        if self.engine == "native":
+            self._configure_native()
+        elif not self._applied:
+            contrib.apply(app, self.tracer_provider, operation_spans=options.operation_spans)
+        self._build = app.build_middleware_stack
+        vars(app)["build_middleware_stack"] = self._build_stack
+
+    def set_tracing(self, enabled: bool) -> None:
+        """Switch request spans on or off, for when exporters come or go; spans the user asked for stay."""
+        self._tracing = enabled
+        if self.engine == "native":
+            native.set_tracing(self._app, self._before, enabled)
+        elif self._gate is not None:
+            self._gate.tracing = enabled or self._applied
+
+    def uninstrument(self) -> None:
+        """Take everything back; a running application builds its stack anew with the next request."""
+        if self._app not in _instrumented:
+            return
+        _instrumented.discard(self._app)
+        native.restore(self._app, self._before)
+        vars(self._app).pop("build_middleware_stack", None)
+        if self._own_build is not None:
+            vars(self._app)["build_middleware_stack"] = self._own_build
+        if self.engine == "contrib" and not self._applied:
+            contrib.withdraw(self._app)
+        self._app.middleware_stack = None
+
+    def _configure_native(self) -> None:
+        providers: dict[str, Any] = {
+            "tracer_provider": self.tracer_provider,
+            "meter_provider": self.meter_provider,
+            "logger_provider": self._logger_provider,
+        }
+        self._before = native.configure(self._app, providers, self._options)
+        self.tracer_provider = self._before.get("tracer_provider") or self.tracer_provider
+        self.meter_provider = self._before.get("meter_provider") or self.meter_provider
+        self._logger_provider = self._before.get("logger_provider") or self._logger_provider
+
+    def _build_stack(self) -> ASGIApp:
+        app = self._app
+        contrib.quieten_mounted(app)
+        observed = [Middleware(RouteObserver)] if self.engine == "contrib" else []
+        # Innermost, next to the router; gone from the list again, because the list is the user's.
+        before, app.user_middleware = app.user_middleware, [*app.user_middleware, *observed]
+        try:
+            stack = self._build()
+        finally:
+            app.user_middleware = before
+        layer = contrib.find(stack)
+        if layer is not None:
+            self._applied = self._applied or self.engine == "native"
+            self.engine = "contrib"
+            contrib.repair(layer, self._options)
+        if self.engine == "native":
+            return native.NativeSeam(stack, self._options, self._templates)
+        recorder = Recorder(
+            stack,
+            self._templates,
+            meter_provider=self.meter_provider,
+            logger_provider=self._logger_provider,
+            options=self._options,
+        )
+        self._gate = contrib.Gate(recorder, self._options, tracing=self._tracing or self._applied)
+        return contrib.ContribSeam(contrib.install(stack, recorder, self._gate), self._options)
+
+
+def instrument_app(
+    app: FastAPI,
+    *,
+    tracer_provider: TracerProvider,
+    meter_provider: MeterProvider,
+    logger_provider: LoggerProvider | None,
+    options: RequestOptions,
+) -> AppInstrumentation:
+    """Measure every request of `app`.
+
+    Args:
+        app: The application, before it has started. What was passed in `FastAPI(telemetry={...})` stays.
+        tracer_provider: Where spans go, unless the application was given a provider of its own.
+        meter_provider: Where metrics go, likewise.
+        logger_provider: Where unhandled exceptions go, likewise.
+        options: What to observe.
+
+    Raises:
+        InstrumentationError: `app` is no FastAPI application, is instrumented already, or has already started.
+    """
+    _check(app)
+    instrumentation = AppInstrumentation(app, options, (tracer_provider, meter_provider, logger_provider))
+    _instrumented.add(app)
+    return instrumentation
+
+
+def _check(app: object) -> None:
+    if not isinstance(app, FastAPI):
+        kind = f"{type(app).__module__}.{type(app).__qualname__}"
+        wraps = ", which wraps an application" if callable(getattr(app, "app", None)) else ""
+        raise InstrumentationError(
+            f"instrument() needs the FastAPI application itself, not {kind}{wraps}: call instrument(app) with the "
+            "object that FastAPI() returned, before anything wraps it."
+        )
+    if app in _instrumented:
+        raise InstrumentationError(
+            "This application is instrumented already: call instrument(app) once, where the application is created."
+        )
+    if app.middleware_stack is not None:
+        raise InstrumentationError(
+            "The application has already started, so instrument(app) comes too late: call it where the application is "
+            "created, not in a lifespan, a startup handler or a request."
+        )

@@ -1,0 +1,63 @@
+"""`GcPauses`: how long the garbage collector stops the process, by generation."""
+
+import gc
+import time
+from collections import deque
+from typing import Any
+
+_KEPT_PER_GENERATION = 256
+_GENERATIONS = 3
+
+
+class GcPauses:
+    """A listener in `gc.callbacks` that only notes durations; `drain` hands them over.
+
+    The collector may run at any allocation, also while this very thread holds a lock of the OpenTelemetry SDK or of
+    `logging`: recording or logging inside the listener could wait for that lock forever. So it takes no lock, calls
+    nothing, and appends a float, which the collector does not track; the sampler records later, outside.
+
+    Attributes:
+        count: Collections seen.
+        total: Seconds they took together.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self._longest = 0.0
+        self._started = 0.0
+        # Bounded: between two drains the newest of each generation are kept; count, total and longest miss none.
+        self._durations = tuple(deque[float](maxlen=_KEPT_PER_GENERATION) for _ in range(_GENERATIONS))
+
+    def attach(self) -> None:
+        """Start listening; does nothing when it listens already, also when a fork inherited that."""
+        if self._listen not in gc.callbacks:
+            self._started = 0.0
+            gc.callbacks.append(self._listen)
+
+    def detach(self) -> None:
+        """Stop listening; does nothing when it does not listen."""
+        if self._listen in gc.callbacks:
+            gc.callbacks.remove(self._listen)
+
+    def drain(self) -> tuple[list[tuple[int, float]], float]:
+        """What happened since the last call: (generation, seconds) of the newest collections, and the longest pause."""
+        longest, self._longest = self._longest, 0.0
+        taken = []
+        for generation, durations in enumerate(self._durations):
+            # What a collection during this very loop appends is left for the next call.
+            taken += [(generation, durations.popleft()) for _ in range(len(durations))]
+        return taken, longest
+
+    def _listen(self, phase: str, info: dict[str, Any]) -> None:
+        if phase == "start":
+            self._started = time.perf_counter()
+            return
+        if not self._started:  # attached in the middle of a collection
+            return
+        seconds = time.perf_counter() - self._started
+        self.count += 1
+        self.total += seconds
+        if seconds > self._longest:
+            self._longest = seconds
+        self._durations[info["generation"]].append(seconds)

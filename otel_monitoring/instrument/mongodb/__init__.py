@@ -1,0 +1,222 @@
+"""Commands, connection pools and servers of PyMongo clients: spans, metrics, and what heartbeats tell.
+
+Clients take listeners when they are made; ours are put into clients that exist already (`handle.change_listeners`).
+"""
+
+import logging
+import weakref
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry.instrumentation.pymongo import CommandTracer
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+from pymongo import monitoring as pymongo_monitoring
+
+from otel_monitoring.conventions import SCHEMA_URL, SCOPE
+from otel_monitoring.guard import contained
+from otel_monitoring.instrument.mongodb.commands import CommandMetrics
+from otel_monitoring.instrument.mongodb.handle import (
+    Client,
+    change_listeners,
+    client_of,
+    listeners_of,
+    open_pools,
+    traces_natively,
+)
+from otel_monitoring.instrument.mongodb.heartbeat import Heartbeats
+from otel_monitoring.instrument.mongodb.pool import PoolMetrics
+from otel_monitoring.instrument.mongodb.relay import Relay, connect, monitoring_listeners
+from otel_monitoring.instrument.mongodb.spans import CommandSpans
+from otel_monitoring.instrument.server_state import ServerState
+
+__all__ = ["MongoInstrumentation", "attach", "monitoring_listeners"]
+
+logger = logging.getLogger("otel_monitoring")
+
+_UNSUPPORTED: Final = (
+    "MongoDB commands are not measured: this PyMongo does not let listeners into a client that exists already (%s). "
+    "Make the client with event_listeners=otel_monitoring.instrument.mongodb.monitoring_listeners()"
+)
+
+
+class MongoInstrumentation:
+    """The listeners of one service, and the clients they are attached to.
+
+    Args:
+        tracer_provider: Where spans go; None: no span is made and no span listener attached.
+        meter_provider: Where metrics go.
+        capture_statement: Whether spans carry `db.query.text`, every value replaced.
+        statement_max_length: How many characters of it.
+        max_collections: How many collection names are told apart in metrics.
+
+    Attributes:
+        state: What the driver last said about the servers of the attached client.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: TracerProvider | None,
+        meter_provider: MeterProvider,
+        capture_statement: bool = False,
+        statement_max_length: int = 1024,
+        max_collections: int = 100,
+    ) -> None:
+        self.state = ServerState()
+        self.providers = (tracer_provider, meter_provider)
+        meter = meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
+        self._commands = CommandMetrics(meter, self.state, max_collections)
+        self._pools = PoolMetrics(meter)
+        self._heartbeats = Heartbeats(self.state)
+        self._spans: CommandSpans | None = None
+        if tracer_provider is not None:
+            self._spans = CommandSpans(tracer_provider, capture_statement, statement_max_length)
+        self._clients: list[weakref.ref[Client]] = []
+        self._undo_global: Callable[[], None] | None = None
+        _instrumentations.add(self)
+
+    @property
+    def attached(self) -> bool:
+        """Whether a client reports to these listeners."""
+        return any(self.listens_to(client) for ref in self._clients if (client := ref()) is not None)
+
+    def attach(self, handle: object) -> bool:
+        """Listen to the client behind `handle`, once, whether or not it has sent commands already.
+
+        Args:
+            handle: A `Database`, `MongoClient`, their async counterparts, or Motor's.
+
+        Returns:
+            Whether the client reports to us. If not, one warning says what to do; nothing else is affected.
+        """
+        client = client_of(handle)
+        if client is None:
+            logger.warning("MongoDB commands are not measured: %s is no PyMongo or Motor handle", type(handle).__name__)
+            return False
+        self._enable(True)
+        if self.listens_to(client):
+            return True
+        try:
+            self._put_in(client)
+        except Exception as error:  # noqa: BLE001 - a private seam: whatever it raises means that it does not hold
+            logger.warning(_UNSUPPORTED, f"{type(error).__name__}: {error}")
+            return False
+        self._clients.append(weakref.ref(client))
+        self.state.known(client.nodes)
+        return True
+
+    def instrument_new_clients(self) -> Callable[[], None]:
+        """Also measure clients that the application makes from now on; returns the undo.
+
+        Their servers are not those of the attached database, so their heartbeats are not listened to.
+        """
+        if self._undo_global is None:
+            added: tuple[Any, ...] = (self._commands, self._pools)
+            if self._spans is not None and not _instrumented_globally():
+                added = (*added, self._spans)
+            self._enable(True)
+            for listener in added:
+                pymongo_monitoring.register(listener)
+            self._undo_global = lambda: self._unregister(added)
+        return self._undo_global
+
+    def detach(self) -> None:
+        """Stop measuring, and take the listeners out again where that is possible."""
+        self._enable(False)
+        for ref in self._clients:
+            client = ref()
+            if client is not None:
+                with contained("detaching from a MongoDB client"):
+                    self._take_out(client)
+        self._clients.clear()
+        if self._undo_global is not None:
+            self._undo_global()
+
+    @property
+    def _listeners(self) -> tuple[object, ...]:
+        own: tuple[object, ...] = (self._commands, self._pools, self._heartbeats)
+        return own if self._spans is None else (*own, self._spans)
+
+    def _enable(self, enabled: bool) -> None:
+        self._commands.enabled = self._pools.enabled = self._heartbeats.enabled = enabled
+        if self._spans is not None:
+            self._spans.is_enabled = enabled
+
+    def listens_to(self, client: Client) -> bool:
+        """Whether `client` reports to these listeners."""
+        present = listeners_of(client)
+        return self._heartbeats in present or any(
+            self._heartbeats in relay.targets for relay in present if isinstance(relay, Relay)
+        )
+
+    def _put_in(self, client: Client) -> None:
+        present = listeners_of(client)
+        traced = traces_natively(client) or any(isinstance(one, CommandTracer) and one.is_enabled for one in present)
+        wanted = tuple(one for one in self._listeners if one not in present and not (traced and one is self._spans))
+        relays = [one for one in present if isinstance(one, Relay)]
+        for relay in relays:
+            connect(relay, wanted)
+        if relays:
+            return
+        change_listeners(client, add=wanted)
+        with contained("counting the connections of a MongoDB client that was in use already"):
+            options = client.options.pool_options
+            for address in open_pools(client):
+                self._pools.met(address, options.max_pool_size, options.min_pool_size)
+
+    def _take_out(self, client: Client) -> None:
+        relays = [one for one in listeners_of(client) if isinstance(one, Relay)]
+        for relay in relays:
+            for listener in self._listeners:
+                relay.disconnect(listener)
+        if not relays:
+            change_listeners(client, remove=self._listeners)
+
+    def _unregister(self, listeners: tuple[object, ...]) -> None:
+        """PyMongo has no public way back; where the private one fails, the listeners stay and do nothing."""
+        self._undo_global = None
+        if not self.attached:
+            self._enable(False)
+        with contained("unregistering MongoDB listeners"):
+            for registered in pymongo_monitoring._LISTENERS:  # noqa: SLF001
+                registered[:] = [one for one in registered if one not in listeners]
+
+
+_instrumentations: "weakref.WeakSet[MongoInstrumentation]" = weakref.WeakSet()
+
+
+def attach(
+    handle: object,
+    *,
+    tracer_provider: TracerProvider | None,
+    meter_provider: MeterProvider,
+    capture_statement: bool = False,
+    statement_max_length: int = 1024,
+    max_collections: int = 100,
+) -> MongoInstrumentation:
+    """Measure the commands, pools and servers of the client behind `handle`; see `MongoInstrumentation`.
+
+    Called again for the same client and providers, it answers the instrumentation that is there.
+    """
+    client = client_of(handle)
+    for known in tuple(_instrumentations):
+        if client is not None and known.providers == (tracer_provider, meter_provider) and known.listens_to(client):
+            return known
+    instrumentation = MongoInstrumentation(
+        tracer_provider=tracer_provider,
+        meter_provider=meter_provider,
+        capture_statement=capture_statement,
+        statement_max_length=statement_max_length,
+        max_collections=max_collections,
+    )
+    instrumentation.attach(handle)
+    return instrumentation
+
+
+def _instrumented_globally() -> bool:
+    return any(isinstance(one, CommandTracer) and one.is_enabled for one in _registered_command_listeners())
+
+
+def _registered_command_listeners() -> list[object]:
+    return list(getattr(getattr(pymongo_monitoring, "_LISTENERS", None), "command_listeners", ()))

@@ -1,0 +1,112 @@
+"""`CommandMetrics`: the duration of every command, as `db.client.operation.duration`."""
+
+from typing import Any, Final
+
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.metrics import Meter
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+
+from otel_monitoring import conventions as c
+from otel_monitoring.guard import contained
+from otel_monitoring.instrument.mongodb.names import NOISE, BoundedNames, collection_of
+from otel_monitoring.instrument.server_state import Address, ServerState
+
+Attributes = dict[str, str | int]
+
+# https://opentelemetry.io/docs/specs/semconv/database/database-metrics/#metric-dbclientoperationduration
+_BOUNDARIES: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
+_MAX_SERIES: Final = 2000
+_MAX_INFLIGHT: Final = 10_000
+_MAX_NAMES: Final = 100
+_NOT_THE_NETWORK: Final = frozenset(
+    ("CancelledError", "_OperationCancelled", "KeyboardInterrupt", "SystemExit", "GeneratorExit")
+)
+
+
+class CommandMetrics(CommandListener):
+    """Records the duration of commands and reports network failures.
+
+    Commands under `suppress_instrumentation` and the driver's handshakes are not counted. The collection is only in
+    the event that starts a command, so its attributes wait in a bounded table until the command ends.
+
+    Args:
+        meter: Where the histogram is made.
+        state: Told when a command fails on the network.
+        max_collections: How many collections (and, apart from them, databases) are told apart; later ones are `_OTHER`.
+    """
+
+    def __init__(self, meter: Meter, state: ServerState, max_collections: int) -> None:
+        self.enabled = True
+        self._record = meter.create_histogram(
+            c.DB_CLIENT_OPERATION_DURATION,
+            unit="s",
+            description="Duration of database client operations.",
+            explicit_bucket_boundaries_advisory=_BOUNDARIES,
+        ).record
+        self._state = state
+        self._collections = BoundedNames(max_collections)
+        self._namespaces = BoundedNames(max_collections)
+        self._operations = BoundedNames(_MAX_NAMES)
+        self._hosts = BoundedNames(_MAX_NAMES)
+        self._errors = BoundedNames(_MAX_NAMES)
+        self._series: dict[tuple[str, str, str | None, Address | None], Attributes] = {}
+        self._inflight: dict[int, Attributes] = {}
+        self._guard = contained("database command metrics")
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """A command was sent."""
+        operation = event.command_name
+        if not self.enabled or operation in NOISE or not is_instrumentation_enabled():
+            return
+        with self._guard:
+            key = (operation, event.database_name, collection_of(operation, event.command), event.connection_id)
+            inflight = self._inflight
+            if len(inflight) >= _MAX_INFLIGHT:  # commands whose end was never published
+                inflight.pop(next(iter(inflight)), None)
+            inflight[event.request_id] = self._series.get(key) or self._make(*key)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """A command was answered."""
+        attributes = self._inflight.pop(event.request_id, None)
+        if attributes is not None:
+            with self._guard:
+                self._record(event.duration_micros / 1e6, attributes)
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """A command was answered with an error, or not at all."""
+        attributes = self._inflight.pop(event.request_id, None)
+        if attributes is not None:
+            with self._guard:
+                self._record(event.duration_micros / 1e6, {**attributes, **self._error(event.failure)})
+                kind = event.failure.get("errtype")
+                if kind is not None and kind not in _NOT_THE_NETWORK:
+                    self._state.suspect(event.connection_id, f"{kind}: {event.failure.get('errmsg', '')}")
+
+    def _error(self, failure: Any) -> Attributes:
+        attributes: Attributes = {c.ERROR_TYPE: self._errors(error_type(failure))}
+        if (code := failure.get("code")) is not None:
+            attributes[c.DB_RESPONSE_STATUS_CODE] = self._errors(str(code))
+        return attributes
+
+    def _make(self, operation: str, namespace: str, collection: str | None, address: Address | None) -> Attributes:
+        """The attributes of one series; kept for the next command unless there are too many."""
+        attributes: Attributes = {
+            c.DB_SYSTEM_NAME: "mongodb",
+            c.DB_OPERATION_NAME: self._operations(operation),
+            c.DB_NAMESPACE: self._namespaces(namespace),
+        }
+        full = len(self._series) >= _MAX_SERIES
+        if collection is not None:
+            attributes[c.DB_COLLECTION_NAME] = c.OTHER if full else self._collections(collection)
+        if address is not None:
+            attributes[c.SERVER_ADDRESS] = self._hosts(address[0])
+            if address[1] is not None:
+                attributes[c.SERVER_PORT] = address[1]
+        if not full:
+            self._series[operation, namespace, collection, address] = attributes
+        return attributes
+
+
+def error_type(failure: Any) -> str:
+    """`error.type` of a failed command: the driver's exception class, or the server's name or number of the error."""
+    return str(failure.get("errtype") or failure.get("codeName") or failure.get("code") or c.OTHER)

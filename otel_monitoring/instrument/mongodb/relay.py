@@ -1,0 +1,58 @@
+"""`monitoring_listeners`: listeners for `MongoClient(event_listeners=[…])`, to be connected later."""
+
+from pymongo.monitoring import (
+    CommandListener,
+    ConnectionPoolListener,
+    ServerHeartbeatListener,
+    ServerListener,
+)
+
+
+class Relay:
+    """Hands every event on to the listeners that were connected to it, and is silent until then."""
+
+    def __init__(self) -> None:
+        self.targets: tuple[object, ...] = ()
+
+    def connect(self, listener: object) -> None:
+        """Hand events on to `listener` too."""
+        if listener not in self.targets:
+            self.targets = (*self.targets, listener)
+
+    def disconnect(self, listener: object) -> None:
+        """Do not hand events on to `listener` any more."""
+        self.targets = tuple(target for target in self.targets if target is not listener)
+
+
+def _forwarding(name: str, *kinds: type) -> type:
+    def forward(method: str) -> object:
+        def forwarded(self: Relay, event: object) -> None:
+            for target in self.targets:
+                getattr(target, method)(event)
+
+        return forwarded
+
+    methods = {method for kind in kinds for method in vars(kind) if not method.startswith("_")}
+    return type(name, (Relay, *kinds), {method: forward(method) for method in methods})
+
+
+CommandRelay = _forwarding("CommandRelay", CommandListener)
+PoolRelay = _forwarding("PoolRelay", ConnectionPoolListener)
+HeartbeatRelay = _forwarding("HeartbeatRelay", ServerHeartbeatListener, ServerListener)
+_KINDS = (CommandListener, ConnectionPoolListener, ServerHeartbeatListener)
+
+
+def monitoring_listeners() -> list[Relay]:
+    """Listeners for a client's `event_listeners` option.
+
+    Only needed where a warning says so: instrumenting the client's database later connects them. Without that they
+    do nothing.
+    """
+    return [CommandRelay(), PoolRelay(), HeartbeatRelay()]
+
+
+def connect(relay: Relay, listeners: tuple[object, ...]) -> None:
+    """Connect those of `listeners` that are of the relay's kind."""
+    for listener in listeners:
+        if any(isinstance(relay, kind) and isinstance(listener, kind) for kind in _KINDS):
+            relay.connect(listener)

@@ -1,0 +1,166 @@
+"""The engine of FastAPI >= 0.142, which measures requests itself: set its options, add one thin ASGI layer."""
+
+import logging
+from importlib.util import find_spec
+from typing import Any
+
+import fastapi
+from fastapi.applications import FastAPI
+from opentelemetry import trace
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from otel_monitoring.guard import contained
+from otel_monitoring.instrument.matched import RouteTemplates
+from otel_monitoring.instrument.requests import (
+    RequestError,
+    RequestOptions,
+    handled_exception,
+    redacted_query,
+    request_path,
+)
+
+logger = logging.getLogger("otel_monitoring")
+
+_CONFIG = "_telemetry"
+# Attributes of old and new conventions that may hold the query.
+_URL_ATTRIBUTES = ("url.full", "http.url", "http.target")
+
+
+def available(app: FastAPI) -> bool:
+    """Whether this FastAPI emits telemetry itself."""
+    if find_spec("fastapi.telemetry") is None:
+        return False
+    if not isinstance(vars(app).get(_CONFIG), dict):
+        logger.warning(
+            "FastAPI %s keeps its telemetry options where this version of otel_monitoring does not look: its defaults "
+            "stay, and the monitoring endpoints count as requests. Pass FastAPI(telemetry={...}) to set them.",
+            fastapi.__version__,
+        )
+    return True
+
+
+def configure(app: FastAPI, providers: dict[str, Any], options: RequestOptions) -> dict[str, Any]:
+    """Set FastAPI's telemetry options, except those the user chose in `FastAPI(telemetry={...})`.
+
+    A value that differs from what a plain `FastAPI()` has is the user's. `exclude` joins the user's with ours;
+    `auto_configure` is always off, because it would export to the same endpoint a second time.
+
+    Returns:
+        What the options were, for `restore`.
+    """
+    config = vars(app).get(_CONFIG)
+    if not isinstance(config, dict):
+        return {}
+    before = dict(config)
+    defaults = vars(FastAPI(openapi_url=None)).get(_CONFIG, {})
+    wanted: dict[str, Any] = {**providers, "operation_spans": options.operation_spans}
+    # Who brings a provider has somebody who exports.
+    if config.get("tracer_provider") is None:
+        wanted["tracing"] = options.tracing
+    if config.get("logger_provider") is None:
+        wanted["logs"] = options.logs
+    for key, value in wanted.items():
+        if key in config and config[key] == defaults.get(key):
+            config[key] = value
+    config["exclude"] = _either(options.exclude, config.get("exclude"))
+    config["auto_configure"] = False
+    return before
+
+
+def restore(app: FastAPI, before: dict[str, Any]) -> None:
+    """Give FastAPI's telemetry options the values they had."""
+    config = vars(app).get(_CONFIG)
+    if isinstance(config, dict) and before:
+        config.clear()
+        config.update(before)
+
+
+def set_tracing(app: FastAPI, before: dict[str, Any], enabled: bool) -> None:
+    """Switch spans on or off, unless the user chose."""
+    config = vars(app).get(_CONFIG)
+    if isinstance(config, dict) and before.get("tracing") is True and before.get("tracer_provider") is None:
+        config["tracing"] = enabled
+
+
+def _either(ours: Any, theirs: Any) -> Any:
+    return ours if theirs is None else lambda scope: ours(scope) or theirs(scope)
+
+
+class NativeSeam:
+    """The outermost layer of the built stack: first request, current request, errors, the span's query.
+
+    Args:
+        app: The stack as FastAPI built it. The attribute keeps this name: FastAPI looks through `.app` for contrib.
+        options: What to do.
+        templates: Finds routes of failed requests.
+    """
+
+    def __init__(self, app: ASGIApp, options: RequestOptions, templates: RouteTemplates) -> None:
+        self.app = app
+        self._options = options
+        self._templates = templates
+        self._watched = options.watched_statuses
+        self._hide_query = not options.capture_query
+        self._fresh = True
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            if self._fresh and scope["type"] == "websocket":
+                self._begin()
+            await self.app(scope, receive, send)
+            return
+        if self._fresh:
+            self._begin()
+        if self._hide_query and scope.get("query_string"):
+            hide_query(scope["query_string"])
+        reported = False
+
+        def watched_send(message: Message) -> Any:
+            nonlocal reported
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if status >= 500 or status in self._watched:
+                    reported = True
+                    report(self._options, self._templates, scope, status, handled_exception())
+            return send(message)
+
+        token = request_path.set(scope["path"])
+        try:
+            await self.app(scope, receive, watched_send)
+        except Exception as error:
+            if not reported:
+                report(self._options, self._templates, scope, None, error)
+            raise
+        finally:
+            request_path.reset(token)
+
+    def _begin(self) -> None:
+        self._fresh = False
+        with contained("start on the first request"):
+            self._options.on_first_request()
+
+
+def hide_query(query: bytes) -> None:
+    """Take the query's values out of the current span: it was just started, and nobody exports it before its end."""
+    span = trace.get_current_span()
+    attributes = getattr(span, "attributes", None)
+    if not attributes:
+        return
+    if "url.query" in attributes:
+        span.set_attribute("url.query", redacted_query(query))
+    for key in _URL_ATTRIBUTES:
+        url = attributes.get(key)
+        if isinstance(url, str) and "?" in url:
+            span.set_attribute(key, url.split("?", 1)[0])
+
+
+def report(
+    options: RequestOptions, templates: RouteTemplates, scope: Scope, status: int | None, error: BaseException | None
+) -> None:
+    """Tell `on_error` about a request, unless it is excluded."""
+    with contained("report of a failed request"):
+        if options.exclude(scope):
+            return
+        method = scope["method"] if scope["method"] in options.known_methods else "_OTHER"
+        options.on_error(RequestError(method, templates.find(scope, status), status, error))

@@ -1,0 +1,258 @@
+"""`SystemSampler`: CPU, memory, threads, descriptors, garbage collection and loop lag, sampled and kept."""
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from otel_monitoring import conventions as names
+from otel_monitoring.guard import contained
+from otel_monitoring.instrument.cgroup import Cgroup
+from otel_monitoring.instrument.cpu import CpuMeter, CpuUse, attempt
+from otel_monitoring.instrument.garbage import GcPauses
+from otel_monitoring.instrument.loop import LoopMonitor
+from otel_monitoring.instrument.sample import MIB, SystemHistory, SystemSample
+
+_USED = {names.SYSTEM_MEMORY_STATE: "used"}
+
+_reading_cpu = contained("measuring CPU")
+_reading_memory = contained("reading memory")
+_reading_limit = contained("reading the container's memory")
+_reading_threads = contained("counting threads")
+_reading_descriptors = contained("counting file descriptors")
+_reading_age = contained("reading the process's age")
+_reading_pauses = contained("recording garbage collections")
+_reading_lag = contained("reading the event loop's lag")
+
+
+class SystemSampler:
+    """Takes samples when asked to, keeps the latest, and exports them as gauges whose callbacks only read them.
+
+    Usable as soon as it is made: the first sample is taken at construction. A process forked later begins anew with its
+    own first sample. `start` and `stop` attach and detach the listener for garbage collections.
+
+    Args:
+        meter: Where the metrics are made.
+        window: How many samples are kept for averages: 360 of 10 s are an hour.
+        root: Where `proc` and `sys` are.
+        clock: Tells seconds; every `now` is a moment of the same clock.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        *,
+        window: int = 360,
+        root: Path = Path("/"),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._root = root
+        self._clock = clock
+        self._event_loop: LoopMonitor | None = None
+        self._pauses = GcPauses()
+        self._window = window
+        self._pause_duration = meter.create_histogram(
+            names.GC_PAUSE_DURATION, unit="s", description="Time the garbage collector stopped the process."
+        )
+        self._begin(clock())
+        self._register(meter)
+
+    def start(self, event_loop: LoopMonitor | None = None) -> None:
+        """Listen for garbage collections, and sample the lag of `event_loop` too; idempotent.
+
+        Args:
+            event_loop: The monitor of the application's loop in this process.
+        """
+        self._renew_after_fork()
+        self._event_loop = event_loop
+        self._pauses.attach()
+
+    def stop(self) -> None:
+        """Stop listening; idempotent. Samples stay readable."""
+        self._pauses.detach()
+        self._event_loop = None
+
+    def sample(self, now: float) -> SystemSample:
+        """Take a sample: about a third of a millisecond; call it from one thread, off the application's loop.
+
+        A source that fails gives None and one log line a minute.
+        """
+        self._renew_after_fork()
+        sample = self._take(now)
+        self._history.add(sample)
+        return sample
+
+    @property
+    def latest(self) -> SystemSample:
+        """The latest sample."""
+        return self._history.latest
+
+    def recent(self, count: int) -> list[SystemSample]:
+        """The latest samples, at most `count`, oldest first."""
+        return self._history.recent(count)
+
+    def summary(self) -> dict[str, Any]:
+        """The documented block, made with the latest sample: see `SystemHistory.summary`. Nothing is measured here."""
+        return self._history.summary()
+
+    def _renew_after_fork(self) -> None:
+        if self._pid != os.getpid():
+            self._begin(self._clock())
+
+    def _begin(self, now: float) -> None:
+        """In a new process: its own counters, no samples of the parent's."""
+        self._pid = os.getpid()
+        self._process = psutil.Process()
+        self._cgroup = Cgroup(self._root)
+        self._cpu = CpuMeter(now, self._cgroup)
+        self._pauses.drain()
+        self._paused_before = self._pauses.total
+        self._history = SystemHistory(self._take(now), self._window)
+
+    def _take(self, now: float) -> SystemSample:
+        with self._process.oneshot():
+            rss = attempt(_reading_memory, lambda: self._process.memory_info().rss)
+            threads = attempt(_reading_threads, self._process.num_threads)
+            cpu = attempt(_reading_cpu, lambda: self._cpu.measure(now, self._age()))
+        used, limit = attempt(_reading_limit, self._memory) or (None, None)
+        lag = self._event_loop
+        paused, longest = self._garbage()
+        return SystemSample(
+            time=now,
+            cpu=cpu or CpuUse(),
+            memory_mb=_mib(rss),
+            memory_used_mb=_mib(used),
+            memory_limit_mb=_mib(limit),
+            thread_count=threads,
+            open_file_descriptors=self._descriptors(),
+            gc_pause_seconds=paused,
+            gc_longest_pause_seconds=longest,
+            event_loop_lag=attempt(_reading_lag, lambda: lag.max_lag(now)) if lag is not None else None,
+        )
+
+    def _memory(self) -> tuple[int | None, int]:
+        """Bytes in use and the limit, of the container where its limit is below the host's memory."""
+        host = psutil.virtual_memory()
+        container = self._cgroup.memory()
+        if container is not None and container.limit < host.total:
+            return container.used, container.limit
+        return host.total - host.available, host.total
+
+    def _descriptors(self) -> int | None:
+        count = getattr(self._process, "num_fds", None)  # absent on Windows
+        return attempt(_reading_descriptors, count) if count is not None else None
+
+    def _age(self) -> float | None:
+        return attempt(_reading_age, lambda: time.time() - self._process.create_time())
+
+    def _garbage(self) -> tuple[float, float]:
+        pauses, longest = self._pauses.drain()
+        total = self._pauses.total
+        paused, self._paused_before = total - self._paused_before, total
+        with _reading_pauses:
+            for generation, seconds in pauses:
+                self._pause_duration.record(seconds, {names.GC_GENERATION: generation})
+        return paused, longest
+
+    def _register(self, meter: Meter) -> None:
+        """Kinds and units as in the semantic conventions: shares are gauges, amounts that may be added are sums."""
+
+        for name, unit, description, read, attributes in _GAUGES:
+            meter.create_observable_gauge(name, [self._observer(read, attributes)], unit, description)
+        for name, unit, description, read, attributes in _AMOUNTS:
+            meter.create_observable_up_down_counter(name, [self._observer(read, attributes)], unit, description)
+
+    def _observer(self, read: "_Reader", attributes: dict[str, str] | None) -> "_Observer":
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            value = read(self._history.latest)
+            return () if value is None else (Observation(value, attributes),)
+
+        return observe
+
+
+def _mib(amount: int | None) -> float | None:
+    return None if amount is None else amount / MIB
+
+
+def _bytes(amount: float | None) -> int | None:
+    return None if amount is None else round(amount * MIB)
+
+
+def _share(percent: float | None) -> float | None:
+    return None if percent is None else percent / 100.0
+
+
+_Reader = Callable[[SystemSample], float | None]
+_Observer = Callable[[CallbackOptions], Iterable[Observation]]
+_Row = tuple[str, str, str, _Reader, dict[str, str] | None]
+_GAUGES: tuple[_Row, ...] = (
+    (
+        names.PROCESS_CPU_UTILIZATION,
+        "1",
+        "Share of the available CPU that this process used.",
+        lambda sample: _share(sample.cpu.process_percent),
+        None,
+    ),
+    (
+        names.SYSTEM_CPU_UTILIZATION,
+        "1",
+        "Share of the CPU available to this container or host that was used.",
+        lambda sample: _share(sample.cpu_percent),
+        None,
+    ),
+    (
+        names.SYSTEM_MEMORY_UTILIZATION,
+        "1",
+        "Share of the memory available to this container or host that is used.",
+        lambda sample: _share(sample.memory_percent),
+        _USED,
+    ),
+    (
+        names.EVENT_LOOP_LAG,
+        "s",
+        "Largest delay of a callback in the application's event loop in the last minute.",
+        lambda sample: sample.event_loop_lag,
+        None,
+    ),
+)
+_AMOUNTS: tuple[_Row, ...] = (
+    (
+        names.PROCESS_MEMORY_USAGE,
+        "By",
+        "Physical memory of this process.",
+        lambda sample: _bytes(sample.memory_mb),
+        None,
+    ),
+    (
+        names.PROCESS_THREAD_COUNT,
+        "{thread}",
+        "Threads of this process.",
+        lambda sample: sample.thread_count,
+        None,
+    ),
+    (
+        names.PROCESS_OPEN_FILE_DESCRIPTOR_COUNT,
+        "{file_descriptor}",
+        "Open file descriptors of this process.",
+        lambda sample: sample.open_file_descriptors,
+        None,
+    ),
+    (
+        names.SYSTEM_MEMORY_USAGE,
+        "By",
+        "Memory in use in this container or host.",
+        lambda sample: _bytes(sample.memory_used_mb),
+        _USED,
+    ),
+    (
+        names.SYSTEM_MEMORY_LIMIT,
+        "By",
+        "Memory available to this container or host.",
+        lambda sample: _bytes(sample.memory_limit_mb),
+        None,
+    ),
+)

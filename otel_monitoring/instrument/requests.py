@@ -1,0 +1,147 @@
+"""What both request engines share: their options, the current request, and the texts that may leave the process."""
+
+import re
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import Scope
+
+# https://opentelemetry.io/docs/specs/semconv/http/http-spans/: the methods of RFC 9110, RFC 5789 and QUERY.
+KNOWN_METHODS: Final = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
+)
+REDACTED: Final = "REDACTED"
+_SIGNATURES: Final = frozenset(
+    {"X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "sig", "X-Goog-Signature"}
+)
+_MAX_QUERY_KEYS: Final = 32
+_MAX_KEY_LENGTH: Final = 64
+_ANSWERED_BY = ServerErrorMiddleware.__call__.__code__
+
+request_path: ContextVar[str | None] = ContextVar("otel_monitoring_request_path", default=None)
+"""The path of the HTTP request the code runs in; the engines set it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestError:
+    """A request that went wrong.
+
+    Attributes:
+        method: The request's method, `_OTHER` when it is none of the known ones.
+        route: The matched route's template with all its prefixes, or None.
+        status: The status that was sent, or None when there was none.
+        exception: What was raised, where it can be seen, also when a handler turned it into the answer.
+    """
+
+    method: str
+    route: str | None
+    status: int | None
+    exception: BaseException | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RequestOptions:
+    """How requests are observed.
+
+    Attributes:
+        exclude: Which requests and connections get no span and no metric (`scope` → bool): our own endpoints.
+        tracing: Whether anybody exports spans; False: no span work at all.
+        logs: Whether unhandled exceptions become log records.
+        operation_spans: Spans for dependencies, endpoint, serialization and background tasks, where the engine can.
+        capture_query: Keep the values of `url.query` on spans; else every one is replaced by `REDACTED`.
+        known_methods: Methods that are reported as they are; every other one is `_OTHER`.
+        watched_statuses: Statuses below 500 that `on_error` wants to see too.
+        on_error: Called for 5xx answers, watched statuses and unhandled exceptions of requests that are not excluded.
+        on_first_request: Called once, before the first request or connection is handled.
+    """
+
+    exclude: Callable[[Scope], bool]
+    tracing: bool
+    logs: bool
+    on_error: Callable[[RequestError], None]
+    on_first_request: Callable[[], None]
+    operation_spans: bool = False
+    capture_query: bool = False
+    known_methods: frozenset[str] = KNOWN_METHODS
+    watched_statuses: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentRequest:
+    """The instrumented HTTP request in which the calling code runs.
+
+    Attributes:
+        path: Its decoded path, as in the ASGI scope.
+    """
+
+    path: str
+
+    def is_called(self, endpoint: str) -> bool:
+        """Whether `endpoint` is this request's path as `request.url.path` spells it: then the request is ours already.
+
+        A handler that records an operation under its own path cannot be told from a middleware that records the
+        request; it counts as the request.
+        """
+        return endpoint == self.path or _as_in_url(endpoint) == _as_in_url(self.path)
+
+
+def current_request() -> CurrentRequest | None:
+    """The instrumented HTTP request this code runs in, or None.
+
+    Known in middleware, handlers, dependencies, worker threads, background tasks, and tasks that were started there.
+    """
+    path = request_path.get()
+    return None if path is None else CurrentRequest(path)
+
+
+def _as_in_url(path: str) -> str:
+    """One spelling for a path and for what Starlette's versions make of it in `request.url.path`."""
+    plain = path.replace("%3F", "?").replace("%23", "#").replace("%5C", "\\")
+    return re.split(r"[?#]", plain.translate({9: None, 10: None, 13: None}), maxsplit=1)[0]
+
+
+def redacted_query(query: bytes) -> str:
+    """A query string with every value replaced; what has no `=` may be a value and is replaced as a whole."""
+    parts = query.decode("latin-1").split("&", _MAX_QUERY_KEYS)
+    return "&".join(
+        f"{part.split('=', 1)[0][:_MAX_KEY_LENGTH]}={REDACTED}" if "=" in part else REDACTED
+        for part in parts[:_MAX_QUERY_KEYS]
+    )
+
+
+def query_with_values(query: bytes) -> str:
+    """A query string as FastAPI reports it: only the values of well-known signatures are replaced."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return urlencode([(key, REDACTED if key in _SIGNATURES else value) for key, value in pairs])
+
+
+def error_type(error: BaseException) -> str:
+    """`error.type` of an exception: its class, with the module unless it is a builtin."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def root_error(error: BaseException) -> BaseException:
+    """What a group of one exception holds: Starlette before 0.42 lets such groups out of streaming answers."""
+    inner = getattr(error, "exceptions", None)
+    while isinstance(inner, tuple) and len(inner) == 1:
+        error = inner[0]
+        inner = getattr(error, "exceptions", None)
+    return error
+
+
+def handled_exception() -> BaseException | None:
+    """The exception that is being answered by whoever called `send`, or None."""
+    return sys.exc_info()[1]
+
+
+def unhandled_exception() -> BaseException | None:
+    """As `handled_exception`, but only one that no handler took: `ServerErrorMiddleware` answers it and raises on."""
+    error = sys.exc_info()[1]
+    trace = None if error is None else error.__traceback__
+    return error if trace is not None and trace.tb_frame.f_code is _ANSWERED_BY else None

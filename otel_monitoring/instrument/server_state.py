@@ -1,0 +1,110 @@
+"""`ServerState`: what a driver last said about its servers, without asking them."""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from otel_monitoring.guard import contained
+
+Address = tuple[str, int | None]
+"""Host and port, or the path of a Unix socket and None."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What is known of the servers of one client.
+
+    Attributes:
+        up: Whether at least one of them answers; None while nothing has been heard.
+        since: When that became so, in Unix seconds.
+        reason: Why the last one was lost; None unless `up` is False.
+    """
+
+    up: bool | None
+    since: float
+    reason: str | None = None
+
+
+class ServerState:
+    """Fed by a driver's heartbeats and failed commands, read by the health check. Safe to use from any thread.
+
+    A failed heartbeat is a fact: the server is down. A command that failed on the network is a suspicion only (a
+    single connection may have been cut), worth a ping at once.
+
+    Args:
+        on_change: Called, in the driver's thread, when servers go down or come back and when a suspicion arises.
+    """
+
+    def __init__(self, on_change: Callable[[], object] | None = None) -> None:
+        self.on_change = on_change
+        self._lock = threading.Lock()
+        self._servers: dict[Address, bool | None] = {}
+        self._status = ServerStatus(None, time.time())
+        self._suspicion: str | None = None
+        self._guard = contained("database state change")
+
+    @property
+    def status(self) -> ServerStatus:
+        """The current status."""
+        return self._status
+
+    @property
+    def suspicion(self) -> str | None:
+        """Why a server is suspected to be down, since the last call of `settled`."""
+        return self._suspicion
+
+    def known(self, addresses: Iterable[Address]) -> None:
+        """Remember servers that the client is connected to, before anything is heard from them."""
+        with self._lock:
+            for address in addresses:
+                self._servers.setdefault(address, None)
+
+    def heard(self, address: Address) -> None:
+        """A server answered its heartbeat."""
+        if self._servers.get(address) is True and self._status.up:
+            return
+        self._set(address, True, None)
+
+    def lost(self, address: Address, reason: str) -> None:
+        """A server did not answer its heartbeat."""
+        self._set(address, False, reason)
+
+    def removed(self, address: Address) -> None:
+        """The client no longer talks to this server: it left the deployment, or the client was closed."""
+        with self._lock:
+            self._servers.pop(address, None)
+            changed = self._judge(None)
+        self._tell(changed)
+
+    def suspect(self, address: Address, reason: str) -> None:
+        """A command failed on the network; ignored for servers of other clients, and while one is suspected."""
+        if self._suspicion is not None or address not in self._servers:
+            return
+        self._suspicion = reason
+        self._tell(True)
+
+    def settled(self) -> None:
+        """The suspicion was looked into."""
+        self._suspicion = None
+
+    def _set(self, address: Address, up: bool, reason: str | None) -> None:
+        with self._lock:
+            self._servers[address] = up
+            changed = self._judge(reason)
+        self._tell(changed)
+
+    def _judge(self, reason: str | None) -> bool:
+        answers = self._servers.values()
+        up = True if True in answers else False if False in answers and None not in answers else None
+        before, self._status = self._status, self._status if up is self._status.up else self._made(up, reason)
+        return self._status is not before
+
+    @staticmethod
+    def _made(up: bool | None, reason: str | None) -> ServerStatus:
+        return ServerStatus(up, time.time(), reason if up is False else None)
+
+    def _tell(self, changed: bool) -> None:
+        if changed and self.on_change is not None:
+            with self._guard:
+                self.on_change()

@@ -1,0 +1,279 @@
+"""`Telemetry`: the resource, the providers, and what leaves the process; started in each worker, stopped by a deadline.
+
+Construction makes providers or joins those the application has; no thread and no connection exists before `start`.
+"""
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from opentelemetry import _logs, metrics, trace
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
+from otel_monitoring.config import Settings
+from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.exporting.closing import Attached, close_all
+from otel_monitoring.exporting.pipelines import (
+    LogSwitch,
+    MetricPipeline,
+    Pipeline,
+    SpanSwitch,
+    log_pipeline,
+    span_pipeline,
+)
+from otel_monitoring.exporting.settings import SIGNALS, Signal
+from otel_monitoring.exporting.state import ExportState, QuietExports, without_credentials
+from otel_monitoring.guard import logger
+from otel_monitoring.redact import redact
+
+P = TypeVar("P", MeterProvider, TracerProvider, LoggerProvider)
+
+# Providers that a Telemetry of this process made: another service's are not the application's own, so never joined.
+_made: "weakref.WeakSet[MeterProvider | TracerProvider | LoggerProvider]" = weakref.WeakSet()
+
+
+class Telemetry:
+    """One service's providers and their exporters. Lives as long as the service; `start` and `stop` may alternate.
+
+    A provider of the SDK that is already global, set by the application or by `opentelemetry-instrument`, is joined:
+    the aggregator's reader and `span_processors` are added to it and nothing else, because whoever set it decided what
+    it exports, and a second exporter would send everything twice. It is never shut down here. A signal without such a
+    provider gets one of ours, which becomes the global one if there is none. Spans and log records that would go
+    nowhere are not made at all: their providers are then no-ops, and the global ones are left alone.
+
+    With `OTEL_SDK_DISABLED=true` every provider is a no-op: nothing is measured or exported, and the health endpoints
+    answer from their checks.
+
+    Args:
+        settings: What is exported where.
+        service_name: `service.name` where neither `OTEL_SERVICE_NAME` nor `OTEL_RESOURCE_ATTRIBUTES` has it.
+        service_version: `service.version` where neither the settings nor `OTEL_RESOURCE_ATTRIBUTES` have it.
+        span_processors: See every span before it is exported, in this order.
+
+    Attributes:
+        meter_provider: Where instruments are made.
+        tracer_provider: Where tracers are made.
+        logger_provider: Where OpenTelemetry log records are emitted.
+        tracing: Whether spans are worth recording: they are exported, or the application's own provider is joined.
+        logging: The same for log records.
+        logs: Whether log records are worth making, likewise.
+        resource: What the telemetry is about. In each worker process `service.instance.id` is another: a random UUID,
+            or, where one is set in `OTEL_RESOURCE_ATTRIBUTES`, that with `:<process id>` added.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        service_name: str | None,
+        service_version: str | None,
+        span_processors: Sequence[SpanProcessor] = (),
+    ) -> None:
+        self._settings = settings
+        self._names = service_name, service_version
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._pipelines: list[tuple[Signal, Pipeline]] = []
+        self._reader: MetricReader | None = None
+        self._spans = SpanSwitch(span_processors)
+        self._logs = LogSwitch()
+        self._joined: set[Signal] = set()
+        self.resource = self._make_resource()
+        self._make_providers(join=not settings.sdk_disabled)
+        self._states = self._make_states()
+
+    def _make_resource(self) -> Resource:
+        """The resource of this process. Order of precedence: settings, `OTEL_RESOURCE_ATTRIBUTES`, the application."""
+        given = OTELResourceDetector().detect().attributes
+        name, version = self._names
+        instance = given.get("service.instance.id")
+        attributes = {
+            "service.name": self._settings.service_name or given.get("service.name") or name or "unknown_service",
+            "service.version": self._settings.service_version or given.get("service.version") or version,
+            "deployment.environment.name": self._settings.environment or given.get("deployment.environment.name"),
+            "service.instance.id": f"{instance}:{os.getpid()}" if instance else None,
+        }
+        return Resource.create({key: value for key, value in attributes.items() if value})
+
+    def _make_providers(self, *, join: bool) -> None:
+        sent = {signal for signal in SIGNALS if self._settings.exports(signal)}
+        tracers = self._global("traces", trace.get_tracer_provider(), TracerProvider) if join else None
+        meters = self._global("metrics", metrics.get_meter_provider(), MeterProvider) if join else None
+        loggers = self._global("logs", _logs.get_logger_provider(), LoggerProvider) if join else None
+        for joined in (loggers, tracers):
+            if joined is not None:  # one process, one resource: the application's wins
+                self.resource = self.resource.merge(joined.resource)
+
+        self.tracing = tracers is not None or "traces" in sent
+        if tracers is None and self.tracing:
+            tracers = _make(lambda: TracerProvider(resource=self.resource, shutdown_on_exit=False))
+            _set_global(trace.get_tracer_provider(), trace.set_tracer_provider, tracers)
+        if tracers is not None:
+            tracers.add_span_processor(self._spans)
+        self.logging = loggers is not None or "logs" in sent
+        if loggers is None and self.logging:
+            loggers = _make(lambda: LoggerProvider(resource=self.resource, shutdown_on_exit=False))
+            loggers.add_log_record_processor(self._logs)
+            _set_global(_logs.get_logger_provider(), _logs.set_logger_provider, loggers)
+        if meters is None:
+            meters = _make(lambda: MeterProvider(resource=self.resource, shutdown_on_exit=False))
+            if join:
+                _set_global(metrics.get_meter_provider(), metrics.set_meter_provider, meters)
+
+        self.logs = loggers is not None
+        self._sdk = tracers, meters, loggers
+        self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()
+        self.logger_provider: _logs.LoggerProvider = loggers or _logs.NoOpLoggerProvider()
+        self.meter_provider: metrics.MeterProvider = meters if join else metrics.NoOpMeterProvider()
+
+    def _global(self, signal: Signal, provider: object, kind: type[P]) -> P | None:
+        """The provider to join, if the application has one."""
+        if not isinstance(provider, kind) or provider in _made:
+            return None
+        self._joined.add(signal)
+        return provider
+
+    def _make_states(self) -> dict[Signal, ExportState]:
+        sent: dict[Signal, str | None] = {
+            signal: None if signal in self._joined else self._settings.endpoint(signal) for signal in SIGNALS
+        }
+        return {signal: ExportState(signal, sent[signal], self._settings.protocol(signal)) for signal in SIGNALS}
+
+    def start(self, reader: MetricReader) -> None:
+        """Attach the aggregator's reader and, where endpoints are set, the exporters. Does nothing when started.
+
+        Args:
+            reader: A pull reader; it is taken off again by `stop`.
+
+        Raises:
+            ConfigurationError: An exporter cannot be made from what the environment says.
+        """
+        with self._lock:
+            if self._reader is not None and self._pid == os.getpid():
+                return
+            if self._pid != os.getpid():
+                self._adopt_process()
+            meters = self._sdk[1]
+            if self._reader is not reader:  # else inherited from before a fork, still attached
+                meters.add_metric_reader(reader)
+            try:
+                self._pipelines = self._make_pipelines()
+            except ConfigurationError:
+                meters.remove_metric_reader(reader)
+                raise
+            self._reader = reader
+            self._quiet = QuietExports()
+            if self._pipelines:
+                self._quiet.install()
+        logger.info("%s", self._announcement())
+
+    def _adopt_process(self) -> None:
+        """Be a worker of our own after a fork: another identity, our own numbers, nothing of the parent's threads."""
+        self._pid = os.getpid()
+        self._pipelines = []
+        self._spans.target = self._logs.target = None
+        self._states = self._make_states()
+        if not self._joined:
+            self.resource = self._make_resource()
+        for provider in self._sdk:
+            # The SDK renews `service.instance.id` itself, but to a random one even where it was set.
+            update = getattr(provider, "_update_resource", None)
+            if provider in _made and update is not None:
+                update(self.resource)
+
+    def _make_pipelines(self) -> list[tuple[Signal, Pipeline]]:
+        _, meters, loggers = self._sdk
+        makers: dict[Signal, Callable[[ExportState], Pipeline]] = {
+            "traces": lambda state: span_pipeline(self._settings, state, self._spans),
+            "metrics": lambda state: MetricPipeline(self._settings, state, meters),
+        }
+        if loggers is not None:
+            makers["logs"] = lambda state: log_pipeline(self._settings, state, self._logs, loggers)
+        made: list[tuple[Signal, Pipeline]] = []
+        for signal, state in self._states.items():
+            if state.endpoint is None:
+                continue
+            try:
+                made.append((signal, makers[signal](state)))
+            except (ValueError, RuntimeError, OSError, LookupError) as error:
+                close_all(made, time.monotonic())
+                raise ConfigurationError(
+                    f"OTEL_EXPORTER_OTLP_*: no exporter for {signal} can be made: {redact(str(error))}"
+                ) from error
+        return made
+
+    def _announcement(self) -> str:
+        if self._settings.sdk_disabled:
+            return "OTEL_SDK_DISABLED is set: nothing is measured or exported"
+        ways: dict[str, list[str]] = {}
+        for signal in SIGNALS:
+            endpoint = self._settings.endpoint(signal)
+            if signal in self._joined:
+                ways.setdefault("the application's own provider", []).append(signal)
+            elif endpoint is not None:
+                shown = without_credentials(endpoint).removesuffix(f"/v1/{signal}")
+                ways.setdefault(f"{shown} ({self._settings.protocol(signal)})", []).append(signal)
+        if not ways:
+            return "no OTLP endpoint: nothing is exported"
+        return "exporting " + "; ".join(f"{', '.join(signals)} to {way}" for way, signals in ways.items())
+
+    def stop(self, timeout: float) -> None:
+        """Send what waits, close every exporter, and take the reader off. Does nothing when not started.
+
+        Args:
+            timeout: Seconds until it returns, whatever the endpoint does. What has not left by then is dropped; an
+                export that hangs ends later in a daemon thread, which keeps no process alive.
+        """
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            pipelines, self._pipelines = self._pipelines, []
+            reader, self._reader = self._reader, None
+            inherited = self._pid != os.getpid()
+        if reader is None or inherited:
+            return
+        meters = self._sdk[1]
+        close_all([*pipelines, ("reader", Attached(meters, reader))], deadline, afterwards=self._quiet.uninstall)
+
+    def state(self, now: float) -> dict[str, Any]:
+        """The `telemetry` block of the diagnostics: one object per signal.
+
+        Args:
+            now: Seconds of `time.monotonic`.
+
+        Returns:
+            By signal what `ExportState.block` says, and `provider`: `own`, `application` (joined: how it exports is not
+            known here), or `none` (not made, because it would go nowhere).
+        """
+        return {
+            signal: {"provider": self._provider_of(signal), **state.block(now)}
+            for signal, state in self._states.items()
+        }
+
+    def _provider_of(self, signal: Signal) -> str:
+        if signal in self._joined:
+            return "application"
+        if self._settings.sdk_disabled:
+            return "none"
+        return "own" if signal == "metrics" or self._states[signal].endpoint is not None else "none"
+
+
+def _make(make: Callable[[], P]) -> P:
+    try:
+        provider = make()
+    except ValueError as error:
+        raise ConfigurationError(f"OTEL_*: {redact(str(error))}") from error
+    _made.add(provider)
+    return provider
+
+
+def _set_global(current: object, setter: Callable[[P], None], provider: P) -> None:
+    """Make `provider` the global one if none is: the API then holds a proxy, which only its name tells from others."""
+    if type(current).__name__.lstrip("_").startswith("Proxy"):
+        setter(provider)

@@ -1,0 +1,158 @@
+"""An instrumented application, what it measured, and a real server around it."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.types import Scope
+
+from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app
+from tests.conformance.application import WAIT, Gates
+
+ENGINES = ["native", "contrib"] if find_spec("fastapi.telemetry") else ["contrib"]
+DURATION = "http.server.request.duration"
+ACTIVE = "http.server.active_requests"
+
+
+def by_attributes(point: tuple[dict[str, Any], int | float]) -> str:
+    return repr(sorted(point[0].items()))
+
+
+def excluded(scope: Scope) -> bool:
+    return bool(scope["path"] == "/api/health")
+
+
+class Observed:
+    """One instrumented application: what it measured, and a server when one is needed."""
+
+    def __init__(self, engine: str, app: FastAPI, gates: Gates, **options: Any) -> None:
+        self.app = app
+        self.gates = gates
+        self.errors: list[RequestError] = []
+        self.first_requests = 0
+        self.metrics = InMemoryMetricReader()
+        self.spans = InMemorySpanExporter()
+        self.logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # the SDK left its __init__ untyped
+        tracer_provider = TracerProvider(shutdown_on_exit=False)
+        tracer_provider.add_span_processor(SimpleSpanProcessor(self.spans))
+        logger_provider = LoggerProvider(shutdown_on_exit=False)
+        logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self.logs))
+        meter_provider = MeterProvider([self.metrics], shutdown_on_exit=False)
+        if engine == "contrib" and "native" in ENGINES:
+            FastAPIInstrumentor.instrument_app(app, tracer_provider=tracer_provider, meter_provider=meter_provider)
+        self.instrumentation = instrument_app(
+            app,
+            tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
+            logger_provider=logger_provider,
+            options=RequestOptions(
+                **{
+                    "exclude": excluded,
+                    "tracing": True,
+                    "logs": True,
+                    "on_error": self.errors.append,
+                    "on_first_request": self._first_request,
+                    **options,
+                }
+            ),
+        )
+        assert self.instrumentation.engine == engine
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        self._socket: socket.socket | None = None
+
+    def _first_request(self) -> None:
+        self.first_requests += 1
+
+    def serve(self, **config: Any) -> str:
+        """Start a server; returns its address."""
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(
+            uvicorn.Config(self.app, log_config=None, lifespan="on", timeout_graceful_shutdown=10, **config)
+        )
+        self._server = server
+        self._thread = threading.Thread(target=server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._thread.start()
+        eventually(lambda: server.started)
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        assert self._socket is not None
+        return int(self._socket.getsockname()[1])
+
+    def stop(self) -> None:
+        """Stop the server; every request has been measured when this returns."""
+        self.gates.release.set()
+        if self._server is not None and self._thread is not None and self._socket is not None:
+            self._server.should_exit = True
+            self._thread.join(WAIT)
+            self._socket.close()
+            assert not self._thread.is_alive()
+
+    def get(self, path: str, method: str = "GET", **kwargs: Any) -> httpx.Response:
+        with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=WAIT) as client:
+            return client.request(method, path, **kwargs)
+
+    def raw(self, request: bytes) -> bytes:
+        """Send bytes as they are; returns what came back until the server closed."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=WAIT) as connection:
+            connection.sendall(request)
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+        return answer
+
+    def points(self, name: str = DURATION) -> list[tuple[dict[str, Any], int | float]]:
+        """Attributes and count (histogram) or value (sum) of every series of one metric, in a stable order."""
+        data = self.metrics.get_metrics_data()
+        found: list[tuple[dict[str, Any], Any]] = [
+            (dict(point.attributes or {}), getattr(point, "count", None) or getattr(point, "value", 0))
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        ]
+        return sorted(found, key=by_attributes)
+
+    def metric_names(self) -> set[str]:
+        data = self.metrics.get_metrics_data()
+        return {
+            metric.name
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def total(self) -> int:
+        return int(sum(count for _, count in self.points()))
+
+    def span(self) -> ReadableSpan:
+        """The one span there is."""
+        (span,) = self.spans.get_finished_spans()
+        return span
+
+
+def eventually(condition: Callable[[], object], timeout: float = WAIT) -> None:
+    """Wait until another thread made something true that no event tells of."""
+    deadline = time.monotonic() + timeout
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        pause.wait(0.005)

@@ -1,0 +1,110 @@
+"""Real servers for tests: applications under uvicorn or gunicorn, as processes of their own on free ports."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+PATIENCE = 40.0
+T = TypeVar("T")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(ask: Callable[[], T | None], what: str) -> T:
+    """Ask until there is an answer; how long that takes does not matter to any test."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        answer = ask()
+        if answer:
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"never happened: {what}")
+
+
+class Service:
+    """A running application and what it wrote."""
+
+    def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self._log = log
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE)
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.client.get(path, **options)
+
+    def diagnostics(self) -> dict[str, Any]:
+        answer: dict[str, Any] = self.get("/api/health/diagnostics").raise_for_status().json()
+        return answer
+
+    def ask(self, path: str) -> httpx.Response | None:
+        try:
+            return self.get(path)
+        except httpx.TransportError:
+            assert self.process.poll() is None, self.output
+            return None
+
+    def stop(self) -> int:
+        """SIGTERM, as an orchestrator does; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def serving(
+    folder: Path, source: str, *, runner: tuple[str, ...] = ("uvicorn",), ready: str = "/api/health/live", **env: str
+) -> Iterator[Service]:
+    """Serve `source`, a module that defines `app`.
+
+    Args:
+        folder: Where the module and its log go.
+        source: Python code.
+        runner: `uvicorn` or `gunicorn`, and further arguments.
+        ready: The path that answers 200 once it serves.
+        env: Further environment variables.
+    """
+    (folder / "service.py").write_text(source)
+    port, log = free_port(), folder / "service.log"
+    kind, *arguments = runner
+    address = ["--port", str(port)] if kind == "uvicorn" else ["--bind", f"127.0.0.1:{port}"]
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "MONGODB_"))},
+        "OTEL_MONITORING_ACCESS": "open",
+        "PYTHONPATH": str(folder),
+        **env,
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", kind, "service:app", *address, *arguments],
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    service = Service(process, f"http://127.0.0.1:{port}", log)
+    try:
+        eventually(lambda: (answer := service.ask(ready)) is not None and answer.status_code == 200, "it serves")
+        yield service
+    finally:
+        service.client.close()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(PATIENCE)

@@ -1,0 +1,28 @@
+"""The public names exist, and importing the package starts nothing."""
+
+import subprocess
+import sys
+
+import otel_monitoring
+
+_QUIET_IMPORT = """
+import sys, threading
+import otel_monitoring
+assert threading.active_count() == 1, threading.enumerate()
+heavy = {"grpc", "motor", "opentelemetry.exporter.otlp.proto.http", "opentelemetry.exporter.otlp.proto.grpc"}
+assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
+from opentelemetry import metrics, trace
+assert "Proxy" in type(trace.get_tracer_provider()).__name__
+assert "Proxy" in type(metrics.get_meter_provider()).__name__
+"""
+
+
+def test_all_names_are_there() -> None:
+    for name in otel_monitoring.__all__:
+        assert getattr(otel_monitoring, name).__module__.startswith("otel_monitoring")
+    assert sorted(otel_monitoring.__all__) == otel_monitoring.__all__
+    assert len(otel_monitoring.__all__) <= 15
+
+
+def test_nothing_starts_at_import() -> None:
+    subprocess.run([sys.executable, "-W", "error", "-c", _QUIET_IMPORT], check=True)
