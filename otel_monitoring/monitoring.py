@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import Tracer
 
-from otel_monitoring.alerts import AlertManager, get_alert_manager, initialize_alerts
+from otel_monitoring.alerts import AlertManager, get_alert_manager, initialize_alerts, set_alert_manager
 from otel_monitoring.assembly import Parts
 from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
@@ -84,7 +84,6 @@ class MonitoringService:
         self._ready = False
         self._keep_reachable: Callable[[], None] = lambda: None
         self._checked: Future[None] = Future()
-        self._late_start: asyncio.Task[None] | None = None
         self._collecting: asyncio.Task[None] | None = None
         self._worker = Worker(
             (
@@ -135,6 +134,8 @@ class MonitoringService:
         follow_lifespan(app, starting=self._begin, started=self._now_ready, stopping=self.drain, stopped=self.stop)
         if get_monitoring() is None:
             set_monitoring(self)
+        if get_alert_manager() is None:
+            set_alert_manager(self.alert_manager)
         return self
 
     async def start(self) -> None:
@@ -240,8 +241,8 @@ class MonitoringService:
             self._assembled = Parts(
                 self.settings,
                 self._db,
-                service_name=app.title if app is not None else None,
-                service_version=app.version if app is not None else None,
+                service_name=getattr(app, "title", None),
+                service_version=getattr(app, "version", None),
                 checks=self.checks,
                 refresh=self._refresh,
                 recent_alerts=lambda: self.alert_manager.recent(),
@@ -263,13 +264,11 @@ class MonitoringService:
         self._ready = True
 
     def _on_first_request(self) -> None:
-        # Without a lifespan nobody called start(): the first request does, and does not wait for it.
+        # Without a lifespan nobody has called start(). Here and now, so that this very request is counted.
         if not self._worker.running:
-            self._late_start = asyncio.get_running_loop().create_task(self._start_late())
-
-    async def _start_late(self) -> None:
-        await self._begin()
-        self._now_ready()
+            self._keep_reachable()
+            self._worker.start(asyncio.get_running_loop())
+            self._now_ready()
 
     def _on_error(self, error: RequestError) -> None:
         self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)

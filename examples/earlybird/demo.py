@@ -21,6 +21,7 @@ from examples.earlybird.live import LiveLine
 from examples.earlybird.plan import Plan, UsageError
 from examples.earlybird.visitors import Report
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.redact import redact
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SUPERVISE_SECONDS = 0.25
@@ -36,7 +37,7 @@ def main() -> int:
     except (UsageError, ConfigurationError, server.PartFailedError) as error:
         print(error, file=sys.stderr)
         return 1
-    except BrokenPipeError:  # nobody reads us any more: python -m examples.earlybird.demo | head
+    except BrokenPipeError:  # nobody reads us any more: make demo | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     print("Stopped.")
@@ -54,7 +55,7 @@ def run(plan: Plan) -> None:
             mongodb = f"{uri} (embedded nx-27017, in memory)"
         else:
             uri = plan.mongodb_uri
-            mongodb = f"{uri.partition('://')[2].rpartition('@')[2]} (MONGODB_URI)"
+            mongodb = f"{redact(uri)} (MONGODB_URI)"
         print("Starting the API ...", flush=True)
         environment = plan.api_environment(uri, directory)
         parts.append(stack.enter_context(server.running(server.api(plan.port, directory, environment))))
@@ -77,11 +78,10 @@ async def show_traffic(plan: Plan, parts: Sequence[server.Part]) -> None:
     showing = asyncio.ensure_future(live.run())
     try:
         await supervise(stop, plan.seconds, parts, (sending, showing))
-        print("\n\nStopping ...", flush=True)
     finally:
-        for task in (showing, sending):
-            task.cancel()
-        await asyncio.gather(showing, sending, return_exceptions=True)
+        await cancel(showing)
+        print("\nStopping ...", flush=True)
+        await cancel(sending)
     with suppress(httpx.HTTPError):
         requests, errors = await live.counted(report.requests, COUNTED_SECONDS)
         print(f"  sent {report.requests} requests, {report.errors} failed", flush=True)
@@ -101,6 +101,11 @@ async def supervise(
                 task.result()
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(stop.wait(), SUPERVISE_SECONDS)
+
+
+async def cancel(task: "asyncio.Future[Any]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def treat_as_ctrl_c() -> None:

@@ -21,13 +21,18 @@ class LiveLine:
         self._headers = {"Authorization": f"Bearer {admin_token}"}
         self._counts = deque([(time.monotonic(), 0)])
         self._in_place = sys.stdout.isatty()
+        self._end = "" if self._in_place else "\n"
 
     async def run(self) -> None:
-        async with self._client() as client:
-            while True:
-                await asyncio.sleep(TERMINAL_SECONDS if self._in_place else LOG_SECONDS)
-                line = await self._line(client)
-                print(f"\r\x1b[K{line}" if self._in_place else line, end="" if self._in_place else "\n", flush=True)
+        try:
+            async with self._client() as client:
+                while True:
+                    await asyncio.sleep(TERMINAL_SECONDS if self._in_place else LOG_SECONDS)
+                    line = await self._line(client)
+                    print(f"\r\x1b[K{line}" if self._in_place else line, end=self._end, flush=True)
+        finally:
+            if self._in_place:
+                print()
 
     async def counted(self, at_least: int, seconds: float) -> tuple[int, int]:
         """Requests and errors that monitoring has counted, once these are `at_least` or `seconds` have passed."""

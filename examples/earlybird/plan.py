@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from otel_monitoring.config import Settings
+from otel_monitoring.redact import redact
 
 
 class UsageError(Exception):
@@ -57,7 +58,8 @@ class Plan:
         signals = [signal for signal in ("traces", "metrics", "logs") if self.settings.exports(signal)]
         otlp = "off; to export: OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 make demo"
         if signals:
-            otlp = f"{', '.join(signals)} to {self.settings.otlp_endpoint or 'their own OTEL_EXPORTER_OTLP_*_ENDPOINT'}"
+            endpoint = self.settings.otlp_endpoint
+            otlp = f"{', '.join(signals)} to {redact(endpoint) if endpoint else 'OTEL_EXPORTER_OTLP_*_ENDPOINT'}"
         header = f"-H 'Authorization: Bearer {self.admin_token}' " if self.settings.access == "admin" else ""
         url = f"localhost:{self.port}{self.settings.prefix}"
         private = ("health/detailed", "health/metrics", "health/diagnostics", "alerts/summary")

@@ -77,7 +77,7 @@ class SystemSampler:
         self._event_loop = None
 
     def sample(self, now: float) -> SystemSample:
-        """Take a sample: about a third of a millisecond; call it from one thread, off the application's loop.
+        """Take a sample: about half a millisecond; call it from one thread, off the application's loop.
 
         A source that fails gives None and one log line a minute.
         """
@@ -160,7 +160,6 @@ class SystemSampler:
 
     def _register(self, meter: Meter) -> None:
         """Kinds and units as in the semantic conventions: shares are gauges, amounts that may be added are sums."""
-
         for name, unit, description, read, attributes in _GAUGES:
             meter.create_observable_gauge(name, [self._observer(read, attributes)], unit, description)
         for name, unit, description, read, attributes in _AMOUNTS:

@@ -39,7 +39,7 @@ def excluded(scope: Scope) -> bool:
 class Observed:
     """One instrumented application: what it measured, and a server when one is needed."""
 
-    def __init__(self, engine: str, app: FastAPI, gates: Gates, **options: Any) -> None:
+    def __init__(self, engine: str, app: FastAPI, gates: Gates, *, applied: bool = False, **options: Any) -> None:
         self.app = app
         self.gates = gates
         self.errors: list[RequestError] = []
@@ -51,8 +51,8 @@ class Observed:
         tracer_provider.add_span_processor(SimpleSpanProcessor(self.spans))
         logger_provider = LoggerProvider(shutdown_on_exit=False)
         logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self.logs))
-        meter_provider = MeterProvider([self.metrics], shutdown_on_exit=False)
-        if engine == "contrib" and "native" in ENGINES:
+        self.meter_provider = meter_provider = MeterProvider([self.metrics], shutdown_on_exit=False)
+        if engine == "contrib" and "native" in ENGINES and not applied:
             FastAPIInstrumentor.instrument_app(app, tracer_provider=tracer_provider, meter_provider=meter_provider)
         self.instrumentation = instrument_app(
             app,

@@ -41,7 +41,8 @@ class Service:
         self.process = process
         self.url = url
         self._log = log
-        self.client = httpx.Client(base_url=url, timeout=PATIENCE)
+        # A connection for each request: an unhandled exception closes one, and each worker has to get its turn.
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE, headers={"Connection": "close"})
 
     @property
     def output(self) -> str:
@@ -61,10 +62,11 @@ class Service:
             assert self.process.poll() is None, self.output
             return None
 
-    def stop(self) -> int:
-        """SIGTERM, as an orchestrator does; returns the exit code."""
+    def stop(self) -> str:
+        """SIGTERM, as an orchestrator does; returns all that was written. uvicorn ends by the signal it was sent."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        assert self.process.wait(PATIENCE) in (0, -signal.SIGTERM), self.output
+        return self.output
 
 
 @contextmanager

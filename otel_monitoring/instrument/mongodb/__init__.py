@@ -65,9 +65,8 @@ class MongoInstrumentation:
     ) -> None:
         self.state = ServerState()
         self.providers = (tracer_provider, meter_provider)
-        meter = meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
-        self._commands = CommandMetrics(meter, self.state, max_collections)
-        self._pools = PoolMetrics(meter)
+        self._metrics = _metrics_of(meter_provider, max_collections)
+        self._commands, self._pools = self._metrics.commands, self._metrics.pools
         self._heartbeats = Heartbeats(self.state)
         self._spans: CommandSpans | None = None
         if tracer_provider is not None:
@@ -139,7 +138,8 @@ class MongoInstrumentation:
         return own if self._spans is None else (*own, self._spans)
 
     def _enable(self, enabled: bool) -> None:
-        self._commands.enabled = self._pools.enabled = self._heartbeats.enabled = enabled
+        self._metrics.use(self.state, enabled)
+        self._heartbeats.enabled = enabled
         if self._spans is not None:
             self._spans.is_enabled = enabled
 
@@ -166,12 +166,15 @@ class MongoInstrumentation:
                 self._pools.met(address, options.max_pool_size, options.min_pool_size)
 
     def _take_out(self, client: Client) -> None:
+        shared = [one for one in _instrumentations if one._metrics is self._metrics and one is not self]  # noqa: SLF001
+        needed = self._metrics.listeners if any(one.listens_to(client) for one in shared) else ()
+        gone = [one for one in self._listeners if one not in needed]
         relays = [one for one in listeners_of(client) if isinstance(one, Relay)]
         for relay in relays:
-            for listener in self._listeners:
+            for listener in gone:
                 relay.disconnect(listener)
         if not relays:
-            change_listeners(client, remove=self._listeners)
+            change_listeners(client, remove=gone)
 
     def _unregister(self, listeners: tuple[object, ...]) -> None:
         """PyMongo has no public way back; where the private one fails, the listeners stay and do nothing."""
@@ -183,6 +186,35 @@ class MongoInstrumentation:
                 registered[:] = [one for one in registered if one not in listeners]
 
 
+class _Metrics:
+    """The listeners that record metrics: one pair for a meter provider, whoever uses it.
+
+    A second pair would count a client twice that two services share, and the SDK keeps the first callback only.
+    """
+
+    def __init__(self, meter_provider: MeterProvider, max_collections: int) -> None:
+        meter = meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
+        self.commands = CommandMetrics(meter, max_collections)
+        self.pools = PoolMetrics(meter)
+        self.listeners = (self.commands, self.pools)
+
+    def use(self, state: ServerState, wanted: bool) -> None:
+        """Begin or end the use by the instrumentation that has this state; without any, nothing is recorded."""
+        others = tuple(one for one in self.commands.states if one is not state)
+        self.commands.states = (*others, state) if wanted else others
+        self.commands.enabled = self.pools.enabled = bool(self.commands.states)
+        if not self.commands.states:
+            self.pools.forget()
+
+
+def _metrics_of(meter_provider: MeterProvider, max_collections: int) -> _Metrics:
+    known = _metrics.get(meter_provider)
+    if known is None:
+        known = _metrics[meter_provider] = _Metrics(meter_provider, max_collections)
+    return known
+
+
+_metrics: "weakref.WeakKeyDictionary[MeterProvider, _Metrics]" = weakref.WeakKeyDictionary()
 _instrumentations: "weakref.WeakSet[MongoInstrumentation]" = weakref.WeakSet()
 
 

@@ -31,19 +31,21 @@ class CommandMetrics(CommandListener):
 
     Args:
         meter: Where the histogram is made.
-        state: Told when a command fails on the network.
         max_collections: How many collections (and, apart from them, databases) are told apart; later ones are `_OTHER`.
+
+    Attributes:
+        states: Told when a command fails on the network.
     """
 
-    def __init__(self, meter: Meter, state: ServerState, max_collections: int) -> None:
+    def __init__(self, meter: Meter, max_collections: int) -> None:
         self.enabled = True
+        self.states: tuple[ServerState, ...] = ()
         self._record = meter.create_histogram(
             c.DB_CLIENT_OPERATION_DURATION,
             unit="s",
             description="Duration of database client operations.",
             explicit_bucket_boundaries_advisory=_BOUNDARIES,
         ).record
-        self._state = state
         self._collections = BoundedNames(max_collections)
         self._namespaces = BoundedNames(max_collections)
         self._operations = BoundedNames(_MAX_NAMES)
@@ -80,7 +82,8 @@ class CommandMetrics(CommandListener):
                 self._record(event.duration_micros / 1e6, {**attributes, **self._error(event.failure)})
                 kind = event.failure.get("errtype")
                 if kind is not None and kind not in _NOT_THE_NETWORK:
-                    self._state.suspect(event.connection_id, f"{kind}: {event.failure.get('errmsg', '')}")
+                    for state in self.states:
+                        state.suspect(event.connection_id, f"{kind}: {event.failure.get('errmsg', '')}")
 
     def _error(self, failure: Any) -> Attributes:
         attributes: Attributes = {c.ERROR_TYPE: self._errors(error_type(failure))}

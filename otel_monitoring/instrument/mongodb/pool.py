@@ -154,6 +154,10 @@ class PoolMetrics(ConnectionPoolListener):
         if pool is not None:
             pool.limits.append((max_size, min_size))
 
+    def forget(self) -> None:
+        """Forget all pools: their events are not heard any more."""
+        self._pools.clear()
+
     def pool_created(self, event: PoolCreatedEvent) -> None:
         """A pool was made."""
         with self._guard:

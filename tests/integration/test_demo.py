@@ -1,0 +1,232 @@
+"""`make demo` as a person runs it: started, looked at, stopped; nothing is left."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.conftest import unavailable
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 60.0
+
+
+class Demo:
+    """The demo in a process of its own, as `make demo` starts it, and what it printed."""
+
+    def __init__(self, temporary: Path, **environment: str) -> None:
+        ours = ("OTEL_", "MONGODB_URI", "PORT", "DEMO_SECONDS")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "examples.earlybird.demo"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd=ROOT,
+            env={**inherited, "PORT": "0", "TMPDIR": str(temporary), **environment},
+            start_new_session=True,
+        )
+        self._lines: dict[str, list[str]] = {"out": [], "err": []}
+        self._readers = [self._read("out", self.process.stdout), self._read("err", self.process.stderr)]
+
+    @property
+    def out(self) -> str:
+        return "".join(self._lines["out"])
+
+    @property
+    def err(self) -> str:
+        return "".join(self._lines["err"])
+
+    def found(self, pattern: str) -> re.Match[str]:
+        """Wait for a line."""
+        assert eventually(lambda: re.search(pattern, self.out) is not None or self.process.poll() is not None), self.out
+        found = re.search(pattern, self.out)
+        assert found is not None, f"{self.out}\n{self.err}"
+        return found
+
+    def curl(self, path: str) -> Any:
+        """What the printed curl line for `path` fetches."""
+        pattern = rf"curl (?:-H 'Authorization: (?P<token>[^']+)' )?localhost:(?P<port>\d+)/api{path}\n"
+        line = self.found(pattern)
+        headers = {"Authorization": line["token"]} if line["token"] else {}
+        url = f"http://127.0.0.1:{line['port']}/api{path}"
+        return httpx.get(url, headers=headers, timeout=30, trust_env=False).raise_for_status().json()
+
+    def ended(self) -> int:
+        code = self.process.wait(PATIENCE)
+        for reader in self._readers:
+            reader.join(PATIENCE)
+        return code
+
+    def _read(self, name: str, stream: IO[str] | None) -> threading.Thread:
+        assert stream is not None
+        reader = threading.Thread(target=lambda: self._lines[name].extend(stream), daemon=True)
+        reader.start()
+        return reader
+
+
+@contextmanager
+def demo(temporary: Path, **environment: str) -> Iterator[Demo]:
+    running = Demo(temporary, **environment)
+    children: list[psutil.Process] = []
+    try:
+        yield running
+        children = (
+            psutil.Process(running.process.pid).children(recursive=True) if running.process.poll() is None else []
+        )
+    finally:
+        running.process.terminate()
+        try:
+            running.process.wait(PATIENCE)
+        finally:
+            running.process.kill()
+            for child in children:
+                if child.is_running():
+                    child.kill()
+
+
+def eventually(question: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    deadline = time.monotonic() + seconds
+    while not question():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _embedded_mongodb_is_at_hand() -> None:
+    if find_spec("nx_27017") is None:
+        unavailable("the embedded MongoDB: pip install nx-27017")
+
+
+def _parts(running: Demo) -> dict[str, psutil.Process]:
+    """The demo's child processes by what they run."""
+    children = psutil.Process(running.process.pid).children(recursive=True)
+    return {name: child for child in children for name in ("nx_27017", "uvicorn") if name in " ".join(child.cmdline())}
+
+
+def _gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_look_at_the_demo(tmp_path: Path) -> None:
+    before = _checkout()
+    with demo(tmp_path) as running:
+        running.found("Ctrl-C stops everything")
+        parts = _parts(running)
+        assert parts.keys() == {"nx_27017", "uvicorn"}
+
+        assert running.curl("/health").keys() == {"status", "timestamp", "uptime_seconds"}
+        first = running.curl("/health/metrics")
+        assert eventually(
+            lambda: running.curl("/health/metrics")["requests_recorded"] > first["requests_recorded"] + 60
+        )
+        detailed = running.curl("/health/detailed")
+        assert detailed["database"]["status"] == "healthy"
+        assert detailed["performance"]["p95_response_time"] > 0
+        assert detailed["system"]["memory_mb"] > 0
+        assert eventually(lambda: _documents(running, "orders") > 0)
+        diagnostics = running.curl("/health/diagnostics")
+        assert diagnostics["endpoints"]["/api/orders/"]["call_count"] > 0
+        assert "(unmatched)" in diagnostics["endpoints"] or diagnostics["performance"]["requests_recorded"] < 1000
+        assert running.curl("/alerts/summary")["total_alerts"] >= 0
+
+        running.found(r"(healthy|degraded) +up +\d+ s +\d+ requests +[1-9][\d.]*/s +p95 +\d+ ms +errors +[\d.]+ %\n")
+        running.process.send_signal(signal.SIGINT)
+        assert running.ended() == 0, running.err
+
+    assert running.err == ""
+    sent = re.search(r"sent (\d+) requests, (\d+) failed\n", running.out)
+    counted = re.search(r"monitoring counted (\d+) requests, (\d+) errors\n", running.out)
+    assert sent is not None
+    assert counted is not None
+    assert sent.groups() == counted.groups()
+    assert all(map(_gone, parts.values()))
+    assert list(tmp_path.iterdir()) == []
+    assert _checkout() == before
+
+
+def _documents(running: Demo, collection: str) -> int:
+    collections = running.curl("/health/detailed")["database"]["collections"]
+    return int(collections.get(collection, {}).get("document_count", 0))
+
+
+def _checkout() -> str:
+    """What git says about the checkout, but for what other tests and people do in it meanwhile: its new files."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--others", "--exclude-standard"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        pytest.skip("not a git checkout")
+    return answer.stdout
+
+
+def test_it_ends_by_itself_when_told_so(tmp_path: Path) -> None:
+    with demo(tmp_path, DEMO_SECONDS="2") as running:
+        assert running.ended() == 0, running.err
+    assert running.out.endswith("Stopped.\n")
+    assert re.search(r"sent [1-9]\d* requests", running.out)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", ["nx_27017", "uvicorn"])
+def test_a_part_that_dies_ends_the_demo_with_an_error(tmp_path: Path, part: str) -> None:
+    with demo(tmp_path) as running:
+        running.found("Ctrl-C stops everything")
+        parts = _parts(running)
+        parts[part].kill()
+        assert running.ended() == 1
+    assert re.match(r"(MongoDB|The API) ended with exit code -9", running.err)
+    assert all(map(_gone, parts.values()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_demo_takes_its_parts_with_it(tmp_path: Path) -> None:
+    with demo(tmp_path) as running:
+        running.found("Ctrl-C stops everything")
+        parts = _parts(running)
+        running.process.kill()
+        assert eventually(lambda: all(map(_gone, parts.values())))
+
+
+def test_stopping_while_starting(tmp_path: Path) -> None:
+    with demo(tmp_path) as running:
+        running.found("Starting MongoDB")
+        running.process.send_signal(signal.SIGTERM)
+        assert running.ended() == 0, running.err
+    assert running.out.endswith("Stopped.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with demo(tmp_path, PORT=port) as running:
+            assert running.ended() == 1
+    assert re.fullmatch(rf"PORT: {port} cannot be used \(.*in use\); another: PORT=9000 make demo\n", running.err)
+    assert running.out == ""
+
+
+def test_a_wrong_setting_is_one_clear_line(tmp_path: Path) -> None:
+    with demo(tmp_path, OTEL_MONITORING_ACCESS="everybody") as running:
+        assert running.ended() == 1
+    assert running.err.startswith("OTEL_MONITORING_ACCESS: ")
+    assert running.err.count("\n") == 1
