@@ -115,7 +115,7 @@ def test_breakfast_from_order_to_bill(earlybird: EarlyBird) -> None:
 
         packed = staff.patch(f"/orders/{order['id']}/status", json={"status": "packed"})
         assert packed.json() == {**order, "status": "packed"}
-        planned = staff.get("/deliveries/", params={"deliver_on": new["deliver_on"]}).json()
+        planned = staff.get(f"/deliveries/?deliver_on={new['deliver_on']}").json()
         assert order["id"] in {delivery["order_id"] for delivery in planned}
 
         confirm = f"/deliveries/{order['delivery_id']}/confirm"
@@ -160,9 +160,9 @@ def test_a_part_ends_with_its_parent_even_if_that_is_killed(tmp_path: Path) -> N
 
 
 def test_a_part_that_ends_by_itself_is_reported_with_its_last_words(tmp_path: Path) -> None:
-    with server.running(server.api(1, tmp_path, {"MONGODB_URI": "not a uri"})) as part:
-        with pytest.raises(server.PartFailedError, match=r"The API ended with exit code 1(.|\n)*InvalidURI"):
-            server.api_ready(part, "http://127.0.0.1:1/")
+    complaint = pytest.raises(server.PartFailedError, match=r"The API ended with exit code 1(.|\n)*InvalidURI")
+    with server.running(server.api(1, tmp_path, {"MONGODB_URI": "http://localhost"})) as part, complaint:
+        server.api_ready(part, "http://127.0.0.1:1/")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.sdk._logs import LoggerProvider
@@ -21,6 +22,7 @@ from otel_monitoring.guard import contained
 from otel_monitoring.measure.reader import SnapshotReader
 
 EXPORTER = logging.getLogger("opentelemetry.exporter.test")
+RETRYING = "Transient error %s encountered while exporting %s batch, retrying in %.2fs."
 
 
 @pytest.fixture(autouse=True)
@@ -149,12 +151,7 @@ def test_one_line_a_minute_over_all_exporters_without_traceback(caplog: pytest.L
     try:
         for second in range(180):
             now[0] = float(second)
-            try:
-                raise ConnectionError("no")
-            except ConnectionError:
-                EXPORTER.exception(
-                    "Transient error %s encountered while exporting spans batch, retrying in 1.00s.", "X"
-                )
+            EXPORTER.error(RETRYING, "X", "spans", 1.0, exc_info=ConnectionError("no"))
             other.warning("Queue full, dropping %s.", "Span")
         unrelated.warning("about something else")
     finally:
@@ -174,7 +171,7 @@ def test_the_reason_is_known_also_when_the_line_is_not_said() -> None:
     try:
         EXPORTER.warning("said")
         with state.exporting():
-            EXPORTER.warning("Transient error %s encountered while exporting logs batch, retrying in 0.91s.", "refused")
+            EXPORTER.warning(RETRYING, "refused", "logs", 0.91)
             EXPORTER.error("Failed to export logs batch due to timeout, max retries or shutdown.")
     finally:
         quiet.uninstall()
@@ -182,7 +179,8 @@ def test_the_reason_is_known_also_when_the_line_is_not_said() -> None:
 
 
 def test_records_that_an_export_makes_are_not_exported() -> None:
-    exporter = InMemoryLogRecordExporter()
+    exporter: Any = InMemoryLogRecordExporter  # untyped
+    exporter = exporter()
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     handler = OtlpHandler(provider)

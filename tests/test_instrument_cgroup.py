@@ -68,7 +68,7 @@ def test_version_2_in_a_container(tmp_path: Path) -> None:
     assert (cpu.cores, cpu.used_seconds) == (1.5, 2.5)
     assert memory is not None
     assert (memory.limit, memory.used) == (268435456, 104857600 - 20971520)
-    assert cgroup.cpus() == {0, 1, 2, 5}
+    assert cgroup.cpus() == frozenset({0, 1, 2, 5})
 
 
 def test_the_tightest_limit_on_the_way_up_wins_with_its_own_use(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_version_1_with_controllers_mounted_together(tmp_path: Path) -> None:
     assert (cpu.cores, cpu.used_seconds) == (0.5, 1.5)
     assert memory is not None
     assert (memory.limit, memory.used) == (536870912, 200000000)
-    assert cgroup.cpus() == {1}
+    assert cgroup.cpus() == frozenset({1})
 
 
 def test_a_container_that_sees_host_paths_but_only_its_own_group(tmp_path: Path) -> None:
@@ -234,8 +234,8 @@ def test_the_working_set_is_never_negative(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["/../other", "/gone/away", "relative", ""])
 def test_a_path_outside_the_mount_means_the_mounted_group(tmp_path: Path, path: str) -> None:
-    (tmp_path / "sys").mkdir()
-    cgroup = unified(tmp_path / "sys", {"memory.max": "100\n"}, path=path)
+    tree(tmp_path, {"sys/fs/memory.max": "1\n", "sys/fs/other/memory.max": "1\n"})
+    cgroup = unified(tmp_path, {"memory.max": "100\n"}, path=path)
     memory = cgroup.memory()
     assert memory is not None
     assert memory.limit == 100

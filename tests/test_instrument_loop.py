@@ -223,15 +223,14 @@ def test_an_answer_from_before_a_pause_is_no_lag(clock: Clock) -> None:
     loop = asyncio.new_event_loop()
     monitor = LoopMonitor(loop, clock=clock)
 
-    async def probe() -> None:
+    def probe_and_pause() -> None:
+        loop.stop()
         monitor.probe(clock.now)
 
-    async def later() -> None:
-        await asyncio.sleep(0)
-
-    loop.run_until_complete(probe())
+    loop.call_soon(probe_and_pause)
+    loop.run_forever()
     monitor.probe(500.0)  # sees that the loop does not run
     clock.now = 1000.0
-    loop.run_until_complete(later())
+    loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     assert monitor.max_lag(1000.0) is None

@@ -22,11 +22,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def database_unavailable(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"detail": "The database is not available"}, status_code=503, headers={"Retry-After": "5"})
+    return JSONResponse({"detail": "The database is not available"}, status_code=503, headers={"Retry-After": "2"})
 
 
 def create_app(mongodb_uri: str) -> FastAPI:
-    client: AsyncMongoClient[Document] = AsyncMongoClient(mongodb_uri, serverSelectionTimeoutMS=5000)
+    client: AsyncMongoClient[Document] = AsyncMongoClient(mongodb_uri, tz_aware=True, serverSelectionTimeoutMS=2000)
     db = client["earlybird"]
 
     app = FastAPI(title="EarlyBird Delivery Services", version="1.0.0", lifespan=lifespan)

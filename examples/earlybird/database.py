@@ -1,5 +1,6 @@
 """The collections, their indexes, and the handle that endpoints ask for."""
 
+from datetime import datetime, timezone
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -20,6 +21,12 @@ Db = Annotated[AsyncDatabase[Document], Depends(get_db)]
 
 def new_id() -> str:
     return uuid4().hex
+
+
+def now() -> datetime:
+    """MongoDB keeps milliseconds: an answer says the same before and after."""
+    time = datetime.now(timezone.utc)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 async def create_indexes(db: AsyncDatabase[Document]) -> None:

@@ -55,6 +55,8 @@ def run(plan: Plan) -> None:
             mongodb = f"{uri} (embedded nx-27017, in memory)"
         else:
             uri = plan.mongodb_uri
+            if not server.ping(uri):
+                raise UsageError(f"MONGODB_URI: no MongoDB answers at {redact(uri)}")
             mongodb = f"{redact(uri)} (MONGODB_URI)"
         print("Starting the API ...", flush=True)
         environment = plan.api_environment(uri, directory)

@@ -114,10 +114,9 @@ class SystemSampler:
         self._history = SystemHistory(self._take(now), self._window)
 
     def _take(self, now: float) -> SystemSample:
-        with self._process.oneshot():
-            rss = attempt(_reading_memory, lambda: self._process.memory_info().rss)
-            threads = attempt(_reading_threads, self._process.num_threads)
-            cpu = attempt(_reading_cpu, lambda: self._cpu.measure(now, self._age()))
+        rss = attempt(_reading_memory, lambda: self._process.memory_info().rss)
+        threads = attempt(_reading_threads, self._process.num_threads)
+        cpu = attempt(_reading_cpu, lambda: self._cpu.measure(now, self._age()))
         used, limit = attempt(_reading_limit, self._memory) or (None, None)
         lag = self._event_loop
         paused, longest = self._garbage()

@@ -1,13 +1,11 @@
 """Billing: delivered orders become billing records."""
 
-from datetime import datetime, timezone
-
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
 from examples.earlybird import providers
 from examples.earlybird.auth import StaffOnly
-from examples.earlybird.database import Db, Document, new_id
+from examples.earlybird.database import Db, Document, new_id, now
 from otel_monitoring.alerts import AlertSeverity, AlertType, get_alert_manager
 
 router = APIRouter(prefix="/billing", tags=["billing"], dependencies=[StaffOnly])
@@ -60,7 +58,7 @@ async def bill(db: Db, order: Document) -> None:
         "user_id": order["user_id"],
         "cents": order["total_cents"],
         "reference": await providers.charge(order["total_cents"]),
-        "billed_at": datetime.now(timezone.utc),
+        "billed_at": now(),
     }
     await db.billing_records.insert_one(record)
 

@@ -1,13 +1,13 @@
 """Deliveries: what couriers see and confirm."""
 
-from datetime import date, datetime, timezone
+from datetime import date
 
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
 from examples.earlybird import providers
 from examples.earlybird.auth import StaffOnly
-from examples.earlybird.database import Db, Document
+from examples.earlybird.database import Db, Document, now
 
 router = APIRouter(prefix="/deliveries", tags=["deliveries"], dependencies=[StaffOnly])
 
@@ -40,7 +40,7 @@ async def confirm(delivery_id: str, confirmation: Confirmation, db: Db) -> Docum
         "status": "delivered",
         "received_by": confirmation.received_by,
         "photo": await providers.store_photo(delivery_id),  # a storage that does not answer makes this a 500
-        "delivered_at": datetime.now(timezone.utc),
+        "delivered_at": now(),
     }
     await db.deliveries.update_one({"_id": delivery_id}, {"$set": changes})
     await db.orders.update_one({"_id": delivery["order_id"]}, {"$set": {"status": "delivered"}})

@@ -1,6 +1,6 @@
 """Orders: placed by customers before the night, delivered before breakfast."""
 
-from datetime import date, datetime, timezone
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Query
@@ -9,7 +9,7 @@ from pymongo import DESCENDING, ReturnDocument
 
 from examples.earlybird import providers
 from examples.earlybird.auth import CurrentUser, StaffOnly
-from examples.earlybird.database import Db, Document, new_id
+from examples.earlybird.database import Db, Document, new_id, now
 from otel_monitoring.monitoring import get_monitoring
 
 router = APIRouter(prefix="/orders", tags=["orders"])
@@ -67,7 +67,7 @@ async def create_order(new: NewOrder, user: CurrentUser, db: Db, background: Bac
         "payment": payment,
         "status": "placed",
         "billing": "open",
-        "created_at": datetime.now(timezone.utc),
+        "created_at": now(),
     }
     await db.orders.insert_one(order)
     await db.deliveries.insert_one(

@@ -1,14 +1,13 @@
 """Customers."""
 
 import secrets
-from datetime import datetime, timezone
 
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 from pymongo.errors import DuplicateKeyError
 
 from examples.earlybird.auth import CurrentUser, StaffOnly, token_hash
-from examples.earlybird.database import Db, Document, new_id
+from examples.earlybird.database import Db, Document, new_id, now
 
 router = APIRouter(prefix="/users", tags=["users"])
 
@@ -33,7 +32,7 @@ class SignedUp(User):
 @router.post("/", status_code=201, response_model=SignedUp)
 async def sign_up(new: NewUser, db: Db) -> Document:
     token = secrets.token_urlsafe(24)
-    user = {"_id": new_id(), **new.model_dump(), "created_at": datetime.now(timezone.utc)}
+    user = {"_id": new_id(), **new.model_dump(), "created_at": now()}
     try:
         await db.users.insert_one({**user, "token_hash": token_hash(token)})
     except DuplicateKeyError:

@@ -94,9 +94,9 @@ class MongoInstrumentation:
             logger.warning("MongoDB commands are not measured: %s is no PyMongo or Motor handle", type(handle).__name__)
             return False
         self._enable(True)
-        if self.listens_to(client):
-            return True
         try:
+            if self.listens_to(client):
+                return True
             self._put_in(client)
         except Exception as error:  # noqa: BLE001 - a private seam: whatever it raises means that it does not hold
             logger.warning(_UNSUPPORTED, f"{type(error).__name__}: {error}")
@@ -162,8 +162,8 @@ class MongoInstrumentation:
         change_listeners(client, add=wanted)
         with contained("counting the connections of a MongoDB client that was in use already"):
             options = client.options.pool_options
-            for address in open_pools(client):
-                self._pools.met(address, options.max_pool_size, options.min_pool_size)
+            for address, connections in open_pools(client):
+                self._pools.met(address, options.max_pool_size, options.min_pool_size, connections)
 
     def _take_out(self, client: Client) -> None:
         shared = [one for one in _instrumentations if one._metrics is self._metrics and one is not self]  # noqa: SLF001
@@ -233,8 +233,10 @@ def attach(
     """
     client = client_of(handle)
     for known in tuple(_instrumentations):
-        if client is not None and known.providers == (tracer_provider, meter_provider) and known.listens_to(client):
-            return known
+        if client is not None and known.providers == (tracer_provider, meter_provider):
+            with contained("looking for listeners of a MongoDB client"):
+                if known.listens_to(client):
+                    return known
     instrumentation = MongoInstrumentation(
         tracer_provider=tracer_provider,
         meter_provider=meter_provider,

@@ -8,6 +8,8 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.database import Database
 
+from otel_monitoring.instrument.server_state import Address
+
 Client = MongoClient[Any] | AsyncMongoClient[Any]
 Listener = object
 
@@ -68,26 +70,30 @@ def change_listeners(client: Client, *, add: Iterable[Listener] = (), remove: It
     vars(shared).update(state)
 
 
-def open_pools(client: Client) -> list[tuple[str, int | None]]:
-    """Have the pools that exist already report their events; answers their addresses.
+def open_pools(client: Client) -> list[tuple[Address, list[int]]]:
+    """Have the pools that exist already report their events; answers their addresses and idle connections.
 
     A pool asks once, when it is made, whether anybody listens: the pools of a `MongoClient` exist since it was made.
+    In older PyMongo each connection kept a copy of the answer.
 
     Raises:
         AttributeError: PyMongo is built differently; connections of such pools are not counted.
     """
-    addresses = []
+    opened: list[tuple[Address, list[int]]] = []
     for server in tuple(getattr(client._topology, "_servers", {}).values()):  # noqa: SLF001
         pool: Any = server.pool
-        gate, name = (pool, "enabled_for_cmap") if hasattr(pool, "enabled_for_cmap") else _telemetry_gate(pool)
-        if not getattr(gate, name):
-            setattr(gate, name, True)
-            addresses.append(pool.address)
-    return addresses
-
-
-def _telemetry_gate(pool: Any) -> tuple[Any, str]:
-    return pool._telemetry, "_should_publish"  # noqa: SLF001
+        idle = list(pool.conns)
+        gates = [one for one in (pool, *idle) if hasattr(one, "enabled_for_cmap")]
+        if gates:
+            already, pool.enabled_for_cmap = pool.enabled_for_cmap, True
+            for connection in gates:
+                connection.enabled_for_cmap = True
+        else:
+            telemetry = pool._telemetry  # noqa: SLF001
+            already, telemetry._should_publish = telemetry._should_publish, True  # noqa: SLF001
+        if not already:
+            opened.append((pool.address, [connection.id for connection in idle]))
+    return opened
 
 
 def _distinct(listeners: Sequence[Listener]) -> list[Listener]:

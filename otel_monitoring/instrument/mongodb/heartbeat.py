@@ -1,21 +1,20 @@
 """`Heartbeats`: tells a `ServerState` what the driver's own monitors find."""
 
 from pymongo.monitoring import (
-    ServerClosedEvent,
-    ServerDescriptionChangedEvent,
     ServerHeartbeatFailedEvent,
     ServerHeartbeatListener,
     ServerHeartbeatStartedEvent,
     ServerHeartbeatSucceededEvent,
-    ServerListener,
-    ServerOpeningEvent,
 )
 
 from otel_monitoring.instrument.server_state import ServerState
 
 
-class Heartbeats(ServerHeartbeatListener, ServerListener):
+class Heartbeats(ServerHeartbeatListener):
     """Feeds `state` with the heartbeats of one client.
+
+    Heartbeats only: a client decides when it is made whether it queues events about servers coming and going, and one
+    that gets a `ServerListener` later calls a queue that is not there.
 
     Args:
         state: Told of servers that answer, that do not, and that the client no longer talks to.
@@ -37,16 +36,3 @@ class Heartbeats(ServerHeartbeatListener, ServerListener):
         """A server did not answer."""
         if self.enabled:
             self._state.lost(event.connection_id, f"{type(event.reply).__name__}: {event.reply}")
-
-    def opened(self, event: ServerOpeningEvent) -> None:
-        """A server is about to be watched."""
-        if self.enabled:
-            self._state.known((event.server_address,))
-
-    def description_changed(self, event: ServerDescriptionChangedEvent) -> None:
-        """A server changed its role."""
-
-    def closed(self, event: ServerClosedEvent) -> None:
-        """A server is no longer watched."""
-        if self.enabled:
-            self._state.removed(event.server_address)

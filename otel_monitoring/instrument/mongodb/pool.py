@@ -4,7 +4,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -148,11 +148,13 @@ class PoolMetrics(ConnectionPoolListener):
         ):
             meter.create_observable_up_down_counter(name, callbacks=[self._callback(observe)], unit=unit)
 
-    def met(self, address: Address, max_size: float, min_size: float) -> None:
-        """Take note of a pool that was made before this listener was attached."""
+    def met(self, address: Address, max_size: float, min_size: float, connections: Iterable[int] = ()) -> None:
+        """Take note of a pool, and of the idle connections it has where it was made before anybody listened."""
         pool = self._pool(address)
         if pool is not None:
             pool.limits.append((max_size, min_size))
+            for connection in connections:
+                pool.opened(connection)
 
     def forget(self) -> None:
         """Forget all pools: their events are not heard any more."""

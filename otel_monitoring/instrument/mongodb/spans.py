@@ -74,9 +74,9 @@ class CommandSpans(CommandTracer):
             else:
                 self._drop(event)
 
-    def _get_statement_by_command_name(self, command_name: str, event: object) -> str:
+    def _get_statement_by_command_name(self, command_name: str, event: object) -> Any:
         """Nothing: the library would put the bare command name, or every value of the filter, on the span."""
-        return ""
+        return None
 
     def _describe(self, span: Span, event: CommandStartedEvent) -> None:
         if not span.is_recording():

@@ -1,0 +1,100 @@
+"""What our endpoints cost: `/api/health` beside an empty route, and the diagnostics of a large service."""
+
+from statistics import median
+from typing import Any
+
+from tests.benchmarks.figures import Goal, paired, spread
+from tests.benchmarks.processes import Sink, Worker, workers
+from tests.benchmarks.report import Report, say
+from tests.benchmarks.variants import BY_NAME
+
+_HEALTH = "/api/health"
+_DIAGNOSTICS = "/api/health/diagnostics"
+_EMPTY = "/empty"
+_BATCH = 400
+_WARM_UP = 400
+_RECORDED = 50
+
+# routes, statuses, milliseconds of CPU
+_SIZES = ((40, [200, 404], 10.0), (300, [200, 400, 404, 409, 503], 100.0))
+_LAG_LIMIT = 15.0
+_MILLI = 1e3
+_MICRO = 1e6
+
+
+def run(report: Report, sink: Sink, rounds: int) -> None:
+    """Both sections of the report."""
+    _health(report, sink, rounds)
+    _diagnostics(report, sink, rounds)
+
+
+def _health(report: Report, sink: Sink, rounds: int) -> None:
+    report.section(
+        f"`{_HEALTH}` and an empty route",
+        f"Process CPU of one request in an application of 40 routes; {rounds} interleaved rounds of {_BATCH} requests.",
+    )
+    with workers([BY_NAME["bare"], BY_NAME["ours_embedded"]], 40, sink, _WARM_UP) as (bare, ours):
+        questions = {
+            "empty route, bare application": (bare, _EMPTY),
+            "empty route, instrumented": (ours, _EMPTY),
+            f"`{_HEALTH}`": (ours, _HEALTH),
+            f"`{_HEALTH}/live`": (ours, f"{_HEALTH}/live"),
+        }
+        found: dict[str, list[float]] = {name: [] for name in questions}
+        for _ in range(rounds):
+            for name, (worker, path) in questions.items():
+                found[name].append(worker.do("requests", count=_BATCH, path=path)["process"] * _MICRO)
+    empty, instrumented, health, _live = found.values()
+    rows = [
+        [name, *(f"{v:.0f}" for v in (median(own), spread(own), min(own))), f"{paired(own, empty):.2f}"]
+        for name, own in found.items()
+    ]
+    report.table(("request", "median µs", "± µs", "least µs", "to the empty route"), rows)
+    report.reach(
+        [
+            Goal(f"`{_HEALTH}` to an empty route of the bare application", paired(health, empty), 1.5, "x"),
+            Goal(f"`{_HEALTH}` to an empty route of the same application", paired(health, instrumented), 1.5, "x"),
+        ]
+    )
+
+
+def _diagnostics(report: Report, sink: Sink, rounds: int) -> None:
+    report.section(
+        f"`{_DIAGNOSTICS}`",
+        "Process CPU of one answer right after every series has changed, so with the collecting it causes, and of one "
+        "that reuses what was collected; durations recorded are log-normal. 'loop lag' is the longest that a sleep of "
+        "1 ms on the application's loop overslept while the answer was made (with nothing asked: the machine's own).",
+    )
+    rows, goals = [], []
+    for routes, statuses, limit in _SIZES:
+        with workers([BY_NAME["ours_embedded"]], routes, sink, _WARM_UP) as (worker,):
+            say(f"diagnostics of {routes} routes x {len(statuses)} statuses")
+            size = f"{routes} routes x {len(statuses)} statuses"
+            found = _ask(worker, statuses, rounds)
+        cells = [f"{median(found[key]):.1f}" for key in ("collected", "reused", "wall", "lag", "idle lag")]
+        worst_lag = f"{max(found['lag']):.1f}"
+        rows.append([size, *cells, worst_lag, f"{median(found['bytes']) / 1024:.0f}", f"{median(found['idle']):.2f}"])
+        goals.append(Goal(f"diagnostics, {size}: CPU", median(found["collected"]), limit, "ms"))
+        goals.append(Goal(f"diagnostics, {size}: loop lag", median(found["lag"]), _LAG_LIMIT, "ms"))
+    head = ("size", "CPU ms", "reused ms", "wall ms", "loop lag ms", "own lag ms", "worst lag ms", "kB", "idle CPU %")
+    report.table(head, rows)
+    report.reach(goals)
+
+
+def _ask(worker: Worker, statuses: list[int], rounds: int) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+
+    def note(**values: float) -> None:
+        for name, value in values.items():
+            found.setdefault(name.replace("_", " "), []).append(value)
+
+    for _ in range(rounds):
+        worker.do("fill", statuses=statuses, each=_RECORDED)
+        first: dict[str, Any] = worker.do("answer", path=_DIAGNOSTICS)
+        second: dict[str, Any] = worker.do("answer", path=_DIAGNOSTICS)
+        note(collected=first["process"] * _MILLI, wall=first["wall"] * _MILLI, bytes=first["bytes"])
+        note(reused=second["process"] * _MILLI)
+        worker.do("fill", statuses=statuses, each=_RECORDED)
+        note(lag=worker.do("lag", path=_DIAGNOSTICS) * _MILLI, idle_lag=worker.do("lag", path=None) * _MILLI)
+    note(idle=worker.do("idle", seconds=20.0) * 100)
+    return found

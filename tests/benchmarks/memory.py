@@ -1,0 +1,66 @@
+"""Memory: what ours adds after many requests, and whether clients can make it grow."""
+
+from tests.benchmarks.figures import Goal
+from tests.benchmarks.processes import Sink, workers
+from tests.benchmarks.report import Report, say
+from tests.benchmarks.variants import BY_NAME
+
+_ROUTES = 300
+_WARM_UP = 600
+_CHUNK = 10_000
+_ADDED_LIMIT = 20.0
+# Allocators keep pages as they like: the bare application's own figure moves by about as much.
+_FLAT = 1.0
+_MIB = 2**20
+
+
+def run(report: Report, sink: Sink, requests: int) -> None:
+    """The section of the report."""
+    report.section(
+        "Memory",
+        f"Resident memory in MiB of an application of {_ROUTES} routes: warm, after {requests:,} requests over all "
+        f"routes, and after {requests:,} more that differ in path, query, method, host, user agent and trace (the "
+        "first tenth of them counted as warming up).",
+    )
+    found = {name: _figures(name, sink, requests) for name in ("bare", "ours_embedded")}
+    rows = [[BY_NAME[name].title, *(f"{figure:.1f}" for figure in figures)] for name, figures in found.items()]
+    bare, ours = found["bare"], found["ours_embedded"]
+    rows.append(["added", *(f"{o - b:.1f}" for o, b in zip(ours, bare, strict=True))])
+    report.table(("variant", "warm", "after requests", "hostile: a tenth", "hostile: all"), rows)
+    report.reach(
+        [
+            Goal(
+                f"memory added after {requests:,} requests over {_ROUTES} routes",
+                ours[1] - bare[1],
+                _ADDED_LIMIT,
+                "MiB",
+            ),
+            Goal(
+                f"growth over {requests:,} hostile requests, less the bare application's",
+                (ours[3] - ours[2]) - max(0.0, bare[3] - bare[2]),
+                _FLAT,
+                "MiB",
+            ),
+        ]
+    )
+
+
+def _figures(name: str, sink: Sink, requests: int) -> list[float]:
+    with workers([BY_NAME[name]], _ROUTES, sink, _WARM_UP) as (worker,):
+
+        def resident() -> float:
+            size: int = worker.do("resident")
+            return size / _MIB
+
+        figures = [resident()]
+        for done in range(0, requests, _CHUNK):
+            say(f"{name}: {done:,} of {requests:,} requests")
+            worker.do("requests", count=_CHUNK)
+        figures.append(resident())
+        worker.do("hostile", count=requests // 10)
+        figures.append(resident())
+        for done in range(requests // 10, requests, requests // 10):
+            say(f"{name}: {done:,} of {requests:,} hostile requests")
+            worker.do("hostile", count=requests // 10)
+        figures.append(resident())
+    return figures

@@ -1,0 +1,135 @@
+"""What a worker can be told to do. Each function takes the host and JSON-able arguments and returns what it found."""
+
+import asyncio
+import gc
+import os
+import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.application import calls
+from tests.benchmarks.client import Call, Client
+from tests.benchmarks.setups import Instrumented
+
+_random = random.Random(27)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The application in this process."""
+
+    client: Client
+    instrumented: Instrumented
+    routes: int
+
+
+async def requests(host: Host, count: int, path: str | None = None) -> dict[str, float]:
+    """Make requests to every route in turn, or to one path, and say what one cost.
+
+    Returns:
+        CPU seconds per request: `process`, of all threads, with what the exporters did until everything was sent, and
+        `thread`, of the loop's thread alone.
+    """
+    to_call = calls(host.routes) if path is None else [Call("GET", path)]
+    gc.collect()
+    process, thread = time.process_time(), time.thread_time()
+    statuses = await host.client.statuses(to_call, count)
+    thread = time.thread_time() - thread
+    host.instrumented.flush()
+    process = time.process_time() - process
+    if max(statuses) >= 400:
+        raise RuntimeError(f"a request was answered with {statuses}")
+    return {"process": process / count, "thread": thread / count}
+
+
+async def proof(host: Host) -> str:
+    """Look whether the instrumentation has measured anything; what is missing, or an empty text."""
+    if host.instrumented.proof is None:
+        return ""
+    path, text = host.instrumented.proof
+    status, body = await host.client.get(path)
+    return "" if text in body.decode() else f"{path} answers {status} without {text!r}"
+
+
+async def resident(host: Host) -> int:
+    """Bytes of resident memory, once garbage is collected."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def hostile(host: Host, count: int) -> None:
+    """Make requests that differ in everything a client can choose: path, query, method, host, headers."""
+    for _ in range(count // 100):
+        await host.client.statuses([_hostile_call() for _ in range(100)], 100)
+
+
+def _hostile_call() -> Call:
+    word = f"{_random.getrandbits(64):016x}"
+    kind = _random.randrange(4)
+    path = (f"/{word}", f"/v1/resource-0/items/{word}", f"/v1/{word}/items", f"/v1/resource-1/items/{kind}")[kind]
+    method = word.upper() if kind == 3 else "GET"
+    host = (b"host", f"{word}.example.com:{_random.randrange(1, 65535)}".encode())
+    agent = (b"user-agent", word.encode())
+    parent = (b"traceparent", f"00-{word}{word}-{word}-01".encode())
+    return Call(method, path, query=f"{word}={word}".encode(), headers=(host, agent, parent))
+
+
+async def fill(host: Host, statuses: list[int], each: int) -> int:
+    """Record `each` durations, log-normal around 20 ms, for every route and status; returns the number of series."""
+    metrics = host.instrumented.service.performance_metrics
+    routes = sorted({f"{call.method} {call.path}" for call in calls(host.routes)})
+    for route in routes:
+        for status in statuses:
+            for _ in range(each):
+                await metrics.record_request(route, _random.lognormvariate(-3.9, 1.0), status)
+    return len(routes) * len(statuses)
+
+
+async def answer(host: Host, path: str) -> dict[str, float]:
+    """CPU seconds of the whole process for one answer, its wall time and size."""
+    gc.collect()
+    wall, process = time.perf_counter(), time.process_time()
+    status, body = await host.client.get(path)
+    process, wall = time.process_time() - process, time.perf_counter() - wall
+    if status != 200:
+        raise RuntimeError(f"{path} answers {status}")
+    return {"process": process, "wall": wall, "bytes": len(body)}
+
+
+async def lag(host: Host, path: str | None, seconds: float = 1.0) -> float:
+    """The longest time that a sleep of a millisecond overslept while `path` was answered (None: nothing)."""
+    gc.collect()
+    task = asyncio.ensure_future(host.client.get(path) if path is not None else asyncio.sleep(seconds))
+    worst = 0.0
+    while not task.done():
+        began = time.perf_counter()
+        await asyncio.sleep(0.001)
+        worst = max(worst, time.perf_counter() - began - 0.001)
+    await task
+    return worst
+
+
+async def idle(host: Host, seconds: float) -> float:
+    """CPU seconds per second while nobody asks for anything."""
+    process = time.process_time()
+    await asyncio.sleep(seconds)
+    return (time.process_time() - process) / seconds
+
+
+async def profile(host: Host, count: int, path: str | None = None) -> str:
+    """Where the time of `requests` goes, by function, as text."""
+    import cProfile
+    import io
+    import pstats
+
+    profiler = cProfile.Profile()
+    to_call: list[Any] = calls(host.routes) if path is None else [Call("GET", path)]
+    profiler.enable()
+    await host.client.statuses(to_call, count)
+    profiler.disable()
+    out = io.StringIO()
+    pstats.Stats(profiler, stream=out).sort_stats("tottime").print_stats(45)
+    return out.getvalue()

@@ -1,0 +1,138 @@
+"""The processes of a run: workers that take orders, and the receiver of telemetry. Always ended again."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.environments import PeerUnavailableError, python_of
+from tests.benchmarks.report import say
+from tests.benchmarks.variants import Variant
+
+ROOT = Path(__file__).parents[2]
+_END_SECONDS = 20
+_FOREIGN = ("OTEL_", "DD_", "LOGFIRE_", "PYTHONPATH", "FASTAPI_")
+
+
+class WorkerError(Exception):
+    """A worker ended instead of answering; the message has its last words."""
+
+
+class Process:
+    """A child that reads lines and answers with lines."""
+
+    def __init__(self, command: list[str], environ: dict[str, str], errors: int | None = subprocess.PIPE) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            cwd=ROOT,
+            env={**kept, **environ, "PYTHONHASHSEED": "0"},
+            start_new_session=True,
+        )
+
+    def line(self) -> str:
+        """The next line of its output."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise WorkerError(f"ended with {self._process.wait(_END_SECONDS)}")
+        return line
+
+    def write(self, text: str) -> None:
+        """Give it a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(text + "\n")
+        self._process.stdin.flush()
+
+    def end(self) -> None:
+        """Close its input, and end it if that does not."""
+        try:
+            self._process.communicate(timeout=_END_SECONDS)
+        except (subprocess.TimeoutExpired, BrokenPipeError):
+            self._process.kill()
+            self._process.communicate()
+
+
+class Sink:
+    """The receiver of telemetry."""
+
+    def __init__(self) -> None:
+        self._process = Process([sys.executable, "-m", "tests.benchmarks.sink"], {}, subprocess.DEVNULL)
+        self.url = f"http://127.0.0.1:{self._process.line().strip()}"
+
+    def received(self, part: str) -> int:
+        """Bytes that came to paths with `part` in them."""
+        with urllib.request.urlopen(f"{self.url}/counts", timeout=10) as answer:  # noqa: S310 - our own process
+            counts: dict[str, int] = json.load(answer)
+        return sum(count for path, count in counts.items() if part in path)
+
+    def end(self) -> None:
+        """End it."""
+        self._process.end()
+
+
+class Worker:
+    """One variant's process.
+
+    Raises:
+        PeerUnavailableError: Its environment cannot be made.
+        WorkerError: It does not start.
+    """
+
+    def __init__(self, variant: Variant, routes: int, sink: Sink) -> None:
+        self.variant = variant
+        self._sink = sink
+        python = python_of(variant.environment)
+        environ = {name: value.format(sink=sink.url) for name, value in variant.environ.items()}
+        # A worker's standard error is the user's: there is nothing to hide, and a full pipe would block it.
+        command = [str(python), "-m", "tests.benchmarks.worker", variant.name, str(routes)]
+        self._process = Process(command, environ, None)
+        self._process.line()
+
+    def do(self, name: str, **arguments: Any) -> Any:
+        """Have it run a function of `operations`."""
+        self._process.write(json.dumps([name, arguments]))
+        return json.loads(self._process.line())
+
+    def prove(self) -> None:
+        """Make sure that the variant does what it is compared for.
+
+        Raises:
+            WorkerError: It does not.
+        """
+        missing = self.do("proof")
+        if not missing and self.variant.sends is not None and not self._sink.received(self.variant.sends):
+            missing = f"nothing was sent to {self.variant.sends}"
+        if missing:
+            raise WorkerError(missing)
+
+    def end(self) -> None:
+        """End it."""
+        self._process.end()
+
+
+@contextmanager
+def workers(variants: list[Variant], routes: int, sink: Sink, warm_up: int) -> Iterator[list[Worker]]:
+    """A warm worker for each variant that can be had here."""
+    with ExitStack() as stack:
+        started = []
+        for variant in variants:
+            try:
+                worker = Worker(variant, routes, sink)
+                stack.callback(worker.end)
+                worker.do("requests", count=warm_up)
+                worker.prove()
+            except (PeerUnavailableError, WorkerError) as error:
+                say(f"{variant.name} is left out: {error}")
+            else:
+                started.append(worker)
+        yield started

@@ -1,0 +1,342 @@
+"""The MongoDB instrumentation and health check against real servers and all three kinds of client."""
+
+import asyncio
+import inspect
+import threading
+import time
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from otel_monitoring import conventions as c
+from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.instrument.mongodb import MongoInstrumentation, attach
+from tests.conftest import unavailable
+from tests.integration import servers
+from tests.integration.servers import Server
+
+pytestmark = [pytest.mark.integration, pytest.mark.anyio]
+
+KINDS = ["sync", "async", "motor"]
+WAIT = 30.0
+OPTIONS: dict[str, Any] = {"serverSelectionTimeoutMS": 2000, "heartbeatFrequencyMS": 500}
+
+
+@pytest.fixture(scope="module", params=["nx27017", "ferretdb"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with getattr(servers, request.param)() as running:
+        yield running
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A server that a test may kill or freeze."""
+    with servers.nx27017() as running:
+        yield running
+
+
+class Telemetry:
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.tracer_provider = TracerProvider()
+        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.reader = InMemoryMetricReader()
+        self.meter_provider = MeterProvider([self.reader])
+
+    def attach(self, handle: object, **options: Any) -> MongoInstrumentation:
+        return attach(handle, tracer_provider=self.tracer_provider, meter_provider=self.meter_provider, **options)
+
+    def points(self, name: str) -> list[Any]:
+        data = self.reader.get_metrics_data()
+        return [
+            point
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        ]
+
+    def counted(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for point in self.points(c.DB_CLIENT_OPERATION_DURATION):
+            name = f"{point.attributes[c.DB_OPERATION_NAME]} {point.attributes.get(c.DB_COLLECTION_NAME)}"
+            counts[name] = counts.get(name, 0) + point.count
+        return counts
+
+    def traced(self) -> dict[str, int]:
+        names = [span.name for span in self.exporter.get_finished_spans()]
+        return {name: names.count(name) for name in names}
+
+    def connections(self) -> dict[str, int]:
+        return {
+            point.attributes[c.DB_CLIENT_CONNECTION_STATE]: point.value
+            for point in self.points(c.DB_CLIENT_CONNECTION_COUNT)
+        }
+
+
+@pytest.fixture
+def telemetry(monkeypatch: pytest.MonkeyPatch) -> Telemetry:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
+    return Telemetry()
+
+
+async def done(result: Any) -> Any:
+    """The result of a call to any kind of client."""
+    return await result if inspect.isawaitable(result) else result
+
+
+@asynccontextmanager
+async def database(kind: str, server: Server, **options: Any) -> AsyncIterator[Any]:
+    options = {**OPTIONS, **options}
+    if kind == "motor":
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415
+        except ImportError:
+            unavailable("motor is not installed: pip install motor")
+        client: Any = AsyncIOMotorClient(server.uri, **options)
+    else:
+        client = {"sync": MongoClient, "async": AsyncMongoClient}[kind](server.uri, **options)
+    name = f"shop_{time.monotonic_ns()}"
+    try:
+        yield client[name]
+    finally:
+        await done(client.close())
+
+
+async def until(condition: Any, what: str) -> None:
+    """Wait for something that happens in a driver's own thread or task."""
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline, what
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("used_before", [False, True])
+async def test_every_command_is_traced_and_counted_once(
+    telemetry: Telemetry, server: Server, kind: str, used_before: bool
+) -> None:
+    async with database(kind, server) as db:
+        if used_before:
+            await done(db.orders.insert_one({"_id": 0}))
+        instrumentation = telemetry.attach(db)
+        assert telemetry.attach(db) is instrumentation
+
+        await done(db.orders.insert_one({"_id": 1, "password": "hunter2"}))
+        await done(db.orders.find_one({"password": "hunter2"}))
+        await done(db.users.update_one({"email": "a@b.c"}, {"$set": {"password": "hunter2"}}, upsert=True))
+        with pytest.raises(DuplicateKeyError):
+            await done(db.orders.insert_one({"_id": 1}))
+
+        expected = {"insert orders": 2, "find orders": 1, "update users": 1}
+        assert telemetry.counted() == expected
+        assert telemetry.traced() == expected
+        for span in telemetry.exporter.get_finished_spans():
+            assert "hunter2" not in span.to_json()
+            attributes = dict(span.attributes or {})
+            assert attributes.keys() == {
+                *(c.DB_SYSTEM_NAME, c.DB_NAMESPACE, c.DB_COLLECTION_NAME, c.DB_OPERATION_NAME),
+                *(c.SERVER_ADDRESS, c.SERVER_PORT),
+            }
+            assert attributes[c.SERVER_PORT] == server.port
+        assert telemetry.connections()["used"] == 0
+        assert telemetry.connections()["idle"] >= 1
+        await until(lambda: instrumentation.state.status.up, "no heartbeat arrived")
+
+    assert telemetry.connections() == {}
+    assert instrumentation.state.status.up is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_statement_text_shows_no_value(telemetry: Telemetry, server: Server, kind: str) -> None:
+    async with database(kind, server) as db:
+        telemetry.attach(db, capture_statement=True, statement_max_length=60)
+
+        await done(db.users.find_one({"password": "hunter2", "$or": [{"a": "hunter2"}, {"b": {"$in": ["hunter2"]}}]}))
+
+    (span,) = telemetry.exporter.get_finished_spans()
+    text = (span.attributes or {})[c.DB_QUERY_TEXT]
+    assert text == '{find: "users", filter: {password: "?", $or: [{a: "?"}, {b:…'
+    assert "hunter2" not in span.to_json()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_cursors_name_their_collection(telemetry: Telemetry, server: Server, kind: str) -> None:
+    async with database(kind, server) as db:
+        await done(db.orders.insert_many([{"n": n} for n in range(10)]))
+        telemetry.attach(db)
+
+        cursor = db.orders.find({}, batch_size=4)
+        found = await cursor.to_list(None) if kind != "sync" else list(cursor)
+
+    assert len(found) == 10
+    assert telemetry.counted() == telemetry.traced() == {"find orders": 1, "getMore orders": 2}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_failed_commands_carry_the_servers_error(telemetry: Telemetry, server: Server, kind: str) -> None:
+    async with database(kind, server) as db:
+        telemetry.attach(db)
+        with pytest.raises(PyMongoError):
+            await done(db.command("noSuchCommand"))
+
+    (point,) = telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
+    (span,) = telemetry.exporter.get_finished_spans()
+    assert point.attributes[c.DB_OPERATION_NAME] == "noSuchCommand"
+    assert point.attributes[c.ERROR_TYPE] == (span.attributes or {})[c.ERROR_TYPE]
+    assert not span.status.is_ok
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_health_reads_the_database_unseen(telemetry: Telemetry, server: Server, kind: str) -> None:
+    async with database(kind, server) as db:
+        await done(db.users.insert_many([{"email": f"{n}"} for n in range(3)]))
+        await done(db.users.create_index("email"))
+        instrumentation = telemetry.attach(db)
+        checker = DatabaseHealthChecker(db, state=instrumentation.state)
+        checker.bind_loop(asyncio.get_running_loop())
+
+        answer = await checker.check_health()
+        from_elsewhere = await asyncio.to_thread(asyncio.run, checker.check_health())
+
+        assert answer["status"] == from_elsewhere["status"] == "healthy"
+        assert answer["collections"] == {"users": {"document_count": 3, "indexes": ["_id_", "email_1"]}}
+        assert "collections_error" not in answer
+        assert telemetry.counted() == {}
+        assert telemetry.traced() == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_killed_server_is_known_without_asking_and_comes_back(
+    telemetry: Telemetry, own_server: Server, kind: str
+) -> None:
+    async with database(kind, own_server) as db:
+        await done(db.orders.insert_one({}))
+        state = telemetry.attach(db).state
+        changed = threading.Event()
+        state.on_change = changed.set
+        checker = DatabaseHealthChecker(db, state=state, check_timeout=3)
+        checker.bind_loop(asyncio.get_running_loop())
+        await until(lambda: state.status.up, "no heartbeat arrived")
+        assert await checker.ping() == "healthy"
+
+        changed.clear()
+        own_server.kill()
+        await until(lambda: state.status.up is False, "the lost server was not noticed")
+        assert changed.is_set()
+        assert checker.status == "unhealthy"
+        assert checker.as_json()["error"]
+        assert await checker.ping() == "unhealthy"
+
+        own_server.start()
+        await until(lambda: state.status.up, "the returned server was not noticed")
+        assert await checker.ping() == "healthy"
+        await done(db.orders.insert_one({}))
+        await until(lambda: telemetry.connections()["used"] == 0, "connections drifted")
+        assert telemetry.connections()["idle"] >= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_failed_command_raises_a_suspicion(telemetry: Telemetry, own_server: Server, kind: str) -> None:
+    async with database(kind, own_server, heartbeatFrequencyMS=60_000, retryWrites=False, retryReads=False) as db:
+        state = telemetry.attach(db).state
+        await done(db.orders.insert_one({}))
+        suspicions: list[str | None] = []
+        state.on_change = lambda: suspicions.append(state.suspicion)
+        own_server.kill()
+        with pytest.raises(PyMongoError):
+            await done(db.orders.find_one({}))
+
+        assert any(suspicions) or state.status.up is False
+        (point,) = [
+            point for point in telemetry.points(c.DB_CLIENT_OPERATION_DURATION) if c.ERROR_TYPE in point.attributes
+        ]
+        (span,) = [span for span in telemetry.exporter.get_finished_spans() if not span.status.is_ok]
+        assert point.attributes[c.ERROR_TYPE] == (span.attributes or {})[c.ERROR_TYPE]
+        assert point.attributes[c.ERROR_TYPE] not in ("UnknownError", "_OTHER")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_frozen_server_costs_no_more_than_the_timeout_and_blocks_no_loop(
+    telemetry: Telemetry, own_server: Server, kind: str
+) -> None:
+    async with database(kind, own_server) as db:
+        await done(db.orders.insert_one({}))
+        checker = DatabaseHealthChecker(db, state=telemetry.attach(db).state, check_timeout=1.0)
+        checker.bind_loop(asyncio.get_running_loop())
+        assert await checker.ping() == "healthy"
+        own_server.freeze()
+        longest = 0.0
+
+        async def watch_the_loop() -> None:
+            nonlocal longest
+            while True:
+                before = time.perf_counter()
+                await asyncio.sleep(0.01)
+                longest = max(longest, time.perf_counter() - before)
+
+        watcher = asyncio.create_task(watch_the_loop())
+        started = time.perf_counter()
+        statuses = [await checker.ping(), await asyncio.to_thread(asyncio.run, checker.ping())]
+        took = time.perf_counter() - started
+        watcher.cancel()
+        own_server.thaw()
+
+        assert statuses == ["unhealthy", "unhealthy"]
+        assert took < 2 * (1.0 + 0.2) + 1
+        assert longest < 0.7
+        await until_healthy(checker)
+        assert telemetry.connections()["used"] == 0
+
+
+async def until_healthy(checker: DatabaseHealthChecker) -> None:
+    deadline = time.monotonic() + WAIT
+    while await checker.ping() != "healthy":
+        assert time.monotonic() < deadline, checker.as_json()
+
+
+async def test_cancelled_commands_leave_nothing_behind(telemetry: Telemetry, own_server: Server) -> None:
+    async with database("async", own_server, maxPoolSize=2) as db:
+        await db.orders.insert_one({})
+        instrumentation = telemetry.attach(db)
+        await db.orders.find_one({})
+        own_server.freeze()
+        tasks = [asyncio.create_task(db.orders.find_one({})) for _ in range(5)]
+        await until(lambda: telemetry.connections().get("used"), "no command was sent")
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        own_server.thaw()
+        await db.orders.find_one({})
+
+        assert telemetry.connections()["used"] == 0
+        assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_PENDING_REQUESTS)] == [0]
+        assert len(instrumentation._commands._inflight) <= 5
+        assert instrumentation.state.suspicion is None
+
+
+async def test_a_full_pool_shows(telemetry: Telemetry, server: Server) -> None:
+    async with database("async", server, maxPoolSize=1, waitQueueTimeoutMS=200) as db:
+        await db.orders.insert_many([{} for _ in range(10)])
+        telemetry.attach(db)
+        async with db.client.start_session() as session:
+            await session.with_transaction(lambda _session: asyncio.sleep(0))
+            await asyncio.gather(*(db.orders.find_one({}) for _ in range(10)))
+
+        assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_MAX)] == [1]
+        (wait,) = telemetry.points(c.DB_CLIENT_CONNECTION_WAIT_TIME)
+        assert wait.count >= 10
+        assert telemetry.connections() == {"idle": 1, "used": 0}

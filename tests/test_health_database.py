@@ -1,0 +1,404 @@
+"""`DatabaseHealthChecker` with databases that hang, fail, or live on a loop that is blocked; real servers elsewhere."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from otel_monitoring import conventions as c
+from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.instrument.server_state import ServerState
+
+ADDRESS = ("db.example", 27017)
+SOON = 0.3
+WAIT = 20.0
+
+
+class Collection:
+    def __init__(self, documents: int) -> None:
+        self.documents = documents
+
+    def estimated_document_count(self) -> int:
+        if self.documents < 0:
+            raise PermissionError("not authorized, password=hunter2")
+        return self.documents
+
+    def index_information(self) -> dict[str, Any]:
+        return {"_id_": {}, "email_1": {}}
+
+
+class Database:
+    """What the checker uses of a synchronous database."""
+
+    name = "shop"
+
+    def __init__(self, ping: Callable[[], object] = lambda: None, **collections: int) -> None:
+        self.ping = ping
+        self.collections = collections
+        self.instrumented: set[bool] = set()
+
+    def command(self, name: str) -> object:
+        assert name == "ping"
+        self.instrumented.add(is_instrumentation_enabled())
+        return self.ping()
+
+    def list_collections(self) -> "Database":
+        self.instrumented.add(is_instrumentation_enabled())
+        return self
+
+    def to_list(self) -> list[dict[str, str]]:
+        views = [{"name": "a_view", "type": "view"}, {"name": "system.views", "type": "collection"}]
+        return [*views, *({"name": name, "type": "collection"} for name in self.collections)]
+
+    def __getitem__(self, name: str) -> Collection:
+        return Collection(self.collections[name])
+
+
+class AsyncDatabase:
+    name = "shop"
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self.delay = delay
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.cancelled = threading.Event()
+
+    async def command(self, name: str) -> None:
+        self.loop = asyncio.get_running_loop()
+        try:
+            await asyncio.sleep(self.delay)
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+    async def list_collections(self) -> "AsyncDatabase":
+        return self
+
+    async def to_list(self) -> list[dict[str, str]]:
+        return []
+
+
+@contextmanager
+def application_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop in a thread of its own, as an application's is to the watch thread."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(WAIT)
+        loop.close()
+
+
+@contextmanager
+def blocked(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Keep `loop` busy with something that blocks."""
+    entered, leave = threading.Event(), threading.Event()
+
+    def block() -> None:
+        entered.set()
+        leave.wait(WAIT)
+
+    loop.call_soon_threadsafe(block)
+    assert entered.wait(WAIT)
+    try:
+        yield
+    finally:
+        leave.set()
+
+
+@pytest.mark.anyio
+async def test_documented_answer() -> None:
+    database = Database(users=150, orders=2500)
+    checker = DatabaseHealthChecker(database)
+
+    answer = await checker.check_health()
+
+    assert answer["status"] == "healthy"
+    assert isinstance(answer["response_time_ms"], float)
+    assert answer["collections"] == {
+        "orders": {"document_count": 2500, "indexes": ["_id_", "email_1"]},
+        "users": {"document_count": 150, "indexes": ["_id_", "email_1"]},
+    }
+    assert answer["timestamp"].endswith("+00:00")
+    assert answer.keys() == {"status", "response_time_ms", "collections", "timestamp", "age_seconds"}
+    assert database.instrumented == {False}
+
+
+@pytest.mark.anyio
+async def test_without_a_database_nothing_is_known() -> None:
+    checker = DatabaseHealthChecker(None)
+
+    await checker.refresh_collections()
+    answer = await checker.check_health()
+
+    assert (answer["status"], answer["error"]) == ("unknown", "no database is configured")
+
+
+@pytest.mark.anyio
+async def test_before_the_first_ping_nothing_is_known() -> None:
+    answer = DatabaseHealthChecker(Database()).as_json()
+
+    assert (answer["status"], answer["response_time_ms"], answer["age_seconds"]) == ("unknown", None, None)
+
+
+@pytest.mark.anyio
+async def test_a_failing_ping_is_unhealthy_and_its_text_redacted() -> None:
+    def fail() -> None:
+        raise ConnectionError("mongodb://root:hunter2@db:27017 refused")
+
+    answer = await DatabaseHealthChecker(Database(fail)).check_health()
+
+    assert answer["status"] == "unhealthy"
+    assert answer["response_time_ms"] is None
+    assert "ConnectionError" in answer["error"]
+    assert "hunter2" not in answer["error"]
+
+
+@pytest.mark.anyio
+async def test_a_slow_answer_is_degraded() -> None:
+    checker = DatabaseHealthChecker(Database(lambda: time.sleep(0.02)), slow_ms=10)
+
+    assert await checker.ping() == "degraded"
+
+
+@pytest.mark.anyio
+async def test_a_hanging_database_delays_nobody_and_piles_nothing_up() -> None:
+    release = threading.Event()
+    calls: list[None] = []
+
+    def hang() -> None:
+        calls.append(None)
+        release.wait(WAIT)
+
+    checker = DatabaseHealthChecker(Database(hang), check_timeout=SOON)
+    started = time.perf_counter()
+    try:
+        assert await checker.ping() == "unhealthy"
+        assert time.perf_counter() - started < SOON + 1
+        assert checker.as_json()["error"] == "NoAnswer: no answer within 0.3 s"
+        assert await asyncio.gather(checker.ping(), checker.ping()) == ["unhealthy", "unhealthy"]
+        assert len(calls) == 1
+        stuck = [thread for thread in threading.enumerate() if thread.name == "otel-monitoring-database-ping"]
+        assert [thread.daemon for thread in stuck] == [True]
+    finally:
+        release.set()
+    stuck[0].join(WAIT)
+
+    assert await checker.ping() == "healthy"
+
+
+def test_a_stuck_thread_does_not_keep_the_process_alive() -> None:
+    program = """
+import asyncio, threading
+from otel_monitoring.health.database import DatabaseHealthChecker
+class Database:
+    def command(self, name): threading.Event().wait()
+print(asyncio.run(DatabaseHealthChecker(Database(), check_timeout=0.1).ping()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+
+    assert (done.stdout, done.stderr) == ("unhealthy\n", "")
+
+
+def test_an_async_handle_is_used_on_its_own_loop() -> None:
+    database = AsyncDatabase()
+    checker = DatabaseHealthChecker(database)
+    with application_loop() as loop:
+        checker.bind_loop(loop)
+
+        answer = asyncio.run(checker.check_health())
+
+        assert answer["status"] == "healthy"
+        assert database.loop is loop
+
+
+def test_an_async_handle_is_used_on_the_running_loop_in_a_route() -> None:
+    database = AsyncDatabase()
+    checker = DatabaseHealthChecker(database)
+
+    async def route() -> str:
+        checker.bind_loop(asyncio.get_running_loop())
+        return await checker.ping()
+
+    assert asyncio.run(route()) == "healthy"
+
+
+def test_a_database_that_hangs_on_a_running_loop_is_unhealthy() -> None:
+    database = AsyncDatabase(delay=WAIT)
+    checker = DatabaseHealthChecker(database, check_timeout=SOON)
+    with application_loop() as loop:
+        checker.bind_loop(loop)
+
+        assert asyncio.run(checker.ping()) == "unhealthy"
+        assert database.cancelled.wait(WAIT)
+
+
+def test_a_blocked_loop_says_nothing_about_the_database() -> None:
+    checker = DatabaseHealthChecker(AsyncDatabase(), check_timeout=SOON)
+    with application_loop() as loop:
+        checker.bind_loop(loop)
+        asyncio.run(checker.ping())
+        before = checker.as_json()
+        with blocked(loop):
+            started = time.perf_counter()
+            status = asyncio.run(checker.ping())
+            assert time.perf_counter() - started < SOON + 1
+        answer = checker.as_json()
+
+        assert status == answer["status"] == "unknown"
+        assert answer["error"].startswith("the application's event loop")
+        assert answer["timestamp"] == before["timestamp"]
+        assert answer["age_seconds"] >= SOON
+        assert asyncio.run(checker.ping()) == "healthy"
+
+
+def test_a_loop_blocked_in_mid_ping_says_nothing_about_the_database() -> None:
+    database = AsyncDatabase(delay=SOON / 2)
+    checker = DatabaseHealthChecker(database, check_timeout=SOON)
+    with application_loop() as loop:
+        checker.bind_loop(loop)
+
+        async def ping_and_block() -> str:
+            ping = asyncio.create_task(checker.ping())
+            while database.loop is None:
+                await asyncio.sleep(0)
+            with blocked(loop):
+                return await ping
+
+        assert asyncio.run(ping_and_block()) == "unknown"
+
+
+@pytest.mark.anyio
+async def test_delays_of_the_loop_are_not_the_databases() -> None:
+    checker = DatabaseHealthChecker(AsyncDatabase(delay=0.01), check_timeout=0.2, slow_ms=150)
+    ping = asyncio.create_task(checker.ping())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    time.sleep(0.5)  # noqa: ASYNC251 - what this test is about
+
+    assert await ping == "healthy"
+
+
+def test_a_loop_that_does_not_run_is_unknown() -> None:
+    checker = DatabaseHealthChecker(AsyncDatabase())
+    loop = asyncio.new_event_loop()
+    checker.bind_loop(loop)
+
+    assert asyncio.run(checker.ping()) == "unknown"
+    loop.close()
+    assert asyncio.run(checker.ping()) == "unknown"
+
+
+@pytest.mark.anyio
+async def test_a_lost_heartbeat_counts_at_once_and_a_later_ping_more() -> None:
+    state = ServerState()
+    checker = DatabaseHealthChecker(Database(), state=state)
+    assert await checker.ping() == "healthy"
+
+    state.lost(ADDRESS, "OSError: refused, token=abcdefgh")
+    answer = checker.as_json()
+    assert (answer["status"], answer["error"]) == ("unhealthy", "OSError: refused, token=[REDACTED]")
+
+    state.heard(ADDRESS)
+    assert checker.status == "healthy"
+
+
+@pytest.mark.anyio
+async def test_a_ping_settles_a_suspicion() -> None:
+    state = ServerState()
+    state.known([ADDRESS])
+    state.suspect(ADDRESS, "AutoReconnect")
+
+    await DatabaseHealthChecker(Database(), state=state).ping()
+
+    assert state.suspicion is None
+
+
+@pytest.mark.anyio
+async def test_collections_are_bounded_and_the_rest_is_said() -> None:
+    checker = DatabaseHealthChecker(Database(a=1, b=2, c=3), max_collections=2)
+
+    answer = await checker.check_health()
+
+    assert list(answer["collections"]) == ["a", "b"]
+    assert answer["collections_total"] == 3
+
+
+@pytest.mark.anyio
+async def test_a_collection_that_cannot_be_read_hides_no_other_and_keeps_its_value() -> None:
+    database = Database(a=1, b=2)
+    checker = DatabaseHealthChecker(database)
+    await checker.check_health()
+
+    database.collections = {"a": -1, "b": 3}
+    await checker.refresh_collections()
+    answer = checker.as_json()
+
+    assert {name: facts["document_count"] for name, facts in answer["collections"].items()} == {"a": 1, "b": 3}
+    assert answer["collections_error"] == "PermissionError: not authorized, password=[REDACTED]"
+    assert answer["status"] == "healthy"
+
+    database.collections = {"b": 4}
+    await checker.refresh_collections()
+    assert list(checker.as_json()["collections"]) == ["b"]
+    assert "collections_error" not in checker.as_json()
+
+
+@pytest.mark.anyio
+async def test_reading_collections_has_one_budget() -> None:
+    release = threading.Event()
+
+    class Slow(Database):
+        def list_collections(self) -> Database:
+            release.wait(WAIT)
+            return self
+
+    checker = DatabaseHealthChecker(Slow(a=1), check_timeout=SOON)
+    started = time.perf_counter()
+    try:
+        await checker.refresh_collections()
+        assert time.perf_counter() - started < SOON + 1
+        assert await checker.ping() == "healthy"
+    finally:
+        release.set()
+
+    assert checker.as_json()["collections_error"] == "NoAnswer: no answer within 0.3 s"
+
+
+def gauges(reader: InMemoryMetricReader) -> dict[str, list[tuple[Any, dict[str, Any]]]]:
+    data = reader.get_metrics_data()
+    return {
+        metric.name: [(point.value, dict(point.attributes)) for point in metric.data.data_points]  # type: ignore[union-attr]  # gauges only
+        for resource in (data.resource_metrics if data else ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+
+
+@pytest.mark.anyio
+async def test_gauges_read_what_is_known() -> None:
+    reader = InMemoryMetricReader()
+    state = ServerState()
+    checker = DatabaseHealthChecker(Database(users=150), state=state)
+    checker.observe_with(MeterProvider([reader]).get_meter("test"))
+    assert gauges(reader) == {}
+
+    await checker.check_health()
+    read = gauges(reader)
+    assert read[c.DATABASE_UP] == [(1, {"db.namespace": "shop"})]
+    assert 0 < read[c.DATABASE_PING_DURATION][0][0] < WAIT
+    assert read[c.COLLECTION_DOCUMENTS] == [(150, {"db.namespace": "shop", "db.collection.name": "users"})]
+
+    state.lost(ADDRESS, "gone")
+    assert gauges(reader)[c.DATABASE_UP] == [(0, {"db.namespace": "shop"})]
