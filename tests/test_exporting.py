@@ -199,6 +199,24 @@ def test_records_that_an_export_makes_are_not_exported() -> None:
     assert contained.failures["log export"] == 1
 
 
+def test_the_handlers_flush_at_exit_waits_for_nobody() -> None:
+    released = threading.Event()
+
+    class Stuck(SimpleLogRecordProcessor):
+        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+            return released.wait(30)
+
+    provider = LoggerProvider(shutdown_on_exit=False)
+    exporter: Any = InMemoryLogRecordExporter
+    provider.add_log_record_processor(Stuck(exporter()))
+    before = threading.enumerate()
+    OtlpHandler(provider).flush()
+    try:
+        assert threading.enumerate() == before
+    finally:
+        released.set()
+
+
 class Hanging:
     """Something to close that does not close until it is let go."""
 

@@ -25,7 +25,8 @@ LAYERS: dict[str, int] = {
     "instrument": 2,
     "store": 2,
     "alerts.channels": 2,
-    "exporting": 2,
+    "otlp.settings": 0,
+    "otlp": 2,
     "health": 3,
     "telemetry": 3,
     "alerts.manager": 5,
@@ -45,8 +46,8 @@ OWNERS = {
     "pymongo": {"instrument", "health.database", "store"},
     "bson": {"instrument", "health.database", "store"},
     "psutil": {"instrument"},
-    "opentelemetry.sdk": {"measure.reader", "telemetry", "exporting"},
-    "opentelemetry.exporter": {"telemetry", "exporting"},
+    "opentelemetry.sdk": {"measure.reader", "telemetry", "otlp"},
+    "opentelemetry.exporter": {"telemetry", "otlp"},
 }
 
 

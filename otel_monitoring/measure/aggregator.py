@@ -36,6 +36,7 @@ class Aggregator:
         self._lock = threading.Lock()
         self._fresh_until = now
         self._wanted = True
+        self._last_cost = 0.0
 
     def invalidate(self) -> None:
         """Something was recorded that the next answer has to show."""
@@ -49,7 +50,8 @@ class Aggregator:
             self.history.add(self.reader.take(self._clock()))
             # An answer is reused for twenty times what it cost, at most a second: whoever polls, collecting
             # takes no more than a twentieth of one core, and a small service always answers with its latest request.
-            cost = self._cost_clock() - began
+            # The cheaper of the last two: a single slow one (the first, a machine under load) makes no answer stale.
+            cost, self._last_cost = min(self._last_cost, took := self._cost_clock() - began), took
             self._fresh_until = self._clock() + min(_REUSE_LIMIT, _REUSE_FACTOR * cost)
 
     @property

@@ -1,6 +1,5 @@
 """The arithmetic behind the tables: medians over interleaved rounds, ratios of pairs, goals, Markdown."""
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
@@ -45,8 +44,8 @@ def paired(ours: Sequence[float], theirs: Sequence[float], how: Literal["ratio",
         theirs: The figures of the same rounds.
         how: Whether to divide or to subtract.
     """
-    combine = operator.truediv if how == "ratio" else operator.sub
-    return median(combine(a, b) for a, b in zip(ours, theirs, strict=True))
+    pairs = zip(ours, theirs, strict=True)
+    return median([a / b for a, b in pairs] if how == "ratio" else [a - b for a, b in pairs])
 
 
 def spread(values: Sequence[float]) -> float:

@@ -24,7 +24,8 @@ class _Handler(BaseHTTPRequestHandler):
         # An empty body is an empty OTLP answer; Datadog's agent answers JSON.
         self._answer(b"" if "/v1/" in self.path else b"{}")
 
-    do_PUT = do_POST
+    def do_PUT(self) -> None:
+        self.do_POST()
 
     def do_GET(self) -> None:
         self._answer(json.dumps(received).encode() if self.path == "/counts" else b"{}")

@@ -389,3 +389,21 @@ def test_each_forked_worker_has_its_own_identity(given: str) -> None:
     assert names["child"] != names["parent"]
     if given:
         assert all(identity == f"{given}:{pid}" for pid, identity in printed.values())
+
+
+def test_a_child_forked_while_started_does_not_send_its_parents_numbers_again() -> None:
+    body = """
+    telemetry.start(SnapshotReader(0.0))
+    measure(telemetry, "parent")
+    if os.fork() == 0:
+        measure(telemetry, "child")
+        telemetry.tracer_provider.force_flush()
+        telemetry.meter_provider.force_flush()
+        os._exit(0)
+    os.wait()
+    telemetry.stop(10)
+    """
+    with HttpSink() as sink:
+        finish(python(body, OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint))
+    assert [span.name for span in sink.spans()] == ["parent"]
+    assert sorted(r.signal for r in sink.requests) == sorted(SIGNALS)

@@ -103,7 +103,7 @@ async def database(kind: str, server: Server, **options: Any) -> AsyncIterator[A
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)
-                from motor.motor_asyncio import AsyncIOMotorClient  # noqa: PLC0415
+                from motor.motor_asyncio import AsyncIOMotorClient
         except ImportError:
             unavailable("motor is not installed: pip install motor")
         client: Any = AsyncIOMotorClient(server.uri, **options)
@@ -157,7 +157,6 @@ async def test_every_command_is_traced_and_counted_once(
         await until(lambda: instrumentation.state.status.up, "no heartbeat arrived")
 
     assert telemetry.connections() == {}
-    assert instrumentation.state.status.up is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -191,11 +190,11 @@ async def test_failed_commands_carry_the_servers_error(telemetry: Telemetry, ser
     async with database(kind, server) as db:
         telemetry.attach(db)
         with pytest.raises(PyMongoError):
-            await done(db.command("noSuchCommand"))
+            await done(db.command({"aggregate": "orders", "pipeline": [{"$noSuchStage": {}}], "cursor": {}}))
 
     (point,) = telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
     (span,) = telemetry.exporter.get_finished_spans()
-    assert point.attributes[c.DB_OPERATION_NAME] == "noSuchCommand"
+    assert point.attributes[c.DB_OPERATION_NAME] == "aggregate"
     assert point.attributes[c.ERROR_TYPE] == (span.attributes or {})[c.ERROR_TYPE]
     assert not span.status.is_ok
 
@@ -205,6 +204,7 @@ async def test_health_reads_the_database_unseen(telemetry: Telemetry, server: Se
     async with database(kind, server) as db:
         await done(db.users.insert_many([{"email": f"{n}"} for n in range(3)]))
         await done(db.users.create_index("email"))
+        (index,) = (await done(db.users.index_information())).keys() - {"_id_"}
         instrumentation = telemetry.attach(db)
         checker = DatabaseHealthChecker(db, state=instrumentation.state)
         checker.bind_loop(asyncio.get_running_loop())
@@ -213,7 +213,9 @@ async def test_health_reads_the_database_unseen(telemetry: Telemetry, server: Se
         from_elsewhere = await asyncio.to_thread(asyncio.run, checker.check_health())
 
         assert answer["status"] == from_elsewhere["status"] == "healthy"
-        assert answer["collections"] == {"users": {"document_count": 3, "indexes": ["_id_", "email_1"]}}
+        assert answer["collections"].keys() == {"users"}
+        assert answer["collections"]["users"]["document_count"] == 3
+        assert {"_id_", index} == set(answer["collections"]["users"]["indexes"])
         assert "collections_error" not in answer
         assert telemetry.counted() == {}
         assert telemetry.traced() == {}

@@ -102,7 +102,7 @@ class MongoInstrumentation:
             logger.warning(_UNSUPPORTED, f"{type(error).__name__}: {error}")
             return False
         self._clients.append(weakref.ref(client))
-        self.state.known(client.nodes)
+        self.state.known(client.topology_description.server_descriptions())
         return True
 
     def instrument_new_clients(self) -> Callable[[], None]:

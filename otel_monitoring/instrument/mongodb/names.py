@@ -6,9 +6,18 @@ from typing import Any, Final
 from otel_monitoring.conventions import OTHER
 
 NOISE: Final = frozenset(
-    ("hello", "ismaster", "isMaster", "saslStart", "saslContinue", "authenticate", "getnonce", "copydbgetnonce")
+    (
+        "authenticate",
+        "endSessions",
+        "getnonce",
+        "hello",
+        "isMaster",
+        "ismaster",
+        "saslContinue",
+        "saslStart",
+    )
 )
-"""The driver's own handshakes and authentication: no operation of the service."""
+"""The driver's own: handshakes, authentication, the end of its sessions. No operation of the service."""
 
 # Commands whose own value names the collection they work on (MongoDB database commands reference). Others carry user
 # names, role names or whole namespaces there.
