@@ -25,8 +25,8 @@ LAYERS: dict[str, int] = {
     "instrument": 2,
     "store": 2,
     "alerts.channels": 2,
-    "otlp.settings": 0,
-    "otlp": 2,
+    "exporting.settings": 0,
+    "exporting": 2,
     "health": 3,
     "telemetry": 3,
     "alerts.manager": 5,
@@ -46,8 +46,8 @@ OWNERS = {
     "pymongo": {"instrument", "health.database", "store"},
     "bson": {"instrument", "health.database", "store"},
     "psutil": {"instrument"},
-    "opentelemetry.sdk": {"measure.reader", "telemetry", "otlp"},
-    "opentelemetry.exporter": {"telemetry", "otlp"},
+    "opentelemetry.sdk": {"measure.reader", "telemetry", "exporting"},
+    "opentelemetry.exporter": {"telemetry", "exporting"},
 }
 
 

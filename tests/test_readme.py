@@ -19,9 +19,6 @@ def test_examples_run(example: str) -> None:
         exec(compile(example, "README.md", "exec"), namespace)  # noqa: S102 - our own text
     finally:
         set_monitoring(None)
-        client = getattr(namespace.get("db"), "client", None)
-        if client is not None:
-            client.delegate.close() if hasattr(client, "delegate") else None
     assert "monitoring" in namespace
 
 

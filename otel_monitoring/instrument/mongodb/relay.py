@@ -4,7 +4,6 @@ from pymongo.monitoring import (
     CommandListener,
     ConnectionPoolListener,
     ServerHeartbeatListener,
-    ServerListener,
 )
 
 
@@ -38,7 +37,7 @@ def _forwarding(name: str, *kinds: type) -> type:
 
 CommandRelay = _forwarding("CommandRelay", CommandListener)
 PoolRelay = _forwarding("PoolRelay", ConnectionPoolListener)
-HeartbeatRelay = _forwarding("HeartbeatRelay", ServerHeartbeatListener, ServerListener)
+HeartbeatRelay = _forwarding("HeartbeatRelay", ServerHeartbeatListener)
 _KINDS = (CommandListener, ConnectionPoolListener, ServerHeartbeatListener)
 
 
