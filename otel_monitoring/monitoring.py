@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Meter
@@ -91,7 +92,7 @@ class MonitoringService:
                 Job("health checks", self.settings.check_interval, self._check),
                 Job("event loop probe", _LOOP_PROBE_SECONDS, self._probe_loop),
             ),
-            acquire=lambda loop, stack: self._parts.acquire(loop, stack),
+            acquire=self._acquire,
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,
         )
@@ -251,6 +252,10 @@ class MonitoringService:
             )
         return self._assembled
 
+    def _acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
+        self._collecting = None  # one that was under way in a process we were forked from never ends here
+        self._parts.acquire(loop, stack)
+
     async def _begin(self) -> None:
         self._keep_reachable()
         await self._launch()
@@ -296,7 +301,7 @@ class MonitoringService:
         await asyncio.shield(self._collecting)
 
     async def _refresh(self) -> None:
-        if self._parts.aggregator.fresh:
+        if not self._worker.running or self._parts.aggregator.fresh:
             return
         # What hangs or fails here leaves the answer with the measurements of the last sample.
         with _refreshing:

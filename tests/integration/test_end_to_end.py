@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.processes import Service, eventually, serving
 from tests.integration.servers import Server, nx27017
-from tests.otlp_sink import HttpSink, closed_port
+from tests.otlp_sink import HttpSink, Sink, closed_port
 
 HANDLES = {
     "async": "from pymongo import AsyncMongoClient as Client",
@@ -62,7 +62,7 @@ def status(service: Service) -> str:
     return answer
 
 
-def points(sink: HttpSink, name: str) -> list[Any]:
+def points(sink: Sink, name: str) -> list[Any]:
     """The newest data points of a metric at the sink."""
     found = [metric for metric in sink.metrics() if metric.name == name]
     return list(getattr(found[-1], found[-1].WhichOneof("data")).data_points) if found else []
@@ -75,7 +75,7 @@ def attributes(point: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", HANDLES)
 def test_the_same_numbers_arrive_and_are_answered(tmp_path: Path, database: Server, kind: str) -> None:
     with HttpSink() as sink:
-        env = {
+        env: dict[str, Any] = {
             "MONGODB_URI": database.uri,
             "OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint,
             "OTEL_METRIC_EXPORT_INTERVAL": "300",
@@ -150,7 +150,7 @@ def test_a_database_that_dies_hangs_and_returns_is_told(tmp_path: Path, database
 def test_a_bad_collector_changes_no_answer_and_is_told_once(tmp_path: Path, database: Server, mode: str) -> None:
     with HttpSink("hang") as sink:
         endpoint = sink.endpoint if mode == "hang" else f"http://127.0.0.1:{closed_port()}"
-        env = {
+        env: dict[str, Any] = {
             "MONGODB_URI": database.uri,
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
