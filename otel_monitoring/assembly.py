@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from otel_monitoring.collecting import Collecting
 from otel_monitoring.config import Settings, opt_in_to_stable_conventions
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
 from otel_monitoring.errors import ConfigurationError
@@ -19,6 +20,7 @@ from otel_monitoring.measure.aggregator import Aggregator
 from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.reporting import Reporter
 from otel_monitoring.telemetry import Telemetry
+from otel_monitoring.worker import Worker
 
 if TYPE_CHECKING:
     from otel_monitoring.instrument.mongodb import MongoInstrumentation
@@ -33,10 +35,8 @@ class Parts:
         service_name: Name of the service where nothing else says it.
         service_version: Its version, likewise.
         checks: The application's own checks.
-        refresh: Brings the aggregator up to date without blocking the caller.
+        worker: What runs them.
         recent_alerts: The last alerts in the documented form, newest first.
-        started_at: When this process started, in Unix seconds; None before.
-        database_changed: Called from the driver's threads when the database goes down, comes back, or is suspected.
     """
 
     def __init__(
@@ -47,10 +47,8 @@ class Parts:
         service_name: str | None,
         service_version: str | None,
         checks: Checks,
-        refresh: Callable[[], Awaitable[None]],
+        worker: Worker,
         recent_alerts: Callable[[], list[dict[str, Any]]],
-        started_at: Callable[[], float | None],
-        database_changed: Callable[[], None],
     ) -> None:
         opt_in_to_stable_conventions()
         self._settings = settings
@@ -65,17 +63,19 @@ class Parts:
             resolution=settings.sample_interval,
             cost_clock=time.thread_time,
         )
+        self.collecting = Collecting(self.aggregator, worker)
         classifier = Classifier(settings.error_statuses)
         self.performance = PerformanceMetrics(
             meter,
             self.aggregator,
             classifier,
-            refresh=refresh,
+            refresh=self.collecting.refresh,
             is_measured=_is_measured,
             max_endpoints=settings.max_endpoints,
         )
         self.system = SystemSampler(meter)
-        self._mongodb = self._instrument_database(database_changed)
+        # What the driver notices is looked into at once: a ping out of turn.
+        self._mongodb = self._instrument_database(lambda: worker.poke(self.database.ping))
         self.database = DatabaseHealthChecker(
             self._db,
             check_timeout=settings.check_timeout,
@@ -95,12 +95,13 @@ class Parts:
             telemetry=self.telemetry,
             event_loop=self._loop_state,
             recent_alerts=recent_alerts,
-            started_at=started_at,
+            started_at=lambda: worker.started_at,
         )
 
     def acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
         """Begin to work for the application's `loop` in this process; `stack` gives everything back in reverse."""
         self.loop = loop
+        self.collecting.forget()
         self.telemetry.start(self.aggregator.reader)
         self.database.bind_loop(loop)
         self._loop_monitor = LoopMonitor(loop)

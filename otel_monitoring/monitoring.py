@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Meter
@@ -15,10 +14,8 @@ from otel_monitoring.assembly import Parts
 from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
 from otel_monitoring.events import AlertSeverity, AlertType
-from otel_monitoring.guard import contained
 from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
-from otel_monitoring.health.execution import in_thread
 from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app
 from otel_monitoring.instrument.lifespan import follow_lifespan
 from otel_monitoring.instrument.process import SystemSampler as SystemMetrics
@@ -44,8 +41,6 @@ __all__ = [
 _FIRST_CHECK_SECONDS = 1.0
 _LOOP_PROBE_SECONDS = 1.0
 _RENDER_TIMEOUT = 10.0
-_COLLECT_TIMEOUT = 2.0
-_refreshing = contained("collecting for an answer")
 
 
 class MonitoringService:
@@ -85,14 +80,13 @@ class MonitoringService:
         self._ready = False
         self._keep_reachable: Callable[[], None] = lambda: None
         self._checked: Future[None] = Future()
-        self._collecting: asyncio.Task[None] | None = None
         self._worker = Worker(
             (
                 Job("sampling", self.settings.sample_interval, self._sample),
                 Job("health checks", self.settings.check_interval, self._check),
                 Job("event loop probe", _LOOP_PROBE_SECONDS, self._probe_loop),
             ),
-            acquire=self._acquire,
+            acquire=lambda loop, stack: self._parts.acquire(loop, stack),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,
         )
@@ -178,7 +172,7 @@ class MonitoringService:
 
     async def get_detailed_diagnostics(self) -> dict[str, Any]:
         """What `/health/diagnostics` answers, brought up to date."""
-        await self._refresh()
+        await self._parts.collecting.refresh()
         return await self._worker.call(self._diagnostics, _RENDER_TIMEOUT)
 
     @property
@@ -224,7 +218,7 @@ class MonitoringService:
 
     async def render(self, what: str) -> bytes:
         """`detailed`, `metrics` or `diagnostics`, brought up to date, as JSON; made off the application's loop."""
-        await self._refresh()
+        await self._parts.collecting.refresh()
         return await self._worker.call(lambda: self._rendered(what), _RENDER_TIMEOUT)
 
     # The wiring
@@ -245,16 +239,10 @@ class MonitoringService:
                 service_name=getattr(app, "title", None),
                 service_version=getattr(app, "version", None),
                 checks=self.checks,
-                refresh=self._refresh,
+                worker=self._worker,
                 recent_alerts=lambda: self.alert_manager.recent(),
-                started_at=lambda: self._worker.started_at,
-                database_changed=lambda: self._worker.poke(self._parts.database.ping),
             )
         return self._assembled
-
-    def _acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
-        self._collecting = None  # one that was under way in a process we were forked from never ends here
-        self._parts.acquire(loop, stack)
 
     async def _begin(self) -> None:
         self._keep_reachable()
@@ -282,7 +270,7 @@ class MonitoringService:
 
     async def _sample(self, now: float) -> None:
         self._parts.sample(now)
-        await self._collect()
+        await self._parts.collecting.collect()
 
     async def _check(self, now: float) -> None:
         parts = self._parts
@@ -293,19 +281,6 @@ class MonitoringService:
 
     async def _probe_loop(self, now: float) -> None:
         self._parts.probe_loop(now)
-
-    async def _collect(self) -> None:
-        """Collect in a thread, single flight: the application's own observable callbacks may hang."""
-        if self._collecting is None or self._collecting.done():
-            self._collecting = asyncio.ensure_future(in_thread(self._parts.aggregator.collect, name="otel-collect"))
-        await asyncio.shield(self._collecting)
-
-    async def _refresh(self) -> None:
-        if not self._worker.running or self._parts.aggregator.fresh:
-            return
-        # What hangs or fails here leaves the answer with the measurements of the last sample.
-        with _refreshing:
-            await self._worker.call(self._collect, _COLLECT_TIMEOUT)
 
     async def _diagnostics(self) -> dict[str, Any]:
         return self._report.diagnostics()

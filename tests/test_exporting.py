@@ -178,6 +178,20 @@ def test_the_reason_is_known_also_when_the_line_is_not_said() -> None:
     assert state.block(0.0)["last_error"] == "refused"
 
 
+def test_each_signal_learns_its_own_reason_where_the_sdk_hides_repeated_lines() -> None:
+    shared = logging.getLogger("opentelemetry.sdk._shared_internal")  # carries the SDK's filter of duplicates
+    states = [ExportState(signal, "http://c", "grpc") for signal in SIGNALS]
+    quiet = QuietExports(lambda: 0.0)
+    quiet.install()
+    try:
+        for state in states:
+            with state.exporting():
+                shared.warning("no way to send %s", state.signal)
+    finally:
+        quiet.uninstall()
+    assert [state.block(0.0)["last_error"] for state in states] == [f"no way to send {signal}" for signal in SIGNALS]
+
+
 def test_records_that_an_export_makes_are_not_exported() -> None:
     exporter: Any = InMemoryLogRecordExporter  # untyped
     exporter = exporter()

@@ -721,7 +721,7 @@ def test_relayed_listeners_work_without_the_seam(telemetry: Telemetry, monkeypat
         attached(client, telemetry)
         publish(client, {"find": "orders"})
         listeners: Any = client.options.pool_options._event_listeners
-        listeners.publish_server_heartbeat_failed(ADDRESS, 0.1, OSError("refused"), False)
+        listeners.publish_server_heartbeat_failed(("127.0.0.1", 1), 0.1, OSError("refused"), False)
 
         assert instrumentation.attached
         assert telemetry.commands() == {("find", "orders"): 1}

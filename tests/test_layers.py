@@ -32,6 +32,7 @@ LAYERS: dict[str, int] = {
     "alerts.manager": 5,
     "alerts": 5,
     "worker": 4,
+    "collecting": 5,
     "performance": 4,
     "reporting": 5,
     "assembly": 6,

@@ -282,7 +282,9 @@ def test_flushing_the_provider_sends_what_waits() -> None:
         telemetry.stop(TIMEOUT)
 
 
-def test_what_only_the_exporter_can_tell_fails_at_start_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_only_the_exporter_can_tell_fails_at_start_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")  # less than a batch
     telemetry = make(otlp_endpoint="http://127.0.0.1:9", metrics_exporter="none", logs_exporter="none")
     reader = SnapshotReader(0.0)
@@ -293,3 +295,4 @@ def test_what_only_the_exporter_can_tell_fails_at_start_and_leaves_nothing(monke
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
     telemetry.start(reader)
     telemetry.stop(0.1)
+    assert "registered already" not in caplog.text

@@ -43,8 +43,9 @@ async def run(
         report: Counts here, for those who want to watch.
     """
     token = staff_token if staff_token is not None else os.environ.get("EARLYBIRD_STAFF_TOKEN", "")
-    # Connections are given up before servers do, which is 5 s for uvicorn: no request meets a closing one.
-    limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, keepalive_expiry=2)
+    # A connection for each request: uvicorn closes one after an unhandled exception without saying so beforehand, and a
+    # request that meets the closing one is lost, counted here and not there.
+    limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=limits, trust_env=False) as client:
         traffic = Traffic(client, report if report is not None else Report(), seed=seed, staff_token=token)
         in_flight: set[asyncio.Future[None]] = set()

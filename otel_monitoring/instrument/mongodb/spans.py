@@ -9,7 +9,6 @@ from opentelemetry.instrumentation._semconv import (
 )
 from opentelemetry.instrumentation._semconv import _OpenTelemetryStabilitySignalType as _Signal
 from opentelemetry.instrumentation.pymongo import CommandTracer
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider
 from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
@@ -61,18 +60,14 @@ class CommandSpans(CommandTracer):
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """A command was answered."""
         with self._guard:
-            if is_instrumentation_enabled():
-                super().succeeded(event)
-            else:
-                self._drop(event)
+            super().succeeded(event)
+            self._drop(event)
 
     def failed(self, event: CommandFailedEvent) -> None:
         """A command was answered with an error, or not at all."""
         with self._guard:
-            if is_instrumentation_enabled():
-                super().failed(event)
-            else:
-                self._drop(event)
+            super().failed(event)
+            self._drop(event)
 
     def _get_statement_by_command_name(self, command_name: str, event: object) -> Any:
         """Nothing: the library would put the bare command name, or every value of the filter, on the span."""
@@ -84,11 +79,12 @@ class CommandSpans(CommandTracer):
         operation = event.command_name
         collection = collection_of(operation, event.command)
         span.update_name(f"{operation} {collection or event.database_name}")
-        span.set_attribute(c.DB_OPERATION_NAME, operation)
+        attributes = {c.DB_OPERATION_NAME: operation}
         if operation == "getMore" and collection is not None:
-            span.set_attribute(c.DB_COLLECTION_NAME, collection)
+            attributes[c.DB_COLLECTION_NAME] = collection
         if self._statement_length:
-            span.set_attribute(c.DB_QUERY_TEXT, obfuscated(operation, event.command, self._statement_length))
+            attributes[c.DB_QUERY_TEXT] = obfuscated(operation, event.command, self._statement_length)
+        span.set_attributes(attributes)
 
     @staticmethod
     def _explain(span: Span, event: CommandFailedEvent) -> None:
@@ -100,7 +96,7 @@ class CommandSpans(CommandTracer):
         span.set_status(Status(StatusCode.ERROR, redact(message)))
 
     def _drop(self, event: Any) -> None:
-        """End a span whose command began outside and ended inside of `suppress_instrumentation`."""
+        """End a span that the library left open: its command ended inside of `suppress_instrumentation`."""
         span = self._pop_span(event)
         if span is not None:
             span.end()

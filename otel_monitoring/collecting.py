@@ -1,0 +1,46 @@
+"""`Collecting`: brings the aggregator up to date, off the application's loop, one collection at a time."""
+
+import asyncio
+
+from otel_monitoring.guard import contained
+from otel_monitoring.health.execution import in_thread
+from otel_monitoring.measure.aggregator import Aggregator
+from otel_monitoring.worker import Worker
+
+_ANSWER_TIMEOUT = 2.0
+_refreshing = contained("collecting for an answer")
+
+
+class Collecting:
+    """Collects in a thread of its own, because the application's observable callbacks may hang.
+
+    Args:
+        aggregator: What is brought up to date.
+        worker: Where it runs.
+    """
+
+    def __init__(self, aggregator: Aggregator, worker: Worker) -> None:
+        self._aggregator = aggregator
+        self._worker = worker
+        self._under_way: asyncio.Task[None] | None = None
+
+    def forget(self) -> None:
+        """Do not wait for what was under way: in a process we were forked from, it never ends here."""
+        self._under_way = None
+
+    async def collect(self) -> None:
+        """Collect now, or wait for the collection that is under way. Call it in the watch thread."""
+        if self._under_way is None or self._under_way.done():
+            work = in_thread(self._aggregator.collect, name="otel-monitoring-collect")
+            self._under_way = asyncio.ensure_future(work)
+        await asyncio.shield(self._under_way)
+
+    async def refresh(self) -> None:
+        """Have fresh measurements for an answer, from any loop; never raises.
+
+        What hangs or fails leaves the answer with the measurements of the last sample.
+        """
+        if not self._worker.running or self._aggregator.fresh:
+            return
+        with _refreshing:
+            await self._worker.call(self.collect, _ANSWER_TIMEOUT)
