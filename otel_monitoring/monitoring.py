@@ -116,7 +116,7 @@ class MonitoringService:
             options=RequestOptions(
                 exclude=own_paths.contains,
                 tracing=parts.telemetry.tracing,
-                logs=parts.telemetry.logs,
+                logs=parts.telemetry.logging,
                 operation_spans=self.settings.operation_spans,
                 capture_query=self.settings.capture_query,
                 watched_statuses=self.settings.error_statuses or frozenset(),

@@ -63,7 +63,6 @@ class Telemetry:
         logger_provider: Where OpenTelemetry log records are emitted.
         tracing: Whether spans are worth recording: they are exported, or the application's own provider is joined.
         logging: The same for log records.
-        logs: Whether log records are worth making, likewise.
         resource: What the telemetry is about. In each worker process `service.instance.id` is another: a random UUID,
             or, where one is set in `OTEL_RESOURCE_ATTRIBUTES`, that with `:<process id>` added.
     """
@@ -127,7 +126,6 @@ class Telemetry:
             if join:
                 _set_global(metrics.get_meter_provider(), metrics.set_meter_provider, meters)
 
-        self.logs = loggers is not None
         self._sdk = tracers, meters, loggers
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()
         self.logger_provider: _logs.LoggerProvider = loggers or _logs.NoOpLoggerProvider()

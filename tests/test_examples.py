@@ -19,11 +19,12 @@ import pytest
 from examples.earlybird import server, traffic
 from examples.earlybird.plan import Plan, UsageError
 from examples.earlybird.visitors import NO_ANSWER, Report
-from tests.conftest import unavailable
+from tests.integration.servers import nx27017
 
 ADMIN_TOKEN = "admin-token-of-the-test"
 STAFF_TOKEN = "staff-token-of-the-test"
 ROOT = Path(__file__).parent.parent
+EMBEDDED = find_spec("nx_27017") is not None
 
 
 @dataclass
@@ -44,10 +45,12 @@ class EarlyBird:
 
 @pytest.fixture(scope="module")
 def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    if find_spec("nx_27017") is None:
-        unavailable("the embedded MongoDB: pip install nx-27017")
-    with server.running(server.embedded_mongodb(tmp_path_factory.mktemp("mongodb"))) as part:
-        yield server.mongodb_uri(part)
+    if EMBEDDED:
+        with server.running(server.embedded_mongodb(tmp_path_factory.mktemp("mongodb"))) as part:
+            yield server.mongodb_uri(part)
+    else:
+        with nx27017() as other:
+            yield other.uri
 
 
 @pytest.fixture
@@ -135,9 +138,8 @@ def _until(status: int, outages: set[int], ask: Callable[[], httpx.Response]) ->
     pytest.fail(f"no {status} in 20 attempts")
 
 
+@pytest.mark.skipif(not EMBEDDED, reason="nx-27017 needs a newer PyMongo than this environment has")
 def test_a_part_ends_with_its_parent_even_if_that_is_killed(tmp_path: Path) -> None:
-    if find_spec("nx_27017") is None:
-        unavailable("the embedded MongoDB: pip install nx-27017")
     script = (
         "import pathlib, sys, time\n"
         "from examples.earlybird import server\n"

@@ -525,9 +525,8 @@ def test_state_follows_heartbeats_and_tells_of_changes() -> None:
     state.lost(ADDRESS, "AutoReconnect: refused")
     reason = state.status.reason
     state.heard(ADDRESS)
-    state.removed(ADDRESS)
 
-    assert told == [True, False, True, None]
+    assert told == [True, False, True]
     assert reason == "AutoReconnect: refused"
 
 
@@ -539,6 +538,18 @@ def test_one_lost_server_of_several_is_not_a_lost_database() -> None:
     state.lost(("a", 1), "gone")
     assert state.status.up is True
     state.lost(("b", 1), "gone")
+    assert state.status.up is False
+
+
+def test_servers_that_left_the_deployment_do_not_vouch_for_it() -> None:
+    state = ServerState()
+    state.heard(("seed", 1))
+    state.known([("alias", 1)])
+    state.members = lambda: [("a", 1)]
+    state.heard(("a", 1))
+
+    state.lost(("a", 1), "gone")
+
     assert state.status.up is False
 
 
@@ -593,6 +604,19 @@ def test_a_client_that_exists_is_heard_once(telemetry: Telemetry, kind: Any, dat
     assert telemetry.commands() == {("find", "orders"): 1}
     assert [span.name for span in telemetry.spans] == ["find orders"]
     assert own.heard == ["find"]
+
+
+@pytest.mark.parametrize("kind", [MongoClient, AsyncMongoClient])
+def test_a_client_that_exists_is_not_made_to_publish_through_a_queue_it_lacks(telemetry: Telemetry, kind: Any) -> None:
+    """PyMongo makes the queue of server and topology events with the client; without it, adding servers would fail."""
+    client = kind("127.0.0.1:1", connect=False)
+    attached(client, telemetry)
+
+    listeners = client.options.pool_options._event_listeners
+
+    assert not listeners.enabled_for_server
+    assert not listeners.enabled_for_topology
+    assert listeners.enabled_for_server_heartbeat
 
 
 def test_without_tracer_provider_there_is_no_span_listener(telemetry: Telemetry, client: MongoClient[Any]) -> None:

@@ -34,10 +34,14 @@ class ServerState:
 
     Args:
         on_change: Called, in the driver's thread, when servers go down or come back and when a suspicion arises.
+
+    Attributes:
+        members: Answers the servers that the client talks to now; None where that is not known.
     """
 
     def __init__(self, on_change: Callable[[], object] | None = None) -> None:
         self.on_change = on_change
+        self.members: Callable[[], Iterable[Address]] | None = None
         self._lock = threading.Lock()
         self._servers: dict[Address, bool | None] = {}
         self._status = ServerStatus(None, time.time())
@@ -68,14 +72,8 @@ class ServerState:
 
     def lost(self, address: Address, reason: str) -> None:
         """A server did not answer its heartbeat."""
+        self._forget_former(address)
         self._set(address, False, reason)
-
-    def removed(self, address: Address) -> None:
-        """The client no longer talks to this server: it left the deployment, or the client was closed."""
-        with self._lock:
-            self._servers.pop(address, None)
-            changed = self._judge(None)
-        self._tell(changed)
 
     def suspect(self, address: Address, reason: str) -> None:
         """A command failed on the network; ignored for servers of other clients, and while one is suspected."""
@@ -87,6 +85,14 @@ class ServerState:
     def settled(self) -> None:
         """The suspicion was looked into."""
         self._suspicion = None
+
+    def _forget_former(self, address: Address) -> None:
+        """Leave out servers that the client no longer talks to, whatever they said last."""
+        if self.members is None:
+            return
+        with self._guard, self._lock:
+            members = {address, *self.members()}
+            self._servers = {one: up for one, up in self._servers.items() if one in members}
 
     def _set(self, address: Address, up: bool, reason: str | None) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: run the benchmarks and print Markdown."""
+"""`python -m tests.benchmarks`: run the benchmarks, about a quarter of an hour, and print Markdown."""
 
 import argparse
 from collections.abc import Iterator

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tests.benchmarks.variants import Variant
 
 ROOT = Path(__file__).parents[2]
 _END_SECONDS = 20
+_AS_IT_IS: Mapping[str, str] = {}
 _FOREIGN = ("OTEL_", "DD_", "LOGFIRE_", "PYTHONPATH", "FASTAPI_")
 
 
@@ -88,14 +89,14 @@ class Worker:
         WorkerError: It does not start.
     """
 
-    def __init__(self, variant: Variant, routes: int, sink: Sink) -> None:
+    def __init__(self, variant: Variant, routes: int, sink: Sink, environ: Mapping[str, str]) -> None:
         self.variant = variant
         self._sink = sink
         python = python_of(variant.environment)
-        environ = {name: value.format(sink=sink.url) for name, value in variant.environ.items()}
+        own = {name: value.format(sink=sink.url) for name, value in variant.environ.items()}
         # A worker's standard error is the user's: there is nothing to hide, and a full pipe would block it.
         command = [str(python), "-m", "tests.benchmarks.worker", variant.name, str(routes)]
-        self._process = Process(command, environ, None)
+        self._process = Process(command, {**own, **environ}, None)
         self._process.line()
 
     def do(self, name: str, **arguments: Any) -> Any:
@@ -121,13 +122,15 @@ class Worker:
 
 
 @contextmanager
-def workers(variants: list[Variant], routes: int, sink: Sink, warm_up: int) -> Iterator[list[Worker]]:
-    """A warm worker for each variant that can be had here."""
+def workers(
+    variants: list[Variant], routes: int, sink: Sink, warm_up: int, environ: Mapping[str, str] = _AS_IT_IS
+) -> Iterator[list[Worker]]:
+    """A warm worker for each variant that can be had here; `environ` is added to the variant's own."""
     with ExitStack() as stack:
         started = []
         for variant in variants:
             try:
-                worker = Worker(variant, routes, sink)
+                worker = Worker(variant, routes, sink, environ)
                 stack.callback(worker.end)
                 worker.do("requests", count=warm_up)
                 worker.prove()

@@ -43,7 +43,8 @@ def measure(variants: list[Variant], routes: int, sink: Sink, effort: Effort) ->
         thread: Rounds = {worker.variant.name: [] for worker in started}
         shuffled = random.Random(routes)
         for number in range(effort.rounds):
-            say(f"{routes} routes: round {number + 1} of {effort.rounds}")
+            if number % 5 == 0:
+                say(f"{routes} routes: round {number + 1} of {effort.rounds}")
             shuffled.shuffle(started)
             for worker in started:
                 cost = worker.do("requests", count=effort.batch)

@@ -18,12 +18,14 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import unavailable
+from tests.integration.servers import nx27017
 
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0
+EMBEDDED = find_spec("nx_27017") is not None
+PARTS = ("nx_27017", "uvicorn") if EMBEDDED else ("uvicorn",)
 
 
 class Demo:
@@ -118,28 +120,32 @@ def eventually(question: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     return True
 
 
-@pytest.fixture(autouse=True)
-def _embedded_mongodb_is_at_hand() -> None:
-    if find_spec("nx_27017") is None:
-        unavailable("the embedded MongoDB: pip install nx-27017")
+@pytest.fixture(scope="module")
+def mongodb() -> Iterator[dict[str, str]]:
+    """The environment that gives the demo a database: its own, or, where that cannot be installed, another one."""
+    if EMBEDDED:
+        yield {}
+    else:
+        with nx27017() as server:
+            yield {"MONGODB_URI": server.uri}
 
 
 def _parts(running: Demo) -> dict[str, psutil.Process]:
     """The demo's child processes by what they run."""
     children = psutil.Process(running.process.pid).children(recursive=True)
-    return {name: child for child in children for name in ("nx_27017", "uvicorn") if name in " ".join(child.cmdline())}
+    return {name: child for child in children for name in PARTS if name in " ".join(child.cmdline())}
 
 
 def _gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def test_a_look_at_the_demo(tmp_path: Path) -> None:
+def test_a_look_at_the_demo(tmp_path: Path, mongodb: dict[str, str]) -> None:
     before = _checkout()
-    with demo(tmp_path) as running:
+    with demo(tmp_path, **mongodb) as running:
         running.found("Ctrl-C stops everything")
         parts = _parts(running)
-        assert parts.keys() == {"nx_27017", "uvicorn"}
+        assert parts.keys() == set(PARTS)
 
         assert running.curl("/health").keys() == {"status", "timestamp", "uptime_seconds"}
         first = running.curl("/health/metrics")
@@ -184,17 +190,17 @@ def _checkout() -> str:
     return answer.stdout
 
 
-def test_it_ends_by_itself_when_told_so(tmp_path: Path) -> None:
-    with demo(tmp_path, DEMO_SECONDS="2") as running:
+def test_it_ends_by_itself_when_told_so(tmp_path: Path, mongodb: dict[str, str]) -> None:
+    with demo(tmp_path, DEMO_SECONDS="2", **mongodb) as running:
         assert running.ended() == 0, running.err
     assert running.out.endswith("Stopped.\n")
     assert re.search(r"sent [1-9]\d* requests", running.out)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("part", ["nx_27017", "uvicorn"])
-def test_a_part_that_dies_ends_the_demo_with_an_error(tmp_path: Path, part: str) -> None:
-    with demo(tmp_path) as running:
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_dies_ends_the_demo_with_an_error(tmp_path: Path, mongodb: dict[str, str], part: str) -> None:
+    with demo(tmp_path, **mongodb) as running:
         running.found("Ctrl-C stops everything")
         parts = _parts(running)
         parts[part].kill()
@@ -204,8 +210,8 @@ def test_a_part_that_dies_ends_the_demo_with_an_error(tmp_path: Path, part: str)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_killed_demo_takes_its_parts_with_it(tmp_path: Path) -> None:
-    with demo(tmp_path) as running:
+def test_a_killed_demo_takes_its_parts_with_it(tmp_path: Path, mongodb: dict[str, str]) -> None:
+    with demo(tmp_path, **mongodb) as running:
         running.found("Ctrl-C stops everything")
         parts = _parts(running)
         running.process.kill()
@@ -217,9 +223,9 @@ def test_a_killed_demo_takes_its_parts_with_it(tmp_path: Path) -> None:
                     part.kill()
 
 
-def test_stopping_while_starting(tmp_path: Path) -> None:
-    with demo(tmp_path) as running:
-        running.found("Starting MongoDB")
+def test_stopping_while_starting(tmp_path: Path, mongodb: dict[str, str]) -> None:
+    with demo(tmp_path, **mongodb) as running:
+        running.found("Starting")
         running.process.send_signal(signal.SIGTERM)
         assert running.ended() == 0, running.err
     assert running.out.endswith("Stopped.\n")

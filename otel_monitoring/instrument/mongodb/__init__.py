@@ -21,14 +21,14 @@ from otel_monitoring.instrument.mongodb.handle import (
     change_listeners,
     client_of,
     listeners_of,
-    open_pools,
+    open_servers,
     traces_natively,
 )
 from otel_monitoring.instrument.mongodb.heartbeat import Heartbeats
 from otel_monitoring.instrument.mongodb.pool import PoolMetrics
 from otel_monitoring.instrument.mongodb.relay import Relay, connect, monitoring_listeners
 from otel_monitoring.instrument.mongodb.spans import CommandSpans
-from otel_monitoring.instrument.server_state import ServerState
+from otel_monitoring.instrument.server_state import Address, ServerState
 
 __all__ = ["MongoInstrumentation", "attach", "monitoring_listeners"]
 
@@ -64,6 +64,7 @@ class MongoInstrumentation:
         max_collections: int = 100,
     ) -> None:
         self.state = ServerState()
+        self.state.members = self._members
         self.providers = (tracer_provider, meter_provider)
         self._metrics = _metrics_of(meter_provider, max_collections)
         self._commands, self._pools = self._metrics.commands, self._metrics.pools
@@ -102,7 +103,7 @@ class MongoInstrumentation:
             logger.warning(_UNSUPPORTED, f"{type(error).__name__}: {error}")
             return False
         self._clients.append(weakref.ref(client))
-        self.state.known(client.topology_description.server_descriptions())
+        self.state.known(self._members())
         return True
 
     def instrument_new_clients(self) -> Callable[[], None]:
@@ -137,6 +138,10 @@ class MongoInstrumentation:
         own: tuple[object, ...] = (self._commands, self._pools, self._heartbeats)
         return own if self._spans is None else (*own, self._spans)
 
+    def _members(self) -> list[Address]:
+        clients = [client for ref in self._clients if (client := ref()) is not None]
+        return [address for client in clients for address in client.topology_description.server_descriptions()]
+
     def _enable(self, enabled: bool) -> None:
         self._metrics.use(self.state, enabled)
         self._heartbeats.enabled = enabled
@@ -160,9 +165,9 @@ class MongoInstrumentation:
         if relays:
             return
         change_listeners(client, add=wanted)
-        with contained("counting the connections of a MongoDB client that was in use already"):
+        with contained("listening to the servers of a MongoDB client that was in use already"):
             options = client.options.pool_options
-            for address, connections in open_pools(client):
+            for address, connections in open_servers(client):
                 self._pools.met(address, options.max_pool_size, options.min_pool_size, connections)
 
     def _take_out(self, client: Client) -> None:

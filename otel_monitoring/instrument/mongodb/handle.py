@@ -70,17 +70,19 @@ def change_listeners(client: Client, *, add: Iterable[Listener] = (), remove: It
     vars(shared).update(state)
 
 
-def open_pools(client: Client) -> list[tuple[Address, list[int]]]:
-    """Have the pools that exist already report their events; answers their addresses and idle connections.
+def open_servers(client: Client) -> list[tuple[Address, list[int]]]:
+    """Have pools and monitors that exist already report their events; answers the pools and their idle connections.
 
-    A pool asks once, when it is made, whether anybody listens: the pools of a `MongoClient` exist since it was made.
-    In older PyMongo each connection kept a copy of the answer.
+    A pool asks once, when it is made, whether anybody listens; those of a `MongoClient` exist since it was made.
+    In older PyMongo so do monitors, and each connection keeps a copy of its pool's answer.
 
     Raises:
-        AttributeError: PyMongo is built differently; connections of such pools are not counted.
+        AttributeError: PyMongo is built differently; such pools and monitors stay silent.
     """
     opened: list[tuple[Address, list[int]]] = []
     for server in tuple(getattr(client._topology, "_servers", {}).values()):  # noqa: SLF001
+        if hasattr(server._monitor, "_publish"):  # noqa: SLF001
+            server._monitor._publish = True  # noqa: SLF001
         pool: Any = server.pool
         idle = list(pool.conns)
         gates = [one for one in (pool, *idle) if hasattr(one, "enabled_for_cmap")]

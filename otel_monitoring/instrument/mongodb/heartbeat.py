@@ -13,11 +13,11 @@ from otel_monitoring.instrument.server_state import ServerState
 class Heartbeats(ServerHeartbeatListener):
     """Feeds `state` with the heartbeats of one client.
 
-    Heartbeats only: a client decides when it is made whether it queues events about servers coming and going, and one
-    that gets a `ServerListener` later calls a queue that is not there.
+    It must not be a `ServerListener` or `TopologyListener` too: put into a client that exists, PyMongo would publish
+    their events through a queue which such a client does not have, and fail to add servers.
 
     Args:
-        state: Told of servers that answer, that do not, and that the client no longer talks to.
+        state: Told of servers that answer and that do not.
     """
 
     def __init__(self, state: ServerState) -> None:

@@ -23,7 +23,7 @@ class Relay:
         self.targets = tuple(target for target in self.targets if target is not listener)
 
 
-def _forwarding(name: str, *kinds: type) -> type:
+def _forwarding(name: str, kind: type) -> type:
     def forward(method: str) -> object:
         def forwarded(self: Relay, event: object) -> None:
             for target in self.targets:
@@ -31,8 +31,8 @@ def _forwarding(name: str, *kinds: type) -> type:
 
         return forwarded
 
-    methods = {method for kind in kinds for method in vars(kind) if not method.startswith("_")}
-    return type(name, (Relay, *kinds), {method: forward(method) for method in methods})
+    methods = {method for method in vars(kind) if not method.startswith("_")}
+    return type(name, (Relay, kind), {method: forward(method) for method in methods})
 
 
 CommandRelay = _forwarding("CommandRelay", CommandListener)
