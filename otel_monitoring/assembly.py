@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from otel_monitoring.collecting import Collecting
 from otel_monitoring.config import Settings, opt_in_to_stable_conventions
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.exporting.settings import Signal
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.performance import Classifier
@@ -34,6 +35,7 @@ class Parts:
         db: The database handle, or None: then the one at `settings.database_uri`, or none.
         service_name: Name of the service where nothing else says it.
         service_version: Its version, likewise.
+        providers: OpenTelemetry providers that the application chose for itself, by signal.
         checks: The application's own checks.
         worker: What runs them.
         recent_alerts: The last alerts in the documented form, newest first.
@@ -46,6 +48,7 @@ class Parts:
         *,
         service_name: str | None,
         service_version: str | None,
+        providers: Mapping[Signal, object],
         checks: Checks,
         worker: Worker,
         recent_alerts: Callable[[], list[dict[str, Any]]],
@@ -55,7 +58,9 @@ class Parts:
         self._db = db if db is not None else _database_at(settings)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._loop_monitor: LoopMonitor | None = None
-        self.telemetry = Telemetry(settings, service_name=service_name, service_version=service_version)
+        self.telemetry = Telemetry(
+            settings, service_name=service_name, service_version=service_version, providers=providers
+        )
         meter = self.telemetry.meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
         self.aggregator = Aggregator(
             clock=time.monotonic,

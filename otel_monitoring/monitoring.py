@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import Tracer
@@ -16,7 +16,7 @@ from otel_monitoring.errors import ConfigurationError, InstrumentationError
 from otel_monitoring.events import AlertSeverity, AlertType
 from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
-from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app
+from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app, providers_of
 from otel_monitoring.instrument.lifespan import follow_lifespan
 from otel_monitoring.instrument.process import SystemSampler as SystemMetrics
 from otel_monitoring.performance import PerformanceMetrics
@@ -27,6 +27,8 @@ from otel_monitoring.worker import Worker
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from otel_monitoring.exporting.settings import Signal
 
 __all__ = [
     "THRESHOLDS",
@@ -238,6 +240,7 @@ class MonitoringService:
                 self._db,
                 service_name=getattr(app, "title", None),
                 service_version=getattr(app, "version", None),
+                providers=cast("dict[Signal, object]", providers_of(app)),
                 checks=self.checks,
                 worker=self._worker,
                 recent_alerts=lambda: self.alert_manager.recent(),

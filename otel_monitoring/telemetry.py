@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from opentelemetry import _logs, metrics, trace
@@ -56,6 +56,7 @@ class Telemetry:
         service_name: `service.name` where neither `OTEL_SERVICE_NAME` nor `OTEL_RESOURCE_ATTRIBUTES` has it.
         service_version: `service.version` where neither the settings nor `OTEL_RESOURCE_ATTRIBUTES` have it.
         span_processors: See every span before it is exported, in this order.
+        providers: The providers the application chose for itself, by signal; they come before the global ones.
 
     Attributes:
         meter_provider: Where instruments are made.
@@ -74,9 +75,11 @@ class Telemetry:
         service_name: str | None,
         service_version: str | None,
         span_processors: Sequence[SpanProcessor] = (),
+        providers: Mapping[Signal, object] | None = None,
     ) -> None:
         self._settings = settings
         self._names = service_name, service_version
+        self._given = providers or {}
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._pipelines: list[tuple[Signal, Pipeline]] = []
@@ -103,9 +106,10 @@ class Telemetry:
 
     def _make_providers(self, *, join: bool) -> None:
         sent = {signal for signal in SIGNALS if self._settings.exports(signal)}
-        tracers = self._global("traces", trace.get_tracer_provider(), TracerProvider) if join else None
-        meters = self._global("metrics", metrics.get_meter_provider(), MeterProvider) if join else None
-        loggers = self._global("logs", _logs.get_logger_provider(), LoggerProvider) if join else None
+        given = self._given
+        tracers = self._theirs("traces", given.get("traces") or trace.get_tracer_provider(), TracerProvider, join)
+        meters = self._theirs("metrics", given.get("metrics") or metrics.get_meter_provider(), MeterProvider, join)
+        loggers = self._theirs("logs", given.get("logs") or _logs.get_logger_provider(), LoggerProvider, join)
         for joined in (loggers, tracers):
             if joined is not None:  # one process, one resource: the application's wins
                 self.resource = self.resource.merge(joined.resource)
@@ -131,9 +135,9 @@ class Telemetry:
         self.logger_provider: _logs.LoggerProvider = loggers or _logs.NoOpLoggerProvider()
         self.meter_provider: metrics.MeterProvider = meters if join else metrics.NoOpMeterProvider()
 
-    def _global(self, signal: Signal, provider: object, kind: type[P]) -> P | None:
+    def _theirs(self, signal: Signal, provider: object, kind: type[P], join: bool) -> P | None:
         """The provider to join, if the application has one."""
-        if not isinstance(provider, kind) or provider in _made:
+        if not join or not isinstance(provider, kind) or provider in _made:
             return None
         self._joined.add(signal)
         return provider

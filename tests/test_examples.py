@@ -40,7 +40,8 @@ class EarlyBird:
 
     def client(self, token: str) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token}"}
-        return httpx.Client(base_url=f"{self.url}/api", headers=headers, trust_env=False, timeout=30)
+        unshared = httpx.Limits(max_keepalive_connections=0)  # uvicorn closes the connection of an unhandled exception
+        return httpx.Client(base_url=f"{self.url}/api", headers=headers, trust_env=False, timeout=30, limits=unshared)
 
 
 @pytest.fixture(scope="module")

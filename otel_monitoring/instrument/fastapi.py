@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from otel_monitoring.errors import InstrumentationError
 from otel_monitoring.instrument import contrib, native
 from otel_monitoring.instrument.matched import RouteTemplates
+from otel_monitoring.instrument.native import providers_of
 from otel_monitoring.instrument.recorder import Recorder, RouteObserver
 from otel_monitoring.instrument.requests import (
     CurrentRequest,
@@ -32,6 +33,7 @@ __all__ = [
     "RequestOptions",
     "current_request",
     "instrument_app",
+    "providers_of",
 ]
 
 Engine = Literal["native", "contrib"]

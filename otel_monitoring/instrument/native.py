@@ -39,6 +39,15 @@ def available(app: FastAPI) -> bool:
     return True
 
 
+def providers_of(app: object) -> dict[str, object]:
+    """The providers the user chose in `FastAPI(telemetry={...})`: `traces`, `metrics`, `logs`, as far as chosen."""
+    config = getattr(app, "__dict__", {}).get(_CONFIG)
+    if not isinstance(config, dict):
+        return {}
+    keys = {"traces": "tracer_provider", "metrics": "meter_provider", "logs": "logger_provider"}
+    return {signal: config[key] for signal, key in keys.items() if config.get(key) is not None}
+
+
 def configure(app: FastAPI, providers: dict[str, Any], options: RequestOptions) -> dict[str, Any]:
     """Set FastAPI's telemetry options, except those the user chose in `FastAPI(telemetry={...})`.
 

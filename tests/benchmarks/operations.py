@@ -25,14 +25,20 @@ class Host:
     routes: int
 
 
-async def requests(host: Host, count: int, path: str | None = None) -> dict[str, float]:
+async def requests(host: Host, count: int, path: str | None = None, distinct: int | None = None) -> dict[str, float]:
     """Make requests to every route in turn, or to one path, and say what one cost.
+
+    Args:
+        host: Where.
+        count: How many.
+        path: One path instead of every route.
+        distinct: How many routes to call, the last ones of the application; all if not given.
 
     Returns:
         CPU seconds per request: `process`, of all threads, with what the exporters did until everything was sent, and
         `thread`, of the loop's thread alone.
     """
-    to_call = calls(host.routes) if path is None else [Call("GET", path)]
+    to_call = calls(host.routes)[-(distinct or 0) :] if path is None else [Call("GET", path)]
     gc.collect()
     process, thread = time.process_time(), time.thread_time()
     statuses = await host.client.statuses(to_call, count)

@@ -338,6 +338,24 @@ async def test_cancelled_commands_leave_nothing_behind(telemetry: Telemetry, own
         assert instrumentation.state.suspicion is None
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_attached_again_the_pool_is_known_again(telemetry: Telemetry, server: Server, kind: str) -> None:
+    async with database(kind, server) as db:
+        await done(db.orders.insert_one({}))
+        instrumentation = telemetry.attach(db)
+        before = telemetry.connections()
+        instrumentation.detach()
+        assert telemetry.connections() == {}
+        await done(db.orders.find_one({}))
+
+        assert instrumentation.attach(db)
+
+        assert telemetry.connections() == before
+        assert before["idle"] >= 1
+        assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_MAX)] == [100]
+        assert telemetry.counted() == {}
+
+
 async def test_a_full_pool_shows(telemetry: Telemetry, server: Server) -> None:
     async with database("async", server, maxPoolSize=1, waitQueueTimeoutMS=200) as db:
         await db.orders.insert_many([{} for _ in range(10)])

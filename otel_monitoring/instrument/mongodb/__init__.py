@@ -168,7 +168,8 @@ class MongoInstrumentation:
         with contained("listening to the servers of a MongoDB client that was in use already"):
             options = client.options.pool_options
             for address, connections in open_servers(client):
-                self._pools.met(address, options.max_pool_size, options.min_pool_size, connections)
+                if self._pools in wanted:
+                    self._pools.met(address, options.max_pool_size, options.min_pool_size, connections)
 
     def _take_out(self, client: Client) -> None:
         shared = [one for one in _instrumentations if one._metrics is self._metrics and one is not self]  # noqa: SLF001

@@ -86,15 +86,11 @@ def open_servers(client: Client) -> list[tuple[Address, list[int]]]:
         pool: Any = server.pool
         idle = list(pool.conns)
         gates = [one for one in (pool, *idle) if hasattr(one, "enabled_for_cmap")]
-        if gates:
-            already, pool.enabled_for_cmap = pool.enabled_for_cmap, True
-            for connection in gates:
-                connection.enabled_for_cmap = True
-        else:
-            telemetry = pool._telemetry  # noqa: SLF001
-            already, telemetry._should_publish = telemetry._should_publish, True  # noqa: SLF001
-        if not already:
-            opened.append((pool.address, [connection.id for connection in idle]))
+        for gate in gates:
+            gate.enabled_for_cmap = True
+        if not gates:
+            pool._telemetry._should_publish = True  # noqa: SLF001
+        opened.append((pool.address, [connection.id for connection in idle]))
     return opened
 
 
