@@ -37,6 +37,7 @@ lint: $(VENV)/.ready ## ruff and mypy --strict
 	@$(BIN)/mypy
 
 test: lint $(OLDEST)/.ready ## everything CI runs
+	@$(BIN)/python -m tests.integration.servers build
 	@$(BIN)/python -m pytest -n 2 tests --ignore tests/benchmarks
 	@$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS)
 

@@ -114,6 +114,7 @@ class Parts:
         stack.callback(self.system.stop)
         if self._mongodb is not None:
             self._mongodb.attach(self._db)
+            self._mongodb.instrument_new_clients()
             stack.callback(self._mongodb.detach)
 
     def sample(self, now: float) -> None:
@@ -143,6 +144,7 @@ class Parts:
             max_collections=settings.max_collections,
         )
         instrumentation.state.on_change = changed
+        instrumentation.instrument_new_clients()
         return instrumentation
 
 

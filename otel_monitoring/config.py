@@ -5,7 +5,6 @@ OpenTelemetry's own variables stand in `exporting.settings`. The documented name
 """
 
 import os
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -90,35 +89,8 @@ class Settings(OtlpSettings):
     statement_max_length: Annotated[int, Field(ge=16, le=65_536)] = 1024
     max_collections: Annotated[int, Field(ge=0, le=10_000)] = 100
 
-    # State
-    store: Literal["memory", "sqlite", "mongodb"] = "sqlite"
-    state_dir: Path | None = None
-
     # Alerts
     thresholds: Thresholds = Thresholds()
-    smtp_server: str | None = Field(None, validation_alias=AliasChoices("SMTP_SERVER", "smtp_server"))
-    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = Field(
-        587, validation_alias=AliasChoices("SMTP_PORT", "smtp_port")
-    )
-    smtp_username: str | None = Field(None, validation_alias=AliasChoices("SMTP_USERNAME", "smtp_username"))
-    smtp_security: Literal["starttls", "tls", "none"] | None = Field(
-        None, validation_alias=AliasChoices("SMTP_SECURITY", "smtp_security")
-    )
-    alert_email_from: str | None = Field(None, validation_alias=AliasChoices("ALERT_EMAIL_FROM", "alert_email_from"))
-    alert_email_password: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("ALERT_EMAIL_PASSWORD", "alert_email_password")
-    )
-    alert_email_to: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), validation_alias=AliasChoices("ALERT_EMAIL_TO", "alert_email_to")
-    )
-    slack_webhook_url: SecretStr | None = Field(
-        None, validation_alias=AliasChoices("SLACK_WEBHOOK_URL", "slack_webhook_url")
-    )
-
-    @field_validator("alert_email_to", mode="before")
-    @classmethod
-    def _split_recipients(cls, value: object) -> object:
-        return _split(value)
 
     @field_validator("error_statuses", mode="before")
     @classmethod

@@ -140,7 +140,7 @@ class MonitoringService:
 
         Waits up to a second for the first check, so that the first answer already knows the database.
         """
-        await self._launch()
+        await self._begin()
         self._now_ready()
 
     async def stop(self) -> None:
@@ -249,9 +249,6 @@ class MonitoringService:
 
     async def _begin(self) -> None:
         self._keep_reachable()
-        await self._launch()
-
-    async def _launch(self) -> None:
         self._checked = Future()
         if self._worker.start(asyncio.get_running_loop()):
             await asyncio.wait({asyncio.wrap_future(self._checked)}, timeout=_FIRST_CHECK_SECONDS)

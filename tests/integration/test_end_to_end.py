@@ -172,6 +172,33 @@ def test_a_bad_collector_changes_no_answer_and_is_told_once(tmp_path: Path, data
             assert "Traceback" not in output
 
 
+def test_clients_that_the_application_makes_later_are_measured_too(tmp_path: Path, database: Server) -> None:
+    source = (
+        SOURCE.format(client=HANDLES["async"])
+        + """
+other = Client(os.environ["MONGODB_URI"])["archive"]
+
+@app.get("/archive")
+async def archive():
+    await other.receipts.insert_one({"n": 1})
+"""
+    )
+    with HttpSink() as sink:
+        env: dict[str, Any] = {
+            "MONGODB_URI": database.uri,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint,
+            "OTEL_METRIC_EXPORT_INTERVAL": "300",
+        }
+        with serving(tmp_path, source, **env) as service:
+            assert service.get("/archive").status_code == 200
+            service.stop()
+        counted = [p for p in points(sink, "db.client.operation.duration") if "receipts" in attributes(p).values()]
+        assert [(attributes(p)["db.namespace"], p.count) for p in counted] == [("archive", 1)]
+        assert [attributes(s)["db.namespace"] for s in sink.spans() if "receipts" in attributes(s).values()] == [
+            "archive"
+        ]
+
+
 def test_a_user_who_named_the_database_only_by_uri_gets_the_check(tmp_path: Path, database: Server) -> None:
     source = """
 from fastapi import FastAPI
