@@ -9,7 +9,7 @@ from tests.benchmarks.application import calls, make_app
 from tests.benchmarks.client import Client
 from tests.benchmarks.figures import Goal, exact_quantile, markdown, paired, spread
 from tests.benchmarks.operations import Host, proof, requests
-from tests.benchmarks.request_cost import _goals, _growth
+from tests.benchmarks.request_cost import _goals, growth_goals
 from tests.benchmarks.variants import BY_NAME, PROJECT, VARIANTS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux" and find_spec("resource") is None, reason="needs POSIX")
@@ -63,9 +63,8 @@ def test_goals_of_the_request_cost() -> None:
 
 
 def test_growth_with_routes_is_measured_on_what_is_added() -> None:
-    few = {"bare": [100.0], "ours_embedded": [150.0]}
-    assert [goal.reached for goal in _growth({10: few, 300: {"bare": [200.0], "ours_embedded": [259.0]}})] == [True]
-    assert [goal.reached for goal in _growth({10: few, 300: {"bare": [200.0], "ours_embedded": [261.0]}})] == [False]
+    goals = growth_goals({"bare": [0, 0], "ours_embedded": [50.0, 62.0], "ours_traces": [100.0, 120.0]}, bare=250.0)
+    assert [(goal.limit, goal.reached) for goal in goals] == [(62.5, True), (117.5, False)]
 
 
 def test_every_variant_can_be_set_up() -> None:

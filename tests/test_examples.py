@@ -60,7 +60,6 @@ def earlybird(mongodb: str, tmp_path: Path) -> Iterator[EarlyBird]:
         "MONGODB_URI": mongodb,
         "EARLYBIRD_STAFF_TOKEN": STAFF_TOKEN,
         "OTEL_MONITORING_ADMIN_TOKEN": ADMIN_TOKEN,
-        "OTEL_MONITORING_STATE_DIR": str(tmp_path),
     }
     port = Plan.from_environment({"PORT": "0"}).port
     with server.running(server.api(port, tmp_path, env)) as part:

@@ -59,7 +59,7 @@ def run(plan: Plan) -> None:
                 raise UsageError(f"MONGODB_URI: no MongoDB answers at {redact(uri)}")
             mongodb = f"{redact(uri)} (MONGODB_URI)"
         print("Starting the API ...", flush=True)
-        environment = plan.api_environment(uri, directory)
+        environment = plan.api_environment(uri)
         parts.append(stack.enter_context(server.running(server.api(plan.port, directory, environment))))
         server.api_ready(parts[-1], f"{plan.monitoring_url}/health/ready")
         print(plan.introduction(mongodb, directory), flush=True)

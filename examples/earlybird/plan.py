@@ -45,12 +45,11 @@ class Plan:
     def monitoring_url(self) -> str:
         return self.api_url + self.settings.prefix
 
-    def api_environment(self, mongodb_uri: str, directory: Path) -> dict[str, str]:
+    def api_environment(self, mongodb_uri: str) -> dict[str, str]:
         return {
             "MONGODB_URI": mongodb_uri,
             "EARLYBIRD_STAFF_TOKEN": self.staff_token,
             "OTEL_MONITORING_ADMIN_TOKEN": self.admin_token,
-            "OTEL_MONITORING_STATE_DIR": str(self.settings.state_dir or directory / "state"),
         }
 
     def introduction(self, mongodb: str, logs: Path) -> str:

@@ -10,7 +10,7 @@ from tests.benchmarks.report import Report
 from tests.benchmarks.request_cost import Effort
 from tests.benchmarks.variants import VARIANTS
 
-SECTIONS = ("requests", "answers", "memory", "quantiles", "mongodb")
+SECTIONS = ("requests", "growth", "answers", "memory", "quantiles", "mongodb")
 
 
 def main() -> None:
@@ -20,9 +20,11 @@ def main() -> None:
     report.title()
     quick = options.quick
     with _sink() as sink:
+        effort = Effort(options.rounds or (5 if quick else 25), 100 if quick else 400, 200 if quick else 1000)
         if "requests" in options.sections:
-            effort = Effort(options.rounds or (5 if quick else 25), 100 if quick else 400, 200 if quick else 1000)
             request_cost.run(report, sink, options.variants, options.routes, effort)
+        if "growth" in options.sections:
+            request_cost.growth(report, sink, effort)
         if "answers" in options.sections:
             answers.run(report, sink, rounds=options.rounds or (5 if quick else 20))
         if "memory" in options.sections:

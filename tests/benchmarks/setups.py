@@ -130,7 +130,7 @@ def ddtrace(routes: int) -> Instrumented:
 def _ours(routes: int) -> Instrumented:
     package = import_module("otel_monitoring")
     app = _make(routes)
-    service = package.MonitoringService(access="open", store="memory", service_name="benchmark").instrument(app)
+    service = package.MonitoringService(access="open", service_name="benchmark").instrument(app)
     provider = import_module("opentelemetry.trace").get_tracer_provider()
     flush = getattr(provider, "force_flush", _nothing)
     return Instrumented(app, flush, ("/api/health/diagnostics", "/v1/resource-0/items/{item_id}"), service)
