@@ -3,6 +3,8 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -54,21 +56,41 @@ async def on_loop(loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[
     """
     if loop is asyncio.get_running_loop():
         return await asyncio.wait_for(work(), timeout)
-    started = threading.Event()
+    outcome: Future[T] = Future()
+    begun: list[asyncio.Future[T]] = []
 
-    async def begin() -> T:
-        started.set()
-        return await work()
+    def begin() -> None:
+        if not outcome.cancelled():  # else nobody waits any more, and no coroutine is made to be thrown away
+            task = asyncio.ensure_future(work())
+            begun.append(task)
+            task.add_done_callback(lambda done: _hand_over(done, outcome))
 
-    coroutine = begin()
     try:
-        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        loop.call_soon_threadsafe(begin)
     except RuntimeError as error:
-        coroutine.close()
         raise NotStarted(str(error)) from error
     try:
-        return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
+        return await asyncio.wait_for(asyncio.wrap_future(outcome), timeout)
     except asyncio.TimeoutError:
-        if started.is_set():
+        if not outcome.cancelled():  # the work's own
+            raise
+        if begun:
             raise TimeoutError(f"no answer within {timeout:g} s") from None
         raise NotStarted(f"the application's event loop did not get to it within {timeout:g} s") from None
+    finally:
+        if begun and not begun[0].done():
+            with suppress(RuntimeError):  # the loop was closed: nothing runs there any more
+                loop.call_soon_threadsafe(begun[0].cancel)
+
+
+def _hand_over(done: "asyncio.Future[T]", outcome: "Future[T]") -> None:
+    if done.cancelled():
+        outcome.cancel()
+        return
+    error = done.exception()  # asked for in any case: unasked, asyncio would log it
+    if outcome.cancelled():
+        return
+    if error is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(done.result())

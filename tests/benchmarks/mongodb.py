@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from pymongo import MongoClient
+from pymongo.monitoring import CommandListener, ConnectionPoolListener
 
 from otel_monitoring.instrument.mongodb import attach
 from tests.benchmarks.figures import paired, spread
@@ -29,6 +30,21 @@ Client = MongoClient[dict[str, Any]]
 class _Nowhere(SpanExporter):
     def export(self, spans: Any) -> SpanExportResult:
         return SpanExportResult.SUCCESS
+
+
+class _Commands(CommandListener):
+    def started(self, event: Any) -> None: ...
+
+    def succeeded(self, event: Any) -> None: ...
+
+    def failed(self, event: Any) -> None: ...
+
+
+def _ignore(self: object, event: object) -> None: ...
+
+
+_POOL_EVENTS = [name for name in vars(ConnectionPoolListener) if name.startswith(("pool_", "connection_"))]
+_Pools: Any = type("_Pools", (ConnectionPoolListener,), dict.fromkeys(_POOL_EVENTS, _ignore))
 
 
 def _meters() -> MeterProvider:
@@ -71,8 +87,8 @@ def run(report: Report, rounds: int) -> None:
 def _clients(uri: str, stack: ExitStack) -> dict[str, Client]:
     """A client for each way to listen; contrib's comes last, because it listens to all that are made after it."""
 
-    def client() -> Client:
-        made: Client = MongoClient(uri)
+    def client(*listeners: Any) -> Client:
+        made: Client = MongoClient(uri, event_listeners=listeners)
         stack.callback(made.close)
         return made
 
@@ -86,6 +102,7 @@ def _clients(uri: str, stack: ExitStack) -> dict[str, Client]:
     plain.shop.items.insert_one({"_id": 1, "name": "an item", "price": 9.5})
     found = {
         "no listeners": plain,
+        "listeners that do nothing": client(_Commands(), _Pools()),
         "**otel_monitoring**, metrics": ours(None),
         "**otel_monitoring**, metrics and spans": ours(_tracers()),
     }
