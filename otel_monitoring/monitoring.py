@@ -126,6 +126,7 @@ class MonitoringService:
                 on_first_request=self._on_first_request,
             ),
         )
+        parts.telemetry.make_global()
         self._app = app
         self._keep_reachable = mount(app, router, self.settings.prefix)
         follow_lifespan(app, starting=self._begin, started=self._now_ready, stopping=self.drain, stopped=self.stop)

@@ -45,7 +45,7 @@ class Telemetry:
     A provider of the SDK that is already global, set by the application or by `opentelemetry-instrument`, is joined:
     the aggregator's reader and `span_processors` are added to it and nothing else, because whoever set it decided what
     it exports, and a second exporter would send everything twice. It is never shut down here. A signal without such a
-    provider gets one of ours, which becomes the global one if there is none. Spans and log records that would go
+    provider gets one of ours, which `make_global` makes the global one if there is none. Spans and log records that would go
     nowhere are not made at all: their providers are then no-ops, and the global ones are left alone.
 
     With `OTEL_SDK_DISABLED=true` every provider is a no-op: nothing is measured or exported, and the health endpoints
@@ -117,23 +117,34 @@ class Telemetry:
         self.tracing = tracers is not None or "traces" in sent
         if tracers is None and self.tracing:
             tracers = _make(lambda: TracerProvider(resource=self.resource, shutdown_on_exit=False))
-            _set_global(trace.get_tracer_provider(), trace.set_tracer_provider, tracers)
         if tracers is not None:
             tracers.add_span_processor(self._spans)
         self.logging = loggers is not None or "logs" in sent
         if loggers is None and self.logging:
             loggers = _make(lambda: LoggerProvider(resource=self.resource, shutdown_on_exit=False))
             loggers.add_log_record_processor(self._logs)
-            _set_global(_logs.get_logger_provider(), _logs.set_logger_provider, loggers)
         if meters is None:
             meters = _make(lambda: MeterProvider(resource=self.resource, shutdown_on_exit=False))
-            if join:
-                _set_global(metrics.get_meter_provider(), metrics.set_meter_provider, meters)
 
         self._sdk = tracers, meters, loggers
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()
         self.logger_provider: _logs.LoggerProvider = loggers or _logs.NoOpLoggerProvider()
         self.meter_provider: metrics.MeterProvider = meters if join else metrics.NoOpMeterProvider()
+
+    def make_global(self) -> None:
+        """Let whoever asks OpenTelemetry for the global providers get ours, where none is set.
+
+        Not before a service instruments an application: FastAPI measures requests by itself as soon as there are
+        global providers, and requests that are recorded by hand would count twice.
+        """
+        if self._settings.sdk_disabled:
+            return
+        tracers, meters, loggers = self._sdk
+        if tracers is not None:
+            _set_global(trace.get_tracer_provider(), trace.set_tracer_provider, tracers)
+        _set_global(metrics.get_meter_provider(), metrics.set_meter_provider, meters)
+        if loggers is not None:
+            _set_global(_logs.get_logger_provider(), _logs.set_logger_provider, loggers)
 
     def _theirs(self, signal: Signal, provider: object, kind: type[P], join: bool) -> P | None:
         """The provider to join, if the application has one."""

@@ -125,6 +125,7 @@ def test_without_an_endpoint_no_exporter_is_imported_and_nothing_connects() -> N
         connections = []
         sys.addaudithook(lambda event, args: connections.append(event) if event.startswith("socket.connect") else None)
         telemetry = make()
+        telemetry.make_global()
         telemetry.start(SnapshotReader(0.0))
         telemetry.stop(5)
         result["connections"] = connections
@@ -224,7 +225,11 @@ def test_the_first_services_providers_become_global_and_the_seconds_are_its_own(
     with HttpSink() as sink:
         result = in_a_process_of_its_own(
             """
-            first, second = make(), make()
+            first = make()
+            result["before"] = type(metrics.get_meter_provider()).__name__
+            first.make_global()
+            second = make()
+            second.make_global()
             result["global"] = [
                 trace.get_tracer_provider() is first.tracer_provider,
                 metrics.get_meter_provider() is first.meter_provider,
@@ -245,6 +250,7 @@ def test_the_first_services_providers_become_global_and_the_seconds_are_its_own(
             OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint,
         )
         names = sorted(span.name for span in sink.spans())
+    assert result["before"] == "_ProxyMeterProvider"
     assert result["global"] == [True, True, True]
     assert result["shared"] == [False, False, False]
     assert names == ["first", "second"]
