@@ -45,8 +45,8 @@ class Telemetry:
     A provider of the SDK that is already global, set by the application or by `opentelemetry-instrument`, is joined:
     the aggregator's reader and `span_processors` are added to it and nothing else, because whoever set it decided what
     it exports, and a second exporter would send everything twice. It is never shut down here. A signal without such a
-    provider gets one of ours, which `make_global` makes the global one if there is none. Spans and log records that would
-    go nowhere are not made at all: their providers are then no-ops, and the global ones are left alone.
+    provider gets one of ours, which `make_global` makes the global one if there is none. Spans and log records that
+    would go nowhere are not made at all: their providers are then no-ops, and the global ones are left alone.
 
     With `OTEL_SDK_DISABLED=true` every provider is a no-op: nothing is measured or exported, and the health endpoints
     answer from their checks.
