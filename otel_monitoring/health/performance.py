@@ -3,7 +3,6 @@
 Both read the histogram `http.server.request.duration`, the one that is exported; nothing is counted twice.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -62,54 +61,76 @@ class Classifier:
 
     def performance(self, window: Window) -> dict[str, Any]:
         """The documented block: counts, times in seconds (0 before the first request), `error_rate` in percent."""
-        recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
-        return {"requests_recorded": sum(h.count for _, h in recorded), **self._statistics(recorded)}
+        routes = self._routes(window)
+        whole = merged(route.durations for route in routes.values())
+        counts = {outcome: sum(route.outcomes.get(outcome, 0) for route in routes.values()) for outcome in Outcome}
+        errors, disconnects = counts[Outcome.ERROR], counts[Outcome.CLIENT_DISCONNECT]
+        return {
+            "requests_recorded": whole.count,
+            "success_count": whole.count - errors - disconnects,
+            "error_count": errors,
+            "client_error_count": counts[Outcome.CLIENT_ERROR],
+            "client_disconnect_count": disconnects,
+            **{f"{name}_response_time": value for name, value in _times(whole).items()},
+            "error_rate": percent(errors, whole.count),
+        }
 
     def endpoints(self, window: Window) -> dict[str, dict[str, Any]]:
         """Each route's `call_count`, `avg/min/max/p50/p95/p99_time` (s), `error_count`, `error_rate` (%), `methods`.
 
         Routes come busiest first; unmatched paths are one entry.
         """
-        answer: dict[str, dict[str, Any]] = {}
-        for route, recorded in window.grouped(HTTP_SERVER_REQUEST_DURATION, HTTP_ROUTE).items():
-            whole = merged(h for _, h in recorded)
-            errors = self._count(recorded, Outcome.ERROR)
-            methods: dict[str, int] = {}
-            for series, histogram in recorded:
-                method = series.get(HTTP_REQUEST_METHOD)
-                if method is not None:
-                    methods[str(method)] = methods.get(str(method), 0) + histogram.count
-            answer[UNMATCHED_ROUTE if route is None else str(route)] = {
-                "call_count": whole.count,
-                **{f"{name}_time": value for name, value in _times(whole).items()},
-                "min_time": _seconds(whole.min),
-                "max_time": _seconds(whole.max),
-                "error_count": errors,
-                "error_rate": percent(errors, whole.count),
-                "methods": methods,
-            }
-        return dict(sorted(answer.items(), key=lambda item: -item[1]["call_count"]))
+        routes = sorted(self._routes(window).items(), key=lambda item: -item[1].durations.count)
+        return {name: route.as_json() for name, route in routes}
 
     def errors(self, window: Window) -> tuple[int, int]:
         """How many requests were recorded, and how many of them were errors."""
         recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
-        return sum(h.count for _, h in recorded), self._count(recorded, Outcome.ERROR)
+        return (
+            sum(histogram.count for _, histogram in recorded),
+            sum(histogram.count for series, histogram in recorded if self(series) is Outcome.ERROR),
+        )
 
-    def _statistics(self, recorded: list[tuple[Series, Histogram]]) -> dict[str, Any]:
-        whole = merged(h for _, h in recorded)
-        errors = self._count(recorded, Outcome.ERROR)
-        disconnects = self._count(recorded, Outcome.CLIENT_DISCONNECT)
+    def _routes(self, window: Window) -> "dict[str, _Route]":
+        """What was recorded for each route; worked out once for a window."""
+        known: dict[str, _Route] | None = window.memo.get(self)
+        if known is None:
+            groups = window.grouped(HTTP_SERVER_REQUEST_DURATION, HTTP_ROUTE)
+            known = {
+                UNMATCHED_ROUTE if name is None else str(name): self._route(recorded)
+                for name, recorded in groups.items()
+            }
+            window.memo[self] = known
+        return known
+
+    def _route(self, recorded: list[tuple[Series, Histogram]]) -> "_Route":
+        route = _Route(merged(histogram for _, histogram in recorded), {}, {})
+        for series, histogram in recorded:
+            outcome = self(series)
+            route.outcomes[outcome] = route.outcomes.get(outcome, 0) + histogram.count
+            method = series.get(HTTP_REQUEST_METHOD)
+            if method is not None:
+                route.methods[str(method)] = route.methods.get(str(method), 0) + histogram.count
+        return route
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    durations: Histogram
+    outcomes: dict[Outcome, int]
+    methods: dict[str, int]
+
+    def as_json(self) -> dict[str, Any]:
+        durations, errors = self.durations, self.outcomes.get(Outcome.ERROR, 0)
         return {
-            "success_count": whole.count - errors - disconnects,
+            "call_count": durations.count,
+            **{f"{name}_time": value for name, value in _times(durations).items()},
+            "min_time": _seconds(durations.min),
+            "max_time": _seconds(durations.max),
             "error_count": errors,
-            "client_error_count": self._count(recorded, Outcome.CLIENT_ERROR),
-            "client_disconnect_count": disconnects,
-            **{f"{name}_response_time": value for name, value in _times(whole).items()},
-            "error_rate": percent(errors, whole.count),
+            "error_rate": percent(errors, durations.count),
+            "methods": self.methods,
         }
-
-    def _count(self, recorded: Iterable[tuple[Series, Histogram]], outcome: Outcome) -> int:
-        return sum(histogram.count for series, histogram in recorded if self(series) is outcome)
 
 
 def percent(part: float, whole: float) -> float:

@@ -2,7 +2,9 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import reduce
+from typing import Any
 
 from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
 
@@ -10,13 +12,15 @@ from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, 
 class Window:
     """Everything measured between two moments, ready for questions.
 
-    Immutable: a reader in any thread may keep one as long as it likes.
+    What was measured never changes: a reader in any thread may keep one as long as it likes.
     """
 
-    __slots__ = ("_by_name", "snapshot")
+    __slots__ = ("_by_name", "memo", "snapshot")
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
+        self.memo: dict[Hashable, Any] = {}
+        """What its readers worked out from it, by reader: it will never be anything else."""
         self._by_name: dict[str, list[tuple[Series, Histogram]]] | None = None
 
     @property
@@ -66,7 +70,7 @@ class Window:
 class History:
     """A ring of snapshots, the total since the start, and the window over the last `span` seconds.
 
-    One writer calls `add`; `total`, `recent` and `last` may be read from any thread: each is replaced whole.
+    One writer calls `add` and `last`; `total` and `recent` may be read from any thread: each is replaced whole.
     The ring keeps only what changed in each interval; the total is kept once. Adding costs in proportion to the
     series that changed: the recent window gains the newest snapshot and loses those that left it.
 
@@ -80,35 +84,37 @@ class History:
         self._span = span
         self._resolution = resolution
         self._ring: deque[Snapshot] = deque()
+        self._parts: list[Snapshot] = []  # of the ring's newest entry; joined when the next one begins
         self.total = Window(Snapshot(now, now))
-        self.recent = Window(Snapshot(now, now))
+        self.recent = self.total  # until something leaves it
 
     def add(self, snapshot: Snapshot) -> None:
         """Append what was measured since the last call."""
-        if self._ring and snapshot.end - self._ring[-1].start <= self._resolution:
-            self._ring[-1] = self._ring[-1].followed_by(snapshot)
-        else:
-            self._ring.append(snapshot)
+        if self._parts and snapshot.end - self._parts[0].start > self._resolution:
+            self._ring.append(_joined(self._parts))
+            self._parts = []
+        self._parts.append(snapshot)
+        same = self.recent is self.total
         self.total = Window(self.total.snapshot.followed_by(snapshot))
-        recent = self.recent.snapshot.followed_by(snapshot)
+        recent = self.total.snapshot if same else self.recent.snapshot.followed_by(snapshot)
         # An entry stays while any part of it is inside the span: a window is never shorter than asked for.
-        while len(self._ring) > 1 and self._ring[0].end <= snapshot.end - self._span:
+        while self._ring and self._ring[0].end <= snapshot.end - self._span:
             recent = self._without(recent, self._ring.popleft())
-        self.recent = Window(recent)
+        self.recent = self.total if recent is self.total.snapshot else Window(recent)
 
     def last(self, seconds: float) -> Window:
         """The window over the last `seconds`, at most the ring's span; whole entries, never less than asked for."""
         if seconds >= self._span:
             return self.recent
-        entries = tuple(self._ring)
+        entries = self._entries()
         if not entries:
             return self.recent
-        end = entries[-1].end
-        first = next(i for i, entry in enumerate(entries) if entry.end > end - seconds or entry is entries[-1])
-        window = entries[first]
-        for entry in entries[first + 1 :]:
-            window = window.followed_by(entry)
-        return Window(window)
+        begin = entries[-1].end - seconds
+        return Window(_joined([entry for entry in entries if entry.end > begin or entry is entries[-1]]))
+
+    def _entries(self) -> list[Snapshot]:
+        """The ring and what will be its next entry, oldest first."""
+        return [*self._ring, *self._parts]
 
     def _without(self, window: Snapshot, oldest: Snapshot) -> Snapshot:
         """`window` less its oldest entry, which has just left the ring."""
@@ -125,8 +131,13 @@ class History:
         sums = dict(window.sums)
         for series, value in oldest.sums.items():
             sums[series] -= value
-        return Snapshot(self._ring[0].start, window.end, histograms, sums, window.gauges)
+        return Snapshot(self._entries()[0].start, window.end, histograms, sums, window.gauges)
 
     def _extremes(self, series: Series) -> tuple[float, float]:
-        found = [entry.histograms[series] for entry in self._ring if series in entry.histograms]
+        found = [entry.histograms[series] for entry in self._entries() if series in entry.histograms]
         return min((h.min for h in found), default=math.inf), max((h.max for h in found), default=-math.inf)
+
+
+def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:
+    """One snapshot over consecutive ones."""
+    return reduce(Snapshot.followed_by, snapshots)

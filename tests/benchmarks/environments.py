@@ -1,4 +1,7 @@
-"""The peers' environments: one each, outside the checkout, made when first needed, with the versions in `peers/`."""
+"""The peers' environments: one each, outside the checkout, made when first needed, with the versions in `peers/`.
+
+Each of those files is a `pip freeze` of the peer's latest release beside the FastAPI that this checkout is tested with.
+"""
 
 import hashlib
 import os
