@@ -17,10 +17,10 @@ from otel_monitoring.events import AlertSeverity, AlertType
 from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app, providers_of
+from otel_monitoring.instrument.lean import HistogramsOnly
 from otel_monitoring.instrument.lifespan import follow_lifespan
 from otel_monitoring.instrument.process import SystemSampler as SystemMetrics
 from otel_monitoring.performance import PerformanceMetrics
-from otel_monitoring.reporting import Reporter
 from otel_monitoring.routes import OwnPaths, create_router, mount
 from otel_monitoring.watch import Job
 from otel_monitoring.worker import Worker
@@ -109,11 +109,12 @@ class MonitoringService:
             )
         router = create_router(self, self.settings, self._admin)
         parts = self._assemble(app)
+        meters = parts.telemetry.meter_provider
         own_paths = OwnPaths(self.settings.prefix)
         instrument_app(
             app,
             tracer_provider=parts.telemetry.tracer_provider,
-            meter_provider=parts.telemetry.meter_provider,
+            meter_provider=HistogramsOnly(meters) if parts.telemetry.lean else meters,
             logger_provider=parts.telemetry.logger_provider,
             options=RequestOptions(
                 exclude=own_paths.contains,
@@ -129,7 +130,7 @@ class MonitoringService:
         parts.telemetry.make_global()
         self._app = app
         self._keep_reachable = mount(app, router, self.settings.prefix)
-        follow_lifespan(app, starting=self._begin, started=self._now_ready, stopping=self.drain, stopped=self.stop)
+        follow_lifespan(app, starting=self._begin, started=self._started, stopping=self.drain, stopped=self.stop)
         if get_monitoring() is None:
             set_monitoring(self)
         if get_alert_manager() is None:
@@ -142,7 +143,7 @@ class MonitoringService:
         Waits up to a second for the first check, so that the first answer already knows the database.
         """
         await self._begin()
-        self._now_ready()
+        self._ready = True
 
     async def stop(self) -> None:
         """Flush and stop, within the shutdown timeout; does nothing when not running."""
@@ -171,7 +172,7 @@ class MonitoringService:
 
     async def get_health_status(self) -> dict[str, Any]:
         """What `/health/detailed` answers, from the values at hand: cheap enough to ask on every request."""
-        return self._report.detailed()
+        return self._parts.report.detailed()
 
     async def get_detailed_diagnostics(self) -> dict[str, Any]:
         """What `/health/diagnostics` answers, brought up to date."""
@@ -217,7 +218,7 @@ class MonitoringService:
 
     def basic_health(self) -> dict[str, Any]:
         """What `/health` answers."""
-        return self._report.basic()
+        return self._parts.report.basic()
 
     async def render(self, what: str) -> bytes:
         """`detailed`, `metrics` or `diagnostics`, brought up to date, as JSON; made off the application's loop."""
@@ -229,10 +230,6 @@ class MonitoringService:
     @property
     def _parts(self) -> Parts:
         return self._assembled or self._assemble(None)
-
-    @property
-    def _report(self) -> Reporter:
-        return self._parts.report
 
     def _assemble(self, app: "FastAPI | None") -> Parts:
         if self._assembled is None:
@@ -248,21 +245,21 @@ class MonitoringService:
             )
         return self._assembled
 
+    def _started(self) -> None:
+        self._ready = True
+
     async def _begin(self) -> None:
         self._keep_reachable()
         self._checked = Future()
         if self._worker.start(asyncio.get_running_loop()):
             await asyncio.wait({asyncio.wrap_future(self._checked)}, timeout=_FIRST_CHECK_SECONDS)
 
-    def _now_ready(self) -> None:
-        self._ready = True
-
     def _on_first_request(self) -> None:
         # Without a lifespan nobody has called start(). Here and now, so that this very request is counted.
         if not self._worker.running:
             self._keep_reachable()
             self._worker.start(asyncio.get_running_loop())
-            self._now_ready()
+            self._ready = True
 
     def _on_error(self, error: RequestError) -> None:
         self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)
@@ -284,10 +281,10 @@ class MonitoringService:
         self._parts.probe_loop(now)
 
     async def _diagnostics(self) -> dict[str, Any]:
-        return self._report.diagnostics()
+        return self._parts.report.diagnostics()
 
     async def _rendered(self, what: str) -> bytes:
-        return json.dumps(self._report.answer(what)).encode()
+        return json.dumps(self._parts.report.answer(what)).encode()
 
 
 _monitoring: MonitoringService | None = None

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from opentelemetry import _logs, metrics, trace
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -64,6 +64,7 @@ class Telemetry:
         logger_provider: Where OpenTelemetry log records are emitted.
         tracing: Whether spans are worth recording: they are exported, or the application's own provider is joined.
         logging: The same for log records.
+        lean: Whether the aggregator's reader is the only one there is.
         resource: What the telemetry is about. In each worker process `service.instance.id` is another: a random UUID,
             or, where one is set in `OTEL_RESOURCE_ATTRIBUTES`, that with `:<process id>` added.
     """
@@ -114,6 +115,7 @@ class Telemetry:
             if joined is not None:  # one process, one resource: the application's wins
                 self.resource = self.resource.merge(joined.resource)
 
+        self.lean = False
         self.tracing = tracers is not None or "traces" in sent
         if tracers is None and self.tracing:
             tracers = _make(lambda: TracerProvider(resource=self.resource, shutdown_on_exit=False))
@@ -124,7 +126,10 @@ class Telemetry:
             loggers = _make(lambda: LoggerProvider(resource=self.resource, shutdown_on_exit=False))
             loggers.add_log_record_processor(self._logs)
         if meters is None:
-            meters = _make(lambda: MeterProvider(resource=self.resource, shutdown_on_exit=False))
+            # Exemplars are for exported points; where there are none, no measurement is asked whether it is one.
+            self.lean = "metrics" not in sent
+            exemplars = AlwaysOffExemplarFilter() if self.lean else None
+            meters = _make(lambda: MeterProvider((), self.resource, exemplars, shutdown_on_exit=False))
 
         self._sdk = tracers, meters, loggers
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()

@@ -89,3 +89,23 @@ async def test_a_meter_provider_chosen_for_the_application_is_read() -> None:
     assert data is not None
     names = {m.name for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
     assert {"http.server.request.duration", "process.cpu.utilization"} <= names
+
+
+async def test_without_metric_export_only_what_is_answered_is_measured() -> None:
+    import httpx
+
+    app = FastAPI()
+    monitoring = MonitoringService(None).instrument(app)
+    provider = monitoring._parts.telemetry.meter_provider
+    assert isinstance(provider, MeterProvider)
+    await monitoring.start()
+    reader = InMemoryMetricReader()
+    provider.add_metric_reader(reader)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        await client.get("/nowhere")
+    data = reader.get_metrics_data()
+    await monitoring.stop()
+    assert data is not None
+    names = {m.name for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
+    assert "http.server.request.duration" in names
+    assert "http.server.active_requests" not in names
