@@ -29,8 +29,6 @@ from otel_monitoring.measure.snapshot import AttributeValue, Series, Snapshot
 _MAX_SCALE = 5
 _MAX_SIZE = 480
 _OVERFLOW = (("otel.metric.overflow", True),)
-# Every histogram has the same few hundred bucket indexes; as one object each they take half the memory of a history.
-_indexes: dict[int, int] = {}
 _NOTHING = sdk.MetricsData(resource_metrics=[])
 
 
@@ -151,8 +149,7 @@ def _hashable(value: Any) -> AttributeValue:
 def _histogram(point: sdk.ExponentialHistogramDataPoint) -> ours.Histogram:
     positive = point.positive
     offset = positive.offset
-    one = _indexes.setdefault
-    inside = {one(offset + i, offset + i): count for i, count in enumerate(positive.bucket_counts) if count}
+    inside = {offset + i: count for i, count in enumerate(positive.bucket_counts) if count}
     return ours.Histogram(
         count=point.count,
         sum=point.sum,
