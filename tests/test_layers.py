@@ -18,6 +18,7 @@ LAYERS: dict[str, int] = {
     "events": 1,
     "watch": 1,
     "health.execution": 1,
+    "measure.buckets": 0,
     "measure.snapshot": 1,
     "measure.window": 1,
     "measure.reader": 2,

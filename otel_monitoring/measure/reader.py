@@ -6,7 +6,7 @@ extremes belong to their interval. Totals are added up here, in whole numbers.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.sdk.metrics import (
@@ -22,6 +22,7 @@ from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.metrics.view import Aggregation, DropAggregation, ExponentialBucketHistogramAggregation
 
 from otel_monitoring.measure import snapshot as ours
+from otel_monitoring.measure.buckets import Buckets
 from otel_monitoring.measure.snapshot import AttributeValue, Series, Snapshot
 
 # Scale 5 splits each doubling into 32 buckets: 1.1 % from a bucket's middle to its edge. 480 of them reach over
@@ -74,7 +75,7 @@ class SnapshotReader(sdk.MetricReader):
             preferred_aggregation=aggregations,
         )
         self._max_series = max_series
-        self._known: set[Series] = set()
+        self._known: dict[Series, Series] = {}
         self._last = now
         self._received: sdk.MetricsData = _NOTHING
         self._lock = threading.Lock()
@@ -130,11 +131,12 @@ class SnapshotReader(sdk.MetricReader):
         if not attributes:
             return Series(name)
         series = Series(name, tuple(sorted((key, _hashable(value)) for key, value in attributes.items())))
-        if series in self._known:
-            return series
+        known = self._known.get(series)
+        if known is not None:
+            return known  # the very object, that every snapshot shares
         if len(self._known) >= self._max_series:
             return Series(name, _OVERFLOW)
-        self._known.add(series)
+        self._known[series] = series
         return series
 
 
@@ -143,21 +145,20 @@ def _metrics(data: sdk.MetricsData) -> list[sdk.Metric]:
 
 
 def _hashable(value: Any) -> AttributeValue:
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+    return value if isinstance(value, (str, int, float)) else tuple(value)
 
 
 def _histogram(point: sdk.ExponentialHistogramDataPoint) -> ours.Histogram:
     positive = point.positive
-    offset = positive.offset
-    inside = {offset + i: count for i, count in enumerate(positive.bucket_counts) if count}
+    inside = positive.bucket_counts
     return ours.Histogram(
         count=point.count,
         sum=point.sum,
         min=point.min,
         max=point.max,
         scale=point.scale,
-        at_zero=point.count - sum(inside.values()),
-        buckets=inside,
+        at_zero=point.count - sum(inside),
+        buckets=Buckets.of(positive.offset, inside),
     )
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from otel_monitoring.measure.buckets import NO_BUCKETS, Buckets
+
 AttributeValue = str | bool | int | float | tuple[str | bool | int | float, ...]
 
 
@@ -37,7 +39,7 @@ class Histogram:
         max: The largest of them; `-inf` when there is none.
         scale: Resolution of the buckets: a bucket's upper bound is `2**(2**-scale)` times its lower one.
         at_zero: How many values were zero (or, against expectation, negative).
-        buckets: Bucket index → number of values in it; empty buckets are absent.
+        buckets: How many values are in each bucket.
     """
 
     count: int = 0
@@ -46,7 +48,7 @@ class Histogram:
     max: float = -math.inf
     scale: int = 20
     at_zero: int = 0
-    buckets: Mapping[int, int] = field(default_factory=dict)
+    buckets: Buckets = NO_BUCKETS
 
     @property
     def mean(self) -> float | None:
@@ -60,8 +62,6 @@ class Histogram:
         if not self.count:
             return other
         scale = min(self.scale, other.scale)
-        buckets = _rescaled(self, scale)
-        _accumulate(buckets, other, scale, sign=1)
         return Histogram(
             count=self.count + other.count,
             sum=self.sum + other.sum,
@@ -69,7 +69,7 @@ class Histogram:
             max=max(self.max, other.max),
             scale=scale,
             at_zero=self.at_zero + other.at_zero,
-            buckets=buckets,
+            buckets=self.buckets.coarser(self.scale - scale).plus(other.buckets.coarser(other.scale - scale)),
         )
 
     def minus(self, part: "Histogram", *, smallest: float, largest: float) -> "Histogram":
@@ -81,8 +81,6 @@ class Histogram:
             largest: The largest of the remaining values.
         """
         scale = min(self.scale, part.scale)
-        buckets = _rescaled(self, scale)
-        _accumulate(buckets, part, scale, sign=-1)
         return Histogram(
             count=self.count - part.count,
             sum=self.sum - part.sum,
@@ -90,7 +88,7 @@ class Histogram:
             max=largest,
             scale=scale,
             at_zero=self.at_zero - part.at_zero,
-            buckets={index: count for index, count in buckets.items() if count},
+            buckets=self.buckets.coarser(self.scale - scale).minus(part.buckets.coarser(part.scale - scale)),
         )
 
     def quantile(self, q: float) -> float | None:
@@ -103,39 +101,14 @@ class Histogram:
         if not self.count:
             return None
         rank = q * self.count
-        seen = self.at_zero
-        if rank <= seen:
+        if rank <= self.at_zero:
             return min(self.min, 0.0) if self.at_zero else self.min
-        width = 2.0**-self.scale
-        estimate = self.max
-        for index in sorted(self.buckets):
-            inside = self.buckets[index]
-            if seen + inside >= rank:
-                estimate = 2.0 ** ((index + (rank - seen) / inside) * width)
-                break
-            seen += inside
+        found = self.buckets.at(rank - self.at_zero)
+        if found is None:
+            return self.max
+        index, share = found
+        estimate: float = 2.0 ** ((index + share) * 2.0**-self.scale)
         return min(max(estimate, self.min), self.max)
-
-
-def _rescaled(histogram: Histogram, scale: int) -> dict[int, int]:
-    """A copy of the buckets at a coarser `scale`: halving the resolution joins buckets 2i and 2i + 1 into i."""
-    if histogram.scale == scale:
-        return dict(histogram.buckets)
-    buckets: dict[int, int] = {}
-    _accumulate(buckets, histogram, scale, sign=1)
-    return buckets
-
-
-def _accumulate(buckets: dict[int, int], histogram: Histogram, scale: int, *, sign: int) -> None:
-    shift = histogram.scale - scale
-    known = buckets.get
-    if not shift and sign > 0:  # nearly always; this loop is where merging spends its time
-        for index, count in histogram.buckets.items():
-            buckets[index] = known(index, 0) + count
-        return
-    for index, count in histogram.buckets.items():
-        index >>= shift
-        buckets[index] = known(index, 0) + sign * count
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:
@@ -144,9 +117,6 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
     if len(filled) < 2:
         return filled[0] if filled else Histogram()
     scale = min(histogram.scale for histogram in filled)
-    buckets: dict[int, int] = {}
-    for histogram in filled:
-        _accumulate(buckets, histogram, scale, sign=1)
     return Histogram(
         count=sum(histogram.count for histogram in filled),
         sum=sum(histogram.sum for histogram in filled),
@@ -154,7 +124,7 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
         max=max(histogram.max for histogram in filled),
         scale=scale,
         at_zero=sum(histogram.at_zero for histogram in filled),
-        buckets=buckets,
+        buckets=Buckets.total(h.buckets.coarser(h.scale - scale) for h in filled),
     )
 
 
