@@ -2,6 +2,7 @@
 
 import pytest
 from fastapi import FastAPI
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -12,8 +13,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(autouse=True)
-def _no_service() -> None:
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other service, and no provider that another test of this process made global and that would be joined."""
     set_monitoring(None)
+    monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", NoOpMeterProvider)
 
 
 async def test_stop_and_start_are_idempotent_and_counting_goes_on() -> None:
