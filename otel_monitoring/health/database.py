@@ -13,10 +13,9 @@ from otel_monitoring.events import rfc3339
 from otel_monitoring.guard import contained
 from otel_monitoring.health.execution import NotStarted
 from otel_monitoring.health.queries import CollectionFacts, CollectionsReading, LoopTarget, ThreadTarget, target_of
+from otel_monitoring.health.report import DEGRADED, HEALTHY, UNHEALTHY, UNKNOWN
 from otel_monitoring.instrument.server_state import ServerState
 from otel_monitoring.redact import redact
-
-HEALTHY, DEGRADED, UNHEALTHY, UNKNOWN = "healthy", "degraded", "unhealthy", "unknown"
 
 
 @dataclass(frozen=True, slots=True)

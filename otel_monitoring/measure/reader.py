@@ -6,7 +6,6 @@ extremes belong to their interval. Totals are added up here, in whole numbers.
 """
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.sdk.metrics import (
@@ -160,7 +159,3 @@ def _histogram(point: sdk.ExponentialHistogramDataPoint) -> ours.Histogram:
         at_zero=point.count - sum(inside),
         buckets=Buckets.of(positive.offset, inside),
     )
-
-
-Collect = Callable[[float], Snapshot]
-"""`SnapshotReader.take`, as its users see it."""
