@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from otel_monitoring.alerting import Alerting
+from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.collecting import Collecting
 from otel_monitoring.config import Settings, opt_in_to_stable_conventions
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
@@ -38,7 +40,7 @@ class Parts:
         providers: OpenTelemetry providers that the application chose for itself, by signal.
         checks: The application's own checks.
         worker: What runs them.
-        recent_alerts: The last alerts in the documented form, newest first.
+        alert_manager: Answers the service's alert manager.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Parts:
         providers: Mapping[Signal, object],
         checks: Checks,
         worker: Worker,
-        recent_alerts: Callable[[], list[dict[str, Any]]],
+        alert_manager: Callable[[], AlertManager],
     ) -> None:
         opt_in_to_stable_conventions()
         self._settings = settings
@@ -80,7 +82,7 @@ class Parts:
         )
         self.system = SystemSampler(meter)
         # What the driver notices is looked into at once: a ping out of turn.
-        self._mongodb = self._instrument_database(lambda: worker.poke(self.database.ping))
+        self._mongodb = self._instrument_database(lambda: worker.poke(self.alerting.look_into_database))
         self.database = DatabaseHealthChecker(
             self._db,
             check_timeout=settings.check_timeout,
@@ -89,6 +91,16 @@ class Parts:
             state=self._mongodb.state if self._mongodb is not None else None,
         )
         self.database.observe_with(meter)
+        self._alert_manager = alert_manager
+        self.alerting = Alerting(
+            settings,
+            telemetry=self.telemetry,
+            aggregator=self.aggregator,
+            database=self.database,
+            performance=self.performance,
+            loop_monitor=lambda: self._loop_monitor,
+            measure=self.measure,
+        )
         self.report = Reporter(
             thresholds=settings.thresholds,
             classifier=classifier,
@@ -99,7 +111,7 @@ class Parts:
             checks=checks,
             telemetry=self.telemetry,
             event_loop=self._loop_state,
-            recent_alerts=recent_alerts,
+            alert_manager=alert_manager,
             started_at=lambda: worker.started_at,
         )
 
@@ -112,14 +124,16 @@ class Parts:
         self._loop_monitor = LoopMonitor(loop)
         self.system.start(self._loop_monitor)
         stack.callback(self.system.stop)
+        self.alerting.begin(self._alert_manager())
         if self._mongodb is not None:
             self._mongodb.attach(self._db)
             self._mongodb.instrument_new_clients()
             stack.callback(self._mongodb.detach)
 
-    def sample(self, now: float) -> None:
-        """Take a sample of CPU, memory and the event loop."""
-        self.system.sample(now)
+    async def measure(self) -> None:
+        """Take a sample of CPU, memory and the event loop, and collect all that was measured."""
+        self.system.sample(time.monotonic())
+        await self.collecting.collect()
 
     def probe_loop(self, now: float) -> None:
         """Ask the application's loop for a sign of life."""
