@@ -25,6 +25,8 @@ from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.telemetry import Telemetry
 
 _PING_SECONDS = 1.0
+_FRAMES = 12
+"""How many positions of a blocking stack an alert names, innermost last: the outer ones are the server's."""
 
 
 class Alerting:
@@ -65,9 +67,7 @@ class Alerting:
     def begin(self, manager: AlertManager) -> None:
         """Evaluate and deliver for `manager` in this process, under its present identity."""
         attributes = self._telemetry.resource.attributes
-        sender = Sender(
-            str(attributes.get("service.name", "")), str(attributes.get("deployment.environment.name", ""))
-        )
+        sender = Sender(str(attributes.get("service.name", "")), str(attributes.get("deployment.environment.name", "")))
         signals = AlertSignals(self._telemetry.meter_provider, self._telemetry.logger_provider)
         manager.connect(self._settings, sender, signals)
         instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
@@ -137,7 +137,7 @@ class Alerting:
         monitor = self._loop_monitor()
         stall = (monitor.stall(time.monotonic()) or monitor.last_stall) if monitor is not None else None
         if stall is not None:
-            where = {"stack": list(stall.stack), "blocked_seconds": round(stall.seconds, 3)}
+            where = {"stack": list(stall.stack[-_FRAMES:]), "blocked_seconds": round(stall.seconds, 3)}
             found[AlertType.EVENT_LOOP_BLOCKED] = {"host": socket.gethostname(), "pid": os.getpid(), **where}
         last_error = self._performance.last_error
         if last_error is not None:

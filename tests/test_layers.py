@@ -39,7 +39,7 @@ LAYERS: dict[str, int] = {
     "worker": 4,
     "collecting": 5,
     "performance": 4,
-    "reporting": 5,
+    "reporting": 6,
     "alerting": 6,
     "assembly": 7,
     "routes": 6,

@@ -133,7 +133,9 @@ class Line:
         waiting = list(store.pending(self.channel.name, 1 if self._singly else self._limits.batch))
         stale = [entry for entry in waiting if self._clock() - entry.queued_at > GIVE_UP_SECONDS]
         if stale:
-            logger.error("%s: %d alerts could not be delivered for a day and are given up", self.channel.name, len(stale))
+            logger.error(
+                "%s: %d alerts could not be delivered for a day and are given up", self.channel.name, len(stale)
+            )
             self._count("failed", self.channel.name, len(stale))
             store.settle([entry.id for entry in stale])
         fresh = [entry for entry in waiting if entry not in stale]
@@ -155,7 +157,7 @@ class Line:
             logger.warning("%s: attempt %d failed: %s", self.channel.name, self._failures, self._last_error[0])
 
     def as_json(self, pending: int) -> dict[str, Any]:
-        """`state` (`ok`, `retrying`, `open`: the circuit), `pending`, `failures` in a row, and times of what happened."""
+        """`state` (`ok`, `retrying`, `open`: the circuit), `pending`, `failures` in a row, times of what happened."""
         state = "ok" if not self._failures else "open" if self._failures >= self._limits.open_after else "retrying"
         answer: dict[str, Any] = {"state": state, "pending": pending, "failures": self._failures}
         if self._delivered_at is not None:

@@ -151,10 +151,10 @@ def _looks(
             labels = rule.identity(reading.group if reading is not None else "", instance)
             seen.append(labels)
             yield Look(rule, labels, reading)
-    for labels in known:
-        if labels not in seen:
-            gone = rule.scope == "instance" and labels.get("instance") not in reports
-            yield Look(rule, dict(labels), None, gone)
+    for unseen in known:
+        if unseen not in seen:
+            gone = rule.scope == "instance" and unseen.get("instance") not in reports
+            yield Look(rule, dict(unseen), None, gone)
 
 
 def _numbers(values: Mapping[Series, float], metrics: Collection[str]) -> list[tuple[str, Any, float]]:

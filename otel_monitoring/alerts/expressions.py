@@ -5,7 +5,7 @@ One definition, two readings: `readings` is for this process, `promql` for the f
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
 from otel_monitoring.conventions import (
@@ -90,7 +90,7 @@ class Attribute:
 class Failed:
     """Requests that count as errors of the service: see `OutcomeOf`."""
 
-    outcome_of: OutcomeOf = OutcomeOf()
+    outcome_of: OutcomeOf = field(default_factory=OutcomeOf)
 
     def __call__(self, series: Series) -> bool:
         """Whether the requests in `series` were errors."""
@@ -108,18 +108,15 @@ class Failed:
 
 
 class Expression(Protocol):
-    """A value, or one for each group, over a window.
-
-    Attributes:
-        metrics: The instruments it reads.
-        group_by: The attribute whose values it tells apart; empty for one value.
-    """
+    """A value, or one for each group, over a window."""
 
     @property
-    def metrics(self) -> frozenset[str]: ...
+    def metrics(self) -> frozenset[str]:
+        """The instruments it reads."""
 
     @property
-    def group_by(self) -> str: ...
+    def group_by(self) -> str:
+        """The attribute whose values it tells apart; empty for one value."""
 
     def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
         """Its values now; none where there is no data.
@@ -156,7 +153,7 @@ class Gauge:
         """The instrument it reads."""
         return frozenset((self.metric,))
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:  # noqa: ARG002 - all are cheap
+    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
         """One reading a group."""
         groups: dict[str, list[float]] = {}
         for series, value in window.gauges(self.metric):
@@ -193,7 +190,7 @@ class Count:
         """The instrument it reads."""
         return frozenset((self.metric,))
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:  # noqa: ARG002 - all are cheap
+    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
         """One reading a group; without groups always one, 0 for nothing."""
         counts: dict[str, float] = {} if self.group_by else {"": 0.0}
         for series, value in self._values(window):
@@ -241,7 +238,7 @@ class Percent:
         """The attribute whose values it tells apart."""
         return self.whole.group_by
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:  # noqa: ARG002 - all are cheap
+    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
         """One reading a group of the whole."""
         parts = {reading.group: reading.value for reading in self.part.readings(window)}
         wholes = (reading for reading in self.whole.readings(window) if reading.value > 0)

@@ -1,4 +1,4 @@
-"""`AlertManager`: raises alerts, suppresses duplicates, honours mutes, keeps the history, and hands over to delivery."""
+"""`AlertManager`: raises alerts, suppresses duplicates, honours mutes, keeps the history, hands over to delivery."""
 
 import asyncio
 import time
@@ -238,9 +238,7 @@ class AlertManager:
         Returns:
             By channel name: `delivered`, and `error` (redacted) where it was not.
         """
-        event = event_of(
-            AlertType.CUSTOM, "Test alert from otel_monitoring", AlertSeverity.INFO, {}, {}, self.clock()
-        )
+        event = event_of(AlertType.CUSTOM, "Test alert from otel_monitoring", AlertSeverity.INFO, {}, {}, self.clock())
         message = Notification(uuid4().hex, (event,), self.sender.service, self.sender.environment)
 
         async def result_of(channel: Channel) -> dict[str, Any]:

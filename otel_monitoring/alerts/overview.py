@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from otel_monitoring.alerts.evaluation import Evaluation
-from otel_monitoring.alerts.expressions import Dialect
 from otel_monitoring.alerts.incidents import Incident
 from otel_monitoring.alerts.lifecycle import Phase
 from otel_monitoring.alerts.rules import Rule
@@ -14,8 +13,8 @@ from otel_monitoring.events import Outcome, rfc3339
 def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dict[str, Any]]:
     """The alerts of rules that fire now, the oldest first.
 
-    Each has `rule`, `type`, `severity`, `state`, `since` (RFC 3339), `value`, `threshold`, `labels`, `message`, `scope`,
-    `incident`, `muted` and `inhibited`.
+    Each has `rule`, `type`, `severity`, `state`, `since` (RFC 3339), `value`, `threshold`, `labels`, `message`,
+    `scope`, `incident`, `muted` and `inhibited`.
     """
     found = [
         (incident, rules[incident.rule])
@@ -39,13 +38,11 @@ def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dic
     ]
 
 
-def rule_states(
-    incidents: Iterable[Incident], rules: Sequence[Rule], evaluation: Evaluation
-) -> list[dict[str, Any]]:
+def rule_states(incidents: Iterable[Incident], rules: Sequence[Rule], evaluation: Evaluation) -> list[dict[str, Any]]:
     """Every rule with its definition, its `state` (the worst of its alerts) and its pending and firing `alerts`.
 
-    `values` are the latest readings, of the worker that evaluates; elsewhere empty. `error` says why a rule could not be
-    evaluated.
+    `values` are the latest readings, of the worker that evaluates; elsewhere empty. `error` says why a rule could not
+    be evaluated.
     """
     by_rule: dict[str, list[Incident]] = {}
     for incident in incidents:
@@ -59,7 +56,7 @@ def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> 
         "name": rule.name,
         "type": rule.type.value,
         "severity": rule.urgency.value,
-        "promql": f"{rule.expression.promql(Dialect())} {rule.comparison} {rule.threshold:g}",
+        "promql": rule.promql(),
         "comparison": rule.comparison,
         "threshold": rule.threshold,
         "clear": rule.clear if rule.clear is not None else rule.threshold,

@@ -35,12 +35,13 @@ def event_of(
     """The event of an alert that is raised here and now: redacted, bounded, with the trace it is raised in."""
     span = trace.get_current_span().get_span_context()
     own = {str(key): redact(value) for key, value in labels.items()}
+    told = {str(key): redact(value) if isinstance(value, str) else value for key, value in details.items()}
     return AlertEvent(
         time=now,
         type=kind,
         severity=severity,
         message=redact(message),
-        details=_bounded({str(key): redact(value) if isinstance(value, str) else value for key, value in details.items()}),
+        details=_bounded(told),
         labels=own,
         incident=hashlib.sha256(f"{identity_key(kind, own)}@{now:.6f}".encode()).hexdigest()[:16],
         trace_id=trace.format_trace_id(span.trace_id) if span.is_valid else "",

@@ -3,12 +3,21 @@
 import re
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal
 
 from otel_monitoring import conventions as c
-from otel_monitoring.alerts.expressions import Attribute, Count, Expression, Gauge, Quantile, error_rate, requests
+from otel_monitoring.alerts.expressions import (
+    Attribute,
+    Count,
+    Dialect,
+    Expression,
+    Gauge,
+    Quantile,
+    error_rate,
+    requests,
+)
 from otel_monitoring.config import Thresholds
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.events import DEFAULT_SEVERITY, AlertSeverity, AlertType
@@ -112,6 +121,13 @@ class Rule:
         where = {"instance": instance} if self.scope == "instance" else {}
         return {**self.labels, **where, **own}
 
+    def promql(self, dialect: Dialect | None = None) -> str:
+        """The condition in PromQL; `hold` and `keep_firing_for` stand beside it in a Prometheus rule."""
+        dialect = dialect or Dialect()
+        if self.scope == "instance":
+            dialect = replace(dialect, by=(*dialect.by, "instance"))
+        return f"{self.expression.promql(dialect)} {self.comparison} {self.threshold:g}"
+
     def text(self, value: float, labels: Mapping[str, str]) -> str:
         """The message for one value."""
         return string.Formatter().vformat(
@@ -133,8 +149,12 @@ def default_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None 
         thresholds: The numbers.
         error_statuses: Status codes that count as errors; None: every 5xx.
     """
-    return (*_database_rules(thresholds), *_request_rules(thresholds, error_statuses), *_system_rules(thresholds),
-            *_business_rules())
+    return (
+        *_database_rules(thresholds),
+        *_request_rules(thresholds, error_statuses),
+        *_system_rules(thresholds),
+        *_business_rules(),
+    )
 
 
 def _database_rules(thresholds: Thresholds) -> tuple[Rule, ...]:

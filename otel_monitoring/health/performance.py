@@ -16,6 +16,7 @@ from otel_monitoring.measure.outcome import Outcome, OutcomeOf
 from otel_monitoring.measure.snapshot import Histogram, Series, merged
 from otel_monitoring.measure.window import Window
 
+
 @dataclass(frozen=True, slots=True)
 class Classifier(OutcomeOf):
     """The documented figures of requests, by how these ended."""

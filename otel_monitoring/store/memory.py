@@ -216,7 +216,7 @@ class MemoryStore:
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
         with self._lock:
             waiting = [row for row in self.state.outbox.values() if row.channel == channel]
-        return sorted(waiting, key=lambda row: (row.attempts, row.id))[:limit]
+        return sorted(waiting, key=lambda row: row.id)[:limit]
 
     def backlog(self) -> dict[str, int]:
         with self._lock:

@@ -120,7 +120,7 @@ class Store(Protocol):
         """Put `event` into the outbox once for each channel, dropping the oldest beyond `OUTBOX_LIMIT` of each."""
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
-        """The oldest `limit` events that wait for `channel`, those tried less often first, then by age."""
+        """The `limit` events that have waited for `channel` the longest, oldest first."""
 
     def backlog(self) -> dict[str, int]:
         """How many events wait, by channel; channels with none may be missing."""

@@ -15,7 +15,7 @@ _FIRST = (
     "CREATE TABLE states (key TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL, queued_at REAL NOT NULL,"
     " attempts INTEGER NOT NULL, event TEXT NOT NULL)",
-    "CREATE INDEX outbox_order ON outbox (channel, attempts)",
+    "CREATE INDEX outbox_order ON outbox (channel, id)",
     # Numbers begin at the time in microseconds: an event of a file that was lost is not taken for one of the next.
     "INSERT INTO sqlite_sequence (name, seq)"
     " VALUES ('outbox', CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))",

@@ -177,7 +177,7 @@ class SqliteStore:
             self._write(work)
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
-        query = f"{_ROW} WHERE channel = ? ORDER BY attempts, id"
+        query = f"{_ROW} WHERE channel = ? ORDER BY id"
         return self._read(
             lambda db: self._first(
                 limit,
