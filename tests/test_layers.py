@@ -27,6 +27,7 @@ LAYERS: dict[str, int] = {
     "store": 2,
     "alerts.channels": 2,
     "exporting.settings": 0,
+    "channel_settings": 0,
     "exporting": 2,
     "health": 3,
     "telemetry": 3,
@@ -48,6 +49,9 @@ OWNERS = {
     "pymongo": {"instrument", "health.database", "store"},
     "bson": {"instrument", "health.database", "store"},
     "psutil": {"instrument"},
+    "httpx": {"alerts.channels"},
+    "aiosmtplib": {"alerts.channels.email"},
+    "apprise": {"alerts.channels.apprise"},
     "opentelemetry.sdk": {"measure.reader", "telemetry", "exporting"},
     "opentelemetry.exporter": {"telemetry", "exporting"},
 }
