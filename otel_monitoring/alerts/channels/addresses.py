@@ -6,16 +6,16 @@ server that answers differently the next time (DNS rebinding) gains nothing.
 
 import asyncio
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import httpx
 
 from otel_monitoring.errors import DeliveryError
 
 _NAT64 = IPv6Network("64:ff9b::/96")
-_AZURE_PLATFORM = IPv4Address("168.63.129.16")
-"""A public address that every Azure machine reaches its platform services at; the other clouds' are link-local,
-unique-local or in the shared range of carriers, none of which is global."""
+_PLATFORM = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
+"""Where machines on Azure and Oracle's cloud reach its platform services, in ranges that Python calls global; the other
+clouds' are link-local, unique-local or in the shared range of carriers."""
 _MOST_ADDRESSES = 4
 
 NOT_PUBLIC = "host is no public address; ALERT_WEBHOOK_ALLOW_PRIVATE=true allows it"
@@ -29,7 +29,7 @@ def is_public(address: str) -> bool:
         ValueError: It is no IP address.
     """
     meant = _meant(ip_address(address))
-    return meant.is_global and not meant.is_multicast and meant != _AZURE_PLATFORM
+    return meant.is_global and not meant.is_multicast and not any(meant in network for network in _PLATFORM)
 
 
 def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -19,6 +19,13 @@ _COLOURS = {
     AlertSeverity.CRITICAL: "#c92a2a",
 }
 _RESOLVED_COLOUR = "#2b8a3e"
+
+# `email` encodes what does not fit into a line of 78 characters, message ids too, which may not be encoded:
+# `In-Reply-To: <` and `>` leave 63 for both sides and the @.
+_TOKEN_LENGTH = 24
+_DOMAIN_LENGTH = 38
+_ANY_DOMAIN = "otel-monitoring.invalid"
+
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 _MONO = "font-family:ui-monospace,Menlo,Consolas,monospace"
 
@@ -40,7 +47,7 @@ def compose(notification: Notification, sender: Address, recipients: Sequence[Ad
     domain = _domain(sender)
     again = "Re: " if notification.status is Status.RESOLVED else ""
     incidents = dict.fromkeys(event.incident for event in notification.events if event.incident)
-    references = [f"<incident.{_token(incident)}@{domain}>" for incident in list(incidents)[: text.EVENTS_SHOWN]]
+    references = [f"<{_token(f'incident-{incident}')}@{domain}>" for incident in list(incidents)[: text.EVENTS_SHOWN]]
     message["From"] = sender
     message["To"] = tuple(recipients)
     message["Subject"] = f"{again}{text.subject(notification)}"
@@ -87,7 +94,7 @@ def html(notification: Notification) -> str:
         '<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0" '
         'style="max-width:640px;text-align:left"><tr><td>'
         f"{line}{cards}{more}"
-        f'<p style="margin:0;font-size:13px;color:#868e96">{escape(text.source(notification))}</p>'
+        f'<p style="margin:0;font-size:13px;color:#5c636a">{escape(text.source(notification))}</p>'
         "</td></tr></table></td></tr></table></body></html>"
     )
 
@@ -99,7 +106,8 @@ def _card(event: AlertEvent) -> str:
     rows = "".join(_row(name, value) for name, value in text.facts(event))
     runbook = text.link(event.runbook)
     button = (
-        f'<p style="margin:16px 0 0"><a href="{escape(runbook)}" style="color:{colour};font-weight:600">Runbook</a></p>'
+        '<p style="margin:14px 0 0;font-size:14px">'
+        f'<a href="{escape(runbook)}" style="color:{colour};font-weight:600">Runbook</a></p>'
         if runbook
         else ""
     )
@@ -118,7 +126,8 @@ def _card(event: AlertEvent) -> str:
 def _row(name: str, value: str) -> str:
     style = f"{_MONO};font-size:12px;white-space:pre-wrap;" if "\n" in value else ""
     return (
-        f'<tr><td valign="top" style="padding:2px 16px 2px 0;color:#868e96;white-space:nowrap">{escape(name)}</td>'
+        '<tr><td valign="top" style="padding:2px 16px 2px 0;color:#5c636a;min-width:72px;white-space:nowrap">'
+        f"{escape(name)}</td>"
         f'<td valign="top" style="padding:2px 0;overflow-wrap:anywhere;word-break:break-word;{style}">'
         f"{escape(value)}</td></tr>"
     )
@@ -130,15 +139,16 @@ def _shown(notification: Notification) -> tuple[tuple[AlertEvent, ...], int]:
 
 
 def _domain(sender: Address) -> str:
-    """The right side of our message ids: the sender's domain in ASCII."""
+    """The right side of our message ids: the sender's domain in ASCII, unless it makes them too long for a line."""
     try:
-        return sender.domain.encode("idna").decode("ascii")
+        domain = sender.domain.encode("idna").decode("ascii")
     except UnicodeError:
-        return "otel-monitoring.invalid"
+        return _ANY_DOMAIN
+    return domain if len(domain) <= _DOMAIN_LENGTH else _ANY_DOMAIN
 
 
 def _token(identifier: str) -> str:
     """`identifier` as the left side of a message id: as it is where it may stand there, else its hash."""
-    if re.fullmatch(r"[\w-]{1,64}", identifier, re.ASCII):
+    if len(identifier) <= _TOKEN_LENGTH and re.fullmatch(r"[\w-]+", identifier, re.ASCII):
         return identifier
-    return hashlib.sha256(identifier.encode("utf-8", "replace")).hexdigest()[:32]
+    return hashlib.sha256(identifier.encode("utf-8", "replace")).hexdigest()[:_TOKEN_LENGTH]

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
+from textwrap import dedent
 from typing import Any
 
 from otel_monitoring.events import AlertEvent, AlertType, Notification, Status
@@ -44,9 +45,9 @@ def headline(event: AlertEvent) -> str:
 
 
 def source(notification: Notification) -> str:
-    """The service and, where it has one, its environment."""
+    """`service/environment`, or the service alone."""
     parts = (notification.service, notification.environment)
-    return " · ".join(one_line(part, 60) for part in parts if part)
+    return "/".join(one_line(part, 60) for part in parts if part)
 
 
 def summary(notification: Notification) -> str:
@@ -101,7 +102,7 @@ def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
 
 def plain(event: AlertEvent) -> str:
     """An event as a paragraph of plain text."""
-    lines = [headline(event), *(f"  {name}: {_indented(text)}" for name, text in facts(event))]
+    lines = [headline(event), *(f"  {name}:{_indented(text)}" for name, text in facts(event))]
     if event.runbook:
         lines.append(f"  Runbook: {one_line(event.runbook)}")
     return "\n".join(lines)
@@ -133,9 +134,9 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False, skipkeys=True)
-    return clipped(printable(text).strip(), _FACT_LENGTH)
+    return clipped(dedent(printable(text).strip("\n")).strip(), _FACT_LENGTH)
 
 
 def _indented(text: str) -> str:
     """Further lines begin under the first."""
-    return text if "\n" not in text else "\n" + "\n".join(f"    {line}" for line in text.splitlines())
+    return f" {text}" if "\n" not in text else "\n" + "\n".join(f"    {line}" for line in text.splitlines())
