@@ -27,6 +27,8 @@ LAYERS: dict[str, int] = {
     "instrument": 2,
     "store": 2,
     "alerts.channels": 2,
+    "alerts.checking": 1,
+    "alerts.matching": 2,
     "alerts.expressions": 2,
     "alerts.lifecycle": 2,
     "alerts.rules": 2,

@@ -3,20 +3,22 @@
 One definition, two readings: `readings` is for this process, `promql` for the fleet's own engine.
 """
 
-import re
+import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+from otel_monitoring.alerts.matching import Attribute, Failed, Matcher, attribute_text
 from otel_monitoring.conventions import (
-    HTTP_RESPONSE_STATUS_CODE,
+    HTTP_ROUTE,
     HTTP_SERVER_REQUEST_DURATION,
     UNMATCHED_ROUTE,
     prometheus_label,
     prometheus_name,
 )
-from otel_monitoring.measure.outcome import DISCONNECTED, Outcome, OutcomeOf
-from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, merged
+from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.measure.outcome import OutcomeOf
+from otel_monitoring.measure.snapshot import Histogram, Series, merged
 from otel_monitoring.measure.window import Window
 
 
@@ -60,53 +62,7 @@ class Dialect:
         return f"{aggregate} by ({', '.join((*self.by, *filter(None, labels)))}) ({inner})"
 
 
-class Matcher(Protocol):
-    """Chooses series by their attributes."""
-
-    def __call__(self, series: Series) -> bool:
-        """Whether `series` is chosen."""
-
-    def promql(self) -> str:
-        """The same as PromQL label matchers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """Series whose attribute `key` has one of `values`."""
-
-    key: str
-    values: tuple[AttributeValue, ...]
-
-    def __call__(self, series: Series) -> bool:
-        """Whether `series` has one of the values."""
-        return series.get(self.key) in self.values
-
-    def promql(self) -> str:
-        """`key=~"a|b"`."""
-        return f'{prometheus_label(self.key)}=~"{"|".join(_escaped(value) for value in self.values)}"'
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Requests that count as errors of the service: see `OutcomeOf`."""
-
-    outcome_of: OutcomeOf = field(default_factory=OutcomeOf)
-
-    def __call__(self, series: Series) -> bool:
-        """Whether the requests in `series` were errors."""
-        return self.outcome_of(series) is Outcome.ERROR
-
-    def promql(self) -> str:
-        """Status codes of errors where they are chosen by hand; otherwise every `error.type` but a client that left.
-
-        By hand chosen ones miss exceptions after the answer has begun: one set of matchers cannot say "or".
-        """
-        if self.outcome_of.statuses is None:
-            return f'error_type!~"|{DISCONNECTED}"'
-        codes = "|".join(str(status) for status in sorted(self.outcome_of.statuses))
-        return f'{prometheus_label(HTTP_RESPONSE_STATUS_CODE)}=~"{codes}"'
-
-
+@runtime_checkable
 class Expression(Protocol):
     """A value, or one for each group, over a window."""
 
@@ -123,7 +79,7 @@ class Expression(Protocol):
 
         Args:
             window: What was measured.
-            above: Groups whose value is certainly not above this may be left out: nobody asks.
+            above: Groups whose value is certainly below this may be left out: nobody asks.
         """
 
     def promql(self, dialect: Dialect) -> str:
@@ -157,7 +113,8 @@ class Gauge:
         """One reading a group."""
         groups: dict[str, list[float]] = {}
         for series, value in window.gauges(self.metric):
-            groups.setdefault(_group(series, self.group_by), []).append(value)
+            if math.isfinite(value):
+                groups.setdefault(_group(series, self.group_by), []).append(value)
         choose = max if self.over == "max" else min
         return [Reading(choose(values) * self.scale, len(values), group) for group, values in groups.items()]
 
@@ -191,13 +148,15 @@ class Count:
         return frozenset((self.metric,))
 
     def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
-        """One reading a group; without groups always one, 0 for nothing."""
-        counts: dict[str, float] = {} if self.group_by else {"": 0.0}
-        for series, value in self._values(window):
-            if self.where is None or self.where(series):
+        """One reading a group; without groups always one, 0 for nothing. Worked out once for a window."""
+        known: list[Reading] | None = window.memo.get(self)
+        if known is None:
+            counts: dict[str, float] = {} if self.group_by else {"": 0.0}
+            for series, value in self._values(window):
                 group = _group(series, self.group_by)
                 counts[group] = counts.get(group, 0.0) + value
-        return [Reading(value, round(value), group) for group, value in counts.items()]
+            known = window.memo[self] = [Reading(value, round(value), group) for group, value in counts.items()]
+        return known
 
     def promql(self, dialect: Dialect) -> str:
         """`sum by (…) (increase(metric[…]))`."""
@@ -212,8 +171,8 @@ class Count:
 
     def _values(self, window: Window) -> Iterable[tuple[Series, float]]:
         if self.kind == "histogram":
-            return ((series, histogram.count) for series, histogram in window.histograms(self.metric))
-        return ((series, value) for series, value in window.snapshot.sums.items() if series.name == self.metric)
+            return [(series, histogram.count) for series, histogram in _chosen(window, self.metric, self.where)]
+        return [entry for entry in window.sums(self.metric) if self.where is None or self.where(entry[0])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +182,18 @@ class Percent:
     Args:
         part: What is counted.
         whole: Of what; grouped by the same attribute.
+
+    Raises:
+        ConfigurationError: They are grouped by different attributes.
     """
 
     part: Count
     whole: Count
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be divided."""
+        if self.part.group_by != self.whole.group_by:
+            raise ConfigurationError(f"group_by: part by {self.part.group_by!r}, whole by {self.whole.group_by!r}")
 
     @property
     def metrics(self) -> frozenset[str]:
@@ -260,6 +227,9 @@ class Quantile:
         scale: What the value is multiplied by, e.g. 1000 for milliseconds of seconds.
         where: Chooses among its series; every one when not given.
         group_by: An attribute whose values are told apart.
+
+    Raises:
+        ConfigurationError: `q` or `scale` cannot work.
     """
 
     metric: str
@@ -269,6 +239,13 @@ class Quantile:
     where: Matcher | None = None
     group_by: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what is no quantile."""
+        if not 0 <= self.q <= 1:
+            raise ConfigurationError(f"q: {self.metric}: {self.q!r} is not from 0 to 1")
+        if not self.scale > 0:
+            raise ConfigurationError(f"scale: {self.metric}: {self.scale!r} is not positive")
+
     @property
     def metrics(self) -> frozenset[str]:
         """The instrument it reads."""
@@ -276,10 +253,11 @@ class Quantile:
 
     def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
         """One reading a group that recorded anything."""
-        limit = above / self.scale if above is not None else float("-inf")
         found = []
         for group, histogram in self._groups(window).items():
-            value = histogram.quantile(self.q) if histogram.max > limit else None  # no quantile is above the maximum
+            if above is not None and histogram.max * self.scale < above:  # no quantile is above the maximum
+                continue
+            value = histogram.quantile(self.q)
             if value is not None:
                 found.append(Reading(value * self.scale, histogram.count, group))
         return found
@@ -298,9 +276,8 @@ class Quantile:
         known: dict[str, Histogram] | None = window.memo.get(key)
         if known is None:
             parts: dict[str, list[Histogram]] = {}
-            for series, histogram in window.histograms(self.metric):
-                if self.where is None or self.where(series):
-                    parts.setdefault(_group(series, self.group_by), []).append(histogram)
+            for series, histogram in _chosen(window, self.metric, self.where):
+                parts.setdefault(_group(series, self.group_by), []).append(histogram)
             known = window.memo[key] = {group: merged(histograms) for group, histograms in parts.items()}
         return known
 
@@ -321,11 +298,24 @@ def error_rate(statuses: Collection[int] | None = None, *, group_by: str = "") -
     return Percent(requests(where=failed, group_by=group_by), requests(group_by=group_by))
 
 
+def _chosen(window: Window, metric: str, where: Matcher | None) -> list[tuple[Series, Histogram]]:
+    """The series of a histogram that `where` chooses."""
+    if where is None:
+        return window.histograms(metric)
+    if isinstance(where, Attribute):  # the usual one, for which the window has an index
+        groups = window.grouped(metric, where.key)
+        return [entry for value in where.values for entry in groups.get(value, ())]
+    return [entry for entry in window.histograms(metric) if where(entry[0])]
+
+
 def _group(series: Series, key: str) -> str:
+    """Which group `series` is in; without the attribute it is the empty one, as for Prometheus."""
     if not key:
         return ""
     value = series.get(key)
-    return UNMATCHED_ROUTE if value is None else str(value)
+    if value is None:
+        return UNMATCHED_ROUTE if key == HTTP_ROUTE else ""
+    return value if isinstance(value, str) else attribute_text(value)
 
 
 def _label(key: str) -> str:
@@ -333,9 +323,4 @@ def _label(key: str) -> str:
 
 
 def _times(scale: float, text: str) -> str:
-    return text if scale == 1 else f"{scale:g} * {text}"
-
-
-def _escaped(value: AttributeValue) -> str:
-    """A value inside a regular expression inside a PromQL string."""
-    return re.escape(str(value)).replace("\\", r"\\").replace('"', r"\"")
+    return text if scale == 1 else f"{scale:.15g} * {text}"
