@@ -31,6 +31,7 @@ LAYERS: dict[str, int] = {
     "alerts.lifecycle": 2,
     "alerts.rules": 2,
     "exporting.settings": 0,
+    "channel_settings": 0,
     "exporting": 2,
     "health": 3,
     "telemetry": 3,
@@ -53,6 +54,9 @@ OWNERS = {
     "pymongo": {"instrument", "health.database", "store"},
     "bson": {"instrument", "health.database", "store"},
     "psutil": {"instrument"},
+    "httpx": {"alerts.channels"},
+    "aiosmtplib": {"alerts.channels.email"},
+    "apprise": {"alerts.channels.apprise"},
     "opentelemetry.sdk": {"measure.reader", "telemetry", "exporting"},
     "opentelemetry.exporter": {"telemetry", "exporting"},
 }
