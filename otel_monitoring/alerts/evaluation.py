@@ -160,7 +160,8 @@ def _readings(rule: Rule, windows: Mapping[str, Window], *, every: bool) -> list
         windows: By instance.
         every: What resolves has to be seen down to where it does: then nothing may be left out.
     """
-    above = rule.threshold if rule.comparison in (">", ">=") and not every else None
+    some = rule.expression.group_by and rule.comparison in (">", ">=") and not every
+    above = rule.threshold if some else None
     found: list[tuple[str, Reading | None]] = []
     for instance, window in windows.items():
         readings = rule.expression.readings(window, above=above)

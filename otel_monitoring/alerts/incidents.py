@@ -172,7 +172,7 @@ class Incidents:
         looks: Iterable[Look],
         known: Mapping[str, Incident],
         reports: Mapping[str, Report],
-        rules: Collection[str],
+        rules: Collection[Rule],
     ) -> None:
         """Advance every alert by what was seen of it; save, remember and enqueue what follows.
 
@@ -180,10 +180,10 @@ class Incidents:
             looks: What the rules see.
             known: The saved incidents by key.
             reports: What each worker knows, by instance: the evidence is taken from there.
-            rules: The names of all rules, those included that could not be evaluated.
+            rules: All rules, those included that could not be evaluated.
         """
         moves = [self._move(look, known) for look in looks]
-        self._inhibited = self._inhibitions(moves)
+        self._inhibited = self._inhibitions(moves, rules)
         saved: dict[str, str | None] = {}
         for look, before, after in moves:
             settled = self._settle(look, before, after, _evidence(look, reports))
@@ -191,7 +191,7 @@ class Incidents:
                 saved[settled.key] = settled.encode()
             elif before.key in known:
                 saved[before.key] = None
-        saved.update(_orphans(known, rules))
+        saved.update(_orphans(known, {rule.name for rule in rules}))
         if saved:
             self._store.save_states(saved)
 
@@ -203,16 +203,16 @@ class Incidents:
             after = replace(after, phase=Phase.INACTIVE)
         return look, before, replace(before, state=after)
 
-    def _inhibitions(self, moves: Iterable[tuple[Look, Incident, Incident]]) -> frozenset[AlertType]:
-        rules: dict[str, Rule] = {}
+    def _inhibitions(
+        self, moves: Iterable[tuple[Look, Incident, Incident]], rules: Collection[Rule]
+    ) -> frozenset[AlertType]:
         firing: set[str] = set()
         for look, before, after in moves:
-            rules[look.rule.name] = look.rule
             if after.state.phase is Phase.FIRING:
                 firing.add(look.rule.name)
             elif before.state.phase is Phase.FIRING and look.rule.inhibits:
                 self._store.note_notified(_ended(look.rule), self._now)
-        return inhibited_types(self._store, rules.values(), firing, self._now, self._policy.window)
+        return inhibited_types(self._store, rules, firing, self._now, self._policy.window)
 
     def _settle(self, look: Look, before: Incident, after: Incident, evidence: Mapping[str, Any]) -> Incident:
         """Raise or resolve what has changed, and notify what is due; returns what is to be saved."""
