@@ -238,7 +238,7 @@ def test_what_is_taken_during_an_outage_is_settled_after_it(world: World) -> Non
     world.store.settle([in_flight[0].id])
     world.store.tried([in_flight[1].id])
     rows = world.other.pending("mail", 9)
-    assert [(row.event.message, row.attempts) for row in rows] == [("left", 0), ("tried", 2)]
+    assert [(row.event.message, row.attempts) for row in rows] == [("tried", 2), ("left", 0)]
 
 
 def test_the_events_that_waited_are_delivered_by_the_one_that_led(world: World) -> None:
