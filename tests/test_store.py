@@ -179,10 +179,9 @@ def test_notes_are_bounded_and_the_latest_stay(store: Store) -> None:
             tx.note_notified(str(number), NOW)
 
     store.run(work)
-    known = [number for number in range(NOTES_LIMIT + 600) if store.notified_at(str(number)) is not None]
-    assert NOTES_LIMIT <= len(known) < NOTES_LIMIT + 500
-    assert known[-1] == NOTES_LIMIT + 599
-    assert known == list(range(known[0], known[-1] + 1))
+    first = next(number for number in range(NOTES_LIMIT) if store.notified_at(str(number)) is not None)
+    assert 100 < first <= 600
+    assert store.notified_at(str(NOTES_LIMIT + 599)) == NOW
 
 
 def test_keys_may_be_any_text(store: Store) -> None:

@@ -128,6 +128,14 @@ def test_last_known_states_mutes_and_notes_hold_where_nothing_can_be_read(world:
     assert "newer" in world.store.problem
 
 
+def test_what_a_thread_learned_just_before_an_outage_does_not_undo_what_came_after(world: World) -> None:
+    world.lock()
+    world.store.save_states({"rule": "firing"})
+    world.store._learn([lambda: world.store._fallback.save_states({"rule": "old"})])
+    assert world.store.states() == {"rule": "firing"}
+    world.unlock()
+
+
 def test_clearing_during_an_outage_clears(world: World) -> None:
     world.store.append(event("before"))
     world.lock()
