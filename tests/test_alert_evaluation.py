@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -221,7 +221,7 @@ class Failing:
     def __init__(self) -> None:
         self.error: Exception | None = None
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> list[Reading]:
         if self.error is not None:
             raise self.error
         return [Reading(90, 1)]
@@ -261,7 +261,9 @@ def test_what_only_shows_when_it_is_evaluated_is_contained() -> None:
 def test_what_was_read_is_remembered_with_where_it_was_read() -> None:
     evaluation = Evaluation()
     assert looks(EACH_HOT, {"a": report(heat=1), "b": report(), "c": report(heat=2)}, evaluation=evaluation) == []
-    assert evaluation.readings == {"each_hot": [("a", Reading(1, 1)), ("c", Reading(2, 1))]}
+    assert evaluation.readings == {"each_hot": {"a": [Reading(1, 1)], "b": [], "c": [Reading(2, 1)]}}
     by_route = Rule("busy", requests(group_by=HTTP_ROUTE), ">", 100, label="endpoint")
-    assert looks(by_route, {"a": report(x=2), "b": report(x=1)}, evaluation=evaluation) == []
-    assert evaluation.readings["busy"] == [("", Reading(3, 3, "/x"))]
+    assert looks(by_route, {"a": report(x=2), "b": report(x=1)}, {"endpoint": "/x"}, evaluation=evaluation) == [
+        ({"endpoint": "/x"}, 3, False)
+    ]
+    assert evaluation.readings["busy"] == {"": [Reading(3, 3, "/x")]}

@@ -1,6 +1,7 @@
 """The documented rules with the documented numbers; a rule in three lines; what cannot work is refused by name."""
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -276,7 +277,7 @@ class OneReading:
     metrics = frozenset({"lag"})
     group_by = ""
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> list[Reading]:
         return [Reading(window.seconds, 1)]
 
     def promql(self, dialect: Dialect) -> str:

@@ -29,6 +29,7 @@ LAYERS: dict[str, int] = {
     "alerts.channels": 2,
     "alerts.checking": 1,
     "alerts.matching": 2,
+    "alerts.grouping": 2,
     "alerts.expressions": 2,
     "alerts.lifecycle": 2,
     "alerts.rules": 2,

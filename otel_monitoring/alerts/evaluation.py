@@ -113,12 +113,12 @@ class Evaluation:
     """Evaluates rules; remembers what each saw last, and why one could not be evaluated.
 
     Attributes:
-        readings: By rule: what was read, each with the instance it was read of; empty for all together.
+        readings: What each rule read last, by rule and instance; the instance is empty for all workers together.
         errors: Why a rule could not be evaluated, by rule.
     """
 
     def __init__(self) -> None:
-        self.readings: dict[str, list[tuple[str, Reading]]] = {}
+        self.readings: dict[str, Mapping[str, Sequence[Reading]]] = {}
         self.errors: dict[str, str] = {}
 
     def looks(
@@ -141,54 +141,43 @@ class Evaluation:
             with _evaluating:
                 alerts = known.get(rule.name, ())
                 try:
-                    readings = _readings(rule, everywhere if rule.scope == "service" else apart, every=bool(alerts))
-                    looks = list(_looks(rule, readings, alerts, reports))
+                    readings = _readings(rule, everywhere if rule.scope == "service" else apart, alerts)
+                    looks = list(_looks(rule, readings, alerts))
                 except Exception as error:
                     self.errors[rule.name] = redact(f"{type(error).__name__}: {error}")
                     raise
                 del self.errors[rule.name]
-                self.readings[rule.name] = [(where, reading) for where, reading in readings if reading is not None]
+                self.readings[rule.name] = readings
                 found.extend(looks)
         return found
 
 
-def _readings(rule: Rule, windows: Mapping[str, Window], *, every: bool) -> list[tuple[str, Reading | None]]:
-    """What is read in each window; None where there should be a value.
-
-    Args:
-        rule: Whose expression.
-        windows: By instance.
-        every: What resolves has to be seen down to where it does: then nothing may be left out.
-    """
-    some = rule.expression.group_by and rule.comparison in (">", ">=") and not every
-    above = rule.threshold if some else None
-    found: list[tuple[str, Reading | None]] = []
-    for instance, window in windows.items():
-        readings = rule.expression.readings(window, above=above)
-        found += [(instance, reading) for reading in readings]
-        if not readings and not rule.expression.group_by:
-            found.append((instance, None))
-    return found
+def _readings(
+    rule: Rule, windows: Mapping[str, Window], known: Sequence[Mapping[str, str]]
+) -> dict[str, Sequence[Reading]]:
+    """What is read in each window. Groups that can neither begin an alert nor end one need not be."""
+    above = rule.threshold if rule.expression.group_by and rule.comparison in (">", ">=") else None
+    groups = {labels.get(rule.label, "") for labels in known}
+    read = rule.expression.readings
+    return {instance: read(window, above=above, known=groups) for instance, window in windows.items()}
 
 
-def _looks(
-    rule: Rule,
-    readings: Iterable[tuple[str, Reading | None]],
-    known: Iterable[Mapping[str, str]],
-    reports: Collection[str],
-) -> Iterator[Look]:
+def _looks(rule: Rule, readings: Mapping[str, Sequence[Reading]], known: Sequence[Mapping[str, str]]) -> Iterator[Look]:
     """The looks at what begins or is known; then at known alerts of which nothing was read."""
     unseen = {frozenset(labels.items()): labels for labels in known}
-    nothing_known = not unseen
-    for instance, reading in readings:
-        starts = begins(rule, reading)
-        if starts or not nothing_known:
-            labels = rule.identity(reading.group if reading is not None else "", instance)
-            if unseen.pop(frozenset(labels.items()), None) is not None or starts:
-                yield Look(rule, labels, reading)
+    grouped = bool(rule.expression.group_by)
+    groups = {labels.get(rule.label, "") if grouped else "" for labels in known}
+    nothing: tuple[Reading | None, ...] = () if grouped else (None,)
+    for instance, found in readings.items():
+        for reading in found or nothing:
+            starts = begins(rule, reading)
+            group = reading.group if reading is not None else ""
+            if starts or group in groups:
+                labels = rule.identity(group, instance)
+                if unseen.pop(frozenset(labels.items()), None) is not None or starts:
+                    yield Look(rule, labels, reading)
     for rest in unseen.values():
-        gone = rule.scope == "instance" and rest.get("instance") not in reports
-        yield Look(rule, dict(rest), None, gone)
+        yield Look(rule, dict(rest), None, rule.scope == "instance" and rest.get("instance") not in readings)
 
 
 def _flat(histogram: Histogram) -> tuple[Any, ...]:

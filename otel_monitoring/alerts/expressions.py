@@ -4,21 +4,15 @@ One definition, two readings: `readings` is for this process, `promql` for the f
 """
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from otel_monitoring.alerts.matching import Attribute, Failed, Matcher, attribute_text
-from otel_monitoring.conventions import (
-    HTTP_ROUTE,
-    HTTP_SERVER_REQUEST_DURATION,
-    UNMATCHED_ROUTE,
-    prometheus_label,
-    prometheus_name,
-)
+from otel_monitoring.alerts.grouping import group_of, parts_of, recorded
+from otel_monitoring.alerts.matching import Failed, Matcher
+from otel_monitoring.conventions import HTTP_SERVER_REQUEST_DURATION, prometheus_label, prometheus_name
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.measure.outcome import OutcomeOf
-from otel_monitoring.measure.snapshot import Histogram, Series, merged
 from otel_monitoring.measure.window import Window
 
 
@@ -74,12 +68,13 @@ class Expression(Protocol):
     def group_by(self) -> str:
         """The attribute whose values it tells apart; empty for one value."""
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
         """Its values now; none where there is no data.
 
         Args:
             window: What was measured.
             above: Groups whose value is certainly below this may be left out: nobody asks.
+            known: Groups that are asked for in any case.
         """
 
     def promql(self, dialect: Dialect) -> str:
@@ -109,12 +104,12 @@ class Gauge:
         """The instrument it reads."""
         return frozenset((self.metric,))
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
         """One reading a group."""
         groups: dict[str, list[float]] = {}
         for series, value in window.gauges(self.metric):
             if math.isfinite(value):
-                groups.setdefault(_group(series, self.group_by), []).append(value)
+                groups.setdefault(group_of(series, self.group_by), []).append(value)
         choose = max if self.over == "max" else min
         return [Reading(choose(values) * self.scale, len(values), group) for group, values in groups.items()]
 
@@ -147,15 +142,17 @@ class Count:
         """The instrument it reads."""
         return frozenset((self.metric,))
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
-        """One reading a group; without groups always one, 0 for nothing. Worked out once for a window."""
-        known: list[Reading] | None = window.memo.get(self)
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
+        """One reading a group; without groups always one, 0 for nothing."""
+        counts = self.counts(window).items()
+        return [Reading(n, round(n), group) for group, n in counts if above is None or n >= above or group in known]
+
+    def counts(self, window: Window) -> Mapping[str, float]:
+        """The count of each group; worked out once for a window."""
+        known: dict[str, float] | None = window.memo.get(self)
         if known is None:
-            counts: dict[str, float] = {} if self.group_by else {"": 0.0}
-            for series, value in self._values(window):
-                group = _group(series, self.group_by)
-                counts[group] = counts.get(group, 0.0) + value
-            known = window.memo[self] = [Reading(value, round(value), group) for group, value in counts.items()]
+            counts = self._histogram_counts(window) if self.kind == "histogram" else self._counter_counts(window)
+            known = window.memo[self] = counts if self.group_by else {"": sum(counts.values())}
         return known
 
     def promql(self, dialect: Dialect) -> str:
@@ -169,10 +166,17 @@ class Count:
             inner = f"increase({dialect.select(name + suffix, matchers)}[{dialect.span}])"
         return dialect.grouped("sum", inner, _label(self.group_by))
 
-    def _values(self, window: Window) -> Iterable[tuple[Series, float]]:
-        if self.kind == "histogram":
-            return [(series, histogram.count) for series, histogram in _chosen(window, self.metric, self.where)]
-        return [entry for entry in window.sums(self.metric) if self.where is None or self.where(entry[0])]
+    def _histogram_counts(self, window: Window) -> dict[str, float]:
+        groups = parts_of(window, self.metric, self.where, self.group_by)
+        return {group: sum([part.count for part in parts]) for group, parts in groups.items()}
+
+    def _counter_counts(self, window: Window) -> dict[str, float]:
+        counts: dict[str, float] = {}
+        for series, value in window.sums(self.metric):
+            if self.where is None or self.where(series):
+                group = group_of(series, self.group_by)
+                counts[group] = counts.get(group, 0.0) + value
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +209,15 @@ class Percent:
         """The attribute whose values it tells apart."""
         return self.whole.group_by
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
         """One reading a group of the whole."""
-        parts = {reading.group: reading.value for reading in self.part.readings(window)}
-        wholes = (reading for reading in self.whole.readings(window) if reading.value > 0)
-        return [Reading(100.0 * parts.get(w.group, 0.0) / w.value, w.samples, w.group) for w in wholes]
+        parts, found = self.part.counts(window), []
+        for group, whole in self.whole.counts(window).items():
+            if whole > 0:
+                value = 100.0 * parts.get(group, 0.0) / whole
+                if above is None or value >= above or group in known:
+                    found.append(Reading(value, round(whole), group))
+        return found
 
     def promql(self, dialect: Dialect) -> str:
         """`100 * part / whole`."""
@@ -251,15 +259,15 @@ class Quantile:
         """The instrument it reads."""
         return frozenset((self.metric,))
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
         """One reading a group that recorded anything."""
         found = []
-        for group, histogram in self._groups(window).items():
-            if above is not None and histogram.max * self.scale < above:  # no quantile is above the maximum
-                continue
-            value = histogram.quantile(self.q)
-            if value is not None:
-                found.append(Reading(value * self.scale, histogram.count, group))
+        for group, durations in recorded(window, self.metric, self.where, self.group_by).items():
+            # No quantile is above the maximum.
+            if above is None or durations.max * self.scale >= above or group in known:
+                value = durations.together.quantile(self.q)
+                if value is not None:
+                    found.append(Reading(value * self.scale, durations.together.count, group))
         return found
 
     def promql(self, dialect: Dialect) -> str:
@@ -269,17 +277,6 @@ class Quantile:
         rate = f"rate({dialect.select(name, matchers)}[{dialect.span}])"
         labels: Sequence[str] = (_label(self.group_by), "" if dialect.native else "le")
         return _times(self.scale, f"histogram_quantile({self.q:g}, {dialect.grouped('sum', rate, *labels)})")
-
-    def _groups(self, window: Window) -> dict[str, Histogram]:
-        """What each group recorded; worked out once for a window, whichever rules ask."""
-        key = (self.metric, self.where, self.group_by)
-        known: dict[str, Histogram] | None = window.memo.get(key)
-        if known is None:
-            parts: dict[str, list[Histogram]] = {}
-            for series, histogram in _chosen(window, self.metric, self.where):
-                parts.setdefault(_group(series, self.group_by), []).append(histogram)
-            known = window.memo[key] = {group: merged(histograms) for group, histograms in parts.items()}
-        return known
 
 
 def requests(*, where: Matcher | None = None, group_by: str = "") -> Count:
@@ -296,26 +293,6 @@ def error_rate(statuses: Collection[int] | None = None, *, group_by: str = "") -
     """
     failed = Failed(OutcomeOf(frozenset(statuses) if statuses is not None else None))
     return Percent(requests(where=failed, group_by=group_by), requests(group_by=group_by))
-
-
-def _chosen(window: Window, metric: str, where: Matcher | None) -> list[tuple[Series, Histogram]]:
-    """The series of a histogram that `where` chooses."""
-    if where is None:
-        return window.histograms(metric)
-    if isinstance(where, Attribute):  # the usual one, for which the window has an index
-        groups = window.grouped(metric, where.key)
-        return [entry for value in where.values for entry in groups.get(value, ())]
-    return [entry for entry in window.histograms(metric) if where(entry[0])]
-
-
-def _group(series: Series, key: str) -> str:
-    """Which group `series` is in; without the attribute it is the empty one, as for Prometheus."""
-    if not key:
-        return ""
-    value = series.get(key)
-    if value is None:
-        return UNMATCHED_ROUTE if key == HTTP_ROUTE else ""
-    return value if isinstance(value, str) else attribute_text(value)
 
 
 def _label(key: str) -> str:

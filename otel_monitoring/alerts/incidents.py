@@ -6,7 +6,7 @@ Mutes and inhibition keep a message from leaving, never an event from the histor
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from otel_monitoring.alerts.evaluation import Look, Report
@@ -18,6 +18,8 @@ from otel_monitoring.store import Store
 
 SUPPRESSION_SECONDS = 300.0
 """The same alert is notified once in this time, as documented."""
+
+_STATE_FIELDS = tuple(entry.name for entry in fields(AlertState))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,9 @@ class Incident:
 
     def encode(self) -> str:
         """As JSON."""
-        return json.dumps({**asdict(self), "labels": dict(self.labels)})
+        state = {name: getattr(self.state, name) for name in _STATE_FIELDS}
+        known = {"rule": self.rule, "message": self.message, "outcome": self.outcome.value}
+        return json.dumps({**known, "labels": dict(self.labels), "state": state})
 
     @classmethod
     def decode(cls, text: str) -> "Incident":

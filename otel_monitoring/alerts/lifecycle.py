@@ -44,7 +44,8 @@ class AlertState:
 
 def begins(rule: Rule, reading: Reading | None) -> bool:
     """Whether this begins an alert that is inactive; where it does not, `advance` leaves it inactive."""
-    return _breached(rule, Phase.INACTIVE, _usable(rule, reading)) is True
+    usable = _usable(rule, reading)
+    return rule.breached_by(usable.value, firing=False) if usable is not None else rule.no_data is NoData.FIRE
 
 
 def advance(

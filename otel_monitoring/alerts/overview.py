@@ -45,8 +45,8 @@ def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dic
 def rule_states(incidents: Iterable[Incident], rules: Sequence[Rule], evaluation: Evaluation) -> list[dict[str, Any]]:
     """Every rule with its definition, its `state` (the worst of its alerts) and its pending and firing `alerts`.
 
-    `values` are the latest readings of the worker that evaluates, the worst first, at most twenty; elsewhere empty. A
-    quantile's groups that cannot be beyond the threshold are left out. `error` says why a rule could not be evaluated.
+    `values` are the latest readings of the worker that evaluates, the worst first, at most twenty; elsewhere empty. Of
+    groups, those that are below the threshold are left out. `error` says why a rule could not be evaluated.
     """
     by_rule: dict[str, list[Incident]] = {}
     for incident in incidents:
@@ -73,7 +73,7 @@ def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> 
         "inhibits": sorted(kind.value for kind in rule.inhibits),
         "state": next((p.value for p in (Phase.FIRING, Phase.PENDING) if p in phases), Phase.INACTIVE.value),
         "alerts": [_state(incident) for incident in incidents],
-        "values": _values(rule, evaluation.readings.get(rule.name, ())),
+        "values": _values(rule, evaluation.readings.get(rule.name, {})),
     }
     if rule.runbook:
         answer["runbook_url"] = rule.runbook
@@ -82,9 +82,9 @@ def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> 
     return answer
 
 
-def _values(rule: Rule, readings: Iterable[tuple[str, Reading]]) -> list[dict[str, Any]]:
-    finite = [(instance, reading) for instance, reading in readings if math.isfinite(reading.value)]
-    worst = sorted(finite, key=lambda found: found[1].value, reverse=rule.comparison in (">", ">="))
+def _values(rule: Rule, readings: Mapping[str, Sequence[Reading]]) -> list[dict[str, Any]]:
+    finite = [(where, found) for where, all_of in readings.items() for found in all_of if math.isfinite(found.value)]
+    worst = sorted(finite, key=lambda pair: pair[1].value, reverse=rule.comparison in (">", ">="))
     return [
         {
             "labels": rule.identity(reading.group, instance),

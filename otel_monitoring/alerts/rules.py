@@ -1,7 +1,8 @@
 """`Rule`: when to alert, as data; and the rules every service starts with."""
 
+import operator
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal, get_args
@@ -24,6 +25,12 @@ from otel_monitoring.events import DEFAULT_SEVERITY, AlertSeverity, AlertType
 Comparison = Literal[">", ">=", "<", "<="]
 Scope = Literal["service", "instance"]
 
+_BEYOND: Mapping[str, Callable[[float, float], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
 _MIN_REQUESTS = 20
 
 
@@ -150,11 +157,7 @@ class Rule:
         )
 
     def _beyond(self, value: float, limit: float) -> bool:
-        if self.comparison == ">":
-            return value > limit
-        if self.comparison == ">=":
-            return value >= limit
-        return value < limit if self.comparison == "<" else value <= limit
+        return _BEYOND[self.comparison](value, limit)
 
 
 def default_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None = None) -> tuple[Rule, ...]:
