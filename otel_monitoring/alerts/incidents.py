@@ -230,15 +230,17 @@ class Incidents:
             after = replace(after, outcome=self._outcome(look.rule, after, new=True))
         outcome = after.outcome if not fired else self._outcome(look.rule, after, new=False)
         after = replace(after, outcome=outcome)
-        details = {"value": _rounded(after.state.value), "threshold": look.rule.threshold, **evidence}
-        event = after.event(look.rule, self._now, details)
         notified_at = after.state.notified_at
-        if not fired or (outcome is Outcome.NOTIFIED and notified_at is None):
-            self._record(event)
-        if outcome is Outcome.NOTIFIED and self._due(notified_at):
-            self._enqueue(event)
-            notified_at = self._now
-        elif outcome is Outcome.SUPPRESSED:  # said already, by the application itself
+        told = outcome is Outcome.NOTIFIED
+        happened, due = not fired or (told and notified_at is None), told and self._due(notified_at)
+        if happened or due:
+            details = {"value": _rounded(after.state.value), "threshold": look.rule.threshold, **evidence}
+            event = after.event(look.rule, self._now, details)
+            if happened:
+                self._record(event)
+            if due:
+                self._enqueue(event)
+        if due or outcome is Outcome.SUPPRESSED:  # said now, or already by the application itself
             notified_at = self._now
         return replace(after, state=replace(after.state, notified_at=notified_at))
 
