@@ -75,9 +75,9 @@ class HttpReceiver:
 
 
 @asynccontextmanager
-async def http(*answers: Raw, tls: ssl.SSLContext | None = None) -> AsyncIterator[HttpReceiver]:
+async def http(*answers: Raw, tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[HttpReceiver]:
     receiver = HttpReceiver(list(answers) or [answer()])
-    server = await asyncio.start_server(receiver._serve, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(receiver._serve, "127.0.0.1", port, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver
@@ -138,7 +138,12 @@ class Mailbox:
 
 @asynccontextmanager
 async def smtp(
-    mailbox: Mailbox, *, starttls: ssl.SSLContext | None = None, tls: ssl.SSLContext | None = None, login: bool = False
+    mailbox: Mailbox,
+    *,
+    starttls: ssl.SSLContext | None = None,
+    tls: ssl.SSLContext | None = None,
+    login: bool = False,
+    port: int = 0,
 ) -> AsyncIterator[Mailbox]:
     loop = asyncio.get_running_loop()
 
@@ -154,7 +159,7 @@ async def smtp(
             auth_require_tls=tls is None,
         )
 
-    server = await loop.create_server(session, "127.0.0.1", 0, ssl=tls)
+    server = await loop.create_server(session, "127.0.0.1", port, ssl=tls)
     mailbox.port = server.sockets[0].getsockname()[1]
     try:
         yield mailbox
