@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 from pydantic import SecretStr
 
 from otel_monitoring.alerts.channels import text
@@ -48,7 +47,7 @@ class SlackChannel:
         """
         body = json.dumps(message(notification)).encode()
         async with client() as sender:
-            request = httpx.Request(
+            request = sender.build_request(
                 "POST",
                 self._url.get_secret_value(),
                 content=body,
