@@ -84,7 +84,7 @@ def _lines(event: AlertEvent) -> Iterator[str]:
     room = _SECTION_LENGTH - len(first) - len(last) - 2
     yield first
     for name, value in text.facts(event):
-        quoted = f"\n```{mrkdwn(value, 1200)}```" if "\n" in value else f" {mrkdwn(value, 500)}"
+        quoted = f"\n```{mrkdwn(text.tail(value, 900), 1200)}```" if "\n" in value else f" {mrkdwn(value, 500)}"
         line = f"*{mrkdwn(name, 100)}:*{quoted}"
         if len(line) < room:
             room -= len(line) + 1
