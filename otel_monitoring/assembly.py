@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 from otel_monitoring.collecting import Collecting
 from otel_monitoring.config import Settings, opt_in_to_stable_conventions
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
+from otel_monitoring.correlation import BaggageKeys
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.exporting.baggage import BaggageLogs, BaggageSpans
 from otel_monitoring.exporting.settings import Signal
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.performance import Classifier
 from otel_monitoring.instrument.loop import LoopMonitor
+from otel_monitoring.instrument.outgoing import instrument_clients
 from otel_monitoring.instrument.process import SystemSampler
 from otel_monitoring.instrument.requests import current_request
 from otel_monitoring.measure.aggregator import Aggregator
 from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.reporting import Reporter
 from otel_monitoring.telemetry import Telemetry
+from otel_monitoring.tracing.source import Source, use
 from otel_monitoring.worker import Worker
 
 if TYPE_CHECKING:
@@ -58,9 +62,16 @@ class Parts:
         self._db = db if db is not None else _database_at(settings)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._loop_monitor: LoopMonitor | None = None
+        self._baggage = BaggageKeys(settings.baggage_keys)
         self.telemetry = Telemetry(
-            settings, service_name=service_name, service_version=service_version, providers=providers
+            settings,
+            service_name=service_name,
+            service_version=service_version,
+            span_processors=[BaggageSpans(self._baggage)] if settings.baggage_keys else (),
+            log_processors=[BaggageLogs(self._baggage)] if settings.baggage_keys else (),
+            providers=providers,
         )
+        self._submit = worker.poke
         meter = self.telemetry.meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
         self.aggregator = Aggregator(
             clock=time.monotonic,
@@ -116,6 +127,7 @@ class Parts:
             self._mongodb.attach(self._db)
             self._mongodb.instrument_new_clients()
             stack.callback(self._mongodb.detach)
+        self._trace(stack)
 
     def sample(self, now: float) -> None:
         """Take a sample of CPU, memory and the event loop."""
@@ -126,10 +138,17 @@ class Parts:
         if self._loop_monitor is not None:
             self._loop_monitor.probe(now)
 
+    def _trace(self, stack: ExitStack) -> None:
+        """Let traced operations and the application's HTTP clients report here."""
+        tracers, meters = self.telemetry.tracer_provider, self.telemetry.meter_provider
+        stack.callback(use(Source(tracers, meters, self._baggage, self._submit)))
+        if self.telemetry.tracing or not self.telemetry.lean:
+            stack.callback(instrument_clients(tracers, meters, self._settings.baggage_hosts))
+
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}
 
-    def _instrument_database(self, changed: Callable[[], None]) -> "MongoInstrumentation | None":
+    def _instrument_database(self, changed: Callable[[], object]) -> "MongoInstrumentation | None":
         if self._db is None:
             return None
         from otel_monitoring.instrument.mongodb import attach

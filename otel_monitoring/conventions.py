@@ -63,6 +63,8 @@ DATABASE_UP: Final = "otel_monitoring.database.up"
 DATABASE_PING_DURATION: Final = "otel_monitoring.database.ping.duration"
 COLLECTION_DOCUMENTS: Final = "otel_monitoring.database.collection.documents"
 ALERTS: Final = "otel_monitoring.alerts"
+OPERATION_DURATION: Final = "otel_monitoring.operation.duration"
+OPERATION_NAME: Final = "otel_monitoring.operation.name"
 
 # Suffixes of https://prometheus.io/docs/specs/om/ as the Collector's and Prometheus' OTLP translation spell UCUM units.
 _UNIT_SUFFIX: Final = {"s": "seconds", "ms": "milliseconds", "By": "bytes", "1": "ratio", "%": "percent"}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 
@@ -30,6 +31,24 @@ class AlertSeverity(str, Enum):
     WARNING = "warning"
     ERROR = "error"
     CRITICAL = "critical"
+
+
+DEFAULT_SEVERITY: Mapping[AlertType, AlertSeverity] = MappingProxyType(
+    {
+        AlertType.DATABASE_DOWN: AlertSeverity.CRITICAL,
+        AlertType.DATABASE_SLOW: AlertSeverity.WARNING,
+        AlertType.HIGH_ERROR_RATE: AlertSeverity.WARNING,
+        AlertType.HIGH_CPU: AlertSeverity.WARNING,
+        AlertType.HIGH_MEMORY: AlertSeverity.WARNING,
+        AlertType.API_TIMEOUT: AlertSeverity.WARNING,
+        AlertType.BILLING_FAILURE: AlertSeverity.CRITICAL,
+        AlertType.DELIVERY_ISSUE: AlertSeverity.ERROR,
+        AlertType.SECURITY_ALERT: AlertSeverity.CRITICAL,
+        AlertType.EVENT_LOOP_BLOCKED: AlertSeverity.WARNING,
+        AlertType.CUSTOM: AlertSeverity.WARNING,
+    }
+)
+"""The documented severity of each type."""
 
 
 class Outcome(str, Enum):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from opentelemetry import _logs, metrics, trace
-from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -43,10 +43,11 @@ class Telemetry:
     """One service's providers and their exporters. Lives as long as the service; `start` and `stop` may alternate.
 
     A provider of the SDK that is already global, set by the application or by `opentelemetry-instrument`, is joined:
-    the aggregator's reader and `span_processors` are added to it and nothing else, because whoever set it decided what
-    it exports, and a second exporter would send everything twice. It is never shut down here. A signal without such a
-    provider gets one of ours, which `make_global` makes the global one if there is none. Spans and log records that
-    would go nowhere are not made at all: their providers are then no-ops, and the global ones are left alone.
+    the aggregator's reader and the processors given here are added to it and nothing else, because whoever set it
+    decided what it exports, and a second exporter would send everything twice. It is never shut down here. A signal
+    without such a provider gets one of ours, which `make_global` makes the global one if there is none. Spans and log
+    records that would go nowhere are not made at all: their providers are then no-ops, and the global ones are left
+    alone.
 
     With `OTEL_SDK_DISABLED=true` every provider is a no-op: nothing is measured or exported, and the health endpoints
     answer from their checks.
@@ -56,6 +57,7 @@ class Telemetry:
         service_name: `service.name` where neither `OTEL_SERVICE_NAME` nor `OTEL_RESOURCE_ATTRIBUTES` has it.
         service_version: `service.version` where neither the settings nor `OTEL_RESOURCE_ATTRIBUTES` have it.
         span_processors: See every span before it is exported, in this order.
+        log_processors: See every log record before it is exported, likewise.
         providers: The providers the application chose for itself, by signal; they come before the global ones.
 
     Attributes:
@@ -76,6 +78,7 @@ class Telemetry:
         service_name: str | None,
         service_version: str | None,
         span_processors: Sequence[SpanProcessor] = (),
+        log_processors: Sequence[LogRecordProcessor] = (),
         providers: Mapping[Signal, object] | None = None,
     ) -> None:
         self._settings = settings
@@ -86,7 +89,7 @@ class Telemetry:
         self._pipelines: list[tuple[Signal, Pipeline]] = []
         self._reader: MetricReader | None = None
         self._spans = SpanSwitch(span_processors)
-        self._logs = LogSwitch()
+        self._logs = LogSwitch(log_processors)
         self._joined: set[Signal] = set()
         self.resource = self._make_resource()
         self._make_providers(join=not settings.sdk_disabled)
@@ -124,6 +127,7 @@ class Telemetry:
         self.logging = loggers is not None or "logs" in sent
         if loggers is None and self.logging:
             loggers = _make(lambda: LoggerProvider(resource=self.resource, shutdown_on_exit=False))
+        if loggers is not None:
             loggers.add_log_record_processor(self._logs)
         if meters is None:
             # Exemplars are for exported points; where there are none, no measurement is asked whether it is one.

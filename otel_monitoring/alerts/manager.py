@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
 from otel_monitoring.alerts.channels import Channel
 from otel_monitoring.alerts.channels.log import LogChannel
 from otel_monitoring.errors import DeliveryError
@@ -70,7 +72,7 @@ class AlertManager:
         if event.outcome is not Outcome.NOTIFIED:
             return False
         for channel in self._channels:
-            with self._delivery:
+            with self._delivery, suppress_instrumentation():  # no traffic of the application's
                 await channel.send(event)
         return True
 
@@ -134,7 +136,8 @@ class AlertManager:
         results: dict[str, dict[str, Any]] = {}
         for channel in self._channels:
             try:
-                await channel.send(event)
+                with suppress_instrumentation():
+                    await channel.send(event)
             except DeliveryError as error:
                 results[channel.name] = {"delivered": False, "error": redact(str(error))}
             else:
