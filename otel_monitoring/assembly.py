@@ -143,7 +143,8 @@ class Parts:
         tracers, meters = self.telemetry.tracer_provider, self.telemetry.meter_provider
         stack.callback(use(Source(tracers, meters, self._baggage, self._submit)))
         if self.telemetry.tracing or not self.telemetry.lean:
-            stack.callback(instrument_clients(tracers, meters, self._settings.baggage_hosts))
+            hosts, capture_query = self._settings.baggage_hosts, self._settings.capture_query
+            stack.callback(instrument_clients(tracers, meters, baggage_hosts=hosts, capture_query=capture_query))
 
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}

@@ -27,6 +27,7 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.trace import TracerProvider
 
 from otel_monitoring.guard import contained
+from otel_monitoring.instrument.requests import redacted_query
 
 _CLIENTS: Final = (
     ("httpx", "httpx", "HTTPXClientInstrumentor"),
@@ -36,11 +37,16 @@ _CLIENTS: Final = (
 _GUARD: Final = contained("instrumentation of an HTTP client")
 # https://www.iana.org/assignments/special-use-domain-names/, and where Kubernetes puts its services.
 _PRIVATE_DOMAINS: Final = (".internal", ".local", ".localhost", ".home.arpa", ".svc", ".test")
+_URL_ATTRIBUTES: Final = ("url.full", "http.url")  # of the stable and of the old conventions
 _goes_out: ContextVar[bool] = ContextVar("otel_monitoring_request_goes_out", default=False)
 
 
 def instrument_clients(
-    tracer_provider: TracerProvider, meter_provider: MeterProvider, baggage_hosts: Iterable[str] = ()
+    tracer_provider: TracerProvider,
+    meter_provider: MeterProvider,
+    *,
+    baggage_hosts: Iterable[str] = (),
+    capture_query: bool = False,
 ) -> Callable[[], None]:
     """Give each request of a client a span and a duration, and let the trace go on in the service that is called.
 
@@ -51,11 +57,12 @@ def instrument_clients(
         tracer_provider: Where spans go.
         meter_provider: Where `http.client.request.duration` goes.
         baggage_hosts: Host names, and `.example.com` for all below.
+        capture_query: Keep the values of the query in `url.full`.
 
     Returns:
         The undo.
     """
-    destinations = Destinations(baggage_hosts)
+    hook = _Hook(Destinations(baggage_hosts), capture_query)
     stack = ExitStack()
     for client, module, name in _CLIENTS:
         with _GUARD:
@@ -65,8 +72,8 @@ def instrument_clients(
             instrumentor.instrument(
                 tracer_provider=tracer_provider,
                 meter_provider=meter_provider,
-                request_hook=destinations.note,
-                async_request_hook=destinations.note_soon,
+                request_hook=hook,
+                async_request_hook=hook.soon,
             )
             stack.callback(instrumentor.uninstrument)
     stack.callback(_withhold_baggage())
@@ -96,16 +103,6 @@ class Destinations:
         self._hosts = frozenset(host for host in hosts if not host.startswith("."))
         self._domains = (*_PRIVATE_DOMAINS, *(host for host in hosts if host.startswith(".")))
 
-    def note(self, _span: object, request: Any) -> None:
-        """Hook of the instrumentations, called between the start of the span and the writing of the headers."""
-        _goes_out.set(True)
-        with _GUARD:
-            _goes_out.set(not self.own(_host(request.url)))
-
-    async def note_soon(self, span: object, request: Any) -> None:
-        """The same for httpx's asynchronous client."""
-        self.note(span, request)
-
     def own(self, host: str) -> bool:
         """Whether `host` is listed, or private by its name or address."""
         if host in self._hosts or host.endswith(self._domains):
@@ -116,10 +113,38 @@ class Destinations:
             return "." not in host and host != ""  # a name without a domain is resolved by our own network
 
 
-def _host(url: Any) -> str:
+class _Hook:
+    """What the instrumentations call between the start of the span and the writing of the headers."""
+
+    def __init__(self, destinations: Destinations, capture_query: bool) -> None:
+        self._destinations = destinations
+        self._capture_query = capture_query
+
+    def __call__(self, span: Any, request: Any) -> None:
+        _goes_out.set(True)
+        with _GUARD:
+            url = _text(request.url)
+            _goes_out.set(not self._destinations.own((urlsplit(url).hostname or "").rstrip(".")))
+            if not self._capture_query and "?" in url and span.is_recording():
+                _hide_query(span)
+
+    async def soon(self, span: Any, request: Any) -> None:
+        """The same for httpx's asynchronous client."""
+        self(span, request)
+
+
+def _text(url: Any) -> str:
     if isinstance(url, tuple):  # httpx before 0.18: scheme, host, port, path
-        return bytes(url[1]).decode()
-    return (urlsplit(str(url)).hostname or "").rstrip(".")
+        scheme, host, _, path = url
+        return b"".join((scheme, b"://", host, path)).decode()
+    return str(url)
+
+
+def _hide_query(span: Any) -> None:
+    for key in _URL_ATTRIBUTES:
+        url, mark, query = str(span.attributes.get(key, "")).partition("?")
+        if mark:
+            span.set_attribute(key, f"{url}?{redacted_query(query.encode())}")
 
 
 class BaggageAtHome(TextMapPropagator):
