@@ -1,14 +1,14 @@
 """The story of one order: which spans belong to it, how they hang together, and how that looks."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from examples.earlybird.receiver import Received
 
 ORDER_ID = "order.id"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Span:
     """One span as it was exported; times in Unix nanoseconds."""
 
@@ -22,9 +22,6 @@ class Span:
     end: int
     attributes: dict[str, str]
     failed: bool
-    children: list["Span"] = field(default_factory=list)
-    linked: bool = False
-    """Whether it hangs where it does by a link, not as a child."""
 
     @classmethod
     def of(cls, received: Received) -> "Span":
@@ -63,9 +60,14 @@ class Story:
             raise LookupError(f"no span of the order {order_id} was exported")
         self.order_id = order_id
         self.root = about[0]
+        self._below: dict[bytes, list[Span]] = {}
         for span in everything.values():
-            _hang(span, everything)
-        self.spans = list(_walk(self.root))
+            # A root hangs below what it is linked to.
+            possible = (span.parent_id,) if span.parent_id else span.links
+            above = next((other for other in possible if other in everything), None)
+            if above is not None:
+                self._below.setdefault(above, []).append(span)
+        self.spans = list(self._walk(self.root))
         reached = {span.span_id for span in self.spans}
         self.strays = [span for span in about if span.span_id not in reached]
 
@@ -83,13 +85,20 @@ class Story:
         traces = {span.trace_id for span in self.spans}
         found = [f"{s.service}: {s.name} hangs together with nothing" for s in self.strays]
         found += [
-            f"{s.service}: {s.name} says nothing of the order" for s in self.spans if ORDER_ID not in s.attributes
+            f"{s.service}: {s.name} says nothing of the order"
+            for s in self.spans
+            if s.attributes.get(ORDER_ID) != self.order_id
         ]
         for record in records:
             ids = [a.value.string_value for a in record.item.attributes if a.key == ORDER_ID]
             if record.item.trace_id in traces and ids != [self.order_id]:
                 found.append(f"{record.service}: the log line {record.item.body.string_value!r} says nothing of it")
         return found
+
+    def _walk(self, span: Span) -> Iterator[Span]:
+        yield span
+        for child in self._below.get(span.span_id, []):
+            yield from self._walk(child)
 
     def lines(self) -> list[str]:
         """The tree: service, span, when it began after the request, how long it took."""
@@ -99,26 +108,15 @@ class Story:
 
     def _rows(self, span: Span, lead: str, below: str) -> Iterator[tuple[str, str, str]]:
         after, took = (span.start - self.root.start) / 1e6, (span.end - span.start) / 1e6
-        notes = ["linked"] * span.linked + ["failed"] * span.failed
+        notes = ["linked"] * _is_linked(span) + ["failed"] * span.failed
         times = f"{after:+9.1f} ms {took:8.1f} ms  {', '.join(notes)}"
         yield span.service, lead + span.name, times.rstrip()
-        for child in span.children:
-            last = child is span.children[-1]
-            branch = ("└" if last else "├") + ("┄▷ " if child.linked else "── ")
+        children = self._below.get(span.span_id, [])
+        for child in children:
+            last = child is children[-1]
+            branch = ("└" if last else "├") + ("┄▷ " if _is_linked(child) else "── ")
             yield from self._rows(child, below + branch, below + ("    " if last else "│   "))
 
 
-def _hang(span: Span, everything: dict[bytes, Span]) -> None:
-    """Put `span` below its parent, or below the span it is linked to."""
-    parent = everything.get(span.parent_id)
-    if parent is None and not span.parent_id:
-        parent = next((everything[link] for link in span.links if link in everything), None)
-        span.linked = parent is not None
-    if parent is not None:
-        parent.children.append(span)
-
-
-def _walk(span: Span) -> Iterator[Span]:
-    yield span
-    for child in span.children:
-        yield from _walk(child)
+def _is_linked(span: Span) -> bool:
+    return bool(span.links) and not span.parent_id
