@@ -76,9 +76,8 @@ def attributes(item: Any) -> dict[str, str]:
     return {a.key: a.value.string_value for a in item.attributes}
 
 
-@pytest.fixture(scope="module")
-def flow(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Flow:
-    temporary = tmp_path_factory.mktemp("flow")
+def follow(environment: dict[str, str], temporary: Path) -> Flow:
+    """Run it, with a receiver of ours as the endpoint."""
     with HttpSink() as sink:
         done = subprocess.run(
             [sys.executable, "-m", "examples.earlybird.flow"],
@@ -103,7 +102,7 @@ def the(flow: Flow, service: str, name: str) -> Any:
     return span
 
 
-def test_all_four_processes_tell_of_the_order(flow: Flow) -> None:
+def all_four_processes_tell_of_the_order(flow: Flow) -> None:
     names = {service: sorted(s.name for of, s in flow.about.values() if of == service) for service, _ in flow.spans}
     assert names == {
         ORDERS: ["POST", "POST /api/orders/", "delivery.plan", "find users", "insert orders"],
@@ -121,7 +120,7 @@ def test_all_four_processes_tell_of_the_order(flow: Flow) -> None:
     }
 
 
-def test_parents_and_links_connect_them_all(flow: Flow) -> None:
+def parents_and_links_connect_them_all(flow: Flow) -> None:
     edges = {}
     for service, span in flow.about.values():
         above = [span.parent_span_id] if span.parent_span_id else [link.span_id for link in span.links]
@@ -152,14 +151,14 @@ def test_parents_and_links_connect_them_all(flow: Flow) -> None:
     assert sorted(linked) == [(BILLING, "billing.run"), (NOTIFIER, "notification.send")]
 
 
-def test_no_span_of_its_traces_says_nothing_of_it(flow: Flow) -> None:
+def no_span_of_its_traces_says_nothing_of_it(flow: Flow) -> None:
     traces = {span.trace_id for _, span in flow.about.values()}
     assert len(traces) == 3
     silent = [(service, span.name) for service, span in flow.spans if span.trace_id in traces]
     assert len(silent) == len(flow.about)
 
 
-def test_every_log_line_carries_the_order_and_its_span(flow: Flow) -> None:
+def every_log_line_carries_the_order_and_its_span(flow: Flow) -> None:
     traces = {span.trace_id for _, span in flow.about.values()}
     lines = [(service, record) for service, record in flow.records if record.trace_id in traces]
     assert sorted((service, record.body.string_value.split()[0]) for service, record in lines) == [
@@ -173,7 +172,7 @@ def test_every_log_line_carries_the_order_and_its_span(flow: Flow) -> None:
         assert record.span_id in flow.about
 
 
-def test_times_follow_the_order(flow: Flow) -> None:
+def times_follow_the_order(flow: Flow) -> None:
     for _, span in flow.about.values():
         assert span.start_time_unix_nano < span.end_time_unix_nano
         if span.parent_span_id:
@@ -185,7 +184,7 @@ def test_times_follow_the_order(flow: Flow) -> None:
             assert flow.about[link.span_id][1].start_time_unix_nano < span.start_time_unix_nano
 
 
-def test_the_printed_tree_is_what_was_exported(flow: Flow) -> None:
+def the_printed_tree_is_what_was_exported(flow: Flow) -> None:
     row = re.compile(r"^(earlybird-\w+) +([ │├└─┄▷]*)(\S.*?) +([+-][\d.]+) ms +([\d.]+) ms( +linked)?$", re.MULTILINE)
     rows = row.findall(flow.out)
     assert sorted((service, name) for service, _, name, *_ in rows) == sorted(
@@ -203,7 +202,7 @@ def test_the_printed_tree_is_what_was_exported(flow: Flow) -> None:
         assert float(took) == pytest.approx((span.end_time_unix_nano - span.start_time_unix_nano) / 1e6, abs=0.06)
 
 
-def test_what_the_business_counts_arrives_too(flow: Flow) -> None:
+def what_the_business_counts_arrives_too(flow: Flow) -> None:
     metrics = {
         (service, metric.name)
         for service, metric in flow.items("metrics", "resource_metrics", "scope_metrics", "metrics")
@@ -216,6 +215,18 @@ def test_what_the_business_counts_arrives_too(flow: Flow) -> None:
         (BILLING, "otel_monitoring.operation.duration"),
         (ORDERS, "http.client.request.duration"),
     } <= metrics
+
+
+def test_one_order_tells_its_story(environment: dict[str, str], tmp_path: Path) -> None:
+    """One test, because one run is dear: each statement about it is a function above."""
+    flow = follow(environment, tmp_path)
+    all_four_processes_tell_of_the_order(flow)
+    parents_and_links_connect_them_all(flow)
+    no_span_of_its_traces_says_nothing_of_it(flow)
+    every_log_line_carries_the_order_and_its_span(flow)
+    times_follow_the_order(flow)
+    the_printed_tree_is_what_was_exported(flow)
+    what_the_business_counts_arrives_too(flow)
 
 
 def test_it_can_be_stopped_and_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
