@@ -1,5 +1,6 @@
 """A worker without any web application: its operations, logs, alerts and requests, as they arrive over OTLP."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager, AlertType, set_alert_manager
 from otel_monitoring.events import AlertEvent
 from otel_monitoring.tracing import tagged, traced
+from tests.integration.servers import nx27017
 from tests.otlp_sink import TIMEOUT, HttpSink
+from tests.test_readme import EXAMPLES
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -116,3 +119,37 @@ async def test_without_an_endpoint_clients_are_left_alone() -> None:
     await monitoring.start()
     assert not hasattr(httpx.HTTPTransport.handle_request, "__wrapped__")
     await monitoring.stop()
+
+
+async def test_the_readmes_example_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = (code for code in EXAMPLES if "continued(" in code)
+    with nx27017() as server, HttpSink() as sink:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint)
+        monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+        readme: dict[str, Any] = {"__name__": "readme"}
+        exec(example.replace("mongodb://localhost:27017", server.uri), readme)  # noqa: S102 - our own text
+        working = asyncio.ensure_future(readme["main"]())
+
+        def seen(name: str) -> list[Any]:
+            return [span for span in sink.spans() if span.name == name]
+
+        for number in range(1000):  # a change stream sees what comes after it
+            await readme["place"]({"_id": f"o-{number}"})
+            await asyncio.sleep(0.05)
+            if working.done() or seen("billing.run"):
+                break
+        working.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        await readme["db"].client.close()
+
+        placed = {span.span_id: span for span in seen("order.place")}
+        for billed in seen("billing.run"):
+            (link,) = billed.links
+            order_id = attributes(billed)["order.id"]
+            (insert,) = (
+                s for s in seen("insert orders") if s.parent_span_id == link.span_id and s.trace_id == link.trace_id
+            )
+            assert attributes(insert)["order.id"] == attributes(placed[link.span_id])["order.id"] == order_id
+        assert len(seen("billing.close_month")) == 1
+        assert "orders.billed" in {metric.name for metric in sink.metrics()}
