@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 from opentelemetry import baggage
 from opentelemetry import context as contexts
+from opentelemetry._logs import LogRecord
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.sdk._logs import LoggerProvider
@@ -17,6 +18,7 @@ from otel_monitoring.correlation import MAX_KEYS, MAX_VALUE_LENGTH, BaggageKeys,
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.exporting.baggage import BaggageLogs
 from otel_monitoring.exporting.pipelines import OtlpHandler
+from otel_monitoring.telemetry import Telemetry
 from otel_monitoring.tracing import tagged, traced
 from tests.tracing import recording
 
@@ -111,3 +113,21 @@ def test_the_setting_lists_keys() -> None:
 def test_a_setting_that_cannot_work_is_named(setting: dict[str, str], complaint: str) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
         Settings.load(**setting)
+
+
+@pytest.mark.usefixtures("hostile")
+def test_providers_of_the_application_get_it_too() -> None:
+    exporter: Any = cast("Any", InMemoryLogRecordExporter)()
+    theirs = LoggerProvider(shutdown_on_exit=False)
+    listed = BaggageKeys(["order.id"])
+    telemetry = Telemetry(
+        Settings.load(),
+        service_name=None,
+        service_version=None,
+        log_processors=[BaggageLogs(listed)],
+        providers={"logs": theirs},
+    )
+    theirs.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    telemetry.logger_provider.get_logger("test").emit(LogRecord(body="placed"))
+    (record,) = exporter.get_finished_logs()
+    assert record.log_record.attributes.keys() == {"order.id"}

@@ -295,3 +295,12 @@ def test_without_any_provider_the_function_just_runs() -> None:
     assert bill(4) == 4
     with pytest.raises(BillingError):
         bill(4, fail=True)
+
+
+def test_the_service_that_started_last_gets_the_spans_until_it_stops() -> None:
+    with recording() as first:
+        with recording() as second:
+            bill(1)
+        bill(2)
+    bill(3)
+    assert (len(first.spans), len(second.spans)) == (1, 1)

@@ -46,8 +46,8 @@ def run(report: Report, rounds: int) -> None:
         tracers.add_span_processor(BatchSpanProcessor(_Nowhere()))
         meters = SdkMeterProvider([SnapshotReader(0.0)], shutdown_on_exit=False)
         stack.callback(meters.shutdown)
-        decorator: Any = tracers.get_tracer("benchmark").start_as_current_span("work")
-        plain: Callable[[], object] = decorator(_work)
+        tracer: Any = tracers.get_tracer("benchmark")
+        plain: Callable[[], object] = tracer.start_as_current_span("work")(_work)
         ours = traced("work")(_work)
         found: dict[str, list[float]] = {}
         for number in range(rounds + 1):
