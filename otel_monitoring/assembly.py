@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 from otel_monitoring.collecting import Collecting
 from otel_monitoring.config import Settings, opt_in_to_stable_conventions
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
-from otel_monitoring.correlation import BaggageKeys
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.exporting.baggage import BaggageLogs, BaggageSpans
 from otel_monitoring.exporting.settings import Signal
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
@@ -62,16 +60,10 @@ class Parts:
         self._db = db if db is not None else _database_at(settings)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._loop_monitor: LoopMonitor | None = None
-        self._baggage = BaggageKeys(settings.baggage_keys)
-        self.telemetry = Telemetry(
-            settings,
-            service_name=service_name,
-            service_version=service_version,
-            span_processors=[BaggageSpans(self._baggage)] if settings.baggage_keys else (),
-            log_processors=[BaggageLogs(self._baggage)] if settings.baggage_keys else (),
-            providers=providers,
-        )
         self._submit = worker.poke
+        self.telemetry = Telemetry(
+            settings, service_name=service_name, service_version=service_version, providers=providers
+        )
         meter = self.telemetry.meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
         self.aggregator = Aggregator(
             clock=time.monotonic,
@@ -141,7 +133,7 @@ class Parts:
     def _trace(self, stack: ExitStack) -> None:
         """Let traced operations and the application's HTTP clients report here."""
         tracers, meters = self.telemetry.tracer_provider, self.telemetry.meter_provider
-        stack.callback(use(Source(tracers, meters, self._baggage, self._submit)))
+        stack.callback(use(Source(tracers, meters, self.telemetry.baggage, self._submit)))
         if self.telemetry.tracing or not self.telemetry.lean:
             hosts, capture_query = self._settings.baggage_hosts, self._settings.capture_query
             stack.callback(instrument_clients(tracers, meters, baggage_hosts=hosts, capture_query=capture_query))

@@ -11,14 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from opentelemetry import _logs, metrics, trace
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from otel_monitoring.config import Settings
+from otel_monitoring.correlation import BaggageKeys
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.exporting.baggage import BaggageLogs, BaggageSpans
 from otel_monitoring.exporting.closing import Attached, close_all
 from otel_monitoring.exporting.pipelines import (
     LogSwitch,
@@ -43,8 +45,8 @@ class Telemetry:
     """One service's providers and their exporters. Lives as long as the service; `start` and `stop` may alternate.
 
     A provider of the SDK that is already global, set by the application or by `opentelemetry-instrument`, is joined:
-    the aggregator's reader and the processors given here are added to it and nothing else, because whoever set it
-    decided what it exports, and a second exporter would send everything twice. It is never shut down here. A signal
+    the aggregator's reader, `span_processors` and listed baggage are added to it and nothing else, because whoever set
+    it decided what it exports, and a second exporter would send everything twice. It is never shut down here. A signal
     without such a provider gets one of ours, which `make_global` makes the global one if there is none. Spans and log
     records that would go nowhere are not made at all: their providers are then no-ops, and the global ones are left
     alone.
@@ -57,13 +59,13 @@ class Telemetry:
         service_name: `service.name` where neither `OTEL_SERVICE_NAME` nor `OTEL_RESOURCE_ATTRIBUTES` has it.
         service_version: `service.version` where neither the settings nor `OTEL_RESOURCE_ATTRIBUTES` have it.
         span_processors: See every span before it is exported, in this order.
-        log_processors: See every log record before it is exported, likewise.
         providers: The providers the application chose for itself, by signal; they come before the global ones.
 
     Attributes:
         meter_provider: Where instruments are made.
         tracer_provider: Where tracers are made.
         logger_provider: Where OpenTelemetry log records are emitted.
+        baggage: Which baggage becomes attributes of spans and log records.
         tracing: Whether spans are worth recording: they are exported, or the application's own provider is joined.
         logging: The same for log records.
         lean: Whether the aggregator's reader is the only one there is.
@@ -78,7 +80,6 @@ class Telemetry:
         service_name: str | None,
         service_version: str | None,
         span_processors: Sequence[SpanProcessor] = (),
-        log_processors: Sequence[LogRecordProcessor] = (),
         providers: Mapping[Signal, object] | None = None,
     ) -> None:
         self._settings = settings
@@ -88,8 +89,10 @@ class Telemetry:
         self._pid = os.getpid()
         self._pipelines: list[tuple[Signal, Pipeline]] = []
         self._reader: MetricReader | None = None
-        self._spans = SpanSwitch(span_processors)
-        self._logs = LogSwitch(log_processors)
+        self.baggage = BaggageKeys(settings.baggage_keys)
+        listed = bool(settings.baggage_keys)
+        self._spans = SpanSwitch([BaggageSpans(self.baggage), *span_processors] if listed else span_processors)
+        self._logs = LogSwitch([BaggageLogs(self.baggage)] if listed else ())
         self._joined: set[Signal] = set()
         self.resource = self._make_resource()
         self._make_providers(join=not settings.sdk_disabled)

@@ -119,14 +119,8 @@ def test_a_setting_that_cannot_work_is_named(setting: dict[str, str], complaint:
 def test_providers_of_the_application_get_it_too() -> None:
     exporter: Any = cast("Any", InMemoryLogRecordExporter)()
     theirs = LoggerProvider(shutdown_on_exit=False)
-    listed = BaggageKeys(["order.id"])
-    telemetry = Telemetry(
-        Settings.load(),
-        service_name=None,
-        service_version=None,
-        log_processors=[BaggageLogs(listed)],
-        providers={"logs": theirs},
-    )
+    settings = Settings.load(baggage_keys="order.id")
+    telemetry = Telemetry(settings, service_name=None, service_version=None, providers={"logs": theirs})
     theirs.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     telemetry.logger_provider.get_logger("test").emit(LogRecord(body="placed"))
     (record,) = exporter.get_finished_logs()

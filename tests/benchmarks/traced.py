@@ -49,17 +49,18 @@ def run(report: Report, rounds: int) -> None:
         tracer: Any = tracers.get_tracer("benchmark")
         plain: Callable[[], object] = tracer.start_as_current_span("work")(_work)
         ours = traced("work")(_work)
-        found: dict[str, list[float]] = {}
+        ways: dict[str, Callable[[], float]] = {
+            "undecorated": lambda: _cost(_work),
+            "**traced**, no exporter": lambda: _with(NoOpTracerProvider(), meters, ours),
+            "**traced**, spans and durations": lambda: _with(tracers, meters, ours),
+            "`Tracer.start_as_current_span`, spans alone": lambda: _cost(plain),
+        }
+        found: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(rounds + 1):
-            for name, cost in (
-                ("undecorated", lambda: _cost(_work)),
-                ("**traced**, no exporter", lambda: _with(NoOpTracerProvider(), meters, ours)),
-                ("**traced**, spans and durations", lambda: _with(tracers, meters, ours)),
-                ("`Tracer.start_as_current_span`, spans alone", lambda: _cost(plain)),
-            ):
+            for name, cost in ways.items():
                 measured = cost() * _MICRO
                 if number:
-                    found.setdefault(name, []).append(measured)
+                    found[name].append(measured)
     base = found["undecorated"]
     rows = [
         [name, *(f"{v:.1f}" for v in (median(own), spread(own), paired(own, base, "difference")))]
