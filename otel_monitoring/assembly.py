@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.metrics import NoOpMeterProvider
+
 from otel_monitoring.collecting import Collecting
 from otel_monitoring.config import Settings, opt_in_to_stable_conventions
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
@@ -132,11 +134,14 @@ class Parts:
 
     def _trace(self, stack: ExitStack) -> None:
         """Let traced operations and the application's HTTP clients report here."""
-        tracers, meters = self.telemetry.tracer_provider, self.telemetry.meter_provider
-        stack.callback(use(Source(tracers, meters, self.telemetry.baggage, self._submit)))
-        if self.telemetry.tracing or not self.telemetry.lean:
-            hosts, capture_query = self._settings.baggage_hosts, self._settings.capture_query
-            stack.callback(instrument_clients(tracers, meters, baggage_hosts=hosts, capture_query=capture_query))
+        telemetry, settings = self.telemetry, self._settings
+        tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
+        # Without metric export nobody reads how long operations and requests took: no endpoint answers it.
+        durations = NoOpMeterProvider() if telemetry.lean else meters
+        stack.callback(use(Source(tracers, durations, telemetry.baggage, self._submit)))
+        if telemetry.tracing or not telemetry.lean:
+            hosts, capture_query = settings.baggage_hosts, settings.capture_query
+            stack.callback(instrument_clients(tracers, durations, baggage_hosts=hosts, capture_query=capture_query))
 
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}

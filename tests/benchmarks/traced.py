@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from statistics import median
 from typing import Any
 
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -51,7 +51,7 @@ def run(report: Report, rounds: int) -> None:
         ours = traced("work")(_work)
         ways: dict[str, Callable[[], float]] = {
             "undecorated": lambda: _cost(_work),
-            "**traced**, no exporter": lambda: _with(NoOpTracerProvider(), meters, ours),
+            "**traced**, no exporter": lambda: _with(NoOpTracerProvider(), NoOpMeterProvider(), ours),
             "**traced**, spans and durations": lambda: _with(tracers, meters, ours),
             "`Tracer.start_as_current_span`, spans alone": lambda: _cost(plain),
         }
