@@ -93,7 +93,10 @@ class Worker:
         watch = self._watch
         if watch is None or not self.running:
             return False
-        watch.submit(_guarded(work))
+        try:
+            watch.submit(_guarded(work))
+        except RuntimeError:  # it ended just now
+            return False
         return True
 
     async def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
