@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.metrics import NoOpMeterProvider
+
 from otel_monitoring.alerting import Alerting
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.collecting import Collecting
@@ -17,12 +19,14 @@ from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.performance import Classifier
 from otel_monitoring.instrument.loop import LoopMonitor
+from otel_monitoring.instrument.outgoing import instrument_clients
 from otel_monitoring.instrument.process import SystemSampler
 from otel_monitoring.instrument.requests import current_request
 from otel_monitoring.measure.aggregator import Aggregator
 from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.reporting import Reporter
 from otel_monitoring.telemetry import Telemetry
+from otel_monitoring.tracing.source import Source, use
 from otel_monitoring.worker import Worker
 
 if TYPE_CHECKING:
@@ -60,6 +64,7 @@ class Parts:
         self._db = db if db is not None else _database_at(settings)
         self.loop: asyncio.AbstractEventLoop | None = None
         self._loop_monitor: LoopMonitor | None = None
+        self._submit = worker.poke
         self.telemetry = Telemetry(
             settings, service_name=service_name, service_version=service_version, providers=providers
         )
@@ -129,6 +134,7 @@ class Parts:
             self._mongodb.attach(self._db)
             self._mongodb.instrument_new_clients()
             stack.callback(self._mongodb.detach)
+        self._trace(stack)
 
     async def measure(self) -> None:
         """Take a sample of CPU, memory and the event loop, and collect all that was measured."""
@@ -140,10 +146,21 @@ class Parts:
         if self._loop_monitor is not None:
             self._loop_monitor.probe(now)
 
+    def _trace(self, stack: ExitStack) -> None:
+        """Let traced operations and the application's HTTP clients report here."""
+        telemetry, settings = self.telemetry, self._settings
+        tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
+        # Without metric export nobody reads how long operations and requests took: no endpoint answers it.
+        durations = NoOpMeterProvider() if telemetry.lean else meters
+        stack.callback(use(Source(tracers, durations, telemetry.baggage, self._submit)))
+        if telemetry.tracing or not telemetry.lean:
+            hosts, capture_query = settings.baggage_hosts, settings.capture_query
+            stack.callback(instrument_clients(tracers, durations, baggage_hosts=hosts, capture_query=capture_query))
+
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}
 
-    def _instrument_database(self, changed: Callable[[], None]) -> "MongoInstrumentation | None":
+    def _instrument_database(self, changed: Callable[[], object]) -> "MongoInstrumentation | None":
         if self._db is None:
             return None
         from otel_monitoring.instrument.mongodb import attach

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,4 @@ async def test_a_user_in_the_url_is_basic_authentication() -> None:
 
 
 def _unix(moment: str) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
