@@ -55,7 +55,8 @@ class Parts:
     ) -> None:
         opt_in_to_stable_conventions()
         self._settings = settings
-        self._db = db if db is not None else _database_at(settings)
+        self._worker = worker
+        self._mongodb: MongoInstrumentation | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._loop_monitor: LoopMonitor | None = None
         self.telemetry = Telemetry(
@@ -79,16 +80,14 @@ class Parts:
             max_endpoints=settings.max_endpoints,
         )
         self.system = SystemSampler(meter)
-        # What the driver notices is looked into at once: a ping out of turn.
-        self._mongodb = self._instrument_database(lambda: worker.poke(self.database.ping))
         self.database = DatabaseHealthChecker(
-            self._db,
+            None,
             check_timeout=settings.check_timeout,
             max_collections=settings.max_collections,
             slow_ms=settings.thresholds.database_response_time_ms,
-            state=self._mongodb.state if self._mongodb is not None else None,
         )
         self.database.observe_with(meter)
+        self.watch_database(db if db is not None else _database_at(settings))
         self.report = Reporter(
             thresholds=settings.thresholds,
             classifier=classifier,
@@ -112,10 +111,27 @@ class Parts:
         self._loop_monitor = LoopMonitor(loop)
         self.system.start(self._loop_monitor)
         stack.callback(self.system.stop)
+        stack.callback(self._leave_database)
         if self._mongodb is not None:
             self._mongodb.attach(self._db)
             self._mongodb.instrument_new_clients()
-            stack.callback(self._mongodb.detach)
+
+    def watch_database(self, db: Any) -> None:
+        """Check and measure `db`, and no other database, from now on; None: none."""
+        self._leave_database()
+        self._db = db
+        self._mongodb = self._instrument_database()
+        self.database.use(db, self._mongodb.state if self._mongodb is not None else None)
+        self._worker.poke(self.database.check_health)
+
+    def measure_client(self, client: object) -> None:
+        """Measure the commands and pools of a client that was made before the database was watched."""
+        if self._mongodb is not None:
+            self._mongodb.measure(client)
+
+    def _leave_database(self) -> None:
+        if self._mongodb is not None:
+            self._mongodb.detach()
 
     def sample(self, now: float) -> None:
         """Take a sample of CPU, memory and the event loop."""
@@ -129,7 +145,7 @@ class Parts:
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}
 
-    def _instrument_database(self, changed: Callable[[], None]) -> "MongoInstrumentation | None":
+    def _instrument_database(self) -> "MongoInstrumentation | None":
         if self._db is None:
             return None
         from otel_monitoring.instrument.mongodb import attach
@@ -143,7 +159,8 @@ class Parts:
             statement_max_length=settings.statement_max_length,
             max_collections=settings.max_collections,
         )
-        instrumentation.state.on_change = changed
+        # What the driver notices is looked into at once: a ping out of turn.
+        instrumentation.state.on_change = lambda: self._worker.poke(self.database.ping)
         instrumentation.instrument_new_clients()
         return instrumentation
 

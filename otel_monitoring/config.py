@@ -148,6 +148,12 @@ def opt_in_to_stable_conventions() -> None:
         os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http,database"
 
 
+def zero_code_disabled() -> bool:
+    """Whether `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` names us, or everybody."""
+    names = {name.strip() for name in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
+    return bool(names & {"*", "otel_monitoring"})
+
+
 def _as_mapping(value: "Thresholds | dict[str, float]") -> dict[str, float]:
     return value.model_dump(exclude_unset=True) if isinstance(value, Thresholds) else dict(value)
 

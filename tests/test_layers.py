@@ -39,6 +39,7 @@ LAYERS: dict[str, int] = {
     "assembly": 6,
     "routes": 6,
     "monitoring": 7,
+    "auto": 8,
     "": 9,
 }
 
