@@ -5,6 +5,7 @@ OpenTelemetry's own variables stand in `exporting.settings`. The documented name
 """
 
 import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -25,6 +26,11 @@ from otel_monitoring.exporting.settings import OtlpSettings
 PREFIX = "OTEL_MONITORING_"
 
 
+def _documented(variable: str, default: Any = None) -> Any:
+    """A field read from the documented `variable` of the environment, or given by that name in lower case."""
+    return Field(default, validation_alias=AliasChoices(variable, variable.lower()))
+
+
 def _split(value: object) -> object:
     """Comma-separated text as a tuple, surrounding blanks and empty items dropped."""
     return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
@@ -40,6 +46,9 @@ class Thresholds(BaseModel):
     cpu_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
     memory_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
     api_response_time_ms: PositiveFloat = 2000.0
+    # Not in the document, which gives these two no number.
+    event_loop_lag_ms: PositiveFloat = 1000.0
+    rejected_requests: Annotated[float, Field(ge=0)] = 50.0
 
 
 THRESHOLDS: dict[str, float] = Thresholds().model_dump()
@@ -91,10 +100,32 @@ class Settings(OtlpSettings):
 
     # Alerts
     thresholds: Thresholds = Thresholds()
+    store: Literal["memory", "sqlite"] = "sqlite"
+    state_dir: Path | None = None
+    """Where the `sqlite` store keeps its file; None: the platform's state directory."""
+    repeat_interval: PositiveFloat = 4 * 3600.0
+    """Seconds until an alert that still fires is notified again."""
 
-    @field_validator("error_statuses", mode="before")
+    # Channels, by their documented names
+    smtp_server: str | None = _documented("SMTP_SERVER")
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = _documented("SMTP_PORT", 587)
+    smtp_username: str | None = _documented("SMTP_USERNAME")
+    smtp_security: Literal["starttls", "tls", "none"] | None = _documented("SMTP_SECURITY")
+    """None: `tls` on port 465, `starttls` elsewhere."""
+    alert_email_from: str | None = _documented("ALERT_EMAIL_FROM")
+    alert_email_password: SecretStr | None = _documented("ALERT_EMAIL_PASSWORD")
+    alert_email_to: Annotated[tuple[str, ...], NoDecode] = _documented("ALERT_EMAIL_TO", ())
+    slack_webhook_url: SecretStr | None = _documented("SLACK_WEBHOOK_URL")
+    alert_webhook_url: SecretStr | None = _documented("ALERT_WEBHOOK_URL")
+    alert_webhook_secret: SecretStr | None = _documented("ALERT_WEBHOOK_SECRET")
+    alert_webhook_allow_private: bool = _documented("ALERT_WEBHOOK_ALLOW_PRIVATE", False)
+    """Let the webhook's host be a loopback, private or link-local address."""
+    alertmanager_url: Annotated[tuple[SecretStr, ...], NoDecode] = _documented("ALERTMANAGER_URL", ())
+    alert_apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode] = _documented("ALERT_APPRISE_URLS", ())
+
+    @field_validator("error_statuses", "alert_email_to", "alertmanager_url", "alert_apprise_urls", mode="before")
     @classmethod
-    def _split_statuses(cls, value: object) -> object:
+    def _split_lists(cls, value: object) -> object:
         return _split(value)
 
     @field_validator("error_statuses")
