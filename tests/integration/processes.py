@@ -41,6 +41,7 @@ class Service:
     def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
         self.process = process
         self.url = url
+        self.folder = log.parent
         self._log = log
         # A connection for each request: an unhandled exception closes one, and each worker has to get its turn.
         self.client = httpx.Client(base_url=url, timeout=PATIENCE, headers={"Connection": "close"})
@@ -78,6 +79,7 @@ def serving(
     runner: tuple[str, ...] = ("uvicorn",),
     before: tuple[str, ...] = (),
     ready: str = "/api/health/live",
+    port: int | None = None,
     **env: str,
 ) -> Iterator[Service]:
     """Serve `source`, a module that defines `app`.
@@ -88,10 +90,11 @@ def serving(
         runner: `uvicorn`, `gunicorn` or `fastapi`, and further arguments.
         before: The command that the server is an argument of.
         ready: The path that answers 200 once it serves.
+        port: Where it listens; a free one when not given.
         env: Further environment variables.
     """
     (folder / "service.py").write_text(source)
-    port, log = free_port(), folder / "service.log"
+    port, log = port or free_port(), folder / "service.log"
     kind, *arguments = runner
     application = ["run", "service.py"] if kind == "fastapi" else ["service:app"]
     address = ["--bind", f"127.0.0.1:{port}"] if kind == "gunicorn" else ["--port", str(port)]
