@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from otel_monitoring.alerting import Alerting
+from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.collecting import Collecting
 from otel_monitoring.config import Settings, opt_in_to_stable_conventions
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
@@ -38,7 +40,7 @@ class Parts:
         providers: OpenTelemetry providers that the application chose for itself, by signal.
         checks: The application's own checks.
         worker: What runs them.
-        recent_alerts: The last alerts in the documented form, newest first.
+        alert_manager: Answers the service's alert manager.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Parts:
         providers: Mapping[Signal, object],
         checks: Checks,
         worker: Worker,
-        recent_alerts: Callable[[], list[dict[str, Any]]],
+        alert_manager: Callable[[], AlertManager],
     ) -> None:
         opt_in_to_stable_conventions()
         self._settings = settings
@@ -87,6 +89,16 @@ class Parts:
             slow_ms=settings.thresholds.database_response_time_ms,
         )
         self.database.observe_with(meter)
+        self._alert_manager = alert_manager
+        self.alerting = Alerting(
+            settings,
+            telemetry=self.telemetry,
+            aggregator=self.aggregator,
+            database=self.database,
+            performance=self.performance,
+            loop_monitor=lambda: self._loop_monitor,
+            measure=self.measure,
+        )
         self.watch_database(db if db is not None else _database_at(settings))
         self.report = Reporter(
             thresholds=settings.thresholds,
@@ -98,7 +110,7 @@ class Parts:
             checks=checks,
             telemetry=self.telemetry,
             event_loop=self._loop_state,
-            recent_alerts=recent_alerts,
+            alert_manager=alert_manager,
             started_at=lambda: worker.started_at,
         )
 
@@ -112,6 +124,7 @@ class Parts:
         self.system.start(self._loop_monitor)
         stack.callback(self.system.stop)
         stack.callback(self._leave_database)
+        self.alerting.begin(self._alert_manager())
         if self._mongodb is not None:
             self._mongodb.attach(self._db)
             self._mongodb.instrument_new_clients()
@@ -133,9 +146,10 @@ class Parts:
         if self._mongodb is not None:
             self._mongodb.detach()
 
-    def sample(self, now: float) -> None:
-        """Take a sample of CPU, memory and the event loop."""
-        self.system.sample(now)
+    async def measure(self) -> None:
+        """Take a sample of CPU, memory and the event loop, and collect all that was measured."""
+        self.system.sample(time.monotonic())
+        await self.collecting.collect()
 
     def probe_loop(self, now: float) -> None:
         """Ask the application's loop for a sign of life."""
@@ -160,7 +174,7 @@ class Parts:
             max_collections=settings.max_collections,
         )
         # What the driver notices is looked into at once: a ping out of turn.
-        instrumentation.state.on_change = lambda: self._worker.poke(self.database.ping)
+        instrumentation.state.on_change = lambda: self._worker.poke(self.alerting.look_into_database)
         instrumentation.instrument_new_clients()
         return instrumentation
 

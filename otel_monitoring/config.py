@@ -1,7 +1,7 @@
 """`Settings`: the only reader of the environment and of `.env`.
 
-OpenTelemetry's own variables stand in `exporting.settings`. The documented names (`SMTP_SERVER`,
-`SLACK_WEBHOOK_URL`, …) stay as they are documented; the rest begin with `OTEL_MONITORING_`.
+OpenTelemetry's own variables stand in `exporting.settings`, the documented ones of the channels (`SMTP_SERVER`,
+`SLACK_WEBHOOK_URL`, …) in `channel_settings`; the rest begin with `OTEL_MONITORING_`.
 """
 
 import os
@@ -20,15 +20,11 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from otel_monitoring.channel_settings import ChannelSettings, check_web_address
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.exporting.settings import OtlpSettings
 
 PREFIX = "OTEL_MONITORING_"
-
-
-def _documented(variable: str, default: Any = None) -> Any:
-    """A field read from the documented `variable` of the environment, or given by that name in lower case."""
-    return Field(default, validation_alias=AliasChoices(variable, variable.lower()))
 
 
 def _split(value: object) -> object:
@@ -55,7 +51,7 @@ THRESHOLDS: dict[str, float] = Thresholds().model_dump()
 """The documented defaults by name."""
 
 
-class Settings(OtlpSettings):
+class Settings(ChannelSettings, OtlpSettings):
     """Every setting of the package. Keyword arguments win over the environment, which wins over `.env`.
 
     Raises:
@@ -105,25 +101,10 @@ class Settings(OtlpSettings):
     """Where the `sqlite` store keeps its file; None: the platform's state directory."""
     repeat_interval: PositiveFloat = 4 * 3600.0
     """Seconds until an alert that still fires is notified again."""
+    public_url: str | None = None
+    """Where the service is reached, without `prefix`: what links in notifications begin with."""
 
-    # Channels, by their documented names
-    smtp_server: str | None = _documented("SMTP_SERVER")
-    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = _documented("SMTP_PORT", 587)
-    smtp_username: str | None = _documented("SMTP_USERNAME")
-    smtp_security: Literal["starttls", "tls", "none"] | None = _documented("SMTP_SECURITY")
-    """None: `tls` on port 465, `starttls` elsewhere."""
-    alert_email_from: str | None = _documented("ALERT_EMAIL_FROM")
-    alert_email_password: SecretStr | None = _documented("ALERT_EMAIL_PASSWORD")
-    alert_email_to: Annotated[tuple[str, ...], NoDecode] = _documented("ALERT_EMAIL_TO", ())
-    slack_webhook_url: SecretStr | None = _documented("SLACK_WEBHOOK_URL")
-    alert_webhook_url: SecretStr | None = _documented("ALERT_WEBHOOK_URL")
-    alert_webhook_secret: SecretStr | None = _documented("ALERT_WEBHOOK_SECRET")
-    alert_webhook_allow_private: bool = _documented("ALERT_WEBHOOK_ALLOW_PRIVATE", False)
-    """Let the webhook's host be a loopback, private or link-local address."""
-    alertmanager_url: Annotated[tuple[SecretStr, ...], NoDecode] = _documented("ALERTMANAGER_URL", ())
-    alert_apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode] = _documented("ALERT_APPRISE_URLS", ())
-
-    @field_validator("error_statuses", "alert_email_to", "alertmanager_url", "alert_apprise_urls", mode="before")
+    @field_validator("error_statuses", "alert_email_to", mode="before")
     @classmethod
     def _split_lists(cls, value: object) -> object:
         return _split(value)
@@ -141,6 +122,13 @@ class Settings(OtlpSettings):
         if value and (not value.startswith("/") or "{" in value or "?" in value or "#" in value):
             raise ValueError("it must be empty or a plain path that starts with '/'")
         return value.rstrip("/")
+
+    @field_validator("public_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_web_address(value)
+        return value and value.rstrip("/")
 
     @field_validator("admin_token")
     @classmethod

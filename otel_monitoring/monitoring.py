@@ -4,12 +4,15 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import Tracer
 
 from otel_monitoring.alerts import AlertManager, get_alert_manager, initialize_alerts, set_alert_manager
+from otel_monitoring.alerts.rules import Rule
+from otel_monitoring.alerts.watching import beat_seconds
 from otel_monitoring.assembly import Parts
 from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
@@ -87,8 +90,10 @@ class MonitoringService:
                 Job("sampling", self.settings.sample_interval, self._sample),
                 Job("health checks", self.settings.check_interval, self._check),
                 Job("event loop probe", _LOOP_PROBE_SECONDS, self._probe_loop),
+                Job("alert delivery", beat_seconds(self.settings.sample_interval), self._beat),
             ),
-            acquire=lambda loop, stack: self._parts.acquire(loop, stack),
+            acquire=self._acquire,
+            drain=lambda seconds: self._parts.alerting.stop(seconds),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,
         )
@@ -174,6 +179,10 @@ class MonitoringService:
         """Add a health check; see `Checks.add`."""
         self.checks.add(name, check, critical=critical, timeout=timeout)
 
+    def add_rule(self, rule: Rule) -> None:
+        """Add an alert rule; see `AlertManager.add_rule`."""
+        self.alert_manager.add_rule(rule)
+
     async def add_alert(
         self,
         alert_type: AlertType | str,
@@ -211,7 +220,7 @@ class MonitoringService:
     @property
     def alert_manager(self) -> AlertManager:
         """The alert manager given, or the process's own."""
-        return self._alert_manager or get_alert_manager() or initialize_alerts()
+        return self._alert_manager or get_alert_manager() or initialize_alerts(self.settings)
 
     @property
     def meter(self) -> Meter:
@@ -255,9 +264,20 @@ class MonitoringService:
                 providers=cast("dict[Signal, object]", providers_of(app)),
                 checks=self.checks,
                 worker=self._worker,
-                recent_alerts=lambda: self.alert_manager.recent(),
+                alert_manager=lambda: self.alert_manager,
             )
         return self._assembled
+
+    def _acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
+        self._parts.acquire(loop, stack)
+        manager = self.alert_manager
+        manager.hand_over = self._hand_over
+        stack.callback(setattr, manager, "hand_over", lambda: False)
+
+    def _hand_over(self) -> bool:
+        running = self._worker.running
+        self._worker.poke(lambda: self._beat(0.0))
+        return running
 
     def _started(self) -> None:
         self._ready = True
@@ -281,18 +301,25 @@ class MonitoringService:
     # The work of the watch thread
 
     async def _sample(self, now: float) -> None:
-        self._parts.sample(now)
-        await self._parts.collecting.collect()
+        await self._parts.measure()
+        self._parts.alerting.tick()
 
     async def _check(self, now: float) -> None:
         parts = self._parts
+        before = parts.database.status
         await asyncio.gather(parts.database.ping(), self.checks.run(parts.loop))
         if not self._checked.done():
             self._checked.set_result(None)
+        if parts.database.status != before:
+            await parts.alerting.evaluate_now()
         await parts.database.refresh_collections()
 
     async def _probe_loop(self, now: float) -> None:
         self._parts.probe_loop(now)
+        await self._parts.alerting.look_into_loop()
+
+    async def _beat(self, now: float) -> None:
+        self._parts.alerting.beat()
 
     async def _diagnostics(self) -> dict[str, Any]:
         return self._parts.report.diagnostics()

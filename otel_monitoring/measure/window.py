@@ -2,11 +2,13 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
 from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
+
+_GAUGE_SECONDS = 60.0
 
 
 class Window:
@@ -87,6 +89,8 @@ class History:
         self._parts: list[Snapshot] = []  # of the ring's newest entry; joined when the next one begins
         self.total = Window(Snapshot(now, now))
         self.recent = self.total  # until something leaves it
+        self.gauges: Mapping[Series, float] = {}
+        """The gauges that were seen in the last minute, with their last values: the older ones are gone."""
 
     def add(self, snapshot: Snapshot) -> None:
         """Append what was measured since the last call."""
@@ -101,6 +105,7 @@ class History:
         while self._ring and self._ring[0].end <= snapshot.end - self._span:
             recent = self._without(recent, self._ring.popleft())
         self.recent = self.total if recent is self.total.snapshot else Window(recent)
+        self.gauges = self._gauges_since(snapshot.end - _GAUGE_SECONDS)
 
     def last(self, seconds: float) -> Window:
         """The window over the last `seconds`, at most the ring's span; whole entries, never less than asked for."""
@@ -115,6 +120,9 @@ class History:
     def _entries(self) -> list[Snapshot]:
         """The ring and what will be its next entry, oldest first."""
         return [*self._ring, *self._parts]
+
+    def _gauges_since(self, begin: float) -> dict[Series, float]:
+        return {series: value for e in self._entries() if e.end >= begin for series, value in e.gauges.items()}
 
     def _without(self, window: Snapshot, oldest: Snapshot) -> Snapshot:
         """`window` less its oldest entry, which has just left the ring."""

@@ -1,17 +1,30 @@
 """`Store`: what the alert manager needs of a place that keeps its state."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from otel_monitoring.errors import StoreError
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute
+from otel_monitoring.guard import contained
 
 HISTORY_LIMIT = 1000
 """How many alerts the history keeps, as documented."""
 
 OUTBOX_LIMIT = 1000
 """How many events wait for one channel at most; beyond that the oldest are dropped."""
+
+NOTES_LIMIT = 10_000
+"""How many notes about what was notified are kept."""
+
+NOTES_SECONDS = 86_400.0
+"""How long a note about what was notified is kept."""
+
+CLOCK_TOLERANCE = 60.0
+"""A lease taken more than these seconds in the future says that the clock was set back: it holds no more."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,17 @@ class Store(Protocol):
     Methods are called from several threads. Each is one transaction, unless it runs inside `exclusive`. A store that
     cannot do its work raises `StoreError`; nothing of that transaction has then happened.
     """
+
+    @property
+    def problem(self) -> str | None:
+        """Why the store does not do what it should, in one line without secrets; None: it does."""
+
+    def run(self, work: "Callable[[Store], T]") -> T:
+        """Run `work` in a transaction as `exclusive` makes it, and return what it returns.
+
+        `work` gets the store to use inside. A store that has another to fall back to may run it a second time there,
+        after nothing of the first time took effect: `work` changes nothing but the store.
+        """
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Make all that is done inside one transaction, which no other worker's or thread's comes between.
@@ -96,7 +120,7 @@ class Store(Protocol):
         """Put `event` into the outbox once for each channel, dropping the oldest beyond `OUTBOX_LIMIT` of each."""
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
-        """The oldest `limit` events that wait for `channel`, those tried less often first, then by age."""
+        """The `limit` events that have waited for `channel` the longest, oldest first."""
 
     def backlog(self) -> dict[str, int]:
         """How many events wait, by channel; channels with none may be missing."""
@@ -126,3 +150,13 @@ class Store(Protocol):
 
     def urgent_since(self, since: float) -> bool:
         """Whether a report published after `since` was urgent."""
+
+
+def mute_key(mute: Mute) -> tuple[AlertType, tuple[tuple[str, str], ...]]:
+    """What two mutes have in common of which the later replaces the former; also their order."""
+    return mute.type, tuple(sorted(mute.labels.items()))
+
+
+def note_dropped(channel: str, count: int) -> None:
+    """Count, and say at most once a minute, that events were dropped because too many wait for `channel`."""
+    contained.note("alert outbox", StoreError(f"{channel}: {count} events dropped, more than {OUTBOX_LIMIT} wait"))

@@ -1,6 +1,6 @@
 """Ways an alert leaves: each channel has a name and one method."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from otel_monitoring.events import Notification
 
@@ -18,6 +18,7 @@ class Channel(Protocol):
         """
 
 
+@runtime_checkable
 class Repeating(Channel, Protocol):
     """A channel whose receiver forgets an alert that is not repeated.
 
