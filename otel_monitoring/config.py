@@ -167,6 +167,23 @@ def opt_in_to_stable_conventions() -> None:
         os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http,database"
 
 
+def semconv_opt_in() -> frozenset[str]:
+    """What `OTEL_SEMCONV_STABILITY_OPT_IN` names; empty: nothing, and so ours."""
+    names = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")
+    return frozenset(name.strip() for name in names if name.strip())
+
+
+def known_variables() -> frozenset[str]:
+    """Every variable of ours, `OTEL_MONITORING_…`."""
+    fields = {PREFIX + name.upper() for name, field in Settings.model_fields.items() if field.validation_alias is None}
+    return frozenset(fields | {f"{PREFIX}THRESHOLD_{name.upper()}" for name in Thresholds.model_fields})
+
+
+def unknown_variables() -> list[str]:
+    """Variables that begin like ours and that nobody reads: usually a slip."""
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known_variables())
+
+
 def zero_code_disabled() -> bool:
     """Whether `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` names us, or everybody."""
     names = {name.strip() for name in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}

@@ -56,7 +56,7 @@ OWNERS = {
     "pymongo": {"instrument", "health.database", "store"},
     "bson": {"instrument", "health.database", "store"},
     "psutil": {"instrument"},
-    "httpx": {"alerts.channels", "cli.service"},
+    "httpx": {"alerts.channels", "cli.service", "cli.doctor.clock"},
     "aiosmtplib": {"alerts.channels.email"},
     "apprise": {"alerts.channels.apprise"},
     "opentelemetry.sdk": {"measure.reader", "telemetry", "exporting"},
