@@ -174,14 +174,15 @@ def semconv_opt_in() -> frozenset[str]:
 
 
 def known_variables() -> frozenset[str]:
-    """Every variable of ours, `OTEL_MONITORING_…`."""
-    fields = {PREFIX + name.upper() for name, field in Settings.model_fields.items() if field.validation_alias is None}
-    return frozenset(fields | {f"{PREFIX}THRESHOLD_{name.upper()}" for name in Thresholds.model_fields})
+    """Every variable of ours, `OTEL_MONITORING_…`, thresholds aside."""
+    fields = Settings.model_fields.items()
+    return frozenset(PREFIX + name.upper() for name, field in fields if field.validation_alias is None)
 
 
 def unknown_variables() -> list[str]:
-    """Variables that begin like ours and that nobody reads: usually a slip."""
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known_variables())
+    """Variables that begin like ours and that nobody reads: slips. A threshold of that kind is an error already."""
+    ours = {name for name in os.environ if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}THRESHOLD_")}
+    return sorted(ours - known_variables())
 
 
 def zero_code_disabled() -> bool:

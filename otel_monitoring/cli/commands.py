@@ -11,7 +11,7 @@ from otel_monitoring.cli import codes
 COMMANDS = {
     "check": "otel_monitoring.cli.check:check",
     "completion": "otel_monitoring.cli.completion:completion",
-    "doctor": "otel_monitoring.cli.doctor:doctor",
+    "doctor": "otel_monitoring.cli.doctor.command:doctor",
     "run": "otel_monitoring.cli.run:run",
     "watch": "otel_monitoring.cli.watch:watch",
 }

@@ -13,6 +13,8 @@ from otel_monitoring.exporting.settings import OtlpSettings, Signal
 from otel_monitoring.exporting.state import ExportState, QuietExports
 from otel_monitoring.redact import redact
 
+_CLOSE_SECONDS = 0.5
+
 
 def try_exports(signals: Iterable[Signal], settings: OtlpSettings, *, timeout: float) -> dict[Signal, str | None]:
     """Export nothing: empty requests, which a receiver answers as any other.
@@ -58,7 +60,10 @@ class _Trial:
 
     def result(self, deadline: float) -> str | None:
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        self._delivery.close()
+        # Closing gives up what is being tried again, but over gRPC it waits for the attempt.
+        closing = threading.Thread(target=self._delivery.close, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
         if self._accepted:
             return None
         return str(self._state.block(0.0)["last_error"] or "no answer in time")
