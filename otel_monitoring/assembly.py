@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from otel_monitoring.alerting import Alerting
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.collecting import Collecting
-from otel_monitoring.config import Settings, opt_in_to_stable_conventions
+from otel_monitoring.config import Settings
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
+from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.exporting.settings import Signal
 from otel_monitoring.health.checks import Checks

@@ -1,32 +1,40 @@
 """Zero-code start: what `opentelemetry-instrument` loads, and so what `otel-monitoring run` does.
 
-In each process of the command, before any of the application's code: follow the MongoDB clients it builds, and wait for
-the FastAPI application that is served. That one is instrumented as `MonitoringService(db).instrument(app)` would, with
-settings from the environment. An application that does so itself is left alone.
+In each process of the command, before any of the application's code: wait for FastAPI and PyMongo to be imported, then
+follow the MongoDB clients that are built, and look for the FastAPI application that is served. That one is instrumented
+as `MonitoringService(db).instrument(app)` would, with settings from the environment. An application that does so itself
+is left alone.
+
+All else is imported when it is needed. This module is loaded in every Python process of the command, also in those that
+serve nothing, and before a server knows that its worker lives.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+import wrapt
 from opentelemetry import _logs
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined] # not typed
-from opentelemetry.instrumentation.logging.handler import LoggingHandler
 
-from otel_monitoring.config import Settings, opt_in_to_stable_conventions, zero_code_disabled
+from otel_monitoring.environment import opt_in_to_stable_conventions, zero_code_disabled
 from otel_monitoring.errors import MonitoringError
 from otel_monitoring.guard import contained, logger
-from otel_monitoring.instrument.served import when_served
-from otel_monitoring.monitoring import MonitoringService, get_monitoring
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from otel_monitoring.instrument.mongodb.clients import BuiltClients
+    from otel_monitoring.instrument.clients import BuiltClients
+    from otel_monitoring.monitoring import MonitoringService
 
 __all__ = ["OtelMonitoringInstrumentor", "prepare", "take_over"]
 
 _MAX_CHANGES = 20
+_CONTRIB = (
+    ("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor"),
+    ("opentelemetry.instrumentation.pymongo", "PymongoInstrumentor"),
+)
 
 
 class ZeroCode:
@@ -34,27 +42,48 @@ class ZeroCode:
 
     def __init__(self) -> None:
         self._service: MonitoringService | None = None
+        self._clients: BuiltClients | None = None
         self._changes = 0
-        self._clients = _built_clients()
+        self._ended = False
         self._endings: list[Callable[[], None]] = []
 
     def begin(self) -> None:
-        """Look out for clients and the application."""
-        if self._clients is not None:
-            self._clients.changed = self._database_changed
-            self._endings.append(self._clients.follow())
-        self._endings.append(when_served(self._served))
+        """Look out for the application and its clients, as soon as there can be any."""
+        wrapt.register_post_import_hook(self._when_imported(self._look_for_application), "fastapi")
+        wrapt.register_post_import_hook(self._when_imported(self._look_for_clients), "pymongo")
 
     def end(self) -> None:
         """Stop looking; what is instrumented stays so."""
+        self._ended = True
         while self._endings:
             self._endings.pop()()
 
+    def _when_imported(self, look: Callable[[], Callable[[], None]]) -> Callable[[object], None]:
+        def imported(_: object) -> None:
+            with contained("zero-code start"):
+                if not self._ended:
+                    self._endings.append(look())
+
+        return imported
+
+    def _look_for_application(self) -> Callable[[], None]:
+        from otel_monitoring.instrument.served import when_served
+
+        return when_served(self._served)
+
+    def _look_for_clients(self) -> Callable[[], None]:
+        from otel_monitoring.instrument.clients import BuiltClients
+
+        self._clients = BuiltClients(self._database_changed)
+        return self._clients.follow()
+
     def _served(self, app: "FastAPI") -> None:
-        if get_monitoring() is not None:
-            self.end()  # the application does it itself
-            return
         with contained("zero-code instrumentation"):
+            from otel_monitoring.monitoring import get_monitoring
+
+            if get_monitoring() is not None:
+                self.end()  # the application does it itself
+                return
             try:
                 self._instrument(app)
             except MonitoringError as error:
@@ -62,12 +91,14 @@ class ZeroCode:
                 logger.error("The application is not monitored: %s", error)
 
     def _instrument(self, app: "FastAPI") -> None:
+        from otel_monitoring.config import Settings
+        from otel_monitoring.monitoring import MonitoringService
+
         settings = Settings.load()
-        if settings.database_uri is not None and self._clients is not None:
-            self._clients.changed = None
-        service = MonitoringService(None if settings.database_uri else self._handle(), settings=settings)
-        service.instrument(app)
-        self._service = service
+        named = settings.database_uri is not None
+        service = MonitoringService(None if named else self._handle(), settings=settings).instrument(app)
+        if not named:
+            self._service = service
         for client in self._clients.clients if self._clients is not None else ():
             service.measure_client(client)
 
@@ -87,14 +118,6 @@ class ZeroCode:
                 "The application closes its MongoDB clients all the time, so none is watched: "
                 "set OTEL_MONITORING_DATABASE_URI"
             )
-
-
-def _built_clients() -> "BuiltClients | None":
-    try:
-        from otel_monitoring.instrument.mongodb.clients import BuiltClients
-    except ImportError:  # an application without PyMongo
-        return None
-    return BuiltClients()
 
 
 class OtelMonitoringInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -131,21 +154,12 @@ def take_over() -> None:
     if not OtelMonitoringInstrumentor().is_instrumented_by_opentelemetry:
         return
     with contained("zero-code start"):
-        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-
-        _withdraw(FastAPIInstrumentor())
+        for module, name in _CONTRIB:
+            if module in sys.modules:
+                other = getattr(sys.modules[module], name)()
+                if other.is_instrumented_by_opentelemetry:
+                    other.uninstrument()
         _withdraw_log_handler()
-    with contained("zero-code start"):
-        try:
-            from opentelemetry.instrumentation.pymongo import PymongoInstrumentor
-        except ImportError:
-            return
-        _withdraw(PymongoInstrumentor())
-
-
-def _withdraw(instrumentor: BaseInstrumentor) -> None:
-    if instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.uninstrument()
 
 
 def _withdraw_log_handler() -> None:
@@ -153,7 +167,9 @@ def _withdraw_log_handler() -> None:
 
     It would also keep warnings from reaching stderr, as `logging` sends them there only while nobody handles them.
     """
-    if type(_logs.get_logger_provider()).__name__.startswith("Proxy"):
-        root = logging.getLogger()
-        for handler in [one for one in root.handlers if type(one) is LoggingHandler]:
-            root.removeHandler(handler)
+    contrib = sys.modules.get("opentelemetry.instrumentation.logging.handler")
+    if contrib is None or not type(_logs.get_logger_provider()).__name__.startswith("Proxy"):
+        return
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if type(one) is contrib.LoggingHandler]:
+        root.removeHandler(handler)

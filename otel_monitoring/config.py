@@ -158,21 +158,6 @@ class Settings(ChannelSettings, OtlpSettings):
             raise ConfigurationError(_explain(error)) from None
 
 
-def opt_in_to_stable_conventions() -> None:
-    """Have the instrumentations emit the stable HTTP and database conventions, unless the user chose otherwise.
-
-    They read `OTEL_SEMCONV_STABILITY_OPT_IN` once in a process: call this before anything is instrumented.
-    """
-    if not os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").strip():
-        os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http,database"
-
-
-def semconv_opt_in() -> frozenset[str]:
-    """What `OTEL_SEMCONV_STABILITY_OPT_IN` names; empty: nothing, and so ours."""
-    names = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")
-    return frozenset(name.strip() for name in names if name.strip())
-
-
 def known_variables() -> frozenset[str]:
     """Every variable of ours, `OTEL_MONITORING_…`, thresholds aside."""
     fields = Settings.model_fields.items()
@@ -183,12 +168,6 @@ def unknown_variables() -> list[str]:
     """Variables that begin like ours and that nobody reads: slips. A threshold of that kind is an error already."""
     ours = {name for name in os.environ if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}THRESHOLD_")}
     return sorted(ours - known_variables())
-
-
-def zero_code_disabled() -> bool:
-    """Whether `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` names us, or everybody."""
-    names = {name.strip() for name in os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")}
-    return bool(names & {"*", "otel_monitoring"})
 
 
 def _as_mapping(value: "Thresholds | dict[str, float]") -> dict[str, float]:

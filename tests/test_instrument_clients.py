@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient, MongoClient
+from pymongo.database import Database
 
 from otel_monitoring.guard import contained
-from otel_monitoring.instrument.mongodb.clients import BuiltClients
+from otel_monitoring.instrument.clients import BuiltClients
 
 pytestmark = pytest.mark.anyio
 
@@ -18,9 +19,7 @@ NOWHERE = "mongodb://127.0.0.1:1"
 
 @pytest.fixture
 def built() -> Iterator[BuiltClients]:
-    changes: list[object] = []
-    clients = BuiltClients(lambda: changes.append(clients.handle))
-    clients.changes = changes  # type: ignore[attr-defined]
+    clients = BuiltClients()
     stop = clients.follow()
     yield clients
     stop()
@@ -40,18 +39,24 @@ def test_the_first_client_then_the_first_database_it_is_asked_for(built: BuiltCl
         assert built.handle is first
         _ = first.admin, first["local"]
         assert built.handle is first, "PyMongo's own databases are not the application's"
-        shop = first["shop"]
+        shop: object = first["shop"]
         assert built.handle is shop
         _ = first["archive"]
         assert built.handle is shop
         assert [one is expected for one, expected in zip(built.clients, (first, second), strict=True)] == [True, True]
     first.close()
     assert built.handle is None
-    assert [kind is expected for kind, expected in zip(built.changes, (first, shop, None), strict=True)] == [  # type: ignore[attr-defined]
-        True,
-        True,
-        True,
-    ]
+
+
+def test_changes_are_told(built: BuiltClients) -> None:
+    told: list[object] = []
+    built.changed = lambda: told.append(built.handle)
+    first, second = client(), client()
+    shop = first["shop"]
+    second.close()
+    first.close()
+    assert [type(handle) for handle in told] == [MongoClient, Database, type(None)]
+    assert (told[0] is first, told[1] is shop) == (True, True)
 
 
 def test_after_a_temporary_client_comes_the_next(built: BuiltClients) -> None:
@@ -59,7 +64,7 @@ def test_after_a_temporary_client_comes_the_next(built: BuiltClients) -> None:
         _ = migrating["migrations"]
         lasting = client()
     assert built.handle is lasting
-    shop = lasting["shop"]
+    shop: object = lasting["shop"]
     assert built.handle is shop
     lasting.close()
 

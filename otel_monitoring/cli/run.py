@@ -33,6 +33,7 @@ def run(command: tuple[str, ...]) -> int:
     application that calls MonitoringService(...).instrument(app) keeps what it does.
     """
     from otel_monitoring.config import Settings
+    from otel_monitoring.environment import disable_instrumentations
     from otel_monitoring.errors import ConfigurationError
 
     program = command[0]
@@ -46,6 +47,8 @@ def run(command: tuple[str, ...]) -> int:
         raise click.UsageError(str(error)) from None
     from opentelemetry.instrumentation.auto_instrumentation import run as replace_process
 
+    # Ours takes their place anyway; so they need not be imported in every process.
+    disable_instrumentations("fastapi", "pymongo")
     sys.argv = ["opentelemetry-instrument", *command]
     replace_process()
     raise AssertionError("unreachable: the process is COMMAND now")

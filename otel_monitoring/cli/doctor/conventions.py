@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
-from otel_monitoring.config import semconv_opt_in
+from otel_monitoring.environment import semconv_opt_in
 
 _NAME = "semantic conventions"
 

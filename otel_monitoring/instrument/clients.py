@@ -4,7 +4,7 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import wrapt
 from opentelemetry.instrumentation.utils import unwrap
@@ -13,7 +13,8 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.database import Database
 
 from otel_monitoring.guard import contained
-from otel_monitoring.instrument.mongodb.handle import Client
+
+Client: TypeAlias = MongoClient[Any] | AsyncMongoClient[Any]
 
 # PyMongo uses these for itself, and so do health checks of the application's own.
 _INTERNAL: Final = frozenset({"admin", "config", "local"})
