@@ -97,10 +97,12 @@ class ZeroCode:
         settings = Settings.load()
         named = settings.database_uri is not None
         service = MonitoringService(None if named else self._handle(), settings=settings).instrument(app)
-        if not named:
-            self._service = service
         for client in self._clients.clients if self._clients is not None else ():
             service.measure_client(client)
+        if named:
+            self.end()
+        else:
+            self._service = service
 
     def _handle(self) -> object | None:
         return self._clients.handle if self._clients is not None else None
