@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # What depends on the versions of FastAPI and PyMongo.
 OLDEST_TESTS := tests/conformance tests/test_instrument_*.py tests/test_health_database.py \
 	tests/integration/test_mongodb.py tests/integration/test_service.py tests/integration/test_end_to_end.py \
-	tests/integration/test_documented.py
+	tests/integration/test_documented.py tests/integration/test_auto.py tests/test_auto.py
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help

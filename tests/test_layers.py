@@ -16,6 +16,7 @@ LAYERS: dict[str, int] = {
     "correlation": 0,
     "guard": 0,
     "redact": 0,
+    "environment": 0,
     "config": 1,
     "events": 1,
     "watch": 1,
@@ -52,6 +53,8 @@ LAYERS: dict[str, int] = {
     "assembly": 7,
     "routes": 6,
     "monitoring": 8,
+    "auto": 9,
+    "cli": 9,
     "": 10,
 }
 
@@ -61,7 +64,7 @@ OWNERS = {
     "pymongo": {"instrument", "health.database", "store"},
     "bson": {"instrument", "health.database", "store"},
     "psutil": {"instrument"},
-    "httpx": {"alerts.channels"},
+    "httpx": {"alerts.channels", "cli.service", "cli.doctor.clock"},
     "aiosmtplib": {"alerts.channels.email"},
     "apprise": {"alerts.channels.apprise"},
     "opentelemetry.sdk": {"measure.reader", "telemetry", "exporting"},
@@ -130,4 +133,4 @@ def test_only_config_reads_the_environment() -> None:
         for node in ast.walk(tree)
         if (isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"})
     }
-    assert readers <= {"config"}
+    assert readers <= {"config", "environment"}
