@@ -416,8 +416,7 @@ async def test_an_outcome_that_nobody_waits_for_any_more_is_not_logged(caplog: p
         raise ConnectionError("refused")
 
     asking = asyncio.ensure_future(DatabaseHealthChecker(Database(fail)).ping())
-    while not asked.is_set():
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(asked.wait, WAIT)
     asking.cancel()  # as a stop does
     await asyncio.wait({asking})
     released.set()
