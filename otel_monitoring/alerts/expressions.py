@@ -43,17 +43,30 @@ class Dialect:
         span: The window, as a PromQL duration.
         native: Whether Prometheus stores histograms as native ones, or as `_bucket`, `_count` and `_sum`.
         selector: Further label matchers for every metric, e.g. `job="orders"`.
+        from_zero: Whether the first value of a new series counts, as it does here: a process counts from zero, while
+            Prometheus' `increase` begins with the second value it sees and so misses the first failure of a kind.
     """
 
     by: tuple[str, ...] = ("job",)
     span: str = "5m"
     native: bool = True
     selector: str = ""
+    from_zero: bool = False
 
     def select(self, metric: str, *matchers: str) -> str:
         """`metric{…}` with the matchers that are not empty."""
         inside = ",".join(matcher for matcher in (self.selector, *matchers) if matcher)
         return f"{metric}{{{inside}}}" if inside else metric
+
+    def increase(self, metric: str, *matchers: str) -> str:
+        """By how much each series grew in the window.
+
+        With `from_zero`, a series nobody has seen in the hour before the window grew by all it holds. The hour bridges
+        gaps: after a longer one, series that are only back look new for the length of a window.
+        """
+        series = self.select(metric, *matchers)
+        grown = f"increase({series}[{self.span}])"
+        return f"{series} unless last_over_time({series}[1h] offset {self.span}) or {grown}" if self.from_zero else grown
 
     def grouped(self, aggregate: str, inner: str, *labels: str) -> str:
         """`aggregate by (…) (inner)`."""
@@ -204,10 +217,9 @@ class Count:
         matchers = self.where.promql() if self.where is not None else ""
         name = prometheus_name(self.metric, self.unit, monotonic=self.kind == "counter")
         if self.kind == "histogram" and dialect.native:
-            inner = f"histogram_count(increase({dialect.select(name, matchers)}[{dialect.span}]))"
+            inner = f"histogram_count({dialect.increase(name, matchers)})"
         else:
-            suffix = "_count" if self.kind == "histogram" else ""
-            inner = f"increase({dialect.select(name + suffix, matchers)}[{dialect.span}])"
+            inner = dialect.increase(name + ("_count" if self.kind == "histogram" else ""), matchers)
         return dialect.grouped("sum", inner, _label(self.group_by))
 
     def _values(self, window: Window) -> Iterable[tuple[Series, float]]:
@@ -245,8 +257,9 @@ class Percent:
         return [Reading(100.0 * parts.get(w.group, 0.0) / w.value, w.samples, w.group) for w in wholes]
 
     def promql(self, dialect: Dialect) -> str:
-        """`100 * part / whole`."""
-        return f"100 * {self.part.promql(dialect)} / {self.whole.promql(dialect)}"
+        """`100 * (part or 0 * whole) / whole`: series that nothing fell into do not exist."""
+        whole = self.whole.promql(dialect)
+        return f"100 * ({self.part.promql(dialect)} or 0 * {whole}) / {whole}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,12 +298,12 @@ class Quantile:
         return found
 
     def promql(self, dialect: Dialect) -> str:
-        """`scale * histogram_quantile(q, sum by (…) (rate(metric[…])))`."""
+        """`scale * histogram_quantile(q, sum by (…) (increase(metric[…])))`."""
         matchers = self.where.promql() if self.where is not None else ""
         name = prometheus_name(self.metric, self.unit) + ("" if dialect.native else "_bucket")
-        rate = f"rate({dialect.select(name, matchers)}[{dialect.span}])"
         labels: Sequence[str] = (_label(self.group_by), "" if dialect.native else "le")
-        return _times(self.scale, f"histogram_quantile({self.q:g}, {dialect.grouped('sum', rate, *labels)})")
+        recorded = dialect.grouped("sum", dialect.increase(name, matchers), *labels)
+        return _times(self.scale, f"histogram_quantile({self.q:g}, {recorded})")
 
     def _groups(self, window: Window) -> dict[str, Histogram]:
         """What each group recorded; worked out once for a window, whichever rules ask."""

@@ -1,0 +1,1 @@
+"""The rules and dashboards of a service as files for the fleet's own engines: Prometheus, Grafana, Datadog."""

@@ -1,0 +1,80 @@
+"""A rule's message in another engine's template language."""
+
+import re
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from otel_monitoring.alerts.rules import Rule
+from otel_monitoring.conventions import UNMATCHED_ROUTE, prometheus_label
+
+_FIXED_POINT = re.compile(r"(?:\.\d+)?[eEfFgG]")
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How one engine writes what is filled in.
+
+    Attributes:
+        value: The alert's value, with a format as of `str.format`.
+        label: The label of this name, or a text where it is empty.
+        literal: Text that must not be taken for a template.
+    """
+
+    value: Callable[[str], str]
+    label: Callable[[str, str], str]
+    literal: Callable[[str], str]
+
+
+def message(rule: Rule, engine: Engine, labels: Mapping[str, str]) -> str:
+    """The message of `rule`; what is known beforehand is filled in.
+
+    Args:
+        rule: Whose.
+        engine: In whose language.
+        labels: What the engine calls the labels that each alert has a value of its own for, by our name.
+    """
+    known = {**rule.labels, "rule": rule.name}
+    parts = []
+    for text, name, spec, _ in string.Formatter().parse(rule.message):
+        parts.append(engine.literal(text))
+        if name == "value":
+            parts.append(engine.value(spec or ""))
+        elif name == "threshold":
+            parts.append(engine.literal(format(rule.threshold, spec or "")))
+        elif name in labels:
+            parts.append(engine.label(labels[name], _without(rule, name)))
+        elif name is not None:
+            parts.append(engine.literal(format(known.get(name, ""), spec or "")))
+    return "".join(parts)
+
+
+def label_names(rule: Rule) -> dict[str, str]:
+    """What Prometheus calls the labels that tell a rule's alerts apart, by our name."""
+    group = {rule.label: prometheus_label(rule.expression.group_by)} if rule.expression.group_by else {}
+    return {**({"instance": "instance"} if rule.scope == "instance" else {}), **group}
+
+
+def _without(rule: Rule, name: str) -> str:
+    """What stands for a group that has no name."""
+    return UNMATCHED_ROUTE if name == rule.label and rule.expression.group_by else ""
+
+
+def go_template(value: str, labels: str) -> Engine:
+    """Go's `text/template`, as Prometheus and Grafana have it.
+
+    Args:
+        value: The expression that is the value, e.g. `$value`.
+        labels: The expression that holds the labels, e.g. `$labels`.
+    """
+
+    def formatted(spec: str) -> str:
+        if spec.endswith("%"):
+            return f"{{{{ {value} | humanizePercentage }}}}"
+        verb = f"%{spec}" if _FIXED_POINT.fullmatch(spec) else "%.0f" if spec == "d" else "%v"
+        return f'{{{{ {value} | printf "{verb}" }}}}'
+
+    def label(name: str, without: str) -> str:
+        return f'{{{{ or {labels}.{name} "{without}" }}}}' if without else f"{{{{ {labels}.{name} }}}}"
+
+    return Engine(formatted, label, lambda text: text.replace("{{", '{{ "{{" }}'))
