@@ -11,6 +11,9 @@ from otel_monitoring.guard import contained
 # Contrib's instrumentations read this once in a process: before any test makes one.
 opt_in_to_stable_conventions()
 
+# No test leaves anything in the user's state directory; those of the stores name one of their own.
+os.environ["OTEL_MONITORING_STORE"] = "memory"
+
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:

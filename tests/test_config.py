@@ -23,6 +23,8 @@ def test_documented_defaults() -> None:
         "cpu_percent": 80.0,
         "memory_percent": 80.0,
         "api_response_time_ms": 2000.0,
+        "event_loop_lag_ms": 1000.0,
+        "rejected_requests": 50.0,
     }
 
 

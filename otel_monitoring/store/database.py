@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -143,6 +144,8 @@ class Database:
         connection = sqlite3.connect(
             self._file.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
         )
+        # Damage may be such that only one value is no text any more.
+        connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         try:
             # First of all: nothing in a file of a newer version is changed.
             schema.current(connection)
@@ -180,6 +183,9 @@ class Database:
         except sqlite3.DatabaseError as error:
             self._failed = True
             if not _is_damage(error):
+                if "I/O" in str(error) and not self._exclusive:
+                    # A connection that met one may never work again; the file may.
+                    self._release()
                 raise
             self._set_aside(redact(error))
             if self._exclusive:

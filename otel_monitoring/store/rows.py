@@ -20,9 +20,13 @@ def decoded_event(text: str) -> AlertEvent:
     """What `encoded_event` made.
 
     Raises:
-        ValueError, TypeError, RecursionError: It is something else.
+        ValueError, TypeError, LookupError, RecursionError: It is something else.
     """
-    return AlertEvent.from_record(json.loads(text))
+    record = json.loads(text)
+    for name, kind in (("time", (int, float)), ("message", str), ("details", dict), ("labels", dict)):
+        if not isinstance(record[name], kind):
+            raise TypeError(f"{name} is of another type")
+    return AlertEvent.from_record(record)
 
 
 def encoded_labels(labels: Mapping[str, str]) -> str:

@@ -270,7 +270,7 @@ class SqliteStore:
         for row in rows:
             try:
                 yield decode(row)
-            except (ValueError, TypeError, RecursionError):
+            except (ValueError, TypeError, LookupError, RecursionError):
                 self.undecodable += 1
 
 

@@ -92,6 +92,7 @@ def serving(
         # Tests keep every core busy: that must not decide the status of the service under test.
         "OTEL_MONITORING_THRESHOLD_CPU_PERCENT": "100",
         "OTEL_MONITORING_THRESHOLD_MEMORY_PERCENT": "100",
+        "OTEL_MONITORING_STATE_DIR": str(folder / "state"),
         "PYTHONPATH": str(folder),
         **env,
     }
