@@ -1,6 +1,6 @@
 """A real OTLP receiver for tests: HTTP and gRPC on loopback, decoding what arrives, failing in the ways that matter.
 
-Modes: `ok`, `503`, `429` (with `Retry-After: 1`), `hang` (takes the request, never answers). For a port that refuses,
+Modes: `ok`, `503`, `429` (with `Retry-After: 1`), `400` (refused for good), `hang` (takes the request, never answers). For a port that refuses,
 use `closed_port()` or `close()` a sink.
 """
 
@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb2
 
-Mode: TypeAlias = Literal["ok", "503", "429", "hang"]
+Mode: TypeAlias = Literal["ok", "503", "429", "400", "hang"]
 TIMEOUT = 30.0
 
 _REQUESTS: dict[str, tuple[Any, Any]] = {
@@ -34,6 +34,15 @@ _GRPC_METHODS = {
     "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export": "metrics",
     "/opentelemetry.proto.collector.logs.v1.LogsService/Export": "logs",
 }
+
+
+def _zstd(body: bytes) -> bytes:
+    import zstandard  # of those who use the sink, only the Collector sends this
+
+    return zstandard.ZstdDecompressor().decompressobj().decompress(body)
+
+
+_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.decompress, "deflate": zlib.decompress, "zstd": _zstd}
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,8 @@ class HttpSink(Sink):
         headers = {name.lower(): value for name, value in handler.headers.items()}
         body = handler.rfile.read(int(headers["content-length"]))
         encoding = headers.get("content-encoding")
-        body = gzip.decompress(body) if encoding == "gzip" else zlib.decompress(body) if encoding == "deflate" else body
+        if encoding is not None:
+            body = _DECOMPRESS[encoding](body)
         signal = handler.path.rpartition("/")[2]
         request, response = _REQUESTS[signal]
         mode = self.arrive(Received(signal, handler.path, headers, request.FromString(body)))

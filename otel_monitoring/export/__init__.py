@@ -1,1 +1,6 @@
 """The rules and dashboards of a service as files for the fleet's own engines: Prometheus, Grafana, Datadog."""
+
+from otel_monitoring.export.options import ExportOptions
+from otel_monitoring.export.prometheus_rules import prometheus
+
+__all__ = ["ExportOptions", "prometheus"]

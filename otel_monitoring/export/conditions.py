@@ -40,11 +40,12 @@ def recorded(rule: Rule) -> str:
 
 def firing(rule: Rule, dialect: Dialect) -> str:
     """When it fires. Once it does, it goes on beyond `clear`: Prometheus keeps what fires as the series `ALERTS`."""
-    begins = f"{recorded(rule)} {rule.comparison} {number(rule.threshold)}"
+    measured = dialect.select(recorded(rule))
+    begins = f"{measured} {rule.comparison} {number(rule.threshold)}"
     if rule.clear is None or rule.clear == rule.threshold:
         return begins
     already = f'ALERTS{{alertname="{alert_name(rule)}",alertstate="firing",rule="{rule.name}"}}'
-    goes_on = f"{recorded(rule)} {rule.comparison} {number(rule.clear)}"
+    goes_on = f"{measured} {rule.comparison} {number(rule.clear)}"
     return f"{begins}\nor\n{goes_on} and on ({', '.join(alert_labels(rule, dialect))}) {already}"
 
 
@@ -57,7 +58,7 @@ def missing(rule: Rule, dialect: Dialect) -> str | None:
         return None
     labels = ", ".join(dialect_of(rule, dialect).by)
     lately = f"last_over_time({dialect.select('target_info')}[{_SEEN_LATELY}])"
-    return f"group by ({labels}) ({lately}) unless on ({labels}) {recorded(rule)}"
+    return f"group by ({labels}) ({lately}) unless on ({labels}) {dialect.select(recorded(rule))}"
 
 
 def _enough(rule: Rule, dialect: Dialect) -> str:

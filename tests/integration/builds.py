@@ -108,7 +108,9 @@ class Program:
             process.kill()
         if code != 0:
             output.seek(0)
-            raise BuildError(f"{self.name} could not be built (are its Go modules within reach?): {output.read()[-800:]}")
+            raise BuildError(
+                f"{self.name} could not be built (are its Go modules within reach?): {output.read()[-800:]}"
+            )
 
     def _report(self, seconds: float) -> None:
         minutes, rest = divmod(int(seconds), 60)
