@@ -28,6 +28,7 @@ class ExportOptions:
         interval: Seconds between evaluations.
         check_interval: Seconds between database checks, as `OTEL_MONITORING_CHECK_INTERVAL`: how often health
             dashboards ask.
+        prefix: Where the health endpoints are mounted, as `OTEL_MONITORING_PREFIX`.
     """
 
     service: str = ""
@@ -35,6 +36,7 @@ class ExportOptions:
     window: float = 300.0
     interval: float = 30.0
     check_interval: float = 30.0
+    prefix: str = "/api"
 
     @property
     def dialect(self) -> Dialect:
