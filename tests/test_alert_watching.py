@@ -143,6 +143,7 @@ async def test_what_a_dead_leader_had_not_sent_is_sent_by_the_next() -> None:
     for task in one.manager.delivery._running.values():
         task.cancel()
     assert host.mailbox.events == []
+    two.gauges = {"heat": 11}
     await two.beat(after=lease_seconds(INTERVAL) + 0.1)
     assert [event.rule for event in host.mailbox.events] == ["hot"]
 

@@ -7,7 +7,6 @@ import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_monitoring import alerts
@@ -17,6 +16,7 @@ from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError, DeliveryError
 from otel_monitoring.events import AlertEvent, Notification
+from otel_monitoring.measure.reader import SnapshotReader
 
 pytestmark = pytest.mark.anyio
 
@@ -120,7 +120,7 @@ async def test_the_alert_names_the_trace_it_was_raised_in() -> None:
 
 
 async def test_each_alert_is_a_log_event_and_counts() -> None:
-    metrics, exporter = InMemoryMetricReader(), InMemoryLogRecordExporter()
+    metrics, exporter = SnapshotReader(0.0), InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
     loggers = LoggerProvider(shutdown_on_exit=False)
     loggers.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     manager = AlertManager(channels=[Recorder()])
@@ -134,16 +134,9 @@ async def test_each_alert_is_a_log_event_and_counts() -> None:
         ("otel_monitoring.alert", "no money", "FATAL")
     ] * 2
     assert records[0].trace_id == span.get_span_context().trace_id
-    data = metrics.get_metrics_data()
-    assert data is not None
     points = {
-        (
-            metric.name,
-            point.attributes.get("otel_monitoring.alert.outcome", point.attributes.get("otel_monitoring.channel")),
-        ): point.value
-        for scope in data.resource_metrics[0].scope_metrics
-        for metric in scope.metrics
-        for point in metric.data.data_points
+        (series.name, series.get("otel_monitoring.alert.outcome") or series.get("otel_monitoring.channel")): value
+        for series, value in metrics.take(1.0).sums.items()
     }
     assert points == {
         ("otel_monitoring.alerts", "notified"): 1,

@@ -75,6 +75,12 @@ def test_a_stack_is_a_code_block() -> None:
     assert '*stack:*\n```File "/srv/orders.py", line 42, in create\n' in body
 
 
+def test_of_a_long_stack_the_innermost_call_is_shown() -> None:
+    stack = [f'File "/srv/module_{i}.py", line {i}, in <function_{i}>' for i in range(100)]
+    body = message(notification(event(details={"stack": stack})))["attachments"][0]["blocks"][0]["text"]["text"]
+    assert "in &lt;function_99&gt;```" in body
+
+
 @pytest.mark.parametrize(
     ("plain", "limit", "escaped"),
     [

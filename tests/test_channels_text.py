@@ -78,13 +78,23 @@ def test_what_an_application_throws_in_stays_bounded_and_printable() -> None:
     assert len(facts) == 1 + 20 + 1 + 1
     assert facts[0] == ("Since", text.moment(NOW))
     assert facts[-2] == ("…", "80 more")
-    assert all(len(value) <= 1000 and "\n" not in name for name, value in facts)
+    assert all(len(value) <= 1500 and "\n" not in name for name, value in facts)
 
 
 def test_a_stack_keeps_its_lines() -> None:
     plain = text.plain(event(details={"stack": STACK}))
     assert '  stack:\n    File "/srv/orders.py", line 42, in create\n      total(order)\n    File "/srv/pri' in plain
     assert plain.endswith("  Runbook: https://runbooks.example.com/database-down")
+
+
+def test_of_a_long_stack_the_innermost_calls_are_kept() -> None:
+    frames = [f'File "/srv/module_{i}.py", line {i}, in function_{i}' for i in range(100)]
+    for stack in (frames, "\n".join(frames)):
+        shown = dict(text.facts(event(details={"stack": stack})))["stack"]
+        assert len(shown) <= 1500
+        assert shown.startswith("…\nFile ")
+        assert shown.endswith("in function_99")
+    assert dict(text.facts(event(details={"names": ["orders", "users"]})))["names"] == "orders, users"
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "https://x y", 'https://x"onclick="', "https://x|y", "//x", ""])

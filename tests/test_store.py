@@ -179,10 +179,9 @@ def test_notes_are_bounded_and_the_latest_stay(store: Store) -> None:
             tx.note_notified(str(number), NOW)
 
     store.run(work)
-    known = [number for number in range(NOTES_LIMIT + 600) if store.notified_at(str(number)) is not None]
-    assert NOTES_LIMIT <= len(known) < NOTES_LIMIT + 500
-    assert known[-1] == NOTES_LIMIT + 599
-    assert known == list(range(known[0], known[-1] + 1))
+    first = next(number for number in range(NOTES_LIMIT) if store.notified_at(str(number)) is not None)
+    assert 100 < first <= 600
+    assert store.notified_at(str(NOTES_LIMIT + 599)) == NOW
 
 
 def test_keys_may_be_any_text(store: Store) -> None:
@@ -228,14 +227,14 @@ def test_numbers_are_not_used_again(store: Store) -> None:
     assert waiting(store, "mail") == ["2"]
 
 
-def test_those_tried_less_often_come_first(store: Store) -> None:
+def test_the_oldest_come_first_however_often_they_were_tried(store: Store) -> None:
     for number in range(3):
         store.enqueue(event(str(number)), ["mail"], NOW)
     zero, one, _ = store.pending("mail", 10)
     store.tried([zero.id, one.id])
     store.tried([zero.id])
-    assert [(row.event.message, row.attempts) for row in store.pending("mail", 10)] == [("2", 0), ("1", 1), ("0", 2)]
-    assert waiting(store, "mail", 1) == ["2"]
+    assert [(row.event.message, row.attempts) for row in store.pending("mail", 10)] == [("0", 2), ("1", 1), ("2", 0)]
+    assert waiting(store, "mail", 1) == ["0"]
 
 
 def test_the_outbox_drops_the_oldest_of_a_channel_and_says_so(store: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -391,7 +390,8 @@ def test_a_closed_store_opens_again(store: Store) -> None:
 # Which store
 
 
-def test_the_setting_chooses_the_store(tmp_path: Path) -> None:
+def test_the_setting_chooses_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_MONITORING_STORE")
     chosen = Settings.load(store="memory", state_dir=tmp_path / "state")
     assert isinstance(open_store(chosen, service_name="orders", environment=None), MemoryStore)
     chosen = Settings.load(state_dir=tmp_path / "state")
@@ -409,6 +409,7 @@ def test_the_setting_chooses_the_store(tmp_path: Path) -> None:
 
 
 def test_the_settings_of_the_store_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("OTEL_MONITORING_STORE")
     assert (Settings.load().store, Settings.load().state_dir) == ("sqlite", None)
     monkeypatch.setenv("OTEL_MONITORING_STORE", "memory")
     monkeypatch.setenv("OTEL_MONITORING_STATE_DIR", str(tmp_path))

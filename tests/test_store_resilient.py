@@ -128,6 +128,14 @@ def test_last_known_states_mutes_and_notes_hold_where_nothing_can_be_read(world:
     assert "newer" in world.store.problem
 
 
+def test_what_a_thread_learned_just_before_an_outage_does_not_undo_what_came_after(world: World) -> None:
+    world.lock()
+    world.store.save_states({"rule": "firing"})
+    world.store._learn([lambda: world.store._fallback.save_states({"rule": "old"})])
+    assert world.store.states() == {"rule": "firing"}
+    world.unlock()
+
+
 def test_clearing_during_an_outage_clears(world: World) -> None:
     world.store.append(event("before"))
     world.lock()
@@ -238,7 +246,7 @@ def test_what_is_taken_during_an_outage_is_settled_after_it(world: World) -> Non
     world.store.settle([in_flight[0].id])
     world.store.tried([in_flight[1].id])
     rows = world.other.pending("mail", 9)
-    assert [(row.event.message, row.attempts) for row in rows] == [("left", 0), ("tried", 2)]
+    assert [(row.event.message, row.attempts) for row in rows] == [("tried", 2), ("left", 0)]
 
 
 def test_the_events_that_waited_are_delivered_by_the_one_that_led(world: World) -> None:

@@ -79,9 +79,9 @@ class AlertManager:
         if self._connected == (settings, sender):
             self.signals = signals
             return
-        before, self._connected = self.store, (settings, sender)
+        before, self._connected = self._store, (settings, sender)
         self._configure(self._given[2] or settings, sender, signals)
-        if self.store is not before:
+        if before is not None and before is not self._store:
             for mute in before.mutes(self.clock()):
                 self.store.mute(mute)
             before.close()
@@ -92,15 +92,19 @@ class AlertManager:
         self.signals = signals
         self.sender = sender
         self.channels = tuple(channels) if channels is not None else channels_from(settings)
-        self.store: Store = (
-            store
-            if store is not None
-            else open_store(settings, service_name=sender.service, environment=sender.environment)
-        )
+        self._store: Store | None = store
         self.delivery = Delivery(self.channels, sender, clock=self.clock, count=signals.count)
         defaults = default_rules(settings.thresholds, settings.error_statuses)
         self._rules = {rule.name: rule for rule in (*defaults, *self._added.values())}
         self.policy = Policy([c.name for c in self.channels], settings.repeat_interval, settings.window)
+
+    @property
+    def store(self) -> Store:
+        """Where its state is kept."""
+        if self._store is None:
+            sender = self.sender
+            self._store = open_store(self.settings, service_name=sender.service, environment=sender.environment)
+        return self._store
 
     # Rules
 
@@ -266,8 +270,16 @@ class AlertManager:
         )
 
     def state(self) -> dict[str, Any]:
-        """For the diagnostics: each channel's state, and what is wrong with the store, if anything."""
-        return {"channels": self.delivery.as_json(self.store.backlog()), "store": {"problem": self.store.problem}}
+        """For the diagnostics.
+
+        `leader` (the `service.instance.id` of the worker that evaluates and delivers), `channels` (see `Line.as_json`),
+        `store_problem` (what is wrong with the store, if anything).
+        """
+        return {
+            "leader": self.store.leader(self.clock()),
+            "channels": self.delivery.as_json(self.store.backlog()),
+            "store_problem": self.store.problem,
+        }
 
     # How
 

@@ -5,7 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -25,9 +25,8 @@ _PRAGMAS = (
     "PRAGMA journal_size_limit = 4194304",
     "PRAGMA trusted_schema = OFF",
 )
-_abandoned: list[tuple[sqlite3.Connection, Identity | None]] = []
-_inherited: set[Identity | None] = set()
-"""The files that this process has open by inheritance."""
+_inherited: dict[Identity | None, sqlite3.Connection] = {}
+"""The connections this process has by inheritance, by their files."""
 
 
 class Database:
@@ -112,8 +111,8 @@ class Database:
     def _disinherit(self) -> None:
         """Never touch a connection of the parent; nor, in this process, its file."""
         if self._connection is not None:
-            _abandon(self._connection, self._identity)
-        _inherited.update(identity for _, identity in _abandoned)
+            _inherited[self._identity] = self._connection
+            _keep_for_ever(self._connection)
         self._connection, self._pid, self._exclusive = None, os.getpid(), False
 
     # Opening
@@ -158,21 +157,18 @@ class Database:
         return connection
 
     def _release(self) -> None:
-        """Close the connection. One whose file has lost its name is let go instead.
+        """Close the connection, while nobody sets the file aside.
 
-        Closing deletes the write-ahead log by its name, which may be the log of another file by now.
+        Closing deletes the write-ahead log by its name. SQLite looks before whether its file still has its own name: in
+        between, the log must not become that of a new file.
         """
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        try:
-            with self._file.alone(self._busy_timeout):
-                if self._file.identity() == self._identity:
-                    connection.close()
-                    connection = None
-        finally:
-            if connection is not None:
-                _abandon(connection, self._identity)
+        with ExitStack() as stack:
+            with suppress(StoreError, OSError):
+                stack.enter_context(self._file.alone(self._busy_timeout))
+            connection.close()
 
     # Working
 
@@ -197,11 +193,10 @@ class Database:
         if connection is None:
             return
         with self._file.alone(self._busy_timeout):
+            connection.close()
+            # Otherwise another worker was faster.
             if self._file.identity() == self._identity:
-                connection.close()
                 self._file.set_aside(reason)
-            else:
-                _abandon(connection, self._identity)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         # After some errors SQLite has rolled back by itself: what came after would stand alone.
@@ -250,8 +245,7 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return type(error) is sqlite3.DatabaseError
 
 
-def _abandon(connection: sqlite3.Connection, identity: Identity | None) -> None:
-    """Never close this connection, not even at the end of the interpreter, which clears every list."""
-    _abandoned.append((connection, identity))
+def _keep_for_ever(connection: sqlite3.Connection) -> None:
+    """Have it never closed, not even at the end of the interpreter, which clears every container."""
     with suppress(AttributeError):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

@@ -134,7 +134,10 @@ class Store(Protocol):
     # Workers: one of them leads
 
     def lead(self, worker: str, now: float, until: float) -> bool:
-        """Take the lease, or renew it, until `until`; False while another worker holds one that has not expired."""
+        """Take the lease, or renew it, until `until`; False while another worker holds one that has not expired.
+
+        One that was taken more than `CLOCK_TOLERANCE` after `now` has: the clock was set back since.
+        """
 
     def leader(self, now: float) -> str | None:
         """The worker that holds the lease at `now`."""
@@ -149,7 +152,7 @@ class Store(Protocol):
         """The reports published at `since` or later by worker; older ones are forgotten."""
 
     def urgent_since(self, since: float) -> bool:
-        """Whether a report published after `since` was urgent."""
+        """Whether a report published after `since` was urgent, be it replaced meanwhile."""
 
 
 def mute_key(mute: Mute) -> tuple[AlertType, tuple[tuple[str, str], ...]]:

@@ -151,7 +151,6 @@ class ResilientStore:
         contained.failures["alert store"] += 1
         if self._problem is None:
             self._recall(now)
-            self._delivers_known = self._leads_until > now
             if not 0 <= now - self._warned_at < _WARN_EVERY_SECONDS:
                 self._warned_at = now
                 logger.warning("alert store: %s; this process goes on in memory until it works again", error)
@@ -159,7 +158,7 @@ class ResilientStore:
 
     def _recall(self, now: float) -> None:
         """Read what there is to read: a store that cannot be written to, e.g. on a full disk, often still tells."""
-        state = self._fallback.state
+        state, self._delivers_known = self._fallback.state, self._leads_until > now
         with suppress(StoreError):
             state.states = self._primary.states()
             waiting = [row for name in self._primary.backlog() for row in self._primary.pending(name, OUTBOX_LIMIT)]

@@ -79,7 +79,7 @@ def serving(
         folder: Where the module and its log go.
         source: Python code.
         runner: `uvicorn` or `gunicorn`, and further arguments.
-        ready: The path that answers 200 once it serves.
+        ready: The path that answers 200 once it serves; empty: nobody waits for that.
         env: Further environment variables.
     """
     (folder / "service.py").write_text(source)
@@ -92,6 +92,8 @@ def serving(
         # Tests keep every core busy: that must not decide the status of the service under test.
         "OTEL_MONITORING_THRESHOLD_CPU_PERCENT": "100",
         "OTEL_MONITORING_THRESHOLD_MEMORY_PERCENT": "100",
+        "OTEL_MONITORING_THRESHOLD_EVENT_LOOP_LAG_MS": "60000",
+        "OTEL_MONITORING_THRESHOLD_DATABASE_RESPONSE_TIME_MS": "60000",
         "OTEL_MONITORING_STATE_DIR": str(folder / "state"),
         "PYTHONPATH": str(folder),
         **env,
@@ -107,7 +109,8 @@ def serving(
         )
     service = Service(process, f"http://127.0.0.1:{port}", log)
     try:
-        eventually(lambda: (answer := service.ask(ready)) is not None and answer.status_code == 200, "it serves")
+        if ready:
+            eventually(lambda: (answer := service.ask(ready)) is not None and answer.status_code == 200, "it serves")
         yield service
     finally:
         service.client.close()

@@ -93,7 +93,7 @@ class AlertmanagerChannel:
         url = httpx.URL(self._urls[index].get_secret_value())
         headers = {"Content-Type": "application/json"}
         target = url.copy_with(path=f"{url.path.rstrip('/')}/api/v2/alerts")
-        request = httpx.Request("POST", target, content=content, headers=headers)
+        request = sender.build_request("POST", target, content=content, headers=headers)
         number = f" {index + 1} of {len(self._urls)}" if len(self._urls) > 1 else ""
         try:
             await post(sender, request, f"Alertmanager{number}")

@@ -46,7 +46,7 @@ async def post(sender: httpx.AsyncClient, request: httpx.Request, receiver: str)
 
     Args:
         sender: Made by `client`.
-        request: What to send.
+        request: What to send, built by `sender`, whose timeouts it carries.
         receiver: How errors call the other side; no URL.
 
     Raises:

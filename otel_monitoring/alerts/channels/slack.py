@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 from pydantic import SecretStr
 
 from otel_monitoring.alerts.channels import text
@@ -48,7 +47,7 @@ class SlackChannel:
         """
         body = json.dumps(message(notification)).encode()
         async with client() as sender:
-            request = httpx.Request(
+            request = sender.build_request(
                 "POST",
                 self._url.get_secret_value(),
                 content=body,
@@ -85,7 +84,7 @@ def _lines(event: AlertEvent) -> Iterator[str]:
     room = _SECTION_LENGTH - len(first) - len(last) - 2
     yield first
     for name, value in text.facts(event):
-        quoted = f"\n```{mrkdwn(value, 1200)}```" if "\n" in value else f" {mrkdwn(value, 500)}"
+        quoted = f"\n```{mrkdwn(text.tail(value, 900), 1200)}```" if "\n" in value else f" {mrkdwn(value, 500)}"
         line = f"*{mrkdwn(name, 100)}:*{quoted}"
         if len(line) < room:
             room -= len(line) + 1

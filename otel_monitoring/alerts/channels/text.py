@@ -13,7 +13,8 @@ EVENTS_SHOWN = 20
 """How many events of one notification are spelt out."""
 
 _DETAILS_SHOWN = 20
-_FACT_LENGTH = 1000
+_FACT_LENGTH = 1500
+_LIST_LENGTH = 80
 _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
@@ -31,6 +32,13 @@ def printable(text: str) -> str:
 def clipped(text: str, limit: int) -> str:
     """At most `limit` characters of `text`, an ellipsis in the place of the rest."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def tail(text: str, limit: int) -> str:
+    """`clipped`, but of several lines the last ones that fit: a stack's innermost call is the one that matters."""
+    if len(text) <= limit or "\n" not in text:
+        return clipped(text, limit)
+    return "…\n" + text[-(limit - 2) :].partition("\n")[2]
 
 
 def title(event: AlertEvent) -> str:
@@ -133,8 +141,13 @@ def duration(seconds: float) -> str:
 def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False, skipkeys=True)
-    return clipped(dedent(printable(text).strip("\n")).strip(), _FACT_LENGTH)
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, list | tuple) and value and all(isinstance(item, str) for item in value):
+        text = ", ".join(value) if sum(map(len, value)) < _LIST_LENGTH else "\n".join(value)
+    else:
+        text = json.dumps(value, default=str, ensure_ascii=False, skipkeys=True)
+    return tail(dedent(printable(text).strip("\n")).strip(), _FACT_LENGTH)
 
 
 def _indented(text: str) -> str:

@@ -13,7 +13,6 @@ import json
 import time
 from collections.abc import Callable
 
-import httpx
 from pydantic import SecretStr
 
 from otel_monitoring.alerts.channels.addresses import PinnedTransport
@@ -64,7 +63,7 @@ class WebhookChannel:
             key = webhook_key(self._secret.get_secret_value())
             headers["webhook-signature"] = signature(key, headers["webhook-id"], headers["webhook-timestamp"], content)
         async with client(PinnedTransport(direct(), allow_private=self._allow_private)) as sender:
-            request = httpx.Request("POST", self._url.get_secret_value(), content=content, headers=headers)
+            request = sender.build_request("POST", self._url.get_secret_value(), content=content, headers=headers)
             await post(sender, request, "The webhook")
 
 
