@@ -1,7 +1,7 @@
 """A real OTLP receiver for tests: HTTP and gRPC on loopback, decoding what arrives, failing in the ways that matter.
 
-Modes: `ok`, `503`, `429` (with `Retry-After: 1`), `400` (refused for good), `hang` (takes the request, never answers). For a port that refuses,
-use `closed_port()` or `close()` a sink.
+Modes: `ok`, `503`, `429` (with `Retry-After: 1`), `400` (refused for good), `hang` (takes the request, never answers).
+For a port that refuses, use `closed_port()` or `close()` a sink.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ import grpc  # type: ignore[import-untyped] # it ships no types
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb2
+from typing_extensions import Self
 
 Mode: TypeAlias = Literal["ok", "503", "429", "400", "hang"]
 TIMEOUT = 30.0
@@ -68,7 +69,7 @@ class Sink:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _released: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> "Sink":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

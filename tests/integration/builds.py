@@ -1,8 +1,8 @@
 """Go programs that tests run, built from their modules into the user's cache: once per version and source.
 
-`python -m tests.integration.builds collector` (what `make collector` runs) prints the executable's path on its last line,
-and how long it takes on standard error. `all` builds everything `make test` needs. Standard library only: no environment
-has to exist. Processes that ask at once wait for one build.
+`python -m tests.integration.builds collector`, which `make collector` runs, prints the executable's path on its last
+line, and what it waits for on standard error. `all` builds everything `make test` needs. Standard library only: no
+environment has to exist. Processes that ask at once wait for one build.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""A running OpenTelemetry Collector, with files of `collector-config/`, as a process of its own on free loopback ports."""
+"""A running OpenTelemetry Collector with files of `collector-config/`: a process of its own on free loopback ports."""
 
 import os
 import re

@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
@@ -86,7 +86,7 @@ def logs(*bodies: Any, resource: Mapping[str, Any] = RESOURCE, **content: Any) -
             LogRecord(
                 time_unix_nano=time.time_ns(),
                 severity_text="INFO",
-                severity_number=9,
+                severity_number=SeverityNumber.SEVERITY_NUMBER_INFO,
                 body=value(body),
                 attributes=attributes(content),
             )

@@ -1,4 +1,4 @@
-"""The files of collector-config/, judged by the Collector itself: every documented combination, and what must not start."""
+"""The files of collector-config/, judged by the Collector: every documented combination, and what must not start."""
 
 import re
 from pathlib import Path
@@ -105,5 +105,5 @@ def test_it_listens_on_the_standard_ports_of_this_host_unless_told_otherwise() -
 def test_a_queue_directory_that_cannot_be_made_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     collector = Collector(tmp_path, ("base", "backend-otlp"), OTELCOL_STORAGE_DIR=str(tmp_path / "file"), **VARIABLES)
-    with pytest.raises(AssertionError, match="file_storage|directory"):
+    with pytest.raises(AssertionError, match=r"file_storage|directory"):
         collector.start()

@@ -94,16 +94,9 @@ def test_what_has_the_form_of_a_secret_arrives_nowhere(collector: Collector, sin
 
 
 SECRET_NAMES = [
-    *(
-        "password",
-        "http.request.header.authorization",
-        "http.request.header.cookie",
-        "client_secret",
-        "api-key",
-        "X-Api-Key",
-    ),
-    *("user.email", "enduser.id", "session.id", "access_token", "phone_number", "card_number", "client.address"),
-    *("http.request.header.x-forwarded-for", "db.query.parameter.name", "process.command_line"),
+    *("password", "http.request.header.authorization", "http.request.header.cookie", "client_secret", "api-key"),
+    *("X-Api-Key", "user.email", "enduser.id", "session.id", "access_token", "phone_number", "card_number"),
+    *("client.address", "http.request.header.x-forwarded-for", "db.query.parameter.name", "process.command_line"),
 ]
 
 
@@ -119,7 +112,9 @@ def test_what_is_called_a_secret_is_masked_whatever_it_is(collector: Collector, 
 
 
 STATEMENTS = {
-    '{"find": "users", "filter": {"email": "canary", "age": {"$gt": 4242}, "tags": ["canary", 4242]}}': '{"find": ?, "filter": {"email": ?, "age": {"$gt": ?}, "tags": [?, ?]}}',
+    '{"find": "users", "filter": {"email": "canary", "age": {"$gt": 4242}, "tags": ["canary", 4242]}}': (
+        '{"find": ?, "filter": {"email": ?, "age": {"$gt": ?}, "tags": [?, ?]}}'
+    ),
     '{find: "users", filter: {name: "canary: \\"canary\\"", n: NumberLong(4242)}}': "{find: ?, filter: {name: ?, n: ?}}",
     "{'find': 'users', 'filter': {'name': 'canary: it\\'s'}}": "{'find': ?, 'filter': {'name': ?}}",
     'db.users.find({name: /canary/i, broken: "canary': '?{name: ?, broken: "?',
@@ -214,7 +209,7 @@ BLOCKED = [re.compile(pattern.replace("$$", "$"), re.ASCII) for pattern in REDAC
 
 
 @pytest.mark.parametrize("allowed", ALLOWED, ids=lambda pattern: pattern.pattern[:20])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_the_values_that_skip_the_search_could_not_be_found_by_it(
     allowed: re.Pattern[str], data: st.DataObject
