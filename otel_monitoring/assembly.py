@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from otel_monitoring.alerting import Alerting
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.collecting import Collecting
-from otel_monitoring.config import Settings, opt_in_to_stable_conventions
+from otel_monitoring.config import Settings
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
+from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.exporting.settings import Signal
 from otel_monitoring.health.checks import Checks
@@ -57,7 +58,8 @@ class Parts:
     ) -> None:
         opt_in_to_stable_conventions()
         self._settings = settings
-        self._db = db if db is not None else _database_at(settings)
+        self._worker = worker
+        self._mongodb: MongoInstrumentation | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
         self._loop_monitor: LoopMonitor | None = None
         self.telemetry = Telemetry(
@@ -81,14 +83,11 @@ class Parts:
             max_endpoints=settings.max_endpoints,
         )
         self.system = SystemSampler(meter)
-        # What the driver notices is looked into at once: a ping out of turn.
-        self._mongodb = self._instrument_database(lambda: worker.poke(self.alerting.look_into_database))
         self.database = DatabaseHealthChecker(
-            self._db,
+            None,
             check_timeout=settings.check_timeout,
             max_collections=settings.max_collections,
             slow_ms=settings.thresholds.database_response_time_ms,
-            state=self._mongodb.state if self._mongodb is not None else None,
         )
         self.database.observe_with(meter)
         self._alert_manager = alert_manager
@@ -101,6 +100,7 @@ class Parts:
             loop_monitor=lambda: self._loop_monitor,
             measure=self.measure,
         )
+        self.watch_database(db if db is not None else _database_at(settings))
         self.report = Reporter(
             thresholds=settings.thresholds,
             classifier=classifier,
@@ -124,11 +124,28 @@ class Parts:
         self._loop_monitor = LoopMonitor(loop)
         self.system.start(self._loop_monitor)
         stack.callback(self.system.stop)
+        stack.callback(self._leave_database)
         self.alerting.begin(self._alert_manager())
         if self._mongodb is not None:
             self._mongodb.attach(self._db)
             self._mongodb.instrument_new_clients()
-            stack.callback(self._mongodb.detach)
+
+    def watch_database(self, db: Any) -> None:
+        """Check and measure `db`, and no other database, from now on; None: none."""
+        self._leave_database()
+        self._db = db
+        self._mongodb = self._instrument_database()
+        self.database.use(db, self._mongodb.state if self._mongodb is not None else None)
+        self._worker.poke(self.database.check_health)
+
+    def measure_client(self, client: object) -> None:
+        """Measure the commands and pools of a client that was made before the database was watched."""
+        if self._mongodb is not None:
+            self._mongodb.measure(client)
+
+    def _leave_database(self) -> None:
+        if self._mongodb is not None:
+            self._mongodb.detach()
 
     async def measure(self) -> None:
         """Take a sample of CPU, memory and the event loop, and collect all that was measured."""
@@ -143,7 +160,7 @@ class Parts:
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}
 
-    def _instrument_database(self, changed: Callable[[], None]) -> "MongoInstrumentation | None":
+    def _instrument_database(self) -> "MongoInstrumentation | None":
         if self._db is None:
             return None
         from otel_monitoring.instrument.mongodb import attach
@@ -157,7 +174,8 @@ class Parts:
             statement_max_length=settings.statement_max_length,
             max_collections=settings.max_collections,
         )
-        instrumentation.state.on_change = changed
+        # What the driver notices is looked into at once: a ping out of turn.
+        instrumentation.state.on_change = lambda: self._worker.poke(self.alerting.look_into_database)
         instrumentation.instrument_new_clients()
         return instrumentation
 

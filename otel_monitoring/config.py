@@ -158,13 +158,16 @@ class Settings(ChannelSettings, OtlpSettings):
             raise ConfigurationError(_explain(error)) from None
 
 
-def opt_in_to_stable_conventions() -> None:
-    """Have the instrumentations emit the stable HTTP and database conventions, unless the user chose otherwise.
+def known_variables() -> frozenset[str]:
+    """Every variable of ours, `OTEL_MONITORING_…`, thresholds aside."""
+    fields = Settings.model_fields.items()
+    return frozenset(PREFIX + name.upper() for name, field in fields if field.validation_alias is None)
 
-    They read `OTEL_SEMCONV_STABILITY_OPT_IN` once in a process: call this before anything is instrumented.
-    """
-    if not os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").strip():
-        os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "http,database"
+
+def unknown_variables() -> list[str]:
+    """Variables that begin like ours and that nobody reads: slips. A threshold of that kind is an error already."""
+    ours = {name for name in os.environ if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}THRESHOLD_")}
+    return sorted(ours - known_variables())
 
 
 def _as_mapping(value: "Thresholds | dict[str, float]") -> dict[str, float]:

@@ -159,6 +159,20 @@ class MonitoringService:
         """Answer 503 at `/health/ready` from now on, so that no new traffic is sent here."""
         self._ready = False
 
+    def watch_database(self, db: Any) -> None:
+        """Check and measure `db` from now on, in place of the one given before: for handles made at start-up.
+
+        Args:
+            db: As for the constructor; None: no database.
+        """
+        self._db = db
+        if self._assembled is not None:
+            self._assembled.watch_database(db)
+
+    def measure_client(self, client: Any) -> None:
+        """Measure a further MongoDB client that was made before `instrument`; those made later are measured anyway."""
+        self._parts.measure_client(client)
+
     def add_check(
         self, name: str, check: CheckFunction, *, critical: bool = False, timeout: float | None = None
     ) -> None:

@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.exporting.closing import Attached, close_all
+from otel_monitoring.exporting.closing import Attached, Joined, close_all
 from otel_monitoring.exporting.pipelines import (
     LogSwitch,
     MetricPipeline,
@@ -44,9 +44,9 @@ class Telemetry:
 
     A provider of the SDK that is already global, set by the application or by `opentelemetry-instrument`, is joined:
     the aggregator's reader and `span_processors` are added to it and nothing else, because whoever set it decided what
-    it exports, and a second exporter would send everything twice. It is never shut down here. A signal without such a
-    provider gets one of ours, which `make_global` makes the global one if there is none. Spans and log records that
-    would go nowhere are not made at all: their providers are then no-ops, and the global ones are left alone.
+    it exports, and a second exporter would send everything twice. `stop` flushes it and never shuts it down. A signal
+    without such a provider gets one of ours, which `make_global` makes the global one if there is none. Spans and log
+    records that would go nowhere are not made: their providers are then no-ops, and the global ones are left alone.
 
     With `OTEL_SDK_DISABLED=true` every provider is a no-op: nothing is measured or exported, and the health endpoints
     answer from their checks.
@@ -256,8 +256,11 @@ class Telemetry:
             inherited = self._pid != os.getpid()
         if reader is None or inherited:
             return
-        meters = self._sdk[1]
-        close_all([*pipelines, ("reader", Attached(meters, reader))], deadline, afterwards=self._quiet.uninstall)
+        everything: list[tuple[str, Pipeline]] = [*pipelines, ("reader", Attached(self._sdk[1], reader))]
+        for signal, provider in zip(SIGNALS, self._sdk, strict=True):
+            if signal in self._joined and provider is not None:
+                everything.append((signal, Joined(provider)))
+        close_all(everything, deadline, afterwards=self._quiet.uninstall)
 
     def state(self, now: float) -> dict[str, Any]:
         """The `telemetry` block of the diagnostics: one object per signal.

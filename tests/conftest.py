@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import pytest
 
-from otel_monitoring.config import opt_in_to_stable_conventions
+from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.guard import contained
 
 # Contrib's instrumentations read this once in a process: before any test makes one.

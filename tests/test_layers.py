@@ -14,6 +14,7 @@ LAYERS: dict[str, int] = {
     "conventions": 0,
     "guard": 0,
     "redact": 0,
+    "environment": 0,
     "config": 1,
     "events": 1,
     "watch": 1,
@@ -45,6 +46,8 @@ LAYERS: dict[str, int] = {
     "assembly": 7,
     "routes": 6,
     "monitoring": 8,
+    "auto": 9,
+    "cli": 9,
     "": 10,
 }
 
@@ -54,7 +57,7 @@ OWNERS = {
     "pymongo": {"instrument", "health.database", "store"},
     "bson": {"instrument", "health.database", "store"},
     "psutil": {"instrument"},
-    "httpx": {"alerts.channels"},
+    "httpx": {"alerts.channels", "cli.service", "cli.doctor.clock"},
     "aiosmtplib": {"alerts.channels.email"},
     "apprise": {"alerts.channels.apprise"},
     "opentelemetry.sdk": {"measure.reader", "telemetry", "exporting"},
@@ -123,4 +126,4 @@ def test_only_config_reads_the_environment() -> None:
         for node in ast.walk(tree)
         if (isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"})
     }
-    assert readers <= {"config"}
+    assert readers <= {"config", "environment"}

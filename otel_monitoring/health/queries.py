@@ -83,10 +83,14 @@ class ThreadTarget:
 
     Args:
         database: PyMongo's `Database`, or the one inside of Motor's.
+
+    Attributes:
+        name: Of the database.
     """
 
     def __init__(self, database: Any) -> None:
         self._database = database
+        self.name = str(getattr(database, "name", ""))
         self._lock = threading.Lock()
         self._running: dict[str, Future[float]] = {}
 
@@ -177,11 +181,13 @@ class LoopTarget:
         database: PyMongo's `AsyncDatabase`, or any other whose methods are coroutine functions.
 
     Attributes:
+        name: Of the database.
         loop: The application's loop; None: whichever loop asks.
     """
 
     def __init__(self, database: Any) -> None:
         self._database = database
+        self.name = str(getattr(database, "name", ""))
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def ping(self, timeout: float) -> float:
