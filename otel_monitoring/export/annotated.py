@@ -1,4 +1,4 @@
-"""Labels and annotations of exported alerts: the same names in Prometheus, in Grafana, and where we notify ourselves."""
+"""Labels and annotations of exported alerts, by the names they have where we notify ourselves."""
 
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.conventions import prometheus_label

@@ -90,21 +90,17 @@ class _Query:
     def __init__(self, rule: Rule, options: ExportOptions, by: str) -> None:
         self._rule = rule
         self._service = f"service:{options.service.rpartition('/')[2]}" if options.service else ""
-        self._window = f"last_{duration(max(_MINUTE, math.ceil(options.window / _MINUTE) * _MINUTE))}"
+        self._window = f"last_{max(1, math.ceil(options.window / _MINUTE))}m"
         self._by = by
 
     def text(self, expression: Expression) -> str:
         """The query without the comparison."""
         match expression:
             case Gauge():
-                held = f"last_{duration(max(_MINUTE, math.ceil(self._rule.hold / _MINUTE) * _MINUTE))}"
-                # What is held was beyond the threshold all the time; what is not, at any time.
-                over = ("min", "max") if self._rule.hold else ("max", "min")
-                time = over[0] if self._rule.comparison in (">", ">=") else over[1]
-                series = f"{expression.over}:{stored_name(expression.metric)}{{{self._filter(None)}}} {self._by}"
-                return f"{time}({held}):{_times(series, expression.scale)}"
+                series = self._series(expression.over, expression.metric, None)
+                return f"{self._time()}:{_times(series, expression.scale)}"
             case Quantile():
-                series = f"p{100 * expression.q:g}:{stored_name(expression.metric)}{{{self._filter(expression.where)}}} {self._by}"
+                series = self._series(f"p{100 * expression.q:g}", expression.metric, expression.where)
                 return f"percentile({self._window}):{_times(series, expression.scale)}"
             case Count():
                 return f"sum({self._window}):{self._count(expression)}"
@@ -113,9 +109,18 @@ class _Query:
                 return f"sum({self._window}):100 * default_zero({part}) / {whole}"
         raise ConfigurationError(f"expression: {self._rule.name}: {type(expression).__name__} has no query for Datadog")
 
+    def _time(self) -> str:
+        """What is held was beyond the threshold all the time; what is not, at any time."""
+        rising, held = self._rule.comparison in (">", ">="), self._rule.hold > 0
+        minutes = max(1, math.ceil(self._rule.hold / _MINUTE))
+        return f"{'min' if rising == held else 'max'}(last_{minutes}m)"
+
     def _count(self, count: Count) -> str:
         aggregate = "count" if count.kind == "histogram" else "sum"
-        return f"{aggregate}:{stored_name(count.metric)}{{{self._filter(count.where)}}} {self._by}.as_count()"
+        return f"{self._series(aggregate, count.metric, count.where)}.as_count()"
+
+    def _series(self, aggregate: str, metric: str, where: Matcher | None) -> str:
+        return f"{aggregate}:{stored_name(metric)}{{{self._filter(where)}}} {self._by}"
 
     def _filter(self, where: Matcher | None) -> str:
         conditions = [part for part in (self._service, _matcher(self._rule, where)) if part]
@@ -156,15 +161,10 @@ def _message(rule: Rule) -> str:
     names = {"instance": "service.instance.id"} if rule.scope == "instance" else {}
     if rule.expression.group_by:
         names[rule.label] = rule.expression.group_by
-    lost = [
-        f"{setting} {text}"
-        for setting, text in (
-            ("min_samples", f"{rule.min_samples}" if rule.min_samples else ""),
-            ("keep_firing_for", duration(rule.keep_firing_for) if rule.keep_firing_for else ""),
-        )
-        if text
-    ]
-    parts = [message(rule, engine, names), rule.runbook]
-    if lost:
-        parts.append(f"Not part of this monitor: {', '.join(lost)}.")
-    return "\n".join(part for part in parts if part)
+    lost = []
+    if rule.min_samples:
+        lost.append(f"min_samples {rule.min_samples}")
+    if rule.keep_firing_for:
+        lost.append(f"keep_firing_for {duration(rule.keep_firing_for)}")
+    remark = f"Not part of this monitor: {', '.join(lost)}." if lost else ""
+    return "\n".join(part for part in (message(rule, engine, names), rule.runbook, remark) if part)

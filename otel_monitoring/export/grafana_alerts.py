@@ -28,8 +28,8 @@ _VALUE, _LABELS = ".Values.A.Value", ".Labels"
 def grafana_alerts(rules: Iterable[Rule], options: ExportOptions | None = None) -> str:
     """The file for `provisioning/alerting/`: one group with an alert rule for each rule. Grafana 12 or newer.
 
-    `hold`, `keep_firing_for`, `clear`, `min_samples` and `no_data` are Grafana's pending period, keep firing for, custom
-    recovery threshold, missing data, and state for no data. `inhibits` has no counterpart.
+    `hold`, `keep_firing_for`, `clear`, `min_samples` and `no_data` become Grafana's pending period, keep firing for,
+    custom recovery threshold, missing data, and state for no data. `inhibits` has no counterpart.
 
     Args:
         rules: The rules.

@@ -38,13 +38,15 @@ def message(rule: Rule, engine: Engine, labels: Mapping[str, str]) -> str:
     parts = []
     for text, name, spec, _ in string.Formatter().parse(rule.message):
         parts.append(engine.literal(text))
+        if name is None:
+            continue
         if name == "value":
             parts.append(engine.value(spec or ""))
         elif name == "threshold":
             parts.append(engine.literal(format(rule.threshold, spec or "")))
         elif name in labels:
             parts.append(engine.label(labels[name], _without(rule, name)))
-        elif name is not None:
+        else:
             parts.append(engine.literal(format(known.get(name, ""), spec or "")))
     return "".join(parts)
 

@@ -1,5 +1,7 @@
 """What Grafana finds at its start: where metrics, traces, logs and health are, and where its dashboards lie."""
 
+from typing import Any
+
 from otel_monitoring.export.options import ExportOptions
 from otel_monitoring.export.yaml_text import document
 
@@ -14,87 +16,72 @@ HEALTH_DASHBOARD_UID = "otel-monitoring-health"
 def datasources(options: ExportOptions | None = None) -> str:
     """The file for `provisioning/datasources/`.
 
-    Addresses come from Grafana's environment: `PROMETHEUS_URL`, `TEMPO_URL`, `LOKI_URL`, and for the health endpoints
-    (plugin `yesoreyeram-infinity-datasource`) `HEALTH_URL`, e.g. `http://api:8000`, and
-    `OTEL_MONITORING_ADMIN_TOKEN`.
+    Addresses come from Grafana's environment: `PROMETHEUS_URL`, `TEMPO_URL`, `LOKI_URL`; for the health endpoints
+    (plugin `yesoreyeram-infinity-datasource`) `HEALTH_URL`, e.g. `http://api:8000`, and `OTEL_MONITORING_ADMIN_TOKEN`.
 
     Raises:
         ConfigurationError: PyYAML is not installed.
     """
     options = options or ExportOptions()
-    prometheus = {
-        "name": "Prometheus",
-        "uid": PROMETHEUS_UID,
-        "type": "prometheus",
-        "access": "proxy",
-        "url": "$PROMETHEUS_URL",
-        "isDefault": True,
-        "jsonData": {
-            "httpMethod": "POST",
-            "timeInterval": "60s",  # how often services export: OTEL_METRIC_EXPORT_INTERVAL
-            "exemplarTraceIdDestinations": [{"name": "trace_id", "datasourceUid": TEMPO_UID}],
-        },
+    return document({"apiVersion": 1, "datasources": [_prometheus(), _tempo(options), _loki(), _health(options)]})
+
+
+def _prometheus() -> dict[str, Any]:
+    settings = {
+        "httpMethod": "POST",
+        "timeInterval": "60s",  # how often services export: OTEL_METRIC_EXPORT_INTERVAL
+        "exemplarTraceIdDestinations": [{"name": "trace_id", "datasourceUid": TEMPO_UID}],
     }
-    tempo = {
-        "name": "Tempo",
-        "uid": TEMPO_UID,
-        "type": "tempo",
-        "access": "proxy",
-        "url": "$TEMPO_URL",
-        "jsonData": {
-            "tracesToLogsV2": {
-                "datasourceUid": LOKI_UID,
-                "spanStartTimeShift": "-5m",
-                "spanEndTimeShift": "5m",
-                "tags": [{"key": "service.name", "value": "service_name"}],
-                "filterByTraceID": False,
-                "customQuery": True,
-                "query": '{$${__tags}} | trace_id="$${__span.traceId}"',
-            },
-            "tracesToMetrics": {
-                "datasourceUid": PROMETHEUS_UID,
-                "tags": [{"key": "http.route", "value": "http_route"}],
-                "queries": [
-                    {"name": "Requests per second", "query": _rate(options)},
-                ],
-            },
-            "serviceMap": {"datasourceUid": PROMETHEUS_UID},
-            "nodeGraph": {"enabled": True},
-        },
+    return {**_source("Prometheus", PROMETHEUS_UID, "prometheus", "$PROMETHEUS_URL", settings), "isDefault": True}
+
+
+def _tempo(options: ExportOptions) -> dict[str, Any]:
+    to_logs = {
+        "datasourceUid": LOKI_UID,
+        "spanStartTimeShift": "-5m",
+        "spanEndTimeShift": "5m",
+        "tags": [{"key": "service.name", "value": "service_name"}],
+        "customQuery": True,
+        "query": '{$${__tags}} | trace_id="$${__span.traceId}"',
     }
-    loki = {
-        "name": "Loki",
-        "uid": LOKI_UID,
-        "type": "loki",
-        "access": "proxy",
-        "url": "$LOKI_URL",
-        "jsonData": {
-            "derivedFields": [
-                {
-                    "name": "trace",
-                    "matcherType": "label",
-                    "matcherRegex": "trace_id",
-                    "url": "$${__value.raw}",
-                    "datasourceUid": TEMPO_UID,
-                }
-            ]
-        },
+    to_metrics = {
+        "datasourceUid": PROMETHEUS_UID,
+        "tags": [{"key": "http.route", "value": "http_route"}],
+        "queries": [{"name": "Requests per second", "query": _rate(options)}],
     }
-    health = {
-        "name": "Health endpoints",
-        "uid": HEALTH_UID,
-        "type": "yesoreyeram-infinity-datasource",
-        "access": "proxy",
-        "jsonData": {
-            "auth_method": "bearerToken",
-            "allowedHosts": ["$HEALTH_URL"],
-            "customHealthCheckEnabled": True,
-            "customHealthCheckUrl": "$HEALTH_URL/api/health/live",
-        },
-        "url": "$HEALTH_URL",
-        "secureJsonData": {"bearerToken": "$OTEL_MONITORING_ADMIN_TOKEN"},
+    settings = {
+        "tracesToLogsV2": to_logs,
+        "tracesToMetrics": to_metrics,
+        "serviceMap": {"datasourceUid": PROMETHEUS_UID},
+        "nodeGraph": {"enabled": True},
     }
-    return document({"apiVersion": 1, "datasources": [prometheus, tempo, loki, health]})
+    return _source("Tempo", TEMPO_UID, "tempo", "$TEMPO_URL", settings)
+
+
+def _loki() -> dict[str, Any]:
+    trace = {
+        "name": "trace",
+        "matcherType": "label",
+        "matcherRegex": "trace_id",
+        "url": "$${__value.raw}",
+        "datasourceUid": TEMPO_UID,
+    }
+    return _source("Loki", LOKI_UID, "loki", "$LOKI_URL", {"derivedFields": [trace]})
+
+
+def _health(options: ExportOptions) -> dict[str, Any]:
+    settings = {
+        "auth_method": "bearerToken",
+        "allowedHosts": ["$HEALTH_URL"],
+        "customHealthCheckEnabled": True,
+        "customHealthCheckUrl": f"$HEALTH_URL{options.prefix}/health/live",
+    }
+    source = _source("Health endpoints", HEALTH_UID, "yesoreyeram-infinity-datasource", "$HEALTH_URL", settings)
+    return {**source, "secureJsonData": {"bearerToken": "$OTEL_MONITORING_ADMIN_TOKEN"}}
+
+
+def _source(name: str, uid: str, kind: str, url: str, settings: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "uid": uid, "type": kind, "access": "proxy", "url": url, "jsonData": settings}
 
 
 def dashboard_provider() -> str:

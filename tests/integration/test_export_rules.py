@@ -1,4 +1,4 @@
-"""Exported rules against promtool: what Prometheus makes of them, and that it says what we say about the same series."""
+"""Exported rules under promtool: Prometheus says what we say about the same series."""
 
 import json
 from collections import Counter

@@ -25,7 +25,7 @@ _SEVERITIES = {"critical": ("critical", "dark-red"), "error": ("error", p.RED), 
 _COLLECTIONS = '$each(database.collections, function($v, $k) {{"name": $k, "documents": $v.document_count}})'
 
 
-class JsonQuery(variants.Dataquery, cog.Builder[variants.Dataquery]):
+class JsonQuery(variants.Dataquery, cog.Builder[variants.Dataquery]):  # type: ignore[misc]
     """A question to the Infinity data source.
 
     Args:
