@@ -28,6 +28,7 @@ LAYERS: dict[str, int] = {
     "instrument": 2,
     "store": 2,
     "alerts.channels": 2,
+    "alerts.dialect": 2,
     "alerts.expressions": 2,
     "alerts.lifecycle": 2,
     "alerts.rules": 2,

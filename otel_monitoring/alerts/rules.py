@@ -8,10 +8,10 @@ from enum import Enum
 from typing import Literal
 
 from otel_monitoring import conventions as c
+from otel_monitoring.alerts.dialect import Dialect
 from otel_monitoring.alerts.expressions import (
     Attribute,
     Count,
-    Dialect,
     Expression,
     Gauge,
     Quantile,

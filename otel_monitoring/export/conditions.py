@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from otel_monitoring.alerts.expressions import Count, Dialect, Expression, Gauge, Percent, Quantile
+from otel_monitoring.alerts.dialect import Dialect
+from otel_monitoring.alerts.expressions import Count, Expression, Gauge, Percent, Quantile
 from otel_monitoring.alerts.rules import NoData, Rule
 from otel_monitoring.conventions import prometheus_label, prometheus_name
 from otel_monitoring.events import AlertType

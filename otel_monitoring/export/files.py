@@ -1,6 +1,7 @@
 """What is exported, as files below one folder; and whether those that are there are still the same."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -85,7 +86,10 @@ def _read(path: Path) -> str | None:
 
 def _dashboards(options: ExportOptions, thresholds: Thresholds) -> dict[str, str]:
     try:
-        from otel_monitoring.export.dashboards import dashboards
+        with warnings.catch_warnings():
+            # The SDK prefers schema v2; files of v1 are what every Grafana in use provisions.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from otel_monitoring.export.dashboards import dashboards
     except ImportError as error:
         raise ConfigurationError(_NEEDS_SDK) from error
     return {f"grafana/dashboards/{name}.json": text for name, text in dashboards(options, thresholds).items()}

@@ -35,20 +35,22 @@ def message(rule: Rule, engine: Engine, labels: Mapping[str, str]) -> str:
         labels: What the engine calls the labels that each alert has a value of its own for, by our name.
     """
     known = {**rule.labels, "rule": rule.name}
-    parts = []
-    for text, name, spec, _ in string.Formatter().parse(rule.message):
-        parts.append(engine.literal(text))
+    parts: list[str] = []
+    text = ""
+    for before, name, spec, _ in string.Formatter().parse(rule.message):
+        text += before
         if name is None:
             continue
-        if name == "value":
-            parts.append(engine.value(spec or ""))
-        elif name == "threshold":
-            parts.append(engine.literal(format(rule.threshold, spec or "")))
-        elif name in labels:
-            parts.append(engine.label(labels[name], _without(rule, name)))
+        if name == "threshold":
+            text += format(rule.threshold, spec or "")
+        elif name == "value" or name in labels:
+            parts.append(engine.literal(text))
+            text = ""
+            filled = engine.value(spec or "") if name == "value" else engine.label(labels[name], _without(rule, name))
+            parts.append(filled)
         else:
-            parts.append(engine.literal(format(known.get(name, ""), spec or "")))
-    return "".join(parts)
+            text += format(known.get(name, ""), spec or "")
+    return "".join((*parts, engine.literal(text)))
 
 
 def label_names(rule: Rule) -> dict[str, str]:
@@ -73,7 +75,7 @@ def go_template(value: str, labels: str) -> Engine:
     def formatted(spec: str) -> str:
         if spec.endswith("%"):
             return f"{{{{ {value} | humanizePercentage }}}}"
-        verb = f"%{spec}" if _FIXED_POINT.fullmatch(spec) else "%.0f" if spec == "d" else "%v"
+        verb = f"%{spec}" if _FIXED_POINT.fullmatch(spec) else "%v"
         return f'{{{{ {value} | printf "{verb}" }}}}'
 
     def label(name: str, without: str) -> str:

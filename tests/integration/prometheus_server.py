@@ -44,10 +44,13 @@ class PrometheusServer:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The vector that an instant query answers; a query that is refused is an error."""
-        return self._ask("/api/v1/query", query=expression)["result"]
+        found: list[dict[str, Any]] = self._ask("/api/v1/query", query=expression)["result"]
+        return found
 
     def exemplars(self, expression: str, start: float, end: float) -> list[dict[str, Any]]:
-        return self._ask("/api/v1/query_exemplars", query=expression, start=str(start), end=str(end))
+        period = {"start": str(start), "end": str(end)}
+        found: list[dict[str, Any]] = self._ask("/api/v1/query_exemplars", query=expression, **period)
+        return found
 
     def rules(self) -> list[dict[str, Any]]:
         return [rule for group in self._ask("/api/v1/rules")["groups"] for rule in group["rules"]]

@@ -45,7 +45,8 @@ def service_dashboard(*, native: bool, thresholds: Thresholds) -> builders.Dashb
     _performance(made, requests)
     _endpoints(made, requests)
     _resources(made, thresholds, native)
-    _database(made, thresholds, native)
+    _database(made, thresholds)
+    _commands(made, native)
     _workers(made, requests)
     _alerts(made)
     return made
@@ -187,12 +188,9 @@ def _resources(made: builders.Dashboard, thresholds: Thresholds, native: bool) -
     )
 
 
-def _database(made: builders.Dashboard, thresholds: Thresholds, native: bool) -> None:
-    commands = Durations(c.DB_CLIENT_OPERATION_DURATION, native)
-    waits = Durations(c.DB_CLIENT_CONNECTION_WAIT_TIME, native)
+def _database(made: builders.Dashboard, thresholds: Thresholds) -> None:
     up, ping = q.gauge(c.DATABASE_UP, "1"), q.gauge(c.DATABASE_PING_DURATION, "s")
     documents = q.gauge(c.COLLECTION_DOCUMENTS, "{document}")
-    state = c.prometheus_label(c.DB_CLIENT_CONNECTION_STATE)
     slow = thresholds.database_response_time_ms / 1000
     made.with_row(builders.Row("Database Health"))
     made.with_panel(
@@ -201,12 +199,12 @@ def _database(made: builders.Dashboard, thresholds: Thresholds, native: bool) ->
         .thresholds(p.steps((1, p.GREEN), base=p.RED))
     )
     made.with_panel(
-        p.figure("Response time", Query(f"max({ping})"), "s", description="Of the last ping.").thresholds(
+        p.figure("Database response time", Query(f"max({ping})"), "s", description="Of the last ping.").thresholds(
             p.steps((slow, p.YELLOW))
         )
     )
     made.with_panel(p.lines("Ping", "s", Query(f"max by (job) ({ping})", "{{job}}")))
-    collection, operation = c.prometheus_label(c.DB_COLLECTION_NAME), c.prometheus_label(c.DB_OPERATION_NAME)
+    collection = c.prometheus_label(c.DB_COLLECTION_NAME)
     made.with_panel(
         p.rows(
             "Collections",
@@ -215,6 +213,12 @@ def _database(made: builders.Dashboard, thresholds: Thresholds, native: bool) ->
             span=8,
         )
     )
+
+
+def _commands(made: builders.Dashboard, native: bool) -> None:
+    commands = Durations(c.DB_CLIENT_OPERATION_DURATION, native)
+    waits = Durations(c.DB_CLIENT_CONNECTION_WAIT_TIME, native)
+    operation, state = c.prometheus_label(c.DB_OPERATION_NAME), c.prometheus_label(c.DB_CLIENT_CONNECTION_STATE)
     made.with_panel(p.lines("Commands", "ops", Query(commands.rate(by=operation), f"{{{{{operation}}}}}")))
     made.with_panel(p.lines("Command p95", "s", Query(commands.quantile(0.95, by=operation), f"{{{{{operation}}}}}")))
     made.with_panel(
@@ -241,7 +245,7 @@ def _workers(made: builders.Dashboard, requests: Durations) -> None:
     made.with_row(builders.Row("Workers"))
     made.with_panel(
         p.rows(
-            "Workers",
+            "Each worker",
             (
                 Column("Service", label="job"),
                 Column("Instance", label="instance"),
@@ -269,7 +273,7 @@ def _alerts(made: builders.Dashboard) -> None:
     made.with_row(builders.Row("Recent Alerts"))
     made.with_panel(
         p.rows(
-            "Firing alerts",
+            "Alerts that fire",
             (Column("Since", since, "dateTimeAsIso"), *(Column(title, label=label) for title, label in named)),
             sort="Since",
             span=14,
