@@ -2,18 +2,21 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import pytest
 
 from otel_monitoring import conventions as c
+from otel_monitoring.alerts import Gauge, NoData, Rule
 from otel_monitoring.alerts.rules import default_rules
 from otel_monitoring.config import Thresholds
 from otel_monitoring.export import ExportOptions, prometheus
+from otel_monitoring.export.options import Histograms
 from tests.integration.fleet import STEP, Fleet, Story, Worker
 from tests.integration.prometheus_server import promtool
+from tests.integration.servers import ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -117,29 +120,88 @@ WITHOUT_HISTOGRAMS = {"database", "resources"}
 FIRING = 'group by (rule, endpoint, instance) (ALERTS{alertstate="firing"})'
 
 
-@pytest.fixture(scope="module")
-def fleets() -> dict[str, Fleet]:
-    return {name: Fleet(RULES, workers=2).run(story, minutes * MINUTES) for name, (story, minutes) in STORIES.items()}
-
-
-@pytest.mark.parametrize("histograms", ["native", "classic"])
-def test_prometheus_fires_when_we_do(
-    tmp_path: Path, fleets: dict[str, Fleet], histograms: Literal["native", "classic"]
-) -> None:
-    (tmp_path / "rules.yaml").write_text(prometheus(RULES, ExportOptions(histograms=histograms)))
-    stories = STORIES.keys() - (WITHOUT_HISTOGRAMS if histograms == "classic" else ())
-    tests = [_test(name, fleets[name], histograms) for name in stories]
-    (tmp_path / "test.yaml").write_text(  # JSON is YAML, and written at once
-        json.dumps({"rule_files": ["rules.yaml"], "evaluation_interval": f"{STEP}s", "tests": tests})
-    )
-
-    outcome = promtool("test", "rules", str(tmp_path / "test.yaml"))
-
+def test_prometheus_fires_when_we_do(tmp_path: Path) -> None:
+    """One test, because everything is simulated once."""
+    fleets = {name: Fleet(RULES, workers=2).run(story, minutes * MINUTES) for name, (story, minutes) in STORIES.items()}
+    _assert_every_rule_is_compared(fleets.values())
+    for histograms in get_args(Histograms):
+        folder = tmp_path / histograms
+        folder.mkdir()
+        (folder / "rules.yaml").write_text(prometheus(RULES, ExportOptions(histograms=histograms)))
+        stories = STORIES.keys() - (WITHOUT_HISTOGRAMS if histograms == "classic" else set())
+        tests = [_test(name, fleets[name], histograms) for name in sorted(stories)]
+        (folder / "test.yaml").write_text(  # JSON is YAML, and written at once
+            json.dumps({"rule_files": ["rules.yaml"], "evaluation_interval": f"{STEP}s", "tests": tests})
+        )
+    outcome = promtool("test", "rules", *(str(file) for file in sorted(tmp_path.glob("*/test.yaml"))))
     assert outcome.returncode == 0, (outcome.stdout + outcome.stderr)[-6000:]
 
 
-def test_every_rule_is_compared_firing_and_quiet(fleets: dict[str, Fleet]) -> None:
-    compared = [fleet.firing[second // STEP] for fleet in fleets.values() for second in fleet.settled(MARGIN)]
+def test_what_prometheus_says(tmp_path: Path) -> None:
+    """Labels and annotations, templates filled in; and the committed file passes promtool's own checks."""
+    checked = promtool(
+        "check", "rules", "--lint=all", "--lint-fatal", str(ROOT / "collector-config/prometheus/rules.yaml")
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    (tmp_path / "rules.yaml").write_text(prometheus(RULES, ExportOptions(histograms="classic")))
+    labels = 'job="shop/orders",instance="a",deployment_environment_name="test"'
+    name = "http_server_request_duration_seconds"
+    series = [
+        {"series": f'{name}_bucket{{{labels},le="{bound}"}}', "values": values}
+        for bound, values in (("2.5", "0x10"), ("5.0", "0+4x10"), ("+Inf", "0+4x10"))
+    ]
+    alert = {
+        "exp_labels": {
+            "alert_type": "api_timeout",
+            "severity": "warning",
+            "rule": "api_timeout",
+            "service": "orders",
+            "environment": "test",
+            "endpoint": "(unmatched)",
+            "job": "shop/orders",
+            "deployment_environment_name": "test",
+        },
+        "exp_annotations": {
+            "summary": "Slow API response: (unmatched) (4875.00ms)",
+            "value": "4875",
+            "threshold": "2000",
+        },
+    }
+    test = {
+        "interval": "30s",
+        "input_series": [*series, {"series": f"{name}_count{{{labels}}}", "values": "0+4x10"}],
+        "alert_rule_test": [{"eval_time": "4m", "alertname": "API_TIMEOUT", "exp_alerts": [alert]}],
+    }
+    (tmp_path / "test.yaml").write_text(
+        json.dumps({"rule_files": ["rules.yaml"], "evaluation_interval": "30s", "tests": [test]})
+    )
+    outcome = promtool("test", "rules", str(tmp_path / "test.yaml"))
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def test_no_data_fires_where_a_rule_says_so(tmp_path: Path) -> None:
+    rule = Rule("heartbeat", Gauge("heartbeat"), "<", 1, no_data=NoData.FIRE)
+    (tmp_path / "rules.yaml").write_text(prometheus([rule]))
+    up = 'target_info{job="orders",deployment_environment_name="test"}'
+    test = {
+        "interval": "1m",
+        "input_series": [
+            {"series": up, "values": "1x200"},
+            {"series": 'heartbeat{job="orders",deployment_environment_name="test"}', "values": "1x10 _x20 1x10 0x5"},
+        ],
+        "promql_expr_test": [
+            {"expr": "count(ALERTS)", "eval_time": time, "exp_samples": [{"value": 1}] if fires else []}
+            for time, fires in (("5m", False), ("25m", True), ("35m", False), ("43m", True))
+        ],
+    }
+    (tmp_path / "test.yaml").write_text(json.dumps({"rule_files": ["rules.yaml"], "tests": [test]}))
+    outcome = promtool("test", "rules", str(tmp_path / "test.yaml"))
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def _assert_every_rule_is_compared(fleets: Iterable[Fleet]) -> None:
+    """Each rule, both firing and quiet."""
+    compared = [fleet.firing[second // STEP] for fleet in fleets for second in fleet.settled(MARGIN)]
     seen = Counter(name for firing in compared for name in {name for name, _ in firing})
     assert seen.keys() == {rule.name for rule in RULES}
     assert all(0 < times < len(compared) for times in seen.values())
