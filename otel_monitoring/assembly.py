@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.metrics import NoOpMeterProvider
+
 from otel_monitoring.alerting import Alerting
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.collecting import Collecting
@@ -18,12 +20,14 @@ from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.performance import Classifier
 from otel_monitoring.instrument.loop import LoopMonitor
+from otel_monitoring.instrument.outgoing import instrument_clients
 from otel_monitoring.instrument.process import SystemSampler
 from otel_monitoring.instrument.requests import current_request
 from otel_monitoring.measure.aggregator import Aggregator
 from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.reporting import Reporter
 from otel_monitoring.telemetry import Telemetry
+from otel_monitoring.tracing.source import Source, use
 from otel_monitoring.worker import Worker
 
 if TYPE_CHECKING:
@@ -129,6 +133,7 @@ class Parts:
         if self._mongodb is not None:
             self._mongodb.attach(self._db)
             self._mongodb.instrument_new_clients()
+        self._trace(stack)
 
     def watch_database(self, db: Any) -> None:
         """Check and measure `db`, and no other database, from now on; None: none."""
@@ -156,6 +161,17 @@ class Parts:
         """Ask the application's loop for a sign of life."""
         if self._loop_monitor is not None:
             self._loop_monitor.probe(now)
+
+    def _trace(self, stack: ExitStack) -> None:
+        """Let traced operations and the application's HTTP clients report here."""
+        telemetry, settings = self.telemetry, self._settings
+        tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
+        # Without metric export nobody reads how long operations and requests took: no endpoint answers it.
+        durations = NoOpMeterProvider() if telemetry.lean else meters
+        stack.callback(use(Source(tracers, durations, telemetry.baggage, self._worker.poke)))
+        if telemetry.tracing or not telemetry.lean:
+            hosts, capture_query = settings.baggage_hosts, settings.capture_query
+            stack.callback(instrument_clients(tracers, durations, baggage_hosts=hosts, capture_query=capture_query))
 
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}

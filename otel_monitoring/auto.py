@@ -31,10 +31,14 @@ if TYPE_CHECKING:
 __all__ = ["OtelMonitoringInstrumentor", "prepare", "take_over"]
 
 _MAX_CHANGES = 20
-_CONTRIB = (
-    ("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor"),
+_FASTAPI = ("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor")
+_LIBRARIES = (
     ("opentelemetry.instrumentation.pymongo", "PymongoInstrumentor"),
+    ("opentelemetry.instrumentation.httpx", "HTTPXClientInstrumentor"),
+    ("opentelemetry.instrumentation.aiohttp_client", "AioHttpClientInstrumentor"),
+    ("opentelemetry.instrumentation.requests", "RequestsInstrumentor"),
 )
+"""What a service instruments as well; left alone in processes that serve no application."""
 
 
 class ZeroCode:
@@ -85,6 +89,7 @@ class ZeroCode:
                 self.end()  # the application does it itself
                 return
             try:
+                _withdraw(*_LIBRARIES)
                 self._instrument(app)
             except MonitoringError as error:
                 self.end()
@@ -97,10 +102,12 @@ class ZeroCode:
         settings = Settings.load()
         named = settings.database_uri is not None
         service = MonitoringService(None if named else self._handle(), settings=settings).instrument(app)
-        if not named:
-            self._service = service
         for client in self._clients.clients if self._clients is not None else ():
             service.measure_client(client)
+        if named:
+            self.end()
+        else:
+            self._service = service
 
     def _handle(self) -> object | None:
         return self._clients.handle if self._clients is not None else None
@@ -148,18 +155,22 @@ def prepare() -> None:
 def take_over() -> None:
     """The `opentelemetry_post_instrument` entry point: one instrumentation for each library.
 
-    Those for FastAPI and PyMongo are installed because this package needs parts of them. Left on, they would measure
-    beside ours what FastAPI measures by itself, and without our repairs.
+    That for FastAPI is installed because this package needs parts of it. Left on, it would measure beside ours what
+    FastAPI measures by itself, and without our repairs. It has to go before the application is made; the others when
+    there is a service that does their work.
     """
-    if not OtelMonitoringInstrumentor().is_instrumented_by_opentelemetry:
-        return
-    with contained("zero-code start"):
-        for module, name in _CONTRIB:
-            if module in sys.modules:
-                other = getattr(sys.modules[module], name)()
-                if other.is_instrumented_by_opentelemetry:
-                    other.uninstrument()
-        _withdraw_log_handler()
+    if OtelMonitoringInstrumentor().is_instrumented_by_opentelemetry:
+        with contained("zero-code start"):
+            _withdraw(_FASTAPI)
+            _withdraw_log_handler()
+
+
+def _withdraw(*instrumentors: tuple[str, str]) -> None:
+    for module, name in instrumentors:
+        if module in sys.modules:
+            other = getattr(sys.modules[module], name)()
+            if other.is_instrumented_by_opentelemetry:
+                other.uninstrument()
 
 
 def _withdraw_log_handler() -> None:

@@ -5,6 +5,7 @@ OpenTelemetry's own variables stand in `exporting.settings`, the documented ones
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,10 +22,13 @@ from pydantic import (
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from otel_monitoring.channel_settings import ChannelSettings, check_web_address
+from otel_monitoring.correlation import MAX_KEYS
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.exporting.settings import OtlpSettings
 
 PREFIX = "OTEL_MONITORING_"
+_BAGGAGE_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
 
 
 def _split(value: object) -> object:
@@ -87,6 +91,12 @@ class Settings(ChannelSettings, OtlpSettings):
     """Keep the values of `url.query` on spans; otherwise each is replaced."""
     max_endpoints: Annotated[int, Field(ge=1, le=100_000)] = 1000
 
+    # Baggage
+    baggage_keys: Annotated[tuple[str, ...], NoDecode, Field(max_length=MAX_KEYS)] = ()
+    """Which baggage becomes attributes of spans and log records; from a client's headers, too."""
+    baggage_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts that instrumented clients send baggage to, beside private ones; `.example.com`: all below."""
+
     # Database
     database_uri: SecretStr | None = None
     capture_statement: bool = False
@@ -104,10 +114,24 @@ class Settings(ChannelSettings, OtlpSettings):
     public_url: str | None = None
     """Where the service is reached, without `prefix`: what links in notifications begin with."""
 
-    @field_validator("error_statuses", "alert_email_to", mode="before")
+    @field_validator("error_statuses", "alert_email_to", "baggage_keys", "baggage_hosts", mode="before")
     @classmethod
     def _split_lists(cls, value: object) -> object:
         return _split(value)
+
+    @field_validator("baggage_keys")
+    @classmethod
+    def _attribute_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_BAGGAGE_KEY.fullmatch(key) for key in value):
+            raise ValueError("keys are 1 to 64 letters, digits, '.', '_' and '-', separated by commas")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("baggage_hosts")
+    @classmethod
+    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_HOST.fullmatch(host) for host in value):
+            raise ValueError("host names, without scheme and port, separated by commas; '.example.com' for all below")
+        return tuple(host.lower() for host in value)
 
     @field_validator("error_statuses")
     @classmethod

@@ -76,6 +76,8 @@ CHANNEL: Final = "otel_monitoring.channel"
 # Counters that applications keep of their failed business operations: the default rules watch them.
 BILLING_FAILURES: Final = "billing.failures"
 DELIVERY_FAILURES: Final = "delivery.failures"
+OPERATION_DURATION: Final = "otel_monitoring.operation.duration"
+OPERATION_NAME: Final = "otel_monitoring.operation.name"
 
 # Suffixes of https://prometheus.io/docs/specs/om/ as the Collector's and Prometheus' OTLP translation spell UCUM units.
 _UNIT_SUFFIX: Final = {"s": "seconds", "ms": "milliseconds", "By": "bytes", "1": "ratio", "%": "percent"}

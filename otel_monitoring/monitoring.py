@@ -138,8 +138,7 @@ class MonitoringService:
         follow_lifespan(app, starting=self._begin, started=self._started, stopping=self.drain, stopped=self.stop)
         if get_monitoring() is None:
             set_monitoring(self)
-        if get_alert_manager() is None:
-            set_alert_manager(self.alert_manager)
+        self._offer_alerts()
         return self
 
     async def start(self) -> None:
@@ -275,18 +274,21 @@ class MonitoringService:
         stack.callback(setattr, manager, "hand_over", lambda: False)
 
     def _hand_over(self) -> bool:
-        running = self._worker.running
-        self._worker.poke(lambda: self._beat(0.0))
-        return running
+        return self._worker.poke(lambda: self._beat(0.0))
 
     def _started(self) -> None:
         self._ready = True
 
     async def _begin(self) -> None:
         self._keep_reachable()
+        self._offer_alerts()
         self._checked = Future()
         if self._worker.start(asyncio.get_running_loop()):
             await asyncio.wait({asyncio.wrap_future(self._checked)}, timeout=_FIRST_CHECK_SECONDS)
+
+    def _offer_alerts(self) -> None:
+        if get_alert_manager() is None:
+            set_alert_manager(self.alert_manager)
 
     def _on_first_request(self) -> None:
         # Without a lifespan nobody has called start(). Here and now, so that this very request is counted.

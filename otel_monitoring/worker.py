@@ -92,11 +92,20 @@ class Worker:
         """Stop without blocking the caller's loop."""
         await in_thread(self.stop, name="otel-monitoring-stop")
 
-    def poke(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Have the watch thread run the coroutine that `work` makes; from any thread, without waiting."""
+    def poke(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """Have the watch thread run the coroutine that `work` makes; from any thread, without waiting.
+
+        Returns:
+            False when it does not run.
+        """
         watch = self._watch
-        if watch is not None and self.running:
+        if watch is None or not self.running:
+            return False
+        try:
             watch.submit(_guarded(work))
+        except RuntimeError:  # it ended just now
+            return False
+        return True
 
     async def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
         """Run the coroutine that `work` makes in the watch thread, or right here while it does not run.

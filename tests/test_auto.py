@@ -90,7 +90,7 @@ async def test_a_wrong_setting_leaves_the_application_running(
     assert "not monitored: OTEL_MONITORING_PREFIX: " in caplog.text
 
 
-def test_contrib_gives_way(instrumentor: Any) -> None:
+async def test_contrib_gives_way(instrumentor: Any) -> None:
     before = FastAPI
     root, handler = logging.getLogger(), LoggingHandler()
     root.addHandler(handler)
@@ -99,11 +99,13 @@ def test_contrib_gives_way(instrumentor: Any) -> None:
             other.instrument(skip_dep_check=True)
         take_over()
         assert not FastAPIInstrumentor().is_instrumented_by_opentelemetry
-        assert not PymongoInstrumentor().is_instrumented_by_opentelemetry
         assert handler not in root.handlers
         import fastapi
 
         assert fastapi.FastAPI is before
+        assert PymongoInstrumentor().is_instrumented_by_opentelemetry, "there may be no application to serve"
+        async with served(FastAPI()):
+            assert not PymongoInstrumentor().is_instrumented_by_opentelemetry
     finally:
         root.removeHandler(handler)
 

@@ -12,6 +12,8 @@ ROOT = Path(__file__).parent.parent / "otel_monitoring"
 LAYERS: dict[str, int] = {
     "errors": 0,
     "conventions": 0,
+    "bounded": 1,
+    "correlation": 0,
     "guard": 0,
     "redact": 0,
     "environment": 0,
@@ -38,6 +40,8 @@ LAYERS: dict[str, int] = {
     "export": 3,
     "health": 3,
     "telemetry": 3,
+    "tracing.source": 2,
+    "tracing": 6,
     "alerts.manager": 5,
     "alerts": 5,
     "worker": 4,

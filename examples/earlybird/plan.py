@@ -29,7 +29,7 @@ class Plan:
         settings = Settings.load()
         token = settings.admin_token.get_secret_value() if settings.admin_token else secrets.token_urlsafe(24)
         return cls(
-            port=_free_port(environ.get("PORT") or "8000"),
+            port=free_port(environ.get("PORT") or "8000"),
             seconds=_seconds("DEMO_SECONDS", environ.get("DEMO_SECONDS")),
             mongodb_uri=environ.get("MONGODB_URI") or None,
             settings=settings,
@@ -81,7 +81,7 @@ class Plan:
         )
 
 
-def _free_port(text: str) -> int:
+def free_port(text: str) -> int:
     """The port to listen on; 0 asks for any."""
     try:
         with socket.socket() as probe:

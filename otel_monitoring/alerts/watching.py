@@ -19,7 +19,7 @@ from otel_monitoring.store import Store
 
 _REPORT_INTERVALS = 2.5
 _LONGEST_LEASE = 5.0
-_SHORTEST_LEASE = 0.6
+_SHORTEST_LEASE = 1.0
 
 
 def lease_seconds(interval: float) -> float:

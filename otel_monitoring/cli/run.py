@@ -47,8 +47,8 @@ def run(command: tuple[str, ...]) -> int:
         raise click.UsageError(str(error)) from None
     from opentelemetry.instrumentation.auto_instrumentation import run as replace_process
 
-    # Ours takes their place anyway; so they need not be imported in every process.
-    disable_instrumentations("fastapi", "pymongo")
+    # Ours takes its place anyway; so it need not be imported in every process.
+    disable_instrumentations("fastapi")
     sys.argv = ["opentelemetry-instrument", *command]
     replace_process()
     raise AssertionError("unreachable: the process is COMMAND now")

@@ -108,7 +108,7 @@ def _endpoints(diagnostics: dict[str, Any], limit: int) -> Table:
 
 def _alerts(refresh: Refresh, selected: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("", "alert", "state", "since", "value", "message"):
+    for heading in ("", "alert", "state", "since (UTC)", "value", "message"):
         table.add_column(heading, no_wrap=True, overflow="ellipsis")
     choices = refresh.mutable_types
     chosen = choices[selected % len(choices)] if choices else None
@@ -139,4 +139,4 @@ def _value(alert: dict[str, Any]) -> Text:
     value, threshold = alert.get("value"), alert.get("threshold")
     if not isinstance(value, int | float):
         return Text("")
-    return Text(f"{value:g} (limit {threshold:g})" if isinstance(threshold, int | float) else f"{value:g}")
+    return Text(f"{value:.4g} (limit {threshold:g})" if isinstance(threshold, int | float) else f"{value:.4g}")

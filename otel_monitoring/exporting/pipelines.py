@@ -72,13 +72,22 @@ class SpanSwitch(SpanProcessor):
 
 
 class LogSwitch(LogRecordProcessor):
-    """The same for a logger provider."""
+    """The same for a logger provider.
 
-    def __init__(self) -> None:
+    Args:
+        first: Processors that see each record before the target does, also while there is none.
+    """
+
+    def __init__(self, first: Sequence[LogRecordProcessor] = ()) -> None:
+        self._first = tuple(first)
+        self._guard = contained("log record processing")
         self.target: LogRecordProcessor | None = None
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        """Passes the record on."""
+        """Runs the first processors, then the target."""
+        for processor in self._first:
+            with self._guard:
+                processor.on_emit(log_record)
         target = self.target
         if target is not None:
             target.on_emit(log_record)

@@ -126,6 +126,9 @@ def serving(
         if ready:
             eventually(lambda: (answer := service.ask(ready)) is not None and answer.status_code == 200, "it serves")
         yield service
+    except BaseException:
+        print(service.output[-20_000:])  # noqa: T201 - pytest shows it with the failure
+        raise
     finally:
         service.client.close()
         if process.poll() is None:

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -165,3 +166,29 @@ async def smtp(
         yield mailbox
     finally:
         server.close()
+
+
+class Loop:
+    """An event loop in a thread, for receivers that serve while a test waits."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def serve(self, receiver: Any) -> Iterator[Any]:
+        """Enter an async context manager in the thread's loop, and leave it there."""
+        value = self.run(receiver.__aenter__())
+        try:
+            yield value
+        finally:
+            self.run(receiver.__aexit__(None, None, None))
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(10)
+        self.loop.close()

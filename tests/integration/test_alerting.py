@@ -1,11 +1,9 @@
 """Alerts of real services, end to end: real databases, mail servers and workers, killed for real."""
 
-import asyncio
 import os
 import signal
 import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 
 from tests.integration.authority import Authority
 from tests.integration.processes import PATIENCE, Service, eventually, free_port, serving
-from tests.integration.receivers import Mailbox, http, smtp
+from tests.integration.receivers import Loop, Mailbox, http, smtp
 from tests.integration.servers import Server, nx27017
 
 SOURCE = """
@@ -51,32 +49,6 @@ def compute_invoice(done):
 async def block(done: str):
     compute_invoice(done)
 """
-
-
-class Loop:
-    """An event loop in a thread, for receivers that serve while a test waits."""
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self._thread.start()
-
-    @contextmanager
-    def serve(self, receiver: Any) -> Iterator[Any]:
-        """Enter an async context manager in the thread's loop, and leave it there."""
-        value = self.run(receiver.__aenter__())
-        try:
-            yield value
-        finally:
-            self.run(receiver.__aexit__(None, None, None))
-
-    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(30)
-
-    def close(self) -> None:
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
-        self.loop.close()
 
 
 @pytest.fixture

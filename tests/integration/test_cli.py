@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from otel_monitoring.cli import codes
+from tests.integration import servers
 from tests.integration.processes import PATIENCE, Service, eventually, free_port, serving
-from tests.otlp_sink import closed_port
+from tests.otlp_sink import HttpSink, closed_port
 
 pytestmark = pytest.mark.integration
 
@@ -122,7 +123,7 @@ def test_watch_as_json(service: Service) -> None:
     assert once.returncode == codes.OK
     shown = json.loads(once.stdout)
     assert (shown["status"], shown["endpoints"][0]["route"]) == ("healthy", "/orders/{number}")
-    assert shown["endpoints"][0]["load_percent"] == 100.0
+    assert sum(endpoint["load_percent"] for endpoint in shown["endpoints"]) == pytest.approx(100, abs=0.1)
     picture = command("watch", "--once", service.url)
     assert "/orders/{number}" in picture.stdout
     assert command("watch", "--once", "--json", service.url, token=None).returncode == codes.DENIED
@@ -197,6 +198,29 @@ def test_watch_in_a_terminal(tmp_path: Path) -> None:
         assert terminal.process.wait(PATIENCE) == codes.OK
     finally:
         terminal.close()
+
+
+def test_doctor_examines_environment_database_and_service(service: Service, tmp_path: Path) -> None:
+    with servers.nx27017() as mongodb, HttpSink() as sink:
+        done = command(
+            "doctor",
+            "--json",
+            "--database",
+            f"{mongodb.uri}/shop",
+            "--url",
+            service.url,
+            OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint,
+            OTEL_MONITORING_STATE_DIR=str(tmp_path),
+        )
+    findings = json.loads(done.stdout)["findings"]
+    assert done.returncode == codes.OK, findings
+    fine = {finding["check"]: finding["message"] for finding in findings if finding["level"] == "ok"}
+    assert {"settings", "database", "OTLP traces", "OTLP metrics", "OTLP logs", "state directory"} <= fine.keys()
+    assert "shop answers in" in fine["database"]
+    clocks = [finding["message"] for finding in findings if finding["check"] == "clock"]
+    assert len(clocks) == 3, "OTLP endpoint, service and database"
+    said = [finding["message"] for finding in findings if finding["check"] == "service"]
+    assert said == [f"{service.url}/api is healthy", "strangers do not see the details"]
 
 
 PLAIN = """
