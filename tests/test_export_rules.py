@@ -6,7 +6,7 @@ import yaml
 
 from otel_monitoring.alerts import AlertSeverity, AlertType, Count, Gauge, NoData, Percent, Quantile, Rule, requests
 from otel_monitoring.alerts.dialect import Dialect
-from otel_monitoring.alerts.expressions import Attribute
+from otel_monitoring.alerts.matching import Attribute
 from otel_monitoring.export import ExportOptions, prometheus
 from otel_monitoring.export.messages import go_template, label_names, message
 from otel_monitoring.export.options import duration, number
@@ -40,7 +40,7 @@ def test_numbers_are_written_without_binary_tails() -> None:
         ("{value:.4g} > {threshold:g}", '{{ $value | printf "%.4g" }} > 2'),
         ("{value}", '{{ $value | printf "%v" }}'),
         ("{value:.1%}", "{{ $value | humanizePercentage }}"),
-        ("{rule} of {team}: {kind}", 'slow of db: {{ or $labels.job_kind "(unmatched)" }}'),
+        ("{rule} of {team}: {kind}", "slow of db: {{ $labels.job_kind }}"),
         ("{{literal}} {{{{", '{literal} {{ "{{" }}'),
     ],
 )
@@ -109,7 +109,7 @@ def test_groups_are_labels_and_too_few_samples_are_no_data() -> None:
     by = "sum by (job, deployment_environment_name, job_kind)"
     assert record["expr"] == f"histogram_quantile(0.9, {by} ({grown}))\nand {by} (histogram_count({grown})) >= 3"
     assert alert["alert"] == "slow", "a custom alert is called as its rule"
-    assert alert["labels"]["kind"] == '{{ or $labels.job_kind "(unmatched)" }}'
+    assert alert["labels"]["kind"] == "{{ $labels.job_kind }}"
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,6 @@ def test_nothing_failed_is_zero_percent_of_what_was_done() -> None:
     """`part / whole` has no value where no series of the part exists: `success < 90 %` would not fire at 0 %."""
     done = Count("jobs", where=Attribute("ok", (True,)))
     text = Percent(done, Count("jobs")).promql(Dialect())
-    part = 'sum by (job) (increase(jobs_total{ok=~"True"}[5m]))'
+    part = 'sum by (job) (increase(jobs_total{ok="true"}[5m]))'
     whole = "sum by (job) (increase(jobs_total[5m]))"
     assert text == f"100 * ({part} or 0 * {whole}) / {whole}"

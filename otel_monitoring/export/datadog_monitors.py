@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from otel_monitoring.alerts.expressions import Attribute, Count, Expression, Failed, Gauge, Matcher, Percent, Quantile
+from otel_monitoring.alerts.expressions import Count, Expression, Gauge, Percent, Quantile
+from otel_monitoring.alerts.matching import Attribute, Failed, Matcher, attribute_text
 from otel_monitoring.alerts.rules import NoData, Rule
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.events import AlertSeverity
@@ -140,7 +141,7 @@ def _matcher(rule: Rule, where: Matcher | None) -> str:
         case None:
             return ""
         case Attribute(key=key, values=values):
-            return f"{key} IN ({','.join(str(value) for value in values)})"
+            return f"{key} IN ({','.join(attribute_text(value) for value in values)})"
         case Failed(outcome_of=outcome) if outcome.statuses is not None:
             return f"http.response.status_code IN ({','.join(str(status) for status in sorted(outcome.statuses))})"
         case Failed():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from otel_monitoring.alerts.rules import Rule
-from otel_monitoring.conventions import UNMATCHED_ROUTE, prometheus_label
+from otel_monitoring.conventions import HTTP_ROUTE, UNMATCHED_ROUTE, prometheus_label
 
 _FIXED_POINT = re.compile(r"(?:\.\d+)?[eEfFgG]")
 
@@ -46,7 +46,7 @@ def message(rule: Rule, engine: Engine, labels: Mapping[str, str]) -> str:
         elif name == "value" or name in labels:
             parts.append(engine.literal(text))
             text = ""
-            filled = engine.value(spec or "") if name == "value" else engine.label(labels[name], _without(rule, name))
+            filled = engine.value(spec or "") if name == "value" else engine.label(labels[name], unnamed(rule, name))
             parts.append(filled)
         else:
             text += format(known.get(name, ""), spec or "")
@@ -59,9 +59,9 @@ def label_names(rule: Rule) -> dict[str, str]:
     return {**({"instance": "instance"} if rule.scope == "instance" else {}), **group}
 
 
-def _without(rule: Rule, name: str) -> str:
-    """What stands for a group that has no name."""
-    return UNMATCHED_ROUTE if name == rule.label and rule.expression.group_by else ""
+def unnamed(rule: Rule, name: str) -> str:
+    """What stands for the group that has no name; empty as everywhere, but for routes."""
+    return UNMATCHED_ROUTE if name == rule.label and rule.expression.group_by == HTTP_ROUTE else ""
 
 
 def go_template(value: str, labels: str) -> Engine:
