@@ -39,9 +39,9 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus_server(directory: Path) -> Iterator[Prometheus]:
-    """Run it, its data and output in `directory`."""
-    port = free_port()
+def prometheus_server(directory: Path, port: int | None = None) -> Iterator[Prometheus]:
+    """Run it, its data and output in `directory`, on a free port or the one where it was expected before."""
+    port = port or free_port()
     command = [
         str(prometheus()),
         f"--config.file={CONFIG / 'prometheus' / 'prometheus.yaml'}",

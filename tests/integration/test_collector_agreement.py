@@ -15,7 +15,7 @@ from examples.earlybird.visitors import UNMATCHED, Report
 from tests.integration import otlp
 from tests.integration.collector import collecting
 from tests.integration.earlybird import earlybird
-from tests.integration.processes import PATIENCE, eventually
+from tests.integration.processes import PATIENCE, eventually, free_port
 from tests.integration.prometheus_server import Prometheus, prometheus_server
 from tests.otlp_sink import HttpSink, Sink
 
@@ -41,6 +41,10 @@ def newest(sink: Sink) -> dict[str, list[Any]]:
     for point in series.values():
         routes.setdefault(str(otlp.read(point.attributes).get("http.route", UNMATCHED)), []).append(point)
     return routes
+
+
+def requests(sink: Sink) -> int:
+    return sum(point.count for points in newest(sink).values() for point in points)
 
 
 def by_route(prometheus: Prometheus, expression: str) -> dict[str, float]:
@@ -93,8 +97,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
         ):
             report = service.serve(REQUESTS)
             diagnostics = service.diagnostics()["endpoints"]
-            total = lambda: sum(point.count for points in newest(sink).values() for point in points)  # noqa: E731
-            eventually(lambda: total() == REQUESTS, "all requests are at the sink")
+            eventually(lambda: requests(sink) == REQUESTS, "all requests are at the sink")
             stored = f"sum(histogram_count({SERIES}))"
             eventually(lambda: prometheus.values(stored, "").get("") == REQUESTS, "all requests are in Prometheus")
             yield Told(report, diagnostics, sink, prometheus)
@@ -148,16 +151,17 @@ def test_exemplars_lead_to_traces(told: Told) -> None:
     eventually(lambda: found & {span.trace_id.hex() for span in told.sink.spans()}, "the traces are there")
 
 
-def test_remote_write_stores_the_same(tmp_path: Path) -> None:
-    with prometheus_server(tmp_path) as prometheus:
-        variables = {"PROMETHEUS_REMOTE_WRITE_ENDPOINT": prometheus.remote_write}
-        with collecting(tmp_path, "base", "backend-prometheus-remote-write", **variables) as collector:
-            start = time.time_ns() - 10**9
-            message = otlp.metrics(
-                otlp.counter("orders.placed", 7, start, route="/orders"), otlp.histogram("size", [3, 4, 5], start)
-            )
-            collector.send("metrics", message)
-            collector.send("traces", otlp.traces(otlp.span()))
-            eventually(lambda: prometheus.query('orders_placed_total{route="/orders"}'), "the counter is there")
+def test_remote_write_stores_the_same_after_an_outage_and_a_crash(tmp_path: Path) -> None:
+    port = free_port()
+    variables = {"PROMETHEUS_REMOTE_WRITE_ENDPOINT": Prometheus(port).remote_write}
+    with collecting(tmp_path, "base", "backend-prometheus-remote-write", **variables) as collector:
+        start = time.time_ns() - 10**9
+        counted = otlp.counter("orders.placed", 7, start, route="/orders")
+        collector.send("metrics", otlp.metrics(counted, otlp.histogram("size", [3, 4, 5], start)))
+        collector.send("traces", otlp.traces(otlp.span()))
+        collector.kill()
+        collector.start()
+        with prometheus_server(tmp_path, port) as prometheus:
+            eventually(lambda: prometheus.query("orders_placed_total"), "the counter is there")
             assert prometheus.values("orders_placed_total", "route") == {"/orders": 7}
             assert prometheus.values("histogram_count(size_seconds)", "job") == {"orders": 12}

@@ -25,13 +25,17 @@ def ids(sink: Sink) -> set[bytes]:
 
 def fill(collector: Collector) -> httpx.Response:
     """Send until it is refused."""
-    return eventually(
-        lambda: (
-            (answer := collector.post("traces", otlp.traces(*(otlp.span() for _ in range(200))))).status_code != 200
-            and answer
-        ),
-        "the queue is full",
-    )
+
+    def refused() -> httpx.Response | None:
+        answer = collector.post("traces", otlp.traces(*(otlp.span() for _ in range(200))))
+        return answer if answer.status_code != 200 else None
+
+    return eventually(refused, "the queue is full")
+
+
+def points(sink: Sink) -> int:
+    """How many data points arrived."""
+    return sum(len(getattr(metric, metric.WhichOneof("data")).data_points) for metric in sink.metrics())
 
 
 def test_what_was_acknowledged_in_an_outage_survives_a_crash(tmp_path: Path) -> None:
@@ -54,10 +58,7 @@ def test_what_was_acknowledged_in_an_outage_survives_a_crash(tmp_path: Path) -> 
             sink.mode = "ok"
             sink.wait(lambda s: len(ids(s)) == accepted["spans"], PATIENCE)
             eventually(lambda: len(sink.records()) >= accepted["log_records"], "all logs arrive")
-            count = lambda: sum(  # noqa: E731 - asked twice
-                len(getattr(metric, metric.WhichOneof("data")).data_points) for metric in sink.metrics()
-            )
-            eventually(lambda: count() >= accepted["metric_points"], "all points arrive")
+            eventually(lambda: points(sink) >= accepted["metric_points"], "all points arrive")
 
 
 @pytest.fixture(scope="module")

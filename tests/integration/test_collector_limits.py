@@ -13,7 +13,7 @@ from shutil import which
 import grpc  # type: ignore[import-untyped] # it ships no types
 import httpx
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.conftest import unavailable
 from tests.integration import otlp
@@ -32,10 +32,12 @@ def sink() -> Iterator[HttpSink]:
         yield sink
 
 
-def code(channel: grpc.Channel, message: object, metadata: tuple[tuple[str, str], ...] = ()) -> grpc.StatusCode:
+def code(
+    channel: grpc.Channel, message: ExportTraceServiceRequest, metadata: tuple[tuple[str, str], ...] = ()
+) -> grpc.StatusCode:
     """How a gRPC export ends."""
     try:
-        TraceServiceStub(channel).Export(message, timeout=PATIENCE, metadata=metadata)
+        otlp.export(channel, message, timeout=PATIENCE, metadata=metadata)
     except grpc.RpcError as error:
         return error.code()
     return grpc.StatusCode.OK
