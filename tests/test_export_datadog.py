@@ -105,7 +105,7 @@ def test_an_expression_of_somebody_else_is_refused_by_name() -> None:
         metrics = frozenset(("m",))
         group_by = ""
 
-        def readings(self, window: Any, *, above: float | None = None) -> list[Any]:
+        def readings(self, window: Any, *, above: float | None = None, known: Any = ()) -> list[Any]:
             return []
 
         def promql(self, dialect: Any) -> str:

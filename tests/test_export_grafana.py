@@ -96,7 +96,7 @@ def test_everything_refers_to_a_source_that_is_provisioned(files: dict[str, str]
 
 
 def test_only_known_variables_are_taken_from_grafanas_environment(files: dict[str, str]) -> None:
-    known = {"PROMETHEUS_URL", "TEMPO_URL", "LOKI_URL", "HEALTH_URL", "OTEL_MONITORING_ADMIN_TOKEN"}
+    known = {"HEALTH_URL", "OTEL_MONITORING_ADMIN_TOKEN"}
     text = files["grafana/provisioning/datasources/datasources.yaml"].replace("$$", "")
     assert set(re.findall(r"\$(\w+)", text)) == known
 

@@ -5,10 +5,10 @@ from typing import Any
 from otel_monitoring.export.options import ExportOptions
 from otel_monitoring.export.yaml_text import document
 
-PROMETHEUS_UID = "otel-monitoring-prometheus"
-TEMPO_UID = "otel-monitoring-tempo"
-LOKI_UID = "otel-monitoring-loki"
-HEALTH_UID = "otel-monitoring-health"
+PROMETHEUS_UID = "prometheus"
+TEMPO_UID = "tempo"
+LOKI_UID = "loki"
+HEALTH_UID = "health"
 DASHBOARD_UID = "otel-monitoring"
 HEALTH_DASHBOARD_UID = "otel-monitoring-health"
 
@@ -16,8 +16,9 @@ HEALTH_DASHBOARD_UID = "otel-monitoring-health"
 def datasources(options: ExportOptions | None = None) -> str:
     """The file for `provisioning/datasources/`.
 
-    Addresses come from Grafana's environment: `PROMETHEUS_URL`, `TEMPO_URL`, `LOKI_URL`; for the health endpoints
-    (plugin `yesoreyeram-infinity-datasource`) `HEALTH_URL`, e.g. `http://api:8000`, and `OTEL_MONITORING_ADMIN_TOKEN`.
+    Prometheus, Tempo and Loki are where `docker-compose.yaml` has them. The health endpoints (plugin
+    `yesoreyeram-infinity-datasource`) are where Grafana's environment says: `HEALTH_URL`, e.g. `http://api:8000`, and
+    `OTEL_MONITORING_ADMIN_TOKEN`.
 
     Raises:
         ConfigurationError: PyYAML is not installed.
@@ -29,10 +30,14 @@ def datasources(options: ExportOptions | None = None) -> str:
 def _prometheus() -> dict[str, Any]:
     settings = {
         "httpMethod": "POST",
+        "prometheusType": "Prometheus",
         "timeInterval": "60s",  # how often services export: OTEL_METRIC_EXPORT_INTERVAL
         "exemplarTraceIdDestinations": [{"name": "trace_id", "datasourceUid": TEMPO_UID}],
     }
-    return {**_source("Prometheus", PROMETHEUS_UID, "prometheus", "$PROMETHEUS_URL", settings), "isDefault": True}
+    return {
+        **_source("Prometheus", PROMETHEUS_UID, "prometheus", "http://prometheus:9090", settings),
+        "isDefault": True,
+    }
 
 
 def _tempo(options: ExportOptions) -> dict[str, Any]:
@@ -55,7 +60,7 @@ def _tempo(options: ExportOptions) -> dict[str, Any]:
         "serviceMap": {"datasourceUid": PROMETHEUS_UID},
         "nodeGraph": {"enabled": True},
     }
-    return _source("Tempo", TEMPO_UID, "tempo", "$TEMPO_URL", settings)
+    return _source("Tempo", TEMPO_UID, "tempo", "http://tempo:3200", settings)
 
 
 def _loki() -> dict[str, Any]:
@@ -66,7 +71,7 @@ def _loki() -> dict[str, Any]:
         "url": "$${__value.raw}",
         "datasourceUid": TEMPO_UID,
     }
-    return _source("Loki", LOKI_UID, "loki", "$LOKI_URL", {"derivedFields": [trace]})
+    return _source("Loki", LOKI_UID, "loki", "http://loki:3100", {"derivedFields": [trace]})
 
 
 def _health(options: ExportOptions) -> dict[str, Any]:
@@ -94,6 +99,7 @@ def dashboard_provider() -> str:
         "name": "otel_monitoring",
         "folder": "otel_monitoring",
         "type": "file",
+        "disableDeletion": True,
         "allowUiUpdates": False,
         "options": {"path": "/var/lib/grafana/dashboards"},
     }

@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, Metric
@@ -73,6 +74,12 @@ def traces(*spans: Span, resource: Mapping[str, Any] = RESOURCE) -> ExportTraceS
     group.resource.attributes.extend(attributes(resource))
     group.scope_spans.add().spans.extend(spans)
     return request
+
+
+def export(channel: Any, request: ExportTraceServiceRequest, **options: Any) -> None:
+    """Send it over a gRPC channel; an error is raised."""
+    stub: Any = TraceServiceStub
+    stub(channel).Export(request, **options)
 
 
 def logs(*bodies: Any, resource: Mapping[str, Any] = RESOURCE, **content: Any) -> ExportLogsServiceRequest:

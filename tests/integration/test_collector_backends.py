@@ -10,7 +10,6 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped] # it ships no types
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality
 
 from examples.earlybird.visitors import Report
@@ -68,8 +67,9 @@ def forwarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forwarded]:
         spans = collector.figure("otelcol_receiver_accepted_spans")
         for name in ("otlp", "tempo", "cloud", "datadog"):
             sinks[name].wait(lambda sink: len(sink.spans()) == spans)
-        for name in ("otlp", "datadog"):
-            eventually(lambda sink=sinks[name]: calls(sink).total() == spans, "the span metrics count every span")
+        eventually(
+            lambda: all(calls(sinks[name]).total() == spans for name in ("otlp", "datadog")), "all spans are counted"
+        )
         eventually(lambda: edges(sinks["mimir"]), "the service graph has an edge")
         collector.stop()
         yield Forwarded(report, sinks, collector.output)
@@ -147,7 +147,9 @@ def test_datadog_gets_deltas_that_add_up_all_others_totals(forwarded: Forwarded)
     for name in ("otlp", "prometheus", "mimir", "cloud", "datadog"):
         for metric in forwarded.sinks[name].metrics():
             data = getattr(metric, metric.WhichOneof("data"))
-            if metric.WhichOneof("data") in ("histogram", "exponential_histogram") or getattr(data, "is_monotonic", 0):
+            if metric.WhichOneof("data") in ("histogram", "exponential_histogram") or getattr(
+                data, "is_monotonic", False
+            ):
                 assert data.aggregation_temporality == (DELTA if name == "datadog" else CUMULATIVE), metric.name
     delta = sum(point.count for point in points(forwarded.sinks["datadog"], DURATION))
     total = {str(point.attributes): point.count for point in points(forwarded.sinks["otlp"], DURATION)}
@@ -193,7 +195,7 @@ def test_debug_shows_every_signal_and_nothing_is_deprecated(forwarded: Forwarded
 def test_grpc_is_taken_as_well(tmp_path: Path) -> None:
     with HttpSink() as sink, collecting(tmp_path, "base", "backend-otlp", OTLP_ENDPOINT=sink.endpoint) as collector:
         with grpc.insecure_channel(f"127.0.0.1:{collector.grpc}") as channel:
-            TraceServiceStub(channel).Export(otlp.traces(otlp.span()), timeout=30)
+            otlp.export(channel, otlp.traces(otlp.span()), timeout=30)
         collector.send("metrics", otlp.metrics(otlp.counter("c", 1, time.time_ns())))
         sink.wait(lambda s: len(s.requests) == 2)
         assert len(sink.spans()) == 1

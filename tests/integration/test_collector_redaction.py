@@ -115,7 +115,7 @@ STATEMENTS = {
     '{"find": "users", "filter": {"email": "canary", "age": {"$gt": 4242}, "tags": ["canary", 4242]}}': (
         '{"find": ?, "filter": {"email": ?, "age": {"$gt": ?}, "tags": [?, ?]}}'
     ),
-    '{find: "users", filter: {name: "canary: \\"canary\\"", n: NumberLong(4242)}}': "{find: ?, filter: {name: ?, n: ?}}",
+    '{find: "users", filter: {name: "canary: \\"canary\\"", n: Long(4242)}}': "{find: ?, filter: {name: ?, n: ?}}",
     "{'find': 'users', 'filter': {'name': 'canary: it\\'s'}}": "{'find': ?, 'filter': {'name': ?}}",
     'db.users.find({name: /canary/i, broken: "canary': '?{name: ?, broken: "?',
 }

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,14 @@ def poll(path: str, status: int = 200, **fields: Any) -> list[Span]:
     return trace(content={"url.path": path, "http.response.status_code": status}, **fields)
 
 
-KEPT = {
+KEPT: dict[str, Callable[[], list[Span]]] = {
     "error": lambda: trace(error="broken"),
     "error in a child": lambda: trace(last={"error": "no primary"}),
     "5xx": lambda: trace(content={"http.response.status_code": 503}),
     "slow": lambda: trace(seconds=1.2),
     "failed health poll": lambda: poll("/api/health", 503),
 }
-DROPPED = {
+DROPPED: dict[str, Callable[[], list[Span]]] = {
     "health poll": lambda: poll("/api/health"),
     "liveness": lambda: poll("/api/health/live"),
     "slow readiness": lambda: poll("/health/ready", seconds=2.0),

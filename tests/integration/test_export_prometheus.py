@@ -19,9 +19,10 @@ from otel_monitoring.alerts.rules import default_rules
 from otel_monitoring.config import Thresholds
 from otel_monitoring.export import ExportOptions, grafana, prometheus
 from otel_monitoring.export.provisioning import HEALTH_UID, LOKI_UID, PROMETHEUS_UID
+from tests.integration.collector import CONFIG as COMMITTED
 from tests.integration.collector import collecting
 from tests.integration.processes import Service, eventually, serving
-from tests.integration.prometheus_server import PrometheusServer, prometheus_server
+from tests.integration.prometheus_server import Prometheus, prometheus_server
 from tests.integration.servers import ROOT, nx27017
 
 pytestmark = pytest.mark.integration
@@ -29,14 +30,6 @@ pytestmark = pytest.mark.integration
 # Sensitive rules, so that something fires: the first rejected request.
 RULES = default_rules(Thresholds(rejected_requests=0.01))
 SERVICE = "EarlyBird Delivery Services"
-CONFIG = """
-global: {evaluation_interval: 1s}
-rule_files: [rules.yaml]
-otlp:
-  promote_resource_attributes: [deployment.environment.name]
-  convert_histograms_to_nhcb: %s
-storage: {tsdb: {out_of_order_time_window: 5m}}
-"""
 # Customers. Nobody has the staff's token: some of what they ask is rejected.
 TRAFFIC = (sys.executable, "-m", "examples.earlybird.traffic", "--seconds", "120", "--rate", "30")
 SOURCE = "from examples.earlybird.app import app"
@@ -47,7 +40,7 @@ class Observed:
     """A service, and the Prometheus that has its metrics."""
 
     histograms: Literal["native", "classic"]
-    prometheus: PrometheusServer
+    prometheus: Prometheus
     service: Service
     started: float
     stop_traffic: Callable[[], None]
@@ -66,13 +59,11 @@ def observed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with ExitStack() as stack:
         folder = tmp_path_factory.mktemp(histograms)
         (folder / "rules.yaml").write_text(prometheus(RULES, ExportOptions(histograms=histograms, interval=1)))
-        config = CONFIG % ("true" if histograms == "native" else "false")
-        server = stack.enter_context(prometheus_server(folder, config))
-        export: dict[str, Any] = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{server.url}/api/v1/otlp/v1/metrics"}
+        server = stack.enter_context(prometheus_server(folder, config=configured(folder, nhcb=histograms == "native")))
+        export: dict[str, Any] = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{server.otlp}/v1/metrics"}
         if histograms == "native":
-            otlp = f"{server.url}/api/v1/otlp"
             collector = stack.enter_context(
-                collecting(folder, "base", "backend-prometheus", PROMETHEUS_OTLP_ENDPOINT=otlp)
+                collecting(folder, "base", "backend-prometheus", PROMETHEUS_OTLP_ENDPOINT=server.otlp)
             )
             export = {
                 "OTEL_EXPORTER_OTLP_ENDPOINT": collector.endpoint,
@@ -99,7 +90,16 @@ def observed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield Observed(histograms, server, service, started, traffic.kill)
 
 
-def firing(server: PrometheusServer) -> list[dict[str, Any]]:
+def configured(folder: Path, *, nhcb: bool) -> Path:
+    """The committed configuration, with the rules of `folder`, evaluated every second."""
+    config = yaml.safe_load((COMMITTED / "prometheus/prometheus.yaml").read_text())
+    config["global"]["evaluation_interval"] = "1s"
+    config["otlp"]["convert_histograms_to_nhcb"] = nhcb
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    return folder / "prometheus.yaml"
+
+
+def firing(server: Prometheus) -> list[dict[str, Any]]:
     return server.query('ALERTS{alertstate="firing",rule="security_alert"}')
 
 
@@ -210,15 +210,14 @@ def test_values_of_rules_are_those_we_evaluate(observed: Observed) -> None:
 
 def test_explicit_histograms_become_native_where_prometheus_converts_them(tmp_path: Path) -> None:
     """The exporter's default, without any setting of the service."""
-    (tmp_path / "rules.yaml").write_text(prometheus(RULES))
     with (
-        prometheus_server(tmp_path, CONFIG % "true") as server,
+        prometheus_server(tmp_path) as server,
         serving(
             tmp_path,
             "from fastapi import FastAPI\nfrom otel_monitoring import MonitoringService\n"
             "app = FastAPI(title='orders')\nMonitoringService(None).instrument(app)\n"
             "@app.get('/fast')\nasync def fast(): return {}\n",
-            OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{server.url}/api/v1/otlp/v1/metrics",
+            OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{server.otlp}/v1/metrics",
             OTEL_METRIC_EXPORT_INTERVAL="500",
         ) as service,
     ):
