@@ -70,7 +70,7 @@ def test_a_rule_is_recorded_and_alerts() -> None:
         keep_firing_for=300,
         clear=80,
         scope="instance",
-        labels={"team.name": "{{ops}}"},
+        labels={"team": "{{ops}}"},
         runbook="https://example.com/queue",
     )
     record, alert = exported(rule)
@@ -86,7 +86,7 @@ def test_a_rule_is_recorded_and_alerts() -> None:
         "for": "90s",
         "keep_firing_for": "5m",
         "labels": {
-            "team_name": '{{ "{{" }}ops}}',
+            "team": '{{ "{{" }}ops}}',
             "alert_type": "delivery_issue",
             "severity": "critical",
             "rule": "queue_long",

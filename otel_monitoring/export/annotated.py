@@ -1,7 +1,6 @@
 """Labels and annotations of exported alerts, by the names they have where we notify ourselves."""
 
 from otel_monitoring.alerts.rules import Rule
-from otel_monitoring.conventions import prometheus_label
 from otel_monitoring.export.messages import go_template, label_names, message, unnamed
 from otel_monitoring.export.options import ENVIRONMENT, JOB, number
 
@@ -11,8 +10,8 @@ def labels(rule: Rule, source: str) -> dict[str, str]:
     engine = go_template("", source)
     renamed = {ours: name for ours, name in label_names(rule).items() if ours != name}
     return {
-        **{prometheus_label(key): engine.literal(text) for key, text in rule.labels.items()},
-        **{prometheus_label(ours): engine.label(name, unnamed(rule, ours)) for ours, name in renamed.items()},
+        **{key: engine.literal(text) for key, text in rule.labels.items()},
+        **{ours: engine.label(name, unnamed(rule, ours)) for ours, name in renamed.items()},
         "alert_type": rule.type.value,
         "severity": rule.urgency.value,
         "rule": rule.name,
