@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_monitoring.alerts import Count, Gauge, NoData, Quantile, Rule, error_rate, requests
+from otel_monitoring.alerts.dialect import Dialect
 from otel_monitoring.alerts.evaluation import INSTANCE, Evaluation, Report, together
-from otel_monitoring.alerts.expressions import Dialect, Reading
+from otel_monitoring.alerts.expressions import Reading
 from otel_monitoring.conventions import HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION
 from otel_monitoring.measure.snapshot import Histogram, Series, Snapshot, merged
 from otel_monitoring.measure.window import Window

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_monitoring.alerts import Attribute, Count, Gauge, Percent, Quantile, error_rate, requests
-from otel_monitoring.alerts.expressions import Dialect, Expression, Reading
+from otel_monitoring.alerts.dialect import Dialect
+from otel_monitoring.alerts.expressions import Expression, Reading
 from otel_monitoring.alerts.matching import Failed
 from otel_monitoring.conventions import HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION
 from otel_monitoring.errors import ConfigurationError

@@ -9,7 +9,8 @@ import pytest
 
 from otel_monitoring import conventions as c
 from otel_monitoring.alerts import THRESHOLDS, Attribute, Count, Gauge, NoData, Rule, error_rate
-from otel_monitoring.alerts.expressions import Dialect, Reading
+from otel_monitoring.alerts.dialect import Dialect
+from otel_monitoring.alerts.expressions import Reading
 from otel_monitoring.alerts.rules import default_rules
 from otel_monitoring.config import Settings, Thresholds
 from otel_monitoring.errors import ConfigurationError

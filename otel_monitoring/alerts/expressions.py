@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
+from otel_monitoring.alerts.dialect import Dialect
 from otel_monitoring.alerts.grouping import group_of, parts_of, recorded
 from otel_monitoring.alerts.matching import Failed, Matcher
 from otel_monitoring.conventions import HTTP_SERVER_REQUEST_DURATION, prometheus_label, prometheus_name
@@ -28,32 +29,6 @@ class Reading(NamedTuple):
     value: float
     samples: int
     group: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """How the PromQL of an expression is written.
-
-    Attributes:
-        by: Labels that tell services, and where the rule is for each of them instances, apart.
-        span: The window, as a PromQL duration.
-        native: Whether Prometheus stores histograms as native ones, or as `_bucket`, `_count` and `_sum`.
-        selector: Further label matchers for every metric, e.g. `job="orders"`.
-    """
-
-    by: tuple[str, ...] = ("job",)
-    span: str = "5m"
-    native: bool = True
-    selector: str = ""
-
-    def select(self, metric: str, *matchers: str) -> str:
-        """`metric{…}` with the matchers that are not empty."""
-        inside = ",".join(matcher for matcher in (self.selector, *matchers) if matcher)
-        return f"{metric}{{{inside}}}" if inside else metric
-
-    def grouped(self, aggregate: str, inner: str, *labels: str) -> str:
-        """`aggregate by (…) (inner)`."""
-        return f"{aggregate} by ({', '.join((*self.by, *filter(None, labels)))}) ({inner})"
 
 
 @runtime_checkable
@@ -160,10 +135,9 @@ class Count:
         matchers = self.where.promql() if self.where is not None else ""
         name = prometheus_name(self.metric, self.unit, monotonic=self.kind == "counter")
         if self.kind == "histogram" and dialect.native:
-            inner = f"histogram_count(increase({dialect.select(name, matchers)}[{dialect.span}]))"
+            inner = f"histogram_count({dialect.increase(name, matchers)})"
         else:
-            suffix = "_count" if self.kind == "histogram" else ""
-            inner = f"increase({dialect.select(name + suffix, matchers)}[{dialect.span}])"
+            inner = dialect.increase(name + ("_count" if self.kind == "histogram" else ""), matchers)
         return dialect.grouped("sum", inner, _label(self.group_by))
 
     def _histogram_counts(self, window: Window) -> dict[str, float]:
@@ -220,8 +194,9 @@ class Percent:
         return found
 
     def promql(self, dialect: Dialect) -> str:
-        """`100 * part / whole`."""
-        return f"100 * {self.part.promql(dialect)} / {self.whole.promql(dialect)}"
+        """`100 * (part or 0 * whole) / whole`: series that nothing fell into do not exist."""
+        whole = self.whole.promql(dialect)
+        return f"100 * ({self.part.promql(dialect)} or 0 * {whole}) / {whole}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,12 +246,12 @@ class Quantile:
         return found
 
     def promql(self, dialect: Dialect) -> str:
-        """`scale * histogram_quantile(q, sum by (…) (rate(metric[…])))`."""
+        """`scale * histogram_quantile(q, sum by (…) (increase(metric[…])))`."""
         matchers = self.where.promql() if self.where is not None else ""
         name = prometheus_name(self.metric, self.unit) + ("" if dialect.native else "_bucket")
-        rate = f"rate({dialect.select(name, matchers)}[{dialect.span}])"
         labels: Sequence[str] = (_label(self.group_by), "" if dialect.native else "le")
-        return _times(self.scale, f"histogram_quantile({self.q:g}, {dialect.grouped('sum', rate, *labels)})")
+        recorded = dialect.grouped("sum", dialect.increase(name, matchers), *labels)
+        return _times(self.scale, f"histogram_quantile({self.q:g}, {recorded})")
 
 
 def requests(*, where: Matcher | None = None, group_by: str = "") -> Count:

@@ -9,9 +9,9 @@ from typing import Literal, get_args
 
 from otel_monitoring import conventions as c
 from otel_monitoring.alerts import checking
+from otel_monitoring.alerts.dialect import Dialect
 from otel_monitoring.alerts.expressions import (
     Count,
-    Dialect,
     Expression,
     Gauge,
     Quantile,
