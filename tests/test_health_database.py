@@ -407,6 +407,7 @@ async def test_gauges_read_what_is_known() -> None:
     assert gauges(reader)[c.DATABASE_UP] == [(0, {"db.namespace": "shop"})]
 
 
+@pytest.mark.anyio
 async def test_an_outcome_that_nobody_waits_for_any_more_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     asked, released = threading.Event(), threading.Event()
 
