@@ -1,6 +1,7 @@
 """`DatabaseHealthChecker` with databases that hang, fail, or live on a loop that is blocked; real servers elsewhere."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -404,3 +405,25 @@ async def test_gauges_read_what_is_known() -> None:
 
     state.lost(ADDRESS, "gone")
     assert gauges(reader)[c.DATABASE_UP] == [(0, {"db.namespace": "shop"})]
+
+
+async def test_an_outcome_that_nobody_waits_for_any_more_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    asked, released = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        asked.set()
+        released.wait(WAIT)
+        raise ConnectionError("refused")
+
+    asking = asyncio.ensure_future(DatabaseHealthChecker(Database(fail)).ping())
+    await asyncio.to_thread(asked.wait, WAIT)
+    asking.cancel()  # as a stop does
+    await asyncio.wait({asking})
+    released.set()
+    for thread in threading.enumerate():
+        if thread.name == "otel-monitoring-database-ping":
+            thread.join(WAIT)
+    await asyncio.sleep(0)
+    del asking
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]

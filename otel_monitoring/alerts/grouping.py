@@ -41,7 +41,10 @@ def parts_of(window: Window, metric: str, where: Matcher | None, group_by: str) 
     known: dict[str, list[Histogram]] | None = window.memo.get(key)
     if known is None:
         known = window.memo[key] = {}
-        if where is None and group_by:
+        if not group_by:
+            if chosen := _chosen(window, metric, where):
+                known[""] = [histogram for _, histogram in chosen]
+        elif where is None:
             for value, found in window.grouped(metric, group_by).items():
                 known.setdefault(_named(value, group_by), []).extend([histogram for _, histogram in found])
         else:

@@ -108,6 +108,8 @@ class ThreadTarget:
 
     async def _ask(self, kind: str, steps: Callable[[], Steps], timeout: float) -> float:
         future = asyncio.wrap_future(self._start(kind, steps, timeout))
+        # Whoever asks may be cancelled, as at a stop: then nobody else takes the outcome, and asyncio would log that.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait({future}, timeout=timeout + _GRACE)
         if not future.done():
             future.cancel()
