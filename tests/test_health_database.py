@@ -407,6 +407,7 @@ async def test_gauges_read_what_is_known() -> None:
     assert gauges(reader)[c.DATABASE_UP] == [(0, {"db.namespace": "shop"})]
 
 
+@pytest.mark.anyio
 async def test_an_outcome_that_nobody_waits_for_any_more_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     asked, released = threading.Event(), threading.Event()
 
@@ -416,8 +417,7 @@ async def test_an_outcome_that_nobody_waits_for_any_more_is_not_logged(caplog: p
         raise ConnectionError("refused")
 
     asking = asyncio.ensure_future(DatabaseHealthChecker(Database(fail)).ping())
-    while not asked.is_set():
-        await asyncio.sleep(0.01)
+    assert await asyncio.to_thread(asked.wait, WAIT)
     asking.cancel()  # as a stop does
     await asyncio.wait({asking})
     released.set()
