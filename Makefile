@@ -11,7 +11,7 @@ OLDEST_TESTS := tests/conformance tests/test_instrument_*.py tests/test_health_d
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo flow test lint bench clean
+.PHONY: help demo flow test lint bench bench-collector collector clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,12 +41,19 @@ lint: $(VENV)/.ready ## ruff and mypy --strict
 	@$(BIN)/mypy
 
 test: lint $(OLDEST)/.ready ## everything CI runs
-	@$(BIN)/python -m tests.integration.servers build
+	@$(BIN)/python -m tests.integration.builds all
 	@$(BIN)/python -m pytest -n 2 tests --ignore tests/benchmarks
 	@$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS)
 
 bench: $(VENV)/.ready ## measure the cost per request beside peers, each in its own environment
 	@$(BIN)/python -m tests.benchmarks
+
+bench-collector: $(VENV)/.ready ## the throughput of collector-config/ beside a bare Collector
+	@$(PYTHON) -m tests.integration.builds collector >/dev/null
+	@$(BIN)/python -m tests.benchmarks --sections collector
+
+collector: ## build the OpenTelemetry Collector for collector-config/ (needs Go); prints its path
+	@$(PYTHON) -m tests.integration.builds collector
 
 clean: ## remove the environments and caches of this checkout
 	@rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis

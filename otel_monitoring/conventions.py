@@ -45,6 +45,7 @@ SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 
 # Process, system, runtime
+PROCESS_UPTIME: Final = "process.uptime"
 PROCESS_CPU_UTILIZATION: Final = "process.cpu.utilization"
 PROCESS_MEMORY_USAGE: Final = "process.memory.usage"
 PROCESS_THREAD_COUNT: Final = "process.thread.count"

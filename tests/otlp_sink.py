@@ -1,7 +1,7 @@
 """A real OTLP receiver for tests: HTTP and gRPC on loopback, decoding what arrives, failing in the ways that matter.
 
-Modes: `ok`, `503`, `429` (with `Retry-After: 1`), `hang` (takes the request, never answers). For a port that refuses,
-use `closed_port()` or `close()` a sink.
+Modes: `ok`, `503`, `429` (with `Retry-After: 1`), `400` (refused for good), `hang` (takes the request, never answers).
+For a port that refuses, use `closed_port()` or `close()` a sink.
 """
 
 import contextlib
@@ -20,8 +20,9 @@ import grpc  # type: ignore[import-untyped] # it ships no types
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb2
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb2
+from typing_extensions import Self
 
-Mode: TypeAlias = Literal["ok", "503", "429", "hang"]
+Mode: TypeAlias = Literal["ok", "503", "429", "400", "hang"]
 TIMEOUT = 30.0
 
 _REQUESTS: dict[str, tuple[Any, Any]] = {
@@ -34,6 +35,15 @@ _GRPC_METHODS = {
     "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export": "metrics",
     "/opentelemetry.proto.collector.logs.v1.LogsService/Export": "logs",
 }
+
+
+def _zstd(body: bytes) -> bytes:
+    import zstandard  # of those who use the sink, only the Collector sends this
+
+    return zstandard.ZstdDecompressor().decompressobj().decompress(body)
+
+
+_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.decompress, "deflate": zlib.decompress, "zstd": _zstd}
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,7 @@ class Sink:
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _released: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> "Sink":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -145,7 +155,8 @@ class HttpSink(Sink):
         headers = {name.lower(): value for name, value in handler.headers.items()}
         body = handler.rfile.read(int(headers["content-length"]))
         encoding = headers.get("content-encoding")
-        body = gzip.decompress(body) if encoding == "gzip" else zlib.decompress(body) if encoding == "deflate" else body
+        if encoding is not None:
+            body = _DECOMPRESS[encoding](body)
         signal = handler.path.rpartition("/")[2]
         request, response = _REQUESTS[signal]
         mode = self.arrive(Received(signal, handler.path, headers, request.FromString(body)))

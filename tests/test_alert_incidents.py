@@ -61,7 +61,7 @@ class Watcher:
             labels.setdefault(incident.rule, []).append(incident.labels)
         incidents = Incidents(self.store, self.policy, self.now)
         looks = Evaluation().looks(self.rules, reports, labels)
-        incidents.apply(looks, known, reports, {rule.name for rule in self.rules})
+        incidents.apply(looks, known, reports, self.rules)
         return [(f"{event.type.value} {event.status.value}", event.outcome.value) for event in incidents.events]
 
     @property
@@ -201,7 +201,7 @@ def test_evidence_is_that_of_the_worker_the_alert_is_about() -> None:
         for worker in ("a", "b")
     }
     incidents = Incidents(watcher.store, watcher.policy, watcher.now)
-    incidents.apply(Evaluation().looks(watcher.rules, reports, {}), {}, reports, {"blocked"})
+    incidents.apply(Evaluation().looks(watcher.rules, reports, {}), {}, reports, watcher.rules)
     assert {event.labels["instance"]: event.details["stack"] for event in incidents.events} == {"a": ["a"], "b": ["b"]}
 
 
@@ -212,7 +212,7 @@ def test_the_state_of_a_rule_that_was_removed_is_forgotten_that_of_a_broken_one_
     assert watcher.see(up=0) == []
     assert [incident.rule for incident in saved_incidents(watcher.store)] == ["database_down"]
     incidents = Incidents(watcher.store, watcher.policy, watcher.now)
-    incidents.apply([], {i.key: i for i in saved_incidents(watcher.store)}, {}, {"database_down"})
+    incidents.apply([], {i.key: i for i in saved_incidents(watcher.store)}, {}, [DOWN])
     assert [incident.rule for incident in saved_incidents(watcher.store)] == ["database_down"]
 
 

@@ -177,6 +177,18 @@ async def test_a_rule_of_ones_own_replaces_a_default_one_and_is_added_once() -> 
     assert not manager.remove_rule("high_cpu")
 
 
+async def test_a_rule_that_was_removed_does_not_come_back_when_a_service_connects() -> None:
+    manager = AlertManager(channels=[])
+    manager.add_rule(Rule("own", Gauge("heat"), ">", 1))
+    assert manager.remove_rule("high_cpu")
+    assert manager.remove_rule("own")
+    assert not manager.remove_rule("own")
+    manager.connect(Settings.load(store="memory"), Sender("orders"), AlertSignals())
+    assert not {"high_cpu", "own"} & {rule.name for rule in manager.rules}
+    manager.add_rule(Rule("own", Gauge("heat"), ">", 2))
+    assert manager.rules[-1].threshold == 2
+
+
 async def test_history_filters_limits_and_keeps_a_thousand() -> None:
     manager = AlertManager(channels=[])
     for i in range(1005):

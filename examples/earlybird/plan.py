@@ -45,8 +45,9 @@ class Plan:
     def monitoring_url(self) -> str:
         return self.api_url + self.settings.prefix
 
-    def api_environment(self, mongodb_uri: str) -> dict[str, str]:
+    def api_environment(self, mongodb_uri: str, directory: Path) -> dict[str, str]:
         return {
+            "OTEL_MONITORING_STATE_DIR": str(self.settings.state_dir or directory / "state"),
             "MONGODB_URI": mongodb_uri,
             "EARLYBIRD_STAFF_TOKEN": self.staff_token,
             "OTEL_MONITORING_ADMIN_TOKEN": self.admin_token,
@@ -61,7 +62,7 @@ class Plan:
             otlp = f"{', '.join(signals)} to {redact(endpoint) if endpoint else 'OTEL_EXPORTER_OTLP_*_ENDPOINT'}"
         header = f"-H 'Authorization: Bearer {self.admin_token}' " if self.settings.access == "admin" else ""
         url = f"localhost:{self.port}{self.settings.prefix}"
-        private = ("health/detailed", "health/metrics", "health/diagnostics", "alerts/summary")
+        private = ("health/detailed", "health/metrics", "health/diagnostics", "alerts/summary", "alerts/firing")
         return "\n".join(
             [
                 "",

@@ -50,6 +50,10 @@ class Part:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
     def check(self) -> None:
         """Raise `PartFailedError`, with the end of the log, if the process has ended."""
         code = self._process.poll()
@@ -88,11 +92,12 @@ def running(part: Part) -> Iterator[Part]:
         part.stop()
 
 
-def embedded_mongodb(directory: Path) -> Part:
-    """Start `nx-27017`, in memory, on a free port; `mongodb_uri` waits for it."""
+def embedded_mongodb(directory: Path, port: int = 0) -> Part:
+    """Start `nx-27017`, its data in `directory`, on `port` or a free one; `mongodb_uri` waits for it."""
     if importlib.util.find_spec("nx_27017") is None:
         raise PartFailedError("nx-27017 is not installed: pip install nx-27017, or set MONGODB_URI")
-    args = ["--data-dir", "memory", "--port", "0", "--pid-file", str(directory / "mongodb.pid")]
+    (directory / "data").mkdir(exist_ok=True)
+    args = ["--data-dir", str(directory / "data"), "--port", str(port), "--pid-file", str(directory / "mongodb.pid")]
     args += ["--log-file", str(directory / "nx-27017.log")]  # its default is shared by all servers of the machine
     return Part("MongoDB", "nx_27017.nx_27017:main", args, directory / "mongodb.log", {})
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from otel_monitoring.alerts.expressions import Attribute, Count, Gauge, Percent, Quantile, error_rate, requests
+from otel_monitoring.alerts.expressions import Count, Gauge, Percent, Quantile, error_rate, requests
 from otel_monitoring.alerts.manager import AlertManager
+from otel_monitoring.alerts.matching import Attribute
 from otel_monitoring.alerts.rules import NoData, Rule
 from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType

@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from otel_monitoring.alerts.expressions import Reading
+from otel_monitoring.alerts.lifecycle import begins
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.guard import contained
 from otel_monitoring.measure.buckets import Buckets
-from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot
+from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
 from otel_monitoring.measure.window import Window
 from otel_monitoring.redact import redact
 
 INSTANCE = "service.instance.id"
 """The attribute that tells the gauges of several workers apart, once they are together."""
 
+_FORMAT = 1
 _evaluating = contained("evaluating a rule")
 
 
@@ -36,14 +38,15 @@ class Report:
         snapshot = self.window.snapshot
         return json.dumps(
             {
+                "format": _FORMAT,
                 "span": (snapshot.start, snapshot.end),
                 "histograms": [
                     (series.name, series.attributes, _flat(histogram))
                     for name in sorted(metrics)
                     for series, histogram in self.window.histograms(name)
                 ],
-                "sums": _numbers(snapshot.sums, metrics),
-                "gauges": _numbers(snapshot.gauges, metrics),
+                "sums": [(*series, value) for name in sorted(metrics) for series, value in self.window.sums(name)],
+                "gauges": [(*series, value) for name in sorted(metrics) for series, value in self.window.gauges(name)],
                 "evidence": self.evidence,
             },
             default=str,
@@ -58,6 +61,8 @@ class Report:
             ValueError, TypeError, LookupError: It was made by another version, or is damaged.
         """
         read = json.loads(data)
+        if read["format"] != _FORMAT:
+            raise ValueError(f"a report of format {read['format']!r}, not {_FORMAT}")
         start, end = read["span"]
         snapshot = Snapshot(
             float(start),
@@ -87,78 +92,92 @@ class Look(NamedTuple):
 
 def together(reports: Mapping[str, Report]) -> Window:
     """One window over what all workers measured: distributions and counts added, gauges kept apart by instance."""
-    windows = {instance: report.window for instance, report in reports.items()}
-    if len(windows) == 1:
-        return next(iter(windows.values()))
-    whole = Snapshot(0.0, 0.0)
-    for window in windows.values():
-        whole = whole.followed_by(window.snapshot)
-    gauges = {
-        Series(series.name, (*series.attributes, (INSTANCE, instance))): value
-        for instance, window in windows.items()
-        for series, value in window.snapshot.gauges.items()
-    }
-    seconds = max((window.seconds for window in windows.values()), default=0.0)
-    return Window(Snapshot(0.0, seconds, whole.histograms, whole.sums, gauges))
+    if len(reports) == 1:
+        return next(iter(reports.values())).window
+    histograms: dict[Series, list[Histogram]] = {}
+    sums: dict[Series, float] = {}
+    gauges: dict[Series, float] = {}
+    for instance, report in reports.items():
+        snapshot = report.window.snapshot
+        for series, histogram in snapshot.histograms.items():
+            histograms.setdefault(series, []).append(histogram)
+        for series, value in snapshot.sums.items():
+            sums[series] = sums.get(series, 0.0) + value
+        for series, value in snapshot.gauges.items():
+            gauges[Series(series.name, (*series.attributes, (INSTANCE, instance)))] = value
+    seconds = max((report.window.seconds for report in reports.values()), default=0.0)
+    return Window(Snapshot(0.0, seconds, {series: merged(h) for series, h in histograms.items()}, sums, gauges))
 
 
 class Evaluation:
-    """Evaluates rules; remembers what each saw last, and why one could not be evaluated."""
+    """Evaluates rules; remembers what each saw last, and why one could not be evaluated.
+
+    Attributes:
+        readings: What each rule read last, by rule and instance; the instance is empty for all workers together.
+        errors: Why a rule could not be evaluated, by rule.
+    """
 
     def __init__(self) -> None:
-        self.readings: dict[str, list[tuple[dict[str, str], Reading]]] = {}
+        self.readings: dict[str, Mapping[str, Sequence[Reading]]] = {}
         self.errors: dict[str, str] = {}
 
     def looks(
         self, rules: Iterable[Rule], reports: Mapping[str, Report], known: Mapping[str, Sequence[Mapping[str, str]]]
     ) -> list[Look]:
-        """What every rule sees. A rule that raises sees nothing: its alerts stay as they are.
+        """What every rule sees of the alerts that are known, and of those that begin.
+
+        A rule that raises sees nothing: its alerts stay as they are.
 
         Args:
             rules: The rules.
             reports: What each worker knows, by instance.
             known: The labels of the alerts that are pending or firing, by rule.
         """
-        whole = together(reports)
+        everywhere = {"": together(reports)}
+        apart = {instance: report.window for instance, report in reports.items()}
         found: list[Look] = []
         for rule in rules:
             self.errors[rule.name] = "it could not be evaluated"
             with _evaluating:
+                alerts = known.get(rule.name, ())
                 try:
-                    looks = list(_looks(rule, whole, reports, known.get(rule.name, ())))
+                    readings = _readings(rule, everywhere if rule.scope == "service" else apart, alerts)
+                    looks = list(_looks(rule, readings, alerts))
                 except Exception as error:
                     self.errors[rule.name] = redact(f"{type(error).__name__}: {error}")
                     raise
                 del self.errors[rule.name]
-                self.readings[rule.name] = [(look.labels, look.reading) for look in looks if look.reading is not None]
+                self.readings[rule.name] = readings
                 found.extend(looks)
         return found
 
 
-def _looks(
-    rule: Rule, whole: Window, reports: Mapping[str, Report], known: Sequence[Mapping[str, str]]
-) -> Iterator[Look]:
-    """What `rule` sees now; then its known alerts of which it sees nothing."""
-    windows = {"": whole} if rule.scope == "service" else {name: report.window for name, report in reports.items()}
-    # What resolves has to be seen down to where it does: then nothing may be left out.
-    above = rule.threshold if rule.comparison in (">", ">=") and not known else None
-    seen: list[dict[str, str]] = []
-    for instance, window in windows.items():
-        readings: list[Reading | None] = list(rule.expression.readings(window, above=above))
-        if not readings and not rule.expression.group_by:
-            readings = [None]
-        for reading in readings:
-            labels = rule.identity(reading.group if reading is not None else "", instance)
-            seen.append(labels)
-            yield Look(rule, labels, reading)
-    for unseen in known:
-        if unseen not in seen:
-            gone = rule.scope == "instance" and unseen.get("instance") not in reports
-            yield Look(rule, dict(unseen), None, gone)
+def _readings(
+    rule: Rule, windows: Mapping[str, Window], known: Sequence[Mapping[str, str]]
+) -> dict[str, Sequence[Reading]]:
+    """What is read in each window. Groups that can neither begin an alert nor end one need not be."""
+    above = rule.threshold if rule.expression.group_by and rule.comparison in (">", ">=") else None
+    groups = {labels.get(rule.label, "") for labels in known}
+    read = rule.expression.readings
+    return {instance: read(window, above=above, known=groups) for instance, window in windows.items()}
 
 
-def _numbers(values: Mapping[Series, float], metrics: Collection[str]) -> list[tuple[str, Any, float]]:
-    return [(series.name, series.attributes, value) for series, value in values.items() if series.name in metrics]
+def _looks(rule: Rule, readings: Mapping[str, Sequence[Reading]], known: Sequence[Mapping[str, str]]) -> Iterator[Look]:
+    """The looks at what begins or is known; then at known alerts of which nothing was read."""
+    unseen = {frozenset(labels.items()): labels for labels in known}
+    grouped = bool(rule.expression.group_by)
+    groups = {labels.get(rule.label, "") if grouped else "" for labels in known}
+    nothing: tuple[Reading | None, ...] = () if grouped else (None,)
+    for instance, found in readings.items():
+        for reading in found or nothing:
+            starts = begins(rule, reading)
+            group = reading.group if reading is not None else ""
+            if starts or group in groups:
+                labels = rule.identity(group, instance)
+                if unseen.pop(frozenset(labels.items()), None) is not None or starts:
+                    yield Look(rule, labels, reading)
+    for rest in unseen.values():
+        yield Look(rule, dict(rest), None, rule.scope == "instance" and rest.get("instance") not in readings)
 
 
 def _flat(histogram: Histogram) -> tuple[Any, ...]:

@@ -3,20 +3,17 @@
 One definition, two readings: `readings` is for this process, `promql` for the fleet's own engine.
 """
 
-import re
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
-from otel_monitoring.conventions import (
-    HTTP_RESPONSE_STATUS_CODE,
-    HTTP_SERVER_REQUEST_DURATION,
-    UNMATCHED_ROUTE,
-    prometheus_label,
-    prometheus_name,
-)
-from otel_monitoring.measure.outcome import DISCONNECTED, Outcome, OutcomeOf
-from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, merged
+from otel_monitoring.alerts.dialect import Dialect
+from otel_monitoring.alerts.grouping import group_of, parts_of, recorded
+from otel_monitoring.alerts.matching import Failed, Matcher
+from otel_monitoring.conventions import HTTP_SERVER_REQUEST_DURATION, prometheus_label, prometheus_name
+from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.measure.outcome import OutcomeOf
 from otel_monitoring.measure.window import Window
 
 
@@ -34,79 +31,7 @@ class Reading(NamedTuple):
     group: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """How the PromQL of an expression is written.
-
-    Attributes:
-        by: Labels that tell services, and where the rule is for each of them instances, apart.
-        span: The window, as a PromQL duration.
-        native: Whether Prometheus stores histograms as native ones, or as `_bucket`, `_count` and `_sum`.
-        selector: Further label matchers for every metric, e.g. `job="orders"`.
-    """
-
-    by: tuple[str, ...] = ("job",)
-    span: str = "5m"
-    native: bool = True
-    selector: str = ""
-
-    def select(self, metric: str, *matchers: str) -> str:
-        """`metric{…}` with the matchers that are not empty."""
-        inside = ",".join(matcher for matcher in (self.selector, *matchers) if matcher)
-        return f"{metric}{{{inside}}}" if inside else metric
-
-    def grouped(self, aggregate: str, inner: str, *labels: str) -> str:
-        """`aggregate by (…) (inner)`."""
-        return f"{aggregate} by ({', '.join((*self.by, *filter(None, labels)))}) ({inner})"
-
-
-class Matcher(Protocol):
-    """Chooses series by their attributes."""
-
-    def __call__(self, series: Series) -> bool:
-        """Whether `series` is chosen."""
-
-    def promql(self) -> str:
-        """The same as PromQL label matchers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """Series whose attribute `key` has one of `values`."""
-
-    key: str
-    values: tuple[AttributeValue, ...]
-
-    def __call__(self, series: Series) -> bool:
-        """Whether `series` has one of the values."""
-        return series.get(self.key) in self.values
-
-    def promql(self) -> str:
-        """`key=~"a|b"`."""
-        return f'{prometheus_label(self.key)}=~"{"|".join(_escaped(value) for value in self.values)}"'
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Requests that count as errors of the service: see `OutcomeOf`."""
-
-    outcome_of: OutcomeOf = field(default_factory=OutcomeOf)
-
-    def __call__(self, series: Series) -> bool:
-        """Whether the requests in `series` were errors."""
-        return self.outcome_of(series) is Outcome.ERROR
-
-    def promql(self) -> str:
-        """Status codes of errors where they are chosen by hand; otherwise every `error.type` but a client that left.
-
-        By hand chosen ones miss exceptions after the answer has begun: one set of matchers cannot say "or".
-        """
-        if self.outcome_of.statuses is None:
-            return f'error_type!~"|{DISCONNECTED}"'
-        codes = "|".join(str(status) for status in sorted(self.outcome_of.statuses))
-        return f'{prometheus_label(HTTP_RESPONSE_STATUS_CODE)}=~"{codes}"'
-
-
+@runtime_checkable
 class Expression(Protocol):
     """A value, or one for each group, over a window."""
 
@@ -118,12 +43,13 @@ class Expression(Protocol):
     def group_by(self) -> str:
         """The attribute whose values it tells apart; empty for one value."""
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
         """Its values now; none where there is no data.
 
         Args:
             window: What was measured.
-            above: Groups whose value is certainly not above this may be left out: nobody asks.
+            above: Groups whose value is certainly below this may be left out: nobody asks.
+            known: Groups that are asked for in any case.
         """
 
     def promql(self, dialect: Dialect) -> str:
@@ -153,11 +79,12 @@ class Gauge:
         """The instrument it reads."""
         return frozenset((self.metric,))
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
         """One reading a group."""
         groups: dict[str, list[float]] = {}
         for series, value in window.gauges(self.metric):
-            groups.setdefault(_group(series, self.group_by), []).append(value)
+            if math.isfinite(value):
+                groups.setdefault(group_of(series, self.group_by), []).append(value)
         choose = max if self.over == "max" else min
         return [Reading(choose(values) * self.scale, len(values), group) for group, values in groups.items()]
 
@@ -190,30 +117,40 @@ class Count:
         """The instrument it reads."""
         return frozenset((self.metric,))
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
         """One reading a group; without groups always one, 0 for nothing."""
-        counts: dict[str, float] = {} if self.group_by else {"": 0.0}
-        for series, value in self._values(window):
-            if self.where is None or self.where(series):
-                group = _group(series, self.group_by)
-                counts[group] = counts.get(group, 0.0) + value
-        return [Reading(value, round(value), group) for group, value in counts.items()]
+        counts = self.counts(window).items()
+        return [Reading(n, round(n), group) for group, n in counts if above is None or n >= above or group in known]
+
+    def counts(self, window: Window) -> Mapping[str, float]:
+        """The count of each group; worked out once for a window."""
+        known: dict[str, float] | None = window.memo.get(self)
+        if known is None:
+            counts = self._histogram_counts(window) if self.kind == "histogram" else self._counter_counts(window)
+            known = window.memo[self] = counts if self.group_by else {"": sum(counts.values())}
+        return known
 
     def promql(self, dialect: Dialect) -> str:
         """`sum by (…) (increase(metric[…]))`."""
         matchers = self.where.promql() if self.where is not None else ""
         name = prometheus_name(self.metric, self.unit, monotonic=self.kind == "counter")
         if self.kind == "histogram" and dialect.native:
-            inner = f"histogram_count(increase({dialect.select(name, matchers)}[{dialect.span}]))"
+            inner = f"histogram_count({dialect.increase(name, matchers)})"
         else:
-            suffix = "_count" if self.kind == "histogram" else ""
-            inner = f"increase({dialect.select(name + suffix, matchers)}[{dialect.span}])"
+            inner = dialect.increase(name + ("_count" if self.kind == "histogram" else ""), matchers)
         return dialect.grouped("sum", inner, _label(self.group_by))
 
-    def _values(self, window: Window) -> Iterable[tuple[Series, float]]:
-        if self.kind == "histogram":
-            return ((series, histogram.count) for series, histogram in window.histograms(self.metric))
-        return ((series, value) for series, value in window.snapshot.sums.items() if series.name == self.metric)
+    def _histogram_counts(self, window: Window) -> dict[str, float]:
+        groups = parts_of(window, self.metric, self.where, self.group_by)
+        return {group: sum([part.count for part in parts]) for group, parts in groups.items()}
+
+    def _counter_counts(self, window: Window) -> dict[str, float]:
+        counts: dict[str, float] = {}
+        for series, value in window.sums(self.metric):
+            if self.where is None or self.where(series):
+                group = group_of(series, self.group_by)
+                counts[group] = counts.get(group, 0.0) + value
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +160,18 @@ class Percent:
     Args:
         part: What is counted.
         whole: Of what; grouped by the same attribute.
+
+    Raises:
+        ConfigurationError: They are grouped by different attributes.
     """
 
     part: Count
     whole: Count
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be divided."""
+        if self.part.group_by != self.whole.group_by:
+            raise ConfigurationError(f"group_by: part by {self.part.group_by!r}, whole by {self.whole.group_by!r}")
 
     @property
     def metrics(self) -> frozenset[str]:
@@ -238,15 +183,20 @@ class Percent:
         """The attribute whose values it tells apart."""
         return self.whole.group_by
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
         """One reading a group of the whole."""
-        parts = {reading.group: reading.value for reading in self.part.readings(window)}
-        wholes = (reading for reading in self.whole.readings(window) if reading.value > 0)
-        return [Reading(100.0 * parts.get(w.group, 0.0) / w.value, w.samples, w.group) for w in wholes]
+        parts, found = self.part.counts(window), []
+        for group, whole in self.whole.counts(window).items():
+            if whole > 0:
+                value = 100.0 * parts.get(group, 0.0) / whole
+                if above is None or value >= above or group in known:
+                    found.append(Reading(value, round(whole), group))
+        return found
 
     def promql(self, dialect: Dialect) -> str:
-        """`100 * part / whole`."""
-        return f"100 * {self.part.promql(dialect)} / {self.whole.promql(dialect)}"
+        """`100 * (part or 0 * whole) / whole`: series that nothing fell into do not exist."""
+        whole = self.whole.promql(dialect)
+        return f"100 * ({self.part.promql(dialect)} or 0 * {whole}) / {whole}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +210,9 @@ class Quantile:
         scale: What the value is multiplied by, e.g. 1000 for milliseconds of seconds.
         where: Chooses among its series; every one when not given.
         group_by: An attribute whose values are told apart.
+
+    Raises:
+        ConfigurationError: `q` or `scale` cannot work.
     """
 
     metric: str
@@ -269,40 +222,36 @@ class Quantile:
     where: Matcher | None = None
     group_by: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what is no quantile."""
+        if not 0 <= self.q <= 1:
+            raise ConfigurationError(f"q: {self.metric}: {self.q!r} is not from 0 to 1")
+        if not self.scale > 0:
+            raise ConfigurationError(f"scale: {self.metric}: {self.scale!r} is not positive")
+
     @property
     def metrics(self) -> frozenset[str]:
         """The instrument it reads."""
         return frozenset((self.metric,))
 
-    def readings(self, window: Window, *, above: float | None = None) -> list[Reading]:
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
         """One reading a group that recorded anything."""
-        limit = above / self.scale if above is not None else float("-inf")
         found = []
-        for group, histogram in self._groups(window).items():
-            value = histogram.quantile(self.q) if histogram.max > limit else None  # no quantile is above the maximum
-            if value is not None:
-                found.append(Reading(value * self.scale, histogram.count, group))
+        for group, durations in recorded(window, self.metric, self.where, self.group_by).items():
+            # No quantile is above the maximum.
+            if above is None or durations.max * self.scale >= above or group in known:
+                value = durations.together.quantile(self.q)
+                if value is not None:
+                    found.append(Reading(value * self.scale, durations.together.count, group))
         return found
 
     def promql(self, dialect: Dialect) -> str:
-        """`scale * histogram_quantile(q, sum by (…) (rate(metric[…])))`."""
+        """`scale * histogram_quantile(q, sum by (…) (increase(metric[…])))`."""
         matchers = self.where.promql() if self.where is not None else ""
         name = prometheus_name(self.metric, self.unit) + ("" if dialect.native else "_bucket")
-        rate = f"rate({dialect.select(name, matchers)}[{dialect.span}])"
         labels: Sequence[str] = (_label(self.group_by), "" if dialect.native else "le")
-        return _times(self.scale, f"histogram_quantile({self.q:g}, {dialect.grouped('sum', rate, *labels)})")
-
-    def _groups(self, window: Window) -> dict[str, Histogram]:
-        """What each group recorded; worked out once for a window, whichever rules ask."""
-        key = (self.metric, self.where, self.group_by)
-        known: dict[str, Histogram] | None = window.memo.get(key)
-        if known is None:
-            parts: dict[str, list[Histogram]] = {}
-            for series, histogram in window.histograms(self.metric):
-                if self.where is None or self.where(series):
-                    parts.setdefault(_group(series, self.group_by), []).append(histogram)
-            known = window.memo[key] = {group: merged(histograms) for group, histograms in parts.items()}
-        return known
+        recorded = dialect.grouped("sum", dialect.increase(name, matchers), *labels)
+        return _times(self.scale, f"histogram_quantile({self.q:g}, {recorded})")
 
 
 def requests(*, where: Matcher | None = None, group_by: str = "") -> Count:
@@ -321,21 +270,9 @@ def error_rate(statuses: Collection[int] | None = None, *, group_by: str = "") -
     return Percent(requests(where=failed, group_by=group_by), requests(group_by=group_by))
 
 
-def _group(series: Series, key: str) -> str:
-    if not key:
-        return ""
-    value = series.get(key)
-    return UNMATCHED_ROUTE if value is None else str(value)
-
-
 def _label(key: str) -> str:
     return prometheus_label(key) if key else ""
 
 
 def _times(scale: float, text: str) -> str:
-    return text if scale == 1 else f"{scale:g} * {text}"
-
-
-def _escaped(value: AttributeValue) -> str:
-    """A value inside a regular expression inside a PromQL string."""
-    return re.escape(str(value)).replace("\\", r"\\").replace('"', r"\"")
+    return text if scale == 1 else f"{scale:.15g} * {text}"

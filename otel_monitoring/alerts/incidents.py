@@ -6,7 +6,7 @@ Mutes and inhibition keep a message from leaving, never an event from the histor
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from otel_monitoring.alerts.evaluation import Look, Report
@@ -18,6 +18,8 @@ from otel_monitoring.store import Store
 
 SUPPRESSION_SECONDS = 300.0
 """The same alert is notified once in this time, as documented."""
+
+_STATE_FIELDS = tuple(entry.name for entry in fields(AlertState))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,9 @@ class Incident:
 
     def encode(self) -> str:
         """As JSON."""
-        return json.dumps({**asdict(self), "labels": dict(self.labels)})
+        state = {name: getattr(self.state, name) for name in _STATE_FIELDS}
+        known = {"rule": self.rule, "message": self.message, "outcome": self.outcome.value}
+        return json.dumps({**known, "labels": dict(self.labels), "state": state})
 
     @classmethod
     def decode(cls, text: str) -> "Incident":
@@ -172,7 +176,7 @@ class Incidents:
         looks: Iterable[Look],
         known: Mapping[str, Incident],
         reports: Mapping[str, Report],
-        rules: Collection[str],
+        rules: Collection[Rule],
     ) -> None:
         """Advance every alert by what was seen of it; save, remember and enqueue what follows.
 
@@ -180,10 +184,10 @@ class Incidents:
             looks: What the rules see.
             known: The saved incidents by key.
             reports: What each worker knows, by instance: the evidence is taken from there.
-            rules: The names of all rules, those included that could not be evaluated.
+            rules: All rules, those included that could not be evaluated.
         """
         moves = [self._move(look, known) for look in looks]
-        self._inhibited = self._inhibitions(moves)
+        self._inhibited = self._inhibitions(moves, rules)
         saved: dict[str, str | None] = {}
         for look, before, after in moves:
             settled = self._settle(look, before, after, _evidence(look, reports))
@@ -191,7 +195,7 @@ class Incidents:
                 saved[settled.key] = settled.encode()
             elif before.key in known:
                 saved[before.key] = None
-        saved.update(_orphans(known, rules))
+        saved.update(_orphans(known, {rule.name for rule in rules}))
         if saved:
             self._store.save_states(saved)
 
@@ -203,16 +207,16 @@ class Incidents:
             after = replace(after, phase=Phase.INACTIVE)
         return look, before, replace(before, state=after)
 
-    def _inhibitions(self, moves: Iterable[tuple[Look, Incident, Incident]]) -> frozenset[AlertType]:
-        rules: dict[str, Rule] = {}
+    def _inhibitions(
+        self, moves: Iterable[tuple[Look, Incident, Incident]], rules: Collection[Rule]
+    ) -> frozenset[AlertType]:
         firing: set[str] = set()
         for look, before, after in moves:
-            rules[look.rule.name] = look.rule
             if after.state.phase is Phase.FIRING:
                 firing.add(look.rule.name)
             elif before.state.phase is Phase.FIRING and look.rule.inhibits:
                 self._store.note_notified(_ended(look.rule), self._now)
-        return inhibited_types(self._store, rules.values(), firing, self._now, self._policy.window)
+        return inhibited_types(self._store, rules, firing, self._now, self._policy.window)
 
     def _settle(self, look: Look, before: Incident, after: Incident, evidence: Mapping[str, Any]) -> Incident:
         """Raise or resolve what has changed, and notify what is due; returns what is to be saved."""
@@ -226,15 +230,17 @@ class Incidents:
             after = replace(after, outcome=self._outcome(look.rule, after, new=True))
         outcome = after.outcome if not fired else self._outcome(look.rule, after, new=False)
         after = replace(after, outcome=outcome)
-        details = {"value": _rounded(after.state.value), "threshold": look.rule.threshold, **evidence}
-        event = after.event(look.rule, self._now, details)
         notified_at = after.state.notified_at
-        if not fired or (outcome is Outcome.NOTIFIED and notified_at is None):
-            self._record(event)
-        if outcome is Outcome.NOTIFIED and self._due(notified_at):
-            self._enqueue(event)
-            notified_at = self._now
-        elif outcome is Outcome.SUPPRESSED:  # said already, by the application itself
+        told = outcome is Outcome.NOTIFIED
+        happened, due = not fired or (told and notified_at is None), told and self._due(notified_at)
+        if happened or due:
+            details = {"value": _rounded(after.state.value), "threshold": look.rule.threshold, **evidence}
+            event = after.event(look.rule, self._now, details)
+            if happened:
+                self._record(event)
+            if due:
+                self._enqueue(event)
+        if due or outcome is Outcome.SUPPRESSED:  # said now, or already by the application itself
             notified_at = self._now
         return replace(after, state=replace(after.state, notified_at=notified_at))
 

@@ -63,6 +63,7 @@ class AlertManager:
         self._connected: tuple[Settings, Sender] | None = None
         self._rules: dict[str, Rule] = {}
         self._added: dict[str, Rule] = {}
+        self._removed: set[str] = set()
         self.evaluation = Evaluation()
         self._configure(settings or Settings.load(), Sender("unknown_service"), AlertSignals())
         self.hand_over: Callable[[], bool] = lambda: False
@@ -95,7 +96,8 @@ class AlertManager:
         self._store: Store | None = store
         self.delivery = Delivery(self.channels, sender, clock=self.clock, count=signals.count)
         defaults = default_rules(settings.thresholds, settings.error_statuses)
-        self._rules = {rule.name: rule for rule in (*defaults, *self._added.values())}
+        rules = (*defaults, *self._added.values())
+        self._rules = {rule.name: rule for rule in rules if rule.name not in self._removed}
         self.policy = Policy([c.name for c in self.channels], settings.repeat_interval, settings.window)
 
     @property
@@ -122,11 +124,13 @@ class AlertManager:
         if rule.name in self._added:
             raise ConfigurationError(f"name: a rule {rule.name!r} was added before")
         self._added[rule.name] = rule
+        self._removed.discard(rule.name)
         self._rules = {**self._rules, rule.name: rule}
 
     def remove_rule(self, name: str) -> bool:
         """Take a rule away, default ones too; False when there was none of this name."""
         self._added.pop(name, None)
+        self._removed.add(name)
         known = name in self._rules
         self._rules = {other: rule for other, rule in self._rules.items() if other != name}
         return known

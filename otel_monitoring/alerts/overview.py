@@ -1,13 +1,17 @@
 """What fires, and where every rule stands, as JSON."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from otel_monitoring.alerts.evaluation import Evaluation
+from otel_monitoring.alerts.expressions import Reading
 from otel_monitoring.alerts.incidents import Incident
 from otel_monitoring.alerts.lifecycle import Phase
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.events import Outcome, rfc3339
+
+_VALUES_LIMIT = 20
 
 
 def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dict[str, Any]]:
@@ -41,8 +45,8 @@ def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dic
 def rule_states(incidents: Iterable[Incident], rules: Sequence[Rule], evaluation: Evaluation) -> list[dict[str, Any]]:
     """Every rule with its definition, its `state` (the worst of its alerts) and its pending and firing `alerts`.
 
-    `values` are the latest readings, of the worker that evaluates; elsewhere empty. `error` says why a rule could not
-    be evaluated.
+    `values` are the latest readings of the worker that evaluates, the worst first, at most twenty; elsewhere empty. Of
+    groups, those that are below the threshold are left out. `error` says why a rule could not be evaluated.
     """
     by_rule: dict[str, list[Incident]] = {}
     for incident in incidents:
@@ -69,16 +73,26 @@ def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> 
         "inhibits": sorted(kind.value for kind in rule.inhibits),
         "state": next((p.value for p in (Phase.FIRING, Phase.PENDING) if p in phases), Phase.INACTIVE.value),
         "alerts": [_state(incident) for incident in incidents],
-        "values": [
-            {"labels": labels, "value": round(reading.value, 4), "samples": reading.samples}
-            for labels, reading in evaluation.readings.get(rule.name, ())
-        ],
+        "values": _values(rule, evaluation.readings.get(rule.name, {})),
     }
     if rule.runbook:
         answer["runbook_url"] = rule.runbook
     if rule.name in evaluation.errors:
         answer["error"] = evaluation.errors[rule.name]
     return answer
+
+
+def _values(rule: Rule, readings: Mapping[str, Sequence[Reading]]) -> list[dict[str, Any]]:
+    finite = [(where, found) for where, all_of in readings.items() for found in all_of if math.isfinite(found.value)]
+    worst = sorted(finite, key=lambda pair: pair[1].value, reverse=rule.comparison in (">", ">="))
+    return [
+        {
+            "labels": rule.identity(reading.group, instance),
+            "value": round(reading.value, 4),
+            "samples": reading.samples,
+        }
+        for instance, reading in worst[:_VALUES_LIMIT]
+    ]
 
 
 def _state(incident: Incident) -> dict[str, Any]:

@@ -1,31 +1,36 @@
 """`Rule`: when to alert, as data; and the rules every service starts with."""
 
-import re
+import operator
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Literal
+from typing import Literal, get_args
 
 from otel_monitoring import conventions as c
+from otel_monitoring.alerts import checking
+from otel_monitoring.alerts.dialect import Dialect
 from otel_monitoring.alerts.expressions import (
-    Attribute,
     Count,
-    Dialect,
     Expression,
     Gauge,
     Quantile,
     error_rate,
     requests,
 )
+from otel_monitoring.alerts.matching import Attribute
 from otel_monitoring.config import Thresholds
-from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.events import DEFAULT_SEVERITY, AlertSeverity, AlertType
 
 Comparison = Literal[">", ">=", "<", "<="]
 Scope = Literal["service", "instance"]
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_BEYOND: Mapping[str, Callable[[float, float], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
 _MIN_REQUESTS = 20
 
 
@@ -54,7 +59,7 @@ class Rule:
         threshold: In the expression's unit.
         message: One line for people; `{value}`, `{threshold}`, `{rule}` and the labels are filled in, with formats as
             of `str.format`, e.g. `{value:.0f}`.
-        type: Its alert type.
+        type: Its alert type, or that one's value.
         severity: Its severity; that of the type when not given.
         hold: Seconds until it fires, Prometheus' `for`.
         keep_firing_for: Seconds it goes on firing after the last breach.
@@ -91,20 +96,37 @@ class Rule:
     runbook: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        if not _NAME.fullmatch(self.name):
-            raise ConfigurationError(f"name: {self.name!r} must be lower case letters, digits and underscores")
-        if self.comparison not in (">", ">=", "<", "<="):
-            raise ConfigurationError(f"comparison: {self.name}: {self.comparison!r} is none of >, >=, <, <=")
-        for setting in ("hold", "keep_firing_for", "min_samples"):
-            if not getattr(self, setting) >= 0:
-                raise ConfigurationError(f"{setting}: {self.name}: must not be negative")
-        if self.clear is not None and self._beyond(self.clear, self.threshold) and self.clear != self.threshold:
-            raise ConfigurationError(f"clear: {self.name}: {self.clear:g} is beyond the threshold {self.threshold:g}")
+        """Refuse what cannot work; take the names of members for the members."""
+        checking.name(self.name)
+        for setting, kind in (("type", AlertType), ("no_data", NoData), ("severity", AlertSeverity)):
+            if setting != "severity" or self.severity is not None:
+                object.__setattr__(self, setting, checking.member(setting, self.name, kind, getattr(self, setting)))
+        inhibits = frozenset(checking.member("inhibits", self.name, AlertType, kind) for kind in self.inhibits)
+        object.__setattr__(self, "inhibits", inhibits)
+        self._check_condition()
+        checking.label(self.name, self.label)
+        taken = {"instance", self.label} if self.expression.group_by else {"instance"}
+        checking.labels(self.name, self.labels, taken=frozenset(taken))
+        checking.link("runbook", self.name, self.runbook)
+        if self.type in inhibits:
+            checking.refuse("inhibits", self.name, "a rule that keeps its own type quiet would never be heard")
         try:
             self.text(0.0, self.identity("group", "instance"))
-        except (LookupError, ValueError, AttributeError) as error:
-            raise ConfigurationError(f"message: {self.name}: {type(error).__name__}: {error}") from None
+        except (LookupError, ValueError, AttributeError, TypeError) as error:
+            checking.refuse("message", self.name, f"{type(error).__name__}: {error}")
+
+    def _check_condition(self) -> None:
+        if not isinstance(self.expression, Expression):
+            checking.refuse("expression", self.name, f"{type(self.expression).__name__} has no readings")
+        checking.choice("comparison", self.name, self.comparison, get_args(Comparison))
+        checking.choice("scope", self.name, self.scope, get_args(Scope))
+        checking.number("threshold", self.name, self.threshold)
+        for setting in ("hold", "keep_firing_for", "min_samples"):
+            checking.number(setting, self.name, getattr(self, setting), least=0)
+        if self.clear is not None:
+            checking.number("clear", self.name, self.clear)
+            if self.clear != self.threshold and self._beyond(self.clear, self.threshold):
+                checking.refuse("clear", self.name, f"{self.clear:g} is beyond the threshold {self.threshold:g}")
 
     @property
     def urgency(self) -> AlertSeverity:
@@ -126,7 +148,7 @@ class Rule:
         dialect = dialect or Dialect()
         if self.scope == "instance":
             dialect = replace(dialect, by=(*dialect.by, "instance"))
-        return f"{self.expression.promql(dialect)} {self.comparison} {self.threshold:g}"
+        return f"{self.expression.promql(dialect)} {self.comparison} {self.threshold:.15g}"
 
     def text(self, value: float, labels: Mapping[str, str]) -> str:
         """The message for one value."""
@@ -135,11 +157,7 @@ class Rule:
         )
 
     def _beyond(self, value: float, limit: float) -> bool:
-        if self.comparison == ">":
-            return value > limit
-        if self.comparison == ">=":
-            return value >= limit
-        return value < limit if self.comparison == "<" else value <= limit
+        return _BEYOND[self.comparison](value, limit)
 
 
 def default_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None = None) -> tuple[Rule, ...]:

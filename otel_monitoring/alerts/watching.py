@@ -112,7 +112,7 @@ class AlertWatch:
                 labels.setdefault(incident.rule, []).append(incident.labels)
             incidents = Incidents(store, manager.policy, now, settling=settling)
             looks = manager.evaluation.looks(rules, reports, labels)
-            incidents.apply(looks, known, reports, {rule.name for rule in rules})
+            incidents.apply(looks, known, reports, rules)
             return incidents.events
 
         events = manager.store.run(work)

@@ -12,6 +12,7 @@ COMMANDS = {
     "check": "otel_monitoring.cli.check:check",
     "completion": "otel_monitoring.cli.completion:completion",
     "doctor": "otel_monitoring.cli.doctor.command:doctor",
+    "export": "otel_monitoring.cli.export:export",
     "run": "otel_monitoring.cli.run:run",
     "watch": "otel_monitoring.cli.watch:watch",
 }
@@ -23,6 +24,7 @@ Examples:
   otel-monitoring check http://localhost:8000
   otel-monitoring watch http://localhost:8000
   otel-monitoring doctor
+  otel-monitoring export all --out collector-config
 
 \b
 Exit codes:

@@ -18,6 +18,7 @@ from otel_monitoring.exporting.settings import OtlpSettings
 from otel_monitoring.exporting.state import ExportState, being_exported
 from otel_monitoring.guard import contained
 
+_ALERTS = "otel_monitoring.alerts"
 # Loggers of what an export itself runs through: their records would feed the export that made them.
 _NOT_EXPORTED = ("opentelemetry", "urllib3", "requests", "grpc")
 
@@ -119,6 +120,8 @@ class OtlpHandler(LoggingHandler):
 
 
 def _may_leave(record: logging.LogRecord) -> bool:
+    if record.name == _ALERTS:  # each is an OpenTelemetry log event already
+        return False
     return record.name.partition(".")[0] not in _NOT_EXPORTED and not being_exported()
 
 

@@ -35,8 +35,8 @@ class OutcomeOf:
 
     def __call__(self, series: Series) -> Outcome:
         """Classify the requests recorded in `series`."""
-        status = series.get(HTTP_RESPONSE_STATUS_CODE)
-        cause = series.get(ERROR_TYPE)
+        attributes = dict(series.attributes)
+        status, cause = attributes.get(HTTP_RESPONSE_STATUS_CODE), attributes.get(ERROR_TYPE)
         code = status if isinstance(status, int) else None
         if code is not None and self.is_error_status(code):
             return Outcome.ERROR

@@ -1,17 +1,9 @@
-"""Real MongoDB-compatible servers for tests, each its own process on a free port of the loopback.
+"""Real MongoDB-compatible servers for tests, each its own process on a free port of the loopback."""
 
-`python -m tests.integration.servers build` builds FerretDB beforehand; otherwise the first test that needs it does.
-"""
-
-import fcntl
-import hashlib
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import time
@@ -20,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import unavailable
+from tests.integration.builds import FERRETDB, BuildError
 
 ROOT = Path(__file__).parents[2]
-FERRETDB_SOURCE = Path(__file__).parent / "ferretdb"
 NX27017_VARIABLE = "OTEL_MONITORING_TEST_NX27017"
 
 _START_SECONDS = 30.0
@@ -110,7 +102,11 @@ def nx27017() -> Iterator[Server]:
 @contextmanager
 def ferretdb() -> Iterator[Server]:
     """A running FerretDB over SQLite; built first, once, where it has not been."""
-    with _running("FerretDB", [str(build_ferretdb()), "127.0.0.1:{port}", "{directory}"]) as server:
+    try:
+        executable = FERRETDB.build()
+    except BuildError as error:
+        unavailable(str(error))
+    with _running("FerretDB", [str(executable), "127.0.0.1:{port}", "{directory}"]) as server:
         yield server
 
 
@@ -137,53 +133,8 @@ def _nx27017_path() -> Path:
     return Path(found)
 
 
-def build_ferretdb() -> Path:
-    """The FerretDB executable, built into the user's cache on first use (about a minute).
-
-    Kept by version and source; several processes asking at once build it once.
-    """
-    source = b"".join((FERRETDB_SOURCE / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
-    version = re.search(r"FerretDB/FerretDB v(\S+)", (FERRETDB_SOURCE / "go.mod").read_text())
-    assert version is not None
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otel_monitoring"
-    folder = cache / f"ferretdb-{version[1]}-{hashlib.sha256(source).hexdigest()[:12]}"
-    executable = folder / "ferretdb"
-    if executable.exists():
-        return executable
-    go = shutil.which("go")
-    if go is None:
-        unavailable("FerretDB is built from source: install Go 1.24 or newer and put it on the PATH")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not executable.exists():
-            _build(go, executable)
-    return executable
-
-
-def _build(go: str, executable: Path) -> None:
-    partial = executable.with_suffix(".partial")
-    done = subprocess.run(
-        [go, "build", "-trimpath", "-o", str(partial), "."],
-        cwd=FERRETDB_SOURCE,
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    if done.returncode != 0:
-        unavailable(f"FerretDB could not be built (are its Go modules within reach?): {done.stderr[-500:]}")
-    partial.rename(executable)
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-if __name__ == "__main__":
-    if sys.argv[1:] != ["build"]:
-        sys.exit("usage: python -m tests.integration.servers build")
-    print(build_ferretdb())  # noqa: T201 - a command's answer

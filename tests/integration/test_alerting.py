@@ -13,6 +13,7 @@ from tests.integration.authority import Authority
 from tests.integration.processes import PATIENCE, Service, eventually, free_port, serving
 from tests.integration.receivers import Loop, Mailbox, http, smtp
 from tests.integration.servers import Server, nx27017
+from tests.otlp_sink import HttpSink, Sink
 
 SOURCE = """
 import asyncio, logging, os, time
@@ -330,3 +331,23 @@ def test_a_full_disk_loses_no_alert_and_is_told(tmp_path: Path, loop: Loop) -> N
             eventually(lambda: hook.requests, "the alert")
             assert service.diagnostics()["alerting"]["store_problem"]
             assert service.output.count("goes on in memory") == 1
+
+
+def test_an_alert_is_one_log_event_in_the_trace_of_its_request_and_counts(tmp_path: Path) -> None:
+    with HttpSink() as sink:
+        env: dict[str, Any] = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "300"}
+        with serving(tmp_path, SOURCE, **env) as service:
+            service.get("/bill")
+            eventually(lambda: _sum(sink, "otel_monitoring.notifications.sent"), "the log channel's delivery counts")
+            assert _sum(sink, "otel_monitoring.alerts") == 1
+            service.stop()
+        (event,) = [record for record in sink.records() if "Billing is down" in record.body.string_value]
+        assert (event.event_name, event.severity_text) == ("otel_monitoring.alert", "FATAL")
+        (request,) = [span for span in sink.spans() if span.name == "GET /bill"]
+        assert event.trace_id == request.trace_id
+    assert service.output.count("BILLING_FAILURE: Billing is down") == 1
+
+
+def _sum(sink: Sink, name: str) -> int:
+    found = [metric for metric in sink.metrics() if metric.name == name]
+    return sum(int(point.as_int) for point in found[-1].sum.data_points) if found else 0

@@ -1,0 +1,182 @@
+"""Go programs that tests run, built from their modules into the user's cache: once per version and source.
+
+`python -m tests.integration.builds collector`, which `make collector` runs, prints the executable's path on its last
+line, and what it waits for on standard error. `all` builds everything `make test` needs. Standard library only: no
+environment has to exist. Processes that ask at once wait for one build.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).parents[2]
+
+_LIMIT_SECONDS = 3600
+_PROGRESS_SECONDS = 15.0
+
+
+class BuildError(Exception):
+    """A program cannot be built here; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """Executables that come from one set of Go modules.
+
+    Args:
+        name: How `make` and the cache call it.
+        folder: Where its sources are.
+        sources: The files in `folder` that decide what is built.
+        version: Finds the version in them.
+        executables: What the build leaves, the one asked for first.
+        command: What builds them; runs in an empty folder, where they must be afterwards. `{folder}` is filled in,
+            and `{version}`.
+        duration: What a first build takes on two cores, for the progress line.
+    """
+
+    name: str
+    folder: Path
+    sources: tuple[str, ...]
+    version: str
+    executables: tuple[str, ...]
+    command: tuple[str, ...]
+    duration: str
+
+    @property
+    def path(self) -> Path:
+        """Where the executable is, or will be once it has been built."""
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otel_monitoring"
+        content = hashlib.sha256(self._content().encode()).hexdigest()[:12]
+        return cache / f"{self.name}-{self._version()}-{content}" / self.executables[0]
+
+    def build(self) -> Path:
+        """Build it unless that has been done.
+
+        Returns:
+            The path of the first of its executables; the others lie beside it.
+
+        Raises:
+            BuildError: Go is missing, or its modules are out of reach.
+        """
+        if self.path.exists():
+            return self.path
+        go = shutil.which("go")
+        if go is None:
+            raise BuildError(f"{self.name} is built from source: install Go 1.25 or newer and put it on the PATH")
+        folder = self.path.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not self.path.exists():
+                self._compile(go, folder)
+        return self.path
+
+    def _compile(self, go: str, target: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=target, prefix="build-") as scratch:
+            command = [
+                part.format(folder=self.folder, version=self._version(), scratch=scratch) for part in self.command
+            ]
+            with (Path(scratch) / "output").open("w+") as output:
+                self._run([go, *command], Path(scratch), output)
+            # The one that is looked for comes last: where it is, all are.
+            for name in reversed(self.executables):
+                (Path(scratch) / "bin" / name).rename(target / name)
+
+    def _run(self, command: list[str], scratch: Path, output: IO[str]) -> None:
+        environment = {**os.environ, "CGO_ENABLED": "0"}
+        started = time.monotonic()
+        process = subprocess.Popen(command, cwd=scratch, env=environment, stdout=output, stderr=output)
+        try:
+            while True:
+                self._report(time.monotonic() - started)
+                try:
+                    code = process.wait(_PROGRESS_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() - started > _LIMIT_SECONDS:
+                        raise BuildError(f"{self.name} was not built within {_LIMIT_SECONDS} s") from None
+        finally:
+            process.kill()
+        if code != 0:
+            output.seek(0)
+            raise BuildError(
+                f"{self.name} could not be built (are its Go modules within reach?): {output.read()[-800:]}"
+            )
+
+    def _report(self, seconds: float) -> None:
+        minutes, rest = divmod(int(seconds), 60)
+        line = f"Building {self.name} {self._version()} (once, about {self.duration} on two cores): {minutes}:{rest:02}"
+        end = "\r" if sys.stderr.isatty() else "\n"
+        print(line, end=end, file=sys.stderr, flush=True)  # noqa: T201 - for the person who waits
+
+    def _version(self) -> str:
+        found = re.search(self.version, self._content())
+        if found is None:
+            raise BuildError(f"no version of {self.name} in {', '.join(self.sources)}")
+        return found[1]
+
+    def _content(self) -> str:
+        return "".join((self.folder / name).read_text() for name in self.sources)
+
+
+_HERE = Path(__file__).parent
+_GO_BUILD = ("build", "-C", "{folder}", "-trimpath", "-ldflags=-s -w", "-o", "{scratch}/bin/")
+_PROMETHEUS = "github.com/prometheus/prometheus/cmd/"
+
+FERRETDB = Program(
+    name="ferretdb",
+    folder=_HERE / "ferretdb",
+    sources=("main.go", "go.mod", "go.sum"),
+    version=r"FerretDB/FerretDB v(\S+)",
+    executables=("ferretdb",),
+    command=(*_GO_BUILD, "."),
+    duration="1 minute",
+)
+PROMETHEUS = Program(
+    name="prometheus",
+    folder=_HERE / "prometheus",
+    sources=("go.mod", "go.sum"),
+    version=r"prometheus/prometheus v(\S+)",
+    executables=("prometheus", "promtool"),
+    command=(*_GO_BUILD, f"{_PROMETHEUS}prometheus", f"{_PROMETHEUS}promtool"),
+    duration="6 minutes",
+)
+COLLECTOR = Program(
+    name="collector",
+    folder=ROOT / "collector-config",
+    sources=("builder.yaml",),
+    version=r"\bversion: (\S+)",
+    executables=("otelcol",),
+    command=("run", "go.opentelemetry.io/collector/cmd/builder@v{version}", "--config", "{folder}/builder.yaml"),
+    duration="6 minutes",
+)
+PROGRAMS = {program.name: program for program in (COLLECTOR, PROMETHEUS, FERRETDB)}
+
+
+def main(arguments: list[str]) -> int:
+    """Build what the one argument names; without CI a part that cannot be had is only reported."""
+    if len(arguments) != 1 or arguments[0] not in (*PROGRAMS, "all"):
+        print(f"usage: python -m tests.integration.builds {{{','.join(PROGRAMS)},all}}", file=sys.stderr)  # noqa: T201
+        return 2
+    everything = arguments[0] == "all"
+    for program in PROGRAMS.values() if everything else [PROGRAMS[arguments[0]]]:
+        try:
+            print(program.build())  # noqa: T201 - a command's answer
+        except BuildError as error:
+            print(error, file=sys.stderr)  # noqa: T201
+            if not everything or os.environ.get("CI") == "true":
+                return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

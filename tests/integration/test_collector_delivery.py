@@ -1,0 +1,187 @@
+"""What the Collector acknowledged arrives, over outages, crashes and restarts; what it cannot take it says at once."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration import otlp
+from tests.integration.collector import Collector, collecting
+from tests.integration.earlybird import earlybird
+from tests.integration.processes import PATIENCE, eventually, serving
+from tests.otlp_sink import HttpSink, Mode, Sink, closed_port
+
+pytestmark = pytest.mark.integration
+
+SMALL = {"OTELCOL_QUEUE_SIZE": "2000"}
+
+
+def ids(sink: Sink) -> set[bytes]:
+    return {span.span_id for span in sink.spans()}
+
+
+def fill(collector: Collector) -> httpx.Response:
+    """Send until it is refused."""
+
+    def refused() -> httpx.Response | None:
+        answer = collector.post("traces", otlp.traces(*(otlp.span() for _ in range(200))))
+        return answer if answer.status_code != 200 else None
+
+    return eventually(refused, "the queue is full")
+
+
+def points(sink: Sink) -> int:
+    """How many data points arrived."""
+    return sum(len(getattr(metric, metric.WhichOneof("data")).data_points) for metric in sink.metrics())
+
+
+def test_what_was_acknowledged_in_an_outage_survives_a_crash(tmp_path: Path) -> None:
+    port = closed_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    with collecting(tmp_path, "base", "backend-otlp", OTLP_ENDPOINT=endpoint) as collector:
+        with earlybird(tmp_path, collector.endpoint) as service:
+            service.serve(150)
+        accepted = {
+            name: collector.figure(f"otelcol_receiver_accepted_{name}")
+            for name in ("spans", "metric_points", "log_records")
+        }
+        assert all(accepted.values())
+        collector.kill()
+        collector.start()
+        with HttpSink("503", port=port) as sink:
+            sink.wait(lambda s: s.attempts >= 3)  # it is under way: the worst moment
+            collector.kill()
+            collector.start()
+            sink.mode = "ok"
+            sink.wait(lambda s: len(ids(s)) == accepted["spans"], PATIENCE)
+            eventually(lambda: len(sink.records()) >= accepted["log_records"], "all logs arrive")
+            eventually(lambda: points(sink) >= accepted["metric_points"], "all points arrive")
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[HttpSink]:
+    with HttpSink() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="module")
+def forwarding(sink: HttpSink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    folder = tmp_path_factory.mktemp("delivery")
+    with collecting(folder, "base", "backend-otlp", OTLP_ENDPOINT=sink.endpoint) as collector:
+        yield collector
+
+
+@pytest.mark.parametrize("mode", ["503", "429"])
+def test_a_backend_that_refuses_for_now_gets_it_later(forwarding: Collector, sink: HttpSink, mode: Mode) -> None:
+    sink.mode = mode
+    before = sink.attempts
+    span = otlp.span()
+    forwarding.send("traces", otlp.traces(span))
+    sink.wait(lambda s: s.attempts > before)
+    sink.mode = "ok"
+    sink.wait(lambda s: span.span_id in ids(s))
+
+
+def test_what_a_backend_refuses_for_good_is_dropped_and_counted(forwarding: Collector, sink: HttpSink) -> None:
+    sink.mode = "400"
+    before = sink.attempts
+    span = otlp.span()
+    forwarding.send("traces", otlp.traces(span))
+    eventually(lambda: forwarding.figure("otelcol_exporter_send_failed_spans") == 1, "it is counted")
+    assert sink.attempts == before + 1
+    sink.mode = "ok"
+    forwarding.send("traces", otlp.traces(second := otlp.span()))
+    sink.wait(lambda s: second.span_id in ids(s))
+    assert span.span_id not in ids(sink)
+
+
+def test_a_limit_of_the_retries_would_lose_what_waits(tmp_path: Path) -> None:
+    """The control: with the exporters' default instead of ours, an outage that is longer loses data."""
+    limit = "{initial_interval: 100ms, max_interval: 200ms, max_elapsed_time: 1s}"
+    (tmp_path / "limit.yaml").write_text(f"exporters: {{otlp_http/otlp: {{retry_on_failure: {limit}}}}}")
+    files = ("base", "backend-otlp", str(tmp_path / "limit.yaml"))
+    with HttpSink("503") as sink, collecting(tmp_path, *files, OTLP_ENDPOINT=sink.endpoint) as collector:
+        collector.send("traces", otlp.traces(otlp.span()))
+        eventually(lambda: collector.figure("otelcol_exporter_send_failed_spans") == 1, "it gives up")
+
+
+def test_a_stop_keeps_what_was_not_sent(tmp_path: Path) -> None:
+    with (
+        HttpSink("503") as sink,
+        collecting(tmp_path, "base", "backend-otlp", OTLP_ENDPOINT=sink.endpoint) as collector,
+    ):
+        spans = [otlp.span() for _ in range(50)]
+        collector.send("traces", otlp.traces(*spans))
+        collector.stop()
+        sink.mode = "ok"
+        collector.start()
+        sink.wait(lambda s: ids(s) == {span.span_id for span in spans})
+
+
+def test_one_dead_backend_stops_no_other_even_with_its_queue_full(tmp_path: Path) -> None:
+    with HttpSink() as alive:
+        environment = {
+            "OTLP_ENDPOINT": f"http://127.0.0.1:{closed_port()}",
+            "GRAFANA_CLOUD_OTLP_ENDPOINT": alive.endpoint,
+            "GRAFANA_CLOUD_AUTH": "MTI6YWJj",
+            **SMALL,
+        }
+        with collecting(tmp_path, "base", "backend-otlp", "backend-grafana-cloud", **environment) as collector:
+            fill(collector)
+            spans = [otlp.span() for _ in range(10)]
+            answer = collector.post("traces", otlp.traces(*spans))
+            assert answer.status_code == 503, "the service is told that one of them has no room"
+            alive.wait(lambda s: {span.span_id for span in spans} <= ids(s))
+
+
+SERVICE = """
+from fastapi import FastAPI
+from otel_monitoring import MonitoringService
+
+app = FastAPI(title="orders")
+MonitoringService(None).instrument(app)
+
+@app.get("/orders")
+async def orders():
+    return []
+"""
+
+
+def test_a_full_queue_is_told_and_costs_the_service_nothing(tmp_path: Path) -> None:
+    with (
+        HttpSink() as sink,
+        collecting(tmp_path, "base", "backend-otlp", OTLP_ENDPOINT=sink.endpoint, **SMALL) as collector,
+        serving(
+            tmp_path,
+            SERVICE,
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint,
+            OTEL_BSP_SCHEDULE_DELAY="100",
+            OTEL_METRIC_EXPORT_INTERVAL="200",
+        ) as service,
+    ):
+
+        def latency() -> float:
+            """The median of 200 requests, in seconds."""
+            taken = []
+            for _ in range(200):
+                begin = time.perf_counter()
+                assert service.get("/orders").status_code == 200
+                taken.append(time.perf_counter() - begin)
+            return statistics.median(taken)
+
+        latency()  # warm
+        usual = latency()
+        sink.mode = "503"
+        answer = fill(collector)
+        assert answer.status_code == 503, "clients try again after this one"
+        assert collector.figure("otelcol_exporter_enqueue_failed_spans") > 0
+        assert latency() < 3 * usual
+        eventually(lambda: service.diagnostics()["telemetry"]["traces"]["failures"] > 0, "diagnostics tell")
+        sink.mode = "ok"
+        eventually(lambda: collector.figure("otelcol_exporter_queue_size") < 200, "it drains")
+        before = len(sink.spans())
+        assert service.get("/orders").status_code == 200
+        sink.wait(lambda s: len(s.spans()) > before, PATIENCE)

@@ -1,0 +1,218 @@
+"""No secret and no personal data passes the Collector, wherever it hides: not to a backend, not into a queue file."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.integration import otlp
+from tests.integration.collector import CONFIG, Collector, collecting
+from tests.otlp_sink import HttpSink
+
+pytestmark = pytest.mark.integration
+
+# By the form they are recognised by; each is a sentinel that nothing else contains.
+CANARIES = {
+    "e-mail": "canary.person@example.com",
+    "encoded e-mail": "canary.person%40example.com",
+    "card": "4111 1111 1111 1111",
+    "card without spaces": "5500005555555559",
+    "token": "Bearer canaryTokenabcdef",
+    "json web token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl",
+    "password": "password=canary-hunter2",
+    "password in JSON": '{"user": 1, "passwd": "canary hunter2"}',
+    "URI": "mongodb://canary:hunter2@db.example.com/shop",
+    "cookie": "Cookie: session=canarysession; theme=canarydark",
+    "AWS key": "AKIACANARY0123456789",
+    "GitHub token": "ghp_canary0123456789abcdefghij0123456789",
+    "private key": "-----BEGIN RSA PRIVATE KEY-----\nMIIcanary\n-----END RSA PRIVATE KEY-----",
+    "IBAN": "DE89 3704 0044 0532 0130 00",
+    "telephone": "+49 170 1234567",
+}
+# What must not be found of them.
+TRACES = [
+    *("canary", "CANARY", "hunter2", "4111 1111", "550000555", "eyJhb", "MIIc", "3704 0044", "170 1234"),
+    *("c2lnbmF0dXJl", "YW5hcnk"),
+]
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[HttpSink]:
+    with HttpSink() as sink:
+        yield sink
+
+
+@pytest.fixture(scope="module")
+def collector(sink: HttpSink, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
+    folder = tmp_path_factory.mktemp("redaction")
+    with collecting(folder, "base", "backend-otlp", OTLP_ENDPOINT=sink.endpoint) as collector:
+        yield collector
+
+
+def hidden(text: str) -> list[Any]:
+    """One request per signal with `text` in every place that can hold a value."""
+    content = {"note": text, "list": [text], "map": {"deep": {"er": text}}, "http.route": text, "error.type": text}
+    resource = {**otlp.RESOURCE, "owner": text, "nested": {"by": [text]}}
+    event = Span.Event(name=text, attributes=otlp.attributes({"exception.message": text, "exception.stacktrace": text}))
+    made = otlp.span(f"GET {text}", content, error=text, events=[event], trace_state=f"vendor={text}")
+    spans = otlp.traces(made, resource=resource)
+    spans.resource_spans[0].scope_spans[0].scope.attributes.extend(otlp.attributes(content))
+    records = otlp.logs(
+        text, f"user said {text}.", {"message": text, "list": [text]}, [text], resource=resource, **content
+    )
+    for record in records.resource_logs[0].scope_logs[0].log_records:
+        record.event_name = text
+        record.severity_text = text
+    start = time.time_ns()
+    counter = otlp.counter("orders", 3, start, **content)
+    exemplar = counter.sum.data_points[0].exemplars.add(as_int=1, time_unix_nano=start)
+    exemplar.filtered_attributes.extend(otlp.attributes(content))
+    points = otlp.metrics(counter, otlp.histogram("sizes", [1, 2], start, **content), resource=resource)
+    return [("traces", spans), ("logs", records), ("metrics", points)]
+
+
+def arrived(sink: HttpSink, before: int, requests: int) -> list[Any]:
+    sink.wait(lambda s: len(s.requests) >= before + requests)
+    return [received.message for received in sink.requests[before:]]
+
+
+@pytest.mark.parametrize("kind", CANARIES)
+def test_what_has_the_form_of_a_secret_arrives_nowhere(collector: Collector, sink: HttpSink, kind: str) -> None:
+    before = len(sink.requests)
+    for signal, message in hidden(CANARIES[kind]):
+        collector.send(signal, message)
+    text = "".join(str(message) for message in arrived(sink, before, 3))
+    assert not [trace for trace in TRACES if trace in text]
+    assert text.count("****") > 20
+
+
+SECRET_NAMES = [
+    *("password", "http.request.header.authorization", "http.request.header.cookie", "client_secret", "api-key"),
+    *("X-Api-Key", "user.email", "enduser.id", "session.id", "access_token", "phone_number", "card_number"),
+    *("client.address", "http.request.header.x-forwarded-for", "db.query.parameter.name", "process.command_line"),
+]
+
+
+def test_what_is_called_a_secret_is_masked_whatever_it_is(collector: Collector, sink: HttpSink) -> None:
+    before = len(sink.requests)
+    content: dict[str, Any] = {f"{name}": "plain" for name in SECRET_NAMES} | {"my.password.number": 991199}
+    collector.send("traces", otlp.traces(otlp.span("a", content), resource={"service.name": "x", **content}))
+    collector.send("logs", otlp.logs({"login": content}, **content))
+    collector.send("metrics", otlp.metrics(otlp.counter("c", 1, time.time_ns(), **content)))
+    text = "".join(str(message) for message in arrived(sink, before, 3))
+    assert "plain" not in text
+    assert "991199" not in text
+
+
+STATEMENTS = {
+    '{"find": "users", "filter": {"email": "canary", "age": {"$gt": 4242}, "tags": ["canary", 4242]}}': (
+        '{"find": ?, "filter": {"email": ?, "age": {"$gt": ?}, "tags": [?, ?]}}'
+    ),
+    '{find: "users", filter: {name: "canary: \\"canary\\"", n: Long(4242)}}': "{find: ?, filter: {name: ?, n: ?}}",
+    "{'find': 'users', 'filter': {'name': 'canary: it\\'s'}}": "{'find': ?, 'filter': {'name': ?}}",
+    'db.users.find({name: /canary/i, broken: "canary': '?{name: ?, broken: "?',
+}
+
+
+@pytest.mark.parametrize("key", ["db.query.text", "db.statement"])
+def test_statements_lose_every_value_and_keep_their_shape(collector: Collector, sink: HttpSink, key: str) -> None:
+    before = len(sink.requests)
+    collector.send("traces", otlp.traces(*(otlp.span("find users", {key: text}) for text in STATEMENTS)))
+    message = arrived(sink, before, 1)[0]
+    spans = message.resource_spans[0].scope_spans[0].spans
+    assert [otlp.read(span.attributes)[key] for span in spans] == list(STATEMENTS.values())
+
+
+def test_urls_lose_the_values_of_their_parameters(collector: Collector, sink: HttpSink) -> None:
+    before = len(sink.requests)
+    content = {
+        "url.path": "/users/canary%40example.com/orders/17",
+        "url.query": "name=canary&page=4242&canary@example.com",
+        "url.full": "https://canary:hunter2@shop.example.com/orders?name=canary#canary",
+        "http.url": "https://shop.example.com/orders?name=canary",
+        "http.target": "/orders?name=canary",
+    }
+    collector.send("traces", otlp.traces(otlp.span("GET /users/{id}", content)))
+    span = arrived(sink, before, 1)[0].resource_spans[0].scope_spans[0].spans[0]
+    assert otlp.read(span.attributes) == {
+        "url.path": "/users/****/orders/17",
+        "url.query": "name=****&page=****&****",
+        "url.full": "https****shop.example.com/orders?****",
+        "http.url": "https://shop.example.com/orders?****",
+        "http.target": "/orders?****",
+    }
+
+
+def test_the_address_of_a_client_is_masked_that_of_a_database_is_not(collector: Collector, sink: HttpSink) -> None:
+    before = len(sink.requests)
+    content = {"network.peer.address": "10.1.2.3"}
+    server, client = otlp.span("GET /", content), otlp.span("find orders", content, kind=Span.SPAN_KIND_CLIENT)
+    collector.send("traces", otlp.traces(server, client))
+    spans = arrived(sink, before, 1)[0].resource_spans[0].scope_spans[0].spans
+    assert [otlp.read(span.attributes)["network.peer.address"] for span in spans] == ["****", "10.1.2.3"]
+
+
+HARMLESS: dict[str, Any] = {
+    "http.route": "/api/orders/{order_id}",
+    "url.path": "/api/orders/665f1c2ab3d4e5f60718293a",
+    "user_agent.original": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
+    "http.response.status_code": 404,
+    "gen_ai.usage.input_tokens": 1234567,
+    "uuid": "e509967f-e957-4c7c-879a-dc9c2ed5424f",
+    "time": 1764112345123456789,
+    "ratio": 0.25,
+    "ok": True,
+    "error.type": "ValueError",
+    "list": ["a", "b"],
+}
+
+
+def test_what_is_harmless_arrives_as_it_was(collector: Collector, sink: HttpSink) -> None:
+    before = len(sink.requests)
+    sent = otlp.span("GET /api/orders/{order_id}", HARMLESS, error="order 17 not found", trace_state="ot=th:8")
+    collector.send("traces", otlp.traces(sent))
+    collector.send("logs", otlp.logs("order 17 stored in 3.4 ms at 2026-11-25T22:50:14Z", **HARMLESS))
+    span, log = arrived(sink, before, 2)
+    received = span.resource_spans[0].scope_spans[0].spans[0]
+    assert received == sent
+    record = log.resource_logs[0].scope_logs[0].log_records[0]
+    assert record.body.string_value == "order 17 stored in 3.4 ms at 2026-11-25T22:50:14Z"
+    assert record.severity_text == "INFO"
+    assert otlp.read(record.attributes)["url.path"] == HARMLESS["url.path"]
+
+
+def test_no_queue_file_holds_what_was_hidden(tmp_path: Path) -> None:
+    with (
+        HttpSink("503") as sink,
+        collecting(tmp_path, "base", "backend-otlp", OTLP_ENDPOINT=sink.endpoint) as collector,
+    ):
+        for text in CANARIES.values():
+            for signal, message in hidden(text):
+                collector.send(signal, message)
+        collector.kill()
+        files = [path.read_bytes() for path in collector.storage.rglob("*") if path.is_file()]
+    assert any(b"EarlyBird" in data or b"orders" in data for data in files), "they are the queues"
+    assert not [trace for trace in TRACES if any(trace.encode() in data for data in files)]
+    assert not [trace for trace in TRACES if trace in collector.output]
+
+
+REDACTION = yaml.safe_load((CONFIG / "base.yaml").read_text())["processors"]["redaction/values"]
+ALLOWED = [re.compile(pattern.replace("$$", "$"), re.ASCII) for pattern in REDACTION["allowed_values"]]
+BLOCKED = [re.compile(pattern.replace("$$", "$"), re.ASCII) for pattern in REDACTION["blocked_values"]]
+
+
+@pytest.mark.parametrize("allowed", ALLOWED, ids=lambda pattern: pattern.pattern[:20])
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_the_values_that_skip_the_search_could_not_be_found_by_it(
+    allowed: re.Pattern[str], data: st.DataObject
+) -> None:
+    text = data.draw(st.from_regex(allowed, fullmatch=True))
+    assert not [pattern.pattern for pattern in BLOCKED if pattern.search(text.rstrip("\n"))]
