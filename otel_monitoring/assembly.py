@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from opentelemetry.metrics import NoOpMeterProvider
 
@@ -14,10 +15,8 @@ from otel_monitoring.collecting import Collecting
 from otel_monitoring.config import Settings
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
 from otel_monitoring.environment import opt_in_to_stable_conventions
-from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.exporting.settings import Signal
 from otel_monitoring.health.checks import Checks
-from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.performance import Classifier
 from otel_monitoring.instrument.loop import LoopMonitor
 from otel_monitoring.instrument.outgoing import instrument_clients
@@ -28,10 +27,8 @@ from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.reporting import Reporter
 from otel_monitoring.telemetry import Telemetry
 from otel_monitoring.tracing.source import Source, use
+from otel_monitoring.watched import WatchedDatabase, database_of
 from otel_monitoring.worker import Worker
-
-if TYPE_CHECKING:
-    from otel_monitoring.instrument.mongodb import MongoInstrumentation
 
 
 class Parts:
@@ -46,6 +43,9 @@ class Parts:
         checks: The application's own checks.
         worker: What runs them.
         alert_manager: Answers the service's alert manager.
+
+    Attributes:
+        checked: Done when the first round of checks is.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class Parts:
         opt_in_to_stable_conventions()
         self._settings = settings
         self._worker = worker
-        self._mongodb: MongoInstrumentation | None = None
+        self._checks = checks
+        self.checked: Future[None] = Future()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._loop_monitor: LoopMonitor | None = None
         self.telemetry = Telemetry(
@@ -87,12 +88,9 @@ class Parts:
             max_endpoints=settings.max_endpoints,
         )
         self.system = SystemSampler(meter)
-        self.database = DatabaseHealthChecker(
-            None,
-            check_timeout=settings.check_timeout,
-            max_collections=settings.max_collections,
-            slow_ms=settings.thresholds.database_response_time_ms,
-        )
+        # What the driver notices is looked into at once: a ping out of turn.
+        self._watched = WatchedDatabase(settings, self.telemetry, lambda: worker.poke(self.alerting.look_into_database))
+        self.database = self._watched.checker
         self.database.observe_with(meter)
         self._alert_manager = alert_manager
         self.alerting = Alerting(
@@ -104,7 +102,7 @@ class Parts:
             loop_monitor=lambda: self._loop_monitor,
             measure=self.measure,
         )
-        self.watch_database(db if db is not None else _database_at(settings))
+        self._watched.watch(db if db is not None else database_of(settings))
         self.report = Reporter(
             thresholds=settings.thresholds,
             classifier=classifier,
@@ -128,39 +126,57 @@ class Parts:
         self._loop_monitor = LoopMonitor(loop)
         self.system.start(self._loop_monitor)
         stack.callback(self.system.stop)
-        stack.callback(self._leave_database)
-        self.alerting.begin(self._alert_manager())
-        if self._mongodb is not None:
-            self._mongodb.attach(self._db)
-            self._mongodb.instrument_new_clients()
+        stack.callback(self._watched.leave)
+        self._begin_alerting(stack)
+        self._watched.resume()
         self._trace(stack)
 
     def watch_database(self, db: Any) -> None:
         """Check and measure `db`, and no other database, from now on; None: none."""
-        self._leave_database()
-        self._db = db
-        self._mongodb = self._instrument_database()
-        self.database.use(db, self._mongodb.state if self._mongodb is not None else None)
+        self._watched.watch(db)
         self._worker.poke(self.database.check_health)
 
     def measure_client(self, client: object) -> None:
         """Measure the commands and pools of a client that was made before the database was watched."""
-        if self._mongodb is not None:
-            self._mongodb.measure(client)
+        self._watched.measure_client(client)
 
-    def _leave_database(self) -> None:
-        if self._mongodb is not None:
-            self._mongodb.detach()
+    # The work of the watch thread
+
+    async def sample(self, now: float) -> None:
+        """Measure, and let the rules see it."""
+        await self.measure()
+        self.alerting.tick()
+
+    async def check(self, now: float) -> None:
+        """Run every check; what it changed about the database is evaluated at once."""
+        before = self.database.status
+        await asyncio.gather(self.database.ping(), self._checks.run(self.loop))
+        if not self.checked.done():
+            self.checked.set_result(None)
+        if self.database.status != before:
+            await self.alerting.evaluate_now()
+        await self.database.refresh_collections()
+
+    async def probe_loop(self, now: float) -> None:
+        """Ask the application's loop for a sign of life."""
+        if self._loop_monitor is not None:
+            self._loop_monitor.probe(now)
+            await self.alerting.look_into_loop()
+
+    async def beat(self, now: float) -> None:
+        """Lead if nobody does, and deliver."""
+        self.alerting.beat()
 
     async def measure(self) -> None:
         """Take a sample of CPU, memory and the event loop, and collect all that was measured."""
         self.system.sample(time.monotonic())
         await self.collecting.collect()
 
-    def probe_loop(self, now: float) -> None:
-        """Ask the application's loop for a sign of life."""
-        if self._loop_monitor is not None:
-            self._loop_monitor.probe(now)
+    def _begin_alerting(self, stack: ExitStack) -> None:
+        manager = self._alert_manager()
+        self.alerting.begin(manager)
+        manager.hand_over = lambda: self._worker.poke(lambda: self.beat(time.monotonic()))
+        stack.callback(setattr, manager, "hand_over", lambda: False)
 
     def _trace(self, stack: ExitStack) -> None:
         """Let traced operations and the application's HTTP clients report here."""
@@ -176,39 +192,7 @@ class Parts:
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}
 
-    def _instrument_database(self) -> "MongoInstrumentation | None":
-        if self._db is None:
-            return None
-        from otel_monitoring.instrument.mongodb import attach
-
-        telemetry, settings = self.telemetry, self._settings
-        instrumentation = attach(
-            self._db,
-            tracer_provider=telemetry.tracer_provider if telemetry.tracing else None,
-            meter_provider=telemetry.meter_provider,
-            capture_statement=settings.capture_statement,
-            statement_max_length=settings.statement_max_length,
-            max_collections=settings.max_collections,
-        )
-        # What the driver notices is looked into at once: a ping out of turn.
-        instrumentation.state.on_change = lambda: self._worker.poke(self.alerting.look_into_database)
-        instrumentation.instrument_new_clients()
-        return instrumentation
-
 
 def _is_measured(endpoint: str) -> bool:
     request = current_request()
     return request is not None and request.is_called(endpoint)
-
-
-def _database_at(settings: Settings) -> Any:
-    """A handle of our own for `OTEL_MONITORING_DATABASE_URI`; it connects with the first check."""
-    if settings.database_uri is None:
-        return None
-    try:
-        from otel_monitoring.instrument.mongodb.connection import database_at
-    except ImportError as error:
-        raise ConfigurationError(
-            "OTEL_MONITORING_DATABASE_URI: needs PyMongo: pip install 'otel-monitoring[mongodb]'"
-        ) from error
-    return database_at(settings.database_uri.get_secret_value(), timeout=settings.check_timeout)

@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import Meter
@@ -15,6 +14,7 @@ from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.alerts.watching import beat_seconds
 from otel_monitoring.assembly import Parts
 from otel_monitoring.config import THRESHOLDS, Settings
+from otel_monitoring.current import get_monitoring, set_monitoring
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
 from otel_monitoring.events import AlertSeverity, AlertType
 from otel_monitoring.health.checks import CheckFunction, Checks
@@ -84,15 +84,14 @@ class MonitoringService:
         self._assembled: Parts | None = None
         self._ready = False
         self._keep_reachable: Callable[[], None] = lambda: None
-        self._checked: Future[None] = Future()
         self._worker = Worker(
             (
-                Job("sampling", self.settings.sample_interval, self._sample),
-                Job("health checks", self.settings.check_interval, self._check),
-                Job("event loop probe", _LOOP_PROBE_SECONDS, self._probe_loop),
-                Job("alert delivery", beat_seconds(self.settings.sample_interval), self._beat),
+                Job("sampling", self.settings.sample_interval, lambda now: self._parts.sample(now)),
+                Job("health checks", self.settings.check_interval, lambda now: self._parts.check(now)),
+                Job("event loop probe", _LOOP_PROBE_SECONDS, lambda now: self._parts.probe_loop(now)),
+                Job("alerts", beat_seconds(self.settings.sample_interval), lambda now: self._parts.beat(now)),
             ),
-            acquire=self._acquire,
+            acquire=lambda loop, stack: self._parts.acquire(loop, stack),
             drain=lambda seconds: self._parts.alerting.stop(seconds),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,
@@ -267,24 +266,15 @@ class MonitoringService:
             )
         return self._assembled
 
-    def _acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
-        self._parts.acquire(loop, stack)
-        manager = self.alert_manager
-        manager.hand_over = self._hand_over
-        stack.callback(setattr, manager, "hand_over", lambda: False)
-
-    def _hand_over(self) -> bool:
-        return self._worker.poke(lambda: self._beat(0.0))
-
     def _started(self) -> None:
         self._ready = True
 
     async def _begin(self) -> None:
         self._keep_reachable()
         self._offer_alerts()
-        self._checked = Future()
+        checked = self._parts.checked = Future()
         if self._worker.start(asyncio.get_running_loop()):
-            await asyncio.wait({asyncio.wrap_future(self._checked)}, timeout=_FIRST_CHECK_SECONDS)
+            await asyncio.wait({asyncio.wrap_future(checked)}, timeout=_FIRST_CHECK_SECONDS)
 
     def _offer_alerts(self) -> None:
         if get_alert_manager() is None:
@@ -300,45 +290,8 @@ class MonitoringService:
     def _on_error(self, error: RequestError) -> None:
         self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)
 
-    # The work of the watch thread
-
-    async def _sample(self, now: float) -> None:
-        await self._parts.measure()
-        self._parts.alerting.tick()
-
-    async def _check(self, now: float) -> None:
-        parts = self._parts
-        before = parts.database.status
-        await asyncio.gather(parts.database.ping(), self.checks.run(parts.loop))
-        if not self._checked.done():
-            self._checked.set_result(None)
-        if parts.database.status != before:
-            await parts.alerting.evaluate_now()
-        await parts.database.refresh_collections()
-
-    async def _probe_loop(self, now: float) -> None:
-        self._parts.probe_loop(now)
-        await self._parts.alerting.look_into_loop()
-
-    async def _beat(self, now: float) -> None:
-        self._parts.alerting.beat()
-
     async def _diagnostics(self) -> dict[str, Any]:
         return self._parts.report.diagnostics()
 
     async def _rendered(self, what: str) -> bytes:
         return json.dumps(self._parts.report.answer(what)).encode()
-
-
-_monitoring: MonitoringService | None = None
-
-
-def set_monitoring(service: MonitoringService | None) -> None:
-    """Make `service` the one that `get_monitoring` returns."""
-    global _monitoring
-    _monitoring = service
-
-
-def get_monitoring() -> MonitoringService | None:
-    """The process's service; None before `set_monitoring` or `instrument`."""
-    return _monitoring

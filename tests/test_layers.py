@@ -49,6 +49,8 @@ LAYERS: dict[str, int] = {
     "alerts": 5,
     "worker": 4,
     "collecting": 5,
+    "current": 0,
+    "watched": 4,
     "performance": 4,
     "reporting": 6,
     "alerting": 6,
