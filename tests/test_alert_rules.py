@@ -229,6 +229,10 @@ def test_names_are_taken_for_what_they_name() -> None:
     assert rule.inhibits == {AlertType.HIGH_CPU}
 
 
+def test_labels_may_be_named_as_attributes_are() -> None:
+    assert Rule("own", ORDERS, ">", 1, labels={"team.name": "shop"}).identity("", "") == {"team.name": "shop"}
+
+
 def test_the_message_knows_value_threshold_rule_and_labels() -> None:
     rule = Rule(
         "errors",
@@ -328,6 +332,7 @@ def test_an_expression_of_ones_own_is_welcome() -> None:
         {"label": "value"},
         {"label": "instance"},
         {"labels": {"team name": "shop"}},
+        {"labels": {"": "x"}},
         {"labels": {"rule": "x"}},
         {"labels": {"instance": "x"}},
         {"labels": {"team": 5}},

@@ -12,6 +12,7 @@ E = TypeVar("E", bound=Enum)
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_DOTTED_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]*")
 _FILLED_IN = frozenset({"rule", "value", "threshold"})
 
 
@@ -59,9 +60,9 @@ def label(rule: str, given: str) -> None:
 
 
 def labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str]) -> None:
-    """Further labels, none of them among those that are `taken`."""
+    """Further labels, none of them among those that are `taken`; where dots are not allowed, they are replaced."""
     for key, value in given.items():
-        if not _LABEL.fullmatch(key) or key in _FILLED_IN | taken:
+        if not _DOTTED_LABEL.fullmatch(key) or key in _FILLED_IN | taken:
             refuse("labels", rule, f"{key!r} cannot be the name of a label")
         if not isinstance(value, str):
             refuse("labels", rule, f"{key}: {value!r} is not a text")

@@ -247,6 +247,24 @@ async def attempt(send: Callable[[Notification], Awaitable[None]], notification:
         raise DeliveryError(f"{type(error).__name__}: {redact(error)}", retryable=True) from error
 
 
+async def trial(channels: Sequence[Channel], notification: Notification, timeout: float) -> dict[str, dict[str, Any]]:
+    """Send `notification` through every channel, side by side, past outbox and limits.
+
+    Returns:
+        By channel name: `delivered`, and `error` (redacted) where it was not.
+    """
+
+    async def result_of(channel: Channel) -> dict[str, Any]:
+        try:
+            await attempt(channel.send, notification, timeout)
+        except DeliveryError as error:
+            return {"delivered": False, "error": redact(str(error))}
+        return {"delivered": True}
+
+    results = await asyncio.gather(*(result_of(channel) for channel in channels))
+    return {channel.name: result for channel, result in zip(channels, results, strict=True)}
+
+
 def _abandoned(task: "asyncio.Task[None]") -> bool:
     """Whether the task belongs to another loop, which does not run it any more: that of a former start, or a parent."""
     return task.get_loop() is not asyncio.get_running_loop()

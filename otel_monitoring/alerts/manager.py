@@ -1,6 +1,5 @@
 """`AlertManager`: raises alerts, suppresses duplicates, honours mutes, keeps the history, hands over to delivery."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -9,28 +8,24 @@ from uuid import uuid4
 from otel_monitoring.alerts import overview
 from otel_monitoring.alerts.channels import Channel
 from otel_monitoring.alerts.channels.configured import channels_from
-from otel_monitoring.alerts.delivery import Delivery, Sender, attempt
+from otel_monitoring.alerts.delivery import Delivery, Sender, trial
 from otel_monitoring.alerts.evaluation import Evaluation
 from otel_monitoring.alerts.incidents import Policy, saved_incidents
-from otel_monitoring.alerts.leading import Lease
+from otel_monitoring.alerts.inline import deliver
 from otel_monitoring.alerts.raising import event_of, record
 from otel_monitoring.alerts.rules import Rule, default_rules
+from otel_monitoring.alerts.ruleset import RuleSet
 from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.config import Settings
-from otel_monitoring.errors import ConfigurationError, DeliveryError
 from otel_monitoring.events import AlertSeverity, AlertType, Mute, Notification, Outcome, rfc3339
 from otel_monitoring.guard import contained
 from otel_monitoring.health.execution import in_thread
-from otel_monitoring.redact import redact
 from otel_monitoring.store import Store, open_store
 from otel_monitoring.store.protocol import HISTORY_LIMIT
 
 T = TypeVar("T")
 
 _RECENT = 10
-_INLINE_SECONDS = 15.0
-_INLINE_PAUSE = 0.1
-_INLINE_ATTEMPTS = 100
 _raising = contained("raising an alert")
 
 
@@ -61,9 +56,7 @@ class AlertManager:
         self._given = channels, store, settings
         self.clock = clock
         self._connected: tuple[Settings, Sender] | None = None
-        self._rules: dict[str, Rule] = {}
-        self._added: dict[str, Rule] = {}
-        self._removed: set[str] = set()
+        self._rules = RuleSet()
         self.evaluation = Evaluation()
         self._configure(settings or Settings.load(), Sender("unknown_service"), AlertSignals())
         self.hand_over: Callable[[], bool] = lambda: False
@@ -95,9 +88,7 @@ class AlertManager:
         self.channels = tuple(channels) if channels is not None else channels_from(settings)
         self._store: Store | None = store
         self.delivery = Delivery(self.channels, sender, clock=self.clock, count=signals.count)
-        defaults = default_rules(settings.thresholds, settings.error_statuses)
-        rules = (*defaults, *self._added.values())
-        self._rules = {rule.name: rule for rule in rules if rule.name not in self._removed}
+        self._rules.use_defaults(default_rules(settings.thresholds, settings.error_statuses))
         self.policy = Policy([c.name for c in self.channels], settings.repeat_interval, settings.window)
 
     @property
@@ -113,7 +104,7 @@ class AlertManager:
     @property
     def rules(self) -> tuple[Rule, ...]:
         """Every rule, the default ones first."""
-        return tuple(self._rules.values())
+        return tuple(self._rules.by_name.values())
 
     def add_rule(self, rule: Rule) -> None:
         """Add `rule`, in place of a default one of the same name.
@@ -121,19 +112,11 @@ class AlertManager:
         Raises:
             ConfigurationError: A rule of this name was added before.
         """
-        if rule.name in self._added:
-            raise ConfigurationError(f"name: a rule {rule.name!r} was added before")
-        self._added[rule.name] = rule
-        self._removed.discard(rule.name)
-        self._rules = {**self._rules, rule.name: rule}
+        self._rules.add(rule)
 
     def remove_rule(self, name: str) -> bool:
         """Take a rule away, default ones too; False when there was none of this name."""
-        self._added.pop(name, None)
-        self._removed.add(name)
-        known = name in self._rules
-        self._rules = {other: rule for other, rule in self._rules.items() if other != name}
-        return known
+        return self._rules.remove(name)
 
     # What is documented
 
@@ -165,12 +148,15 @@ class AlertManager:
         """
         kind, urgency = AlertType(alert_type), AlertSeverity(severity)
         with _raising:
-            event = event_of(kind, message, urgency, details or {}, labels or {}, self.clock())
-            event = await self._off_loop(lambda: self.store.run(lambda s: record(s, event, self._rules, self.policy)))
+            event, rules = (
+                event_of(kind, message, urgency, details or {}, labels or {}, self.clock()),
+                self._rules.by_name,
+            )
+            event = await self._off_loop(lambda: self.store.run(lambda s: record(s, event, rules, self.policy)))
             self.signals.raised(event)
             if event.outcome is Outcome.NOTIFIED:
                 if not self.hand_over():
-                    await self._deliver_here()
+                    await deliver(self.delivery, self.store, self.clock)
                 return True
         return False
 
@@ -249,15 +235,7 @@ class AlertManager:
         event = event_of(AlertType.CUSTOM, "Test alert from otel_monitoring", AlertSeverity.INFO, {}, {}, self.clock())
         message = Notification(uuid4().hex, (event,), self.sender.service, self.sender.environment)
 
-        async def result_of(channel: Channel) -> dict[str, Any]:
-            try:
-                await attempt(channel.send, message, self.delivery.limits.timeout)
-            except DeliveryError as error:
-                return {"delivered": False, "error": redact(str(error))}
-            return {"delivered": True}
-
-        results = await asyncio.gather(*(result_of(channel) for channel in self.channels))
-        return {channel.name: result for channel, result in zip(self.channels, results, strict=True)}
+        return await trial(self.channels, message, self.delivery.limits.timeout)
 
     def recent(self) -> list[dict[str, Any]]:
         """The last ten alerts, newest first."""
@@ -265,7 +243,7 @@ class AlertManager:
 
     async def firing(self) -> list[dict[str, Any]]:
         """What `/alerts/firing` answers: see `overview.firing`."""
-        return await self._off_loop(lambda: overview.firing(saved_incidents(self.store), self._rules))
+        return await self._off_loop(lambda: overview.firing(saved_incidents(self.store), self._rules.by_name))
 
     async def rule_states(self) -> list[dict[str, Any]]:
         """What `/alerts/rules` answers: see `overview.rule_states`."""
@@ -291,18 +269,6 @@ class AlertManager:
     async def _off_loop(work: Callable[[], T]) -> T:
         """A store may wait for a disk or another process: never on the application's loop."""
         return await in_thread(work, name="otel-monitoring-alert")
-
-    async def _deliver_here(self) -> None:
-        """Without a service that delivers in the background: now, in the caller's loop."""
-        lease = Lease(self.store, f"caller-{uuid4().hex}", self.clock, _INLINE_SECONDS)
-        with contained("alert delivery"):
-            for _ in range(_INLINE_ATTEMPTS):
-                if await self._off_loop(lease.hold):
-                    break
-                await asyncio.sleep(_INLINE_PAUSE)
-            self.delivery.pump(self.store, lambda: lease.held)
-            await self.delivery.flush(_INLINE_SECONDS)
-            await self._off_loop(lease.give_back)
 
     def _summary(self) -> dict[str, Any]:
         counts = self.store.counts()

@@ -61,8 +61,8 @@ def run(report: Report, sink: Sink, rounds: int, batches: int) -> None:
     """Measure both configurations, with as much as they take and with what services send."""
     report.section(
         "Collector",
-        "Spans like the example service's, 512 in a request. Saturated: prepared requests over four connections, as fast "
-        f"as they are acknowledged. Services: {SERVICES} processes that make and send them with the SDK.",
+        "Spans like the example service's, 512 in a request. Saturated: prepared requests over four connections, as "
+        f"fast as they are acknowledged. Services: {SERVICES} processes that make and send them with the SDK.",
     )
     if not COLLECTOR.path.exists():
         report.text("Not measured: make collector.")

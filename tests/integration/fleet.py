@@ -14,7 +14,7 @@ from otel_monitoring.alerts.lifecycle import AlertState, Phase, advance
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.measure.aggregator import Aggregator
 
-STEP = 10
+STEP = 15
 """Seconds between measurements, and between evaluations."""
 JOB = "orders"
 
@@ -85,7 +85,7 @@ class Worker:
 
 
 Story = Callable[[int, Sequence[Worker]], None]
-"""What happens in the ten seconds that end at the given one."""
+"""What happens in the step that ends at the given second."""
 
 
 class Fleet:
@@ -103,7 +103,7 @@ class Fleet:
         self._states: dict[tuple[str, tuple[tuple[str, str], ...]], AlertState] = {}
         self._columns: dict[str, dict[str, list[str]]] = {"native": {}, "classic": {}}
         self.firing: list[frozenset[tuple[str, tuple[tuple[str, str], ...]]]] = [frozenset()]
-        """The rule and the labels of each alert that fires, every ten seconds from 0."""
+        """The rule and the labels of each alert that fires, every step from 0."""
 
     def run(self, story: Story, seconds: int) -> "Fleet":
         for now in range(STEP, seconds + 1, STEP):

@@ -19,10 +19,11 @@ class Prometheus:
         self.url = f"http://127.0.0.1:{port}"
         self.otlp = f"{self.url}/api/v1/otlp"
         self.remote_write = f"{self.url}/api/v1/write"
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
 
     def ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/-/ready", trust_env=False).status_code == 200
+            return self.client.get("/-/ready").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -47,7 +48,7 @@ class Prometheus:
         return {series["metric"].get(label, ""): float(series["value"][1]) for series in self.query(expression)}
 
     def _ask(self, what: str, **parameters: str) -> Any:
-        answer = httpx.get(f"{self.url}/api/v1/{what}", params=parameters, timeout=PATIENCE, trust_env=False)
+        answer = self.client.get(f"/api/v1/{what}", params=parameters)
         assert answer.status_code == 200, f"{parameters}: {answer.text}"
         return answer.json()["data"]
 
@@ -80,5 +81,6 @@ def prometheus_server(
         eventually(server.ready, f"Prometheus is ready, see {log}")
         yield server
     finally:
+        server.client.close()
         process.kill()
         process.wait(PATIENCE)

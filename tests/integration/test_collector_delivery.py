@@ -19,6 +19,14 @@ pytestmark = pytest.mark.integration
 SMALL = {"OTELCOL_QUEUE_SIZE": "2000"}
 
 
+@pytest.fixture
+def soon(tmp_path: Path) -> str:
+    """A file that shortens the pauses between attempts, not how long they go on."""
+    path = tmp_path / "soon.yaml"
+    path.write_text("exporters: {otlp_http/otlp: {retry_on_failure: {initial_interval: 100ms, max_interval: 500ms}}}")
+    return str(path)
+
+
 def ids(sink: Sink) -> set[bytes]:
     return {span.span_id for span in sink.spans()}
 
@@ -38,10 +46,10 @@ def points(sink: Sink) -> int:
     return sum(len(getattr(metric, metric.WhichOneof("data")).data_points) for metric in sink.metrics())
 
 
-def test_what_was_acknowledged_in_an_outage_survives_a_crash(tmp_path: Path) -> None:
+def test_what_was_acknowledged_in_an_outage_survives_a_crash(tmp_path: Path, soon: str) -> None:
     port = closed_port()
     endpoint = f"http://127.0.0.1:{port}"
-    with collecting(tmp_path, "base", "backend-otlp", OTLP_ENDPOINT=endpoint) as collector:
+    with collecting(tmp_path, "base", "backend-otlp", soon, OTLP_ENDPOINT=endpoint) as collector:
         with earlybird(tmp_path, collector.endpoint) as service:
             service.serve(150)
         accepted = {
@@ -150,10 +158,10 @@ async def orders():
 """
 
 
-def test_a_full_queue_is_told_and_costs_the_service_nothing(tmp_path: Path) -> None:
+def test_a_full_queue_is_told_and_costs_the_service_nothing(tmp_path: Path, soon: str) -> None:
     with (
         HttpSink() as sink,
-        collecting(tmp_path, "base", "backend-otlp", OTLP_ENDPOINT=sink.endpoint, **SMALL) as collector,
+        collecting(tmp_path, "base", "backend-otlp", soon, OTLP_ENDPOINT=sink.endpoint, **SMALL) as collector,
         serving(
             tmp_path,
             SERVICE,
