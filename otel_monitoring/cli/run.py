@@ -47,8 +47,8 @@ def run(command: tuple[str, ...]) -> int:
         raise click.UsageError(str(error)) from None
     from opentelemetry.instrumentation.auto_instrumentation import run as replace_process
 
-    # Ours takes its place anyway; so it need not be imported in every process.
-    disable_instrumentations("fastapi")
+    # Ours take their place; and so neither library is imported in processes that do not use it.
+    disable_instrumentations("fastapi", "pymongo")
     sys.argv = ["opentelemetry-instrument", *command]
     replace_process()
     raise AssertionError("unreachable: the process is COMMAND now")

@@ -173,7 +173,8 @@ def orders():
 @pytest.mark.parametrize(
     "runner",
     [
-        ("uvicorn", "--workers", "2"),
+        # Its supervisor ends workers that do not answer in time, however busy the machine is.
+        ("uvicorn", "--workers", "2", "--timeout-worker-healthcheck", "60"),
         ("gunicorn", "-w", "2", "-k", "uvicorn.workers.UvicornWorker"),
         ("gunicorn", "-w", "2", "-k", "asgi", "--preload"),
     ],
