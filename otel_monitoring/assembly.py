@@ -103,19 +103,7 @@ class Parts:
             measure=self.measure,
         )
         self._watched.watch(db if db is not None else database_of(settings))
-        self.report = Reporter(
-            thresholds=settings.thresholds,
-            classifier=classifier,
-            aggregator=self.aggregator,
-            performance=self.performance,
-            system=self.system,
-            database=self.database,
-            checks=checks,
-            telemetry=self.telemetry,
-            event_loop=self._loop_state,
-            alert_manager=alert_manager,
-            started_at=lambda: worker.started_at,
-        )
+        self.report = self._reporter(classifier)
 
     def acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
         """Begin to work for the application's `loop` in this process; `stack` gives everything back in reverse."""
@@ -188,6 +176,21 @@ class Parts:
         if telemetry.tracing or not telemetry.lean:
             hosts, capture_query = settings.baggage_hosts, settings.capture_query
             stack.callback(instrument_clients(tracers, durations, baggage_hosts=hosts, capture_query=capture_query))
+
+    def _reporter(self, classifier: Classifier) -> Reporter:
+        return Reporter(
+            thresholds=self._settings.thresholds,
+            classifier=classifier,
+            aggregator=self.aggregator,
+            performance=self.performance,
+            system=self.system,
+            database=self.database,
+            checks=self._checks,
+            telemetry=self.telemetry,
+            event_loop=self._loop_state,
+            alert_manager=self._alert_manager,
+            started_at=lambda: self._worker.started_at,
+        )
 
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from otel_monitoring.config import Settings
 from otel_monitoring.correlation import BaggageKeys
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.exporting.announcing import announcement
 from otel_monitoring.exporting.baggage import BaggageLogs, BaggageSpans
 from otel_monitoring.exporting.closing import Attached, Joined, close_all
 from otel_monitoring.exporting.pipelines import (
@@ -31,7 +32,7 @@ from otel_monitoring.exporting.pipelines import (
     span_pipeline,
 )
 from otel_monitoring.exporting.settings import SIGNALS, Signal
-from otel_monitoring.exporting.state import ExportState, QuietExports, without_credentials
+from otel_monitoring.exporting.state import ExportState, QuietExports
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
 
@@ -197,7 +198,7 @@ class Telemetry:
             self._quiet = QuietExports()
             if self._pipelines:
                 self._quiet.install()
-        logger.info("%s", self._announcement())
+        logger.info("%s", announcement(self._settings, self._joined))
 
     def _adopt_process(self) -> None:
         """Be a worker of our own after a fork: another identity, our own numbers, nothing of the parent's threads."""
@@ -233,21 +234,6 @@ class Telemetry:
                     f"OTEL_EXPORTER_OTLP_*: no exporter for {signal} can be made: {redact(str(error))}"
                 ) from error
         return made
-
-    def _announcement(self) -> str:
-        if self._settings.sdk_disabled:
-            return "OTEL_SDK_DISABLED is set: nothing is measured or exported"
-        ways: dict[str, list[str]] = {}
-        for signal in SIGNALS:
-            endpoint = self._settings.endpoint(signal)
-            if signal in self._joined:
-                ways.setdefault("the application's own provider", []).append(signal)
-            elif endpoint is not None:
-                shown = without_credentials(endpoint).removesuffix(f"/v1/{signal}")
-                ways.setdefault(f"{shown} ({self._settings.protocol(signal)})", []).append(signal)
-        if not ways:
-            return "no OTLP endpoint: nothing is exported"
-        return "exporting " + "; ".join(f"{', '.join(signals)} to {way}" for way, signals in ways.items())
 
     def stop(self, timeout: float) -> None:
         """Send what waits, close every exporter, and take the reader off. Does nothing when not started.

@@ -69,10 +69,10 @@ def test_check_says_what_is_not_up_to_date(tmp_path: Path, capsys: pytest.Captur
 def test_rules_of_an_application(
     application: str, attribute: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from otel_monitoring import monitoring
+    from otel_monitoring import current
     from otel_monitoring.alerts import set_alert_manager
 
-    monkeypatch.setattr(monitoring, "_monitoring", None)
+    monkeypatch.setattr(current, "_monitoring", None)
     try:
         assert run_command_line(["export", "prometheus", "--app", f"{application}:{attribute}"]) == codes.OK
     finally:
