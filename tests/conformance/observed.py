@@ -85,8 +85,9 @@ class Observed:
         """Start a server; returns its address."""
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
+        # h11: httptools, where it is installed, answers methods that it does not know by itself.
         server = uvicorn.Server(
-            uvicorn.Config(self.app, log_config=None, lifespan="on", timeout_graceful_shutdown=10, **config)
+            uvicorn.Config(self.app, http="h11", log_config=None, lifespan="on", timeout_graceful_shutdown=10, **config)
         )
         self._server = server
         self._thread = threading.Thread(target=server.run, kwargs={"sockets": [self._socket]}, daemon=True)
