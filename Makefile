@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 # What depends on the versions of FastAPI and PyMongo.
 OLDEST_TESTS := tests/conformance tests/test_instrument_*.py tests/test_health_database.py \
 	tests/integration/test_mongodb.py tests/integration/test_service.py tests/integration/test_end_to_end.py \
-	tests/integration/test_documented.py
+	tests/integration/test_documented.py tests/integration/test_auto.py tests/test_auto.py
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-collector collector clean
+.PHONY: help demo flow test lint bench bench-collector collector clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ $(OLDEST)/.ready: pyproject.toml tests/constraints-oldest.txt
 
 demo: $(VENV)/.ready ## run the example delivery API under traffic on PORT (8000)
 	@PORT=$(PORT) $(BIN)/python -m examples.earlybird.demo
+
+flow: $(VENV)/.ready ## follow one order of the example through four processes, as they export it
+	@$(BIN)/python -m examples.earlybird.flow
 
 lint: $(VENV)/.ready ## ruff and mypy --strict
 	@$(BIN)/ruff check .

@@ -1,9 +1,17 @@
-"""OpenTelemetry traces, metrics, health endpoints and alerts for FastAPI + MongoDB services, in one call."""
+"""OpenTelemetry traces, metrics, health endpoints and alerts for FastAPI + MongoDB services, in one call.
 
-from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, get_alert_manager, set_alert_manager
-from otel_monitoring.config import Settings
-from otel_monitoring.errors import ConfigurationError, DeliveryError, InstrumentationError, MonitoringError
-from otel_monitoring.monitoring import MonitoringService, get_monitoring, set_monitoring
+The names are imported when they are first used: a command that only asks a service for its health must not pay for
+FastAPI and the OpenTelemetry SDK.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, get_alert_manager, set_alert_manager
+    from otel_monitoring.config import Settings
+    from otel_monitoring.errors import ConfigurationError, DeliveryError, InstrumentationError, MonitoringError
+    from otel_monitoring.monitoring import MonitoringService, get_monitoring, set_monitoring
 
 __all__ = [
     "AlertManager",
@@ -20,3 +28,25 @@ __all__ = [
     "set_alert_manager",
     "set_monitoring",
 ]
+
+_MODULES = {
+    "alerts": ("AlertManager", "AlertSeverity", "AlertType", "get_alert_manager", "set_alert_manager"),
+    "config": ("Settings",),
+    "errors": ("ConfigurationError", "DeliveryError", "InstrumentationError", "MonitoringError"),
+    "monitoring": ("MonitoringService", "get_monitoring", "set_monitoring"),
+}
+_HOMES = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

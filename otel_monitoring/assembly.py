@@ -3,28 +3,32 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from opentelemetry.metrics import NoOpMeterProvider
+
+from otel_monitoring.alerting import Alerting
+from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.collecting import Collecting
-from otel_monitoring.config import Settings, opt_in_to_stable_conventions
+from otel_monitoring.config import Settings
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
-from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.exporting.settings import Signal
 from otel_monitoring.health.checks import Checks
-from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.performance import Classifier
 from otel_monitoring.instrument.loop import LoopMonitor
+from otel_monitoring.instrument.outgoing import instrument_clients
 from otel_monitoring.instrument.process import SystemSampler
 from otel_monitoring.instrument.requests import current_request
 from otel_monitoring.measure.aggregator import Aggregator
 from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.reporting import Reporter
 from otel_monitoring.telemetry import Telemetry
+from otel_monitoring.tracing.source import Source, use
+from otel_monitoring.watched import WatchedDatabase, database_of
 from otel_monitoring.worker import Worker
-
-if TYPE_CHECKING:
-    from otel_monitoring.instrument.mongodb import MongoInstrumentation
 
 
 class Parts:
@@ -38,7 +42,10 @@ class Parts:
         providers: OpenTelemetry providers that the application chose for itself, by signal.
         checks: The application's own checks.
         worker: What runs them.
-        recent_alerts: The last alerts in the documented form, newest first.
+        alert_manager: Answers the service's alert manager.
+
+    Attributes:
+        checked: Done when the first round of checks is.
     """
 
     def __init__(
@@ -51,11 +58,13 @@ class Parts:
         providers: Mapping[Signal, object],
         checks: Checks,
         worker: Worker,
-        recent_alerts: Callable[[], list[dict[str, Any]]],
+        alert_manager: Callable[[], AlertManager],
     ) -> None:
         opt_in_to_stable_conventions()
         self._settings = settings
-        self._db = db if db is not None else _database_at(settings)
+        self._worker = worker
+        self._checks = checks
+        self.checked: Future[None] = Future()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._loop_monitor: LoopMonitor | None = None
         self.telemetry = Telemetry(
@@ -80,28 +89,21 @@ class Parts:
         )
         self.system = SystemSampler(meter)
         # What the driver notices is looked into at once: a ping out of turn.
-        self._mongodb = self._instrument_database(lambda: worker.poke(self.database.ping))
-        self.database = DatabaseHealthChecker(
-            self._db,
-            check_timeout=settings.check_timeout,
-            max_collections=settings.max_collections,
-            slow_ms=settings.thresholds.database_response_time_ms,
-            state=self._mongodb.state if self._mongodb is not None else None,
-        )
+        self._watched = WatchedDatabase(settings, self.telemetry, lambda: worker.poke(self.alerting.look_into_database))
+        self.database = self._watched.checker
         self.database.observe_with(meter)
-        self.report = Reporter(
-            thresholds=settings.thresholds,
-            classifier=classifier,
-            aggregator=self.aggregator,
-            performance=self.performance,
-            system=self.system,
-            database=self.database,
-            checks=checks,
+        self._alert_manager = alert_manager
+        self.alerting = Alerting(
+            settings,
             telemetry=self.telemetry,
-            event_loop=self._loop_state,
-            recent_alerts=recent_alerts,
-            started_at=lambda: worker.started_at,
+            aggregator=self.aggregator,
+            database=self.database,
+            performance=self.performance,
+            loop_monitor=lambda: self._loop_monitor,
+            measure=self.measure,
         )
+        self._watched.watch(db if db is not None else database_of(settings))
+        self.report = self._reporter(classifier)
 
     def acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
         """Begin to work for the application's `loop` in this process; `stack` gives everything back in reverse."""
@@ -112,55 +114,88 @@ class Parts:
         self._loop_monitor = LoopMonitor(loop)
         self.system.start(self._loop_monitor)
         stack.callback(self.system.stop)
-        if self._mongodb is not None:
-            self._mongodb.attach(self._db)
-            self._mongodb.instrument_new_clients()
-            stack.callback(self._mongodb.detach)
+        stack.callback(self._watched.leave)
+        self._begin_alerting(stack)
+        self._watched.resume()
+        self._trace(stack)
 
-    def sample(self, now: float) -> None:
-        """Take a sample of CPU, memory and the event loop."""
-        self.system.sample(now)
+    def watch_database(self, db: Any) -> None:
+        """Check and measure `db`, and no other database, from now on; None: none."""
+        self._watched.watch(db)
+        self._worker.poke(self.database.check_health)
 
-    def probe_loop(self, now: float) -> None:
+    def measure_client(self, client: object) -> None:
+        """Measure the commands and pools of a client that was made before the database was watched."""
+        self._watched.measure_client(client)
+
+    # The work of the watch thread
+
+    async def sample(self, now: float) -> None:
+        """Measure, and let the rules see it."""
+        await self.measure()
+        self.alerting.tick()
+
+    async def check(self, now: float) -> None:
+        """Run every check; what it changed about the database is evaluated at once."""
+        before = self.database.status
+        await asyncio.gather(self.database.ping(), self._checks.run(self.loop))
+        if not self.checked.done():
+            self.checked.set_result(None)
+        if self.database.status != before:
+            await self.alerting.evaluate_now()
+        await self.database.refresh_collections()
+
+    async def probe_loop(self, now: float) -> None:
         """Ask the application's loop for a sign of life."""
         if self._loop_monitor is not None:
             self._loop_monitor.probe(now)
+            await self.alerting.look_into_loop()
+
+    async def beat(self, now: float) -> None:
+        """Lead if nobody does, and deliver."""
+        self.alerting.beat()
+
+    async def measure(self) -> None:
+        """Take a sample of CPU, memory and the event loop, and collect all that was measured."""
+        self.system.sample(time.monotonic())
+        await self.collecting.collect()
+
+    def _begin_alerting(self, stack: ExitStack) -> None:
+        manager = self._alert_manager()
+        self.alerting.begin(manager)
+        manager.hand_over = lambda: self._worker.poke(lambda: self.beat(time.monotonic()))
+        stack.callback(setattr, manager, "hand_over", lambda: False)
+
+    def _trace(self, stack: ExitStack) -> None:
+        """Let traced operations and the application's HTTP clients report here."""
+        telemetry, settings = self.telemetry, self._settings
+        tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
+        # Without metric export nobody reads how long operations and requests took: no endpoint answers it.
+        durations = NoOpMeterProvider() if telemetry.lean else meters
+        stack.callback(use(Source(tracers, durations, telemetry.baggage, self._worker.poke)))
+        if telemetry.tracing or not telemetry.lean:
+            hosts, capture_query = settings.baggage_hosts, settings.capture_query
+            stack.callback(instrument_clients(tracers, durations, baggage_hosts=hosts, capture_query=capture_query))
+
+    def _reporter(self, classifier: Classifier) -> Reporter:
+        return Reporter(
+            thresholds=self._settings.thresholds,
+            classifier=classifier,
+            aggregator=self.aggregator,
+            performance=self.performance,
+            system=self.system,
+            database=self.database,
+            checks=self._checks,
+            telemetry=self.telemetry,
+            event_loop=self._loop_state,
+            alert_manager=self._alert_manager,
+            started_at=lambda: self._worker.started_at,
+        )
 
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}
-
-    def _instrument_database(self, changed: Callable[[], None]) -> "MongoInstrumentation | None":
-        if self._db is None:
-            return None
-        from otel_monitoring.instrument.mongodb import attach
-
-        telemetry, settings = self.telemetry, self._settings
-        instrumentation = attach(
-            self._db,
-            tracer_provider=telemetry.tracer_provider if telemetry.tracing else None,
-            meter_provider=telemetry.meter_provider,
-            capture_statement=settings.capture_statement,
-            statement_max_length=settings.statement_max_length,
-            max_collections=settings.max_collections,
-        )
-        instrumentation.state.on_change = changed
-        instrumentation.instrument_new_clients()
-        return instrumentation
 
 
 def _is_measured(endpoint: str) -> bool:
     request = current_request()
     return request is not None and request.is_called(endpoint)
-
-
-def _database_at(settings: Settings) -> Any:
-    """A handle of our own for `OTEL_MONITORING_DATABASE_URI`; it connects with the first check."""
-    if settings.database_uri is None:
-        return None
-    try:
-        from otel_monitoring.instrument.mongodb.connection import database_at
-    except ImportError as error:
-        raise ConfigurationError(
-            "OTEL_MONITORING_DATABASE_URI: needs PyMongo: pip install 'otel-monitoring[mongodb]'"
-        ) from error
-    return database_at(settings.database_uri.get_secret_value(), timeout=settings.check_timeout)

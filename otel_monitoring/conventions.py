@@ -45,6 +45,7 @@ SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 
 # Process, system, runtime
+PROCESS_UPTIME: Final = "process.uptime"
 PROCESS_CPU_UTILIZATION: Final = "process.cpu.utilization"
 PROCESS_MEMORY_USAGE: Final = "process.memory.usage"
 PROCESS_THREAD_COUNT: Final = "process.thread.count"
@@ -63,6 +64,20 @@ DATABASE_UP: Final = "otel_monitoring.database.up"
 DATABASE_PING_DURATION: Final = "otel_monitoring.database.ping.duration"
 COLLECTION_DOCUMENTS: Final = "otel_monitoring.database.collection.documents"
 ALERTS: Final = "otel_monitoring.alerts"
+NOTIFICATIONS_SENT: Final = "otel_monitoring.notifications.sent"
+NOTIFICATIONS_FAILED: Final = "otel_monitoring.notifications.failed"
+NOTIFICATIONS_RETRIED: Final = "otel_monitoring.notifications.retried"
+ALERT_TYPE: Final = "otel_monitoring.alert.type"
+ALERT_SEVERITY: Final = "otel_monitoring.alert.severity"
+ALERT_STATUS: Final = "otel_monitoring.alert.status"
+ALERT_OUTCOME: Final = "otel_monitoring.alert.outcome"
+CHANNEL: Final = "otel_monitoring.channel"
+
+# Counters that applications keep of their failed business operations: the default rules watch them.
+BILLING_FAILURES: Final = "billing.failures"
+DELIVERY_FAILURES: Final = "delivery.failures"
+OPERATION_DURATION: Final = "otel_monitoring.operation.duration"
+OPERATION_NAME: Final = "otel_monitoring.operation.name"
 
 # Suffixes of https://prometheus.io/docs/specs/om/ as the Collector's and Prometheus' OTLP translation spell UCUM units.
 _UNIT_SUFFIX: Final = {"s": "seconds", "ms": "milliseconds", "By": "bytes", "1": "ratio", "%": "percent"}
@@ -77,10 +92,15 @@ def prometheus_name(name: str, unit: str = "", *, monotonic: bool = False, gauge
         monotonic: Whether it is a monotonic sum, which ends in `_total`.
         gauge: Whether it is a gauge: only there does unit `1` become `_ratio`.
     """
-    escaped = re.sub(r"[^a-zA-Z0-9_]+", "_", name).strip("_")
+    escaped = prometheus_label(name)
     suffix = _UNIT_SUFFIX.get(unit, "")
     if suffix and not (suffix == "ratio" and not gauge) and not escaped.endswith(f"_{suffix}"):
         escaped += f"_{suffix}"
     if monotonic and not escaped.endswith("_total"):
         escaped += "_total"
     return escaped
+
+
+def prometheus_label(key: str) -> str:
+    """The label under which Prometheus stores the attribute `key`, e.g. `http_route`."""
+    return re.sub(r"[^a-zA-Z0-9_]+", "_", key).strip("_")

@@ -4,7 +4,8 @@
 MonitoringError
 ├── ConfigurationError    a setting is wrong; the message begins with its name
 ├── InstrumentationError  instrument() was called too late, twice, or on something it cannot instrument
-└── DeliveryError         a notification channel could not deliver; says whether trying again can help
+├── DeliveryError         a notification channel could not deliver; says whether trying again can help
+└── StoreError            a place that keeps alert state cannot do its work
 ```
 """
 
@@ -33,3 +34,7 @@ class DeliveryError(MonitoringError):
         super().__init__(message)
         self.retryable = retryable
         self.retry_after = retry_after
+
+
+class StoreError(MonitoringError):
+    """A store could not read or write; the message says which one and why, without its contents."""

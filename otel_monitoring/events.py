@@ -1,9 +1,10 @@
-"""What an alert is: its type, its severity, and the event that is kept and delivered."""
+"""What an alert is: its type, its severity, the event that is kept and delivered, and the mute that silences it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 
@@ -32,13 +33,40 @@ class AlertSeverity(str, Enum):
     CRITICAL = "critical"
 
 
+DEFAULT_SEVERITY: Mapping[AlertType, AlertSeverity] = MappingProxyType(
+    {
+        AlertType.DATABASE_DOWN: AlertSeverity.CRITICAL,
+        AlertType.DATABASE_SLOW: AlertSeverity.WARNING,
+        AlertType.HIGH_ERROR_RATE: AlertSeverity.WARNING,
+        AlertType.HIGH_CPU: AlertSeverity.WARNING,
+        AlertType.HIGH_MEMORY: AlertSeverity.WARNING,
+        AlertType.API_TIMEOUT: AlertSeverity.WARNING,
+        AlertType.BILLING_FAILURE: AlertSeverity.CRITICAL,
+        AlertType.DELIVERY_ISSUE: AlertSeverity.ERROR,
+        AlertType.SECURITY_ALERT: AlertSeverity.CRITICAL,
+        AlertType.EVENT_LOOP_BLOCKED: AlertSeverity.WARNING,
+        AlertType.CUSTOM: AlertSeverity.WARNING,
+    }
+)
+"""The documented severity of each type."""
+
+
+class Status(str, Enum):
+    """Whether an event says that something is wrong, or that it is over."""
+
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
 class Outcome(str, Enum):
     """What became of an alert that was raised."""
 
     NOTIFIED = "notified"
     SUPPRESSED = "suppressed"
-    """The same type and message was notified less than five minutes before."""
+    """The same alert was notified less than five minutes before."""
     MUTED = "muted"
+    INHIBITED = "inhibited"
+    """Another alert that fires explains it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +74,19 @@ class AlertEvent:
     """One alert, as it stands in the history and as channels get it.
 
     Attributes:
-        time: When it was raised, in Unix seconds.
+        time: When it was raised, or when it was over, in Unix seconds.
         type: What it is about.
         severity: How urgent it is.
         message: One line for people.
         details: JSON-serialisable values that help to understand it.
-        outcome: Whether it was notified, suppressed as a duplicate, or muted.
+        outcome: Whether it was notified, or why not.
+        status: `firing`; `resolved` for the end of an alert that a rule raised.
+        labels: What it is about within its type, e.g. `{"endpoint": "/api/orders/"}`; with the type its identity.
+        rule: The rule that raised it; empty when the application did, with `send_alert`.
+        incident: The same for everything that is said about one incident, from its firing to its end.
+        since: When the incident began, in Unix seconds; None: at `time`.
+        runbook: A link to what to do about it, or empty.
+        trace_id: The trace of the request that raised it, in hexadecimal, or empty.
     """
 
     time: float
@@ -60,16 +95,122 @@ class AlertEvent:
     message: str
     details: Mapping[str, Any] = field(default_factory=dict)
     outcome: Outcome = Outcome.NOTIFIED
+    status: Status = Status.FIRING
+    labels: Mapping[str, str] = field(default_factory=dict)
+    rule: str = ""
+    incident: str = ""
+    since: float | None = None
+    runbook: str = ""
+    trace_id: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """The documented form: `timestamp`, `type`, `message`, `severity`; and `details`, `outcome`."""
-        return {
+        """The documented form: `timestamp`, `type`, `message`, `severity`; `details`, `outcome`, `status`, `labels`.
+
+        Where there is something to say also `rule`, `incident`, `since`, `runbook_url`, `trace_id`.
+        """
+        answer: dict[str, Any] = {
             "timestamp": rfc3339(self.time),
             "type": self.type.value,
             "message": self.message,
             "severity": self.severity.value,
             "details": dict(self.details),
             "outcome": self.outcome.value,
+            "status": self.status.value,
+            "labels": dict(self.labels),
+        }
+        further = {
+            "rule": self.rule,
+            "incident": self.incident,
+            "since": rfc3339(self.since) if self.since is not None else "",
+            "runbook_url": self.runbook,
+            "trace_id": self.trace_id,
+        }
+        return {**answer, **{key: value for key, value in further.items() if value}}
+
+    def as_record(self) -> dict[str, Any]:
+        """Every field by its name, in types that JSON has: what a store writes and `from_record` reads."""
+        return {
+            name: dict(value) if isinstance(value, Mapping) else value.value if isinstance(value, Enum) else value
+            for name in _EVENT_FIELDS
+            for value in (getattr(self, name),)
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "AlertEvent":
+        """What `as_record` made; fields it does not know are left out.
+
+        Raises:
+            ValueError, TypeError: `record` is not what `as_record` makes.
+        """
+        known = {name: value for name, value in record.items() if name in _EVENT_FIELDS}
+        for name, kind in (("type", AlertType), ("severity", AlertSeverity), ("outcome", Outcome), ("status", Status)):
+            if name in known:
+                known[name] = kind(known[name])
+        return cls(**known)
+
+
+_EVENT_FIELDS = tuple(entry.name for entry in fields(AlertEvent))
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """What a channel delivers in one message: the alerts that are due together.
+
+    Attributes:
+        id: The same for every attempt to deliver these events: receivers may recognise a repetition by it.
+        events: At least one, oldest first; firing and resolved ones may stand side by side.
+        service: `service.name` of what is watched.
+        environment: `deployment.environment.name`, or empty.
+    """
+
+    id: str
+    events: tuple[AlertEvent, ...]
+    service: str
+    environment: str = ""
+
+    @property
+    def severity(self) -> AlertSeverity:
+        """The highest severity among what still fires; where all is over, among everything."""
+        firing = [event for event in self.events if event.status is Status.FIRING] or self.events
+        order = tuple(AlertSeverity)
+        return max((event.severity for event in firing), key=order.index)
+
+    @property
+    def status(self) -> Status:
+        """`resolved` when every event says so."""
+        return Status.FIRING if any(event.status is Status.FIRING for event in self.events) else Status.RESOLVED
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """Alerts of one type, or those of them that have all of some labels, go to the history only.
+
+    Attributes:
+        type: The type that is muted.
+        until: When it ends, in Unix seconds.
+        labels: Labels an alert must have to be muted; empty: every alert of the type.
+        author: Who muted it.
+        reason: Why.
+    """
+
+    type: AlertType
+    until: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    author: str = ""
+    reason: str = ""
+
+    def covers(self, kind: AlertType, labels: Mapping[str, str]) -> bool:
+        """Whether an alert of this type with these labels is muted by it."""
+        return kind is self.type and self.labels.items() <= labels.items()
+
+    def as_json(self) -> dict[str, Any]:
+        """`type`, `until` (RFC 3339), `labels`, `author`, `reason`."""
+        return {
+            "type": self.type.value,
+            "until": rfc3339(self.until),
+            "labels": dict(self.labels),
+            "author": self.author,
+            "reason": self.reason,
         }
 
 

@@ -10,8 +10,11 @@ from opentelemetry.metrics import Meter
 from opentelemetry.trace import Tracer
 
 from otel_monitoring.alerts import AlertManager, get_alert_manager, initialize_alerts, set_alert_manager
+from otel_monitoring.alerts.rules import Rule
+from otel_monitoring.alerts.watching import beat_seconds
 from otel_monitoring.assembly import Parts
 from otel_monitoring.config import THRESHOLDS, Settings
+from otel_monitoring.current import get_monitoring, set_monitoring
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
 from otel_monitoring.events import AlertSeverity, AlertType
 from otel_monitoring.health.checks import CheckFunction, Checks
@@ -81,14 +84,15 @@ class MonitoringService:
         self._assembled: Parts | None = None
         self._ready = False
         self._keep_reachable: Callable[[], None] = lambda: None
-        self._checked: Future[None] = Future()
         self._worker = Worker(
             (
-                Job("sampling", self.settings.sample_interval, self._sample),
-                Job("health checks", self.settings.check_interval, self._check),
-                Job("event loop probe", _LOOP_PROBE_SECONDS, self._probe_loop),
+                Job("sampling", self.settings.sample_interval, lambda now: self._parts.sample(now)),
+                Job("health checks", self.settings.check_interval, lambda now: self._parts.check(now)),
+                Job("event loop probe", _LOOP_PROBE_SECONDS, lambda now: self._parts.probe_loop(now)),
+                Job("alerts", beat_seconds(self.settings.sample_interval), lambda now: self._parts.beat(now)),
             ),
             acquire=lambda loop, stack: self._parts.acquire(loop, stack),
+            drain=lambda seconds: self._parts.alerting.stop(seconds),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,
         )
@@ -133,8 +137,7 @@ class MonitoringService:
         follow_lifespan(app, starting=self._begin, started=self._started, stopping=self.drain, stopped=self.stop)
         if get_monitoring() is None:
             set_monitoring(self)
-        if get_alert_manager() is None:
-            set_alert_manager(self.alert_manager)
+        self._offer_alerts()
         return self
 
     async def start(self) -> None:
@@ -154,11 +157,29 @@ class MonitoringService:
         """Answer 503 at `/health/ready` from now on, so that no new traffic is sent here."""
         self._ready = False
 
+    def watch_database(self, db: Any) -> None:
+        """Check and measure `db` from now on, in place of the one given before: for handles made at start-up.
+
+        Args:
+            db: As for the constructor; None: no database.
+        """
+        self._db = db
+        if self._assembled is not None:
+            self._assembled.watch_database(db)
+
+    def measure_client(self, client: Any) -> None:
+        """Measure a further MongoDB client that was made before `instrument`; those made later are measured anyway."""
+        self._parts.measure_client(client)
+
     def add_check(
         self, name: str, check: CheckFunction, *, critical: bool = False, timeout: float | None = None
     ) -> None:
         """Add a health check; see `Checks.add`."""
         self.checks.add(name, check, critical=critical, timeout=timeout)
+
+    def add_rule(self, rule: Rule) -> None:
+        """Add an alert rule; see `AlertManager.add_rule`."""
+        self.alert_manager.add_rule(rule)
 
     async def add_alert(
         self,
@@ -197,7 +218,7 @@ class MonitoringService:
     @property
     def alert_manager(self) -> AlertManager:
         """The alert manager given, or the process's own."""
-        return self._alert_manager or get_alert_manager() or initialize_alerts()
+        return self._alert_manager or get_alert_manager() or initialize_alerts(self.settings)
 
     @property
     def meter(self) -> Meter:
@@ -241,7 +262,7 @@ class MonitoringService:
                 providers=cast("dict[Signal, object]", providers_of(app)),
                 checks=self.checks,
                 worker=self._worker,
-                recent_alerts=lambda: self.alert_manager.recent(),
+                alert_manager=lambda: self.alert_manager,
             )
         return self._assembled
 
@@ -250,9 +271,14 @@ class MonitoringService:
 
     async def _begin(self) -> None:
         self._keep_reachable()
-        self._checked = Future()
+        self._offer_alerts()
+        checked = self._parts.checked = Future()
         if self._worker.start(asyncio.get_running_loop()):
-            await asyncio.wait({asyncio.wrap_future(self._checked)}, timeout=_FIRST_CHECK_SECONDS)
+            await asyncio.wait({asyncio.wrap_future(checked)}, timeout=_FIRST_CHECK_SECONDS)
+
+    def _offer_alerts(self) -> None:
+        if get_alert_manager() is None:
+            set_alert_manager(self.alert_manager)
 
     def _on_first_request(self) -> None:
         # Without a lifespan nobody has called start(). Here and now, so that this very request is counted.
@@ -264,38 +290,8 @@ class MonitoringService:
     def _on_error(self, error: RequestError) -> None:
         self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)
 
-    # The work of the watch thread
-
-    async def _sample(self, now: float) -> None:
-        self._parts.sample(now)
-        await self._parts.collecting.collect()
-
-    async def _check(self, now: float) -> None:
-        parts = self._parts
-        await asyncio.gather(parts.database.ping(), self.checks.run(parts.loop))
-        if not self._checked.done():
-            self._checked.set_result(None)
-        await parts.database.refresh_collections()
-
-    async def _probe_loop(self, now: float) -> None:
-        self._parts.probe_loop(now)
-
     async def _diagnostics(self) -> dict[str, Any]:
         return self._parts.report.diagnostics()
 
     async def _rendered(self, what: str) -> bytes:
         return json.dumps(self._parts.report.answer(what)).encode()
-
-
-_monitoring: MonitoringService | None = None
-
-
-def set_monitoring(service: MonitoringService | None) -> None:
-    """Make `service` the one that `get_monitoring` returns."""
-    global _monitoring
-    _monitoring = service
-
-
-def get_monitoring() -> MonitoringService | None:
-    """The process's service; None before `set_monitoring` or `instrument`."""
-    return _monitoring

@@ -95,6 +95,11 @@ class PerformanceMetrics:
         }
 
     @property
+    def last_error(self) -> str | None:
+        """What went wrong last, redacted; None while nothing has."""
+        return self._last_error[0] if self._last_error is not None else None
+
+    @property
     def endpoints(self) -> dict[str, dict[str, Any]]:
         """Every route's figures since the start, busiest first: the `endpoints` of the diagnostics."""
         return self._classifier.endpoints(self._aggregator.history.total)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.config import Thresholds
 from otel_monitoring.guard import contained
 from otel_monitoring.health import report
@@ -25,7 +26,7 @@ class Reporter:
         thresholds: When CPU, memory, error rate degrade the status.
         classifier: What counts as an error.
         started_at: When this process started, in Unix seconds; None before.
-        recent_alerts: The last alerts in the documented form, newest first.
+        alert_manager: Answers whose alerts and deliveries are shown.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Reporter:
         checks: Checks,
         telemetry: Telemetry,
         event_loop: Callable[[], dict[str, Any]],
-        recent_alerts: Callable[[], list[dict[str, Any]]],
+        alert_manager: Callable[[], AlertManager],
         started_at: Callable[[], float | None],
     ) -> None:
         self._thresholds = thresholds
@@ -52,7 +53,7 @@ class Reporter:
         self._checks = checks
         self._telemetry = telemetry
         self._event_loop = event_loop
-        self._recent_alerts = recent_alerts
+        self._alert_manager = alert_manager
         self._started_at = started_at
         # The figures of a window never change: they are made once for each, not once for each question.
         self._errors_of: tuple[Window | None, tuple[int, int]] = (None, (0, 0))
@@ -82,12 +83,14 @@ class Reporter:
         }
 
     def diagnostics(self) -> dict[str, Any]:
-        """The detailed answer with `endpoints`, `alerts`, `checks`, `event_loop`, `telemetry`, `worker`."""
+        """The detailed answer with `endpoints`, `alerts`, `alerting`, `checks`, `event_loop`, `telemetry`, `worker`."""
         now = time.time()
+        alerts = self._alert_manager()
         return {
             **self.detailed(),
             "endpoints": self._performance.endpoints,
-            "alerts": self._recent_alerts(),
+            "alerts": alerts.recent(),
+            "alerting": alerts.state(),
             "checks": self._checks.as_json(now),
             "event_loop": self._event_loop(),
             "telemetry": self._telemetry.state(time.monotonic()),

@@ -44,6 +44,9 @@ class Answers(Protocol):
         """`detailed`, `metrics` or `diagnostics`, brought up to date, as JSON."""
 
 
+Label = Annotated[str, Field(min_length=1, max_length=500)]
+
+
 class Mute(BaseModel):
     """The body of `POST /alerts/mutes`."""
 
@@ -51,6 +54,7 @@ class Mute(BaseModel):
 
     type: AlertType
     duration_seconds: Annotated[float, Field(gt=0, le=366 * 86_400)] = 300
+    labels: Annotated[dict[Label, Label], Field(max_length=20)] = {}
     reason: Annotated[str, Field(max_length=500)] = ""
     author: Annotated[str, Field(max_length=200)] = ""
 
@@ -152,14 +156,26 @@ def _alerts(answers: Answers, guards: Sequence[DependsMarker]) -> APIRouter:
     ) -> Response:
         return _json(await answers.alert_manager.get_alert_history(limit, alert_type, severity))
 
+    @router.get("/firing")
+    async def firing() -> Response:
+        return _json(await answers.alert_manager.firing())
+
+    @router.get("/rules")
+    async def rules() -> Response:
+        return _json(await answers.alert_manager.rule_states())
+
+    # Not coroutines: a store may wait for a disk or for another worker, and FastAPI runs these in a thread.
+
     @router.post("/mutes")
-    async def mute(body: Mute) -> Response:
-        until = answers.alert_manager.mute_alert_type(body.type, body.duration_seconds)
+    def mute(body: Mute) -> Response:
+        until = answers.alert_manager.mute_alert_type(
+            body.type, body.duration_seconds, labels=body.labels, author=body.author, reason=body.reason
+        )
         logger.info("%s muted until %s by %r: %r", body.type.value, rfc3339(until), body.author, body.reason)
         return _json({**body.model_dump(mode="json"), "until": rfc3339(until)}, 201)
 
     @router.delete("/mutes/{alert_type}")
-    async def unmute(alert_type: AlertType) -> Response:
+    def unmute(alert_type: AlertType) -> Response:
         if not answers.alert_manager.unmute_alert_type(alert_type):
             raise HTTPException(404, f"{alert_type.value} is not muted", _NO_STORE)
         return Response(status_code=204, headers=_NO_STORE)
@@ -177,7 +193,7 @@ class OwnPaths:
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         health = ("", "/live", "/ready", "/detailed", "/metrics", "/diagnostics")
-        alerts = ("/summary", "/history", "/mutes", "/test")
+        alerts = ("/summary", "/history", "/firing", "/rules", "/mutes", "/test")
         self._paths = frozenset(
             [f"{prefix}/health{path}" for path in health] + [f"{prefix}/alerts{path}" for path in alerts]
         )

@@ -18,8 +18,11 @@ from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from otel_monitoring.config import Settings
+from otel_monitoring.correlation import BaggageKeys
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.exporting.closing import Attached, close_all
+from otel_monitoring.exporting.announcing import announcement
+from otel_monitoring.exporting.baggage import BaggageLogs, BaggageSpans
+from otel_monitoring.exporting.closing import Attached, Joined, close_all
 from otel_monitoring.exporting.pipelines import (
     LogSwitch,
     MetricPipeline,
@@ -29,7 +32,7 @@ from otel_monitoring.exporting.pipelines import (
     span_pipeline,
 )
 from otel_monitoring.exporting.settings import SIGNALS, Signal
-from otel_monitoring.exporting.state import ExportState, QuietExports, without_credentials
+from otel_monitoring.exporting.state import ExportState, QuietExports
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
 
@@ -43,10 +46,11 @@ class Telemetry:
     """One service's providers and their exporters. Lives as long as the service; `start` and `stop` may alternate.
 
     A provider of the SDK that is already global, set by the application or by `opentelemetry-instrument`, is joined:
-    the aggregator's reader and `span_processors` are added to it and nothing else, because whoever set it decided what
-    it exports, and a second exporter would send everything twice. It is never shut down here. A signal without such a
-    provider gets one of ours, which `make_global` makes the global one if there is none. Spans and log records that
-    would go nowhere are not made at all: their providers are then no-ops, and the global ones are left alone.
+    the aggregator's reader, `span_processors` and listed baggage are added to it and nothing else, because whoever set
+    it decided what it exports, and a second exporter would send everything twice. `stop` flushes it and never shuts it
+    down. A signal without such a provider gets one of ours, which `make_global` makes the global one if there is none.
+    Spans and log records that would go nowhere are not made: their providers are then no-ops, and the global ones are
+    left alone.
 
     With `OTEL_SDK_DISABLED=true` every provider is a no-op: nothing is measured or exported, and the health endpoints
     answer from their checks.
@@ -62,6 +66,7 @@ class Telemetry:
         meter_provider: Where instruments are made.
         tracer_provider: Where tracers are made.
         logger_provider: Where OpenTelemetry log records are emitted.
+        baggage: Which baggage becomes attributes of spans and log records.
         tracing: Whether spans are worth recording: they are exported, or the application's own provider is joined.
         logging: The same for log records.
         lean: Whether the aggregator's reader is the only one there is.
@@ -85,8 +90,10 @@ class Telemetry:
         self._pid = os.getpid()
         self._pipelines: list[tuple[Signal, Pipeline]] = []
         self._reader: MetricReader | None = None
-        self._spans = SpanSwitch(span_processors)
-        self._logs = LogSwitch()
+        self.baggage = BaggageKeys(settings.baggage_keys)
+        listed = bool(settings.baggage_keys)
+        self._spans = SpanSwitch([BaggageSpans(self.baggage), *span_processors] if listed else span_processors)
+        self._logs = LogSwitch([BaggageLogs(self.baggage)] if listed else ())
         self._joined: set[Signal] = set()
         self.resource = self._make_resource()
         self._make_providers(join=not settings.sdk_disabled)
@@ -124,6 +131,7 @@ class Telemetry:
         self.logging = loggers is not None or "logs" in sent
         if loggers is None and self.logging:
             loggers = _make(lambda: LoggerProvider(resource=self.resource, shutdown_on_exit=False))
+        if loggers is not None:
             loggers.add_log_record_processor(self._logs)
         if meters is None:
             # Exemplars are for exported points; where there are none, no measurement is asked whether it is one.
@@ -190,7 +198,7 @@ class Telemetry:
             self._quiet = QuietExports()
             if self._pipelines:
                 self._quiet.install()
-        logger.info("%s", self._announcement())
+        logger.info("%s", announcement(self._settings, self._joined))
 
     def _adopt_process(self) -> None:
         """Be a worker of our own after a fork: another identity, our own numbers, nothing of the parent's threads."""
@@ -227,21 +235,6 @@ class Telemetry:
                 ) from error
         return made
 
-    def _announcement(self) -> str:
-        if self._settings.sdk_disabled:
-            return "OTEL_SDK_DISABLED is set: nothing is measured or exported"
-        ways: dict[str, list[str]] = {}
-        for signal in SIGNALS:
-            endpoint = self._settings.endpoint(signal)
-            if signal in self._joined:
-                ways.setdefault("the application's own provider", []).append(signal)
-            elif endpoint is not None:
-                shown = without_credentials(endpoint).removesuffix(f"/v1/{signal}")
-                ways.setdefault(f"{shown} ({self._settings.protocol(signal)})", []).append(signal)
-        if not ways:
-            return "no OTLP endpoint: nothing is exported"
-        return "exporting " + "; ".join(f"{', '.join(signals)} to {way}" for way, signals in ways.items())
-
     def stop(self, timeout: float) -> None:
         """Send what waits, close every exporter, and take the reader off. Does nothing when not started.
 
@@ -256,8 +249,11 @@ class Telemetry:
             inherited = self._pid != os.getpid()
         if reader is None or inherited:
             return
-        meters = self._sdk[1]
-        close_all([*pipelines, ("reader", Attached(meters, reader))], deadline, afterwards=self._quiet.uninstall)
+        everything: list[tuple[str, Pipeline]] = [*pipelines, ("reader", Attached(self._sdk[1], reader))]
+        for signal, provider in zip(SIGNALS, self._sdk, strict=True):
+            if signal in self._joined and provider is not None:
+                everything.append((signal, Joined(provider)))
+        close_all(everything, deadline, afterwards=self._quiet.uninstall)
 
     def state(self, now: float) -> dict[str, Any]:
         """The `telemetry` block of the diagnostics: one object per signal.

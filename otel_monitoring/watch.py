@@ -1,7 +1,8 @@
 """The watch thread: one background thread with its own event loop, in which everything periodic runs.
 
 A blocked application loop cannot silence it, and a job that hangs delays no other. It is the only driver of time:
-jobs are called with `now`, in seconds of the monotonic clock.
+jobs are called with `now`, in seconds of the monotonic clock. What runs here is no traffic of the application:
+instrumentations are suppressed.
 """
 
 import asyncio
@@ -12,9 +13,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
 from otel_monitoring.guard import contained
 
 T = TypeVar("T")
+
+_FINISH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class WatchThread:
         if not self._thread.is_alive():
             work.close()
             raise RuntimeError("the watch thread is not running")
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        return asyncio.run_coroutine_threadsafe(_suppressed(work), self._loop)
 
     def _signal_stop(self) -> None:
         if self._stopping is not None:
@@ -85,13 +90,22 @@ class WatchThread:
 
     async def _run(self) -> None:
         self._stopping = asyncio.Event()
-        tasks = [asyncio.create_task(_repeat(job), name=job.name) for job in self._jobs]
+        tasks = [asyncio.create_task(_suppressed(_repeat(job)), name=job.name) for job in self._jobs]
         self._running.set()
         await self._stopping.wait()
-        leftover = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        leftover = asyncio.all_tasks() - {asyncio.current_task(), *tasks}
+        if leftover:  # what was submitted just now, an alert say, may still finish
+            await asyncio.wait(leftover, timeout=_FINISH_SECONDS)
         for task in leftover:
             task.cancel()
         await asyncio.gather(*tasks, *leftover, return_exceptions=True)
+
+
+async def _suppressed(work: Coroutine[Any, Any, T]) -> T:
+    with suppress_instrumentation():
+        return await work
 
 
 async def _repeat(job: Job) -> None:

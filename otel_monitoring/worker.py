@@ -5,7 +5,8 @@ import atexit
 import os
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
 from otel_monitoring.guard import contained
@@ -15,6 +16,7 @@ from otel_monitoring.watch import Job, WatchThread
 T = TypeVar("T")
 
 _WATCH_STOP_SECONDS = 1.0
+_DRAIN_SHARE = 0.4
 
 
 class Worker:
@@ -25,6 +27,7 @@ class Worker:
     Args:
         jobs: What the watch thread repeats.
         acquire: Called at the start with the application's loop and a stack that releases in reverse at the stop.
+        drain: Run in the watch thread at the beginning of the stop, with the seconds it may take.
         release: Called at the very end of the stop with the seconds that are left.
         timeout: Seconds the whole stop may take.
     """
@@ -34,11 +37,13 @@ class Worker:
         jobs: tuple[Job, ...],
         *,
         acquire: Callable[[asyncio.AbstractEventLoop, ExitStack], None],
+        drain: Callable[[float], Coroutine[Any, Any, None]],
         release: Callable[[float], None],
         timeout: float,
     ) -> None:
         self._jobs = jobs
         self._acquire = acquire
+        self._drain = drain
         self._release = release
         self._timeout = timeout
         self._watch: WatchThread | None = None
@@ -73,6 +78,9 @@ class Worker:
             return
         atexit.unregister(self.stop)
         deadline = time.monotonic() + self._timeout
+        seconds = self._timeout * _DRAIN_SHARE
+        with contained("draining"), suppress(FutureTimeoutError):
+            watch.submit(self._drain(seconds)).result(seconds)
         with contained("stopping"):
             watch.stop(min(_WATCH_STOP_SECONDS, self._timeout))
         with contained("stopping"):
@@ -84,11 +92,20 @@ class Worker:
         """Stop without blocking the caller's loop."""
         await in_thread(self.stop, name="otel-monitoring-stop")
 
-    def poke(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Have the watch thread run the coroutine that `work` makes; from any thread, without waiting."""
+    def poke(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """Have the watch thread run the coroutine that `work` makes; from any thread, without waiting.
+
+        Returns:
+            False when it does not run.
+        """
         watch = self._watch
-        if watch is not None and self.running:
+        if watch is None or not self.running:
+            return False
+        try:
             watch.submit(_guarded(work))
+        except RuntimeError:  # it ended just now
+            return False
+        return True
 
     async def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
         """Run the coroutine that `work` makes in the watch thread, or right here while it does not run.

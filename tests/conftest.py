@@ -5,11 +5,14 @@ from typing import NoReturn
 
 import pytest
 
-from otel_monitoring.config import opt_in_to_stable_conventions
+from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.guard import contained
 
 # Contrib's instrumentations read this once in a process: before any test makes one.
 opt_in_to_stable_conventions()
+
+# No test leaves anything in the user's state directory; those of the stores name one of their own.
+os.environ["OTEL_MONITORING_STORE"] = "memory"
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,22 @@
 """The alert manager as documented: delivery, suppression, mutes, history, summary."""
 
 import logging
+from pathlib import Path
 
 import pytest
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.trace import TracerProvider
 
 from otel_monitoring import alerts
-from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType
-from otel_monitoring.errors import DeliveryError
-from otel_monitoring.events import AlertEvent
+from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, Gauge, Rule
+from otel_monitoring.alerts.delivery import Sender
+from otel_monitoring.alerts.signals import AlertSignals
+from otel_monitoring.config import Settings
+from otel_monitoring.errors import ConfigurationError, DeliveryError
+from otel_monitoring.events import AlertEvent, Notification
+from otel_monitoring.measure.reader import SnapshotReader
 
 pytestmark = pytest.mark.anyio
 
@@ -18,14 +27,14 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[AlertEvent] = []
 
-    async def send(self, event: AlertEvent) -> None:
-        self.events.append(event)
+    async def send(self, notification: Notification) -> None:
+        self.events.extend(notification.events)
 
 
 class Broken:
     name = "broken"
 
-    async def send(self, event: AlertEvent) -> None:
+    async def send(self, notification: Notification) -> None:
         raise DeliveryError("password=hunter2 refused", retryable=True)
 
 
@@ -79,6 +88,105 @@ async def test_a_muted_type_is_kept_but_not_sent_until_the_mute_ends() -> None:
     assert manager.unmute_alert_type(AlertType.HIGH_ERROR_RATE)
     assert not manager.unmute_alert_type(AlertType.HIGH_ERROR_RATE)
     assert [e.message for e in channel.events] == ["6%"]
+
+
+async def test_a_mute_may_name_labels_and_keeps_who_and_why() -> None:
+    channel, clock = Recorder(), Clock()
+    manager = AlertManager(channels=[channel], clock=clock)
+    manager.mute_alert_type("api_timeout", 60, labels={"endpoint": "/slow"}, author="ana", reason="known, #12")
+    assert not await manager.send_alert("api_timeout", "slow", labels={"endpoint": "/slow"})
+    assert await manager.send_alert("api_timeout", "slow too", labels={"endpoint": "/other"})
+    summary = await manager.get_alert_summary()
+    assert summary["muted_alerts"] == {}, "the type as a whole is not muted"
+    assert summary["mutes"] == [
+        {
+            "type": "api_timeout",
+            "until": "2023-11-14T22:14:20.000+00:00",
+            "labels": {"endpoint": "/slow"},
+            "author": "ana",
+            "reason": "known, #12",
+        }
+    ]
+    assert [e["outcome"] for e in await manager.get_alert_history()] == ["notified", "muted"]
+    assert not manager.unmute_alert_type("api_timeout", labels={"endpoint": "/other"})
+    assert manager.unmute_alert_type("api_timeout")
+
+
+async def test_the_alert_names_the_trace_it_was_raised_in() -> None:
+    channel = Recorder()
+    with TracerProvider(shutdown_on_exit=False).get_tracer("test").start_as_current_span("request") as span:
+        await AlertManager(channels=[channel]).send_alert("custom", "in a request")
+    assert channel.events[0].trace_id == f"{span.get_span_context().trace_id:032x}"
+
+
+async def test_each_alert_is_a_log_event_and_counts() -> None:
+    metrics, exporter = SnapshotReader(0.0), InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
+    loggers = LoggerProvider(shutdown_on_exit=False)
+    loggers.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    manager = AlertManager(channels=[Recorder()])
+    signals = AlertSignals(MeterProvider([metrics], shutdown_on_exit=False), loggers)
+    manager.connect(manager.settings, Sender("orders"), signals)
+    with TracerProvider(shutdown_on_exit=False).get_tracer("test").start_as_current_span("request") as span:
+        await manager.send_alert("billing_failure", "no money", "critical")
+    await manager.send_alert("billing_failure", "no money", "critical")
+    records = [entry.log_record for entry in exporter.get_finished_logs()]
+    assert [(r.event_name, r.body, r.severity_text) for r in records] == [
+        ("otel_monitoring.alert", "no money", "FATAL")
+    ] * 2
+    assert records[0].trace_id == span.get_span_context().trace_id
+    points = {
+        (series.name, series.get("otel_monitoring.alert.outcome") or series.get("otel_monitoring.channel")): value
+        for series, value in metrics.take(1.0).sums.items()
+    }
+    assert points == {
+        ("otel_monitoring.alerts", "notified"): 1,
+        ("otel_monitoring.alerts", "suppressed"): 1,
+        ("otel_monitoring.notifications.sent", "recorder"): 1,
+    }
+
+
+async def test_details_are_bounded_and_always_json() -> None:
+    manager = AlertManager(channels=[])
+    await manager.send_alert("custom", "odd", details={"when": object, "path": ("a", 1)})
+    await manager.send_alert("custom", "long", details={"body": ["x" * 100] * 1000})
+    long, odd = await manager.get_alert_history()
+    assert odd["details"] == {"when": "<class 'object'>", "path": ["a", 1]}
+    assert len(str(long["details"])) < 1200
+
+
+async def test_what_was_muted_before_a_service_connects_stays_muted(tmp_path: Path) -> None:
+    manager = AlertManager(settings=Settings.load(store="sqlite", state_dir=tmp_path), channels=[])
+    manager.mute_alert_type("high_cpu", 300)
+    manager.connect(manager.settings, Sender("orders", "production"), AlertSignals())
+    assert not await manager.send_alert("high_cpu", "91%")
+    other = AlertManager(settings=manager.settings, channels=[])
+    other.connect(manager.settings, Sender("orders", "production"), AlertSignals())
+    assert [e["message"] for e in await other.get_alert_history()] == ["91%"], "the service's store outlives a manager"
+    other.connect(manager.settings, Sender("orders", "staging"), AlertSignals())
+    assert await other.get_alert_history() == [], "another environment, another store"
+
+
+async def test_a_rule_of_ones_own_replaces_a_default_one_and_is_added_once() -> None:
+    manager = AlertManager(channels=[])
+    mine = Rule("high_cpu", Gauge("my.load"), ">", 4)
+    manager.add_rule(mine)
+    assert [rule for rule in manager.rules if rule.name == "high_cpu"] == [mine]
+    with pytest.raises(ConfigurationError, match="name: a rule 'high_cpu' was added before"):
+        manager.add_rule(mine)
+    assert manager.remove_rule("high_cpu")
+    assert not manager.remove_rule("high_cpu")
+
+
+async def test_a_rule_that_was_removed_does_not_come_back_when_a_service_connects() -> None:
+    manager = AlertManager(channels=[])
+    manager.add_rule(Rule("own", Gauge("heat"), ">", 1))
+    assert manager.remove_rule("high_cpu")
+    assert manager.remove_rule("own")
+    assert not manager.remove_rule("own")
+    manager.connect(Settings.load(store="memory"), Sender("orders"), AlertSignals())
+    assert not {"high_cpu", "own"} & {rule.name for rule in manager.rules}
+    manager.add_rule(Rule("own", Gauge("heat"), ">", 2))
+    assert manager.rules[-1].threshold == 2
 
 
 async def test_history_filters_limits_and_keeps_a_thousand() -> None:

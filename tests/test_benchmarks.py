@@ -4,7 +4,8 @@ from importlib.util import find_spec
 
 import pytest
 
-from tests.benchmarks import setups
+from otel_monitoring.alerts.evaluation import Report
+from tests.benchmarks import alerts, setups
 from tests.benchmarks.application import calls, make_app
 from tests.benchmarks.client import Client
 from tests.benchmarks.figures import Goal, exact_quantile, markdown, paired, spread
@@ -112,3 +113,11 @@ async def test_a_variant_that_measures_nothing_is_noticed() -> None:
     await client.start()
     assert "/empty answers 200" in await proof(Host(client, instrumented, 10))
     await client.stop()
+
+
+@pytest.mark.parametrize(("slow", "expected"), [(0, 0), (1, 4)])
+def test_what_is_evaluated_is_proved(slow: int, expected: int) -> None:
+    report = Report(alerts.windows(slow=slow)())
+    assert len(alerts.costs(iter([{"a": report}] * 3), expected)) == 2
+    with pytest.raises(RuntimeError, match="alerts instead of"):
+        alerts.costs(iter([{"a": report}]), expected + 1)

@@ -20,6 +20,7 @@ from examples.earlybird import server, traffic
 from examples.earlybird.plan import Plan, UsageError
 from examples.earlybird.visitors import NO_ANSWER, Report
 from tests.integration.servers import nx27017
+from tests.otlp_sink import closed_port
 
 ADMIN_TOKEN = "admin-token-of-the-test"
 STAFF_TOKEN = "staff-token-of-the-test"
@@ -55,11 +56,12 @@ def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def earlybird(mongodb: str, tmp_path: Path) -> Iterator[EarlyBird]:
+def earlybird(mongodb: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[EarlyBird]:
     env = {
         "MONGODB_URI": mongodb,
         "EARLYBIRD_STAFF_TOKEN": STAFF_TOKEN,
         "OTEL_MONITORING_ADMIN_TOKEN": ADMIN_TOKEN,
+        **getattr(request, "param", {}),
     }
     port = Plan.from_environment({"PORT": "0"}).port
     with server.running(server.api(port, tmp_path, env)) as part:
@@ -126,6 +128,24 @@ def test_breakfast_from_order_to_bill(earlybird: EarlyBird) -> None:
         assert customer.get(f"/orders/{order['id']}").json()["status"] == "delivered"
         _until(200, {502}, lambda: staff.post("/billing/run", json={"max_orders": 100}))
         assert _until(200, set(), lambda: staff.post("/billing/run", json={})) == {"billed": 0, "declined": 0}
+
+
+NOBODY = {"DELIVERY_URL": f"http://127.0.0.1:{closed_port()}", "EARLYBIRD_OUTAGES": "off"}
+
+
+@pytest.mark.parametrize("earlybird", [NOBODY], indirect=True, ids=["nobody delivers"])
+def test_a_delivery_service_that_is_down_is_an_alert(earlybird: EarlyBird) -> None:
+    robin = {"email": f"robin-{time.time_ns()}@example.com", "name": "Robin", "address": "1 Dawn Road"}
+    with earlybird.client("nobody") as anyone:
+        token = anyone.post("/users/", json=robin).raise_for_status().json()["token"]
+    new = {"items": [{"product": "milk", "quantity": 2}], "deliver_on": str(date.max - timedelta(days=1))}
+    with earlybird.client(token) as customer:
+        assert customer.post("/orders/", json=new).status_code == 502
+        assert [order["status"] for order in customer.get("/orders/").json()] == ["cancelled"]
+    assert eventually(lambda: bool(earlybird.monitoring("/alerts/history")))
+    (alert,) = earlybird.monitoring("/alerts/history")
+    assert (alert["type"], alert["severity"]) == ("delivery_issue", "error")
+    assert alert["message"] == "delivery.plan failed: examples.earlybird.planning.DeliveryServiceError"
 
 
 def _until(status: int, outages: set[int], ask: Callable[[], httpx.Response]) -> Any:

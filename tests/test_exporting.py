@@ -12,7 +12,8 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 
-from otel_monitoring.config import Settings, opt_in_to_stable_conventions
+from otel_monitoring.config import Settings
+from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.exporting.closing import Attached, close_all
 from otel_monitoring.exporting.pipelines import OtlpHandler

@@ -1,6 +1,7 @@
 """`DatabaseHealthChecker` with databases that hang, fail, or live on a loop that is blocked; real servers elsewhere."""
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -404,3 +405,31 @@ async def test_gauges_read_what_is_known() -> None:
 
     state.lost(ADDRESS, "gone")
     assert gauges(reader)[c.DATABASE_UP] == [(0, {"db.namespace": "shop"})]
+
+
+def test_an_outcome_that_nobody_waits_for_any_more_is_not_complained_about() -> None:
+    asked, released = threading.Event(), threading.Event()
+    complaints: list[dict[str, Any]] = []
+
+    def fail() -> None:
+        asked.set()
+        released.wait(WAIT)
+        raise ConnectionError("refused")
+
+    async def stopped_while_it_pings() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        asking = asyncio.ensure_future(DatabaseHealthChecker(Database(fail)).ping())
+        assert await asyncio.to_thread(asked.wait, WAIT)
+        asking.cancel()
+        await asyncio.wait({asking})
+        released.set()
+        for thread in threading.enumerate():
+            if thread.name == "otel-monitoring-database-ping":
+                await asyncio.to_thread(thread.join, WAIT)
+        await asyncio.sleep(0)
+        del asking
+        gc.collect()
+
+    asyncio.run(stopped_while_it_pings())
+    gc.collect()
+    assert complaints == []

@@ -38,7 +38,7 @@ from otel_monitoring import conventions as c
 from otel_monitoring.instrument.mongodb import MongoInstrumentation, attach, monitoring_listeners
 from otel_monitoring.instrument.mongodb import commands as commands_module
 from otel_monitoring.instrument.mongodb.commands import CommandMetrics
-from otel_monitoring.instrument.mongodb.names import BoundedNames, collection_of
+from otel_monitoring.instrument.mongodb.names import collection_of
 from otel_monitoring.instrument.mongodb.pool import PoolMetrics
 from otel_monitoring.instrument.mongodb.spans import CommandSpans
 from otel_monitoring.instrument.mongodb.statement import obfuscated
@@ -157,12 +157,6 @@ class Listener(CommandListener):
 )
 def test_collection_of_a_command(command: dict[str, Any], collection: str | None) -> None:
     assert collection_of(next(iter(command)), command) == collection
-
-
-def test_names_beyond_the_limit_are_one() -> None:
-    names = BoundedNames(2)
-
-    assert [names(name) for name in ("a", "b", "c", "a", "d")] == ["a", "b", "_OTHER", "a", "_OTHER"]
 
 
 def test_statement_keeps_names_and_structure_only() -> None:

@@ -12,7 +12,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from otel_monitoring.measure.aggregator import Aggregator
 from otel_monitoring.measure.reader import SnapshotReader
 from otel_monitoring.measure.snapshot import Histogram, Series, Snapshot, merged
-from otel_monitoring.measure.window import History
+from otel_monitoring.measure.window import History, Window
 
 NAME = "http.server.request.duration"
 
@@ -208,3 +208,61 @@ def test_an_answer_is_reused_for_a_bounded_share_of_time() -> None:
     aggregator.collect()
     aggregator.invalidate()
     assert not aggregator.fresh, "something recorded by hand shows at once"
+
+
+def gauges(start: float, end: float, **named: float) -> Snapshot:
+    return Snapshot(start, end, gauges={Series(name): value for name, value in named.items()})
+
+
+def test_gauges_are_known_for_five_minutes_after_they_were_seen() -> None:
+    history = History(0.0, span=60.0, resolution=10.0)
+    history.add(gauges(0, 10, once=1, always=1))
+    assert history.gauges == {Series("once"): 1, Series("always"): 1}
+    for tick in range(1, 30):
+        history.add(gauges(tick * 10, tick * 10 + 10, always=tick))
+    assert history.gauges == {Series("once"): 1, Series("always"): 29}, "as long as Prometheus looks back"
+    history.add(gauges(300, 310, always=30))
+    assert history.gauges == {Series("always"): 30}
+    history.add(gauges(310, 320, once=2))
+    assert history.gauges == {Series("always"): 30, Series("once"): 2}
+    history.add(gauges(320, 10_000))
+    assert history.gauges == {}, "a pause as after suspending a machine"
+
+
+def test_gauges_seen_on_demand_count_from_then() -> None:
+    history = History(0.0, span=60.0, resolution=10.0)
+    history.add(gauges(0, 1, heat=1))
+    for i in range(1, 400):
+        history.add(gauges(i, i + 1, **({"heat": 2} if i == 5 else {})))
+        assert (Series("heat") in history.gauges) == (i + 1 - 6 < 300), i
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.5, 200.0), st.dictionaries(st.sampled_from("abc"), st.floats(0, 9))), max_size=30)
+)
+def test_gauges_are_the_last_of_each_that_is_young_enough(ticks: list[tuple[float, dict[str, float]]]) -> None:
+    history, now = History(0.0, span=60.0, resolution=10.0), 0.0
+    seen: dict[str, tuple[float, float]] = {}
+    for gap, values in ticks:
+        history.add(gauges(now, now + gap, **values))
+        now += gap
+        seen |= {name: (now, value) for name, value in values.items()}
+        assert history.gauges == {Series(name): v for name, (at, v) in seen.items() if at > now - 300}
+
+
+def test_what_was_read_of_gauges_before_does_not_change() -> None:
+    history = History(0.0, span=60.0, resolution=10.0)
+    history.add(gauges(0, 10, heat=1))
+    before = history.gauges
+    history.add(gauges(10, 20, heat=2, cold=3))
+    assert before == {Series("heat"): 1}
+
+
+def test_a_window_finds_each_kind_by_name() -> None:
+    of_room = Series("heat", (("room", "bath"),))
+    one = only(recorded([0.5])[0])
+    window = Window(Snapshot(0, 10, {Series(NAME): one}, {Series("orders"): 2}, {of_room: 20, Series("cold"): 1}))
+    assert window.gauges("heat") == [(of_room, 20)]
+    assert window.sums("orders") == [(Series("orders"), 2)]
+    assert window.histograms(NAME) == [(Series(NAME), one)]
+    assert (window.gauges("orders"), window.sums("heat"), window.histograms("orders")) == ([], [], [])

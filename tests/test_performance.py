@@ -4,8 +4,9 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_monitoring.conventions import HTTP_SERVER_REQUEST_DURATION
-from otel_monitoring.health.performance import Classifier, Outcome
+from otel_monitoring.health.performance import Classifier
 from otel_monitoring.measure.aggregator import Aggregator
+from otel_monitoring.measure.outcome import Outcome
 from otel_monitoring.measure.snapshot import Series
 from otel_monitoring.performance import PerformanceMetrics
 

@@ -3,11 +3,13 @@
 import subprocess
 import sys
 
+import pytest
+
 import otel_monitoring
 
 _QUIET_IMPORT = """
 import sys, threading
-import otel_monitoring
+from otel_monitoring import *
 assert threading.active_count() == 1, threading.enumerate()
 heavy = {"grpc", "motor", "opentelemetry.exporter.otlp.proto.http", "opentelemetry.exporter.otlp.proto.grpc"}
 assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
@@ -22,6 +24,16 @@ def test_all_names_are_there() -> None:
         assert getattr(otel_monitoring, name).__module__.startswith("otel_monitoring")
     assert sorted(otel_monitoring.__all__) == otel_monitoring.__all__
     assert len(otel_monitoring.__all__) <= 15
+
+
+def test_the_package_alone_is_light() -> None:
+    """Commands that ask a service over HTTP begin with it."""
+    heavy = "{'fastapi', 'pydantic', 'opentelemetry', 'pymongo'}"
+    source = f"import sys, otel_monitoring; assert not {heavy} & sys.modules.keys(); otel_monitoring.alerts.AlertType"
+    subprocess.run([sys.executable, "-W", "error", "-c", source], check=True)
+    assert set(otel_monitoring.__all__) <= set(dir(otel_monitoring))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = otel_monitoring.nonsense
 
 
 def test_nothing_starts_at_import() -> None:

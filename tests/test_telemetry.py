@@ -221,6 +221,28 @@ def test_the_applications_own_providers_are_joined_and_outlive_us() -> None:
     assert resources == ["theirs", "theirs"]
 
 
+def test_what_waits_in_a_joined_provider_is_sent_at_the_stop() -> None:
+    result = in_a_process_of_its_own(
+        """
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        theirs = InMemorySpanExporter()
+        tracers = TracerProvider(shutdown_on_exit=False)
+        tracers.add_span_processor(BatchSpanProcessor(theirs, schedule_delay_millis=3_600_000))
+        trace.set_tracer_provider(tracers)
+        telemetry = make()
+        telemetry.start(SnapshotReader(0.0))
+        tracers.get_tracer("test").start_span("work").end()
+        result["before"] = len(theirs.get_finished_spans())
+        telemetry.stop(5)
+        result["after"] = len(theirs.get_finished_spans())
+        """
+    )
+    assert (result["before"], result["after"]) == (0, 1)
+
+
 def test_the_first_services_providers_become_global_and_the_seconds_are_its_own() -> None:
     with HttpSink() as sink:
         result = in_a_process_of_its_own(

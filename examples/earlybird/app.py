@@ -1,24 +1,45 @@
-"""The EarlyBird API: `MONGODB_URI=mongodb://… uvicorn examples.earlybird.app:app`."""
+"""The EarlyBird API: `MONGODB_URI=mongodb://… uvicorn examples.earlybird.app:app`.
 
+With `DELIVERY_URL` another process plans its deliveries (delivery_service.py); without it does that itself.
+"""
+
+import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 
+import httpx
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from opentelemetry.metrics import Counter
 from pymongo import AsyncMongoClient
 from pymongo.errors import ConnectionFailure
 
 from examples.earlybird.database import Document, create_indexes
+from examples.earlybird.planning import DeliveryService, OwnDeliveries
 from examples.earlybird.routers import billing, deliveries, orders, subscriptions, users
 from otel_monitoring import MonitoringService
 
 
+@dataclass(frozen=True)
+class Counters:
+    """What the business counts; leaves by the same way as everything measured."""
+
+    orders_placed: Counter
+    deliveries_confirmed: Counter
+
+
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    await create_indexes(app.state.db)
-    yield
-    await app.state.db.client.close()
+    logging.getLogger("earlybird").setLevel(logging.INFO)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(app.state.db.client.close)
+        await create_indexes(app.state.db)
+        if url := os.environ.get("DELIVERY_URL"):
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=5, trust_env=False))
+            app.state.planner = DeliveryService(client)
+        yield
 
 
 async def database_unavailable(request: Request, error: Exception) -> JSONResponse:
@@ -35,7 +56,12 @@ def create_app(mongodb_uri: str) -> FastAPI:
     for router in (users.router, orders.router, subscriptions.router, deliveries.router, billing.router):
         app.include_router(router, prefix="/api")
 
-    MonitoringService(db, check_interval=5).instrument(app)
+    monitoring = MonitoringService(db, check_interval=5, baggage_keys="order.id").instrument(app)
+    app.state.planner = OwnDeliveries(db)
+    app.state.counters = Counters(
+        orders_placed=monitoring.meter.create_counter("orders.placed", unit="{order}"),
+        deliveries_confirmed=monitoring.meter.create_counter("deliveries.confirmed", unit="{delivery}"),
+    )
     return app
 
 

@@ -37,3 +37,4 @@ async def create_indexes(db: AsyncDatabase[Document]) -> None:
     await db.subscriptions_v2.create_index("user_id")
     await db.deliveries.create_index([("deliver_on", ASCENDING), ("status", ASCENDING)])
     await db.billing_records.create_index("order_id", unique=True)
+    await db.events.create_index([("kind", ASCENDING), ("status", ASCENDING), ("created_at", ASCENDING)])

@@ -1,7 +1,8 @@
 """`make demo`: the EarlyBird API under traffic, and where to look at what its monitoring says.
 
 Everything runs on this machine and ends with this process: an embedded MongoDB (or the one at `MONGODB_URI`), the API
-on `PORT` (8000), the traffic. `DEMO_SECONDS` ends it by itself.
+on `PORT` (8000), the traffic, a mailbox and a Slack webhook for its alerts (unless `SMTP_SERVER` and
+`SLACK_WEBHOOK_URL` name yours). `DEMO_SECONDS` ends it by itself.
 """
 
 import asyncio
@@ -16,9 +17,10 @@ from typing import Any
 
 import httpx
 
-from examples.earlybird import server, traffic
+from examples.earlybird import inbox, server, traffic
 from examples.earlybird.live import LiveLine
 from examples.earlybird.plan import Plan, UsageError
+from examples.earlybird.returning import ReturningDatabase
 from examples.earlybird.visitors import Report
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact
@@ -47,30 +49,35 @@ def main() -> int:
 def run(plan: Plan) -> None:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="earlybird-")))
-        parts = []
+        database = None
         if plan.mongodb_uri is None:
             print("Starting MongoDB ...", flush=True)
-            parts.append(stack.enter_context(server.running(server.embedded_mongodb(directory))))
-            uri = server.mongodb_uri(parts[0])
-            mongodb = f"{uri} (embedded nx-27017, in memory)"
+            database = ReturningDatabase(directory)
+            stack.callback(database.stop)
+            uri = database.uri
+            mongodb = f"{uri} (embedded nx-27017; to see alerts: kill -9 {database.pid})"
         else:
             uri = plan.mongodb_uri
             if not server.ping(uri):
                 raise UsageError(f"MONGODB_URI: no MongoDB answers at {redact(uri)}")
             mongodb = f"{redact(uri)} (MONGODB_URI)"
         print("Starting the API ...", flush=True)
-        environment = plan.api_environment(uri)
-        parts.append(stack.enter_context(server.running(server.api(plan.port, directory, environment))))
-        server.api_ready(parts[-1], f"{plan.monitoring_url}/health/ready")
+        environment = plan.api_environment(uri, directory)
+        if plan.settings.smtp_server is None:
+            environment |= stack.enter_context(inbox.mailbox())
+        if plan.settings.slack_webhook_url is None:
+            environment |= stack.enter_context(inbox.slack())
+        api = stack.enter_context(server.running(server.api(plan.port, directory, environment)))
+        server.api_ready(api, f"{plan.monitoring_url}/health/ready")
         print(plan.introduction(mongodb, directory), flush=True)
         try:
-            asyncio.run(show_traffic(plan, parts))
+            asyncio.run(show_traffic(plan, api, database))
         finally:
             treat_as_ctrl_c()
 
 
-async def show_traffic(plan: Plan, parts: Sequence[server.Part]) -> None:
-    """Send traffic and show the live line until a signal, the end of the time, or a part that ends by itself."""
+async def show_traffic(plan: Plan, api: server.Part, database: ReturningDatabase | None) -> None:
+    """Send traffic and show the live line until a signal, the end of the time, or an API that ends by itself."""
     stop = asyncio.Event()
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -79,7 +86,7 @@ async def show_traffic(plan: Plan, parts: Sequence[server.Part]) -> None:
     sending = asyncio.ensure_future(traffic.run(plan.api_url, staff_token=plan.staff_token, report=report))
     showing = asyncio.ensure_future(live.run())
     try:
-        await supervise(stop, plan.seconds, parts, (sending, showing))
+        await supervise(stop, plan.seconds, api, database, (sending, showing))
     finally:
         await cancel(showing)
         print("\nStopping ...", flush=True)
@@ -91,13 +98,18 @@ async def show_traffic(plan: Plan, parts: Sequence[server.Part]) -> None:
 
 
 async def supervise(
-    stop: asyncio.Event, seconds: float | None, parts: Sequence[server.Part], tasks: Sequence["asyncio.Future[Any]"]
+    stop: asyncio.Event,
+    seconds: float | None,
+    api: server.Part,
+    database: ReturningDatabase | None,
+    tasks: Sequence["asyncio.Future[Any]"],
 ) -> None:
     now = asyncio.get_running_loop().time
     end = now() + (seconds or float("inf"))
     while not stop.is_set() and now() < end:
-        for part in parts:
-            part.check()
+        api.check()
+        if database is not None and (news := await asyncio.to_thread(database.check, now())):
+            inbox.say(f"  {news}")
         for task in tasks:
             if task.done():
                 task.result()

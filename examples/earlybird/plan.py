@@ -29,7 +29,7 @@ class Plan:
         settings = Settings.load()
         token = settings.admin_token.get_secret_value() if settings.admin_token else secrets.token_urlsafe(24)
         return cls(
-            port=_free_port(environ.get("PORT") or "8000"),
+            port=free_port(environ.get("PORT") or "8000"),
             seconds=_seconds("DEMO_SECONDS", environ.get("DEMO_SECONDS")),
             mongodb_uri=environ.get("MONGODB_URI") or None,
             settings=settings,
@@ -45,8 +45,9 @@ class Plan:
     def monitoring_url(self) -> str:
         return self.api_url + self.settings.prefix
 
-    def api_environment(self, mongodb_uri: str) -> dict[str, str]:
+    def api_environment(self, mongodb_uri: str, directory: Path) -> dict[str, str]:
         return {
+            "OTEL_MONITORING_STATE_DIR": str(self.settings.state_dir or directory / "state"),
             "MONGODB_URI": mongodb_uri,
             "EARLYBIRD_STAFF_TOKEN": self.staff_token,
             "OTEL_MONITORING_ADMIN_TOKEN": self.admin_token,
@@ -61,7 +62,7 @@ class Plan:
             otlp = f"{', '.join(signals)} to {redact(endpoint) if endpoint else 'OTEL_EXPORTER_OTLP_*_ENDPOINT'}"
         header = f"-H 'Authorization: Bearer {self.admin_token}' " if self.settings.access == "admin" else ""
         url = f"localhost:{self.port}{self.settings.prefix}"
-        private = ("health/detailed", "health/metrics", "health/diagnostics", "alerts/summary")
+        private = ("health/detailed", "health/metrics", "health/diagnostics", "alerts/summary", "alerts/firing")
         return "\n".join(
             [
                 "",
@@ -81,7 +82,7 @@ class Plan:
         )
 
 
-def _free_port(text: str) -> int:
+def free_port(text: str) -> int:
     """The port to listen on; 0 asks for any."""
     try:
         with socket.socket() as probe:

@@ -1,8 +1,14 @@
-"""Stand-ins for the outside services a delivery business calls, with the latencies and failures those have."""
+"""Stand-ins for the outside services a delivery business calls, with the latencies and failures those have.
+
+`EARLYBIRD_OUTAGES=off` leaves the failures out.
+"""
 
 import asyncio
 import math
+import os
 import random
+
+OUTAGES = os.environ.get("EARLYBIRD_OUTAGES") != "off"
 
 
 class PaymentDeclined(Exception):  # noqa: N818 - the customer's problem, not an error of ours
@@ -21,7 +27,7 @@ async def _take(median_seconds: float, spread: float = 0.5) -> None:
 async def charge(cents: int) -> str:
     """Charge a card. Returns the provider's reference."""
     await _take(0.025)
-    chance = random.random()
+    chance = random.random() if OUTAGES else 1.0
     if chance < 0.02:
         raise PaymentProviderError("payment provider answered 503")
     if chance < 0.04:
@@ -32,7 +38,7 @@ async def charge(cents: int) -> str:
 async def store_photo(delivery_id: str) -> str:
     """Keep the courier's proof of delivery. Returns its address."""
     await _take(0.015)
-    if random.random() < 0.04:
+    if OUTAGES and random.random() < 0.04:
         raise TimeoutError(f"photo storage did not answer for delivery {delivery_id}")
     return f"photos/{delivery_id}.jpg"
 

@@ -1,4 +1,4 @@
-"""The demo's processes: an embedded MongoDB-compatible server, and the API under uvicorn."""
+"""The example's processes: an embedded MongoDB-compatible server, services under uvicorn, workers."""
 
 import importlib.util
 import os
@@ -26,11 +26,15 @@ class PartFailedError(Exception):
 
 
 class Part:
-    """A command run as a process of its own: its output in a log file, its end tied to ours."""
+    """A command run as a process of its own: its output in a log file, its end tied to ours.
 
-    def __init__(self, name: str, command: str, args: Sequence[str], log: Path, env: Mapping[str, str]) -> None:
+    `env` is added to our environment; variables that it gives as None are taken out.
+    """
+
+    def __init__(self, name: str, command: str, args: Sequence[str], log: Path, env: Mapping[str, str | None]) -> None:
         self.name = name
         self.log = log
+        environment = {**os.environ, **env, "PYTHONUNBUFFERED": "1"}
         with log.open("wb") as output:
             # A session of its own: Ctrl-C in the terminal reaches the demo alone, which then stops the parts in order.
             self._process = subprocess.Popen(
@@ -38,13 +42,17 @@ class Part:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **env, "PYTHONUNBUFFERED": "1"},
+                env={name: value for name, value in environment.items() if value is not None},
                 start_new_session=True,
             )
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
 
     def check(self) -> None:
         """Raise `PartFailedError`, with the end of the log, if the process has ended."""
@@ -84,11 +92,12 @@ def running(part: Part) -> Iterator[Part]:
         part.stop()
 
 
-def embedded_mongodb(directory: Path) -> Part:
-    """Start `nx-27017`, in memory, on a free port; `mongodb_uri` waits for it."""
+def embedded_mongodb(directory: Path, port: int = 0) -> Part:
+    """Start `nx-27017`, its data in `directory`, on `port` or a free one; `mongodb_uri` waits for it."""
     if importlib.util.find_spec("nx_27017") is None:
         raise PartFailedError("nx-27017 is not installed: pip install nx-27017, or set MONGODB_URI")
-    args = ["--data-dir", "memory", "--port", "0", "--pid-file", str(directory / "mongodb.pid")]
+    (directory / "data").mkdir(exist_ok=True)
+    args = ["--data-dir", str(directory / "data"), "--port", str(port), "--pid-file", str(directory / "mongodb.pid")]
     args += ["--log-file", str(directory / "nx-27017.log")]  # its default is shared by all servers of the machine
     return Part("MongoDB", "nx_27017.nx_27017:main", args, directory / "mongodb.log", {})
 
@@ -119,11 +128,27 @@ def ping(uri: str) -> bool | None:
         client.close()
 
 
-def api(port: int, directory: Path, env: Mapping[str, str]) -> Part:
+def api(port: int, directory: Path, env: Mapping[str, str | None]) -> Part:
     """Start the API on 127.0.0.1; `api_ready` waits for it."""
-    args = ["examples.earlybird.app:app", "--host", "127.0.0.1", "--port", str(port)]
+    return _served("The API", "examples.earlybird.app:app", port, directory / "api.log", env)
+
+
+def delivery_service(port: int, directory: Path, env: Mapping[str, str | None]) -> Part:
+    """Start the delivery service on 127.0.0.1; `api_ready` waits for it."""
+    app = "examples.earlybird.delivery_service:app"
+    return _served("The delivery service", app, port, directory / "delivery.log", env)
+
+
+def _served(name: str, app: str, port: int, log: Path, env: Mapping[str, str | None]) -> Part:
+    args = [app, "--host", "127.0.0.1", "--port", str(port)]
     args += ["--no-access-log", "--timeout-graceful-shutdown", "3"]
-    return Part("The API", "uvicorn:main", args, directory / "api.log", env)
+    return Part(name, "uvicorn:main", args, log, env)
+
+
+def worker(module: str, directory: Path, env: Mapping[str, str | None]) -> Part:
+    """Start the worker in `examples.earlybird.<module>`."""
+    name = f"The {module.replace('_', ' ')}"
+    return Part(name, f"examples.earlybird.{module}:main", [], directory / f"{module}.log", env)
 
 
 def api_ready(server: Part, url: str) -> None:

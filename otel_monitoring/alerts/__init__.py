@@ -3,30 +3,51 @@
 from collections.abc import Mapping
 from typing import Any
 
+from otel_monitoring.alerts.expressions import Count, Gauge, Percent, Quantile, error_rate, requests
 from otel_monitoring.alerts.manager import AlertManager
+from otel_monitoring.alerts.matching import Attribute
+from otel_monitoring.alerts.rules import NoData, Rule
+from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType
 
 __all__ = [
+    "THRESHOLDS",
     "AlertEvent",
     "AlertManager",
     "AlertSeverity",
     "AlertType",
+    "Attribute",
+    "Count",
+    "Gauge",
+    "NoData",
+    "Percent",
+    "Quantile",
+    "Rule",
     "alert_database_down",
     "alert_high_error_rate",
     "alert_performance_issue",
+    "error_rate",
     "get_alert_manager",
     "initialize_alerts",
+    "requests",
     "set_alert_manager",
 ]
 
 _manager: AlertManager | None = None
 
 
-def initialize_alerts() -> AlertManager:
-    """Make the process's alert manager, or return the one already made."""
+def initialize_alerts(settings: Settings | None = None) -> AlertManager:
+    """Make the process's alert manager, or return the one already made.
+
+    Args:
+        settings: Where its channels, store and thresholds come from; the environment when not given.
+
+    Raises:
+        ConfigurationError: A setting cannot work; the message names it.
+    """
     global _manager
     if _manager is None:
-        _manager = AlertManager()
+        _manager = AlertManager(settings=settings)
     return _manager
 
 
@@ -64,4 +85,5 @@ async def alert_performance_issue(
         f"Slow API response: {endpoint} ({response_time_ms:.2f}ms)",
         AlertSeverity.WARNING,
         details,
+        labels={"endpoint": endpoint},
     )

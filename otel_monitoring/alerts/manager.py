@@ -1,31 +1,48 @@
-"""`AlertManager`: raises alerts, suppresses duplicates, honours mutes, keeps the history."""
+"""`AlertManager`: raises alerts, suppresses duplicates, honours mutes, keeps the history, hands over to delivery."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+from uuid import uuid4
 
+from otel_monitoring.alerts import overview
 from otel_monitoring.alerts.channels import Channel
-from otel_monitoring.alerts.channels.log import LogChannel
-from otel_monitoring.errors import DeliveryError
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome, rfc3339
+from otel_monitoring.alerts.channels.configured import channels_from
+from otel_monitoring.alerts.delivery import Delivery, Sender, trial
+from otel_monitoring.alerts.evaluation import Evaluation
+from otel_monitoring.alerts.incidents import Policy, saved_incidents
+from otel_monitoring.alerts.inline import deliver
+from otel_monitoring.alerts.raising import event_of, record
+from otel_monitoring.alerts.rules import Rule, default_rules
+from otel_monitoring.alerts.ruleset import RuleSet
+from otel_monitoring.alerts.signals import AlertSignals
+from otel_monitoring.config import Settings
+from otel_monitoring.events import AlertSeverity, AlertType, Mute, Notification, Outcome, rfc3339
 from otel_monitoring.guard import contained
-from otel_monitoring.redact import redact
-from otel_monitoring.store import MemoryStore, Store
+from otel_monitoring.health.execution import in_thread
+from otel_monitoring.store import Store, open_store
 from otel_monitoring.store.protocol import HISTORY_LIMIT
 
-SUPPRESSION_SECONDS = 300.0
-"""The same type and message is notified once in this time, as documented."""
+T = TypeVar("T")
 
 _RECENT = 10
+_raising = contained("raising an alert")
 
 
 class AlertManager:
     """Raises, delivers, mutes and remembers alerts. Thread-safe; methods may be called from any event loop.
 
+    By itself it delivers in `send_alert`. Connected to a running `MonitoringService`, it hands over to that service's
+    background thread and returns at once.
+
     Args:
-        channels: Where alerts go; the log when not given.
-        store: Where history and mutes are kept; this process when not given.
+        channels: Where alerts go; those that the settings configure, and the log, when not given.
+        store: Where its state is kept; the one that the settings name when not given.
+        settings: Where channels, store and thresholds come from; the environment when not given.
         clock: Unix time in seconds.
+
+    Raises:
+        ConfigurationError: A setting cannot work; the message names it.
     """
 
     def __init__(
@@ -33,13 +50,75 @@ class AlertManager:
         *,
         channels: Sequence[Channel] | None = None,
         store: Store | None = None,
+        settings: Settings | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._channels = tuple(channels) if channels is not None else (LogChannel(),)
-        self._store: Store = store if store is not None else MemoryStore()
-        self._clock = clock
-        self._notified_at: dict[tuple[AlertType, str], float] = {}
-        self._delivery = contained("alert delivery")
+        self._given = channels, store, settings
+        self.clock = clock
+        self._connected: tuple[Settings, Sender] | None = None
+        self._rules = RuleSet()
+        self.evaluation = Evaluation()
+        self._configure(settings or Settings.load(), Sender("unknown_service"), AlertSignals())
+        self.hand_over: Callable[[], bool] = lambda: False
+        """Has what waits delivered soon, in the background; False where nobody does that."""
+
+    def connect(self, settings: Settings, sender: Sender, signals: AlertSignals) -> None:
+        """Be the alert manager of a service: what was not given at construction comes from it.
+
+        Args:
+            settings: The service's.
+            sender: Who notifications are from; with the settings it names the store.
+            signals: Where alerts are measured.
+        """
+        if self._connected == (settings, sender):
+            self.signals = signals
+            return
+        before, self._connected = self._store, (settings, sender)
+        self._configure(self._given[2] or settings, sender, signals)
+        if before is not None and before is not self._store:
+            for mute in before.mutes(self.clock()):
+                self.store.mute(mute)
+            before.close()
+
+    def _configure(self, settings: Settings, sender: Sender, signals: AlertSignals) -> None:
+        channels, store, _ = self._given
+        self.settings = settings
+        self.signals = signals
+        self.sender = sender
+        self.channels = tuple(channels) if channels is not None else channels_from(settings)
+        self._store: Store | None = store
+        self.delivery = Delivery(self.channels, sender, clock=self.clock, count=signals.count)
+        self._rules.use_defaults(default_rules(settings.thresholds, settings.error_statuses))
+        self.policy = Policy([c.name for c in self.channels], settings.repeat_interval, settings.window)
+
+    @property
+    def store(self) -> Store:
+        """Where its state is kept."""
+        if self._store is None:
+            sender = self.sender
+            self._store = open_store(self.settings, service_name=sender.service, environment=sender.environment)
+        return self._store
+
+    # Rules
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Every rule, the default ones first."""
+        return tuple(self._rules.by_name.values())
+
+    def add_rule(self, rule: Rule) -> None:
+        """Add `rule`, in place of a default one of the same name.
+
+        Raises:
+            ConfigurationError: A rule of this name was added before.
+        """
+        self._rules.add(rule)
+
+    def remove_rule(self, name: str) -> bool:
+        """Take a rule away, default ones too; False when there was none of this name."""
+        return self._rules.remove(name)
+
+    # What is documented
 
     async def send_alert(
         self,
@@ -47,6 +126,8 @@ class AlertManager:
         message: str,
         severity: AlertSeverity | str = AlertSeverity.WARNING,
         details: Mapping[str, Any] | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
     ) -> bool:
         """Raise an alert.
 
@@ -55,27 +136,47 @@ class AlertManager:
             message: One line for people. Secrets in it are redacted.
             severity: One of `AlertSeverity`, or its value.
             details: Values that help to understand it; text among them is redacted.
+            labels: What it is about within its type, e.g. `{"endpoint": "/api/orders/"}`; mutes may name them.
 
         Returns:
-            Whether it was notified: False when its type is muted or the same alert was notified within five minutes.
-            It is in the history either way.
+            Whether it is notified: False when it is muted, when the same type and message was notified within five
+            minutes, when a rule has notified the very same already, or when an alert that fires explains it. It is in
+            the history either way.
 
         Raises:
             ValueError: Unknown type or severity.
         """
-        now = self._clock()
-        kind, urgency, text = AlertType(alert_type), AlertSeverity(severity), redact(message)
-        event = AlertEvent(now, kind, urgency, text, _redacted(details or {}), self._outcome(kind, text, now))
-        self._store.append(event)
-        if event.outcome is not Outcome.NOTIFIED:
-            return False
-        for channel in self._channels:
-            with self._delivery:
-                await channel.send(event)
-        return True
+        kind, urgency = AlertType(alert_type), AlertSeverity(severity)
+        with _raising:
+            event, rules = (
+                event_of(kind, message, urgency, details or {}, labels or {}, self.clock()),
+                self._rules.by_name,
+            )
+            event = await self._off_loop(lambda: self.store.run(lambda s: record(s, event, rules, self.policy)))
+            self.signals.raised(event)
+            if event.outcome is Outcome.NOTIFIED:
+                if not self.hand_over():
+                    await deliver(self.delivery, self.store, self.clock)
+                return True
+        return False
 
-    def mute_alert_type(self, alert_type: AlertType | str, duration_seconds: float = 300) -> float:
+    def mute_alert_type(
+        self,
+        alert_type: AlertType | str,
+        duration_seconds: float = 300,
+        *,
+        labels: Mapping[str, str] | None = None,
+        author: str = "",
+        reason: str = "",
+    ) -> float:
         """Mute a type: its alerts go to the history only.
+
+        Args:
+            alert_type: One of `AlertType`, or its value.
+            duration_seconds: How long.
+            labels: Only alerts that have all of these, e.g. `{"endpoint": "/api/orders/"}`.
+            author: Who mutes.
+            reason: Why.
 
         Returns:
             When the mute ends, in Unix seconds.
@@ -85,24 +186,21 @@ class AlertManager:
         """
         if not duration_seconds > 0:
             raise ValueError(f"duration_seconds: must be greater than 0, not {duration_seconds!r}")
-        until = self._clock() + duration_seconds
-        self._store.mute(AlertType(alert_type), until)
+        until = self.clock() + duration_seconds
+        self.store.mute(Mute(AlertType(alert_type), until, dict(labels or {}), author, reason))
         return until
 
-    def unmute_alert_type(self, alert_type: AlertType | str) -> bool:
-        """End the mute of a type; False when it was not muted."""
-        return self._store.unmute(AlertType(alert_type))
+    def unmute_alert_type(self, alert_type: AlertType | str, *, labels: Mapping[str, str] | None = None) -> bool:
+        """End the mutes of a type, or the one with exactly these labels; False when there was none."""
+        return self.store.unmute(AlertType(alert_type), labels) > 0
 
     async def get_alert_summary(self) -> dict[str, Any]:
-        """The documented summary: `total_alerts`, `alerts_by_type`, `muted_alerts` (with ends), `recent_alerts`."""
-        counts = self._store.counts()
-        mutes = self._store.mutes(self._clock())
-        return {
-            "total_alerts": sum(counts.values()),
-            "alerts_by_type": {kind.value: count for kind, count in counts.items()},
-            "muted_alerts": {kind.value: rfc3339(until) for kind, until in mutes.items()},
-            "recent_alerts": self.recent(),
-        }
+        """The documented summary.
+
+        `total_alerts`, `alerts_by_type`, `muted_alerts` (types that are muted as a whole, with their ends), `mutes`
+        (every mute), `recent_alerts`.
+        """
+        return await self._off_loop(self._summary)
 
     async def get_alert_history(
         self,
@@ -110,56 +208,75 @@ class AlertManager:
         alert_type: AlertType | str | None = None,
         severity: AlertSeverity | str | None = None,
     ) -> list[dict[str, Any]]:
-        """The newest alerts first, each with `timestamp`, `type`, `message`, `severity`, `details`, `outcome`.
+        """The newest alerts first, each as `AlertEvent.as_json` has it.
 
         Raises:
             ValueError: Unknown type or severity, or a limit outside 1 to 1000.
         """
         if not 1 <= limit <= HISTORY_LIMIT:
             raise ValueError(f"limit: must be from 1 to {HISTORY_LIMIT}, not {limit}")
-        events = self._store.events(
-            limit=limit,
-            alert_type=AlertType(alert_type) if alert_type is not None else None,
-            severity=AlertSeverity(severity) if severity is not None else None,
-        )
+        kind = AlertType(alert_type) if alert_type is not None else None
+        urgency = AlertSeverity(severity) if severity is not None else None
+        events = await self._off_loop(lambda: self.store.events(limit=limit, alert_type=kind, severity=urgency))
         return [event.as_json() for event in events]
 
+    def reset_stats(self) -> None:
+        """Forget history and counts; mutes stay."""
+        self.store.clear()
+
+    # What the endpoints ask besides
+
     async def test_channels(self) -> dict[str, dict[str, Any]]:
-        """Send a test alert through every channel.
+        """Send a test alert through every channel, side by side.
 
         Returns:
             By channel name: `delivered`, and `error` (redacted) where it was not.
         """
-        event = AlertEvent(self._clock(), AlertType.CUSTOM, AlertSeverity.INFO, "Test alert from otel_monitoring")
-        results: dict[str, dict[str, Any]] = {}
-        for channel in self._channels:
-            try:
-                await channel.send(event)
-            except DeliveryError as error:
-                results[channel.name] = {"delivered": False, "error": redact(str(error))}
-            else:
-                results[channel.name] = {"delivered": True}
-        return results
+        event = event_of(AlertType.CUSTOM, "Test alert from otel_monitoring", AlertSeverity.INFO, {}, {}, self.clock())
+        message = Notification(uuid4().hex, (event,), self.sender.service, self.sender.environment)
+
+        return await trial(self.channels, message, self.delivery.limits.timeout)
 
     def recent(self) -> list[dict[str, Any]]:
         """The last ten alerts, newest first."""
-        return [event.as_json() for event in self._store.events(limit=_RECENT)]
+        return [event.as_json() for event in self.store.events(limit=_RECENT)]
 
-    def reset_stats(self) -> None:
-        """Forget history and counts; mutes stay."""
-        self._store.clear()
-        self._notified_at.clear()
+    async def firing(self) -> list[dict[str, Any]]:
+        """What `/alerts/firing` answers: see `overview.firing`."""
+        return await self._off_loop(lambda: overview.firing(saved_incidents(self.store), self._rules.by_name))
 
-    def _outcome(self, kind: AlertType, message: str, now: float) -> Outcome:
-        if kind in self._store.mutes(now):
-            return Outcome.MUTED
-        horizon = now - SUPPRESSION_SECONDS
-        self._notified_at = {key: at for key, at in self._notified_at.items() if at > horizon}
-        if (kind, message) in self._notified_at:
-            return Outcome.SUPPRESSED
-        self._notified_at[kind, message] = now
-        return Outcome.NOTIFIED
+    async def rule_states(self) -> list[dict[str, Any]]:
+        """What `/alerts/rules` answers: see `overview.rule_states`."""
+        return await self._off_loop(
+            lambda: overview.rule_states(saved_incidents(self.store), self.rules, self.evaluation)
+        )
 
+    def state(self) -> dict[str, Any]:
+        """For the diagnostics.
 
-def _redacted(details: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: redact(value) if isinstance(value, str) else value for key, value in details.items()}
+        `leader` (the `service.instance.id` of the worker that evaluates and delivers), `channels` (see `Line.as_json`),
+        `store_problem` (what is wrong with the store, if anything).
+        """
+        return {
+            "leader": self.store.leader(self.clock()),
+            "channels": self.delivery.as_json(self.store.backlog()),
+            "store_problem": self.store.problem,
+        }
+
+    # How
+
+    @staticmethod
+    async def _off_loop(work: Callable[[], T]) -> T:
+        """A store may wait for a disk or another process: never on the application's loop."""
+        return await in_thread(work, name="otel-monitoring-alert")
+
+    def _summary(self) -> dict[str, Any]:
+        counts = self.store.counts()
+        mutes = self.store.mutes(self.clock())
+        return {
+            "total_alerts": sum(counts.values()),
+            "alerts_by_type": {kind.value: count for kind, count in counts.items()},
+            "muted_alerts": {mute.type.value: rfc3339(mute.until) for mute in mutes if not mute.labels},
+            "mutes": [mute.as_json() for mute in mutes],
+            "recent_alerts": self.recent(),
+        }

@@ -4,8 +4,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.trace import TracerProvider
 
 from otel_monitoring.exporting.pipelines import Pipeline
 from otel_monitoring.guard import contained
@@ -30,6 +32,29 @@ class Attached:
 
     def settle(self) -> None:
         """Nothing is being sent."""
+
+
+class Joined:
+    """A provider of the application's as something to close: sent is what waits, and it stays open.
+
+    Whoever made it closes it at exit, which a server that ends by the signal it was sent (uvicorn) never comes to.
+    """
+
+    def __init__(self, provider: MeterProvider | TracerProvider | LoggerProvider) -> None:
+        self._provider = provider
+
+    def detach(self) -> None:
+        """Others may use it."""
+
+    def close(self, timeout: float) -> None:
+        """Have it send what waits."""
+        self._provider.force_flush(int(timeout * 1000))
+
+    def abort(self) -> None:
+        """What it sends is not ours."""
+
+    def settle(self) -> None:
+        """What it sends is not ours."""
 
 
 def close_all(

@@ -18,6 +18,7 @@ from otel_monitoring.exporting.settings import OtlpSettings
 from otel_monitoring.exporting.state import ExportState, being_exported
 from otel_monitoring.guard import contained
 
+_ALERTS = "otel_monitoring.alerts"
 # Loggers of what an export itself runs through: their records would feed the export that made them.
 _NOT_EXPORTED = ("opentelemetry", "urllib3", "requests", "grpc")
 
@@ -72,13 +73,22 @@ class SpanSwitch(SpanProcessor):
 
 
 class LogSwitch(LogRecordProcessor):
-    """The same for a logger provider."""
+    """The same for a logger provider.
 
-    def __init__(self) -> None:
+    Args:
+        first: Processors that see each record before the target does, also while there is none.
+    """
+
+    def __init__(self, first: Sequence[LogRecordProcessor] = ()) -> None:
+        self._first = tuple(first)
+        self._guard = contained("log record processing")
         self.target: LogRecordProcessor | None = None
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        """Passes the record on."""
+        """Runs the first processors, then the target."""
+        for processor in self._first:
+            with self._guard:
+                processor.on_emit(log_record)
         target = self.target
         if target is not None:
             target.on_emit(log_record)
@@ -110,6 +120,8 @@ class OtlpHandler(LoggingHandler):
 
 
 def _may_leave(record: logging.LogRecord) -> bool:
+    if record.name == _ALERTS:  # each is an OpenTelemetry log event already
+        return False
     return record.name.partition(".")[0] not in _NOT_EXPORTED and not being_exported()
 
 

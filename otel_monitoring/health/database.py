@@ -58,21 +58,29 @@ class DatabaseHealthChecker:
         slow_ms: float = 1000.0,
         state: ServerState | None = None,
     ) -> None:
-        self._target: ThreadTarget | LoopTarget | None = target_of(db) if db is not None else None
-        self._name = str(getattr(db, "name", "")) if db is not None else ""
         self._timeout = check_timeout
         self._limit = max_collections
         self._slow = slow_ms / 1000
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._reading = contained("reading the database's collections")
+        self.use(db, state)
+
+    def use(self, db: object | None, state: ServerState | None = None) -> None:
+        """Check `db` from now on, and forget what was known; the arguments are the constructor's."""
+        self._target: ThreadTarget | LoopTarget | None = target_of(db) if db is not None else None
+        self._name = self._target.name if self._target is not None else ""
         self._state = state or ServerState()
         self._ping: Ping | None = None
         self._unanswered: tuple[float, str] | None = None
         self._collections: dict[str, CollectionFacts] = {}
         self._total: int | None = None
         self._collections_error: str | None = None
-        self._reading = contained("reading the database's collections")
+        if self._loop is not None:
+            self.bind_loop(self._loop)
 
     def bind_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Tell which event loop an async handle lives on. Until then it is used on the loop that calls."""
+        self._loop = loop
         if isinstance(self._target, LoopTarget):
             self._target.loop = loop
 
@@ -85,32 +93,38 @@ class DatabaseHealthChecker:
 
     async def ping(self) -> str:
         """Ask the database for a sign of life; returns the status. Never raises, and ends within the time limit."""
-        if self._target is None:
+        target = self._target
+        if target is None:
             return UNKNOWN
         try:
-            duration = await self._target.ping(self._timeout)
+            duration = await target.ping(self._timeout)
         except NotStarted as error:
             self._unanswered = (time.time(), str(error))
             return self.status
         except Exception as error:  # noqa: BLE001 - whatever a driver raises is the answer
-            self._ping = Ping(UNHEALTHY, time.time(), error=redact(f"{type(error).__name__}: {error}"))
+            ping = Ping(UNHEALTHY, time.time(), error=redact(f"{type(error).__name__}: {error}"))
         else:
-            self._ping = Ping(DEGRADED if duration > self._slow else HEALTHY, time.time(), duration)
+            ping = Ping(DEGRADED if duration > self._slow else HEALTHY, time.time(), duration)
+        if target is not self._target:  # `use` was called meanwhile
+            return self.status
+        self._ping = ping
         self._unanswered = None
         self._state.settled()
         return self.status
 
     async def refresh_collections(self) -> None:
         """Read counts and index names again; what cannot be read in time keeps its last value. Never raises."""
-        if self._target is None:
+        target = self._target
+        if target is None:
             return
         reading = CollectionsReading(self._limit)
         try:
-            await self._target.read(reading, self._timeout)
+            await target.read(reading, self._timeout)
         except Exception as error:  # noqa: BLE001 - whatever a driver raises is the answer
             reading.error = error
-        with self._reading:
-            self._keep(reading)
+        if target is self._target:
+            with self._reading:
+                self._keep(reading)
 
     def _keep(self, reading: CollectionsReading) -> None:
         error = reading.error

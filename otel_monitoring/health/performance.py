@@ -4,60 +4,22 @@ Both read the histogram `http.server.request.duration`, the one that is exported
 """
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from otel_monitoring.conventions import (
-    ERROR_TYPE,
     HTTP_REQUEST_METHOD,
-    HTTP_RESPONSE_STATUS_CODE,
     HTTP_ROUTE,
     HTTP_SERVER_REQUEST_DURATION,
     UNMATCHED_ROUTE,
 )
+from otel_monitoring.measure.outcome import Outcome, OutcomeOf
 from otel_monitoring.measure.snapshot import Histogram, Series, merged
 from otel_monitoring.measure.window import Window
 
-DISCONNECTED = "ConnectionError"
-"""The `error.type` of a request whose client went away before it had its answer."""
-
-
-class Outcome(Enum):
-    """How a request ended, from the service's point of view."""
-
-    SUCCESS = "success"
-    CLIENT_ERROR = "client_error"
-    CLIENT_DISCONNECT = "client_disconnect"
-    ERROR = "error"
-
 
 @dataclass(frozen=True, slots=True)
-class Classifier:
-    """Decides what is an error: a 5xx answer (or one of `statuses`), or an exception nobody handled.
-
-    Attributes:
-        statuses: Status codes that are errors, in place of every 5xx; None for the default.
-    """
-
-    statuses: frozenset[int] | None = None
-
-    def is_error_status(self, status: int) -> bool:
-        """Whether answering with `status` is an error of the service."""
-        return status in self.statuses if self.statuses is not None else status >= 500
-
-    def __call__(self, series: Series) -> Outcome:
-        """Classify the requests recorded in `series`."""
-        status = series.get(HTTP_RESPONSE_STATUS_CODE)
-        cause = series.get(ERROR_TYPE)
-        code = status if isinstance(status, int) else None
-        if code is not None and self.is_error_status(code):
-            return Outcome.ERROR
-        if cause == DISCONNECTED:
-            return Outcome.CLIENT_DISCONNECT
-        # An error.type that only repeats the status tells of an answer, which `statuses` may have declared harmless.
-        if cause is not None and cause != str(code):
-            return Outcome.ERROR
-        return Outcome.CLIENT_ERROR if code is not None and 400 <= code < 500 else Outcome.SUCCESS
+class Classifier(OutcomeOf):
+    """The documented figures of requests, by how these ended."""
 
     def performance(self, window: Window) -> dict[str, Any]:
         """The documented block: counts, times in seconds (0 before the first request), `error_rate` in percent."""

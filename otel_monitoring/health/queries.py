@@ -83,10 +83,14 @@ class ThreadTarget:
 
     Args:
         database: PyMongo's `Database`, or the one inside of Motor's.
+
+    Attributes:
+        name: Of the database.
     """
 
     def __init__(self, database: Any) -> None:
         self._database = database
+        self.name = str(getattr(database, "name", ""))
         self._lock = threading.Lock()
         self._running: dict[str, Future[float]] = {}
 
@@ -104,6 +108,8 @@ class ThreadTarget:
 
     async def _ask(self, kind: str, steps: Callable[[], Steps], timeout: float) -> float:
         future = asyncio.wrap_future(self._start(kind, steps, timeout))
+        # Whoever asks may be cancelled, as at a stop: then nobody else takes the outcome, and asyncio would log that.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait({future}, timeout=timeout + _GRACE)
         if not future.done():
             future.cancel()
@@ -177,11 +183,13 @@ class LoopTarget:
         database: PyMongo's `AsyncDatabase`, or any other whose methods are coroutine functions.
 
     Attributes:
+        name: Of the database.
         loop: The application's loop; None: whichever loop asks.
     """
 
     def __init__(self, database: Any) -> None:
         self._database = database
+        self.name = str(getattr(database, "name", ""))
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def ping(self, timeout: float) -> float:

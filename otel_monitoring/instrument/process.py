@@ -163,6 +163,11 @@ class SystemSampler:
             meter.create_observable_gauge(name, [self._observer(read, attributes)], unit, description)
         for name, unit, description, read, attributes in _AMOUNTS:
             meter.create_observable_up_down_counter(name, [self._observer(read, attributes)], unit, description)
+        meter.create_observable_gauge(names.PROCESS_UPTIME, [self._observe_age], "s", "How long this process has run.")
+
+    def _observe_age(self, _: CallbackOptions) -> Iterable[Observation]:
+        age = self._age()
+        return () if age is None else (Observation(round(age, 3)),)
 
     def _observer(self, read: "_Reader", attributes: dict[str, str] | None) -> "_Observer":
         def observe(_: CallbackOptions) -> Iterable[Observation]:

@@ -2,11 +2,16 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from functools import reduce
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import cached_property, reduce
+from typing import Any, TypeVar
 
 from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
+
+T = TypeVar("T")
+
+# As long as Prometheus looks back for a value: a gauge that is set by hand every few minutes does not come and go.
+_GAUGE_SECONDS = 300.0
 
 
 class Window:
@@ -15,13 +20,10 @@ class Window:
     What was measured never changes: a reader in any thread may keep one as long as it likes.
     """
 
-    __slots__ = ("_by_name", "memo", "snapshot")
-
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.memo: dict[Hashable, Any] = {}
         """What its readers worked out from it, by reader: it will never be anything else."""
-        self._by_name: dict[str, list[tuple[Series, Histogram]]] | None = None
 
     @property
     def seconds(self) -> float:
@@ -30,12 +32,15 @@ class Window:
 
     def histograms(self, name: str) -> list[tuple[Series, Histogram]]:
         """Every series of histogram `name` with what was recorded in it."""
-        if self._by_name is None:
-            by_name: dict[str, list[tuple[Series, Histogram]]] = {}
-            for series, histogram in self.snapshot.histograms.items():
-                by_name.setdefault(series.name, []).append((series, histogram))
-            self._by_name = by_name
-        return self._by_name.get(name, [])
+        return self._histograms.get(name, [])
+
+    def sums(self, name: str) -> list[tuple[Series, float]]:
+        """Every series of counter `name` with its increase."""
+        return self._sums.get(name, [])
+
+    def gauges(self, name: str) -> list[tuple[Series, float]]:
+        """Every series of gauge `name` with its last value."""
+        return self._gauges.get(name, [])
 
     def histogram(self, name: str, where: Callable[[Series], bool] | None = None) -> Histogram:
         """All values of histogram `name`, of the series that `where` accepts; empty when there are none."""
@@ -43,10 +48,12 @@ class Window:
 
     def grouped(self, name: str, key: str) -> dict[AttributeValue | None, list[tuple[Series, Histogram]]]:
         """The series of histogram `name` by the value of attribute `key`; None collects those without it."""
-        groups: dict[AttributeValue | None, list[tuple[Series, Histogram]]] = {}
-        for entry in self.histograms(name):
-            groups.setdefault(entry[0].get(key), []).append(entry)
-        return groups
+        known: dict[AttributeValue | None, list[tuple[Series, Histogram]]] | None = self.memo.get((name, key))
+        if known is None:
+            known = self.memo[name, key] = {}
+            for entry in self.histograms(name):
+                known.setdefault(entry[0].get(key), []).append(entry)
+        return known
 
     def count(self, name: str, where: Callable[[Series], bool] | None = None) -> int:
         """How many values histogram `name` recorded."""
@@ -54,7 +61,7 @@ class Window:
 
     def increase(self, name: str, where: Callable[[Series], bool] | None = None) -> float:
         """By how much counter `name` grew."""
-        return sum(v for s, v in self.snapshot.sums.items() if s.name == name and (where is None or where(s)))
+        return sum(v for series, v in self.sums(name) if where is None or where(series))
 
     def rate(self, name: str, where: Callable[[Series], bool] | None = None) -> float | None:
         """Values of histogram `name` (or increase of counter `name`) per second; None for an empty span."""
@@ -62,9 +69,17 @@ class Window:
             return None
         return (self.count(name, where) + self.increase(name, where)) / self.seconds
 
-    def gauges(self, name: str) -> Iterator[tuple[Series, float]]:
-        """Every series of gauge `name` with its last value."""
-        return ((series, value) for series, value in self.snapshot.gauges.items() if series.name == name)
+    @cached_property
+    def _histograms(self) -> dict[str, list[tuple[Series, Histogram]]]:
+        return _by_name(self.snapshot.histograms)
+
+    @cached_property
+    def _sums(self) -> dict[str, list[tuple[Series, float]]]:
+        return _by_name(self.snapshot.sums)
+
+    @cached_property
+    def _gauges(self) -> dict[str, list[tuple[Series, float]]]:
+        return _by_name(self.snapshot.gauges)
 
 
 class History:
@@ -87,6 +102,9 @@ class History:
         self._parts: list[Snapshot] = []  # of the ring's newest entry; joined when the next one begins
         self.total = Window(Snapshot(now, now))
         self.recent = self.total  # until something leaves it
+        self.gauges: Mapping[Series, float] = {}
+        """The gauges that were seen in the last five minutes, with their last values: the older ones are gone."""
+        self._gauges_seen: dict[Series, float] = {}
 
     def add(self, snapshot: Snapshot) -> None:
         """Append what was measured since the last call."""
@@ -101,6 +119,7 @@ class History:
         while self._ring and self._ring[0].end <= snapshot.end - self._span:
             recent = self._without(recent, self._ring.popleft())
         self.recent = self.total if recent is self.total.snapshot else Window(recent)
+        self._keep_gauges(snapshot)
 
     def last(self, seconds: float) -> Window:
         """The window over the last `seconds`, at most the ring's span; whole entries, never less than asked for."""
@@ -115,6 +134,12 @@ class History:
     def _entries(self) -> list[Snapshot]:
         """The ring and what will be its next entry, oldest first."""
         return [*self._ring, *self._parts]
+
+    def _keep_gauges(self, newest: Snapshot) -> None:
+        seen = {**self._gauges_seen, **dict.fromkeys(newest.gauges, newest.end)}
+        self._gauges_seen = {series: at for series, at in seen.items() if at > newest.end - _GAUGE_SECONDS}
+        known = {**self.gauges, **newest.gauges}
+        self.gauges = {series: known[series] for series in self._gauges_seen}
 
     def _without(self, window: Snapshot, oldest: Snapshot) -> Snapshot:
         """`window` less its oldest entry, which has just left the ring."""
@@ -141,3 +166,10 @@ class History:
 def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:
     """One snapshot over consecutive ones."""
     return reduce(Snapshot.followed_by, snapshots)
+
+
+def _by_name(values: Mapping[Series, T]) -> dict[str, list[tuple[Series, T]]]:
+    by_name: dict[str, list[tuple[Series, T]]] = {}
+    for series, value in values.items():
+        by_name.setdefault(series.name, []).append((series, value))
+    return by_name

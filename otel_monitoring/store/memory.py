@@ -2,62 +2,271 @@
 
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
+from typing import TypeVar
 
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType
-from otel_monitoring.store.protocol import HISTORY_LIMIT
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute, Status
+from otel_monitoring.store.forks import at_fork
+from otel_monitoring.store.protocol import (
+    CLOCK_TOLERANCE,
+    HISTORY_LIMIT,
+    NOTES_LIMIT,
+    NOTES_SECONDS,
+    OUTBOX_LIMIT,
+    Queued,
+    Store,
+    mute_key,
+    note_dropped,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who leads, since when and until when, in Unix seconds."""
+
+    worker: str
+    taken: float
+    until: float
+
+    def holds(self, now: float) -> bool:
+        """Whether it is in force at `now`, and not from before the clock was set back."""
+        return self.until > now and self.taken <= now + CLOCK_TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A worker's latest report, when it was published, and when one of this worker was last urgent."""
+
+    content: bytes
+    at: float
+    urgent_at: float | None
+
+
+@dataclass(slots=True)
+class MemoryState:
+    """Everything a `MemoryStore` keeps. What its containers hold is immutable."""
+
+    history: deque[AlertEvent] = field(default_factory=lambda: deque(maxlen=HISTORY_LIMIT))
+    counts: Counter[AlertType] = field(default_factory=Counter)
+    appended: int = 0
+    """How many events were ever added."""
+    cleared: int = 0
+    """How often the history was cleared."""
+    mutes: list[Mute] = field(default_factory=list)
+    notified: dict[str, float] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+    outbox: dict[int, Queued] = field(default_factory=dict)
+    next_id: int = 1
+    lease: Lease | None = None
+    reports: dict[str, Report] = field(default_factory=dict)
+
+    def copy(self) -> "MemoryState":
+        """The same content, changed independently."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return MemoryState(
+            **{name: value.copy() if hasattr(value, "copy") else value for name, value in values.items()}
+        )
 
 
 class MemoryStore:
-    """A `Store` that is gone when the process ends."""
+    """A `Store` that is gone when the process ends.
 
-    def __init__(self) -> None:
-        self._events: deque[AlertEvent] = deque(maxlen=HISTORY_LIMIT)
-        self._counts: Counter[AlertType] = Counter()
-        self._mutes: dict[AlertType, float] = {}
-        self._lock = threading.Lock()
+    Args:
+        first_id: The number of the first event in the outbox.
+
+    Attributes:
+        state: What it keeps.
+    """
+
+    problem: str | None = None
+
+    def __init__(self, *, first_id: int = 1) -> None:
+        self.state = MemoryState(next_id=first_id)
+        self._lock = threading.RLock()
+        self._inside = False
+        at_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Another thread of the parent may have held the lock: it does not exist here."""
+        self._lock, self._inside = threading.RLock(), False
+
+    def run(self, work: Callable[[Store], T]) -> T:
+        with self.exclusive():
+            return work(self)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        with self._lock:
+            if self._inside:
+                raise RuntimeError("a store's transactions are not nested")
+            before = self.state.copy()
+            self._inside = True
+            try:
+                yield
+            except BaseException:
+                self.state = before
+                raise
+            finally:
+                self._inside = False
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    # History
 
     def append(self, event: AlertEvent) -> None:
-        """Add `event` to the history."""
         with self._lock:
-            self._events.append(event)
-            self._counts[event.type] += 1
+            self.state.history.append(event)
+            self.state.appended += 1
+            if event.status is not Status.RESOLVED:
+                self.state.counts[event.type] += 1
 
     def events(
         self, *, limit: int, alert_type: AlertType | None = None, severity: AlertSeverity | None = None
     ) -> Sequence[AlertEvent]:
-        """The newest `limit` events that match, newest first."""
         with self._lock:
-            newest_first = list(reversed(self._events))
+            newest_first = list(reversed(self.state.history))
         matching = (
             event for event in newest_first if alert_type in (None, event.type) and severity in (None, event.severity)
         )
         return list(islice(matching, limit))
 
     def counts(self) -> dict[AlertType, int]:
-        """How many events of each type the history has seen."""
         with self._lock:
-            return dict(self._counts)
+            return dict(self.state.counts)
 
     def clear(self) -> None:
-        """Forget history and counts."""
         with self._lock:
-            self._events.clear()
-            self._counts.clear()
+            self.state.history.clear()
+            self.state.counts.clear()
+            self.state.notified.clear()
+            self.state.cleared += 1
 
-    def mute(self, alert_type: AlertType, until: float) -> None:
-        """Mute a type until `until`, in Unix seconds."""
-        with self._lock:
-            self._mutes[alert_type] = until
+    # Mutes, and what was notified
 
-    def unmute(self, alert_type: AlertType) -> bool:
-        """End a mute; False when there was none."""
+    def mute(self, mute: Mute) -> None:
         with self._lock:
-            return self._mutes.pop(alert_type, None) is not None
+            self.state.mutes = [other for other in self.state.mutes if mute_key(other) != mute_key(mute)] + [mute]
 
-    def mutes(self, now: float) -> dict[AlertType, float]:
-        """The mutes in force at `now`."""
+    def unmute(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
         with self._lock:
-            self._mutes = {kind: until for kind, until in self._mutes.items() if until > now}
-            return dict(self._mutes)
+            before = self.state.mutes
+            self.state.mutes = [
+                mute for mute in before if mute.type is not alert_type or labels not in (None, mute.labels)
+            ]
+            return len(before) - len(self.state.mutes)
+
+    def mutes(self, now: float) -> list[Mute]:
+        with self._lock:
+            self.state.mutes = [mute for mute in self.state.mutes if mute.until > now]
+            return sorted(self.state.mutes, key=lambda mute: (mute.until, mute_key(mute)))
+
+    def notified_at(self, key: str) -> float | None:
+        with self._lock:
+            return self.state.notified.get(key)
+
+    def note_notified(self, key: str, now: float) -> None:
+        with self._lock:
+            notes = self.state.notified
+            notes.pop(key, None)
+            notes[key] = now
+            if len(notes) > NOTES_LIMIT:
+                del notes[next(iter(notes))]
+            while notes[oldest := next(iter(notes))] < now - NOTES_SECONDS:
+                del notes[oldest]
+
+    # The states of the rules
+
+    def states(self) -> dict[str, str]:
+        with self._lock:
+            return dict(self.state.states)
+
+    def save_states(self, states: Mapping[str, str | None]) -> None:
+        with self._lock:
+            for key, state in states.items():
+                if state is None:
+                    self.state.states.pop(key, None)
+                else:
+                    self.state.states[key] = state
+
+    # The outbox
+
+    def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
+        with self._lock:
+            for channel in channels:
+                number = self.state.next_id
+                self.state.next_id += 1
+                self.state.outbox[number] = Queued(number, channel, event, now)
+                self._drop_beyond_limit(channel)
+
+    def _drop_beyond_limit(self, channel: str) -> None:
+        if len(self.state.outbox) <= OUTBOX_LIMIT:
+            return
+        waiting = sorted(row.id for row in self.state.outbox.values() if row.channel == channel)
+        if surplus := waiting[: max(0, len(waiting) - OUTBOX_LIMIT)]:
+            for number in surplus:
+                del self.state.outbox[number]
+            note_dropped(channel, len(surplus))
+
+    def pending(self, channel: str, limit: int) -> Sequence[Queued]:
+        with self._lock:
+            waiting = [row for row in self.state.outbox.values() if row.channel == channel]
+        return sorted(waiting, key=lambda row: row.id)[:limit]
+
+    def backlog(self) -> dict[str, int]:
+        with self._lock:
+            return dict(Counter(row.channel for row in self.state.outbox.values()))
+
+    def tried(self, ids: Collection[int]) -> None:
+        with self._lock:
+            for number in ids:
+                if (row := self.state.outbox.get(number)) is not None:
+                    self.state.outbox[number] = replace(row, attempts=row.attempts + 1)
+
+    def settle(self, ids: Collection[int]) -> None:
+        with self._lock:
+            for number in ids:
+                self.state.outbox.pop(number, None)
+
+    # Workers
+
+    def lead(self, worker: str, now: float, until: float) -> bool:
+        with self._lock:
+            lease = self.state.lease
+            if lease is not None and lease.worker != worker and lease.holds(now):
+                return False
+            self.state.lease = Lease(worker, now, until)
+            return True
+
+    def leader(self, now: float) -> str | None:
+        with self._lock:
+            lease = self.state.lease
+            return lease.worker if lease is not None and lease.holds(now) else None
+
+    def resign(self, worker: str) -> None:
+        with self._lock:
+            if self.state.lease is not None and self.state.lease.worker == worker:
+                self.state.lease = None
+            self.state.reports.pop(worker, None)
+
+    def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
+        with self._lock:
+            former = self.state.reports.get(worker)
+            urgent_at = now if urgent else former.urgent_at if former is not None else None
+            self.state.reports[worker] = Report(report, now, urgent_at)
+
+    def reports(self, since: float) -> dict[str, bytes]:
+        with self._lock:
+            reports = self.state.reports
+            for worker in [worker for worker, report in reports.items() if report.at < since]:
+                del reports[worker]
+            return {worker: report.content for worker, report in reports.items()}
+
+    def urgent_since(self, since: float) -> bool:
+        with self._lock:
+            return any(r.urgent_at is not None and r.urgent_at > since for r in self.state.reports.values())

@@ -1,19 +1,82 @@
 """`Store`: what the alert manager needs of a place that keeps its state."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType
+from otel_monitoring.errors import StoreError
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute
+from otel_monitoring.guard import contained
 
 HISTORY_LIMIT = 1000
 """How many alerts the history keeps, as documented."""
 
+OUTBOX_LIMIT = 1000
+"""How many events wait for one channel at most; beyond that the oldest are dropped."""
+
+NOTES_LIMIT = 10_000
+"""How many notes about what was notified are kept."""
+
+NOTES_SECONDS = 86_400.0
+"""How long a note about what was notified is kept."""
+
+CLOCK_TOLERANCE = 60.0
+"""A lease taken more than these seconds in the future says that the clock was set back: it holds no more."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """An event that waits to be delivered by one channel.
+
+    Attributes:
+        id: Its number in the outbox; later ones are larger.
+        channel: The name of the channel.
+        event: What is to be delivered.
+        queued_at: When it was put there, in Unix seconds.
+        attempts: How often delivering it was tried.
+    """
+
+    id: int
+    channel: str
+    event: AlertEvent
+    queued_at: float
+    attempts: int = 0
+
 
 class Store(Protocol):
-    """History and mutes. Methods are called from several threads and return at once."""
+    """Everything about alerts that outlives a tick, shared by the workers that use the same store.
+
+    Methods are called from several threads. Each is one transaction, unless it runs inside `exclusive`. A store that
+    cannot do its work raises `StoreError`; nothing of that transaction has then happened.
+    """
+
+    @property
+    def problem(self) -> str | None:
+        """Why the store does not do what it should, in one line without secrets; None: it does."""
+
+    def run(self, work: "Callable[[Store], T]") -> T:
+        """Run `work` in a transaction as `exclusive` makes it, and return what it returns.
+
+        `work` gets the store to use inside. A store that has another to fall back to may run it a second time there,
+        after nothing of the first time took effect: `work` changes nothing but the store.
+        """
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Make all that is done inside one transaction, which no other worker's or thread's comes between.
+
+        Either everything inside takes effect, or, when it is left by an exception, nothing. Not nested.
+        """
+
+    def close(self) -> None:
+        """Give back files and connections. Used again, the store opens them again; idempotent."""
+
+    # History
 
     def append(self, event: AlertEvent) -> None:
-        """Add `event` to the history, dropping the oldest beyond `HISTORY_LIMIT`."""
+        """Add `event` to the history, dropping the oldest beyond `HISTORY_LIMIT`; counts it unless it is a resolve."""
 
     def events(
         self, *, limit: int, alert_type: AlertType | None = None, severity: AlertSeverity | None = None
@@ -21,16 +84,82 @@ class Store(Protocol):
         """The newest `limit` events that match, newest first."""
 
     def counts(self) -> dict[AlertType, int]:
-        """How many events of each type the history has seen, dropped ones included."""
+        """How many firing events of each type the history has seen, dropped ones included."""
 
     def clear(self) -> None:
-        """Forget history and counts; mutes stay."""
+        """Forget history, counts and what was notified when; everything else stays."""
 
-    def mute(self, alert_type: AlertType, until: float) -> None:
-        """Mute a type until `until`, in Unix seconds, replacing an earlier mute of it."""
+    # Mutes, and what was notified
 
-    def unmute(self, alert_type: AlertType) -> bool:
-        """End a mute; False when there was none."""
+    def mute(self, mute: Mute) -> None:
+        """Add a mute, replacing one of the same type and labels."""
 
-    def mutes(self, now: float) -> dict[AlertType, float]:
-        """The mutes in force at `now` with their ends, in Unix seconds; expired ones are forgotten."""
+    def unmute(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
+        """End the mutes of a type, or the one with exactly these labels; returns how many there were."""
+
+    def mutes(self, now: float) -> list[Mute]:
+        """The mutes in force at `now`, in Unix seconds, the first to end first; expired ones are forgotten."""
+
+    def notified_at(self, key: str) -> float | None:
+        """When `key` was last noted as notified, in Unix seconds; None: never, or long ago."""
+
+    def note_notified(self, key: str, now: float) -> None:
+        """Note that `key` was notified at `now`; notes older than a day, and beyond 10,000, may be forgotten."""
+
+    # The states of the rules: opaque texts
+
+    def states(self) -> dict[str, str]:
+        """Every saved state by its key."""
+
+    def save_states(self, states: Mapping[str, str | None]) -> None:
+        """Save states by their keys; None removes one."""
+
+    # The outbox
+
+    def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
+        """Put `event` into the outbox once for each channel, dropping the oldest beyond `OUTBOX_LIMIT` of each."""
+
+    def pending(self, channel: str, limit: int) -> Sequence[Queued]:
+        """The `limit` events that have waited for `channel` the longest, oldest first."""
+
+    def backlog(self) -> dict[str, int]:
+        """How many events wait, by channel; channels with none may be missing."""
+
+    def tried(self, ids: Collection[int]) -> None:
+        """Count one more attempt for each of these."""
+
+    def settle(self, ids: Collection[int]) -> None:
+        """Take these out of the outbox: they were delivered, or given up."""
+
+    # Workers: one of them leads
+
+    def lead(self, worker: str, now: float, until: float) -> bool:
+        """Take the lease, or renew it, until `until`; False while another worker holds one that has not expired.
+
+        One that was taken more than `CLOCK_TOLERANCE` after `now` has: the clock was set back since.
+        """
+
+    def leader(self, now: float) -> str | None:
+        """The worker that holds the lease at `now`."""
+
+    def resign(self, worker: str) -> None:
+        """Give the lease back, if `worker` holds it, and forget what `worker` published."""
+
+    def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
+        """Keep `worker`'s latest report, opaque bytes, in place of its former one."""
+
+    def reports(self, since: float) -> dict[str, bytes]:
+        """The reports published at `since` or later by worker; older ones are forgotten."""
+
+    def urgent_since(self, since: float) -> bool:
+        """Whether a report published after `since` was urgent, be it replaced meanwhile."""
+
+
+def mute_key(mute: Mute) -> tuple[AlertType, tuple[tuple[str, str], ...]]:
+    """What two mutes have in common of which the later replaces the former; also their order."""
+    return mute.type, tuple(sorted(mute.labels.items()))
+
+
+def note_dropped(channel: str, count: int) -> None:
+    """Count, and say at most once a minute, that events were dropped because too many wait for `channel`."""
+    contained.note("alert outbox", StoreError(f"{channel}: {count} events dropped, more than {OUTBOX_LIMIT} wait"))

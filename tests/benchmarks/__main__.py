@@ -4,13 +4,13 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.benchmarks import answers, collector, memory, mongodb, quantile_error, request_cost
+from tests.benchmarks import alerts, answers, collector, memory, mongodb, quantile_error, request_cost, traced
 from tests.benchmarks.processes import Sink
 from tests.benchmarks.report import Report
 from tests.benchmarks.request_cost import Effort
 from tests.benchmarks.variants import VARIANTS
 
-SECTIONS = ("requests", "growth", "answers", "memory", "quantiles", "mongodb", "collector")
+SECTIONS = ("requests", "growth", "answers", "memory", "quantiles", "mongodb", "traced", "alerts", "collector")
 
 
 def main() -> None:
@@ -35,6 +35,10 @@ def main() -> None:
         quantile_error.run(report, samples=20_000 if quick else 200_000)
     if "mongodb" in options.sections:
         mongodb.run(report, rounds=options.rounds or (5 if quick else 15))
+    if "traced" in options.sections:
+        traced.run(report, rounds=options.rounds or (5 if quick else 25))
+    if "alerts" in options.sections:
+        alerts.run(report, rounds=20 if quick else 100)
     report.close()
 
 

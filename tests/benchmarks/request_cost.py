@@ -17,7 +17,7 @@ _MICRO = 1e6
 _FEW, _MANY = 10, 300
 
 # ours, to what, at most; at every number of routes
-_PAIRS_ANYWHERE = (("ours_embedded", "prometheus", 1.0),)
+_PAIRS_ANYWHERE = (("ours_embedded", "prometheus", 1.0), ("ours_embedded", "ours_without_rules", 1.05))
 _PAIRS_AT_40 = (
     ("ours_traces", "native_lean", 1.15),
     ("ours_traces", "contrib", 0.5),

@@ -137,3 +137,12 @@ def _ours(routes: int) -> Instrumented:
 
 
 ours_embedded = ours_traces = ours_full = _ours
+
+
+def ours_without_rules(routes: int) -> Instrumented:
+    """Ours, evaluating nothing."""
+    instrumented = _ours(routes)
+    manager = instrumented.service.alert_manager
+    for rule in manager.rules:
+        manager.remove_rule(rule.name)
+    return instrumented

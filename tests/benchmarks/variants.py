@@ -36,6 +36,7 @@ def _otlp(name: str, *signals: str) -> dict[str, str]:
 VARIANTS = (
     Variant("bare", "bare application"),
     Variant("ours_embedded", "**otel_monitoring**, embedded (no endpoint)"),
+    Variant("ours_without_rules", "**otel_monitoring**, embedded, every alert rule removed"),
     Variant(
         "ours_traces",
         "**otel_monitoring**, traces over OTLP",

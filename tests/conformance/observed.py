@@ -20,6 +20,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.types import Scope
 
+from otel_monitoring.correlation import BaggageKeys
+from otel_monitoring.exporting.baggage import BaggageSpans
 from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app
 from tests.conformance.application import WAIT, Gates
 
@@ -48,6 +50,7 @@ class Observed:
         self.spans = InMemorySpanExporter()
         self.logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # the SDK left its __init__ untyped
         tracer_provider = TracerProvider(shutdown_on_exit=False)
+        tracer_provider.add_span_processor(BaggageSpans(BaggageKeys(["order.id"])))
         tracer_provider.add_span_processor(SimpleSpanProcessor(self.spans))
         logger_provider = LoggerProvider(shutdown_on_exit=False)
         logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self.logs))

@@ -365,3 +365,11 @@ def test_many_requests_are_counted_exactly(observed: Observed) -> None:
     assert [count for _, count in observed.points()] == [50, 50]
     assert observed.first_requests == 1
     assert json.dumps(observed.points(), sort_keys=True).count("/nothing") == 0
+
+
+def test_listed_baggage_of_the_caller_is_on_the_span(observed: Observed) -> None:
+    observed.get("/items/7", headers={"baggage": f"order.id=o-1,evil=1,more={'x' * 500}"})
+    observed.stop()
+    attributes = dict(observed.span().attributes or {})
+    assert attributes["order.id"] == "o-1"
+    assert not attributes.keys() & {"evil", "more"}

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ class Service:
     def __init__(self, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
         self.process = process
         self.url = url
+        self.folder = log.parent
         self._log = log
         # A connection for each request: an unhandled exception closes one, and each worker has to get its turn.
         self.client = httpx.Client(base_url=url, timeout=PATIENCE, headers={"Connection": "close"})
@@ -71,33 +73,48 @@ class Service:
 
 @contextmanager
 def serving(
-    folder: Path, source: str, *, runner: tuple[str, ...] = ("uvicorn",), ready: str = "/api/health/live", **env: str
+    folder: Path,
+    source: str,
+    *,
+    runner: tuple[str, ...] = ("uvicorn",),
+    before: tuple[str, ...] = (),
+    ready: str = "/api/health/live",
+    port: int | None = None,
+    **env: str,
 ) -> Iterator[Service]:
     """Serve `source`, a module that defines `app`.
 
     Args:
         folder: Where the module and its log go.
         source: Python code.
-        runner: `uvicorn` or `gunicorn`, and further arguments.
-        ready: The path that answers 200 once it serves.
+        runner: `uvicorn`, `gunicorn` or `fastapi`, and further arguments.
+        before: The command that the server is an argument of.
+        ready: The path that answers 200 once it serves; empty: nobody waits for that.
+        port: Where it listens; a free one when not given.
         env: Further environment variables.
     """
     (folder / "service.py").write_text(source)
-    port, log = free_port(), folder / "service.log"
+    port, log = port or free_port(), folder / "service.log"
     kind, *arguments = runner
-    address = ["--port", str(port)] if kind == "uvicorn" else ["--bind", f"127.0.0.1:{port}"]
+    application = ["run", "service.py"] if kind == "fastapi" else ["service:app"]
+    address = ["--bind", f"127.0.0.1:{port}"] if kind == "gunicorn" else ["--port", str(port)]
+    scripts = sysconfig.get_path("scripts")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "MONGODB_"))},
         "OTEL_MONITORING_ACCESS": "open",
         # Tests keep every core busy: that must not decide the status of the service under test.
         "OTEL_MONITORING_THRESHOLD_CPU_PERCENT": "100",
         "OTEL_MONITORING_THRESHOLD_MEMORY_PERCENT": "100",
+        "OTEL_MONITORING_THRESHOLD_EVENT_LOOP_LAG_MS": "60000",
+        "OTEL_MONITORING_THRESHOLD_DATABASE_RESPONSE_TIME_MS": "60000",
+        "OTEL_MONITORING_STATE_DIR": str(folder / "state"),
         "PYTHONPATH": str(folder),
+        "PATH": os.pathsep.join((scripts, os.environ.get("PATH", ""))),
         **env,
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", kind, "service:app", *address, *arguments],
+            [*before, sys.executable, "-m", kind, *application, *address, *arguments],
             cwd=folder,
             env=environment,
             stdout=output,
@@ -106,8 +123,12 @@ def serving(
         )
     service = Service(process, f"http://127.0.0.1:{port}", log)
     try:
-        eventually(lambda: (answer := service.ask(ready)) is not None and answer.status_code == 200, "it serves")
+        if ready:
+            eventually(lambda: (answer := service.ask(ready)) is not None and answer.status_code == 200, "it serves")
         yield service
+    except BaseException:
+        print(service.output[-20_000:])  # noqa: T201 - pytest shows it with the failure
+        raise
     finally:
         service.client.close()
         if process.poll() is None:

@@ -55,18 +55,14 @@ def test_the_collector_starts_with_what_is_mounted_and_set() -> None:
 def test_those_that_are_asked_are_there() -> None:
     asked = [*SERVICES["collector"]["environment"].values(), *SERVICES["demo"]["environment"].values()]
     sources = yaml.safe_load((CONFIG / "grafana/provisioning/datasources/datasources.yaml").read_text())["datasources"]
-    asked += [source["url"] for source in sources]
+    asked += [
+        source["url"].replace("$HEALTH_URL", SERVICES["grafana"]["environment"]["HEALTH_URL"]) for source in sources
+    ]
     hosts = {host for text in asked for host in re.findall(r"^(?:http|mongodb)://(\w+):\d+", str(text))}
-    assert hosts == {"collector", "mongodb", "tempo", "prometheus", "loki"}
+    assert hosts == {"collector", "mongodb", "tempo", "prometheus", "loki", "demo"}
     assert hosts <= set(SERVICES)
     wanted = {name for service in SERVICES.values() for name in service.get("depends_on", [])}
     assert wanted <= set(SERVICES)
-
-
-def test_data_sources_refer_to_each_other() -> None:
-    text = (CONFIG / "grafana/provisioning/datasources/datasources.yaml").read_text()
-    defined = set(re.findall(r"^    uid: (\w+)$", text, re.MULTILINE))
-    assert set(re.findall(r"datasourceUid: (\w+)", text)) == defined == {"prometheus", "tempo", "loki"}
 
 
 def test_dashboards_are_looked_for_where_they_are_mounted() -> None:

@@ -62,12 +62,12 @@ class Demo:
         assert found is not None, f"{self.out}\n{self.err}"
         return found
 
-    def curl(self, path: str) -> Any:
-        """What the printed curl line for `path` fetches."""
+    def curl(self, path: str, instead: str | None = None) -> Any:
+        """What the printed curl line for `path` fetches; or what it fetches with another path."""
         pattern = rf"curl (?:-H 'Authorization: (?P<token>[^']+)' )?localhost:(?P<port>\d+)/api{path}\n"
         line = self.found(pattern)
         headers = {"Authorization": line["token"]} if line["token"] else {}
-        url = f"http://127.0.0.1:{line['port']}/api{path}"
+        url = f"http://127.0.0.1:{line['port']}/api{instead or path}"
         return httpx.get(url, headers=headers, timeout=30, trust_env=False).raise_for_status().json()
 
     def ended(self) -> int:
@@ -198,16 +198,37 @@ def test_it_ends_by_itself_when_told_so(tmp_path: Path, mongodb: dict[str, str])
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_a_part_that_dies_ends_the_demo_with_an_error(tmp_path: Path, mongodb: dict[str, str], part: str) -> None:
+def test_an_api_that_dies_ends_the_demo_with_an_error(tmp_path: Path, mongodb: dict[str, str]) -> None:
     with demo(tmp_path, **mongodb) as running:
         running.found("Ctrl-C stops everything")
         parts = _parts(running)
-        parts[part].kill()
+        parts["uvicorn"].kill()
         assert running.ended() == 1
-    assert re.match(r"(MongoDB|The API) ended with exit code -9", running.err)
+    assert re.match(r"The API ended with exit code -9", running.err)
     assert all(map(_gone, parts.values()))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not EMBEDDED, reason="the database is not the demo's own")
+def test_a_database_that_is_killed_is_one_mail_and_one_message_and_so_is_its_return(tmp_path: Path) -> None:
+    calm = {f"OTEL_MONITORING_THRESHOLD_{name}": "100" for name in ("CPU_PERCENT", "MEMORY_PERCENT")}
+    with demo(tmp_path, OTEL_MONITORING_THRESHOLD_EVENT_LOOP_LAG_MS="60000", **calm) as running:
+        os.kill(int(running.found(r"to see alerts: kill -9 (\d+)")[1]), signal.SIGKILL)
+        running.found(r"MongoDB has died")
+        running.found(r"unhealthy")
+        running.found(r"MongoDB is started again")
+        running.found(r"Re: \[EarlyBird Delivery Services\] DATABASE_DOWN")
+        running.found(r"RESOLVED DATABASE_DOWN")
+        history = running.curl("/alerts/summary", "/alerts/history?alert_type=database_down")
+        assert [(e["status"], e["outcome"]) for e in history] == [("resolved", "notified"), ("firing", "notified")]
+        running.process.send_signal(signal.SIGINT)
+        assert running.ended() == 0, running.err
+    assert sorted(line for line in running.out.splitlines() if "DATABASE_DOWN" in line) == [
+        "  Slack  [EarlyBird Delivery Services] CRITICAL DATABASE_DOWN: Database connection lost",
+        "  Slack  [EarlyBird Delivery Services] RESOLVED DATABASE_DOWN: Database connection lost",
+        "  mail   Re: [EarlyBird Delivery Services] DATABASE_DOWN",
+        "  mail   [EarlyBird Delivery Services] DATABASE_DOWN",
+    ]
 
 
 def test_a_killed_demo_takes_its_parts_with_it(tmp_path: Path, mongodb: dict[str, str]) -> None:

@@ -5,8 +5,8 @@ from pydantic import BaseModel, Field
 
 from examples.earlybird import providers
 from examples.earlybird.auth import StaffOnly
-from examples.earlybird.database import Db, Document, new_id, now
-from otel_monitoring.alerts import AlertSeverity, AlertType, get_alert_manager
+from examples.earlybird.charging import bill
+from examples.earlybird.database import Db
 
 router = APIRouter(prefix="/billing", tags=["billing"], dependencies=[StaffOnly])
 
@@ -37,40 +37,13 @@ async def run(run: Run, db: Db) -> RunResult:
         if order is None:
             break
         try:
-            await bill(db, order)
-            outcome = "billed"
-            result.billed += 1
-        except providers.PaymentDeclined:
-            outcome = "declined"
-            result.declined += 1
+            outcome = await bill(db, order)
         except providers.PaymentProviderError as error:
             await db.orders.update_one({"_id": order["_id"]}, {"$set": {"billing": "open"}})
-            await report_failure(error)
             raise HTTPException(502, str(error)) from error
-        await db.orders.update_one({"_id": order["_id"]}, {"$set": {"billing": outcome}})
+        result.billed += outcome == "billed"
+        result.declined += outcome == "declined"
     return result
-
-
-async def bill(db: Db, order: Document) -> None:
-    record = {
-        "_id": new_id(),
-        "order_id": order["_id"],
-        "user_id": order["user_id"],
-        "cents": order["total_cents"],
-        "reference": await providers.charge(order["total_cents"]),
-        "billed_at": now(),
-    }
-    await db.billing_records.insert_one(record)
-
-
-async def report_failure(error: Exception) -> None:
-    if alert_manager := get_alert_manager():
-        await alert_manager.send_alert(
-            AlertType.BILLING_FAILURE,
-            f"Billing generation failed: {error}",
-            AlertSeverity.CRITICAL,
-            details={"error": str(error)},
-        )
 
 
 @router.get("/report", response_model=Report)

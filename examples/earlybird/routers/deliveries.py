@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, Field
 
 from examples.earlybird import providers
@@ -32,7 +32,7 @@ async def list_deliveries(deliver_on: date, db: Db) -> list[Document]:
 
 
 @router.post("/{delivery_id}/confirm", response_model=Delivery)
-async def confirm(delivery_id: str, confirmation: Confirmation, db: Db) -> Document:
+async def confirm(delivery_id: str, confirmation: Confirmation, request: Request, db: Db) -> Document:
     delivery = await db.deliveries.find_one({"_id": delivery_id})
     if delivery is None:
         raise HTTPException(404, "No such delivery")
@@ -44,4 +44,5 @@ async def confirm(delivery_id: str, confirmation: Confirmation, db: Db) -> Docum
     }
     await db.deliveries.update_one({"_id": delivery_id}, {"$set": changes})
     await db.orders.update_one({"_id": delivery["order_id"]}, {"$set": {"status": "delivered"}})
+    request.app.state.counters.deliveries_confirmed.add(1)
     return {**delivery, **changes}

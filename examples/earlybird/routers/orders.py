@@ -1,16 +1,22 @@
 """Orders: placed by customers before the night, delivered before breakfast."""
 
+import logging
+from collections.abc import AsyncIterator
 from datetime import date, datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Query
+from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 from pymongo import DESCENDING, ReturnDocument
 
 from examples.earlybird import providers
 from examples.earlybird.auth import CurrentUser, StaffOnly
 from examples.earlybird.database import Db, Document, new_id, now
+from examples.earlybird.planning import DeliveryServiceError
 from otel_monitoring.monitoring import get_monitoring
+from otel_monitoring.tracing import tagged
+
+logger = logging.getLogger("earlybird.orders")
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
@@ -48,8 +54,24 @@ async def accepting_orders() -> None:
         raise HTTPException(503, "Service temporarily unavailable")
 
 
-@router.post("/", status_code=201, response_model=Order, dependencies=[Depends(accepting_orders)])
-async def create_order(new: NewOrder, user: CurrentUser, db: Db, background: BackgroundTasks) -> Document:
+async def new_order_id() -> AsyncIterator[str]:
+    """The id before everything else: each span and log line of the request carries it, here and wherever it goes."""
+    order_id = new_id()
+    with tagged({"order.id": order_id}):
+        yield order_id
+
+
+@router.post(
+    "/", status_code=201, response_model=Order, dependencies=[Depends(new_order_id), Depends(accepting_orders)]
+)
+async def create_order(
+    request: Request,
+    order_id: Annotated[str, Depends(new_order_id)],
+    new: NewOrder,
+    user: CurrentUser,
+    db: Db,
+    background: BackgroundTasks,
+) -> Document:
     total = sum(PRICES[item.product] * item.quantity for item in new.items)
     try:
         payment = await providers.charge(total)
@@ -59,7 +81,7 @@ async def create_order(new: NewOrder, user: CurrentUser, db: Db, background: Bac
         raise HTTPException(502, str(error)) from error
 
     order = {
-        "_id": new_id(),
+        "_id": order_id,
         "delivery_id": new_id(),
         "user_id": user["_id"],
         **new.model_dump(mode="json"),
@@ -70,15 +92,20 @@ async def create_order(new: NewOrder, user: CurrentUser, db: Db, background: Bac
         "created_at": now(),
     }
     await db.orders.insert_one(order)
-    await db.deliveries.insert_one(
-        {
-            "_id": order["delivery_id"],
-            "order_id": order["_id"],
-            "address": user["address"],
-            "deliver_on": order["deliver_on"],
-            "status": "planned",
-        }
-    )
+    delivery = {
+        "_id": order["delivery_id"],
+        "order_id": order["_id"],
+        "address": user["address"],
+        "deliver_on": order["deliver_on"],
+        "status": "planned",
+    }
+    try:
+        await request.app.state.planner.plan(delivery)
+    except DeliveryServiceError as error:
+        await db.orders.update_one({"_id": order["_id"]}, {"$set": {"status": "cancelled"}})
+        raise HTTPException(502, str(error)) from error
+    request.app.state.counters.orders_placed.add(1)
+    logger.info("order placed")
     background.add_task(providers.send_email, user["email"], "Your order")
     return order
 

@@ -5,7 +5,7 @@ Clients take listeners when they are made; ours are put into clients that exist 
 
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from opentelemetry.instrumentation.pymongo import CommandTracer
@@ -73,6 +73,7 @@ class MongoInstrumentation:
         if tracer_provider is not None:
             self._spans = CommandSpans(tracer_provider, capture_statement, statement_max_length)
         self._clients: list[weakref.ref[Client]] = []
+        self._further: list[weakref.ref[Client]] = []
         self._undo_global: Callable[[], None] | None = None
         _instrumentations.add(self)
 
@@ -98,13 +99,22 @@ class MongoInstrumentation:
         try:
             if self.listens_to(client):
                 return True
-            self._put_in(client)
+            self._put_in(client, self._listeners)
         except Exception as error:  # noqa: BLE001 - a private seam: whatever it raises means that it does not hold
             logger.warning(_UNSUPPORTED, f"{type(error).__name__}: {error}")
             return False
         self._clients.append(weakref.ref(client))
         self.state.known(self._members())
         return True
+
+    def measure(self, handle: object) -> None:
+        """Measure the commands and pools of a further client, whose servers say nothing about the database attached."""
+        client = client_of(handle)
+        if client is None or any(client is ref() for ref in (*self._clients, *self._further)):
+            return
+        with contained("listening to a further MongoDB client"):
+            self._put_in(client, [one for one in self._listeners if one is not self._heartbeats])
+            self._further.append(weakref.ref(client))
 
     def instrument_new_clients(self) -> Callable[[], None]:
         """Also measure clients that the application makes from now on; returns the undo.
@@ -124,12 +134,13 @@ class MongoInstrumentation:
     def detach(self) -> None:
         """Stop measuring, and take the listeners out again where that is possible."""
         self._enable(False)
-        for ref in self._clients:
+        for ref in (*self._clients, *self._further):
             client = ref()
             if client is not None:
                 with contained("detaching from a MongoDB client"):
                     self._take_out(client)
         self._clients.clear()
+        self._further.clear()
         if self._undo_global is not None:
             self._undo_global()
 
@@ -155,10 +166,10 @@ class MongoInstrumentation:
             self._heartbeats in relay.targets for relay in present if isinstance(relay, Relay)
         )
 
-    def _put_in(self, client: Client) -> None:
+    def _put_in(self, client: Client, listeners: Iterable[object]) -> None:
         present = listeners_of(client)
         traced = traces_natively(client) or any(isinstance(one, CommandTracer) and one.is_enabled for one in present)
-        wanted = tuple(one for one in self._listeners if one not in present and not (traced and one is self._spans))
+        wanted = tuple(one for one in listeners if one not in present and not (traced and one is self._spans))
         relays = [one for one in present if isinstance(one, Relay)]
         for relay in relays:
             connect(relay, wanted)

@@ -7,8 +7,9 @@ from opentelemetry.metrics import Meter
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from otel_monitoring import conventions as c
+from otel_monitoring.bounded import BoundedNames
 from otel_monitoring.guard import contained
-from otel_monitoring.instrument.mongodb.names import NOISE, BoundedNames, collection_of
+from otel_monitoring.instrument.mongodb.names import NOISE, collection_of
 from otel_monitoring.instrument.server_state import Address, ServerState
 
 Attributes = dict[str, str | int]

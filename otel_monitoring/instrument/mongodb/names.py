@@ -1,9 +1,7 @@
-"""Which names of a command may become attribute values, and how many of them."""
+"""Which names of a command may become attribute values."""
 
 from collections.abc import Mapping
 from typing import Any, Final
-
-from otel_monitoring.conventions import OTHER
 
 NOISE: Final = frozenset(
     (
@@ -71,24 +69,3 @@ def collection_of(operation: str, command: Mapping[str, Any]) -> str | None:
     else:
         return None
     return name if isinstance(name, str) else None
-
-
-class BoundedNames:
-    """Lets the first `limit` distinct names through; every later one becomes `_OTHER`.
-
-    Args:
-        limit: How many distinct names there may be.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._known: set[str] = set()
-
-    def __call__(self, name: str) -> str:
-        """`name`, or `_OTHER` where there are too many."""
-        if name in self._known:
-            return name
-        if len(self._known) >= self._limit:
-            return OTHER
-        self._known.add(name)
-        return name

@@ -1,0 +1,145 @@
+"""`Alerting`: what a service knows, handed to the rules at the right moments."""
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from otel_monitoring.alerts.delivery import Sender
+from otel_monitoring.alerts.evaluation import Report
+from otel_monitoring.alerts.manager import AlertManager
+from otel_monitoring.alerts.signals import AlertSignals
+from otel_monitoring.alerts.watching import AlertWatch
+from otel_monitoring.config import Settings
+from otel_monitoring.events import AlertType
+from otel_monitoring.guard import contained
+from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.health.report import UNHEALTHY
+from otel_monitoring.instrument.loop import LoopMonitor
+from otel_monitoring.measure.aggregator import Aggregator
+from otel_monitoring.measure.snapshot import Snapshot
+from otel_monitoring.measure.window import Window
+from otel_monitoring.performance import PerformanceMetrics
+from otel_monitoring.telemetry import Telemetry
+
+_PING_SECONDS = 1.0
+_FRAMES = 12
+"""How many positions of a blocking stack an alert names, innermost last: the outer ones are the server's."""
+
+
+class Alerting:
+    """One service's alerting: `begin` it in each process; all else runs in the watch thread.
+
+    Args:
+        settings: The service's.
+        telemetry: Who it is, and where alerts are measured.
+        aggregator: What was measured.
+        database: The state of the database.
+        performance: The last error.
+        loop_monitor: The monitor of the application's loop, where there is one.
+        measure: Takes a sample and brings the aggregator up to date.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        telemetry: Telemetry,
+        aggregator: Aggregator,
+        database: DatabaseHealthChecker,
+        performance: PerformanceMetrics,
+        loop_monitor: Callable[[], LoopMonitor | None],
+        measure: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._telemetry = telemetry
+        self._aggregator = aggregator
+        self._database = database
+        self._performance = performance
+        self._loop_monitor = loop_monitor
+        self._measure = measure
+        self._watch: AlertWatch | None = None
+        self._stall_seen: float | None = None
+        self._looking_into: asyncio.Task[None] | None = None
+
+    def begin(self, manager: AlertManager) -> None:
+        """Evaluate and deliver for `manager` in this process, under its present identity."""
+        attributes = self._telemetry.resource.attributes
+        sender = Sender(str(attributes.get("service.name", "")), str(attributes.get("deployment.environment.name", "")))
+        signals = AlertSignals(self._telemetry.meter_provider, self._telemetry.logger_provider)
+        manager.connect(self._settings, sender, signals)
+        instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
+        self._watch = AlertWatch(manager, instance, self._report, self._settings.sample_interval)
+        self._looking_into = None
+
+    def tick(self) -> None:
+        """After a sample: evaluate, or report to the worker that does."""
+        if self._watch is not None:
+            self._watch.tick()
+
+    def beat(self) -> None:
+        """About once a second: lead if nobody does, and deliver."""
+        if self._watch is not None:
+            self._watch.beat()
+
+    async def stop(self, timeout: float) -> None:
+        """Deliver what can be delivered within `timeout` seconds."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            await watch.stop(timeout)
+
+    async def look_into_database(self) -> None:
+        """The driver noticed something: ping, and evaluate now rather than with the next sample."""
+        if self._looking_into is None or self._looking_into.done():
+            self._looking_into = asyncio.ensure_future(self._ping_and_evaluate())
+        await asyncio.shield(self._looking_into)
+
+    async def evaluate_now(self) -> None:
+        """Measure, and have the rules evaluated without waiting for the next sample."""
+        await self._measure()
+        if self._watch is not None:
+            self._watch.tick(urgent=True)
+
+    async def look_into_loop(self) -> None:
+        """After a probe of the application's loop: evaluate when a stall has lasted longer than its threshold."""
+        monitor = self._loop_monitor()
+        stall = monitor.stall(time.monotonic()) if monitor is not None else None
+        if stall is None or stall.since == self._stall_seen:
+            return
+        if stall.seconds * 1000 > self._settings.thresholds.event_loop_lag_ms:
+            self._stall_seen = stall.since
+            await self.evaluate_now()
+
+    async def _ping_and_evaluate(self) -> None:
+        # A dead server's ping takes until its timeout; that heartbeats fail is known already.
+        ping = asyncio.ensure_future(self._database.ping())
+        await asyncio.wait({ping}, timeout=_PING_SECONDS)
+        with contained("alert evaluation"):
+            await self.evaluate_now()
+        if not ping.done():
+            before = self._database.status
+            if await ping != before:
+                await self.evaluate_now()
+
+    def _report(self) -> Report:
+        history = self._aggregator.history
+        recent = history.recent.snapshot
+        window = Snapshot(recent.start, recent.end, recent.histograms, recent.sums, history.gauges)
+        return Report(Window(window), {kind.value: found for kind, found in self._evidence().items() if found})
+
+    def _evidence(self) -> dict[AlertType, Mapping[str, Any]]:
+        found: dict[AlertType, Mapping[str, Any]] = {}
+        if self._database.status == UNHEALTHY:
+            error = self._database.as_json().get("error")
+            found[AlertType.DATABASE_DOWN] = {"error": error} if error else {}
+        monitor = self._loop_monitor()
+        stall = (monitor.stall(time.monotonic()) or monitor.last_stall) if monitor is not None else None
+        if stall is not None:
+            where = {"stack": list(stall.stack[-_FRAMES:]), "blocked_seconds": round(stall.seconds, 3)}
+            found[AlertType.EVENT_LOOP_BLOCKED] = {"host": socket.gethostname(), "pid": os.getpid(), **where}
+        last_error = self._performance.last_error
+        if last_error is not None:
+            found[AlertType.HIGH_ERROR_RATE] = {"last_error": last_error}
+        return found

@@ -1,0 +1,145 @@
+"""Hand-off to Prometheus' Alertmanager: its API v2, `POST /api/v2/alerts`, as Prometheus itself uses it."""
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from otel_monitoring.alerts.channels import text
+from otel_monitoring.alerts.channels.posting import client, post
+from otel_monitoring.errors import DeliveryError
+from otel_monitoring.events import AlertEvent, Notification, Status
+
+logger = logging.getLogger("otel_monitoring")
+
+_RESEND_SECONDS = 60.0
+_INTERVALS_AHEAD = 4
+"""Prometheus' own: an alert ends by itself after four repetitions that did not come."""
+
+
+class AlertmanagerChannel:
+    """Posts alerts to every peer of an Alertmanager cluster. Peers do not share alerts: each must be told.
+
+    Grouping, silences and routing are the Alertmanager's. Identity is in the labels alone: what changes while an alert
+    fires (message, value) is an annotation.
+
+    Args:
+        urls: Base URL of each peer, with a path prefix where it has one; `user:password@` becomes basic authentication.
+        generator_url: Where the alerts come from, for people; empty: not said.
+        interval: Seconds between repetitions.
+        clock: Unix time in seconds.
+    """
+
+    name = "alertmanager"
+
+    def __init__(
+        self,
+        urls: Sequence[SecretStr],
+        *,
+        generator_url: str = "",
+        interval: float = _RESEND_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.interval = interval
+        self._urls = tuple(urls)
+        self._generator_url = generator_url
+        self._clock = clock
+        self._warned: set[str] = set()
+
+    async def send(self, notification: Notification) -> None:
+        """Post it to all peers at once. One that takes it is enough: the others hear it with the next repetition.
+
+        Raises:
+            DeliveryError: No peer took it; retryable when one of them may take it later.
+        """
+        ahead = self._clock() + _INTERVALS_AHEAD * self.interval
+        alerts = [_alert(event, notification, ahead, self._generator_url) for event in notification.events]
+        content = json.dumps(alerts).encode()
+        async with client() as sender:
+            outcomes = await asyncio.gather(*(self._post(sender, i, content) for i in range(len(self._urls))))
+        failures = [failure for failure in outcomes if failure is not None]
+        if len(failures) < len(self._urls):
+            self._warn({str(failure) for failure in failures})
+            return
+        waits = [failure.retry_after for failure in failures if failure.retry_after is not None]
+        raise DeliveryError(
+            "; ".join(dict.fromkeys(str(failure) for failure in failures)),
+            retryable=any(failure.retryable for failure in failures),
+            retry_after=min(waits) if waits else None,
+        )
+
+    async def repeat(self, notification: Notification) -> None:
+        """Say again what fires, so that it does not end.
+
+        Raises:
+            DeliveryError: No peer took it.
+        """
+        await self.send(notification)
+
+    def _warn(self, failures: set[str]) -> None:
+        """Once for each failure, not with every repetition."""
+        for failure in sorted(failures - self._warned):
+            logger.warning("%s; another peer has the alerts", failure)
+        self._warned = failures
+
+    async def _post(self, sender: httpx.AsyncClient, index: int, content: bytes) -> DeliveryError | None:
+        url = httpx.URL(self._urls[index].get_secret_value())
+        headers = {"Content-Type": "application/json"}
+        target = url.copy_with(path=f"{url.path.rstrip('/')}/api/v2/alerts")
+        request = sender.build_request("POST", target, content=content, headers=headers)
+        number = f" {index + 1} of {len(self._urls)}" if len(self._urls) > 1 else ""
+        try:
+            await post(sender, request, f"Alertmanager{number}")
+        except DeliveryError as error:
+            return error
+        return None
+
+
+def _alert(event: AlertEvent, notification: Notification, ahead: float, generator_url: str) -> dict[str, Any]:
+    begun = event.since if event.since is not None else event.time
+    over = event.status is Status.RESOLVED
+    alert: dict[str, Any] = {
+        "labels": labels(event, notification),
+        "annotations": _annotations(event),
+        "startsAt": _moment(begun),
+        "endsAt": _moment(max(event.time, begun) if over else ahead),
+    }
+    return {**alert, "generatorURL": generator_url} if generator_url else alert
+
+
+def labels(event: AlertEvent, notification: Notification) -> dict[str, str]:
+    """The alert's identity; label names in Prometheus' alphabet, empty values left out, as they mean nothing there."""
+    named = {re.sub(r"\W", "_", key, flags=re.ASCII): value for key, value in event.labels.items()}
+    found = {
+        **{f"_{key}" if not key or key[0].isdigit() else key: value for key, value in named.items()},
+        "alertname": text.title(event),
+        "alert_type": event.type.value,
+        "severity": event.severity.value,
+        "service": notification.service,
+        "environment": notification.environment,
+    }
+    return {key: text.printable(value) for key, value in found.items() if value}
+
+
+def _annotations(event: AlertEvent) -> dict[str, str]:
+    found = {
+        "summary": text.one_line(event.message),
+        "description": text.plain(event),
+        "runbook_url": text.link(event.runbook),
+        "value": str(event.details.get("value", "")),
+        "threshold": str(event.details.get("threshold", "")),
+        "trace_id": event.trace_id,
+        "incident": event.incident,
+    }
+    return {key: text.printable(value) for key, value in found.items() if value}
+
+
+def _moment(unix_seconds: float) -> str:
+    return datetime.fromtimestamp(unix_seconds, timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,101 @@
+"""One HTTP POST of a notification, and what its outcome means for trying again."""
+
+import re
+import ssl
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from functools import cache
+
+import httpx
+
+from otel_monitoring.alerts.channels.discreet import discreet
+from otel_monitoring.errors import DeliveryError
+from otel_monitoring.redact import redact
+
+TIMEOUT_SECONDS = 10.0
+"""For each step: connecting, writing, waiting for a byte. Whoever calls a channel limits the whole."""
+
+_LONGEST_WAIT_SECONDS = 86_400.0
+_LARGEST_REASON_BYTES = 256
+_TRY_AGAIN = frozenset({408, 425, 429})
+"""Statuses below 500 that speak of this moment, not of the request: RFC 9110 section 15.5.9, RFC 8470, RFC 6585."""
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """The trusted authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR`, else certifi's): read once, 50 ms."""
+    return httpx.create_ssl_context()
+
+
+def client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    """A client for one notification: no redirects, certificates checked, proxies as the environment says.
+
+    Args:
+        transport: How to connect, instead of directly or through the environment's proxy.
+    """
+    return httpx.AsyncClient(verify=_tls(), transport=transport, timeout=TIMEOUT_SECONDS, follow_redirects=False)
+
+
+def direct() -> httpx.AsyncHTTPTransport:
+    """Connections without a proxy, certificates checked."""
+    return httpx.AsyncHTTPTransport(verify=_tls())
+
+
+async def post(sender: httpx.AsyncClient, request: httpx.Request, receiver: str) -> None:
+    """Send `request` once; any 2xx answer is success, its body is not read.
+
+    Args:
+        sender: Made by `client`.
+        request: What to send, built by `sender`, whose timeouts it carries.
+        receiver: How errors call the other side; no URL.
+
+    Raises:
+        DeliveryError: No answer, or another one. Retryable are connection errors, timeouts, 408, 425, 429 and 5xx.
+    """
+    try:
+        with discreet():
+            response = await sender.send(request, stream=True)
+            try:
+                if response.is_success:
+                    return
+                reason = await _reason(response)
+            finally:
+                await response.aclose()
+    except httpx.TimeoutException as error:
+        raise DeliveryError(f"{receiver}: no answer in time ({type(error).__name__})", retryable=True) from None
+    except httpx.HTTPError as error:
+        what = redact(error, limit=200) or type(error).__name__
+        raise DeliveryError(f"{receiver}: {what}", retryable=isinstance(error, httpx.TransportError)) from None
+    status = response.status_code
+    raise DeliveryError(
+        f"{receiver} answered {status}{reason}",
+        retryable=status in _TRY_AGAIN or status >= 500,
+        retry_after=retry_after(response.headers.get("Retry-After", ""), datetime.now(timezone.utc)),
+    )
+
+
+async def _reason(response: httpx.Response) -> str:
+    """A code the receiver gives for its refusal, as Slack does. No other text: it may repeat what we sent."""
+    body = b""
+    async for chunk in response.aiter_raw(_LARGEST_REASON_BYTES):
+        body += chunk
+        if len(body) >= _LARGEST_REASON_BYTES:
+            break
+    return f" ({body.decode()})" if re.fullmatch(rb"[a-z_]{1,64}", body) else ""
+
+
+def retry_after(value: str, now: datetime) -> float | None:
+    """The seconds that a `Retry-After` header asks for (RFC 9110 section 10.2.3): a number, or a date after `now`.
+
+    Returns:
+        0 to 86,400; None where there is no header or it says nothing.
+    """
+    if re.fullmatch(r"[0-9]{1,12}", value.strip()):
+        return min(float(value), _LONGEST_WAIT_SECONDS)
+    try:
+        until = parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=timezone.utc)
+    return min(max(0.0, (until - now).total_seconds()), _LONGEST_WAIT_SECONDS)

@@ -1,0 +1,74 @@
+"""What the fields of a rule may hold; whatever else is refused by the field's name."""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import NoReturn, TypeVar
+
+from otel_monitoring.errors import ConfigurationError
+
+E = TypeVar("E", bound=Enum)
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_DOTTED_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]*")
+_FILLED_IN = frozenset({"rule", "value", "threshold"})
+
+
+def refuse(setting: str, rule: str, why: str) -> NoReturn:
+    """Say that `setting` of `rule` cannot work.
+
+    Raises:
+        ConfigurationError: Always.
+    """
+    raise ConfigurationError(f"{setting}: {rule}: {why}") from None
+
+
+def name(given: object) -> None:
+    """A rule's name."""
+    if not _NAME.fullmatch(str(given)):
+        raise ConfigurationError(f"name: {given!r} must be lower case letters, digits and underscores")
+
+
+def member(setting: str, rule: str, kind: type[E], given: object) -> E:
+    """The member of `kind` that is given, or named by its value."""
+    try:
+        return kind(given)
+    except ValueError:
+        refuse(setting, rule, f"{given!r} is none of {', '.join(str(choice.value) for choice in kind)}")
+
+
+def choice(setting: str, rule: str, given: str, choices: Iterable[str]) -> None:
+    """One of some texts."""
+    if given not in choices:
+        refuse(setting, rule, f"{given!r} is none of {', '.join(choices)}")
+
+
+def number(setting: str, rule: str, given: object, *, least: float = -math.inf) -> None:
+    """A finite number."""
+    if not isinstance(given, int | float) or not math.isfinite(given):
+        refuse(setting, rule, f"{given!r} is not a finite number")
+    if given < least:
+        refuse(setting, rule, f"{given!r} is less than {least:g}")
+
+
+def label(rule: str, given: str) -> None:
+    """The name of the label that holds a group."""
+    if not _LABEL.fullmatch(given) or given in _FILLED_IN or given == "instance":
+        refuse("label", rule, f"{given!r} cannot be the name of a label")
+
+
+def labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str]) -> None:
+    """Further labels, none of them among those that are `taken`; where dots are not allowed, they are replaced."""
+    for key, value in given.items():
+        if not _DOTTED_LABEL.fullmatch(key) or key in _FILLED_IN | taken:
+            refuse("labels", rule, f"{key!r} cannot be the name of a label")
+        if not isinstance(value, str):
+            refuse("labels", rule, f"{key}: {value!r} is not a text")
+
+
+def link(setting: str, rule: str, given: str) -> None:
+    """Nothing, or a link that a browser may follow."""
+    if given and not given.startswith(("https://", "http://")):
+        refuse(setting, rule, f"{given!r} is no http or https link")

@@ -1,0 +1,105 @@
+"""What fires, and where every rule stands, as JSON."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from otel_monitoring.alerts.evaluation import Evaluation
+from otel_monitoring.alerts.expressions import Reading
+from otel_monitoring.alerts.incidents import Incident
+from otel_monitoring.alerts.lifecycle import Phase
+from otel_monitoring.alerts.rules import Rule
+from otel_monitoring.events import Outcome, rfc3339
+
+_VALUES_LIMIT = 20
+
+
+def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dict[str, Any]]:
+    """The alerts of rules that fire now, the oldest first.
+
+    Each has `rule`, `type`, `severity`, `state`, `since` (RFC 3339), `value`, `threshold`, `labels`, `message`,
+    `scope`, `incident`, `muted` and `inhibited`.
+    """
+    found = [
+        (incident, rules[incident.rule])
+        for incident in incidents
+        if incident.rule in rules and incident.state.phase is Phase.FIRING
+    ]
+    return [
+        {
+            "rule": rule.name,
+            "type": rule.type.value,
+            "severity": rule.urgency.value,
+            **_state(incident),
+            "threshold": rule.threshold,
+            "message": incident.message,
+            "scope": rule.scope,
+            "incident": incident.id,
+            "muted": incident.outcome is Outcome.MUTED,
+            "inhibited": incident.outcome is Outcome.INHIBITED,
+        }
+        for incident, rule in sorted(found, key=lambda pair: pair[0].state.since)
+    ]
+
+
+def rule_states(incidents: Iterable[Incident], rules: Sequence[Rule], evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Every rule with its definition, its `state` (the worst of its alerts) and its pending and firing `alerts`.
+
+    `values` are the latest readings of the worker that evaluates, the worst first, at most twenty; elsewhere empty. Of
+    groups, those that are below the threshold are left out. `error` says why a rule could not be evaluated.
+    """
+    by_rule: dict[str, list[Incident]] = {}
+    for incident in incidents:
+        by_rule.setdefault(incident.rule, []).append(incident)
+    return [_rule(rule, by_rule.get(rule.name, ()), evaluation) for rule in rules]
+
+
+def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> dict[str, Any]:
+    phases = {incident.state.phase for incident in incidents}
+    answer: dict[str, Any] = {
+        "name": rule.name,
+        "type": rule.type.value,
+        "severity": rule.urgency.value,
+        "promql": rule.promql(),
+        "comparison": rule.comparison,
+        "threshold": rule.threshold,
+        "clear": rule.clear if rule.clear is not None else rule.threshold,
+        "hold_seconds": rule.hold,
+        "keep_firing_for_seconds": rule.keep_firing_for,
+        "min_samples": rule.min_samples,
+        "no_data": rule.no_data.value,
+        "scope": rule.scope,
+        "labels": dict(rule.labels),
+        "inhibits": sorted(kind.value for kind in rule.inhibits),
+        "state": next((p.value for p in (Phase.FIRING, Phase.PENDING) if p in phases), Phase.INACTIVE.value),
+        "alerts": [_state(incident) for incident in incidents],
+        "values": _values(rule, evaluation.readings.get(rule.name, {})),
+    }
+    if rule.runbook:
+        answer["runbook_url"] = rule.runbook
+    if rule.name in evaluation.errors:
+        answer["error"] = evaluation.errors[rule.name]
+    return answer
+
+
+def _values(rule: Rule, readings: Mapping[str, Sequence[Reading]]) -> list[dict[str, Any]]:
+    finite = [(where, found) for where, all_of in readings.items() for found in all_of if math.isfinite(found.value)]
+    worst = sorted(finite, key=lambda pair: pair[1].value, reverse=rule.comparison in (">", ">="))
+    return [
+        {
+            "labels": rule.identity(reading.group, instance),
+            "value": round(reading.value, 4),
+            "samples": reading.samples,
+        }
+        for instance, reading in worst[:_VALUES_LIMIT]
+    ]
+
+
+def _state(incident: Incident) -> dict[str, Any]:
+    value = incident.state.value
+    return {
+        "state": incident.state.phase.value,
+        "since": rfc3339(incident.state.since),
+        "value": round(value, 4) if value is not None else None,
+        "labels": dict(incident.labels),
+    }

@@ -1,0 +1,149 @@
+"""`AlertWatch`: one worker's part in alerting: it reports what it knows, and one of all evaluates and delivers.
+
+Runs in the watch thread. Every worker calls `beat` about once a second and `tick` after each sample; the one that holds
+the lease evaluates all rules over everybody's reports. When it dies, another one does within the lease's time.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from otel_monitoring.alerts.channels import Repeating
+from otel_monitoring.alerts.delivery import attempt
+from otel_monitoring.alerts.evaluation import Report
+from otel_monitoring.alerts.incidents import Incidents, saved_incidents
+from otel_monitoring.alerts.leading import Lease
+from otel_monitoring.alerts.manager import AlertManager
+from otel_monitoring.events import AlertEvent, Notification
+from otel_monitoring.guard import contained
+from otel_monitoring.store import Store
+
+_REPORT_INTERVALS = 2.5
+_LONGEST_LEASE = 5.0
+_SHORTEST_LEASE = 1.0
+
+
+def lease_seconds(interval: float) -> float:
+    """How long a lease lasts where rules are evaluated every `interval` seconds: another takes over within one."""
+    return min(_LONGEST_LEASE, max(_SHORTEST_LEASE, interval / 2))
+
+
+def beat_seconds(interval: float) -> float:
+    """How often to beat, so that a lease is renewed well before it expires."""
+    return min(1.0, lease_seconds(interval) / 3)
+
+
+class AlertWatch:
+    """Evaluates, reports and delivers for one worker; made anew in each process.
+
+    Args:
+        manager: Whose rules, store and channels.
+        worker: This worker's `service.instance.id`.
+        report: What this worker knows now.
+        interval: Seconds between ticks.
+    """
+
+    def __init__(self, manager: AlertManager, worker: str, report: Callable[[], Report], interval: float) -> None:
+        self._manager = manager
+        self._worker = worker
+        self._report = report
+        self._interval = interval
+        self._lease = Lease(manager.store, worker, manager.clock, lease_seconds(interval))
+        self._evaluated_at = 0.0
+        self._repeated_at: dict[str, float] = {}
+        self._repeating: asyncio.Task[None] | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker evaluates and delivers."""
+        return self._lease.held
+
+    def tick(self, *, urgent: bool = False) -> None:
+        """Evaluate, or report to the worker that does.
+
+        Args:
+            urgent: Have that worker evaluate with its next beat.
+        """
+        manager = self._manager
+        if self._lease.hold():
+            self._evaluate()
+            manager.delivery.pump(manager.store, lambda: self._lease.held)
+            return
+        metrics = {name for rule in manager.rules for name in rule.expression.metrics}
+        manager.store.publish(self._worker, self._report().encode(metrics), manager.clock(), urgent=urgent)
+
+    def beat(self) -> None:
+        """Renew the lease or try to get it; deliver what waits; evaluate where a worker says that it is urgent."""
+        manager = self._manager
+        led = self._lease.held
+        if not self._lease.hold():
+            return
+        if not led or manager.store.urgent_since(self._evaluated_at):
+            self._evaluate()
+        manager.delivery.pump(manager.store, lambda: self._lease.held)
+        if self._repeating is None or self._repeating.done():
+            self._repeating = asyncio.ensure_future(self._repeat())
+
+    async def stop(self, timeout: float) -> None:
+        """Deliver what can be delivered in time, leave the rest in the outbox, and let another worker lead.
+
+        Args:
+            timeout: Seconds.
+        """
+        manager = self._manager
+        with contained("stopping the alerts"):
+            if self._lease.hold():
+                manager.delivery.pump(manager.store, lambda: self._lease.held)
+                await manager.delivery.flush(timeout)
+            self._lease.give_back()
+            manager.store.close()
+
+    def _evaluate(self) -> None:
+        manager, now = self._manager, self._manager.clock()
+        reports = self._reports(manager.store, now)
+        rules = manager.rules
+        settling = max(report.window.seconds for report in reports.values()) < manager.policy.window
+
+        def work(store: Store) -> list[AlertEvent]:
+            if store.leader(now) != self._worker:  # it lasted too long: another one leads
+                return []
+            known = {incident.key: incident for incident in saved_incidents(store)}
+            labels: dict[str, list[Mapping[str, str]]] = {}
+            for incident in known.values():
+                labels.setdefault(incident.rule, []).append(incident.labels)
+            incidents = Incidents(store, manager.policy, now, settling=settling)
+            looks = manager.evaluation.looks(rules, reports, labels)
+            incidents.apply(looks, known, reports, rules)
+            return incidents.events
+
+        events = manager.store.run(work)
+        self._evaluated_at = now
+        for event in events:
+            manager.signals.raised(event)
+
+    def _reports(self, store: Store, now: float) -> dict[str, Report]:
+        reports = {self._worker: self._report()}
+        for worker, data in store.reports(now - _REPORT_INTERVALS * self._interval).items():
+            if worker != self._worker:
+                with contained("reading another worker's report"):
+                    reports[worker] = Report.decode(data)
+        return reports
+
+    async def _repeat(self) -> None:
+        """Tell channels whose receiver forgets, what fires now."""
+        manager = self._manager
+        now = manager.clock()
+        due = [c for c in manager.channels if isinstance(c, Repeating) and self._is_due(c, now)]
+        if not due:
+            return
+        rules = {rule.name: rule for rule in manager.rules}
+        told = [incident for incident in saved_incidents(manager.store) if incident.told and incident.rule in rules]
+        events = tuple(i.event(rules[i.rule], now, {"value": i.state.value}) for i in told)
+        for channel in due:
+            self._repeated_at[channel.name] = now
+            if events:
+                message = Notification(f"repeat-{now:.3f}", events, manager.sender.service, manager.sender.environment)
+                with contained("repeating alerts"):
+                    await attempt(channel.repeat, message, manager.delivery.limits.timeout)
+
+    def _is_due(self, channel: Repeating, now: float) -> bool:
+        return not 0 <= now - self._repeated_at.get(channel.name, float("-inf")) < channel.interval

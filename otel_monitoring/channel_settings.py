@@ -1,0 +1,146 @@
+"""`ChannelSettings`: the documented variables of the ways an alert leaves; `config.Settings` adds the rest."""
+
+import base64
+import binascii
+import re
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.utils import parseaddr
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode
+
+_HOST = re.compile(r"[^\s/@:?#\[\]]{1,253}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f]")
+_Secrets = SecretStr | tuple[SecretStr, ...] | None
+_SECRET_PREFIX = "whsec_"  # noqa: S105 - how every such secret begins
+
+
+def _documented(variable: str, default: Any = None) -> Any:
+    """A field read from the documented `variable` of the environment, or given by that name in lower case."""
+    return Field(default, validation_alias=AliasChoices(variable, variable.lower()))
+
+
+class ChannelSettings(BaseSettings):
+    """Where alerts go beside the log. A channel without its variables does not exist."""
+
+    smtp_server: str | None = _documented("SMTP_SERVER")
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = _documented("SMTP_PORT", 587)
+    smtp_username: str | None = _documented("SMTP_USERNAME")
+    """None: the address of `alert_email_from`. Without a password nobody logs in."""
+    smtp_security: Literal["starttls", "tls", "none"] | None = _documented("SMTP_SECURITY")
+    """None: `tls` on port 465, `starttls` elsewhere."""
+    alert_email_from: str | None = _documented("ALERT_EMAIL_FROM")
+    alert_email_password: SecretStr | None = _documented("ALERT_EMAIL_PASSWORD")
+    alert_email_to: Annotated[tuple[str, ...], NoDecode] = _documented("ALERT_EMAIL_TO", ())
+    slack_webhook_url: SecretStr | None = _documented("SLACK_WEBHOOK_URL")
+    alert_webhook_url: SecretStr | None = _documented("ALERT_WEBHOOK_URL")
+    alert_webhook_secret: SecretStr | None = _documented("ALERT_WEBHOOK_SECRET")
+    """As Standard Webhooks writes it: `whsec_` and 24 to 64 bytes in base64. None: unsigned."""
+    alert_webhook_allow_private: bool = _documented("ALERT_WEBHOOK_ALLOW_PRIVATE", False)
+    """Let the webhook's host be a loopback, private or link-local address."""
+    alertmanager_url: Annotated[tuple[SecretStr, ...], NoDecode] = _documented("ALERTMANAGER_URL", ())
+    alert_apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode] = _documented("ALERT_APPRISE_URLS", ())
+
+    @field_validator("alertmanager_url", "alert_apprise_urls", mode="before")
+    @classmethod
+    def _split_urls(cls, value: object) -> object:
+        """At commas and blanks that a scheme follows: a URL may have commas of its own."""
+        if not isinstance(value, str):
+            return value
+        return tuple(filter(None, (url.strip(", \t\n") for url in re.split(r"[\s,]+(?=[\w.+-]+://)", value))))
+
+    @field_validator("smtp_security", mode="before")
+    @classmethod
+    def _lower_case(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("smtp_server")
+    @classmethod
+    def _bare_host(cls, value: str | None) -> str | None:
+        if value is None or _HOST.fullmatch(value.strip()):
+            return value and value.strip()
+        try:
+            return str(ip_address(value.strip(" []")))
+        except ValueError:
+            raise ValueError("it must be a host name or an address alone; the port is SMTP_PORT") from None
+
+    @field_validator("alert_email_from", "alert_email_to")
+    @classmethod
+    def _mailboxes(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for text in (value,) if isinstance(value, str) else value or ():
+            mailbox(text)
+        return value
+
+    @field_validator("slack_webhook_url", "alert_webhook_url", "alertmanager_url")
+    @classmethod
+    def _web_addresses(cls, value: _Secrets) -> _Secrets:
+        for url in (value,) if isinstance(value, SecretStr) else value or ():
+            check_web_address(url.get_secret_value())
+        return value
+
+    @field_validator("alert_apprise_urls")
+    @classmethod
+    def _with_schemes(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all("://" in url.get_secret_value() for url in value):
+            raise ValueError("each must be an apprise URL, which begins with a scheme and ://")
+        return value
+
+    @field_validator("alert_webhook_secret")
+    @classmethod
+    def _decodable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            webhook_key(value.get_secret_value())
+        return value
+
+
+def mailbox(text: str) -> Address:
+    """The mailbox that `name@example.com` or `Name <name@example.com>` means (RFC 5322 section 3.4).
+
+    Raises:
+        ValueError: It is none, or has line breaks.
+    """
+    name, spec = parseaddr(text)
+    try:
+        address = Address(display_name=name, addr_spec=spec)
+    except (ValueError, IndexError, MessageError):
+        address = None
+    if address is None or _CONTROL.search(text):
+        raise ValueError("it must be an e-mail address such as ops@example.com or Ops <ops@example.com>")
+    return address
+
+
+def webhook_key(secret: str) -> bytes:
+    """The key that a secret in the form of Standard Webhooks stands for.
+
+    Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+
+    Raises:
+        ValueError: It has another form.
+    """
+    try:
+        key = base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
+    except (ValueError, binascii.Error):
+        key = b""
+    if not secret.startswith(_SECRET_PREFIX) or not 24 <= len(key) <= 64:
+        raise ValueError("it must be whsec_ and 24 to 64 bytes in base64: echo whsec_$(openssl rand -base64 32)")
+    return key
+
+
+def check_web_address(url: str) -> None:
+    """Nothing, for an absolute HTTP URL.
+
+    Raises:
+        ValueError: `url` is another thing.
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or _UNPRINTABLE.search(url):
+        raise ValueError("it must be a URL that starts with http:// or https:// and names a host")

@@ -1,0 +1,21 @@
+"""`otel-monitoring`: the commands for people who run services; each is a module of its own, see `commands.COMMANDS`."""
+
+import sys
+from importlib import import_module
+
+from otel_monitoring.cli import codes
+
+_NEEDS = "otel-monitoring: the commands need click and rich: pip install 'otel-monitoring[cli]'\n"
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        for needed in ("click", "rich"):
+            import_module(needed)
+    except ModuleNotFoundError:
+        sys.stderr.write(_NEEDS)
+        sys.exit(codes.USAGE)
+    from otel_monitoring.cli.commands import run_command_line
+
+    sys.exit(run_command_line(sys.argv[1:]))

@@ -1,0 +1,106 @@
+"""`otel-monitoring check`: one question to a service, for probes and scripts."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from otel_monitoring.cli import codes, options
+from otel_monitoring.cli.service import Answer, DeniedError, Service, UnreachableError
+from otel_monitoring.cli.text import console, duration, plain, style_of
+
+_GOOD = ("healthy", "alive", "ready")
+_PATHS = {"health": "/health", "ready": "/health/ready", "live": "/health/live"}
+_PAUSE = 0.5
+
+_EPILOG = """\b
+Examples:
+  otel-monitoring check http://localhost:8000
+  otel-monitoring check --wait 60 --strict https://orders.example.com
+  HEALTHCHECK CMD ["otel-monitoring", "check", "--probe", "ready", "http://localhost:8000"]
+
+\b
+Exit codes:
+  0  healthy, or degraded without --strict
+  1  unhealthy, or degraded with --strict
+  2  no answer
+  3  the admin token is wrong
+"""
+
+
+@click.command(epilog=_EPILOG)
+@options.service
+@click.option("--probe", type=click.Choice(list(_PATHS)), default="health", show_default=True, help="What to ask for.")
+@click.option("--strict", is_flag=True, help="Degraded is a failure too.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Ask again for so long until the answer is good.",
+)
+@options.as_json
+def check(service: Service, probe: str, strict: bool, wait: float, as_json: bool) -> int:
+    """Ask the service at URL for its health.
+
+    URL is where the service is, http://localhost:8000, with the prefix of its endpoints if that is not /api. With an
+    admin token the answer says why the service is not healthy.
+    """
+    result = _until_good(lambda: _ask(service, probe, strict), time.monotonic() + wait)
+    click.echo(json.dumps(result)) if as_json else _print(result)
+    code: int = result["exit_code"]
+    return code
+
+
+def _until_good(ask: Callable[[], dict[str, Any]], deadline: float) -> dict[str, Any]:
+    while True:
+        result = ask()
+        if result["exit_code"] in (codes.OK, codes.DENIED) or time.monotonic() + _PAUSE >= deadline:
+            return result
+        time.sleep(_PAUSE)
+
+
+def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
+    result: dict[str, Any] = {"url": service.url + _PATHS[probe], "status": None, "exit_code": codes.UNREACHABLE}
+    try:
+        answer = service.get(_PATHS[probe])
+        status = _status(answer)
+        if answer is None or status is None:
+            return {**result, "error": "there is no monitoring endpoint at this URL"}
+        detailed = service.get("/health/detailed") if service.has_token and probe == "health" else None
+    except UnreachableError as error:
+        return {**result, "error": str(error)}
+    except DeniedError as error:
+        return {**result, "exit_code": codes.DENIED, "error": str(error)}
+    good = status in _GOOD or (status == "degraded" and not strict)
+    return {
+        **result,
+        "status": status,
+        "exit_code": codes.OK if good else codes.FAILED,
+        "response_time_ms": round(answer.seconds * 1000, 1),
+        **{key: answer.body[key] for key in ("uptime_seconds",) if key in answer.body},
+        **({"reasons": detailed.body.get("reasons", [])} if detailed is not None else {}),
+    }
+
+
+def _status(answer: Answer | None) -> str | None:
+    if answer is None or not isinstance(answer.body, dict):
+        return None
+    status = answer.body.get("status")
+    return status if isinstance(status, str) else None
+
+
+def _print(result: dict[str, Any]) -> None:
+    out = console()
+    if result["status"] is None:
+        out.print(plain(f"{result['url']}: {result['error']}", "red"))
+        return
+    line = plain(f"{result['status']:9s}", style_of(result["status"]))
+    line.append(f"  {result['url']}  {result['response_time_ms']:.0f} ms", "default")
+    if "uptime_seconds" in result:
+        line.append(f"  up {duration(result['uptime_seconds'])}")
+    out.print(line)
+    for reason in result.get("reasons", ()):
+        out.print(plain(f"  {reason}"))

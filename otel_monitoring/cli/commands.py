@@ -1,0 +1,78 @@
+"""The group of commands. A command is imported when it is called: `check` must be quick."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+from otel_monitoring.cli import codes
+
+COMMANDS = {
+    "check": "otel_monitoring.cli.check:check",
+    "completion": "otel_monitoring.cli.completion:completion",
+    "doctor": "otel_monitoring.cli.doctor.command:doctor",
+    "export": "otel_monitoring.cli.export:export",
+    "run": "otel_monitoring.cli.run:run",
+    "watch": "otel_monitoring.cli.watch:watch",
+}
+"""Name of the command → module and name of its `click.Command`. A new command is one line here."""
+
+EPILOG = """\b
+Examples:
+  otel-monitoring run uvicorn app:app
+  otel-monitoring check http://localhost:8000
+  otel-monitoring watch http://localhost:8000
+  otel-monitoring doctor
+  otel-monitoring export all --out collector-config
+
+\b
+Exit codes:
+  0    healthy, or degraded without --strict; everything in order
+  1    unhealthy; something is out of order
+  2    no answer from the service
+  3    the admin token is missing or wrong
+  64   the command was called wrongly
+  126  run: the command cannot be executed
+  127  run: there is no such command
+  130  ended by Ctrl-C
+"""
+
+
+class Commands(click.Group):
+    """Finds commands in `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("otel-monitoring"), prog_name="otel-monitoring")
+def otel_monitoring() -> None:
+    """Start, probe, watch and examine services with otel_monitoring."""
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """Run the command that `arguments` name; returns the exit code."""
+    try:
+        code = otel_monitoring.main(list(arguments), prog_name="otel-monitoring", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        return codes.USAGE
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return codes.INTERRUPTED
+    except BrokenPipeError:  # e.g. `| head`
+        return codes.OK
+    return code if isinstance(code, int) else codes.OK

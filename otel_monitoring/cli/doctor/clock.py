@@ -1,0 +1,98 @@
+"""Does this machine's clock agree with those it talks to?"""
+
+import ssl
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import httpx
+
+from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
+from otel_monitoring.config import Settings
+from otel_monitoring.exporting.settings import SIGNALS
+
+_NAME = "clock"
+_WARNING_SECONDS = 2.0
+_FAILED_SECONDS = 60.0
+_RESOLUTION = 1.0
+"""A Date header has whole seconds (RFC 9110, section 5.6.7)."""
+
+
+def clock(examination: Examination) -> Iterator[Finding]:
+    """Compare it with the `Date` of the OTLP endpoint and of the service, and the local time of the database."""
+    compared = False
+    for source, skew in (*_of_endpoints(examination), *_of_database(examination)):
+        compared = True
+        yield _finding(source, skew)
+    if not compared:
+        yield Finding(_NAME, Level.SKIPPED, "nobody to compare it with")
+
+
+def _finding(source: str, skew: float) -> Finding:
+    size = abs(skew)
+    if size <= _WARNING_SECONDS:
+        return Finding(_NAME, Level.OK, f"agrees with {source} within {_WARNING_SECONDS:.0f} s")
+    direction = "ahead of" if skew > 0 else "behind"
+    return Finding(
+        _NAME,
+        Level.FAILED if size > _FAILED_SECONDS else Level.WARNING,
+        f"this machine's clock is {size:.0f} s {direction} that of {source}",
+        "synchronise the clocks (NTP): telemetry is ordered, and by some backends refused, by its time",
+    )
+
+
+def _of_endpoints(examination: Examination) -> Iterator[tuple[str, float]]:
+    urls = dict.fromkeys(_otlp_urls(examination.settings)) if examination.settings is not None else {}
+    verify = _verification(examination.settings)
+    if examination.service is not None:
+        urls[f"{examination.service.url}/health/live"] = None
+    for url in urls:
+        before = time.time()
+        try:
+            answer = httpx.get(url, timeout=examination.timeout, verify=verify)
+            date = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        except (httpx.HTTPError, KeyError, ValueError):
+            continue  # whether it answers is another check's question
+        yield urlsplit(url).netloc.rpartition("@")[2], _skew(before, time.time(), date, _RESOLUTION)
+
+
+def _otlp_urls(settings: Settings) -> Iterator[str]:
+    for signal in SIGNALS:
+        endpoint = settings.endpoint(signal)
+        if endpoint is not None and settings.protocol(signal) == "http/protobuf":
+            yield urlsplit(endpoint)._replace(path="/", query="").geturl()
+
+
+def _verification(settings: Settings | None) -> ssl.SSLContext | bool:
+    if settings is None or settings.otlp_certificate is None:
+        return True
+    return ssl.create_default_context(cafile=str(settings.otlp_certificate))
+
+
+def _of_database(examination: Examination) -> Iterator[tuple[str, float]]:
+    if examination.database_uri is None:
+        return
+    try:
+        from otel_monitoring.instrument.mongodb.connection import database_at
+
+        handle = database_at(examination.database_uri, timeout=examination.timeout)
+        try:
+            handle.command("ping")  # so that connecting does not count
+            before = time.time()
+            local = handle.command("hello").get("localTime")
+            after = time.time()
+        finally:
+            handle.client.close()
+    except Exception:  # noqa: BLE001 - whether it answers is another check's question
+        return
+    if isinstance(local, datetime):
+        yield "the database", _skew(before, after, local.replace(tzinfo=timezone.utc).timestamp(), 0.001)
+
+
+def _skew(before: float, after: float, theirs: float, resolution: float) -> float:
+    """By how many seconds we are surely ahead (positive) or behind: their time was read between ours."""
+    if before > theirs + resolution:
+        return before - theirs - resolution
+    return min(0.0, after - theirs)

@@ -1,0 +1,123 @@
+"""The command: walks the checks and prints what they find."""
+
+import json
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+import click
+
+from otel_monitoring.cli import codes, options
+from otel_monitoring.cli.doctor.channels import channels
+from otel_monitoring.cli.doctor.clock import clock
+from otel_monitoring.cli.doctor.conventions import semantic_conventions
+from otel_monitoring.cli.doctor.database import database
+from otel_monitoring.cli.doctor.exporting import otlp
+from otel_monitoring.cli.doctor.findings import Check, Examination, Finding, Level, contained_findings
+from otel_monitoring.cli.doctor.service import running_service
+from otel_monitoring.cli.doctor.settings import settings_valid
+from otel_monitoring.cli.doctor.state import state_directory
+from otel_monitoring.cli.doctor.versions import versions
+from otel_monitoring.cli.service import Service
+from otel_monitoring.cli.text import console, plain, style_of
+
+CHECKS: Final[tuple[Check, ...]] = (
+    settings_valid,
+    versions,
+    semantic_conventions,
+    database,
+    otlp,
+    clock,
+    state_directory,
+    channels,
+    running_service,
+)
+"""In the order in which they are walked. Each looks at one thing and does not need the others to have passed."""
+
+_MARKS: Final = {Level.OK: "✓", Level.WARNING: "!", Level.FAILED: "✗", Level.SKIPPED: "-"}
+
+_EPILOG = """\b
+Examples:
+  otel-monitoring doctor
+  otel-monitoring doctor --send-test
+  otel-monitoring doctor --database mongodb://localhost:27017/shop --url http://localhost:8000
+  otel-monitoring doctor --strict --json
+
+\b
+Exit codes:
+  0  everything in order, warnings aside
+  1  something is out of order, or worth a warning with --strict
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--database", "database_uri", metavar="URI", envvar="MONGODB_URI", help="The database to examine.")
+@click.option("--url", metavar="URL", help="A running service to examine as well.")
+@click.option(
+    "--token", envvar="OTEL_MONITORING_ADMIN_TOKEN", help="Its admin token; better set OTEL_MONITORING_ADMIN_TOKEN."
+)
+@click.option("--send-test", is_flag=True, help="Send a test alert through every channel that is configured.")
+@click.option("--strict", is_flag=True, help="Warnings are failures too.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each question may take.",
+)
+@options.as_json
+def doctor(
+    database_uri: str | None,
+    url: str | None,
+    token: str | None,
+    send_test: bool,
+    strict: bool,
+    timeout: float,
+    as_json: bool,
+) -> int:
+    """Examine this environment: what a service started here would find.
+
+    Run it where the service runs, with its environment variables and its .env: settings, versions, database, OTLP
+    endpoint, clocks, state directory, alert channels. Nothing is changed, and nothing sent but empty exports, unless
+    --send-test is given.
+    """
+    try:
+        service = Service(url, token=token, timeout=timeout) if url else None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--url") from None
+    # What libraries log about failures is in the findings already.
+    logging.getLogger().addHandler(logging.NullHandler())
+    examination = Examination.of_this_environment(
+        database_uri=database_uri, service=service, send_test=send_test, timeout=timeout
+    )
+    findings: list[Finding] = []
+    for check in CHECKS:
+        found = list(contained_findings(check, examination))
+        findings += found
+        if not as_json:
+            _print(found)
+    bad = {Level.FAILED, Level.WARNING} if strict else {Level.FAILED}
+    code = codes.FAILED if any(finding.level in bad for finding in findings) else codes.OK
+    if as_json:
+        click.echo(json.dumps({"exit_code": code, "findings": [finding.as_json() for finding in findings]}))
+    else:
+        _print_summary(findings)
+    return code
+
+
+def _print(findings: Iterable[Finding]) -> None:
+    out = console()
+    for finding in findings:
+        style = style_of(finding.level.value)
+        line = plain(f"{_MARKS[finding.level]} ", style).append(f"{finding.check:22s}", "bold")
+        out.print(line.append_text(plain(finding.message)))
+        if finding.advice:
+            out.print(plain(f"{'':24s}→ {finding.advice}", style))
+
+
+def _print_summary(findings: Iterable[Finding]) -> None:
+    levels = [finding.level for finding in findings]
+    counts = ", ".join(f"{levels.count(level)} {level.value}" for level in Level if level in levels)
+    worst = Level.FAILED if Level.FAILED in levels else Level.WARNING if Level.WARNING in levels else Level.OK
+    console().print(plain(counts, style_of(worst.value)))

@@ -1,0 +1,56 @@
+"""Does the OTLP endpoint take all three signals?"""
+
+from collections.abc import Iterator, Mapping
+
+from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
+from otel_monitoring.config import Settings
+from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.exporting.settings import SIGNALS, Signal
+from otel_monitoring.exporting.state import without_credentials
+from otel_monitoring.exporting.trial import try_exports
+
+_ADVICE = (
+    ("404", "the endpoint does not take this signal: a Collector's pipeline for it is missing, or the path is wrong"),
+    ("UNIMPLEMENTED", "the endpoint does not take this signal: a Collector's pipeline for it is missing"),
+    ("401", "set OTEL_EXPORTER_OTLP_HEADERS to what the endpoint asks for"),
+    ("403", "set OTEL_EXPORTER_OTLP_HEADERS to what the endpoint asks for"),
+    ("UNAUTHENTICATED", "set OTEL_EXPORTER_OTLP_HEADERS to what the endpoint asks for"),
+    ("certificate", "set OTEL_EXPORTER_OTLP_CERTIFICATE to the CA of the endpoint"),
+    ("SSL", "is it http:// or https://?"),
+)
+
+
+def otlp(examination: Examination) -> Iterator[Finding]:
+    """Send each signal's endpoint an empty export, with the exporter that the service will use."""
+    settings = examination.settings
+    if settings is None:
+        yield Finding("OTLP", Level.SKIPPED, "the settings are not valid")
+        return
+    sent = [signal for signal in SIGNALS if settings.exports(signal)]
+    if not sent:
+        advice = "set OTEL_EXPORTER_OTLP_ENDPOINT to send telemetry to a Collector"
+        yield Finding("OTLP", Level.SKIPPED, "no endpoint: nothing is exported", advice)
+        return
+    try:
+        results = try_exports(sent, settings, timeout=examination.timeout)
+    except ConfigurationError as error:
+        yield Finding("OTLP", Level.FAILED, str(error), "correct it: the service does not start with this")
+        return
+    for signal in SIGNALS:
+        yield _finding(settings, signal, results)
+
+
+def _finding(settings: Settings, signal: Signal, results: Mapping[Signal, str | None]) -> Finding:
+    name = f"OTLP {signal}"
+    if signal not in results:
+        return Finding(name, Level.SKIPPED, "switched off, or no endpoint for it")
+    where = f"{without_credentials(settings.endpoint(signal) or '')} ({settings.protocol(signal)})"
+    reason = results[signal]
+    if reason is None:
+        return Finding(name, Level.OK, f"accepted by {where}")
+    # requests wraps the reason in several others.
+    reason = reason.rpartition("Failed to establish a new connection: ")[2].rstrip("\"')")
+    advice = next(
+        (text for mark, text in _ADVICE if mark in reason), "is the Collector running and reachable from here?"
+    )
+    return Finding(name, Level.FAILED, f"{where}: {reason}", advice)

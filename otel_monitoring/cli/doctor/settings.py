@@ -1,0 +1,39 @@
+"""Are the settings valid, and do they say what was meant?"""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
+from otel_monitoring.config import known_variables, unknown_variables
+
+_NAME = "settings"
+
+
+def settings_valid(examination: Examination) -> Iterator[Finding]:
+    """Each wrong value, names nobody reads, and who may see the details."""
+    settings = examination.settings
+    if settings is None:
+        for problem in (examination.settings_error or "").split("; "):
+            yield Finding(_NAME, Level.FAILED, problem, "correct it: the service does not start with this")
+    else:
+        yield Finding(_NAME, Level.OK, "valid")
+    for name in unknown_variables():
+        close = get_close_matches(name, known_variables(), 1)
+        advice = f"did you mean {close[0]}?" if close else "remove it"
+        yield Finding(_NAME, Level.WARNING, f"{name} is set, and no setting has that name", advice)
+    if settings is None:
+        return
+    if settings.access == "open":
+        yield Finding(
+            _NAME,
+            Level.WARNING,
+            "OTEL_MONITORING_ACCESS=open: everybody may read the details and mute alerts",
+            "in production unset it and set OTEL_MONITORING_ADMIN_TOKEN",
+        )
+    elif settings.admin_token is None:
+        yield Finding(
+            _NAME,
+            Level.WARNING,
+            "no admin token: the private endpoints answer 403",
+            "set OTEL_MONITORING_ADMIN_TOKEN, or pass admin=Depends(...) to MonitoringService",
+        )

@@ -1,0 +1,139 @@
+"""The live view of `watch`: the picture, the keys, and the questions in a thread beside them."""
+
+import getpass
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import TypeVar
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from otel_monitoring.cli import codes
+from otel_monitoring.cli.keyboard import Keyboard
+from otel_monitoring.cli.refresh import Refresh, Trail, ask
+from otel_monitoring.cli.screen import draw
+from otel_monitoring.cli.service import DeniedError, Service, UnreachableError
+
+T = TypeVar("T")
+
+_POLL = 0.1
+_REDRAW = 1.0
+
+
+class _Background:
+    """One thread that does what it is given in turn, and keeps no process alive: a service may hang."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        threading.Thread(target=self._run, name="otel-monitoring-watch", daemon=True).start()
+
+    def submit(self, work: Callable[[], T]) -> "Future[T]":
+        """Have `work` done."""
+        future: Future[T] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001 - handed over to whoever asks the future
+                future.set_exception(error)
+
+        self._jobs.put(job)
+        return future
+
+    def _run(self) -> None:
+        while True:
+            self._jobs.get()()
+
+
+class LiveView:
+    """Shows a service until q is pressed. It is asked in a thread, so that keys work while it hangs.
+
+    Args:
+        service: The service.
+        interval: Seconds between two questions.
+        mute_for: Seconds that the key m mutes.
+        out: The terminal.
+    """
+
+    def __init__(self, service: Service, *, interval: float, mute_for: float, out: Console) -> None:
+        self._service = service
+        self._trail = Trail()
+        self._interval = interval
+        self._mute_for = mute_for
+        self._out = out
+        self._background = _Background()
+        self._selected = 0
+        self._message = ""
+
+    def run(self) -> int:
+        """Until q is pressed."""
+        asking: Future[Refresh] | None = None
+        due = drawn = 0.0
+        changed = True
+        with Keyboard() as keyboard, Live(console=self._out, screen=True, auto_refresh=False) as live:
+            while True:
+                now = time.monotonic()
+                if changed or now - drawn >= _REDRAW:
+                    live.update(self._picture(), refresh=True)
+                    drawn, changed = now, False
+                if asking is None and now >= due:
+                    asking, due = self._background.submit(lambda: ask(self._service)), now + self._interval
+                key = keyboard.wait(_POLL if asking is not None else min(_REDRAW, max(_POLL, due - now)))
+                if key == "q":
+                    return codes.OK
+                if key is not None:
+                    changed = True
+                    due = 0.0 if self._pressed(key) else due
+                if asking is not None and asking.done():
+                    self._trail.add(asking.result())
+                    asking, changed = None, True
+
+    def _picture(self) -> RenderableType:
+        return draw(
+            self._trail,
+            self._service.url,
+            selected=self._selected,
+            message=self._message,
+            height=self._out.height,
+            width=self._out.width,
+        )
+
+    def _pressed(self, key: str) -> bool:
+        """Do what `key` says; True if the service should be asked again."""
+        self._message = ""
+        types = self._trail.last.mutable_types if self._trail.last is not None else []
+        if key in ("up", "down") and types:
+            self._selected = (self._selected + (1 if key == "down" else -1)) % len(types)
+        if key not in ("m", "u") or not types:
+            return False
+        kind = types[self._selected % len(types)]
+        change = self._mute if key == "m" else self._unmute
+        self._message = f"{kind}: …"
+        self._background.submit(lambda: self._change(change, kind))
+        return True
+
+    def _change(self, change: Callable[[str], str], kind: str) -> None:
+        try:
+            self._message = change(kind)
+        except (UnreachableError, DeniedError) as error:
+            self._message = f"{kind}: {error}"
+
+    def _mute(self, kind: str) -> str:
+        body = {"type": kind, "duration_seconds": self._mute_for, "reason": "watch", "author": _user()}
+        answer = self._service.post("/alerts/mutes", body)
+        if answer is None or answer.status != 201:
+            return f"{kind} was not muted"
+        return f"{kind} is muted until {answer.body.get('until')}"
+
+    def _unmute(self, kind: str) -> str:
+        return f"{kind} is no longer muted" if self._service.delete(f"/alerts/mutes/{kind}") else f"{kind} is not muted"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        return "otel-monitoring watch"

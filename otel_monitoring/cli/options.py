@@ -1,0 +1,41 @@
+"""Arguments and options that several commands have."""
+
+import functools
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import click
+
+from otel_monitoring.cli.service import Service
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def service(command: Callable[..., int]) -> Callable[..., int]:
+    """The argument URL and the options `--token` and `--timeout`, handed over as the argument `service`."""
+
+    @functools.wraps(command)
+    def with_service(url: str, token: str | None, timeout: float, **others: Any) -> int:
+        try:
+            made = Service(url, token=token, timeout=timeout)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="URL") from None
+        with closing(made):
+            return command(service=made, **others)
+
+    url = click.argument("url", metavar="URL")
+    token = click.option(
+        "--token",
+        envvar="OTEL_MONITORING_ADMIN_TOKEN",
+        help="The admin token. Better set OTEL_MONITORING_ADMIN_TOKEN, which no process list shows.",
+    )
+    timeout = click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=5.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long an answer may take.",
+    )
+    return url(token(timeout(with_service)))

@@ -1,0 +1,54 @@
+"""`otel-monitoring run`: start a command with zero-code instrumentation."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from otel_monitoring.cli import codes
+
+_EPILOG = """\b
+Examples:
+  otel-monitoring run uvicorn app:app --workers 2
+  otel-monitoring run gunicorn -k uvicorn.workers.UvicornWorker app:app
+  otel-monitoring run fastapi run app.py
+  OTEL_MONITORING_ADMIN_TOKEN=... otel-monitoring run python -m uvicorn app:app
+
+\b
+Exit codes: those of COMMAND, and
+  64   a setting cannot work
+  126  COMMAND cannot be executed
+  127  there is no COMMAND
+"""
+
+
+@click.command(epilog=_EPILOG, context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARGUMENT]...")
+def run(command: tuple[str, ...]) -> int:
+    """Run COMMAND and monitor the FastAPI application that it serves.
+
+    The same as `opentelemetry-instrument COMMAND`, with the settings checked before. The endpoints are mounted, and the
+    database is that of OTEL_MONITORING_DATABASE_URI or of the first MongoDB client the application builds. An
+    application that calls MonitoringService(...).instrument(app) keeps what it does.
+    """
+    from otel_monitoring.config import Settings
+    from otel_monitoring.environment import disable_instrumentations
+    from otel_monitoring.errors import ConfigurationError
+
+    program = command[0]
+    if shutil.which(program) is None:
+        exists = Path(program).exists()
+        click.echo(f"{program}: {'it cannot be executed' if exists else 'command not found'}", err=True)
+        return codes.NOT_EXECUTABLE if exists else codes.NOT_FOUND
+    try:
+        Settings.load()
+    except ConfigurationError as error:
+        raise click.UsageError(str(error)) from None
+    from opentelemetry.instrumentation.auto_instrumentation import run as replace_process
+
+    # Ours take their place; and so neither library is imported in processes that do not use it.
+    disable_instrumentations("fastapi", "pymongo")
+    sys.argv = ["opentelemetry-instrument", *command]
+    replace_process()
+    raise AssertionError("unreachable: the process is COMMAND now")

@@ -1,0 +1,8 @@
+"""The rules and dashboards of a service as files for the fleet's own engines: Prometheus, Grafana, Datadog."""
+
+from otel_monitoring.export.datadog_monitors import datadog
+from otel_monitoring.export.files import grafana, render, stale, write
+from otel_monitoring.export.options import ExportOptions
+from otel_monitoring.export.prometheus_rules import prometheus
+
+__all__ = ["ExportOptions", "datadog", "grafana", "prometheus", "render", "stale", "write"]

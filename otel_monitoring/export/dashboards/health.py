@@ -1,0 +1,203 @@
+"""The documented dashboard over the health endpoints: the same groups, read as JSON, for one service and no backend.
+
+The JSON comes by way of the Infinity data source (https://grafana.com/grafana/plugins/yesoreyeram-infinity-datasource/);
+its root selectors are JSONata.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from grafana_foundation_sdk.builders import common as options
+from grafana_foundation_sdk.builders import dashboard as builders
+from grafana_foundation_sdk.builders import gauge, stat, table
+from grafana_foundation_sdk.cog import builder as cog
+from grafana_foundation_sdk.cog import variants
+from grafana_foundation_sdk.models import common, dashboard
+
+from otel_monitoring.config import Thresholds
+from otel_monitoring.export.dashboards import panels as p
+from otel_monitoring.export.options import duration
+from otel_monitoring.export.provisioning import HEALTH_DASHBOARD_UID, HEALTH_UID
+
+_SOURCE = common.DataSourceRef(type_val="yesoreyeram-infinity-datasource", uid=HEALTH_UID)
+_STATES = {"healthy": ("healthy", p.GREEN), "degraded": ("degraded", p.YELLOW), "unhealthy": ("unhealthy", p.RED)}
+_SEVERITIES = {"critical": ("critical", "dark-red"), "error": ("error", p.RED), "warning": ("warning", p.YELLOW)}
+_COLLECTIONS = '$each(database.collections, function($v, $k) {{"name": $k, "documents": $v.document_count}})'
+
+
+class JsonQuery(variants.Dataquery, cog.Builder[variants.Dataquery]):  # type: ignore[misc]
+    """A question to the Infinity data source.
+
+    Args:
+        path: Where the JSON is, below the data source's address.
+        root: JSONata that chooses the rows; empty: the whole answer.
+        columns: Key, heading and type (`string`, `number`, `timestamp`) of each column.
+    """
+
+    def __init__(self, path: str, root: str, columns: Sequence[tuple[str, str, str]]) -> None:
+        self.path = path
+        self.root = root
+        self.columns = columns
+
+    def build(self) -> variants.Dataquery:
+        """As the builder of a panel wants it."""
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """As the panel keeps it."""
+        return {
+            "refId": "A",
+            "datasource": _SOURCE.to_json(),
+            "type": "json",
+            "source": "url",
+            "parser": "backend",
+            "format": "table",
+            "url": self.path,
+            "url_options": {"method": "GET", "data": ""},
+            "root_selector": self.root,
+            "columns": [{"selector": key, "text": title, "type": kind} for key, title, kind in self.columns],
+            "filters": [],
+        }
+
+
+def health_dashboard(*, prefix: str, thresholds: Thresholds, interval: float) -> builders.Dashboard:
+    """The dashboard over the health endpoints.
+
+    Args:
+        prefix: Where the endpoints are mounted.
+        thresholds: Where colours change.
+        interval: Seconds between questions.
+    """
+    detailed = f"{prefix}/health/detailed"
+    made = (
+        builders.Dashboard("Health endpoints")
+        .uid(HEALTH_DASHBOARD_UID)
+        .description("What /health/detailed and /health/diagnostics of one service answer now.")
+        .tags(["otel_monitoring"])
+        .time("now-5m", "now")
+        .refresh(duration(interval))
+        .timezone("browser")
+    )
+    _system_health(made, detailed)
+    _performance(made, detailed, thresholds)
+    _resources(made, detailed, thresholds)
+    _database(made, detailed, thresholds)
+    made.with_row(builders.Row("Recent Alerts"))
+    columns = (
+        ("timestamp", "Time", "timestamp"),
+        ("severity", "Severity", "string"),
+        ("type", "Type", "string"),
+        ("message", "Message", "string"),
+    )
+    color = common.TableColoredBackgroundCellOptions(mode=common.TableCellBackgroundDisplayMode.BASIC).to_json()
+    made.with_panel(
+        _table(
+            "Recent alerts", JsonQuery(f"{prefix}/health/diagnostics", "alerts", columns), sort="Time"
+        ).override_by_name(
+            "Severity",
+            [
+                dashboard.DynamicConfigValue("custom.cellOptions", color),
+                dashboard.DynamicConfigValue("mappings", p.names(_SEVERITIES)),
+            ],
+        )
+    )
+    return made
+
+
+def _system_health(made: builders.Dashboard, path: str) -> None:
+    made.with_row(builders.Row("System Health"))
+    made.with_panel(_text("Status", JsonQuery(path, "", [("status", "Status", "string")])).mappings(p.names(_STATES)))
+    made.with_panel(_figure("Uptime", JsonQuery(path, "", [("uptime_seconds", "Uptime", "number")]), "dtdurations"))
+    made.with_panel(
+        _figure("Last update", JsonQuery(path, "", [("timestamp", "Last update", "timestamp")]), "dateTimeFromNow")
+    )
+
+
+def _performance(made: builders.Dashboard, path: str, thresholds: Thresholds) -> None:
+    made.with_row(builders.Row("Performance Metrics"))
+    slow = thresholds.api_response_time_ms / 1000
+    for key, title, unit, limit in (
+        ("avg_response_time", "Average response time", "s", slow),
+        ("p95_response_time", "p95 response time", "s", slow),
+        ("error_rate", "Error rate", "percent", thresholds.error_rate_percent),
+        ("requests_recorded", "Requests", "short", None),
+    ):
+        panel = _figure(title, JsonQuery(path, "performance", [(key, title, "number")]), unit)
+        made.with_panel(panel.thresholds(p.steps((limit, p.RED))) if limit is not None else panel)
+
+
+def _resources(made: builders.Dashboard, path: str, thresholds: Thresholds) -> None:
+    made.with_row(builders.Row("System Resources"))
+    for key, title, limit in (
+        ("cpu_percent", "CPU", thresholds.cpu_percent),
+        ("memory_percent", "Memory", thresholds.memory_percent),
+    ):
+        made.with_panel(
+            gauge.Panel()
+            .title(title)
+            .unit("percent")
+            .min(0)
+            .max(100)
+            .span(4)
+            .height(6)
+            .datasource(_SOURCE)
+            .reduce_options(_last())
+            .thresholds(p.steps((0.8 * limit, p.YELLOW), (limit, p.RED)))
+            .with_target(JsonQuery(path, "system", [(key, title, "number")]))
+        )
+    for key, title, unit in (
+        ("memory_mb", "Process memory", "mbytes"),
+        ("avg_memory_mb", "Average memory", "mbytes"),
+        ("avg_cpu_percent", "Average CPU", "percent"),
+    ):
+        made.with_panel(_figure(title, JsonQuery(path, "system", [(key, title, "number")]), unit))
+
+
+def _database(made: builders.Dashboard, path: str, thresholds: Thresholds) -> None:
+    made.with_row(builders.Row("Database Health"))
+    made.with_panel(
+        _text("Connection", JsonQuery(path, "database", [("status", "Status", "string")])).mappings(p.names(_STATES))
+    )
+    response = JsonQuery(path, "database", [("response_time_ms", "Response time", "number")])
+    made.with_panel(
+        _figure("Response time", response, "ms").thresholds(p.steps((thresholds.database_response_time_ms, p.YELLOW)))
+    )
+    columns = (("name", "Collection", "string"), ("documents", "Documents", "number"))
+    made.with_panel(_table("Collections", JsonQuery(path, _COLLECTIONS, columns), sort="Documents", span=12))
+
+
+def _figure(title: str, query: JsonQuery, unit: str) -> stat.Panel:
+    return (
+        stat.Panel()
+        .title(title)
+        .unit(unit)
+        .span(4)
+        .height(4)
+        .datasource(_SOURCE)
+        .graph_mode(common.BigValueGraphMode.NONE)
+        .color_mode(common.BigValueColorMode.BACKGROUND)
+        .reduce_options(_last())
+        .thresholds(p.steps(base=p.BLUE))
+        .with_target(query)
+    )
+
+
+def _text(title: str, query: JsonQuery) -> stat.Panel:
+    """As `_figure`, for a text."""
+    return _figure(title, query, "string").reduce_options(_last().fields("/.*/"))
+
+
+def _table(title: str, query: JsonQuery, *, sort: str, span: int = 24) -> table.Panel:
+    return (
+        table.Panel()
+        .title(title)
+        .span(span)
+        .height(8)
+        .datasource(_SOURCE)
+        .sort_by([options.TableSortByFieldState().display_name(sort).desc(True)])
+        .with_target(query)
+    )
+
+
+def _last() -> options.ReduceDataOptions:
+    return options.ReduceDataOptions().calcs(["lastNotNull"])

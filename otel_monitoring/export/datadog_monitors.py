@@ -1,0 +1,171 @@
+"""Monitors for Datadog, as JSON for `POST /api/v1/monitor` (and Terraform's `datadog_monitor_json`).
+
+Queries: https://docs.datadoghq.com/monitors/types/metric/, https://docs.datadoghq.com/metrics/distributions/.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from otel_monitoring.alerts.expressions import Count, Expression, Gauge, Percent, Quantile
+from otel_monitoring.alerts.matching import Attribute, Failed, Matcher, attribute_text
+from otel_monitoring.alerts.rules import NoData, Rule
+from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.events import AlertSeverity
+from otel_monitoring.export.conditions import alert_name
+from otel_monitoring.export.messages import Engine, message
+from otel_monitoring.export.options import ExportOptions, duration, number
+from otel_monitoring.measure.outcome import DISCONNECTED
+
+_PRIORITY = {AlertSeverity.CRITICAL: 1, AlertSeverity.ERROR: 2, AlertSeverity.WARNING: 3, AlertSeverity.INFO: 4}
+_MINUTE = 60.0
+
+
+def datadog(rules: Iterable[Rule], options: ExportOptions | None = None) -> list[dict[str, Any]]:
+    """One monitor for each rule.
+
+    Names are those under which Datadog stores OTLP metrics: the instrument's, with `otel.` before `system.` and
+    `process.`. Percentiles have to be switched on for the metrics that quantiles are asked of (Metrics Summary,
+    "percentiles"). `hold` is the evaluation window of a gauge, in whole minutes. Datadog knows neither
+    `keep_firing_for` nor `min_samples` nor `inhibits`; monitors whose rules have them say so in their message.
+
+    Args:
+        rules: The rules; each a rule over the expressions of `alerts.expressions`.
+        options: For which service.
+
+    Raises:
+        ConfigurationError: A rule looks at an expression of somebody else's, which has no query for Datadog.
+    """
+    options = options or ExportOptions()
+    return [_monitor(rule, options) for rule in rules]
+
+
+def _monitor(rule: Rule, options: ExportOptions) -> dict[str, Any]:
+    threshold = float(number(rule.threshold))
+    query = f"{_query(rule, options)} {rule.comparison} {number(rule.threshold)}"
+    thresholds = {"critical": threshold}
+    if rule.clear is not None and rule.clear != rule.threshold:
+        thresholds["critical_recovery"] = float(number(rule.clear))
+    return {
+        "name": f"{alert_name(rule)} {{{{service.name}}}}",
+        "type": "query alert",
+        "query": query,
+        "message": _message(rule),
+        "tags": [
+            "managed_by:otel_monitoring",
+            f"alert_type:{rule.type.value}",
+            f"rule:{rule.name}",
+            f"severity:{rule.urgency.value}",
+            *(f"{key}:{value}" for key, value in rule.labels.items()),
+        ],
+        "priority": _PRIORITY[rule.urgency],
+        "options": {
+            "thresholds": thresholds,
+            **_missing(rule, options),
+            "include_tags": True,
+            "require_full_window": False,
+            "new_group_delay": 0,
+        },
+    }
+
+
+def _missing(rule: Rule, options: ExportOptions) -> dict[str, Any]:
+    """What no data does. Datadog resolves after full hours without it, and takes twice the window to notice."""
+    if rule.no_data is NoData.FIRE:
+        return {"notify_no_data": True, "no_data_timeframe": max(2, 2 * math.ceil(options.window / _MINUTE))}
+    return {"notify_no_data": False, **({"timeout_h": 1} if rule.no_data is NoData.RESOLVE else {})}
+
+
+def _query(rule: Rule, options: ExportOptions) -> str:
+    by = ["service", "env"]
+    if rule.scope == "instance":
+        by.append("service.instance.id")
+    if rule.expression.group_by:
+        by.append(rule.expression.group_by)
+    return _Query(rule, options, f"by {{{','.join(by)}}}").text(rule.expression)
+
+
+class _Query:
+    """Writes one rule's query."""
+
+    def __init__(self, rule: Rule, options: ExportOptions, by: str) -> None:
+        self._rule = rule
+        self._service = f"service:{options.service.rpartition('/')[2]}" if options.service else ""
+        self._window = f"last_{max(1, math.ceil(options.window / _MINUTE))}m"
+        self._by = by
+
+    def text(self, expression: Expression) -> str:
+        """The query without the comparison."""
+        match expression:
+            case Gauge():
+                series = self._series(expression.over, expression.metric, None)
+                return f"{self._time()}:{_times(series, expression.scale)}"
+            case Quantile():
+                series = self._series(f"p{100 * expression.q:g}", expression.metric, expression.where)
+                return f"percentile({self._window}):{_times(series, expression.scale)}"
+            case Count():
+                return f"sum({self._window}):{self._count(expression)}"
+            case Percent():
+                part, whole = self._count(expression.part), self._count(expression.whole)
+                return f"sum({self._window}):100 * default_zero({part}) / {whole}"
+        raise ConfigurationError(f"expression: {self._rule.name}: {type(expression).__name__} has no query for Datadog")
+
+    def _time(self) -> str:
+        """What is held was beyond the threshold all the time; what is not, at any time."""
+        rising, held = self._rule.comparison in (">", ">="), self._rule.hold > 0
+        minutes = max(1, math.ceil(self._rule.hold / _MINUTE))
+        return f"{'min' if rising == held else 'max'}(last_{minutes}m)"
+
+    def _count(self, count: Count) -> str:
+        aggregate = "count" if count.kind == "histogram" else "sum"
+        return f"{self._series(aggregate, count.metric, count.where)}.as_count()"
+
+    def _series(self, aggregate: str, metric: str, where: Matcher | None) -> str:
+        return f"{aggregate}:{stored_name(metric)}{{{self._filter(where)}}} {self._by}"
+
+    def _filter(self, where: Matcher | None) -> str:
+        conditions = [part for part in (self._service, _matcher(self._rule, where)) if part]
+        return " AND ".join(conditions) or "*"
+
+
+def stored_name(metric: str) -> str:
+    """The name under which Datadog stores an OTLP metric: its own metrics `system.*` and `process.*` stay apart.
+
+    https://docs.datadoghq.com/opentelemetry/mapping/metrics_mapping/
+    """
+    return f"otel.{metric}" if metric.startswith(("system.", "process.")) else metric
+
+
+def _matcher(rule: Rule, where: Matcher | None) -> str:
+    match where:
+        case None:
+            return ""
+        case Attribute(key=key, values=values):
+            return f"{key} IN ({','.join(attribute_text(value) for value in values)})"
+        case Failed(outcome_of=outcome) if outcome.statuses is not None:
+            return f"http.response.status_code IN ({','.join(str(status) for status in sorted(outcome.statuses))})"
+        case Failed():
+            return f"error.type:* AND NOT error.type:{DISCONNECTED.lower()}"
+    raise ConfigurationError(f"where: {rule.name}: {type(where).__name__} has no filter for Datadog")
+
+
+def _times(series: str, scale: float) -> str:
+    return series if scale == 1 else f"{number(scale)} * {series}"
+
+
+def _message(rule: Rule) -> str:
+    engine = Engine(
+        value=lambda spec: "{{value}}",
+        label=lambda name, without: f"{{{{[{name}].name}}}}",
+        literal=lambda text: text,
+    )
+    names = {"instance": "service.instance.id"} if rule.scope == "instance" else {}
+    if rule.expression.group_by:
+        names[rule.label] = rule.expression.group_by
+    lost = []
+    if rule.min_samples:
+        lost.append(f"min_samples {rule.min_samples}")
+    if rule.keep_firing_for:
+        lost.append(f"keep_firing_for {duration(rule.keep_firing_for)}")
+    remark = f"Not part of this monitor: {', '.join(lost)}." if lost else ""
+    return "\n".join(part for part in (message(rule, engine, names), rule.runbook, remark) if part)

@@ -1,0 +1,127 @@
+"""`StateFile`: a database file that several processes share, its directory, and how a damaged one is set aside."""
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+from otel_monitoring.errors import StoreError
+from otel_monitoring.guard import logger
+
+try:
+    import fcntl
+except ImportError:  # Windows: a file that is open there cannot be renamed, which is what the lock is against.
+    fcntl = None  # type: ignore[assignment]
+
+Identity = tuple[int, int]
+"""Device and inode of a file: what tells it from another of the same name."""
+
+DAMAGED_KEPT = 3
+"""How many damaged files are kept beside the one in use."""
+
+_COMPANIONS = ("", "-wal", "-shm")
+_RETRY_SECONDS = 0.01
+
+
+class StateFile:
+    """The file of a store, with the files SQLite keeps beside it.
+
+    Args:
+        path: Where it is, absolute. Its directory is made when it is needed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock_path = self._beside(".lock")
+
+    def identity(self) -> Identity | None:
+        """Which file has the name now; None: there is none."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    @contextmanager
+    def alone(self, timeout: float) -> Iterator[None]:
+        """Keep other processes from opening, closing and setting aside the file meanwhile. Not re-entrant.
+
+        Raises:
+            StoreError: Another process kept us waiting longer than `timeout` seconds.
+            OSError: The directory or the lock file cannot be made.
+        """
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._refuse_foreign_files()
+        descriptor = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            _lock(descriptor, timeout)
+            yield
+        finally:
+            # Not left to the close: a child forked meanwhile, by whatever means, shares the lock with us.
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+    def create(self) -> None:
+        """Make the file if there is none, readable for nobody else; SQLite gives its companions the same mode."""
+        with suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+    def set_aside(self, reason: str) -> None:
+        """Rename the file and its companions, so that a new one can be begun. Inside `alone`, and not open here."""
+        moment = datetime.fromtimestamp(time.time(), timezone.utc)
+        target = self._beside(f".corrupt-{moment:%Y%m%dT%H%M%S.%fZ}")
+        # The database first: a log without its database is discarded by SQLite, the reverse loses what it holds.
+        for companion in _COMPANIONS:
+            with suppress(FileNotFoundError):
+                self._beside(companion).replace(f"{target}{companion}")
+        logger.warning("alert store: %s was damaged (%s); set aside as %s", self.path, reason, target.name)
+        self._forget_old_ones()
+
+    def _forget_old_ones(self) -> None:
+        damaged = sorted(
+            path for path in self.path.parent.iterdir() if path.name.startswith(f"{self.path.name}.corrupt-")
+        )
+        names = sorted({path.name.removesuffix("-wal").removesuffix("-shm") for path in damaged})
+        kept = tuple(names[-DAMAGED_KEPT:])
+        for path in damaged:
+            if not path.name.startswith(kept):
+                path.unlink(missing_ok=True)
+
+    def _refuse_foreign_files(self) -> None:
+        """Where others may write into the directory, only files of our own are used: they may have planted some.
+
+        Such directories are common, e.g. `/tmp` and volumes of containers; in one of our own nobody can.
+        """
+        if not hasattr(os, "geteuid"):
+            return
+        directory, ours = self.path.parent.stat(), os.geteuid()
+        if directory.st_uid in (0, ours) and not directory.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return
+        for suffix in (*_COMPANIONS, ".lock"):
+            path = self._beside(suffix)
+            with suppress(FileNotFoundError):
+                found = os.lstat(path)
+                if not stat.S_ISREG(found.st_mode) or found.st_uid != ours or found.st_nlink != 1:
+                    raise StoreError(f"{path}: not a file of this user, in a directory others may write to")
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
+
+
+def _lock(descriptor: int, timeout: float) -> None:
+    if fcntl is None:
+        return
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise StoreError("another process is opening the store, and does not finish") from None
+            time.sleep(_RETRY_SECONDS)
+        else:
+            return

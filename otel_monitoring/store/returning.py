@@ -1,0 +1,79 @@
+"""What was done in memory while a store was down, done again in the store."""
+
+from collections import defaultdict
+
+from otel_monitoring.store.memory import MemoryState
+from otel_monitoring.store.protocol import OUTBOX_LIMIT, Queued, Store, mute_key
+
+_ATTEMPTS_KEPT = 50
+
+
+def bring_back(store: Store, before: MemoryState, after: MemoryState, now: float) -> dict[int, int]:
+    """Do to `store` what led from `before` to `after`; what others did to it meanwhile stays otherwise.
+
+    Args:
+        store: Inside a transaction.
+        before: What was known of the store when it went down.
+        after: What became of that.
+        now: Unix seconds.
+
+    Returns:
+        The numbers that the events added to the outbox have in `store`, by those they had in `after`.
+    """
+    _history(store, before, after)
+    _mutes(store, before, after, now)
+    for key, at in after.notified.items():
+        if before.notified.get(key) != at and (store.notified_at(key) or float("-inf")) < at:
+            store.note_notified(key, at)
+    changed: dict[str, str | None] = {k: v for k, v in after.states.items() if before.states.get(k) != v}
+    store.save_states({**changed, **dict.fromkeys(before.states.keys() - after.states.keys())})
+    return _outbox(store, before, after)
+
+
+def _history(store: Store, before: MemoryState, after: MemoryState) -> None:
+    events = list(after.history)
+    if after.cleared != before.cleared:
+        store.clear()
+    else:
+        events = events[max(0, len(events) - (after.appended - before.appended)) :]
+    for event in events:
+        store.append(event)
+
+
+def _mutes(store: Store, before: MemoryState, after: MemoryState, now: float) -> None:
+    kept = {mute_key(mute) for mute in after.mutes}
+    for mute in before.mutes:
+        if mute_key(mute) not in kept and mute.until > now:
+            store.unmute(mute.type, mute.labels)
+    for mute in after.mutes:
+        if mute not in before.mutes:
+            store.mute(mute)
+
+
+def _outbox(store: Store, before: MemoryState, after: MemoryState) -> dict[int, int]:
+    store.settle(before.outbox.keys() - after.outbox.keys())
+    tries: dict[int, int] = {
+        number: after.outbox[number].attempts - row.attempts
+        for number, row in before.outbox.items()
+        if number in after.outbox
+    }
+    added: defaultdict[str, list[Queued]] = defaultdict(list)
+    for number in sorted(after.outbox.keys() - before.outbox.keys()):
+        added[after.outbox[number].channel].append(after.outbox[number])
+    moved: dict[int, int] = {}
+    for channel, rows in added.items():
+        moved.update(_enqueue(store, channel, rows))
+    tries |= {moved[row.id]: row.attempts for rows in added.values() for row in rows if row.id in moved}
+    for attempt in range(min(_ATTEMPTS_KEPT, max(tries.values(), default=0))):
+        store.tried([number for number, count in tries.items() if count > attempt])
+    return moved
+
+
+def _enqueue(store: Store, channel: str, rows: list[Queued]) -> dict[int, int]:
+    newest = max((row.id for row in store.pending(channel, OUTBOX_LIMIT)), default=None)
+    for row in rows:
+        store.enqueue(row.event, (channel,), row.queued_at)
+    waiting = sorted(row.id for row in store.pending(channel, OUTBOX_LIMIT))
+    new = [number for number in waiting if newest is None or number > newest]
+    # Beyond the limit the oldest were dropped: the last ones match.
+    return {row.id: number for row, number in zip(reversed(rows), reversed(new), strict=False)}

@@ -1,0 +1,67 @@
+"""The tables of the SQLite store, and how a file of an older version gets them."""
+
+import sqlite3
+from collections.abc import Sequence
+
+from otel_monitoring.errors import StoreError
+
+_FIRST = (
+    "CREATE TABLE history (id INTEGER PRIMARY KEY, type TEXT NOT NULL, severity TEXT NOT NULL, event TEXT NOT NULL)",
+    "CREATE TABLE counts (type TEXT PRIMARY KEY, seen INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE mutes (type TEXT NOT NULL, labels TEXT NOT NULL, until REAL NOT NULL, author TEXT NOT NULL,"
+    " reason TEXT NOT NULL, PRIMARY KEY (type, labels)) WITHOUT ROWID",
+    "CREATE TABLE notified (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, at REAL NOT NULL)",
+    "CREATE INDEX notified_at ON notified (at)",
+    "CREATE TABLE states (key TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL, queued_at REAL NOT NULL,"
+    " attempts INTEGER NOT NULL, event TEXT NOT NULL)",
+    "CREATE INDEX outbox_order ON outbox (channel, id)",
+    # Numbers begin at the time in microseconds: an event of a file that was lost is not taken for one of the next.
+    "INSERT INTO sqlite_sequence (name, seq)"
+    " VALUES ('outbox', CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))",
+    "CREATE TABLE lease (id INTEGER PRIMARY KEY CHECK (id = 0), worker TEXT NOT NULL, taken REAL NOT NULL,"
+    " until REAL NOT NULL)",
+    "CREATE TABLE reports (worker TEXT PRIMARY KEY, at REAL NOT NULL, urgent_at REAL, report BLOB NOT NULL)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+"""The statements that bring a file of version n, its `user_version`, to n + 1."""
+
+
+def prepare(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
+    """Bring the file to the newest version, in one transaction.
+
+    Raises:
+        StoreError: It was written by a newer version of this package; it is left as it is.
+        sqlite3.Error: It could not be read or written.
+    """
+    if current(connection, migrations):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statements in migrations[version(connection) :]:
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {len(migrations)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def current(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> bool:
+    """Whether the file has the newest version; False: an older one.
+
+    Raises:
+        StoreError: It has a newer one.
+    """
+    found = version(connection)
+    if found > len(migrations):
+        raise StoreError(f"version {found} of the store was written by a newer otel-monitoring than this one")
+    return found == len(migrations)
+
+
+def version(connection: sqlite3.Connection) -> int:
+    """The version of the file; 0: it is new."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,285 @@
+"""Alert state of all workers of a host, in one SQLite file."""
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeVar
+
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute, Status
+from otel_monitoring.store.database import Database
+from otel_monitoring.store.protocol import (
+    CLOCK_TOLERANCE,
+    HISTORY_LIMIT,
+    NOTES_LIMIT,
+    NOTES_SECONDS,
+    OUTBOX_LIMIT,
+    Queued,
+    Store,
+    mute_key,
+    note_dropped,
+)
+from otel_monitoring.store.rows import decoded_event, decoded_mute, encoded_event, encoded_labels, storable
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 1.0
+"""Seconds a statement waits for other processes at most."""
+
+_NOTES_COUNTED_EVERY = 256
+_ROW = "SELECT id, channel, event, queued_at, attempts FROM outbox"
+
+
+class SqliteStore:
+    """A `Store` in a file that the workers of a host share. Nothing is opened before the first use.
+
+    What a crash of the process, even by `kill -9`, leaves behind is consistent; the last transactions before a power
+    failure may be missing.
+
+    Args:
+        path: The file. Its directory is made when missing, for this user only. On a local disk: SQLite's write-ahead
+            log does not work over a network.
+        busy_timeout: Seconds to wait for other processes at most.
+
+    Attributes:
+        undecodable: How many rows could not be read, e.g. written by another version, and were skipped.
+    """
+
+    problem: str | None = None
+
+    def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> None:
+        self._database = Database(path.absolute(), busy_timeout=busy_timeout)
+        self._read, self._write = self._database.read, self._database.write
+        self.undecodable = 0
+
+    def run(self, work: Callable[[Store], T]) -> T:
+        with self.exclusive():
+            return work(self)
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return self._database.exclusive()
+
+    def close(self) -> None:
+        self._database.close()
+
+    # History
+
+    def append(self, event: AlertEvent) -> None:
+        row = (event.type.value, event.severity.value, encoded_event(event))
+
+        def work(db: sqlite3.Connection) -> None:
+            added = db.execute("INSERT INTO history (type, severity, event) VALUES (?, ?, ?)", row)
+            db.execute("DELETE FROM history WHERE id <= ?", ((added.lastrowid or 0) - HISTORY_LIMIT,))
+            if event.status is not Status.RESOLVED:
+                db.execute(
+                    "INSERT INTO counts (type, seen) VALUES (?, 1) ON CONFLICT (type) DO UPDATE SET seen = seen + 1",
+                    row[:1],
+                )
+
+        self._write(work)
+
+    def events(
+        self, *, limit: int, alert_type: AlertType | None = None, severity: AlertSeverity | None = None
+    ) -> Sequence[AlertEvent]:
+        wanted = {"type": alert_type and alert_type.value, "severity": severity and severity.value}
+        return self._read(
+            lambda db: self._first(
+                limit,
+                db.execute(
+                    "SELECT event FROM history WHERE (:type IS NULL OR type = :type)"
+                    " AND (:severity IS NULL OR severity = :severity) ORDER BY id DESC",
+                    wanted,
+                ),
+                lambda row: decoded_event(row[0]),
+            )
+        )
+
+    def counts(self) -> dict[AlertType, int]:
+        rows = self._read(lambda db: db.execute("SELECT type, seen FROM counts").fetchall())
+        return dict(self._decodable(rows, lambda row: (AlertType(row[0]), int(row[1]))))
+
+    def clear(self) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            for table in ("history", "counts", "notified"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608 - three fixed names
+
+        self._write(work)
+
+    # Mutes, and what was notified
+
+    def mute(self, mute: Mute) -> None:
+        row = (mute.type.value, encoded_labels(mute.labels), mute.until, storable(mute.author), storable(mute.reason))
+        self._write(lambda db: db.execute("INSERT OR REPLACE INTO mutes VALUES (?, ?, ?, ?, ?)", row))
+
+    def unmute(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
+        wanted = {"type": alert_type.value, "labels": None if labels is None else encoded_labels(labels)}
+        return self._write(
+            lambda db: (
+                db.execute(
+                    "DELETE FROM mutes WHERE type = :type AND (:labels IS NULL OR labels = :labels)", wanted
+                ).rowcount
+            )
+        )
+
+    def mutes(self, now: float) -> list[Mute]:
+        rows = self._read(lambda db: db.execute("SELECT type, labels, until, author, reason FROM mutes").fetchall())
+        if any(row[2] <= now for row in rows):
+            self._write(lambda db: db.execute("DELETE FROM mutes WHERE until <= ?", (now,)))
+        in_force = [row for row in rows if row[2] > now]
+        mutes = self._decodable(in_force, lambda row: decoded_mute(row))
+        return sorted(mutes, key=lambda mute: (mute.until, mute_key(mute)))
+
+    def notified_at(self, key: str) -> float | None:
+        row = self._read(lambda db: db.execute("SELECT at FROM notified WHERE key = ?", (storable(key),)).fetchone())
+        return float(row[0]) if row else None
+
+    def note_notified(self, key: str, now: float) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            added = db.execute("INSERT OR REPLACE INTO notified (key, at) VALUES (?, ?)", (storable(key), now))
+            db.execute("DELETE FROM notified WHERE at < ?", (now - NOTES_SECONDS,))
+            if (added.lastrowid or 0) % _NOTES_COUNTED_EVERY == 0:
+                db.execute(
+                    "DELETE FROM notified WHERE id IN (SELECT id FROM notified ORDER BY id DESC LIMIT -1 OFFSET ?)",
+                    (NOTES_LIMIT,),
+                )
+
+        self._write(work)
+
+    # The states of the rules
+
+    def states(self) -> dict[str, str]:
+        return dict(self._read(lambda db: db.execute("SELECT key, state FROM states").fetchall()))
+
+    def save_states(self, states: Mapping[str, str | None]) -> None:
+        saved = [(storable(key), storable(state)) for key, state in states.items() if state is not None]
+        removed = [(storable(key),) for key, state in states.items() if state is None]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", saved)
+            db.executemany("DELETE FROM states WHERE key = ?", removed)
+
+        if states:
+            self._write(work)
+
+    # The outbox
+
+    def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
+        text = encoded_event(event)
+
+        def work(db: sqlite3.Connection) -> None:
+            for channel in channels:
+                db.execute(
+                    "INSERT INTO outbox (channel, queued_at, attempts, event) VALUES (?, ?, 0, ?)", (channel, now, text)
+                )
+                _drop_beyond_limit(db, channel)
+
+        if channels:
+            self._write(work)
+
+    def pending(self, channel: str, limit: int) -> Sequence[Queued]:
+        query = f"{_ROW} WHERE channel = ? ORDER BY id"
+        return self._read(
+            lambda db: self._first(
+                limit,
+                db.execute(query, (channel,)),
+                lambda row: Queued(row[0], row[1], decoded_event(row[2]), row[3], row[4]),
+            )
+        )
+
+    def backlog(self) -> dict[str, int]:
+        return dict(
+            self._read(lambda db: db.execute("SELECT channel, count(*) FROM outbox GROUP BY channel").fetchall())
+        )
+
+    def tried(self, ids: Collection[int]) -> None:
+        self._for_each("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?", ids)
+
+    def settle(self, ids: Collection[int]) -> None:
+        self._for_each("DELETE FROM outbox WHERE id = ?", ids)
+
+    def _for_each(self, statement: str, ids: Collection[int]) -> None:
+        if ids:
+            self._write(lambda db: db.executemany(statement, [(number,) for number in ids]))
+
+    # Workers
+
+    def lead(self, worker: str, now: float, until: float) -> bool:
+        # Most workers never lead: they are content to read.
+        if self.leader(now) not in (None, worker):
+            return False
+        taken = self._write(
+            lambda db: (
+                db.execute(
+                    "INSERT INTO lease VALUES (0, :worker, :now, :until) ON CONFLICT (id) DO UPDATE"
+                    " SET worker = :worker, taken = :now, until = :until"
+                    " WHERE worker = :worker OR until <= :now OR taken > :now + :tolerance",
+                    {"worker": worker, "now": now, "until": until, "tolerance": CLOCK_TOLERANCE},
+                ).rowcount
+            )
+        )
+        return taken == 1
+
+    def leader(self, now: float) -> str | None:
+        row = self._read(
+            lambda db: db.execute(
+                "SELECT worker FROM lease WHERE until > ? AND taken <= ?", (now, now + CLOCK_TOLERANCE)
+            ).fetchone()
+        )
+        return str(row[0]) if row else None
+
+    def resign(self, worker: str) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM lease WHERE worker = ?", (worker,))
+            db.execute("DELETE FROM reports WHERE worker = ?", (worker,))
+
+        self._write(work)
+
+    def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
+        row = {"worker": worker, "at": now, "urgent_at": now if urgent else None, "report": report}
+        self._write(
+            lambda db: db.execute(
+                "INSERT INTO reports (worker, at, urgent_at, report) VALUES (:worker, :at, :urgent_at, :report)"
+                " ON CONFLICT (worker) DO UPDATE SET at = :at, report = :report,"
+                " urgent_at = coalesce(:urgent_at, urgent_at)",
+                row,
+            )
+        )
+
+    def reports(self, since: float) -> dict[str, bytes]:
+        rows = self._read(lambda db: db.execute("SELECT worker, at >= ?, report FROM reports", (since,)).fetchall())
+        if not all(recent for _, recent, _ in rows):
+            self._write(lambda db: db.execute("DELETE FROM reports WHERE at < ?", (since,)))
+        return {worker: report for worker, recent, report in rows if recent}
+
+    def urgent_since(self, since: float) -> bool:
+        query = "SELECT EXISTS (SELECT 1 FROM reports WHERE urgent_at > ?)"
+        return bool(self._read(lambda db: db.execute(query, (since,)).fetchone())[0])
+
+    # Rows that cannot be decoded
+
+    def _first(self, limit: int, rows: Iterable[tuple[object, ...]], decode: Callable[..., T]) -> list[T]:
+        found: list[T] = []
+        if limit > 0:
+            for item in self._decodable(rows, decode):
+                found.append(item)
+                if len(found) == limit:
+                    break
+        return found
+
+    def _decodable(self, rows: Iterable[tuple[object, ...]], decode: Callable[..., T]) -> Iterator[T]:
+        for row in rows:
+            try:
+                yield decode(row)
+            except (ValueError, TypeError, LookupError, RecursionError):
+                self.undecodable += 1
+
+
+def _drop_beyond_limit(db: sqlite3.Connection, channel: str) -> None:
+    waiting = db.execute("SELECT count(*) FROM outbox WHERE channel = ?", (channel,)).fetchone()[0]
+    if waiting > OUTBOX_LIMIT:
+        dropped = db.execute(
+            "DELETE FROM outbox WHERE id IN"
+            " (SELECT id FROM outbox WHERE channel = ? ORDER BY id DESC LIMIT -1 OFFSET ?)",
+            (channel, OUTBOX_LIMIT),
+        ).rowcount
+        note_dropped(channel, dropped)

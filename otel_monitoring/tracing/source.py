@@ -1,0 +1,80 @@
+"""`Source`: where the spans, durations and alerts of traced operations go, which a process decides when it starts.
+
+Functions are decorated at import, long before: they ask for the source each time they run.
+"""
+
+from collections.abc import Callable, Coroutine
+from functools import cache
+from typing import Any, Final, TypeAlias
+
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from otel_monitoring.bounded import BoundedNames
+from otel_monitoring.conventions import OPERATION_DURATION, SCHEMA_URL, SCOPE
+from otel_monitoring.correlation import BaggageKeys
+
+Submit: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, object]]], bool]
+
+_MAX_OPERATIONS: Final = 200
+_MAX_ERRORS: Final = 100
+# As of https://opentelemetry.io/docs/specs/semconv/http/http-metrics/, and on to the minutes that jobs take.
+_BOUNDARIES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class Source:
+    """Providers and what else a traced operation needs.
+
+    Args:
+        tracer_provider: Where spans go.
+        meter_provider: Where durations go.
+        keys: Which baggage a stored context takes along.
+        submit: Runs the coroutine that its argument makes, away from the caller; False when it cannot.
+
+    Attributes:
+        tracer: Makes the spans.
+        record: Records a duration in seconds.
+        operations: Bounds the names of operations among the attributes of durations.
+        errors: Bounds the types of errors there.
+    """
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider,
+        meter_provider: MeterProvider,
+        keys: BaggageKeys,
+        submit: Submit,
+    ) -> None:
+        self.tracer = tracer_provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
+        meter = meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
+        self.record = meter.create_histogram(
+            OPERATION_DURATION,
+            unit="s",
+            description="Duration of traced operations.",
+            explicit_bucket_boundaries_advisory=_BOUNDARIES,
+        ).record
+        self.keys = keys
+        self.submit = submit
+        self.operations = BoundedNames(_MAX_OPERATIONS)
+        self.errors = BoundedNames(_MAX_ERRORS)
+
+
+_sources: list[Source] = []
+
+
+def use(source: Source) -> Callable[[], None]:
+    """Let traced operations use `source` from now on; returns the undo."""
+    _sources.append(source)
+    return lambda: _sources.remove(source) if source in _sources else None
+
+
+def current() -> Source:
+    """The source last put to use, or, while none is, OpenTelemetry's global providers."""
+    return _sources[-1] if _sources else _global_source()
+
+
+@cache
+def _global_source() -> Source:
+    # The API's proxies: whoever sets the providers later is used from then on.
+    return Source(trace.get_tracer_provider(), metrics.get_meter_provider(), BaggageKeys(), lambda _: False)

@@ -1,0 +1,353 @@
+"""Alerts of real services, end to end: real databases, mail servers and workers, killed for real."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.authority import Authority
+from tests.integration.processes import PATIENCE, Service, eventually, free_port, serving
+from tests.integration.receivers import Loop, Mailbox, http, smtp
+from tests.integration.servers import Server, nx27017
+from tests.otlp_sink import HttpSink, Sink
+
+SOURCE = """
+import asyncio, logging, os, time
+from fastapi import FastAPI, HTTPException
+from pymongo import AsyncMongoClient
+from otel_monitoring import MonitoringService
+from otel_monitoring.alerts import Gauge, Rule, get_alert_manager
+
+logging.basicConfig(level=logging.INFO)
+app = FastAPI(title="orders")
+uri = os.environ.get("MONGODB_URI")
+db = AsyncMongoClient(uri, serverSelectionTimeoutMS=500)["shop"] if uri else None
+monitoring = MonitoringService(db, check_interval=1, sample_interval=1, check_timeout=2).instrument(app)
+
+@app.get("/order")
+async def order():
+    await db.orders.insert_one({"number": 1})
+    return {"pid": os.getpid()}
+
+@app.get("/bill")
+async def bill():
+    return await monitoring.add_alert("billing_failure", "Billing is down", "critical", {"pid": os.getpid()})
+
+@app.get("/pid")
+async def pid():
+    return os.getpid()
+
+def compute_invoice(done):
+    until = time.monotonic() + 30
+    while not os.path.exists(done) and time.monotonic() < until:
+        time.sleep(0.05)
+
+@app.get("/block")
+async def block(done: str):
+    compute_invoice(done)
+"""
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def database() -> Iterator[Server]:
+    with nx27017() as server:
+        yield server
+
+
+@pytest.fixture
+def mailbox(loop: Loop, tmp_path: Path) -> Iterator[Mailbox]:
+    authority = Authority(tmp_path)
+    with loop.serve(smtp(Mailbox(), starttls=authority.server("localhost"), login=True)) as box:
+        yield box
+
+
+def mail_settings(mailbox: Mailbox, tmp_path: Path) -> dict[str, str]:
+    return {
+        "SMTP_SERVER": "localhost",
+        "SMTP_PORT": str(mailbox.port),
+        "ALERT_EMAIL_FROM": "orders@example.com",
+        "ALERT_EMAIL_PASSWORD": "a-password",
+        "ALERT_EMAIL_TO": "ops@example.com",
+        "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
+    }
+
+
+def subjects(mailbox: Mailbox) -> list[str]:
+    return [str(mail["Subject"]) for mail in mailbox.mails]
+
+
+def firing(service: Service) -> list[str]:
+    return [alert["type"] for alert in service.get("/api/alerts/firing").raise_for_status().json()]
+
+
+def history(service: Service) -> list[tuple[str, str, str]]:
+    """Type, status and outcome, oldest first."""
+    events = service.get("/api/alerts/history?limit=1000").raise_for_status().json()
+    return [(event["type"], event["status"], event["outcome"]) for event in reversed(events)]
+
+
+def test_a_killed_database_is_one_mail_and_one_message_and_its_return_another(
+    tmp_path: Path, database: Server, mailbox: Mailbox, loop: Loop
+) -> None:
+    with loop.serve(http()) as slack:
+        env: dict[str, Any] = {
+            **mail_settings(mailbox, tmp_path),
+            "SLACK_WEBHOOK_URL": f"http://127.0.0.1:{slack.port}/services/T/B/x",
+            "MONGODB_URI": database.uri,
+        }
+        with serving(tmp_path, SOURCE, **env) as service:
+            assert service.get("/order").status_code == 200
+            database.kill()
+            for _ in range(25):  # the errors that follow from it: many, and all of one cause
+                service.get("/order")
+            eventually(lambda: mailbox.mails and slack.requests, "the mail and the message about the database")
+            eventually(lambda: "high_error_rate" in firing(service), "the errors are seen")
+            assert ("high_error_rate", "firing", "inhibited") in history(service)
+            database.start()
+            eventually(lambda: len(mailbox.mails) > 1 and len(slack.requests) > 1, "the end is told")
+            told = [event for event in history(service) if event[2] == "notified"]
+            assert told == [("database_down", "firing", "notified"), ("database_down", "resolved", "notified")]
+            output = service.stop()
+    assert len(mailbox.mails) == len(slack.requests) == 2, subjects(mailbox)
+    down, up = mailbox.mails
+    assert "DATABASE_DOWN" in down["Subject"]
+    assert down["References"] == up["References"], "one conversation"
+    assert "Database connection lost" in slack.requests[0].body.decode()
+    assert output.count("otel_monitoring.alerts:DATABASE_DOWN: Database connection lost") == 1
+    assert output.count("otel_monitoring.alerts:DATABASE_DOWN resolved") == 1
+    assert "a-password" not in output
+
+
+def test_four_workers_tell_it_once_share_mutes_and_replace_their_leader(
+    tmp_path: Path, database: Server, loop: Loop
+) -> None:
+    with loop.serve(http()) as hook:
+        env: dict[str, Any] = {
+            "ALERT_WEBHOOK_URL": f"http://127.0.0.1:{hook.port}/alerts",
+            "ALERT_WEBHOOK_ALLOW_PRIVATE": "true",
+            "MONGODB_URI": database.uri,
+        }
+        with serving(tmp_path, SOURCE, runner=("uvicorn", "--workers", "4"), **env) as service:
+            _all_workers(service, 4)
+            database.kill()
+            eventually(lambda: hook.requests, "somebody tells")
+            for _ in range(12):  # any worker answers for all
+                assert firing(service) == ["database_down"]
+            database.start()
+            eventually(lambda: len(hook.requests) == 2, "its end is told")
+
+            answered = service.client.post("/api/alerts/mutes", json={"type": "billing_failure", "reason": "known"})
+            assert answered.status_code == 201
+            assert {service.get("/bill").json() for _ in range(12)} == {False}, "a mute holds in every worker"
+            assert service.client.delete("/api/alerts/mutes/billing_failure").status_code == 204
+            assert [service.get("/bill").json() for _ in range(12)].count(True) == 1, "one of all workers tells"
+            eventually(lambda: len(hook.requests) == 3, "billing is told")
+
+            _kill_leader(service)
+            database.kill()
+            eventually(lambda: len(hook.requests) == 4, "another worker leads, and tells")
+            database.start()
+            eventually(lambda: len(hook.requests) == 5, "and that it is over")
+    told = [[(a["type"], a["status"]) for a in request.json()["data"]["alerts"]] for request in hook.requests]
+    assert told == [
+        [("database_down", "firing")],
+        [("database_down", "resolved")],
+        [("billing_failure", "firing")],
+        [("database_down", "firing")],
+        [("database_down", "resolved")],
+    ]
+
+
+def _all_workers(service: Service, count: int) -> None:
+    pids: set[int] = set()
+
+    def seen() -> bool:
+        pids.add(service.get("/pid").json())
+        return len(pids) >= count
+
+    eventually(seen, f"{count} workers answer")
+
+
+def _kill_leader(service: Service) -> None:
+    """End the worker that leads, as a crash would; uvicorn starts another one in its place."""
+
+    def leader() -> int | None:
+        answer = service.diagnostics()
+        return answer["worker"]["pid"] if answer["worker"]["instance_id"] == answer["alerting"]["leader"] else None
+
+    os.kill(eventually(leader, "the leader answers"), signal.SIGKILL)
+
+
+CRASHES = """
+import os, signal
+from pathlib import Path
+from otel_monitoring.alerts import delivery, incidents
+from otel_monitoring.alerts.channels import webhook
+from otel_monitoring.store import resilient
+
+def die():
+    marker = Path(os.environ["CRASHED"])
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def before(owner, name):
+    original = getattr(owner, name)
+    def wrapped(*args, **kwargs):
+        die()
+        return original(*args, **kwargs)
+    setattr(owner, name, wrapped)
+
+def after(owner, name, awaited=False):
+    original = getattr(owner, name)
+    async def wrapped_async(*args, **kwargs):
+        result = await original(*args, **kwargs)
+        die()
+        return result
+    def wrapped(*args, **kwargs):
+        result = original(*args, **kwargs)
+        die()
+        return result
+    setattr(owner, name, wrapped_async if awaited else wrapped)
+
+{crash}
+"""
+HOT = """
+from opentelemetry.metrics import Observation
+from otel_monitoring.alerts import Gauge, Rule
+monitoring.add_rule(Rule("hot", Gauge("heat"), ">", 10, "It is hot"))
+monitoring.meter.create_observable_gauge("heat", [lambda _: [Observation(11)]])
+"""
+STEPS = {
+    "decided, not yet saved": 'after(incidents.Incidents, "apply")',
+    "saved, not yet tried": 'before(delivery.Line, "_due")',
+    "tried, not yet sent": 'before(webhook.WebhookChannel, "send")',
+    "acknowledged, not yet noted": 'after(webhook.WebhookChannel, "send", awaited=True)',
+    "noted": 'after(resilient.ResilientStore, "settle")',
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_whenever_the_process_is_killed_the_alert_is_sent(tmp_path: Path, loop: Loop, step: str) -> None:
+    with loop.serve(http()) as hook:
+        env: dict[str, Any] = {
+            "ALERT_WEBHOOK_URL": f"http://127.0.0.1:{hook.port}/alerts",
+            "ALERT_WEBHOOK_ALLOW_PRIVATE": "true",
+            "CRASHED": str(tmp_path / "crashed"),
+        }
+        source = CRASHES.format(crash=STEPS[step]) + SOURCE + HOT
+        with serving(tmp_path, source, ready="", **env) as service:
+            assert service.process.wait(60) == -signal.SIGKILL, service.output
+        with serving(tmp_path, source, **env) as service:
+            eventually(lambda: hook.requests, "it is sent after the restart")
+            eventually(lambda: not _pending(service), "nothing waits any more")
+            eventually(lambda: _evaluated_again(service), "it goes on")
+            assert history(service).count(("custom", "firing", "notified")) == 1, "one alert, however often it died"
+    ids = [request.headers["webhook-id"] for request in hook.requests]
+    assert len(set(ids)) == 1, "a repetition can be recognised"
+    assert len(ids) == (2 if step == "acknowledged, not yet noted" else 1)
+
+
+def _pending(service: Service) -> int:
+    return sum(channel["pending"] for channel in service.diagnostics()["alerting"]["channels"].values())
+
+
+def _evaluated_again(service: Service) -> bool:
+    rules = {rule["name"]: rule for rule in service.get("/api/alerts/rules").json()}
+    return bool(rules["hot"]["values"]) and rules["hot"]["state"] == "firing"
+
+
+def test_a_mail_server_that_is_down_gets_the_alert_when_it_is_back(tmp_path: Path, loop: Loop) -> None:
+    port = free_port()
+    env: dict[str, Any] = {
+        "SMTP_SERVER": "localhost",
+        "SMTP_PORT": str(port),
+        "SMTP_SECURITY": "none",
+        "ALERT_EMAIL_FROM": "orders@example.com",
+        "ALERT_EMAIL_TO": "ops@example.com",
+    }
+    with serving(tmp_path, SOURCE, **env) as service:
+        service.get("/bill")
+        eventually(lambda: service.diagnostics()["alerting"]["channels"]["email"]["failures"], "the first attempt")
+        with loop.serve(smtp(Mailbox(), port=port)) as box:
+            eventually(lambda: box.mails, "the mail")
+            eventually(lambda: not _pending(service), "it was noted")
+            assert service.diagnostics()["alerting"]["channels"]["email"]["state"] == "ok"
+            assert len(box.mails) == 1
+
+
+def test_what_cannot_be_delivered_before_the_stop_is_delivered_after_the_next_start(tmp_path: Path, loop: Loop) -> None:
+    port = free_port()
+    env: dict[str, Any] = {"ALERT_WEBHOOK_URL": f"http://127.0.0.1:{port}/", "ALERT_WEBHOOK_ALLOW_PRIVATE": "true"}
+    with serving(tmp_path, SOURCE, **env) as service:
+        service.get("/bill")
+        service.stop()
+    with loop.serve(http(port=port)) as hook, serving(tmp_path, SOURCE, **env):
+        eventually(lambda: hook.requests, "the alert of the former process")
+    assert [alert["type"] for alert in hook.requests[0].json()["data"]["alerts"]] == ["billing_failure"]
+
+
+def test_a_blocked_event_loop_is_told_with_the_stack_that_blocks_while_it_blocks(tmp_path: Path, loop: Loop) -> None:
+    with loop.serve(http()) as hook:
+        env: dict[str, Any] = {
+            "ALERT_WEBHOOK_URL": f"http://127.0.0.1:{hook.port}/",
+            "ALERT_WEBHOOK_ALLOW_PRIVATE": "true",
+            "OTEL_MONITORING_THRESHOLD_EVENT_LOOP_LAG_MS": "1000",
+        }
+        with serving(tmp_path, SOURCE, **env) as service:
+            done = tmp_path / "done"
+            blocking = threading.Thread(target=service.get, args=("/block",), kwargs={"params": {"done": str(done)}})
+            blocking.start()
+            eventually(lambda: hook.requests, "the alert, while the loop is blocked")
+            done.touch()
+            blocking.join(PATIENCE)
+    (alert,) = hook.requests[0].json()["data"]["alerts"]
+    assert alert["type"] == "event_loop_blocked"
+    assert alert["details"]["stack"][-1].endswith("in compute_invoice")
+
+
+def test_a_full_disk_loses_no_alert_and_is_told(tmp_path: Path, loop: Loop) -> None:
+    """The state directory cannot be used at all: alerts go on from memory, and the diagnostics say so."""
+    blocked = tmp_path / "state"
+    blocked.write_text("a file, not a directory")
+    with loop.serve(http()) as hook:
+        env: dict[str, Any] = {
+            "ALERT_WEBHOOK_URL": f"http://127.0.0.1:{hook.port}/",
+            "ALERT_WEBHOOK_ALLOW_PRIVATE": "true",
+        }
+        with serving(tmp_path, SOURCE, **env) as service:
+            assert service.get("/bill").json() is True
+            eventually(lambda: hook.requests, "the alert")
+            assert service.diagnostics()["alerting"]["store_problem"]
+            assert service.output.count("goes on in memory") == 1
+
+
+def test_an_alert_is_one_log_event_in_the_trace_of_its_request_and_counts(tmp_path: Path) -> None:
+    with HttpSink() as sink:
+        env: dict[str, Any] = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "300"}
+        with serving(tmp_path, SOURCE, **env) as service:
+            service.get("/bill")
+            eventually(lambda: _sum(sink, "otel_monitoring.notifications.sent"), "the log channel's delivery counts")
+            assert _sum(sink, "otel_monitoring.alerts") == 1
+            service.stop()
+        (event,) = [record for record in sink.records() if "Billing is down" in record.body.string_value]
+        assert (event.event_name, event.severity_text) == ("otel_monitoring.alert", "FATAL")
+        (request,) = [span for span in sink.spans() if span.name == "GET /bill"]
+        assert event.trace_id == request.trace_id
+    assert service.output.count("BILLING_FAILURE: Billing is down") == 1
+
+
+def _sum(sink: Sink, name: str) -> int:
+    found = [metric for metric in sink.metrics() if metric.name == name]
+    return sum(int(point.as_int) for point in found[-1].sum.data_points) if found else 0

@@ -1,0 +1,187 @@
+"""Hand-off to Debian's Alertmanager: what fires appears and stays while it is repeated, what is over ends."""
+
+import asyncio
+import base64
+import logging
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from otel_monitoring.alerts.channels.alertmanager import AlertmanagerChannel
+from otel_monitoring.errors import DeliveryError
+from otel_monitoring.events import AlertSeverity, AlertType
+from tests.conftest import unavailable
+from tests.integration.processes import eventually, free_port
+from tests.integration.receivers import answer, http
+from tests.notifications import NOW, event, notification, resolved
+
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+
+CONFIGURATION = "route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n"
+
+
+@contextmanager
+def alertmanager(directory: Path) -> Iterator[str]:
+    """A real one under a path prefix; its base URL."""
+    program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
+    if program is None:
+        unavailable("no Alertmanager: apt-get install prometheus-alertmanager")
+    port = free_port()
+    directory.mkdir()
+    (directory / "alertmanager.yml").write_text(CONFIGURATION)
+    command = [
+        program,
+        f"--config.file={directory}/alertmanager.yml",
+        f"--storage.path={directory}/data",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--web.route-prefix=/am",
+        "--cluster.listen-address=",
+    ]
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}/am"
+    try:
+        eventually(lambda: _answers(f"{url}/-/ready"), f"{program} is ready: {(directory / 'log').read_text()}")
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with alertmanager(tmp_path_factory.mktemp("peer") / "am") as url:
+        yield url
+
+
+def alerts(url: str, service: str) -> list[dict[str, Any]]:
+    """What its API says fires now."""
+    answered = httpx.get(f"{url}/api/v2/alerts", params={"filter": f'service="{service}"'}).raise_for_status()
+    found: list[dict[str, Any]] = answered.json()
+    return found
+
+
+def channel(*urls: str, **options: Any) -> AlertmanagerChannel:
+    return AlertmanagerChannel([SecretStr(url) for url in urls], **options)
+
+
+def now(**fields: Any) -> dict[str, Any]:
+    """Alertmanager has a clock of its own: an alert that fires began a moment ago."""
+    return {"since": round(time.time() - 5, 3), **fields}
+
+
+async def test_what_fires_appears_with_everything_it_has(peer: str) -> None:
+    fields = now(details={"value": 7.5, "threshold": 5.0}, labels={"endpoint": "/api/orders/", "http.method": "POST"})
+    generator = "https://orders.example.com/api/alerts/firing"
+    await channel(peer, generator_url=generator).send(notification(event(**fields), service="whole"))
+    (alert,) = alerts(peer, "whole")
+    assert alert["labels"] == {
+        "alertname": "DATABASE_DOWN",
+        "alert_type": "database_down",
+        "severity": "critical",
+        "service": "whole",
+        "environment": "production",
+        "endpoint": "/api/orders/",
+        "http_method": "POST",
+    }
+    assert {key: alert["annotations"][key] for key in ("summary", "value", "threshold", "runbook_url", "incident")} == {
+        "summary": "Database connection lost",
+        "value": "7.5",
+        "threshold": "5.0",
+        "runbook_url": "https://runbooks.example.com/database-down",
+        "incident": "incident-1",
+    }
+    assert "Value: 7.5 (threshold 5)" in alert["annotations"]["description"]
+    assert alert["generatorURL"] == generator
+    assert alert["status"]["state"] in {"active", "unprocessed"}
+    begun, ends = (_unix(alert[key]) for key in ("startsAt", "endsAt"))
+    assert begun == pytest.approx(fields["since"], abs=0.002)
+    assert 200 < ends - time.time() <= 240, "four repetitions of 60 s ahead"
+
+
+async def test_it_stays_while_it_is_repeated_and_ends_by_itself_when_it_is_not(peer: str) -> None:
+    sender = channel(peer, interval=0.25)  # ends 1 s after the last repetition
+    sent = notification(event(**now()), service="repeated")
+    await sender.send(sent)
+    begun = time.monotonic()
+    while time.monotonic() - begun < 2:
+        await sender.repeat(sent)
+        assert len(alerts(peer, "repeated")) == 1
+        await asyncio.sleep(sender.interval)
+    eventually(lambda: not alerts(peer, "repeated"), "it ended")
+    assert time.monotonic() - begun > 2.5
+
+
+async def test_resolved_ends_it_and_only_it(peer: str) -> None:
+    cpu = event(type=AlertType.HIGH_CPU, severity=AlertSeverity.WARNING, **now(labels={}))
+    await channel(peer).send(notification(event(**now()), cpu, service="resolved"))
+    assert len(alerts(peer, "resolved")) == 2
+    over = resolved(**now(), details={"value": 0})
+    await channel(peer).send(notification(over, service="resolved"))
+    eventually(lambda: [a["labels"]["alertname"] for a in alerts(peer, "resolved")] == ["HIGH_CPU"], "one of two ended")
+
+
+async def test_an_end_before_its_beginning_is_still_taken(peer: str) -> None:
+    """A clock that was set back between the two."""
+    await channel(peer).send(notification(resolved(since=NOW + 60), service="backwards"))
+    assert alerts(peer, "backwards") == []
+
+
+async def test_every_peer_is_told_and_one_is_enough(
+    peer: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dead = f"http://user:canary@127.0.0.1:{free_port()}"
+    with alertmanager(tmp_path / "second") as second:
+        sender = channel(dead, peer, second)
+        for _ in range(2):
+            await sender.send(notification(event(**now()), service="peers"))
+        assert len(alerts(peer, "peers")) == len(alerts(second, "peers")) == 1
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "Alertmanager 1 of 3: All connection attempts failed; another peer has the alerts"
+    ], "once, not with every repetition"
+    assert "canary" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "retryable", "wait"),
+    [
+        (answer("400 Bad Request", ""), answer("503 Unavailable", "", Retry_After="9"), True, 9),
+        (answer("429 Too Many", "", Retry_After="7"), answer("503 Unavailable", "", Retry_After="9"), True, 7),
+        (answer("400 Bad Request", ""), answer("401 Unauthorized", ""), False, None),
+    ],
+)
+async def test_no_peer_takes_it(first: bytes, second: bytes, retryable: bool, wait: float | None) -> None:
+    async with http(first) as one, http(second) as two:
+        with pytest.raises(DeliveryError) as caught:
+            await channel(f"http://127.0.0.1:{one.port}", f"http://127.0.0.1:{two.port}/").send(notification())
+    assert (caught.value.retryable, caught.value.retry_after) == (retryable, wait)
+    assert str(caught.value).startswith("Alertmanager 1 of 2 answered 4")
+    assert one.requests[0].line == two.requests[0].line == "POST /api/v2/alerts HTTP/1.1"
+
+
+async def test_a_user_in_the_url_is_basic_authentication() -> None:
+    async with http() as receiver:
+        await channel(f"http://user:canary@127.0.0.1:{receiver.port}/am").send(notification())
+    (request,) = receiver.requests
+    assert request.headers["authorization"] == f"Basic {base64.b64encode(b'user:canary').decode()}"
+    assert request.line == "POST /am/api/v2/alerts HTTP/1.1"
+
+
+def _unix(moment: str) -> float:
+    return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()

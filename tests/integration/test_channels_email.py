@@ -1,0 +1,166 @@
+"""E-mail to real SMTP servers: encrypted, authenticated, refusing, slow."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from otel_monitoring.alerts.channels.email import EmailChannel, MailServer
+from otel_monitoring.errors import DeliveryError
+from tests.integration.authority import Authority
+from tests.integration.processes import free_port
+from tests.integration.receivers import Mailbox, smtp
+from tests.notifications import notification
+
+pytestmark = [pytest.mark.anyio, pytest.mark.integration]
+
+PASSWORD = SecretStr("canary-password")
+OPS, BOSS = "ops@example.com", "boss@example.com"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
+    """As a user with an authority of their own does it."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.trusted))
+    return authority
+
+
+@pytest.fixture(autouse=True)
+def _nothing_tells_the_password(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("mail.log").setLevel(logging.CRITICAL)  # the test's own server
+    yield
+    assert "canary" not in caplog.text
+
+
+def channel(box: Mailbox, **server: object) -> EmailChannel:
+    given = {"host": "localhost", "port": box.port, **server}
+    return EmailChannel(MailServer(**given), "Alerts <alerts@example.com>", (OPS, f"Boss <{BOSS}>"))  # type: ignore[arg-type] # test's shorthand
+
+
+async def failure(sender: EmailChannel) -> DeliveryError:
+    with pytest.raises(DeliveryError) as caught:
+        await sender.send(notification())
+    assert "canary" not in f"{caught.value!r} {caught.value}"
+    return caught.value
+
+
+async def test_starttls_with_login(trusted: Authority) -> None:
+    async with smtp(Mailbox(), starttls=trusted.server("localhost"), login=True) as box:
+        await channel(box, password=PASSWORD).send(notification())
+    assert box.envelopes == [("alerts@example.com", [OPS, BOSS], True)]
+    assert box.logins == [(b"alerts@example.com", b"canary-password")]
+    assert box.mails[0]["Subject"] == "[orders/production] DATABASE_DOWN (endpoint=/api/orders/)"
+    body = box.mails[0].get_body(("html",))
+    assert body is not None
+    assert "Database connection lost" in body.get_content()
+
+
+async def test_implicit_tls_with_a_user_of_another_name(trusted: Authority) -> None:
+    async with smtp(Mailbox(), tls=trusted.server("localhost"), login=True) as box:
+        await channel(box, security="tls", username="apikey", password=PASSWORD).send(notification())
+    assert box.envelopes[0][2]
+    assert box.logins == [(b"apikey", b"canary-password")]
+
+
+async def test_a_server_without_starttls_gets_neither_mail_nor_password() -> None:
+    async with smtp(Mailbox(), login=True) as box:
+        error = await failure(channel(box, password=PASSWORD))
+    assert (error.retryable, str(error)) == (True, "e-mail: SMTP STARTTLS extension not supported by server.")
+    assert (box.mails, box.logins) == ([], [])
+
+
+async def test_in_clear_only_by_explicit_choice() -> None:
+    async with smtp(Mailbox()) as box:
+        await channel(box, security="none").send(notification())
+    assert box.envelopes == [("alerts@example.com", [OPS, BOSS], False)]
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+@pytest.mark.parametrize("reason", ["an authority nobody knows", "another name"])
+async def test_a_certificate_that_does_not_verify_gets_nothing(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, security: str, reason: str
+) -> None:
+    other = Authority(tmp_path) if "authority" in reason else authority
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.trusted))
+    context = other.server("localhost" if "authority" in reason else "mail.example.com")
+    server = smtp(Mailbox(), tls=context, login=True) if security == "tls" else smtp(Mailbox(), starttls=context)
+    async with server as box:
+        error = await failure(channel(box, security=security, password=PASSWORD))
+    assert error.retryable
+    assert "certificate verify failed" in str(error)
+    assert (box.mails, box.logins) == ([], [])
+
+
+async def test_a_refused_login_may_be_put_right(trusted: Authority) -> None:
+    box = Mailbox(replies={"AUTH": "535 5.7.8 canary-password is wrong"})
+    async with smtp(box, starttls=trusted.server("localhost"), login=True):
+        error = await failure(channel(box, password=PASSWORD))
+    assert (error.retryable, str(error)) == (True, "e-mail: the server refused the login (535)")
+    assert box.mails == []
+
+
+@pytest.mark.parametrize(
+    ("replies", "retryable", "message"),
+    [
+        ({OPS: "450 greylisted", BOSS: "450 greylisted"}, True, "e-mail: every recipient was refused (450)"),
+        ({OPS: "550 no such user", BOSS: "550 no such user"}, False, "e-mail: every recipient was refused (550)"),
+        ({OPS: "550 no such user", BOSS: "450 later"}, True, "e-mail: every recipient was refused (450, 550)"),
+        ({"DATA": "451 local error"}, True, "e-mail: 451 local error"),
+        ({"DATA": "554 looks like spam"}, False, "e-mail: 554 looks like spam"),
+        ({"MAIL": "452 full"}, True, "e-mail: 452 full"),
+        ({"MAIL": "553 not your address: alerts@example.com"}, False, "e-mail: 553 not your address: [REDACTED]"),
+    ],
+)
+async def test_what_the_server_says_decides_about_trying_again(
+    replies: dict[str, str], retryable: bool, message: str
+) -> None:
+    async with smtp(Mailbox(replies=replies)) as box:
+        error = await failure(channel(box, security="none"))
+    assert (error.retryable, str(error)) == (retryable, message)
+    assert box.mails == []
+
+
+async def test_delivered_to_some_is_delivered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with smtp(Mailbox(replies={BOSS: "550 no such user"})) as box:
+        await channel(box, security="none").send(notification())
+    assert box.envelopes[0][1] == [OPS]
+    warnings = [r.getMessage() for r in caplog.records if r.name == "otel_monitoring"]
+    assert warnings == ["e-mail: 1 of 2 recipients refused (550)"]
+
+
+async def test_nobody_listens() -> None:
+    error = await failure(channel(Mailbox(port=free_port()), host="127.0.0.1", security="none"))
+    assert error.retryable
+
+
+@pytest.mark.parametrize("command", ["MAIL", "DATA"])
+async def test_a_server_that_stalls_is_given_up(command: str) -> None:
+    async with smtp(Mailbox(stalls=command)) as box:
+        error = await failure(channel(box, security="none", timeout=0.2))
+    assert (error.retryable, str(error)) == (True, "e-mail: Timed out waiting for server response")
+
+
+async def test_cancelled_it_ends_at_once() -> None:
+    async with smtp(Mailbox(stalls="DATA")) as box:
+        task = asyncio.create_task(channel(box, security="none").send(notification()))
+        await box.stalled.wait()
+        begun = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert time.monotonic() - begun < 1
+
+
+def test_secrets_are_in_no_repr() -> None:
+    server = MailServer("localhost", 25, password=PASSWORD)
+    assert "canary" not in f"{server!r} {vars(EmailChannel(server, OPS, (OPS,)))!r}"

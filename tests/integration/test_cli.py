@@ -1,0 +1,250 @@
+"""The commands against a real service, as an operator or a script runs them."""
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_monitoring.cli import codes
+from tests.integration import servers
+from tests.integration.processes import PATIENCE, Service, eventually, free_port, serving
+from tests.otlp_sink import HttpSink, closed_port
+
+pytestmark = pytest.mark.integration
+
+TOKEN = "correct-horse-battery"
+SERVICE = """
+from pathlib import Path
+from fastapi import FastAPI
+from otel_monitoring import MonitoringService
+from otel_monitoring.alerts import AlertType, get_alert_manager
+
+app = FastAPI(title="orders")
+monitoring = MonitoringService(None, sample_interval=0.2, check_interval=0.2).instrument(app)
+monitoring.add_check("cache", lambda: not Path("cache-down").exists())
+monitoring.add_check("queue", lambda: not Path("queue-down").exists(), critical=True)
+
+@app.get("/orders/{number}")
+async def order(number: int):
+    return number
+
+@app.post("/fail")
+async def fail():
+    await get_alert_manager().send_alert(AlertType.BILLING_FAILURE, "Billing failed")
+"""
+
+
+def command(*arguments: str, token: str | None = TOKEN, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "otel_monitoring.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        env={**environment(token), **env},
+    )
+
+
+def environment(token: str | None) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    return {**clean, "TERM": "xterm", **({"OTEL_MONITORING_ADMIN_TOKEN": token} if token else {})}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("service")
+    access = {"OTEL_MONITORING_ACCESS": "admin", "OTEL_MONITORING_ADMIN_TOKEN": TOKEN}
+    with serving(folder, SERVICE, **access) as running:  # type: ignore[arg-type]
+        for number in (1, 2, 3):
+            running.get(f"/orders/{number}")
+        yield running
+
+
+@contextmanager
+def down(service: Service, what: str, status: str) -> Iterator[None]:
+    """While it is entered, a check of the service fails."""
+    mark = service.folder / f"{what}-down"
+    mark.touch()
+    eventually(lambda: service.get("/api/health").json()["status"] == status, status)
+    yield
+    mark.unlink()
+    eventually(lambda: service.get("/api/health").json()["status"] == "healthy", "healthy again")
+
+
+def test_check_tells_health_by_its_exit_code(service: Service) -> None:
+    healthy = command("check", service.url)
+    assert (healthy.returncode, healthy.stdout.split()[:2]) == (codes.OK, ["healthy", f"{service.url}/api/health"])
+    assert command("check", "--probe", "ready", "--json", service.url, token=None).returncode == codes.OK
+    with down(service, "cache", "degraded"):
+        assert command("check", service.url).returncode == codes.OK
+        strict = command("check", "--strict", "--json", service.url)
+        assert strict.returncode == codes.FAILED
+        answer = json.loads(strict.stdout)
+        assert (answer["status"], answer["exit_code"]) == ("degraded", codes.FAILED)
+        assert "cache" in answer["reasons"][0]
+    with down(service, "queue", "unhealthy"):
+        unhealthy = command("check", service.url)
+        assert unhealthy.returncode == codes.FAILED
+        assert "queue" in unhealthy.stdout, "it says why"
+        assert "queue" not in command("check", service.url, token=None).stdout
+
+
+def test_check_without_an_answer(service: Service) -> None:
+    refused = command("check", "--json", f"http://127.0.0.1:{closed_port()}")
+    assert refused.returncode == codes.UNREACHABLE
+    assert json.loads(refused.stdout)["status"] is None
+    assert command("check", f"{service.url}/elsewhere").returncode == codes.UNREACHABLE
+    denied = command("check", service.url, token="wrong-token")
+    assert denied.returncode == codes.DENIED
+    assert TOKEN not in denied.stdout + denied.stderr
+
+
+def test_check_waits_for_a_service_that_starts(tmp_path: Path) -> None:
+    port = free_port()
+    arguments = ["check", "--wait", "30", f"http://127.0.0.1:{port}"]
+    with (
+        subprocess.Popen([sys.executable, "-m", "otel_monitoring.cli", *arguments], env=environment(None)) as waiting,
+        serving(tmp_path, SERVICE, port=port),
+    ):
+        assert waiting.wait(PATIENCE) == codes.OK
+
+
+def test_watch_as_json(service: Service) -> None:
+    once = command("watch", "--once", "--json", service.url)
+    assert once.returncode == codes.OK
+    shown = json.loads(once.stdout)
+    assert (shown["status"], shown["endpoints"][0]["route"]) == ("healthy", "/orders/{number}")
+    assert sum(endpoint["load_percent"] for endpoint in shown["endpoints"]) == pytest.approx(100, abs=0.1)
+    picture = command("watch", "--once", service.url)
+    assert "/orders/{number}" in picture.stdout
+    assert command("watch", "--once", "--json", service.url, token=None).returncode == codes.DENIED
+    assert command("watch", "--once", f"http://127.0.0.1:{closed_port()}").returncode == codes.UNREACHABLE
+    assert command("watch", service.url).returncode == codes.USAGE, "no terminal"
+
+
+def test_watch_prints_a_line_for_each_refresh(service: Service) -> None:
+    arguments = ["watch", "--json", "--interval", "0.2", service.url]
+    with subprocess.Popen(
+        [sys.executable, "-m", "otel_monitoring.cli", *arguments], env=environment(TOKEN), stdout=subprocess.PIPE
+    ) as watching:
+        assert watching.stdout is not None
+        lines = [json.loads(watching.stdout.readline()) for _ in range(3)]
+        watching.kill()
+    assert [one["status"] for one in lines] == ["healthy"] * 3
+    assert lines[0]["time"] < lines[1]["time"] < lines[2]["time"]
+
+
+class Terminal:
+    """`watch` in a terminal of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._main, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "otel_monitoring.cli", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**environment(TOKEN), "COLUMNS": "120", "LINES": "50"},
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def press(self, key: str) -> None:
+        os.write(self._main, key.encode())
+
+    def wait_for(self, text: str) -> None:
+        """Until `text` is drawn, from now on."""
+        drawn, deadline = "", time.monotonic() + PATIENCE
+        while text not in drawn:
+            assert time.monotonic() < deadline, f"{text!r} is not in {drawn[-3000:]!r}"
+            if select.select([self._main], [], [], 0.2)[0]:
+                drawn += os.read(self._main, 65_536).decode(errors="replace")
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._main)
+
+
+def test_watch_in_a_terminal(tmp_path: Path) -> None:
+    port = free_port()
+    access: dict[str, Any] = {"OTEL_MONITORING_ACCESS": "admin", "OTEL_MONITORING_ADMIN_TOKEN": TOKEN, "port": port}
+    terminal = Terminal("watch", "--interval", "0.2", f"http://127.0.0.1:{port}")
+    try:
+        terminal.wait_for("no answer for")
+        with serving(tmp_path, SERVICE, **access) as service:
+            service.client.post("/fail")
+            terminal.wait_for("billing_failure")
+            terminal.press("m")
+            terminal.wait_for("billing_failure is muted until")
+            authorized = {"Authorization": f"Bearer {TOKEN}"}
+            muted = service.get("/api/alerts/summary", headers=authorized).json()["muted_alerts"]
+            assert muted.keys() == {"billing_failure"}
+            terminal.press("u")
+            terminal.wait_for("billing_failure is no longer muted")
+        terminal.wait_for("no answer for")
+        with serving(tmp_path, SERVICE, **access):
+            terminal.wait_for("healthy")
+        terminal.press("q")
+        assert terminal.process.wait(PATIENCE) == codes.OK
+    finally:
+        terminal.close()
+
+
+def test_doctor_examines_environment_database_and_service(service: Service, tmp_path: Path) -> None:
+    with servers.nx27017() as mongodb, HttpSink() as sink:
+        done = command(
+            "doctor",
+            "--json",
+            "--database",
+            f"{mongodb.uri}/shop",
+            "--url",
+            service.url,
+            OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint,
+            OTEL_MONITORING_STATE_DIR=str(tmp_path),
+        )
+    findings = json.loads(done.stdout)["findings"]
+    assert done.returncode == codes.OK, findings
+    fine = {finding["check"]: finding["message"] for finding in findings if finding["level"] == "ok"}
+    assert {"settings", "database", "OTLP traces", "OTLP metrics", "OTLP logs", "state directory"} <= fine.keys()
+    assert "shop answers in" in fine["database"]
+    clocks = [finding["message"] for finding in findings if finding["check"] == "clock"]
+    assert len(clocks) == 3, "OTLP endpoint, service and database"
+    said = [finding["message"] for finding in findings if finding["check"] == "service"]
+    assert said == [f"{service.url}/api is healthy", "strangers do not see the details"]
+
+
+PLAIN = """
+from fastapi import FastAPI
+app = FastAPI()
+"""
+
+
+def test_run_starts_the_command(tmp_path: Path) -> None:
+    with serving(tmp_path, PLAIN, before=("otel-monitoring", "run")) as service:
+        assert service.get("/api/health").json()["status"] == "healthy"
+        service.stop()
+
+
+def test_run_answers_with_the_exit_code_of_the_command(tmp_path: Path) -> None:
+    assert command("run", sys.executable, "-c", "raise SystemExit(7)").returncode == 7
+    missing = command("run", "no-such-command")
+    assert (missing.returncode, missing.stderr) == (codes.NOT_FOUND, "no-such-command: command not found\n")
+    (tmp_path / "text").touch()
+    assert command("run", str(tmp_path / "text")).returncode == codes.NOT_EXECUTABLE
+
+
+def test_run_checks_the_settings_first() -> None:
+    done = command("run", sys.executable, "-c", "print('started')", OTEL_MONITORING_CHECK_INTERVAL="never")
+    assert done.returncode == codes.USAGE
+    assert "Error: OTEL_MONITORING_CHECK_INTERVAL: " in done.stderr
+    assert "started" not in done.stdout

@@ -1,0 +1,247 @@
+"""Delivery: at least once, each channel on its own, with pauses, limits and an end."""
+
+import asyncio
+import logging
+
+import pytest
+
+from otel_monitoring.alerts.delivery import GIVE_UP_SECONDS, Delivery, Limits, Sender
+from otel_monitoring.errors import DeliveryError
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Notification
+from otel_monitoring.store import MemoryStore
+
+pytestmark = pytest.mark.anyio
+
+ORDERS = Sender("orders", "production")
+
+
+class Clock:
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Channel:
+    """Fails as it is told, then delivers."""
+
+    def __init__(self, name: str, *failures: Exception) -> None:
+        self.name = name
+        self.failures = list(failures)
+        self.attempts: list[Notification] = []
+        self.delivered: list[Notification] = []
+
+    async def send(self, notification: Notification) -> None:
+        self.attempts.append(notification)
+        if self.failures:
+            raise self.failures.pop(0)
+        self.delivered.append(notification)
+
+    @property
+    def messages(self) -> list[list[str]]:
+        return [[event.message for event in notification.events] for notification in self.delivered]
+
+
+class Hanging(Channel):
+    async def send(self, notification: Notification) -> None:
+        self.attempts.append(notification)
+        await asyncio.Event().wait()
+
+
+class Bench:
+    """Channels, an outbox and a clock."""
+
+    def __init__(self, *channels: Channel, limits: Limits | None = None) -> None:
+        self.channels = channels
+        self.clock = Clock()
+        self.store = MemoryStore()
+        self.counts: list[tuple[str, str, int]] = []
+        self.leads = True
+        self.delivery = Delivery(
+            channels,
+            ORDERS,
+            clock=self.clock,
+            limits=limits or Limits(),
+            count=lambda *what: self.counts.append(what),
+        )
+
+    def enqueue(self, *messages: str) -> None:
+        for message in messages:
+            event = AlertEvent(self.clock.now, AlertType.CUSTOM, AlertSeverity.ERROR, message)
+            self.store.enqueue(event, [channel.name for channel in self.channels], self.clock.now)
+
+    async def pump(self, *, after: float = 0, timeout: float = 5) -> bool:
+        self.clock.now += after
+        self.delivery.pump(self.store, lambda: self.leads)
+        return await self.delivery.flush(timeout)
+
+    def state(self, name: str) -> dict[str, object]:
+        return self.delivery.as_json(self.store.backlog())[name]
+
+
+async def test_alerts_that_are_due_together_leave_as_one_message_per_channel() -> None:
+    mail, slack = Channel("mail"), Channel("slack")
+    bench = Bench(mail, slack)
+    bench.enqueue("one", "two")
+    await bench.pump()
+    assert mail.messages == slack.messages == [["one", "two"]]
+    assert mail.delivered[0].service == "orders"
+    assert mail.delivered[0].environment == "production"
+    assert bench.store.backlog() == {}
+    assert sorted(bench.counts) == [("sent", "mail", 2), ("sent", "slack", 2)]
+    await bench.pump()
+    assert len(mail.attempts) == 1
+
+
+async def test_a_failed_attempt_is_repeated_later_and_later_with_the_same_id() -> None:
+    mail = Channel("mail", *[DeliveryError("down", retryable=True)] * 3)
+    bench = Bench(mail)
+    bench.enqueue("one")
+    await bench.pump()
+    await bench.pump(after=0.5)
+    assert len(mail.attempts) == 1, "not before the pause is over"
+    await bench.pump(after=1)
+    await bench.pump(after=1)
+    assert len(mail.attempts) == 2, "the second pause is longer"
+    await bench.pump(after=2)
+    assert bench.state("mail")["state"] == "open"
+    assert bench.state("mail")["last_error"] == "down"
+    await bench.pump(after=5)
+    assert mail.messages == [["one"]]
+    assert len({notification.id for notification in mail.attempts}) == 1
+    assert bench.state("mail")["state"] == "ok"
+
+
+async def test_what_was_raised_meanwhile_comes_after_what_waited_and_apart_from_it() -> None:
+    mail = Channel("mail", DeliveryError("down", retryable=True))
+    bench = Bench(mail)
+    bench.enqueue("firing")
+    await bench.pump()
+    bench.enqueue("resolved")
+    await bench.pump(after=2)
+    assert mail.messages == [["firing"], ["resolved"]], "a repetition is recognised by its id: it is the same message"
+
+
+async def test_retry_after_is_honoured() -> None:
+    slack = Channel("slack", DeliveryError("slow down", retryable=True, retry_after=120))
+    bench = Bench(slack)
+    bench.enqueue("one")
+    await bench.pump()
+    await bench.pump(after=119)
+    assert len(slack.attempts) == 1
+    await bench.pump(after=2)
+    assert slack.messages == [["one"]]
+
+
+async def test_a_dead_channel_delays_no_other() -> None:
+    dead, hanging, alive = Channel("dead", *[OSError("no route")] * 9), Hanging("hanging"), Channel("alive")
+    bench = Bench(dead, hanging, alive)
+    for message in ("one", "two", "three"):
+        bench.enqueue(message)
+        await bench.pump(timeout=0.05)
+    assert alive.messages == [["one"], ["two"], ["three"]]
+    assert bench.store.backlog() == {"dead": 3, "hanging": 3}
+
+
+async def test_a_channel_that_hangs_is_cut_off_and_tried_again() -> None:
+    hanging = Hanging("hanging")
+    bench = Bench(hanging, limits=Limits(timeout=0.01))
+    bench.enqueue("one")
+    assert await bench.pump()
+    assert bench.state("hanging")["last_error"] == "no answer within 0.01 s"
+    await bench.pump(after=2)
+    assert len(hanging.attempts) == 2
+
+
+async def test_what_is_refused_for_good_is_given_up_alone(caplog: pytest.LogCaptureFixture) -> None:
+    class Picky(Channel):
+        async def send(self, notification: Notification) -> None:
+            if any(event.message == "bad" for event in notification.events):
+                self.attempts.append(notification)
+                raise DeliveryError("invalid_payload", retryable=False)
+            await super().send(notification)
+
+    picky = Picky("picky")
+    bench = Bench(picky)
+    bench.enqueue("good", "bad", "better")
+    for _ in range(6):
+        await bench.pump(after=2)
+    assert picky.messages == [["good"], ["better"]]
+    assert bench.store.backlog() == {}
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert ("failed", "picky", 1) in bench.counts
+
+
+async def test_messages_are_limited_in_a_minute_and_then_leave_together() -> None:
+    mail = Channel("mail")
+    bench = Bench(mail, limits=Limits(per_minute=2))
+    for message in ("one", "two", "three", "four"):
+        bench.enqueue(message)
+        await bench.pump(after=1)
+    assert mail.messages == [["one"], ["two"]]
+    await bench.pump(after=60)
+    assert mail.messages == [["one"], ["two"], ["three", "four"]]
+
+
+async def test_what_nobody_could_be_told_for_a_day_is_given_up() -> None:
+    mail = Channel("mail", *[DeliveryError("down", retryable=True)] * 2)
+    bench = Bench(mail)
+    bench.enqueue("old")
+    await bench.pump()
+    bench.clock.now += GIVE_UP_SECONDS
+    bench.enqueue("new")
+    await bench.pump(after=10)
+    await bench.pump(after=10)
+    assert mail.messages == [["new"]]
+    assert ("failed", "mail", 1) in bench.counts
+
+
+async def test_who_does_not_lead_any_more_sends_nothing_more() -> None:
+    mail = Channel("mail")
+    bench = Bench(mail, limits=Limits(batch=1))
+    bench.enqueue("one", "two")
+    bench.leads = False
+    await bench.pump()
+    assert mail.attempts == []
+
+
+async def test_an_unknown_failure_is_redacted_and_retried() -> None:
+    mail = Channel("mail", RuntimeError("password=hunter2"))
+    bench = Bench(mail)
+    bench.enqueue("one")
+    await bench.pump()
+    assert "hunter2" not in str(bench.state("mail"))
+    await bench.pump(after=2)
+    assert mail.messages == [["one"]]
+
+
+async def test_a_flush_that_takes_too_long_leaves_the_rest_in_the_outbox() -> None:
+    hanging = Hanging("hanging")
+    bench = Bench(hanging)
+    bench.enqueue("one")
+    assert not await bench.pump(timeout=0.01)
+    assert bench.store.backlog() == {"hanging": 1}
+
+
+async def test_a_clock_that_was_set_back_does_not_stop_a_channel() -> None:
+    mail = Channel("mail", DeliveryError("down", retryable=True))
+    bench = Bench(mail)
+    bench.enqueue("one")
+    await bench.pump()
+    await bench.pump(after=-86_400)
+    assert mail.messages == [["one"]]
+
+
+async def test_attempts_are_not_part_of_the_applications_traces() -> None:
+    seen: list[bool] = []
+
+    class Looking(Channel):
+        async def send(self, notification: Notification) -> None:
+            from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
+            seen.append(is_instrumentation_enabled())
+
+    bench = Bench(Looking("looking"))
+    bench.enqueue("one")
+    await bench.pump()
+    assert seen == [False]

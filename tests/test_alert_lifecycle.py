@@ -1,0 +1,265 @@
+"""The life of an alert as a table of what is seen and what becomes of it; and what holds of every life."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from otel_monitoring.alerts import Gauge, NoData, Rule
+from otel_monitoring.alerts.expressions import Reading
+from otel_monitoring.alerts.lifecycle import MAX_STEP, AlertState, Phase, advance, begins
+
+START = 1_700_000_000.0
+NO_DATA = None
+NEW = AlertState()
+LETTERS = {"-": Phase.INACTIVE, "p": Phase.PENDING, "F": Phase.FIRING}
+
+Look = tuple[float, float | None]
+"""Seconds since the look before, and the value that is seen; None: no data."""
+
+
+def rule(**fields: Any) -> Rule:
+    return Rule(**{"name": "hot", "expression": Gauge("heat"), "comparison": ">", "threshold": 80, **fields})
+
+
+def reading(value: float | None, samples: int = 100) -> Reading | None:
+    return None if value is None else Reading(value, samples)
+
+
+def live(own: Rule, looks: list[Look], state: AlertState = NEW, *, settling: bool = False) -> list[AlertState]:
+    """The states after each look."""
+    now, states = state.seen or START, []
+    for gap, value in looks:
+        now += gap
+        state = advance(own, state, reading(value), now, settling=settling)
+        states.append(state)
+    return states
+
+
+def every(seconds: float, *values: float | None) -> list[Look]:
+    return [(seconds, value) for value in values]
+
+
+@pytest.mark.parametrize(
+    ("own", "looks", "phases"),
+    [
+        pytest.param(rule(), every(10, 79, 80, 81, 99, 80), "--FF-", id="no hold: fires and ends with the value"),
+        pytest.param(rule(comparison="<", threshold=1), every(10, 1, 0, 1), "-F-", id="below"),
+        pytest.param(rule(comparison=">="), every(10, 79, 80, 79), "-F-", id="at the threshold"),
+        pytest.param(rule(hold=30), every(10, 90, 90, 90, 90, 90), "pppFF", id="hold counts from the first breach"),
+        pytest.param(rule(hold=25), every(10, 90, 90, 90, 90), "pppF", id="hold between two looks"),
+        pytest.param(rule(hold=30), every(10, 90, 90, 90, 70, 90, 90), "ppp-pp", id="a gap begins the hold anew"),
+        pytest.param(rule(hold=20), every(10, 90, 70, 90, 70, 90, 70), "p-p-p-", id="flapping never holds"),
+        pytest.param(rule(), every(10, 90, 70, 90, 70), "F-F-", id="flapping without a hold"),
+        pytest.param(
+            rule(keep_firing_for=20), every(10, 90, 70, 90, 70, 70, 90, 70, 70, 70), "FFFFFFFF-", id="flapping is kept"
+        ),
+        pytest.param(
+            rule(keep_firing_for=20), every(10, 90, 70, 70, 70, 70), "FFF--", id="kept from the first look without it"
+        ),
+        pytest.param(
+            rule(keep_firing_for=60), [(10, 90.0), (3600, 70.0), (10, 70.0)], "FFF", id="not by one late look"
+        ),
+        pytest.param(rule(clear=70), every(10, 75, 81, 75, 71, 70, 75), "-FFF--", id="hysteresis"),
+        pytest.param(
+            rule(comparison="<", threshold=10, clear=20), every(10, 15, 9, 15, 20, 15), "-FF--", id="hysteresis below"
+        ),
+        pytest.param(rule(clear=70, hold=20), every(10, 90, 75, 90), "p-p", id="while pending the threshold counts"),
+        pytest.param(
+            rule(clear=70, keep_firing_for=20),
+            every(10, 90, 69, 75, 69, 69, 69),
+            "FFFFF-",
+            id="clear and keep together",
+        ),
+        # No data
+        pytest.param(rule(), every(10, 90, NO_DATA, 90), "F-F", id="no data resolves"),
+        pytest.param(
+            rule(keep_firing_for=20), every(10, 90, NO_DATA, NO_DATA, NO_DATA), "FFF-", id="as slowly as a value"
+        ),
+        pytest.param(rule(hold=20), every(10, 90, NO_DATA, 90, 90, 90), "p-ppF", id="no data ends what is pending"),
+        pytest.param(
+            rule(no_data=NoData.KEEP), every(10, NO_DATA, 90, NO_DATA, NO_DATA, 70), "-FFF-", id="no data keeps"
+        ),
+        pytest.param(
+            rule(no_data=NoData.KEEP, hold=20), every(10, 90, NO_DATA, NO_DATA, 90, 90), "ppppF", id="nor does it hold"
+        ),
+        pytest.param(rule(no_data=NoData.FIRE), every(10, NO_DATA, 70, NO_DATA), "F-F", id="no data fires"),
+        pytest.param(rule(no_data=NoData.FIRE, hold=20), every(10, NO_DATA, 90, NO_DATA), "ppF", id="or both in turn"),
+        pytest.param(rule(), every(10, 90, math.nan, 90, math.inf), "F-F-", id="what is no number is no data"),
+        # Clocks
+        pytest.param(rule(hold=60), [(0, 90.0), (-3600, 90.0), (30, 90.0), (30, 90.0)], "pppF", id="a clock set back"),
+        pytest.param(rule(hold=90), [(0, 90.0), (86400, 90.0), (30, 90.0)], "ppF", id="a clock set forward"),
+        pytest.param(rule(), [(0, 90.0), (-3600, 90.0), (10, 70.0)], "FF-", id="back while it fires"),
+        pytest.param(
+            rule(keep_firing_for=60),
+            [(0, 90.0), (10, 70.0), (-3600, 70.0), (30, 70.0), (30, 70.0)],
+            "FFFF-",
+            id="and ends",
+        ),
+    ],
+)
+def test_what_is_seen_and_what_becomes_of_it(own: Rule, looks: list[Look], phases: str) -> None:
+    assert [state.phase for state in live(own, looks)] == [LETTERS[letter] for letter in phases]
+
+
+@pytest.mark.parametrize(
+    ("no_data", "samples", "phase"),
+    [
+        (NoData.RESOLVE, 19, Phase.INACTIVE),
+        (NoData.KEEP, 19, Phase.FIRING),
+        (NoData.FIRE, 19, Phase.FIRING),
+        (NoData.RESOLVE, 20, Phase.FIRING),
+    ],
+)
+def test_too_few_samples_are_no_data(no_data: NoData, samples: int, phase: Phase) -> None:
+    own = rule(min_samples=20, no_data=no_data)
+    (firing,) = live(own, [(10, 90.0)])
+    after = advance(own, firing, Reading(99.0, samples), firing.seen + 10)
+    assert after.phase is phase
+    assert after.value == (99.0 if samples >= 20 else None)
+
+
+def test_a_new_firing_after_a_resolve_is_a_new_incident() -> None:
+    first, again, over, second = live(rule(), every(10, 90, 90, 70, 90))
+    assert (first.since, again.since) == (START + 10, START + 10)
+    assert over.phase is Phase.INACTIVE
+    assert (second.since, second.notified_at) == (START + 40, None)
+
+
+def test_a_new_firing_is_not_one_that_was_notified() -> None:
+    own = rule()
+    (firing,) = live(own, [(10, 90.0)])
+    told = replace(firing, notified_at=firing.seen)
+    assert live(own, every(10, 90, 90), told)[-1].notified_at == firing.seen
+    assert live(own, every(10, 70, 90), told)[-1].notified_at is None
+
+
+def test_a_clock_set_back_does_not_put_off_what_is_due() -> None:
+    own = rule()
+    told = replace(live(own, [(10, 90.0)])[0], notified_at=START + 10)
+    (later,) = live(own, [(-7200, 90.0)], told)
+    assert later.notified_at == START + 10 - 7200, "an interval later it is told again"
+
+
+# Restart: the state comes from the store, the window is empty
+
+
+@pytest.mark.parametrize(
+    ("seen", "phase"),
+    [
+        (None, Phase.FIRING),
+        (Reading(0.0, 0), Phase.FIRING),
+        (Reading(0.0, 5), Phase.FIRING),
+        (Reading(0.0, 20), Phase.INACTIVE),
+        (Reading(99.0, 20), Phase.FIRING),
+    ],
+    ids=["nothing", "a count of nothing", "too little", "that it is over", "that it goes on"],
+)
+def test_after_a_restart_only_what_is_seen_ends_an_alert(seen: Reading | None, phase: Phase) -> None:
+    own = rule(min_samples=20)
+    (firing,) = live(own, [(10, 90.0)])
+    told = replace(firing, notified_at=firing.seen)
+    after = advance(own, told, seen, told.seen + 5, settling=True)
+    assert after.phase is phase
+    assert after.notified_at == told.notified_at, "and it is not told again"
+    assert after.since == told.since
+    assert advance(own, after, None, after.seen + 300).phase is Phase.INACTIVE, (
+        "once the window is full, nothing is over"
+    )
+
+
+def test_a_restart_begins_nothing_and_ends_what_is_pending() -> None:
+    (pending,) = live(rule(hold=30), [(10, 90.0)])
+    assert [s.phase for s in live(rule(hold=30), [(10, None)], pending, settling=True)] == [Phase.INACTIVE]
+    assert [s.phase for s in live(rule(), [(10, None)], settling=True)] == [Phase.INACTIVE]
+
+
+# What holds of every life
+
+seconds = st.sampled_from([0.0, 10.0, 30.0, 60.0, 61.0, 300.0])
+rules = st.builds(
+    rule,
+    hold=seconds,
+    keep_firing_for=seconds,
+    clear=st.sampled_from([None, 70, 80]),
+    min_samples=st.sampled_from([0, 20]),
+    no_data=st.sampled_from(NoData),
+)
+looks = st.lists(
+    st.tuples(
+        st.sampled_from([-3600.0, -1.0, 0.0, 1.0, 10.0, 30.0, 60.0, 90.0, 86400.0]),
+        st.none()
+        | st.builds(Reading, st.sampled_from([0.0, 70.0, 75.0, 80.0, 81.0, math.nan]), st.sampled_from([0, 19, 20])),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+def breach(own: Rule, seen: Reading | None, *, firing: bool) -> bool | None:
+    """The documented meaning, written down once more; None: not known."""
+    if seen is None or seen.samples < own.min_samples or math.isnan(seen.value):
+        return {NoData.RESOLVE: False, NoData.KEEP: None, NoData.FIRE: True}[own.no_data]
+    limit = own.clear if firing and own.clear is not None else own.threshold
+    return seen.value > limit
+
+
+@given(rules, looks)
+@settings(max_examples=150, deadline=None)
+def test_it_fires_after_the_hold_and_ends_after_the_quiet_time(
+    own: Rule, seen: list[tuple[float, Reading | None, bool]]
+) -> None:
+    state, now = AlertState(), START
+    began, held, quiet = now, 0.0, None  # what an observer with a stop-watch would note
+    for gap, what, settling in seen:
+        now += gap
+        step = min(max(gap, 0.0), MAX_STEP) if state.seen else 0.0
+        before, state = state, advance(own, state, what, now, settling=settling)
+        assert state == advance(own, before, what, now, settling=settling), "a pure function"
+        assert state.seen == now
+        assert 0 <= state.held - before.held <= MAX_STEP or state.phase is Phase.INACTIVE
+        breached = breach(own, what, firing=before.phase is Phase.FIRING)
+        if before.phase is Phase.INACTIVE:
+            began, held, quiet = now, 0.0, None
+        elif before.phase is Phase.PENDING and breached:
+            held += step
+        if before.phase is Phase.FIRING and breached is False:
+            quiet = 0.0 if quiet is None else quiet + step
+        elif breached:
+            quiet = None
+        if state.phase is Phase.FIRING and before.phase is not Phase.FIRING:
+            assert breached, "nothing fires without a breach"
+            assert held >= own.hold, "and none that has not held"
+        if state.phase is Phase.PENDING:
+            assert held < own.hold
+        if before.phase is Phase.FIRING and state.phase is not Phase.FIRING:
+            assert state.phase is Phase.INACTIVE
+            assert breached is False, "nothing ends while it is breached or not known"
+            assert quiet is not None
+            assert quiet >= own.keep_firing_for
+        if state.phase is not Phase.INACTIVE:
+            assert state.since == began, "an incident has one beginning"
+
+
+@given(rules, looks)
+@settings(max_examples=100, deadline=None)
+def test_beginnings_follow_each_other_where_the_clock_goes_on(
+    own: Rule, seen: list[tuple[float, Reading | None, bool]]
+) -> None:
+    state, now, last = AlertState(), START, 0.0
+    for gap, what, settling in seen:
+        now += abs(gap)
+        state = advance(own, state, what, now, settling=settling)
+        if state.phase is not Phase.INACTIVE:
+            assert last <= state.since <= now
+            last = state.since
+
+
+@given(
+    rules, st.none() | st.builds(Reading, st.sampled_from([0.0, 80.0, 81.0, math.nan, math.inf]), st.integers(0, 30))
+)
+def test_what_begins_is_what_an_inactive_alert_would_make_of_it(own: Rule, seen: Reading | None) -> None:
+    assert begins(own, seen) == (advance(own, AlertState(), seen, START).phase is not Phase.INACTIVE)

@@ -1,0 +1,217 @@
+"""Several workers on one store: one evaluates and delivers, another takes over, nothing is told twice or lost."""
+
+import asyncio
+
+import pytest
+
+from otel_monitoring.alerts import AlertManager, Gauge, Rule
+from otel_monitoring.alerts.evaluation import Report
+from otel_monitoring.alerts.watching import AlertWatch, beat_seconds, lease_seconds
+from otel_monitoring.events import AlertEvent, AlertType, Notification
+from otel_monitoring.measure.snapshot import Series, Snapshot
+from otel_monitoring.measure.window import Window
+from otel_monitoring.store import MemoryStore
+
+pytestmark = pytest.mark.anyio
+
+INTERVAL = 10.0
+
+
+class Clock:
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Mailbox:
+    def __init__(self, name: str = "mailbox") -> None:
+        self.name = name
+        self.events: list[AlertEvent] = []
+
+    async def send(self, notification: Notification) -> None:
+        self.events.extend(notification.events)
+
+
+class Forgetful(Mailbox):
+    """A receiver that has to be told again and again, as Alertmanager."""
+
+    interval = 30.0
+
+    def __init__(self) -> None:
+        super().__init__("forgetful")
+        self.repeated: list[list[str]] = []
+
+    async def repeat(self, notification: Notification) -> None:
+        self.repeated.append([event.rule for event in notification.events])
+
+
+class Host:
+    """Workers of one host: one store, one clock, one mailbox."""
+
+    def __init__(self, *rules: Rule) -> None:
+        self.clock = Clock()
+        self.store = MemoryStore()
+        self.mailbox = Mailbox()
+        self.forgetful = Forgetful()
+        self.rules = rules
+
+    def worker(self, name: str) -> "Worker":
+        return Worker(self, name)
+
+
+class Worker:
+    def __init__(self, host: Host, name: str) -> None:
+        self.host = host
+        self.gauges: dict[str, float] = {}
+        self.manager = AlertManager(channels=[host.mailbox, host.forgetful], store=host.store, clock=host.clock)
+        for rule in self.manager.rules:
+            self.manager.remove_rule(rule.name)
+        for rule in host.rules:
+            self.manager.add_rule(rule)
+        self.watch = AlertWatch(self.manager, name, self._report, INTERVAL)
+
+    def _report(self) -> Report:
+        return Report(
+            Window(Snapshot(0, 300, gauges={Series(name): value for name, value in self.gauges.items()})),
+            {"custom": {"from": id(self)}},
+        )
+
+    async def beat(self, *, after: float = 0) -> None:
+        self.host.clock.now += after
+        self.watch.beat()
+        await self.manager.delivery.flush(5)
+        await asyncio.sleep(0)
+
+    async def tick(self, *, after: float = 0, urgent: bool = False, **gauges: float) -> None:
+        self.host.clock.now += after
+        self.gauges = gauges
+        self.watch.tick(urgent=urgent)
+        await self.manager.delivery.flush(5)
+
+
+HOT = Rule("hot", Gauge("heat"), ">", 10)
+EACH_HOT = Rule("each_hot", Gauge("heat"), ">", 10, scope="instance")
+
+
+async def test_one_worker_leads_and_tells_what_another_one_sees_at_its_next_tick() -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    await one.beat()
+    await two.beat()
+    assert (one.watch.leads, two.watch.leads) == (True, False)
+    await two.tick(heat=11)
+    assert host.mailbox.events == []
+    await one.tick(heat=1)
+    assert [event.details["value"] for event in host.mailbox.events] == [11], "the largest of all workers"
+    await two.tick(heat=12)
+    await one.tick(heat=12)
+    assert len(host.mailbox.events) == 1
+
+
+async def test_what_is_urgent_is_evaluated_with_the_leaders_next_beat() -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    await one.beat()
+    await two.tick(after=1, urgent=True, heat=11)
+    await one.beat(after=1)
+    assert [event.rule for event in host.mailbox.events] == ["hot"]
+
+
+async def test_another_worker_takes_over_within_the_lease_and_tells_nothing_twice() -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    await one.beat()
+    await one.tick(heat=11)
+    assert len(host.mailbox.events) == 1
+    # Killed: it never gives its lease back.
+    await two.tick(after=lease_seconds(INTERVAL) - 0.1, heat=11)
+    assert not two.watch.leads
+    await two.beat(after=0.2)
+    assert two.watch.leads
+    assert len(host.mailbox.events) == 1
+    await two.tick(after=INTERVAL, heat=1)
+    assert [event.status.value for event in host.mailbox.events] == ["firing", "resolved"]
+
+
+async def test_what_a_dead_leader_had_not_sent_is_sent_by_the_next() -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    await one.beat()
+    one.gauges = {"heat": 11}
+    one.watch.tick()  # committed; the process dies before its delivery runs
+    for task in one.manager.delivery._running.values():
+        task.cancel()
+    assert host.mailbox.events == []
+    two.gauges = {"heat": 11}
+    await two.beat(after=lease_seconds(INTERVAL) + 0.1)
+    assert [event.rule for event in host.mailbox.events] == ["hot"]
+
+
+async def test_who_stops_lets_another_one_lead_at_once() -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    await one.tick(heat=1)
+    await one.watch.stop(1)
+    await two.beat()
+    assert two.watch.leads
+
+
+async def test_a_stop_delivers_what_waits() -> None:
+    host = Host(HOT)
+    one = host.worker("one")
+    one.gauges = {"heat": 11}
+    one.watch.tick()
+    await one.watch.stop(5)
+    assert [event.rule for event in host.mailbox.events] == ["hot"]
+
+
+async def test_the_alert_of_a_worker_that_reports_no_more_is_over() -> None:
+    host = Host(EACH_HOT)
+    one, two = host.worker("one"), host.worker("two")
+    await one.tick(heat=1)
+    await two.tick(heat=11)
+    await one.tick(after=1, heat=1)
+    assert [event.labels for event in host.mailbox.events] == [{"instance": "two"}]
+    await one.tick(after=3 * INTERVAL, heat=1)
+    assert [event.status.value for event in host.mailbox.events] == ["firing", "resolved"]
+
+
+async def test_a_leader_that_slept_through_its_lease_evaluates_nothing_before_it_has_it_again() -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    await one.beat()
+    await two.beat(after=lease_seconds(INTERVAL) + 1)
+    await one.tick(heat=11)
+    assert (one.watch.leads, two.watch.leads) == (False, True)
+    assert host.mailbox.events == []
+
+
+async def test_receivers_that_forget_are_told_again_what_fires() -> None:
+    host = Host(HOT)
+    one = host.worker("one")
+    await one.tick(heat=11)
+    await one.beat(after=1)
+    await one.beat(after=1)
+    assert host.forgetful.repeated == [["hot"]]
+    await one.beat(after=30)
+    assert host.forgetful.repeated == [["hot"]] * 2
+    one.manager.mute_alert_type(AlertType.CUSTOM, 1000)
+    await one.tick(after=1, heat=11)
+    await one.beat(after=31)
+    assert len(host.forgetful.repeated) == 2, "muted: nothing is said any more"
+
+
+async def test_a_report_of_another_version_is_left_out() -> None:
+    host = Host(HOT)
+    one = host.worker("one")
+    await one.beat()
+    host.store.publish("stranger", b"\x80binary", host.clock.now)
+    await one.tick(heat=11)
+    assert len(host.mailbox.events) == 1
+
+
+@pytest.mark.parametrize("interval", [0.1, 1, 10, 600])
+def test_a_lease_outlasts_its_renewals_and_ends_within_a_tick(interval: float) -> None:
+    assert 2.9 * beat_seconds(interval) <= lease_seconds(interval)
+    assert lease_seconds(interval) <= max(interval, 1.0)

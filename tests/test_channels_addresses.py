@@ -1,0 +1,51 @@
+"""Which addresses a webhook may reach."""
+
+import pytest
+
+from otel_monitoring.alerts.channels.addresses import is_private_literal, is_public
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.8.8.8",
+        "0.0.0.0",  # noqa: S104 - to be refused
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "fe80::1",
+        "fe80::1%lo",
+        "fd00:ec2::254",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "2002:7f00:1::",
+        "2001:db8::1",
+    ],
+)
+def test_addresses_of_machines_and_clouds_themselves_are_not_public(address: str) -> None:
+    assert not is_public(address)
+    assert is_private_literal(address)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8", "1.1.1.1", "2606:4700:4700::1111", "64:ff9b::808:808"])
+def test_hosts_on_the_internet_are(address: str) -> None:
+    assert is_public(address)
+    assert not is_private_literal(address)
+
+
+def test_names_are_judged_by_what_they_resolve_to_but_for_localhost() -> None:
+    assert is_private_literal("localhost")
+    assert is_private_literal("orders.localhost")
+    assert not is_private_literal("localhost.example.com")
+    assert not is_private_literal("hooks.example.com")

@@ -1,0 +1,35 @@
+"""An alert's identity in Alertmanager."""
+
+from otel_monitoring.alerts.channels.alertmanager import labels
+from otel_monitoring.events import AlertType
+from tests.notifications import event, notification
+
+OURS = {
+    "alertname": "DATABASE_DOWN",
+    "alert_type": "database_down",
+    "severity": "critical",
+    "service": "orders",
+    "environment": "production",
+}
+
+
+def test_identity_is_in_the_labels_and_changes_with_nothing_else() -> None:
+    first = labels(event(), notification())
+    assert first == {**OURS, "endpoint": "/api/orders/"}
+    assert labels(event("other words", details={"value": 3}, trace_id="", runbook=""), notification()) == first
+
+
+def test_label_names_are_prometheus_own_and_ours_win() -> None:
+    given = {"http.route": "/x", "9th": "nine", "naïve": "é", "severity": "none", "empty": "", "": "anonymous"}
+    assert labels(event(labels=given), notification()) == {
+        **OURS,
+        "http_route": "/x",
+        "_9th": "nine",
+        "na_ve": "é",
+        "_": "anonymous",
+    }
+
+
+def test_custom_alerts_are_told_apart_by_their_rule_and_no_environment_is_no_label() -> None:
+    found = labels(event(type=AlertType.CUSTOM, rule="queue too long", labels={}), notification(environment=""))
+    assert found == {"alertname": "queue too long", "alert_type": "custom", "severity": "critical", "service": "orders"}

@@ -1,0 +1,270 @@
+"""The checks of `doctor`, one by one, each with something that is in order and something that is not."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_monitoring.cli import codes
+from otel_monitoring.cli.commands import run_command_line
+from otel_monitoring.cli.doctor.channels import channels
+from otel_monitoring.cli.doctor.clock import _skew, clock
+from otel_monitoring.cli.doctor.command import CHECKS
+from otel_monitoring.cli.doctor.conventions import semantic_conventions
+from otel_monitoring.cli.doctor.database import database
+from otel_monitoring.cli.doctor.exporting import otlp
+from otel_monitoring.cli.doctor.findings import Check, Examination, Finding, Level, contained_findings
+from otel_monitoring.cli.doctor.settings import settings_valid
+from otel_monitoring.cli.doctor.state import state_directory
+from otel_monitoring.cli.doctor.versions import KNOWN, Known, versions
+from tests.otlp_sink import GrpcSink, HttpSink, closed_port
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "SMTP_", "ALERT", "SLACK_", "MONGODB_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("OTEL_MONITORING_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+
+
+def examine(check: Check, *, database_uri: str | None = None, send_test: bool = False) -> list[Finding]:
+    return list(
+        check(
+            Examination.of_this_environment(database_uri=database_uri, service=None, send_test=send_test, timeout=3.0)
+        )
+    )
+
+
+def levels(findings: list[Finding]) -> list[tuple[str, Level]]:
+    return [(finding.check, finding.level) for finding in findings]
+
+
+def test_each_wrong_setting_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_MONITORING_CHECK_INTERVAL", "never")
+    monkeypatch.setenv("OTEL_MONITORING_PREFIX", "api")
+    findings = examine(settings_valid)
+    assert [finding.level for finding in findings] == [Level.FAILED, Level.FAILED]
+    assert {finding.message.partition(":")[0] for finding in findings} == {
+        "OTEL_MONITORING_CHECK_INTERVAL",
+        "OTEL_MONITORING_PREFIX",
+    }
+
+
+def test_a_name_that_nobody_reads_is_a_slip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_MONITORING_ADMIN_TOKEN", "correct-horse-battery")
+    assert levels(examine(settings_valid)) == [("settings", Level.OK)]
+    monkeypatch.setenv("OTEL_MONITORING_CHEK_INTERVAL", "70")
+    monkeypatch.setenv("OTEL_MONITORING_THRESHOLD_MEMORY_PERCENT", "70")
+    findings = examine(settings_valid)
+    assert levels(findings) == [("settings", Level.OK), ("settings", Level.WARNING)]
+    assert findings[1].advice == "did you mean OTEL_MONITORING_CHECK_INTERVAL?"
+
+
+@pytest.mark.parametrize(("access", "says"), [("open", "everybody"), ("admin", "403")])
+def test_who_sees_the_details_is_said(monkeypatch: pytest.MonkeyPatch, access: str, says: str) -> None:
+    monkeypatch.setenv("OTEL_MONITORING_ACCESS", access)
+    assert says in examine(settings_valid)[1].message
+
+
+@pytest.mark.parametrize(
+    ("value", "level"),
+    [("", Level.OK), ("http,database", Level.OK), ("http/dup, database/dup", Level.OK), ("http", Level.WARNING)],
+)
+def test_conventions(monkeypatch: pytest.MonkeyPatch, value: str, level: Level) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", value)
+    assert levels(examine(semantic_conventions)) == [("semantic conventions", level)]
+
+
+def test_known_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(finding.advice or finding.level is Level.OK for finding in examine(versions))
+    bad = Known("pytest", ">1", Level.FAILED, "it tests", "test less")
+    monkeypatch.setattr("otel_monitoring.cli.doctor.versions.KNOWN", (*KNOWN, bad))
+    assert ("versions", Level.FAILED) in levels(examine(versions))
+
+
+def test_the_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    [finding] = examine(state_directory)
+    assert (finding.level, finding.message) == (Level.OK, f"{tmp_path / 'state'} can be written (will be made)")
+    assert not (tmp_path / "state").exists(), "nothing is changed"
+    monkeypatch.setenv("OTEL_MONITORING_STATE_DIR", "/proc/no-such-directory")
+    [finding] = examine(state_directory)
+    assert finding.level is Level.FAILED
+    assert "OTEL_MONITORING_STATE_DIR" in str(finding.advice)
+    monkeypatch.setenv("OTEL_MONITORING_STORE", "memory")
+    assert levels(examine(state_directory)) == [("state directory", Level.SKIPPED)]
+
+
+@pytest.mark.parametrize("sink_type", [HttpSink, GrpcSink])
+def test_an_endpoint_is_asked_for_every_signal(
+    monkeypatch: pytest.MonkeyPatch, sink_type: type[HttpSink] | type[GrpcSink]
+) -> None:
+    with sink_type() as sink:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc" if sink_type is GrpcSink else "http/protobuf")
+        findings = examine(otlp)
+        assert levels(findings) == [(f"OTLP {signal}", Level.OK) for signal in ("traces", "metrics", "logs")]
+        assert sorted(request.signal for request in sink.requests) == ["logs", "metrics", "traces"]
+        assert not sink.spans(), "nothing was sent"
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_an_endpoint_that_refuses(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    findings = examine(otlp)
+    assert levels(findings) == [
+        ("OTLP traces", Level.FAILED),
+        ("OTLP metrics", Level.FAILED),
+        ("OTLP logs", Level.SKIPPED),
+    ]
+    assert "refused" in findings[0].message.lower() or "UNAVAILABLE" in findings[0].message
+    assert "Collector" in str(findings[0].advice)
+
+
+def test_an_endpoint_that_takes_no_logs(monkeypatch: pytest.MonkeyPatch, answering: ThreadingHTTPServer) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{answering.server_address[1]}")
+    findings = {finding.check: finding for finding in examine(otlp)}
+    assert findings["OTLP traces"].level is Level.OK
+    assert findings["OTLP logs"].level is Level.FAILED
+    assert "pipeline" in str(findings["OTLP logs"].advice)
+
+
+@pytest.fixture
+def answering() -> Iterator[ThreadingHTTPServer]:
+    """Takes everything but logs; its clock is wrong by `ahead` seconds, and `posted` counts what it took."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            server.posted.append(self.rfile.read(int(self.headers["content-length"])))  # type: ignore[attr-defined]
+            self.answer(404 if self.path == "/v1/logs" else 200)
+
+        def do_GET(self) -> None:
+            self.answer(404)
+
+        def answer(self, status: int) -> None:
+            self.send_response_only(status)
+            self.send_header("Date", formatdate(time.time() + server.ahead, usegmt=True))  # type: ignore[attr-defined]
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.posted, server.ahead = [], 0.0  # type: ignore[attr-defined]
+    server.block_on_close = False
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level"), [(0, Level.OK), (20, Level.WARNING), (-20, Level.WARNING), (900, Level.FAILED)]
+)
+def test_clocks(monkeypatch: pytest.MonkeyPatch, answering: ThreadingHTTPServer, ahead: float, level: Level) -> None:
+    answering.ahead = ahead  # type: ignore[attr-defined]
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{answering.server_address[1]}")
+    [finding] = examine(clock)
+    assert finding.level is level
+    if ahead:
+        assert ("behind" if ahead > 0 else "ahead of") in finding.message
+
+
+def test_a_clock_is_only_blamed_for_what_is_sure() -> None:
+    assert _skew(100.2, 100.4, 100.0, 1.0) == 0.0, "a Date has whole seconds"
+    assert _skew(100.0, 109.0, 105.0, 1.0) == 0.0, "the answer took long"
+    assert _skew(110.0, 111.0, 105.0, 1.0) == 4.0
+    assert _skew(100.0, 101.0, 105.0, 1.0) == -4.0
+
+
+def test_without_a_database_it_says_how_to_name_one() -> None:
+    [finding] = examine(database)
+    assert (finding.level, "--database" in str(finding.advice)) == (Level.SKIPPED, True)
+
+
+@pytest.mark.parametrize(
+    "uri", ["mongodb://", "mongodb://user:hunter2@127.0.0.1:{port}/shop?serverSelectionTimeoutMS=200"]
+)
+def test_a_database_that_does_not_answer(uri: str) -> None:
+    [finding] = examine(database, database_uri=uri.format(port=closed_port()))
+    assert finding.level is Level.FAILED
+    assert "hunter2" not in str(finding)
+
+
+def test_channels_are_named_and_nothing_is_sent_unasked(
+    monkeypatch: pytest.MonkeyPatch, answering: ThreadingHTTPServer
+) -> None:
+    assert levels(examine(channels)) == [
+        ("email", Level.SKIPPED),
+        ("slack", Level.SKIPPED),
+        ("channels", Level.WARNING),
+    ]
+    monkeypatch.setenv("SLACK_WEBHOOK_URL", f"http://127.0.0.1:{answering.server_address[1]}/services/T0/B0/x")
+    assert levels(examine(channels)) == [("email", Level.SKIPPED), ("slack", Level.OK)]
+    assert not answering.posted  # type: ignore[attr-defined]
+
+
+def test_test_alerts_arrive(monkeypatch: pytest.MonkeyPatch, answering: ThreadingHTTPServer) -> None:
+    from aiosmtpd.controller import Controller
+
+    class Inbox:
+        def __init__(self) -> None:
+            self.messages: list[bytes] = []
+
+        async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+            self.messages.append(envelope.content)
+            return "250 OK"
+
+    inbox = Inbox()
+    port = closed_port()
+    controller = Controller(inbox, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        monkeypatch.setenv("SMTP_SERVER", "127.0.0.1")
+        monkeypatch.setenv("SMTP_PORT", str(port))
+        monkeypatch.setenv("SMTP_SECURITY", "none")
+        monkeypatch.setenv("ALERT_EMAIL_FROM", "alerts@example.com")
+        monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
+        monkeypatch.setenv("SLACK_WEBHOOK_URL", f"http://127.0.0.1:{closed_port()}/services/T0/B0/x")
+        findings = examine(channels, send_test=True)
+    finally:
+        controller.stop()
+    assert levels(findings) == [("email", Level.OK), ("slack", Level.FAILED)]
+    assert b"Test alert" in inbox.messages[0]
+
+
+def test_a_check_that_fails_itself_stops_no_other() -> None:
+    def broken(_: Examination) -> Iterator[Finding]:
+        yield Finding("first", Level.OK, "fine")
+        raise RuntimeError("mongodb://user:hunter2@db")
+
+    examination = Examination.of_this_environment(database_uri=None, service=None, send_test=False, timeout=1.0)
+    found = list(contained_findings(broken, examination))
+    assert levels(found) == [("first", Level.OK), ("broken", Level.FAILED)]
+    assert "hunter2" not in found[1].message
+
+
+def test_the_command_walks_all_checks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(CHECKS) == 9
+    monkeypatch.setenv("OTEL_MONITORING_ADMIN_TOKEN", "correct-horse-battery")
+    assert run_command_line(["doctor"]) == codes.OK
+    shown = capsys.readouterr().out
+    assert "✓ settings" in shown
+    assert "→ set SLACK_WEBHOOK_URL" in shown
+    assert "1 warning" in shown
+    assert run_command_line(["doctor", "--strict"]) == codes.FAILED
+    monkeypatch.setenv("OTEL_MONITORING_CHECK_INTERVAL", "never")
+    capsys.readouterr()
+    assert run_command_line(["doctor", "--json", "--url", f"http://127.0.0.1:{closed_port()}"]) == codes.FAILED
+    assert json.loads(capsys.readouterr().out)["exit_code"] == codes.FAILED
