@@ -2,21 +2,19 @@
 
 import gzip
 import ssl
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from shutil import which
 
 import grpc  # type: ignore[import-untyped] # it ships no types
 import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.conftest import unavailable
 from tests.integration import otlp
+from tests.integration.certificates import authority
 from tests.integration.collector import Collector, collecting
 from tests.integration.processes import PATIENCE, eventually
 from tests.otlp_sink import HttpSink
@@ -88,25 +86,6 @@ def test_nonsense_is_refused_and_changes_nothing(guarded: Collector, sink: HttpS
     span = otlp.span("after nonsense")
     guarded.post("traces", otlp.traces(span), **AUTHORIZED).raise_for_status()
     sink.wait(lambda s: span.span_id in [arrived.span_id for arrived in s.spans()])
-
-
-def authority(folder: Path) -> Path:
-    """A certificate authority with certificates for a server and for a client, as files in `folder`."""
-    openssl = which("openssl")
-    if openssl is None:
-        unavailable("certificates for the test are made with openssl: install it")
-
-    def run(*command: str) -> None:
-        subprocess.run([openssl, *command], cwd=folder, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    run("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=test authority", "-days", "2")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost")
-    for name in ("server", "client"):
-        run("req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
-        run("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-out", f"{name}.pem", "-days", "2", "-extfile", "names")  # fmt: skip
-    return folder
 
 
 @pytest.mark.parametrize("mutual", [False, True], ids=["tls", "mtls"])

@@ -11,6 +11,7 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from tests.integration import otlp
+from tests.integration.certificates import authority
 from tests.integration.collector import Collector, collecting
 from tests.integration.processes import eventually
 from tests.integration.test_collector_backends import calls
@@ -112,23 +113,27 @@ def test_agents_send_a_trace_to_one_gateway_that_decides_on_all_of_it(tmp_path: 
         for folder in folders.values():
             folder.mkdir()
         sinks = [stack.enter_context(HttpSink()) for _ in range(2)]
+        files = authority(tmp_path)
+        guarded = {
+            "OTELCOL_TOKEN": "let-me-in",
+            "OTELCOL_TLS_CERT_FILE": str(files / "server.pem"),
+            "OTELCOL_TLS_KEY_FILE": str(files / "server.key"),
+            "OTELCOL_TLS_CLIENT_CA_FILE": str(files / "ca.pem"),
+            "OTELCOL_SAMPLING_PERCENTAGE": "0",
+            **FAST,
+        }
+        options = ("base", "gateway", "tls", "mtls", "auth", "sampling", "backend-otlp")
         gateways = [
-            stack.enter_context(
-                collecting(
-                    folders[f"gateway-{n + 1}"],
-                    "base",
-                    "gateway",
-                    "sampling",
-                    "backend-otlp",
-                    OTLP_ENDPOINT=sink.endpoint,
-                    OTELCOL_SAMPLING_PERCENTAGE="0",
-                    **FAST,
-                )
-            )
-            for n, sink in enumerate(sinks)
+            stack.enter_context(collecting(folders[f"gateway-{n}"], *options, OTLP_ENDPOINT=sink.endpoint, **guarded))
+            for n, sink in enumerate(sinks, 1)
         ]
-        endpoints = ",".join(f"127.0.0.1:{gateway.grpc}" for gateway in gateways)
-        to_gateways = {"GATEWAY_ENDPOINTS": endpoints, "GATEWAY_INSECURE": "true"}
+        to_gateways = {
+            "GATEWAY_ENDPOINTS": ",".join(f"127.0.0.1:{gateway.grpc}" for gateway in gateways),
+            "GATEWAY_AUTHORIZATION": "Bearer let-me-in",
+            "GATEWAY_CA_FILE": str(files / "ca.pem"),
+            "GATEWAY_CERT_FILE": str(files / "client.pem"),
+            "GATEWAY_KEY_FILE": str(files / "client.key"),
+        }
         agents = [
             stack.enter_context(collecting(folders[f"agent-{n}"], "base", "agent", **to_gateways)) for n in (1, 2)
         ]
