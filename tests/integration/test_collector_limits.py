@@ -5,6 +5,7 @@ import ssl
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -115,7 +116,8 @@ def test_tls(sink: HttpSink, tmp_path: Path, mutual: bool) -> None:
             with grpc.secure_channel(f"127.0.0.1:{collector.grpc}", credentials) as channel:
                 return code(channel, content)
 
-        assert collector.post("traces", content).status_code == 400, "plain text is refused"
+        with suppress(httpx.TransportError):  # it may hang up before the answer is read
+            assert collector.post("traces", content).status_code == 400, "plain text is refused"
         assert http(known) == 200
         assert rpc(grpc.ssl_channel_credentials(root, key, certificate)) == grpc.StatusCode.OK
         if mutual:
