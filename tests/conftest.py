@@ -1,9 +1,11 @@
 """Fixtures every test may use."""
 
 import os
+from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
+from pymongo import monitoring as pymongo_monitoring
 
 from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.guard import contained
@@ -32,3 +34,12 @@ def _fresh_guard() -> None:
     """The guard counts and limits its log lines per process; each test begins with none."""
     contained.failures.clear()
     contained._logged_at.clear()
+
+
+@pytest.fixture
+def global_listeners() -> Iterator[None]:
+    """Give the process its global listeners back."""
+    kept = [list(listeners) for listeners in pymongo_monitoring._LISTENERS]
+    yield
+    for listeners, before in zip(pymongo_monitoring._LISTENERS, kept, strict=True):
+        listeners[:] = before

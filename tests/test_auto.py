@@ -20,7 +20,7 @@ from otel_monitoring.alerts import set_alert_manager
 from otel_monitoring.auto import OtelMonitoringInstrumentor, take_over
 from tests.asgi import served
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("global_listeners")]
 
 ORIGINAL = FastAPI.__call__
 

@@ -751,15 +751,6 @@ def test_relayed_listeners_work_without_the_seam(telemetry: Telemetry, monkeypat
         assert telemetry.commands() == {("find", "orders"): 1}
 
 
-@pytest.fixture
-def global_listeners() -> Iterator[None]:
-    """Give the process its global listeners back."""
-    kept = [list(listeners) for listeners in pymongo_monitoring._LISTENERS]
-    yield
-    for listeners, before in zip(pymongo_monitoring._LISTENERS, kept, strict=True):
-        listeners[:] = before
-
-
 def test_clients_made_later_are_heard_once_until_undone(telemetry: Telemetry, global_listeners: None) -> None:
     instrumentation = MongoInstrumentation(
         tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider

@@ -79,6 +79,7 @@ def observed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
                 OTEL_METRIC_EXPORT_INTERVAL="1000",
                 OTEL_MONITORING_ENVIRONMENT="test",
                 OTEL_MONITORING_SAMPLE_INTERVAL="1",
+                OTEL_MONITORING_CHECK_INTERVAL="1",
                 OTEL_MONITORING_THRESHOLD_REJECTED_REQUESTS="0",
                 **export,
             )
@@ -132,10 +133,12 @@ def test_numbers_are_those_of_the_service(observed: Observed) -> None:
     assert value("Status A") == 1, "an alert fires: degraded"
     assert value("Firing alerts A") >= 1
     assert 0 < value("Memory A") == pytest.approx(100 * value_of(observed, "system_memory_utilization_ratio"), abs=0.5)
-    collections = {row["metric"]["db_collection_name"] for row in observed.prometheus.query(asked["Collections A"])}
-    assert collections >= {"users", "orders"}
-    routes = {row["metric"].get("http_route") for row in observed.prometheus.query(asked["Endpoints A"])}
-    assert "/api/orders/{order_id}" in routes
+
+    def labels(title: str, label: str) -> set[str]:
+        return {row["metric"].get(label, "") for row in observed.prometheus.query(asked[title])}
+
+    eventually(lambda: labels("Collections A", "db_collection_name") >= {"users", "orders"}, "both are counted")
+    eventually(lambda: "/api/orders/{order_id}" in labels("Endpoints A", "http_route"), "the route is there")
 
 
 def value_of(observed: Observed, metric: str) -> float:
