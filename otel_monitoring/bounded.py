@@ -4,21 +4,23 @@ from otel_monitoring.conventions import OTHER
 
 
 class BoundedNames:
-    """Lets the first `limit` distinct names through; every later one becomes `_OTHER`.
+    """Lets the first `limit` distinct names through; every later one becomes `other`.
 
     Args:
         limit: How many distinct names there may be.
+        other: What the later ones are called.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, other: str = OTHER) -> None:
         self._limit = limit
+        self._other = other
         self._known: set[str] = set()
 
     def __call__(self, name: str) -> str:
-        """`name`, or `_OTHER` where there are too many."""
+        """`name`, or `other` where there are too many."""
         if name in self._known:
             return name
         if len(self._known) >= self._limit:
-            return OTHER
+            return self._other
         self._known.add(name)
         return name

@@ -7,6 +7,7 @@ from typing import Any
 
 from opentelemetry.metrics import Meter
 
+from otel_monitoring.bounded import BoundedNames
 from otel_monitoring.conventions import (
     ERROR_TYPE,
     HTTP_RESPONSE_STATUS_CODE,
@@ -53,8 +54,7 @@ class PerformanceMetrics:
         self._classifier = classifier
         self._refresh = refresh
         self._is_measured = is_measured
-        self._max_endpoints = max_endpoints
-        self._endpoints: set[str] = set()
+        self._bounded = BoundedNames(max_endpoints, _OTHER_ENDPOINTS)
         self._last_error: tuple[str, float] | None = None
         self._warned = False
 
@@ -136,14 +136,6 @@ class PerformanceMetrics:
             self.note_error(error if error is not None else f"HTTP {status_code} on {endpoint}")
         self._duration.record(max(0.0, duration), attributes)
         self._aggregator.invalidate()
-
-    def _bounded(self, endpoint: str) -> str:
-        if endpoint in self._endpoints:
-            return endpoint
-        if len(self._endpoints) >= self._max_endpoints:
-            return _OTHER_ENDPOINTS
-        self._endpoints.add(endpoint)
-        return endpoint
 
     def _warn_once(self) -> None:
         if not self._warned:
