@@ -124,6 +124,7 @@ def environment(endpoint: str, mongodb_uri: str, delivery_url: str) -> dict[str,
         "MONGODB_URI": mongodb_uri,
         "DELIVERY_URL": delivery_url,
         "EARLYBIRD_OUTAGES": "off",
+        "OTEL_MONITORING_STORE": "memory",
     }
 
 

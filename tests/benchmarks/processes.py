@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.benchmarks.environments import PeerUnavailableError, python_of
@@ -30,6 +31,8 @@ class Process:
 
     def __init__(self, command: list[str], environ: dict[str, str], errors: int | None = subprocess.PIPE) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+        # Each its own: workers side by side would be workers of one service, of which one evaluates for all.
+        self._state = TemporaryDirectory(prefix="otel-monitoring-benchmark-")
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -37,7 +40,7 @@ class Process:
             stderr=errors,
             text=True,
             cwd=ROOT,
-            env={**kept, **environ, "PYTHONHASHSEED": "0"},
+            env={**kept, "OTEL_MONITORING_STATE_DIR": self._state.name, **environ, "PYTHONHASHSEED": "0"},
             start_new_session=True,
         )
 
@@ -62,6 +65,7 @@ class Process:
         except (subprocess.TimeoutExpired, BrokenPipeError):
             self._process.kill()
             self._process.communicate()
+        self._state.cleanup()
 
 
 class Sink:
