@@ -57,6 +57,16 @@ class Service:
         answer: dict[str, Any] = self.get("/api/health/diagnostics").raise_for_status().json()
         return answer
 
+    def calls(self, at_least: int) -> dict[str, int]:
+        """How often each route was called, once so many calls are counted: an answer may be up to a second old."""
+
+        def counted() -> dict[str, int] | None:
+            endpoints = self.diagnostics()["endpoints"]
+            found = {route: int(figures["call_count"]) for route, figures in endpoints.items()}
+            return found if sum(found.values()) >= at_least else None
+
+        return eventually(counted, f"{at_least} calls are counted")
+
     def ask(self, path: str) -> httpx.Response | None:
         try:
             return self.get(path)

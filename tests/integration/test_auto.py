@@ -31,17 +31,6 @@ def started(folder: Path, source: str, **options: Any) -> AbstractContextManager
     return serving(folder, source, **{"before": INSTRUMENT, **NO_DISTRO, **options})
 
 
-def calls(service: Service, at_least: int) -> dict[str, int]:
-    """How often each route was called, as the diagnostics say once they know of so many calls: answers are reused."""
-
-    def counted() -> dict[str, int] | None:
-        endpoints = service.diagnostics()["endpoints"]
-        found = {route: int(figures["call_count"]) for route, figures in endpoints.items()}
-        return found if sum(found.values()) >= at_least else None
-
-    return eventually(counted, f"{at_least} calls are counted")
-
-
 STYLES = {
     "on_event, synchronous PyMongo": """
 import os
@@ -149,7 +138,7 @@ def test_every_style_of_application_is_found_with_its_database(tmp_path: Path, m
         assert [service.get(f"/orders/{number}").json() for number in (1, 1, 2)] == [{"number": 1}, {"number": 1}, None]
         service.get("/nowhere")
         assert service.get("/orders/api/health").status_code in (404, 422), "the endpoints are there once"
-        counted = calls(service, 5)
+        counted = service.calls(5)
         assert counted["/orders/{number}"] == 3
         assert sum(counted.values()) == 5
         database = eventually(lambda: documents(service), "collections are counted")
@@ -199,13 +188,13 @@ def test_a_reload_starts_it_again(tmp_path: Path) -> None:
         (tmp_path / "service.py").write_text(PLAIN.replace("first", "second"))
         eventually(lambda: (answer := service.ask("/orders")) is not None and answer.json() == "second", "it reloads")
         assert service.diagnostics()["worker"]["pid"] != before
-        assert calls(service, 1).keys() == {"/orders"}
+        assert service.calls(1).keys() == {"/orders"}
 
 
 def test_the_command_of_fastapi(tmp_path: Path) -> None:
     with started(tmp_path, PLAIN, runner=("fastapi",)) as service:
         service.get("/orders")
-        assert calls(service, 1) == {"/orders": 1}
+        assert service.calls(1) == {"/orders": 1}
 
 
 TRACED = """
@@ -248,7 +237,7 @@ def test_spans_metrics_and_logs_leave_once(tmp_path: Path, mongodb: Server, dist
         with serving(tmp_path, TRACED, before=INSTRUMENT, **environment) as service:
             service.get("/orders")
             service.get("/reports/today")
-            assert calls(service, 2) == {"/orders": 1, "/reports/today": 1}
+            assert service.calls(2) == {"/orders": 1, "/reports/today": 1}
             own = "application" if distro else "own"
             assert {block["provider"] for block in service.diagnostics()["telemetry"].values()} == {own}
             output = service.stop()

@@ -96,11 +96,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             ) as service,
         ):
             report = service.serve(REQUESTS)
-            diagnostics = service.diagnostics()["endpoints"]
             eventually(lambda: requests(sink) == REQUESTS, "all requests are at the sink")
             stored = f"sum(histogram_count({SERIES}))"
             eventually(lambda: prometheus.values(stored, "").get("") == REQUESTS, "all requests are in Prometheus")
-            yield Told(report, diagnostics, sink, prometheus)
+            yield Told(report, service.diagnostics()["endpoints"], sink, prometheus)
 
 
 def test_requests_per_route_are_equal(told: Told) -> None:
