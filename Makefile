@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 OLDEST_TESTS := tests/conformance tests/test_instrument_*.py tests/test_health_database.py \
 	tests/integration/test_mongodb.py tests/integration/test_service.py tests/integration/test_end_to_end.py \
 	tests/integration/test_documented.py tests/integration/test_auto.py tests/test_auto.py
+TESTS := tests --ignore tests/benchmarks
+# Real servers on a busy machine: what failed is tried once more, alone. Only what fails twice fails.
+AGAIN := -m pytest -n 0 --last-failed --last-failed-no-failures none
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -42,8 +45,8 @@ lint: $(VENV)/.ready ## ruff and mypy --strict
 
 test: lint $(OLDEST)/.ready ## everything CI runs
 	@$(BIN)/python -m tests.integration.builds all
-	@$(BIN)/python -m pytest -n 2 tests --ignore tests/benchmarks
-	@$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS)
+	@$(BIN)/python -m pytest -n 2 $(TESTS) || $(BIN)/python $(AGAIN) $(TESTS)
+	@$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS) || $(OLDEST)/bin/python $(AGAIN) $(OLDEST_TESTS)
 
 bench: $(VENV)/.ready ## measure the cost per request beside peers, each in its own environment
 	@$(BIN)/python -m tests.benchmarks
