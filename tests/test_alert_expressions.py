@@ -17,7 +17,7 @@ from otel_monitoring.alerts.matching import Failed
 from otel_monitoring.conventions import HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.measure.outcome import OutcomeOf
-from otel_monitoring.measure.snapshot import AttributeValue, Series, Snapshot
+from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot
 from otel_monitoring.measure.window import Window
 from tests.conftest import unavailable
 from tests.measured import Meter, slow_requests
@@ -283,3 +283,19 @@ def test_matchers_as_promql(matcher: Attribute | Failed, text: str) -> None:
 def test_a_scale_keeps_all_its_digits() -> None:
     assert Gauge("free", scale=1 / 1048576).promql(Dialect()).startswith("9.5367431640625e-07 * max")
     assert Gauge("free", scale=1048576).promql(Dialect()).startswith("1048576 * max")
+
+
+@pytest.mark.parametrize("statuses", [None, frozenset({404}), frozenset({200, 500})])
+def test_errors_found_by_the_windows_indexes_are_those_found_one_by_one(statuses: frozenset[int] | None) -> None:
+    failed = Failed(OutcomeOf(statuses))
+    causes = (None, "404", "500", "ValueError", "ConnectionError")
+    series = {
+        Series(
+            HTTP_SERVER_REQUEST_DURATION,
+            tuple((key, value) for key, value in (("error.type", cause), (HTTP_RESPONSE_STATUS_CODE, status)) if value),
+        ): 2**i
+        for i, (status, cause) in enumerate((s, c) for s in (None, 200, 404, 500) for c in causes)
+    }
+    recorded = {one: Histogram(count=count, sum=1.0, min=0.1, max=0.2) for one, count in series.items()}
+    (reading,) = requests(where=failed).readings(Window(Snapshot(0, 300, recorded)))
+    assert reading.value == sum(count for one, count in series.items() if failed(one))

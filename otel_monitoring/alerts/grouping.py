@@ -2,8 +2,8 @@
 
 from functools import cached_property
 
-from otel_monitoring.alerts.matching import Attribute, Matcher, attribute_text
-from otel_monitoring.conventions import HTTP_ROUTE, UNMATCHED_ROUTE
+from otel_monitoring.alerts.matching import Attribute, Failed, Matcher, attribute_text
+from otel_monitoring.conventions import ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE, UNMATCHED_ROUTE
 from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, merged
 from otel_monitoring.measure.window import Window
 
@@ -74,5 +74,21 @@ def _chosen(window: Window, metric: str, where: Matcher | None) -> list[tuple[Se
     key = (_chosen, metric, where)
     known: list[tuple[Series, Histogram]] | None = window.memo.get(key)
     if known is None:
-        known = window.memo[key] = [entry for entry in window.histograms(metric) if where(entry[0])]
+        if isinstance(where, Failed):
+            known = _failed(window, metric, where)
+        else:
+            known = [entry for entry in window.histograms(metric) if where(entry[0])]
+        window.memo[key] = known
     return known
+
+
+def _failed(window: Window, metric: str, where: Failed) -> list[tuple[Series, Histogram]]:
+    """The same by the window's indexes: a status decides for all its series, and the others need an `error.type`."""
+    by_status = window.grouped(metric, HTTP_RESPONSE_STATUS_CODE)
+    errors = {status for status in by_status if isinstance(status, int) and where.outcome_of.is_error_status(status)}
+    found = [entry for status in errors for entry in by_status[status]]
+    for cause, entries in window.grouped(metric, ERROR_TYPE).items():
+        if cause is not None:
+            others = (entry for entry in entries if entry[0].get(HTTP_RESPONSE_STATUS_CODE) not in errors)
+            found.extend(entry for entry in others if where(entry[0]))
+    return found
