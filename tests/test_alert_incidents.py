@@ -6,8 +6,9 @@ import pytest
 
 from otel_monitoring.alerts.evaluation import Evaluation, Report
 from otel_monitoring.alerts.expressions import Gauge
-from otel_monitoring.alerts.incidents import Incident, Incidents, Policy, identity_key, saved_incidents
+from otel_monitoring.alerts.incidents import Incidents, Policy, identity_key
 from otel_monitoring.alerts.rules import Rule
+from otel_monitoring.alerts.saved import Incident, labels_by_rule, saved_incidents
 from otel_monitoring.events import AlertEvent, AlertType, Mute
 from otel_monitoring.measure.snapshot import Series, Snapshot
 from otel_monitoring.measure.window import Window
@@ -56,11 +57,8 @@ class Watcher:
             for worker, gauges in workers.items()
         }
         known = {incident.key: incident for incident in saved_incidents(self.store)}
-        labels: dict[str, list[Mapping[str, str]]] = {}
-        for incident in known.values():
-            labels.setdefault(incident.rule, []).append(incident.labels)
         incidents = Incidents(self.store, self.policy, self.now)
-        looks = Evaluation().looks(self.rules, reports, labels)
+        looks = Evaluation().looks(self.rules, reports, labels_by_rule(known.values()))
         incidents.apply(looks, known, reports, self.rules)
         return [(f"{event.type.value} {event.status.value}", event.outcome.value) for event in incidents.events]
 

@@ -7,9 +7,9 @@ from typing import Any
 from otel_monitoring.alerts import Gauge, NoData, Rule, requests
 from otel_monitoring.alerts.evaluation import Evaluation
 from otel_monitoring.alerts.expressions import Reading
-from otel_monitoring.alerts.incidents import Incident
 from otel_monitoring.alerts.lifecycle import AlertState, Phase
 from otel_monitoring.alerts.overview import firing, rule_states
+from otel_monitoring.alerts.saved import Incident
 from otel_monitoring.events import AlertType, Outcome
 
 START = 1_700_000_000.0

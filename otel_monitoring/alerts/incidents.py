@@ -3,103 +3,36 @@
 Mutes and inhibition keep a message from leaving, never an event from the history.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from otel_monitoring.alerts.evaluation import Look, Report
 from otel_monitoring.alerts.lifecycle import AlertState, Phase, advance
 from otel_monitoring.alerts.rules import Rule
+from otel_monitoring.alerts.saved import Incident
 from otel_monitoring.events import AlertEvent, AlertType, Mute, Outcome, Status
-from otel_monitoring.guard import contained, logger
+from otel_monitoring.guard import logger
 from otel_monitoring.store import Store
 
 SUPPRESSION_SECONDS = 300.0
 """The same alert is notified once in this time, as documented."""
 
-_STATE_FIELDS = tuple(entry.name for entry in fields(AlertState))
-
-
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """One alert of a rule that is pending or firing, as the store keeps it.
-
-    Attributes:
-        rule: The rule's name.
-        labels: Its identity within the rule.
-        state: Where it stands.
-        message: What was said when it began to fire.
-        outcome: What became of that.
-    """
-
-    rule: str
-    labels: Mapping[str, str]
-    state: AlertState
-    message: str = ""
-    outcome: Outcome = Outcome.NOTIFIED
-
-    @property
-    def key(self) -> str:
-        """What it is saved under."""
-        return state_key(self.rule, self.labels)
-
-    @property
-    def id(self) -> str:
-        """The same from its firing to its end, another for the next time."""
-        return hashlib.sha256(f"{self.key}@{self.state.since:.3f}".encode()).hexdigest()[:16]
-
-    @property
-    def told(self) -> bool:
-        """Whether it fires, and nothing keeps that from being said."""
-        return self.state.phase is Phase.FIRING and self.outcome in (Outcome.NOTIFIED, Outcome.SUPPRESSED)
-
-    def event(
-        self, rule: Rule, now: float, details: Mapping[str, Any], *, status: Status = Status.FIRING
-    ) -> AlertEvent:
-        """What is said of it at `now`, in Unix seconds."""
-        return AlertEvent(
-            time=now,
-            type=rule.type,
-            severity=rule.urgency,
-            message=self.message,
-            details={key: value for key, value in details.items() if value is not None},
-            outcome=self.outcome,
-            status=status,
-            labels=dict(self.labels),
-            rule=rule.name,
-            incident=self.id,
-            since=self.state.since,
-            runbook=rule.runbook,
-        )
-
-    def encode(self) -> str:
-        """As JSON."""
-        state = {name: getattr(self.state, name) for name in _STATE_FIELDS}
-        known = {"rule": self.rule, "message": self.message, "outcome": self.outcome.value}
-        return json.dumps({**known, "labels": dict(self.labels), "state": state})
-
-    @classmethod
-    def decode(cls, text: str) -> "Incident":
-        """What `encode` made.
-
-        Raises:
-            ValueError, TypeError, LookupError: It is something else.
-        """
-        read = json.loads(text)
-        state = AlertState(**{**read["state"], "phase": Phase(read["state"]["phase"])})
-        return cls(read["rule"], read["labels"], state, read["message"], Outcome(read["outcome"]))
-
-
-def state_key(rule: str, labels: Mapping[str, str]) -> str:
-    """The key of one alert's state."""
-    return rule + json.dumps(dict(labels), sort_keys=True)
-
 
 def identity_key(kind: AlertType, labels: Mapping[str, str]) -> str:
     """Under which it is noted that an alert of this type and these labels was notified, whoever raised it."""
     return f"identity:{kind.value}{json.dumps(dict(labels), sort_keys=True)}"
+
+
+def lately(then: float | None, now: float, seconds: float) -> bool:
+    """Whether `then` was less than `seconds` before `now`; None: never, and so for a clock that was set back."""
+    return then is not None and 0 <= now - then < seconds
+
+
+def muted(mutes: Iterable[Mute], kind: AlertType, labels: Mapping[str, str]) -> bool:
+    """Whether one of `mutes` is for an alert of this type and these labels."""
+    return any(mute.covers(kind, labels) for mute in mutes)
 
 
 def inhibited_types(
@@ -118,22 +51,13 @@ def inhibited_types(
     for rule in rules:
         if rule.inhibits:
             ended = None if rule.name in firing else store.notified_at(_ended(rule))
-            if rule.name in firing or (ended is not None and 0 <= now - ended < window):
+            if rule.name in firing or lately(ended, now, window):
                 quiet |= rule.inhibits
     return frozenset(quiet)
 
 
 def _ended(rule: Rule) -> str:
     return f"ended:{rule.name}"
-
-
-def saved_incidents(store: Store) -> list[Incident]:
-    """The incidents in `store`; what cannot be read is left out."""
-    found = []
-    for text in store.states().values():
-        with contained("reading a saved alert state"):
-            found.append(Incident.decode(text))
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +151,7 @@ class Incidents:
             return after
         if not fired:
             after = replace(after, message=look.rule.text(after.state.value or 0.0, after.labels))
-            after = replace(after, outcome=self._outcome(look.rule, after, new=True))
-        outcome = after.outcome if not fired else self._outcome(look.rule, after, new=False)
+        outcome = self._outcome(look.rule, after, new=not fired)
         after = replace(after, outcome=outcome)
         notified_at = after.state.notified_at
         told = outcome is Outcome.NOTIFIED
@@ -246,7 +169,7 @@ class Incidents:
 
     def _resolve(self, rule: Rule, before: Incident, after: Incident) -> None:
         outcome = before.outcome
-        if any(mute.covers(rule.type, before.labels) for mute in self._mutes):
+        if muted(self._mutes, rule.type, before.labels):
             outcome = Outcome.MUTED
         elif before.state.notified_at is not None:
             outcome = Outcome.NOTIFIED
@@ -258,13 +181,13 @@ class Incidents:
             self._enqueue(event)
 
     def _outcome(self, rule: Rule, incident: Incident, *, new: bool) -> Outcome:
-        if any(mute.covers(rule.type, incident.labels) for mute in self._mutes):
+        if muted(self._mutes, rule.type, incident.labels):
             return Outcome.MUTED
         if rule.type in self._inhibited:
             return Outcome.INHIBITED
         if new:
             last = self._store.notified_at(identity_key(rule.type, incident.labels))
-            if last is not None and 0 <= self._now - last < SUPPRESSION_SECONDS:
+            if lately(last, self._now, SUPPRESSION_SECONDS):
                 return Outcome.SUPPRESSED
         return Outcome.NOTIFIED
 

@@ -10,11 +10,12 @@ from otel_monitoring.alerts.channels import Channel
 from otel_monitoring.alerts.channels.configured import channels_from
 from otel_monitoring.alerts.delivery import Delivery, Sender, trial
 from otel_monitoring.alerts.evaluation import Evaluation
-from otel_monitoring.alerts.incidents import Policy, saved_incidents
+from otel_monitoring.alerts.incidents import Policy
 from otel_monitoring.alerts.inline import deliver
 from otel_monitoring.alerts.raising import event_of, record
 from otel_monitoring.alerts.rules import Rule, default_rules
 from otel_monitoring.alerts.ruleset import RuleSet
+from otel_monitoring.alerts.saved import saved_incidents
 from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.config import Settings
 from otel_monitoring.events import AlertSeverity, AlertType, Mute, Notification, Outcome, rfc3339
@@ -87,9 +88,12 @@ class AlertManager:
         self.sender = sender
         self.channels = tuple(channels) if channels is not None else channels_from(settings)
         self._store: Store | None = store
-        self.delivery = Delivery(self.channels, sender, clock=self.clock, count=signals.count)
+        self.delivery = Delivery(self.channels, sender, clock=self.clock, count=self._count)
         self._rules.use_defaults(default_rules(settings.thresholds, settings.error_statuses))
         self.policy = Policy([c.name for c in self.channels], settings.repeat_interval, settings.window)
+
+    def _count(self, what: str, channel: str, number: int) -> None:
+        self.signals.count(what, channel, number)
 
     @property
     def store(self) -> Store:

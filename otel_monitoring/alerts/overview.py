@@ -6,9 +6,9 @@ from typing import Any
 
 from otel_monitoring.alerts.evaluation import Evaluation
 from otel_monitoring.alerts.expressions import Reading
-from otel_monitoring.alerts.incidents import Incident
 from otel_monitoring.alerts.lifecycle import Phase
 from otel_monitoring.alerts.rules import Rule
+from otel_monitoring.alerts.saved import Incident
 from otel_monitoring.events import Outcome, rfc3339
 
 _VALUES_LIMIT = 20

@@ -8,15 +8,10 @@ from typing import Any
 
 from opentelemetry import trace
 
-from otel_monitoring.alerts.incidents import (
-    SUPPRESSION_SECONDS,
-    Policy,
-    identity_key,
-    inhibited_types,
-    saved_incidents,
-)
+from otel_monitoring.alerts.incidents import SUPPRESSION_SECONDS, Policy, identity_key, inhibited_types, lately, muted
 from otel_monitoring.alerts.lifecycle import Phase
 from otel_monitoring.alerts.rules import Rule
+from otel_monitoring.alerts.saved import saved_incidents
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome
 from otel_monitoring.redact import redact
 from otel_monitoring.store import Store
@@ -71,14 +66,13 @@ def record(store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: P
 
 
 def _outcome(store: Store, event: AlertEvent, said: str, rules: Mapping[str, Rule], policy: Policy) -> Outcome:
-    if any(mute.covers(event.type, event.labels) for mute in store.mutes(event.time)):
+    if muted(store.mutes(event.time), event.type, event.labels):
         return Outcome.MUTED
     firing = [incident for incident in saved_incidents(store) if incident.state.phase is Phase.FIRING]
     fired_by = {incident.rule for incident in firing}
     if event.type in inhibited_types(store, rules.values(), fired_by, event.time, policy.window):
         return Outcome.INHIBITED
-    last = store.notified_at(said)
-    if last is not None and 0 <= event.time - last < SUPPRESSION_SECONDS:
+    if lately(store.notified_at(said), event.time, SUPPRESSION_SECONDS):
         return Outcome.SUPPRESSED
     same = any(rules[i.rule].type is event.type and i.labels == event.labels for i in firing if i.rule in rules)
     return Outcome.SUPPRESSED if same else Outcome.NOTIFIED

@@ -5,14 +5,15 @@ the lease evaluates all rules over everybody's reports. When it dies, another on
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from otel_monitoring.alerts.channels import Repeating
 from otel_monitoring.alerts.delivery import attempt
 from otel_monitoring.alerts.evaluation import Report
-from otel_monitoring.alerts.incidents import Incidents, saved_incidents
+from otel_monitoring.alerts.incidents import Incidents
 from otel_monitoring.alerts.leading import Lease
 from otel_monitoring.alerts.manager import AlertManager
+from otel_monitoring.alerts.saved import labels_by_rule, saved_incidents
 from otel_monitoring.events import AlertEvent, Notification
 from otel_monitoring.guard import contained
 from otel_monitoring.store import Store
@@ -66,7 +67,7 @@ class AlertWatch:
         manager = self._manager
         if self._lease.hold():
             self._evaluate()
-            manager.delivery.pump(manager.store, lambda: self._lease.held)
+            self._pump()
             return
         metrics = {name for rule in manager.rules for name in rule.expression.metrics}
         manager.store.publish(self._worker, self._report().encode(metrics), manager.clock(), urgent=urgent)
@@ -79,7 +80,7 @@ class AlertWatch:
             return
         if not led or manager.store.urgent_since(self._evaluated_at):
             self._evaluate()
-        manager.delivery.pump(manager.store, lambda: self._lease.held)
+        self._pump()
         if self._repeating is None or self._repeating.done():
             self._repeating = asyncio.ensure_future(self._repeat())
 
@@ -92,10 +93,13 @@ class AlertWatch:
         manager = self._manager
         with contained("stopping the alerts"):
             if self._lease.hold():
-                manager.delivery.pump(manager.store, lambda: self._lease.held)
+                self._pump()
                 await manager.delivery.flush(timeout)
             self._lease.give_back()
             manager.store.close()
+
+    def _pump(self) -> None:
+        self._manager.delivery.pump(self._manager.store, lambda: self._lease.held)
 
     def _evaluate(self) -> None:
         manager, now = self._manager, self._manager.clock()
@@ -107,11 +111,8 @@ class AlertWatch:
             if store.leader(now) != self._worker:  # it lasted too long: another one leads
                 return []
             known = {incident.key: incident for incident in saved_incidents(store)}
-            labels: dict[str, list[Mapping[str, str]]] = {}
-            for incident in known.values():
-                labels.setdefault(incident.rule, []).append(incident.labels)
             incidents = Incidents(store, manager.policy, now, settling=settling)
-            looks = manager.evaluation.looks(rules, reports, labels)
+            looks = manager.evaluation.looks(rules, reports, labels_by_rule(known.values()))
             incidents.apply(looks, known, reports, rules)
             return incidents.events
 

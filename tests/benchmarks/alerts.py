@@ -9,8 +9,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from otel_monitoring import conventions as c
 from otel_monitoring.alerts import Attribute, Count, Gauge, Quantile, Rule, error_rate, requests
 from otel_monitoring.alerts.evaluation import Evaluation, Report
-from otel_monitoring.alerts.incidents import Incidents, Policy, saved_incidents
+from otel_monitoring.alerts.incidents import Incidents, Policy
 from otel_monitoring.alerts.rules import default_rules
+from otel_monitoring.alerts.saved import labels_by_rule, saved_incidents
 from otel_monitoring.config import Thresholds
 from otel_monitoring.measure.reader import SnapshotReader
 from otel_monitoring.measure.window import Window
@@ -104,12 +105,11 @@ class Evaluator:
         """One evaluation; returns how many alerts are pending or firing after it."""
         self.now += 10.0
         known = {incident.key: incident for incident in saved_incidents(self.store)}
-        labels: dict[str, list[Mapping[str, str]]] = {}
-        for incident in known.values():
-            labels.setdefault(incident.rule, []).append(incident.labels)
         with self.store.exclusive():
             incidents = Incidents(self.store, _POLICY, self.now)
-            incidents.apply(self.evaluation.looks(self.rules, reports, labels), known, reports, self.rules)
+            incidents.apply(
+                self.evaluation.looks(self.rules, reports, labels_by_rule(known.values())), known, reports, self.rules
+            )
         if self.evaluation.errors:
             raise RuntimeError(str(self.evaluation.errors))
         return len(self.store.states())
