@@ -5,7 +5,10 @@ process, system and CPython; names of our own begin with `otel_monitoring.`.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final
+
+from opentelemetry.metrics import Histogram, Meter
 
 SCOPE: Final = "otel_monitoring"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.38.0"
@@ -78,6 +81,64 @@ BILLING_FAILURES: Final = "billing.failures"
 DELIVERY_FAILURES: Final = "delivery.failures"
 OPERATION_DURATION: Final = "otel_monitoring.operation.duration"
 OPERATION_NAME: Final = "otel_monitoring.operation.name"
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """A histogram of seconds: the one place that says what it is called, what it means, and where its buckets end.
+
+    Whoever makes an instrument first decides its buckets for everybody; the SDK's default ones are for milliseconds.
+
+    Attributes:
+        name: The instrument's name.
+        description: What it measures.
+        bounds: Upper bounds of the buckets in seconds, where somebody exports explicit ones.
+    """
+
+    name: str
+    description: str
+    bounds: tuple[float, ...]
+
+    def create(self, meter: Meter) -> Histogram:
+        """Make the instrument; the same one again for the same meter."""
+        return meter.create_histogram(
+            self.name, unit="s", description=self.description, explicit_bucket_boundaries_advisory=self.bounds
+        )
+
+
+# https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpserverrequestduration
+REQUEST_DURATIONS: Final = Durations(
+    HTTP_SERVER_REQUEST_DURATION,
+    "Duration of HTTP server requests.",
+    (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
+)
+# https://opentelemetry.io/docs/specs/semconv/database/database-metrics/: the bounds for commands, for pools too.
+_DATABASE_BOUNDS: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
+COMMAND_DURATIONS: Final = Durations(
+    DB_CLIENT_OPERATION_DURATION, "Duration of database client operations.", _DATABASE_BOUNDS
+)
+CONNECTION_CREATE_TIMES: Final = Durations(
+    DB_CLIENT_CONNECTION_CREATE_TIME, "Time it took to create a connection.", _DATABASE_BOUNDS
+)
+CONNECTION_WAIT_TIMES: Final = Durations(
+    DB_CLIENT_CONNECTION_WAIT_TIME, "Time it took to obtain a connection from the pool.", _DATABASE_BOUNDS
+)
+CONNECTION_USE_TIMES: Final = Durations(
+    DB_CLIENT_CONNECTION_USE_TIME,
+    "Time between borrowing a connection and returning it to the pool.",
+    _DATABASE_BOUNDS,
+)
+GC_PAUSES: Final = Durations(
+    GC_PAUSE_DURATION,
+    "Time the garbage collector stopped the process.",
+    (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0),
+)
+# As for requests, and on to the minutes that jobs take.
+OPERATION_DURATIONS: Final = Durations(
+    OPERATION_DURATION,
+    "Duration of traced operations.",
+    (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
 
 # Suffixes of https://prometheus.io/docs/specs/om/ as the Collector's and Prometheus' OTLP translation spell UCUM units.
 _UNIT_SUFFIX: Final = {"s": "seconds", "ms": "milliseconds", "By": "bytes", "1": "ratio", "%": "percent"}

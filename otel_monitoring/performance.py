@@ -12,7 +12,7 @@ from otel_monitoring.conventions import (
     ERROR_TYPE,
     HTTP_RESPONSE_STATUS_CODE,
     HTTP_ROUTE,
-    HTTP_SERVER_REQUEST_DURATION,
+    REQUEST_DURATIONS,
     UNMATCHED_ROUTE,
 )
 from otel_monitoring.events import rfc3339
@@ -47,9 +47,7 @@ class PerformanceMetrics:
         is_measured: Callable[[str], bool],
         max_endpoints: int,
     ) -> None:
-        self._duration = meter.create_histogram(
-            HTTP_SERVER_REQUEST_DURATION, unit="s", description="Duration of HTTP server requests."
-        )
+        self._duration = REQUEST_DURATIONS.create(meter)
         self._aggregator = aggregator
         self._classifier = classifier
         self._refresh = refresh

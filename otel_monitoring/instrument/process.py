@@ -55,9 +55,7 @@ class SystemSampler:
         self._event_loop: LoopMonitor | None = None
         self._pauses = GcPauses()
         self._window = window
-        self._pause_duration = meter.create_histogram(
-            names.GC_PAUSE_DURATION, unit="s", description="Time the garbage collector stopped the process."
-        )
+        self._pause_duration = names.GC_PAUSES.create(meter)
         self._begin(clock())
         self._register(meter)
 

@@ -25,8 +25,6 @@ REQUEST_KEY: Final = "otel_monitoring.request"
 RAW_SEND_KEY: Final = "otel_monitoring.send"
 ORIGINAL_KEY: Final = "otel_monitoring.scope"
 
-# https://opentelemetry.io/docs/specs/semconv/http/http-metrics/#metric-httpserverrequestduration
-_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 _NORMAL_CLOSE = (1000, 1001)
 
 
@@ -55,12 +53,7 @@ class Recorder:
         self.options = options
         self.watched = options.watched_statuses
         meter = meter_provider.get_meter(names.SCOPE, schema_url=names.SCHEMA_URL)
-        self.duration = meter.create_histogram(
-            names.HTTP_SERVER_REQUEST_DURATION,
-            unit="s",
-            description="Duration of HTTP server requests.",
-            explicit_bucket_boundaries_advisory=_BUCKETS,
-        )
+        self.duration = names.REQUEST_DURATIONS.create(meter)
         self.active = meter.create_up_down_counter(
             names.HTTP_SERVER_ACTIVE_REQUESTS, unit="{request}", description="Number of active HTTP server requests."
         )

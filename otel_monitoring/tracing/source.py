@@ -12,15 +12,13 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from otel_monitoring.bounded import BoundedNames
-from otel_monitoring.conventions import OPERATION_DURATION, SCHEMA_URL, SCOPE
+from otel_monitoring.conventions import OPERATION_DURATIONS, SCHEMA_URL, SCOPE
 from otel_monitoring.correlation import BaggageKeys
 
 Submit: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, object]]], bool]
 
 _MAX_OPERATIONS: Final = 200
 _MAX_ERRORS: Final = 100
-# As of https://opentelemetry.io/docs/specs/semconv/http/http-metrics/, and on to the minutes that jobs take.
-_BOUNDARIES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
 class Source:
@@ -48,12 +46,7 @@ class Source:
     ) -> None:
         self.tracer = tracer_provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
         meter = meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
-        self.record = meter.create_histogram(
-            OPERATION_DURATION,
-            unit="s",
-            description="Duration of traced operations.",
-            explicit_bucket_boundaries_advisory=_BOUNDARIES,
-        ).record
+        self.record = OPERATION_DURATIONS.create(meter).record
         self.keys = keys
         self.submit = submit
         self.operations = BoundedNames(_MAX_OPERATIONS)

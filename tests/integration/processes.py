@@ -14,6 +14,9 @@ from typing import Any, TypeVar
 
 import httpx
 
+import otel_monitoring
+
+ROOT = Path(otel_monitoring.__file__).parents[1]
 PATIENCE = 40.0
 T = TypeVar("T")
 
@@ -118,7 +121,8 @@ def serving(
         "OTEL_MONITORING_THRESHOLD_EVENT_LOOP_LAG_MS": "60000",
         "OTEL_MONITORING_THRESHOLD_DATABASE_RESPONSE_TIME_MS": "60000",
         "OTEL_MONITORING_STATE_DIR": str(folder / "state"),
-        "PYTHONPATH": str(folder),
+        # The package that the tests import, wherever another one may be installed.
+        "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT))),
         "PATH": os.pathsep.join((scripts, os.environ.get("PATH", ""))),
         **env,
     }

@@ -72,6 +72,75 @@ def attributes(point: Any) -> dict[str, Any]:
     return {a.key: getattr(a.value, a.value.WhichOneof("value")) for a in point.attributes}
 
 
+HISTOGRAMS = """
+import gc, os
+import httpx
+from fastapi import FastAPI, Request
+from pymongo import AsyncMongoClient
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from otel_monitoring import MonitoringService
+from otel_monitoring.tracing import traced
+
+app = FastAPI()
+if os.environ["ENGINE"] == "contrib":
+    FastAPIInstrumentor.instrument_app(app)
+db = AsyncMongoClient(os.environ["MONGODB_URI"])["shop"]
+monitoring = MonitoringService(db, sample_interval=0.2).instrument(app)
+
+@app.get("/plain")
+async def plain():
+    return "fine"
+
+@app.get("/all")
+async def everything(request: Request):
+    gc.collect()
+    await db.orders.insert_one({})
+    await monitoring.performance_metrics.record_request("/by-hand", 0.02)
+    with traced("work"):
+        async with httpx.AsyncClient(trust_env=False) as client:
+            return (await client.get(str(request.url_for("plain")))).json()
+"""
+SECONDS = {
+    "http.server.request.duration",
+    "http.client.request.duration",
+    "db.client.operation.duration",
+    "db.client.connection.create_time",
+    "db.client.connection.wait_time",
+    "db.client.connection.use_time",
+    "otel_monitoring.gc.pause.duration",
+    "otel_monitoring.operation.duration",
+}
+
+
+@pytest.mark.parametrize("engine", ["native", "contrib"])
+def test_what_is_measured_in_seconds_has_buckets_below_a_second(tmp_path: Path, database: Server, engine: str) -> None:
+    with HttpSink() as sink:
+        env: dict[str, Any] = {
+            "MONGODB_URI": database.uri,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint,
+            "ENGINE": engine,
+        }
+        with serving(tmp_path, HISTOGRAMS, OTEL_METRIC_EXPORT_INTERVAL="300", **env) as service:
+            assert service.get("/all").status_code == 200
+            eventually(lambda: _histograms(sink).keys() >= SECONDS, "all arrive")
+            exported = _histograms(sink)
+        bounds = {name: list(p.explicit_bounds) for name, points in exported.items() for p in points}
+        assert bounds.keys() == SECONDS, "no histogram that nobody looked at"
+        assert all(min(found) < 1 <= max(found) for found in bounds.values()), bounds
+        requests = {attributes(p)["http.route"]: p.bucket_counts for p in exported["http.server.request.duration"]}
+        assert requests["/by-hand"][2] == 1, "0.02 s is between 0.01 and 0.025"
+        assert bounds["http.server.request.duration"][:3] == [0.005, 0.01, 0.025]
+
+
+def _histograms(sink: Sink) -> dict[str, list[Any]]:
+    """All data points of every histogram in seconds, by name."""
+    found: dict[str, list[Any]] = {}
+    for metric in sink.metrics():
+        if metric.WhichOneof("data") == "histogram" and metric.unit == "s":
+            found.setdefault(metric.name, []).extend(metric.histogram.data_points)
+    return found
+
+
 @pytest.mark.parametrize("kind", HANDLES)
 def test_the_same_numbers_arrive_and_are_answered(tmp_path: Path, database: Server, kind: str) -> None:
     with HttpSink() as sink:

@@ -14,8 +14,6 @@ from otel_monitoring.instrument.server_state import Address, ServerState
 
 Attributes = dict[str, str | int]
 
-# https://opentelemetry.io/docs/specs/semconv/database/database-metrics/#metric-dbclientoperationduration
-_BOUNDARIES: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 _MAX_SERIES: Final = 2000
 _MAX_INFLIGHT: Final = 10_000
 _MAX_NAMES: Final = 100
@@ -41,12 +39,7 @@ class CommandMetrics(CommandListener):
     def __init__(self, meter: Meter, max_collections: int) -> None:
         self.enabled = True
         self.states: tuple[ServerState, ...] = ()
-        self._record = meter.create_histogram(
-            c.DB_CLIENT_OPERATION_DURATION,
-            unit="s",
-            description="Duration of database client operations.",
-            explicit_bucket_boundaries_advisory=_BOUNDARIES,
-        ).record
+        self._record = c.COMMAND_DURATIONS.create(meter).record
         self._collections = BoundedNames(max_collections)
         self._namespaces = BoundedNames(max_collections)
         self._operations = BoundedNames(_MAX_NAMES)

@@ -137,9 +137,9 @@ class PoolMetrics(ConnectionPoolListener):
         self._pools: dict[Address, Pool] = {}
         self._guard = contained("database pool metrics")
         self._timeouts = meter.create_counter(c.DB_CLIENT_CONNECTION_TIMEOUTS, unit="{timeout}")
-        self._create_time = meter.create_histogram(c.DB_CLIENT_CONNECTION_CREATE_TIME, unit="s").record
-        self._wait_time = meter.create_histogram(c.DB_CLIENT_CONNECTION_WAIT_TIME, unit="s").record
-        self._use_time = meter.create_histogram(c.DB_CLIENT_CONNECTION_USE_TIME, unit="s").record
+        self._create_time = c.CONNECTION_CREATE_TIMES.create(meter).record
+        self._wait_time = c.CONNECTION_WAIT_TIMES.create(meter).record
+        self._use_time = c.CONNECTION_USE_TIMES.create(meter).record
         for name, unit, observe in (
             (c.DB_CLIENT_CONNECTION_COUNT, "{connection}", _states),
             (c.DB_CLIENT_CONNECTION_MAX, "{connection}", _largest),

@@ -1,0 +1,26 @@
+"""What the package emits is defined once."""
+
+import ast
+
+from otel_monitoring import conventions
+from tests.test_layers import MODULES
+
+
+def test_every_histogram_is_defined_in_one_place() -> None:
+    makers = {
+        name
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "create_histogram"
+    }
+    # `lean` hands on what it is asked for.
+    assert makers == {"conventions", "instrument.lean"}
+
+
+def test_every_histogram_has_rising_buckets_below_and_above_a_second() -> None:
+    definitions = [value for value in vars(conventions).values() if isinstance(value, conventions.Durations)]
+    assert len({definition.name for definition in definitions}) == len(definitions) > 1
+    for definition in definitions:
+        assert list(definition.bounds) == sorted(set(definition.bounds))
+        assert definition.bounds[0] < 1 <= definition.bounds[-1]
+        assert definition.description
