@@ -1,14 +1,10 @@
 """`traced`: an operation of the application as a span and a duration, with an alert when it fails."""
 
-import inspect
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import Token
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
 from time import perf_counter
-from types import TracebackType
-from typing import Any, Final, TypeVar, cast
+from typing import Final
 
 from opentelemetry import context as contexts
 from opentelemetry.context import Context
@@ -20,9 +16,8 @@ from otel_monitoring.events import AlertType
 from otel_monitoring.guard import contained
 from otel_monitoring.redact import redact
 from otel_monitoring.tracing.alerting import Failure, raise_alert
+from otel_monitoring.tracing.scope import Begun, Block, Scope
 from otel_monitoring.tracing.source import current
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 _GUARD: Final = contained("tracing of an operation")
 _MAX_FRAMES: Final = 50
@@ -49,8 +44,8 @@ class Operation:
             raise TypeError(f"name: an operation is named by a text, not by {self.name!r}")  # @traced without ()
 
 
-class Run:
-    """One run of an operation, as a context manager that gives its span. It is entered once.
+class Run(Begun):
+    """One run of an operation: its span is current until it ends.
 
     What our own side raises is contained: the operation then runs without its span.
 
@@ -58,75 +53,62 @@ class Run:
         operation: What runs.
         context: The parent's context; None: the current one.
         links: Links of the span.
-        key: Where the run's own context holds this object, for who has to find it there.
+
+    Attributes:
+        span: Its span.
     """
 
-    __slots__ = ("_began", "_context", "_key", "_links", "_operation", "_source", "_span", "_token")
+    __slots__ = ("_began", "_operation", "_source", "scope", "span")
 
-    def __init__(
-        self,
-        operation: Operation,
-        context: Context | None = None,
-        links: Sequence[Link] = (),
-        *,
-        key: str | None = None,
-    ) -> None:
+    def __init__(self, operation: Operation, context: Context | None = None, links: Sequence[Link] = ()) -> None:
         self._operation = operation
-        self._context = context
-        self._links = links
-        self._key = key
         self._source = current()
-        self._span: Span = INVALID_SPAN
-        self._token: Token[Context] | None = None
-
-    def __enter__(self) -> Span:
-        operation = self._operation
+        self.span: Span = INVALID_SPAN
+        inside = contexts.get_current() if context is None else context
         with _GUARD:
-            self._span = self._source.tracer.start_span(
-                operation.name, self._context, operation.kind, operation.attributes, self._links
+            self.span = self._source.tracer.start_span(
+                operation.name, inside, operation.kind, operation.attributes, links
             )
-            context = set_span_in_context(self._span, self._context)
-            if self._key is not None:
-                context = contexts.set_value(self._key, self, context)
-            self._token = contexts.attach(context)
+            inside = set_span_in_context(self.span, inside)
+        self.scope = Scope(inside)
         self._began = perf_counter()
-        return self._span
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self, error: BaseException | None) -> None:
+        """End the span and measure the duration; alert where that is asked for."""
         duration = perf_counter() - self._began
-        # Cancellation and the end of the process are no errors of the operation.
+        # Cancellation, a generator that is closed and the end of the process are no errors of the operation.
         failure = Failure(self._operation.name, error_type(error), error) if isinstance(error, Exception) else None
         with _GUARD:
             self._measure(duration, failure)
         if failure is not None:
             with _GUARD:
-                _explain(self._span, failure)
+                _explain(self.span, failure)
             if self._operation.alert is not None:
                 raise_alert(self._operation.alert, failure, self._source.submit)
         with _GUARD:
-            self._span.end()
-        if self._token is not None:
-            contexts.detach(self._token)
+            self.span.end()
 
     def _measure(self, duration: float, failure: Failure | None) -> None:
         source = self._source
         attributes = {OPERATION_NAME: source.operations(self._operation.name)}
         if failure is not None:
             attributes[ERROR_TYPE] = source.errors(failure.error_type)
-        source.record(duration, attributes)
+        source.record(duration, attributes, self.scope.inside)
 
 
-class traced:  # noqa: N801 - reads as a decorator and as a statement
+class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a statement
     """Trace an operation: as a decorator of a function or coroutine function, or as `with traced("…") as span:`.
 
     Each run is a span, and a measurement of the histogram `otel_monitoring.operation.duration` (seconds; attributes
     `otel_monitoring.operation.name` and, where it failed, `error.type`). An exception sets the span's status and is
-    recorded on it, secrets redacted; then it goes on as it was. Cancellation is no error.
+    recorded on it, secrets redacted; then it goes on as it was. Cancellation is no error, and neither is a generator
+    that is closed before its end.
 
     It may be used at import, before any service exists: spans and durations go where the process's service sends its
-    own, once that runs, and to OpenTelemetry's global providers before.
+    own, once that runs, and to OpenTelemetry's global providers before. One object may be entered many times at once,
+    and left in another thread, task or context than it was entered in: `yield` dependencies and streaming bodies are.
+    Where a synchronous one of these is resumed in another context, the span ends and is measured all the same, but is
+    not the current one there.
 
     Args:
         name: Names the span and the duration's series: a fixed text, e.g. `billing.run`.
@@ -147,47 +129,15 @@ class traced:  # noqa: N801 - reads as a decorator and as a statement
         attributes: Mapping[str, AttributeValue] | None = None,
         kind: SpanKind = SpanKind.INTERNAL,
     ) -> None:
+        super().__init__()
         self._operation = Operation(name, attributes or {}, kind, AlertType(alert) if alert is not None else None)
-        self._key = contexts.create_key("otel_monitoring.traced")
 
-    def __call__(self, function: F) -> F:
-        """Decorate `function`.
+    def __repr__(self) -> str:
+        return f"traced({self._operation.name!r})"
 
-        Raises:
-            TypeError: It is a generator function: its caller decides how long it takes. Use `with` inside of it.
-        """
-        operation = self._operation
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(
-                f"traced({operation.name!r}) cannot decorate the generator function {function.__qualname__}: "
-                "write `with traced(...)` around the work inside of it"
-            )
-        if inspect.iscoroutinefunction(function):
-
-            @wraps(function)
-            async def traced_coroutine(*args: Any, **kwargs: Any) -> Any:
-                with Run(operation):
-                    return await function(*args, **kwargs)
-
-            return cast("F", traced_coroutine)
-
-        @wraps(function)
-        def traced_call(*args: Any, **kwargs: Any) -> Any:
-            with Run(operation):
-                return function(*args, **kwargs)
-
-        return cast("F", traced_call)
-
-    def __enter__(self) -> Span:
-        # One object may be entered by many tasks at once: what each has entered stands in its own context.
-        return Run(self._operation, key=self._key).__enter__()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        run = contexts.get_value(self._key)
-        if isinstance(run, Run):
-            run.__exit__(kind, error, trace)
+    def _begin(self) -> tuple[Span, Run]:
+        run = Run(self._operation)
+        return run.span, run
 
 
 def error_type(error: BaseException) -> str:

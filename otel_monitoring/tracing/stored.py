@@ -23,6 +23,7 @@ from otel_monitoring.correlation import with_entries
 from otel_monitoring.events import AlertType
 from otel_monitoring.guard import contained
 from otel_monitoring.tracing.operation import Operation, Run
+from otel_monitoring.tracing.scope import Block
 from otel_monitoring.tracing.source import current
 
 D = TypeVar("D", bound=MutableMapping[str, Any])
@@ -87,16 +88,33 @@ def continued(
         ValueError: `alert` is no known type.
     """
     operation = Operation(name, attributes or {}, kind, AlertType(alert) if alert is not None else None)
-    context: Context | None = None
-    links: tuple[Link, ...] = ()
-    with _GUARD:
-        origin, entries = _stored(document)
-        context = with_entries(entries, contexts.get_current())
-        if origin is not None and child:
-            context = set_span_in_context(NonRecordingSpan(origin), context)
-        elif origin is not None:
-            links = (Link(origin),)
-    return Run(operation, context, links)
+    return _Continued(operation, document, child=child)
+
+
+class _Continued(Block[Span, Run]):
+    """The work on one document; tried again, it is a run of its own."""
+
+    def __init__(self, operation: Operation, document: object, *, child: bool) -> None:
+        super().__init__()
+        self._operation = operation
+        self._child = child
+        self._origin: SpanContext | None = None
+        self._entries: dict[str, str] = {}
+        with _GUARD:
+            self._origin, self._entries = _stored(document)
+
+    def __repr__(self) -> str:
+        return f"continued({self._operation.name!r})"
+
+    def _begin(self) -> tuple[Span, Run]:
+        context = with_entries(self._entries, contexts.get_current())
+        links: tuple[Link, ...] = ()
+        if self._origin is not None and self._child:
+            context = set_span_in_context(NonRecordingSpan(self._origin), context)
+        elif self._origin is not None:
+            links = (Link(self._origin),)
+        run = Run(self._operation, context, links)
+        return run.span, run
 
 
 def _stored(document: object) -> tuple[SpanContext | None, dict[str, str]]:

@@ -1,17 +1,16 @@
 """`tagged`: what a piece of work is about, on every span and log record of it, in every process it reaches."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from opentelemetry import context as contexts
 from opentelemetry.trace import get_current_span
 
 from otel_monitoring.correlation import bounded, with_entries
+from otel_monitoring.tracing.scope import Begun, Block, Scope
 from otel_monitoring.tracing.source import current
 
 
-@contextmanager
-def tagged(values: Mapping[str, str | int | float]) -> Iterator[None]:
+class tagged(Block[None, "_Tags"]):  # noqa: N801 - reads as a statement
     """Tag the current span and everything inside the `with` block.
 
     `with tagged({"order.id": order_id}):` puts the values into the baggage. Those whose keys are listed in
@@ -22,11 +21,25 @@ def tagged(values: Mapping[str, str | int | float]) -> Iterator[None]:
     Args:
         values: By key; of each value the first 128 characters count.
     """
-    entries = {key: bounded(value) for key, value in values.items()}
-    keys = current().keys
-    get_current_span().set_attributes({key: value for key, value in entries.items() if key in keys})
-    token = contexts.attach(with_entries(entries, contexts.get_current()))
-    try:
-        yield
-    finally:
-        contexts.detach(token)
+
+    def __init__(self, values: Mapping[str, str | int | float]) -> None:
+        super().__init__()
+        self._values = values
+
+    def __repr__(self) -> str:
+        return f"tagged({list(self._values)})"
+
+    def _begin(self) -> tuple[None, "_Tags"]:
+        return None, _Tags({key: bounded(value) for key, value in self._values.items()})
+
+
+class _Tags(Begun):
+    __slots__ = ("scope",)
+
+    def __init__(self, entries: dict[str, str]) -> None:
+        keys = current().keys
+        get_current_span().set_attributes({key: value for key, value in entries.items() if key in keys})
+        self.scope = Scope(with_entries(entries, contexts.get_current()))
+
+    def end(self, error: BaseException | None) -> None:
+        """Nothing but the scope ends."""
