@@ -7,6 +7,8 @@ from collections import Counter
 from types import TracebackType
 from typing import ClassVar
 
+from otel_monitoring.forks import renewed
+
 logger = logging.getLogger("otel_monitoring")
 
 _LOG_EVERY_SECONDS = 60.0
@@ -25,7 +27,7 @@ class contained:  # noqa: N801 - reads as a statement: `with contained("tick"):`
 
     failures: ClassVar[Counter[str]] = Counter()
     _logged_at: ClassVar[dict[str, float]] = {}
-    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _lock: ClassVar[threading.Lock]
 
     __slots__ = ("what",)
 
@@ -53,3 +55,6 @@ class contained:  # noqa: N801 - reads as a statement: `with contained("tick"):`
                 return
             cls._logged_at[what] = now
         logger.warning("%s failed: %s", what, type(error).__name__, exc_info=error)
+
+
+contained._lock = renewed(contained, "_lock", threading.Lock)  # noqa: SLF001 - its own, once the class is there

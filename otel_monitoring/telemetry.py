@@ -33,6 +33,7 @@ from otel_monitoring.exporting.pipelines import (
 )
 from otel_monitoring.exporting.settings import SIGNALS, Signal
 from otel_monitoring.exporting.state import ExportState, QuietExports
+from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
 
@@ -86,7 +87,7 @@ class Telemetry:
         self._settings = settings
         self._names = service_name, service_version
         self._given = providers or {}
-        self._lock = threading.Lock()
+        self._lock = renewed(self, "_lock", threading.Lock)
         self._pid = os.getpid()
         self._pipelines: list[tuple[Signal, Pipeline]] = []
         self._reader: MetricReader | None = None

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent / "otel_monitoring"
 # A module imports only from lower layers. Within one layer, only from modules of the same folder.
 LAYERS: dict[str, int] = {
     "errors": 0,
+    "forks": -1,
     "conventions": 0,
     "bounded": 1,
     "correlation": 0,

@@ -18,6 +18,7 @@ from opentelemetry.util.re import parse_env_headers
 
 from otel_monitoring.exporting.settings import OtlpSettings, Signal
 from otel_monitoring.exporting.state import ExportState
+from otel_monitoring.forks import renewed
 
 _EXPORTERS: dict[Signal, tuple[str, str]] = {
     "traces": ("trace_exporter", "OTLPSpanExporter"),
@@ -56,7 +57,7 @@ class Delivery:
         self._state = state
         self._pid = os.getpid()
         self._closed = False
-        self._busy = threading.Lock()
+        self._busy = renewed(self, "_busy", threading.Lock)
 
     def send(self, batch: object, items: int, **options: float) -> bool:
         """Export `batch` of `items`; False when it was given up."""

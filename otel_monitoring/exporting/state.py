@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from otel_monitoring.exporting.settings import Protocol, Signal
+from otel_monitoring.forks import renewed
 from otel_monitoring.redact import redact
 
 _LOG_EVERY_SECONDS = 60.0
@@ -34,7 +35,7 @@ class ExportState:
         self.endpoint = without_credentials(endpoint) if endpoint is not None else None
         self.queue: Callable[[], int] | None = None
         self._protocol = protocol
-        self._lock = threading.Lock()
+        self._lock = renewed(self, "_lock", threading.Lock)
         self._exported = self._failures = self._dropped = 0
         self._success_at: float | None = None
         self._last_success: str | None = None
@@ -122,7 +123,7 @@ class QuietExports(logging.Filter):
         super().__init__()
         self._clock = clock
         self._silent_until = float("-inf")
-        self._lock = threading.Lock()
+        self._lock = renewed(self, "_lock", threading.Lock)
         self._loggers: list[logging.Logger] = []
 
     def install(self) -> None:

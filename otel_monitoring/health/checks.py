@@ -91,7 +91,7 @@ class Checks:
         return {check.name: _json(check, now) for check in tuple(self._checks.values())}
 
     async def _run(self, check: _Check, loop: asyncio.AbstractEventLoop | None) -> None:
-        if check.running is not None and not check.running.done():
+        if check.running is not None and not check.running.done() and _is_ours(check.running):
             # A thread that hangs cannot be ended; a second one beside it would only hang too.
             check.result = _failed("still running since an earlier check", 0.0)
             return
@@ -100,6 +100,11 @@ class Checks:
         # On the application's loop the work has its own timeout, which also tells whether it ever began.
         done, _ = await asyncio.wait({check.running}, timeout=None if check.is_async else check.timeout)
         check.result = _result(check, done, time.perf_counter() - started)
+
+
+def _is_ours(task: "asyncio.Task[object]") -> bool:
+    """Whether this loop runs it, not that of an earlier start or of a process we were forked from."""
+    return task.get_loop() is asyncio.get_running_loop()
 
 
 def _is_async(function: CheckFunction) -> bool:

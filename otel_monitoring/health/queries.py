@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from otel_monitoring.forks import renewed
 from otel_monitoring.health.execution import NotStarted, on_loop
 
 T = TypeVar("T")
@@ -91,8 +92,8 @@ class ThreadTarget:
     def __init__(self, database: Any) -> None:
         self._database = database
         self.name = str(getattr(database, "name", ""))
-        self._lock = threading.Lock()
-        self._running: dict[str, Future[float]] = {}
+        self._lock = renewed(self, "_lock", threading.Lock)
+        self._running: dict[str, Future[float]] = renewed(self, "_running", dict)
 
     async def ping(self, timeout: float) -> float:
         """Seconds that a round trip took.

@@ -12,6 +12,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.database import Database
 
+from otel_monitoring.forks import renewed
 from otel_monitoring.guard import contained
 
 Client: TypeAlias = MongoClient[Any] | AsyncMongoClient[Any]
@@ -37,7 +38,7 @@ class BuiltClients:
 
     def __init__(self, changed: Callable[[], None] | None = None) -> None:
         self.changed = changed
-        self._lock = threading.RLock()
+        self._lock = renewed(self, "_lock", threading.RLock)
         self._built: list[_Built] = []
         self._handle: object | None = None
         self._guard = contained("looking for the application's database")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from otel_monitoring.forks import renewed
 from otel_monitoring.guard import contained
 
 Address = tuple[str, int | None]
@@ -42,7 +43,7 @@ class ServerState:
     def __init__(self, on_change: Callable[[], object] | None = None) -> None:
         self.on_change = on_change
         self.members: Callable[[], Iterable[Address]] | None = None
-        self._lock = threading.Lock()
+        self._lock = renewed(self, "_lock", threading.Lock)
         self._servers: dict[Address, bool | None] = {}
         self._status = ServerStatus(None, time.time())
         self._suspicion: str | None = None

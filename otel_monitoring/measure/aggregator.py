@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+from otel_monitoring.forks import renewed
 from otel_monitoring.measure.reader import SnapshotReader
 from otel_monitoring.measure.window import History
 
@@ -33,7 +34,7 @@ class Aggregator:
         self.history = History(now, span=span, resolution=resolution)
         self._clock = clock
         self._cost_clock = cost_clock
-        self._lock = threading.Lock()
+        self._lock = renewed(self, "_lock", threading.Lock, wait=True)
         self._fresh_until = now
         self._wanted = True
         self._last_cost = 0.0

@@ -20,6 +20,7 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.metrics.view import Aggregation, DropAggregation, ExponentialBucketHistogramAggregation
 
+from otel_monitoring.forks import renewed
 from otel_monitoring.measure import snapshot as ours
 from otel_monitoring.measure.buckets import Buckets
 from otel_monitoring.measure.snapshot import AttributeValue, Series, Snapshot
@@ -77,7 +78,7 @@ class SnapshotReader(sdk.MetricReader):
         self._known: dict[Series, Series] = {}
         self._last = now
         self._received: sdk.MetricsData = _NOTHING
-        self._lock = threading.Lock()
+        self._lock = renewed(self, "_lock", threading.Lock)
 
     def take(self, now: float) -> Snapshot:
         """Collect what was measured since the last call.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from otel_monitoring.errors import StoreError
+from otel_monitoring.forks import renewed
 from otel_monitoring.redact import redact
 from otel_monitoring.store import schema
 from otel_monitoring.store.file import Identity, StateFile
@@ -43,7 +44,7 @@ class Database:
     def __init__(self, path: Path, *, busy_timeout: float) -> None:
         self._file = StateFile(path)
         self._busy_timeout = busy_timeout
-        self._lock = threading.RLock()
+        self._lock = renewed(self, "_lock", threading.RLock)
         self._connection: sqlite3.Connection | None = None
         self._identity: Identity | None = None
         self._pid = os.getpid()
@@ -104,7 +105,6 @@ class Database:
 
     def after_fork_in_child(self) -> None:
         """Begin anew."""
-        self._lock = threading.RLock()
         self._held_for_fork = False
         self._disinherit()
 

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TypeVar
 
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute, Status
-from otel_monitoring.store.forks import at_fork
+from otel_monitoring.forks import renewed
 from otel_monitoring.store.protocol import (
     CLOCK_TOLERANCE,
     HISTORY_LIMIT,
@@ -87,13 +87,8 @@ class MemoryStore:
 
     def __init__(self, *, first_id: int = 1) -> None:
         self.state = MemoryState(next_id=first_id)
-        self._lock = threading.RLock()
-        self._inside = False
-        at_fork(self)
-
-    def after_fork_in_child(self) -> None:
-        """Another thread of the parent may have held the lock: it does not exist here."""
-        self._lock, self._inside = threading.RLock(), False
+        self._lock = renewed(self, "_lock", threading.RLock)
+        self._inside = renewed(self, "_inside", bool)
 
     def run(self, work: Callable[[Store], T]) -> T:
         with self.exclusive():

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from otel_monitoring.errors import StoreError
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute
+from otel_monitoring.forks import renewed
 from otel_monitoring.guard import contained, logger
-from otel_monitoring.store.forks import at_fork
 from otel_monitoring.store.memory import MemoryState, MemoryStore
 from otel_monitoring.store.protocol import HISTORY_LIMIT, OUTBOX_LIMIT, Queued, Store
 from otel_monitoring.store.returning import bring_back
@@ -45,19 +45,14 @@ class ResilientStore:
         self._retry = retry
         self._fallback = MemoryStore(first_id=_FIRST_ID)
         self._before = MemoryState()
-        self._lock = threading.RLock()
-        self._thread = _Inside()
+        self._lock = renewed(self, "_lock", threading.RLock)
+        self._thread = renewed(self, "_thread", _Inside)
         self._problem: str | None = None
         self._tried_at = float("-inf")
         self._warned_at = float("-inf")
         self._leads_until = float("-inf")
         self._delivers_known = False
         self._moved: dict[int, int] = {}
-        at_fork(self)
-
-    def after_fork_in_child(self) -> None:
-        """Another thread of the parent may have held the lock: it does not exist here."""
-        self._lock, self._thread = threading.RLock(), _Inside()
 
     @property
     def problem(self) -> str | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -11,13 +12,15 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_monitoring.alerts import AlertType, get_alert_manager
 from otel_monitoring.events import DEFAULT_SEVERITY
+from otel_monitoring.forks import renewed
 from otel_monitoring.guard import contained
 from otel_monitoring.redact import redact
 from otel_monitoring.tracing.source import Submit
 
 _GUARD: Final = contained("alert of a failed operation")
 _SEND_SECONDS: Final = 10.0
-_threads: Final = threading.BoundedSemaphore(4)
+_MAX_THREADS: Final = 4
+_threads = renewed(sys.modules[__name__], "_threads", lambda: threading.BoundedSemaphore(_MAX_THREADS))
 
 
 @dataclass(frozen=True, slots=True)

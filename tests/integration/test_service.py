@@ -1,5 +1,6 @@
 """Whole services as users write and run them: start, answer, fail, drain, stop."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -233,6 +234,18 @@ def test_gunicorn_workers_are_told_apart(tmp_path: Path, arguments: tuple[str, .
         pids = instances_of(service)
         assert len(set(pids.values())) == 2, "each has an instance id of its own"
         assert "Traceback" not in service.stop()
+
+
+def test_a_worker_of_a_preloaded_application_lives_whatever_its_parent_held(tmp_path: Path) -> None:
+    """The parent's threads hold every lock of the package when gunicorn forks."""
+    source = PLAIN + "\nfrom tests.forked import held\nheld()\n"
+    runner = ("gunicorn", "-w", "2", "-k", "uvicorn.workers.UvicornWorker", "--preload")
+    path = os.pathsep.join((str(tmp_path), str(Path(__file__).parents[2])))
+    with serving(tmp_path, source, runner=runner, PYTHONPATH=path) as service:
+        assert len(set(instances_of(service).values())) == 2
+        service.get("/orders/1")
+        assert service.calls(1) == {"/orders/{number}": 1}
+        service.stop()
 
 
 def instances_of(service: Service) -> dict[int, str]:

@@ -25,6 +25,7 @@ from pymongo.monitoring import (
 )
 
 from otel_monitoring import conventions as c
+from otel_monitoring.forks import renewed
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.server_state import Address
 
@@ -48,7 +49,7 @@ class Pool:
         self.idle_attributes = {**self.attributes, c.DB_CLIENT_CONNECTION_STATE: "idle"}
         self.used_attributes = {**self.attributes, c.DB_CLIENT_CONNECTION_STATE: "used"}
         self.limits: list[tuple[float, float]] = []
-        self._lock = threading.Lock()
+        self._lock = renewed(self, "_lock", threading.Lock)
         self._open: dict[int, int] = {}
         self._used: dict[int, list[float]] = {}
         self._waiting: dict[object, None] = {}

@@ -1,0 +1,180 @@
+"""A process that forks while its own threads hold every lock of the package; run as `python -m tests.forked HOW`."""
+
+import ast
+import asyncio
+import gc
+import importlib
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import otel_monitoring
+
+ROOT = Path(otel_monitoring.__file__).parent
+LOCKS = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier"}
+PATIENCE = 20.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the package has an attribute renewed: a module, the class if there is one, and the attribute's name."""
+
+    module: str
+    owner: str | None
+    attribute: str
+
+    def owners(self) -> list[object]:
+        """The module, the class, or the class's living instances."""
+        module = importlib.import_module(self.module)
+        if self.owner is None:
+            return [module]
+        kind = getattr(module, self.owner)
+        instances = [one for one in gc.get_objects() if issubclass(type(one), kind)]
+        return [one for one in (kind, *instances) if self.attribute in getattr(one, "__dict__", ())]
+
+
+def trees() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        name = ".".join(("otel_monitoring", *path.relative_to(ROOT).with_suffix("").parts))
+        yield name.removesuffix(".__init__"), ast.parse(path.read_text())
+
+
+def called(node: ast.AST) -> str | None:
+    """The last part of the name of what is called."""
+    if not isinstance(node, ast.Call):
+        return None
+    function = node.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
+
+
+def renewed_places() -> list[Place]:
+    """Every call of `renewed`, by what it is for."""
+    found = []
+    for module, tree in trees():
+        for kind in [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]:
+            for call in [node for node in ast.walk(kind) if called(node) == "renewed"]:
+                assert isinstance(call, ast.Call)
+                found.append(Place(module, kind.name, ast.literal_eval(call.args[1])))
+        for statement in tree.body:
+            if isinstance(statement, ast.Assign) and called(statement.value) == "renewed":
+                assert isinstance(statement.value, ast.Call)
+                owner, attribute = statement.value.args[:2]
+                named = owner.id if isinstance(owner, ast.Name) else None
+                found.append(Place(module, named, ast.literal_eval(attribute)))
+    return found
+
+
+def held() -> list[tuple[object, str]]:
+    """Have other threads hold every lock of the package that is there, for good; answers owner and attribute."""
+    taken: list[tuple[object, str]] = []
+    for place in renewed_places():
+        for owner in place.owners():
+            lock = getattr(owner, place.attribute)
+            if hasattr(lock, "acquire"):
+                _hold(lock)
+                taken.append((owner, place.attribute))
+    return taken
+
+
+def _hold(lock: Any) -> None:
+    holds = threading.Event()
+
+    def forever() -> None:
+        while lock.acquire(timeout=PATIENCE):  # a semaphore: until nothing is left of it
+            holds.set()
+            if not hasattr(lock, "_value"):
+                break
+        threading.Event().wait()
+
+    threading.Thread(target=forever, daemon=True).start()
+    assert holds.wait(PATIENCE), lock
+
+
+def _service(folder: Path) -> Any:
+    """A service with every part that has a lock, measured and exporting to nobody."""
+    from fastapi import FastAPI
+    from pymongo import MongoClient
+
+    from otel_monitoring import MonitoringService
+    from otel_monitoring.instrument.clients import BuiltClients
+
+    clients = BuiltClients()
+    clients.follow()
+    client: MongoClient[Any] = MongoClient("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=50)
+    app = FastAPI()
+    service = MonitoringService(
+        client["shop"],
+        otlp_endpoint="http://127.0.0.1:1",
+        store="sqlite",
+        state_dir=folder,
+        shutdown_timeout=1,
+        check_timeout=1,
+    ).instrument(app)
+    service._parts.database._instrumentation = clients  # type: ignore[attr-defined] # kept alive with the service
+    return service
+
+
+async def _lives(service: Any) -> dict[str, Any]:
+    """Start in this process if it is not started, and use what has locks."""
+    from otel_monitoring.alerts import AlertSeverity, AlertType
+    from otel_monitoring.guard import contained
+
+    await service.start()
+    contained.note("a test", ValueError("on purpose"))
+    await service.performance_metrics.record_request(endpoint="/forked", duration=0.1, status_code=200)
+    sent = await service.alert_manager.send_alert(AlertType.CUSTOM, "forked", AlertSeverity.INFO)
+    answer = await service.get_detailed_diagnostics()
+    return {"calls": list(answer["endpoints"]), "alert": sent, "status": answer["status"]}
+
+
+def _child(service: Any, taken: list[tuple[object, str]], write: Callable[[str], None]) -> None:
+    stuck = [
+        f"{getattr(owner, '__name__', type(owner).__name__)}.{attribute}"
+        for owner, attribute in taken
+        if not getattr(owner, attribute).acquire(timeout=1)
+    ]
+    for owner, attribute in taken:
+        if not stuck:
+            getattr(owner, attribute).release()
+    lives = asyncio.run(asyncio.wait_for(_lives(service), PATIENCE)) if not stuck else None
+    write(json.dumps({"held": len(taken), "stuck": stuck, "lives": lives}))
+
+
+def main(how: str) -> None:
+    warnings.filterwarnings("ignore", message=".*fork", category=DeprecationWarning)
+    with tempfile.TemporaryDirectory() as folder:
+        service = _service(Path(folder))
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True).start()
+        asyncio.run_coroutine_threadsafe(_lives(service), loop).result(PATIENCE)
+        missing = [place for place in renewed_places() if not place.owners()]
+        assert not missing, f"no such object here to hold the lock of: {missing}"
+        taken = held()
+        if how == "multiprocessing":
+            context = multiprocessing.get_context("fork")
+            queue = context.SimpleQueue()
+            child = context.Process(target=_child, args=(service, taken, queue.put))
+            child.start()
+            child.join(2 * PATIENCE)
+            print(queue.get() if child.exitcode == 0 else f"ended with {child.exitcode}")  # noqa: T201
+            os._exit(0 if child.exitcode == 0 else 1)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _child(service, taken, lambda text: print(text, flush=True))  # noqa: T201
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
