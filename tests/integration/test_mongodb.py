@@ -16,8 +16,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from pymongo import AsyncMongoClient, MongoClient
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo import AsyncMongoClient, InsertOne, MongoClient
+from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from otel_monitoring import conventions as c
 from otel_monitoring.health.database import DatabaseHealthChecker
@@ -154,6 +154,8 @@ async def test_every_command_is_traced_and_counted_once(
         for span in telemetry.exporter.get_finished_spans():
             assert "hunter2" not in span.to_json()
             attributes = dict(span.attributes or {})
+            if not span.status.is_ok:  # the duplicate: the server says so in a reply that says `ok: 1`
+                assert attributes.pop(c.ERROR_TYPE) == attributes.pop(c.DB_RESPONSE_STATUS_CODE) == "11000"
             assert attributes.keys() == {
                 *(c.DB_SYSTEM_NAME, c.DB_NAMESPACE, c.DB_COLLECTION_NAME, c.DB_OPERATION_NAME),
                 *(c.SERVER_ADDRESS, c.SERVER_PORT),
@@ -204,6 +206,30 @@ async def test_failed_commands_carry_the_servers_error(telemetry: Telemetry, ser
     assert point.attributes[c.DB_OPERATION_NAME] == "aggregate"
     assert point.attributes[c.ERROR_TYPE] == (span.attributes or {})[c.ERROR_TYPE]
     assert not span.status.is_ok
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_writes_that_the_server_refuses_are_failures_though_it_says_ok(
+    telemetry: Telemetry, server: Server, kind: str
+) -> None:
+    async with database(kind, server) as db:
+        await done(db.orders.insert_one({"_id": 1}))
+        telemetry.attach(db)
+        with pytest.raises(DuplicateKeyError):
+            await done(db.orders.insert_one({"_id": 1}))
+        with pytest.raises(BulkWriteError):
+            await done(db.orders.insert_many([{"_id": 1}, {"_id": 2}, {"_id": 1}], ordered=False))
+        with pytest.raises(BulkWriteError):
+            await done(db.orders.bulk_write([InsertOne({"_id": 3}), InsertOne({"_id": 3})]))
+        await done(db.command("insert", "orders", documents=[{"_id": 1}]))
+        await done(db.orders.insert_one({"_id": 4}))
+
+    spans = telemetry.exporter.get_finished_spans()
+    assert [span.status.is_ok for span in spans] == [False, False, False, False, True]
+    assert {(span.attributes or {}).get(c.ERROR_TYPE) for span in spans[:4]} == {"11000"}
+    points = telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
+    counted = {point.attributes.get(c.DB_RESPONSE_STATUS_CODE): point.count for point in points}
+    assert counted == {"11000": 4, None: 1}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,6 +1,6 @@
 """`CommandMetrics`: the duration of every command, as `db.client.operation.duration`."""
 
-from typing import Any, Final
+from typing import Final
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.metrics import Meter
@@ -9,6 +9,8 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from otel_monitoring import conventions as c
 from otel_monitoring.bounded import BoundedNames
 from otel_monitoring.guard import contained
+from otel_monitoring.instrument.mongodb.failure import Failure, error_type, failure_in
+from otel_monitoring.instrument.mongodb.inflight import InFlight
 from otel_monitoring.instrument.mongodb.names import NOISE, collection_of
 from otel_monitoring.instrument.server_state import Address, ServerState
 
@@ -46,7 +48,7 @@ class CommandMetrics(CommandListener):
         self._hosts = BoundedNames(_MAX_NAMES)
         self._errors = BoundedNames(_MAX_NAMES)
         self._series: dict[tuple[str, str, str | None, Address | None], Attributes] = {}
-        self._inflight: dict[int, Attributes] = {}
+        self._inflight = InFlight[Attributes](_MAX_INFLIGHT)
         self._guard = contained("database command metrics")
 
     def started(self, event: CommandStartedEvent) -> None:
@@ -56,30 +58,31 @@ class CommandMetrics(CommandListener):
             return
         with self._guard:
             key = (operation, event.database_name, collection_of(operation, event.command), event.connection_id)
-            inflight = self._inflight
-            if len(inflight) >= _MAX_INFLIGHT:  # commands whose end was never published
-                inflight.pop(next(iter(inflight)), None)
-            inflight[event.request_id] = self._series.get(key) or self._make(*key)
+            self._inflight.put(event, self._series.get(key) or self._make(*key))
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """A command was answered."""
-        attributes = self._inflight.pop(event.request_id, None)
-        if attributes is not None:
-            with self._guard:
+        """A command was answered, perhaps with errors of single writes."""
+        with self._guard:
+            attributes = self._inflight.pop(event)
+            if attributes is not None:
+                failure = failure_in(event.reply)
+                if failure is not None:
+                    attributes = {**attributes, **self._error(failure)}
                 self._record(event.duration_micros / 1e6, attributes)
 
     def failed(self, event: CommandFailedEvent) -> None:
         """A command was answered with an error, or not at all."""
-        attributes = self._inflight.pop(event.request_id, None)
-        if attributes is not None:
-            with self._guard:
-                self._record(event.duration_micros / 1e6, {**attributes, **self._error(event.failure)})
-                kind = event.failure.get("errtype")
-                if kind is not None and kind not in _NOT_THE_NETWORK:
-                    for state in self.states:
-                        state.suspect(event.connection_id, f"{kind}: {event.failure.get('errmsg', '')}")
+        with self._guard:
+            attributes = self._inflight.pop(event)
+            if attributes is None:
+                return
+            self._record(event.duration_micros / 1e6, {**attributes, **self._error(event.failure)})
+            kind = event.failure.get("errtype")
+            if kind is not None and kind not in _NOT_THE_NETWORK:
+                for state in self.states:
+                    state.suspect(event.connection_id, f"{kind}: {event.failure.get('errmsg', '')}")
 
-    def _error(self, failure: Any) -> Attributes:
+    def _error(self, failure: Failure) -> Attributes:
         attributes: Attributes = {c.ERROR_TYPE: self._errors(error_type(failure))}
         if (code := failure.get("code")) is not None:
             attributes[c.DB_RESPONSE_STATUS_CODE] = self._errors(str(code))
@@ -102,8 +105,3 @@ class CommandMetrics(CommandListener):
         if not full:
             self._series[operation, namespace, collection, address] = attributes
         return attributes
-
-
-def error_type(failure: Any) -> str:
-    """`error.type` of a failed command: the driver's exception class, or the server's name or number of the error."""
-    return str(failure.get("errtype") or failure.get("codeName") or failure.get("code") or c.OTHER)

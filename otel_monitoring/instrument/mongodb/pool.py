@@ -27,6 +27,7 @@ from pymongo.monitoring import (
 from otel_monitoring import conventions as c
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import contained
+from otel_monitoring.instrument.mongodb.inflight import requester
 from otel_monitoring.instrument.server_state import Address
 
 _MAX_POOLS: Final = 1000
@@ -75,11 +76,11 @@ class Pool:
         waiting = self._waiting
         if len(waiting) >= _MAX_WAITING:
             self.pending()
-        waiting[_requester()] = None
+        waiting[requester()] = None
 
     def waited(self) -> None:
         """The current task or thread got a connection, or none."""
-        self._waiting.pop(_requester(), None)
+        self._waiting.pop(requester(), None)
 
     def taken(self, connection: int) -> None:
         """A connection is in use from now on."""
@@ -113,17 +114,10 @@ class Pool:
         A task that is cancelled while it waits is never reported to have stopped waiting: it counts until it is done
         or asks again.
         """
-        for requester in tuple(self._waiting):
-            if isinstance(requester, asyncio.Task) and requester.done():
-                self._waiting.pop(requester, None)
+        for one in tuple(self._waiting):
+            if isinstance(one, asyncio.Task) and one.done():
+                self._waiting.pop(one, None)
         return len(self._waiting)
-
-
-def _requester() -> object:
-    try:
-        return asyncio.current_task() or threading.get_ident()
-    except RuntimeError:
-        return threading.get_ident()
 
 
 class PoolMetrics(ConnectionPoolListener):

@@ -14,7 +14,8 @@ from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandS
 
 from otel_monitoring import conventions as c
 from otel_monitoring.guard import contained
-from otel_monitoring.instrument.mongodb.commands import error_type
+from otel_monitoring.instrument.mongodb.failure import Failure, error_type, failure_in
+from otel_monitoring.instrument.mongodb.inflight import InFlight
 from otel_monitoring.instrument.mongodb.names import NOISE, collection_of
 from otel_monitoring.instrument.mongodb.statement import obfuscated
 from otel_monitoring.redact import redact
@@ -44,36 +45,36 @@ class CommandSpans(CommandTracer):
         super().__init__(
             tracer_provider.get_tracer("otel_monitoring.instrument.mongodb", schema_url=c.SCHEMA_URL),
             request_hook=self._describe,
-            failed_hook=self._explain,
             semconv_opt_in_mode=_Stability._get_opentelemetry_stability_opt_in_mode(_Signal.DATABASE),  # noqa: SLF001
         )
         self._statement_length = statement_max_length if capture_statement else 0
         self._guard = contained("database spans")
+        self._open = InFlight[Span](_MAX_OPEN_SPANS)
+        self._span_dict = _Unused()
 
     def started(self, event: CommandStartedEvent) -> None:
         """A command was sent."""
         if event.command_name not in NOISE:
             with self._guard:
                 super().started(event)
-                self._forget_lost_spans()
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """A command was answered."""
+        """A command was answered, perhaps with errors of single writes."""
         with self._guard:
-            super().succeeded(event)
-            self._drop(event)
+            self._end(event, failure_in(event.reply))
 
     def failed(self, event: CommandFailedEvent) -> None:
         """A command was answered with an error, or not at all."""
         with self._guard:
-            super().failed(event)
-            self._drop(event)
+            self._end(event, event.failure)
 
     def _get_statement_by_command_name(self, command_name: str, event: object) -> Any:
         """Nothing: the library would put the bare command name, or every value of the filter, on the span."""
         return None
 
     def _describe(self, span: Span, event: CommandStartedEvent) -> None:
+        for lost in self._open.put(event, span):
+            lost.end()
         if not span.is_recording():
             return
         operation = event.command_name
@@ -86,24 +87,22 @@ class CommandSpans(CommandTracer):
             attributes[c.DB_QUERY_TEXT] = obfuscated(operation, event.command, self._statement_length)
         span.set_attributes(attributes)
 
-    @staticmethod
-    def _explain(span: Span, event: CommandFailedEvent) -> None:
-        failure: Any = event.failure
-        span.set_attribute(c.ERROR_TYPE, error_type(failure))
-        if (code := failure.get("code")) is not None:
-            span.set_attribute(c.DB_RESPONSE_STATUS_CODE, str(code))
-        message = _QUOTED.sub("?", str(failure.get("errmsg", ""))[:2000])
-        span.set_status(Status(StatusCode.ERROR, redact(message)))
+    def _end(self, event: CommandSucceededEvent | CommandFailedEvent, failure: Failure | None) -> None:
+        # Also where the command ends inside of `suppress_instrumentation`: no span stays open.
+        span = self._open.pop(event)
+        if span is None:
+            return
+        if failure is not None and span.is_recording():
+            span.set_attribute(c.ERROR_TYPE, error_type(failure))
+            if (code := failure.get("code")) is not None:
+                span.set_attribute(c.DB_RESPONSE_STATUS_CODE, str(code))
+            message = _QUOTED.sub("?", str(failure.get("errmsg", ""))[:2000])
+            span.set_status(Status(StatusCode.ERROR, redact(message)))
+        span.end()
 
-    def _drop(self, event: Any) -> None:
-        """End a span that the library left open: its command ended inside of `suppress_instrumentation`."""
-        span = self._pop_span(event)
-        if span is not None:
-            span.end()
 
-    def _forget_lost_spans(self) -> None:
-        """Bound what the library keeps for commands whose end was never published."""
-        if len(self._span_dict) > _MAX_OPEN_SPANS:
-            span = self._span_dict.pop(next(iter(self._span_dict)), None)
-            if span is not None:
-                span.end()
+class _Unused(dict[object, Span]):
+    """Where the library puts its spans, by request and server: two of an exhaust cursor would be one."""
+
+    def __setitem__(self, key: object, span: Span) -> None:
+        """Keeps nothing."""
