@@ -1,11 +1,21 @@
 """What an alert is: its type, its severity, the event that is kept and delivered, and the mute that silences it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from enum import Enum
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
+
+from otel_monitoring.jsonable import jsonable
+from otel_monitoring.redact import REPLACED, is_secret, printable, redact, text_of
+
+_LAST_SECOND = 253_402_300_799.0
+_LABELS = 20
+_LABEL_LENGTH = 500
+_PLACES = frozenset({"host", "instance"})
+"""Labels whose values tell machines and processes apart: names that look like secrets must not become one."""
 
 
 class AlertType(str, Enum):
@@ -102,6 +112,19 @@ class AlertEvent:
     since: float | None = None
     runbook: str = ""
     trace_id: str = ""
+
+    def readable(self) -> "AlertEvent":
+        """The same, fit for every reader: each text a printable line without secrets, the details bounded JSON."""
+        told = jsonable(self.details)
+        details = told if isinstance(told, dict) else {"details": told} if told is not None else {}
+        return replace(
+            self,
+            message=redact(self.message),
+            details=details,
+            labels=readable_labels(self.labels),
+            runbook=printable(text_of(self.runbook)),
+            trace_id=printable(text_of(self.trace_id)),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """The documented form: `timestamp`, `type`, `message`, `severity`; `details`, `outcome`, `status`, `labels`.
@@ -201,7 +224,9 @@ class Mute:
 
     def covers(self, kind: AlertType, labels: Mapping[str, str]) -> bool:
         """Whether an alert of this type with these labels is muted by it."""
-        return kind is self.type and self.labels.items() <= labels.items()
+        if kind is not self.type:
+            return False
+        return self.labels.items() <= labels.items() or self.labels.items() <= readable_labels(labels).items()
 
     def as_json(self) -> dict[str, Any]:
         """`type`, `until` (RFC 3339), `labels`, `author`, `reason`."""
@@ -214,6 +239,31 @@ class Mute:
         }
 
 
+def readable_labels(labels: object) -> dict[str, str]:
+    """Labels as people may read them: at most 20, each a printable line without secrets; never raises.
+
+    Args:
+        labels: A mapping; anything else has no labels.
+    """
+    try:
+        pairs = list(islice(dict(labels).items(), _LABELS))  # type: ignore[call-overload] # whatever it is
+    except BaseException:  # noqa: BLE001 - an application's own mapping may raise anything
+        return {}
+    named = [(redact(key, limit=100), value) for key, value in pairs]
+    return {name: _label(name, value) for name, value in named}
+
+
+def _label(name: str, value: object) -> str:
+    if name in _PLACES:
+        return printable(text_of(value)[:_LABEL_LENGTH])
+    return REPLACED if is_secret(name) else redact(value, limit=_LABEL_LENGTH)
+
+
 def rfc3339(unix_seconds: float) -> str:
     """A moment as RFC 3339 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(unix_seconds, timezone.utc).isoformat(timespec="milliseconds")
+    return moment(unix_seconds).isoformat(timespec="milliseconds")
+
+
+def moment(unix_seconds: float) -> datetime:
+    """A moment in UTC; what is before 1970, after 9999 or no number becomes the nearest end, so that it can be told."""
+    return datetime.fromtimestamp(min(max(0.0, unix_seconds), _LAST_SECOND), timezone.utc)

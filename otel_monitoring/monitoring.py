@@ -1,7 +1,6 @@
 """`MonitoringService`: the one place that wires the parts together."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +22,7 @@ from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, ins
 from otel_monitoring.instrument.lean import HistogramsOnly
 from otel_monitoring.instrument.lifespan import follow_lifespan
 from otel_monitoring.instrument.process import SystemSampler as SystemMetrics
+from otel_monitoring.jsonable import json_text
 from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.routes import OwnPaths, create_router, mount
 from otel_monitoring.watch import Job
@@ -294,4 +294,4 @@ class MonitoringService:
         return self._parts.report.diagnostics()
 
     async def _rendered(self, what: str) -> bytes:
-        return json.dumps(self._parts.report.answer(what)).encode()
+        return json_text(self._parts.report.answer(what)).encode()

@@ -19,8 +19,9 @@ from otel_monitoring.events import rfc3339
 from otel_monitoring.guard import contained, logger
 from otel_monitoring.health.performance import Classifier
 from otel_monitoring.measure.aggregator import Aggregator
-from otel_monitoring.redact import redact
+from otel_monitoring.redact import printable, redact, redact_error, text_of
 
+_NAME_LENGTH = 500
 _OTHER_ENDPOINTS = "(other)"
 _guard = contained("recording a request")
 
@@ -74,7 +75,7 @@ class PerformanceMetrics:
             self._warn_once()
             return
         with _guard:
-            self._record(str(endpoint), float(duration), int(status_code), error)
+            self._record(printable(text_of(endpoint))[:_NAME_LENGTH], float(duration), int(status_code), error)
 
     async def get_summary(self) -> dict[str, Any]:
         """The documented block, since the start, with `window`: the same figures for the last minutes."""
@@ -114,12 +115,12 @@ class PerformanceMetrics:
         if status is not None and error is None and not self._classifier.is_error_status(status):
             return
         request = f"{method} {route or UNMATCHED_ROUTE}"
-        cause = f"{type(error).__name__}: {error}" if error is not None else f"HTTP {status}"
+        cause = redact_error(error, limit=400) if error is not None else f"HTTP {status}"
         self.note_error(f"{cause} ({request})")
 
-    def note_error(self, text: str) -> None:
+    def note_error(self, text: object) -> None:
         """Remember `text`, redacted, as the last error."""
-        self._last_error = (redact(text), time.time())
+        self._last_error = (redact_error(text) if isinstance(text, BaseException) else redact(text), time.time())
 
     def _record(self, endpoint: str, duration: float, status_code: int, error: str | None) -> None:
         if not math.isfinite(duration):

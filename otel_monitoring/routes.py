@@ -1,6 +1,5 @@
 """The HTTP shape of the answers: paths, status codes, access. What they say is decided elsewhere."""
 
-import json
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
@@ -13,9 +12,11 @@ from starlette.routing import Match
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.events import AlertSeverity, AlertType, rfc3339
+from otel_monitoring.events import AlertSeverity, AlertType, readable_labels, rfc3339
 from otel_monitoring.guard import logger
 from otel_monitoring.health.report import HEALTH_JSON, UNHEALTHY, health_json
+from otel_monitoring.jsonable import json_text
+from otel_monitoring.redact import redact
 from otel_monitoring.store.protocol import HISTORY_LIMIT
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -97,7 +98,7 @@ def _token_guard(settings: Settings) -> Callable[[Request], Awaitable[None]]:
 
 
 def _json(body: Any, status: int = 200, media_type: str = "application/json") -> Response:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    content = body if isinstance(body, bytes) else json_text(body).encode()
     return Response(content, status, _NO_STORE, media_type)
 
 
@@ -171,8 +172,10 @@ def _alerts(answers: Answers, guards: Sequence[DependsMarker]) -> APIRouter:
         until = answers.alert_manager.mute_alert_type(
             body.type, body.duration_seconds, labels=body.labels, author=body.author, reason=body.reason
         )
-        logger.info("%s muted until %s by %r: %r", body.type.value, rfc3339(until), body.author, body.reason)
-        return _json({**body.model_dump(mode="json"), "until": rfc3339(until)}, 201)
+        author, reason = redact(body.author), redact(body.reason)
+        logger.info("%s muted until %s by %s: %s", body.type.name, rfc3339(until), author or "nobody", reason or "-")
+        said = {"labels": readable_labels(body.labels), "author": author, "reason": reason, "until": rfc3339(until)}
+        return _json({**body.model_dump(mode="json"), **said}, 201)
 
     @router.delete("/mutes/{alert_type}")
     def unmute(alert_type: AlertType) -> Response:

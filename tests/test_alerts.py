@@ -1,7 +1,9 @@
 """The alert manager as documented: delivery, suppression, mutes, history, summary."""
 
+import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 from opentelemetry.sdk._logs import LoggerProvider
@@ -16,6 +18,7 @@ from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError, DeliveryError
 from otel_monitoring.events import AlertEvent, Notification
+from otel_monitoring.jsonable import LENGTH
 from otel_monitoring.measure.reader import SnapshotReader
 
 pytestmark = pytest.mark.anyio
@@ -151,7 +154,72 @@ async def test_details_are_bounded_and_always_json() -> None:
     await manager.send_alert("custom", "long", details={"body": ["x" * 100] * 1000})
     long, odd = await manager.get_alert_history()
     assert odd["details"] == {"when": "<class 'object'>", "path": ["a", 1]}
-    assert len(str(long["details"])) < 1200
+    assert len(json.dumps(long["details"])) <= LENGTH
+    assert long["details"]["body"][:2] == ["x" * 100] * 2
+    assert long["details"]["body"][-1].endswith(" more")
+
+
+async def test_whatever_the_application_hands_over_the_alert_leaves() -> None:
+    class Hostile(dict[str, object]):
+        def __bool__(self) -> bool:
+            raise ValueError
+
+        def __str__(self) -> str:
+            raise SystemExit
+
+        def items(self) -> Any:
+            raise KeyboardInterrupt
+
+        __iter__ = keys = items
+
+    circle: dict[object, object] = {("a", 1): 1}
+    circle["again"] = circle
+    channel = Recorder()
+    manager = AlertManager(channels=[channel])
+    given: list[Any] = [circle, [1, 2], "text", 7, Hostile(a=1), {"x": Hostile()}, ValueError("no"), {None: 10**5000}]
+    for number, details in enumerate(given):
+        labels: Any = Hostile(a=1) if number % 2 else details
+        assert await manager.send_alert("custom", f"number {number}", details=details, labels=labels)
+    assert [event.message for event in channel.events] == [f"number {number}" for number in range(len(given))]
+    assert channel.events[1].details == {"details": [1, 2]}
+    assert channel.events[6].details == {"details": "ValueError: no"}
+    json.dumps(await manager.get_alert_history(), allow_nan=False)
+
+
+async def test_an_alert_leaves_without_details_where_reading_them_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("otel_monitoring.events.jsonable", fail)
+    manager = AlertManager(channels=[])
+    assert await manager.send_alert("custom", "password=hunter2", details={"a": 1}, labels={"b": "c"})
+    event = (await manager.get_alert_history())[0]
+    assert (event["message"], event["details"], event["labels"]) == ("password=[REDACTED]", {}, {"b": "c"})
+
+
+async def test_labels_and_message_are_printable_lines_without_secrets_and_mutes_know_them() -> None:
+    channel = Recorder()
+    manager = AlertManager(channels=[channel])
+    labels: Any = {"endpoint": "/a\n\x1b[31m", "token": "hunter2", 3: b"x", "instance": "0123456789abcdef" * 2}
+    manager.mute_alert_type("api_timeout", labels={"endpoint": "/b\n"}, author="ana\n", reason="password=hunter2\n")
+    assert await manager.send_alert("api_timeout", "slow\r\n\x1b[2J\u202e", labels=labels)
+    assert not await manager.send_alert("api_timeout", "slow, too", labels={"endpoint": "/b\n"})
+    assert channel.events[0].message == "slow   [2J "
+    assert channel.events[0].labels == {
+        "endpoint": "/a  [31m",
+        "token": "[REDACTED]",
+        "3": "x",
+        "instance": "0123456789abcdef" * 2,
+    }
+    mute = (await manager.get_alert_summary())["mutes"][0]
+    assert (mute["labels"], mute["author"], mute["reason"]) == ({"endpoint": "/b "}, "ana ", "password=[REDACTED] ")
+    assert manager.unmute_alert_type("api_timeout", labels={"endpoint": "/b\n"})
+
+
+async def test_a_mute_without_an_end_can_be_told() -> None:
+    manager = AlertManager(channels=[])
+    manager.mute_alert_type("high_cpu", float("inf"))
+    assert (await manager.get_alert_summary())["muted_alerts"] == {"high_cpu": "9999-12-31T23:59:59.000+00:00"}
 
 
 async def test_what_was_muted_before_a_service_connects_stays_muted(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """What counts as an error, a client's error, a disconnect; and the documented figures made of it."""
 
+from typing import Any
+
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 
@@ -123,3 +125,18 @@ async def test_an_impossible_duration_is_refused_without_harm(duration: float) -
     await bench.metrics.record_request("/x", -5.0)
     summary = await bench.metrics.get_summary()
     assert (summary["requests_recorded"], summary["avg_response_time"]) == (1, 0.0)
+
+
+async def test_whatever_is_recorded_the_answer_is_json_in_printable_lines() -> None:
+    class Hostile(Exception):  # noqa: N818
+        def __str__(self) -> str:
+            raise SystemExit
+
+    bench = Bench()
+    names: list[Any] = ["/a\n\x1b[31m\ud800", Hostile(), "x" * 10_000]
+    for name in names:
+        await bench.metrics.record_request(name, 0.1, 500, error=Hostile())  # type: ignore[arg-type] # what applications do
+    assert (await bench.metrics.get_summary())["last_error"] == "unprintable Hostile"
+    assert set(bench.metrics.endpoints) == {"/a  [31m ", "unprintable Hostile", "x" * 500}
+    await bench.metrics.record_request("/b", 0.1, 500, error=ValueError("password=hunter2"))  # type: ignore[arg-type]
+    assert (await bench.metrics.get_summary())["last_error"] == "ValueError: password=[REDACTED]"

@@ -1,10 +1,14 @@
 """No secret of a known form passes the redactor; ordinary error texts stay readable."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
-from otel_monitoring.redact import redact
+from otel_monitoring.redact import redact, redact_error
 
 CANARY = "hunter2Canary"
 
@@ -109,7 +113,38 @@ def test_an_exception_that_cannot_be_printed_is_named() -> None:
         def __str__(self) -> str:
             raise RuntimeError
 
-    assert redact(Unprintable()) == "unprintable Unprintable"
+    class NoText(BaseException):
+        def __str__(self) -> str:
+            return 7  # type: ignore[return-value]
+
+    class Ends(Exception):  # noqa: N818
+        def __str__(self) -> str:
+            raise SystemExit
+
+    for error in (Unprintable(), NoText(), Ends()):
+        assert redact(error) == redact_error(error) == f"unprintable {type(error).__name__}"
+
+
+def test_an_error_is_its_type_and_its_text() -> None:
+    assert redact_error(ValueError("password=hunter2\n")) == "ValueError: password=[REDACTED] "
+    assert redact_error(TimeoutError()) == "TimeoutError"
+
+
+def test_pymongos_topology_is_left_out_and_what_follows_it_stays() -> None:
+    client: MongoClient[dict[str, object]] = MongoClient("127.0.0.1", 9, serverSelectionTimeoutMS=1)
+    with client, pytest.raises(PyMongoError) as caught:
+        client.admin.command("ping")
+    assert "Topology Description" in str(caught.value)
+    shown = redact(f"{caught.value} (GET /orders)")
+    assert re.fullmatch(r"127\.0\.0\.1:9: [^,<>()]*, Timeout: 0\.001s \(GET /orders\)", shown)
+    assert redact(f"{'x' * 200}{', Topology Description: <a, ' * 9000}") == "x" * 200
+
+
+@pytest.mark.parametrize(
+    "character", ["\xad", "\u061c", "\u180e", "\u2060", "\u2066", "\ufff9", "\U000e0041", "\ue000"]
+)
+def test_invisible_characters_do_not_pass(character: str) -> None:
+    assert redact(f"a{character}b ä 😀") == "a b ä 😀"
 
 
 @pytest.mark.parametrize(

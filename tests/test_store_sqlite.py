@@ -338,3 +338,24 @@ def test_waiting_for_another_process_ends(store: SqliteStore, path: Path) -> Non
     for opened in (quick, late, other):
         opened.close()
     assert messages(store) == ["3", "2", "1"]
+
+
+def test_rows_of_an_earlier_version_are_made_readable(store: SqliteStore, path: Path) -> None:
+    """It kept NaN, which JSON does not have, secrets in nested details, and texts of several lines."""
+    store.append(event("now"))
+    old = {
+        **event("x").as_record(),
+        "message": "line\x1b[31m\nline",
+        "details": {"rate": float("nan"), "request": {"password": "hunter2"}},
+        "labels": {"endpoint": "/a\n"},
+        "time": 1e300,
+    }
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO history (type, severity, event) VALUES ('custom', 'info', ?)", (json.dumps(old),)
+        )
+    connection.close()
+    read = store.events(limit=1)[0]
+    assert (read.message, read.labels) == ("line [31m line", {"endpoint": "/a "})
+    assert read.details == {"rate": "NaN", "request": {"password": "[REDACTED]"}}
+    assert read.as_json()["timestamp"] == "9999-12-31T23:59:59.000+00:00"

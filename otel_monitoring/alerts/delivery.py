@@ -19,7 +19,7 @@ from otel_monitoring.alerts.channels import Channel
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.events import Notification, rfc3339
 from otel_monitoring.guard import contained, logger
-from otel_monitoring.redact import redact
+from otel_monitoring.redact import redact, redact_error
 from otel_monitoring.store import Store
 from otel_monitoring.store.protocol import Queued
 
@@ -244,7 +244,7 @@ async def attempt(send: Callable[[Notification], Awaitable[None]], notification:
     except asyncio.TimeoutError:
         raise DeliveryError(f"no answer within {timeout:g} s", retryable=True) from None
     except Exception as error:
-        raise DeliveryError(f"{type(error).__name__}: {redact(error)}", retryable=True) from error
+        raise DeliveryError(redact_error(error), retryable=True) from error
 
 
 async def trial(channels: Sequence[Channel], notification: Notification, timeout: float) -> dict[str, dict[str, Any]]:

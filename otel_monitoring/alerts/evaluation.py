@@ -12,7 +12,7 @@ from otel_monitoring.guard import contained
 from otel_monitoring.measure.buckets import Buckets
 from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
 from otel_monitoring.measure.window import Window
-from otel_monitoring.redact import redact
+from otel_monitoring.redact import redact, redact_error
 
 INSTANCE = "service.instance.id"
 """The attribute that tells the gauges of several workers apart, once they are together."""
@@ -49,7 +49,7 @@ class Report:
                 "gauges": [(*series, value) for name in sorted(metrics) for series, value in self.window.gauges(name)],
                 "evidence": self.evidence,
             },
-            default=str,
+            default=redact,
             separators=(",", ":"),
         ).encode()
 
@@ -144,7 +144,7 @@ class Evaluation:
                     readings = _readings(rule, everywhere if rule.scope == "service" else apart, alerts)
                     looks = list(_looks(rule, readings, alerts))
                 except Exception as error:
-                    self.errors[rule.name] = redact(f"{type(error).__name__}: {error}")
+                    self.errors[rule.name] = redact_error(error)
                     raise
                 del self.errors[rule.name]
                 self.readings[rule.name] = readings

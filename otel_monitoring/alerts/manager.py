@@ -18,9 +18,10 @@ from otel_monitoring.alerts.ruleset import RuleSet
 from otel_monitoring.alerts.saved import saved_incidents
 from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.config import Settings
-from otel_monitoring.events import AlertSeverity, AlertType, Mute, Notification, Outcome, rfc3339
+from otel_monitoring.events import AlertSeverity, AlertType, Mute, Notification, Outcome, readable_labels, rfc3339
 from otel_monitoring.guard import contained
 from otel_monitoring.health.execution import in_thread
+from otel_monitoring.redact import redact
 from otel_monitoring.store import Store, open_store
 from otel_monitoring.store.protocol import HISTORY_LIMIT
 
@@ -139,7 +140,7 @@ class AlertManager:
             alert_type: One of `AlertType`, or its value.
             message: One line for people. Secrets in it are redacted.
             severity: One of `AlertSeverity`, or its value.
-            details: Values that help to understand it; text among them is redacted.
+            details: Values that help to understand it, of any type: see `jsonable`.
             labels: What it is about within its type, e.g. `{"endpoint": "/api/orders/"}`; mutes may name them.
 
         Returns:
@@ -153,7 +154,7 @@ class AlertManager:
         kind, urgency = AlertType(alert_type), AlertSeverity(severity)
         with _raising:
             event, rules = (
-                event_of(kind, message, urgency, details or {}, labels or {}, self.clock()),
+                event_of(kind, message, urgency, details, labels, self.clock()),
                 self._rules.by_name,
             )
             event = await self._off_loop(lambda: self.store.run(lambda s: record(s, event, rules, self.policy)))
@@ -191,12 +192,13 @@ class AlertManager:
         if not duration_seconds > 0:
             raise ValueError(f"duration_seconds: must be greater than 0, not {duration_seconds!r}")
         until = self.clock() + duration_seconds
-        self.store.mute(Mute(AlertType(alert_type), until, dict(labels or {}), author, reason))
+        covered, told = readable_labels(labels or {}), (redact(author), redact(reason))
+        self.store.mute(Mute(AlertType(alert_type), until, covered, *told))
         return until
 
     def unmute_alert_type(self, alert_type: AlertType | str, *, labels: Mapping[str, str] | None = None) -> bool:
         """End the mutes of a type, or the one with exactly these labels; False when there was none."""
-        return self.store.unmute(AlertType(alert_type), labels) > 0
+        return self.store.unmute(AlertType(alert_type), None if labels is None else readable_labels(labels)) > 0
 
     async def get_alert_summary(self) -> dict[str, Any]:
         """The documented summary.

@@ -1,10 +1,8 @@
 """What becomes of an alert that the application raises: it is decided, remembered and enqueued in one transaction."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from opentelemetry import trace
 
@@ -12,35 +10,41 @@ from otel_monitoring.alerts.incidents import SUPPRESSION_SECONDS, Policy, identi
 from otel_monitoring.alerts.lifecycle import Phase
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.alerts.saved import saved_incidents
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome, readable_labels
+from otel_monitoring.guard import contained
 from otel_monitoring.redact import redact
 from otel_monitoring.store import Store
-
-_MAX_DETAILS = 8192
 
 
 def event_of(
     kind: AlertType,
     message: str,
     severity: AlertSeverity,
-    details: Mapping[str, Any],
-    labels: Mapping[str, str],
+    details: object,
+    labels: object,
     now: float,
 ) -> AlertEvent:
-    """The event of an alert that is raised here and now: redacted, bounded, with the trace it is raised in."""
+    """The event of an alert that is raised here and now: redacted, bounded, with the trace it is raised in.
+
+    Whatever an application hands over as details and labels, the alert is made of it, at worst without them.
+    """
     span = trace.get_current_span().get_span_context()
-    own = {str(key): redact(value) for key, value in labels.items()}
-    told = {str(key): redact(value) if isinstance(value, str) else value for key, value in details.items()}
-    return AlertEvent(
+    event = AlertEvent(
         time=now,
         type=kind,
         severity=severity,
-        message=redact(message),
-        details=_bounded(told),
-        labels=own,
-        incident=hashlib.sha256(f"{identity_key(kind, own)}@{now:.6f}".encode()).hexdigest()[:16],
+        message=message,
+        details=details,  # type: ignore[arg-type] # `readable` takes anything
+        labels=labels,  # type: ignore[arg-type]
         trace_id=trace.format_trace_id(span.trace_id) if span.is_valid else "",
     )
+    try:
+        event = event.readable()
+    except Exception as error:  # noqa: BLE001 - an alert without its details is better than none
+        contained.note("reading an alert's details", error)
+        event = replace(event, message=redact(message), details={}, labels=readable_labels(labels))
+    identity = f"{identity_key(kind, event.labels)}@{now:.6f}"
+    return replace(event, incident=hashlib.sha256(identity.encode()).hexdigest()[:16])
 
 
 def record(store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: Policy) -> AlertEvent:
@@ -76,11 +80,3 @@ def _outcome(store: Store, event: AlertEvent, said: str, rules: Mapping[str, Rul
         return Outcome.SUPPRESSED
     same = any(rules[i.rule].type is event.type and i.labels == event.labels for i in firing if i.rule in rules)
     return Outcome.SUPPRESSED if same else Outcome.NOTIFIED
-
-
-def _bounded(details: dict[str, Any]) -> dict[str, Any]:
-    """Details in types that JSON has, and not more than can be read."""
-    text = json.dumps(details, default=str)
-    if len(text) <= _MAX_DETAILS:
-        return json.loads(text)  # type: ignore[no-any-return]
-    return {"truncated": redact(text, limit=1000)}

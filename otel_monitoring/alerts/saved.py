@@ -65,7 +65,7 @@ class Incident:
             incident=self.id,
             since=self.state.since,
             runbook=rule.runbook,
-        )
+        ).readable()
 
     def encode(self) -> str:
         """As JSON."""

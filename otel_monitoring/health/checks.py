@@ -11,7 +11,7 @@ from typing import Any
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.events import rfc3339
 from otel_monitoring.health.execution import NotStarted, in_thread, on_loop
-from otel_monitoring.redact import redact
+from otel_monitoring.redact import redact, redact_error
 
 CheckFunction = Callable[[], object] | Callable[[], Awaitable[object]]
 """A check passes when it returns anything but False; it fails when it returns False, raises, or takes too long."""
@@ -132,7 +132,7 @@ def _result(check: _Check, done: "set[asyncio.Task[object]]", duration: float) -
     if isinstance(error, NotStarted):
         return CheckResult("unknown", time.time(), duration, str(error))
     if error is not None:
-        return _failed(f"{type(error).__name__}: {error}", duration)
+        return _failed(redact_error(error), duration)
     if check.running is not None and check.running.result() is False:
         return _failed("the check returned False", duration)
     return CheckResult("healthy", time.time(), duration)

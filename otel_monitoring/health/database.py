@@ -15,7 +15,7 @@ from otel_monitoring.health.execution import NotStarted
 from otel_monitoring.health.queries import CollectionFacts, CollectionsReading, LoopTarget, ThreadTarget, target_of
 from otel_monitoring.health.report import DEGRADED, HEALTHY, UNHEALTHY, UNKNOWN
 from otel_monitoring.instrument.server_state import ServerState
-from otel_monitoring.redact import redact
+from otel_monitoring.redact import redact, redact_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class DatabaseHealthChecker:
             self._unanswered = (time.time(), str(error))
             return self.status
         except Exception as error:  # noqa: BLE001 - whatever a driver raises is the answer
-            ping = Ping(UNHEALTHY, time.time(), error=redact(f"{type(error).__name__}: {error}"))
+            ping = Ping(UNHEALTHY, time.time(), error=redact_error(error))
         else:
             ping = Ping(DEGRADED if duration > self._slow else HEALTHY, time.time(), duration)
         if target is not self._target:  # `use` was called meanwhile
@@ -128,7 +128,7 @@ class DatabaseHealthChecker:
 
     def _keep(self, reading: CollectionsReading) -> None:
         error = reading.error
-        self._collections_error = redact(f"{type(error).__name__}: {error}") if error is not None else None
+        self._collections_error = redact_error(error) if error is not None else None
         if reading.names is None:
             return
         self._total = len(reading.names)

@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from otel_monitoring.events import AlertEvent, AlertType, Mute
+from otel_monitoring.redact import redact
+
+_READABLE = "readable"
+"""Marks rows that were written readable; those of versions before it are made so when they are read."""
 
 
 def encoded_event(event: AlertEvent) -> str:
     """As JSON. Details that JSON has no form for must not keep the alert from being delivered."""
-    record = event.as_record()
+    record = {**event.as_record(), _READABLE: True}
     try:
-        return json.dumps(record, default=str, skipkeys=True)
+        return json.dumps(record, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
-        return json.dumps({**record, "details": {}}, default=str)
+        return json.dumps({**event.readable().as_record(), _READABLE: True}, default=str)
 
 
 def decoded_event(text: str) -> AlertEvent:
@@ -26,7 +30,8 @@ def decoded_event(text: str) -> AlertEvent:
     for name, kind in (("time", (int, float)), ("message", str), ("details", dict), ("labels", dict)):
         if not isinstance(record[name], kind):
             raise TypeError(f"{name} is of another type")
-    return AlertEvent.from_record(record)
+    event = AlertEvent.from_record(record)
+    return event if record.get(_READABLE) else event.readable()
 
 
 def encoded_labels(labels: Mapping[str, str]) -> str:
@@ -41,7 +46,7 @@ def decoded_mute(row: tuple[Any, ...]) -> Mute:
         ValueError, TypeError: They are not what was written.
     """
     kind, labels, until, author, reason = row
-    return Mute(AlertType(kind), until, json.loads(labels), author, reason)
+    return Mute(AlertType(kind), until, json.loads(labels), redact(author), redact(reason))
 
 
 def storable(text: str) -> str:

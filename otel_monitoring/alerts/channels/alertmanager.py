@@ -6,7 +6,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from typing import Any
 
 import httpx
@@ -15,7 +14,7 @@ from pydantic import SecretStr
 from otel_monitoring.alerts.channels import text
 from otel_monitoring.alerts.channels.posting import client, post
 from otel_monitoring.errors import DeliveryError
-from otel_monitoring.events import AlertEvent, Notification, Status
+from otel_monitoring.events import AlertEvent, Notification, Status, rfc3339
 
 logger = logging.getLogger("otel_monitoring")
 
@@ -108,8 +107,8 @@ def _alert(event: AlertEvent, notification: Notification, ahead: float, generato
     alert: dict[str, Any] = {
         "labels": labels(event, notification),
         "annotations": _annotations(event),
-        "startsAt": _moment(begun),
-        "endsAt": _moment(max(event.time, begun) if over else ahead),
+        "startsAt": rfc3339(begun),
+        "endsAt": rfc3339(max(event.time, begun) if over else ahead),
     }
     return {**alert, "generatorURL": generator_url} if generator_url else alert
 
@@ -139,7 +138,3 @@ def _annotations(event: AlertEvent) -> dict[str, str]:
         "incident": event.incident,
     }
     return {key: text.printable(value) for key, value in found.items() if value}
-
-
-def _moment(unix_seconds: float) -> str:
-    return datetime.fromtimestamp(unix_seconds, timezone.utc).isoformat(timespec="milliseconds")

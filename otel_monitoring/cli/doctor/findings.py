@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from otel_monitoring.cli.service import Service
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.redact import redact
+from otel_monitoring.redact import redact_error
 
 
 class Level(str, Enum):
@@ -84,5 +84,5 @@ def contained_findings(check: Check, examination: Examination) -> Iterator[Findi
     try:
         yield from check(examination)
     except Exception as error:  # noqa: BLE001 - what goes wrong in an examination is its result
-        reason = redact(f"{type(error).__name__}: {error}")
+        reason = redact_error(error)
         yield Finding(check.__name__.replace("_", " "), Level.FAILED, reason, "this check itself failed: report it")
