@@ -7,6 +7,8 @@ FastAPI and the OpenTelemetry SDK.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from otel_monitoring.environment import ignore_unusable
+
 if TYPE_CHECKING:
     from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, get_alert_manager, set_alert_manager
     from otel_monitoring.config import Settings
@@ -36,6 +38,9 @@ _MODULES = {
     "monitoring": ("MonitoringService", "get_monitoring", "set_monitoring"),
 }
 _HOMES = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+
+# Before OpenTelemetry's modules are imported, which would raise for them.
+ignore_unusable()
 
 
 def __getattr__(name: str) -> object:

@@ -6,6 +6,7 @@ OpenTelemetry's own variables stand in `exporting.settings`, the documented ones
 
 import os
 import re
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,16 +18,29 @@ from pydantic import (
     PositiveFloat,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from otel_monitoring.channel_settings import ChannelSettings, check_web_address
 from otel_monitoring.correlation import MAX_KEYS
+from otel_monitoring.environment import ignore, ignore_unusable, notice
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.exporting.settings import OtlpSettings
+from otel_monitoring.setting_hints import did_you_mean, number_meant
 
 PREFIX = "OTEL_MONITORING_"
+_THRESHOLD = f"{PREFIX}THRESHOLD_"
+_DOTENV = ".env"
 _BAGGAGE_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
 
@@ -63,7 +77,7 @@ class Settings(ChannelSettings, OtlpSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+        env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
     )
 
     # Endpoints
@@ -114,6 +128,13 @@ class Settings(ChannelSettings, OtlpSettings):
     public_url: str | None = None
     """Where the service is reached, without `prefix`: what links in notifications begin with."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keywords, the environment, `.env`: in this order."""
+        return named["init_settings"], named["env_settings"], _dotenv(settings_cls)
+
     @field_validator("error_statuses", "alert_email_to", "baggage_keys", "baggage_hosts", mode="before")
     @classmethod
     def _split_lists(cls, value: object) -> object:
@@ -138,6 +159,23 @@ class Settings(ChannelSettings, OtlpSettings):
     def _known_statuses(cls, value: frozenset[int] | None) -> frozenset[int] | None:
         if value is not None and not all(100 <= status <= 599 for status in value):
             raise ValueError("status codes are numbers from 100 to 599")
+        return value
+
+    @field_validator("window")
+    @classmethod
+    def _has_samples(cls, value: float, info: ValidationInfo) -> float:
+        interval = info.data.get("sample_interval", 0.0)
+        if value < interval:
+            raise ValueError(
+                f"{value:g} s are less than {PREFIX}SAMPLE_INTERVAL, which is {interval:g} s: it would hold no sample"
+            )
+        return value
+
+    @field_validator("database_uri")
+    @classmethod
+    def _with_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("it must begin with mongodb:// or mongodb+srv://, e.g. mongodb://localhost:27017/shop")
         return value
 
     @field_validator("prefix")
@@ -165,65 +203,142 @@ class Settings(ChannelSettings, OtlpSettings):
     def load(cls, **overrides: Any) -> "Settings":
         """Read the settings; keyword arguments that are None count as not given.
 
+        A variable that is not ours alone, OpenTelemetry's or `SMTP_…` where nobody is to be mailed, is ignored when it
+        cannot work, with a warning; so is a name of ours that no setting has.
+
         Raises:
             ConfigurationError: one line that names every setting that cannot work and says why, never its value.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
         unknown = sorted(given.keys() - cls.model_fields.keys())
         if unknown:
-            raise ConfigurationError(f"{', '.join(unknown)}: no such setting")
-        thresholds = _thresholds_from_environment()
+            raise ConfigurationError(
+                "; ".join(f"{name}: no such setting{did_you_mean(name, cls.model_fields)}" for name in unknown)
+            )
+        ignore_unusable()
+        variables = _variables()
+        thresholds = _thresholds(variables)
         thresholds.update(_as_mapping(given.pop("thresholds", {})))
         if thresholds:
             given["thresholds"] = thresholds
+        named = variables.keys() | {_documented(name) for name in given}
+        for line in _notices(named, variables):
+            notice(line)
+        return cls._validated(given, named)
+
+    @classmethod
+    def _validated(cls, given: dict[str, Any], named: Set[str]) -> "Settings":
         try:
             return cls(**given)
         except ValidationError as error:
-            raise ConfigurationError(_explain(error)) from None
+            problems = error.errors(include_url=False, include_context=False)
+        except SettingsError as error:
+            raise ConfigurationError(f"{PREFIX}*: {error}") from None
+        foreign = {_field(problem): problem for problem in problems if _is_foreign(problem, given, named)}
+        ours = [problem for problem in problems if _field(problem) not in foreign]
+        if ours:
+            raise ConfigurationError("; ".join(map(_explain, ours))) from None
+        for problem in foreign.values():
+            name, why = _explain(problem).split(": ", 1)
+            if _is_opentelemetrys(name):
+                ignore(name, why)
+            else:
+                notice(f"{name}: {why}; it is ignored")
+        defaults = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in foreign}
+        return cls._validated({**given, **defaults}, named)
 
 
 def known_variables() -> frozenset[str]:
-    """Every variable of ours, `OTEL_MONITORING_…`, thresholds aside."""
+    """Every variable of ours, `OTEL_MONITORING_…`, thresholds included."""
     fields = Settings.model_fields.items()
-    return frozenset(PREFIX + name.upper() for name, field in fields if field.validation_alias is None)
+    single = {PREFIX + name.upper() for name, field in fields if field.validation_alias is None}
+    return frozenset(single | {_THRESHOLD + name.upper() for name in THRESHOLDS})
 
 
-def unknown_variables() -> list[str]:
-    """Variables that begin like ours and that nobody reads: slips. A threshold of that kind is an error already."""
-    ours = {name for name in os.environ if name.startswith(PREFIX) and not name.startswith(f"{PREFIX}THRESHOLD_")}
-    return sorted(ours - known_variables())
+def _dotenv(settings_cls: type[BaseSettings] | None = None) -> DotEnvSettingsSource:
+    """What `.env` has for us. It is often another's: nothing that is wrong with it keeps the service from starting."""
+    for encoding in ("utf-8-sig", "latin-1"):
+        try:
+            return DotEnvSettingsSource(settings_cls or Settings, env_file=_DOTENV, env_file_encoding=encoding)
+        except UnicodeError:
+            notice(f"{_DOTENV}: it is not UTF-8; it is read as Latin-1")
+        except (OSError, ValueError) as error:
+            notice(f"{_DOTENV}: it cannot be read ({type(error).__name__}); it is ignored")
+            break
+    return DotEnvSettingsSource(settings_cls or Settings, env_file=None)
+
+
+def _variables() -> dict[str, str]:
+    """Every variable that has a value: those of `.env`, and over them those of the environment."""
+    variables = {name.upper(): value for name, value in _dotenv().env_vars.items() if value}
+    return {**variables, **{name.upper(): value for name, value in os.environ.items() if value.strip()}}
 
 
 def _as_mapping(value: "Thresholds | dict[str, float]") -> dict[str, float]:
     return value.model_dump(exclude_unset=True) if isinstance(value, Thresholds) else dict(value)
 
 
-def _thresholds_from_environment() -> dict[str, Any]:
-    prefix = f"{PREFIX}THRESHOLD_"
+def _thresholds(variables: Mapping[str, str]) -> dict[str, Any]:
     return {
-        name.removeprefix(prefix).lower(): value
-        for name, value in os.environ.items()
-        if name.startswith(prefix) and value.strip()
+        name.removeprefix(_THRESHOLD).lower(): value for name, value in variables.items() if name.startswith(_THRESHOLD)
     }
 
 
-def _environment_name(location: tuple[int | str, ...]) -> str:
-    """The name under which users know the setting at `location` of a validation error."""
-    field = str(location[0])
-    if field == "thresholds" and len(location) > 1:
-        return f"{PREFIX}THRESHOLD_{str(location[1]).upper()}"
-    info = Settings.model_fields.get(field)
-    if info is not None and info.validation_alias is None:
-        return PREFIX + field.upper()
-    if info is not None and isinstance(info.validation_alias, AliasChoices):
-        return str(info.validation_alias.choices[0])
-    return field
+def _documented(field: str) -> str:
+    """The name under which users know a field."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
 
 
-def _explain(error: ValidationError) -> str:
-    """One line for all problems. Pydantic's own text would quote the value, which may be a secret."""
-    problems = []
-    for problem in error.errors(include_input=False, include_url=False, include_context=False):
-        message = problem["msg"].removeprefix("Value error, ")
-        problems.append(f"{_environment_name(problem['loc'])}: {message[0].lower()}{message[1:]}")
-    return "; ".join(problems)
+def _field(problem: ErrorDetails) -> str:
+    """The field that a validation error is about; it names some by their variables."""
+    name = str(problem["loc"][0])
+    return next((field for field in Settings.model_fields if name in (field, _documented(field))), name)
+
+
+def _is_foreign(problem: ErrorDetails, given: Mapping[str, Any], named: Set[str]) -> bool:
+    """Whether a wrong value is in a variable that others read, too, and in which we have no part."""
+    field = _field(problem)
+    if field in given:
+        return False
+    name = _documented(field)
+    mails = {"SMTP_SERVER", "ALERT_EMAIL_TO"} <= named
+    return _is_opentelemetrys(name) or (name.startswith("SMTP_") and not mails)
+
+
+def _is_opentelemetrys(name: str) -> bool:
+    return name.startswith("OTEL_") and not name.startswith(PREFIX)
+
+
+def _explain(problem: ErrorDetails) -> str:
+    """One line for a problem. Pydantic's own text would quote the value, which may be a secret."""
+    field = _field(problem)
+    name, why = _documented(field), problem["msg"].removeprefix("Value error, ")
+    meant = ""
+    if field == "thresholds" and len(problem["loc"]) > 1:
+        name = field = _THRESHOLD + str(problem["loc"][1]).upper()
+        if problem["type"] == "extra_forbidden":
+            why, meant = "no such setting", did_you_mean(name, (_THRESHOLD + known.upper() for known in THRESHOLDS))
+    if problem["type"] == "float_parsing" and not _is_opentelemetrys(name):
+        why, meant = "it must be a number", number_meant(problem["input"], field)
+    return f"{name}: {why[0].lower()}{why[1:]}{meant}"
+
+
+def _notices(named: Set[str], variables: Mapping[str, str]) -> Iterator[str]:
+    """What is set and has no effect, or is nearly the name of something that would have."""
+    known = known_variables()
+    documented = {_documented(name) for name in Settings.model_fields} - known
+    for name in sorted(variables.keys() - known - documented):
+        if name.startswith(PREFIX) and not name.startswith(_THRESHOLD):  # a wrong threshold is an error
+            yield f"{name}: no setting has this name{did_you_mean(name, known) or '; it is ignored'}"
+        elif name.startswith(("OTEL_MON", "ALERT_")) and not name.startswith(PREFIX):
+            meant = did_you_mean(name, known if name.startswith("OTEL_") else documented)
+            if meant:
+                yield f"{name}: no setting has this name{meant}"
+    for name, needed, effect in (
+        ("SMTP_SERVER", "ALERT_EMAIL_TO", "no alert is mailed"),
+        ("ALERT_EMAIL_TO", "SMTP_SERVER", "no alert is mailed"),
+        ("ALERT_WEBHOOK_SECRET", "ALERT_WEBHOOK_URL", "nothing is posted"),
+    ):
+        if name in named and needed not in named:
+            yield f"{name}: without {needed} {effect}"

@@ -1,10 +1,21 @@
 """The variables that are read, or set, before any setting is: without importing what reads the settings."""
 
+import logging
 import os
+import re
 from typing import Final
+
+_logger = logging.getLogger("otel_monitoring")
+
+notices: list[str] = []
+"""What was said about variables of this process that are wrong, or have no effect; each is `NAME: why`."""
 
 _OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+_PROPAGATORS: Final = "OTEL_PROPAGATORS"
+_PROVIDER: Final = re.compile(r"OTEL_PYTHON_(TRACER|METER|LOGGER)_PROVIDER")
+_LIMIT: Final = re.compile(r"OTEL_\w*(?:COUNT|LENGTH)_LIMIT")
+_EXPRESSIONS: Final = re.compile(r"OTEL_PYTHON_(?:\w+_)?EXCLUDED_URLS")
 
 
 def opt_in_to_stable_conventions() -> None:
@@ -14,6 +25,69 @@ def opt_in_to_stable_conventions() -> None:
     """
     if not semconv_opt_in():
         os.environ[_OPT_IN] = "http,database"
+
+
+def notice(line: str) -> None:
+    """Say what is wrong with a variable, as a warning, once in a process."""
+    if line not in notices:
+        notices.append(line)
+        _logger.warning("%s", line)
+
+
+def ignore(name: str, why: str) -> None:
+    """Take a variable of OpenTelemetry's out of this process's environment, with a warning.
+
+    The SDK reads its variables by itself, some when it is imported, and raises for one that cannot work. Without the
+    variable it takes its default.
+
+    Args:
+        name: The variable; one that is not set may come from `.env`.
+        why: What is wrong with it, without its value.
+    """
+    os.environ.pop(name, None)
+    notice(f"{name}: {why}; it is ignored")
+
+
+def ignore_unusable() -> None:
+    """Ignore the variables with which OpenTelemetry's modules, or FastAPI's use of them, cannot even be imported."""
+    for name, value in list(os.environ.items()):
+        if not value.strip() or not name.startswith("OTEL_"):
+            continue
+        if name == _PROPAGATORS:
+            _ignore_missing_propagators()
+        elif (provider := _PROVIDER.fullmatch(name)) and not _installed(f"{provider[1].lower()}_provider", value):
+            ignore(name, "no such provider is installed")
+        elif _LIMIT.fullmatch(name) and not value.strip().isdecimal():
+            ignore(name, "it must be a number, 0 or more")
+        elif _EXPRESSIONS.fullmatch(name) and not all(map(_is_expression, value.split(","))):
+            ignore(name, "it must be regular expressions, separated by commas")
+
+
+def _ignore_missing_propagators() -> None:
+    named = _items(_PROPAGATORS)
+    present = [name for name in named if name.lower() == "none" or _installed("propagator", name)]
+    if present == named:
+        return
+    missing = [name for name in named if name not in present]
+    if not present:
+        ignore(_PROPAGATORS, f"not installed: {', '.join(missing)}")
+        return
+    os.environ[_PROPAGATORS] = ",".join(present)
+    notice(f"{_PROPAGATORS}: not installed: {', '.join(missing)}; the others are used")
+
+
+def _installed(kind: str, name: str) -> bool:
+    from importlib.metadata import entry_points  # rarely needed, and slow to import
+
+    return bool(entry_points(group=f"opentelemetry_{kind}", name=name.strip()))
+
+
+def _is_expression(text: str) -> bool:
+    try:
+        re.compile(text.strip())
+    except (re.error, RecursionError, OverflowError):
+        return False
+    return True
 
 
 def semconv_opt_in() -> frozenset[str]:

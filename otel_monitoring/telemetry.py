@@ -3,6 +3,7 @@
 Construction makes providers or joins those the application has; no thread and no connection exists before `start`.
 """
 
+import logging
 import os
 import threading
 import time
@@ -24,6 +25,7 @@ from otel_monitoring.exporting.announcing import announcement
 from otel_monitoring.exporting.baggage import BaggageLogs, BaggageSpans
 from otel_monitoring.exporting.closing import Attached, Joined, close_all
 from otel_monitoring.exporting.pipelines import (
+    LogPipeline,
     LogSwitch,
     MetricPipeline,
     Pipeline,
@@ -36,6 +38,8 @@ from otel_monitoring.exporting.state import ExportState, QuietExports
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
+
+_OWN_LOGGERS = ("otel_monitoring", "otel_monitoring.alerts")
 
 P = TypeVar("P", MeterProvider, TracerProvider, LoggerProvider)
 
@@ -178,9 +182,6 @@ class Telemetry:
 
         Args:
             reader: A pull reader; it is taken off again by `stop`.
-
-        Raises:
-            ConfigurationError: An exporter cannot be made from what the environment says.
         """
         with self._lock:
             if self._reader is not None and self._pid == os.getpid():
@@ -190,16 +191,11 @@ class Telemetry:
             meters = self._sdk[1]
             if self._reader is not reader:  # else inherited from before a fork, still attached
                 meters.add_metric_reader(reader)
-            try:
-                self._pipelines = self._make_pipelines()
-            except ConfigurationError:
-                meters.remove_metric_reader(reader)
-                raise
+            self._pipelines = self._make_pipelines()
             self._reader = reader
             self._quiet = QuietExports()
             if self._pipelines:
                 self._quiet.install()
-        logger.info("%s", announcement(self._settings, self._joined))
 
     def _adopt_process(self) -> None:
         """Be a worker of our own after a fork: another identity, our own numbers, nothing of the parent's threads."""
@@ -229,12 +225,30 @@ class Telemetry:
                 continue
             try:
                 made.append((signal, makers[signal](state)))
-            except (ValueError, RuntimeError, OSError, LookupError) as error:
-                close_all(made, time.monotonic())
-                raise ConfigurationError(
-                    f"OTEL_EXPORTER_OTLP_*: no exporter for {signal} can be made: {redact(str(error))}"
-                ) from error
+            except Exception as error:  # noqa: BLE001 - the SDK's, from what the environment says; the service starts
+                state.cannot_begin(error)
         return made
+
+    @property
+    def announcement(self) -> str:
+        """Where the signals go, in a few words and without credentials."""
+        return announcement(self._settings, self._joined)
+
+    def keep_logging(self) -> None:
+        """Undo what a configuration of `logging`, made since the start, has done to the way of log records and ours.
+
+        `dictConfig` and `basicConfig(force=True)` take every handler of the root logger away, and the former disables
+        all loggers that it does not name.
+        """
+        for name in _OWN_LOGGERS:
+            logging.getLogger(name).disabled = False
+        with self._lock:
+            if self._pid != os.getpid() or not self._pipelines:
+                return
+            self._quiet.install()
+            for _, pipeline in self._pipelines:
+                if isinstance(pipeline, LogPipeline) and pipeline.restore():
+                    logger.info("logging was configured anew: the handler that exports log records is back")
 
     def stop(self, timeout: float) -> None:
         """Send what waits, close every exporter, and take the reader off. Does nothing when not started.
@@ -264,12 +278,17 @@ class Telemetry:
 
         Returns:
             By signal what `ExportState.block` says, and `provider`: `own`, `application` (joined: how it exports is not
-            known here), or `none` (not made, because it would go nowhere).
+            known here), or `none` (not made, because it would go nowhere). For logs that are exported also
+            `handler_restored`: how often a configuration of `logging` had taken our handler away.
         """
         return {
-            signal: {"provider": self._provider_of(signal), **state.block(now)}
+            signal: {"provider": self._provider_of(signal), **state.block(now), **self._handler_of(signal)}
             for signal, state in self._states.items()
         }
+
+    def _handler_of(self, signal: Signal) -> dict[str, int]:
+        pipeline = dict(self._pipelines).get(signal)
+        return {"handler_restored": pipeline.restored} if isinstance(pipeline, LogPipeline) else {}
 
     def _provider_of(self, signal: Signal) -> str:
         if signal in self._joined:

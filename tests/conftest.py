@@ -7,7 +7,7 @@ from typing import NoReturn
 import pytest
 from pymongo import monitoring as pymongo_monitoring
 
-from otel_monitoring.environment import opt_in_to_stable_conventions
+from otel_monitoring.environment import notices, opt_in_to_stable_conventions
 from otel_monitoring.guard import contained
 
 # Contrib's instrumentations read this once in a process: before any test makes one.
@@ -31,7 +31,8 @@ def unavailable(reason: str) -> NoReturn:
 
 @pytest.fixture(autouse=True)
 def _fresh_guard() -> None:
-    """The guard counts and limits its log lines per process; each test begins with none."""
+    """The guard counts and limits its log lines per process, and notices are said once; each test begins with none."""
+    notices.clear()
     contained.failures.clear()
     contained._logged_at.clear()
 

@@ -1,6 +1,8 @@
 """Settings: documented names and defaults, precedence, and one clear line for every mistake."""
 
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -50,8 +52,7 @@ def test_keywords_win_over_the_environment_which_wins_over_the_file(
         ("OTEL_MONITORING_THRESHOLD_CPU_PERCENT", "180"),
         ("OTEL_MONITORING_THRESHOLD_NO_SUCH", "1"),
         ("OTEL_MONITORING_ERROR_STATUSES", "500,9"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
-        ("OTEL_EXPORTER_OTLP_PROTOCOL", "thrift"),
+        ("OTEL_MONITORING_DATABASE_URI", "localhost:27017/shop"),
         ("OTEL_MONITORING_PUBLIC_URL", "orders.example.com"),
         ("SMTP_SERVER", "smtp.example.com:25"),
         ("SMTP_SERVER", "smtp://smtp.example.com"),
@@ -72,11 +73,155 @@ def test_keywords_win_over_the_environment_which_wins_over_the_file(
     ],
 )
 def test_a_wrong_value_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    monkeypatch.setenv("SMTP_SERVER", "smtp.example.com")
+    monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError) as caught:
         Settings.load()
     assert str(caught.value).startswith(f"{variable}: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "meant"),
+    [
+        ("OTEL_MONITORING_WINDOW", "5m", "it must be a number, in seconds; did you mean 300?"),
+        ("OTEL_MONITORING_CHECK_INTERVAL", "1.5 min", "did you mean 90?"),
+        ("OTEL_MONITORING_CHECK_TIMEOUT", "500ms", "did you mean 0.5?"),
+        ("OTEL_MONITORING_REPEAT_INTERVAL", "4 hours", "did you mean 14400?"),
+        ("OTEL_MONITORING_SAMPLE_INTERVAL", "0,5", "did you mean 0.5?"),
+        ("OTEL_MONITORING_THRESHOLD_API_RESPONSE_TIME_MS", "2s", "in milliseconds; did you mean 2000?"),
+        ("OTEL_MONITORING_THRESHOLD_CPU_PERCENT", "80%", "did you mean 80?"),
+        ("OTEL_MONITORING_THRESHOLD_ERROR_RATE", "5", "did you mean OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT?"),
+        ("OTEL_MONITORING_WINDOW", "5", "less than OTEL_MONITORING_SAMPLE_INTERVAL, which is 10 s"),
+        ("OTEL_MONITORING_DATABASE_URI", "localhost:27017/shop", "it must begin with mongodb://"),
+        ("OTEL_MONITORING_THRESHOLDS", "five", "thresholds"),
+    ],
+)
+def test_a_wrong_value_says_what_was_meant(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, meant: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert meant in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "kept"),
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", {"otlp_endpoint": None}),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", {"otlp_protocol": "http/protobuf"}),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "canary", {"otlp_headers": None}),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nonexistent", {"otlp_certificate": None}),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s", {"otlp_timeout": None}),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "60s", {"metric_export_interval": 60_000}),
+        ("OTEL_SDK_DISABLED", "perhaps", {"sdk_disabled": False}),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "many", {"bsp_max_queue_size": None}),
+        ("SMTP_PORT", "smtp", {"smtp_port": 587}),
+        ("SMTP_SECURITY", "STARTTLS?", {"smtp_security": None}),
+        ("SMTP_SERVER", "smtp://mail", {"smtp_server": None}),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_what_is_not_ours_alone_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    variable: str,
+    value: str,
+    kept: dict[str, object],
+    place: str,
+) -> None:
+    if place == "file":
+        (tmp_path / ".env").write_text(f"{variable}={value}\n")
+    else:
+        monkeypatch.setenv(variable, value)
+    settings = Settings.load()
+    assert {name: getattr(settings, name) for name in kept} == kept
+    [said] = [line for line in caplog.messages if "is ignored" in line]
+    assert said.startswith(f"{variable}: ")
+    assert "canary" not in said
+    if variable.startswith("OTEL_"):
+        assert variable not in os.environ, "the SDK reads it by itself, and would raise"
+
+
+def test_a_wrong_keyword_is_ours_whatever_its_name() -> None:
+    with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_ENDPOINT: "):
+        Settings.load(otlp_endpoint="collector:4318")
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("OTEL_MONITORING_ADMIN_TOKN", "no setting has this name; did you mean OTEL_MONITORING_ADMIN_TOKEN?"),
+        ("OTEL_MONITOR_ADMIN_TOKEN", "no setting has this name; did you mean OTEL_MONITORING_ADMIN_TOKEN?"),
+        ("OTEL_MONITORING_COLOUR", "no setting has this name; it is ignored"),
+        ("ALERT_EMAILS_TO", "no setting has this name; did you mean ALERT_EMAIL_TO?"),
+        ("SMTP_SERVER", "without ALERT_EMAIL_TO no alert is mailed"),
+        ("ALERT_EMAIL_TO", "without SMTP_SERVER no alert is mailed"),
+        ("ALERT_WEBHOOK_SECRET", "without ALERT_WEBHOOK_URL nothing is posted"),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_what_has_no_effect_is_said_once(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    variable: str,
+    said: str,
+    place: str,
+) -> None:
+    value = "whsec_" + "A" * 32 if variable.endswith("SECRET") else "ops@example.com" if "TO" in variable else "mail"
+    if place == "file":
+        (tmp_path / ".env").write_text(f"{variable}={value}\n")
+    else:
+        monkeypatch.setenv(variable, value)
+    Settings.load()
+    Settings.load()
+    assert caplog.messages == [f"{variable}: {said}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"# caf\xe9\nOTEL_MONITORING_PREFIX=/file\n", ".env: it is not UTF-8; it is read as Latin-1"),
+        ("\ufeffOTEL_MONITORING_PREFIX=/file\n".encode(), None),
+        (b"\x00\xff garbage '\nOTEL_MONITORING_PREFIX=/file\n", ".env: it is not UTF-8; it is read as Latin-1"),
+    ],
+)
+def test_a_file_in_another_encoding_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes, said: str | None
+) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    assert Settings.load().prefix == "/file"
+    assert [line for line in caplog.messages if line.startswith(".env")] == ([said] if said else [])
+
+
+def test_a_file_that_cannot_be_read_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / ".env").write_text("OTEL_MONITORING_PREFIX=/file\n")
+    monkeypatch.setattr("dotenv.main.open", refuse, raising=False)
+    assert Settings.load().prefix == "/api"
+    assert caplog.messages == [".env: it cannot be read (PermissionError); it is ignored"]
+
+
+def test_a_directory_of_that_name_and_no_directory_at_all_are_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    (gone / ".env").mkdir()
+    monkeypatch.chdir(gone)
+    assert Settings.load().prefix == "/api"
+    (gone / ".env").rmdir()
+    gone.rmdir()
+    assert Settings.load().prefix == "/api"
 
 
 def test_every_mistake_is_reported_and_no_value_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +256,7 @@ def test_an_address_may_be_the_mail_server(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_unknown_keywords_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="chek_interval: no such setting"):
+    with pytest.raises(ConfigurationError, match=r"chek_interval: no such setting; did you mean check_interval\?"):
         Settings.load(chek_interval=3)
 
 
@@ -120,6 +265,11 @@ def test_thresholds_are_overridden_one_by_one(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("OTEL_MONITORING_THRESHOLD_MEMORY_PERCENT", "60")
     thresholds = Settings.load(thresholds={"memory_percent": 90}).thresholds
     assert (thresholds.cpu_percent, thresholds.memory_percent, thresholds.error_rate_percent) == (70, 90, 5)
+
+
+def test_thresholds_are_read_from_the_file_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OTEL_MONITORING_THRESHOLD_CPU_PERCENT=70\n")
+    assert Settings.load().thresholds.cpu_percent == 70
 
 
 def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:

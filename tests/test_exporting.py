@@ -13,8 +13,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_monitoring.config import Settings
-from otel_monitoring.environment import opt_in_to_stable_conventions
-from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.environment import notices, opt_in_to_stable_conventions
 from otel_monitoring.exporting.closing import Attached, close_all
 from otel_monitoring.exporting.pipelines import OtlpHandler
 from otel_monitoring.exporting.settings import SIGNALS
@@ -91,15 +90,18 @@ def test_a_signals_own_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ("OTEL_METRICS_EXEMPLAR_FILTER", "sesame"),
     ],
 )
-def test_what_cannot_work_fails_at_start_by_its_name(
+def test_what_cannot_work_is_ignored_and_said_by_its_name(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
+    """The variables are OpenTelemetry's: whoever set one may have meant another library, and the service starts."""
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ConfigurationError) as error:
-        Settings.load()
-    assert str(error.value).startswith(f"{variable}: ")
-    assert "\n" not in str(error.value)
-    assert "sesame" not in str(error.value)
+    Settings.load()
+    [said] = notices
+    assert said.startswith(f"{variable}: ")
+    assert said.endswith("; it is ignored")
+    assert "\n" not in said
+    assert "sesame" not in said
+    assert variable not in os.environ, "the SDK would read it"
 
 
 def test_headers_are_secret_where_settings_are_shown() -> None:

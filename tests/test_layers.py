@@ -15,6 +15,7 @@ LAYERS: dict[str, int] = {
     "conventions": 0,
     "bounded": 1,
     "correlation": 0,
+    "setting_hints": 0,
     "guard": 0,
     "redact": -1,
     "jsonable": 0,

@@ -2,12 +2,14 @@
 
 import json
 import logging
+import logging.config
 import os
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,6 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 
 from otel_monitoring.config import Settings
-from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.guard import contained
 from otel_monitoring.measure.reader import SnapshotReader
 from otel_monitoring.telemetry import Telemetry
@@ -110,7 +111,7 @@ def test_without_an_endpoint_there_are_no_spans_no_records_no_threads_and_one_li
     assert isinstance(telemetry.logger_provider, _logs.NoOpLoggerProvider)
     assert threading.enumerate() == before
     assert logging.getLogger().handlers == handlers
-    assert [r.getMessage() for r in caplog.records] == ["no OTLP endpoint: nothing is exported"]
+    assert telemetry.announcement == "no OTLP endpoint: nothing is exported"
 
     telemetry.meter_provider.get_meter("test").create_counter("jobs").add(2)
     assert list(reader.take(1.0).sums.values()) == [2]
@@ -143,15 +144,11 @@ def test_without_an_endpoint_no_exporter_is_imported_and_nothing_connects() -> N
     assert result["global"] == ["ProxyTracerProvider", True, "ProxyLoggerProvider"]
 
 
-def test_the_line_says_where_things_go_without_credentials(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+def test_it_is_said_where_things_go_without_credentials() -> None:
     with HttpSink() as sink:
         endpoint = sink.endpoint.replace("http://", "http://me:sesame@")
         telemetry = make(otlp_endpoint=endpoint, logs_exporter="none")
-        telemetry.start(SnapshotReader(0.0))
-        telemetry.stop(TIMEOUT)
-    (line,) = (r.getMessage() for r in caplog.records)
-    assert line == f"exporting traces, metrics to {sink.endpoint} (http/protobuf)"
+    assert telemetry.announcement == f"exporting traces, metrics to {sink.endpoint} (http/protobuf)"
 
 
 def test_disabled_means_nothing_is_measured_and_everything_still_answers() -> None:
@@ -310,17 +307,78 @@ def test_flushing_the_provider_sends_what_waits() -> None:
         telemetry.stop(TIMEOUT)
 
 
-def test_what_only_the_exporter_can_tell_fails_at_start_and_leaves_nothing(
+def test_what_only_the_exporter_can_tell_is_said_and_leaves_the_other_signals(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")  # less than a batch
-    telemetry = make(otlp_endpoint="http://127.0.0.1:9", metrics_exporter="none", logs_exporter="none")
-    reader = SnapshotReader(0.0)
-    before = threading.enumerate()
-    with pytest.raises(ConfigurationError, match="max_export_batch_size must be less than or equal"):
-        telemetry.start(reader)
-    assert threading.enumerate() == before
-    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
-    telemetry.start(reader)
+    with HttpSink() as sink:
+        telemetry = make(otlp_endpoint=sink.endpoint, traces_exporter="otlp")
+        telemetry.start(SnapshotReader(0.0))
+        reason = "max_export_batch_size must be less than or equal"
+        [said] = [line for line in caplog.messages if "OTLP export of traces" in line]
+        assert reason in said
+        state = telemetry.state(0.0)
+        assert reason in state["traces"]["last_error"]
+        assert state["metrics"]["last_error"] is state["logs"]["last_error"] is None
+        logging.getLogger("shop").warning("still exported")
+        telemetry.stop(TIMEOUT)
+        assert "still exported" in str(sink.records())
+
+
+@pytest.mark.parametrize("package", ["grpc", "requests"])
+def test_an_exporter_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    protocol: Any = "grpc" if package == "grpc" else "http/protobuf"
+    telemetry = make(otlp_endpoint="http://127.0.0.1:9", otlp_protocol=protocol)
+    for name in [name for name in sys.modules if name.startswith("opentelemetry.exporter.otlp")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    telemetry.start(SnapshotReader(0.0))
+    assert {block["last_error"].split(":")[0] for block in telemetry.state(0.0).values()} == {"ModuleNotFoundError"}
     telemetry.stop(0.1)
-    assert "registered already" not in caplog.text
+
+
+CONFIGURATIONS: list[Callable[[], object]] = [
+    lambda: logging.config.dictConfig({"version": 1, "root": {"level": "INFO", "handlers": []}}),
+    lambda: logging.basicConfig(force=True, level=logging.INFO),
+    lambda: logging.getLogger().handlers.clear(),
+]
+
+
+@pytest.mark.parametrize("configure", CONFIGURATIONS)
+def test_logging_that_is_configured_anew_is_exported_again(configure: Callable[[], object]) -> None:
+    root = logging.getLogger()
+    kept, level = list(root.handlers), root.level
+    enabled = [one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger) and not one.disabled]
+    with HttpSink() as sink:
+        telemetry = make(otlp_endpoint=sink.endpoint, metrics_exporter="none", traces_exporter="none")
+        try:
+            telemetry.start(SnapshotReader(0.0))
+            configure()
+            telemetry.keep_logging()
+            telemetry.keep_logging()
+            assert telemetry.state(0.0)["logs"]["handler_restored"] == 1
+            assert not logging.getLogger("otel_monitoring.alerts").disabled
+            logging.getLogger("made after the configuration").warning("hello")
+            telemetry.stop(TIMEOUT)
+        finally:
+            root.handlers[:], root.level = kept, level
+            for one in enabled:
+                one.disabled = False
+        assert "hello" in str(sink.records())
+
+
+def test_what_nobody_else_handles_still_reaches_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    kept = list(root.handlers)
+    telemetry = make(otlp_endpoint="http://127.0.0.1:9", metrics_exporter="none", traces_exporter="none")
+    try:
+        root.handlers.clear()
+        telemetry.start(SnapshotReader(0.0))
+        logging.getLogger("shop").warning("low on stock")
+        logging.getLogger("shop").info("sold")
+        root.addHandler(logging.NullHandler())
+        logging.getLogger("shop").warning("handled elsewhere")
+    finally:
+        telemetry.stop(0.1)
+        root.handlers[:] = kept
+    assert capsys.readouterr().err == "low on stock\n"

@@ -110,6 +110,12 @@ class OtlpHandler(LoggingHandler):
         self._guard = contained("log export")
         self.addFilter(_may_leave)
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Handle the record; where nobody else does, `logging` would have shown it on stderr but for us."""
+        if logging.lastResort is not None and record.levelno >= logging.lastResort.level and _is_unseen(record):
+            logging.lastResort.handle(record)
+        return bool(super().handle(record))
+
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record; one that cannot be formatted must not raise into the code that logged it."""
         with self._guard:
@@ -117,6 +123,16 @@ class OtlpHandler(LoggingHandler):
 
     def flush(self) -> None:
         """Nothing: the pipeline flushes. `logging` calls this at exit, where a hanging endpoint would hold us."""
+
+
+def _is_unseen(record: logging.LogRecord) -> bool:
+    """Whether no handler but those that export sees the record."""
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None:
+        if not all(isinstance(handler, LoggingHandler) for handler in logger.handlers):
+            return False
+        logger = logger.parent if logger.propagate else None
+    return True
 
 
 def _may_leave(record: logging.LogRecord) -> bool:
@@ -180,7 +196,9 @@ def span_pipeline(settings: OtlpSettings, state: ExportState, switch: SpanSwitch
     return _BatchPipeline(delivery, processor, state, turn)
 
 
-def log_pipeline(settings: OtlpSettings, state: ExportState, switch: LogSwitch, provider: LoggerProvider) -> Pipeline:
+def log_pipeline(
+    settings: OtlpSettings, state: ExportState, switch: LogSwitch, provider: LoggerProvider
+) -> "LogPipeline":
     """Records of `logging`, and those emitted to `provider` directly, go to the endpoint for logs."""
     delivery = Delivery(make_exporter("logs", settings), state)
     processor = BatchLogRecordProcessor(LogRecords(delivery))
@@ -191,7 +209,35 @@ def log_pipeline(settings: OtlpSettings, state: ExportState, switch: LogSwitch, 
         root = logging.getLogger()
         root.addHandler(handler) if on else root.removeHandler(handler)
 
-    return _BatchPipeline(delivery, processor, state, turn)
+    return LogPipeline(delivery, processor, state, turn, handler)
+
+
+class LogPipeline(_BatchPipeline):
+    """The way of log records, which begins with a handler of the root logger.
+
+    Attributes:
+        restored: How often the handler was gone and put back.
+    """
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        processor: BatchLogRecordProcessor,
+        state: ExportState,
+        switch: Callable[[bool], None],
+        handler: OtlpHandler,
+    ) -> None:
+        super().__init__(delivery, processor, state, switch)
+        self._handler = handler
+        self.restored = 0
+
+    def restore(self) -> bool:
+        """Put the handler back where a configuration of `logging` has taken it away; answers whether it had."""
+        if self._handler in logging.getLogger().handlers:
+            return False
+        self._switch(True)
+        self.restored += 1
+        return True
 
 
 class _Reader(PeriodicExportingMetricReader):

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from otel_monitoring.exporting.settings import Protocol, Signal
 from otel_monitoring.forks import renewed
+from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
 
 _LOG_EVERY_SECONDS = 60.0
@@ -55,6 +56,11 @@ class ExportState:
         if not getattr(_in_progress, "explained", False):
             _in_progress.explained = True
             self._last_error = redact(reason, limit=_REASON_LIMIT)
+
+    def cannot_begin(self, error: Exception) -> None:
+        """Nothing can be sent at all: the exporter, or its queue, could not be made."""
+        self._last_error = redact(f"{type(error).__name__}: {error}", limit=_REASON_LIMIT)
+        logger.warning("OTLP export of %s: %s; it is not exported", self.signal, self._last_error)
 
     def succeeded(self, items: int) -> None:
         """The endpoint took `items` spans, log records or data points."""
@@ -127,14 +133,16 @@ class QuietExports(logging.Filter):
         self._loggers: list[logging.Logger] = []
 
     def install(self) -> None:
-        """Put the filter on every such logger there is by now."""
+        """Put the filter on every such logger there is by now, and enable those that `logging.config` disabled."""
         self._loggers = [
             known
             for name, known in list(logging.root.manager.loggerDict.items())
             if isinstance(known, logging.Logger) and _about_exporting(name)
         ]
         for known in self._loggers:
-            known.filters.insert(0, self)  # before the SDK's own, which would hide reasons from us
+            known.disabled = False
+            if self not in known.filters:
+                known.filters.insert(0, self)  # before the SDK's own, which would hide reasons from us
 
     def uninstall(self) -> None:
         """Take the filter off again."""

@@ -1,10 +1,9 @@
 """Are the settings valid, and do they say what was meant?"""
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
-from otel_monitoring.config import known_variables, unknown_variables
+from otel_monitoring.environment import notices
 
 _NAME = "settings"
 
@@ -17,10 +16,9 @@ def settings_valid(examination: Examination) -> Iterator[Finding]:
             yield Finding(_NAME, Level.FAILED, problem, "correct it: the service does not start with this")
     else:
         yield Finding(_NAME, Level.OK, "valid")
-    for name in unknown_variables():
-        close = get_close_matches(name, known_variables(), 1)
-        advice = f"did you mean {close[0]}?" if close else "remove it"
-        yield Finding(_NAME, Level.WARNING, f"{name} is set, and no setting has that name", advice)
+    for line in notices:
+        problem, _, advice = line.partition("; ")
+        yield Finding(_NAME, Level.WARNING, problem, advice if advice.startswith("did you") else "correct or remove it")
     if settings is None:
         return
     if settings.access == "open":
