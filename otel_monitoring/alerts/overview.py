@@ -18,13 +18,9 @@ def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dic
     """The alerts of rules that fire now, the oldest first.
 
     Each has `rule`, `type`, `severity`, `state`, `since` (RFC 3339), `value`, `threshold`, `labels`, `message`,
-    `scope`, `incident`, `muted` and `inhibited`.
+    `scope`, `incident`, `muted` and `inhibited`; one that flaps also `flapping` and `times`, how often it began.
     """
-    found = [
-        (incident, rules[incident.rule])
-        for incident in incidents
-        if incident.rule in rules and incident.state.phase is Phase.FIRING
-    ]
+    found = [(incident, rules[incident.rule]) for incident in incidents if incident.rule in rules and incident.firing]
     return [
         {
             "rule": rule.name,
@@ -37,6 +33,7 @@ def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dic
             "incident": incident.id,
             "muted": incident.outcome is Outcome.MUTED,
             "inhibited": incident.outcome is Outcome.INHIBITED,
+            **({"flapping": True, "times": incident.state.times} if incident.state.flapping else {}),
         }
         for incident, rule in sorted(found, key=lambda pair: pair[0].state.since)
     ]
@@ -50,7 +47,8 @@ def rule_states(incidents: Iterable[Incident], rules: Sequence[Rule], evaluation
     """
     by_rule: dict[str, list[Incident]] = {}
     for incident in incidents:
-        by_rule.setdefault(incident.rule, []).append(incident)
+        if incident.state.phase is not Phase.INACTIVE:
+            by_rule.setdefault(incident.rule, []).append(incident)
     return [_rule(rule, by_rule.get(rule.name, ()), evaluation) for rule in rules]
 
 
