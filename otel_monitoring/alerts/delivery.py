@@ -7,6 +7,7 @@ store's lease delivers, so the workers of a host do not do it side by side.
 import asyncio
 import hashlib
 import random
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_monitoring.alerts.channels import Channel, Repeating
+from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.events import AlertEvent, AlertSeverity, Notification, Status, rfc3339
 from otel_monitoring.guard import contained, logger
@@ -64,16 +66,34 @@ class Sender:
     Attributes:
         service: `service.name`.
         environment: `deployment.environment.name`, or empty.
+        version: `service.version`, or empty.
+        host: The name of this host, or empty.
+        url: Where people reach the service, or empty.
     """
 
     service: str
     environment: str = ""
+    version: str = ""
+    host: str = ""
+    url: str = ""
 
     def notification(self, queued: Sequence[Queued]) -> Notification:
         """One message with these events; its id depends on them alone, so that a repetition can be recognised."""
         names = ",".join(f"{entry.event.incident}/{entry.event.time:.6f}/{entry.id}" for entry in queued)
         digest = hashlib.sha256(f"{self.service}/{self.environment}/{names}".encode()).hexdigest()
-        return Notification(digest[:32], tuple(entry.event for entry in queued), self.service, self.environment)
+        return self.message(digest[:32], tuple(entry.event for entry in queued))
+
+    @classmethod
+    def here(cls, settings: Settings, service: str, environment: str = "") -> "Sender":
+        """A service on this host, with the version and the URL that its settings name."""
+        return cls(
+            service, environment, settings.service_version or "", socket.gethostname(), settings.public_url or ""
+        )
+
+    def message(self, identifier: str, events: Sequence[AlertEvent]) -> Notification:
+        """One message with these events, under an id of its own."""
+        where = {"version": self.version, "host": self.host, "url": self.url}
+        return Notification(identifier, tuple(events), self.service, self.environment, **where)
 
 
 Count = Callable[[str, str, int], None]

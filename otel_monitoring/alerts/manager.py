@@ -18,7 +18,7 @@ from otel_monitoring.alerts.ruleset import RuleSet
 from otel_monitoring.alerts.saved import saved_incidents
 from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.config import Settings
-from otel_monitoring.events import AlertSeverity, AlertType, Mute, Notification, Outcome, readable_labels, rfc3339
+from otel_monitoring.events import AlertSeverity, AlertType, Mute, Outcome, readable_labels, rfc3339
 from otel_monitoring.guard import contained
 from otel_monitoring.health.execution import in_thread
 from otel_monitoring.redact import redact
@@ -61,7 +61,8 @@ class AlertManager:
         self._connected: tuple[Settings, Sender] | None = None
         self._rules = RuleSet()
         self.evaluation = Evaluation()
-        self._configure(settings or Settings.load(), Sender("unknown_service"), AlertSignals())
+        known = settings or Settings.load()
+        self._configure(known, Sender.here(known, "unknown_service"), AlertSignals())
         self.hand_over: Callable[[], bool] = lambda: False
         """Has what waits delivered soon, in the background; False where nobody does that."""
 
@@ -245,8 +246,7 @@ class AlertManager:
             By channel name: `delivered`, and `error` (redacted) where it was not.
         """
         event = event_of(AlertType.CUSTOM, "Test alert from otel_monitoring", AlertSeverity.INFO, {}, {}, self.clock())
-        message = Notification(uuid4().hex, (event,), self.sender.service, self.sender.environment)
-
+        message = self.sender.message(uuid4().hex, (event,))
         return await trial(self.channels, message, self.delivery.limits.timeout)
 
     def recent(self) -> list[dict[str, Any]]:

@@ -143,7 +143,7 @@ class AlertWatch:
             for incident in saved_incidents(self._manager.store)
             if incident.firing and incident.rule in rules and (incident.is_told or incident.was_told_on(channel))
         )
-        return Notification(f"repeat-{now:.3f}", events, sender.service, sender.environment) if events else None
+        return sender.message(f"repeat-{now:.3f}", events) if events else None
 
     def _is_due(self, channel: Repeating, now: float) -> bool:
         return not 0 <= now - self._repeated_at.get(channel.name, float("-inf")) < channel.interval

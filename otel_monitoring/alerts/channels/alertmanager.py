@@ -92,7 +92,7 @@ class AlertmanagerChannel:
         over = event.status is Status.RESOLVED
         alert: dict[str, Any] = {
             "labels": labels(event, notification, self._host),
-            "annotations": _annotations(event),
+            "annotations": _annotations(event, notification),
             "startsAt": rfc3339(begun),
             "endsAt": rfc3339(max(event.time, begun) if over else ahead),
         }
@@ -141,10 +141,10 @@ def labels(event: AlertEvent, notification: Notification, host: str = "") -> dic
     return {key: text.printable(value) for key, value in found.items() if value}
 
 
-def _annotations(event: AlertEvent) -> dict[str, str]:
+def _annotations(event: AlertEvent, notification: Notification) -> dict[str, str]:
     found = {
         "summary": text.one_line(event.message),
-        "description": text.plain(event),
+        "description": f"{text.plain(event)}\n\n{text.signature(notification)}",
         "runbook_url": text.link(event.runbook),
         "value": str(event.details.get("value", "")),
         "threshold": str(event.details.get("threshold", "")),
