@@ -12,7 +12,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from otel_monitoring import conventions as names
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.cgroup import Cgroup
-from otel_monitoring.instrument.cpu import CpuMeter, CpuUse, attempt
+from otel_monitoring.instrument.cpu import CpuMeter, CpuUse, attempt, attempt_of, own_process
 from otel_monitoring.instrument.garbage import GcPauses
 from otel_monitoring.instrument.loop import LoopMonitor
 from otel_monitoring.instrument.sample import MIB, SystemHistory, SystemSample
@@ -104,7 +104,7 @@ class SystemSampler:
     def _begin(self, now: float) -> None:
         """In a new process: its own counters, no samples of the parent's."""
         self._pid = os.getpid()
-        self._process = psutil.Process()
+        self._process = own_process()
         self._cgroup = Cgroup(self._root)
         self._cpu = CpuMeter(now, self._cgroup)
         self._pauses.drain()
@@ -112,8 +112,8 @@ class SystemSampler:
         self._history = SystemHistory(self._take(now), self._window)
 
     def _take(self, now: float) -> SystemSample:
-        rss = attempt(_reading_memory, lambda: self._process.memory_info().rss)
-        threads = attempt(_reading_threads, self._process.num_threads)
+        rss = attempt_of(_reading_memory, self._process, lambda process: process.memory_info().rss)
+        threads = attempt_of(_reading_threads, self._process, lambda process: process.num_threads())
         cpu = attempt(_reading_cpu, lambda: self._cpu.measure(now, self._age()))
         used, limit = attempt(_reading_limit, self._memory) or (None, None)
         lag = self._event_loop
@@ -144,7 +144,7 @@ class SystemSampler:
         return attempt(_reading_descriptors, count) if count is not None else None
 
     def _age(self) -> float | None:
-        return attempt(_reading_age, lambda: time.time() - self._process.create_time())
+        return attempt_of(_reading_age, self._process, lambda process: time.time() - process.create_time())
 
     def _garbage(self) -> tuple[float, float]:
         pauses, longest = self._pauses.drain()
