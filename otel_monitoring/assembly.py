@@ -105,19 +105,25 @@ class Parts:
         self._watched.watch(db if db is not None else database_of(settings))
         self.report = self._reporter(classifier)
 
-    def acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
-        """Begin to work for the application's `loop` in this process; `stack` gives everything back in reverse."""
-        self.loop = loop
+    def acquire(self, stack: ExitStack) -> None:
+        """Begin to work in this process; `stack` gives everything back in reverse."""
         self.collecting.forget()
         self.telemetry.start(self.aggregator.reader)
-        self.database.bind_loop(loop)
-        self._loop_monitor = LoopMonitor(loop)
-        self.system.start(self._loop_monitor)
+        self.system.start()
         stack.callback(self.system.stop)
         stack.callback(self._watched.leave)
         self._begin_alerting(stack)
         self._watched.resume()
         self._trace(stack)
+        # The reader leaves its provider at the stop: what was recorded up to then stays in the answers.
+        stack.callback(self.collecting.finish)
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Work for the application's `loop`: async checks and database handles run there, and its lag is measured."""
+        self.loop = loop
+        self.database.bind_loop(loop)
+        self._loop_monitor = LoopMonitor(loop)
+        self.system.start(self._loop_monitor)
 
     def watch_database(self, db: Any) -> None:
         """Check and measure `db`, and no other database, from now on; None: none."""

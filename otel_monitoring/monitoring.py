@@ -91,7 +91,8 @@ class MonitoringService:
                 Job("event loop probe", _LOOP_PROBE_SECONDS, lambda now: self._parts.probe_loop(now)),
                 Job("alerts", beat_seconds(self.settings.sample_interval), lambda now: self._parts.beat(now)),
             ),
-            acquire=lambda loop, stack: self._parts.acquire(loop, stack),
+            acquire=lambda stack: self._parts.acquire(stack),
+            bind=lambda loop: self._parts.bind(loop),
             drain=lambda seconds: self._parts.alerting.stop(seconds),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,
@@ -284,8 +285,8 @@ class MonitoringService:
         # Without a lifespan nobody has called start(). Here and now, so that this very request is counted.
         if not self._worker.running:
             self._keep_reachable()
-            self._worker.start(asyncio.get_running_loop())
             self._ready = True
+        self._worker.start(asyncio.get_running_loop(), implicit=True)
 
     def _on_error(self, error: RequestError) -> None:
         self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)

@@ -50,6 +50,7 @@ LAYERS: dict[str, int] = {
     "tracing": 6,
     "alerts.manager": 5,
     "alerts": 5,
+    "shutdown": 2,
     "worker": 4,
     "collecting": 5,
     "current": 0,

@@ -17,6 +17,7 @@ from otel_monitoring.instrument.requests import (
     handled_exception,
     redacted_query,
     request_path,
+    running_loop,
 )
 
 logger = logging.getLogger("otel_monitoring")
@@ -110,16 +111,16 @@ class NativeSeam:
         self._templates = templates
         self._watched = options.watched_statuses
         self._hide_query = not options.capture_query
-        self._fresh = True
+        self._loop: object = self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] != "http":
-            if self._fresh and scope["type"] == "websocket":
+            if scope["type"] == "websocket" and self._loop is not running_loop():
                 self._begin()
             await self.app(scope, receive, send)
             return
-        if self._fresh:
+        if self._loop is not running_loop():
             self._begin()
         if self._hide_query and scope.get("query_string"):
             hide_query(scope["query_string"])
@@ -145,7 +146,7 @@ class NativeSeam:
             request_path.reset(token)
 
     def _begin(self) -> None:
-        self._fresh = False
+        self._loop = running_loop()
         with contained("start on the first request"):
             self._options.on_first_request()
 
