@@ -1,6 +1,7 @@
 """`MonitoringService`: the one place that wires the parts together."""
 
 import asyncio
+import weakref
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, cast
@@ -112,7 +113,8 @@ class MonitoringService:
             raise InstrumentationError(
                 "instrument() was called twice: one MonitoringService instruments one application"
             )
-        router = create_router(self, self.settings, self._admin)
+        # FastAPI keeps endpoints in caches of the process: they must not keep the application alive.
+        router = create_router(weakref.proxy(self), self.settings, self._admin)
         parts = self._assemble(app)
         meters = parts.telemetry.meter_provider
         own_paths = OwnPaths(self.settings.prefix)

@@ -193,13 +193,13 @@ async def loop_ended(target: Stoppable, stop: Callable[[], Any]) -> None:
 def _chain() -> None:
     """Get between a signal and the handler that a server has set; one that nobody handles is left alone.
 
-    asyncio's own handlers are no ends: whoever uses them goes on in the loop, and ends as any program does.
+    Where `asyncio.run` handles SIGINT, it raises `KeyboardInterrupt`, and the loop ends in order.
     """
     for number in _SIGNALS:
         handler = signal.getsignal(number)
         if not callable(handler) or isinstance(handler, _Chained) or handler is signal.default_int_handler:
             continue
         module = str(getattr(getattr(handler, "func", handler), "__module__", ""))
-        if module.partition(".")[0] not in ("asyncio", "uvloop"):
+        if module != "asyncio.runners":
             _process.chained[number] = chained = _Chained(handler)
             signal.signal(number, chained)

@@ -20,6 +20,8 @@ T = TypeVar("T")
 _WATCH_STOP_SECONDS = 1.0
 _DRAIN_SHARE = 0.4
 _LEAST_SECONDS = 0.1
+_PATIENCE = 0.5
+"""Seconds a start waits for a stop that is under way; after that, the stop is followed by the start."""
 _LOOK_SECONDS = 1.0
 """How often a worker that lasts as long as the application's loop looks whether there is one."""
 
@@ -82,9 +84,10 @@ class Worker:
         if self.running:
             self._rebind(loop)
             return False
-        if self._pid == os.getpid() and self._stopping.locked():
+        if not self._stopping.acquire(timeout=_PATIENCE):
             self._next_loop = loop
             return False
+        self._stopping.release()
         self._pid = os.getpid()
         self._stack = ExitStack()
         self.started_at = time.time()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.processes import PATIENCE, Service, serving
-from tests.otlp_sink import HttpSink
+from tests.otlp_sink import HttpSink, closed_port
 
 pytestmark = pytest.mark.integration
 
@@ -148,3 +149,46 @@ def test_nothing_is_lost_at_ctrl_c(sink: HttpSink, tmp_path: Path, source: str, 
         service.process.wait(PATIENCE)
     assert arrived(sink) == ALL, service.output
     assert "Traceback" not in service.output
+
+
+EIGHT = """
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from otel_monitoring import MonitoringService
+
+inner = [FastAPI() for _ in range(8)]
+for one in inner:
+    MonitoringService(None, shutdown_timeout=2).instrument(one)
+
+@asynccontextmanager
+async def lifespan(app):
+    async with AsyncExitStack() as stack:
+        for one in inner:
+            await stack.enter_async_context(one.router.lifespan_context(one))
+        yield
+
+app = FastAPI(lifespan=lifespan if LIFESPAN else None)
+for number, one in enumerate(inner):
+    app.mount(f"/{number}", one)
+
+@app.get("/ready")
+def ready():
+    return "yes"
+"""
+
+
+@pytest.mark.parametrize("lifespan", [True, False], ids=["one after the other", "no lifespan"])
+@pytest.mark.parametrize("runner", [("uvicorn",), ASGI_WORKER], ids=["uvicorn", "gunicorn"])
+def test_all_services_of_a_process_stop_by_one_deadline(
+    tmp_path: Path, lifespan: bool, runner: tuple[str, ...]
+) -> None:
+    """Nobody takes what they send: each one alone takes its whole time to give up."""
+    source = EIGHT.replace("LIFESPAN", str(lifespan))
+    endpoint = f"http://127.0.0.1:{closed_port()}"
+    with serving(tmp_path, source, runner=runner, ready="/ready", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as service:
+        for number in range(8):
+            assert service.get(f"/{number}/api/health").status_code == 200
+        began = time.monotonic()
+        service.stop()
+    assert time.monotonic() - began < 8, "half of what they take one after the other"
