@@ -19,8 +19,6 @@ from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.report import UNHEALTHY
 from otel_monitoring.instrument.loop import LoopMonitor
 from otel_monitoring.measure.aggregator import Aggregator
-from otel_monitoring.measure.snapshot import Snapshot
-from otel_monitoring.measure.window import Window
 from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.redact import printable, text_of
 from otel_monitoring.telemetry import Telemetry
@@ -131,10 +129,8 @@ class Alerting:
                 await self.evaluate_now()
 
     def _report(self) -> Report:
-        history = self._aggregator.history
-        recent = history.recent.snapshot
-        window = Snapshot(recent.start, recent.end, recent.histograms, recent.sums, history.gauges)
-        return Report(Window(window), {kind.value: found for kind, found in self._evidence().items() if found})
+        recent = self._aggregator.history.recent
+        return Report(recent, {kind.value: found for kind, found in self._evidence().items() if found})
 
     def _evidence(self) -> dict[AlertType, Mapping[str, Any]]:
         found: dict[AlertType, Mapping[str, Any]] = {}

@@ -27,6 +27,7 @@ LAYERS: dict[str, int] = {
     "measure.buckets": 0,
     "measure.snapshot": 1,
     "measure.outcome": 1,
+    "measure.groups": 1,
     "measure.window": 1,
     "measure.reader": 2,
     "measure.aggregator": 2,
