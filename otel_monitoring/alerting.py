@@ -140,8 +140,8 @@ class Alerting:
         monitor = self._loop_monitor()
         stall = (monitor.stall(time.monotonic()) or monitor.last_stall) if monitor is not None else None
         if stall is not None:
-            where = {"stack": list(stall.stack[-_FRAMES:]), "blocked_seconds": round(stall.seconds, 3)}
-            found[AlertType.EVENT_LOOP_BLOCKED] = {"host": socket.gethostname(), "pid": os.getpid(), **where}
+            stack = list(stall.stack[-_FRAMES:])  # how long is the alert's value
+            found[AlertType.EVENT_LOOP_BLOCKED] = {"host": socket.gethostname(), "pid": os.getpid(), "stack": stack}
         last_error = self._performance.last_error
         if last_error is not None:
             found[AlertType.HIGH_ERROR_RATE] = {"last_error": last_error}

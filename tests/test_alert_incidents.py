@@ -8,6 +8,7 @@ import pytest
 from otel_monitoring.alerts.evaluation import Evaluation, Report
 from otel_monitoring.alerts.expressions import Gauge
 from otel_monitoring.alerts.incidents import Incidents, Policy
+from otel_monitoring.alerts.overview import firing
 from otel_monitoring.alerts.raising import event_of, record
 from otel_monitoring.alerts.rules import NoData, Rule
 from otel_monitoring.alerts.saved import Incident, labels_by_rule, saved_incidents
@@ -83,6 +84,12 @@ class Watcher:
         return [entry.event for entry in self.store.pending("mail", 100)]
 
     @property
+    def firing(self) -> list[tuple[str, float]]:
+        """Message and value of what fires now, as it is answered."""
+        found = firing(saved_incidents(self.store), {rule.name: rule for rule in self.rules})
+        return [(alert["message"], alert["value"]) for alert in found]
+
+    @property
     def history(self) -> list[AlertEvent]:
         return list(self.store.events(limit=100))
 
@@ -98,12 +105,55 @@ def test_an_incident_is_told_once_and_its_end_once() -> None:
     fired, resolved = watcher.sent
     assert fired.incident == resolved.incident
     assert fired.details == {"value": 0, "threshold": 1, "error": "refused"}
-    assert resolved.details == {"value": 1, "duration_seconds": 20}
+    assert resolved.details == {"value": 0, "threshold": 1, "value_now": 1, "duration_seconds": 20}
     assert (fired.message, resolved.message) == ("Database connection lost", "Database connection lost")
     assert fired.since == resolved.since == fired.time
     assert [entry.event for entry in watcher.store.pending("log", 10)] == watcher.sent, "every channel gets all"
     watcher.see(600, up=1)
     assert saved_incidents(watcher.store) == [], "nothing is kept of what is over for good"
+
+
+def test_message_and_value_agree_from_the_first_to_the_last() -> None:
+    watcher = Watcher(replace(ERRORS, clear=4, keep_firing_for=60))
+    for errors in (29.35, 39.88, 41.5):
+        watcher.see(errors=errors)
+    assert watcher.firing == [("High error rate: 41.50%", 41.5)]
+    watcher.see(watcher.policy.repeat_interval, errors=39.88)
+    watcher.see(errors=1.25)
+    assert watcher.firing == [("High error rate: 1.25%", 1.25)], "it fires on for a minute"
+    watcher.see()
+    assert watcher.firing == [("High error rate: 39.88%", 39.88)], "nobody knows of now"
+    watcher.see(60, errors=0.5)
+    assert [(event.status.value, event.message, event.details["value"]) for event in watcher.sent] == [
+        ("firing", "High error rate: 29.35%", 29.35),
+        ("firing", "High error rate: 39.88%", 39.88),
+        ("resolved", "High error rate: 39.88%", 39.88),
+    ]
+    assert (watcher.sent[-1].details["value_now"], watcher.sent[-1].details["threshold"]) == (0.5, 5)
+
+
+def test_without_data_a_message_names_no_figure() -> None:
+    watcher = Watcher(replace(ERRORS, no_data=NoData.FIRE), replace(DOWN, no_data=NoData.FIRE, inhibits=frozenset()))
+    watcher.see()
+    assert {event.message for event in watcher.sent} == {"high_error_rate: no data", "Database connection lost"}
+    assert all("value" not in event.details for event in watcher.sent)
+
+
+def test_labels_of_a_rule_are_printable_lines() -> None:
+    heat = Rule("heat", Gauge("heat", group_by="room"), ">", 1, "Heat in {room}", label="room")
+    watcher = Watcher(heat)
+    watcher.now += 10
+    attributes = (("room", "a\n\x1b[31m password=hunter2"),)
+    window = Window(Snapshot(0, WINDOW, gauges={Series("heat", attributes): 5.0}))
+    looks = Evaluation().looks([heat], {"a": Report(window)}, {})
+    Incidents(watcher.store, watcher.policy, watcher.now).apply(looks, {}, {"a": Report(window)}, [heat])
+    (event,) = watcher.sent
+    assert (event.message, event.labels) == (
+        "Heat in a  [31m password=[REDACTED]",
+        {"room": "a  [31m password=[REDACTED]"},
+    )
+    (alert,) = firing(saved_incidents(watcher.store), {"heat": heat})
+    assert (alert["message"], alert["labels"]) == (event.message, event.labels)
 
 
 def test_a_new_firing_after_a_resolve_is_told_again() -> None:

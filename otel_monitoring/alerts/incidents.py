@@ -150,8 +150,8 @@ class Incidents:
             return Incident(after.rule, after.labels, after.state)
         if not before.firing:
             after = replace(after, told_on=frozenset())
-        if move.news:
-            after = replace(after, message=rule.text(after.state.value or 0.0, after.labels))
+        if move.news or (move.seen and after.state.value is not None):
+            after = after.seen(rule)
         outcome, first = self._outcome(rule, after), after.state.notified_at is None
         # Nobody is told what nobody sees, as after a restart.
         tell = outcome is Outcome.NOTIFIED and move.seen and (move.news or self._due(after))
@@ -160,7 +160,7 @@ class Incidents:
         after = replace(after, outcome=outcome)
         happened = move.news or (tell and first)
         if happened or tell:
-            details = {"value": _rounded(after.state.value), "threshold": rule.threshold, **evidence}
+            details = {"value": _rounded(after.value), "threshold": rule.threshold, **evidence}
             event = after.event(rule, self._now, details)
             if happened:
                 self._record(event)
@@ -175,7 +175,12 @@ class Incidents:
         quiet = muted(self._mutes, rule.type, before.labels)
         outcome = Outcome.MUTED if quiet else Outcome.NOTIFIED if told else before.outcome
         lasted = max(0.0, self._now - before.state.since)
-        details = {"value": _rounded(after.state.value), "duration_seconds": round(lasted, 1)}
+        details = {
+            "value": _rounded(before.value),
+            "threshold": rule.threshold,
+            "value_now": _rounded(after.state.value),
+            "duration_seconds": round(lasted, 1),
+        }
         event = replace(before, outcome=outcome).event(rule, self._now, details, status=Status.RESOLVED)
         self._record(event)
         listening = self._policy.holding.intersection(self._policy.channels) if quiet else self._policy.channels

@@ -4,12 +4,14 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from string import Formatter
 from typing import Any
 
 from otel_monitoring.alerts.lifecycle import AlertState, Phase
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.events import AlertEvent, Outcome, Status
 from otel_monitoring.guard import contained
+from otel_monitoring.redact import redact
 from otel_monitoring.store import Store
 
 _UNREST = ("starts", "times", "flapping")
@@ -25,9 +27,10 @@ class Incident:
         rule: The rule's name.
         labels: Its identity within the rule.
         state: Where it stands.
-        message: What was said when it began to fire.
+        message: What was said when it was seen last.
         outcome: What became of that.
         told_on: The channels that its firing was told on; None: an earlier version told it and did not note where.
+        value: The value that the message was made of; None: no data.
     """
 
     rule: str
@@ -36,6 +39,7 @@ class Incident:
     message: str = ""
     outcome: Outcome = Outcome.NOTIFIED
     told_on: frozenset[str] | None = frozenset()
+    value: float | None = None
 
     @property
     def key(self) -> str:
@@ -84,6 +88,11 @@ class Incident:
             runbook=rule.runbook,
         ).readable()
 
+    def seen(self, rule: Rule) -> "Incident":
+        """The same with the message of its present value."""
+        value = self.state.value
+        return replace(self, value=value, message=message_of(rule, value, self.labels))
+
     def told(self, channels: Collection[str], now: float) -> "Incident":
         """What it is once `channels` are told of it at `now`, in Unix seconds."""
         told_on = (self.told_on or frozenset()).union(channels)
@@ -101,6 +110,7 @@ class Incident:
             {
                 "rule": self.rule,
                 "message": self.message,
+                "value": self.value,
                 "outcome": self.outcome.value,
                 "labels": dict(self.labels),
                 "state": {name: getattr(self.state, name) for name in _STATE_FIELDS},
@@ -131,7 +141,15 @@ class Incident:
             read["message"],
             outcome,
             frozenset(told_on) if told_on is not None else None,
+            read.get("value", state.value),
         )
+
+
+def message_of(rule: Rule, value: float | None, labels: Mapping[str, str]) -> str:
+    """What `rule` says of a value, as a printable line without secrets. Without data it names no figure."""
+    if value is None and any(name and name.startswith("value") for _, name, *_ in Formatter().parse(rule.message)):
+        return f"{rule.name}: no data"
+    return redact(rule.text(value or 0.0, labels))
 
 
 def state_key(rule: str, labels: Mapping[str, str]) -> str:

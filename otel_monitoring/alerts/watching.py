@@ -139,7 +139,7 @@ class AlertWatch:
         sender = self._manager.sender
         rules = {rule.name: rule for rule in self._manager.rules}
         events = tuple(
-            incident.event(rules[incident.rule], now, {"value": incident.state.value})
+            incident.event(rules[incident.rule], now, {"value": incident.value})
             for incident in saved_incidents(self._manager.store)
             if incident.firing and incident.rule in rules and (incident.is_told or incident.was_told_on(channel))
         )
