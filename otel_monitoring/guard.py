@@ -1,38 +1,50 @@
-"""The guard at every border between this package and the application: our failures stop here."""
+"""The guard at every border between this package and the application: failures stop here, ours and theirs."""
 
+import asyncio
 import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from otel_monitoring.forks import renewed
+
+T = TypeVar("T")
 
 logger = logging.getLogger("otel_monitoring")
 
 _LOG_EVERY_SECONDS = 60.0
 
 
+class Escaped(Exception):  # noqa: N818 - what happened: foreign code raised what no loop, task or thread survives
+    """Stands for a `BaseException` of foreign code, which is its cause: `SystemExit`, a cancellation of its own."""
+
+
 class contained:  # noqa: N801 - reads as a statement: `with contained("tick"):`
     """Context manager that keeps any `Exception` raised inside it from leaving.
 
-    The exception is counted in `contained.failures[what]` and logged, at most once a minute for each `what`.
-    Cancellation, `KeyboardInterrupt` and `SystemExit` pass through. One instance may be kept and entered many times,
-    from any thread.
+    The exception is counted in `contained.failures[what]` and logged, at most once a minute for each `what`. Around our
+    own code cancellation, `KeyboardInterrupt` and `SystemExit` pass through: they are meant for the application. One
+    instance may be kept and entered many times, from any thread.
 
     Args:
         what: The work that is guarded, as it should read in the log line. From a fixed set, never from input.
+        theirs: Whether code of the application is called inside: then every `BaseException` is its failure. It must
+            not await inside, or a cancellation of the task would be taken for its own: see `apart`.
     """
 
     failures: ClassVar[Counter[str]] = Counter()
     _logged_at: ClassVar[dict[str, float]] = {}
     _lock: ClassVar[threading.Lock]
 
-    __slots__ = ("what",)
+    __slots__ = ("_kind", "what")
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, theirs: bool = False) -> None:
         self.what = what
+        self._kind: type[BaseException] = BaseException if theirs else Exception
 
     def __enter__(self) -> None:
         return None
@@ -40,21 +52,72 @@ class contained:  # noqa: N801 - reads as a statement: `with contained("tick"):`
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        if not isinstance(error, Exception):
+        if not isinstance(error, self._kind):
             return False
         self.note(self.what, error)
         return True
 
     @classmethod
     def note(cls, what: str, error: BaseException) -> None:
-        """Count `error` under `what` and log it if the last minute has not seen one."""
+        """Count `error` under `what` and log it if the last minute has not seen one; never raises."""
         now = time.monotonic()
         with cls._lock:
             cls.failures[what] += 1
             if now - cls._logged_at.get(what, float("-inf")) < _LOG_EVERY_SECONDS:
                 return
             cls._logged_at[what] = now
-        logger.warning("%s failed: %s", what, type(error).__name__, exc_info=error)
+        cause = original(error)
+        with suppress(Exception):  # a filter or handler of the application's
+            logger.warning("%s failed: %s", what, type(cause).__name__, exc_info=cause)
 
 
 contained._lock = renewed(contained, "_lock", threading.Lock)  # noqa: SLF001 - its own, once the class is there
+
+
+def original(error: BaseException) -> BaseException:
+    """What foreign code raised, where `error` stands for it."""
+    return error.__cause__ if isinstance(error, Escaped) and error.__cause__ is not None else error
+
+
+def as_exception(error: BaseException) -> Exception:
+    """`error`, or an `Escaped` in its place where no future could hold it or no loop would survive it."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    escaped = Escaped(type(error).__name__)
+    escaped.__cause__ = error
+    return escaped
+
+
+async def apart(work: Callable[[], Awaitable[T]]) -> T:
+    """Await foreign `work` in a task of its own: whatever it raises, its own cancellation included, is its failure.
+
+    A cancellation of the caller is passed on to it, and only that one leaves as a cancellation.
+
+    Raises:
+        Escaped: In place of what is no `Exception`.
+    """
+    task = asyncio.ensure_future(survived(_called(work)))
+    try:
+        await asyncio.wait({task})
+    except asyncio.CancelledError:
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # unasked, asyncio would log it
+        task.cancel()
+        raise
+    if task.cancelled():
+        raise Escaped("CancelledError") from asyncio.CancelledError()
+    error = task.exception()
+    if error is not None:
+        raise as_exception(error)
+    return task.result()
+
+
+async def survived(work: Awaitable[T]) -> T:
+    """Await `work` so that the loop survives it: `SystemExit` and `KeyboardInterrupt` of a task would end it."""
+    try:
+        return await work
+    except (KeyboardInterrupt, SystemExit) as error:
+        raise as_exception(error) from error
+
+
+async def _called(work: Callable[[], Awaitable[T]]) -> T:
+    return await work()

@@ -1,25 +1,31 @@
 """The watch thread: one background thread with its own event loop, in which everything periodic runs.
 
-A blocked application loop cannot silence it, and a job that hangs delays no other. It is the only driver of time:
-jobs are called with `now`, in seconds of the monotonic clock. What runs here is no traffic of the application:
-instrumentations are suppressed.
+A blocked application loop cannot silence it, a job that hangs delays no other, and whatever a job raises ends neither
+it nor the thread. It is the only driver of time: jobs are called with `now`, in seconds of the monotonic clock. What
+runs here is no traffic of the application: instrumentations are suppressed.
 """
 
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from otel_monitoring.guard import contained
+from otel_monitoring.guard import apart, contained, survived
 
 T = TypeVar("T")
 
 _FINISH_SECONDS = 0.5
+_PAUSE_SECONDS = 0.1
+"""Before the thread's loop, or a job, is begun again after something ended it."""
+_LATE_INTERVALS = 2.5
+_LATE_SECONDS = 30.0
+
+_guard = contained("the watch thread", theirs=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,15 @@ class WatchThread:
     def __init__(self, jobs: tuple[Job, ...]) -> None:
         self._jobs = jobs
         self._loop = asyncio.new_event_loop()
-        self._stopping: asyncio.Event | None = None
+        self._stopping = asyncio.Event()
+        self._finished = False
         self._thread = threading.Thread(target=self._main, name="otel-monitoring-watch", daemon=True)
         self._running = threading.Event()
+        self._ran: dict[str, float] = {}
 
     def start(self) -> None:
         """Start the thread; returns when its loop runs."""
+        self._ran = dict.fromkeys((job.name for job in self._jobs), time.monotonic())
         self._thread.start()
         self._running.wait()
 
@@ -62,9 +71,24 @@ class WatchThread:
             return True
         if self._thread is threading.current_thread():
             raise RuntimeError("the watch thread cannot wait for its own end")
-        self._loop.call_soon_threadsafe(self._signal_stop)
+        self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def troubles(self, now: float) -> list[str]:
+        """Why what is known here may be out of date: the thread has ended, or a job does not run any more.
+
+        Args:
+            now: Seconds of the monotonic clock.
+        """
+        if not self._thread.is_alive():
+            return ["the watch thread has ended: nothing is measured or checked any more"]
+        late = [(job.name, now - self._ran.get(job.name, now), job.interval) for job in self._jobs]
+        return [
+            f"{name}: no run has ended for {seconds:.0f} s"
+            for name, seconds, interval in late
+            if seconds > _LATE_INTERVALS * interval + _LATE_SECONDS
+        ]
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """Run `work` in the thread's loop.
@@ -77,45 +101,65 @@ class WatchThread:
             raise RuntimeError("the watch thread is not running")
         return asyncio.run_coroutine_threadsafe(_suppressed(work), self._loop)
 
-    def _signal_stop(self) -> None:
-        if self._stopping is not None:
-            self._stopping.set()
-
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
+        main: asyncio.Task[None] | None = None
         try:
-            self._loop.run_until_complete(self._run())
+            while not self._finished and not self._loop.is_closed():
+                with _guard:
+                    if main is None or main.done():
+                        main = self._loop.create_task(self._run())
+                    # `SystemExit` of a task ends the loop, not what it was doing: it goes on from there.
+                    self._loop.run_until_complete(main)
+                if not self._finished:
+                    time.sleep(_PAUSE_SECONDS)
         finally:
             self._loop.close()
 
     async def _run(self) -> None:
-        self._stopping = asyncio.Event()
-        tasks = [asyncio.create_task(_suppressed(_repeat(job)), name=job.name) for job in self._jobs]
+        stopping = asyncio.create_task(self._stopping.wait())
+        tasks = {self._begin(job): job for job in self._jobs}
         self._running.set()
-        await self._stopping.wait()
-        for task in tasks:
-            task.cancel()
-        leftover = asyncio.all_tasks() - {asyncio.current_task(), *tasks}
-        if leftover:  # what was submitted just now, an alert say, may still finish
-            await asyncio.wait(leftover, timeout=_FINISH_SECONDS)
-        for task in leftover:
-            task.cancel()
-        await asyncio.gather(*tasks, *leftover, return_exceptions=True)
+        try:
+            while not stopping.done():
+                await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+                for ended in [task for task in tasks if task.done()]:
+                    job = tasks.pop(ended)
+                    contained.note(job.name, RuntimeError("the job ended; it is started again"))
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                    tasks[self._begin(job)] = job
+            self._finished = True
+        finally:
+            await _end(tasks)
+
+    def _begin(self, job: Job) -> "asyncio.Task[None]":
+        return asyncio.create_task(_suppressed(self._repeat(job)), name=job.name)
+
+    async def _repeat(self, job: Job) -> None:
+        guard = contained(job.name)
+        due = time.monotonic()
+        while True:
+            with guard:
+                await apart(lambda: job.run(time.monotonic()))
+            now = self._ran[job.name] = time.monotonic()
+            due += job.interval
+            if due <= now:
+                due = now + job.interval - (now - due) % job.interval
+            await asyncio.sleep(due - now)
+
+
+async def _end(jobs: "Iterable[asyncio.Task[None]]") -> None:
+    tasks = set(jobs)
+    for task in tasks:
+        task.cancel()
+    leftover = asyncio.all_tasks() - {asyncio.current_task(), *tasks}
+    if leftover:  # what was submitted just now, an alert say, may still finish
+        await asyncio.wait(leftover, timeout=_FINISH_SECONDS)
+    for task in leftover:
+        task.cancel()
+    await asyncio.gather(*tasks, *leftover, return_exceptions=True)
 
 
 async def _suppressed(work: Coroutine[Any, Any, T]) -> T:
     with suppress_instrumentation():
-        return await work
-
-
-async def _repeat(job: Job) -> None:
-    guard = contained(job.name)
-    due = time.monotonic()
-    while True:
-        with guard:
-            await job.run(time.monotonic())
-        now = time.monotonic()
-        due += job.interval
-        if due <= now:
-            due = now + job.interval - (now - due) % job.interval
-        await asyncio.sleep(due - now)
+        return await survived(work)

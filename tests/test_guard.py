@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from otel_monitoring.guard import contained
+from otel_monitoring.guard import Escaped, apart, contained, logger, original
 
 
 def test_failures_stay_inside_are_counted_and_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
@@ -26,3 +26,68 @@ def test_cancellation_and_exit_pass_through(error: type[BaseException]) -> None:
     with pytest.raises(error), contained("a tick"):
         raise error
     assert not contained.failures
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, StopIteration, ValueError])
+def test_around_the_applications_code_everything_is_its_failure(error: type[BaseException]) -> None:
+    with contained("a callback", theirs=True):
+        raise error
+    assert contained.failures == {"a callback": 1}
+
+
+def test_a_log_handler_that_fails_lets_nothing_out() -> None:
+    class Broken(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            raise RuntimeError("the filter's own")
+
+    broken = Broken()
+    logger.addFilter(broken)
+    try:
+        with contained("a tick"):
+            raise ValueError("broken")
+    finally:
+        logger.removeFilter(broken)
+    assert contained.failures == {"a tick": 1}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()])
+async def test_work_apart_fails_with_what_no_loop_survives(error: BaseException) -> None:
+    async def work() -> None:
+        raise error
+
+    with pytest.raises(Escaped) as raised:
+        await apart(work)
+    assert type(original(raised.value)) is type(error)
+
+
+@pytest.mark.anyio
+async def test_work_apart_that_cancels_itself_fails_and_its_caller_goes_on() -> None:
+    async def work() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    with pytest.raises(Escaped, match="CancelledError"):
+        await apart(work)
+
+
+@pytest.mark.anyio
+async def test_a_cancellation_of_the_caller_reaches_work_apart_and_leaves_as_one() -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    caller = asyncio.ensure_future(apart(work))
+    await begun.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    await asyncio.wait_for(cancelled.wait(), 30)

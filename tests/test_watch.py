@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from otel_monitoring.guard import Escaped, contained
 from otel_monitoring.watch import Job, WatchThread
 
 PATIENCE = 30.0
@@ -78,3 +79,76 @@ def test_a_job_that_took_too_long_skips_what_it_missed() -> None:
     job.wait(3)
     assert watch.stop(PATIENCE)
     assert job.calls[2] - job.calls[1] > 0.01, "missed starts are not made up for in a burst"
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()])
+@pytest.mark.parametrize("nested", [False, True])
+def test_whatever_a_job_raises_it_runs_again_and_so_do_the_others(error: BaseException, nested: bool) -> None:
+    other, seen = Counted(), Counted()
+
+    async def fail() -> None:
+        raise error
+
+    async def job(now: float) -> None:
+        await seen(now)
+        await (asyncio.gather(fail(), asyncio.sleep(0)) if nested else fail())
+
+    watch = WatchThread((Job("failing", 0.001, job), Job("other", 0.001, other)))
+    watch.start()
+    try:
+        seen.wait(3)
+        other.wait(len(other.calls) + 3)
+        assert watch.troubles(time.monotonic()) == []
+    finally:
+        assert watch.stop(PATIENCE)
+    assert contained.failures["failing"] >= 2
+
+
+def test_submitted_work_that_exits_ends_neither_thread_nor_jobs() -> None:
+    job = Counted()
+    watch = WatchThread((Job("job", 0.001, job),))
+    watch.start()
+
+    async def leave() -> None:
+        raise SystemExit(1)
+
+    try:
+        with pytest.raises(Escaped, match="SystemExit"):
+            watch.submit(leave()).result(PATIENCE)
+        job.wait(len(job.calls) + 3)
+    finally:
+        assert watch.stop(PATIENCE)
+
+
+def test_a_job_that_somebody_cancels_is_started_again() -> None:
+    job = Counted()
+    watch = WatchThread((Job("job", 0.001, job),))
+    watch.start()
+
+    async def cancel_all() -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    try:
+        job.wait(1)
+        watch.submit(cancel_all()).result(PATIENCE)
+        job.wait(len(job.calls) + 3)
+    finally:
+        assert watch.stop(PATIENCE)
+
+
+def test_a_dead_thread_and_a_job_without_end_are_troubles() -> None:
+    started = Counted()
+
+    async def hang(now: float) -> None:
+        await started(now)
+        await asyncio.Event().wait()
+
+    watch = WatchThread((Job("measuring", 10.0, hang),))
+    watch.start()
+    started.wait(1)
+    now = time.monotonic()
+    assert watch.troubles(now + 50) == []
+    assert watch.troubles(now + 100) == ["measuring: no run has ended for 100 s"]
+    assert watch.stop(PATIENCE)
+    assert watch.troubles(now) == ["the watch thread has ended: nothing is measured or checked any more"]
