@@ -17,7 +17,6 @@ _SHORTEST_SECONDS = 0.2
 _reading_quota = contained("reading the container's CPU")
 _reading_cpus = contained("reading the CPUs")
 _reading_process = contained("reading the process's CPU")
-_looking_up = contained("looking up this process")
 
 
 def attempt(guard: contained, read: Callable[[], T]) -> T | None:
@@ -25,16 +24,6 @@ def attempt(guard: contained, read: Callable[[], T]) -> T | None:
     with guard:
         return read()
     return None
-
-
-def own_process() -> psutil.Process | None:
-    """This process as psutil sees it; None where it does not, e.g. without its entry in `/proc`."""
-    return attempt(_looking_up, psutil.Process)
-
-
-def attempt_of(guard: contained, process: psutil.Process | None, read: Callable[[psutil.Process], T]) -> T | None:
-    """What `read` returns for `process`; None where it fails, which `guard` notes, and where there is no process."""
-    return attempt(guard, lambda: read(process)) if process is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +38,7 @@ class CpuUse:
             one process can use under the GIL.
         limit: Available cores.
         seconds: Length of the interval; None before the first is over.
+        container: Whether `percent` is of a container's quota, used by nobody else.
     """
 
     percent: float | None = None
@@ -56,6 +46,7 @@ class CpuUse:
     process_cores: float | None = None
     limit: float | None = None
     seconds: float | None = None
+    container: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +67,7 @@ class CpuMeter:
 
     def __init__(self, now: float, cgroup: Cgroup) -> None:
         self._cgroup = cgroup
-        self._process = own_process()
+        self._process = psutil.Process()
         self._before = self._read(now)
         self._use: CpuUse | None = None
 
@@ -98,11 +89,12 @@ class CpuMeter:
         use = _use_of_process(used, elapsed, limit)
         percent = self._percent(counters, available, elapsed)
         self._before = counters
-        self._use = CpuUse(percent, use.process_percent, use.process_cores, limit, elapsed)
+        container = _narrower(counters.quota, available) is not None
+        self._use = CpuUse(percent, use.process_percent, use.process_cores, limit, elapsed, container)
         return self._use
 
     def _read(self, now: float) -> _Counters:
-        process = attempt_of(_reading_process, self._process, lambda process: sum(process.cpu_times()[:2]))
+        process = attempt(_reading_process, lambda: sum(self._process.cpu_times()[:2]))
         host = attempt(
             _reading_cpus, lambda: {n: _busy(times) for n, times in enumerate(psutil.cpu_times(percpu=True))}
         )
@@ -111,15 +103,16 @@ class CpuMeter:
     def _available(self) -> frozenset[int]:
         """The CPUs this process may run on: affinity, cpuset, or all there are."""
         everything = frozenset(range(psutil.cpu_count() or 1))
-        affinity = attempt_of(_reading_cpus, self._process, _affinity) or everything
+        affinity = attempt(_reading_cpus, lambda: _affinity(self._process)) or everything
         allowed = attempt(_reading_quota, self._cgroup.cpus) or affinity
         return affinity & allowed or affinity
 
     def _percent(self, now: _Counters, available: frozenset[int], elapsed: float) -> float | None:
-        if now.quota is not None and now.quota.cores < len(available):
+        quota = _narrower(now.quota, available)
+        if quota is not None:
             before = self._before.quota
-            used = _difference(before.used_seconds if before else None, now.quota.used_seconds)
-            return None if used is None else _percentage(used, elapsed * now.quota.cores)
+            used = _difference(before.used_seconds if before else None, quota.used_seconds)
+            return None if used is None else _percentage(used, elapsed * quota.cores)
         cpus = now.host.keys() & self._before.host.keys()
         if len(available) < len(cpus):  # otherwise all of them, however they are numbered
             cpus &= available
@@ -128,6 +121,11 @@ class CpuMeter:
             busy += now.host[cpu][0] - self._before.host[cpu][0]
             total += now.host[cpu][1] - self._before.host[cpu][1]
         return _percentage(busy, total)
+
+
+def _narrower(quota: CpuQuota | None, available: frozenset[int]) -> CpuQuota | None:
+    """The quota, where it gives less than the CPUs this process may run on."""
+    return quota if quota is not None and quota.cores < len(available) else None
 
 
 def _affinity(process: psutil.Process) -> frozenset[int]:

@@ -12,7 +12,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from otel_monitoring import conventions as names
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.cgroup import Cgroup
-from otel_monitoring.instrument.cpu import CpuMeter, CpuUse, attempt, attempt_of, own_process
+from otel_monitoring.instrument.cpu import CpuMeter, CpuUse, attempt
 from otel_monitoring.instrument.garbage import GcPauses
 from otel_monitoring.instrument.loop import LoopMonitor
 from otel_monitoring.instrument.sample import MIB, SystemHistory, SystemSample
@@ -104,18 +104,20 @@ class SystemSampler:
     def _begin(self, now: float) -> None:
         """In a new process: its own counters, no samples of the parent's."""
         self._pid = os.getpid()
-        self._process = own_process()
+        self._process = psutil.Process()
         self._cgroup = Cgroup(self._root)
+        age = attempt(_reading_age, lambda: max(0.0, time.time() - self._process.create_time()))
+        self._born = None if age is None else self._clock() - age
         self._cpu = CpuMeter(now, self._cgroup)
         self._pauses.drain()
         self._paused_before = self._pauses.total
         self._history = SystemHistory(self._take(now), self._window)
 
     def _take(self, now: float) -> SystemSample:
-        rss = attempt_of(_reading_memory, self._process, lambda process: process.memory_info().rss)
-        threads = attempt_of(_reading_threads, self._process, lambda process: process.num_threads())
+        rss = attempt(_reading_memory, lambda: self._process.memory_info().rss)
+        threads = attempt(_reading_threads, self._process.num_threads)
         cpu = attempt(_reading_cpu, lambda: self._cpu.measure(now, self._age()))
-        used, limit = attempt(_reading_limit, self._memory) or (None, None)
+        used, limit, container = attempt(_reading_limit, self._memory) or (None, None, False)
         lag = self._event_loop
         paused, longest = self._garbage()
         return SystemSample(
@@ -129,22 +131,24 @@ class SystemSampler:
             gc_pause_seconds=paused,
             gc_longest_pause_seconds=longest,
             event_loop_lag=attempt(_reading_lag, lambda: lag.max_lag(now)) if lag is not None else None,
+            memory_container=container,
         )
 
-    def _memory(self) -> tuple[int | None, int]:
-        """Bytes in use and the limit, of the container where its limit is below the host's memory."""
+    def _memory(self) -> tuple[int | None, int, bool]:
+        """Bytes in use and the limit, and whether they are the container's: where its limit is below the host's."""
         host = psutil.virtual_memory()
         container = self._cgroup.memory()
         if container is not None and container.limit < host.total:
-            return container.used, container.limit
-        return host.total - host.available, host.total
+            return container.used, container.limit, True
+        return host.total - host.available, host.total, False
 
     def _descriptors(self) -> int | None:
         count = getattr(self._process, "num_fds", None)  # absent on Windows
         return attempt(_reading_descriptors, count) if count is not None else None
 
     def _age(self) -> float | None:
-        return attempt_of(_reading_age, self._process, lambda process: time.time() - process.create_time())
+        """Seconds since the process began: the clock is asked once, since it may be set."""
+        return None if self._born is None else self._clock() - self._born
 
     def _garbage(self) -> tuple[float, float]:
         pauses, longest = self._pauses.drain()
@@ -161,7 +165,20 @@ class SystemSampler:
             meter.create_observable_gauge(name, [self._observer(read, attributes)], unit, description)
         for name, unit, description, read, attributes in _AMOUNTS:
             meter.create_observable_up_down_counter(name, [self._observer(read, attributes)], unit, description)
+        for name, observe, description in (
+            (names.CPU_PRESSURE, self._observe_cpu, "Share of the CPU in use that this service has a part in."),
+            (names.MEMORY_PRESSURE, self._observe_memory, "Share of the memory in use that it has a part in."),
+        ):
+            meter.create_observable_gauge(name, [observe], "1", description)
         meter.create_observable_gauge(names.PROCESS_UPTIME, [self._observe_age], "s", "How long this process has run.")
+
+    def _observe_cpu(self, _: CallbackOptions) -> Iterable[Observation]:
+        sample = self._history.latest
+        return _pressure(sample.cpu_pressure, sample.cpu_scope)
+
+    def _observe_memory(self, _: CallbackOptions) -> Iterable[Observation]:
+        sample = self._history.latest
+        return _pressure(sample.memory_pressure, sample.memory_scope)
 
     def _observe_age(self, _: CallbackOptions) -> Iterable[Observation]:
         age = self._age()
@@ -181,6 +198,10 @@ def _mib(amount: int | None) -> float | None:
 
 def _bytes(amount: float | None) -> int | None:
     return None if amount is None else round(amount * MIB)
+
+
+def _pressure(percent: float | None, scope: str) -> tuple[Observation, ...]:
+    return () if percent is None else (Observation(percent / 100.0, {names.RESOURCE_SCOPE: scope}),)
 
 
 def _share(percent: float | None) -> float | None:

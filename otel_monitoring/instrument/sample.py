@@ -9,6 +9,14 @@ from otel_monitoring.instrument.cpu import CpuUse
 
 MIB: Final = 1024.0 * 1024.0
 
+CONTAINER: Final = "container"
+HOST: Final = "host"
+
+_BUSY_CORES: Final = 0.25
+_LARGE_SHARE: Final = 0.05
+"""A process that uses less than a quarter of a core, or less than a twentieth of the memory, has no part in a host's
+pressure: then it is its neighbours'."""
+
 
 @dataclass(frozen=True, slots=True)
 class SystemSample:
@@ -28,6 +36,7 @@ class SystemSample:
         gc_pause_seconds: Time that garbage collections took since the sample before, together.
         gc_longest_pause_seconds: The longest of them.
         event_loop_lag: Largest lag of the application's loop in the monitor's window, in seconds.
+        memory_container: Whether `memory_limit_mb` is the container's.
     """
 
     time: float
@@ -40,6 +49,7 @@ class SystemSample:
     gc_pause_seconds: float
     gc_longest_pause_seconds: float
     event_loop_lag: float | None
+    memory_container: bool = False
 
     @property
     def cpu_percent(self) -> float | None:
@@ -52,6 +62,30 @@ class SystemSample:
         if self.memory_used_mb is None or not self.memory_limit_mb:
             return None
         return min(100.0, 100.0 * self.memory_used_mb / self.memory_limit_mb)
+
+    @property
+    def cpu_scope(self) -> str:
+        """Whose CPU `cpu_percent` is about: `container` or `host`."""
+        return CONTAINER if self.cpu.container else HOST
+
+    @property
+    def memory_scope(self) -> str:
+        """Whose memory `memory_percent` is about: `container` or `host`."""
+        return CONTAINER if self.memory_container else HOST
+
+    @property
+    def cpu_pressure(self) -> float | None:
+        """`cpu_percent`, as far as it is this service's affair: 0 where neighbours on the host use it alone."""
+        idle = not self.cpu.container and (self.cpu.process_cores or 0.0) < _BUSY_CORES
+        return 0.0 if idle and self.cpu_percent is not None else self.cpu_percent
+
+    @property
+    def memory_pressure(self) -> float | None:
+        """`memory_percent`, as far as it is this service's affair: 0 where neighbours on the host use it alone."""
+        percent = self.memory_percent
+        if percent is None or self.memory_container or self.memory_mb is None or not self.memory_limit_mb:
+            return percent
+        return percent if self.memory_mb >= _LARGE_SHARE * self.memory_limit_mb else 0.0
 
 
 class SystemHistory:
