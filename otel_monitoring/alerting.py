@@ -4,26 +4,34 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from otel_monitoring.alerts.delivery import Sender
 from otel_monitoring.alerts.evaluation import Report
+from otel_monitoring.alerts.incidents import evidence_key
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.alerts.watching import AlertWatch
 from otel_monitoring.config import Settings
 from otel_monitoring.events import AlertType
 from otel_monitoring.guard import contained
+from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
-from otel_monitoring.health.report import UNHEALTHY
 from otel_monitoring.instrument.loop import LoopMonitor
+from otel_monitoring.instrument.process import SystemSampler
 from otel_monitoring.measure.aggregator import Aggregator
+from otel_monitoring.measure.snapshot import Snapshot
+from otel_monitoring.measure.window import Window
 from otel_monitoring.performance import PerformanceMetrics
-from otel_monitoring.redact import printable, text_of
 from otel_monitoring.telemetry import Telemetry
 
 _PING_SECONDS = 1.0
+_FIGURES = {
+    AlertType.HIGH_CPU: ("cpu_percent", "cpu_limit", "process_cpu_percent", "process_cpu_cores"),
+    AlertType.HIGH_MEMORY: ("memory_percent", "memory_limit_mb", "memory_mb"),
+}
+"""What an alert about a resource says besides: of the host or container, and of this process."""
 _FRAMES = 12
 """How many positions of a blocking stack an alert names, innermost last: the outer ones are the server's."""
 
@@ -36,9 +44,12 @@ class Alerting:
         telemetry: Who it is, and where alerts are measured.
         aggregator: What was measured.
         database: The state of the database.
+        checks: Which of the application's checks fail, and why.
+        system: CPU and memory.
         performance: The last error.
         loop_monitor: The monitor of the application's loop, where there is one.
         measure: Takes a sample and brings the aggregator up to date.
+        draining: Whether the stop has begun: then nothing is pinged or evaluated any more.
     """
 
     def __init__(
@@ -48,17 +59,23 @@ class Alerting:
         telemetry: Telemetry,
         aggregator: Aggregator,
         database: DatabaseHealthChecker,
+        checks: Checks,
+        system: SystemSampler,
         performance: PerformanceMetrics,
         loop_monitor: Callable[[], LoopMonitor | None],
         measure: Callable[[], Awaitable[None]],
+        draining: Callable[[], bool],
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
         self._aggregator = aggregator
         self._database = database
+        self._checks = checks
+        self._system = system
         self._performance = performance
         self._loop_monitor = loop_monitor
         self._measure = measure
+        self._draining = draining
         self._watch: AlertWatch | None = None
         self._stall_seen: float | None = None
         self._looking_into: asyncio.Task[None] | None = None
@@ -66,28 +83,30 @@ class Alerting:
     def begin(self, manager: AlertManager) -> None:
         """Evaluate and deliver for `manager` in this process, under its present identity."""
         attributes = self._telemetry.resource.attributes
-        sender = self._sender()
+        sender = Sender(str(attributes.get("service.name", "")), str(attributes.get("deployment.environment.name", "")))
         signals = AlertSignals(self._telemetry.meter_provider, self._telemetry.logger_provider)
         manager.connect(self._settings, sender, signals)
         instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
         self._watch = AlertWatch(manager, instance, self._report, self._settings.sample_interval)
         self._looking_into = None
 
-    def _sender(self) -> Sender:
-        known = self._telemetry.resource.attributes
-        names = ("service.name", "deployment.environment.name", "service.version", "host.name")
-        service, environment, version, host = (printable(text_of(known.get(name, ""))) for name in names)
-        return Sender(service, environment, version, host or socket.gethostname(), self._settings.public_url or "")
-
     def tick(self) -> None:
         """After a sample: evaluate, or report to the worker that does."""
-        if self._watch is not None:
+        if self._watch is not None and not self._draining():
             self._watch.tick()
 
     def beat(self) -> None:
         """About once a second: lead if nobody does, and deliver."""
-        if self._watch is not None:
+        if self._watch is not None and not self._draining():
             self._watch.beat()
+
+    def deliver(self) -> None:
+        """The application raised an alert: have it delivered now."""
+        if self._draining():
+            if self._watch is not None:
+                self._watch.deliver()
+        else:
+            self.beat()
 
     async def stop(self, timeout: float) -> None:
         """Deliver what can be delivered within `timeout` seconds."""
@@ -97,14 +116,18 @@ class Alerting:
 
     async def look_into_database(self) -> None:
         """The driver noticed something: ping, and evaluate now rather than with the next sample."""
+        if self._draining():
+            return
         if self._looking_into is None or self._looking_into.done():
             self._looking_into = asyncio.ensure_future(self._ping_and_evaluate())
         await asyncio.shield(self._looking_into)
 
     async def evaluate_now(self) -> None:
         """Measure, and have the rules evaluated without waiting for the next sample."""
+        if self._draining():
+            return
         await self._measure()
-        if self._watch is not None:
+        if self._watch is not None and not self._draining():
             self._watch.tick(urgent=True)
 
     async def look_into_loop(self) -> None:
@@ -129,20 +152,26 @@ class Alerting:
                 await self.evaluate_now()
 
     def _report(self) -> Report:
-        recent = self._aggregator.history.recent
-        return Report(recent, {kind.value: found for kind, found in self._evidence().items() if found})
+        history = self._aggregator.history
+        recent = history.recent.snapshot
+        window = Snapshot(recent.start, recent.end, recent.histograms, recent.sums, history.gauges)
+        return Report(Window(window), {key: found for key, found in self._evidence() if found})
 
-    def _evidence(self) -> dict[AlertType, Mapping[str, Any]]:
-        found: dict[AlertType, Mapping[str, Any]] = {}
-        if self._database.status == UNHEALTHY:
-            error = self._database.as_json().get("error")
-            found[AlertType.DATABASE_DOWN] = {"error": error} if error else {}
+    def _evidence(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        error = self._database.as_json().get("error")
+        if error is not None:
+            for kind in (AlertType.DATABASE_DOWN, AlertType.DATABASE_ERROR, AlertType.DATABASE_POOL_EXHAUSTED):
+                yield kind.value, {"error": error}
+        for name, text in self._checks.errors().items():
+            yield evidence_key(AlertType.CHECK_FAILED, name), {"error": text}
         monitor = self._loop_monitor()
         stall = (monitor.stall(time.monotonic()) or monitor.last_stall) if monitor is not None else None
         if stall is not None:
-            stack = list(stall.stack[-_FRAMES:])  # how long is the alert's value
-            found[AlertType.EVENT_LOOP_BLOCKED] = {"host": socket.gethostname(), "pid": os.getpid(), "stack": stack}
+            where = {"stack": list(stall.stack[-_FRAMES:]), "blocked_seconds": round(stall.seconds, 3)}
+            yield AlertType.EVENT_LOOP_BLOCKED.value, {"host": socket.gethostname(), "pid": os.getpid(), **where}
         last_error = self._performance.last_error
         if last_error is not None:
-            found[AlertType.HIGH_ERROR_RATE] = {"last_error": last_error}
-        return found
+            yield AlertType.HIGH_ERROR_RATE.value, {"last_error": last_error}
+        figures = self._system.summary()
+        for kind, names in _FIGURES.items():
+            yield kind.value, {"host": socket.gethostname(), **{name: figures.get(name) for name in names}}

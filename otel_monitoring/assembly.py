@@ -16,6 +16,7 @@ from otel_monitoring.config import Settings
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
 from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.exporting.settings import Signal
+from otel_monitoring.guard import contained
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.performance import Classifier
 from otel_monitoring.instrument.loop import LoopMonitor
@@ -45,7 +46,7 @@ class Parts:
         alert_manager: Answers the service's alert manager.
 
     Attributes:
-        checked: Done when the first round of checks is.
+        checked: Done when the database and the checks have been asked for the first time.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Parts:
         self._settings = settings
         self._worker = worker
         self._checks = checks
+        self._unasked: set[str] = set()
         self.checked: Future[None] = Future()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._loop_monitor: LoopMonitor | None = None
@@ -92,38 +94,38 @@ class Parts:
         self._watched = WatchedDatabase(settings, self.telemetry, lambda: worker.poke(self.alerting.look_into_database))
         self.database = self._watched.checker
         self.database.observe_with(meter)
+        checks.observe_with(meter)
         self._alert_manager = alert_manager
         self.alerting = Alerting(
             settings,
             telemetry=self.telemetry,
             aggregator=self.aggregator,
             database=self.database,
+            checks=checks,
+            system=self.system,
             performance=self.performance,
             loop_monitor=lambda: self._loop_monitor,
             measure=self.measure,
+            draining=lambda: worker.draining,
         )
         self._watched.watch(db if db is not None else database_of(settings))
         self.report = self._reporter(classifier)
 
-    def acquire(self, stack: ExitStack) -> None:
-        """Begin to work in this process; `stack` gives everything back in reverse."""
+    def acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
+        """Begin to work for the application's `loop` in this process; `stack` gives everything back in reverse."""
+        self.loop = loop
         self.collecting.forget()
         self.telemetry.start(self.aggregator.reader)
-        self.system.start()
+        self.database.bind_loop(loop)
+        self.database.begin()
+        self._checks.begin()
+        self._loop_monitor = LoopMonitor(loop)
+        self.system.start(self._loop_monitor)
         stack.callback(self.system.stop)
         stack.callback(self._watched.leave)
         self._begin_alerting(stack)
         self._watched.resume()
         self._trace(stack)
-        # The reader leaves its provider at the stop: what was recorded up to then stays in the answers.
-        stack.callback(self.collecting.finish)
-
-    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Work for the application's `loop`: async checks and database handles run there, and its lag is measured."""
-        self.loop = loop
-        self.database.bind_loop(loop)
-        self._loop_monitor = LoopMonitor(loop)
-        self.system.start(self._loop_monitor)
 
     def watch_database(self, db: Any) -> None:
         """Check and measure `db`, and no other database, from now on; None: none."""
@@ -138,28 +140,62 @@ class Parts:
 
     async def sample(self, now: float) -> None:
         """Measure, and let the rules see it."""
-        await self.measure()
-        self.alerting.tick()
+        if not self._worker.draining:
+            with contained("measuring"):
+                await self.measure()
+            self.alerting.tick()
 
-    async def check(self, now: float) -> None:
-        """Run every check; what it changed about the database is evaluated at once."""
+    async def check_database(self, now: float) -> None:
+        """Ping the database, and read its collections; what changed about it is evaluated at once."""
+        if self._worker.draining:
+            return
         before = self.database.status
-        await asyncio.gather(self.database.ping(), self._checks.run(self.loop))
-        if not self.checked.done():
-            self.checked.set_result(None)
+        await self.database.ping()
+        self._asked("database")
         if self.database.status != before:
             await self.alerting.evaluate_now()
-        await self.database.refresh_collections()
+        if not self._worker.draining:
+            await self.database.refresh_collections()
+
+    async def run_checks(self, now: float) -> None:
+        """Run every check; what changed about them is evaluated at once."""
+        if self._worker.draining:
+            return
+        before = self._checks.failing()
+        await self._checks.run(self.loop)
+        self._asked("checks")
+        if self._checks.failing() != before:
+            await self.alerting.evaluate_now()
+
+    def drain(self) -> None:
+        """What is known of the database and the checks stays as it is, whatever is under way."""
+        self.database.freeze()
+        self._checks.freeze()
+
+    def begin_asking(self) -> Future[None]:
+        """A new `checked`, before a start."""
+        self._unasked = {"database", "checks"}
+        self.checked = Future()
+        return self.checked
+
+    def _asked(self, what: str) -> None:
+        self._unasked.discard(what)
+        if not self._unasked and not self.checked.done():
+            self.checked.set_result(None)
 
     async def probe_loop(self, now: float) -> None:
         """Ask the application's loop for a sign of life."""
-        if self._loop_monitor is not None:
+        if self._loop_monitor is not None and not self._worker.draining:
             self._loop_monitor.probe(now)
             await self.alerting.look_into_loop()
 
     async def beat(self, now: float) -> None:
         """Lead if nobody does, and deliver."""
         self.alerting.beat()
+
+    async def deliver(self) -> None:
+        """Deliver what the application raised."""
+        self.alerting.deliver()
 
     async def measure(self) -> None:
         """Take a sample of CPU, memory and the event loop, and collect all that was measured."""
@@ -169,7 +205,7 @@ class Parts:
     def _begin_alerting(self, stack: ExitStack) -> None:
         manager = self._alert_manager()
         self.alerting.begin(manager)
-        manager.hand_over = lambda: self._worker.poke(lambda: self.beat(time.monotonic()))
+        manager.hand_over = lambda: self._worker.poke(self.deliver)
         stack.callback(setattr, manager, "hand_over", lambda: False)
 
     def _trace(self, stack: ExitStack) -> None:
@@ -196,7 +232,15 @@ class Parts:
             event_loop=self._loop_state,
             alert_manager=self._alert_manager,
             started_at=lambda: self._worker.started_at,
+            troubles=self._troubles,
         )
+
+    def _troubles(self, now: float) -> list[str]:
+        """Why what is known here may be out of date, at a moment of the monotonic clock."""
+        if not self._worker.running or self._worker.draining:
+            return []
+        stale = self.database.stale(now)
+        return [*self._worker.troubles(now), *([stale] if stale is not None else [])]
 
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}

@@ -1,9 +1,7 @@
 """`MonitoringService`: the one place that wires the parts together."""
 
 import asyncio
-import weakref
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import Meter
@@ -22,11 +20,10 @@ from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app, providers_of
 from otel_monitoring.instrument.lean import HistogramsOnly
 from otel_monitoring.instrument.lifespan import follow_lifespan
-from otel_monitoring.instrument.own_routes import OwnRoutes
 from otel_monitoring.instrument.process import SystemSampler as SystemMetrics
 from otel_monitoring.jsonable import json_text
 from otel_monitoring.performance import PerformanceMetrics
-from otel_monitoring.routes import create_routes
+from otel_monitoring.routes import OwnPaths, create_router, mount
 from otel_monitoring.watch import Job
 from otel_monitoring.worker import Worker
 
@@ -46,6 +43,8 @@ __all__ = [
 ]
 
 _FIRST_CHECK_SECONDS = 1.0
+_CHECK_INTERVALS = 2.5
+"""Intervals after which what a check said counts no more."""
 _LOOP_PROBE_SECONDS = 1.0
 _RENDER_TIMEOUT = 10.0
 
@@ -78,23 +77,23 @@ class MonitoringService:
         if settings is not None and (overrides or check_interval is not None):
             raise ConfigurationError("settings: pass either a Settings object or single settings, not both")
         self.settings = settings or Settings.load(check_interval=check_interval, **overrides)
-        self.checks = Checks(self.settings.check_timeout)
+        self.checks = Checks(self.settings.check_timeout, _CHECK_INTERVALS * self.settings.check_interval)
         self._db = db
         self._admin = admin
         self._alert_manager = alert_manager
         self._app: FastAPI | None = None
         self._assembled: Parts | None = None
         self._ready = False
-        self._own_routes: OwnRoutes | None = None
+        self._keep_reachable: Callable[[], None] = lambda: None
         self._worker = Worker(
             (
                 Job("sampling", self.settings.sample_interval, lambda now: self._parts.sample(now)),
-                Job("health checks", self.settings.check_interval, lambda now: self._parts.check(now)),
+                Job("database check", self.settings.check_interval, lambda now: self._parts.check_database(now)),
+                Job("health checks", self.settings.check_interval, lambda now: self._parts.run_checks(now)),
                 Job("event loop probe", _LOOP_PROBE_SECONDS, lambda now: self._parts.probe_loop(now)),
                 Job("alerts", beat_seconds(self.settings.sample_interval), lambda now: self._parts.beat(now)),
             ),
-            acquire=lambda stack: self._parts.acquire(stack),
-            bind=lambda loop: self._parts.bind(loop),
+            acquire=lambda loop, stack: self._parts.acquire(loop, stack),
             drain=lambda seconds: self._parts.alerting.stop(seconds),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,
@@ -114,18 +113,17 @@ class MonitoringService:
             raise InstrumentationError(
                 "instrument() was called twice: one MonitoringService instruments one application"
             )
-        # FastAPI keeps endpoints in caches of the process: they must not keep the application alive.
-        routes = create_routes(app, weakref.proxy(self), self.settings, self._admin)
+        router = create_router(self, self.settings, self._admin)
         parts = self._assemble(app)
         meters = parts.telemetry.meter_provider
-        self._own_routes = own_routes = OwnRoutes(app, routes, self.settings.prefix)
+        own_paths = OwnPaths(self.settings.prefix)
         instrument_app(
             app,
             tracer_provider=parts.telemetry.tracer_provider,
             meter_provider=HistogramsOnly(meters) if parts.telemetry.lean else meters,
             logger_provider=parts.telemetry.logger_provider,
             options=RequestOptions(
-                exclude=own_routes.answers,
+                exclude=own_paths.contains,
                 tracing=parts.telemetry.tracing,
                 logs=parts.telemetry.logging,
                 operation_spans=self.settings.operation_spans,
@@ -137,7 +135,7 @@ class MonitoringService:
         )
         parts.telemetry.make_global()
         self._app = app
-        own_routes.place()
+        self._keep_reachable = mount(app, router, self.settings.prefix)
         follow_lifespan(app, starting=self._begin, started=self._started, stopping=self.drain, stopped=self.stop)
         if get_monitoring() is None:
             set_monitoring(self)
@@ -158,8 +156,15 @@ class MonitoringService:
         await self._worker.stop_soon()
 
     def drain(self) -> None:
-        """Answer 503 at `/health/ready` from now on, so that no new traffic is sent here."""
+        """Answer 503 at `/health/ready` from now on, so that no new traffic is sent here.
+
+        What is known stays as it is: nothing is measured, checked or evaluated any more, because what the application
+        closes from here on is no outage. Alerts it raises itself are delivered still.
+        """
         self._ready = False
+        if self._worker.running:
+            self._worker.draining = True
+            self._parts.drain()
 
     def watch_database(self, db: Any) -> None:
         """Check and measure `db` from now on, in place of the one given before: for handles made at start-up.
@@ -271,14 +276,12 @@ class MonitoringService:
         return self._assembled
 
     def _started(self) -> None:
-        if self._own_routes is not None:
-            self._own_routes.place()
-            self._own_routes.announce()
         self._ready = True
 
     async def _begin(self) -> None:
+        self._keep_reachable()
         self._offer_alerts()
-        checked = self._parts.checked = Future()
+        checked = self._parts.begin_asking()
         if self._worker.start(asyncio.get_running_loop()):
             await asyncio.wait({asyncio.wrap_future(checked)}, timeout=_FIRST_CHECK_SECONDS)
 
@@ -289,8 +292,9 @@ class MonitoringService:
     def _on_first_request(self) -> None:
         # Without a lifespan nobody has called start(). Here and now, so that this very request is counted.
         if not self._worker.running:
-            self._started()
-        self._worker.start(asyncio.get_running_loop(), implicit=True)
+            self._keep_reachable()
+            self._worker.start(asyncio.get_running_loop())
+            self._ready = True
 
     def _on_error(self, error: RequestError) -> None:
         self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)

@@ -25,8 +25,9 @@ class Reporter:
     Args:
         thresholds: When CPU, memory, error rate degrade the status.
         classifier: What counts as an error.
-        started_at: When this process started, in Unix seconds; None before.
         alert_manager: Answers whose alerts and deliveries are shown.
+        started_at: When this process started, in seconds of the monotonic clock; None before.
+        troubles: Why what is known may be out of date, at a moment of the monotonic clock.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Reporter:
         event_loop: Callable[[], dict[str, Any]],
         alert_manager: Callable[[], AlertManager],
         started_at: Callable[[], float | None],
+        troubles: Callable[[float], list[str]],
     ) -> None:
         self._thresholds = thresholds
         self._classifier = classifier
@@ -55,6 +57,7 @@ class Reporter:
         self._event_loop = event_loop
         self._alert_manager = alert_manager
         self._started_at = started_at
+        self._troubles = troubles
         # The figures of a window never change: they are made once for each, not once for each question.
         self._errors_of: tuple[Window | None, tuple[int, int]] = (None, (0, 0))
         self._summary_of: tuple[Window | None, dict[str, Any]] = (None, {})
@@ -67,9 +70,9 @@ class Reporter:
 
     def basic(self) -> dict[str, Any]:
         """`status`, `timestamp`, `uptime_seconds`."""
-        now = time.time()
         started = self._started_at()
-        return report.basic(self._status()[0], now=now, uptime=now - started if started is not None else 0.0)
+        uptime = time.monotonic() - started if started is not None else 0.0
+        return report.basic(self._status()[0], now=time.time(), uptime=uptime)
 
     def detailed(self) -> dict[str, Any]:
         """The basic answer with `reasons`, `database`, `system`, `performance`."""
@@ -103,15 +106,21 @@ class Reporter:
         }
 
     def _status(self) -> tuple[str, list[str]]:
+        now = time.monotonic()
         critical, others = self._checks.failing()
         requests, errors = self._recent_errors()
         samples = self._system.recent(report.MIN_SAMPLES)
         facts = report.Facts(
             database=self._database.status,
+            database_problem=self._database.problem,
             critical_failures=critical,
             failures=others,
-            cpu_percent=[s.cpu_percent for s in samples if s.cpu_percent is not None],
-            memory_percent=[s.memory_percent for s in samples if s.memory_percent is not None],
+            errors=self._checks.errors(),
+            troubles=self._troubles(now),
+            cpu_percent=[s.cpu_pressure for s in samples if s.cpu_pressure is not None],
+            memory_percent=[s.memory_pressure for s in samples if s.memory_pressure is not None],
+            cpu_scope=samples[-1].cpu_scope if samples else "",
+            memory_scope=samples[-1].memory_scope if samples else "",
             requests=requests,
             error_rate=100.0 * errors / requests if requests else 0.0,
         )

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from otel_monitoring.instrument.mongodb import MongoInstrumentation
 
 
+_MAX_INTERVALS = 2.5
+_MAX_TIMEOUTS = 3.0
+"""Intervals, and time limits of the ping and the reading between two pings, after which a ping says nothing more."""
+
+
 class WatchedDatabase:
     """Measures a database's commands and pools, and checks its health. Without a database it does neither.
 
@@ -35,6 +40,7 @@ class WatchedDatabase:
             check_timeout=settings.check_timeout,
             max_collections=settings.max_collections,
             slow_ms=settings.thresholds.database_response_time_ms,
+            max_age=_MAX_INTERVALS * settings.check_interval + _MAX_TIMEOUTS * settings.check_timeout,
         )
 
     def watch(self, db: Any) -> None:

@@ -27,6 +27,10 @@ def gauge(name: str, value: float) -> Window:
     return Window(Snapshot(0.0, 300.0, gauges={Series(name): value}))
 
 
+def used(name: str, value: float, scope: str) -> Window:
+    return Window(Snapshot(0.0, 300.0, gauges={Series(name, ((c.RESOURCE_SCOPE, scope),)): value}))
+
+
 def fires(rule: Rule, window: Window) -> list[str]:
     """What an evaluation of `rule` alone would say at once."""
     return [
@@ -52,6 +56,9 @@ def fires(rule: Rule, window: Window) -> list[str]:
         ("delivery_issue", "error", 0),
         ("security_alert", "critical", 50),
         ("event_loop_blocked", "warning", 1000),
+        ("database_pool_exhausted", "error", 0),
+        ("database_error", "error", 0),
+        ("check_failed", "warning", 0),
     ],
 )
 def test_every_documented_type_has_its_rule(name: str, severity: str, threshold: float) -> None:
@@ -59,9 +66,39 @@ def test_every_documented_type_has_its_rule(name: str, severity: str, threshold:
     assert (rule.type.value, rule.urgency.value, rule.threshold) == (name, severity, threshold)
 
 
-def test_there_is_one_rule_for_each_type() -> None:
+def test_there_is_one_rule_for_each_type_and_one_more_for_critical_checks() -> None:
     assert {rule.type for rule in DEFAULTS.values()} == set(AlertType) - {AlertType.CUSTOM}
-    assert len(DEFAULTS) == len(AlertType) - 1
+    assert len(DEFAULTS) == len(AlertType)
+    critical = DEFAULTS["critical_check_failed"]
+    assert (critical.type, critical.urgency) == (AlertType.CHECK_FAILED, AlertSeverity.CRITICAL)
+
+
+def test_a_failing_check_has_an_alert_of_its_name_and_its_severity() -> None:
+    def check(name: str, failing: float, *, critical: bool) -> tuple[Series, float]:
+        return Series(c.CHECK_FAILING, ((c.CHECK_CRITICAL, critical), (c.CHECK_NAME, name))), failing
+
+    window = Window(
+        Snapshot(
+            0.0,
+            300.0,
+            gauges=dict(
+                [
+                    check("queue", 1, critical=True),
+                    check("disk", 0, critical=True),
+                    check("cache", 1, critical=False),
+                ]
+            ),
+        )
+    )
+    assert fires(DEFAULTS["critical_check_failed"], window) == ["Critical check fails: queue"]
+    assert fires(DEFAULTS["check_failed"], window) == ["Check fails: cache"]
+    assert DEFAULTS["check_failed"].identity("cache", "") == {"check": "cache"}
+
+
+def test_a_message_that_cannot_be_filled_falls_back_to_the_figures() -> None:
+    rule = Rule("each", Gauge("heat", group_by="room"), ">", 80, "{group:{value:.0f}}", label="group")
+    assert rule.text(90.0, {"group": "bath"}).startswith("bath")
+    assert rule.text(float("inf"), {"group": "bath"}) == "each: inf (threshold 80)"
 
 
 @pytest.mark.parametrize(
@@ -76,16 +113,23 @@ def test_there_is_one_rule_for_each_type() -> None:
         ),
         (
             "high_cpu",
-            gauge(c.SYSTEM_CPU_UTILIZATION, 0.80),
-            gauge(c.SYSTEM_CPU_UTILIZATION, 0.91),
-            "High CPU usage: 91.0%",
+            used(c.CPU_PRESSURE, 0.80, "host"),
+            used(c.CPU_PRESSURE, 0.91, "host"),
+            "High CPU usage of the host: 91.0%",
         ),
         (
             "high_memory",
-            gauge(c.SYSTEM_MEMORY_UTILIZATION, 0.80),
-            gauge(c.SYSTEM_MEMORY_UTILIZATION, 0.912),
-            "High memory usage: 91.2%",
+            used(c.MEMORY_PRESSURE, 0.80, "container"),
+            used(c.MEMORY_PRESSURE, 0.912, "container"),
+            "High memory usage of the container: 91.2%",
         ),
+        (
+            "database_pool_exhausted",
+            gauge(c.DATABASE_POOL_WAIT, 0),
+            gauge(c.DATABASE_POOL_WAIT, 5.02),
+            "No free database connection within 5 s",
+        ),
+        ("database_error", gauge(c.DATABASE_ERROR, 0), gauge(c.DATABASE_ERROR, 1), "Database answers with an error"),
         (
             "event_loop_blocked",
             gauge(c.EVENT_LOOP_LAG, 1.0),
@@ -164,6 +208,8 @@ def test_a_failed_business_operation_is_counted(name: str, counter: str, message
 def test_what_a_dead_database_causes_is_kept_quiet_by_it() -> None:
     assert DEFAULTS["database_down"].inhibits == {
         AlertType.DATABASE_SLOW,
+        AlertType.DATABASE_ERROR,
+        AlertType.DATABASE_POOL_EXHAUSTED,
         AlertType.HIGH_ERROR_RATE,
         AlertType.API_TIMEOUT,
     }

@@ -2,10 +2,15 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader
 
+from otel_monitoring import conventions as c
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.health.checks import Checks
 
@@ -130,3 +135,142 @@ async def test_before_the_first_run_nothing_is_known() -> None:
     checks = Checks(1.0)
     checks.add("queue", lambda: None)
     assert one(checks) == {"status": "unknown", "critical": False}
+
+
+class Unprintable(Exception):  # noqa: N818 - what it is
+    def __str__(self) -> str:
+        raise SystemExit("not even this")
+
+
+RAISED = [
+    (SystemExit(3), "SystemExit: 3"),
+    (KeyboardInterrupt(), "KeyboardInterrupt"),
+    (asyncio.CancelledError("its own"), "CancelledError"),
+    (GeneratorExit(), "GeneratorExit"),
+    (Unprintable(), "unprintable Unprintable"),
+]
+
+
+@pytest.mark.parametrize(("error", "text"), [*RAISED, (StopIteration(1), "StopIteration: 1")])
+async def test_whatever_a_check_raises_is_its_failure(error: BaseException, text: str) -> None:
+    def fail() -> None:
+        raise error
+
+    checks = Checks(PATIENCE)
+    checks.add("queue", fail, critical=True)
+    checks.add("fine", lambda: True)
+    await checks.run(None)
+    assert checks.failing() == (["queue"], [])
+    assert text in checks.errors()["queue"]
+    assert checks.as_json(0.0)["fine"]["status"] == "healthy"
+
+
+@pytest.mark.parametrize(("error", "text"), RAISED)
+async def test_an_async_check_that_exits_leaves_the_applications_loop_running(
+    error: BaseException, text: str, application_loop: asyncio.AbstractEventLoop
+) -> None:
+    async def fail() -> None:
+        raise error
+
+    checks = Checks(PATIENCE)
+    checks.add("cache", fail)
+    for _ in range(2):
+        await checks.run(application_loop)
+        assert text in checks.errors()["cache"]
+    assert asyncio.run_coroutine_threadsafe(asyncio.sleep(0, "runs"), application_loop).result(PATIENCE) == "runs"
+
+
+async def test_a_run_that_ends_with_its_loop_says_nothing_and_a_new_loop_is_used() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    async def check() -> None:
+        begun.set()
+        if not ended.is_set():
+            await asyncio.Event().wait()
+
+    async def serve() -> None:
+        await asyncio.to_thread(begun.wait, PATIENCE)
+
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def application() -> None:
+        async def main() -> None:
+            loops.append(asyncio.get_running_loop())
+            known.set()
+            await serve()
+
+        asyncio.run(main())
+        ended.set()
+
+    known = threading.Event()
+    thread = threading.Thread(target=application)
+    thread.start()
+    await asyncio.to_thread(known.wait, PATIENCE)
+    checks = Checks(PATIENCE)
+    checks.add("cache", check, critical=True)
+    await checks.run(loops[0])
+    assert one(checks)["status"] == "unknown"
+    thread.join(PATIENCE)
+    await checks.run(loops[0])
+    assert one(checks)["status"] == "unknown"
+    await checks.run(asyncio.get_running_loop())
+    assert one(checks)["status"] == "healthy"
+
+
+async def test_a_check_that_answers_a_coroutine_is_awaited_where_the_application_lives(
+    application_loop: asyncio.AbstractEventLoop,
+) -> None:
+    async def fail() -> bool:
+        return False
+
+    checks = Checks(PATIENCE)
+    checks.add("cache", lambda: fail())
+    await checks.run(application_loop)
+    assert checks.failing() == ([], ["cache"])
+
+
+def gauge(reader: InMemoryMetricReader) -> dict[object, object]:
+    data = reader.get_metrics_data()
+    return {
+        (point.attributes or {})[c.CHECK_NAME]: point.value
+        for resource in (data.resource_metrics if data else ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        for point in cast("Gauge", metric.data).data_points
+    }
+
+
+async def test_the_gauge_keeps_what_a_check_said_last_until_nobody_runs_it_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = InMemoryMetricReader()
+    checks = Checks(PATIENCE, max_age=100)
+    checks.observe_with(MeterProvider([reader]).get_meter("test"))
+
+    async def fail() -> bool:
+        return False
+
+    checks.add("cache", fail)
+    checks.add("disk", lambda: True)
+    await checks.run(asyncio.get_running_loop())
+    assert gauge(reader) == {"cache": 1, "disk": 0}
+    await checks.run(None)
+    assert checks.as_json(0.0)["cache"]["status"] == "unknown"
+    assert gauge(reader) == {"cache": 1, "disk": 0}, "it is not known to be mended"
+    now = time.monotonic()
+    monkeypatch.setattr("otel_monitoring.health.checks.time.monotonic", lambda: now + 100 + 3 * PATIENCE)
+    assert gauge(reader) == {}
+
+
+async def test_frozen_results_stay_whatever_runs_still_end() -> None:
+    checks = Checks(PATIENCE)
+    answers = [True, False]
+    checks.add("queue", lambda: answers.pop(0), critical=True)
+    await checks.run(None)
+    checks.freeze()
+    await checks.run(None)
+    assert one(checks)["status"] == "healthy"
+    checks.begin()
+    answers.append(False)
+    await checks.run(None)
+    assert one(checks)["status"] == "unhealthy"

@@ -14,6 +14,7 @@ import pytest
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader
+from pymongo import errors
 
 from otel_monitoring import conventions as c
 from otel_monitoring.health.database import DatabaseHealthChecker
@@ -433,3 +434,202 @@ def test_an_outcome_that_nobody_waits_for_any_more_is_not_complained_about() -> 
     asyncio.run(stopped_while_it_pings())
     gc.collect()
     assert complaints == []
+
+
+class Raising(Database):
+    """A database whose pings raise what they are told, one after the other; None: it answers."""
+
+    def __init__(self, *outcomes: BaseException | None) -> None:
+        self.outcomes = list(outcomes)
+        super().__init__(self._next)
+
+    def _next(self) -> None:
+        outcome = self.outcomes.pop(0)
+        if outcome is not None:
+            raise outcome
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("error", "status", "problem"),
+    [
+        (errors.OperationFailure("Authentication failed.", 18), "degraded", "database answers with an error: "),
+        (errors.NotPrimaryError("not primary"), "degraded", "database answers with an error: "),
+        (errors.WaitQueueTimeoutError("Timed out"), "degraded", "database: no free connection within "),
+        (errors.InvalidOperation("Cannot use MongoClient after close"), "unknown", None),
+        (errors.ConfigurationError("The DNS query name does not exist"), "unknown", None),
+        (SystemExit(1), "unknown", None),
+        (asyncio.CancelledError(), "unknown", None),
+        (StopIteration(), "unknown", None),
+        (errors.AutoReconnect("connection refused"), "unhealthy", None),
+    ],
+)
+async def test_down_is_what_was_asked_and_does_not_answer(
+    error: BaseException, status: str, problem: str | None
+) -> None:
+    checker = DatabaseHealthChecker(Raising(error))
+    assert await checker.ping() == status
+    assert (checker.problem or "").startswith(problem or "")
+    assert (checker.problem is None) is (problem is None)
+    assert checker.as_json()["error"]
+
+
+@pytest.mark.anyio
+async def test_what_says_nothing_changes_nothing_about_what_was_known() -> None:
+    state = ServerState()
+    checker = DatabaseHealthChecker(
+        Raising(errors.WaitQueueTimeoutError("busy"), errors.InvalidOperation("after close"), None), state=state
+    )
+    state.lost(ADDRESS, "refused")
+    assert await checker.ping() == "unhealthy", "a ping without a connection asked no server"
+    assert await checker.ping() == "unhealthy"
+    assert await checker.ping() == "healthy"
+
+
+@pytest.mark.anyio
+async def test_frozen_it_stays_as_it_is_whatever_pings_and_heartbeats_say() -> None:
+    state = ServerState()
+    checker = DatabaseHealthChecker(Raising(None, ConnectionError("refused")), state=state)
+    assert await checker.ping() == "healthy"
+    checker.freeze()
+    state.lost(ADDRESS, "refused")
+    assert await checker.ping() == "healthy"
+    assert checker.as_json()["status"] == "healthy"
+    checker.begin()
+    assert checker.status == "unhealthy"
+
+
+@pytest.mark.anyio
+async def test_a_ping_under_way_when_it_is_frozen_changes_nothing() -> None:
+    asked, released = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        asked.set()
+        released.wait(WAIT)
+        raise ConnectionError("closed by the application")
+
+    checker = DatabaseHealthChecker(Database(fail))
+    ping = asyncio.create_task(checker.ping())
+    assert await asyncio.to_thread(asked.wait, WAIT)
+    checker.freeze()
+    released.set()
+    assert await ping == "unknown"
+
+
+@pytest.mark.anyio
+async def test_a_ping_older_than_it_may_be_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = InMemoryMetricReader()
+    checker = DatabaseHealthChecker(Database(users=1), max_age=60)
+    checker.observe_with(MeterProvider([reader]).get_meter("test"))
+    await checker.check_health()
+    now = time.monotonic()
+    assert checker.stale(now + 59) is None
+    monkeypatch.setattr("otel_monitoring.health.database.time.monotonic", lambda: now + 61)
+    assert checker.as_json()["status"] == "unknown"
+    assert checker.stale(now + 61) == "the database has not answered a check for 61 s"
+    assert gauges(reader) == {}, "nobody knows whether it is up"
+
+
+@pytest.mark.anyio
+async def test_a_clock_that_is_set_changes_neither_age_nor_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = ServerState()
+    checker = DatabaseHealthChecker(Database(), state=state, max_age=60)
+    state.lost(ADDRESS, "refused")
+    earlier = time.time() - 7200
+    monkeypatch.setattr("otel_monitoring.health.database.time.time", lambda: earlier)
+    assert await checker.ping() == "healthy", "the ping came after the lost heartbeat"
+    monkeypatch.undo()
+    assert 0 <= checker.as_json()["age_seconds"] < WAIT
+
+
+def test_a_process_too_busy_to_hear_an_answer_knows_nothing() -> None:
+    """The driver's own time limit passes while the process stands still: that is no sign of the database."""
+    release = threading.Event()
+
+    def late() -> None:
+        release.wait(WAIT)
+        raise errors.NetworkTimeout("timed out")
+
+    async def stand_still() -> str:
+        checker = DatabaseHealthChecker(Database(late), check_timeout=SOON)
+        ping = asyncio.create_task(checker.ping())
+        await asyncio.sleep(0.02)
+        time.sleep(SOON)  # noqa: ASYNC251 - what this test is about
+        release.set()
+        return await ping
+
+    assert asyncio.run(stand_still()) == "unknown"
+
+
+class Rounds(Database):
+    """Collections of which some hang until their time is over, as a driver's own limit would end them."""
+
+    def __init__(self, names: str, hanging: str = "", refused: str = "") -> None:
+        super().__init__()
+        self.collections = dict.fromkeys(names, 1)
+        self.hanging, self.refused = hanging, refused
+        self.asked: list[str] = []
+
+    def __getitem__(self, name: str) -> Collection:
+        if name in self.refused:
+            raise errors.InvalidName(f"{name} must not contain '$'")
+        self.asked.append(name)
+        return Hanging(1) if name in self.hanging else Collection(1)
+
+
+class Hanging(Collection):
+    def estimated_document_count(self) -> int:
+        time.sleep(SOON / 5)
+        raise errors.NetworkTimeout("timed out")
+
+
+@pytest.mark.anyio
+async def test_readings_go_on_where_they_stopped() -> None:
+    database = Rounds("abcdefghijkl", hanging="abcdefgh")
+    checker = DatabaseHealthChecker(database, check_timeout=SOON)
+    for _ in range(8):
+        await checker.refresh_collections()
+        await settled(database)
+    assert set(database.asked) == set("abcdefghijkl")
+    assert set(checker.as_json()["collections"]) == set("ijkl")
+
+
+async def settled(database: Rounds) -> None:
+    """Wait for the thread that still reads, so that rounds do not overlap."""
+    for thread in threading.enumerate():
+        if thread.name == "otel-monitoring-database-collections":
+            await asyncio.to_thread(thread.join, WAIT)
+
+
+@pytest.mark.anyio
+async def test_a_name_that_the_driver_refuses_ends_no_reading() -> None:
+    checker = DatabaseHealthChecker(Rounds("abc", refused="a"))
+    await checker.check_health()
+    answer = checker.as_json()
+    assert list(answer["collections"]) == ["b", "c"]
+    assert answer["collections_failed"] == {"a": "InvalidName: a must not contain '$'"}
+
+
+@pytest.mark.anyio
+async def test_a_count_that_cannot_be_read_any_more_leaves() -> None:
+    database = Database(a=1, b=2)
+    checker = DatabaseHealthChecker(database)
+    await checker.check_health()
+    database.collections = {"a": -1, "b": 2}
+    for _ in range(3):
+        assert "a" in checker.as_json()["collections"]
+        await checker.refresh_collections()
+    assert list(checker.as_json()["collections"]) == ["b"]
+
+
+@pytest.mark.anyio
+async def test_counts_of_a_database_that_is_gone_leave_the_metrics() -> None:
+    reader = InMemoryMetricReader()
+    database = Raising(None, ConnectionError("refused"))
+    database.collections = {"users": 150}
+    checker = DatabaseHealthChecker(database)
+    checker.observe_with(MeterProvider([reader]).get_meter("test"))
+    await checker.check_health()
+    assert c.COLLECTION_DOCUMENTS in gauges(reader)
+    await checker.ping()
+    assert set(gauges(reader)) == {c.DATABASE_UP}

@@ -1,5 +1,10 @@
 """`MonitoringService` in process: whose providers are used, restarts, and what is asked before the start."""
 
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
 import pytest
 from fastapi import FastAPI
 from opentelemetry.metrics import NoOpMeterProvider
@@ -7,7 +12,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_monitoring import MonitoringService
+from otel_monitoring.alerts import AlertManager
+from otel_monitoring.events import Notification
 from otel_monitoring.monitoring import get_monitoring, set_monitoring
+from otel_monitoring.store import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -112,3 +120,141 @@ async def test_without_metric_export_only_what_is_answered_is_measured() -> None
     names = {m.name for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
     assert "http.server.request.duration" in names
     assert "http.server.active_requests" not in names
+
+
+class Pinged:
+    """A database that says when it is pinged, and is closed in mid service."""
+
+    name = "shop"
+
+    def __init__(self) -> None:
+        self.pings = 0
+        self.closed = False
+        self._changed = threading.Condition()
+
+    def command(self, name: str) -> None:
+        with self._changed:
+            self.pings += 1
+            self._changed.notify_all()
+        if self.closed:
+            raise ConnectionError("refused")
+
+    def wait(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.pings >= count, 30)
+
+
+async def test_from_the_drain_on_nothing_is_pinged_checked_or_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Pinged()
+    checked: list[bool] = []
+
+    def queue() -> bool:
+        checked.append(not database.closed)
+        return checked[-1]
+
+    manager = AlertManager(channels=[], store=MemoryStore())
+    monitoring = MonitoringService(database, check_interval=0.05, alert_manager=manager)
+    monitoring.add_check("queue", queue, critical=True)
+    await monitoring.start()
+    await asyncio.to_thread(database.wait, 3)
+    monitoring.drain()
+    database.closed = True
+    # What was under way may still end; then nothing begins any more.
+    await asyncio.sleep(0.2)
+    seen = database.pings, len(checked)
+    await asyncio.sleep(0.3)
+    assert (database.pings, len(checked)) == seen
+    health = await monitoring.get_health_status()
+    assert (health["status"], health["database"]["status"]) == ("healthy", "healthy")
+    await monitoring.stop()
+    assert await manager.get_alert_history() == []
+
+    database.closed = False
+    await monitoring.start()
+    assert monitoring.ready
+    await asyncio.to_thread(database.wait, seen[0] + 2)
+    await monitoring.stop()
+
+
+async def test_an_alert_of_the_application_leaves_while_it_drains() -> None:
+    class Mailbox:
+        name = "mailbox"
+
+        def __init__(self) -> None:
+            self.got = asyncio.Event()
+            self.loop = asyncio.get_running_loop()
+
+        async def send(self, notification: Notification) -> None:
+            self.loop.call_soon_threadsafe(self.got.set)
+
+    mailbox = Mailbox()
+    manager = AlertManager(channels=[mailbox], store=MemoryStore())
+    monitoring = MonitoringService(None, alert_manager=manager)
+    await monitoring.start()
+    monitoring.drain()
+    assert await monitoring.add_alert("billing_failure", "card declined", "critical")
+    await asyncio.wait_for(mailbox.got.wait(), 30)
+    await monitoring.stop()
+
+
+async def test_a_failing_check_is_an_alert_and_a_reason_with_its_error() -> None:
+    manager = AlertManager(channels=[], store=MemoryStore())
+    monitoring = MonitoringService(None, check_interval=0.05, alert_manager=manager)
+    failing = [True]
+
+    def payments() -> None:
+        if failing[0]:
+            raise SystemExit("psp://user:hunter2@pay refused")
+
+    async def cache() -> bool:
+        return not failing[0]
+
+    monitoring.add_check("payments", payments, critical=True)
+    monitoring.add_check("cache", cache)
+    await monitoring.start()
+    health = await monitoring.get_health_status()
+    assert health["status"] == "unhealthy"
+    assert health["reasons"] == [
+        "check payments fails: SystemExit: psp://[REDACTED]@pay refused",
+        "check cache fails: the check returned False",
+    ]
+    await _until(lambda: len(manager.recent()) == 2)
+    told = {alert["labels"]["check"]: alert for alert in manager.recent()}
+    assert {name: (alert["type"], alert["severity"]) for name, alert in told.items()} == {
+        "payments": ("check_failed", "critical"),
+        "cache": ("check_failed", "warning"),
+    }
+    assert told["payments"]["details"]["error"] == "SystemExit: psp://[REDACTED]@pay refused"
+    failing[0] = False
+    await _until(lambda: len(manager.recent()) == 4)
+    assert {alert["status"] for alert in manager.recent()[:2]} == {"resolved"}
+    await monitoring.stop()
+
+
+async def test_a_watch_thread_that_has_ended_shows_in_the_health() -> None:
+    monitoring = MonitoringService(None)
+    await monitoring.start()
+    watch = monitoring._worker._watch
+    assert watch is not None
+    assert watch.stop(30)
+    health = await monitoring.get_health_status()
+    assert health["status"] == "degraded"
+    assert health["reasons"] == ["the watch thread has ended: nothing is measured or checked any more"]
+    await monitoring.stop()
+
+
+async def test_uptime_does_not_follow_a_clock_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monitoring = MonitoringService(None)
+    await monitoring.start()
+    wrong = time.time() - 7200
+    monkeypatch.setattr("otel_monitoring.reporting.time.time", lambda: wrong)
+    assert 0 <= monitoring.basic_health()["uptime_seconds"] < 60
+    monkeypatch.undo()
+    await monitoring.stop()
+
+
+async def _until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)

@@ -25,7 +25,23 @@ from otel_monitoring.health.report import Facts, basic, health_json, status
         (Facts(requests=19, error_rate=100.0), "healthy", []),
         (Facts(requests=20, error_rate=5.0), "healthy", []),
         (Facts(requests=20, error_rate=5.1), "degraded", ["error rate above 5%"]),
-        (Facts(database="unhealthy", failures=["cache"]), "unhealthy", ["database is down"]),
+        (
+            Facts(
+                database="unhealthy",
+                critical_failures=["queue"],
+                failures=["cache"],
+                errors={"queue": "refused", "cache": "slow"},
+            ),
+            "unhealthy",
+            ["database is down", "check queue fails: refused", "check cache fails: slow"],
+        ),
+        (
+            Facts(database="degraded", database_problem="database: no free connection within 5 s"),
+            "degraded",
+            ["database: no free connection within 5 s"],
+        ),
+        (Facts(cpu_percent=[90] * 3, cpu_scope="container"), "degraded", ["CPU of the container above 80%"]),
+        (Facts(troubles=["the watch thread has ended"]), "degraded", ["the watch thread has ended"]),
     ],
 )
 def test_status_rules(facts: Facts, expected: str, reasons: list[str]) -> None:

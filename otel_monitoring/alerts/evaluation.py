@@ -18,7 +18,7 @@ INSTANCE = "service.instance.id"
 """The attribute that tells the gauges of several workers apart, once they are together."""
 
 _FORMAT = 1
-_evaluating = contained("evaluating a rule")
+_evaluating = contained("evaluating a rule", theirs=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,8 @@ class Report:
 
     Attributes:
         window: What it measured.
-        evidence: JSON-serialisable details for the alerts of a type, by the type's value: an error, a stack.
+        evidence: JSON-serialisable details for the alerts of a type, by the type's value: an error, a stack. For one
+            alert of a grouped rule: by `incidents.evidence_key`.
     """
 
     window: Window
@@ -81,7 +82,7 @@ class Look(NamedTuple):
         rule: Which rule looked.
         labels: The alert's identity within the rule.
         reading: What was seen; None: no data.
-        gone: Whether what it is about does not exist any more: the worker, or an alert of these labels.
+        gone: Whether the worker it is about does not exist any more.
     """
 
     rule: Rule
@@ -143,7 +144,7 @@ class Evaluation:
                 try:
                     readings = _readings(rule, everywhere if rule.scope == "service" else apart, alerts)
                     looks = list(_looks(rule, readings, alerts))
-                except Exception as error:
+                except BaseException as error:
                     self.errors[rule.name] = redact_error(error)
                     raise
                 del self.errors[rule.name]
@@ -177,14 +178,7 @@ def _looks(rule: Rule, readings: Mapping[str, Sequence[Reading]], known: Sequenc
                 if unseen.pop(frozenset(labels.items()), None) is not None or starts:
                     yield Look(rule, labels, reading)
     for rest in unseen.values():
-        yield Look(rule, dict(rest), None, gone=_gone(rule, rest, readings))
-
-
-def _gone(rule: Rule, labels: Mapping[str, str], instances: Collection[str]) -> bool:
-    """Whether the worker is gone, or the rule was another one when it made an alert with these labels."""
-    instance = labels.get("instance", "")
-    changed = labels != rule.identity(labels.get(rule.label, ""), instance)
-    return changed or (rule.scope == "instance" and instance not in instances)
+        yield Look(rule, dict(rest), None, rule.scope == "instance" and rest.get("instance") not in readings)
 
 
 def _flat(histogram: Histogram) -> tuple[Any, ...]:

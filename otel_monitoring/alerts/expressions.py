@@ -66,6 +66,7 @@ class Gauge:
         scale: What the value is multiplied by, e.g. 100 for percent of a share.
         over: Which of several series counts: those of all workers, or with other attributes.
         group_by: An attribute whose values are told apart, each with a reading of its own.
+        where: Chooses among its series; every one when not given.
     """
 
     metric: str
@@ -73,6 +74,7 @@ class Gauge:
     scale: float = 1.0
     over: Literal["max", "min"] = "max"
     group_by: str = ""
+    where: Matcher | None = None
 
     @property
     def metrics(self) -> frozenset[str]:
@@ -83,14 +85,15 @@ class Gauge:
         """One reading a group."""
         groups: dict[str, list[float]] = {}
         for series, value in window.gauges(self.metric):
-            if math.isfinite(value):
+            if math.isfinite(value) and (self.where is None or self.where(series)):
                 groups.setdefault(group_of(series, self.group_by), []).append(value)
         choose = max if self.over == "max" else min
         return [Reading(choose(values) * self.scale, len(values), group) for group, values in groups.items()]
 
     def promql(self, dialect: Dialect) -> str:
         """`scale * max by (…) (metric)`."""
-        name = dialect.select(prometheus_name(self.metric, self.unit, gauge=True))
+        matchers = self.where.promql() if self.where is not None else ""
+        name = dialect.select(prometheus_name(self.metric, self.unit, gauge=True), matchers)
         return _times(self.scale, dialect.grouped(self.over, name, _label(self.group_by)))
 
 

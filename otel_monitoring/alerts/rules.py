@@ -21,6 +21,7 @@ from otel_monitoring.alerts.expressions import (
 from otel_monitoring.alerts.matching import Attribute
 from otel_monitoring.config import Thresholds
 from otel_monitoring.events import DEFAULT_SEVERITY, AlertSeverity, AlertType
+from otel_monitoring.guard import contained
 
 Comparison = Literal[">", ">=", "<", "<="]
 Scope = Literal["service", "instance"]
@@ -32,6 +33,7 @@ _BEYOND: Mapping[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
 }
 _MIN_REQUESTS = 20
+_filling = contained("filling a rule's message", theirs=True)
 
 
 class NoData(str, Enum):
@@ -50,8 +52,7 @@ class Rule:
     """When to raise an alert, and what it says.
 
     It fires when `expression comparison threshold` has held for `hold` seconds, and resolves when the value is back
-    across `clear` and has stayed there for `keep_firing_for` seconds. One that begins three times within ten minutes is
-    flapping: it resolves after five minutes without a breach.
+    across `clear` and has stayed there for `keep_firing_for` seconds.
 
     Args:
         name: Lower case letters, digits and underscores; unique. With the labels it is the identity of an alert.
@@ -112,7 +113,7 @@ class Rule:
         if self.type in inhibits:
             checking.refuse("inhibits", self.name, "a rule that keeps its own type quiet would never be heard")
         try:
-            self.text(0.0, self.identity("group", "instance"))
+            self._filled(0.0, self.identity("group", "instance"))
         except (LookupError, ValueError, AttributeError, TypeError) as error:
             checking.refuse("message", self.name, f"{type(error).__name__}: {error}")
 
@@ -138,11 +139,6 @@ class Rule:
         """Whether `value` is beyond the threshold; while it fires: beyond where it resolves."""
         return self._beyond(value, self.clear if firing and self.clear is not None else self.threshold)
 
-    @property
-    def waits_for_window(self) -> bool:
-        """Whether a breach means nothing before the window is full: a count that is too low may still rise."""
-        return isinstance(self.expression, Count) and self.comparison in ("<", "<=")
-
     def identity(self, group: str, instance: str) -> dict[str, str]:
         """The labels of one alert of this rule."""
         own = {self.label: group} if self.expression.group_by else {}
@@ -157,7 +153,12 @@ class Rule:
         return f"{self.expression.promql(dialect)} {self.comparison} {self.threshold:.15g}"
 
     def text(self, value: float, labels: Mapping[str, str]) -> str:
-        """The message for one value."""
+        """The message for one value; the bare figures where a template does not take this one."""
+        with _filling:
+            return self._filled(value, labels)
+        return f"{self.name}: {value:.4g} (threshold {self.threshold:g})"
+
+    def _filled(self, value: float, labels: Mapping[str, str]) -> str:
         return string.Formatter().vformat(
             self.message, (), {**labels, "rule": self.name, "value": value, "threshold": self.threshold}
         )
@@ -167,7 +168,7 @@ class Rule:
 
 
 def default_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None = None) -> tuple[Rule, ...]:
-    """The documented types with the documented thresholds, and a blocked event loop.
+    """The documented types with the documented thresholds; then failing checks, database errors, a blocked event loop.
 
     Args:
         thresholds: The numbers.
@@ -177,6 +178,7 @@ def default_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None 
         *_database_rules(thresholds),
         *_request_rules(thresholds, error_statuses),
         *_system_rules(thresholds),
+        *_check_rules(),
         *_business_rules(),
     )
 
@@ -191,10 +193,17 @@ def _database_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
             1,
             "Database connection lost",
             AlertType.DATABASE_DOWN,
-            keep_firing_for=10,
             no_data=NoData.KEEP,
             # What follows from it; the database is the thing to mend.
-            inhibits=frozenset({AlertType.DATABASE_SLOW, AlertType.HIGH_ERROR_RATE, AlertType.API_TIMEOUT}),
+            inhibits=frozenset(
+                {
+                    AlertType.DATABASE_SLOW,
+                    AlertType.DATABASE_ERROR,
+                    AlertType.DATABASE_POOL_EXHAUSTED,
+                    AlertType.HIGH_ERROR_RATE,
+                    AlertType.API_TIMEOUT,
+                }
+            ),
         ),
         Rule(
             "database_slow",
@@ -204,6 +213,25 @@ def _database_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
             "Slow database response: {value:.0f}ms",
             AlertType.DATABASE_SLOW,
             clear=0.8 * slow,
+        ),
+        Rule(
+            "database_pool_exhausted",
+            Gauge(c.DATABASE_POOL_WAIT, "s"),
+            ">",
+            0,
+            "No free database connection within {value:.2g} s",
+            AlertType.DATABASE_POOL_EXHAUSTED,
+            no_data=NoData.KEEP,
+        ),
+        Rule(
+            "database_error",
+            Gauge(c.DATABASE_ERROR, "1"),
+            ">",
+            0,
+            "Database answers with an error",
+            AlertType.DATABASE_ERROR,
+            hold=30,  # an election takes seconds
+            no_data=NoData.KEEP,
         ),
     )
 
@@ -248,25 +276,27 @@ def _system_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
     return (
         Rule(
             "high_cpu",
-            Gauge(c.SYSTEM_CPU_UTILIZATION, "1", scale=100),
+            Gauge(c.CPU_PRESSURE, "1", scale=100, group_by=c.RESOURCE_SCOPE),
             ">",
             cpu,
-            "High CPU usage: {value:.1f}%",
+            "High CPU usage of the {scope}: {value:.1f}%",
             AlertType.HIGH_CPU,
             hold=30,
             clear=0.9 * cpu,
             keep_firing_for=60,
+            label="scope",
         ),
         Rule(
             "high_memory",
-            Gauge(c.SYSTEM_MEMORY_UTILIZATION, "1", scale=100),
+            Gauge(c.MEMORY_PRESSURE, "1", scale=100, group_by=c.RESOURCE_SCOPE),
             ">",
             memory,
-            "High memory usage: {value:.1f}%",
+            "High memory usage of the {scope}: {value:.1f}%",
             AlertType.HIGH_MEMORY,
             hold=30,
             clear=0.95 * memory,
             keep_firing_for=60,
+            label="scope",
         ),
         Rule(
             "event_loop_blocked",
@@ -277,6 +307,17 @@ def _system_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
             AlertType.EVENT_LOOP_BLOCKED,
             scope="instance",
         ),
+    )
+
+
+def _check_rules() -> tuple[Rule, ...]:
+    def rule(name: str, message: str, severity: AlertSeverity, *, critical: bool) -> Rule:
+        failing = Gauge(c.CHECK_FAILING, "1", group_by=c.CHECK_NAME, where=Attribute(c.CHECK_CRITICAL, (critical,)))
+        return Rule(name, failing, ">", 0, message, AlertType.CHECK_FAILED, severity, label="check")
+
+    return (
+        rule("critical_check_failed", "Critical check fails: {check}", AlertSeverity.CRITICAL, critical=True),
+        rule("check_failed", "Check fails: {check}", AlertSeverity.WARNING, critical=False),
     )
 
 

@@ -4,10 +4,11 @@ Runs in the watch thread. Every worker calls `beat` about once a second and `tic
 the lease evaluates all rules over everybody's reports. When it dies, another one does within the lease's time.
 """
 
+import asyncio
 from collections.abc import Callable
-from functools import partial
 
 from otel_monitoring.alerts.channels import Repeating
+from otel_monitoring.alerts.delivery import attempt
 from otel_monitoring.alerts.evaluation import Report
 from otel_monitoring.alerts.incidents import Incidents
 from otel_monitoring.alerts.leading import Lease
@@ -16,6 +17,8 @@ from otel_monitoring.alerts.saved import labels_by_rule, saved_incidents
 from otel_monitoring.events import AlertEvent, Notification
 from otel_monitoring.guard import contained
 from otel_monitoring.store import Store
+
+_asking = contained("asking a rule for its metrics", theirs=True)
 
 _REPORT_INTERVALS = 2.5
 _LONGEST_LEASE = 5.0
@@ -50,6 +53,7 @@ class AlertWatch:
         self._lease = Lease(manager.store, worker, manager.clock, lease_seconds(interval))
         self._evaluated_at = 0.0
         self._repeated_at: dict[str, float] = {}
+        self._repeating: asyncio.Task[None] | None = None
 
     @property
     def leads(self) -> bool:
@@ -67,7 +71,10 @@ class AlertWatch:
             self._evaluate()
             self._pump()
             return
-        metrics = {name for rule in manager.rules for name in rule.expression.metrics}
+        metrics: set[str] = set()
+        for rule in manager.rules:
+            with _asking:
+                metrics.update(rule.expression.metrics)
         manager.store.publish(self._worker, self._report().encode(metrics), manager.clock(), urgent=urgent)
 
     def beat(self) -> None:
@@ -78,8 +85,14 @@ class AlertWatch:
             return
         if not led or manager.store.urgent_since(self._evaluated_at):
             self._evaluate()
-        self._repeat()
         self._pump()
+        if self._repeating is None or self._repeating.done():
+            self._repeating = asyncio.ensure_future(self._repeat())
+
+    def deliver(self) -> None:
+        """Deliver what waits, evaluating nothing: while draining. The lease then lapses, and another worker leads."""
+        if self._lease.hold():
+            self._pump()
 
     async def stop(self, timeout: float) -> None:
         """Deliver what can be delivered in time, leave the rest in the outbox, and let another worker lead.
@@ -90,24 +103,25 @@ class AlertWatch:
         manager = self._manager
         with contained("stopping the alerts"):
             if self._lease.hold():
-                self._pump(paced=False)
+                self._pump()
                 await manager.delivery.flush(timeout)
             self._lease.give_back()
             manager.store.close()
 
-    def _pump(self, *, paced: bool = True) -> None:
-        self._manager.delivery.pump(self._manager.store, lambda: self._lease.held, paced=paced)
+    def _pump(self) -> None:
+        self._manager.delivery.pump(self._manager.store, lambda: self._lease.held)
 
     def _evaluate(self) -> None:
         manager, now = self._manager, self._manager.clock()
         reports = self._reports(manager.store, now)
         rules = manager.rules
+        settling = max(report.window.seconds for report in reports.values()) < manager.policy.window
 
         def work(store: Store) -> list[AlertEvent]:
             if store.leader(now) != self._worker:  # it lasted too long: another one leads
                 return []
             known = {incident.key: incident for incident in saved_incidents(store)}
-            incidents = Incidents(store, manager.policy, now)
+            incidents = Incidents(store, manager.policy, now, settling=settling)
             looks = manager.evaluation.looks(rules, reports, labels_by_rule(known.values()))
             incidents.apply(looks, known, reports, rules)
             return incidents.events
@@ -125,25 +139,22 @@ class AlertWatch:
                     reports[worker] = Report.decode(data)
         return reports
 
-    def _repeat(self) -> None:
+    async def _repeat(self) -> None:
         """Tell channels whose receiver forgets, what fires now."""
-        now = self._manager.clock()
-        for channel in self._manager.channels:
-            if isinstance(channel, Repeating) and self._is_due(channel, now):
-                held = partial(self._held_by, channel.name, now)
-                if self._manager.delivery.repeat(channel, held):
-                    self._repeated_at[channel.name] = now
-
-    def _held_by(self, channel: str, now: float) -> Notification | None:
-        """What the receiver holds, muted meanwhile or not; and what it should, as others were told."""
-        sender = self._manager.sender
-        rules = {rule.name: rule for rule in self._manager.rules}
-        events = tuple(
-            incident.event(rules[incident.rule], now, {"value": incident.value})
-            for incident in saved_incidents(self._manager.store)
-            if incident.firing and incident.rule in rules and (incident.is_told or incident.was_told_on(channel))
-        )
-        return sender.message(f"repeat-{now:.3f}", events) if events else None
+        manager = self._manager
+        now = manager.clock()
+        due = [c for c in manager.channels if isinstance(c, Repeating) and self._is_due(c, now)]
+        if not due:
+            return
+        rules = {rule.name: rule for rule in manager.rules}
+        told = [incident for incident in saved_incidents(manager.store) if incident.told and incident.rule in rules]
+        events = tuple(i.event(rules[i.rule], now, {"value": i.state.value}) for i in told)
+        for channel in due:
+            self._repeated_at[channel.name] = now
+            if events:
+                message = Notification(f"repeat-{now:.3f}", events, manager.sender.service, manager.sender.environment)
+                with contained("repeating alerts"):
+                    await attempt(channel.repeat, message, manager.delivery.limits.timeout)
 
     def _is_due(self, channel: Repeating, now: float) -> bool:
         return not 0 <= now - self._repeated_at.get(channel.name, float("-inf")) < channel.interval

@@ -76,7 +76,8 @@ def _samples(expression: Expression, dialect: Dialect) -> str | None:
             return expression.whole.promql(dialect)
         case Quantile(metric=metric, unit=unit, where=where, group_by=group_by):
             return Count(metric, unit, "histogram", where, group_by).promql(dialect)
-        case Gauge(metric=metric, unit=unit, group_by=group_by):
-            series = dialect.select(prometheus_name(metric, unit, gauge=True))
+        case Gauge(metric=metric, unit=unit, group_by=group_by, where=where):
+            matchers = where.promql() if where is not None else ""
+            series = dialect.select(prometheus_name(metric, unit, gauge=True), matchers)
             return dialect.grouped("count", series, prometheus_label(group_by))
     return None

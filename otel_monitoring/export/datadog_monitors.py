@@ -98,7 +98,7 @@ class _Query:
         """The query without the comparison."""
         match expression:
             case Gauge():
-                series = self._series(expression.over, expression.metric, None)
+                series = self._series(expression.over, expression.metric, expression.where)
                 return f"{self._time()}:{_times(series, expression.scale)}"
             case Quantile():
                 series = self._series(f"p{100 * expression.q:g}", expression.metric, expression.where)

@@ -2,16 +2,22 @@
 
 import asyncio
 import inspect
+import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+from otel_monitoring import conventions as c
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.events import rfc3339
+from otel_monitoring.guard import original
 from otel_monitoring.health.execution import NotStarted, in_thread, on_loop
-from otel_monitoring.redact import redact, redact_error
+from otel_monitoring.health.report import HEALTHY, UNHEALTHY, UNKNOWN
+from otel_monitoring.redact import redact_error
 
 CheckFunction = Callable[[], object] | Callable[[], Awaitable[object]]
 """A check passes when it returns anything but False; it fails when it returns False, raises, or takes too long."""
@@ -42,6 +48,10 @@ class _Check:
     timeout: float
     is_async: bool
     result: CheckResult | None = None
+    asked_at: float | None = None
+    """When it was run last, in seconds of the monotonic clock, whatever came of it."""
+    outcome: CheckResult | None = None
+    """The last result that says something: it passed, or it failed."""
     running: "asyncio.Task[object] | None" = None
 
 
@@ -50,11 +60,22 @@ class Checks:
 
     Args:
         default_timeout: Seconds a check may take unless it was added with its own limit.
+        max_age: Seconds after its last run, beside its time limit, from which a check says nothing any more.
     """
 
-    def __init__(self, default_timeout: float) -> None:
+    def __init__(self, default_timeout: float, max_age: float = math.inf) -> None:
         self._default_timeout = default_timeout
+        self._max_age = max_age
         self._checks: dict[str, _Check] = {}
+        self._frozen = False
+
+    def begin(self) -> None:
+        """Run from now on, after a `freeze` too."""
+        self._frozen = False
+
+    def freeze(self) -> None:
+        """Keep the results as they are, whatever becomes of runs that are under way: until `begin`."""
+        self._frozen = True
 
     def add(self, name: str, check: CheckFunction, *, critical: bool = False, timeout: float | None = None) -> None:
         """Register `check` under `name`.
@@ -73,14 +94,40 @@ class Checks:
         limit = timeout if timeout is not None else self._default_timeout
         self._checks[name] = _Check(name, check, critical, limit, _is_async(check))
 
+    def observe_with(self, meter: Meter) -> None:
+        """Make the gauge `otel_monitoring.check.failing`."""
+        meter.create_observable_gauge(c.CHECK_FAILING, callbacks=[self._observe], unit="1")
+
+    def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
+        """What each check said last; while it cannot be run, nobody knows better. One that nobody runs says nothing."""
+        now = time.monotonic()
+        return [
+            Observation(
+                int(check.outcome.status == UNHEALTHY), {c.CHECK_NAME: check.name, c.CHECK_CRITICAL: check.critical}
+            )
+            for check in tuple(self._checks.values())
+            if check.outcome is not None
+            and check.asked_at is not None
+            and (self._frozen or now - check.asked_at <= self._max_age + 2 * check.timeout)
+        ]
+
     async def run(self, application_loop: asyncio.AbstractEventLoop | None) -> None:
         """Run all checks side by side; returns when each has a result."""
         await asyncio.gather(*(self._run(check, application_loop) for check in tuple(self._checks.values())))
 
     def failing(self) -> tuple[list[str], list[str]]:
         """Names of the failing checks: the critical ones, the others."""
-        failed = [c for c in tuple(self._checks.values()) if c.result is not None and c.result.status == "unhealthy"]
-        return [c.name for c in failed if c.critical], [c.name for c in failed if not c.critical]
+        failed = [e for e in tuple(self._checks.values()) if e.result is not None and e.result.status == UNHEALTHY]
+        return [e.name for e in failed if e.critical], [e.name for e in failed if not e.critical]
+
+    def errors(self) -> dict[str, str]:
+        """Why checks fail, redacted, by the names of those that do."""
+        results = [(check.name, check.result) for check in tuple(self._checks.values())]
+        return {
+            name: result.error
+            for name, result in results
+            if result is not None and result.error and result.status == UNHEALTHY
+        }
 
     def as_json(self, now: float) -> dict[str, dict[str, Any]]:
         """Each check's `status`, `critical`, `duration_ms`, `timestamp`, `age_seconds` and `error`.
@@ -91,15 +138,23 @@ class Checks:
         return {check.name: _json(check, now) for check in tuple(self._checks.values())}
 
     async def _run(self, check: _Check, loop: asyncio.AbstractEventLoop | None) -> None:
+        check.asked_at = time.monotonic()
         if check.running is not None and not check.running.done() and _is_ours(check.running):
             # A thread that hangs cannot be ended; a second one beside it would only hang too.
-            check.result = _failed("still running since an earlier check", 0.0)
+            self._keep(check, _failed("still running since an earlier check", 0.0))
             return
         started = time.perf_counter()
         check.running = asyncio.ensure_future(_call(check, loop))
         # On the application's loop the work has its own timeout, which also tells whether it ever began.
         done, _ = await asyncio.wait({check.running}, timeout=None if check.is_async else check.timeout)
-        check.result = _result(check, done, time.perf_counter() - started)
+        self._keep(check, _result(check, done, time.perf_counter() - started))
+
+    def _keep(self, check: _Check, result: CheckResult) -> None:
+        if self._frozen:
+            return
+        check.result = result
+        if result.status != UNKNOWN:
+            check.outcome = result
 
 
 def _is_ours(task: "asyncio.Task[object]") -> bool:
@@ -114,10 +169,19 @@ def _is_async(function: CheckFunction) -> bool:
 
 async def _call(check: _Check, loop: asyncio.AbstractEventLoop | None) -> object:
     if not check.is_async:
-        return await in_thread(check.function, name=f"otel-monitoring-check-{check.name}")
+        result = await in_thread(check.function, name=f"otel-monitoring-check-{check.name}")
+        if not inspect.isawaitable(result):
+            return result
+        return await _on(loop, partial(_awaited, lambda: result), check.timeout)  # `lambda: coroutine()`, say
+    return await _on(loop, partial(_awaited, check.function), check.timeout)
+
+
+async def _on(
+    loop: asyncio.AbstractEventLoop | None, work: Callable[[], Coroutine[Any, Any, object]], timeout: float
+) -> object:
     if loop is None:
         raise NotStarted("the application's event loop is not known yet")
-    return await on_loop(loop, partial(_awaited, check.function), check.timeout)
+    return await on_loop(loop, work, timeout)
 
 
 async def _awaited(function: CheckFunction) -> object:
@@ -128,24 +192,27 @@ async def _awaited(function: CheckFunction) -> object:
 def _result(check: _Check, done: "set[asyncio.Task[object]]", duration: float) -> CheckResult:
     if not done:
         return _failed(f"no answer within {check.timeout:g} s", duration)
-    error = check.running.exception() if check.running is not None else None
+    (run,) = done
+    if run.cancelled():  # from outside: what the check itself raises arrives as an exception
+        return CheckResult(UNKNOWN, time.time(), duration, "the run was cancelled")
+    error = run.exception()
     if isinstance(error, NotStarted):
-        return CheckResult("unknown", time.time(), duration, str(error))
+        return CheckResult(UNKNOWN, time.time(), duration, str(error))
     if error is not None:
-        return _failed(redact_error(error), duration)
-    if check.running is not None and check.running.result() is False:
+        return _failed(redact_error(original(error)), duration)
+    if run.result() is False:
         return _failed("the check returned False", duration)
-    return CheckResult("healthy", time.time(), duration)
+    return CheckResult(HEALTHY, time.time(), duration)
 
 
 def _failed(reason: str, duration: float) -> CheckResult:
-    return CheckResult("unhealthy", time.time(), duration, redact(reason))
+    return CheckResult(UNHEALTHY, time.time(), duration, reason)
 
 
 def _json(check: _Check, now: float) -> dict[str, Any]:
     result = check.result
     if result is None:
-        return {"status": "unknown", "critical": check.critical}
+        return {"status": UNKNOWN, "critical": check.critical}
     answer: dict[str, Any] = {
         "status": result.status,
         "critical": check.critical,

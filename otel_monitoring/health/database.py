@@ -2,20 +2,34 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from otel_monitoring import conventions as c
 from otel_monitoring.events import rfc3339
-from otel_monitoring.guard import contained
+from otel_monitoring.guard import contained, original
 from otel_monitoring.health.execution import NotStarted
-from otel_monitoring.health.queries import CollectionFacts, CollectionsReading, LoopTarget, ThreadTarget, target_of
+from otel_monitoring.health.queries import (
+    CollectionFacts,
+    CollectionsReading,
+    LoopTarget,
+    NoAnswer,
+    ThreadTarget,
+    exhausted,
+    target_of,
+    unusable,
+)
 from otel_monitoring.health.report import DEGRADED, HEALTHY, UNHEALTHY, UNKNOWN
+from otel_monitoring.instrument.evidence import Proof, proof_of
 from otel_monitoring.instrument.server_state import ServerState
 from otel_monitoring.redact import redact, redact_error
+
+_FORGET_AFTER = 3
+"""A collection that could not be read so often in a row has no count any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,30 +37,51 @@ class Ping:
     """The outcome of the last ping that had one.
 
     Attributes:
-        status: `healthy`, `degraded` (slow) or `unhealthy` (failed).
+        status: `healthy`, `degraded` (slow, answered with an error, or without a free connection) or `unhealthy`.
         time: When it ended, in Unix seconds.
-        duration: Round trip in seconds; None when it failed.
+        at: The same in seconds of the monotonic clock.
+        duration: Round trip in seconds; None when there was none.
         error: Why it failed, redacted.
+        waited: Seconds it waited in vain for a free connection of the application's pool; None: it had one.
     """
 
     status: str
     time: float
+    at: float
     duration: float | None = None
     error: str | None = None
+    waited: float | None = None
+
+
+class Verdict(NamedTuple):
+    """What is known of the database now.
+
+    Attributes:
+        status: `healthy`, `degraded`, `unhealthy` or `unknown`.
+        error: Why, redacted, where there is something to say.
+        problem: What `degraded` means, in a few words.
+    """
+
+    status: str
+    error: str | None = None
+    problem: str | None = None
 
 
 class DatabaseHealthChecker:
     """Pings a database and reads its collections' counts and index names through the user's own handle.
 
     Results are kept: `status` and `as_json` only read them, from any thread. Three things make the status: the last
-    ping, heartbeats that failed since, and pings that could not be made, which leave it `unknown`, never down.
+    ping, heartbeats that failed since, and pings that could not be made, which leave it `unknown`, never down. Down is
+    what was asked and does not answer: a server that answers with an error, and a pool without a free connection, are
+    `degraded`.
 
     Args:
         db: PyMongo's `Database` or `AsyncDatabase`, Motor's, or a client of these; None: no database to check.
-        check_timeout: Seconds that a ping, or reading all collections, may take.
+        check_timeout: Seconds that a ping, or one reading of collections, may take.
         max_collections: How many collections are read, in the order of their names.
         slow_ms: Above this round trip, in milliseconds, the database is degraded.
         state: What the driver's heartbeats say; see `otel_monitoring.instrument.mongodb.attach`.
+        max_age: Seconds after which a ping says nothing any more; None: it always does.
     """
 
     def __init__(
@@ -57,11 +92,14 @@ class DatabaseHealthChecker:
         max_collections: int = 100,
         slow_ms: float = 1000.0,
         state: ServerState | None = None,
+        max_age: float | None = None,
     ) -> None:
         self._timeout = check_timeout
         self._limit = max_collections
         self._slow = slow_ms / 1000
+        self._max_age = max_age
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._frozen: Verdict | None = None
         self._reading = contained("reading the database's collections")
         self.use(db, state)
 
@@ -70,11 +108,14 @@ class DatabaseHealthChecker:
         self._target: ThreadTarget | LoopTarget | None = target_of(db) if db is not None else None
         self._name = self._target.name if self._target is not None else ""
         self._state = state or ServerState()
+        self._since = time.monotonic()
         self._ping: Ping | None = None
-        self._unanswered: tuple[float, str] | None = None
+        self._unanswered: str | None = None
         self._collections: dict[str, CollectionFacts] = {}
         self._total: int | None = None
-        self._collections_error: str | None = None
+        self._failures: dict[str, str] = {}
+        self._failed_so_often: Counter[str] = Counter()
+        self._read_last = ""
         if self._loop is not None:
             self.bind_loop(self._loop)
 
@@ -83,6 +124,15 @@ class DatabaseHealthChecker:
         self._loop = loop
         if isinstance(self._target, LoopTarget):
             self._target.loop = loop
+
+    def begin(self) -> None:
+        """Ping from now on, after a `freeze` too: as old as what is known may be, it counts from here."""
+        self._frozen = None
+        self._since = time.monotonic()
+
+    def freeze(self) -> None:
+        """Keep what is known as it is, whatever pings and heartbeats say from now on: until `begin`."""
+        self._frozen = self._verdict()
 
     async def check_health(self) -> dict[str, Any]:
         """Ping now, read the collections if that has never been done, and answer as `as_json` does."""
@@ -94,117 +144,205 @@ class DatabaseHealthChecker:
     async def ping(self) -> str:
         """Ask the database for a sign of life; returns the status. Never raises, and ends within the time limit."""
         target = self._target
-        if target is None:
-            return UNKNOWN
+        if target is None or self._frozen is not None:
+            return self.status
+        started = time.monotonic()
         try:
             duration = await target.ping(self._timeout)
-        except NotStarted as error:
-            self._unanswered = (time.time(), str(error))
-            return self.status
         except Exception as error:  # noqa: BLE001 - whatever a driver raises is the answer
-            ping = Ping(UNHEALTHY, time.time(), error=redact_error(error))
+            ping, unanswered = self._failed(target, error, time.monotonic() - started)
         else:
-            ping = Ping(DEGRADED if duration > self._slow else HEALTHY, time.time(), duration)
-        if target is not self._target:  # `use` was called meanwhile
+            status = DEGRADED if duration > self._slow else HEALTHY
+            ping, unanswered = Ping(status, time.time(), time.monotonic(), duration), None
+        if target is not self._target or self._frozen is not None:  # `use` or `freeze` was called meanwhile
             return self.status
-        self._ping = ping
-        self._unanswered = None
+        self._unanswered = unanswered
+        self._ping = ping or self._ping
         self._state.settled()
         return self.status
 
+    def _failed(
+        self, target: ThreadTarget | LoopTarget, error: Exception, waited: float
+    ) -> tuple[Ping | None, str | None]:
+        """The ping that failed, None where that says nothing about the database; then why."""
+        text = str(error) if isinstance(error, NotStarted) else redact_error(original(error))
+        proof = Proof.NOTHING if isinstance(error, NotStarted) or unusable(target) else proof_of(error)
+        if isinstance(error, NoAnswer) and proof is Proof.DOWN and exhausted(target):
+            proof = Proof.NO_CONNECTION
+        now, at = time.time(), time.monotonic()
+        if proof is Proof.NO_CONNECTION:
+            return Ping(DEGRADED, now, at, None, f"no free connection within {waited:.2g} s", waited), None
+        if proof is Proof.NOTHING:
+            return None, text
+        return Ping(UNHEALTHY if proof is Proof.DOWN else DEGRADED, now, at, None, text), None
+
     async def refresh_collections(self) -> None:
-        """Read counts and index names again; what cannot be read in time keeps its last value. Never raises."""
+        """Read counts and index names, on from where the last reading ended; what could not be read keeps its value.
+
+        Never raises.
+        """
         target = self._target
-        if target is None:
+        if target is None or self._frozen is not None:
             return
-        reading = CollectionsReading(self._limit)
+        reading = CollectionsReading(self._limit, self._timeout, self._read_last)
+        failure: dict[str, str] = {}
         try:
             await target.read(reading, self._timeout)
+        except NoAnswer:
+            if reading.names is None:
+                failure = {"": f"NoAnswer: no answer within {self._timeout:g} s"}
         except Exception as error:  # noqa: BLE001 - whatever a driver raises is the answer
-            reading.error = error
-        if target is self._target:
+            failure = {"": redact_error(original(error))}
+        if target is self._target and self._frozen is None:
             with self._reading:
-                self._keep(reading)
+                self._keep(reading, failure)
 
-    def _keep(self, reading: CollectionsReading) -> None:
-        error = reading.error
-        self._collections_error = redact_error(error) if error is not None else None
-        if reading.names is None:
+    def _keep(self, reading: CollectionsReading, failure: dict[str, str]) -> None:
+        read, failed = reading.facts.copy(), reading.failures.copy()
+        self._read_last = reading.last
+        names = reading.names
+        self._failures = {**self._failures, **failed, **failure}
+        for name in ("", *read):
+            if name not in failure:
+                self._failures.pop(name, None)
+                self._failed_so_often.pop(name, None)
+        self._failed_so_often.update(failed.keys())
+        if names is None:
             return
-        self._total = len(reading.names)
-        merged = {**self._collections, **reading.facts.copy()}
-        self._collections = {name: merged[name] for name in reading.names[: self._limit] if name in merged}
+        self._total = len(names)
+        self._failures = {name: text for name, text in self._failures.items() if not name or name in names}
+        merged = {**self._collections, **read}
+        self._collections = {
+            name: merged[name]
+            for name in names[: self._limit]
+            if name in merged and self._failed_so_often[name] < _FORGET_AFTER
+        }
 
     @property
     def status(self) -> str:
         """`healthy`, `degraded`, `unhealthy` or `unknown`, from what is known now."""
-        return self._verdict()[0]
+        return self._verdict().status
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with it, in a few words, where it is degraded."""
+        return self._verdict().problem
+
+    def stale(self, now: float) -> str | None:
+        """That no ping has had an outcome for longer than it may be; None: one had, or there is no database.
+
+        Args:
+            now: Seconds of the monotonic clock.
+        """
+        if self._target is None or self._max_age is None or self._frozen is not None:
+            return None
+        age = now - max(self._since, self._ping.at if self._ping is not None else self._since)
+        if age <= self._max_age:
+            return None
+        why = f": {self._unanswered}" if self._unanswered is not None else ""
+        return f"the database has not answered a check for {age:.0f} s{why}"
 
     def as_json(self, now: float | None = None) -> dict[str, Any]:
         """The documented block, from what is known.
 
         `status`, `response_time_ms`, `collections` (`{name: {"document_count", "indexes"}}`), `timestamp` and
         `age_seconds` of the last ping that had an outcome; and, where there is something to say, `error`,
-        `collections_error`, `collections_total` (more than were read).
+        `collections_error` and `collections_failed` (why, by name), `collections_total` (more than were read).
 
         Args:
-            now: Unix time in seconds; the current time when not given.
+            now: Unix time in seconds, the `timestamp` while there was no ping; the current time when not given.
         """
-        status, error = self._verdict()
+        verdict = self._verdict()
         ping = self._ping
         now = time.time() if now is None else now
         answer: dict[str, Any] = {
-            "status": status,
+            "status": verdict.status,
             "response_time_ms": round(ping.duration * 1000, 2) if ping and ping.duration is not None else None,
             "collections": {
                 name: {"document_count": facts.document_count, "indexes": list(facts.indexes)}
                 for name, facts in self._collections.items()
             },
             "timestamp": rfc3339(ping.time if ping else now),
-            "age_seconds": round(max(0.0, now - ping.time), 1) if ping else None,
+            "age_seconds": round(time.monotonic() - ping.at, 1) if ping else None,
         }
-        if error is not None:
-            answer["error"] = error
-        if self._collections_error is not None:
-            answer["collections_error"] = self._collections_error
+        if verdict.error is not None:
+            answer["error"] = verdict.error
+        if self._failures:
+            answer["collections_error"] = next(reversed(self._failures.values()))
+            answer["collections_failed"] = {redact(name): text for name, text in self._failures.items() if name}
         if self._total is not None and self._total > len(self._collections):
             answer["collections_total"] = self._total
         return answer
 
-    def _verdict(self) -> tuple[str, str | None]:
+    def _verdict(self) -> Verdict:
+        if self._frozen is not None:
+            return self._frozen
         if self._target is None:
-            return UNKNOWN, "no database is configured"
-        ping, servers, unanswered = self._ping, self._state.status, self._unanswered
-        if servers.up is False and (ping is None or servers.since > ping.time):
-            return UNHEALTHY, redact(servers.reason or "the server does not answer")
-        if unanswered is not None:
-            return UNKNOWN, unanswered[1]
+            return Verdict(UNKNOWN, "no database is configured")
+        ping, servers = self._ping, self._state.status
+        # A ping without a connection asked no server: what their heartbeats say counts, be it older.
+        asked = ping is not None and ping.waited is None
+        if servers.up is False and not (asked and ping is not None and ping.at >= servers.since):
+            return Verdict(UNHEALTHY, redact(servers.reason or "the server does not answer"))
+        if self._unanswered is not None:
+            return Verdict(UNKNOWN, self._unanswered)
         if ping is None:
-            return UNKNOWN, None
-        return ping.status, ping.error
+            return Verdict(UNKNOWN)
+        if (old := self.stale(time.monotonic())) is not None:
+            return Verdict(UNKNOWN, old)
+        return Verdict(ping.status, ping.error, _problem(ping))
 
     def observe_with(self, meter: Meter) -> None:
-        """Make the gauges `otel_monitoring.database.up`, `.ping.duration` and `.collection.documents`."""
-        meter.create_observable_gauge(c.DATABASE_UP, callbacks=[self._observe_up], unit="1")
-        meter.create_observable_gauge(c.DATABASE_PING_DURATION, callbacks=[self._observe_ping], unit="s")
-        meter.create_observable_gauge(c.COLLECTION_DOCUMENTS, callbacks=[self._observe_documents], unit="{document}")
+        """Make the gauges `otel_monitoring.database.…`: up, ping duration, pool wait, error, documents."""
+        for name, unit, observe in (
+            (c.DATABASE_UP, "1", self._observe_up),
+            (c.DATABASE_PING_DURATION, "s", self._observe_ping),
+            (c.DATABASE_POOL_WAIT, "s", self._observe_wait),
+            (c.DATABASE_ERROR, "1", self._observe_error),
+            (c.COLLECTION_DOCUMENTS, "{document}", self._observe_documents),
+        ):
+            meter.create_observable_gauge(name, callbacks=[observe], unit=unit)
 
     def _observe_up(self, _options: CallbackOptions) -> Iterable[Observation]:
         status = self.status
         return () if status == UNKNOWN else (Observation(int(status != UNHEALTHY), self._attributes),)
 
     def _observe_ping(self, _options: CallbackOptions) -> Iterable[Observation]:
-        ping = self._ping
-        if ping is None or ping.duration is None or self._unanswered is not None:
-            return ()
-        return (Observation(ping.duration, self._attributes),)
+        ping = self._valid_ping()
+        return () if ping is None or ping.duration is None else (Observation(ping.duration, self._attributes),)
+
+    def _observe_wait(self, _options: CallbackOptions) -> Iterable[Observation]:
+        ping = self._valid_ping()
+        return () if ping is None else (Observation(ping.waited or 0.0, self._attributes),)
+
+    def _observe_error(self, _options: CallbackOptions) -> Iterable[Observation]:
+        ping = self._valid_ping()
+        return () if ping is None else (Observation(int(_answered_with_error(ping)), self._attributes),)
 
     def _observe_documents(self, _options: CallbackOptions) -> Iterable[Observation]:
+        if self.status not in (HEALTHY, DEGRADED):  # what cannot be asked any more has no count
+            return []
         return [
             Observation(facts.document_count, {**self._attributes, c.DB_COLLECTION_NAME: name})
             for name, facts in self._collections.items()
         ]
 
+    def _valid_ping(self) -> Ping | None:
+        """The last ping, where it says what is known now."""
+        return self._ping if self.status in (HEALTHY, DEGRADED) else None
+
     @property
     def _attributes(self) -> dict[str, str]:
         return {c.DB_NAMESPACE: self._name} if self._name else {}
+
+
+def _answered_with_error(ping: Ping) -> bool:
+    return ping.status == DEGRADED and ping.error is not None and ping.waited is None
+
+
+def _problem(ping: Ping) -> str | None:
+    if ping.status != DEGRADED:
+        return None
+    if ping.waited is not None:
+        return f"database: {ping.error}"
+    return f"database answers with an error: {ping.error}" if ping.error is not None else "database is slow"

@@ -14,15 +14,37 @@ from typing import Any, TypeVar
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_monitoring.forks import renewed
+from otel_monitoring.guard import apart, as_exception, original
 from otel_monitoring.health.execution import NotStarted, on_loop
+from otel_monitoring.instrument.evidence import is_timeout
+from otel_monitoring.redact import redact_error
 
 T = TypeVar("T")
-Steps = Generator[Callable[[], Any], Any, None]
-"""Calls to make one after the other, sync or async alike; each result is sent back in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to make, sync or async alike.
+
+    Attributes:
+        make: Makes it.
+        limit: Seconds it may take; None: what is left of the whole.
+    """
+
+    make: Callable[[], Any]
+    limit: float | None = None
+
+
+Steps = Generator[Call, Any, None]
+"""Calls to make one after the other; each result is sent back in."""
 
 _GRACE = 0.2
 """Seconds that a loop may be late with saying that its own time limit has passed."""
 _STEP = 0.05
+_BUSY_SHARE = 0.25
+"""Of its time limit: a process that was delayed by more cannot tell a late answer from none."""
+_SHARE_OF_ONE = 0.2
+"""Of the whole limit: what one question about one collection may take."""
 
 
 class NoAnswer(Exception):  # noqa: N818 - reads as what happened
@@ -47,34 +69,46 @@ class CollectionsReading:
 
     Args:
         limit: How many collections to read, by name.
+        budget: Seconds for all; one question may take a fifth of it.
+        after: The name after which to begin: where the reading before this one ended.
+
+    Attributes:
+        names: Of all collections, sorted; None while they are not known.
+        facts: What was read.
+        failures: Why a collection could not be read, redacted, by its name.
+        last: The name that was tried last: where the next reading goes on.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, budget: float, after: str = "") -> None:
         self._limit = limit
+        self._seconds = budget * _SHARE_OF_ONE
+        self.last = after
         self.names: list[str] | None = None
         self.facts: dict[str, CollectionFacts] = {}
-        self.error: BaseException | None = None
+        self.failures: dict[str, str] = {}
 
     def steps(self, database: Any) -> Steps:
         """The calls to make: one for the names, two for each collection. Views and `system.*` are left out."""
-        cursor = yield database.list_collections
-        found = yield cursor.to_list
+        cursor = yield Call(database.list_collections)
+        found = yield Call(cursor.to_list)
         self.names = sorted(
             info["name"] for info in found if info.get("type") != "view" and not info["name"].startswith("system.")
         )
-        for name in self.names[: self._limit]:
-            collection = database[name]
+        wanted, before = self.names[: self._limit], self.last
+        for name in [n for n in wanted if n > before] + [n for n in wanted if n <= before]:
+            self.last = name
             try:
-                count = yield collection.estimated_document_count
-                indexes = yield collection.index_information
+                collection = database[name]  # the driver refuses names that the server takes
+                count = yield Call(collection.estimated_document_count, self._seconds)
+                indexes = yield Call(collection.index_information, self._seconds)
             except Exception as error:  # noqa: BLE001 - one that may not be read must not hide the others
-                self.error = error
+                self.failures[name] = redact_error(original(error))
             else:
                 self.facts[name] = CollectionFacts(int(count), tuple(indexes))
 
 
 def _ping(database: Any) -> Steps:
-    yield lambda: database.command("ping")
+    yield Call(lambda: database.command("ping"))
 
 
 class ThreadTarget:
@@ -87,11 +121,13 @@ class ThreadTarget:
 
     Attributes:
         name: Of the database.
+        client: Its client, where it says so.
     """
 
     def __init__(self, database: Any) -> None:
         self._database = database
         self.name = str(getattr(database, "name", ""))
+        self.client: Any = getattr(database, "client", None)
         self._lock = renewed(self, "_lock", threading.Lock)
         self._running: dict[str, Future[float]] = renewed(self, "_running", dict)
 
@@ -111,11 +147,12 @@ class ThreadTarget:
         future = asyncio.wrap_future(self._start(kind, steps, timeout))
         # Whoever asks may be cancelled, as at a stop: then nobody else takes the outcome, and asyncio would log that.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.wait({future}, timeout=timeout + _GRACE)
-        if not future.done():
+        try:
+            delayed = await _until(future, timeout + _GRACE)
+        except NoAnswer:
             future.cancel()
-            raise NoAnswer(f"no answer within {timeout:g} s")
-        return future.result()
+            raise NoAnswer(f"no answer within {timeout:g} s") from None
+        return _outcome(future, delayed, timeout)
 
     def _start(self, kind: str, steps: Callable[[], Steps], timeout: float) -> "Future[float]":
         with self._lock:
@@ -138,13 +175,13 @@ def _run(future: "Future[float]", steps: Steps, timeout: float) -> None:
             _drive(steps)
             future.set_result(time.perf_counter() - started)
     except BaseException as error:  # noqa: BLE001 - handed to whoever awaits
-        future.set_exception(error)
+        future.set_exception(as_exception(error))
 
 
-def _driver_timeout(seconds: float) -> AbstractContextManager[object]:
+def _driver_timeout(seconds: float | None) -> AbstractContextManager[object]:
     """PyMongo's own limit for all calls of a thread, from server selection on; it frees the thread in time."""
     pymongo = sys.modules.get("pymongo")
-    return pymongo.timeout(seconds) if pymongo is not None else nullcontext()
+    return pymongo.timeout(seconds) if pymongo is not None and seconds is not None else nullcontext()
 
 
 def _drive(steps: Steps) -> None:
@@ -153,7 +190,8 @@ def _drive(steps: Steps) -> None:
     while (call := _advance(steps, result, failure)) is not None:
         result, failure = None, None
         try:
-            result = call()
+            with _driver_timeout(call.limit):
+                result = call.make()
         except Exception as error:  # noqa: BLE001 - the steps decide whether it ends them
             failure = error
 
@@ -164,12 +202,12 @@ async def _drive_async(steps: Steps) -> None:
     while (call := _advance(steps, result, failure)) is not None:
         result, failure = None, None
         try:
-            result = await call()
+            result = await asyncio.wait_for(call.make(), call.limit)
         except Exception as error:  # noqa: BLE001 - the steps decide whether it ends them
             failure = error
 
 
-def _advance(steps: Steps, result: Any, failure: Exception | None) -> Callable[[], Any] | None:
+def _advance(steps: Steps, result: Any, failure: Exception | None) -> Call | None:
     """Hand the outcome of the last call in; the next call to make, None when there is none."""
     try:
         return steps.send(result) if failure is None else steps.throw(failure)
@@ -185,12 +223,14 @@ class LoopTarget:
 
     Attributes:
         name: Of the database.
+        client: Its client, where it says so.
         loop: The application's loop; None: whichever loop asks.
     """
 
     def __init__(self, database: Any) -> None:
         self._database = database
         self.name = str(getattr(database, "name", ""))
+        self.client: Any = getattr(database, "client", None)
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def ping(self, timeout: float) -> float:
@@ -228,25 +268,59 @@ async def timed(work: Coroutine[Any, Any, None], timeout: float) -> float:
 
     Raises:
         NoAnswer: `timeout` seconds, of those that the loop was not delayed, were not enough.
+        NotStarted: Time ran out for the driver, but because the loop was delayed.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.ensure_future(apart(lambda: work))
     started = time.perf_counter()
-    delayed = 0.0
     try:
-        while True:
-            before = time.perf_counter()
-            left = timeout - (before - started - delayed)
-            if left <= 0:
-                raise NoAnswer(f"no answer within {timeout:g} s")
-            step = min(left, _STEP)
-            await asyncio.wait({task}, timeout=step)
-            after = time.perf_counter()
-            delayed += max(0.0, after - before - step)
-            if task.done():
-                task.result()
-                return after - started - delayed
+        delayed = await _until(task, timeout)
+        _outcome(task, delayed, timeout)
+        return time.perf_counter() - started - delayed
     finally:
         task.cancel()
+
+
+async def _until(future: "asyncio.Future[Any]", timeout: float) -> float:
+    """Wait for `future`; seconds by which this loop, or all of this process, was delayed meanwhile.
+
+    Raises:
+        NoAnswer: It is not done after `timeout` seconds, without those delays.
+    """
+    started = time.perf_counter()
+    delayed = 0.0
+    while True:
+        before = time.perf_counter()
+        left = timeout - (before - started - delayed)
+        if left <= 0:
+            raise NoAnswer(f"no answer within {timeout:g} s")
+        step = min(left, _STEP)
+        await asyncio.wait({future}, timeout=step)
+        delayed += max(0.0, time.perf_counter() - before - step)
+        if future.done():
+            return delayed
+
+
+def _outcome(future: "asyncio.Future[T]", delayed: float, timeout: float) -> T:
+    if future.cancelled():
+        raise NotStarted("the question was cancelled")
+    error = future.exception()
+    if error is not None and delayed > _BUSY_SHARE * timeout and is_timeout(error):
+        raise NotStarted("this process was too busy to hear an answer") from error
+    return future.result()
+
+
+def unusable(target: "ThreadTarget | LoopTarget") -> bool:
+    """Whether the application has closed the client, as far as the driver says: then no error says anything."""
+    return getattr(target.client, "_closed", False) is True
+
+
+def exhausted(target: "ThreadTarget | LoopTarget") -> bool:
+    """Whether every connection of a pool of the client is in use, as far as the driver says."""
+    try:
+        servers = tuple(target.client._topology._servers.values())  # noqa: SLF001
+        return any(server.pool.requests >= server.pool.max_pool_size for server in servers)
+    except Exception:  # noqa: BLE001 - a private seam: where it does not hold, nobody knows
+        return False
 
 
 def target_of(handle: object) -> ThreadTarget | LoopTarget:

@@ -18,7 +18,7 @@ class ServerStatus:
 
     Attributes:
         up: Whether at least one of them answers; None while nothing has been heard.
-        since: When that became so, in Unix seconds.
+        since: When that became so, in seconds of the monotonic clock.
         reason: Why the last one was lost; None unless `up` is False.
     """
 
@@ -30,8 +30,8 @@ class ServerStatus:
 class ServerState:
     """Fed by a driver's heartbeats and failed commands, read by the health check. Safe to use from any thread.
 
-    A failed heartbeat is a fact: the server is down. A command that failed on the network is a suspicion only (a
-    single connection may have been cut), worth a ping at once.
+    A server that refuses its heartbeat is a fact: it is down. A command that failed on the network, or a heartbeat that
+    timed out, is a suspicion only (one connection was cut, the loop was blocked), worth a ping at once.
 
     Args:
         on_change: Called, in the driver's thread, when servers go down or come back and when a suspicion arises.
@@ -45,9 +45,9 @@ class ServerState:
         self.members: Callable[[], Iterable[Address]] | None = None
         self._lock = renewed(self, "_lock", threading.Lock)
         self._servers: dict[Address, bool | None] = {}
-        self._status = ServerStatus(None, time.time())
+        self._status = ServerStatus(None, time.monotonic())
         self._suspicion: str | None = None
-        self._guard = contained("database state change")
+        self._guard = contained("database state change", theirs=True)
 
     @property
     def status(self) -> ServerStatus:
@@ -109,7 +109,7 @@ class ServerState:
 
     @staticmethod
     def _made(up: bool | None, reason: str | None) -> ServerStatus:
-        return ServerStatus(up, time.time(), reason if up is False else None)
+        return ServerStatus(up, time.monotonic(), reason if up is False else None)
 
     def _tell(self, changed: bool) -> None:
         if changed and self.on_change is not None:

@@ -39,7 +39,7 @@ def rules() -> tuple[Rule, ...]:
     ]
     one_route = [
         rule
-        for i in range(12)
+        for i in range(10)
         for rule in (
             Rule(f"slow_{i}", Quantile(latency, 0.95, where=_route(i)), ">", 3, min_samples=20, hold=60),
             Rule(f"idle_{i}", requests(where=_route(i)), "<", 1, hold=120),

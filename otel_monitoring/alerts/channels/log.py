@@ -3,7 +3,6 @@
 import json
 import logging
 
-from otel_monitoring.alerts.channels import text
 from otel_monitoring.events import AlertEvent, AlertSeverity, Notification, Status
 
 logger = logging.getLogger("otel_monitoring.alerts")
@@ -17,7 +16,7 @@ _LEVELS = {
 
 
 class LogChannel:
-    """Writes each alert as one line to the logger `otel_monitoring.alerts`: name, message, and what is known as JSON.
+    """Writes each alert as one line to the logger `otel_monitoring.alerts`.
 
     At the level of its severity while it fires, at INFO when it is over.
     """
@@ -31,10 +30,8 @@ class LogChannel:
 
 
 def _log(event: AlertEvent) -> None:
-    facts = {**event.labels, **event.details, "runbook": event.runbook, "trace_id": event.trace_id}
-    known = {name: value for name, value in sorted(facts.items()) if value not in ("", None)}
-    said = f"{text.one_line(event.message)} {json.dumps(known, ensure_ascii=False) if known else ''}".rstrip()
+    details = f" {json.dumps(event.details, default=str, sort_keys=True)}" if event.details else ""
     if event.status is Status.RESOLVED:
-        logger.info("%s resolved: %s", text.title(event), said)
+        logger.info("%s resolved: %s%s", event.type.name, event.message, details)
     else:
-        logger.log(_LEVELS[event.severity], "%s: %s", text.title(event), said)
+        logger.log(_LEVELS[event.severity], "%s: %s%s", event.type.name, event.message, details)

@@ -1,0 +1,95 @@
+"""What an error of a database's driver proves: that the database is down, that it answers, or nothing about it.
+
+Classes are told by their names, so that PyMongo need not be there; Motor raises PyMongo's.
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from enum import Enum
+
+
+class Proof(Enum):
+    """What is known of the database after an error."""
+
+    DOWN = "down"
+    """It was asked and cannot be reached, or does not answer in time."""
+    ANSWERS = "answers"
+    """It answered: with an error, as no member that takes commands, or with a refused TLS handshake."""
+    NO_CONNECTION = "no connection"
+    """It was not asked: every connection of the application's pool is in use."""
+    NOTHING = "nothing"
+    """It was not asked: the client is closed or wrongly configured, its name cannot be resolved, …"""
+
+
+_ANSWERS = {"OperationFailure", "NotPrimaryError", "ProtocolError", "SSLError", "CertificateError"}
+_TIMEOUTS = {"NetworkTimeout", "ServerSelectionTimeoutError", "ExecutionTimeout", "WaitQueueTimeoutError", "NoAnswer"}
+# A `ServerSelectionTimeoutError` tells the errors of all servers in its text only, before the topology's description.
+_NO_NAME = re.compile(
+    r"name or service not known|name resolution|nodename nor servname|getaddrinfo|no address associated",
+    re.IGNORECASE,
+)
+_TLS = re.compile(r"SSL handshake failed|\[SSL|certificate", re.IGNORECASE)
+_SELECTED_NONE = re.compile(r"match selector|available for writes|available for replica set name")
+_NETWORK = re.compile(r"refused|timed out|timeout:? |reset by peer|unreachable|no route", re.IGNORECASE)
+_OWN_TIME = "would exceed time limit"
+
+
+def proof_of(error: BaseException) -> Proof:
+    """What `error` proves; never raises."""
+    names = _names(error)
+    if "WaitQueueTimeoutError" in names:
+        return Proof.NO_CONNECTION
+    if names & {"_OperationCancelled", "CancelledError"}:
+        return Proof.NOTHING
+    text = _text(error)
+    if names & _ANSWERS:
+        # The driver raises `ExecutionTimeout` itself too, where no time is left to ask.
+        return Proof.NOTHING if "ExecutionTimeout" in names and _OWN_TIME in text else Proof.ANSWERS
+    if isinstance(error, socket.gaierror):
+        return Proof.NOTHING
+    if "ConnectionFailure" in names:
+        return _connection(error, text)
+    return (
+        Proof.DOWN
+        if isinstance(error, OSError | TimeoutError) or names & {"NoAnswer", "TimeoutError"}
+        else Proof.NOTHING
+    )
+
+
+def is_timeout(error: BaseException) -> bool:
+    """Whether `error` says that time ran out, which a process that was too busy to listen brings about as well."""
+    return isinstance(error, TimeoutError) or bool(_names(error) & {*_TIMEOUTS, "TimeoutError"})
+
+
+def _connection(error: BaseException, text: str) -> Proof:
+    causes = tuple(_causes(error))
+    if any(isinstance(cause, socket.gaierror) for cause in causes):
+        return Proof.NOTHING
+    if any(isinstance(cause, ssl.SSLError) for cause in causes) or _SELECTED_NONE.search(text):
+        return Proof.ANSWERS
+    network = _NETWORK.search(text)
+    if _NO_NAME.search(text) and not network:
+        return Proof.NOTHING
+    return Proof.ANSWERS if _TLS.search(text) and not network else Proof.DOWN
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return re.split(r"(?:\(configured timeouts|, Timeout: |, Topology Description: )", str(error))[0]
+    except BaseException:  # noqa: BLE001 - foreign code
+        return ""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    for _ in range(5):
+        following = error.__cause__ or error.__context__
+        if following is None:
+            return
+        yield following
+        error = following

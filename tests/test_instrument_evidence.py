@@ -1,0 +1,113 @@
+"""What a driver's errors prove about the database: a table of real PyMongo errors, and foreign ones."""
+
+import asyncio
+import socket
+import ssl
+
+import pytest
+from pymongo import errors
+
+from otel_monitoring.instrument.evidence import Proof, is_timeout, proof_of
+
+TOPOLOGY = ", Timeout: 5.0s, Topology Description: <TopologyDescription id: 6, topology_type: Unknown, servers: [...]>"
+CONFIGURED = " (configured timeouts: socketTimeoutMS: 20000.0ms, connectTimeoutMS: 20000.0ms)"
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def cancelled() -> Exception:
+    kind: type[Exception] = errors._OperationCancelled
+    return kind("operation cancelled")
+
+
+class Unprintable(errors.AutoReconnect):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("error", "proof"),
+    [
+        (
+            errors.WaitQueueTimeoutError("Timed out while checking out a connection"),
+            Proof.NO_CONNECTION,
+        ),
+        (errors.OperationFailure("Authentication failed.", 18), Proof.ANSWERS),
+        (errors.OperationFailure("no such command: 'ping'", 59), Proof.ANSWERS),
+        (errors.OperationFailure("Read concern snapshot is not supported", 246), Proof.ANSWERS),
+        (errors.ExecutionTimeout("operation exceeded time limit", 50), Proof.ANSWERS),
+        (errors.ExecutionTimeout("operation would exceed time limit, remaining timeout:0.1 <= ...", 50), Proof.NOTHING),
+        (errors.NotPrimaryError("not primary", {"code": 10107}), Proof.ANSWERS),
+        (errors.ProtocolError("Got opcode 1 but expected"), Proof.ANSWERS),
+        (
+            errors.ServerSelectionTimeoutError('No replica set members match selector "Primary()"' + TOPOLOGY),
+            Proof.ANSWERS,
+        ),
+        (errors.ServerSelectionTimeoutError("No primary available for writes" + TOPOLOGY), Proof.ANSWERS),
+        (
+            errors.ServerSelectionTimeoutError(
+                "SSL handshake failed: db:27017: [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: expired"
+                + CONFIGURED
+                + TOPOLOGY
+            ),
+            Proof.ANSWERS,
+        ),
+        (caused(errors.AutoReconnect("SSL handshake failed"), ssl.SSLError("wrong version number")), Proof.ANSWERS),
+        (ssl.SSLCertVerificationError("expired"), Proof.ANSWERS),
+        (errors.InvalidOperation("Cannot use MongoClient after close"), Proof.NOTHING),
+        (errors.InvalidOperation("Cannot use AsyncMongoClient after close"), Proof.NOTHING),
+        (errors.ConfigurationError("The DNS query name does not exist: _mongodb._tcp.db."), Proof.NOTHING),
+        (errors.InvalidURI("Invalid URI scheme"), Proof.NOTHING),
+        (errors.InvalidName("collection names must not contain '$'"), Proof.NOTHING),
+        (cancelled(), Proof.NOTHING),
+        (
+            errors.ServerSelectionTimeoutError("db:27017: [Errno -3] Temporary failure in name resolution" + TOPOLOGY),
+            Proof.NOTHING,
+        ),
+        (
+            errors.ServerSelectionTimeoutError(
+                "db:27017: [Errno -2] Name or service not known" + CONFIGURED + TOPOLOGY
+            ),
+            Proof.NOTHING,
+        ),
+        (caused(errors.AutoReconnect("db:27017"), socket.gaierror(-2, "Name or service not known")), Proof.NOTHING),
+        (socket.gaierror(-3, "Temporary failure"), Proof.NOTHING),
+        (RuntimeError("Event loop is closed"), Proof.NOTHING),
+        (TypeError("our own"), Proof.NOTHING),
+        (asyncio.CancelledError(), Proof.NOTHING),
+        (errors.ServerSelectionTimeoutError("db:27017: [Errno 111] Connection refused" + TOPOLOGY), Proof.DOWN),
+        (
+            errors.ServerSelectionTimeoutError(
+                "a:1: [Errno -2] Name or service not known,b:2: [Errno 111] Connection refused" + TOPOLOGY
+            ),
+            Proof.DOWN,
+        ),
+        (errors.ServerSelectionTimeoutError("SSL handshake failed: db:27017: timed out" + TOPOLOGY), Proof.DOWN),
+        (errors.ServerSelectionTimeoutError("No servers found yet" + TOPOLOGY), Proof.DOWN),
+        (errors.NetworkTimeout("db:27017: timed out" + CONFIGURED), Proof.DOWN),
+        (errors.AutoReconnect("db:27017: connection closed"), Proof.DOWN),
+        (Unprintable(), Proof.DOWN),
+        (ConnectionRefusedError("refused"), Proof.DOWN),
+        (asyncio.TimeoutError(), Proof.DOWN),
+    ],
+    ids=lambda given: f"{type(given).__name__} {given}"[:60] if not isinstance(given, Unprintable | Proof) else None,
+)
+def test_what_an_error_proves(error: BaseException, proof: Proof) -> None:
+    assert proof_of(error) is proof
+
+
+@pytest.mark.parametrize(
+    ("error", "timeout"),
+    [
+        (errors.NetworkTimeout("timed out"), True),
+        (errors.WaitQueueTimeoutError("timed out"), True),
+        (asyncio.TimeoutError(), True),
+        (errors.AutoReconnect("refused"), False),
+        (errors.OperationFailure("no"), False),
+    ],
+)
+def test_what_a_busy_process_may_have_caused(error: BaseException, timeout: bool) -> None:
+    assert is_timeout(error) is timeout
