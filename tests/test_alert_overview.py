@@ -52,7 +52,7 @@ def test_what_fires_is_told_oldest_first_with_why_it_is_quiet() -> None:
         "value": 81.2346,
         "labels": {"room": "bath"},
         "threshold": 80,
-        "message": "hot!",
+        "message": "hot: 81.23 (threshold 80)",
         "scope": "service",
         "incident": incident(HOT, Phase.FIRING, START + 10, room="bath").id,
         "muted": False,
