@@ -21,9 +21,8 @@ from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.instrument.loop import LoopMonitor
 from otel_monitoring.instrument.process import SystemSampler
 from otel_monitoring.measure.aggregator import Aggregator
-from otel_monitoring.measure.snapshot import Snapshot
-from otel_monitoring.measure.window import Window
 from otel_monitoring.performance import PerformanceMetrics
+from otel_monitoring.redact import printable, text_of
 from otel_monitoring.telemetry import Telemetry
 
 _PING_SECONDS = 1.0
@@ -83,12 +82,18 @@ class Alerting:
     def begin(self, manager: AlertManager) -> None:
         """Evaluate and deliver for `manager` in this process, under its present identity."""
         attributes = self._telemetry.resource.attributes
-        sender = Sender(str(attributes.get("service.name", "")), str(attributes.get("deployment.environment.name", "")))
+        sender = self._sender()
         signals = AlertSignals(self._telemetry.meter_provider, self._telemetry.logger_provider)
         manager.connect(self._settings, sender, signals)
         instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
         self._watch = AlertWatch(manager, instance, self._report, self._settings.sample_interval)
         self._looking_into = None
+
+    def _sender(self) -> Sender:
+        known = self._telemetry.resource.attributes
+        names = ("service.name", "deployment.environment.name", "service.version", "host.name")
+        service, environment, version, host = (printable(text_of(known.get(name, ""))) for name in names)
+        return Sender(service, environment, version, host or socket.gethostname(), self._settings.public_url or "")
 
     def tick(self) -> None:
         """After a sample: evaluate, or report to the worker that does."""
@@ -152,10 +157,8 @@ class Alerting:
                 await self.evaluate_now()
 
     def _report(self) -> Report:
-        history = self._aggregator.history
-        recent = history.recent.snapshot
-        window = Snapshot(recent.start, recent.end, recent.histograms, recent.sums, history.gauges)
-        return Report(Window(window), {key: found for key, found in self._evidence() if found})
+        recent = self._aggregator.history.recent
+        return Report(recent, {key: found for key, found in self._evidence() if found})
 
     def _evidence(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         error = self._database.as_json().get("error")
@@ -167,8 +170,9 @@ class Alerting:
         monitor = self._loop_monitor()
         stall = (monitor.stall(time.monotonic()) or monitor.last_stall) if monitor is not None else None
         if stall is not None:
-            where = {"stack": list(stall.stack[-_FRAMES:]), "blocked_seconds": round(stall.seconds, 3)}
-            yield AlertType.EVENT_LOOP_BLOCKED.value, {"host": socket.gethostname(), "pid": os.getpid(), **where}
+            stack = list(stall.stack[-_FRAMES:])  # how long is the alert's value
+            where = {"host": socket.gethostname(), "pid": os.getpid(), "stack": stack}
+            yield AlertType.EVENT_LOOP_BLOCKED.value, where
         last_error = self._performance.last_error
         if last_error is not None:
             yield AlertType.HIGH_ERROR_RATE.value, {"last_error": last_error}

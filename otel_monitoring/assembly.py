@@ -111,21 +111,26 @@ class Parts:
         self._watched.watch(db if db is not None else database_of(settings))
         self.report = self._reporter(classifier)
 
-    def acquire(self, loop: asyncio.AbstractEventLoop, stack: ExitStack) -> None:
-        """Begin to work for the application's `loop` in this process; `stack` gives everything back in reverse."""
-        self.loop = loop
+    def acquire(self, stack: ExitStack) -> None:
+        """Begin to work in this process; `stack` gives everything back in reverse."""
         self.collecting.forget()
         self.telemetry.start(self.aggregator.reader)
-        self.database.bind_loop(loop)
-        self.database.begin()
-        self._checks.begin()
-        self._loop_monitor = LoopMonitor(loop)
-        self.system.start(self._loop_monitor)
+        self.resume()
+        self.system.start()
         stack.callback(self.system.stop)
         stack.callback(self._watched.leave)
         self._begin_alerting(stack)
         self._watched.resume()
         self._trace(stack)
+        # The reader leaves its provider at the stop: what was recorded up to then stays in the answers.
+        stack.callback(self.collecting.finish)
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Work for the application's `loop`: async checks and database handles run there, and its lag is measured."""
+        self.loop = loop
+        self.database.bind_loop(loop)
+        self._loop_monitor = LoopMonitor(loop)
+        self.system.start(self._loop_monitor)
 
     def watch_database(self, db: Any) -> None:
         """Check and measure `db`, and no other database, from now on; None: none."""
@@ -167,13 +172,24 @@ class Parts:
         if self._checks.failing() != before:
             await self.alerting.evaluate_now()
 
-    def drain(self) -> None:
+    def freeze(self) -> None:
         """What is known of the database and the checks stays as it is, whatever is under way."""
         self.database.freeze()
         self._checks.freeze()
 
+    def resume(self) -> None:
+        """The database and the checks are asked again."""
+        self.database.begin()
+        self._checks.begin()
+
+    async def drain(self, seconds: float) -> None:
+        """The beginning of the stop: deliver what can be delivered within `seconds`."""
+        self.freeze()
+        await self.alerting.stop(seconds)
+
     def begin_asking(self) -> Future[None]:
         """A new `checked`, before a start."""
+        self.resume()
         self._unasked = {"database", "checks"}
         self.checked = Future()
         return self.checked

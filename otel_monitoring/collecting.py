@@ -1,6 +1,8 @@
 """`Collecting`: brings the aggregator up to date, off the application's loop, one collection at a time."""
 
 import asyncio
+import threading
+from contextlib import suppress
 
 from otel_monitoring.guard import contained
 from otel_monitoring.health.execution import in_thread
@@ -8,6 +10,7 @@ from otel_monitoring.measure.aggregator import Aggregator
 from otel_monitoring.worker import Worker
 
 _ANSWER_TIMEOUT = 2.0
+_FINISH_SECONDS = 0.5
 _refreshing = contained("collecting for an answer")
 
 
@@ -34,6 +37,17 @@ class Collecting:
             work = in_thread(self._aggregator.collect, name="otel-monitoring-collect")
             self._under_way = asyncio.ensure_future(work)
         await asyncio.shield(self._under_way)
+
+    def finish(self) -> None:
+        """Collect once more, before the reader leaves; waits half a second for the application's callbacks at most."""
+        with suppress(RuntimeError):  # the interpreter is going down, and starts no more threads
+            last = threading.Thread(target=self._collect, name="otel-monitoring-collect", daemon=True)
+            last.start()
+            last.join(_FINISH_SECONDS)
+
+    def _collect(self) -> None:
+        with _refreshing:
+            self._aggregator.collect()
 
     async def refresh(self) -> None:
         """Have fresh measurements for an answer, from any loop; never raises.

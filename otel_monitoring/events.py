@@ -190,12 +190,18 @@ class Notification:
         events: At least one, oldest first; firing and resolved ones may stand side by side.
         service: `service.name` of what is watched.
         environment: `deployment.environment.name`, or empty.
+        version: `service.version`, or empty.
+        host: The name of the host that it runs on, or empty.
+        url: Where people reach it, or empty.
     """
 
     id: str
     events: tuple[AlertEvent, ...]
     service: str
     environment: str = ""
+    version: str = ""
+    host: str = ""
+    url: str = ""
 
     @property
     def severity(self) -> AlertSeverity:
@@ -245,6 +251,16 @@ class Mute:
         }
 
 
+def title(kind: str, rule: str = "") -> str:
+    """What people call an alert: its type as documented (`DATABASE_DOWN`), or the rule's name where that says nothing.
+
+    Args:
+        kind: The type's value, as machines have it: `database_down`.
+        rule: The rule that raised it, or empty.
+    """
+    return rule if rule and kind == AlertType.CUSTOM.value else kind.upper()
+
+
 def readable_labels(labels: object) -> dict[str, str]:
     """Labels as people may read them: at most 20, each a printable line without secrets; never raises.
 
@@ -267,9 +283,9 @@ def _label(name: str, value: object) -> str:
 
 def rfc3339(unix_seconds: float) -> str:
     """A moment as RFC 3339 in UTC, to the millisecond."""
-    return moment(unix_seconds).isoformat(timespec="milliseconds")
+    return moment_of(unix_seconds).isoformat(timespec="milliseconds")
 
 
-def moment(unix_seconds: float) -> datetime:
+def moment_of(unix_seconds: float) -> datetime:
     """A moment in UTC; what is before 1970, after 9999 or no number becomes the nearest end, so that it can be told."""
     return datetime.fromtimestamp(min(max(0.0, unix_seconds), _LAST_SECOND), timezone.utc)

@@ -1,7 +1,8 @@
 """`MonitoringService`: the one place that wires the parts together."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import Meter
@@ -20,10 +21,11 @@ from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app, providers_of
 from otel_monitoring.instrument.lean import HistogramsOnly
 from otel_monitoring.instrument.lifespan import follow_lifespan
+from otel_monitoring.instrument.own_routes import OwnRoutes
 from otel_monitoring.instrument.process import SystemSampler as SystemMetrics
 from otel_monitoring.jsonable import json_text
 from otel_monitoring.performance import PerformanceMetrics
-from otel_monitoring.routes import OwnPaths, create_router, mount
+from otel_monitoring.routes import create_routes
 from otel_monitoring.watch import Job
 from otel_monitoring.worker import Worker
 
@@ -84,7 +86,7 @@ class MonitoringService:
         self._app: FastAPI | None = None
         self._assembled: Parts | None = None
         self._ready = False
-        self._keep_reachable: Callable[[], None] = lambda: None
+        self._own_routes: OwnRoutes | None = None
         self._worker = Worker(
             (
                 Job("sampling", self.settings.sample_interval, lambda now: self._parts.sample(now)),
@@ -93,8 +95,9 @@ class MonitoringService:
                 Job("event loop probe", _LOOP_PROBE_SECONDS, lambda now: self._parts.probe_loop(now)),
                 Job("alerts", beat_seconds(self.settings.sample_interval), lambda now: self._parts.beat(now)),
             ),
-            acquire=lambda loop, stack: self._parts.acquire(loop, stack),
-            drain=lambda seconds: self._parts.alerting.stop(seconds),
+            acquire=lambda stack: self._parts.acquire(stack),
+            bind=lambda loop: self._parts.bind(loop),
+            drain=lambda seconds: self._parts.drain(seconds),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,
         )
@@ -113,17 +116,18 @@ class MonitoringService:
             raise InstrumentationError(
                 "instrument() was called twice: one MonitoringService instruments one application"
             )
-        router = create_router(self, self.settings, self._admin)
+        # FastAPI keeps endpoints in caches of the process: they must not keep the application alive.
+        routes = create_routes(app, weakref.proxy(self), self.settings, self._admin)
         parts = self._assemble(app)
         meters = parts.telemetry.meter_provider
-        own_paths = OwnPaths(self.settings.prefix)
+        self._own_routes = own_routes = OwnRoutes(app, routes, self.settings.prefix)
         instrument_app(
             app,
             tracer_provider=parts.telemetry.tracer_provider,
             meter_provider=HistogramsOnly(meters) if parts.telemetry.lean else meters,
             logger_provider=parts.telemetry.logger_provider,
             options=RequestOptions(
-                exclude=own_paths.contains,
+                exclude=own_routes.answers,
                 tracing=parts.telemetry.tracing,
                 logs=parts.telemetry.logging,
                 operation_spans=self.settings.operation_spans,
@@ -135,7 +139,7 @@ class MonitoringService:
         )
         parts.telemetry.make_global()
         self._app = app
-        self._keep_reachable = mount(app, router, self.settings.prefix)
+        own_routes.place()
         follow_lifespan(app, starting=self._begin, started=self._started, stopping=self.drain, stopped=self.stop)
         if get_monitoring() is None:
             set_monitoring(self)
@@ -164,7 +168,7 @@ class MonitoringService:
         self._ready = False
         if self._worker.running:
             self._worker.draining = True
-            self._parts.drain()
+            self._parts.freeze()
 
     def watch_database(self, db: Any) -> None:
         """Check and measure `db` from now on, in place of the one given before: for handles made at start-up.
@@ -276,10 +280,12 @@ class MonitoringService:
         return self._assembled
 
     def _started(self) -> None:
+        if self._own_routes is not None:
+            self._own_routes.place()
+            self._own_routes.announce()
         self._ready = True
 
     async def _begin(self) -> None:
-        self._keep_reachable()
         self._offer_alerts()
         checked = self._parts.begin_asking()
         if self._worker.start(asyncio.get_running_loop()):
@@ -292,9 +298,8 @@ class MonitoringService:
     def _on_first_request(self) -> None:
         # Without a lifespan nobody has called start(). Here and now, so that this very request is counted.
         if not self._worker.running:
-            self._keep_reachable()
-            self._worker.start(asyncio.get_running_loop())
-            self._ready = True
+            self._started()
+        self._worker.start(asyncio.get_running_loop(), implicit=True)
 
     def _on_error(self, error: RequestError) -> None:
         self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)

@@ -1,13 +1,13 @@
 """The HTTP shape of the answers: paths, status codes, access. What they say is decided elsewhere."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.params import Depends as DependsMarker
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.routing import Match
+from starlette.routing import BaseRoute
 
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.config import Settings
@@ -60,10 +60,15 @@ class Mute(BaseModel):
     author: Annotated[str, Field(max_length=200)] = ""
 
 
-def create_router(answers: Answers, settings: Settings, admin: object) -> APIRouter:
-    """Make the router with every endpoint under the configured prefix.
+def create_routes(app: FastAPI, answers: Answers, settings: Settings, admin: object) -> Sequence[BaseRoute]:
+    """Make every endpoint, under the configured prefix.
+
+    The application's own dependencies, `FastAPI(dependencies=[...])`, do not guard them: a probe has no user, and two
+    guards that read the same header would never both open. Only where `access` is `open` do they stay before the
+    private endpoints.
 
     Args:
+        app: The application, which may override the `admin` dependency.
         answers: Where the answers come from.
         settings: Prefix, admin token and access.
         admin: The application's own dependency that guards the private endpoints, in place of the token.
@@ -73,12 +78,18 @@ def create_router(answers: Answers, settings: Settings, admin: object) -> APIRou
     """
     if admin is not None and not isinstance(admin, DependsMarker):
         raise ConfigurationError("admin: must be a FastAPI dependency, e.g. admin=Depends(require_admin)")
-    router = APIRouter(prefix=settings.prefix, include_in_schema=False)
-    guard = admin if admin is not None else Depends(_token_guard(settings))
-    router.include_router(_public_health(answers))
-    router.include_router(_private_health(answers, [guard]))
-    router.include_router(_alerts(answers, [guard]))
-    return router
+    guards = [admin] if admin is not None else [Depends(_token_guard(settings))]
+    if admin is None and settings.access == "open":
+        guards += app.router.dependencies
+    return [
+        *_public_health(_router(app, f"{settings.prefix}/health"), answers),
+        *_private_health(_router(app, f"{settings.prefix}/health", guards), answers),
+        *_alerts(_router(app, f"{settings.prefix}/alerts", guards), answers),
+    ]
+
+
+def _router(app: FastAPI, prefix: str, guards: Sequence[DependsMarker] = ()) -> APIRouter:
+    return APIRouter(prefix=prefix, dependencies=guards, dependency_overrides_provider=app, include_in_schema=False)
 
 
 def _token_guard(settings: Settings) -> Callable[[Request], Awaitable[None]]:
@@ -102,9 +113,7 @@ def _json(body: Any, status: int = 200, media_type: str = "application/json") ->
     return Response(content, status, _NO_STORE, media_type)
 
 
-def _public_health(answers: Answers) -> APIRouter:
-    router = APIRouter(prefix="/health")
-
+def _public_health(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
     @router.api_route("", methods=["GET", "HEAD"])
     async def health(request: Request) -> Response:
         answer = answers.basic_health()
@@ -121,12 +130,10 @@ def _public_health(answers: Answers) -> APIRouter:
     async def ready() -> Response:
         return _json({"status": "ready"}) if answers.ready else _json({"status": "not ready"}, 503)
 
-    return router
+    return router.routes
 
 
-def _private_health(answers: Answers, guards: Sequence[DependsMarker]) -> APIRouter:
-    router = APIRouter(prefix="/health", dependencies=guards)
-
+def _private_health(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
     @router.get("/detailed")
     async def detailed() -> Response:
         return _json(await answers.render("detailed"))
@@ -139,12 +146,10 @@ def _private_health(answers: Answers, guards: Sequence[DependsMarker]) -> APIRou
     async def diagnostics() -> Response:
         return _json(await answers.render("diagnostics"))
 
-    return router
+    return router.routes
 
 
-def _alerts(answers: Answers, guards: Sequence[DependsMarker]) -> APIRouter:
-    router = APIRouter(prefix="/alerts", dependencies=guards)
-
+def _alerts(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
     @router.get("/summary")
     async def summary() -> Response:
         return _json(await answers.alert_manager.get_alert_summary())
@@ -187,51 +192,4 @@ def _alerts(answers: Answers, guards: Sequence[DependsMarker]) -> APIRouter:
     async def test() -> Response:
         return _json(await answers.alert_manager.test_channels())
 
-    return router
-
-
-class OwnPaths:
-    """The paths of our endpoints under a prefix: they are no part of the service's own statistics."""
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        health = ("", "/live", "/ready", "/detailed", "/metrics", "/diagnostics")
-        alerts = ("/summary", "/history", "/firing", "/rules", "/mutes", "/test")
-        self._paths = frozenset(
-            [f"{prefix}/health{path}" for path in health] + [f"{prefix}/alerts{path}" for path in alerts]
-        )
-        self._mutes = f"{prefix}/alerts/mutes/"
-
-    def contains(self, scope: Mapping[str, Any]) -> bool:
-        """Whether the request in `scope` is for one of them."""
-        path: str = scope["path"]
-        root: str = scope.get("root_path", "")
-        if root and path.startswith(root):
-            path = path[len(root) :]
-        return path in self._paths or path.startswith(self._mutes)
-
-
-def mount(app: FastAPI, router: APIRouter, prefix: str) -> Callable[[], None]:
-    """Add `router` to `app`.
-
-    Returns:
-        To be called when the application has all its routes: moves ours before the first one that would swallow them,
-        e.g. a mount at `/`. Otherwise they stay where they are, last, where they cost the application's own requests
-        nothing; and an endpoint that the application defines itself at one of our paths keeps it.
-    """
-    known = set(map(id, app.router.routes))
-    app.include_router(router)
-    ours = [route for route in app.router.routes if id(route) not in known]
-
-    def keep_reachable() -> None:
-        routes = app.router.routes
-        scope = {"type": "http", "method": "GET", "path": f"{prefix}/health/live", "root_path": "", "headers": []}
-        for position, route in enumerate(routes):
-            if route in ours:
-                return
-            if route.matches(dict(scope))[0] is not Match.NONE:
-                rest = [other for other in routes[position:] if other not in ours]
-                routes[:] = [*routes[:position], *ours, *rest]
-                return
-
-    return keep_reachable
+    return router.routes

@@ -1,14 +1,16 @@
 """`Worker`: what runs in one worker process between start and stop, and in which order it comes and goes."""
 
 import asyncio
-import atexit
 import os
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack, suppress
 from typing import Any, TypeVar
 
+from otel_monitoring import shutdown
+from otel_monitoring.forks import renewed
 from otel_monitoring.guard import apart, contained
 from otel_monitoring.health.execution import in_thread
 from otel_monitoring.watch import Job, WatchThread
@@ -17,16 +19,23 @@ T = TypeVar("T")
 
 _WATCH_STOP_SECONDS = 1.0
 _DRAIN_SHARE = 0.4
+_LEAST_SECONDS = 0.1
+_PATIENCE = 0.5
+"""Seconds a start waits for a stop that is under way; after that, the stop is followed by the start."""
+_LOOK_SECONDS = 1.0
+"""How often a worker that lasts as long as the application's loop looks whether there is one."""
 
 
 class Worker:
     """Starts and stops the background work of this process; both are idempotent, and starting again works.
 
-    A process forked after the start begins anew: threads do not survive a fork.
+    A process forked after the start begins anew: threads do not survive a fork. What nobody stops is stopped at the end
+    of the process.
 
     Args:
         jobs: What the watch thread repeats.
-        acquire: Called at the start with the application's loop and a stack that releases in reverse at the stop.
+        acquire: Called at the start with a stack that releases in reverse at the stop.
+        bind: Called with the application's loop: at the start, and when another one takes the place of a closed one.
         drain: Run in the watch thread at the beginning of the stop, with the seconds it may take.
         release: Called at the very end of the stop with the seconds that are left.
         timeout: Seconds the whole stop may take.
@@ -36,19 +45,27 @@ class Worker:
         self,
         jobs: tuple[Job, ...],
         *,
-        acquire: Callable[[asyncio.AbstractEventLoop, ExitStack], None],
+        acquire: Callable[[ExitStack], None],
+        bind: Callable[[asyncio.AbstractEventLoop], None],
         drain: Callable[[float], Coroutine[Any, Any, None]],
         release: Callable[[float], None],
         timeout: float,
     ) -> None:
         self._jobs = jobs
         self._acquire = acquire
+        self._bind = bind
         self._drain = drain
         self._release = release
-        self._timeout = timeout
+        self.timeout = timeout
         self._watch: WatchThread | None = None
         self._stack = ExitStack()
         self._pid: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._next_loop: asyncio.AbstractEventLoop | None = None
+        self._loop_end = shutdown.LoopEnd(lambda: shutdown.loop_ended(self, self._stop_beside_others))
+        self._implicit = False
+        self._alone = 0
+        self._stopping = renewed(self, "_stopping", threading.Lock)
         self.started_at: float | None = None
         """When this process started, in seconds of the monotonic clock; None before."""
         self.draining = False
@@ -59,19 +76,34 @@ class Worker:
         """Whether this very process has started and not stopped."""
         return self._watch is not None and self._pid == os.getpid()
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Start for the application's `loop`; False when it runs already. A drain is over with it."""
-        self.draining = False
+    def start(self, loop: asyncio.AbstractEventLoop, *, implicit: bool = False) -> bool:
+        """Start for the application's `loop`; False when it runs already. A drain is over with it.
+
+        Args:
+            loop: Where the application runs. It takes the place of one that is closed.
+            implicit: Nobody will call `stop`: the work is to end with the loop, or soon after it.
+        """
         if self.running:
+            self.draining = self.draining and implicit
+            self._rebind(loop)
             return False
+        if not self._stopping.acquire(timeout=_PATIENCE):
+            self._next_loop = loop
+            return False
+        self._stopping.release()
         self._pid = os.getpid()
         self._stack = ExitStack()
+        self.draining = False
         self.started_at = time.monotonic()
-        self._acquire(loop, self._stack)
-        watch = WatchThread(self._jobs)
+        self._implicit = implicit
+        self._acquire(self._stack)
+        self._loop = loop
+        self._bind(loop)
+        watch = WatchThread((*self._jobs, Job("application loop", _LOOK_SECONDS, self._look_at_loop)))
         watch.start()
         self._watch = watch
-        atexit.register(self.stop)
+        shutdown.enter(self)
+        self._loop_end.follow(loop)
         return True
 
     def troubles(self, now: float) -> list[str]:
@@ -83,27 +115,68 @@ class Worker:
         watch = self._watch
         return watch.troubles(now) if watch is not None and self.running and not self.draining else []
 
-    def stop(self) -> None:
-        """Stop everything within the timeout. Blocks: use `stop_soon` on an event loop."""
+    def stop(self, deadline: float | None = None) -> None:
+        """Stop everything within the timeout. Blocks: use `stop_soon` on an event loop.
+
+        Args:
+            deadline: Stop by then, in seconds of the monotonic clock, in place of the timeout.
+        """
+        if self._pid != os.getpid():
+            return
+        until = shutdown.deadline(self.timeout) if deadline is None else deadline
+        if not self._stopping.acquire(timeout=max(0.0, until - time.monotonic())):
+            return
+        try:
+            self._stop(until)
+        finally:
+            self._stopping.release()
+        loop, self._next_loop = self._next_loop, None
+        if loop is not None and not loop.is_closed():
+            self.start(loop, implicit=self._implicit)
+
+    def _stop(self, until: float) -> None:
         self.draining = True
         watch, self._watch = self._watch, None
-        if watch is None or self._pid != os.getpid():
+        if watch is None:
             return
-        atexit.unregister(self.stop)
-        deadline = time.monotonic() + self._timeout
-        seconds = self._timeout * _DRAIN_SHARE
+        left = max(0.0, until - time.monotonic())
+        seconds = left * _DRAIN_SHARE
         with contained("draining"), suppress(FutureTimeoutError):
             watch.submit(self._drain(seconds)).result(seconds)
         with contained("stopping"):
-            watch.stop(min(_WATCH_STOP_SECONDS, self._timeout))
+            watch.stop(min(_WATCH_STOP_SECONDS, left))
         with contained("stopping"):
             self._stack.close()
         with contained("stopping"):
-            self._release(max(0.1, deadline - time.monotonic()))
+            self._release(max(_LEAST_SECONDS, until - time.monotonic()))
+        shutdown.leave(self)
+
+    def park(self) -> None:
+        """Stop, without anybody waiting, until there is a loop again."""
+        with suppress(RuntimeError):  # the interpreter is going down: the stop is under way
+            threading.Thread(target=self.stop, name="otel-monitoring-park", daemon=True).start()
+
+    def _rebind(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not loop and self._loop is not None and self._loop.is_closed():
+            self._loop = loop
+            self._bind(loop)
+            shutdown.enter(self)
+            self._loop_end.follow(loop)
+
+    async def _look_at_loop(self, now: float) -> None:
+        gone = self._implicit and self._loop is not None and self._loop.is_closed()
+        self._alone = self._alone + 1 if gone else 0
+        if self._alone > 1:
+            self.park()
+
+    async def _stop_beside_others(self) -> None:
+        until = shutdown.deadline(self.timeout, alone=False)
+        await in_thread(lambda: self.stop(until), name="otel-monitoring-stop")
 
     async def stop_soon(self) -> None:
         """Stop without blocking the caller's loop."""
         await in_thread(self.stop, name="otel-monitoring-stop")
+        shutdown.release()
 
     def poke(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Have the watch thread run the coroutine that `work` makes; from any thread, without waiting.

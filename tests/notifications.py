@@ -30,5 +30,13 @@ def resolved(**fields: Any) -> AlertEvent:
 
 
 def notification(*events: AlertEvent, **fields: Any) -> Notification:
-    given = {"id": "notification-1", "service": "orders", "environment": "production", **fields}
+    given = {
+        "id": "notification-1",
+        "service": "orders",
+        "environment": "production",
+        "version": "1.4.2",
+        "host": "web-1",
+        "url": "https://orders.example.com",
+        **fields,
+    }
     return Notification(events=events or (event(),), **given)

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
 from otel_monitoring.alerts.delivery import GIVE_UP_SECONDS, Delivery, Limits, Sender
 from otel_monitoring.errors import DeliveryError
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Notification
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Notification, Status
 from otel_monitoring.store import MemoryStore
 
 pytestmark = pytest.mark.anyio
@@ -65,9 +66,9 @@ class Bench:
             count=lambda *what: self.counts.append(what),
         )
 
-    def enqueue(self, *messages: str) -> None:
+    def enqueue(self, *messages: str, severity: AlertSeverity = AlertSeverity.ERROR, **fields: Any) -> None:
         for message in messages:
-            event = AlertEvent(self.clock.now, AlertType.CUSTOM, AlertSeverity.ERROR, message)
+            event = AlertEvent(self.clock.now, AlertType.CUSTOM, severity, message, **fields)
             self.store.enqueue(event, [channel.name for channel in self.channels], self.clock.now)
 
     async def pump(self, *, after: float = 0, timeout: float = 5) -> bool:
@@ -170,6 +171,102 @@ async def test_what_is_refused_for_good_is_given_up_alone(caplog: pytest.LogCapt
     assert bench.store.backlog() == {}
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert ("failed", "picky", 1) in bench.counts
+
+
+async def test_what_fires_together_is_one_message_however_much_it_is() -> None:
+    mail = Channel("mail")
+    bench = Bench(mail)
+    bench.enqueue(*[str(number) for number in range(300)])
+    await bench.pump()
+    assert [len(messages) for messages in mail.messages] == [300]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 40])
+async def test_a_message_that_is_too_large_is_divided(limit: int) -> None:
+    class Small(Channel):
+        async def send(self, notification: Notification) -> None:
+            if len(notification.events) > limit:
+                self.attempts.append(notification)
+                raise DeliveryError("answered 413", retryable=False)
+            await super().send(notification)
+
+    small = Small("small")
+    bench = Bench(small, limits=Limits(per_minute=10_000))
+    given = [str(number) for number in range(50)]
+    bench.enqueue(*given)
+    for _ in range(200):
+        await bench.pump(after=2)
+    assert [message for messages in small.messages for message in messages] == given
+    assert bench.store.backlog() == {}
+    assert len(small.messages) < 50 or limit == 1
+
+
+async def test_a_storm_leaves_in_ever_larger_messages() -> None:
+    """The first alert leaves at once; what comes after it, over a minute, leaves together."""
+    mail = Channel("mail")
+    bench = Bench(mail, limits=Limits(spacing=1))
+    for number in range(600):
+        bench.enqueue(str(number))
+        await bench.pump(after=0.1)
+    assert mail.messages[0] == ["0"]
+    assert len(mail.messages) <= 7
+    await bench.pump(after=60)
+    assert sum(len(messages) for messages in mail.messages) == 600
+    assert len(mail.messages) <= 8
+
+
+async def test_a_critical_alert_does_not_wait_for_a_storm_to_pass() -> None:
+    mail = Channel("mail")
+    bench = Bench(mail, limits=Limits(spacing=1))
+    for number in range(200):
+        bench.enqueue(str(number))
+        await bench.pump(after=0.1)
+    bench.enqueue("down", severity=AlertSeverity.CRITICAL)
+    await bench.pump(after=1)
+    assert mail.messages[-1][-1] == "down"
+    bench.enqueue("up", severity=AlertSeverity.CRITICAL, status=Status.RESOLVED)
+    await bench.pump(after=1)
+    assert mail.messages[-1][-1] == "down", "good news can wait"
+
+
+async def test_pauses_are_kept_neither_at_a_stop_nor_by_who_delivers_for_himself() -> None:
+    mail = Channel("mail")
+    bench = Bench(mail, limits=Limits(spacing=30))
+    for message in ("one", "two", "three"):
+        bench.enqueue(message)
+        await bench.pump()
+    assert mail.messages == [["one"]]
+    bench.delivery.pump(bench.store, lambda: True, paced=False)
+    await bench.delivery.flush(5)
+    assert mail.messages == [["one"], ["two", "three"]]
+
+
+async def test_nobody_hears_of_the_end_of_what_he_was_never_told() -> None:
+    """One channel was down for a day, the other was not."""
+    mail, slack = Channel("mail", *[DeliveryError("down", retryable=True)]), Channel("slack")
+    bench = Bench(mail, slack)
+    bench.enqueue("lost", incident="1")
+    await bench.pump()
+    bench.clock.now += GIVE_UP_SECONDS - 5
+    bench.enqueue("lost is over", incident="1", status=Status.RESOLVED)
+    bench.enqueue("kept", incident="2")
+    await bench.pump(after=10)
+    bench.enqueue("kept is over", incident="2", status=Status.RESOLVED)
+    await bench.pump(after=10)
+    assert mail.messages == [["kept"], ["kept is over"]]
+    assert slack.messages == [["lost"], ["lost is over", "kept"], ["kept is over"]]
+    assert bench.store.backlog() == {}
+
+
+async def test_the_end_of_what_only_its_repetition_told_is_told() -> None:
+    slack = Channel("slack", DeliveryError("invalid_payload", retryable=False))
+    bench = Bench(slack)
+    for message in ("firing", "firing still"):
+        bench.enqueue(message, incident="1")
+        await bench.pump(after=3600)
+    bench.enqueue("over", incident="1", status=Status.RESOLVED)
+    await bench.pump(after=3600)
+    assert slack.messages == [["firing still"], ["over"]]
 
 
 async def test_messages_are_limited_in_a_minute_and_then_leave_together() -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otel_monitoring.alerts import Gauge, NoData, Rule
+from otel_monitoring.alerts import Gauge, NoData, Rule, requests
 from otel_monitoring.alerts.expressions import Reading
-from otel_monitoring.alerts.lifecycle import MAX_STEP, AlertState, Phase, advance, begins
+from otel_monitoring.alerts.lifecycle import CALM_SECONDS, MAX_STEP, AlertState, Phase, advance, begins, evident
 
 START = 1_700_000_000.0
 NO_DATA = None
@@ -55,7 +55,7 @@ def every(seconds: float, *values: float | None) -> list[Look]:
         pytest.param(rule(hold=20), every(10, 90, 70, 90, 70, 90, 70), "p-p-p-", id="flapping never holds"),
         pytest.param(rule(), every(10, 90, 70, 90, 70), "F-F-", id="flapping without a hold"),
         pytest.param(
-            rule(keep_firing_for=20), every(10, 90, 70, 90, 70, 70, 90, 70, 70, 70), "FFFFFFFF-", id="flapping is kept"
+            rule(keep_firing_for=20), every(10, 90, 70, 70, 90, 70, 70, 70), "FFFFFF-", id="a short calm is bridged"
         ),
         pytest.param(
             rule(keep_firing_for=20), every(10, 90, 70, 70, 70, 70), "FFF--", id="kept from the first look without it"
@@ -144,6 +144,80 @@ def test_a_clock_set_back_does_not_put_off_what_is_due() -> None:
     assert later.notified_at == START + 10 - 7200, "an interval later it is told again"
 
 
+# Flapping: three beginnings within ten minutes; over after five minutes without a breach
+
+
+CALM = [70.0] * 29
+
+
+@pytest.mark.parametrize(
+    ("own", "looks", "phases"),
+    [
+        pytest.param(
+            rule(),
+            every(10, 90, 70, 90, 70, 90, *CALM, 70, 70),
+            f"F-F-F{'F' * 29}F-",
+            id="the third one within ten minutes",
+        ),
+        pytest.param(
+            rule(),
+            every(10, 90, 70, 90, 70, 90, *CALM, 90, *CALM, 70, 70),
+            f"F-F-F{'F' * 60}-",
+            id="as long as it goes on",
+        ),
+        pytest.param(
+            rule(keep_firing_for=30),
+            every(10, 90, 70, 90, 70, 90, 70, 70, 70, 70, 70),
+            "F" * 10,
+            id="also where a short calm is bridged",
+        ),
+        pytest.param(
+            rule(keep_firing_for=300),
+            every(10, *[90, 70] * 5, *[70] * 29, 70, 70),
+            "F" * 39 + "--",
+            id="not where any calm is bridged",
+        ),
+        pytest.param(
+            rule(), [(10, 90.0), (10, 70.0), (10, 90.0), (10, 70.0), (590, 90.0), (10, 70.0)], "F-F-F-", id="too rarely"
+        ),
+        pytest.param(
+            rule(hold=20), every(10, *[90, 70] * 5), "p-" * 5, id="what never held does not count as a beginning"
+        ),
+        pytest.param(
+            rule(no_data=NoData.KEEP),
+            every(10, 90, 70, 90, 70, 90, *[NO_DATA] * 40, *CALM, 70, 70),
+            f"F-F-F{'F' * 70}-",
+            id="no data is no calm",
+        ),
+        pytest.param(
+            rule(), every(10, 90, 70, 90, 70, 90, *[NO_DATA] * 32), f"F-F-F{'F' * 30}--", id="no data that resolves is"
+        ),
+        pytest.param(
+            rule(),
+            every(10, 90, 70, 90, 70, 90, *CALM, 70, 70, 90, 70, 90, 70, 90, 70),
+            f"F-F-F{'F' * 30}-F-F-FF",
+            id="afterwards the count begins anew",
+        ),
+    ],
+)
+def test_what_flaps_goes_on_firing_until_it_has_been_quiet_for_long_enough(
+    own: Rule, looks: list[Look], phases: str
+) -> None:
+    assert "".join({phase: letter for letter, phase in LETTERS.items()}[s.phase] for s in live(own, looks)) == phases
+
+
+def test_how_often_it_began_is_counted_while_it_flaps_and_forgotten_afterwards() -> None:
+    states = live(rule(), every(10, *[90, 70] * 10))
+    assert [state.flapping for state in states] == [False] * 4 + [True] * 16
+    assert states[-1].times == 10
+    (over,) = live(rule(), [(10, 70.0)] * 31, states[-1])[-1:]
+    assert (over.phase, over.flapping, over.times, over.starts) == (Phase.INACTIVE, False, 0, ())
+
+
+def test_a_clock_that_is_set_back_makes_nothing_flap() -> None:
+    assert not live(rule(), [(10, 90.0), (10, 70.0), (10, 90.0), (10, 70.0), (-86_400, 90.0)])[-1].flapping
+
+
 # Restart: the state comes from the store, the window is empty
 
 
@@ -169,6 +243,27 @@ def test_after_a_restart_only_what_is_seen_ends_an_alert(seen: Reading | None, p
     assert advance(own, after, None, after.seen + 300).phase is Phase.INACTIVE, (
         "once the window is full, nothing is over"
     )
+
+
+@pytest.mark.parametrize("no_data", NoData)
+@pytest.mark.parametrize("seen", [None, Reading(99.0, 0), Reading(0.0, 0), Reading(99.0, 19)])
+def test_until_the_window_is_full_nothing_begins_because_nothing_is_seen(seen: Reading | None, no_data: NoData) -> None:
+    own = rule(min_samples=20, no_data=no_data)
+    (state,) = live(own, [(10, None)], settling=True)
+    assert advance(own, state, seen, state.seen + 10, settling=True).phase is Phase.INACTIVE
+    assert not evident(own, seen, settling=True)
+    (held,) = live(replace(own, hold=15), [(10, 90.0)])
+    assert advance(replace(own, hold=15), held, seen, held.seen + 60, settling=True).phase is not Phase.FIRING
+
+
+def test_a_count_that_is_too_low_says_something_once_the_window_is_full() -> None:
+    own = Rule("idle", requests(), "<", 10, no_data=NoData.KEEP)
+    assert advance(own, NEW, Reading(3.0, 3), START, settling=True).phase is Phase.INACTIVE
+    assert advance(own, NEW, Reading(3.0, 3), START).phase is Phase.FIRING
+    firing = advance(own, NEW, Reading(3.0, 3), START)
+    assert advance(own, firing, Reading(3.0, 3), START + 10, settling=True).phase is Phase.FIRING
+    assert not evident(own, Reading(3.0, 3), settling=True)
+    assert advance(own, firing, Reading(12.0, 12), START + 10, settling=True).phase is Phase.INACTIVE
 
 
 def test_a_restart_begins_nothing_and_ends_what_is_pending() -> None:
@@ -199,12 +294,14 @@ looks = st.lists(
 )
 
 
-def breach(own: Rule, seen: Reading | None, *, firing: bool) -> bool | None:
+def breach(own: Rule, seen: Reading | None, *, firing: bool, settling: bool) -> bool | None:
     """The documented meaning, written down once more; None: not known."""
     if seen is None or seen.samples < own.min_samples or math.isnan(seen.value):
-        return {NoData.RESOLVE: False, NoData.KEEP: None, NoData.FIRE: True}[own.no_data]
+        known = {NoData.RESOLVE: False, NoData.KEEP: None, NoData.FIRE: True}[own.no_data]
+        return None if settling and (known or firing) else known
     limit = own.clear if firing and own.clear is not None else own.threshold
-    return seen.value > limit
+    nothing = settling and seen.samples == 0 and (firing or seen.value > limit)
+    return None if nothing else seen.value > limit
 
 
 @given(rules, looks)
@@ -221,7 +318,7 @@ def test_it_fires_after_the_hold_and_ends_after_the_quiet_time(
         assert state == advance(own, before, what, now, settling=settling), "a pure function"
         assert state.seen == now
         assert 0 <= state.held - before.held <= MAX_STEP or state.phase is Phase.INACTIVE
-        breached = breach(own, what, firing=before.phase is Phase.FIRING)
+        breached = breach(own, what, firing=before.phase is Phase.FIRING, settling=settling)
         if before.phase is Phase.INACTIVE:
             began, held, quiet = now, 0.0, None
         elif before.phase is Phase.PENDING and breached:
@@ -239,7 +336,7 @@ def test_it_fires_after_the_hold_and_ends_after_the_quiet_time(
             assert state.phase is Phase.INACTIVE
             assert breached is False, "nothing ends while it is breached or not known"
             assert quiet is not None
-            assert quiet >= own.keep_firing_for
+            assert quiet >= max(own.keep_firing_for, CALM_SECONDS if before.flapping else 0)
         if state.phase is not Phase.INACTIVE:
             assert state.since == began, "an incident has one beginning"
 
@@ -256,6 +353,9 @@ def test_beginnings_follow_each_other_where_the_clock_goes_on(
         if state.phase is not Phase.INACTIVE:
             assert last <= state.since <= now
             last = state.since
+        assert state.starts == tuple(sorted(state.starts))
+        assert state.flapping <= (state.phase is Phase.FIRING), "what is over does not flap"
+        assert not state.flapping or own.keep_firing_for < CALM_SECONDS
 
 
 @given(

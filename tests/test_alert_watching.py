@@ -196,10 +196,92 @@ async def test_receivers_that_forget_are_told_again_what_fires() -> None:
     assert host.forgetful.repeated == [["hot"]]
     await one.beat(after=30)
     assert host.forgetful.repeated == [["hot"]] * 2
-    one.manager.mute_alert_type(AlertType.CUSTOM, 1000)
-    await one.tick(after=1, heat=11)
+    await one.tick(after=1, heat=1)
     await one.beat(after=31)
-    assert len(host.forgetful.repeated) == 2, "muted: nothing is said any more"
+    assert host.forgetful.repeated == [["hot"]] * 2
+
+
+async def test_what_a_receiver_holds_is_repeated_while_it_fires_whoever_must_not_hear_of_it() -> None:
+    """Were it not, the receiver would say that it is over. Its end is told, which it would say by itself anyway."""
+    host = Host(HOT)
+    one = host.worker("one")
+    await one.tick(heat=11)
+    one.manager.mute_alert_type(AlertType.CUSTOM, 1000)
+    for _ in range(3):
+        await one.tick(after=31, heat=11)
+        await one.beat()
+    assert host.forgetful.repeated == [["hot"]] * 3
+    assert [event.status.value for event in host.forgetful.events] == ["firing"]
+    await one.tick(after=31, heat=1)
+    assert [event.status.value for event in host.forgetful.events] == ["firing", "resolved"]
+    assert [event.status.value for event in host.mailbox.events] == ["firing"], "people are spared"
+
+
+async def test_what_was_muted_from_its_beginning_is_not_brought_to_a_receiver() -> None:
+    host = Host(HOT)
+    one = host.worker("one")
+    one.manager.mute_alert_type(AlertType.CUSTOM, 1000)
+    await one.tick(heat=11)
+    await one.beat(after=31)
+    await one.tick(after=31, heat=1)
+    assert (host.forgetful.repeated, host.forgetful.events) == ([], [])
+
+
+async def test_an_alert_that_is_inhibited_while_a_receiver_holds_it_goes_on_there() -> None:
+    cause = Rule("cause", Gauge("fire"), ">", 10, type=AlertType.DATABASE_DOWN, inhibits=frozenset({AlertType.CUSTOM}))
+    host = Host(HOT, cause)
+    one = host.worker("one")
+    await one.tick(heat=11, fire=0)
+    await one.beat()
+    await one.tick(after=31, heat=11, fire=11)
+    await one.beat()
+    first, second = host.forgetful.repeated
+    assert (first, sorted(second)) == (["hot"], ["cause", "hot"])
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_who_takes_over_repeats_at_once_what_a_receiver_holds(killed: bool) -> None:
+    """After a restart as after a takeover, muted or not: nothing ends because somebody else tells it."""
+    host = Host(HOT)
+    one = host.worker("one")
+    await one.tick(heat=11)
+    await one.beat()
+    one.manager.mute_alert_type(AlertType.CUSTOM, 1000)
+    if not killed:
+        await one.watch.stop(1)
+    two = host.worker("two")
+    two.gauges = {"heat": 11}
+    await two.beat(after=lease_seconds(INTERVAL) + 0.1)
+    assert two.watch.leads
+    assert host.forgetful.repeated == [["hot"]] * 2
+    assert [event.status.value for event in host.forgetful.events] == ["firing"]
+
+
+async def test_the_end_of_an_alert_never_comes_before_its_repetition() -> None:
+    """A repetition that is slow to arrive would bring back what is over."""
+    host, slow = Host(HOT), asyncio.Event()
+    order: list[str] = []
+
+    class Slow(Forgetful):
+        async def send(self, notification: Notification) -> None:
+            order.extend(event.status.value for event in notification.events)
+
+        async def repeat(self, notification: Notification) -> None:
+            await slow.wait()
+            order.append("repeated")
+
+    host.forgetful = Slow()
+    one = host.worker("one")
+    await one.tick(heat=11)
+    host.clock.now += 1
+    one.watch.beat()  # the repetition is on its way
+    one.gauges = {"heat": 1}
+    one.watch.tick()
+    await asyncio.sleep(0)
+    slow.set()
+    await one.manager.delivery.flush(5)
+    await one.beat(after=10)
+    assert order == ["firing", "repeated", "resolved"]
 
 
 async def test_a_report_of_another_version_is_left_out() -> None:

@@ -1,5 +1,6 @@
 """The e-mail itself: headers that thread and cannot be injected, two parts that say the same."""
 
+from collections.abc import Sequence
 from email import message_from_bytes
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -16,9 +17,9 @@ SENDER = Address("Órders alerts", "alerts", "example.com")
 OPS = (Address("", "ops", "example.com"), Address("Boss", "boss", "example.com"))
 
 
-def received(sent: Notification, now: float = NOW) -> EmailMessage:
+def received(sent: Notification, now: float = NOW, references: Sequence[str] = ()) -> EmailMessage:
     """What a mail program makes of the bytes."""
-    parsed = message_from_bytes(compose(sent, SENDER, OPS, now).as_bytes(policy=SMTP), policy=default)
+    parsed = message_from_bytes(compose(sent, SENDER, OPS, now, references).as_bytes(), policy=default)
     assert isinstance(parsed, EmailMessage)
     assert not parsed.defects
     return parsed
@@ -36,11 +37,9 @@ def test_headers_of_a_firing_alert() -> None:
     assert headers == {
         "From": "Órders alerts <alerts@example.com>",
         "To": "ops@example.com, Boss <boss@example.com>",
-        "Subject": "[orders/production] DATABASE_DOWN (endpoint=/api/orders/)",
+        "Subject": "[orders/production] CRITICAL DATABASE_DOWN firing (endpoint=/api/orders/)",
         "Date": "Thu, 28 May 2026 20:26:40 +0000",
         "Message-ID": "<notification-1@example.com>",
-        "In-Reply-To": "<incident-incident-1@example.com>",
-        "References": "<incident-incident-1@example.com>",
         "Auto-Submitted": "auto-generated",
         "X-Auto-Response-Suppress": "All",
         "Importance": "high",
@@ -48,11 +47,12 @@ def test_headers_of_a_firing_alert() -> None:
     }
 
 
-def test_firing_and_resolved_are_one_conversation() -> None:
-    firing, over = received(notification()), received(notification(resolved(message="It is back"), id="notification-2"))
-    assert over["Message-ID"] != firing["Message-ID"]
-    assert over["References"] == firing["References"]
-    assert over["Subject"] == f"Re: {firing['Subject']}"
+def test_the_end_of_an_incident_names_it_and_goes_on_from_its_first_mail() -> None:
+    first = "<notification-1@example.com>"
+    over = received(notification(resolved(message="It is back"), id="notification-2"), references=[first])
+    assert over["Message-ID"] == "<notification-2@example.com>"
+    assert over["In-Reply-To"] == over["References"] == first
+    assert over["Subject"] == "[orders/production] CRITICAL DATABASE_DOWN resolved (endpoint=/api/orders/)"
     assert over["Importance"] is None
 
 
@@ -63,24 +63,18 @@ def test_an_attempt_repeated_later_is_the_same_message() -> None:
     assert part(first, "html") == part(second, "html")
 
 
-def test_a_group_refers_to_every_incident_once() -> None:
-    group = notification(event(), resolved(incident="incident-2"), event(incident="incident-1"))
-    found = received(group)["References"].split()
-    assert found == ["<incident-incident-1@example.com>", "<incident-incident-2@example.com>"]
-
-
-def test_an_alert_without_an_incident_refers_to_nothing() -> None:
-    message = received(notification(event(incident="")))
-    assert message["References"] is None
-    assert message["In-Reply-To"] is None
+def test_a_group_refers_to_every_mail_it_goes_on_from() -> None:
+    earlier = [f"<notification-{number}@example.com>" for number in range(20)]
+    message = received(notification(event(), resolved(incident="incident-2")), references=earlier)
+    assert message["References"].split() == earlier
+    assert message["In-Reply-To"] == earlier[0]
 
 
 def test_ids_that_may_not_stand_in_a_header_are_hashed() -> None:
     message = received(notification(event(incident="a>\r\nBcc: x@y"), id="<{1 2}>"))
-    for name in ("Message-ID", "References"):
-        identifier = str(message[name]).removeprefix("<").removesuffix("@example.com>")
-        assert len(identifier) == 24
-        assert identifier.isalnum()
+    identifier = str(message["Message-ID"]).removeprefix("<").removesuffix("@example.com>")
+    assert len(identifier) == 24
+    assert identifier.isalnum()
 
 
 def test_long_ids_and_domains_are_not_encoded() -> None:
@@ -90,7 +84,8 @@ def test_long_ids_and_domains_are_not_encoded() -> None:
         ("otel-monitoring.invalid", sender),
         ("d" * 34 + ".com", Address("", "a", "d" * 34 + ".com")),
     ):
-        raw = compose(sent, address, OPS, NOW).as_bytes(policy=SMTP)
+        first = compose(sent, address, OPS, NOW)
+        raw = compose(sent, address, OPS, NOW, [str(first["Message-ID"])] * 20).as_bytes(policy=SMTP)
         assert raw.count(f"@{domain}>".encode()) == 1 + 1 + 20
 
 
@@ -121,8 +116,12 @@ def test_both_parts_say_what_since_when_how_much_and_what_to_do() -> None:
             "0af7651916cd43dd8448eb211c80319c",
             "https://runbooks.example.com/database-down",
             "after 3 min 20 s",
-            "orders/production",
-            "1 firing, 1 resolved",
+            "CRITICAL 1 firing, 1 resolved: DATABASE_DOWN",
+            "orders",
+            "production",
+            "1.4.2",
+            "web-1",
+            "https://orders.example.com",
             "line 42, in create",
         ):
             assert words in content, (kind, words)

@@ -11,17 +11,17 @@ from tests.notifications import STACK, event, notification, resolved
 
 def test_the_whole_message() -> None:
     assert message(notification(event(details={"value": 7.5, "threshold": 5.0}))) == {
-        "text": "[orders/production] CRITICAL DATABASE_DOWN: Database connection lost",
+        "text": "[orders/production] CRITICAL DATABASE_DOWN firing: Database connection lost",
         "attachments": [
             {
                 "color": "#c92a2a",
-                "fallback": "CRITICAL DATABASE_DOWN: Database connection lost",
+                "fallback": "CRITICAL DATABASE_DOWN firing: Database connection lost",
                 "blocks": [
                     {
                         "type": "section",
                         "text": {
                             "type": "mrkdwn",
-                            "text": "*CRITICAL DATABASE_DOWN: Database connection lost*\n"
+                            "text": "*CRITICAL DATABASE_DOWN firing: Database connection lost*\n"
                             "*Since:* 2026-05-28 20:26:28 UTC\n"
                             "*Value:* 7.5 (threshold 5)\n"
                             "*endpoint:* /api/orders/\n"
@@ -31,14 +31,28 @@ def test_the_whole_message() -> None:
                         },
                     }
                 ],
-            }
+            },
+            {
+                "fallback": "orders, production, 1.4.2, web-1, https://orders.example.com",
+                "blocks": [
+                    {
+                        "type": "section",
+                        "text": {
+                            "type": "mrkdwn",
+                            "text": "*Service:* orders · *Environment:* production · *Version:* 1.4.2"
+                            " · *Host:* web-1 · *URL:* https://orders.example.com",
+                            "verbatim": True,
+                        },
+                    }
+                ],
+            },
         ],
     }
 
 
 def test_each_alert_has_the_colour_of_its_severity_and_what_is_over_is_green() -> None:
     sent = message(notification(*(event(severity=severity) for severity in AlertSeverity), resolved()))
-    colours = [attachment["color"] for attachment in sent["attachments"]]
+    colours = [attachment["color"] for attachment in sent["attachments"][:-1]]
     assert len(set(colours)) == 5
     assert colours[-1] == "#2f9e44"
 
@@ -62,11 +76,11 @@ def test_the_largest_notification_keeps_slacks_limits() -> None:
     )
     sent = message(notification(*[huge] * 60, service="&" * 300))
     blocks = [block for attachment in sent["attachments"] for block in attachment["blocks"]]
-    assert len(sent["attachments"]) == 21
+    assert len(sent["attachments"]) == 22
     assert len(blocks) <= 50
     assert all(0 < len(block["text"]["text"]) <= 3000 for block in blocks)
     assert len(sent["text"]) <= 4000
-    assert blocks[-1]["text"]["text"] == "… and 40 more"
+    assert blocks[-2]["text"]["text"] == "… and 40 more"
     assert blocks[0]["text"]["text"].endswith("|Runbook>")
 
 

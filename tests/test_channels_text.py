@@ -1,5 +1,7 @@
 """The words every channel shares."""
 
+from typing import Any
+
 import pytest
 
 from otel_monitoring.alerts.channels import text
@@ -27,42 +29,75 @@ def test_durations_read_well(seconds: float, words: str) -> None:
 
 
 def test_one_alert_is_its_headline_and_several_are_counted() -> None:
-    assert text.summary(notification()) == "CRITICAL DATABASE_DOWN: Database connection lost"
-    assert text.summary(notification(resolved())) == "RESOLVED DATABASE_DOWN: Database connection lost"
+    assert text.summary(notification()) == "CRITICAL DATABASE_DOWN firing: Database connection lost"
+    assert text.summary(notification(resolved())) == "CRITICAL DATABASE_DOWN resolved: Database connection lost"
     several = notification(event(), event(type=AlertType.HIGH_CPU, severity=AlertSeverity.WARNING), resolved())
-    assert text.summary(several) == "2 firing, 1 resolved: DATABASE_DOWN, HIGH_CPU"
+    assert text.summary(several) == "CRITICAL 2 firing, 1 resolved: DATABASE_DOWN, HIGH_CPU"
 
 
-def test_the_subject_is_the_same_from_firing_to_resolved() -> None:
+def test_the_subject_names_severity_and_state() -> None:
     firing = text.subject(notification(event("lost after 2 s", details={"value": 1})))
-    assert firing == "[orders/production] DATABASE_DOWN (endpoint=/api/orders/)"
-    assert firing == text.subject(notification(resolved(message="lost after 9 s", severity=AlertSeverity.WARNING)))
+    assert firing == "[orders/production] CRITICAL DATABASE_DOWN firing (endpoint=/api/orders/)"
+    over = text.subject(notification(resolved(severity=AlertSeverity.WARNING, labels={}), environment=""))
+    assert over == "[orders] WARNING DATABASE_DOWN resolved"
 
 
-def test_a_group_is_named_after_the_worst_of_what_fires() -> None:
-    group = notification(
-        event(type=AlertType.HIGH_CPU, severity=AlertSeverity.WARNING, labels={}), resolved(), environment=""
+def test_the_subject_of_a_group_counts_and_has_the_severity_of_what_fires() -> None:
+    cpu: dict[str, Any] = {"type": AlertType.HIGH_CPU, "severity": AlertSeverity.WARNING, "labels": {}}
+    group = notification(event(**cpu), resolved(), environment="")
+    assert text.subject(group) == "[orders] WARNING 1 firing, 1 resolved: HIGH_CPU, DATABASE_DOWN"
+    assert text.subject(notification(resolved(), resolved(**cpu), environment="")) == (
+        "[orders] CRITICAL 2 resolved: DATABASE_DOWN, HIGH_CPU"
     )
-    assert text.subject(group) == "[orders] HIGH_CPU"
+
+
+def test_every_message_ends_with_where_it_comes_from() -> None:
+    assert text.signature(notification()) == (
+        "Service: orders\nEnvironment: production\nVersion: 1.4.2\nHost: web-1\nURL: https://orders.example.com"
+    )
+    hostile = {"service": "orders\r\n\x1b[31m", "environment": "", "version": "1\n2", "url": "javascript:alert(1)"}
+    assert text.signature(notification(**hostile)) == "Service: orders [31m\nVersion: 1 2\nHost: web-1"
 
 
 def test_a_custom_alert_is_called_by_its_rule() -> None:
     assert text.title(event(type=AlertType.CUSTOM, rule="queue_too_long")) == "queue_too_long"
     assert text.title(event(type=AlertType.HIGH_CPU, rule="cpu")) == "HIGH_CPU"
     assert text.title(event(type=AlertType.CUSTOM)) == "CUSTOM"
+    assert dict(text.facts(event(type=AlertType.HIGH_CPU, rule="cpu")))["Rule"] == "cpu"
+    assert "Rule" not in dict(text.facts(event(type=AlertType.HIGH_CPU, rule="high_cpu")))
+    assert "Rule" not in dict(text.facts(event(type=AlertType.CUSTOM, rule="cpu")))
 
 
 def test_facts_put_value_and_threshold_together_and_say_how_long_it_took() -> None:
-    facts = dict(text.facts(resolved(details={"p50": 0.123456789, "value": 2345.67, "threshold": 2000.0, "n": [1, 2]})))
+    measured = {"value": 2345.67, "threshold": 2000.0, "value_now": 12.5, "duration_seconds": 200.0}
+    facts = dict(text.facts(resolved(details={"p50": 0.123456789, "n": [1, 2], **measured})))
     assert facts == {
         "Since": "2026-05-28 20:23:20 UTC",
-        "Over": "2026-05-28 20:26:40 UTC, after 3 min 20 s",
+        "Resolved": "2026-05-28 20:26:40 UTC, after 3 min 20 s",
         "Value": "2345.67 (threshold 2000)",
+        "Now": "12.5",
         "endpoint": "/api/orders/",
         "p50": "0.123457",
         "n": "[1, 2]",
         "Trace": "0af7651916cd43dd8448eb211c80319c",
     }
+
+
+def test_how_long_it_fires_is_said_once_that_is_long() -> None:
+    assert dict(text.facts(event(since=NOW - 59)))["Since"] == "2026-05-28 20:25:41 UTC"
+    assert dict(text.facts(event(since=NOW - 4 * 3600)))["Since"] == "2026-05-28 16:26:40 UTC, for 4 h"
+
+
+def test_a_yes_or_no_is_no_value() -> None:
+    assert "Value" not in dict(text.facts(event(details={"value": 0, "threshold": 1})))
+    assert not {"Value", "Now"} & set(dict(text.facts(resolved(details={"value": 0, "threshold": 1, "value_now": 1}))))
+    assert dict(text.facts(event(details={"value": 1, "threshold": 0})))["Value"] == "1 (threshold 0)"
+
+
+def test_a_detail_with_the_name_of_a_label_is_told_besides() -> None:
+    facts = list(text.facts(event(details={"endpoint": "/other"})))
+    assert facts[1:3] == [("endpoint", "/api/orders/"), ("endpoint", "/other")]
+    assert len([name for name, _ in text.facts(event(details={"endpoint": "/api/orders/"})) if name == "endpoint"]) == 1
 
 
 def test_what_an_application_throws_in_stays_bounded_and_printable() -> None:
@@ -74,7 +109,7 @@ def test_what_an_application_throws_in_stays_bounded_and_printable() -> None:
         since=None,
     )
     facts = list(text.facts(hostile))
-    assert text.headline(hostile) == "CRITICAL DATABASE_DOWN: line one Subject: two"
+    assert text.headline(hostile) == "CRITICAL DATABASE_DOWN firing: line one Subject: two"
     assert len(facts) == 1 + 20 + 1 + 1
     assert facts[0] == ("Since", text.moment(NOW))
     assert facts[-2] == ("…", "80 more")

@@ -58,7 +58,7 @@ def test_everything_is_shown() -> None:
         "firing",
         "12:34:56",
         "7.5 (limit 5)",
-        "high_cpu",
+        "HIGH_CPU",
         "muted until 13:00 UTC",
         "q quit",
     ):

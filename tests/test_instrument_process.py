@@ -9,6 +9,7 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -110,6 +111,21 @@ def test_without_a_limit_below_it_memory_is_the_hosts(tmp_path: Path, limit: str
     assert sample.memory_limit_mb == pytest.approx(psutil.virtual_memory().total / MIB)
     assert sample.memory_percent is not None
     assert 0 < sample.memory_percent <= 100
+
+
+def test_a_process_that_psutil_does_not_see_has_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise psutil.NoSuchProcess(os.getpid())
+
+    monkeypatch.setattr(psutil.Process, "__init__", refuse)
+    sampler = SystemSampler(MeterProvider().get_meter("test"), root=tmp_path, clock=Clock())
+    sample = sampler.sample(110.0)
+    assert (sample.memory_mb, sample.thread_count, sample.open_file_descriptors) == (None, None, None)
+    assert sample.cpu.process_percent is None
+    assert sampler.summary()["memory_mb"] is None
+    assert [record.getMessage() for record in caplog.records] == ["looking up this process failed: NoSuchProcess"]
 
 
 def test_the_process_itself(rig: Rig) -> None:

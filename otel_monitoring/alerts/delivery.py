@@ -7,6 +7,7 @@ store's lease delivers, so the workers of a host do not do it side by side.
 import asyncio
 import hashlib
 import random
+import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,10 @@ from typing import Any
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from otel_monitoring.alerts.channels import Channel
+from otel_monitoring.alerts.channels import Channel, Repeating
+from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError
-from otel_monitoring.events import Notification, rfc3339
+from otel_monitoring.events import AlertEvent, AlertSeverity, Notification, Status, rfc3339
 from otel_monitoring.guard import apart, contained, logger, original
 from otel_monitoring.redact import redact, redact_error
 from otel_monitoring.store import Store
@@ -26,7 +28,11 @@ from otel_monitoring.store.protocol import Queued
 GIVE_UP_SECONDS = 86_400.0
 """After this long nobody wants to read an alert any more."""
 
+_MINUTE = 60.0
+_LONGEST_SPACING = 30.0
+
 _delivering = contained("alert delivery")
+_repeating = contained("repeating alerts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +41,19 @@ class Limits:
 
     Attributes:
         timeout: Seconds one attempt may take.
-        batch: How many events one message holds at most.
+        batch: How many events one message holds at most; channels that people read show the first of them.
         per_minute: How many messages leave in a minute at most; what is due beyond them leaves together, later.
+        spacing: Seconds between two messages, doubled with each further one within a minute: what is raised meanwhile
+            leaves together. A critical alert waits for the first of these pauses at most.
         first_delay: Seconds until a failed attempt is repeated; doubled with each further failure.
         longest_delay: Seconds between attempts at most.
         open_after: With this many failures in a row the circuit is open: one attempt a delay shows when it closes.
     """
 
     timeout: float = 10.0
-    batch: int = 20
+    batch: int = 1000
     per_minute: int = 20
+    spacing: float = 0.0
     first_delay: float = 1.0
     longest_delay: float = 300.0
     open_after: int = 3
@@ -57,16 +66,34 @@ class Sender:
     Attributes:
         service: `service.name`.
         environment: `deployment.environment.name`, or empty.
+        version: `service.version`, or empty.
+        host: The name of this host, or empty.
+        url: Where people reach the service, or empty.
     """
 
     service: str
     environment: str = ""
+    version: str = ""
+    host: str = ""
+    url: str = ""
 
     def notification(self, queued: Sequence[Queued]) -> Notification:
         """One message with these events; its id depends on them alone, so that a repetition can be recognised."""
         names = ",".join(f"{entry.event.incident}/{entry.event.time:.6f}/{entry.id}" for entry in queued)
         digest = hashlib.sha256(f"{self.service}/{self.environment}/{names}".encode()).hexdigest()
-        return Notification(digest[:32], tuple(entry.event for entry in queued), self.service, self.environment)
+        return self.message(digest[:32], tuple(entry.event for entry in queued))
+
+    @classmethod
+    def here(cls, settings: Settings, service: str, environment: str = "") -> "Sender":
+        """A service on this host, with the version and the URL that its settings name."""
+        return cls(
+            service, environment, settings.service_version or "", socket.gethostname(), settings.public_url or ""
+        )
+
+    def message(self, identifier: str, events: Sequence[AlertEvent]) -> Notification:
+        """One message with these events, under an id of its own."""
+        where = {"version": self.version, "host": self.host, "url": self.url}
+        return Notification(identifier, tuple(events), self.service, self.environment, **where)
 
 
 Count = Callable[[str, str, int], None]
@@ -91,7 +118,7 @@ class Line:
         self._sent_at: deque[float] = deque(maxlen=limits.per_minute)
         self._failures = 0
         self._wait_until = 0.0
-        self._singly = False
+        self._most = limits.batch
         self._last_error: tuple[str, float] | None = None
         self._delivered_at: float | None = None
 
@@ -101,14 +128,20 @@ class Line:
         now = self._clock()
         if self._wait_until - now > self._limits.longest_delay * 1.5:
             self._wait_until = now  # the clock went back
-        crowded = len(self._sent_at) == self._limits.per_minute and 0 <= now - self._sent_at[0] < 60
+        crowded = len(self._sent_at) == self._limits.per_minute and 0 <= now - self._sent_at[0] < _MINUTE
         return now >= self._wait_until and not crowded
 
-    async def attempt(self, store: Store, sender: Sender) -> bool:
-        """Deliver the oldest events that wait, in one message; False when there is nothing to do, or it failed."""
+    async def attempt(self, store: Store, sender: Sender, *, paced: bool) -> bool:
+        """Deliver the oldest events that wait, in one message; False when there is nothing to do, or it failed.
+
+        Args:
+            store: Whose outbox they wait in.
+            sender: Who they are from.
+            paced: Whether the pauses between messages are kept.
+        """
         name = self.channel.name
         batch = self._due(store)
-        if not batch:
+        if not batch or (paced and self._pauses(batch)):
             return False
         ids = [entry.id for entry in batch]
         store.tried(ids)
@@ -120,33 +153,67 @@ class Line:
             if not error.retryable and len(batch) == 1:
                 logger.error("%s refused an alert for good, it is given up: %s", name, self._last_error)
                 self._count("failed", name, 1)
-                store.settle(ids)
+                self._give_up(store, batch)
             return False
         store.settle(ids)
-        self._failures, self._wait_until, self._singly = 0, 0.0, False
+        self._note_told(store, batch)
+        self._failures, self._wait_until, self._most = 0, 0.0, self._limits.batch
         self._delivered_at = self._clock()
         self._count("sent", name, len(batch))
         return True
 
+    def _pauses(self, batch: Sequence[Queued]) -> bool:
+        """Whether these wait for others to leave with them."""
+        now = self._clock()
+        recent = [at for at in self._sent_at if 0 <= now - at < _MINUTE]
+        critical = any(
+            entry.event.severity is AlertSeverity.CRITICAL and entry.event.status is Status.FIRING for entry in batch
+        )
+        doubled = 0 if critical else len(recent) - 1
+        return bool(recent) and now - recent[-1] < min(_LONGEST_SPACING, self._limits.spacing * 2.0**doubled)
+
     def _due(self, store: Store) -> list[Queued]:
         """The oldest that wait; those that were tried together before stay together, and so keep their message's id."""
-        waiting = list(store.pending(self.channel.name, 1 if self._singly else self._limits.batch))
+        waiting = list(store.pending(self.channel.name, self._most))
         stale = [entry for entry in waiting if self._clock() - entry.queued_at > GIVE_UP_SECONDS]
         if stale:
             logger.error(
                 "%s: %d alerts could not be delivered for a day and are given up", self.channel.name, len(stale)
             )
             self._count("failed", self.channel.name, len(stale))
-            store.settle([entry.id for entry in stale])
+            self._give_up(store, stale)
         fresh = [entry for entry in waiting if entry not in stale]
+        unheard = [entry for entry in fresh if self._is_end_of_nothing(store, entry.event)]
+        store.settle([entry.id for entry in unheard])
+        fresh = [entry for entry in fresh if entry not in unheard]
         return list(takewhile(lambda entry: entry.attempts == fresh[0].attempts, fresh))
+
+    # Nobody hears of the end of what he was never told: incidents whose firing was given up are noted
+
+    def _give_up(self, store: Store, entries: Sequence[Queued]) -> None:
+        for entry in entries:
+            if entry.event.status is Status.FIRING and entry.event.incident:
+                store.note_notified(self._given_up(entry.event), self._clock())
+        store.settle([entry.id for entry in entries])
+
+    def _note_told(self, store: Store, entries: Sequence[Queued]) -> None:
+        """A repetition may arrive where the first message did not."""
+        for entry in entries:
+            if entry.event.status is Status.FIRING and store.notified_at(self._given_up(entry.event)):
+                store.note_notified(self._given_up(entry.event), 0.0)
+
+    def _is_end_of_nothing(self, store: Store, event: AlertEvent) -> bool:
+        return event.status is Status.RESOLVED and bool(store.notified_at(self._given_up(event)))
+
+    def _given_up(self, event: AlertEvent) -> str:
+        return f"given up:{self.channel.name}:{event.incident}"
 
     def _failed(self, error: DeliveryError, batch: Sequence[Queued]) -> None:
         now = self._clock()
         self._failures += 1
         self._last_error = (redact(str(error)), now)
-        # One bad event must not hold up those it shares a message with.
-        self._singly = not error.retryable
+        if not error.retryable:  # one bad event, or too many: neither must hold up the others
+            self._most = max(1, len(batch) // 2)
         delay = min(self._limits.longest_delay, self._limits.first_delay * 2.0 ** min(self._failures - 1, 16))
         if not error.retryable:
             delay = 0.0 if len(batch) == 1 else self._limits.first_delay
@@ -193,18 +260,40 @@ class Delivery:
         self._sender = sender
         self._lines = {channel.name: Line(channel, limits, clock, count) for channel in channels}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._paced = True
 
-    def pump(self, store: Store, leads: Callable[[], bool]) -> None:
+    def pump(self, store: Store, leads: Callable[[], bool], *, paced: bool = True) -> None:
         """Begin to deliver on every channel that is open and idle; returns at once.
 
         Args:
             store: Whose outbox is emptied.
             leads: Asked before each message: whether this worker still is the one that delivers.
+            paced: Whether messages keep their pauses, from now on; a later call delivers what they hold back.
         """
+        self._paced = paced
         for name, line in self._lines.items():
-            task = self._running.get(name)
-            if (task is None or task.done() or _abandoned(task)) and line.open:
+            if self._idle(name) and line.open:
                 self._running[name] = asyncio.ensure_future(self._drain(line, store, leads))
+
+    def repeat(self, channel: Repeating, held: Callable[[], Notification | None]) -> bool:
+        """Begin to tell a channel again what it holds; returns at once, False while it is busy.
+
+        Nothing else leaves by this channel meanwhile: the end of an alert never arrives before its repetition.
+
+        Args:
+            channel: Whom.
+            held: What it holds now; not asked while it is busy.
+        """
+        if not self._idle(channel.name):
+            return False
+        notification = held()
+        if notification is not None:
+            self._running[channel.name] = asyncio.ensure_future(self._again(channel, notification))
+        return True
+
+    def _idle(self, name: str) -> bool:
+        task = self._running.get(name)
+        return task is None or task.done() or _abandoned(task)
 
     async def flush(self, timeout: float) -> bool:
         """Wait for what is under way; False when it is not over after `timeout` seconds: it is then cancelled."""
@@ -226,8 +315,12 @@ class Delivery:
 
     async def _drain(self, line: Line, store: Store, leads: Callable[[], bool]) -> None:
         with _delivering:
-            while line.open and leads() and await line.attempt(store, self._sender):
+            while line.open and leads() and await line.attempt(store, self._sender, paced=self._paced):
                 pass
+
+    async def _again(self, channel: Repeating, notification: Notification) -> None:
+        with _repeating:
+            await attempt(channel.repeat, notification, self.limits.timeout)
 
 
 async def attempt(send: Callable[[Notification], Awaitable[None]], notification: Notification, timeout: float) -> None:

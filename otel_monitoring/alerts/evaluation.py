@@ -82,7 +82,7 @@ class Look(NamedTuple):
         rule: Which rule looked.
         labels: The alert's identity within the rule.
         reading: What was seen; None: no data.
-        gone: Whether the worker it is about does not exist any more.
+        gone: Whether what it is about does not exist any more: the worker, or an alert of these labels.
     """
 
     rule: Rule
@@ -178,7 +178,14 @@ def _looks(rule: Rule, readings: Mapping[str, Sequence[Reading]], known: Sequenc
                 if unseen.pop(frozenset(labels.items()), None) is not None or starts:
                     yield Look(rule, labels, reading)
     for rest in unseen.values():
-        yield Look(rule, dict(rest), None, rule.scope == "instance" and rest.get("instance") not in readings)
+        yield Look(rule, dict(rest), None, gone=_gone(rule, rest, readings))
+
+
+def _gone(rule: Rule, labels: Mapping[str, str], instances: Collection[str]) -> bool:
+    """Whether the worker is gone, or the rule was another one when it made an alert with these labels."""
+    instance = labels.get("instance", "")
+    changed = labels != rule.identity(labels.get(rule.label, ""), instance)
+    return changed or (rule.scope == "instance" and instance not in instances)
 
 
 def _flat(histogram: Histogram) -> tuple[Any, ...]:

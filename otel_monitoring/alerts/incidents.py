@@ -3,26 +3,17 @@
 Mutes and inhibition keep a message from leaving, never an event from the history.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_monitoring.alerts.evaluation import Look, Report
-from otel_monitoring.alerts.lifecycle import AlertState, Phase, advance
+from otel_monitoring.alerts.lifecycle import AlertState, Phase, advance, evident
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.alerts.saved import Incident
 from otel_monitoring.events import AlertEvent, AlertType, Mute, Outcome, Status
 from otel_monitoring.guard import logger
 from otel_monitoring.store import Store
-
-SUPPRESSION_SECONDS = 300.0
-"""The same alert is notified once in this time, as documented."""
-
-
-def identity_key(kind: AlertType, labels: Mapping[str, str]) -> str:
-    """Under which it is noted that an alert of this type and these labels was notified, whoever raised it."""
-    return f"identity:{kind.value}{json.dumps(dict(labels), sort_keys=True)}"
 
 
 def evidence_key(kind: AlertType, group: str) -> str:
@@ -73,11 +64,13 @@ class Policy:
         channels: Where notifications go.
         repeat_interval: Seconds until an alert that still fires is notified again.
         window: Seconds that rules look back: so long does what an inhibiting alert caused remain visible.
+        holding: Those of the channels whose receiver holds an alert until it hears of its end.
     """
 
     channels: Sequence[str]
     repeat_interval: float
     window: float
+    holding: frozenset[str] = frozenset()
 
 
 class Incidents:
@@ -87,14 +80,12 @@ class Incidents:
         store: Inside a transaction.
         policy: What decides about notifying.
         now: Unix seconds.
-        settling: Whether what was measured does not fill the window yet.
     """
 
-    def __init__(self, store: Store, policy: Policy, now: float, *, settling: bool = False) -> None:
+    def __init__(self, store: Store, policy: Policy, now: float) -> None:
         self._store = store
         self._policy = policy
         self._now = now
-        self._settling = settling
         self._mutes: Sequence[Mute] = store.mutes(now)
         self._inhibited: frozenset[AlertType] = frozenset()
         self.events: list[AlertEvent] = []
@@ -115,102 +106,139 @@ class Incidents:
             reports: What each worker knows, by instance: the evidence is taken from there.
             rules: All rules, those included that could not be evaluated.
         """
-        moves = [self._move(look, known) for look in looks]
+        moves = [self._move(look, known, self._settling(look, reports)) for look in looks]
         self._inhibited = self._inhibitions(moves, rules)
-        saved: dict[str, str | None] = {}
-        for look, before, after in moves:
-            settled = self._settle(look, before, after, _evidence(look, reports))
-            if settled.state.phase is not Phase.INACTIVE:
+        # What is known of an alert that is over is kept while it may come back.
+        saved: dict[str, str | None] = {key: None for key, incident in known.items() if not self._matters(incident)}
+        for move in moves:
+            settled = self._settle(move, _evidence(move.look, reports))
+            if self._matters(settled):
                 saved[settled.key] = settled.encode()
-            elif before.key in known:
-                saved[before.key] = None
+            elif settled.key in known:
+                saved[settled.key] = None
         saved.update(_orphans(known, {rule.name for rule in rules}))
         if saved:
             self._store.save_states(saved)
 
-    def _move(self, look: Look, known: Mapping[str, Incident]) -> tuple[Look, Incident, Incident]:
+    def _settling(self, look: Look, reports: Mapping[str, Report]) -> bool:
+        """Whether what it was seen in does not fill the window yet, as after a restart."""
+        about = _about(look, reports)
+        return max((report.window.seconds for report in about), default=0.0) < self._policy.window
+
+    def _matters(self, incident: Incident) -> bool:
+        return incident.state.phase is not Phase.INACTIVE or incident.state.restless(self._now)
+
+    def _move(self, look: Look, known: Mapping[str, Incident], settling: bool) -> "_Move":
         fresh = Incident(look.rule.name, look.labels, AlertState())
         before = known.get(fresh.key, fresh)
-        after = advance(look.rule, before.state, look.reading, self._now, settling=self._settling)
+        state = advance(look.rule, before.state, look.reading, self._now, settling=settling)
         if look.gone:
-            after = replace(after, phase=Phase.INACTIVE)
-        return look, before, replace(before, state=after)
+            state = replace(state, phase=Phase.INACTIVE)
+        seen = evident(look.rule, look.reading, settling=settling)
+        return _Move(look, before, replace(before, state=state), seen)
 
-    def _inhibitions(
-        self, moves: Iterable[tuple[Look, Incident, Incident]], rules: Collection[Rule]
-    ) -> frozenset[AlertType]:
+    def _inhibitions(self, moves: Iterable["_Move"], rules: Collection[Rule]) -> frozenset[AlertType]:
         firing: set[str] = set()
-        for look, before, after in moves:
-            if after.state.phase is Phase.FIRING:
+        for look, before, after, _ in moves:
+            if after.firing:
                 firing.add(look.rule.name)
-            elif before.state.phase is Phase.FIRING and look.rule.inhibits:
+            elif before.firing and look.rule.inhibits:
                 self._store.note_notified(_ended(look.rule), self._now)
         return inhibited_types(self._store, rules, firing, self._now, self._policy.window)
 
-    def _settle(self, look: Look, before: Incident, after: Incident, evidence: Mapping[str, Any]) -> Incident:
+    def _settle(self, move: "_Move", evidence: Mapping[str, Any]) -> Incident:
         """Raise or resolve what has changed, and notify what is due; returns what is to be saved."""
-        fired, fires = before.state.phase is Phase.FIRING, after.state.phase is Phase.FIRING
-        if fired and not fires:
-            self._resolve(look.rule, before, after)
-        if not fires:
-            return after
-        if not fired:
-            after = replace(after, message=look.rule.text(after.state.value or 0.0, after.labels))
-        outcome = self._outcome(look.rule, after, new=not fired)
+        rule, before, after = move.look.rule, move.before, move.after
+        if before.firing and not after.firing:
+            self._resolve(rule, before, after)
+        if not after.firing:
+            return Incident(after.rule, after.labels, after.state)
+        if not before.firing:
+            after = replace(after, told_on=frozenset())
+        if move.news or (move.seen and after.state.value is not None):
+            after = after.seen(rule)
+        outcome, first = self._outcome(rule, after), after.state.notified_at is None
+        # Nobody is told what nobody sees, as after a restart.
+        tell = outcome is Outcome.NOTIFIED and move.seen and (move.news or self._due(after))
+        if outcome is Outcome.NOTIFIED and first and not tell:
+            outcome = before.outcome
         after = replace(after, outcome=outcome)
-        notified_at = after.state.notified_at
-        told = outcome is Outcome.NOTIFIED
-        happened, due = not fired or (told and notified_at is None), told and self._due(notified_at)
-        if happened or due:
-            details = {"value": _rounded(after.state.value), "threshold": look.rule.threshold, **evidence}
-            event = after.event(look.rule, self._now, details)
+        happened = move.news or (tell and first)
+        if happened or tell:
+            details = {"value": _rounded(after.value), "threshold": rule.threshold, **evidence}
+            event = after.event(rule, self._now, details)
             if happened:
                 self._record(event)
-            if due:
-                self._enqueue(event)
-        if due or outcome is Outcome.SUPPRESSED:  # said now, or already by the application itself
-            notified_at = self._now
-        return replace(after, state=replace(after.state, notified_at=notified_at))
+            if tell:
+                self._store.enqueue(event, self._policy.channels, self._now)
+                after = after.told(self._policy.channels, self._now)
+        return after
 
     def _resolve(self, rule: Rule, before: Incident, after: Incident) -> None:
-        outcome = before.outcome
-        if muted(self._mutes, rule.type, before.labels):
-            outcome = Outcome.MUTED
-        elif before.state.notified_at is not None:
-            outcome = Outcome.NOTIFIED
+        """Say that it is over to whom it was told; who holds alerts hears it though it is muted: else it runs out."""
+        told = before.state.notified_at is not None
+        quiet = muted(self._mutes, rule.type, before.labels)
+        outcome = Outcome.MUTED if quiet else Outcome.NOTIFIED if told else before.outcome
         lasted = max(0.0, self._now - before.state.since)
-        details = {"value": _rounded(after.state.value), "duration_seconds": round(lasted, 1)}
+        details = {
+            "value": _rounded(before.value),
+            "threshold": rule.threshold,
+            "value_now": _rounded(after.state.value),
+            "duration_seconds": round(lasted, 1),
+        }
         event = replace(before, outcome=outcome).event(rule, self._now, details, status=Status.RESOLVED)
         self._record(event)
-        if outcome is Outcome.NOTIFIED:
-            self._enqueue(event)
+        listening = self._policy.holding.intersection(self._policy.channels) if quiet else self._policy.channels
+        channels = [name for name in listening if before.was_told_on(name)]
+        self._store.enqueue(event, channels, self._now)
 
-    def _outcome(self, rule: Rule, incident: Incident, *, new: bool) -> Outcome:
+    def _outcome(self, rule: Rule, incident: Incident) -> Outcome:
+        """Whether anything keeps it from being told."""
         if muted(self._mutes, rule.type, incident.labels):
             return Outcome.MUTED
-        if rule.type in self._inhibited:
-            return Outcome.INHIBITED
-        if new:
-            last = self._store.notified_at(identity_key(rule.type, incident.labels))
-            if lately(last, self._now, SUPPRESSION_SECONDS):
-                return Outcome.SUPPRESSED
-        return Outcome.NOTIFIED
+        return Outcome.INHIBITED if rule.type in self._inhibited else Outcome.NOTIFIED
 
-    def _due(self, notified_at: float | None) -> bool:
-        return notified_at is None or self._now - notified_at >= self._policy.repeat_interval
+    def _due(self, incident: Incident) -> bool:
+        told_at = incident.state.notified_at
+        return told_at is None or self._now - told_at >= self._policy.repeat_interval
 
     def _record(self, event: AlertEvent) -> None:
         self._store.append(event)
         self.events.append(event)
 
-    def _enqueue(self, event: AlertEvent) -> None:
-        self._store.enqueue(event, self._policy.channels, self._now)
+
+class _Move(NamedTuple):
+    """One alert before and after one more look.
+
+    Attributes:
+        look: What was seen of it.
+        before: What was known.
+        after: What is known now.
+        seen: Whether a breach is seen now.
+    """
+
+    look: Look
+    before: Incident
+    after: Incident
+    seen: bool
+
+    @property
+    def news(self) -> bool:
+        """Whether it has begun to fire, or to flap."""
+        flaps = self.after.state.flapping and not self.before.state.flapping
+        return self.after.firing and (flaps or not self.before.firing)
+
+
+def _about(look: Look, reports: Mapping[str, Report]) -> Collection[Report]:
+    """The reports of the worker that an alert is about, or of all."""
+    own = reports.get(look.labels.get("instance", "")) if look.rule.scope == "instance" else None
+    return [own] if own is not None else reports.values()
 
 
 def _evidence(look: Look, reports: Mapping[str, Report]) -> Mapping[str, Any]:
-    """What the worker that an alert is about, or the first that has anything to say, adds to it."""
-    about = [reports[look.labels["instance"]]] if look.labels.get("instance") in reports else reports.values()
+    """What the first that has anything to say adds to an alert."""
     keys = (evidence_key(look.rule.type, look.labels.get(look.rule.label, "")), look.rule.type.value)
+    about = _about(look, reports)
     return next((found for key in keys for report in about if (found := report.evidence.get(key))), {})
 
 

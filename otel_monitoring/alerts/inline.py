@@ -35,6 +35,6 @@ async def deliver(delivery: Delivery, store: Store, clock: Callable[[], float]) 
             await asyncio.sleep(_PAUSE)
             if not await in_thread(store.backlog, name="otel-monitoring-alert"):
                 return
-        delivery.pump(store, lambda: lease.held)
+        delivery.pump(store, lambda: lease.held, paced=False)
         await delivery.flush(_SECONDS)
         await in_thread(lease.give_back, name="otel-monitoring-alert")

@@ -10,6 +10,13 @@ from otel_monitoring.alerts.rules import NoData, Rule
 MAX_STEP = 60.0
 """Seconds that one evaluation adds to a hold at most: nobody looked in a longer gap, and clocks jump."""
 
+FLAPS = 3
+FLAP_SECONDS = 600.0
+"""An alert that begins `FLAPS` times within these seconds is flapping."""
+
+CALM_SECONDS = 300.0
+"""Seconds without a breach after which a flapping alert is over."""
+
 
 class Phase(str, Enum):
     """Where an alert stands."""
@@ -31,6 +38,9 @@ class AlertState:
         seen: When it was evaluated last, in Unix seconds.
         value: The last value; None: no data.
         notified_at: When its firing was notified last, in Unix seconds; None: not in this incident.
+        starts: When the breach began anew lately, in Unix seconds: the last `FLAPS` times, earlier incidents included.
+        times: How often it began anew, without `FLAP_SECONDS` between two of them.
+        flapping: Whether it comes and goes: it then goes on firing for `CALM_SECONDS` after the last breach.
     """
 
     phase: Phase = Phase.INACTIVE
@@ -40,12 +50,23 @@ class AlertState:
     seen: float = 0.0
     value: float | None = None
     notified_at: float | None = None
+    starts: tuple[float, ...] = ()
+    times: int = 0
+    flapping: bool = False
+
+    def restless(self, now: float) -> bool:
+        """Whether it began so lately that the next time may make it flapping."""
+        return bool(_recent(self.starts, now))
 
 
 def begins(rule: Rule, reading: Reading | None) -> bool:
     """Whether this begins an alert that is inactive; where it does not, `advance` leaves it inactive."""
-    usable = _usable(rule, reading)
-    return rule.breached_by(usable.value, firing=False) if usable is not None else rule.no_data is NoData.FIRE
+    return _breached(rule, Phase.INACTIVE, reading, settling=False) is True
+
+
+def evident(rule: Rule, reading: Reading | None, *, settling: bool = False) -> bool:
+    """Whether a breach is seen now of an alert that fires: what goes on firing because nothing was seen is not."""
+    return _breached(rule, Phase.FIRING, reading, settling=settling) is True
 
 
 def advance(
@@ -59,19 +80,18 @@ def advance(
         reading: What was seen; None: no data.
         now: Unix seconds. A clock that goes back adds nothing to any hold and ends nothing.
         settling: Whether what was measured does not fill the window yet, as after a restart: that nothing was seen then
-            ends nothing.
+            begins nothing and ends nothing.
     """
-    reading = _usable(rule, reading)
+    usable = _usable(rule, reading)
     step = min(max(0.0, now - state.seen), MAX_STEP)
+    breached = _breached(rule, state.phase, reading, settling=settling)
     state = replace(
         state,
         seen=now,
-        value=reading.value if reading is not None else None,
+        value=usable.value if usable is not None else None,
         notified_at=min(state.notified_at, now) if state.notified_at is not None else None,
     )
-    breached = _breached(rule, state.phase, reading)
-    unseen = reading is None or reading.samples == 0
-    if breached is None or (settling and unseen and not breached and state.phase is Phase.FIRING):
+    if breached is None:
         return state
     return _raised(rule, state, step, now) if breached else _lowered(rule, state, step)
 
@@ -82,28 +102,49 @@ def _usable(rule: Rule, reading: Reading | None) -> Reading | None:
     return reading if enough else None
 
 
-def _breached(rule: Rule, phase: Phase, reading: Reading | None) -> bool | None:
+def _breached(rule: Rule, phase: Phase, reading: Reading | None, *, settling: bool) -> bool | None:
     """Whether the rule is breached; None: nobody knows."""
+    reading = _usable(rule, reading)
     if reading is not None:
-        return rule.breached_by(reading.value, firing=phase is Phase.FIRING)
-    if rule.no_data is NoData.KEEP:
+        breached = rule.breached_by(reading.value, firing=phase is Phase.FIRING)
+    elif rule.no_data is NoData.KEEP:
         return None
-    return rule.no_data is NoData.FIRE
+    else:
+        breached = rule.no_data is NoData.FIRE
+    unseen = reading is None or reading.samples == 0
+    if settling and breached and (unseen or rule.waits_for_window):
+        return None
+    return None if settling and unseen and phase is Phase.FIRING else breached
 
 
 def _raised(rule: Rule, state: AlertState, step: float, now: float) -> AlertState:
     if state.phase is Phase.FIRING:
-        return replace(state, quiet=None)
+        return state if state.quiet is None else _begun(rule, replace(state, quiet=None), now)
     if state.phase is Phase.INACTIVE:
         state = replace(state, phase=Phase.PENDING, since=now, held=0.0, quiet=None, notified_at=None)
     else:
         state = replace(state, held=state.held + step)
-    return replace(state, phase=Phase.FIRING) if state.held >= rule.hold else state
+    return _begun(rule, replace(state, phase=Phase.FIRING), now) if state.held >= rule.hold else state
+
+
+def _begun(rule: Rule, state: AlertState, now: float) -> AlertState:
+    """It fires anew: is that once too often? A rule that keeps firing through any calm has no use for that."""
+    recent = _recent(state.starts, now)
+    starts = (*recent, now)[-FLAPS:]
+    too_often = len(starts) == FLAPS and rule.keep_firing_for < CALM_SECONDS
+    return replace(state, starts=starts, times=state.times + 1 if recent else 1, flapping=state.flapping or too_often)
+
+
+def _recent(starts: tuple[float, ...], now: float) -> tuple[float, ...]:
+    """Those within `FLAP_SECONDS`; none of before a clock was set back."""
+    return tuple(start for start in starts if 0 <= now - start < FLAP_SECONDS)
 
 
 def _lowered(rule: Rule, state: AlertState, step: float) -> AlertState:
     if state.phase is Phase.FIRING:
         quiet = 0.0 if state.quiet is None else state.quiet + step
-        if quiet < rule.keep_firing_for:
+        if quiet < max(rule.keep_firing_for, CALM_SECONDS if state.flapping else 0.0):
             return replace(state, quiet=quiet)
+    if state.flapping:
+        state = replace(state, starts=(), times=0, flapping=False)
     return replace(state, phase=Phase.INACTIVE, held=0.0, quiet=None)

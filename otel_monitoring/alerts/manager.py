@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from otel_monitoring.alerts import overview
-from otel_monitoring.alerts.channels import Channel
+from otel_monitoring.alerts.channels import Channel, Repeating
 from otel_monitoring.alerts.channels.configured import channels_from
-from otel_monitoring.alerts.delivery import Delivery, Sender, trial
+from otel_monitoring.alerts.delivery import Delivery, Limits, Sender, trial
 from otel_monitoring.alerts.evaluation import Evaluation
 from otel_monitoring.alerts.incidents import Policy
 from otel_monitoring.alerts.inline import deliver
@@ -18,7 +18,7 @@ from otel_monitoring.alerts.ruleset import RuleSet
 from otel_monitoring.alerts.saved import saved_incidents
 from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.config import Settings
-from otel_monitoring.events import AlertSeverity, AlertType, Mute, Notification, Outcome, readable_labels, rfc3339
+from otel_monitoring.events import AlertSeverity, AlertType, Mute, Outcome, readable_labels, rfc3339
 from otel_monitoring.guard import contained
 from otel_monitoring.health.execution import in_thread
 from otel_monitoring.redact import redact
@@ -28,6 +28,7 @@ from otel_monitoring.store.protocol import HISTORY_LIMIT
 T = TypeVar("T")
 
 _RECENT = 10
+_LIMITS = Limits(spacing=1.0)
 _raising = contained("raising an alert")
 
 
@@ -60,7 +61,8 @@ class AlertManager:
         self._connected: tuple[Settings, Sender] | None = None
         self._rules = RuleSet()
         self.evaluation = Evaluation()
-        self._configure(settings or Settings.load(), Sender("unknown_service"), AlertSignals())
+        known = settings or Settings.load()
+        self._configure(known, Sender.here(known, "unknown_service"), AlertSignals())
         self.hand_over: Callable[[], bool] = lambda: False
         """Has what waits delivered soon, in the background; False where nobody does that."""
 
@@ -89,9 +91,14 @@ class AlertManager:
         self.sender = sender
         self.channels = tuple(channels) if channels is not None else channels_from(settings)
         self._store: Store | None = store
-        self.delivery = Delivery(self.channels, sender, clock=self.clock, count=self._count)
+        self.delivery = Delivery(self.channels, sender, clock=self.clock, limits=_LIMITS, count=self._count)
         self._rules.use_defaults(default_rules(settings.thresholds, settings.error_statuses))
-        self.policy = Policy([c.name for c in self.channels], settings.repeat_interval, settings.window)
+        self.policy = Policy(
+            [channel.name for channel in self.channels],
+            settings.repeat_interval,
+            settings.window,
+            holding=frozenset(channel.name for channel in self.channels if isinstance(channel, Repeating)),
+        )
 
     def _count(self, what: str, channel: str, number: int) -> None:
         self.signals.count(what, channel, number)
@@ -144,9 +151,9 @@ class AlertManager:
             labels: What it is about within its type, e.g. `{"endpoint": "/api/orders/"}`; mutes may name them.
 
         Returns:
-            Whether it is notified: False when it is muted, when the same type and message was notified within five
-            minutes, when a rule has notified the very same already, or when an alert that fires explains it. It is in
-            the history either way.
+            Whether it is notified: False when it is muted, when the same type, message and labels were notified by
+            `send_alert` within five minutes, or when an alert that fires explains it. What a rule tells is another
+            matter. It is in the history either way.
 
         Raises:
             ValueError: Unknown type or severity.
@@ -239,8 +246,7 @@ class AlertManager:
             By channel name: `delivered`, and `error` (redacted) where it was not.
         """
         event = event_of(AlertType.CUSTOM, "Test alert from otel_monitoring", AlertSeverity.INFO, {}, {}, self.clock())
-        message = Notification(uuid4().hex, (event,), self.sender.service, self.sender.environment)
-
+        message = self.sender.message(uuid4().hex, (event,))
         return await trial(self.channels, message, self.delivery.limits.timeout)
 
     def recent(self) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from otel_monitoring.alerts.evaluation import Evaluation
 from otel_monitoring.alerts.expressions import Reading
 from otel_monitoring.alerts.lifecycle import Phase
 from otel_monitoring.alerts.rules import Rule
-from otel_monitoring.alerts.saved import Incident
-from otel_monitoring.events import Outcome, rfc3339
+from otel_monitoring.alerts.saved import Incident, message_of
+from otel_monitoring.events import Outcome, readable_labels, rfc3339
 
 _VALUES_LIMIT = 20
 
@@ -18,13 +18,9 @@ def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dic
     """The alerts of rules that fire now, the oldest first.
 
     Each has `rule`, `type`, `severity`, `state`, `since` (RFC 3339), `value`, `threshold`, `labels`, `message`,
-    `scope`, `incident`, `muted` and `inhibited`.
+    `scope`, `incident`, `muted` and `inhibited`; one that flaps also `flapping` and `times`, how often it began.
     """
-    found = [
-        (incident, rules[incident.rule])
-        for incident in incidents
-        if incident.rule in rules and incident.state.phase is Phase.FIRING
-    ]
+    found = [(incident, rules[incident.rule]) for incident in incidents if incident.rule in rules and incident.firing]
     return [
         {
             "rule": rule.name,
@@ -32,11 +28,12 @@ def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dic
             "severity": rule.urgency.value,
             **_state(incident),
             "threshold": rule.threshold,
-            "message": incident.message,
+            **_said(incident, rule),
             "scope": rule.scope,
             "incident": incident.id,
             "muted": incident.outcome is Outcome.MUTED,
             "inhibited": incident.outcome is Outcome.INHIBITED,
+            **({"flapping": True, "times": incident.state.times} if incident.state.flapping else {}),
         }
         for incident, rule in sorted(found, key=lambda pair: pair[0].state.since)
     ]
@@ -50,7 +47,8 @@ def rule_states(incidents: Iterable[Incident], rules: Sequence[Rule], evaluation
     """
     by_rule: dict[str, list[Incident]] = {}
     for incident in incidents:
-        by_rule.setdefault(incident.rule, []).append(incident)
+        if incident.state.phase is not Phase.INACTIVE:
+            by_rule.setdefault(incident.rule, []).append(incident)
     return [_rule(rule, by_rule.get(rule.name, ()), evaluation) for rule in rules]
 
 
@@ -87,7 +85,7 @@ def _values(rule: Rule, readings: Mapping[str, Sequence[Reading]]) -> list[dict[
     worst = sorted(finite, key=lambda pair: pair[1].value, reverse=rule.comparison in (">", ">="))
     return [
         {
-            "labels": rule.identity(reading.group, instance),
+            "labels": readable_labels(rule.identity(reading.group, instance)),
             "value": round(reading.value, 4),
             "samples": reading.samples,
         }
@@ -95,11 +93,22 @@ def _values(rule: Rule, readings: Mapping[str, Sequence[Reading]]) -> list[dict[
     ]
 
 
-def _state(incident: Incident) -> dict[str, Any]:
+def _said(incident: Incident, rule: Rule) -> dict[str, Any]:
+    """Message and value that agree: those of now, or, where nothing is seen now, those of before."""
     value = incident.state.value
+    if value is None:
+        return {"message": incident.message, "value": _rounded(incident.value)}
+    return {"message": message_of(rule, value, incident.labels), "value": _rounded(value)}
+
+
+def _state(incident: Incident) -> dict[str, Any]:
     return {
         "state": incident.state.phase.value,
         "since": rfc3339(incident.state.since),
-        "value": round(value, 4) if value is not None else None,
-        "labels": dict(incident.labels),
+        "value": _rounded(incident.state.value),
+        "labels": readable_labels(incident.labels),
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return round(value, 4) if value is not None else None

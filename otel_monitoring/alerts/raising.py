@@ -1,19 +1,22 @@
 """What becomes of an alert that the application raises: it is decided, remembered and enqueued in one transaction."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
 from opentelemetry import trace
 
-from otel_monitoring.alerts.incidents import SUPPRESSION_SECONDS, Policy, identity_key, inhibited_types, lately, muted
-from otel_monitoring.alerts.lifecycle import Phase
+from otel_monitoring.alerts.incidents import Policy, inhibited_types, lately, muted
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.alerts.saved import saved_incidents
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome, readable_labels
 from otel_monitoring.guard import contained
 from otel_monitoring.redact import redact
 from otel_monitoring.store import Store
+
+SUPPRESSION_SECONDS = 300.0
+"""The same alert is notified once in this time, as documented."""
 
 
 def event_of(
@@ -43,8 +46,8 @@ def event_of(
     except Exception as error:  # noqa: BLE001 - an alert without its details is better than none
         contained.note("reading an alert's details", error)
         event = replace(event, message=redact(message), details={}, labels=readable_labels(labels))
-    identity = f"{identity_key(kind, event.labels)}@{now:.6f}"
-    return replace(event, incident=hashlib.sha256(identity.encode()).hexdigest()[:16])
+    identity = f"{_identity(event)}@{now:.6f}".encode("utf-8", "replace")
+    return replace(event, incident=hashlib.sha256(identity).hexdigest()[:16])
 
 
 def record(store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: Policy) -> AlertEvent:
@@ -59,12 +62,11 @@ def record(store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: P
     Returns:
         The event with its outcome.
     """
-    said = f"message:{event.type.value}:{event.message}"
+    said = _identity(event)
     event = replace(event, outcome=_outcome(store, event, said, rules, policy))
     store.append(event)
     if event.outcome is Outcome.NOTIFIED:
         store.note_notified(said, event.time)
-        store.note_notified(identity_key(event.type, event.labels), event.time)
         store.enqueue(event, policy.channels, event.time)
     return event
 
@@ -72,11 +74,15 @@ def record(store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: P
 def _outcome(store: Store, event: AlertEvent, said: str, rules: Mapping[str, Rule], policy: Policy) -> Outcome:
     if muted(store.mutes(event.time), event.type, event.labels):
         return Outcome.MUTED
-    firing = [incident for incident in saved_incidents(store) if incident.state.phase is Phase.FIRING]
-    fired_by = {incident.rule for incident in firing}
+    fired_by = {incident.rule for incident in saved_incidents(store) if incident.firing}
     if event.type in inhibited_types(store, rules.values(), fired_by, event.time, policy.window):
         return Outcome.INHIBITED
-    if lately(store.notified_at(said), event.time, SUPPRESSION_SECONDS):
-        return Outcome.SUPPRESSED
-    same = any(rules[i.rule].type is event.type and i.labels == event.labels for i in firing if i.rule in rules)
-    return Outcome.SUPPRESSED if same else Outcome.NOTIFIED
+    said_lately = lately(store.notified_at(said), event.time, SUPPRESSION_SECONDS)
+    return Outcome.SUPPRESSED if said_lately else Outcome.NOTIFIED
+
+
+def _identity(event: AlertEvent) -> str:
+    """What makes two alerts of the application the same; no alert of a rule is."""
+    if not event.labels:
+        return f"message:{event.type.value}:{event.message}"
+    return f"labelled:{event.type.value}:{json.dumps([dict(event.labels), event.message], sort_keys=True)}"

@@ -52,7 +52,8 @@ class Rule:
     """When to raise an alert, and what it says.
 
     It fires when `expression comparison threshold` has held for `hold` seconds, and resolves when the value is back
-    across `clear` and has stayed there for `keep_firing_for` seconds.
+    across `clear` and has stayed there for `keep_firing_for` seconds. One that begins three times within ten minutes is
+    flapping: it resolves after five minutes without a breach.
 
     Args:
         name: Lower case letters, digits and underscores; unique. With the labels it is the identity of an alert.
@@ -139,6 +140,11 @@ class Rule:
         """Whether `value` is beyond the threshold; while it fires: beyond where it resolves."""
         return self._beyond(value, self.clear if firing and self.clear is not None else self.threshold)
 
+    @property
+    def waits_for_window(self) -> bool:
+        """Whether a breach means nothing before the window is full: a count that is too low may still rise."""
+        return isinstance(self.expression, Count) and self.comparison in ("<", "<=")
+
     def identity(self, group: str, instance: str) -> dict[str, str]:
         """The labels of one alert of this rule."""
         own = {self.label: group} if self.expression.group_by else {}
@@ -193,6 +199,7 @@ def _database_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
             1,
             "Database connection lost",
             AlertType.DATABASE_DOWN,
+            keep_firing_for=10,
             no_data=NoData.KEEP,
             # What follows from it; the database is the thing to mend.
             inhibits=frozenset(

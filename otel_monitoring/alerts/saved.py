@@ -1,30 +1,36 @@
-"""`Incident`: what a store keeps of an alert that is pending or firing."""
+"""`Incident`: what a store keeps of an alert that is pending or firing, or was lately."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from string import Formatter
 from typing import Any
 
 from otel_monitoring.alerts.lifecycle import AlertState, Phase
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.events import AlertEvent, Outcome, Status
 from otel_monitoring.guard import contained
+from otel_monitoring.redact import redact
 from otel_monitoring.store import Store
 
-_STATE_FIELDS = tuple(entry.name for entry in fields(AlertState))
+_UNREST = ("starts", "times", "flapping")
+"""Fields of a state that stand apart: earlier versions, which may share the store, leave out what they do not know."""
+_STATE_FIELDS = tuple(entry.name for entry in fields(AlertState) if entry.name not in _UNREST)
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One alert of a rule that is pending or firing, as the store keeps it.
+    """One alert of a rule, as the store keeps it: while it is pending or firing, and for a while after.
 
     Attributes:
         rule: The rule's name.
         labels: Its identity within the rule.
         state: Where it stands.
-        message: What was said when it began to fire.
+        message: What was said when it was seen last.
         outcome: What became of that.
+        told_on: The channels that its firing was told on; None: an earlier version told it and did not note where.
+        value: The value that the message was made of; None: no data.
     """
 
     rule: str
@@ -32,6 +38,8 @@ class Incident:
     state: AlertState
     message: str = ""
     outcome: Outcome = Outcome.NOTIFIED
+    told_on: frozenset[str] | None = frozenset()
+    value: float | None = None
 
     @property
     def key(self) -> str:
@@ -44,9 +52,19 @@ class Incident:
         return hashlib.sha256(f"{self.key}@{self.state.since:.3f}".encode()).hexdigest()[:16]
 
     @property
-    def told(self) -> bool:
-        """Whether it fires, and nothing keeps that from being said."""
-        return self.state.phase is Phase.FIRING and self.outcome in (Outcome.NOTIFIED, Outcome.SUPPRESSED)
+    def firing(self) -> bool:
+        """Whether it fires."""
+        return self.state.phase is Phase.FIRING
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it was told, and nothing keeps it from being told again."""
+        return self.state.notified_at is not None and self.outcome is Outcome.NOTIFIED
+
+    def was_told_on(self, channel: str) -> bool:
+        """Whether `channel` was told of its firing, in this incident."""
+        told = self.state.notified_at is not None
+        return told and (self.told_on is None or channel in self.told_on)
 
     def event(
         self, rule: Rule, now: float, details: Mapping[str, Any], *, status: Status = Status.FIRING
@@ -56,8 +74,11 @@ class Incident:
             time=now,
             type=rule.type,
             severity=rule.urgency,
-            message=self.message,
-            details={key: value for key, value in details.items() if value is not None},
+            message=self._said(status),
+            details={
+                **{key: value for key, value in details.items() if value is not None},
+                **({"times": self.state.times} if self.state.flapping else {}),
+            },
             outcome=self.outcome,
             status=status,
             labels=dict(self.labels),
@@ -67,22 +88,68 @@ class Incident:
             runbook=rule.runbook,
         ).readable()
 
+    def seen(self, rule: Rule) -> "Incident":
+        """The same with the message of its present value."""
+        value = self.state.value
+        return replace(self, value=value, message=message_of(rule, value, self.labels))
+
+    def told(self, channels: Collection[str], now: float) -> "Incident":
+        """What it is once `channels` are told of it at `now`, in Unix seconds."""
+        told_on = (self.told_on or frozenset()).union(channels)
+        return replace(self, told_on=told_on, state=replace(self.state, notified_at=now))
+
+    def _said(self, status: Status) -> str:
+        if not self.state.flapping:
+            return self.message
+        times = f"flapping: {self.state.times} times"
+        return f"{self.message} ({times} so far)" if status is Status.FIRING else f"{self.message} (was {times})"
+
     def encode(self) -> str:
         """As JSON."""
-        state = {name: getattr(self.state, name) for name in _STATE_FIELDS}
-        known = {"rule": self.rule, "message": self.message, "outcome": self.outcome.value}
-        return json.dumps({**known, "labels": dict(self.labels), "state": state})
+        return json.dumps(
+            {
+                "rule": self.rule,
+                "message": self.message,
+                "value": self.value,
+                "outcome": self.outcome.value,
+                "labels": dict(self.labels),
+                "state": {name: getattr(self.state, name) for name in _STATE_FIELDS},
+                "unrest": {name: getattr(self.state, name) for name in _UNREST},
+                "told_on": sorted(self.told_on) if self.told_on is not None else None,
+            }
+        )
 
     @classmethod
     def decode(cls, text: str) -> "Incident":
-        """What `encode` made.
+        """What `encode` made, here or in an earlier version.
 
         Raises:
             ValueError, TypeError, LookupError: It is something else.
         """
         read = json.loads(text)
-        state = AlertState(**{**read["state"], "phase": Phase(read["state"]["phase"])})
-        return cls(read["rule"], read["labels"], state, read["message"], Outcome(read["outcome"]))
+        unrest = {**read.get("unrest", {})}
+        unrest["starts"] = tuple(unrest.get("starts", ()))
+        state = AlertState(**{**read["state"], "phase": Phase(read["state"]["phase"])}, **unrest)
+        outcome, told_on = Outcome(read["outcome"]), read.get("told_on")
+        if outcome is Outcome.SUPPRESSED:
+            # An earlier version: the application had told something of this type, which the rule itself never did.
+            state = replace(state, notified_at=None)
+        return cls(
+            read["rule"],
+            read["labels"],
+            state,
+            read["message"],
+            outcome,
+            frozenset(told_on) if told_on is not None else None,
+            read.get("value", state.value),
+        )
+
+
+def message_of(rule: Rule, value: float | None, labels: Mapping[str, str]) -> str:
+    """What `rule` says of a value, as a printable line without secrets. Without data it names no figure."""
+    if value is None and any(name and name.startswith("value") for _, name, *_ in Formatter().parse(rule.message)):
+        return f"{rule.name}: no data"
+    return redact(rule.text(value or 0.0, labels))
 
 
 def state_key(rule: str, labels: Mapping[str, str]) -> str:
@@ -103,5 +170,6 @@ def labels_by_rule(incidents: Iterable[Incident]) -> dict[str, list[Mapping[str,
     """The labels of the alerts that are pending or firing, by rule: what an evaluation has to look at in any case."""
     found: dict[str, list[Mapping[str, str]]] = {}
     for incident in incidents:
-        found.setdefault(incident.rule, []).append(incident.labels)
+        if incident.state.phase is not Phase.INACTIVE:
+            found.setdefault(incident.rule, []).append(incident.labels)
     return found

@@ -4,11 +4,10 @@ Runs in the watch thread. Every worker calls `beat` about once a second and `tic
 the lease evaluates all rules over everybody's reports. When it dies, another one does within the lease's time.
 """
 
-import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from otel_monitoring.alerts.channels import Repeating
-from otel_monitoring.alerts.delivery import attempt
 from otel_monitoring.alerts.evaluation import Report
 from otel_monitoring.alerts.incidents import Incidents
 from otel_monitoring.alerts.leading import Lease
@@ -53,7 +52,6 @@ class AlertWatch:
         self._lease = Lease(manager.store, worker, manager.clock, lease_seconds(interval))
         self._evaluated_at = 0.0
         self._repeated_at: dict[str, float] = {}
-        self._repeating: asyncio.Task[None] | None = None
 
     @property
     def leads(self) -> bool:
@@ -85,9 +83,8 @@ class AlertWatch:
             return
         if not led or manager.store.urgent_since(self._evaluated_at):
             self._evaluate()
+        self._repeat()
         self._pump()
-        if self._repeating is None or self._repeating.done():
-            self._repeating = asyncio.ensure_future(self._repeat())
 
     def deliver(self) -> None:
         """Deliver what waits, evaluating nothing: while draining. The lease then lapses, and another worker leads."""
@@ -103,25 +100,24 @@ class AlertWatch:
         manager = self._manager
         with contained("stopping the alerts"):
             if self._lease.hold():
-                self._pump()
+                self._pump(paced=False)
                 await manager.delivery.flush(timeout)
             self._lease.give_back()
             manager.store.close()
 
-    def _pump(self) -> None:
-        self._manager.delivery.pump(self._manager.store, lambda: self._lease.held)
+    def _pump(self, *, paced: bool = True) -> None:
+        self._manager.delivery.pump(self._manager.store, lambda: self._lease.held, paced=paced)
 
     def _evaluate(self) -> None:
         manager, now = self._manager, self._manager.clock()
         reports = self._reports(manager.store, now)
         rules = manager.rules
-        settling = max(report.window.seconds for report in reports.values()) < manager.policy.window
 
         def work(store: Store) -> list[AlertEvent]:
             if store.leader(now) != self._worker:  # it lasted too long: another one leads
                 return []
             known = {incident.key: incident for incident in saved_incidents(store)}
-            incidents = Incidents(store, manager.policy, now, settling=settling)
+            incidents = Incidents(store, manager.policy, now)
             looks = manager.evaluation.looks(rules, reports, labels_by_rule(known.values()))
             incidents.apply(looks, known, reports, rules)
             return incidents.events
@@ -139,22 +135,25 @@ class AlertWatch:
                     reports[worker] = Report.decode(data)
         return reports
 
-    async def _repeat(self) -> None:
+    def _repeat(self) -> None:
         """Tell channels whose receiver forgets, what fires now."""
-        manager = self._manager
-        now = manager.clock()
-        due = [c for c in manager.channels if isinstance(c, Repeating) and self._is_due(c, now)]
-        if not due:
-            return
-        rules = {rule.name: rule for rule in manager.rules}
-        told = [incident for incident in saved_incidents(manager.store) if incident.told and incident.rule in rules]
-        events = tuple(i.event(rules[i.rule], now, {"value": i.state.value}) for i in told)
-        for channel in due:
-            self._repeated_at[channel.name] = now
-            if events:
-                message = Notification(f"repeat-{now:.3f}", events, manager.sender.service, manager.sender.environment)
-                with contained("repeating alerts"):
-                    await attempt(channel.repeat, message, manager.delivery.limits.timeout)
+        now = self._manager.clock()
+        for channel in self._manager.channels:
+            if isinstance(channel, Repeating) and self._is_due(channel, now):
+                held = partial(self._held_by, channel.name, now)
+                if self._manager.delivery.repeat(channel, held):
+                    self._repeated_at[channel.name] = now
+
+    def _held_by(self, channel: str, now: float) -> Notification | None:
+        """What the receiver holds, muted meanwhile or not; and what it should, as others were told."""
+        sender = self._manager.sender
+        rules = {rule.name: rule for rule in self._manager.rules}
+        events = tuple(
+            incident.event(rules[incident.rule], now, {"value": incident.value})
+            for incident in saved_incidents(self._manager.store)
+            if incident.firing and incident.rule in rules and (incident.is_told or incident.was_told_on(channel))
+        )
+        return sender.message(f"repeat-{now:.3f}", events) if events else None
 
     def _is_due(self, channel: Repeating, now: float) -> bool:
         return not 0 <= now - self._repeated_at.get(channel.name, float("-inf")) < channel.interval

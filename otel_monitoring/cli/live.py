@@ -16,6 +16,7 @@ from otel_monitoring.cli.keyboard import Keyboard
 from otel_monitoring.cli.refresh import Refresh, Trail, ask
 from otel_monitoring.cli.screen import draw
 from otel_monitoring.cli.service import DeniedError, Service, UnreachableError
+from otel_monitoring.events import title
 
 T = TypeVar("T")
 
@@ -111,7 +112,7 @@ class LiveView:
             return False
         kind = types[self._selected % len(types)]
         change = self._mute if key == "m" else self._unmute
-        self._message = f"{kind}: …"
+        self._message = f"{title(kind)}: …"
         self._background.submit(lambda: self._change(change, kind))
         return True
 
@@ -119,17 +120,18 @@ class LiveView:
         try:
             self._message = change(kind)
         except (UnreachableError, DeniedError) as error:
-            self._message = f"{kind}: {error}"
+            self._message = f"{title(kind)}: {error}"
 
     def _mute(self, kind: str) -> str:
         body = {"type": kind, "duration_seconds": self._mute_for, "reason": "watch", "author": _user()}
         answer = self._service.post("/alerts/mutes", body)
         if answer is None or answer.status != 201:
-            return f"{kind} was not muted"
-        return f"{kind} is muted until {answer.body.get('until')}"
+            return f"{title(kind)} was not muted"
+        return f"{title(kind)} is muted until {answer.body.get('until')}"
 
     def _unmute(self, kind: str) -> str:
-        return f"{kind} is no longer muted" if self._service.delete(f"/alerts/mutes/{kind}") else f"{kind} is not muted"
+        ended = self._service.delete(f"/alerts/mutes/{kind}")
+        return f"{title(kind)} is no longer muted" if ended else f"{title(kind)} is not muted"
 
 
 def _user() -> str:

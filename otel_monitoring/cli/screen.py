@@ -9,6 +9,7 @@ from rich.text import Text
 
 from otel_monitoring.cli.refresh import Figures, Refresh, Trail, busiest
 from otel_monitoring.cli.text import duration, milliseconds, plain, sparkline, style_of
+from otel_monitoring.events import title
 
 _GAUGES: Final = (
     ("request_rate", "requests", lambda value: f"{value:.1f}/s"),
@@ -120,7 +121,7 @@ def _alerts(refresh: Refresh, selected: int) -> Table:
         state = "muted" if alert.get("muted") or kind in refresh.muted else str(alert.get("state", "firing"))
         table.add_row(
             mark,
-            plain(alert.get("rule") or kind, style_of(severity)),
+            plain(_called(kind, str(alert.get("rule") or "")), style_of(severity)),
             plain("inhibited" if alert.get("inhibited") else state),
             plain(str(alert.get("since", ""))[11:19]),
             _value(alert),
@@ -129,10 +130,14 @@ def _alerts(refresh: Refresh, selected: int) -> Table:
     for kind in (one for one in choices if one not in shown):
         until = refresh.muted.get(kind)
         state = f"muted until {until[11:16]} UTC" if until else "recent"
-        table.add_row(">" if kind == chosen else " ", plain(kind), plain(state), "", "", "")
+        table.add_row(">" if kind == chosen else " ", plain(title(kind)), plain(state), "", "", "")
     if not choices:
         table.add_row(" ", Text("none", "green"), "", "", "", "")
     return table
+
+
+def _called(kind: str, rule: str) -> str:
+    return title(kind) if rule in ("", kind) else rule
 
 
 def _value(alert: dict[str, Any]) -> Text:

@@ -66,10 +66,10 @@ def close_all(
     open_ones = set(range(len(pipelines)))
     lock = threading.Lock()
 
-    def close(index: int, *, settle: bool = True) -> None:
+    def close(index: int, share: float = 1.0, *, settle: bool = True) -> None:
         pipeline = pipelines[index][1]
         with contained("telemetry shutdown"):
-            pipeline.close(max(0.0, deadline - time.monotonic()))
+            pipeline.close(share * max(0.0, deadline - time.monotonic()))
             if settle:
                 pipeline.settle()
         with lock:
@@ -84,7 +84,7 @@ def close_all(
         try:
             thread.start()
         except RuntimeError:  # the interpreter is going down and starts no more threads
-            close(index, settle=False)
+            close(index, 1 / (len(pipelines) - index), settle=False)
         else:
             threads.append(thread)
     for thread in threads:

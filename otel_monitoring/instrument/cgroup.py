@@ -102,7 +102,7 @@ class Cgroup:
 def _read(path: Path) -> str:
     try:
         return path.read_text(errors="replace")
-    except OSError:
+    except (OSError, ValueError):  # the latter: a path with a NUL, which a mount point may be written to have
         return ""
 
 

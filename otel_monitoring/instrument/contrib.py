@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.recorder import ORIGINAL_KEY, RAW_SEND_KEY, Recorder
-from otel_monitoring.instrument.requests import RequestOptions, request_path
+from otel_monitoring.instrument.requests import RequestOptions, request_path, running_loop
 from otel_monitoring.instrument.spans import span_details
 
 logger = logging.getLogger("otel_monitoring")
@@ -204,7 +204,7 @@ class ContribSeam:
     def __init__(self, app: ASGIApp, options: RequestOptions) -> None:
         self.app = app
         self._options = options
-        self._fresh = True
+        self._loop: object = self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -212,8 +212,8 @@ class ContribSeam:
         if kind not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        if self._fresh:
-            self._fresh = False
+        if self._loop is not running_loop():
+            self._loop = running_loop()
             with contained("start on the first request"):
                 self._options.on_first_request()
         if kind == "websocket":

@@ -7,6 +7,7 @@ from typing import Any
 
 import fastapi.routing
 from fastapi.applications import FastAPI
+from starlette.datastructures import Headers
 from starlette.routing import Host, Match, Mount
 from starlette.types import Scope
 
@@ -15,56 +16,109 @@ _MAX_DEPTH = 16
 _REDIRECT = 307
 
 
+class Entrance:
+    """Where a request entered the application, noted before routing changes the scope.
+
+    Args:
+        scope: The scope as it comes in.
+
+    Attributes:
+        root_path: What the path may begin with that is no part of the application's routes.
+        prefix: What the names of its routes begin with: the root path, where the path came with it. Below another
+            application they begin with nothing, wherever that mounts this one.
+        endpoint: What an application around this one routed to.
+    """
+
+    __slots__ = ("endpoint", "prefix", "root_path")
+
+    def __init__(self, scope: Scope) -> None:
+        self.root_path = root = scope.get("root_path", "")
+        self.endpoint = scope.get("endpoint")
+        with_root = root and "app_root_path" not in scope and route_path(scope, root) != scope["path"]
+        self.prefix: str = root.rstrip("/") if with_root else ""
+
+
+def route_path(scope: Scope, root_path: str) -> str:
+    """The path that routes are matched with: without the root path, if it begins with that."""
+    path: str = scope["path"]
+    if root_path and path.startswith(root_path):
+        rest = path[len(root_path) :]
+        if not rest or rest[0] == "/":
+            return rest
+    return path
+
+
 @dataclass(frozen=True, slots=True)
 class _Leaf:
+    place: int
     regex: re.Pattern[str]
     template: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Mounted:
+class _Branch:
+    """A mount, or a host, which has no prefix: None."""
+
+    place: int
     regex: re.Pattern[str]
-    prefix: str
+    prefix: str | None
     app: Any
 
 
 class _Level:
-    """The routes of one router: by endpoint, and the mounts in order."""
+    """The routes of one router, with those it includes: by endpoint, and the mounts and hosts in order."""
 
     def __init__(self, routes: Sequence[Any]) -> None:
-        self.routes = routes
-        self.size = len(routes)
         self.leaves: dict[int, list[_Leaf]] = {}
-        self.mounts: list[_Mounted] = []
-        self.unknown: set[int] = set()
+        self.branches: list[_Branch] = []
+        # Their identities stay taken while this lives.
         self._kept: list[object] = []
-        self._add(routes)
+        self._routers = list(_routers(routes))
+        self._seen = [list(router.routes) for router in self._routers]
+        self._routes = list(routes)
+        for place, route in enumerate(flat(routes)):
+            self._add(place, route)
 
-    def _add(self, routes: Iterable[Any]) -> None:
-        for route in _flat(routes):
-            original = getattr(route, "original_route", route)
-            if isinstance(original, Mount):
-                self.mounts.append(_Mounted(route.path_regex, route.path_format.removesuffix(_MOUNT_TAIL), route.app))
-            elif isinstance(original, Host):
-                self._add(getattr(route, "routes", None) or ())
-            elif getattr(route, "endpoint", None) is not None and getattr(route, "path_format", None) is not None:
-                self._kept.append(route.endpoint)
-                self.leaves.setdefault(id(route.endpoint), []).append(_Leaf(route.path_regex, route.path_format))
+    def is_of(self, routes: Sequence[Any]) -> bool:
+        """Whether these are still the very routes."""
+        return self._routes == routes and all(
+            seen == router.routes for router, seen in zip(self._routers, self._seen, strict=True)
+        )
 
-    def template(self, endpoint: object, path: str) -> str | None:
-        leaves = self.leaves.get(id(endpoint))
-        if leaves is None:
-            return None
-        if len(leaves) == 1:
-            return leaves[0].template
-        return next((leaf.template for leaf in leaves if leaf.regex.match(path)), leaves[0].template)
+    def leaf(self, endpoint: object, path: str) -> _Leaf | None:
+        """The route of `endpoint` that took `path`, if no branch did."""
+        leaves = self.leaves.get(id(endpoint), ())
+        if len(leaves) == 1 and not self.branches:
+            return leaves[0]
+        return next((leaf for leaf in leaves if leaf.regex.match(path)), None)
+
+    def branch(self, path: str, scope: Scope, leaf: _Leaf | None) -> tuple[_Branch | None, re.Match[str] | None]:
+        """The mount or host that took `path`: the first that can, before `leaf`; the router never comes back."""
+        for branch in self.branches:
+            if leaf is not None and leaf.place < branch.place:
+                break
+            match = branch.regex.match(path if branch.prefix is not None else _host(scope))
+            if match is not None:
+                return branch, match
+        return None, None
+
+    def _add(self, place: int, route: Any) -> None:
+        original = getattr(route, "original_route", route)
+        if isinstance(original, Mount):
+            prefix = route.path_format.removesuffix(_MOUNT_TAIL)
+            self.branches.append(_Branch(place, route.path_regex, prefix, route.app))
+        elif isinstance(original, Host):
+            self.branches.append(_Branch(place, route.host_regex, None, route.app))
+        elif getattr(route, "endpoint", None) is not None and getattr(route, "path_format", None) is not None:
+            self._kept.append(route.endpoint)
+            self.leaves.setdefault(id(route.endpoint), []).append(_Leaf(place, route.path_regex, route.path_format))
 
 
 class RouteTemplates:
     """Finds the template of the route that handled a request, in the words of FastAPI's own telemetry.
 
-    A route's template begins with the root path and the templates of its mounts. What is mounted and is no FastAPI
-    application or router has the mount's template, ending in `/{path}`. Unmatched paths have none.
+    A route's template begins with the prefix of the entrance and the templates of its mounts. What is mounted and is no
+    FastAPI application or router has the mount's template, ending in `/{path}`. Unmatched paths have none.
 
     Args:
         app: The instrumented application.
@@ -74,75 +128,58 @@ class RouteTemplates:
         self._app = app
         self._levels: dict[int, _Level] = {}
 
-    def find(self, scope: Scope, status: int | None = None) -> str | None:
+    def find(self, scope: Scope, entrance: Entrance, status: int | None = None) -> str | None:
         """The template for a scope that has been routed.
 
         Args:
             scope: The scope the application's router has seen.
+            entrance: Where it came in.
             status: The answer's status; a redirect to the path with or without a slash has its target's template.
         """
-        root: str = scope.get("app_root_path", scope.get("root_path", ""))
-        path: str = scope["path"]
-        if root and path.startswith(root):
-            path = path[len(root) :]
-        prefix = root.rstrip("/")
         endpoint = scope.get("endpoint")
-        if "app_root_path" in scope:
-            return self._below_mounts(scope, endpoint, prefix, path, status)
-        if endpoint is not None:
-            template = self._level(self._app.routes, endpoint).template(endpoint, path)
-            return None if template is None else prefix + template
-        return self._redirected(self._app.routes, scope, prefix) if status == _REDIRECT else None
-
-    def _below_mounts(self, scope: Scope, endpoint: object, prefix: str, path: str, status: int | None) -> str | None:
-        routes: Sequence[Any] = self._app.routes
+        routes: Sequence[Any] = self._app.router.routes
+        prefix, tail = entrance.prefix, None
+        if endpoint is None or endpoint is entrance.endpoint:
+            return _redirected(routes, scope, prefix) if status == _REDIRECT else None
+        path = route_path(scope, entrance.root_path)
         for _ in range(_MAX_DEPTH):
-            level = self._level(routes, endpoint)
-            leaf = level.leaves.get(id(endpoint), ())
-            found = next((entry for entry in leaf if entry.regex.match(path)), None)
-            if found is not None:
-                return prefix + found.template
-            mount, match = _first_match(level.mounts, path)
-            if mount is None or match is None:
-                break
-            prefix += mount.prefix
-            path = "/" + match.group("path")
-            below = (
-                None if mount.app is endpoint and status != _REDIRECT else _routes_below(mount.app, scope, self._app)
-            )
+            level = self._level(routes)
+            leaf = level.leaf(endpoint, path)
+            branch, match = level.branch(path, scope, leaf)
+            if branch is None:
+                return tail if leaf is None else prefix + leaf.template
+            if branch.prefix is not None and match is not None:
+                prefix, path = prefix + branch.prefix, "/" + match.group("path")
+                tail = prefix + _MOUNT_TAIL
+            below = self._routes_below(branch, scope)
             if below is None:
-                return prefix + _MOUNT_TAIL
-            if mount.app is endpoint:
-                return self._redirected(below, scope, prefix) or prefix + _MOUNT_TAIL
+                return tail
+            if branch.app is endpoint:  # nothing in it took the path
+                return (_redirected(below, scope, prefix) if status == _REDIRECT else None) or tail
             routes = below
-        return prefix + _MOUNT_TAIL
+        return tail
 
-    def _level(self, routes: Sequence[Any], endpoint: object) -> _Level:
+    def _level(self, routes: Sequence[Any]) -> _Level:
         level = self._levels.get(id(routes))
-        known = level is not None and (
-            endpoint is None or id(endpoint) in level.leaves or id(endpoint) in level.unknown
-        )
-        if level is None or level.size != len(routes) or not known:
-            unknown = set() if level is None else level.unknown
+        if level is None or not level.is_of(routes):
             level = self._levels[id(routes)] = _Level(routes)
-            if endpoint is not None and id(endpoint) not in level.leaves:
-                level.unknown = unknown | {id(endpoint)}
         return level
 
-    @staticmethod
-    def _redirected(routes: Sequence[Any], scope: Scope, prefix: str) -> str | None:
-        """The template the router redirected to: here routes are asked again, as the router did."""
-        path: str = scope["path"]
-        target = dict(scope, path=path.rstrip("/") if path.endswith("/") else path + "/")
-        for route in _flat(routes):
-            # Starlette's routes and FastAPI's contexts of them; an included APIRoute's own `matches` lacks the prefix.
-            if route.matches(target)[0] is not Match.NONE:
-                template = getattr(route, "path_format", None)
-                return None if template is None else prefix + str(template)
-        return None
+    def _routes_below(self, branch: _Branch, scope: Scope) -> Sequence[Any] | None:
+        """The routes of a FastAPI application or router, also behind middleware, or of anything a host leads to."""
+        app, seen = branch.app, 0
+        while app is not None and seen < _MAX_DEPTH:
+            if isinstance(app, (FastAPI, fastapi.routing.APIRouter)) or (
+                branch.prefix is None and hasattr(app, "routes")
+            ):
+                found: Sequence[Any] = app.routes
+                return found
+            app, seen = getattr(app, "app", None), seen + 1
+        inner = scope.get("app")
+        return inner.routes if isinstance(inner, FastAPI) and inner is not self._app else None
 
 
-def _flat(routes: Iterable[Any]) -> Iterator[Any]:
+def flat(routes: Iterable[Any]) -> Iterator[Any]:
     """Routes with those of included routers, which FastAPI ≥ 0.137 keeps as a tree."""
     contexts = getattr(fastapi.routing, "iter_route_contexts", None)
     for route in routes:
@@ -152,20 +189,26 @@ def _flat(routes: Iterable[Any]) -> Iterator[Any]:
             yield route
 
 
-def _first_match(mounts: list[_Mounted], path: str) -> tuple[_Mounted | None, re.Match[str] | None]:
-    for mount in mounts:
-        match = mount.regex.match(path)
-        if match is not None:
-            return mount, match
-    return None, None
+def _routers(routes: Iterable[Any]) -> Iterator[Any]:
+    """The routers that such a tree includes."""
+    for route in routes:
+        router = getattr(route, "original_router", None)
+        if router is not None:
+            yield router
+            yield from _routers(router.routes)
 
 
-def _routes_below(mounted: Any, scope: Scope, root: FastAPI) -> Sequence[Any] | None:
-    """The routes of a mounted FastAPI application or router, also behind middleware; None for anything else."""
-    app, seen = mounted, 0
-    while app is not None and seen < _MAX_DEPTH:
-        if isinstance(app, (FastAPI, fastapi.routing.APIRouter)):
-            return app.routes
-        app, seen = getattr(app, "app", None), seen + 1
-    inner = scope.get("app")
-    return inner.routes if isinstance(inner, FastAPI) and inner is not root else None
+def _host(scope: Scope) -> str:
+    return (Headers(scope=scope).get("host") or "").rsplit("]", 1)[-1].split(":")[0].lower()
+
+
+def _redirected(routes: Sequence[Any], scope: Scope, prefix: str) -> str | None:
+    """The template the router redirected to: here routes are asked again, as the router did."""
+    path: str = scope["path"]
+    target = dict(scope, path=path.rstrip("/") if path.endswith("/") else path + "/")
+    for route in flat(routes):
+        # Starlette's routes and FastAPI's contexts of them; an included APIRoute's own `matches` lacks the prefix.
+        if route.matches(target)[0] is not Match.NONE:
+            template = getattr(route, "path_format", None)
+            return None if template is None else prefix + str(template)
+    return None

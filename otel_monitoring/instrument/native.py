@@ -10,18 +10,20 @@ from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_monitoring.guard import contained
-from otel_monitoring.instrument.matched import RouteTemplates
+from otel_monitoring.instrument.matched import Entrance, RouteTemplates
 from otel_monitoring.instrument.requests import (
     RequestError,
     RequestOptions,
     handled_exception,
     redacted_query,
     request_path,
+    running_loop,
 )
 
 logger = logging.getLogger("otel_monitoring")
 
 _CONFIG = "_telemetry"
+_PREFIX = "_mount_prefix"
 # Attributes of old and new conventions that may hold the query.
 _URL_ATTRIBUTES = ("url.full", "http.url", "http.target")
 
@@ -110,28 +112,32 @@ class NativeSeam:
         self._templates = templates
         self._watched = options.watched_statuses
         self._hide_query = not options.capture_query
-        self._fresh = True
+        self._loop: object = self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] != "http":
-            if self._fresh and scope["type"] == "websocket":
+            if scope["type"] == "websocket" and self._loop is not running_loop():
                 self._begin()
             await self.app(scope, receive, send)
             return
-        if self._fresh:
+        if self._loop is not running_loop():
             self._begin()
         if self._hide_query and scope.get("query_string"):
             hide_query(scope["query_string"])
+        entrance = Entrance(scope)
+        if entrance.root_path:
+            _name_from(scope, entrance)
         reported = False
 
         def watched_send(message: Message) -> Any:
             nonlocal reported
             if message["type"] == "http.response.start":
                 status = message["status"]
+                _name_unnamed(scope, self._templates, entrance)
                 if status >= 500 or status in self._watched:
                     reported = True
-                    report(self._options, self._templates, scope, status, handled_exception())
+                    report(self._options, self._templates, scope, entrance, status, handled_exception())
             return send(message)
 
         token = request_path.set(scope["path"])
@@ -139,13 +145,13 @@ class NativeSeam:
             await self.app(scope, receive, watched_send)
         except Exception as error:
             if not reported:
-                report(self._options, self._templates, scope, None, error)
+                report(self._options, self._templates, scope, entrance, None, error)
             raise
         finally:
             request_path.reset(token)
 
     def _begin(self) -> None:
-        self._fresh = False
+        self._loop = running_loop()
         with contained("start on the first request"):
             self._options.on_first_request()
 
@@ -164,12 +170,42 @@ def hide_query(query: bytes) -> None:
             span.set_attribute(key, url.split("?", 1)[0])
 
 
+def _name_from(scope: Scope, entrance: Entrance) -> None:
+    """Let FastAPI name the routes of a request that it has just begun to measure from where it entered.
+
+    FastAPI begins with the root path, also where the path came without it, and with that of an application around.
+    """
+    measured = scope.get("fastapi.telemetry")
+    # Where an application around measures, it has selected its mount already, and names what is below.
+    if getattr(measured, "route", "") is None and isinstance(getattr(measured, _PREFIX, None), str):
+        setattr(measured, _PREFIX, entrance.prefix)
+
+
+def _name_unnamed(scope: Scope, templates: RouteTemplates, entrance: Entrance) -> None:
+    """Name the route where FastAPI's routers did not see it: a host may lead to others than theirs."""
+    measured: Any = scope.get("fastapi.telemetry")
+    if getattr(measured, "route", "") is not None or scope.get("endpoint") is entrance.endpoint:
+        return
+    with contained("look-up of the matched route"):
+        route = templates.find(scope, entrance)
+        if route is not None:
+            measured.route = route
+            if measured.span is not None:
+                measured.span.update_name(f"{measured.span_method} {route}")
+
+
 def report(
-    options: RequestOptions, templates: RouteTemplates, scope: Scope, status: int | None, error: BaseException | None
+    options: RequestOptions,
+    templates: RouteTemplates,
+    scope: Scope,
+    entrance: Entrance,
+    status: int | None,
+    error: BaseException | None,
 ) -> None:
     """Tell `on_error` about a request, unless it is excluded."""
     with contained("report of a failed request"):
         if options.exclude(scope):
             return
         method = scope["method"] if scope["method"] in options.known_methods else "_OTHER"
-        options.on_error(RequestError(method, templates.find(scope, status), status, error))
+        route = getattr(scope.get("fastapi.telemetry"), "route", None) or templates.find(scope, entrance, status)
+        options.on_error(RequestError(method, route, status, error))

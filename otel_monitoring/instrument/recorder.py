@@ -11,7 +11,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from otel_monitoring import conventions as names
 from otel_monitoring.guard import contained
-from otel_monitoring.instrument.matched import RouteTemplates
+from otel_monitoring.instrument.matched import Entrance, RouteTemplates
 from otel_monitoring.instrument.native import hide_query, report
 from otel_monitoring.instrument.requests import (
     RequestOptions,
@@ -74,7 +74,7 @@ class Recorder:
         span = get_current_span()
         if scope.get("query_string") and not self.options.capture_query:
             hide_query(scope["query_string"])
-        routed = _Routed(scope)
+        routed, entrance = _Routed(scope), Entrance(scope)
         scope[REQUEST_KEY] = routed
         try:
             await self.app(scope, receive, scope.pop(RAW_SEND_KEY, send))
@@ -87,7 +87,7 @@ class Recorder:
         finally:
             scope.pop(REQUEST_KEY, None)
             if span.is_recording():
-                route = self.templates.find(routed.scope)
+                route = self.templates.find(routed.scope, entrance)
                 if route is not None:
                     span.set_attribute(names.HTTP_ROUTE, route)
                     span.update_name(f"WS {route}")
@@ -141,6 +141,7 @@ class _Request:
         "_attributes",
         "_disconnected",
         "_entered",
+        "_entrance",
         "_error",
         "_finished",
         "_receive",
@@ -156,6 +157,7 @@ class _Request:
 
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = self._entered = scope
+        self._entrance = Entrance(scope)
         self._recorder = recorder
         self._receive = receive
         self._send = send
@@ -226,7 +228,9 @@ class _Request:
         if self._error is not None:
             self._recorder.note_exception(self._span, self._error, self._route())
         self._reported = True
-        report(self._recorder.options, self._recorder.templates, self.scope, status, handled_exception())
+        report(
+            self._recorder.options, self._recorder.templates, self.scope, self._entrance, status, handled_exception()
+        )
 
     def _raised(self, error: BaseException) -> None:
         error = root_error(error)
@@ -235,7 +239,7 @@ class _Request:
         if not self._finished:
             self._finish(error)
         if not self._reported and isinstance(error, Exception):
-            report(self._recorder.options, self._recorder.templates, self.scope, None, error)
+            report(self._recorder.options, self._recorder.templates, self.scope, self._entrance, None, error)
 
     def _finish(self, error: BaseException) -> None:
         self._describe(error)
@@ -269,5 +273,5 @@ class _Request:
 
     def _route(self) -> str | None:
         with contained("look-up of the matched route"):
-            return self._recorder.templates.find(self.scope, self._status)
+            return self._recorder.templates.find(self.scope, self._entrance, self._status)
         return None

@@ -1,5 +1,6 @@
 """What both request engines share: their options, the current request, and the texts that may leave the process."""
 
+import asyncio
 import re
 import sys
 from collections.abc import Callable
@@ -57,7 +58,7 @@ class RequestOptions:
         known_methods: Methods that are reported as they are; every other one is `_OTHER`.
         watched_statuses: Statuses below 500 that `on_error` wants to see too.
         on_error: Called for 5xx answers, watched statuses and unhandled exceptions of requests that are not excluded.
-        on_first_request: Called once, before the first request or connection is handled.
+        on_first_request: Called before the first request or connection on an event loop is handled.
     """
 
     exclude: Callable[[Scope], bool]
@@ -88,6 +89,14 @@ class CurrentRequest:
         request; it counts as the request.
         """
         return endpoint == self.path or _as_in_url(endpoint) == _as_in_url(self.path)
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The asyncio loop that runs here; None under trio."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def current_request() -> CurrentRequest | None:

@@ -145,14 +145,3 @@ class Snapshot:
     histograms: Mapping[Series, Histogram] = field(default_factory=dict)
     sums: Mapping[Series, float] = field(default_factory=dict)
     gauges: Mapping[Series, float] = field(default_factory=dict)
-
-    def followed_by(self, later: "Snapshot") -> "Snapshot":
-        """One snapshot over both spans; `later` begins where this one ends."""
-        histograms = dict(self.histograms)
-        for series, histogram in later.histograms.items():
-            known = histograms.get(series)
-            histograms[series] = known.plus(histogram) if known is not None else histogram
-        sums = dict(self.sums)
-        for series, value in later.sums.items():
-            sums[series] = sums.get(series, 0) + value
-        return Snapshot(self.start, later.end, histograms, sums, {**self.gauges, **later.gauges})

@@ -1,11 +1,12 @@
 """`Window`: rates and quantiles over a span of time; `History`: the ring of snapshots any window is cut from."""
 
 import math
-from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import cached_property, reduce
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property
 from typing import Any, TypeVar
 
+from otel_monitoring.measure.groups import ByName
 from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
 
 T = TypeVar("T")
@@ -32,15 +33,15 @@ class Window:
 
     def histograms(self, name: str) -> list[tuple[Series, Histogram]]:
         """Every series of histogram `name` with what was recorded in it."""
-        return self._histograms.get(name, [])
+        return _items(self._histograms, name)
 
     def sums(self, name: str) -> list[tuple[Series, float]]:
         """Every series of counter `name` with its increase."""
-        return self._sums.get(name, [])
+        return _items(self._sums, name)
 
     def gauges(self, name: str) -> list[tuple[Series, float]]:
         """Every series of gauge `name` with its last value."""
-        return self._gauges.get(name, [])
+        return _items(self._gauges, name)
 
     def histogram(self, name: str, where: Callable[[Series], bool] | None = None) -> Histogram:
         """All values of histogram `name`, of the series that `where` accepts; empty when there are none."""
@@ -48,12 +49,8 @@ class Window:
 
     def grouped(self, name: str, key: str) -> dict[AttributeValue | None, list[tuple[Series, Histogram]]]:
         """The series of histogram `name` by the value of attribute `key`; None collects those without it."""
-        known: dict[AttributeValue | None, list[tuple[Series, Histogram]]] | None = self.memo.get((name, key))
-        if known is None:
-            known = self.memo[name, key] = {}
-            for entry in self.histograms(name):
-                known.setdefault(entry[0].get(key), []).append(entry)
-        return known
+        group = self._histograms.group(name)
+        return group.grouped(key) if group is not None else {}
 
     def count(self, name: str, where: Callable[[Series], bool] | None = None) -> int:
         """How many values histogram `name` recorded."""
@@ -70,16 +67,21 @@ class Window:
         return (self.count(name, where) + self.increase(name, where)) / self.seconds
 
     @cached_property
-    def _histograms(self) -> dict[str, list[tuple[Series, Histogram]]]:
-        return _by_name(self.snapshot.histograms)
+    def _histograms(self) -> ByName[Histogram]:
+        return ByName.of(self.snapshot.histograms)
 
     @cached_property
-    def _sums(self) -> dict[str, list[tuple[Series, float]]]:
-        return _by_name(self.snapshot.sums)
+    def _sums(self) -> ByName[float]:
+        return ByName.of(self.snapshot.sums)
 
     @cached_property
-    def _gauges(self) -> dict[str, list[tuple[Series, float]]]:
-        return _by_name(self.snapshot.gauges)
+    def _gauges(self) -> ByName[float]:
+        return ByName.of(self.snapshot.gauges)
+
+
+def _items(values: ByName[T], name: str) -> list[tuple[Series, T]]:
+    group = values.group(name)
+    return group.items() if group is not None else []
 
 
 class History:
@@ -102,9 +104,9 @@ class History:
         self._parts: list[Snapshot] = []  # of the ring's newest entry; joined when the next one begins
         self.total = Window(Snapshot(now, now))
         self.recent = self.total  # until something leaves it
-        self.gauges: Mapping[Series, float] = {}
+        self.gauges: ByName[float] = ByName({})
         """The gauges that were seen in the last five minutes, with their last values: the older ones are gone."""
-        self._gauges_seen: dict[Series, float] = {}
+        self._gauges_seen: OrderedDict[Series, float] = OrderedDict()
 
     def add(self, snapshot: Snapshot) -> None:
         """Append what was measured since the last call."""
@@ -112,14 +114,15 @@ class History:
             self._ring.append(_joined(self._parts))
             self._parts = []
         self._parts.append(snapshot)
+        self.gauges = self._kept_gauges(snapshot)
         same = self.recent is self.total
-        self.total = Window(self.total.snapshot.followed_by(snapshot))
-        recent = self.total.snapshot if same else self.recent.snapshot.followed_by(snapshot)
+        total = self._with(self.total.snapshot, snapshot)
+        recent = total if same else self._with(self.recent.snapshot, snapshot)
         # An entry stays while any part of it is inside the span: a window is never shorter than asked for.
         while self._ring and self._ring[0].end <= snapshot.end - self._span:
             recent = self._without(recent, self._ring.popleft())
-        self.recent = self.total if recent is self.total.snapshot else Window(recent)
-        self._keep_gauges(snapshot)
+        self.total = Window(total)
+        self.recent = self.total if recent is total else Window(recent)
 
     def last(self, seconds: float) -> Window:
         """The window over the last `seconds`, at most the ring's span; whole entries, never less than asked for."""
@@ -135,27 +138,36 @@ class History:
         """The ring and what will be its next entry, oldest first."""
         return [*self._ring, *self._parts]
 
-    def _keep_gauges(self, newest: Snapshot) -> None:
-        seen = {**self._gauges_seen, **dict.fromkeys(newest.gauges, newest.end)}
-        self._gauges_seen = {series: at for series, at in seen.items() if at > newest.end - _GAUGE_SECONDS}
-        known = {**self.gauges, **newest.gauges}
-        self.gauges = {series: known[series] for series in self._gauges_seen}
+    def _kept_gauges(self, newest: Snapshot) -> ByName[float]:
+        seen = self._gauges_seen
+        for series in newest.gauges:
+            seen[series] = newest.end
+            seen.move_to_end(series)
+        gauges = self.gauges.changed(newest.gauges, lambda _series, _known, value: value)
+        stale: dict[Series, float] = {}
+        while seen and (oldest := next(iter(seen.items())))[1] <= newest.end - _GAUGE_SECONDS:
+            stale[oldest[0]] = seen.popitem(last=False)[1]
+        return gauges.changed(stale, lambda _series, _known, _value: None)
+
+    def _with(self, window: Snapshot, newest: Snapshot) -> Snapshot:
+        """`window` with what was measured after it."""
+        histograms = ByName.of(window.histograms).changed(newest.histograms, _recorded_too)
+        sums = ByName.of(window.sums).changed(newest.sums, _added)
+        return Snapshot(window.start, newest.end, histograms, sums, self.gauges)
 
     def _without(self, window: Snapshot, oldest: Snapshot) -> Snapshot:
         """`window` less its oldest entry, which has just left the ring."""
-        histograms = dict(window.histograms)
-        for series, part in oldest.histograms.items():
-            whole = histograms[series]
-            if whole.count == part.count:
-                del histograms[series]
-                continue
+
+        def taken_out(series: Series, whole: Histogram | None, part: Histogram) -> Histogram | None:
+            if whole is None or whole.count == part.count:
+                return None
             smallest, largest = whole.min, whole.max
             if part.min <= smallest or part.max >= largest:
                 smallest, largest = self._extremes(series)
-            histograms[series] = whole.minus(part, smallest=smallest, largest=largest)
-        sums = dict(window.sums)
-        for series, value in oldest.sums.items():
-            sums[series] -= value
+            return whole.minus(part, smallest=smallest, largest=largest)
+
+        histograms = ByName.of(window.histograms).changed(oldest.histograms, taken_out)
+        sums = ByName.of(window.sums).changed(oldest.sums, _subtracted)
         return Snapshot(self._entries()[0].start, window.end, histograms, sums, window.gauges)
 
     def _extremes(self, series: Series) -> tuple[float, float]:
@@ -163,13 +175,27 @@ class History:
         return min((h.min for h in found), default=math.inf), max((h.max for h in found), default=-math.inf)
 
 
+def _recorded_too(_series: Series, known: Histogram | None, new: Histogram) -> Histogram:
+    return known.plus(new) if known is not None else new
+
+
+def _added(_series: Series, known: float | None, new: float) -> float:
+    return (known or 0) + new
+
+
+def _subtracted(_series: Series, known: float | None, part: float) -> float:
+    return (known or 0) - part
+
+
 def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:
     """One snapshot over consecutive ones."""
-    return reduce(Snapshot.followed_by, snapshots)
-
-
-def _by_name(values: Mapping[Series, T]) -> dict[str, list[tuple[Series, T]]]:
-    by_name: dict[str, list[tuple[Series, T]]] = {}
-    for series, value in values.items():
-        by_name.setdefault(series.name, []).append((series, value))
-    return by_name
+    histograms: dict[Series, Histogram] = {}
+    sums: dict[Series, float] = {}
+    gauges: dict[Series, float] = {}
+    for snapshot in snapshots:
+        for series, histogram in snapshot.histograms.items():
+            histograms[series] = _recorded_too(series, histograms.get(series), histogram)
+        for series, value in snapshot.sums.items():
+            sums[series] = sums.get(series, 0) + value
+        gauges.update(snapshot.gauges)
+    return Snapshot(snapshots[0].start, snapshots[-1].end, histograms, sums, gauges)

@@ -1,7 +1,9 @@
 """Where alert state lives: behind one protocol, so that it can be this process, this host, or all hosts."""
 
 from otel_monitoring.config import Settings
-from otel_monitoring.store.location import state_path
+from otel_monitoring.errors import StoreError
+from otel_monitoring.guard import logger
+from otel_monitoring.store.location import check_usable, private_path, state_path
 from otel_monitoring.store.memory import MemoryStore
 from otel_monitoring.store.protocol import Store
 from otel_monitoring.store.resilient import ResilientStore
@@ -13,7 +15,9 @@ __all__ = ["MemoryStore", "Store", "open_store"]
 def open_store(settings: Settings, *, service_name: str, environment: str | None) -> Store:
     """The store that `settings` choose. No file is touched before its first use.
 
-    A file that cannot be used, or not any more, is no error: memory takes its place, with one warning.
+    Where the directory that is wanted cannot be used, a private one among the temporary files is, on which all workers
+    of the host agree. Where there is none either, and while the file cannot be used, memory takes its place. Either is
+    one warning and no error.
 
     Args:
         settings: `store` and `state_dir` of it.
@@ -22,5 +26,14 @@ def open_store(settings: Settings, *, service_name: str, environment: str | None
     """
     if settings.store == "memory":
         return MemoryStore()
-    path = state_path(settings.state_dir, service_name=service_name, environment=environment)
+    try:
+        path = state_path(settings.state_dir, service_name=service_name, environment=environment)
+        check_usable(path)
+    except StoreError as problem:
+        try:
+            path = private_path(service_name=service_name, environment=environment)
+        except StoreError as further:
+            logger.warning("alert store: %s; %s: this process keeps it in memory", problem, further)
+            return MemoryStore()
+        logger.warning("alert store: %s; it is %s until the next start", problem, path)
     return ResilientStore(SqliteStore(path))

@@ -100,7 +100,7 @@ def serving(
     Args:
         folder: Where the module and its log go.
         source: Python code.
-        runner: `uvicorn`, `gunicorn` or `fastapi`, and further arguments.
+        runner: `uvicorn`, `gunicorn`, `hypercorn`, `granian` or `fastapi`, and further arguments.
         before: The command that the server is an argument of.
         ready: The path that answers 200 once it serves; empty: nobody waits for that.
         port: Where it listens; a free one when not given.
@@ -110,7 +110,7 @@ def serving(
     port, log = port or free_port(), folder / "service.log"
     kind, *arguments = runner
     application = ["run", "service.py"] if kind == "fastapi" else ["service:app"]
-    address = ["--bind", f"127.0.0.1:{port}"] if kind == "gunicorn" else ["--port", str(port)]
+    address = ["--bind", f"127.0.0.1:{port}"] if kind in ("gunicorn", "hypercorn") else ["--port", str(port)]
     scripts = sysconfig.get_path("scripts")
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "MONGODB_"))},

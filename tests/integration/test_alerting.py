@@ -121,8 +121,11 @@ def test_a_killed_database_is_one_mail_and_one_message_and_its_return_another(
             output = service.stop()
     assert len(mailbox.mails) == len(slack.requests) == 2, subjects(mailbox)
     down, up = mailbox.mails
-    assert "DATABASE_DOWN" in down["Subject"]
-    assert down["References"] == up["References"], "one conversation"
+    assert (down["Subject"], up["Subject"]) == (
+        "[orders] CRITICAL DATABASE_DOWN firing",
+        "[orders] CRITICAL DATABASE_DOWN resolved",
+    )
+    assert (down["References"], up["References"]) == (None, down["Message-ID"]), "one conversation"
     assert "Database connection lost" in slack.requests[0].body.decode()
     assert output.count("otel_monitoring.alerts:DATABASE_DOWN: Database connection lost") == 1
     assert output.count("otel_monitoring.alerts:DATABASE_DOWN resolved") == 1

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,9 +17,16 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from otel_monitoring.alerts import AlertManager, Gauge, Rule
 from otel_monitoring.alerts.channels.alertmanager import AlertmanagerChannel
+from otel_monitoring.alerts.delivery import Delivery, Sender
+from otel_monitoring.alerts.evaluation import Report
+from otel_monitoring.alerts.watching import AlertWatch
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.events import AlertSeverity, AlertType
+from otel_monitoring.measure.snapshot import Series, Snapshot
+from otel_monitoring.measure.window import Window
+from otel_monitoring.store import MemoryStore
 from tests.conftest import unavailable
 from tests.integration.processes import eventually, free_port
 from tests.integration.receivers import answer, http
@@ -89,7 +97,8 @@ def now(**fields: Any) -> dict[str, Any]:
 async def test_what_fires_appears_with_everything_it_has(peer: str) -> None:
     fields = now(details={"value": 7.5, "threshold": 5.0}, labels={"endpoint": "/api/orders/", "http.method": "POST"})
     generator = "https://orders.example.com/api/alerts/firing"
-    await channel(peer, generator_url=generator).send(notification(event(**fields), service="whole"))
+    sender = channel(peer, generator_url=generator, host="orders-1")
+    await sender.send(notification(event(**fields, rule="database_down"), service="whole"))
     (alert,) = alerts(peer, "whole")
     assert alert["labels"] == {
         "alertname": "DATABASE_DOWN",
@@ -97,6 +106,8 @@ async def test_what_fires_appears_with_everything_it_has(peer: str) -> None:
         "severity": "critical",
         "service": "whole",
         "environment": "production",
+        "host": "orders-1",
+        "rule": "database_down",
         "endpoint": "/api/orders/",
         "http_method": "POST",
     }
@@ -135,6 +146,71 @@ async def test_resolved_ends_it_and_only_it(peer: str) -> None:
     over = resolved(**now(), details={"value": 0})
     await channel(peer).send(notification(over, service="resolved"))
     eventually(lambda: [a["labels"]["alertname"] for a in alerts(peer, "resolved")] == ["HIGH_CPU"], "one of two ended")
+
+
+async def test_the_end_on_one_host_or_of_one_rule_ends_no_other(peer: str) -> None:
+    """The same labels everywhere; by default each process names the host it runs on."""
+    first, second = channel(peer, host="one"), channel(peer, host="two")
+    down, replica = (now(labels={}, rule=rule) for rule in ("database_down", "replica_down"))
+    for sender in (first, second):
+        await sender.send(notification(event(**down), event(**replica), service="hosts"))
+    assert len(alerts(peer, "hosts")) == 4
+    await first.send(notification(resolved(**down), service="hosts"))
+    eventually(lambda: len(alerts(peer, "hosts")) == 3, "one of four ended")
+    assert sorted((a["labels"]["host"], a["labels"]["rule"]) for a in alerts(peer, "hosts")) == [
+        ("one", "replica_down"),
+        ("two", "database_down"),
+        ("two", "replica_down"),
+    ]
+    await channel(peer).send(notification(event(**down), service="here"))
+    assert [alert["labels"]["host"] for alert in alerts(peer, "here")] == [socket.gethostname()]
+
+
+class Service:
+    """The evaluating worker of a service, one after another, with a real Alertmanager that forgets within a second."""
+
+    def __init__(self, peer: str, name: str) -> None:
+        self.peer, self.name, self.heat = peer, name, 0.0
+        self.store = MemoryStore()
+        self.start("first")
+
+    def start(self, worker: str) -> None:
+        hands_off = channel(self.peer, interval=0.25)
+        self.manager = AlertManager(channels=[hands_off], store=self.store)
+        self.manager.sender = Sender(self.name)
+        self.manager.delivery = Delivery([hands_off], self.manager.sender, clock=time.time)
+        self.manager.add_rule(Rule("hot", Gauge("heat"), ">", 10))
+        self.watch = AlertWatch(self.manager, worker, self._report, interval=1.0)
+
+    def _report(self) -> Report:
+        return Report(Window(Snapshot(0, 300, gauges={Series("heat"): self.heat})))
+
+    async def run(self, seconds: float) -> list[int]:
+        """How many alerts there were, again and again."""
+        begun, seen = time.monotonic(), []
+        while time.monotonic() - begun < seconds:
+            self.watch.beat()
+            self.watch.tick()
+            await self.manager.delivery.flush(5)
+            seen.append(len(alerts(self.peer, self.name)))
+            await asyncio.sleep(0.1)
+        return seen
+
+
+async def test_neither_a_mute_nor_a_restart_nor_a_takeover_ends_what_fires(peer: str) -> None:
+    service = Service(peer, "held")
+    service.heat = 11.0
+    assert set(await service.run(0.3)) == {1}
+    service.manager.mute_alert_type(AlertType.CUSTOM, 600)
+    assert set(await service.run(2.0)) == {1}, "muted for longer than it is remembered"
+    await service.watch.stop(1)
+    service.start("after a restart")
+    assert set(await service.run(0.5)) == {1}
+    service.store.resign("after a restart")  # as one that was killed, once its lease has run out
+    service.start("after a takeover")
+    assert set(await service.run(1.5)) == {1}
+    service.heat = 1.0
+    assert (await service.run(0.5))[-1] == 0, "it is over, and that is said at once though it is muted"
 
 
 async def test_an_end_before_its_beginning_is_still_taken(peer: str) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from otel_monitoring.alerts.channels import text
 from otel_monitoring.alerts.channels.email import EmailChannel, MailServer
 from otel_monitoring.errors import DeliveryError
 from tests.integration.authority import Authority
 from tests.integration.processes import free_port
 from tests.integration.receivers import Mailbox, smtp
-from tests.notifications import notification
+from tests.notifications import event, notification, resolved
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -59,7 +60,7 @@ async def test_starttls_with_login(trusted: Authority) -> None:
         await channel(box, password=PASSWORD).send(notification())
     assert box.envelopes == [("alerts@example.com", [OPS, BOSS], True)]
     assert box.logins == [(b"alerts@example.com", b"canary-password")]
-    assert box.mails[0]["Subject"] == "[orders/production] DATABASE_DOWN (endpoint=/api/orders/)"
+    assert box.mails[0]["Subject"] == "[orders/production] CRITICAL DATABASE_DOWN firing (endpoint=/api/orders/)"
     body = box.mails[0].get_body(("html",))
     assert body is not None
     assert "Database connection lost" in body.get_content()
@@ -164,3 +165,34 @@ async def test_cancelled_it_ends_at_once() -> None:
 def test_secrets_are_in_no_repr() -> None:
     server = MailServer("localhost", 25, password=PASSWORD)
     assert "canary" not in f"{server!r} {vars(EmailChannel(server, OPS, (OPS,)))!r}"
+
+
+async def test_a_mail_refers_only_to_what_was_delivered() -> None:
+    box = Mailbox(replies={"DATA": "451 later"})
+    async with smtp(box):
+        sender = channel(box, security="none")
+        await failure(sender)
+        box.replies.clear()
+        for sent in (
+            notification(event(), id="first"),
+            notification(event(incident="incident-2"), resolved(incident="incident-3"), id="second"),
+            notification(resolved(), resolved(incident="incident-2"), id="third"),
+            notification(resolved(), id="fourth"),
+            notification(event(incident="incident-4"), id="fifth"),
+            notification(event(incident=""), id="sixth"),
+        ):
+            await sender.send(sent)
+    ids = [mail["Message-ID"] for mail in box.mails]
+    assert [mail["References"] for mail in box.mails] == [None, None, f"{ids[0]} {ids[1]}", ids[0], None, None]
+    assert [mail["In-Reply-To"] for mail in box.mails] == [None, None, ids[0], ids[0], None, None]
+
+
+@pytest.mark.parametrize("length", range(20, 120, 7))
+async def test_a_subject_arrives_as_it_is_whatever_its_length(length: int) -> None:
+    subjects = []
+    async with smtp(Mailbox()) as box:
+        for letter in "xä":
+            sent = notification(event(labels={"endpoint": f"/{letter * length}"}))
+            subjects.append(text.subject(sent))
+            await channel(box, security="none").send(sent)
+    assert [str(mail["Subject"]) for mail in box.mails] == subjects

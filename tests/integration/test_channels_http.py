@@ -69,7 +69,7 @@ async def test_slack_takes_it() -> None:
     (request,) = receiver.requests
     assert request.line == "POST /services/T000/B000/canary HTTP/1.1"
     assert request.headers["content-type"] == "application/json; charset=utf-8"
-    assert request.json()["text"] == "[orders/production] RESOLVED DATABASE_DOWN: Database connection lost"
+    assert request.json()["text"] == "[orders/production] CRITICAL DATABASE_DOWN resolved: Database connection lost"
 
 
 async def test_the_webhooks_receiver_can_verify_it() -> None:
@@ -92,7 +92,7 @@ async def test_apprise_hands_it_on() -> None:
         await apprise(receiver.port).send(notification())
     (request,) = receiver.requests
     sent = request.json()
-    assert sent["title"] == "[orders/production] CRITICAL DATABASE_DOWN: Database connection lost"
+    assert sent["title"] == "[orders/production] CRITICAL DATABASE_DOWN firing: Database connection lost"
     assert sent["type"] == "failure"
     assert "Runbook: https://runbooks.example.com/database-down" in sent["message"]
     assert base64.b64decode(request.headers["authorization"].removeprefix("Basic ")) == b"user:canary"

@@ -185,12 +185,12 @@ def test_watch_in_a_terminal(tmp_path: Path) -> None:
             service.client.post("/fail")
             terminal.wait_for("billing_failure")
             terminal.press("m")
-            terminal.wait_for("billing_failure is muted until")
+            terminal.wait_for("BILLING_FAILURE is muted until")
             authorized = {"Authorization": f"Bearer {TOKEN}"}
             muted = service.get("/api/alerts/summary", headers=authorized).json()["muted_alerts"]
             assert muted.keys() == {"billing_failure"}
             terminal.press("u")
-            terminal.wait_for("billing_failure is no longer muted")
+            terminal.wait_for("BILLING_FAILURE is no longer muted")
         terminal.wait_for("no answer for")
         with serving(tmp_path, SERVICE, **access):
             terminal.wait_for("healthy")

@@ -217,17 +217,17 @@ def test_a_database_that_is_killed_is_one_mail_and_one_message_and_so_is_its_ret
         running.found(r"MongoDB has died")
         running.found(r"unhealthy")
         running.found(r"MongoDB is started again")
-        running.found(r"Re: \[EarlyBird Delivery Services\] DATABASE_DOWN")
-        running.found(r"RESOLVED DATABASE_DOWN")
+        running.found(r"mail   \[EarlyBird Delivery Services\] CRITICAL DATABASE_DOWN resolved")
+        running.found(r"Slack.*DATABASE_DOWN resolved")
         history = running.curl("/alerts/summary", "/alerts/history?alert_type=database_down")
         assert [(e["status"], e["outcome"]) for e in history] == [("resolved", "notified"), ("firing", "notified")]
         running.process.send_signal(signal.SIGINT)
         assert running.ended() == 0, running.err
     assert sorted(line for line in running.out.splitlines() if "DATABASE_DOWN" in line) == [
-        "  Slack  [EarlyBird Delivery Services] CRITICAL DATABASE_DOWN: Database connection lost",
-        "  Slack  [EarlyBird Delivery Services] RESOLVED DATABASE_DOWN: Database connection lost",
-        "  mail   Re: [EarlyBird Delivery Services] DATABASE_DOWN",
-        "  mail   [EarlyBird Delivery Services] DATABASE_DOWN",
+        "  Slack  [EarlyBird Delivery Services] CRITICAL DATABASE_DOWN firing: Database connection lost",
+        "  Slack  [EarlyBird Delivery Services] CRITICAL DATABASE_DOWN resolved: Database connection lost",
+        "  mail   [EarlyBird Delivery Services] CRITICAL DATABASE_DOWN firing",
+        "  mail   [EarlyBird Delivery Services] CRITICAL DATABASE_DOWN resolved",
     ]
 
 

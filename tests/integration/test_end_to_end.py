@@ -119,6 +119,8 @@ def test_what_is_measured_in_seconds_has_buckets_below_a_second(tmp_path: Path, 
             "MONGODB_URI": database.uri,
             "OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint,
             "ENGINE": engine,
+            # Contrib, applied before us, reads it then, for all instrumentations.
+            "OTEL_SEMCONV_STABILITY_OPT_IN": "http,database",
         }
         with serving(tmp_path, HISTOGRAMS, OTEL_METRIC_EXPORT_INTERVAL="300", **env) as service:
             assert service.get("/all").status_code == 200

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -27,11 +28,13 @@ class AlertmanagerChannel:
     """Posts alerts to every peer of an Alertmanager cluster. Peers do not share alerts: each must be told.
 
     Grouping, silences and routing are the Alertmanager's. Identity is in the labels alone: what changes while an alert
-    fires (message, value) is an annotation.
+    fires (message, value) is an annotation. Alerts of two hosts or two rules never share one: the end of one would be
+    taken for the end of the other.
 
     Args:
         urls: Base URL of each peer, with a path prefix where it has one; `user:password@` becomes basic authentication.
         generator_url: Where the alerts come from, for people; empty: not said.
+        host: Which host's alerts they are; this one's name when not given.
         interval: Seconds between repetitions.
         clock: Unix time in seconds.
     """
@@ -43,12 +46,14 @@ class AlertmanagerChannel:
         urls: Sequence[SecretStr],
         *,
         generator_url: str = "",
+        host: str | None = None,
         interval: float = _RESEND_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.interval = interval
         self._urls = tuple(urls)
         self._generator_url = generator_url
+        self._host = socket.gethostname() if host is None else host
         self._clock = clock
         self._warned: set[str] = set()
 
@@ -59,7 +64,7 @@ class AlertmanagerChannel:
             DeliveryError: No peer took it; retryable when one of them may take it later.
         """
         ahead = self._clock() + _INTERVALS_AHEAD * self.interval
-        alerts = [_alert(event, notification, ahead, self._generator_url) for event in notification.events]
+        alerts = [self._alert(event, notification, ahead) for event in notification.events]
         content = json.dumps(alerts).encode()
         async with client() as sender:
             outcomes = await asyncio.gather(*(self._post(sender, i, content) for i in range(len(self._urls))))
@@ -82,6 +87,17 @@ class AlertmanagerChannel:
         """
         await self.send(notification)
 
+    def _alert(self, event: AlertEvent, notification: Notification, ahead: float) -> dict[str, Any]:
+        begun = event.since if event.since is not None else event.time
+        over = event.status is Status.RESOLVED
+        alert: dict[str, Any] = {
+            "labels": labels(event, notification, self._host),
+            "annotations": _annotations(event, notification),
+            "startsAt": rfc3339(begun),
+            "endsAt": rfc3339(max(event.time, begun) if over else ahead),
+        }
+        return {**alert, "generatorURL": self._generator_url} if self._generator_url else alert
+
     def _warn(self, failures: set[str]) -> None:
         """Once for each failure, not with every repetition."""
         for failure in sorted(failures - self._warned):
@@ -101,36 +117,34 @@ class AlertmanagerChannel:
         return None
 
 
-def _alert(event: AlertEvent, notification: Notification, ahead: float, generator_url: str) -> dict[str, Any]:
-    begun = event.since if event.since is not None else event.time
-    over = event.status is Status.RESOLVED
-    alert: dict[str, Any] = {
-        "labels": labels(event, notification),
-        "annotations": _annotations(event),
-        "startsAt": rfc3339(begun),
-        "endsAt": rfc3339(max(event.time, begun) if over else ahead),
-    }
-    return {**alert, "generatorURL": generator_url} if generator_url else alert
+def labels(event: AlertEvent, notification: Notification, host: str = "") -> dict[str, str]:
+    """The alert's identity; label names in Prometheus' alphabet, empty values left out, as they mean nothing there.
 
-
-def labels(event: AlertEvent, notification: Notification) -> dict[str, str]:
-    """The alert's identity; label names in Prometheus' alphabet, empty values left out, as they mean nothing there."""
-    named = {re.sub(r"\W", "_", key, flags=re.ASCII): value for key, value in event.labels.items()}
+    An alert's own label whose name is taken is called `exported_…`, as Prometheus does.
+    """
+    title = text.title(event)
     found = {
-        **{f"_{key}" if not key or key[0].isdigit() else key: value for key, value in named.items()},
-        "alertname": text.title(event),
+        "alertname": title,
         "alert_type": event.type.value,
         "severity": event.severity.value,
         "service": notification.service,
         "environment": notification.environment,
+        "host": host,
+        "rule": event.rule if event.rule != title else "",
     }
+    for key, value in sorted(event.labels.items()):
+        name = re.sub(r"\W", "_", key, flags=re.ASCII)
+        name = f"_{name}" if not name or name[0].isdigit() else name
+        while name in found:
+            name = f"exported_{name}"
+        found[name] = value
     return {key: text.printable(value) for key, value in found.items() if value}
 
 
-def _annotations(event: AlertEvent) -> dict[str, str]:
+def _annotations(event: AlertEvent, notification: Notification) -> dict[str, str]:
     found = {
         "summary": text.one_line(event.message),
-        "description": text.plain(event),
+        "description": f"{text.plain(event)}\n\n{text.signature(notification)}",
         "runbook_url": text.link(event.runbook),
         "value": str(event.details.get("value", "")),
         "threshold": str(event.details.get("threshold", "")),

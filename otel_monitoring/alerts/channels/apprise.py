@@ -57,6 +57,7 @@ class AppriseChannel:
         paragraphs = [text.plain(event) for event in shown]
         if len(notification.events) > len(shown):
             paragraphs.append(f"… and {len(notification.events) - len(shown)} more")
+        paragraphs.append(text.signature(notification))
         over = notification.status is Status.RESOLVED
         with discreet():
             return bool(

@@ -3,7 +3,7 @@
 import logging
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -22,6 +22,8 @@ logger = logging.getLogger("otel_monitoring")
 
 _TIMEOUT_SECONDS = 10.0
 _GOODBYE_SECONDS = 1.0
+_REFERENCES = 20
+_CONVERSATIONS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class MailServer:
 class EmailChannel:
     """Sends a notification as one e-mail to all recipients.
 
+    A mail about an incident refers to the first one that this process delivered about it.
+
     Args:
         server: Who takes it.
         sender: `name@example.com` or `Name <name@example.com>`.
@@ -67,6 +71,7 @@ class EmailChannel:
         self._sender = mailbox(sender)
         self._recipients = tuple(mailbox(recipient) for recipient in recipients)
         self._clock = clock
+        self._conversations: dict[str, str] = {}
 
     async def send(self, notification: Notification) -> None:
         """Send it. Delivered is what the server took for at least one recipient; the refused ones are logged.
@@ -75,16 +80,26 @@ class EmailChannel:
             DeliveryError: Not delivered. Final is only what the server says about this message or these recipients
                 (5xx): a refused login or a certificate is put right by people, and then the alert shall still arrive.
         """
-        message = compose(notification, self._sender, self._recipients, self._clock())
+        incidents = dict.fromkeys(event.incident for event in notification.events if event.incident)
+        earlier = dict.fromkeys(self._conversations[known] for known in incidents if known in self._conversations)
+        message = compose(notification, self._sender, self._recipients, self._clock(), list(earlier)[:_REFERENCES])
         try:
             refused = await self._transmit(message)
         except aiosmtplib.SMTPException as error:
             raise _delivery_error(error) from None
         except (OSError, ValueError) as error:  # TLS: a certificate that does not verify, a protocol in ruins
             raise DeliveryError(f"e-mail: {redact(error, limit=200)}", retryable=True) from None
+        self._remember(incidents, str(message["Message-ID"]))
         if refused:
             total = len(self._recipients)
             logger.warning("e-mail: %d of %d recipients refused (%s)", len(refused), total, _codes(refused))
+
+    def _remember(self, incidents: Iterable[str], message_id: str) -> None:
+        """The first mail that was delivered about an incident is the one that later ones go on from."""
+        for incident in incidents:
+            self._conversations.setdefault(incident, message_id)
+        while len(self._conversations) > _CONVERSATIONS:
+            del self._conversations[next(iter(self._conversations))]
 
     async def _transmit(self, message: EmailMessage) -> list[int]:
         """Returns the codes of the recipients that were refused while others were not."""

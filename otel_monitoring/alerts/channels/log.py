@@ -3,6 +3,7 @@
 import json
 import logging
 
+from otel_monitoring.alerts.channels import text
 from otel_monitoring.events import AlertEvent, AlertSeverity, Notification, Status
 
 logger = logging.getLogger("otel_monitoring.alerts")
@@ -16,7 +17,7 @@ _LEVELS = {
 
 
 class LogChannel:
-    """Writes each alert as one line to the logger `otel_monitoring.alerts`.
+    """Writes each alert as one line to the logger `otel_monitoring.alerts`: name, message, and what is known as JSON.
 
     At the level of its severity while it fires, at INFO when it is over.
     """
@@ -30,8 +31,10 @@ class LogChannel:
 
 
 def _log(event: AlertEvent) -> None:
-    details = f" {json.dumps(event.details, default=str, sort_keys=True)}" if event.details else ""
+    facts = {**event.labels, **event.details, "runbook": event.runbook, "trace_id": event.trace_id}
+    known = {name: value for name, value in sorted(facts.items()) if value not in ("", None)}
+    said = f"{text.one_line(event.message)} {json.dumps(known, ensure_ascii=False) if known else ''}".rstrip()
     if event.status is Status.RESOLVED:
-        logger.info("%s resolved: %s%s", event.type.name, event.message, details)
+        logger.info("%s resolved: %s", text.title(event), said)
     else:
-        logger.log(_LEVELS[event.severity], "%s: %s%s", event.type.name, event.message, details)
+        logger.log(_LEVELS[event.severity], "%s: %s", text.title(event), said)

@@ -1,12 +1,12 @@
-"""The e-mail of a notification: headers that make one conversation of an incident, a text part and an HTML part."""
+"""The e-mail of a notification: headers that say what it goes on from, a text part and an HTML part."""
 
 import hashlib
 import re
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UniqueUnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, Policy
 from html import escape
 
 from otel_monitoring.alerts.channels import text
@@ -24,42 +24,57 @@ _RESOLVED_COLOUR = "#2b8a3e"
 # `In-Reply-To: <` and `>` leave 63 for both sides and the @.
 _TOKEN_LENGTH = 24
 _DOMAIN_LENGTH = 38
+_LINE_LENGTH = 200
 _ANY_DOMAIN = "otel-monitoring.invalid"
 
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 _MONO = "font-family:ui-monospace,Menlo,Consolas,monospace"
 
 
-def compose(notification: Notification, sender: Address, recipients: Sequence[Address], now: float) -> EmailMessage:
+class _Subject(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc] # typeshed's `max_count`
+    """One line: `email` would begin some of those that it folds with a blank. Only encoded words need short lines."""
+
+    def fold(self, *, policy: Policy) -> str:
+        whole = policy.clone(max_line_length=_LINE_LENGTH) if self.isascii() else policy
+        return super().fold(policy=whole)
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("subject", _Subject)
+_POLICY = SMTP.clone(header_factory=_HEADERS)
+
+
+def compose(
+    notification: Notification,
+    sender: Address,
+    recipients: Sequence[Address],
+    now: float,
+    references: Sequence[str] = (),
+) -> EmailMessage:
     """The e-mail, the same but for its `Date` for every attempt.
 
-    Mail programs make conversations of the ids in `References` (RFC 5322 section 3.6.4), some of equal subjects as
-    well: both are the same from the firing of an incident to its end. The ids belong to no message that was ever sent,
-    so that the conversation does not depend on which messages arrived.
+    Mail programs make conversations of the ids in `References` (RFC 5322 section 3.6.4).
 
     Args:
         notification: What to say.
         sender: The mailbox in `From`.
         recipients: The mailboxes in `To`.
         now: Unix time in seconds.
+        references: The ids of earlier messages that it goes on from; none for the first about an incident.
     """
-    message = EmailMessage(policy=SMTP)
-    domain = _domain(sender)
-    again = "Re: " if notification.status is Status.RESOLVED else ""
-    incidents = dict.fromkeys(event.incident for event in notification.events if event.incident)
-    references = [f"<{_token(f'incident-{incident}')}@{domain}>" for incident in list(incidents)[: text.EVENTS_SHOWN]]
+    message = EmailMessage(policy=_POLICY)
     message["From"] = sender
     message["To"] = tuple(recipients)
-    message["Subject"] = f"{again}{text.subject(notification)}"
+    message["Subject"] = text.subject(notification)
     message["Date"] = datetime.fromtimestamp(now, timezone.utc)
-    message["Message-ID"] = f"<{_token(notification.id)}@{domain}>"
+    message["Message-ID"] = f"<{_token(notification.id)}@{_domain(sender)}>"
     if references:
         message["In-Reply-To"] = references[0]
         message["References"] = " ".join(references)
     # RFC 3834: nobody's holiday notice answers; the second is what Exchange looks at.
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
-    if notification.severity is AlertSeverity.CRITICAL and not again:
+    if notification.severity is AlertSeverity.CRITICAL and notification.status is Status.FIRING:
         message["Importance"] = "high"
     message.set_content(plain(notification))
     message.add_alternative(html(notification), subtype="html")
@@ -73,7 +88,7 @@ def plain(notification: Notification) -> str:
     blocks += [text.plain(event) for event in shown]
     if hidden:
         blocks.append(f"… and {hidden} more")
-    blocks.append(f"-- \n{text.source(notification)}")
+    blocks.append(text.signature(notification))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -82,6 +97,7 @@ def html(notification: Notification) -> str:
     shown, hidden = _shown(notification)
     cards = "".join(_card(event) for event in shown)
     more = f'<p style="margin:0 0 16px;color:#495057">… and {hidden} more</p>' if hidden else ""
+    origin = "".join(_row(name, value) for name, value in text.origin(notification))
     count = len(notification.events)
     line = f'<p style="margin:0 0 16px;font-size:15px">{escape(text.summary(notification))}</p>' if count > 1 else ""
     return (
@@ -94,7 +110,8 @@ def html(notification: Notification) -> str:
         '<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0" '
         'style="max-width:640px;text-align:left"><tr><td>'
         f"{line}{cards}{more}"
-        f'<p style="margin:0;font-size:13px;color:#5c636a">{escape(text.source(notification))}</p>'
+        '<table role="presentation" cellpadding="0" cellspacing="0" border="0" style="font-size:13px;line-height:1.5">'
+        f"{origin}</table>"
         "</td></tr></table></td></tr></table></body></html>"
     )
 
@@ -102,7 +119,7 @@ def html(notification: Notification) -> str:
 def _card(event: AlertEvent) -> str:
     resolved = event.status is Status.RESOLVED
     colour = _RESOLVED_COLOUR if resolved else _COLOURS[event.severity]
-    state = "Resolved" if resolved else event.severity.value.capitalize()
+    state = f"{event.severity.value.capitalize()}, {event.status.value}"
     rows = "".join(_row(name, value) for name, value in text.facts(event))
     runbook = text.link(event.runbook)
     button = (
@@ -125,11 +142,12 @@ def _card(event: AlertEvent) -> str:
 
 def _row(name: str, value: str) -> str:
     style = f"{_MONO};font-size:12px;white-space:pre-wrap;" if "\n" in value else ""
+    told = f'<a href="{escape(value)}">{escape(value)}</a>' if name == "URL" and text.link(value) else escape(value)
     return (
         '<tr><td valign="top" style="padding:2px 16px 2px 0;color:#5c636a;min-width:72px;white-space:nowrap">'
         f"{escape(name)}</td>"
         f'<td valign="top" style="padding:2px 0;overflow-wrap:anywhere;word-break:break-word;{style}">'
-        f"{escape(value)}</td></tr>"
+        f"{told}</td></tr>"
     )
 
 

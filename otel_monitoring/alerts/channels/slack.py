@@ -63,6 +63,10 @@ def message(notification: Notification) -> dict[str, Any]:
     hidden = len(notification.events) - len(shown)
     if hidden:
         attachments.append({"fallback": f"{hidden} more", "blocks": [_section(f"… and {hidden} more")]})
+    origin = text.origin(notification)
+    told = " · ".join(f"*{name}:* {mrkdwn(value, 400)}" for name, value in origin)
+    plain = ", ".join(value for _, value in origin)
+    attachments.append({"fallback": mrkdwn(plain, _FALLBACK_LENGTH), "blocks": [_section(told)]})
     line = f"[{text.source(notification)}] {text.summary(notification)}"
     return {"text": mrkdwn(line, _FALLBACK_LENGTH), "attachments": attachments}
 

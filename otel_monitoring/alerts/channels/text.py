@@ -2,12 +2,13 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from collections.abc import Iterator
 from textwrap import dedent
 from typing import Any
 
-from otel_monitoring.events import AlertEvent, AlertType, Notification, Status
+from otel_monitoring import events, redact
+from otel_monitoring.events import AlertEvent, Notification, Status, moment_of
+from otel_monitoring.jsonable import jsonable
 
 EVENTS_SHOWN = 20
 """How many events of one notification are spelt out."""
@@ -15,18 +16,17 @@ EVENTS_SHOWN = 20
 _DETAILS_SHOWN = 20
 _FACT_LENGTH = 1500
 _LIST_LENGTH = 80
-_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_LONG = 60.0
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """`text` without line breaks, control characters and halves of surrogate pairs, at most `limit` characters."""
-    return clipped(printable(_BREAKS.sub(" ", text)).strip(), limit)
+    """`text` as one printable line, blanks that follow each other being one, at most `limit` characters."""
+    return clipped(" ".join(redact.printable(text).split()), limit)
 
 
 def printable(text: str) -> str:
-    """`text` with its line breaks and tabs, without what no encoder takes and what hides or reverses text."""
-    return _UNPRINTABLE.sub("", text)
+    """`text` with its line breaks, without what no encoder takes and what hides or reverses text."""
+    return "\n".join([redact.printable(line) for line in text.splitlines()])
 
 
 def clipped(text: str, limit: int) -> str:
@@ -42,14 +42,13 @@ def tail(text: str, limit: int) -> str:
 
 
 def title(event: AlertEvent) -> str:
-    """What the alert is called: its type as documented, or the rule's name where the type says nothing."""
-    return one_line(event.rule, 100) if event.type is AlertType.CUSTOM and event.rule else event.type.name
+    """What people call the alert."""
+    return one_line(events.title(event.type.value, event.rule), 100)
 
 
 def headline(event: AlertEvent) -> str:
-    """State, name and message in one line."""
-    state = "RESOLVED" if event.status is Status.RESOLVED else event.severity.value.upper()
-    return f"{state} {title(event)}: {one_line(event.message)}"
+    """Severity, name, state and message in one line."""
+    return f"{event.severity.value.upper()} {title(event)} {event.status.value}: {one_line(event.message)}"
 
 
 def source(notification: Notification) -> str:
@@ -58,54 +57,77 @@ def source(notification: Notification) -> str:
     return "/".join(one_line(part, 60) for part in parts if part)
 
 
+def origin(notification: Notification) -> list[tuple[str, str]]:
+    """Name and text of what is known about the sender: what every message ends with."""
+    found = {
+        "Service": notification.service,
+        "Environment": notification.environment,
+        "Version": notification.version,
+        "Host": notification.host,
+        "URL": link(notification.url),
+    }
+    return [(name, one_line(text, 300)) for name, text in found.items() if text]
+
+
 def summary(notification: Notification) -> str:
     """The notification in one line: the alert itself, or how many there are and which."""
-    events = notification.events
-    if len(events) == 1:
-        return headline(events[0])
-    firing = sum(event.status is Status.FIRING for event in events)
-    counts = {"firing": firing, "resolved": len(events) - firing}
-    names = dict.fromkeys(title(event) for event in events)
-    return (
-        f"{', '.join(f'{count} {state}' for state, count in counts.items() if count)}: {clipped(', '.join(names), 200)}"
-    )
+    return headline(notification.events[0]) if len(notification.events) == 1 else _counted(notification)
 
 
 def subject(notification: Notification) -> str:
-    """The same for the firing and the end of an incident: mail programs put equal subjects into one conversation.
-
-    Of several events the first of the highest severity gives its name.
-    """
-    event = leading(notification)
+    """Where, how urgent, what, and whether it fires; of several alerts how many."""
+    event = notification.events[0]
     labels = ", ".join(f"{key}={value}" for key, value in sorted(event.labels.items()))
-    return one_line(f"[{source(notification)}] {title(event)}{f' ({labels})' if labels else ''}", 150)
+    what = f"{event.severity.value.upper()} {title(event)} {event.status.value}{f' ({labels})' if labels else ''}"
+    return one_line(
+        f"[{source(notification)}] {what if len(notification.events) == 1 else _counted(notification)}", 150
+    )
 
 
-def leading(notification: Notification) -> AlertEvent:
-    """The event a notification is named after: the first of the highest severity among what fires, else among all."""
-    severity, status = notification.severity, notification.status
-    return next(event for event in notification.events if event.severity is severity and event.status is status)
+def _counted(notification: Notification) -> str:
+    told = notification.events
+    firing = sum(event.status is Status.FIRING for event in told)
+    counts = {"firing": firing, "resolved": len(told) - firing}
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    names = ", ".join(dict.fromkeys(title(event) for event in told))
+    return f"{notification.severity.value.upper()} {states}: {clipped(names, 200)}"
 
 
 def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
     """Name and text of everything known about an alert beside its headline; texts may have several lines.
 
-    The details `value` and `threshold` come first and together.
+    How long it lasts and what was measured come first.
     """
-    since = event.since if event.since is not None else event.time
-    yield "Since", moment(since)
-    if event.status is Status.RESOLVED:
-        yield "Over", f"{moment(event.time)}, after {duration(event.time - since)}"
     details = dict(event.details)
-    if "value" in details and "threshold" in details:
-        yield "Value", f"{_text(details.pop('value'))} (threshold {_text(details.pop('threshold'))})"
-    named: Mapping[str, Any] = {**event.labels, **details}
-    for key, value in list(named.items())[:_DETAILS_SHOWN]:
+    since = event.since if event.since is not None else event.time
+    lasted = event.time - since
+    if event.status is Status.RESOLVED:
+        yield "Since", moment(since)
+        yield "Resolved", f"{moment(event.time)}, after {duration(lasted)}"
+        details.pop("duration_seconds", None)
+    else:
+        yield "Since", f"{moment(since)}{f', for {duration(lasted)}' if lasted >= _LONG else ''}"
+    yield from _measured(details)
+    if event.rule and event.rule not in (title(event), event.type.value):
+        yield "Rule", one_line(event.rule, 100)
+    named = [*event.labels.items(), *((key, value) for key, value in details.items() if event.labels.get(key) != value)]
+    for key, value in named[:_DETAILS_SHOWN]:
         yield one_line(str(key), 60), _text(value)
     if len(named) > _DETAILS_SHOWN:
         yield "…", f"{len(named) - _DETAILS_SHOWN} more"
     if event.trace_id:
         yield "Trace", one_line(event.trace_id, 64)
+
+
+def _measured(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """`value`, `threshold` and `value_now`, taken out of `details`. A yes or no (1 or 0) is in the message already."""
+    value, threshold, now = (details.pop(name, None) for name in ("value", "threshold", "value_now"))
+    if value in (0, 1) and threshold == 1:
+        return
+    if value is not None:
+        yield "Value", f"{_text(value)} (threshold {_text(threshold)})" if threshold is not None else _text(value)
+    if now is not None:
+        yield "Now", _text(now)
 
 
 def plain(event: AlertEvent) -> str:
@@ -123,7 +145,7 @@ def link(url: str) -> str:
 
 def moment(unix_seconds: float) -> str:
     """A moment as people read it, in UTC to the second."""
-    return datetime.fromtimestamp(unix_seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return moment_of(unix_seconds).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def duration(seconds: float) -> str:
@@ -146,8 +168,13 @@ def _text(value: object) -> str:
     elif isinstance(value, list | tuple) and value and all(isinstance(item, str) for item in value):
         text = ", ".join(value) if sum(map(len, value)) < _LIST_LENGTH else "\n".join(value)
     else:
-        text = json.dumps(value, default=str, ensure_ascii=False, skipkeys=True)
+        text = json.dumps(jsonable(value), ensure_ascii=False)
     return tail(dedent(printable(text).strip("\n")).strip(), _FACT_LENGTH)
+
+
+def signature(notification: Notification) -> str:
+    """`origin` as lines of plain text."""
+    return "\n".join(f"{name}: {value}" for name, value in origin(notification))
 
 
 def _indented(text: str) -> str:

@@ -1,15 +1,14 @@
 """A generic webhook, signed as Standard Webhooks says: https://www.standardwebhooks.com.
 
 The body is JSON: `type` (`alert.firing`, or `alert.resolved` when everything in it is over), `timestamp` (RFC 3339, of
-the newest alert) and `data`: `id`, `service`, `environment`, `status`, `severity` and `alerts`, a list in the form that
-`/api/alerts/history` answers. Headers: `webhook-id` (the same for every attempt: receivers drop repetitions by it),
-`webhook-timestamp` (Unix seconds of the attempt) and, with a secret, `webhook-signature`: `v1,` and the base64 of
-HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`.
+the newest alert) and `data`: `id`, `service`, `environment`, `version`, `host`, `url` (where people reach the service),
+`status`, `severity` and `alerts`, a list in the form that `/api/alerts/history` answers. Headers: `webhook-id` (the
+same for every attempt: receivers drop repetitions by it), `webhook-timestamp` (Unix seconds of the attempt) and, with a
+secret, `webhook-signature`: `v1,` and the base64 of HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`.
 """
 
 import base64
 import hmac
-import json
 import time
 from collections.abc import Callable
 
@@ -19,6 +18,7 @@ from otel_monitoring.alerts.channels.addresses import PinnedTransport
 from otel_monitoring.alerts.channels.posting import client, direct, post
 from otel_monitoring.channel_settings import webhook_key
 from otel_monitoring.events import Notification, rfc3339
+from otel_monitoring.jsonable import json_text
 
 
 class WebhookChannel:
@@ -76,14 +76,15 @@ def body(notification: Notification) -> bytes:
             "id": notification.id,
             "service": notification.service,
             "environment": notification.environment,
+            "version": notification.version,
+            "host": notification.host,
+            "url": notification.url,
             "status": notification.status.value,
             "severity": notification.severity.value,
             "alerts": [event.as_json() for event in notification.events],
         },
     }
-    # JSON has no NaN and no infinity: `parse_constant` makes text of what Python writes for them.
-    finite = json.loads(json.dumps(document, default=str, skipkeys=True), parse_constant=str)
-    return json.dumps(finite, separators=(",", ":")).encode()
+    return json_text(document).encode()
 
 
 def signature(key: bytes, identifier: str, timestamp: str, content: bytes) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
+from otel_monitoring.errors import StoreError
 from otel_monitoring.store.location import state_path
 
 _NAME = "state directory"
@@ -22,7 +23,13 @@ def state_directory(examination: Examination) -> Iterator[Finding]:
         advice = "unset OTEL_MONITORING_STORE to keep mutes and firing alerts over a restart"
         yield Finding(_NAME, Level.SKIPPED, "OTEL_MONITORING_STORE=memory: nothing is kept", advice)
         return
-    path = state_path(settings.state_dir, service_name=settings.service_name or "", environment=settings.environment)
+    try:
+        path = state_path(
+            settings.state_dir, service_name=settings.service_name or "", environment=settings.environment
+        )
+    except StoreError as error:
+        yield Finding(_NAME, Level.FAILED, str(error), "set OTEL_MONITORING_STATE_DIR to an absolute path")
+        return
     directory = path.parent
     existing = next(parent for parent in (directory, *directory.parents) if parent.exists())
     try:

@@ -1,0 +1,159 @@
+"""`OwnRoutes`: our endpoints among the routes of the application."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from fastapi.applications import FastAPI
+from starlette.datastructures import URLPath
+from starlette.routing import BaseRoute, Host, Match, Mount, NoMatchFound, Route
+from starlette.types import Receive, Scope, Send
+
+from otel_monitoring.guard import logger
+from otel_monitoring.instrument.matched import flat, route_path
+
+_MAX_DEPTH = 16
+_WHOLE = ("/health", "/alerts")
+
+
+class OwnRoutes(BaseRoute):
+    """All our endpoints as one route, the first of the application, which yields to what the application says itself.
+
+    Asked for one of our paths, it looks who would answer without us. A route of the application for exactly that path
+    and method answers, also one that is mounted or was added later. A parameter, a catch-all or a mount that only
+    happens to cover the path does not. `HEAD` goes with `GET`.
+
+    A root path that covers the prefix stands for it: with `FastAPI(root_path="/api")`, or mounted at `/api`, the
+    application sees `/health` where the client asked for `/api/health`.
+
+    Args:
+        app: The application.
+        routes: Our routes, complete with the prefix.
+        prefix: What their paths begin with, without a slash at its end; may be empty.
+    """
+
+    def __init__(self, app: FastAPI, routes: Iterable[BaseRoute], prefix: str) -> None:
+        self._app = app
+        self._routes = [route for route in routes if isinstance(route, Route)]
+        self._prefix = prefix
+        self._static = {route.path for route in self._routes if not route.param_convertors}
+        self._begins = tuple(route.path.split("{")[0] for route in self._routes if route.param_convertors)
+        # What libraries look at that list an application's routes.
+        self.path = f"{prefix}/health"
+        self.name = "otel_monitoring"
+        self.include_in_schema = False
+
+    def place(self) -> None:
+        """Be the first route of the application, and so no matter of the order of its routes."""
+        routes = self._app.router.routes
+        if not any(route is self for route in routes):
+            routes.insert(0, self)
+
+    def answers(self, scope: Scope) -> bool:
+        """Whether the request in `scope`, as it enters the application, is for one of our endpoints."""
+        if scope["type"] != "http":
+            return False
+        path = route_path(scope, scope.get("root_path", ""))
+        # With a slash too many the router redirects to it.
+        return self._ours(path.rstrip("/"), scope) is not None and not self._kept(scope)
+
+    def announce(self) -> None:
+        """Name the endpoints that the application keeps for itself, in one line, if there are any."""
+        kept = [
+            f"{method} {route.path}"
+            for route in self._routes
+            for method in _methods(route)
+            if self._told(route, method)
+        ]
+        if kept:
+            logger.info(
+                "The application has routes of its own for %s: they stay as they are, and the monitoring does not "
+                "answer there. OTEL_MONITORING_PREFIX moves its endpoints elsewhere.",
+                ", ".join(kept),
+            )
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """What the router asks of every route."""
+        if scope["type"] != "http":
+            return Match.NONE, {}
+        path = self._ours(route_path(scope, scope.get("root_path", "")), scope)
+        if path is None or self._kept(scope):
+            return Match.NONE, {}
+        asked = {**scope, "path": path, "root_path": ""}
+        partial: tuple[Match, Scope] = Match.NONE, {}
+        for route in self._routes:
+            match, child = route.matches(asked)
+            if match is Match.FULL:
+                return match, child
+            if match is Match.PARTIAL and partial[0] is Match.NONE:
+                partial = match, child
+        return partial
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with the route that `matches` found."""
+        await scope["route"].handle(scope, receive, send)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        """Nothing: the application's names are its own."""
+        raise NoMatchFound(name, path_params)
+
+    def _ours(self, path: str, scope: Mapping[str, Any]) -> str | None:
+        """The path of our endpoint that `path`, relative to the root path, means; None for every other."""
+        if path in self._static or path.startswith(self._begins):
+            return path
+        root = scope.get("root_path")
+        if root and path.startswith(_WHOLE) and self._covered(root):
+            path = self._prefix + path
+            return path if path in self._static or path.startswith(self._begins) else None
+        return None
+
+    def _covered(self, root_path: str) -> bool:
+        root, prefix = root_path.rstrip("/"), self._prefix
+        return bool(prefix) and (root == prefix or root.endswith(prefix) or root.startswith(f"{prefix}/"))
+
+    def _kept(self, scope: Scope) -> bool:
+        """Whether a route of the application answers at exactly this path."""
+        method = scope["method"]
+        asked = {**scope, "method": "GET" if method == "HEAD" else method, "fastapi": {}}
+        return _exact(self._app.router.routes, asked, _MAX_DEPTH)
+
+    def _told(self, route: Route, method: str) -> bool:
+        if route.param_convertors:
+            return False
+        root = self._app.root_path.rstrip("/")
+        paths = {route.path, *([route.path.removeprefix(self._prefix)] if self._covered(root) else ())}
+        return any(
+            self._kept({"type": "http", "method": method, "path": path, "root_path": "", "headers": []})
+            for path in paths
+        )
+
+
+def _methods(route: Route) -> list[str]:
+    return sorted((route.methods or set()) - {"HEAD"})
+
+
+def _exact(routes: Sequence[Any], scope: Scope, depth: int) -> bool:
+    """Whether the first of `routes` that takes the request has no parameter in its path, nor have its mounts."""
+    for route in flat(routes):
+        original = getattr(route, "original_route", route)
+        if isinstance(original, OwnRoutes):
+            continue
+        match, child = route.matches(dict(scope))
+        if match is not Match.FULL:
+            continue
+        if isinstance(original, Mount) and "{" in route.path:
+            return False
+        if isinstance(original, (Mount, Host)):
+            below = next(_routes_below(route.app), None)
+            return below is not None and depth > 0 and _exact(below, {**scope, **child}, depth - 1)
+        return "{" not in route.path
+    return False
+
+
+def _routes_below(app: Any) -> Iterator[Sequence[Any]]:
+    """The routes of what is mounted, also behind middleware."""
+    for _ in range(_MAX_DEPTH):
+        routes = getattr(app, "routes", None)
+        if routes is not None:
+            yield routes
+            return
+        app = getattr(app, "app", None)

@@ -1,0 +1,194 @@
+"""The end of a process by a signal: what the SDK has taken has left, under each server, with and without a lifespan."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.processes import PATIENCE, Service, serving
+from tests.otlp_sink import HttpSink, closed_port
+
+pytestmark = pytest.mark.integration
+
+APPLICATION = """
+import logging
+
+from fastapi import FastAPI
+from otel_monitoring import MonitoringService
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+inner = FastAPI()
+monitoring = MonitoringService(None).instrument(inner)
+orders = monitoring.meter.create_counter("shop.orders")
+
+@inner.get("/ready")
+async def ready():
+    return "yes"
+
+@inner.get("/orders/{number}")
+async def order(number: int):
+    orders.add(1)
+    logging.getLogger("shop").warning("order %s", number)
+    return number
+"""
+WITH_LIFESPAN = APPLICATION + "app = inner\n"
+MOUNTED = APPLICATION + "app = Starlette(routes=[Mount('/', inner)])\n"
+ANSWERED = (
+    APPLICATION
+    + """
+async def app(scope, receive, send):
+    if scope["type"] != "lifespan":
+        await inner(scope, receive, send)
+        return
+    while True:
+        message = await receive()
+        await send({"type": message["type"] + ".complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+"""
+)
+UVICORN_WORKER = ("gunicorn", "-k", "uvicorn.workers.UvicornWorker")
+ASGI_WORKER = ("gunicorn", "-k", "asgi")
+ORDERS = 12
+
+
+def exporting(sink: HttpSink, folder: Path, source: str, runner: tuple[str, ...]) -> AbstractContextManager[Service]:
+    """Serve `source`; nothing is due for export before the end."""
+    return serving(
+        folder,
+        source,
+        runner=runner,
+        ready="/ready",
+        OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint,
+        OTEL_BSP_SCHEDULE_DELAY="600000",
+        OTEL_BLRP_SCHEDULE_DELAY="600000",
+        OTEL_METRIC_EXPORT_INTERVAL="600000",
+    )
+
+
+@pytest.fixture
+def sink() -> Iterator[HttpSink]:
+    with HttpSink() as sink:
+        yield sink
+
+
+def arrived(sink: HttpSink) -> dict[str, float]:
+    """How many orders each signal tells of."""
+    points = [point for metric in sink.metrics() if metric.name == "shop.orders" for point in metric.sum.data_points]
+    durations = [
+        point.count
+        for metric in sink.metrics()
+        if metric.name == "http.server.request.duration"
+        for point in metric.histogram.data_points
+        if any(pair.value.string_value == "/orders/{number}" for pair in point.attributes)
+    ]
+    return {
+        "spans": sum(span.name == "GET /orders/{number}" for span in sink.spans()),
+        "records": sum(record.body.string_value.startswith("order ") for record in sink.records()),
+        "counted": sum(point.as_int for point in points),
+        "durations": sum(durations),
+    }
+
+
+ALL = dict.fromkeys(("spans", "records", "counted", "durations"), ORDERS)
+
+
+def serve_orders(service: Service) -> None:
+    for number in range(ORDERS):
+        assert service.get(f"/orders/{number}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("source", "runner"),
+    [
+        pytest.param(WITH_LIFESPAN, ("uvicorn",), id="uvicorn"),
+        pytest.param(WITH_LIFESPAN, ("uvicorn", "--lifespan", "off"), id="uvicorn-lifespan-off"),
+        pytest.param(MOUNTED, ("uvicorn", "--loop", "uvloop"), id="uvicorn-mounted-uvloop"),
+        pytest.param(ANSWERED, ("uvicorn", "--workers", "2"), id="uvicorn-workers-answered"),
+        pytest.param(WITH_LIFESPAN, UVICORN_WORKER, id="gunicorn-uvicorn"),
+        pytest.param(MOUNTED, UVICORN_WORKER, id="gunicorn-uvicorn-mounted"),
+        pytest.param(MOUNTED, (*UVICORN_WORKER, "--preload", "-w", "2"), id="gunicorn-uvicorn-preload-mounted"),
+        pytest.param(WITH_LIFESPAN, ASGI_WORKER, id="gunicorn-asgi"),
+        pytest.param(ANSWERED, ASGI_WORKER, id="gunicorn-asgi-answered"),
+        pytest.param(MOUNTED, (*ASGI_WORKER, "--preload"), id="gunicorn-asgi-preload-mounted"),
+        pytest.param(WITH_LIFESPAN, ("hypercorn",), id="hypercorn"),
+        pytest.param(MOUNTED, ("hypercorn",), id="hypercorn-mounted"),
+        pytest.param(ANSWERED, ("hypercorn", "-w", "2"), id="hypercorn-workers-answered"),
+        pytest.param(WITH_LIFESPAN, ("granian", "--interface", "asgi"), id="granian"),
+        pytest.param(WITH_LIFESPAN, ("granian", "--interface", "asginl"), id="granian-lifespan-off"),
+        pytest.param(MOUNTED, ("granian", "--interface", "asgi", "--workers", "2"), id="granian-workers-mounted"),
+    ],
+)
+def test_nothing_is_lost_at_sigterm(sink: HttpSink, tmp_path: Path, source: str, runner: tuple[str, ...]) -> None:
+    with exporting(sink, tmp_path, source, runner) as service:
+        serve_orders(service)
+        output = service.stop()
+    assert arrived(sink) == ALL, output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("source", "runner"),
+    [
+        pytest.param(MOUNTED, ("uvicorn",), id="uvicorn-mounted"),
+        pytest.param(MOUNTED, UVICORN_WORKER, id="gunicorn-uvicorn-mounted"),
+        pytest.param(MOUNTED, ASGI_WORKER, id="gunicorn-asgi-mounted"),
+        pytest.param(ANSWERED, ("hypercorn",), id="hypercorn-answered"),
+        pytest.param(WITH_LIFESPAN, ("granian", "--interface", "asginl"), id="granian-lifespan-off"),
+    ],
+)
+def test_nothing_is_lost_at_ctrl_c(sink: HttpSink, tmp_path: Path, source: str, runner: tuple[str, ...]) -> None:
+    with exporting(sink, tmp_path, source, runner) as service:
+        serve_orders(service)
+        os.killpg(service.process.pid, signal.SIGINT)  # as a terminal does, to every process of the group
+        service.process.wait(PATIENCE)
+    assert arrived(sink) == ALL, service.output
+    assert "Traceback" not in service.output
+
+
+EIGHT = """
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from otel_monitoring import MonitoringService
+
+inner = [FastAPI() for _ in range(8)]
+for one in inner:
+    MonitoringService(None, shutdown_timeout=2).instrument(one)
+
+@asynccontextmanager
+async def lifespan(app):
+    async with AsyncExitStack() as stack:
+        for one in inner:
+            await stack.enter_async_context(one.router.lifespan_context(one))
+        yield
+
+app = FastAPI(lifespan=lifespan if LIFESPAN else None)
+for number, one in enumerate(inner):
+    app.mount(f"/{number}", one)
+
+@app.get("/ready")
+def ready():
+    return "yes"
+"""
+
+
+@pytest.mark.parametrize("lifespan", [True, False], ids=["one after the other", "no lifespan"])
+@pytest.mark.parametrize("runner", [("uvicorn",), ASGI_WORKER], ids=["uvicorn", "gunicorn"])
+def test_all_services_of_a_process_stop_by_one_deadline(
+    tmp_path: Path, lifespan: bool, runner: tuple[str, ...]
+) -> None:
+    """Nobody takes what they send: each one alone takes its whole time to give up."""
+    source = EIGHT.replace("LIFESPAN", str(lifespan))
+    endpoint = f"http://127.0.0.1:{closed_port()}"
+    with serving(tmp_path, source, runner=runner, ready="/ready", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as service:
+        for number in range(8):
+            assert service.get(f"/{number}/api/health").status_code == 200
+        began = time.monotonic()
+        service.stop()
+    assert time.monotonic() - began < 8, "half of what they take one after the other"

@@ -1,0 +1,140 @@
+"""What becomes of services that nobody stops: their loops end, their applications go, the interpreter exits."""
+
+import asyncio
+import gc
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from otel_monitoring import MonitoringService
+from otel_monitoring.monitoring import set_monitoring
+from tests.otlp_sink import eventually
+
+pytest.importorskip("fastapi.telemetry", reason="these requests need no other engine")
+
+
+@pytest.fixture(autouse=True)
+def _no_other_service() -> Iterator[None]:
+    set_monitoring(None)
+    yield
+    set_monitoring(None)
+
+
+def shop() -> tuple[FastAPI, MonitoringService]:
+    app = FastAPI()
+
+    @app.get("/orders")
+    async def orders() -> str:
+        return "orders"
+
+    return app, MonitoringService(None, access="open", check_interval=0.05).instrument(app)
+
+
+async def get(app: FastAPI, *paths: str) -> list[httpx.Response]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        return [await client.get(path) for path in paths]
+
+
+def watching() -> int:
+    return sum(thread.name == "otel-monitoring-watch" for thread in threading.enumerate())
+
+
+def test_services_without_a_loop_do_not_pile_up() -> None:
+    """As in a suite that makes an application for each test, and no lifespan."""
+    before = watching()
+    applications = [shop() for _ in range(30)]
+    for app, _ in applications:
+        asyncio.run(get(app, "/orders"))
+    eventually(lambda: watching() <= before + 8)
+    eventually(lambda: watching() <= before)
+
+
+def test_a_parked_service_goes_on_with_the_next_loop() -> None:
+    app, monitoring = shop()
+    asyncio.run(get(app, "/orders"))
+    eventually(lambda: not monitoring._worker.running)
+    asyncio.run(get(app, "/orders"))
+    assert monitoring._worker.running
+    metrics = asyncio.run(get(app, "/api/health/metrics"))[0].json()
+    assert metrics["requests_recorded"] == 2, "what was recorded before it was parked is not forgotten"
+
+
+def test_an_async_check_runs_again_once_there_is_a_loop() -> None:
+    app, monitoring = shop()
+    ran = asyncio.Event()
+
+    async def check() -> None:
+        ran.set()
+
+    monitoring.add_check("own", check)
+
+    async def serve() -> None:
+        nonlocal ran
+        ran = asyncio.Event()
+        await get(app, "/orders")
+        await asyncio.wait_for(ran.wait(), 30)
+
+    for _ in range(3):
+        asyncio.run(serve())
+
+
+def test_a_service_that_was_started_by_hand_outlives_the_loop() -> None:
+    """A script starts it in one loop, works without any, and stops it in another."""
+    monitoring = MonitoringService(None)
+    asyncio.run(monitoring.start())
+    looks = threading.Event()
+    seen: list[int] = []
+    look, worker = monitoring._worker._look_at_loop, monitoring._worker
+
+    async def twice(now: float) -> None:
+        await look(now)
+        seen.append(worker._alone)
+        if len(seen) > 3:
+            looks.set()
+
+    asyncio.run(monitoring.stop())
+    worker._look_at_loop = twice  # type: ignore[method-assign]
+    asyncio.run(monitoring.start())
+    assert looks.wait(30)
+    assert monitoring._worker.running
+    asyncio.run(monitoring.stop())
+    assert not monitoring._worker.running
+
+
+def test_an_application_that_is_gone_is_collected() -> None:
+    """FastAPI keeps endpoint functions in caches of the process."""
+    app, monitoring = shop()
+    gone = weakref.ref(app), weakref.ref(monitoring)
+    asyncio.run(get(app, "/orders", "/api/health", "/api/health/detailed"))
+    before = watching()
+    del app, monitoring
+    eventually(lambda: watching() < before)
+    set_monitoring(None)
+    gc.collect()
+    assert [one() for one in gone] == [None, None]
+
+
+EXIT = """
+import asyncio, atexit, time
+end = []
+atexit.register(lambda: print(time.monotonic() - end[0]))
+from otel_monitoring import MonitoringService
+services = [MonitoringService(None, otlp_endpoint="http://127.0.0.1:1", shutdown_timeout=2) for _ in range(8)]
+async def main():
+    for service in services:
+        await service.start()
+        await service.performance_metrics.record_request("/a", 0.1)
+asyncio.run(main())
+end.append(time.monotonic())
+"""
+
+
+def test_at_exit_all_services_stop_by_one_deadline() -> None:
+    done = subprocess.run([sys.executable, "-c", EXIT], capture_output=True, text=True, check=True, timeout=100)
+    assert float(done.stdout) < 8, "half of what they take one after the other"
