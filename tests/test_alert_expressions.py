@@ -2,8 +2,6 @@
 
 import json
 import math
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.measure.outcome import OutcomeOf
 from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot
 from otel_monitoring.measure.window import Window
-from tests.conftest import unavailable
+from tests.integration.prometheus_server import promtool
 from tests.measured import Meter, slow_requests
 
 NOTHING = Window(Snapshot(0.0, 300.0))
@@ -211,18 +209,13 @@ DIALECTS = (
 )
 
 
-@pytest.fixture(scope="module")
-def promtool() -> str:
-    return shutil.which("promtool") or unavailable("promtool (Debian's prometheus)")
-
-
-def promtool_says(promtool: str, path: Path, rules: object, *command: str) -> str:
+def promtool_says(path: Path, rules: object, *command: str) -> str:
     path.write_text(json.dumps(rules))  # which is YAML
-    ran = subprocess.run([promtool, *command, str(path)], capture_output=True, text=True, timeout=60, check=False)
+    ran = promtool(*command, str(path))
     return "" if ran.returncode == 0 else ran.stdout + ran.stderr
 
 
-def test_prometheus_takes_every_expression(promtool: str, tmp_path: Path) -> None:
+def test_prometheus_takes_every_expression(tmp_path: Path) -> None:
     rules = [
         {"record": f"expression:{number}", "expr": expression.promql(dialect)}
         for dialect in DIALECTS
@@ -231,10 +224,10 @@ def test_prometheus_takes_every_expression(promtool: str, tmp_path: Path) -> Non
     # A name each: `check` finds rules that are the same.
     numbered = [{**rule, "labels": {"n": str(n)}} for n, rule in enumerate(rules)]
     document = {"groups": [{"name": "all", "rules": numbered}]}
-    assert promtool_says(promtool, tmp_path / "rules.yml", document, "check", "rules") == ""
+    assert promtool_says(tmp_path / "rules.yml", document, "check", "rules") == ""
 
 
-def test_prometheus_and_we_choose_the_same_series_whatever_is_in_their_labels(promtool: str, tmp_path: Path) -> None:
+def test_prometheus_and_we_choose_the_same_series_whatever_is_in_their_labels(tmp_path: Path) -> None:
     """Each weird value beside others that a careless pattern would match as well."""
     kinds = [*WEIRD, "aXb", "a", "b", "two", "", "11"]
     window = Window(Snapshot(0, 300, sums={Series("orders", (("kind", kind),)): 1.0 for kind in kinds}))
@@ -250,7 +243,7 @@ def test_prometheus_and_we_choose_the_same_series_whatever_is_in_their_labels(pr
     ]
     series = [{"series": f"orders_total{{kind={json.dumps(kind)}}}", "values": "1 1"} for kind in kinds]
     document = {"tests": [{"interval": "1m", "input_series": series, "promql_expr_test": tests}]}
-    assert promtool_says(promtool, tmp_path / "test.yml", document, "test", "rules") == ""
+    assert promtool_says(tmp_path / "test.yml", document, "test", "rules") == ""
 
 
 def test_the_dialect_decides_how_histograms_are_asked_for() -> None:

@@ -1,14 +1,14 @@
 """What `docker compose up` would start, as far as a machine without Docker can tell: files, mounts, configurations."""
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.integration.collector import CONFIG, prometheus, validate
+from tests.integration.collector import CONFIG, validate
+from tests.integration.prometheus_server import promtool
 
 pytestmark = pytest.mark.integration
 
@@ -77,9 +77,7 @@ def test_every_configuration_of_the_other_parts_is_mounted_and_read() -> None:
 
 
 def test_prometheus_takes_its_configuration() -> None:
-    promtool = prometheus().parent / "promtool"
-    command = [str(promtool), "check", "config", str(CONFIG / "prometheus" / "prometheus.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = promtool("check", "config", str(CONFIG / "prometheus" / "prometheus.yaml"))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
