@@ -17,6 +17,7 @@ _SHORTEST_SECONDS = 0.2
 _reading_quota = contained("reading the container's CPU")
 _reading_cpus = contained("reading the CPUs")
 _reading_process = contained("reading the process's CPU")
+_looking_up = contained("looking up this process")
 
 
 def attempt(guard: contained, read: Callable[[], T]) -> T | None:
@@ -24,6 +25,16 @@ def attempt(guard: contained, read: Callable[[], T]) -> T | None:
     with guard:
         return read()
     return None
+
+
+def own_process() -> psutil.Process | None:
+    """This process as psutil sees it; None where it does not, e.g. without its entry in `/proc`."""
+    return attempt(_looking_up, psutil.Process)
+
+
+def attempt_of(guard: contained, process: psutil.Process | None, read: Callable[[psutil.Process], T]) -> T | None:
+    """What `read` returns for `process`; None where it fails, which `guard` notes, and where there is no process."""
+    return attempt(guard, lambda: read(process)) if process is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,7 @@ class CpuMeter:
 
     def __init__(self, now: float, cgroup: Cgroup) -> None:
         self._cgroup = cgroup
-        self._process = psutil.Process()
+        self._process = own_process()
         self._before = self._read(now)
         self._use: CpuUse | None = None
 
@@ -94,7 +105,7 @@ class CpuMeter:
         return self._use
 
     def _read(self, now: float) -> _Counters:
-        process = attempt(_reading_process, lambda: sum(self._process.cpu_times()[:2]))
+        process = attempt_of(_reading_process, self._process, lambda process: sum(process.cpu_times()[:2]))
         host = attempt(
             _reading_cpus, lambda: {n: _busy(times) for n, times in enumerate(psutil.cpu_times(percpu=True))}
         )
@@ -103,7 +114,7 @@ class CpuMeter:
     def _available(self) -> frozenset[int]:
         """The CPUs this process may run on: affinity, cpuset, or all there are."""
         everything = frozenset(range(psutil.cpu_count() or 1))
-        affinity = attempt(_reading_cpus, lambda: _affinity(self._process)) or everything
+        affinity = attempt_of(_reading_cpus, self._process, _affinity) or everything
         allowed = attempt(_reading_quota, self._cgroup.cpus) or affinity
         return affinity & allowed or affinity
 

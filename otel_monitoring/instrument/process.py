@@ -12,7 +12,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from otel_monitoring import conventions as names
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.cgroup import Cgroup
-from otel_monitoring.instrument.cpu import CpuMeter, CpuUse, attempt
+from otel_monitoring.instrument.cpu import CpuMeter, CpuUse, attempt, attempt_of, own_process
 from otel_monitoring.instrument.garbage import GcPauses
 from otel_monitoring.instrument.loop import LoopMonitor
 from otel_monitoring.instrument.sample import MIB, SystemHistory, SystemSample
@@ -104,9 +104,9 @@ class SystemSampler:
     def _begin(self, now: float) -> None:
         """In a new process: its own counters, no samples of the parent's."""
         self._pid = os.getpid()
-        self._process = psutil.Process()
+        self._process = own_process()
         self._cgroup = Cgroup(self._root)
-        age = attempt(_reading_age, lambda: max(0.0, time.time() - self._process.create_time()))
+        age = attempt_of(_reading_age, self._process, lambda process: max(0.0, time.time() - process.create_time()))
         self._born = None if age is None else self._clock() - age
         self._cpu = CpuMeter(now, self._cgroup)
         self._pauses.drain()
@@ -114,8 +114,8 @@ class SystemSampler:
         self._history = SystemHistory(self._take(now), self._window)
 
     def _take(self, now: float) -> SystemSample:
-        rss = attempt(_reading_memory, lambda: self._process.memory_info().rss)
-        threads = attempt(_reading_threads, self._process.num_threads)
+        rss = attempt_of(_reading_memory, self._process, lambda process: process.memory_info().rss)
+        threads = attempt_of(_reading_threads, self._process, lambda process: process.num_threads())
         cpu = attempt(_reading_cpu, lambda: self._cpu.measure(now, self._age()))
         used, limit, container = attempt(_reading_limit, self._memory) or (None, None, False)
         lag = self._event_loop
