@@ -60,6 +60,18 @@ def test_what_fires_is_told_oldest_first_with_why_it_is_quiet() -> None:
     }
 
 
+def test_what_comes_and_goes_is_shown_as_flapping() -> None:
+    state = AlertState(Phase.FIRING, START, quiet=20.0, starts=(START,) * 3, times=7, flapping=True)
+    (found,) = firing([Incident("hot", {"room": "bath"}, state)], {"hot": HOT})
+    assert (found["flapping"], found["times"], found["state"]) == (True, 7, "firing")
+
+
+def test_what_is_over_is_not_shown_though_it_is_remembered() -> None:
+    over = incident(HOT, Phase.INACTIVE, room="bath")
+    assert firing([over], {"hot": HOT}) == []
+    assert states(over)["hot"]["alerts"] == []
+
+
 def test_a_rule_stands_where_the_worst_of_its_alerts_does() -> None:
     alerts = [incident(HOT, Phase.PENDING, room="hall"), incident(HOT, Phase.FIRING, room="bath")]
     assert states(*alerts)["hot"]["state"] == "firing"
