@@ -4,6 +4,7 @@
 MonitoringError
 ├── ConfigurationError    a setting is wrong; the message begins with its name
 ├── InstrumentationError  instrument() was called too late, twice, or on something it cannot instrument
+├── TooManyMutesError     no further mute before one ends
 ├── DeliveryError         a notification channel could not deliver; says whether trying again can help
 └── StoreError            a place that keeps alert state cannot do its work
 ```
@@ -20,6 +21,10 @@ class ConfigurationError(MonitoringError, ValueError):
 
 class InstrumentationError(MonitoringError, RuntimeError):
     """The application cannot be instrumented the way it was asked for."""
+
+
+class TooManyMutesError(MonitoringError, ValueError):
+    """As many mutes are in force as there may be."""
 
 
 class DeliveryError(MonitoringError):

@@ -1,17 +1,20 @@
 """The HTTP shape of the answers: paths, status codes, access. What they say is decided elsewhere."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends as DependsMarker
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.config import Settings
-from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.errors import ConfigurationError, TooManyMutesError
 from otel_monitoring.events import AlertSeverity, AlertType, readable_labels, rfc3339
 from otel_monitoring.guard import logger
 from otel_monitoring.health.report import HEALTH_JSON, UNHEALTHY, health_json
@@ -20,6 +23,8 @@ from otel_monitoring.redact import redact
 from otel_monitoring.store.protocol import HISTORY_LIMIT
 
 _NO_STORE = {"Cache-Control": "no-store"}
+_LARGEST_BODY = 64 * 1024
+"""Bytes a body may have: a mute with its labels needs less than 30 kB."""
 _DENIED = (
     "The monitoring details are private and nothing is configured to open them: set OTEL_MONITORING_ADMIN_TOKEN "
     "(then send it as 'Authorization: Bearer ...'), pass admin=Depends(...) to MonitoringService, or set "
@@ -45,6 +50,22 @@ class Answers(Protocol):
         """`detailed`, `metrics` or `diagnostics`, brought up to date, as JSON."""
 
 
+class _Route(APIRoute):
+    """Names what is wrong with a request without repeating it, which may hold a secret or what is no JSON."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, with our answer to what it refuses."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except RequestValidationError as error:
+                return _refused(error.errors())
+
+        return handle
+
+
 Label = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -58,6 +79,10 @@ class Mute(BaseModel):
     labels: Annotated[dict[Label, Label], Field(max_length=20)] = {}
     reason: Annotated[str, Field(max_length=500)] = ""
     author: Annotated[str, Field(max_length=200)] = ""
+
+
+_FIELDS = frozenset({*Mute.model_fields, "query", "path", "body", "limit", "alert_type", "severity"})
+"""What an error may name: every other name in it is the sender's."""
 
 
 def create_routes(app: FastAPI, answers: Answers, settings: Settings, admin: object) -> Sequence[BaseRoute]:
@@ -89,7 +114,13 @@ def create_routes(app: FastAPI, answers: Answers, settings: Settings, admin: obj
 
 
 def _router(app: FastAPI, prefix: str, guards: Sequence[DependsMarker] = ()) -> APIRouter:
-    return APIRouter(prefix=prefix, dependencies=guards, dependency_overrides_provider=app, include_in_schema=False)
+    return APIRouter(
+        prefix=prefix,
+        dependencies=guards,
+        dependency_overrides_provider=app,
+        include_in_schema=False,
+        route_class=_Route,
+    )
 
 
 def _token_guard(settings: Settings) -> Callable[[Request], Awaitable[None]]:
@@ -111,6 +142,30 @@ def _token_guard(settings: Settings) -> Callable[[Request], Awaitable[None]]:
 def _json(body: Any, status: int = 200, media_type: str = "application/json") -> Response:
     content = body if isinstance(body, bytes) else json_text(body).encode()
     return Response(content, status, _NO_STORE, media_type)
+
+
+def _refused(errors: Iterable[Mapping[str, Any]], part: str | None = None) -> Response:
+    """The answer 422, in FastAPI's form: which field, and why."""
+    detail = [
+        {"type": error["type"], "loc": [name for name in (part, *error["loc"]) if name in _FIELDS], "msg": error["msg"]}
+        for error in errors
+    ]
+    return _json({"detail": detail}, 422)
+
+
+async def _mute_of(request: Request) -> Mute:
+    """The body, read here and not by FastAPI, which reads it before any dependency has been asked who sends it.
+
+    Raises:
+        HTTPException: It is too large.
+        ValidationError: It is no mute.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST_BODY:
+            raise HTTPException(413, f"The body may have {_LARGEST_BODY} bytes", {**_NO_STORE, "Connection": "close"})
+    return Mute.model_validate_json(bytes(body))
 
 
 def _public_health(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
@@ -170,10 +225,20 @@ def _alerts(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
     async def rules() -> Response:
         return _json(await answers.alert_manager.rule_states())
 
-    # Not coroutines: a store may wait for a disk or for another worker, and FastAPI runs these in a thread.
+    # In threads: a store may wait for a disk or for another worker.
 
     @router.post("/mutes")
-    def mute(body: Mute) -> Response:
+    async def mute(request: Request) -> Response:
+        try:
+            body = await _mute_of(request)
+        except ValidationError as error:
+            return _refused(error.errors(include_input=False, include_url=False, include_context=False), "body")
+        try:
+            return await run_in_threadpool(_muted, body)
+        except TooManyMutesError as error:
+            raise HTTPException(409, str(error), _NO_STORE) from None
+
+    def _muted(body: Mute) -> Response:
         until = answers.alert_manager.mute_alert_type(
             body.type, body.duration_seconds, labels=body.labels, author=body.author, reason=body.reason
         )

@@ -16,7 +16,7 @@ from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, Gauge
 from otel_monitoring.alerts.delivery import Sender
 from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.config import Settings
-from otel_monitoring.errors import ConfigurationError, DeliveryError
+from otel_monitoring.errors import ConfigurationError, DeliveryError, TooManyMutesError
 from otel_monitoring.events import AlertEvent, Notification
 from otel_monitoring.jsonable import LENGTH
 from otel_monitoring.measure.reader import SnapshotReader
@@ -216,10 +216,31 @@ async def test_labels_and_message_are_printable_lines_without_secrets_and_mutes_
     assert manager.unmute_alert_type("api_timeout", labels={"endpoint": "/b\n"})
 
 
-async def test_a_mute_without_an_end_can_be_told() -> None:
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 0, -1, 1e12, 253_402_300_799.0])
+async def test_a_mute_without_an_end_that_can_be_told_is_refused(seconds: float) -> None:
     manager = AlertManager(channels=[])
-    manager.mute_alert_type("high_cpu", float("inf"))
-    assert (await manager.get_alert_summary())["muted_alerts"] == {"high_cpu": "9999-12-31T23:59:59.000+00:00"}
+    with pytest.raises(ValueError, match=r"^duration_seconds: "):
+        manager.mute_alert_type("high_cpu", seconds)
+    assert (await manager.get_alert_summary())["mutes"] == []
+
+
+async def test_a_mute_may_last_as_long_as_the_calendar() -> None:
+    manager = AlertManager(channels=[], clock=lambda: 0.0)
+    manager.mute_alert_type("high_cpu", 253_402_300_798.0)
+    assert (await manager.get_alert_summary())["muted_alerts"] == {"high_cpu": "9999-12-31T23:59:58.000+00:00"}
+
+
+async def test_no_more_than_a_thousand_mutes_are_in_force() -> None:
+    now = [1000.0]
+    manager = AlertManager(channels=[], clock=lambda: now[0])
+    for number in range(1000):
+        manager.mute_alert_type("api_timeout", 60 + number % 2, labels={"endpoint": f"/{number}"})
+    with pytest.raises(TooManyMutesError, match="1000 are in force"):
+        manager.mute_alert_type("api_timeout", labels={"endpoint": "/new"})
+    manager.mute_alert_type("api_timeout", 90, labels={"endpoint": "/7"})  # takes the place of one
+    now[0] += 60
+    manager.mute_alert_type("api_timeout", labels={"endpoint": "/new"})
+    assert len((await manager.get_alert_summary())["mutes"]) == 501
 
 
 async def test_what_was_muted_before_a_service_connects_stays_muted(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -18,16 +19,19 @@ from otel_monitoring.alerts.ruleset import RuleSet
 from otel_monitoring.alerts.saved import saved_incidents
 from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.config import Settings
+from otel_monitoring.errors import TooManyMutesError
 from otel_monitoring.events import AlertSeverity, AlertType, Mute, Outcome, readable_labels, rfc3339
 from otel_monitoring.guard import contained
 from otel_monitoring.health.execution import in_thread
 from otel_monitoring.redact import redact
 from otel_monitoring.store import Store, open_store
-from otel_monitoring.store.protocol import HISTORY_LIMIT
+from otel_monitoring.store.protocol import HISTORY_LIMIT, MUTES_LIMIT, mute_key
 
 T = TypeVar("T")
 
 _RECENT = 10
+_LAST_SECOND = 253_402_300_799.0
+"""9999-12-31T23:59:59Z in Unix seconds: no calendar here knows a later one."""
 _LIMITS = Limits(spacing=1.0)
 _raising = contained("raising an alert")
 
@@ -185,7 +189,7 @@ class AlertManager:
 
         Args:
             alert_type: One of `AlertType`, or its value.
-            duration_seconds: How long.
+            duration_seconds: How long; it must end before the year 10000.
             labels: Only alerts that have all of these, e.g. `{"endpoint": "/api/orders/"}`.
             author: Who mutes.
             reason: Why.
@@ -194,13 +198,15 @@ class AlertManager:
             When the mute ends, in Unix seconds.
 
         Raises:
-            ValueError: Unknown type, or a duration that is not positive.
+            ValueError: Unknown type, or a duration that is not positive or has no end.
+            TooManyMutesError: 1,000 others are in force.
         """
-        if not duration_seconds > 0:
-            raise ValueError(f"duration_seconds: must be greater than 0, not {duration_seconds!r}")
-        until = self.clock() + duration_seconds
+        now = self.clock()
+        if not 0 < duration_seconds < _LAST_SECOND - now:
+            raise ValueError(f"duration_seconds: must be greater than 0 and end before 10000, not {duration_seconds!r}")
+        until = now + duration_seconds
         covered, told = readable_labels(labels or {}), (redact(author), redact(reason))
-        self.store.mute(Mute(AlertType(alert_type), until, covered, *told))
+        self.store.run(partial(_add_mute, Mute(AlertType(alert_type), until, covered, *told), now))
         return until
 
     def unmute_alert_type(self, alert_type: AlertType | str, *, labels: Mapping[str, str] | None = None) -> bool:
@@ -292,3 +298,10 @@ class AlertManager:
             "mutes": [mute.as_json() for mute in mutes],
             "recent_alerts": self.recent(),
         }
+
+
+def _add_mute(mute: Mute, now: float, store: Store) -> None:
+    others = sum(mute_key(other) != mute_key(mute) for other in store.mutes(now))
+    if others >= MUTES_LIMIT:
+        raise TooManyMutesError(f"mutes: {others} are in force, more than that cannot be; end one first")
+    store.mute(mute)

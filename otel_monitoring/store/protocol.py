@@ -15,6 +15,9 @@ HISTORY_LIMIT = 1000
 OUTBOX_LIMIT = 1000
 """How many events wait for one channel at most; beyond that the oldest are dropped."""
 
+MUTES_LIMIT = 1000
+"""How many mutes may be in force."""
+
 NOTES_LIMIT = 10_000
 """How many notes about what was notified are kept."""
 

@@ -1,0 +1,129 @@
+"""What the endpoints do with input from the network: nothing of it is read before the guard, kept or repeated."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI, HTTPException
+
+from otel_monitoring import MonitoringService
+from otel_monitoring.alerts import AlertManager
+
+pytestmark = pytest.mark.anyio
+
+MUTES = "/api/alerts/mutes"
+TOKEN = "correct-horse-battery"
+SECRET = "hunter2-attacker"
+
+
+def application(**settings: Any) -> tuple[FastAPI, AlertManager]:
+    app, manager = FastAPI(), AlertManager(channels=[])
+    MonitoringService(None, alert_manager=manager, **settings).instrument(app)
+    return app, manager
+
+
+def refuse() -> None:
+    raise HTTPException(401, "who are you?")
+
+
+class Body(httpx.AsyncByteStream):
+    """A body that counts what was read of it."""
+
+    def __init__(self, chunk: bytes, times: int = 1) -> None:
+        self._chunk, self._times, self.read = chunk, times, 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for _ in range(self._times):
+            self.read += len(self._chunk)
+            yield self._chunk
+
+
+async def post(app: FastAPI, content: Body | bytes, **headers: str) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        return await client.post(MUTES, content=content, headers={"content-type": "application/json", **headers})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"access": "admin", "admin_token": TOKEN}, {"access": "admin"}, {"admin": Depends(refuse)}],
+    ids=["token", "no token", "the application's guard"],
+)
+async def test_the_guard_is_asked_before_the_body_is_read(settings: dict[str, Any]) -> None:
+    app, _ = application(**settings)
+    body = Body(b"{" * 1000)
+    assert (await post(app, body)).status_code in {401, 403}
+    assert body.read == 0
+
+
+async def test_no_more_of_a_body_is_read_than_it_may_have() -> None:
+    app, manager = application(access="open")
+    body = Body(b" " * 16_384, 20_000)
+    answer = await post(app, body)
+    assert answer.status_code == 413
+    assert "65536 bytes" in answer.json()["detail"]
+    assert body.read <= 5 * 16_384
+    assert (await manager.get_alert_summary())["mutes"] == []
+
+
+BODIES: dict[str, bytes] = {
+    "empty": b"",
+    "no JSON": b"type=" + SECRET.encode(),
+    "not UTF-8": b'{"type": "\xff%s"}' % SECRET.encode(),
+    "NaN": b'{"type": "high_cpu", "duration_seconds": NaN}',
+    "Infinity": b'{"type": "high_cpu", "duration_seconds": Infinity}',
+    "-Infinity": b'{"type": "high_cpu", "duration_seconds": -Infinity}',
+    "beyond floats": b'{"type": "high_cpu", "duration_seconds": 1e999}',
+    "long number": b'{"type": "high_cpu", "duration_seconds": %s}' % (b"9" * 5000),
+    "beyond the calendar": b'{"type": "high_cpu", "duration_seconds": 1e12}',
+    "surrogate": b'{"type": "high_cpu", "reason": "\\ud800 %s"}' % SECRET.encode(),
+    "surrogate as label": b'{"type": "high_cpu", "labels": {"\\udfff": "x"}}',
+    "deep": b'{"type": "high_cpu", "labels": ' + b"[" * 30_000,
+    "deep and closed": b'{"type": "high_cpu", "labels": %s%s}' % (b'{"a":' * 5_000, b"1" + b"}" * 5_000),
+    "unknown field": json.dumps({"type": "high_cpu", SECRET: SECRET}).encode(),
+    "unknown type": json.dumps({"type": SECRET}).encode(),
+    "label of another type": json.dumps({"type": "high_cpu", "labels": {SECRET: [SECRET]}}).encode(),
+    "too many labels": json.dumps({"type": "high_cpu", "labels": {f"{SECRET}{n}": "x" for n in range(21)}}).encode(),
+    "a list": json.dumps([SECRET]).encode(),
+    "null": b"null",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+async def test_malformed_input_is_refused_and_not_repeated(body: bytes) -> None:
+    app, manager = application(access="open")
+    answer = await post(app, body)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0].keys() == {"type", "loc", "msg"}
+    assert SECRET not in answer.text
+    assert (await manager.get_alert_summary())["mutes"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "field"),
+    [
+        ("GET", f"/api/alerts/history?limit={SECRET}", "limit"),
+        ("GET", "/api/alerts/history?limit=NaN", "limit"),
+        ("GET", f"/api/alerts/history?severity={SECRET}%ED%A0%80", "severity"),
+        ("GET", f"/api/alerts/history?alert_type=%00{SECRET}", "alert_type"),
+        ("DELETE", f"/api/alerts/mutes/{SECRET}", "alert_type"),
+    ],
+)
+async def test_a_wrong_parameter_is_named_and_not_repeated(method: str, path: str, field: str) -> None:
+    app, _ = application(access="open")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.request(method, path)
+    assert answer.status_code == 422
+    assert [error["loc"][-1] for error in answer.json()["detail"]] == [field]
+    assert SECRET not in answer.text
+
+
+async def test_beyond_the_limit_of_mutes_the_answer_is_conflict() -> None:
+    app, manager = application(access="open")
+    for number in range(1000):
+        manager.mute_alert_type("api_timeout", labels={"endpoint": f"/{number}"})
+    answer = await post(app, b'{"type": "high_cpu"}')
+    assert (answer.status_code, "1000 are in force" in answer.text) == (409, True)
+    assert manager.unmute_alert_type("api_timeout", labels={"endpoint": "/5"})
+    assert (await post(app, b'{"type": "high_cpu"}')).status_code == 201
