@@ -253,6 +253,8 @@ async def test_what_was_muted_before_a_service_connects_stays_muted(tmp_path: Pa
     assert [e["message"] for e in await other.get_alert_history()] == ["91%"], "the service's store outlives a manager"
     other.connect(manager.settings, Sender("orders", "staging"), AlertSignals())
     assert await other.get_alert_history() == [], "another environment, another store"
+    for one in (manager, other):
+        one.store.close()
 
 
 async def test_a_rule_of_ones_own_replaces_a_default_one_and_is_added_once() -> None:

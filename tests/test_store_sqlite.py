@@ -5,6 +5,7 @@ import os
 import random
 import sqlite3
 import stat
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -58,6 +59,38 @@ def test_it_is_a_write_ahead_log_that_close_leaves_merged(store: SqliteStore, pa
     assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     other.close()
     store.close()
+    assert sorted(file.name for file in path.parent.iterdir()) == ["alerts.db", "alerts.db.lock"]
+
+
+ENDING = """
+import atexit, sqlite3, sys
+opened = []
+sys.addaudithook(lambda event, given: opened.append(given[0]) if event == "sqlite3.connect/handle" else None)
+
+@atexit.register
+def after_all_others():
+    try:
+        opened[0].total_changes
+    except sqlite3.ProgrammingError as error:
+        print(error)
+
+from pathlib import Path
+from otel_monitoring.store.sqlite import SqliteStore
+store = SqliteStore(Path(sys.argv[1]))
+store.save_states({"rule": "firing"})
+assert opened[0].total_changes
+if sys.argv[2] == "gone":
+    del store
+    after_all_others()
+"""
+
+
+@pytest.mark.parametrize("when", ["gone", "exit"])
+def test_a_connection_is_closed_by_its_owner_and_not_left_to_the_garbage_collector(path: Path, when: str) -> None:
+    command = [sys.executable, "-X", "dev", "-c", ENDING, str(path), when]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.startswith("Cannot operate on a closed database."), done.stderr
+    assert "ResourceWarning" not in done.stderr
     assert sorted(file.name for file in path.parent.iterdir()) == ["alerts.db", "alerts.db.lock"]
 
 
@@ -245,7 +278,9 @@ def test_workers_that_hold_a_damaged_file_meet_in_the_new_one(
     # Closing a connection to the old file must not take the log of the new one away.
     for other in others:
         other.close()
-    assert sorted(messages(SqliteStore(path))) == ["a", "b", "c", "d"]
+    fresh = SqliteStore(path)
+    assert sorted(messages(fresh)) == ["a", "b", "c", "d"]
+    fresh.close()
 
 
 def test_a_file_deleted_meanwhile_is_begun_anew(store: SqliteStore, path: Path) -> None:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from weakref import finalize
 
 from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
@@ -34,7 +35,8 @@ class Database:
     """Runs work on a SQLite file, opened when first used.
 
     Every failure is a `StoreError` whose message names the file. A damaged file is set aside and a new one begun; a
-    file that was moved or deleted under us is let go.
+    file that was moved or deleted under us is let go. A connection is closed by `close`, or when its `Database` goes,
+    at the latest when the process ends: never by the garbage collector, which complains from Python 3.13 on.
 
     Args:
         path: Where the file is, absolute.
@@ -46,6 +48,7 @@ class Database:
         self._busy_timeout = busy_timeout
         self._lock = renewed(self, "_lock", threading.RLock)
         self._connection: sqlite3.Connection | None = None
+        self._end: finalize[..., Database] | None = None
         self._identity: Identity | None = None
         self._pid = os.getpid()
         self._exclusive = False
@@ -110,10 +113,11 @@ class Database:
 
     def _disinherit(self) -> None:
         """Never touch a connection of the parent; nor, in this process, its file."""
-        if self._connection is not None:
-            _inherited[self._identity] = self._connection
-            _keep_for_ever(self._connection)
-        self._connection, self._pid, self._exclusive = None, os.getpid(), False
+        connection = self._let_go()
+        if connection is not None:
+            _inherited[self._identity] = connection
+            _keep_for_ever(connection)
+        self._pid, self._exclusive = os.getpid(), False
 
     # Opening
 
@@ -136,6 +140,14 @@ class Database:
                 self._file.set_aside(redact(error))
                 connection = self._open()
             self._connection, self._identity = connection, self._file.identity()
+            self._end = finalize(self, _end, connection, self._file, self._lock, self._busy_timeout, os.getpid())
+        return connection
+
+    def _let_go(self) -> sqlite3.Connection | None:
+        """The connection, if there is one, for the caller to close."""
+        if self._end is not None:
+            self._end.detach()
+        connection, self._connection = self._connection, None
         return connection
 
     def _open(self) -> sqlite3.Connection:
@@ -157,18 +169,9 @@ class Database:
         return connection
 
     def _release(self) -> None:
-        """Close the connection, while nobody sets the file aside.
-
-        Closing deletes the write-ahead log by its name. SQLite looks before whether its file still has its own name: in
-        between, the log must not become that of a new file.
-        """
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        with ExitStack() as stack:
-            with suppress(StoreError, OSError):
-                stack.enter_context(self._file.alone(self._busy_timeout))
-            connection.close()
+        connection = self._let_go()
+        if connection is not None:
+            _close(connection, self._file, self._busy_timeout)
 
     # Working
 
@@ -189,7 +192,7 @@ class Database:
             return work(self._current())
 
     def _set_aside(self, reason: str) -> None:
-        connection, self._connection = self._connection, None
+        connection = self._let_go()
         if connection is None:
             return
         with self._file.alone(self._busy_timeout):
@@ -211,6 +214,33 @@ class Database:
         except (sqlite3.Error, OSError, StoreError) as error:
             self._failed = True
             raise StoreError(f"{self._file.path.name}: {redact(error)}") from error
+
+
+def _close(connection: sqlite3.Connection, file: StateFile, timeout: float) -> None:
+    """Close `connection`, while nobody sets the file aside.
+
+    Closing deletes the write-ahead log by its name. SQLite looks before whether its file still has its own name: in
+    between, the log must not become that of a new file.
+    """
+    with ExitStack() as stack:
+        with suppress(StoreError, OSError):
+            stack.enter_context(file.alone(timeout))
+        connection.close()
+
+
+def _end(connection: sqlite3.Connection, file: StateFile, lock: threading.RLock, timeout: float, pid: int) -> None:
+    """Close `connection` for a `Database` that goes, unless it is a parent's or a thread is at work with it."""
+    if pid != os.getpid() or not lock.acquire(timeout=timeout):
+        _keep_for_ever(connection)
+        return
+    try:
+        with suppress(sqlite3.Error):
+            if file.identity() is None:
+                connection.close()
+            else:
+                _close(connection, file, timeout)
+    finally:
+        lock.release()
 
 
 def _transact(connection: sqlite3.Connection, work: Work[T]) -> T:
