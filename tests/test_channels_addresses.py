@@ -31,6 +31,18 @@ from otel_monitoring.alerts.channels.addresses import is_private_literal, is_pub
         "64:ff9b::a9fe:a9fe",
         "2002:7f00:1::",
         "2001:db8::1",
+        "fec0::1",
+        "feff::1",
+        "::127.0.0.1",
+        "::8.8.8.8",
+        "::ffff:0:127.0.0.1",
+        "::ffff:0:8.8.8.8",
+        "64:ff9b:1::808:808",
+        "100::1",
+        "192.88.99.1",
+        "2001:0:808:808::1",
+        "3fff::1",
+        "5f00::1",
     ],
 )
 def test_addresses_of_machines_and_clouds_themselves_are_not_public(address: str) -> None:
@@ -47,5 +59,20 @@ def test_hosts_on_the_internet_are(address: str) -> None:
 def test_names_are_judged_by_what_they_resolve_to_but_for_localhost() -> None:
     assert is_private_literal("localhost")
     assert is_private_literal("orders.localhost")
+    assert is_private_literal("LOCALHOST.")
     assert not is_private_literal("localhost.example.com")
     assert not is_private_literal("hooks.example.com")
+
+
+@pytest.mark.parametrize(
+    "host", ["0177.0.0.1", "0x7f.1", "0x7F000001", "2130706433", "127.1", "127.0.0.1.", "017700000001", "10.0x10.1"]
+)
+def test_addresses_are_read_as_resolvers_read_them(host: str) -> None:
+    assert is_private_literal(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["0x08.8.8.8", "134744072", "8.2056", "10.example.com", "0x7f", "127.0.0.1.example.com", ""]
+)
+def test_what_resolvers_read_as_public_or_as_a_name_is_allowed(host: str) -> None:
+    assert is_private_literal(host) is (host == "0x7f")  # 0.0.0.127: "this network", RFC 1122

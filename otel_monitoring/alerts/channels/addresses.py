@@ -2,6 +2,9 @@
 
 The check is made on the very address that is connected to: a name is resolved once and the answer is used, so a name
 server that answers differently the next time (DNS rebinding) gains nothing.
+
+Slack and Alertmanager URLs are not asked about: Alertmanager, and chats that speak Slack's form (Mattermost), usually
+stand in the service's own network, and the alert's text is all that goes there.
 """
 
 import asyncio
@@ -16,6 +19,18 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 _PLATFORM = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
 """Where machines on Azure and Oracle's cloud reach its platform services, in ranges that Python calls global; the other
 clouds' are link-local, unique-local or in the shared range of carriers."""
+_NEVER_PUBLIC = (
+    IPv4Network("192.88.99.0/24"),  # relays of 6to4: RFC 7526
+    IPv6Network("::/96"),  # IPv4-compatible: RFC 4291 section 2.5.5.1
+    IPv6Network("::ffff:0:0:0/96"),  # IPv4-translated: RFC 2765 section 2.1
+    IPv6Network("64:ff9b:1::/48"),  # NAT64 of the local network: RFC 8215
+    IPv6Network("100::/64"),  # discarded: RFC 6666
+    IPv6Network("2001::/23"),  # protocol assignments, Teredo among them: RFC 2928
+    IPv6Network("3fff::/20"),  # documentation: RFC 9637
+    IPv6Network("5f00::/16"),  # segment routing: RFC 9602
+    IPv6Network("fec0::/10"),  # site-local: RFC 3879
+)
+"""What one Python or another calls global: its tables follow the registry of its day."""
 _MOST_ADDRESSES = 4
 
 NOT_PUBLIC = "host is no public address; ALERT_WEBHOOK_ALLOW_PRIVATE=true allows it"
@@ -29,7 +44,7 @@ def is_public(address: str) -> bool:
         ValueError: It is no IP address.
     """
     meant = _meant(ip_address(address))
-    return meant.is_global and not meant.is_multicast and not any(meant in network for network in _PLATFORM)
+    return meant.is_global and not meant.is_multicast and not any(meant in net for net in (*_PLATFORM, *_NEVER_PUBLIC))
 
 
 def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
@@ -42,12 +57,17 @@ def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 def is_private_literal(host: str) -> bool:
-    """Whether `host` is an address that is not public, or a name that always means this machine."""
+    """Whether `host` is an address that is not public, or a name that always means this machine.
+
+    IPv4 addresses are read as resolvers read them: `0177.0.0.1`, `0x7f.1` and `2130706433` are 127.0.0.1.
+    """
+    host = host.lower().removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return not is_public(host)
-    except ValueError:
+        address = host if ":" in host else socket.inet_ntoa(socket.inet_aton(host))
+        return not is_public(address)
+    except (OSError, ValueError):
         return False
 
 
