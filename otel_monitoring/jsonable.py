@@ -5,6 +5,7 @@ Its counterpart for a line of text is `otel_monitoring.redact`.
 
 import json
 import math
+from collections import UserString
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, time
@@ -28,6 +29,8 @@ _LARGEST: Final = 2**64
 _CARD_DIGITS: Final = 10**13
 _CAUSES: Final = 5
 _MORE: Final = "…"
+_TEXTS: Final = (str, bytes, bytearray, memoryview, UserString, BaseException)
+"""What is one text, though some of these have items."""
 # How validation errors and header lists say what a value is about: {"loc": ["body", "password"], "input": …}.
 _NAMING: Final = ("field", "header", "key", "loc", "name")
 _NAMED: Final = ("input", "input_value", "value")
@@ -78,7 +81,7 @@ class _Reading:
             return self._text(f"unprintable {kind_of(value)}")
 
     def _compound(self, value: object, depth: int) -> Any:
-        if isinstance(value, str | bytes | bytearray | memoryview | BaseException) and not isinstance(value, Enum):
+        if isinstance(value, _TEXTS) and not isinstance(value, Enum):
             return self._text(_error_text(value) if isinstance(value, BaseException) else value)
         simpler = _simpler(value)
         if simpler is not value:
@@ -140,15 +143,20 @@ class _Reading:
         return f"{more} more" if more > 0 else ""
 
     def _key(self, key: object, taken: Collection[str]) -> str:
-        if key is None or isinstance(key, bool | int | float):
-            name = text_of(self._number(key)) if not isinstance(key, bool | None) else json.dumps(key)
-        else:
-            name = self._text(key.value if isinstance(key, Enum) else key, _KEY_LENGTH)
+        try:
+            name = self._name(key)
+        except BaseException:  # noqa: BLE001 - a key that cannot be read must not hide the others
+            name = f"unprintable {kind_of(key)}"
         number, free = 2, name
         while free in taken:
             number, free = number + 1, f"{name} ({number})"
         self.room -= 8
         return free
+
+    def _name(self, key: object) -> str:
+        if key is None or isinstance(key, bool | int | float):
+            return text_of(self._number(key)) if not isinstance(key, bool | None) else json.dumps(key)
+        return self._text(key.value if isinstance(key, Enum) else key, _KEY_LENGTH)
 
     def _number(self, value: int | float) -> Any:
         if isinstance(value, float):
@@ -179,7 +187,7 @@ class _Reading:
 
 def _hides(name: str, value: object) -> bool:
     """Whether `value` goes as a whole: that there is none, or a mere yes or no, tells nothing."""
-    return value is not None and not isinstance(value, bool) and is_secret(name)
+    return value is not None and type(value) is not bool and is_secret(name)  # its class may be made up
 
 
 def _simpler(value: object) -> object:

@@ -50,9 +50,15 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         # `word=…`, `word: …`, `"word": …`, `word => …`, `word%3D…` and the tuple `('word', …)` of Python's repr.
         re.compile(
-            rf"((?:{_TELLTALE})[\w-]{{0,32}}(?:[\"']?\s{{0,4}}(?:=>|[=:]|%3[ad])|[\"'],)\s{{0,4}})(?:{_VALUE})",
+            rf"((?:{_TELLTALE})[\w-]{{0,32}}(?:[\"']?\s{{0,4}}(?:=>|[=:]|%3[ad])|[\"'],)\s{{0,4}})"
+            rf"(?![\"']{re.escape(REPLACED)}[\"'])(?:{_VALUE})",
             re.IGNORECASE,
         ),
+        rf"\1{REPLACED}",
+    ),
+    # `--password …` of a command line.
+    (
+        re.compile(rf"(--[\w-]{{0,32}}(?:{_TELLTALE})[\w-]{{0,32}}\s{{1,4}})(?!-)(?:{_VALUE})", re.IGNORECASE),
         rf"\1{REPLACED}",
     ),
     (re.compile(r"(?:[\w.+%-]{1,64}|\"[^\"]{1,64}\"|'[^']{1,64}')@[\w-]{1,64}(?:\.[\w-]{1,63}){1,8}"), REPLACED),

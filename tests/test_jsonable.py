@@ -3,7 +3,7 @@
 import enum
 import json
 import uuid
-from collections import OrderedDict, deque, namedtuple
+from collections import OrderedDict, UserString, deque, namedtuple
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
@@ -85,6 +85,12 @@ class Request(BaseModel):
 Pair = namedtuple("Pair", "user token")
 
 
+class Classless:
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        raise SystemExit
+
+
 class Scalar:
     """What numpy's numbers have in common."""
 
@@ -134,6 +140,11 @@ def chained() -> Exception:
         (HostileMapping(), {"first": "value", "…": "the rest cannot be read"}),
         (HostileDict(a=1), {"a": 1}),
         (Login, f"<class '{__name__}.Login'>"),
+        (UserString("one text, no list of texts"), "one text, no list of texts"),
+        ({"a": 1, "b": Classless(), "c": 3}, {"a": 1, "b": "unprintable Classless", "c": 3}),
+        ({"a": 1, Classless(): 2, "c": 3}, {"a": 1, "unprintable Classless": 2, "c": 3}),
+        ([1, Classless(), 3], [1, "unprintable Classless", 3]),
+        (KeyError({"password": "hunter2"}), 'KeyError: {"password": "[REDACTED]"}'),
     ],
 )
 def test_every_value_has_a_form(value: object, told: object) -> None:

@@ -54,6 +54,8 @@ CANARY = "hunter2Canary"
         f"'{CANARY}'@example.com",
         f"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY{CANARY}",
         f"AKIAIOSFODNN7EXAMPLE:password={CANARY}",
+        f"Command 'mongodump --db shop --password {CANARY}' returned non-zero exit status 1",
+        f"['curl', '--api-token', '{CANARY}']",
     ],
 )
 def test_secrets_do_not_pass(text: str) -> None:
@@ -78,6 +80,7 @@ def test_card_numbers_do_not_pass(text: str) -> None:
         "HTTP 500 on /api/v1/customers/123/orders/456/deliveries/789/attempts",
         "FileNotFoundError: /var/lib/app1/uploads/customers/2024/invoices/january-final-version",
         "sign in again: expired yesterday",
+        "mongodump: --password --db: no such option",
         "ModuleNotFoundError: No module named 'deliveries_and_subscriptions_for_customers_v2'",
     ],
 )
