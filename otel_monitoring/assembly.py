@@ -13,7 +13,7 @@ from otel_monitoring.alerting import Alerting
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.collecting import Collecting
 from otel_monitoring.config import Settings
-from otel_monitoring.conventions import SCHEMA_URL, SCOPE
+from otel_monitoring.conventions import SCHEMA_URL, SCOPE, WRONG_TOKENS
 from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.exporting.settings import Signal
 from otel_monitoring.guard import contained
@@ -90,6 +90,9 @@ class Parts:
             max_endpoints=settings.max_endpoints,
         )
         self.system = SystemSampler(meter)
+        self.wrong_tokens = meter.create_counter(
+            WRONG_TOKENS, "{request}", "Requests to the private endpoints with a wrong admin token."
+        )
         # What the driver notices is looked into at once: a ping out of turn.
         self._watched = WatchedDatabase(settings, self.telemetry, lambda: worker.poke(self.alerting.look_into_database))
         self.database = self._watched.checker

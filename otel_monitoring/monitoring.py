@@ -304,6 +304,10 @@ class MonitoringService:
     def _on_error(self, error: RequestError) -> None:
         self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)
 
+    def note_wrong_token(self) -> None:
+        """Count a request to the private endpoints with a wrong admin token."""
+        self._parts.wrong_tokens.add(1)
+
     async def _diagnostics(self) -> dict[str, Any]:
         return self._parts.report.diagnostics()
 

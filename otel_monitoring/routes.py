@@ -1,6 +1,5 @@
 """The HTTP shape of the answers: paths, status codes, access. What they say is decided elsewhere."""
 
-import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
+from otel_monitoring.access import TokenGuard
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError, TooManyMutesError
@@ -42,6 +42,9 @@ class Answers(Protocol):
     @property
     def ready(self) -> bool:
         """Started up, and not draining."""
+
+    def note_wrong_token(self) -> None:
+        """Count a request with a wrong admin token."""
 
     def basic_health(self) -> dict[str, Any]:
         """`status`, `timestamp`, `uptime_seconds`."""
@@ -103,7 +106,7 @@ def create_routes(app: FastAPI, answers: Answers, settings: Settings, admin: obj
     """
     if admin is not None and not isinstance(admin, DependsMarker):
         raise ConfigurationError("admin: must be a FastAPI dependency, e.g. admin=Depends(require_admin)")
-    guards = [admin] if admin is not None else [Depends(_token_guard(settings))]
+    guards = [admin] if admin is not None else [Depends(_guard(settings, answers))]
     if admin is None and settings.access == "open":
         guards += app.router.dependencies
     return [
@@ -123,20 +126,20 @@ def _router(app: FastAPI, prefix: str, guards: Sequence[DependsMarker] = ()) -> 
     )
 
 
-def _token_guard(settings: Settings) -> Callable[[Request], Awaitable[None]]:
-    token = settings.admin_token.get_secret_value().encode() if settings.admin_token is not None else None
+def _guard(settings: Settings, answers: Answers) -> Callable[..., Awaitable[None]]:
+    if settings.access == "open":
+        return _open
+    if settings.admin_token is None:
+        return _closed
+    return TokenGuard(settings.admin_token.get_secret_value(), lambda: answers.note_wrong_token())
 
-    async def admin(request: Request) -> None:
-        if settings.access == "open":
-            return
-        if token is None:
-            raise HTTPException(403, _DENIED, _NO_STORE)
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        # Compared as bytes and in constant time, whatever the client sent.
-        if scheme.lower() != "bearer" or not secrets.compare_digest(given.strip().encode("utf-8", "replace"), token):
-            raise HTTPException(401, "Admin token required", {**_NO_STORE, "WWW-Authenticate": "Bearer"})
 
-    return admin
+async def _open() -> None:
+    return
+
+
+async def _closed() -> None:
+    raise HTTPException(403, _DENIED, _NO_STORE)
 
 
 def _json(body: Any, status: int = 200, media_type: str = "application/json") -> Response:

@@ -54,6 +54,7 @@ LAYERS: dict[str, int] = {
     "shutdown": 2,
     "worker": 4,
     "collecting": 5,
+    "access": 1,
     "current": 0,
     "watched": 4,
     "performance": 4,
@@ -68,7 +69,7 @@ LAYERS: dict[str, int] = {
 }
 
 OWNERS = {
-    "fastapi": {"instrument", "routes"},
+    "fastapi": {"instrument", "routes", "access"},
     "starlette": {"instrument", "routes"},
     "pymongo": {"instrument", "health.database", "store"},
     "bson": {"instrument", "health.database", "store"},

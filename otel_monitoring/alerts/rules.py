@@ -275,6 +275,14 @@ def _request_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None
             "Unauthorized access: {value:.0f} requests rejected with 401 or 403",
             AlertType.SECURITY_ALERT,
         ),
+        Rule(
+            "wrong_admin_token",
+            Count(c.WRONG_TOKENS, "{request}"),
+            ">",
+            thresholds.rejected_requests,
+            "Wrong admin token: {value:.0f} requests refused",
+            AlertType.SECURITY_ALERT,
+        ),
     )
 
 

@@ -1,0 +1,116 @@
+"""`TokenGuard`: who may read the private endpoints with the admin token, and what becomes of those who guess it."""
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from fastapi import HTTPException, Request
+
+from otel_monitoring.guard import logger
+from otel_monitoring.redact import printable
+
+_NO_STORE = {"Cache-Control": "no-store"}
+_GUESSES_PER_MINUTE = 20
+_MOST_CLIENTS = 1000
+_WARN_EVERY_SECONDS = 60.0
+_IPV6_NETWORK_BITS = 64  # what one host usually has: RFC 6177
+
+
+class Guesses:
+    """How many wrong tokens each client may send: 20 at once, then one every 3 s (a token bucket).
+
+    Args:
+        clock: Seconds of a monotonic clock.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+
+    def wait(self, client: str) -> float:
+        """The seconds that a client must wait before another token of its is looked at; 0: none."""
+        each = 60 / _GUESSES_PER_MINUTE
+        full = self._full_at.get(client, 0.0) - self._clock()  # in so many seconds it may send 20 again
+        return max(0.0, full - (_GUESSES_PER_MINUTE - 1) * each)
+
+    def note(self, client: str) -> None:
+        """A client sent a wrong token. Beyond 1,000 clients the one that was wrong least lately is forgotten."""
+        now = self._clock()
+        self._full_at[client] = max(now, self._full_at.get(client, now)) + 60 / _GUESSES_PER_MINUTE
+        self._full_at.move_to_end(client)
+        if len(self._full_at) > _MOST_CLIENTS:
+            self._full_at.popitem(last=False)
+
+
+class TokenGuard:
+    """FastAPI dependency that lets requests with the admin token through.
+
+    A wrong token is counted, and told in the log once a minute. A client that sends 20 in a minute is answered 429 for
+    a while, without a look at its token: else guessing would go on as fast as before.
+
+    Args:
+        token: What `Authorization: Bearer …` must hold.
+        on_wrong: Called for each wrong token.
+        clock: Seconds of a monotonic clock.
+    """
+
+    def __init__(self, token: str, on_wrong: Callable[[], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._token = token.encode()
+        self._on_wrong = on_wrong
+        self._clock = clock
+        self._guesses = Guesses(clock)
+        self._wrong = 0
+        self._warned_at = float("-inf")
+
+    async def __call__(self, request: Request) -> None:
+        """Let the request through.
+
+        Raises:
+            HTTPException: 401 without the token, 429 after too many wrong ones.
+        """
+        given = request.headers.get("authorization")
+        if given is None:
+            raise self._unauthorized()
+        client = _client(request)
+        if (wait := self._guesses.wait(client)) > 0:
+            self._note_wrong(client)
+            raise HTTPException(429, "Too many wrong tokens", {**_NO_STORE, "Retry-After": str(int(wait) + 1)})
+        if not self._is_right(given):
+            self._guesses.note(client)
+            self._note_wrong(client)
+            raise self._unauthorized()
+
+    def _is_right(self, given: str) -> bool:
+        scheme, _, token = given.partition(" ")
+        # As bytes and in constant time, whatever the client sent.
+        return scheme.lower() == "bearer" and secrets.compare_digest(
+            token.strip().encode("utf-8", "replace"), self._token
+        )
+
+    def _note_wrong(self, client: str) -> None:
+        self._on_wrong()
+        self._wrong += 1
+        now = self._clock()
+        if now - self._warned_at >= _WARN_EVERY_SECONDS:
+            logger.warning(
+                "wrong admin token: %d times since the last such line, the last one from %s", self._wrong, client
+            )
+            self._warned_at, self._wrong = now, 0
+
+    @staticmethod
+    def _unauthorized() -> HTTPException:
+        return HTTPException(401, "Admin token required", {**_NO_STORE, "WWW-Authenticate": "Bearer"})
+
+
+def _client(request: Request) -> str:
+    """The address a request came from; of IPv6 the network, which one host has for itself."""
+    host = request.client.host if request.client is not None else ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return printable(host) or "unknown"
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is None:
+        return str(ip_network((address, _IPV6_NETWORK_BITS), strict=False))
+    return host
