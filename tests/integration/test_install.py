@@ -1,0 +1,133 @@
+"""`pip install` where nothing is pinned: each extra, and all of them, in an environment of its own; and a start there.
+
+Beside the pip of this Python, the oldest one that is supported and the newest one look for a solution.
+"""
+
+import os
+import subprocess
+import sys
+import venv
+from importlib.metadata import metadata
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import unavailable
+from tests.integration.processes import ROOT
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+_GRAFANA = "grafana" if sys.version_info >= (3, 11) else "prometheus"
+USES = {
+    "apprise": "import warnings; warnings.simplefilter('default')  # its import of imghdr\n"
+    "from otel_monitoring.alerts.channels.apprise import AppriseChannel\n"
+    "from pydantic import SecretStr; AppriseChannel(SecretStr('json://localhost'), 'json')",
+    "cli": "from otel_monitoring.cli.commands import run_command_line; assert run_command_line(['--help']) == 0",
+    "export": f"from otel_monitoring import export; assert export.{_GRAFANA}(monitoring.alert_manager.rules)",
+    "http": "from opentelemetry.instrumentation import httpx",
+    "mongodb": "from pymongo import MongoClient; MongoClient('mongodb://127.0.0.1:1', connect=False).close()",
+}
+"""What each extra is there for."""
+EVERYTHING = ",".join(USES)
+
+START = """
+import asyncio, sys
+import httpx
+from fastapi import FastAPI
+from otel_monitoring import MonitoringService
+
+app = FastAPI()
+monitoring = MonitoringService(None, store="memory").instrument(app)
+
+async def main():
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.get("/api/health")
+    await monitoring.stop()
+    print(answer.status_code, answer.json()["status"])
+
+asyncio.run(main())
+"""
+
+
+class Installer:
+    """A fresh environment with a pip, which installs the package from a wheel without the settings of this one."""
+
+    def __init__(self, folder: Path, python: Path, pip: Path | None = None) -> None:
+        self.folder = folder
+        self.python = python
+        self._pip = pip
+
+    @property
+    def wheel(self) -> Path:
+        [found] = self.folder.glob("*.whl")
+        return found
+
+    def pip(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        env = {name: value for name, value in os.environ.items() if name not in {"PIP_CONSTRAINT", "PYTHONPATH"}}
+        env["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+        if self._pip:
+            env["PYTHONPATH"] = str(self._pip)
+        return _run(self.python, "-m", "pip", *arguments, env=env)
+
+
+def _run(*command: str | Path, env: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, check=False, timeout=600)
+
+
+@pytest.fixture(scope="module")
+def installer(tmp_path_factory: pytest.TempPathFactory) -> Installer:
+    folder = tmp_path_factory.mktemp("install")
+    venv.create(folder / "environment", with_pip=True, symlinks=True)
+    installer = Installer(folder, folder / "environment" / "bin" / "python")
+    built = installer.pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+    if "from versions: none" in built.stderr:
+        unavailable(f"pip reaches no package index: {built.stderr[-300:]}")
+    assert built.returncode == 0, built.stderr
+    return installer
+
+
+def test_each_extra_is_tried() -> None:
+    assert {*(metadata("otel-monitoring").get_all("Provides-Extra") or [])} - {"dev", "test"} == USES.keys()
+
+
+@pytest.mark.parametrize("extras", ["", *USES, EVERYTHING])
+def test_what_is_installed_starts(installer: Installer, tmp_path: Path, extras: str) -> None:
+    installed = installer.pip(
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--target",
+        str(tmp_path),
+        f"{installer.wheel}[{extras}]" if extras else str(installer.wheel),
+    )
+    assert installed.returncode == 0, installed.stderr
+    source = "\n".join([START, *(USES[extra] for extra in extras.split(",") if extra)])
+    started = _run(
+        installer.python,
+        "-W",
+        "error",
+        "-c",
+        source,
+        env={"PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)},
+        cwd=tmp_path,
+    )
+    assert started.stdout.startswith("200 healthy\n"), started.stderr
+    assert started.returncode == 0, started.stderr
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param(
+            "pip==22.2.*",
+            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="this pip does not run on Python 3.12"),
+        ),
+        "pip",
+    ],
+)
+def test_every_pip_finds_a_solution(installer: Installer, tmp_path: Path, version: str) -> None:
+    assert installer.pip("install", "--quiet", "--target", str(tmp_path), version).returncode == 0
+    other = Installer(installer.folder, installer.python, tmp_path)
+    assert version.strip(".*").replace("==", " ") in other.pip("--version").stdout
+    found = other.pip("install", "--quiet", "--dry-run", "--ignore-installed", f"{installer.wheel}[{EVERYTHING}]")
+    assert found.returncode == 0, found.stderr
