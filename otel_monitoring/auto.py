@@ -15,12 +15,12 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import wrapt
-from opentelemetry import _logs
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined] # not typed
 
 from otel_monitoring.environment import opt_in_to_stable_conventions, zero_code_disabled
 from otel_monitoring.errors import MonitoringError
 from otel_monitoring.guard import contained, logger
+from otel_monitoring.logs_api import get_logger_provider
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -179,7 +179,7 @@ def _withdraw_log_handler() -> None:
     It would also keep warnings from reaching stderr, as `logging` sends them there only while nobody handles them.
     """
     contrib = sys.modules.get("opentelemetry.instrumentation.logging.handler")
-    if contrib is None or not type(_logs.get_logger_provider()).__name__.startswith("Proxy"):
+    if contrib is None or not type(get_logger_provider()).__name__.startswith("Proxy"):
         return
     root = logging.getLogger()
     for handler in [one for one in root.handlers if type(one) is contrib.LoggingHandler]:

@@ -9,21 +9,23 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from opentelemetry import _logs, metrics, trace
-from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
+from otel_monitoring import logs_api, seams
 from otel_monitoring.config import Settings
 from otel_monitoring.correlation import BaggageKeys
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.exporting import logs_sdk
 from otel_monitoring.exporting.announcing import announcement
 from otel_monitoring.exporting.baggage import BaggageLogs, BaggageSpans
 from otel_monitoring.exporting.closing import Attached, Joined, close_all
+from otel_monitoring.exporting.logs_sdk import LoggerProvider
 from otel_monitoring.exporting.pipelines import (
     LogPipeline,
     LogSwitch,
@@ -118,11 +120,11 @@ class Telemetry:
         return Resource.create({key: value for key, value in attributes.items() if value})
 
     def _make_providers(self, *, join: bool) -> None:
-        sent = {signal for signal in SIGNALS if self._settings.exports(signal)}
+        sent = {signal for signal in SIGNALS if self._settings.exports(signal) and _possible(signal)}
         given = self._given
         tracers = self._theirs("traces", given.get("traces") or trace.get_tracer_provider(), TracerProvider, join)
         meters = self._theirs("metrics", given.get("metrics") or metrics.get_meter_provider(), MeterProvider, join)
-        loggers = self._theirs("logs", given.get("logs") or _logs.get_logger_provider(), LoggerProvider, join)
+        loggers = self._theirs("logs", given.get("logs") or logs_api.get_logger_provider(), LoggerProvider, join)
         for joined in (loggers, tracers):
             if joined is not None:  # one process, one resource: the application's wins
                 self.resource = self.resource.merge(joined.resource)
@@ -146,7 +148,7 @@ class Telemetry:
 
         self._sdk = tracers, meters, loggers
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()
-        self.logger_provider: _logs.LoggerProvider = loggers or _logs.NoOpLoggerProvider()
+        self.logger_provider: logs_api.LoggerProvider = loggers or logs_api.NoOpLoggerProvider()
         self.meter_provider: metrics.MeterProvider = meters if join else metrics.NoOpMeterProvider()
 
     def make_global(self) -> None:
@@ -162,7 +164,7 @@ class Telemetry:
             _set_global(trace.get_tracer_provider(), trace.set_tracer_provider, tracers)
         _set_global(metrics.get_meter_provider(), metrics.set_meter_provider, meters)
         if loggers is not None:
-            _set_global(_logs.get_logger_provider(), _logs.set_logger_provider, loggers)
+            _set_global(logs_api.get_logger_provider(), logs_api.set_logger_provider, loggers)
 
     def _theirs(self, signal: Signal, provider: object, kind: type[P], join: bool) -> P | None:
         """The provider to join, if the application has one."""
@@ -173,7 +175,8 @@ class Telemetry:
 
     def _make_states(self) -> dict[Signal, ExportState]:
         sent: dict[Signal, str | None] = {
-            signal: None if signal in self._joined else self._settings.endpoint(signal) for signal in SIGNALS
+            signal: self._settings.endpoint(signal) if signal not in self._joined and _possible(signal) else None
+            for signal in SIGNALS
         }
         return {signal: ExportState(signal, sent[signal], self._settings.protocol(signal)) for signal in SIGNALS}
 
@@ -207,9 +210,9 @@ class Telemetry:
             self.resource = self._make_resource()
         for provider in self._sdk:
             # The SDK renews `service.instance.id` itself, but to a random one even where it was set.
-            update = getattr(provider, "_update_resource", None)
-            if provider in _made and update is not None:
-                update(self.resource)
+            if provider in _made:
+                with seams.RESOURCE:
+                    cast("Any", provider)._update_resource(self.resource)  # noqa: SLF001
 
     def _make_pipelines(self) -> list[tuple[Signal, Pipeline]]:
         _, meters, loggers = self._sdk
@@ -296,6 +299,10 @@ class Telemetry:
         if self._settings.sdk_disabled:
             return "none"
         return "own" if signal == "metrics" or self._states[signal].endpoint is not None else "none"
+
+
+def _possible(signal: Signal) -> bool:
+    return signal != "logs" or logs_sdk.available()
 
 
 def _make(make: Callable[[], P]) -> P:

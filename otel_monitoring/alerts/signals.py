@@ -1,11 +1,11 @@
 """`AlertSignals`: what OpenTelemetry hears about alerts: a counter, a log event for each, and what became of them."""
 
-from opentelemetry._logs import LoggerProvider, NoOpLoggerProvider, SeverityNumber
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
 
 from otel_monitoring import conventions as c
 from otel_monitoring.events import AlertEvent, AlertSeverity, Status
 from otel_monitoring.guard import contained
+from otel_monitoring.logs_api import LoggerProvider, NoOpLoggerProvider, SeverityNumber
 
 EVENT_NAME = "otel_monitoring.alert"
 

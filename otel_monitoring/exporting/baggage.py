@@ -1,18 +1,16 @@
-"""Listed baggage as attributes of every span and log record: contrib's processors, with their input bounded.
+"""Listed baggage as attributes of every span and log record."""
 
-On their own they take values of any length, and spans as many as a client sends.
-"""
+from typing import Any
 
-from opentelemetry import context as contexts
 from opentelemetry.context import Context
-from opentelemetry.processor.baggage import ALLOW_ALL_BAGGAGE_KEYS, BaggageLogProcessor, BaggageSpanProcessor
-from opentelemetry.sdk._logs import ReadWriteLogRecord
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import Span
 
 from otel_monitoring.correlation import BaggageKeys
+from otel_monitoring.exporting.logs_sdk import LogRecordProcessor, ReadWriteLogRecord
 
 
-class BaggageSpans(BaggageSpanProcessor):
+class BaggageSpans(SpanProcessor):
     """Adds listed baggage to spans when they start.
 
     Args:
@@ -20,15 +18,15 @@ class BaggageSpans(BaggageSpanProcessor):
     """
 
     def __init__(self, keys: BaggageKeys) -> None:
-        super().__init__(ALLOW_ALL_BAGGAGE_KEYS)
         self._keys = keys
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Adds what the parent's context holds."""
-        super().on_start(span, self._keys.alone(parent_context))
+        for key, value in self._keys.entries(parent_context).items():
+            span.set_attribute(key, value)
 
 
-class BaggageLogs(BaggageLogProcessor):
+class BaggageLogs(LogRecordProcessor):
     """Adds listed baggage to log records; an attribute that a record has already stays.
 
     Args:
@@ -36,13 +34,18 @@ class BaggageLogs(BaggageLogProcessor):
     """
 
     def __init__(self, keys: BaggageKeys) -> None:
-        super().__init__(ALLOW_ALL_BAGGAGE_KEYS)
         self._keys = keys
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Adds what the current context holds."""
-        token = contexts.attach(self._keys.alone())  # contrib reads the current context and no other
-        try:
-            super().on_emit(log_record)
-        finally:
-            contexts.detach(token)
+        attributes: Any = log_record.log_record.attributes
+        for key, value in self._keys.entries().items():
+            if key not in attributes:
+                attributes[key] = value
+
+    def shutdown(self) -> None:
+        """Nothing to close."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing waits here."""
+        return True

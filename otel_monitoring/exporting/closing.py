@@ -4,11 +4,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
+from otel_monitoring.exporting.logs_sdk import LoggerProvider
 from otel_monitoring.exporting.pipelines import Pipeline
 from otel_monitoring.guard import contained
 

@@ -9,13 +9,13 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from opentelemetry.sdk._logs import ReadableLogRecord
-from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
+from otel_monitoring import seams
+from otel_monitoring.exporting.logs_sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord
 from otel_monitoring.exporting.settings import OtlpSettings, Signal
 from otel_monitoring.exporting.state import ExportState
 from otel_monitoring.forks import renewed
@@ -42,7 +42,14 @@ def make_exporter(signal: Signal, settings: OtlpSettings) -> Any:
         chosen = getattr(importlib.import_module("grpc").Compression, _GRPC_COMPRESSION[compression])
     else:
         chosen = importlib.import_module(package).Compression(compression)
-    return getattr(importlib.import_module(f"{package}.{module}"), name)(
+    made = (
+        seams.LOG_EXPORTER.load(f"{package}.{module}", name)
+        if signal == "logs"
+        else getattr(importlib.import_module(f"{package}.{module}"), name)
+    )
+    if made is None:
+        raise LookupError(f"there is no {package}.{module}.{name}")
+    return made(
         endpoint=settings.endpoint(signal),
         headers=dict(parse_env_headers(settings.headers(signal), liberal=True)) or None,
         compression=chosen,
@@ -53,7 +60,8 @@ class Delivery:
     """Hands batches to an exporter and counts what becomes of them."""
 
     def __init__(self, exporter: Any, state: ExportState) -> None:
-        self._exporter = exporter
+        self._export: Callable[..., Any] = exporter.export
+        self._shutdown: Callable[[], None] = exporter.shutdown
         self._state = state
         self._pid = os.getpid()
         self._closed = False
@@ -68,7 +76,7 @@ class Delivery:
             return False
         with self._busy, self._state.exporting():
             try:
-                done: bool = self._exporter.export(batch, **options).name == "SUCCESS"
+                done: bool = self._export(batch, **options).name == "SUCCESS"
             except Exception as error:
                 self._state.explain(f"{type(error).__name__}: {error}")
                 self._state.failed(items)
@@ -83,7 +91,7 @@ class Delivery:
         """Shut the exporter down, once; an export in progress stops trying again."""
         if not self._closed:
             self._closed = True
-            self._exporter.shutdown()
+            self._shutdown()
 
     def settle(self) -> None:
         """Wait until no export is in progress."""
@@ -130,28 +138,22 @@ class LogRecords(LogRecordExporter):
         return True
 
 
-class Metrics(MetricExporter):
-    """Metrics by way of a `Delivery`, with the exporter's own temporality and aggregations."""
+def counted_metrics(exporter: Any, state: ExportState) -> Delivery:
+    """Have an exporter of metrics count what becomes of them; the delivery closes it.
 
-    def __init__(self, exporter: Any, delivery: Delivery) -> None:
-        # The SDK's reader takes both from its exporter by these names; there is no public way to them.
-        super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)  # noqa: SLF001
-        self._delivery = delivery
+    The exporter stays what the SDK's reader is given: the reader takes temporality and aggregations from it.
+    """
+    delivery = Delivery(exporter, state)
 
-    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_: object) -> MetricExportResult:
-        """Export, counted in data points."""
+    def export(metrics_data: MetricsData, timeout_millis: float = 10_000, **_: object) -> MetricExportResult:
         metrics = (m for r in metrics_data.resource_metrics for s in r.scope_metrics for m in s.metrics)
         points = sum(len(metric.data.data_points) for metric in metrics)
-        sent = self._delivery.send(metrics_data, points, timeout_millis=timeout_millis)
+        sent = delivery.send(metrics_data, points, timeout_millis=timeout_millis)
         return MetricExportResult.SUCCESS if sent else MetricExportResult.FAILURE
 
-    def shutdown(self, timeout_millis: float = 30_000, **_: object) -> None:
-        """Shut the exporter down."""
-        self._delivery.close()
-
-    def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Nothing waits here."""
-        return True
+    exporter.export = export
+    exporter.shutdown = lambda *_, **__: delivery.close()
+    return delivery
 
 
 class QueueMetrics:

@@ -1,19 +1,32 @@
 """From a provider to an OTLP endpoint: the SDK's queues and threads, made for each worker, closed under a deadline."""
 
+import inspect
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from opentelemetry.context import Context
-from opentelemetry.instrumentation.logging.handler import LoggingHandler
-from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWriteLogRecord
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from otel_monitoring.exporting.exporters import Delivery, LogRecords, Metrics, QueueMetrics, Spans, make_exporter
+from otel_monitoring import seams
+from otel_monitoring.exporting.exporters import (
+    Delivery,
+    LogRecords,
+    QueueMetrics,
+    Spans,
+    counted_metrics,
+    make_exporter,
+)
+from otel_monitoring.exporting.logs_sdk import (
+    BatchLogRecordProcessor,
+    LoggerProvider,
+    LoggingHandler,
+    LogRecordProcessor,
+    ReadWriteLogRecord,
+)
 from otel_monitoring.exporting.settings import OtlpSettings
 from otel_monitoring.exporting.state import ExportState, being_exported
 from otel_monitoring.guard import contained
@@ -141,6 +154,34 @@ def _may_leave(record: logging.LogRecord) -> bool:
     return record.name.partition(".")[0] not in _NOT_EXPORTED and not being_exported()
 
 
+class _Queue:
+    """The SDK's `BatchProcessor`: it alone knows its queue and what it drops, and its shutdown heeds a timeout."""
+
+    def __init__(self, batch: Any) -> None:
+        self._batch = batch
+
+    @classmethod
+    def of(cls, processor: Any, state: ExportState) -> "_Queue | None":
+        """That of `processor`, with what it drops counted; None where it is built differently."""
+        with seams.EXPORT_QUEUE:
+            batch = processor._batch_processor  # noqa: SLF001
+            len(batch._queue)  # noqa: SLF001
+            inspect.signature(batch.shutdown).bind(timeout_millis=1)
+            batch._metrics = QueueMetrics(batch._metrics, state)  # noqa: SLF001
+            return cls(batch)
+        return None
+
+    def length(self) -> int | None:
+        return seams.EXPORT_QUEUE.get(lambda: len(self._batch._queue), None)  # noqa: SLF001
+
+    def close(self, timeout: float) -> bool:
+        """Send what waits for at most `timeout` seconds; False where it cannot be told to."""
+        with seams.EXPORT_QUEUE:
+            self._batch.shutdown(timeout_millis=timeout * 1000)
+            return True
+        return False
+
+
 class _BatchPipeline:
     """What spans and log records have in common: a queue with a thread, and a switch in front of it."""
 
@@ -155,28 +196,22 @@ class _BatchPipeline:
         self._processor = processor
         self._state = state
         self._switch = switch
-        # The seam is the SDK's `BatchProcessor` (tested with 1.45): it alone knows what it drops and how long its queue
-        # is, and its shutdown heeds a timeout. Without it, overflow is not counted and `abort` ends the shutdown.
-        self._batch: Any = getattr(processor, "_batch_processor", object())
-        if hasattr(self._batch, "_metrics") and hasattr(self._batch, "_queue"):
-            self._batch._metrics = QueueMetrics(self._batch._metrics, state)  # noqa: SLF001
-            state.queue = self._length
+        self._queue = _Queue.of(processor, state)
+        if self._queue is not None:
+            state.queue = self._queue.length
         switch(True)
-
-    def _length(self) -> int:
-        return len(self._batch._queue)  # noqa: SLF001
 
     def detach(self) -> None:
         self._switch(False)
 
     def close(self, timeout: float) -> None:
-        if self._state.queue != self._length:
+        queue, state = self._queue, self._state
+        if queue is None or not queue.close(timeout):
             cast("Any", self._processor).shutdown()
             return
-        self._batch.shutdown(timeout_millis=timeout * 1000)
-        self._state.drop(self._length())
-        if self._state.queue == self._length:
-            self._state.queue = None
+        state.drop(queue.length() or 0)
+        if state.queue == queue.length:
+            state.queue = None
 
     def abort(self) -> None:
         self._delivery.close()
@@ -256,11 +291,9 @@ class MetricPipeline:
 
     def __init__(self, settings: OtlpSettings, state: ExportState, provider: MeterProvider) -> None:
         exporter = make_exporter("metrics", settings)
-        self._delivery = Delivery(exporter, state)
+        self._delivery = counted_metrics(exporter, state)
         self._provider = provider
-        self._reader = _Reader(
-            Metrics(exporter, self._delivery), export_interval_millis=settings.metric_export_interval
-        )
+        self._reader = _Reader(exporter, export_interval_millis=settings.metric_export_interval)
         provider.add_metric_reader(self._reader)
 
     def detach(self) -> None:

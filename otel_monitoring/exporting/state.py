@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
+from otel_monitoring import seams
 from otel_monitoring.exporting.settings import Protocol, Signal
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
@@ -34,7 +35,7 @@ class ExportState:
     def __init__(self, signal: Signal, endpoint: str | None, protocol: Protocol) -> None:
         self.signal = signal
         self.endpoint = without_credentials(endpoint) if endpoint is not None else None
-        self.queue: Callable[[], int] | None = None
+        self.queue: Callable[[], int | None] | None = None
         self._protocol = protocol
         self._lock = renewed(self, "_lock", threading.Lock)
         self._exported = self._failures = self._dropped = 0
@@ -135,9 +136,7 @@ class QuietExports(logging.Filter):
     def install(self) -> None:
         """Put the filter on every such logger there is by now, and enable those that `logging.config` disabled."""
         self._loggers = [
-            known
-            for name, known in list(logging.root.manager.loggerDict.items())
-            if isinstance(known, logging.Logger) and _about_exporting(name)
+            known for name, known in _loggers() if isinstance(known, logging.Logger) and _about_exporting(name)
         ]
         for known in self._loggers:
             known.disabled = False
@@ -168,6 +167,10 @@ class QuietExports(logging.Filter):
         record.args = ()
         record.exc_info = record.exc_text = record.stack_info = None
         return True
+
+
+def _loggers() -> list[tuple[str, object]]:
+    return seams.LOGGERS.get(lambda: list(logging.root.manager.loggerDict.items()), [])
 
 
 def _about_exporting(name: str) -> bool:

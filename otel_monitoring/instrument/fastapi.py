@@ -8,7 +8,6 @@ from typing import Any, Literal
 from weakref import WeakSet
 
 from fastapi.applications import FastAPI
-from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 from starlette.middleware import Middleware
@@ -25,6 +24,7 @@ from otel_monitoring.instrument.requests import (
     RequestOptions,
     current_request,
 )
+from otel_monitoring.logs_api import LoggerProvider
 
 __all__ = [
     "AppInstrumentation",

@@ -3,7 +3,6 @@
 from time import perf_counter, time_ns
 from typing import Any, Final
 
-from opentelemetry._logs import LoggerProvider, SeverityNumber
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import Span, StatusCode, get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +19,7 @@ from otel_monitoring.instrument.requests import (
     root_error,
     unhandled_exception,
 )
+from otel_monitoring.logs_api import LoggerProvider, SeverityNumber
 
 REQUEST_KEY: Final = "otel_monitoring.request"
 RAW_SEND_KEY: Final = "otel_monitoring.send"

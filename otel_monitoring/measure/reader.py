@@ -5,21 +5,26 @@ It asks for deltas: collecting costs only what changed, a snapshot *is* the spar
 extremes belong to their interval. Totals are added up here, in whole numbers.
 """
 
+import inspect
 import threading
 from typing import Any
 
+from opentelemetry.metrics import NoOpMeter
 from opentelemetry.sdk.metrics import (
     Counter,
     Exemplar,
     ExemplarReservoir,
     Histogram,
+    MeterProvider,
     ObservableCounter,
     ObservableUpDownCounter,
     UpDownCounter,
 )
 from opentelemetry.sdk.metrics import export as sdk
 from opentelemetry.sdk.metrics.view import Aggregation, DropAggregation, ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.resources import Resource
 
+from otel_monitoring import seams
 from otel_monitoring.forks import renewed
 from otel_monitoring.measure import snapshot as ours
 from otel_monitoring.measure.buckets import Buckets
@@ -44,16 +49,45 @@ class _NoExemplars(ExemplarReservoir):
 
 
 class _Exponential(ExponentialBucketHistogramAggregation):
-    def _create_aggregation(
-        self, instrument: Any, attributes: Any, reservoir_factory: Any, start_time_unix_nano: int
-    ) -> Any:
-        reservoir = _NoExemplars()
-        return super()._create_aggregation(
-            instrument, attributes, lambda _kind: lambda **_: reservoir, start_time_unix_nano
-        )
+    """The SDK's, without exemplars. The application's `record` calls it: it must never raise, whatever changes."""
+
+    used = 0
+
+    def _create_aggregation(self, *args: Any, **kwargs: Any) -> Any:
+        create = super()._create_aggregation
+        with seams.EXEMPLARS:
+            call = inspect.signature(create).bind(*args, **kwargs)
+            if seams.EXEMPLARS.holds and call.arguments["reservoir_factory"] is not None:
+                reservoir = _NoExemplars()
+                call.arguments["reservoir_factory"] = lambda _kind: lambda **_: reservoir
+                made = create(*call.args, **call.kwargs)
+                self.used += 1
+                return made
+        return create(*args, **kwargs)
 
 
-class SnapshotReader(sdk.MetricReader):
+def _exponential() -> Aggregation:
+    """The aggregation of histograms. The private name in it is tried here: a histogram is recorded and read."""
+    ours = _Exponential(max_size=_MAX_SIZE, max_scale=_MAX_SCALE)
+    with seams.EXEMPLARS:
+        reader = sdk.InMemoryMetricReader(preferred_aggregation={Histogram: ours})
+        provider = MeterProvider((reader,), Resource.get_empty(), shutdown_on_exit=False)
+        meter = provider.get_meter(__name__)
+        if isinstance(meter, NoOpMeter):  # OTEL_SDK_DISABLED: nothing is measured
+            return ours
+        meter.create_histogram("trial").record(1.0)
+        data = reader.get_metrics_data()
+        if not ours.used:
+            raise NotImplementedError("it is not called any more")
+        points: list[Any] = [one for metric in _metrics(data or _NOTHING) for one in metric.data.data_points]
+        if [point.count for point in points] != [1]:
+            raise ValueError("what it makes does not measure")
+    if seams.EXEMPLARS.holds:
+        return ours
+    return ExponentialBucketHistogramAggregation(max_size=_MAX_SIZE, max_scale=_MAX_SCALE)
+
+
+class SnapshotReader(sdk.InMemoryMetricReader):
     """Collects on demand and answers with what changed since the last time.
 
     Args:
@@ -65,7 +99,7 @@ class SnapshotReader(sdk.MetricReader):
     def __init__(self, now: float, *, max_series: int = 10_000) -> None:
         delta = sdk.AggregationTemporality.DELTA
         aggregations: dict[type, Aggregation] = {
-            Histogram: _Exponential(max_size=_MAX_SIZE, max_scale=_MAX_SCALE),
+            Histogram: _exponential(),
             # Up-down counters (active requests, pool connections) answer no question of ours: not recorded here.
             UpDownCounter: DropAggregation(),
             ObservableUpDownCounter: DropAggregation(),
@@ -77,8 +111,7 @@ class SnapshotReader(sdk.MetricReader):
         self._max_series = max_series
         self._known: dict[Series, Series] = {}
         self._last = now
-        self._received: sdk.MetricsData = _NOTHING
-        self._lock = renewed(self, "_lock", threading.Lock)
+        self._taking = renewed(self, "_taking", threading.Lock)
 
     def take(self, now: float) -> Snapshot:
         """Collect what was measured since the last call.
@@ -89,19 +122,10 @@ class SnapshotReader(sdk.MetricReader):
         Raises:
             MetricsTimeoutError: A callback took longer than ten seconds; nothing is lost, the next call has it all.
         """
-        with self._lock:
-            self._received = _NOTHING
-            self.collect()
-            snapshot = self._convert(self._received, self._last, now)
-            self._received = _NOTHING
+        with self._taking:
+            snapshot = self._convert(self.get_metrics_data() or _NOTHING, self._last, now)
             self._last = now
             return snapshot
-
-    def _receive_metrics(self, metrics_data: sdk.MetricsData, timeout_millis: float = 10_000, **_: object) -> None:
-        self._received = metrics_data
-
-    def shutdown(self, timeout_millis: float = 30_000, **_: object) -> None:
-        """Nothing to close: there is no thread and no exporter."""
 
     def _convert(self, data: sdk.MetricsData, start: float, end: float) -> Snapshot:
         histograms: dict[Series, ours.Histogram] = {}

@@ -1,0 +1,36 @@
+"""The SDK's log records, whose modules are private by name; where they are not there, logs are not exported."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from otel_monitoring import seams
+
+if TYPE_CHECKING:
+    from opentelemetry.instrumentation.logging.handler import LoggingHandler as LoggingHandler
+    from opentelemetry.sdk._logs import LoggerProvider as LoggerProvider
+    from opentelemetry.sdk._logs import LogRecordProcessor as LogRecordProcessor
+    from opentelemetry.sdk._logs import ReadableLogRecord as ReadableLogRecord
+    from opentelemetry.sdk._logs import ReadWriteLogRecord as ReadWriteLogRecord
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor as BatchLogRecordProcessor
+    from opentelemetry.sdk._logs.export import LogRecordExporter as LogRecordExporter
+    from opentelemetry.sdk._logs.export import LogRecordExportResult as LogRecordExportResult
+
+_NAMES = {
+    "opentelemetry.sdk._logs": ("LoggerProvider", "LogRecordProcessor", "ReadWriteLogRecord", "ReadableLogRecord"),
+    "opentelemetry.sdk._logs.export": ("BatchLogRecordProcessor", "LogRecordExporter", "LogRecordExportResult"),
+}
+
+
+def available() -> bool:
+    """Whether log records can leave at all."""
+    return seams.LOGS.holds and seams.LOG_HANDLER.holds
+
+
+class _Absent:
+    """Takes the place of the SDK's classes: nothing is an instance of it, and nothing is made of it."""
+
+
+if not TYPE_CHECKING:
+    _found: dict[str, Any] = {name: seams.LOGS.load(module, name) for module, names in _NAMES.items() for name in names}
+    _found["LoggingHandler"] = seams.LOG_HANDLER.load("opentelemetry.instrumentation.logging.handler", "LoggingHandler")
+    globals().update(_found if available() else {**dict.fromkeys(_found, _Absent), "LoggingHandler": logging.Handler})

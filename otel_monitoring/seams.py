@@ -1,0 +1,280 @@
+"""The private names of other libraries that this package leans on: one table, and one way to lean.
+
+A release of a library may rename or change such a name at any time. So each is a `Seam`: it is used inside of
+`with seam:`, or loaded by `seam.load`; where it does not hold, what it is for is off, one warning names the library and
+its version, and the diagnostics list it. Where a public name does the same, that is used instead.
+"""
+
+import platform
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Any, TypeVar
+
+from otel_monitoring.guard import logger
+from otel_monitoring.redact import redact_error
+
+T = TypeVar("T")
+
+
+class Seam:
+    """Private names of one library that are used for one purpose, from any thread.
+
+    As a context manager it keeps any `Exception` from leaving, and notes it: `lost`.
+
+    Args:
+        library: The distribution, as `pip` knows it, or `Python`.
+        names: What is leaned on, as the library spells it.
+        purpose: What for.
+        without: What is off, or how it is done instead, where the names do not hold.
+
+    Attributes:
+        error: Why it does not hold; None as long as it does.
+    """
+
+    def __init__(self, library: str, *names: str, purpose: str, without: str) -> None:
+        self.library = library
+        self.names = names
+        self.purpose = purpose
+        self.without = without
+        self.error: str | None = None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        self.lost(error)
+        return True
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing has failed so far."""
+        return self.error is None
+
+    @property
+    def version(self) -> str | None:
+        """The version of the library that is installed; None where it is not."""
+        try:
+            return platform.python_version() if self.library == "Python" else version(self.library)
+        except PackageNotFoundError:
+            return None
+
+    def lost(self, error: Exception) -> None:
+        """The names do not hold: warn, the first time."""
+        first, self.error = self.holds, redact_error(error)
+        if first:
+            logger.warning(
+                "%s %s is built differently than this version of otel_monitoring expects (%s: %s): %s",
+                self.library,
+                self.version or "(version unknown)",
+                self.names[0],
+                self.error,
+                self.without,
+            )
+
+    def load(self, module: str, name: str | None = None) -> Any:
+        """The module, or what it calls `name`; None where there is no such thing."""
+        with self:
+            found = import_module(module)
+            return found if name is None else getattr(found, name)
+        return None
+
+    def get(self, reach: Callable[[], T], otherwise: T) -> T:
+        """What `reach` answers, or `otherwise` where it fails."""
+        with self:
+            return reach()
+        return otherwise
+
+
+EXEMPLARS = Seam(
+    "opentelemetry-sdk",
+    "ExponentialBucketHistogramAggregation._create_aggregation",
+    purpose="the reader behind our own answers samples no exemplars, which nobody would read",
+    without="it samples them, a few microseconds for each measurement",
+)
+EXPORT_QUEUE = Seam(
+    "opentelemetry-sdk",
+    "BatchSpanProcessor._batch_processor",
+    "BatchProcessor._metrics",
+    "BatchProcessor._queue",
+    purpose="count what a full queue drops, tell its length, end it by our deadline",
+    without="`dropped` lacks what a full queue loses, `queue` is null, the end of an export is the SDK's",
+)
+RESOURCE = Seam(
+    "opentelemetry-sdk",
+    "TracerProvider._update_resource",
+    purpose="a forked worker keeps the `service.instance.id` that was set, with its process id",
+    without="a forked worker has the SDK's random `service.instance.id`",
+)
+LOGS = Seam(
+    "opentelemetry-sdk",
+    "opentelemetry.sdk._logs",
+    "opentelemetry._logs",
+    purpose="export log records",
+    without="log records are not exported",
+)
+LOG_HANDLER = Seam(
+    "opentelemetry-instrumentation-logging",
+    "opentelemetry.instrumentation.logging.handler",
+    purpose="records of `logging` become OpenTelemetry's",
+    without="log records are not exported",
+)
+LOG_EXPORTER = Seam(
+    "opentelemetry-exporter-otlp-proto-common",
+    "opentelemetry.exporter.otlp.proto.http._log_exporter",
+    "opentelemetry.exporter.otlp.proto.grpc._log_exporter",
+    purpose="export log records",
+    without="log records are not exported",
+)
+PROXIES = Seam(
+    "opentelemetry-api",
+    "ProxyTracerProvider",
+    "_ProxyMeterProvider",
+    "ProxyLoggerProvider",
+    purpose="tell by the class's name whether the application has set a global provider",
+    without="ours do not become the global ones; FastAPI and MongoDB are given them in any case",
+)
+EXPORT_LOGGERS = Seam(
+    "opentelemetry-sdk",
+    "opentelemetry.sdk._shared_internal",
+    purpose="know the loggers of what exports by their names: they warn once a minute at most",
+    without="the SDK warns as often as it does on its own",
+)
+SEMCONV = Seam(
+    "opentelemetry-instrumentation",
+    "opentelemetry.instrumentation._semconv",
+    "_OpenTelemetrySemanticConventionStability",
+    "_OpenTelemetryStabilitySignalType",
+    "_initialize",
+    "_get_opentelemetry_stability_opt_in_mode",
+    purpose="database spans of the conventions in `OTEL_SEMCONV_STABILITY_OPT_IN`",
+    without="database spans follow the conventions that the instrumentation has by default",
+)
+COMMAND_SPANS = Seam(
+    "opentelemetry-instrumentation-pymongo",
+    "CommandTracer._span_dict",
+    "CommandTracer._get_statement_by_command_name",
+    purpose="database spans by the library's listener",
+    without="no database spans; metrics are not concerned",
+)
+CONTRIB = Seam(
+    "opentelemetry-instrumentation-fastapi",
+    "FastAPI._is_instrumented_by_opentelemetry",
+    "BackgroundTask._otel_original_call",
+    "OpenTelemetryMiddleware.duration_histogram_new",
+    "ExceptionHandlerMiddleware",
+    purpose="request spans for FastAPI before 0.142, and only spans",
+    without="no request spans of ours; metrics are not concerned",
+)
+FASTAPI_OPTIONS = Seam(
+    "fastapi",
+    "FastAPI._telemetry",
+    purpose="set the options of FastAPI's own telemetry on an application that exists",
+    without="its defaults stay, and the monitoring endpoints count as requests; pass FastAPI(telemetry={...})",
+)
+FASTAPI_REQUEST = Seam(
+    "fastapi",
+    'scope["fastapi.telemetry"]',
+    "_mount_prefix",
+    purpose="name the routes of hosts and behind a root path as everywhere else",
+    without="those routes have the names FastAPI gives them",
+)
+FASTAPI_ROUTES = Seam(
+    "fastapi",
+    "fastapi.routing.iter_route_contexts",
+    "effective_route_contexts",
+    "original_route",
+    "original_router",
+    purpose="find the template of a route in an included router (FastAPI 0.137 and later)",
+    without="requests that fail there are reported without their route",
+)
+MONGO_LISTENERS = Seam(
+    "pymongo",
+    "client.options.pool_options._event_listeners",
+    purpose="listen to a client that exists already",
+    without="its commands are not measured; make it with "
+    "event_listeners=otel_monitoring.instrument.mongodb.monitoring_listeners()",
+)
+MONGO_SERVERS = Seam(
+    "pymongo",
+    "client._topology",
+    "_servers",
+    "_monitor",
+    "_publish",
+    "_telemetry",
+    "_should_publish",
+    "enabled_for_cmap",
+    purpose="have the pools and monitors that such a client has already report their events",
+    without="connections are measured in the pools that it makes from then on",
+)
+MONGO_POOL = Seam(
+    "pymongo",
+    "client._topology._servers",
+    "pool.requests",
+    "pool.max_pool_size",
+    purpose="tell an exhausted pool from a database that is down, before a ping waits for it",
+    without="it is told by the ping's error",
+)
+MONGO_REGISTRY = Seam(
+    "pymongo",
+    "pymongo.monitoring._LISTENERS",
+    purpose="know who listens to every new client, and take our listeners out of there at the stop",
+    without="they stay there and do nothing",
+)
+MONGO_CLOSED = Seam(
+    "pymongo",
+    "client._closed",
+    "_OperationCancelled",
+    purpose="know that the application has closed its client, so that this is no outage",
+    without="it is known by the errors of the driver",
+)
+MONGO_TRACING = Seam(
+    "pymongo",
+    "pymongo._otel._is_tracing_enabled",
+    "options._options",
+    purpose="leave the spans to a PyMongo that makes them itself",
+    without="there may be two spans for a command",
+)
+FINALIZERS = Seam(
+    "Python",
+    "multiprocessing.util.Finalize",
+    purpose="stop in order in a process that `multiprocessing` has forked, which ends without `atexit`",
+    without="such a process may end before its last telemetry has left",
+)
+LOGGERS = Seam(
+    "Python",
+    "logging.root.manager.loggerDict",
+    purpose="find the loggers of the SDK's exporters, which then warn once a minute at most",
+    without="they warn as often as they do on their own",
+)
+RUNNERS = Seam(
+    "Python",
+    "asyncio.runners",
+    purpose="leave SIGINT to `asyncio.run`, known by the module of its handler",
+    without="it is held back until everything is stopped, as a server's is",
+)
+
+
+def all_seams() -> list[Seam]:
+    """Every seam there is, in the order of the table."""
+    return [value for value in globals().values() if isinstance(value, Seam)]
+
+
+def lost() -> list[dict[str, str | None]]:
+    """What the diagnostics say: each seam that does not hold: `library`, `version`, `name`, `error`, `without`."""
+    return [
+        {
+            "library": seam.library,
+            "version": seam.version,
+            "name": seam.names[0],
+            "error": seam.error,
+            "without": seam.without,
+        }
+        for seam in all_seams()
+        if not seam.holds
+    ]
