@@ -45,11 +45,13 @@ Exit codes:
 def check(service: Service, probe: str, strict: bool, wait: float, as_json: bool) -> int:
     """Ask the service at URL for its health.
 
-    URL is where the service is, http://localhost:8000, with the prefix of its endpoints if that is not /api. With an
+    URL is where the service is, http://localhost:8000, with the path below which it is, http://localhost/shop. With an
     admin token the answer says why the service is not healthy.
     """
     result = _until_good(lambda: _ask(service, probe, strict), time.monotonic() + wait)
     click.echo(json.dumps(result)) if as_json else _print(result)
+    if not as_json and service.moved:
+        click.echo(service.moved, err=True)
     code: int = result["exit_code"]
     return code
 
@@ -63,12 +65,14 @@ def _until_good(ask: Callable[[], dict[str, Any]], deadline: float) -> dict[str,
 
 
 def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
-    result: dict[str, Any] = {"url": service.url + _PATHS[probe], "status": None, "exit_code": codes.UNREACHABLE}
+    path = _PATHS[probe]
+    result: dict[str, Any] = {"url": service.url + path, "status": None, "exit_code": codes.UNREACHABLE}
     try:
-        answer = service.get(_PATHS[probe])
+        answer = service.get(path)
         status = _status(answer)
         if answer is None or status is None:
-            return {**result, "error": "there is no monitoring endpoint at this URL"}
+            return {**result, "error": service.nothing_found(path)}
+        result["url"] = service.url + path
         detailed = service.get("/health/detailed") if service.has_token and probe == "health" else None
     except UnreachableError as error:
         return {**result, "error": str(error)}

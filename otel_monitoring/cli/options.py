@@ -13,12 +13,12 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 
 
 def service(command: Callable[..., int]) -> Callable[..., int]:
-    """The argument URL and the options `--token` and `--timeout`, handed over as the argument `service`."""
+    """The argument URL and the options `--token`, `--prefix` and `--timeout`, handed over as the argument `service`."""
 
     @functools.wraps(command)
-    def with_service(url: str, token: str | None, timeout: float, **others: Any) -> int:
+    def with_service(url: str, token: str | None, prefix: str | None, timeout: float, **others: Any) -> int:
         try:
-            made = Service(url, token=token, timeout=timeout)
+            made = Service(url, token=token, prefix=prefix, timeout=timeout)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="URL") from None
         with closing(made):
@@ -30,6 +30,11 @@ def service(command: Callable[..., int]) -> Callable[..., int]:
         envvar="OTEL_MONITORING_ADMIN_TOKEN",
         help="The admin token. Better set OTEL_MONITORING_ADMIN_TOKEN, which no process list shows.",
     )
+    prefix = click.option(
+        "--prefix",
+        envvar="OTEL_MONITORING_PREFIX",
+        help="The prefix of its endpoints, if that is neither /api nor in URL; as OTEL_MONITORING_PREFIX.",
+    )
     timeout = click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
@@ -38,4 +43,4 @@ def service(command: Callable[..., int]) -> Callable[..., int]:
         metavar="SECONDS",
         help="How long an answer may take.",
     )
-    return url(token(timeout(with_service)))
+    return url(token(prefix(timeout(with_service))))

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
+from otel_monitoring.cli.service import DeniedError, UnreachableError
 from otel_monitoring.config import Settings
 from otel_monitoring.exporting.settings import SIGNALS
 
@@ -23,7 +24,7 @@ _RESOLUTION = 1.0
 def clock(examination: Examination) -> Iterator[Finding]:
     """Compare it with the `Date` of the OTLP endpoint and of the service, and the local time of the database."""
     compared = False
-    for source, skew in (*_of_endpoints(examination), *_of_database(examination)):
+    for source, skew in (*_of_endpoints(examination), *_of_service(examination), *_of_database(examination)):
         compared = True
         yield _finding(source, skew)
     if not compared:
@@ -46,8 +47,6 @@ def _finding(source: str, skew: float) -> Finding:
 def _of_endpoints(examination: Examination) -> Iterator[tuple[str, float]]:
     urls = dict.fromkeys(_otlp_urls(examination.settings)) if examination.settings is not None else {}
     verify = _verification(examination.settings)
-    if examination.service is not None:
-        urls[f"{examination.service.url}/health/live"] = None
     for url in urls:
         before = time.time()
         try:
@@ -56,6 +55,19 @@ def _of_endpoints(examination: Examination) -> Iterator[tuple[str, float]]:
         except (httpx.HTTPError, KeyError, ValueError):
             continue  # whether it answers is another check's question
         yield urlsplit(url).netloc.rpartition("@")[2], _skew(before, time.time(), date, _RESOLUTION)
+
+
+def _of_service(examination: Examination) -> Iterator[tuple[str, float]]:
+    if examination.service is None:
+        return
+    before = time.time()
+    try:
+        answer = examination.service.get("/health/live")
+        date = parsedate_to_datetime(answer.date or "").timestamp() if answer is not None else None
+    except (UnreachableError, DeniedError, ValueError):
+        return  # likewise
+    if date is not None:
+        yield urlsplit(examination.service.url).netloc, _skew(before, time.time(), date, _RESOLUTION)
 
 
 def _otlp_urls(settings: Settings) -> Iterator[str]:
