@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from otel_monitoring.cli.refresh import Refresh, Trail, busiest
+from otel_monitoring.cli.refresh import KEPT, Refresh, Trail, busiest
 
 
 def diagnostics(requests: int, worker: str = "a", **more: Any) -> dict[str, Any]:
     window = {"seconds": 100.0, "requests_recorded": 500, "error_rate": 2.0, "p95_response_time": 0.2}
     return {
         "performance": {"requests_recorded": requests, "window": window},
-        "worker": {"instance_id": worker},
+        "worker": {"instance_id": worker, "pid": worker},
         "system": {"cpu_percent": 12.5, "memory_percent": 40.0},
         "event_loop": {"lag_seconds": 0.003},
         "database": {"response_time_ms": 1.5},
@@ -42,6 +42,30 @@ def test_a_service_that_went_away_leaves_its_last_figures() -> None:
     assert trail.last.at == 10.0
     trail.add(Refresh(16.0, diagnostics(1)))
     assert trail.lost_at is None
+
+
+def answers(trail: Trail, workers: str) -> list[object]:
+    for at, worker in enumerate(workers):
+        trail.add(Refresh(float(at), diagnostics(1, worker)))
+    return [seen.pid for seen in trail.gone]
+
+
+def test_a_worker_is_gone_when_another_answers_in_its_place() -> None:
+    trail = Trail()
+    assert answers(trail, "aaa") == []
+    trail.add(Refresh(3.0, error="refused"))
+    assert trail.gone == []
+    assert answers(trail, "b") == ["a"], "a new one has its place"
+    assert answers(trail, "b" * (KEPT - 2)) == ["a"]
+    assert answers(trail, "b") == [], "nothing of it is shown any more"
+
+
+def test_workers_that_answer_by_turns_are_there() -> None:
+    trail = Trail()
+    assert answers(trail, "abcabaccb") == []
+    assert answers(trail, "ab" * 14) == []
+    assert answers(trail, "ab") == ["c"], "it missed ten rounds of three"
+    assert answers(trail, "c") == [], "it is back"
 
 
 def test_load_is_calls_times_time() -> None:

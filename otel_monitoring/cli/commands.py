@@ -1,5 +1,7 @@
 """The group of commands. A command is imported when it is called: `check` must be quick."""
 
+import io
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -63,6 +65,9 @@ def otel_monitoring() -> None:
 
 def run_command_line(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` name; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an encoding that lacks a bar or an arrow
     try:
         code = otel_monitoring.main(list(arguments), prog_name="otel-monitoring", standalone_mode=False)
     except click.UsageError as error:

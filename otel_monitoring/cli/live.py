@@ -14,7 +14,7 @@ from rich.live import Live
 from otel_monitoring.cli import codes
 from otel_monitoring.cli.keyboard import Keyboard
 from otel_monitoring.cli.refresh import Refresh, Trail, ask
-from otel_monitoring.cli.screen import draw
+from otel_monitoring.cli.screen import framed
 from otel_monitoring.cli.service import DeniedError, Service, UnreachableError
 from otel_monitoring.events import title
 
@@ -89,11 +89,16 @@ class LiveView:
                     changed = True
                     due = 0.0 if self._pressed(key) else due
                 if asking is not None and asking.done():
-                    self._trail.add(asking.result())
+                    self._took(asking.result())
                     asking, changed = None, True
 
+    def _took(self, refresh: Refresh) -> None:
+        if self._trail.last is None and refresh.diagnostics is not None:
+            self._message = self._service.moved or ""
+        self._trail.add(refresh)
+
     def _picture(self) -> RenderableType:
-        return draw(
+        return framed(
             self._trail,
             self._service.url,
             selected=self._selected,

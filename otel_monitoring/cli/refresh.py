@@ -47,7 +47,7 @@ def ask(service: Service) -> Refresh:
     try:
         answer = service.get("/health/diagnostics")
         if answer is None or not isinstance(answer.body, dict) or "performance" not in answer.body:
-            return Refresh(now, error="there is no monitoring endpoint at this URL")
+            return Refresh(now, error=service.nothing_found("/health/diagnostics"))
         firing = service.get("/alerts/firing")
         summary = service.get("/alerts/summary")
     except UnreachableError as error:
@@ -89,6 +89,23 @@ class Figures:
     ping_ms: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A worker process that answered.
+
+    Attributes:
+        pid: Its process id, as it says.
+        at: When it answered last, in Unix seconds.
+        turn: How many answers there had been by then.
+        count: How many requests it had recorded by then.
+    """
+
+    pid: object
+    at: float
+    turn: int
+    count: int
+
+
 class Trail:
     """Turns refreshes into figures and keeps the last ones.
 
@@ -103,7 +120,25 @@ class Trail:
         self.latest: Refresh | None = None
         self.lost_at: float | None = None
         # Answers come from whichever worker took the connection; counts are compared with that worker's own.
-        self._counts: dict[object, tuple[float, int]] = {}
+        self._workers: dict[object, Seen] = {}
+        self._turn = 0
+        self._by_turns = False
+
+    @property
+    def worker(self) -> object:
+        """The process id of the worker that answered last."""
+        diagnostics = self.last.diagnostics or {} if self.last is not None else {}
+        return diagnostics.get("worker", {}).get("pid", "?")
+
+    @property
+    def gone(self) -> list[Seen]:
+        """Workers that answered before, and now others do in their place; for as long as figures of theirs are shown.
+
+        A connection stays with its worker while that lives. Where each question takes a new one, workers answer by
+        turns, and one is gone when it misses ten rounds.
+        """
+        patience = 10 * len(self._workers) if self._by_turns else 1
+        return [seen for seen in self._workers.values() if patience <= self._turn - seen.turn < KEPT]
 
     def add(self, refresh: Refresh) -> Figures:
         """Take in a refresh."""
@@ -136,14 +171,16 @@ class Trail:
 
     def _rate(self, at: float, diagnostics: dict[str, Any]) -> float | None:
         performance = diagnostics["performance"]
-        worker = diagnostics.get("worker", {}).get("instance_id")
+        worker = diagnostics.get("worker", {})
         count = int(performance.get("requests_recorded", 0))
-        before = self._counts.pop(worker, None)
-        self._counts[worker] = (at, count)
-        if len(self._counts) > _WORKERS:
-            del self._counts[next(iter(self._counts))]
-        if before is not None and at > before[0] and count >= before[1]:
-            return (count - before[1]) / (at - before[0])
+        before = self._workers.pop(worker.get("instance_id"), None)
+        self._by_turns |= before is not None and before.turn < self._turn
+        self._turn += 1
+        self._workers[worker.get("instance_id")] = Seen(worker.get("pid", "?"), at, self._turn, count)
+        if len(self._workers) > _WORKERS:
+            del self._workers[next(iter(self._workers))]
+        if before is not None and at > before.at and count >= before.count:
+            return (count - before.count) / (at - before.at)
         window = performance.get("window", {})
         seconds = window.get("seconds") or 0
         return window.get("requests_recorded", 0) / seconds if seconds else None

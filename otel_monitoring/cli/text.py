@@ -1,6 +1,7 @@
 """How values read in a terminal."""
 
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import Final
 
 from rich.console import Console
@@ -41,6 +42,11 @@ def duration(seconds: float) -> str:
     if whole < 86_400:
         return f"{whole // 3600} h {whole % 3600 // 60} min"
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def time_of_day(at: float) -> str:
+    """Of Unix seconds: `16:01:35 UTC`."""
+    return datetime.fromtimestamp(at, timezone.utc).strftime("%H:%M:%S UTC")
 
 
 def milliseconds(seconds: float | None) -> str:

@@ -59,8 +59,9 @@ Exit codes:
 def watch(service: Service, interval: float, mute_for: float, once: bool, as_json: bool) -> int:
     """Watch the service at URL: status, rates, percentiles, endpoints by load, gauges and firing alerts.
 
-    The figures are those of the worker process that answers. The service may go and come back. With --json a line is
-    printed for each refresh.
+    The figures are those of the worker process that answers, and it is said when that one is gone. Those under "now"
+    are the latest, those under "last 5 min" cover the service's window, those of the endpoints go back to its start.
+    The service may go and come back. With --json a line is printed for each refresh.
     """
     trail = Trail()
     if as_json:
@@ -69,11 +70,13 @@ def watch(service: Service, interval: float, mute_for: float, once: bool, as_jso
         refresh = ask(service)
         trail.add(refresh)
         out = console()
-        out.print(draw(trail, service.url, selected=0, message=" ", height=1000, width=out.width))
+        out.print(draw(trail, service.url, selected=None, height=1000, width=out.width))
+        if service.moved:
+            click.echo(service.moved, err=True)
         return _code(refresh)
     out = Console(markup=False, emoji=False, highlight=False)
-    if not out.is_terminal:
-        raise click.UsageError("the live view needs a terminal: use --json or --once")
+    if not out.is_terminal or out.is_dumb_terminal:
+        raise click.UsageError("the live view needs a terminal that can be drawn on: use --json or --once")
     return LiveView(service, interval=interval, mute_for=mute_for, out=out).run()
 
 
@@ -105,6 +108,7 @@ def line(trail: Trail, refresh: Refresh, url: str) -> dict[str, Any]:
         "uptime_seconds": diagnostics.get("uptime_seconds"),
         "reasons": diagnostics.get("reasons", []),
         "worker": diagnostics.get("worker", {}).get("instance_id"),
+        "workers_gone": [gone.pid for gone in trail.gone],
         **asdict(figures),
         "endpoints": [
             {"route": route, "load_percent": round(share, 2), **values}

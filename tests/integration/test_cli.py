@@ -1,11 +1,16 @@
 """The commands against a real service, as an operator or a script runs them."""
 
+import fcntl
 import json
 import os
 import pty
+import re
 import select
+import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +26,7 @@ from tests.otlp_sink import HttpSink, closed_port
 
 pytestmark = pytest.mark.integration
 
+KEYS = "q quit  ↑↓ select  m mute  u unmute"
 TOKEN = "correct-horse-battery"
 SERVICE = """
 from pathlib import Path
@@ -146,28 +152,36 @@ def test_watch_prints_a_line_for_each_refresh(service: Service) -> None:
 class Terminal:
     """`watch` in a terminal of its own."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, columns: int = 120, lines: int = 50, **env: str) -> None:
         self._main, theirs = pty.openpty()
+        self.resize(columns, lines)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "otel_monitoring.cli", *arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env={**environment(TOKEN), "COLUMNS": "120", "LINES": "50"},
+            env={**{k: v for k, v in environment(TOKEN).items() if k not in ("COLUMNS", "LINES")}, **env},
             start_new_session=True,
         )
         os.close(theirs)
 
+    def resize(self, columns: int, lines: int) -> None:
+        fcntl.ioctl(self._main, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
     def press(self, key: str) -> None:
         os.write(self._main, key.encode())
 
-    def wait_for(self, text: str) -> None:
-        """Until `text` is drawn, from now on."""
+    def wait_for(self, text: str) -> list[str]:
+        """Until `text` is drawn, from now on: the lines of the picture."""
         drawn, deadline = "", time.monotonic() + PATIENCE
-        while text not in drawn:
+        while True:
             assert time.monotonic() < deadline, f"{text!r} is not in {drawn[-3000:]!r}"
             if select.select([self._main], [], [], 0.2)[0]:
                 drawn += os.read(self._main, 65_536).decode(errors="replace")
+            for picture in drawn.split("\x1b[H")[1:-1]:  # each begins at the upper left
+                plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", picture)
+                if text in plain:
+                    return plain.splitlines()
 
     def close(self) -> None:
         self.process.kill()
@@ -175,29 +189,68 @@ class Terminal:
         os.close(self._main)
 
 
+@contextmanager
+def terminal(*arguments: str, **options: Any) -> Iterator[Terminal]:
+    opened = Terminal(*arguments, **options)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
 def test_watch_in_a_terminal(tmp_path: Path) -> None:
     port = free_port()
     access: dict[str, Any] = {"OTEL_MONITORING_ACCESS": "admin", "OTEL_MONITORING_ADMIN_TOKEN": TOKEN, "port": port}
-    terminal = Terminal("watch", "--interval", "0.2", f"http://127.0.0.1:{port}")
-    try:
-        terminal.wait_for("no answer for")
+    with terminal("watch", "--interval", "0.2", f"http://127.0.0.1:{port}") as screen:
+        screen.wait_for("no answer for")
         with serving(tmp_path, SERVICE, **access) as service:
             service.client.post("/fail")
-            terminal.wait_for("billing_failure")
-            terminal.press("m")
-            terminal.wait_for("BILLING_FAILURE is muted until")
+            assert KEYS in screen.wait_for("> BILLING_FAILURE  recent")[-1]
+            screen.press("m")
+            assert KEYS in screen.wait_for("BILLING_FAILURE is muted until")[-1]
             authorized = {"Authorization": f"Bearer {TOKEN}"}
             muted = service.get("/api/alerts/summary", headers=authorized).json()["muted_alerts"]
             assert muted.keys() == {"billing_failure"}
-            terminal.press("u")
-            terminal.wait_for("BILLING_FAILURE is no longer muted")
-        terminal.wait_for("no answer for")
-        with serving(tmp_path, SERVICE, **access):
-            terminal.wait_for("healthy")
-        terminal.press("q")
-        assert terminal.process.wait(PATIENCE) == codes.OK
-    finally:
-        terminal.close()
+            screen.press("u")
+            assert KEYS in screen.wait_for("BILLING_FAILURE is no longer muted")[-1]
+            pid = service.process.pid
+        screen.wait_for(f"worker {pid} answered last at")
+        with serving(tmp_path, SERVICE, **access) as service:
+            assert screen.wait_for(f"worker {pid} is gone")[0].rstrip().endswith(f"worker {service.process.pid}")
+        screen.press("q")
+        assert screen.process.wait(PATIENCE) == codes.OK
+
+
+@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii"}, {"TERM": "vt100"}], ids=str)
+def test_watch_follows_the_size_of_the_terminal(service: Service, env: dict[str, str]) -> None:
+    with terminal("watch", "--interval", "0.2", service.url, columns=60, lines=24, **env) as screen:
+        for columns, lines in ((60, 24), (40, 20), (200, 60)):
+            screen.resize(columns, lines)
+            while True:
+                shown = screen.wait_for("/orders/")
+                if (len(shown), len(shown[-1])) == (lines, columns):
+                    break
+            assert "m mute" in shown[-1]
+            assert max(map(len, shown)) <= columns
+        screen.press("q")
+        assert screen.process.wait(PATIENCE) == codes.OK
+
+
+def test_watch_needs_a_terminal_that_can_be_drawn_on(service: Service) -> None:
+    with terminal("watch", service.url, TERM="dumb") as screen:
+        assert screen.process.wait(PATIENCE) == codes.USAGE
+
+
+def test_watch_says_which_worker_is_gone(tmp_path: Path) -> None:
+    access: dict[str, Any] = {"OTEL_MONITORING_ACCESS": "admin", "OTEL_MONITORING_ADMIN_TOKEN": TOKEN}
+    with (
+        serving(tmp_path, SERVICE, runner=("uvicorn", "--workers", "2"), **access) as service,
+        terminal("watch", "--interval", "0.2", service.url) as screen,
+    ):
+        first = screen.wait_for("worker ")[0].split()[-1]
+        os.kill(int(first), signal.SIGKILL)
+        shown = screen.wait_for(f"worker {first} is gone: it answered last")
+        assert shown[0].split()[-1] != first
 
 
 def test_doctor_examines_environment_database_and_service(service: Service, tmp_path: Path) -> None:
