@@ -137,6 +137,7 @@ def test_a_small_terminal_gets_fewer_endpoints() -> None:
 def test_without_an_answer_the_last_figures_stay() -> None:
     assert "asking" in picture(watched())[0]
     assert f"no answer for 10 s  {URL}  refused" in picture(watched(Refresh(90.0, error="refused")))[0]
+    assert "no access for 0 s" in picture(watched(Refresh(100.0, error="set a token", denied=True)))[0]
     lines = picture(watched(Refresh(91.0, DIAGNOSTICS), Refresh(95.0, error="refused")), message="high_cpu is muted")
     assert lines[0] == f"no answer for 5 s  {URL}  refused"
     assert lines[1] == "worker 4711 answered last at 00:01:31 UTC: its figures stay"

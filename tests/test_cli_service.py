@@ -123,10 +123,14 @@ def test_where_nothing_is_found_it_says_where_it_looked(web: Any) -> None:
     url, pages, _ = web
     with closing(Service(f"{url}/shop")) as service:
         assert service.get("/health") is None
-        assert f"{url}/shop/health or {url}/shop/api/health" in service.nothing_found("/health")
-        pages["/shop/health"] = 403
+        assert f"there or at {url}/shop/api/health" in service.nothing_found("/health")
+        pages["/shop/api/health"] = 403
         with pytest.raises(DeniedError):
             service.get("/health")
+        assert service.url == f"{url}/shop/api", "something is there"
+        pages["/shop/health"] = {"status": "degraded"}
+        assert service.get("/health") is not None
+        assert service.url == f"{url}/shop"
 
 
 def test_a_login_or_the_token_is_sent(web: Any) -> None:

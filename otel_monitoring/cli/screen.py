@@ -99,7 +99,8 @@ def _headline(trail: Trail, url: str, now: float) -> Text:
         return plain(f"{url}  asking …", "dim")
     if trail.lost_at is not None:
         since = duration(now - trail.lost_at)
-        return plain(f"no answer for {since}", "bold red").append(f"  {url}  ", "default").append(plain(latest.error))
+        what = "no access" if latest.denied else "no answer"
+        return plain(f"{what} for {since}", "bold red").append(f"  {url}  ", "default").append(plain(latest.error))
     diagnostics = last.diagnostics or {} if last is not None else {}
     status = str(diagnostics.get("status"))
     line = plain(status, f"bold {style_of(status)}").append(f"  {url}", "default")

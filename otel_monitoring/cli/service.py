@@ -88,9 +88,9 @@ class Service:
         return f"no monitoring endpoints at {self.given}: they are at {self.url}"
 
     def nothing_found(self, path: str) -> str:
-        """That no endpoint answers, and where it was looked for."""
-        tried = " or ".join(base + path for base in self._bases)
-        return f"no monitoring endpoint answers at {tried}: is the prefix of the service another one?"
+        """That no endpoint answers, and where else it was looked for."""
+        tried = "".join(f" or at {base}{path}" for base in self._others)
+        return f"no monitoring endpoint is there{tried}: is the prefix of the service another one?"
 
     @property
     def _bases(self) -> tuple[str, ...]:
@@ -106,20 +106,22 @@ class Service:
         """
         if not self._others:
             return self._ask("GET", self.url, path)
-        first: UnreachableError | DeniedError | None = None
+        problems: dict[str, UnreachableError | DeniedError] = {}
         for base in self._bases:
             try:
                 answer = self._ask("GET", base, path)
             except _NobodyError:
                 raise
             except (UnreachableError, DeniedError) as error:
-                first = first or error
+                problems[base] = error
                 continue
             if answer is not None and _is_ours(answer.body):
                 self.url, self._others = base, ()
                 return answer
-        if first is not None:
-            raise first
+        for base, problem in problems.items():
+            # What is private is there; it may be somebody else's.
+            self.url, self._others = base, tuple(other for other in self._bases if other != base)
+            raise problem
         return None
 
     def post(self, path: str, body: Any) -> Answer | None:
@@ -143,7 +145,7 @@ class Service:
         except httpx.HTTPError as error:
             raise _NobodyError(_explained(error, self._timeout)) from error
         seconds, status = time.monotonic() - started, response.status_code
-        if status in (401, 403):
+        if status in (401, 403, 429):  # too many wrong tokens are answered so
             raise DeniedError(_detail(content) or "the admin token is missing or wrong")
         if status in (404, 405):
             return None
