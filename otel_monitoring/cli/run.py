@@ -44,7 +44,8 @@ def run(command: tuple[str, ...]) -> int:
     try:
         Settings.load()
     except ConfigurationError as error:
-        raise click.UsageError(str(error)) from None
+        click.echo(f"otel-monitoring: {error}", err=True)
+        return codes.USAGE
     from opentelemetry.instrumentation.auto_instrumentation import run as replace_process
 
     # Ours take their place; and so neither library is imported in processes that do not use it.
