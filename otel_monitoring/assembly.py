@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import NoOpMeterProvider
 
@@ -31,6 +31,9 @@ from otel_monitoring.tracing.source import Source, use
 from otel_monitoring.watched import WatchedDatabase, database_of
 from otel_monitoring.worker import Worker
 
+if TYPE_CHECKING:
+    from otel_monitoring.monitoring import MonitoringService
+
 
 class Parts:
     """The connected parts of one service.
@@ -44,6 +47,7 @@ class Parts:
         checks: The application's own checks.
         worker: What runs them.
         alert_manager: Answers the service's alert manager.
+        service: The service.
 
     Attributes:
         checked: Done when the database and the checks have been asked for the first time.
@@ -60,9 +64,11 @@ class Parts:
         checks: Checks,
         worker: Worker,
         alert_manager: Callable[[], AlertManager],
+        service: "MonitoringService",
     ) -> None:
         opt_in_to_stable_conventions()
         self._settings = settings
+        self._service = service
         self._worker = worker
         self._checks = checks
         self._unasked: set[str] = set()
@@ -233,7 +239,7 @@ class Parts:
         tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
         # Without metric export nobody reads how long operations and requests took: no endpoint answers it.
         durations = NoOpMeterProvider() if telemetry.lean else meters
-        stack.callback(use(Source(tracers, durations, telemetry.baggage, self._worker.poke)))
+        stack.callback(use(Source(tracers, durations, telemetry.baggage, self._worker.poke), self._service))
         if telemetry.tracing or not telemetry.lean:
             hosts, capture_query = settings.baggage_hosts, settings.capture_query
             stack.callback(instrument_clients(tracers, durations, baggage_hosts=hosts, capture_query=capture_query))

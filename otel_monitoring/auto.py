@@ -1,9 +1,9 @@
 """Zero-code start: what `opentelemetry-instrument` loads, and so what `otel-monitoring run` does.
 
 In each process of the command, before any of the application's code: wait for FastAPI and PyMongo to be imported, then
-follow the MongoDB clients that are built, and look for the FastAPI application that is served. That one is instrumented
-as `MonitoringService(db).instrument(app)` would, with settings from the environment. An application that does so itself
-is left alone.
+follow the MongoDB clients that are built, and look for the FastAPI applications that are served. Each is instrumented
+as `MonitoringService(db).instrument(app)` would, with settings from the environment. Where an application does so
+itself, it decides: others of the process are left alone, and that is said.
 
 All else is imported when it is needed. This module is loaded in every Python process of the command, also in those that
 serve nothing, and before a server knows that its worker lives.
@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined] # not typed
 
-from otel_monitoring.environment import opt_in_to_stable_conventions, zero_code_disabled
+from otel_monitoring.environment import (
+    announce,
+    opt_in_to_stable_conventions,
+    show_announcements,
+    zero_code_disabled,
+)
 from otel_monitoring.errors import MonitoringError
 from otel_monitoring.guard import contained, logger
 from otel_monitoring.logs_api import get_logger_provider
@@ -45,7 +50,8 @@ class ZeroCode:
     """What one process does between the start of the interpreter and the first call of its application."""
 
     def __init__(self) -> None:
-        self._service: MonitoringService | None = None
+        self._services: list[MonitoringService] = []
+        self._leave_clients: Callable[[], None] = lambda: None
         self._clients: BuiltClients | None = None
         self._changes = 0
         self._ended = False
@@ -53,6 +59,7 @@ class ZeroCode:
 
     def begin(self) -> None:
         """Look out for the application and its clients, as soon as there can be any."""
+        show_announcements()
         wrapt.register_post_import_hook(self._when_imported(self._look_for_application), "fastapi")
         wrapt.register_post_import_hook(self._when_imported(self._look_for_clients), "pymongo")
 
@@ -79,14 +86,18 @@ class ZeroCode:
         from otel_monitoring.instrument.clients import BuiltClients
 
         self._clients = BuiltClients(self._database_changed)
-        return self._clients.follow()
+        self._leave_clients = self._clients.follow()
+        return self._leave_clients
 
     def _served(self, app: "FastAPI") -> None:
         with contained("zero-code instrumentation"):
-            from otel_monitoring.monitoring import get_monitoring
+            from otel_monitoring.current import get_monitoring, service_of
 
-            if get_monitoring() is not None:
-                self.end()  # the application does it itself
+            if service_of(app) is not None:
+                return
+            theirs = get_monitoring()
+            if theirs is not None and theirs not in self._services:
+                announce(f"{app.title}: not monitored, because another application calls MonitoringService itself")
                 return
             try:
                 _withdraw(*_LIBRARIES)
@@ -104,27 +115,32 @@ class ZeroCode:
         service = MonitoringService(None if named else self._handle(), settings=settings).instrument(app)
         for client in self._clients.clients if self._clients is not None else ():
             service.measure_client(client)
+        self._services.append(service)
         if named:
-            self.end()
-        else:
-            self._service = service
+            self._leave_clients()
 
     def _handle(self) -> object | None:
         return self._clients.handle if self._clients is not None else None
 
     def _database_changed(self) -> None:
-        if self._service is None:
+        followers = [service for service in self._services if service.settings.database_uri is None]
+        if not followers:
             return
         self._changes += 1
         if self._changes <= _MAX_CHANGES:
-            self._service.watch_database(self._handle())
+            self._watch(followers, self._handle())
         else:
-            self.end()
-            self._service.watch_database(None)
+            self._leave_clients()
+            self._watch(followers, None)
             logger.warning(
                 "The application closes its MongoDB clients all the time, so none is watched: "
                 "set OTEL_MONITORING_DATABASE_URI"
             )
+
+    @staticmethod
+    def _watch(services: list["MonitoringService"], handle: object | None) -> None:
+        for service in services:
+            service.watch_database(handle)
 
 
 class OtelMonitoringInstrumentor(BaseInstrumentor):  # type: ignore[misc]

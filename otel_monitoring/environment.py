@@ -3,6 +3,8 @@
 import logging
 import os
 import re
+import sys
+from contextlib import suppress
 from typing import Final
 
 _logger = logging.getLogger("otel_monitoring")
@@ -25,6 +27,37 @@ def opt_in_to_stable_conventions() -> None:
     """
     if not semconv_opt_in():
         os.environ[_OPT_IN] = "http,database"
+
+
+_on_stderr = False
+
+
+def show_announcements() -> None:
+    """Have what is announced reach stderr where the application's logging does not show it."""
+    global _on_stderr
+    _on_stderr = True
+
+
+def announce(line: str) -> None:
+    """Say what people want to know at the start, at the level INFO."""
+    _logger.info("%s", line)
+    if _on_stderr and not _shows_info():
+        with suppress(Exception):  # no stderr, or one that is closed
+            sys.stderr.write(f"otel_monitoring: {line}\n")
+
+
+def _shows_info() -> bool:
+    """Whether a handler shows INFO to somebody; those that export are no such handlers."""
+    if not _logger.isEnabledFor(logging.INFO):
+        return False
+    logger: logging.Logger | None = _logger
+    while logger is not None:
+        for handler in logger.handlers:
+            exports = any(kind.__module__.startswith("opentelemetry") for kind in type(handler).__mro__)
+            if handler.level <= logging.INFO and not exports and not isinstance(handler, logging.NullHandler):
+                return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 def notice(line: str) -> None:

@@ -1,6 +1,7 @@
 """`MonitoringService`: the one place that wires the parts together."""
 
 import asyncio
+import os
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -8,14 +9,17 @@ from typing import TYPE_CHECKING, Any, cast
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import Tracer
 
-from otel_monitoring.alerts import AlertManager, get_alert_manager, initialize_alerts, set_alert_manager
+from otel_monitoring.alerts import AlertManager, chosen_alert_manager, offer_alert_manager
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.alerts.watching import beat_seconds
+from otel_monitoring.announcement import announcement
 from otel_monitoring.assembly import Parts
 from otel_monitoring.config import THRESHOLDS, Settings
-from otel_monitoring.current import get_monitoring, set_monitoring
+from otel_monitoring.current import get_monitoring, monitors, running_in, set_monitoring
+from otel_monitoring.environment import announce
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
 from otel_monitoring.events import AlertSeverity, AlertType
+from otel_monitoring.guard import contained
 from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app, providers_of
@@ -25,6 +29,7 @@ from otel_monitoring.instrument.own_routes import OwnRoutes
 from otel_monitoring.instrument.process import SystemSampler as SystemMetrics
 from otel_monitoring.jsonable import json_text
 from otel_monitoring.performance import PerformanceMetrics
+from otel_monitoring.redact import printable
 from otel_monitoring.routes import create_routes
 from otel_monitoring.watch import Job
 from otel_monitoring.worker import Worker
@@ -59,7 +64,8 @@ class MonitoringService:
         check_interval: Seconds between database checks; `OTEL_MONITORING_CHECK_INTERVAL` or 30 when not given.
         settings: Settings made before; without it they are read from the environment and `.env`.
         admin: The application's own dependency, `Depends(...)`, that guards the private endpoints.
-        alert_manager: The alert manager to use; the process's own when not given.
+        alert_manager: The alert manager to use. When not given, that of `set_alert_manager` or `initialize_alerts`, or
+            one of its own.
         overrides: Any field of `Settings`, winning over the environment.
 
     Raises:
@@ -83,9 +89,11 @@ class MonitoringService:
         self._db = db
         self._admin = admin
         self._alert_manager = alert_manager
+        self._own_alert_manager: AlertManager | None = None
         self._app: FastAPI | None = None
         self._assembled: Parts | None = None
         self._ready = False
+        self._announced: int | None = None
         self._own_routes: OwnRoutes | None = None
         self._worker = Worker(
             (
@@ -100,6 +108,7 @@ class MonitoringService:
             drain=lambda seconds: self._parts.drain(seconds),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,
+            service=self,
         )
 
     # What users call
@@ -135,12 +144,21 @@ class MonitoringService:
                 watched_statuses=self.settings.error_statuses or frozenset(),
                 on_error=self._on_error,
                 on_first_request=self._on_first_request,
+                service=self,
             ),
         )
         parts.telemetry.make_global()
         self._app = app
+        monitors(self, app)
         own_routes.place()
-        follow_lifespan(app, starting=self._begin, started=self._started, stopping=self.drain, stopped=self.stop)
+        follow_lifespan(
+            app,
+            within=lambda: running_in(self),
+            starting=self._begin,
+            started=self._started,
+            stopping=self.drain,
+            stopped=self.stop,
+        )
         if get_monitoring() is None:
             set_monitoring(self)
         self._offer_alerts()
@@ -152,7 +170,7 @@ class MonitoringService:
         Waits up to a second for the first check, so that the first answer already knows the database.
         """
         await self._begin()
-        self._ready = True
+        self._started()
 
     async def stop(self) -> None:
         """Flush and stop, within the shutdown timeout; does nothing when not running."""
@@ -230,8 +248,11 @@ class MonitoringService:
 
     @property
     def alert_manager(self) -> AlertManager:
-        """The alert manager given, or the process's own."""
-        return self._alert_manager or get_alert_manager() or initialize_alerts(self.settings)
+        """The alert manager given, the one chosen for the process, or its own."""
+        found = self._alert_manager or chosen_alert_manager() or self._own_alert_manager
+        if found is None:
+            found = self._own_alert_manager = AlertManager(settings=self.settings)
+        return found
 
     @property
     def meter(self) -> Meter:
@@ -276,6 +297,7 @@ class MonitoringService:
                 checks=self.checks,
                 worker=self._worker,
                 alert_manager=lambda: self.alert_manager,
+                service=self,
             )
         return self._assembled
 
@@ -284,6 +306,29 @@ class MonitoringService:
             self._own_routes.place()
             self._own_routes.announce()
         self._ready = True
+        with contained("saying what is on"):
+            self._announce()
+
+    def _announce(self) -> None:
+        if self._announced == os.getpid():
+            return
+        self._announced = os.getpid()
+        parts, manager = self._parts, self.alert_manager
+        line = announcement(
+            self.settings,
+            service=self._name(),
+            guarded=self._admin is not None,
+            database=parts.database.description,
+            channels=[channel.name for channel in manager.channels],
+            store=manager.store,
+            exports=parts.telemetry.announcement,
+        )
+        announce(printable(line))
+
+    def _name(self) -> str:
+        name = str(self._parts.telemetry.resource.attributes.get("service.name", ""))
+        known = name and not name.startswith("unknown_service")
+        return name if known or self._app is None else self._app.title
 
     async def _begin(self) -> None:
         self._offer_alerts()
@@ -292,14 +337,14 @@ class MonitoringService:
             await asyncio.wait({asyncio.wrap_future(checked)}, timeout=_FIRST_CHECK_SECONDS)
 
     def _offer_alerts(self) -> None:
-        if get_alert_manager() is None:
-            set_alert_manager(self.alert_manager)
+        offer_alert_manager(self.alert_manager)
 
     def _on_first_request(self) -> None:
         # Without a lifespan nobody has called start(). Here and now, so that this very request is counted.
-        if not self._worker.running:
-            self._started()
+        fresh = not self._worker.running
         self._worker.start(asyncio.get_running_loop(), implicit=True)
+        if fresh:
+            self._started()
 
     def _on_error(self, error: RequestError) -> None:
         self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)

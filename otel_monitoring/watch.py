@@ -11,11 +11,15 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
+from otel_monitoring.current import running
 from otel_monitoring.guard import apart, contained, survived
+
+if TYPE_CHECKING:
+    from otel_monitoring.monitoring import MonitoringService
 
 T = TypeVar("T")
 
@@ -48,10 +52,12 @@ class WatchThread:
 
     Args:
         jobs: What to run. Each starts at once and then at its interval.
+        service: Whose work it is: see `current.running`.
     """
 
-    def __init__(self, jobs: tuple[Job, ...]) -> None:
+    def __init__(self, jobs: tuple[Job, ...], service: "MonitoringService | None" = None) -> None:
         self._jobs = jobs
+        self._service = service
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._finished = False
@@ -99,7 +105,7 @@ class WatchThread:
         if not self._thread.is_alive():
             work.close()
             raise RuntimeError("the watch thread is not running")
-        return asyncio.run_coroutine_threadsafe(_suppressed(work), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._ours(work), self._loop)
 
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -133,7 +139,12 @@ class WatchThread:
             await _end(tasks)
 
     def _begin(self, job: Job) -> "asyncio.Task[None]":
-        return asyncio.create_task(_suppressed(self._repeat(job)), name=job.name)
+        return asyncio.create_task(self._ours(self._repeat(job)), name=job.name)
+
+    async def _ours(self, work: Coroutine[Any, Any, T]) -> T:
+        running.set(self._service)  # in a task of its own
+        with suppress_instrumentation():
+            return await survived(work)
 
     async def _repeat(self, job: Job) -> None:
         guard = contained(job.name)
@@ -158,8 +169,3 @@ async def _end(jobs: "Iterable[asyncio.Task[None]]") -> None:
     for task in leftover:
         task.cancel()
     await asyncio.gather(*tasks, *leftover, return_exceptions=True)
-
-
-async def _suppressed(work: Coroutine[Any, Any, T]) -> T:
-    with suppress_instrumentation():
-        return await survived(work)

@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from otel_monitoring import shutdown
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import apart, contained
 from otel_monitoring.health.execution import in_thread
 from otel_monitoring.watch import Job, WatchThread
+
+if TYPE_CHECKING:
+    from otel_monitoring.monitoring import MonitoringService
 
 T = TypeVar("T")
 
@@ -39,6 +42,7 @@ class Worker:
         drain: Run in the watch thread at the beginning of the stop, with the seconds it may take.
         release: Called at the very end of the stop with the seconds that are left.
         timeout: Seconds the whole stop may take.
+        service: Whose work it is: see `current.running`.
     """
 
     def __init__(
@@ -50,8 +54,10 @@ class Worker:
         drain: Callable[[float], Coroutine[Any, Any, None]],
         release: Callable[[float], None],
         timeout: float,
+        service: "MonitoringService | None" = None,
     ) -> None:
         self._jobs = jobs
+        self._service = service
         self._acquire = acquire
         self._bind = bind
         self._drain = drain
@@ -99,7 +105,7 @@ class Worker:
         self._acquire(self._stack)
         self._loop = loop
         self._bind(loop)
-        watch = WatchThread((*self._jobs, Job("application loop", _LOOK_SECONDS, self._look_at_loop)))
+        watch = WatchThread((*self._jobs, Job("application loop", _LOOK_SECONDS, self._look_at_loop)), self._service)
         watch.start()
         self._watch = watch
         shutdown.enter(self)

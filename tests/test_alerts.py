@@ -329,7 +329,8 @@ async def test_secrets_do_not_enter_the_history() -> None:
 
 
 async def test_the_documented_helpers_use_the_processs_manager(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alerts, "_manager", None)
+    for kept in ("_chosen", "_first"):
+        monkeypatch.setattr(alerts, kept, None)
     assert alerts.get_alert_manager() is None
     channel = Recorder()
     alerts.set_alert_manager(AlertManager(channels=[channel]))

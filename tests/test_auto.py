@@ -18,6 +18,7 @@ from pymongo import MongoClient
 from otel_monitoring import MonitoringService, get_monitoring, set_monitoring
 from otel_monitoring.alerts import set_alert_manager
 from otel_monitoring.auto import OtelMonitoringInstrumentor, take_over
+from otel_monitoring.current import service_of
 from tests.asgi import served
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("global_listeners")]
@@ -76,6 +77,32 @@ async def test_an_application_that_does_it_itself_is_left_alone(instrumentor: An
         assert (await http.get("/own/health/live")).status_code == 200
         assert (await http.get("/api/health/live")).status_code == 404
     assert get_monitoring() is own
+
+
+async def test_each_application_of_the_process_is_monitored(instrumentor: Any) -> None:
+    one, other = FastAPI(title="one"), FastAPI(title="other")
+    for app in (one, other):
+        app.add_api_route("/me", lambda: get_monitoring()._app.title)  # type: ignore[union-attr]
+    one.mount("/below", below := FastAPI())
+    async with served(one) as http, served(other) as beside:
+        assert ((await http.get("/me")).json(), (await beside.get("/me")).json()) == ("one", "other")
+        assert (await http.get("/below/x")).status_code == 404
+    assert service_of(one) is not service_of(other) is not None
+    assert service_of(below) is None
+
+
+async def test_an_application_beside_one_that_does_it_itself_is_left_alone(
+    instrumentor: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, other = FastAPI(title="own"), FastAPI(title="other")
+    MonitoringService(None).instrument(own)
+    async with served(own), served(other) as http:
+        assert (await http.get("/api/health/live")).status_code == 404
+        assert (await http.get("/api/health/live")).status_code == 404
+    said = capsys.readouterr().err.splitlines()
+    assert [line for line in said if "other" in line] == [
+        "otel_monitoring: other: not monitored, because another application calls MonitoringService itself"
+    ]
 
 
 async def test_a_wrong_setting_leaves_the_application_running(

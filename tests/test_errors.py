@@ -1,4 +1,4 @@
-"""A configuration error that nobody catches ends the process in one line; one that is caught is an error like others."""
+"""A configuration error that nobody catches ends the process in one line; one that is caught is as any other."""
 
 import subprocess
 import sys

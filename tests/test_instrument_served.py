@@ -1,6 +1,7 @@
 """The application that is served is found by its first call, whatever it is part of."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -38,9 +39,32 @@ async def test_the_outer_one_by_its_lifespan(found: list[FastAPI]) -> None:
     assert not found
     async with served(outer) as client:
         assert found == [outer]
-        assert FastAPI.__call__ is ORIGINAL, "nothing stays on the way of a request"
         assert (await client.get("/inner/x")).json() == 1
     assert found == [outer]
+
+
+async def test_each_of_several(found: list[FastAPI]) -> None:
+    one, other, beside = FastAPI(), FastAPI(), app_with_route()
+    around = Starlette(routes=[Mount("/one", one), Mount("/beside", beside)])
+    async with served(around) as client, served(other):
+        assert found == [other]
+        assert (await client.get("/one/x")).status_code == 404
+        assert (await client.get("/beside/x")).json() == 1
+        assert (await client.get("/beside/x")).json() == 1
+    assert found == [other, one, beside]
+
+
+async def test_one_that_is_served_from_within_another(found: list[FastAPI]) -> None:
+    admin = FastAPI()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with served(admin):
+            yield
+
+    app = FastAPI(lifespan=lifespan)
+    async with served(app):
+        assert found == [app, admin]
 
 
 async def test_without_a_lifespan_by_the_first_request(found: list[FastAPI]) -> None:

@@ -57,6 +57,7 @@ LAYERS: dict[str, int] = {
     "worker": 4,
     "collecting": 5,
     "access": 1,
+    "announcement": 3,
     "current": 0,
     "watched": 4,
     "performance": 4,

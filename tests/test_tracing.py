@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode, get_current_span
 
+from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, set_alert_manager
+from otel_monitoring.current import running_in
 from otel_monitoring.events import DEFAULT_SEVERITY, AlertEvent, Notification
 from otel_monitoring.guard import contained
 from otel_monitoring.tracing import traced
@@ -297,10 +299,16 @@ def test_without_any_provider_the_function_just_runs() -> None:
         bill(4, fail=True)
 
 
-def test_the_service_that_started_last_gets_the_spans_until_it_stops() -> None:
-    with recording() as first:
-        with recording() as second:
+def test_the_service_whose_application_runs_gets_the_spans_elsewhere_the_first() -> None:
+    one, other = MonitoringService(None), MonitoringService(None)
+    with recording(service=one) as first:
+        with recording(service=other) as second:
             bill(1)
-        bill(2)
-    bill(3)
-    assert (len(first.spans), len(second.spans)) == (1, 1)
+            with running_in(other):
+                bill(2)
+            with running_in(one):
+                bill(3)
+        with running_in(other):  # it has stopped
+            bill(4)
+    bill(5)
+    assert (len(first.spans), len(second.spans)) == (3, 1)

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from otel_monitoring import MonitoringService
 from otel_monitoring.correlation import BaggageKeys
 from otel_monitoring.exporting.baggage import BaggageSpans
 from otel_monitoring.tracing.source import Source, use
@@ -53,12 +54,13 @@ async def _awaited(work: Coroutine[Any, Any, object]) -> None:
 
 
 @contextmanager
-def recording(*keys: str, accepting: bool = True) -> Iterator[Recorded]:
+def recording(*keys: str, accepting: bool = True, service: MonitoringService | None = None) -> Iterator[Recorded]:
     """Let traced operations report to a `Recorded`.
 
     Args:
         keys: Listed baggage.
         accepting: Whether the monitoring thread takes work.
+        service: Whose operations they are.
     """
     recorded, listed = Recorded(), BaggageKeys(keys)
     tracers = TracerProvider(shutdown_on_exit=False)
@@ -71,7 +73,7 @@ def recording(*keys: str, accepting: bool = True) -> Iterator[Recorded]:
             recorded.submitted.append(work)
         return accepting
 
-    undo = use(Source(tracers, meters, listed, submit))
+    undo = use(Source(tracers, meters, listed, submit), service)
     try:
         yield recorded
     finally:

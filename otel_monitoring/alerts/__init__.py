@@ -8,6 +8,7 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.matching import Attribute
 from otel_monitoring.alerts.rules import NoData, Rule
 from otel_monitoring.config import THRESHOLDS, Settings
+from otel_monitoring.current import running
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType
 
 __all__ = [
@@ -33,11 +34,13 @@ __all__ = [
     "set_alert_manager",
 ]
 
-_manager: AlertManager | None = None
+_chosen: AlertManager | None = None
+_first: AlertManager | None = None
+"""The one of the first service, for code outside of every application."""
 
 
 def initialize_alerts(settings: Settings | None = None) -> AlertManager:
-    """Make the process's alert manager, or return the one already made.
+    """Make the process's alert manager, for all its services, or return what `get_alert_manager` does.
 
     Args:
         settings: Where its channels, store and thresholds come from; the environment when not given.
@@ -45,21 +48,40 @@ def initialize_alerts(settings: Settings | None = None) -> AlertManager:
     Raises:
         ConfigurationError: A setting cannot work; the message names it.
     """
-    global _manager
-    if _manager is None:
-        _manager = AlertManager(settings=settings)
-    return _manager
+    found = get_alert_manager()
+    if found is None:
+        found = AlertManager(settings=settings)
+        set_alert_manager(found)
+    return found
 
 
 def set_alert_manager(manager: AlertManager | None) -> None:
-    """Make `manager` the one that `get_alert_manager` and the helpers use."""
-    global _manager
-    _manager = manager
+    """Make `manager` the one of every service that was not given one, and of `get_alert_manager` and the helpers."""
+    global _chosen, _first
+    _chosen = manager
+    if manager is None:
+        _first = None
 
 
 def get_alert_manager() -> AlertManager | None:
-    """The process's alert manager; None before `initialize_alerts`, `set_alert_manager` or `instrument`."""
-    return _manager
+    """The alert manager of the service whose application is running, see `get_monitoring`.
+
+    Elsewhere the one of `set_alert_manager` or `initialize_alerts`, or else that of the first service. None before.
+    """
+    service = running.get()
+    return service.alert_manager if service is not None else _chosen or _first
+
+
+def chosen_alert_manager() -> AlertManager | None:
+    """The one of `set_alert_manager` or `initialize_alerts`."""
+    return _chosen
+
+
+def offer_alert_manager(manager: AlertManager) -> None:
+    """Let `manager`, a service's own, be the one of `get_alert_manager` where there is none."""
+    global _first
+    if _first is None:
+        _first = manager
 
 
 async def alert_database_down(details: Mapping[str, Any] | None = None) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.config import Settings
+from otel_monitoring.current import get_monitoring, service_of
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.monitoring import MonitoringService, get_monitoring
+from otel_monitoring.monitoring import MonitoringService
 
 
 def rules_of(name: str) -> tuple[tuple[Rule, ...], Settings | None]:
@@ -24,7 +25,7 @@ def rules_of(name: str) -> tuple[tuple[Rule, ...], Settings | None]:
     """
     found = _named(name)
     if not isinstance(found, (MonitoringService, AlertManager, Rule, Iterable)):
-        found = get_monitoring() or found
+        found = service_of(found) or get_monitoring() or found
     if isinstance(found, MonitoringService):
         return found.alert_manager.rules, found.settings
     if isinstance(found, AlertManager):

@@ -224,6 +224,11 @@ class DatabaseHealthChecker:
         return self._verdict().status
 
     @property
+    def description(self) -> str | None:
+        """The database's name and status, for people; None: there is none."""
+        return f"{self._name} ({self.status})" if self._target is not None else None
+
+    @property
     def problem(self) -> str | None:
         """What is wrong with it, in a few words, where it is degraded."""
         return self._verdict().problem

@@ -1,6 +1,7 @@
 """Running other people's code from the watch thread so that it can neither block nor outlive its timeout."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ class NotStarted(Exception):  # noqa: N818 - a state, not an error: the work nev
 
 
 async def in_thread(work: Callable[[], T], *, name: str) -> T:
-    """Run blocking `work` in a daemon thread of its own and await its result.
+    """Run blocking `work` in a daemon thread of its own, in the caller's context, and await its result.
 
     What it raises is raised here, as an `Exception` in any case: see `as_exception`. Cancelling the await (a timeout)
     leaves the thread behind: Python cannot end it, but as a daemon it does not keep the process alive. Callers run one
@@ -46,7 +47,8 @@ async def in_thread(work: Callable[[], T], *, name: str) -> T:
         except RuntimeError:  # the loop was closed while we worked: nobody waits any more
             return
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
     return await done
 
 

@@ -18,6 +18,7 @@ from starlette.background import BackgroundTask
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from otel_monitoring.current import running
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.recorder import ORIGINAL_KEY, RAW_SEND_KEY, Recorder
 from otel_monitoring.instrument.requests import RequestOptions, request_path, running_loop
@@ -204,21 +205,26 @@ class ContribSeam:
     def __init__(self, app: ASGIApp, options: RequestOptions) -> None:
         self.app = app
         self._options = options
+        self._service = options.service
         self._loop: object = self
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         kind = scope["type"]
-        if kind not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        if self._loop is not running_loop():
+        if kind in ("http", "websocket") and self._loop is not running_loop():
             self._loop = running_loop()
             with contained("start on the first request"):
                 self._options.on_first_request()
-        if kind == "websocket":
-            await self.app(scope, receive, send)
-            return
+        ours = running.set(self._service)
+        try:
+            if kind == "http":
+                await self._http(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+        finally:
+            running.reset(ours)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         token = request_path.set(scope["path"])
         try:
             await self.app(scope, receive, send)

@@ -1,7 +1,8 @@
 """Coming and going with the application: around its lifespan, whatever way it is written."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from types import TracebackType
 from typing import Any
 
 from fastapi import FastAPI
@@ -10,6 +11,7 @@ from fastapi import FastAPI
 def follow_lifespan(
     app: FastAPI,
     *,
+    within: Callable[[], AbstractContextManager[None]],
     starting: Callable[[], Awaitable[None]],
     started: Callable[[], None],
     stopping: Callable[[], None],
@@ -19,6 +21,7 @@ def follow_lifespan(
 
     Args:
         app: The application, before it has started.
+        within: The application's own start-up and shutdown run inside of it.
         starting: Awaited before the application's own start-up, so that what that does is measured.
         started: Called when the application's start-up has succeeded.
         stopping: Called when the shutdown begins, before the application's own, which may close what we use.
@@ -30,7 +33,7 @@ def follow_lifespan(
     async def lifespan(application: Any) -> AsyncIterator[Any]:
         await starting()
         try:
-            async with inner(application) as state:
+            async with _Inside(inner(application), within) as state:
                 started()
                 try:
                     yield state
@@ -40,3 +43,23 @@ def follow_lifespan(
             await stopped()
 
     app.router.lifespan_context = lifespan
+
+
+class _Inside:
+    """Enters and leaves a context manager inside of another one, which is left between the two."""
+
+    def __init__(
+        self, inner: AbstractAsyncContextManager[Any], within: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._inner = inner
+        self._within = within
+
+    async def __aenter__(self) -> Any:
+        with self._within():
+            return await self._inner.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        with self._within():
+            return await self._inner.__aexit__(kind, error, trace)

@@ -9,6 +9,7 @@ from fastapi.applications import FastAPI
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from otel_monitoring.current import running
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.matched import Entrance, RouteTemplates
 from otel_monitoring.instrument.requests import (
@@ -109,6 +110,7 @@ class NativeSeam:
     def __init__(self, app: ASGIApp, options: RequestOptions, templates: RouteTemplates) -> None:
         self.app = app
         self._options = options
+        self._service = options.service
         self._templates = templates
         self._watched = options.watched_statuses
         self._hide_query = not options.capture_query
@@ -117,9 +119,7 @@ class NativeSeam:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] != "http":
-            if scope["type"] == "websocket" and self._loop is not running_loop():
-                self._begin()
-            await self.app(scope, receive, send)
+            await self._not_http(scope, receive, send)
             return
         if self._loop is not running_loop():
             self._begin()
@@ -140,7 +140,7 @@ class NativeSeam:
                     report(self._options, self._templates, scope, entrance, status, handled_exception())
             return send(message)
 
-        token = request_path.set(scope["path"])
+        ours, token = running.set(self._service), request_path.set(scope["path"])
         try:
             await self.app(scope, receive, watched_send)
         except Exception as error:
@@ -149,6 +149,16 @@ class NativeSeam:
             raise
         finally:
             request_path.reset(token)
+            running.reset(ours)
+
+    async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and self._loop is not running_loop():
+            self._begin()
+        ours = running.set(self._service)
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            running.reset(ours)
 
     def _begin(self) -> None:
         self._loop = running_loop()

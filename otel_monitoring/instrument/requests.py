@@ -6,11 +6,14 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import Scope
+
+if TYPE_CHECKING:
+    from otel_monitoring.monitoring import MonitoringService
 
 # https://opentelemetry.io/docs/specs/semconv/http/http-spans/: the methods of RFC 9110, RFC 5789 and QUERY.
 KNOWN_METHODS: Final = frozenset(
@@ -59,6 +62,7 @@ class RequestOptions:
         watched_statuses: Statuses below 500 that `on_error` wants to see too.
         on_error: Called for 5xx answers, watched statuses and unhandled exceptions of requests that are not excluded.
         on_first_request: Called before the first request or connection on an event loop is handled.
+        service: Whose requests they are: see `current.running`.
     """
 
     exclude: Callable[[Scope], bool]
@@ -70,6 +74,7 @@ class RequestOptions:
     capture_query: bool = False
     known_methods: frozenset[str] = KNOWN_METHODS
     watched_statuses: frozenset[int] = frozenset()
+    service: "MonitoringService | None" = None
 
 
 @dataclass(frozen=True, slots=True)

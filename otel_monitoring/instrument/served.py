@@ -1,4 +1,4 @@
-"""Finding the application that is served, among all that a process makes."""
+"""Finding the applications that are served, among all that a process makes."""
 
 from collections.abc import Callable
 from typing import cast
@@ -8,11 +8,11 @@ from starlette.types import Receive, Scope, Send
 
 
 def when_served(found: Callable[[FastAPI], None]) -> Callable[[], None]:
-    """Call `found` with the first FastAPI application of this process that a server calls, before it handles that call.
+    """Call `found` with each FastAPI application that a server calls, before it handles its first call.
 
-    That is the one which gets the lifespan, or the first request where there is none. An application mounted in
-    another is never called before it. The seam is `FastAPI.__call__`, and from the first call on it is FastAPI's again:
-    nothing remains on the way of a request.
+    That is the lifespan, or the first request where there is none. An application mounted in another FastAPI
+    application is no application of its own. The seam is `FastAPI.__call__`: a process may serve a further application
+    at any time, so it stays, and costs a request two comparisons.
 
     Returns:
         Stops looking.
@@ -20,8 +20,7 @@ def when_served(found: Callable[[FastAPI], None]) -> Callable[[], None]:
     original = FastAPI.__call__
 
     async def __call__(self: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
-        if not isinstance(scope.get("app"), FastAPI):
-            stop()
+        if self.middleware_stack is None and not isinstance(scope.get("app"), FastAPI):
             found(self)
         await original(self, scope, receive, send)
 

@@ -9,7 +9,7 @@ from otel_monitoring.store.protocol import Store
 from otel_monitoring.store.resilient import ResilientStore
 from otel_monitoring.store.sqlite import SqliteStore
 
-__all__ = ["MemoryStore", "Store", "open_store"]
+__all__ = ["MemoryStore", "Store", "open_store", "place_of"]
 
 
 def open_store(settings: Settings, *, service_name: str, environment: str | None) -> Store:
@@ -37,3 +37,12 @@ def open_store(settings: Settings, *, service_name: str, environment: str | None
             return MemoryStore()
         logger.warning("alert store: %s; it is %s until the next start", problem, path)
     return ResilientStore(SqliteStore(path))
+
+
+def place_of(store: Store) -> str:
+    """Where a store keeps what it is given, for people: `in memory`, or a file."""
+    if isinstance(store, MemoryStore):
+        return "in memory"
+    if isinstance(store, ResilientStore):
+        return place_of(store.primary)
+    return f"in {store.path}" if isinstance(store, SqliteStore) else f"by {type(store).__name__}"

@@ -37,10 +37,13 @@ class ResilientStore:
         primary: The store to use. It fails with `StoreError` only.
         clock: Unix time in seconds.
         retry: Seconds from a failure to the next try.
+
+    Attributes:
+        primary: The store to use.
     """
 
     def __init__(self, primary: Store, *, clock: Callable[[], float] = time.time, retry: float = RETRY_SECONDS) -> None:
-        self._primary = primary
+        self.primary = primary
         self._clock = clock
         self._retry = retry
         self._fallback = MemoryStore(first_id=_FIRST_ID)
@@ -84,7 +87,7 @@ class ResilientStore:
         with self._lock, suppress(StoreError):
             self._tried_at = float("-inf")
             self._is_back()
-            self._primary.close()
+            self.primary.close()
 
     # Which store
 
@@ -92,7 +95,7 @@ class ResilientStore:
         """What `work` returns; `learn` gets it where it says something about the primary, once that is certain."""
         if (store := self._thread.store) is not None:
             result = work(store)
-            if learn is not None and store is self._primary:
+            if learn is not None and store is self.primary:
                 self._thread.learned.append(partial(learn, result))
             return result
         if self._problem is not None:
@@ -100,7 +103,7 @@ class ResilientStore:
                 if not self._is_back():
                     return work(self._fallback)
         try:
-            result = work(self._primary)
+            result = work(self.primary)
         except StoreError as error:
             with self._lock:
                 self._fall_back(error)
@@ -116,7 +119,7 @@ class ResilientStore:
                 stack.enter_context(self._transaction(self._fallback))
                 return
         try:
-            stack.enter_context(self._transaction(self._primary))
+            stack.enter_context(self._transaction(self.primary))
         except StoreError as error:
             stack.enter_context(self._lock)
             self._fall_back(error)
@@ -155,12 +158,12 @@ class ResilientStore:
         """Read what there is to read: a store that cannot be written to, e.g. on a full disk, often still tells."""
         state, self._delivers_known = self._fallback.state, self._leads_until > now
         with suppress(StoreError):
-            state.states = self._primary.states()
-            waiting = [row for name in self._primary.backlog() for row in self._primary.pending(name, OUTBOX_LIMIT)]
+            state.states = self.primary.states()
+            waiting = [row for name in self.primary.backlog() for row in self.primary.pending(name, OUTBOX_LIMIT)]
             state.outbox = {row.id: row for row in waiting}
-            state.history.extend(reversed(self._primary.events(limit=HISTORY_LIMIT)))
-            state.counts.update(self._primary.counts())
-            state.mutes = self._primary.mutes(now)
+            state.history.extend(reversed(self.primary.events(limit=HISTORY_LIMIT)))
+            state.counts.update(self.primary.counts())
+            state.mutes = self.primary.mutes(now)
         self._before = state.copy()
 
     def _is_back(self) -> bool:
@@ -171,7 +174,7 @@ class ResilientStore:
         self._tried_at = now
         after = self._fallback.state
         try:
-            moved = self._primary.run(lambda store: bring_back(store, self._before, after, now))
+            moved = self.primary.run(lambda store: bring_back(store, self._before, after, now))
         except StoreError as error:
             self._problem = str(error)
             return False

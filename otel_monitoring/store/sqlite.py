@@ -48,7 +48,8 @@ class SqliteStore:
     problem: str | None = None
 
     def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> None:
-        self._database = Database(path.absolute(), busy_timeout=busy_timeout)
+        self.path = path.absolute()
+        self._database = Database(self.path, busy_timeout=busy_timeout)
         self._read, self._write = self._database.read, self._database.write
         self.undecodable = 0
 

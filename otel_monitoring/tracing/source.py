@@ -14,6 +14,7 @@ from opentelemetry.trace import TracerProvider
 from otel_monitoring.bounded import BoundedNames
 from otel_monitoring.conventions import OPERATION_DURATIONS, SCHEMA_URL, SCOPE
 from otel_monitoring.correlation import BaggageKeys
+from otel_monitoring.current import running
 
 Submit: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, object]]], bool]
 
@@ -53,18 +54,28 @@ class Source:
         self.errors = BoundedNames(_MAX_ERRORS)
 
 
-_sources: list[Source] = []
+_sources: dict[object, Source] = {}
 
 
-def use(source: Source) -> Callable[[], None]:
-    """Let traced operations use `source` from now on; returns the undo."""
-    _sources.append(source)
-    return lambda: _sources.remove(source) if source in _sources else None
+def use(source: Source, service: object = None) -> Callable[[], None]:
+    """Let traced operations of `service`'s application use `source` from now on; returns the undo."""
+    _sources[service] = source
+
+    def undo() -> None:
+        if _sources.get(service) is source:
+            del _sources[service]
+
+    return undo
 
 
 def current() -> Source:
-    """The source last put to use, or, while none is, OpenTelemetry's global providers."""
-    return _sources[-1] if _sources else _global_source()
+    """The source of the application that is running, or the first one in use: see `get_monitoring`.
+
+    While none is in use, OpenTelemetry's global providers.
+    """
+    if not _sources:
+        return _global_source()
+    return _sources.get(running.get()) or next(iter(tuple(_sources.values())), None) or _global_source()
 
 
 @cache

@@ -39,3 +39,18 @@ def test_a_wrong_setting_stops_the_start_in_one_line(
     assert f"{line} ({tmp_path / 'service.py'}:6)\n" in service.output
     assert "Traceback" not in service.output
     assert status in (None, ended), service.output
+
+
+PLAIN = """
+from fastapi import FastAPI
+
+app = FastAPI(title="orders")
+"""
+
+
+@pytest.mark.parametrize("source", [PLAIN, APP], ids=["zero-code", "instrumented"])
+def test_run_says_what_is_on_also_where_logging_is_not_configured(tmp_path: Path, source: str) -> None:
+    run = ("otel-monitoring", "run")
+    with serving(tmp_path, source, before=run, OTEL_PYTHON_DISTRO="none", OTEL_PYTHON_CONFIGURATOR="none") as service:
+        output = service.stop()
+    assert output.count("otel_monitoring: orders is monitored: /api/health is public, ") == 1, output
