@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,11 +20,13 @@ from otel_monitoring.cli.doctor.clock import _skew, clock
 from otel_monitoring.cli.doctor.command import CHECKS
 from otel_monitoring.cli.doctor.conventions import semantic_conventions
 from otel_monitoring.cli.doctor.database import database
-from otel_monitoring.cli.doctor.exporting import otlp
-from otel_monitoring.cli.doctor.findings import Check, Examination, Finding, Level, contained_findings
+from otel_monitoring.cli.doctor.exporting import otlp, trace_context
+from otel_monitoring.cli.doctor.findings import Examination, Finding, Level, Look, contained_findings
+from otel_monitoring.cli.doctor.service import running_service
 from otel_monitoring.cli.doctor.settings import settings_valid
 from otel_monitoring.cli.doctor.state import state_directory
 from otel_monitoring.cli.doctor.versions import KNOWN, Known, versions
+from otel_monitoring.cli.service import Service
 from tests.otlp_sink import GrpcSink, HttpSink, closed_port
 
 
@@ -36,7 +39,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def examine(check: Check, *, database_uri: str | None = None, send_test: bool = False) -> list[Finding]:
+def examine(check: Look, *, database_uri: str | None = None, send_test: bool = False) -> list[Finding]:
     return list(
         check(
             Examination.of_this_environment(database_uri=database_uri, service=None, send_test=send_test, timeout=3.0)
@@ -149,19 +152,21 @@ def answering() -> Iterator[ThreadingHTTPServer]:
             self.answer(404 if self.path == "/v1/logs" else 200)
 
         def do_GET(self) -> None:
-            self.answer(404)
+            said = server.says  # type: ignore[attr-defined]
+            self.answer(404 if said is None else 200, json.dumps(said).encode() if said else b"")
 
-        def answer(self, status: int) -> None:
+        def answer(self, status: int, content: bytes = b"") -> None:
             self.send_response_only(status)
             self.send_header("Date", formatdate(time.time() + server.ahead, usegmt=True))  # type: ignore[attr-defined]
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
+            self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.posted, server.ahead = [], 0.0  # type: ignore[attr-defined]
+    server.posted, server.ahead, server.says = [], 0.0, None  # type: ignore[attr-defined]
     server.block_on_close = False
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield server
@@ -186,6 +191,39 @@ def test_a_clock_is_only_blamed_for_what_is_sure() -> None:
     assert _skew(100.0, 109.0, 105.0, 1.0) == 0.0, "the answer took long"
     assert _skew(110.0, 111.0, 105.0, 1.0) == 4.0
     assert _skew(100.0, 101.0, 105.0, 1.0) == -4.0
+
+
+def test_without_traces_nothing_is_carried(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert levels(examine(trace_context)) == [("trace context", Level.SKIPPED)]
+    assert "carry() writes nothing" in examine(trace_context)[0].message
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    assert levels(examine(trace_context)) == [("trace context", Level.OK)]
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    assert levels(examine(trace_context)) == [("trace context", Level.SKIPPED)]
+    monkeypatch.setenv("OTEL_MONITORING_CHECK_INTERVAL", "never")
+    assert levels(examine(trace_context)) == [("trace context", Level.SKIPPED)]
+
+
+def test_what_a_running_service_says_is_explained(answering: ThreadingHTTPServer) -> None:
+    diagnostics = {
+        "status": "degraded",
+        "reasons": ["check cache fails: refused", "error rate above 5%", "something new"],
+        "performance": {"last_error": "ValueError: no stock"},
+        "telemetry": {"traces": {"failures": 2, "dropped": 0}, "metrics": None, "new": "unknown"},
+        "alerting": {"channels": {"slack": {"state": "failing", "last_error": "gone"}}, "store_problem": "disk full"},
+        "worker": {"contained_failures": {"a listener": 3}},
+        "warnings": ["pool gauges are off"],
+    }
+    answering.says = diagnostics  # type: ignore[attr-defined]
+    with closing(Service(f"http://127.0.0.1:{answering.server_address[1]}", token="t0ken")) as service:
+        examination = Examination.of_this_environment(database_uri=None, service=service, send_test=False, timeout=3.0)
+        found = {finding.message: str(finding.advice) for finding in running_service(examination)}
+    assert found.keys() >= {*diagnostics["reasons"], "monitoring failed at a listener, 3 times", "disk full"}
+    assert "add_check" in found["check cache fails: refused"]
+    assert "ValueError: no stock" in found["error rate above 5%"]
+    assert found["traces: 2 exports failed, 0 items were dropped"]
+    assert found["alerts by slack do not arrive: failing, 0 wait"] == "gone"
+    assert "pool gauges are off" in found
 
 
 def test_without_a_database_it_says_how_to_name_one() -> None:
@@ -256,7 +294,7 @@ def test_a_check_that_fails_itself_stops_no_other() -> None:
 
 
 def test_the_command_walks_all_checks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(CHECKS) == 9
+    assert len(CHECKS) == 10
     monkeypatch.setenv("OTEL_MONITORING_ADMIN_TOKEN", "correct-horse-battery")
     assert run_command_line(["doctor"]) == codes.OK
     shown = capsys.readouterr().out

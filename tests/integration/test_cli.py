@@ -273,7 +273,45 @@ def test_doctor_examines_environment_database_and_service(service: Service, tmp_
     clocks = [finding["message"] for finding in findings if finding["check"] == "clock"]
     assert len(clocks) == 3, "OTLP endpoint, service and database"
     said = [finding["message"] for finding in findings if finding["check"] == "service"]
-    assert said == [f"{service.url}/api is healthy", "strangers do not see the details"]
+    assert said == [
+        f"{service.url}/api is healthy",
+        "it records no spans, and carry() writes nothing into documents",
+        "strangers do not see the details",
+    ]
+
+
+def test_doctor_says_why_a_running_service_is_not_healthy(service: Service) -> None:
+    for check, status in (("cache", "degraded"), ("queue", "unhealthy")):
+        with down(service, check, status):
+            shown = command("doctor", "--url", service.url).stdout
+            stranger = command("doctor", "--url", service.url, token=None).stdout
+            wrong = command("doctor", "--url", service.url, token="wrong-token").stdout
+        assert f"{service.url}/api is {status}: it " in shown
+        assert f"check {check} fails" in shown
+        assert "add_check(...)" in shown, "it explains what that is"
+        assert "carry() writes nothing" in shown
+        for other in (stranger, wrong):
+            assert f"check {check} fails" not in other
+            assert "its details were not examined" in other
+            assert "with its admin token" in other
+
+
+def test_below_a_path_the_endpoints_are_found(tmp_path: Path) -> None:
+    source = SERVICE.replace('FastAPI(title="orders")', 'FastAPI(title="orders", root_path="/shop")')
+    access = {"OTEL_MONITORING_ACCESS": "admin", "OTEL_MONITORING_ADMIN_TOKEN": TOKEN}
+    with serving(tmp_path, source, **access) as service:  # type: ignore[arg-type]
+        found = f"{service.url}/shop/api"
+        said = f"no monitoring endpoints at {service.url}/shop: they are at {found}"
+        check = command("check", f"{service.url}/shop")
+        assert (check.returncode, check.stderr.strip()) == (codes.OK, said)
+        assert f"{found}/health" in check.stdout
+        watch = command("watch", "--once", f"{service.url}/shop")
+        assert (watch.returncode, watch.stderr.strip()) == (codes.OK, said)
+        doctor = command("doctor", "--json", "--url", f"{service.url}/shop")
+        assert {said, f"{found} is healthy"} <= {one["message"] for one in json.loads(doctor.stdout)["findings"]}
+        login = service.url.replace("//", "//ana:hunter2@")
+        for line in (command("check", login), command("check", f"{login}/nowhere"), command("check", f"{login}:x")):
+            assert "hunter2" not in line.stdout + line.stderr
 
 
 PLAIN = """

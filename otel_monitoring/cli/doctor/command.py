@@ -2,6 +2,7 @@
 
 import json
 import logging
+import textwrap
 from collections.abc import Iterable
 from typing import Final
 
@@ -12,7 +13,7 @@ from otel_monitoring.cli.doctor.channels import channels
 from otel_monitoring.cli.doctor.clock import clock
 from otel_monitoring.cli.doctor.conventions import semantic_conventions
 from otel_monitoring.cli.doctor.database import database
-from otel_monitoring.cli.doctor.exporting import otlp
+from otel_monitoring.cli.doctor.exporting import otlp, trace_context
 from otel_monitoring.cli.doctor.findings import Check, Examination, Finding, Level, contained_findings
 from otel_monitoring.cli.doctor.service import running_service
 from otel_monitoring.cli.doctor.settings import settings_valid
@@ -21,22 +22,50 @@ from otel_monitoring.cli.doctor.versions import versions
 from otel_monitoring.cli.service import Service
 from otel_monitoring.cli.text import console, plain, style_of
 
-CHECKS: Final[tuple[Check, ...]] = (
-    settings_valid,
-    versions,
-    semantic_conventions,
-    database,
-    otlp,
-    clock,
-    state_directory,
-    channels,
-    running_service,
+CHECKS: Final = (
+    Check(
+        settings_valid,
+        "Settings are environment variables, or lines of .env where the service is started. A wrong value keeps the "
+        "service from starting; a misspelt name does nothing.",
+    ),
+    Check(versions, "Some versions of the libraries that are measured are known to get in the way."),
+    Check(
+        semantic_conventions,
+        "OpenTelemetry's semantic conventions say how measurements are named. There are old and stable names; the "
+        "dashboards and rules look for the stable ones.",
+    ),
+    Check(
+        database,
+        "The service pings its MongoDB and reads how many documents its collections have. What works from here works "
+        "for a service that is started here.",
+    ),
+    Check(
+        otlp,
+        "Traces, metrics and logs leave the service by OTLP, mostly for an OpenTelemetry Collector, which hands them "
+        "to a backend. Health, alerts and /api/health/metrics need none of that.",
+    ),
+    Check(
+        trace_context,
+        "carry() writes the current span's context into a document, and continued() goes on from it: so one order is "
+        "followed through several processes.",
+    ),
+    Check(clock, "What is measured is ordered by time, so the clocks of the machines must agree."),
+    Check(
+        state_directory,
+        "Mutes, firing alerts and their history are kept in a file, so that a restart forgets nothing and all workers "
+        "of the host agree.",
+    ),
+    Check(channels, "When a rule fires, the alert is logged, and sent to each channel that is configured."),
+    Check(running_service, "What a running service answers: its health with the reasons, and how its monitoring does."),
 )
 """In the order in which they are walked. Each looks at one thing and does not need the others to have passed."""
 
 _MARKS: Final = {Level.OK: "✓", Level.WARNING: "!", Level.FAILED: "✗", Level.SKIPPED: "-"}
 
 _EPILOG = """\b
+✓ in order   ! works, with a drawback   ✗ out of order   - not in use, or not examined
+
+\b
 Examples:
   otel-monitoring doctor
   otel-monitoring doctor --send-test
@@ -56,6 +85,7 @@ Exit codes:
 @click.option(
     "--token", envvar="OTEL_MONITORING_ADMIN_TOKEN", help="Its admin token; better set OTEL_MONITORING_ADMIN_TOKEN."
 )
+@click.option("--prefix", envvar="OTEL_MONITORING_PREFIX", help="The prefix of its endpoints, if that is not /api.")
 @click.option("--send-test", is_flag=True, help="Send a test alert through every channel that is configured.")
 @click.option("--strict", is_flag=True, help="Warnings are failures too.")
 @click.option(
@@ -71,19 +101,20 @@ def doctor(
     database_uri: str | None,
     url: str | None,
     token: str | None,
+    prefix: str | None,
     send_test: bool,
     strict: bool,
     timeout: float,
     as_json: bool,
 ) -> int:
-    """Examine this environment: what a service started here would find.
+    """Examine this environment: what a service started here would find, what that means, and what to do.
 
     Run it where the service runs, with its environment variables and its .env: settings, versions, database, OTLP
     endpoint, clocks, state directory, alert channels. Nothing is changed, and nothing sent but empty exports, unless
-    --send-test is given.
+    --send-test is given. With --url and an admin token it says why a running service is not healthy.
     """
     try:
-        service = Service(url, token=token, timeout=timeout) if url else None
+        service = Service(url, token=token, prefix=prefix, timeout=timeout) if url else None
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--url") from None
     # What libraries log about failures is in the findings already.
@@ -91,29 +122,33 @@ def doctor(
     examination = Examination.of_this_environment(
         database_uri=database_uri, service=service, send_test=send_test, timeout=timeout
     )
-    findings: list[Finding] = []
+    findings: list[tuple[Check, Finding]] = []
     for check in CHECKS:
-        found = list(contained_findings(check, examination))
-        findings += found
+        found = list(contained_findings(check.look, examination))
+        findings += ((check, finding) for finding in found)
         if not as_json:
-            _print(found)
+            _print(check, found)
     bad = {Level.FAILED, Level.WARNING} if strict else {Level.FAILED}
-    code = codes.FAILED if any(finding.level in bad for finding in findings) else codes.OK
+    code = codes.FAILED if any(finding.level in bad for _, finding in findings) else codes.OK
     if as_json:
-        click.echo(json.dumps({"exit_code": code, "findings": [finding.as_json() for finding in findings]}))
+        found_by = [{**finding.as_json(), "about": check.about} for check, finding in findings]
+        click.echo(json.dumps({"exit_code": code, "findings": found_by}))
     else:
-        _print_summary(findings)
+        _print_summary([finding for _, finding in findings])
     return code
 
 
-def _print(findings: Iterable[Finding]) -> None:
+def _print(check: Check, findings: Iterable[Finding]) -> None:
     out = console()
+    for explained in textwrap.wrap(check.about, min(out.width, 110)):
+        out.print(plain(explained, "dim"))
     for finding in findings:
         style = style_of(finding.level.value)
         line = plain(f"{_MARKS[finding.level]} ", style).append(f"{finding.check:22s}", "bold")
         out.print(line.append_text(plain(finding.message)))
         if finding.advice:
             out.print(plain(f"{'':24s}→ {finding.advice}", style))
+    out.print()
 
 
 def _print_summary(findings: Iterable[Finding]) -> None:

@@ -9,6 +9,7 @@ from otel_monitoring.exporting.settings import SIGNALS, Signal
 from otel_monitoring.exporting.state import without_credentials
 from otel_monitoring.exporting.trial import try_exports
 
+_CARRY = "trace context"
 _ADVICE = (
     ("404", "the endpoint does not take this signal: a Collector's pipeline for it is missing, or the path is wrong"),
     ("UNIMPLEMENTED", "the endpoint does not take this signal: a Collector's pipeline for it is missing"),
@@ -38,6 +39,22 @@ def otlp(examination: Examination) -> Iterator[Finding]:
         return
     for signal in SIGNALS:
         yield _finding(settings, signal, results)
+
+
+def trace_context(examination: Examination) -> Iterator[Finding]:
+    """Whether `carry` and `continued` have a span to write about."""
+    settings = examination.settings
+    if settings is None:
+        yield Finding(_CARRY, Level.SKIPPED, "the settings are not valid")
+    elif settings.exports("traces"):
+        yield Finding(_CARRY, Level.OK, "spans are recorded: carry() writes the current one into documents")
+    else:
+        yield Finding(
+            _CARRY,
+            Level.SKIPPED,
+            "no traces are exported, so no spans are recorded: carry() writes nothing, continued() links nothing",
+            "set OTEL_EXPORTER_OTLP_ENDPOINT, unless the application brings a tracer provider of its own",
+        )
 
 
 def _finding(settings: Settings, signal: Signal, results: Mapping[Signal, str | None]) -> Finding:

@@ -76,13 +76,26 @@ class Examination:
         return cls(settings, error, database_uri, service, send_test, timeout)
 
 
-Check: TypeAlias = Callable[[Examination], Iterable[Finding]]
+Look: TypeAlias = Callable[[Examination], Iterable[Finding]]
 
 
-def contained_findings(check: Check, examination: Examination) -> Iterator[Finding]:
-    """What `check` finds; that it fails itself is a finding, and does not stop the others."""
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that `doctor` looks at.
+
+    Attributes:
+        look: Looks, and finds.
+        about: What it is and why it matters, for somebody who meets it for the first time.
+    """
+
+    look: Look
+    about: str
+
+
+def contained_findings(look: Look, examination: Examination) -> Iterator[Finding]:
+    """What `look` finds; that it fails itself is a finding, and does not stop the others."""
     try:
-        yield from check(examination)
+        yield from look(examination)
     except Exception as error:  # noqa: BLE001 - what goes wrong in an examination is its result
         reason = redact_error(error)
-        yield Finding(check.__name__.replace("_", " "), Level.FAILED, reason, "this check itself failed: report it")
+        yield Finding(look.__name__.replace("_", " "), Level.FAILED, reason, "this check itself failed: report it")

@@ -1,16 +1,40 @@
-"""Does the service that runs already answer as it should?"""
+"""Does the service that runs already answer as it should, and what does it say of itself?"""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
 from otel_monitoring.cli.service import DeniedError, Service, UnreachableError
 
 _NAME = "service"
+_STATUS: Final = {
+    "healthy": (Level.OK, ""),
+    "degraded": (Level.WARNING, ": it does its work (200), and something needs attention"),
+    "unhealthy": (Level.FAILED, ": it cannot do its work, and load balancers are told so (503)"),
+}
+_REASONS: Final = (
+    (
+        "database is down",
+        "MongoDB was asked and does not answer: is it running, and reachable from where the service is?",
+    ),
+    (
+        "database",
+        "MongoDB answers, but late, with errors, or all connections of the pool are taken: look at its log and load",
+    ),
+    ("check ", "this check is the application's own, add_check(...): what it looks at does not work"),
+    (
+        "CPU",
+        "the threshold is OTEL_MONITORING_THRESHOLD_CPU_PERCENT: is there more load than usual, or too little CPU?",
+    ),
+    (
+        "memory",
+        "the threshold is OTEL_MONITORING_THRESHOLD_MEMORY_PERCENT: does it grow for ever, or is the limit too low?",
+    ),
+)
 
 
 def running_service(examination: Examination) -> Iterator[Finding]:
-    """Its health, who may see the details, and whether its telemetry leaves."""
+    """Its health and every reason for it, who may see the details, and what of its monitoring does not work."""
     service = examination.service
     if service is None:
         yield Finding(_NAME, Level.SKIPPED, "none named", "--url URL examines one that runs")
@@ -18,22 +42,81 @@ def running_service(examination: Examination) -> Iterator[Finding]:
     try:
         health = service.get("/health")
         if health is None or not isinstance(health.body, dict):
-            yield Finding(_NAME, Level.FAILED, f"no monitoring endpoints at {service.url}", "is the prefix right?")
+            advice = "the prefix is what OTEL_MONITORING_PREFIX is where the service runs, /api if it is not set"
+            yield Finding(_NAME, Level.FAILED, f"{service.url}: {service.nothing_found('/health')}", advice)
             return
-        status = str(health.body.get("status"))
-        level = {"healthy": Level.OK, "degraded": Level.WARNING}.get(status, Level.FAILED)
-        yield Finding(_NAME, level, f"{service.url} is {status}", None if level is Level.OK else _look(service))
-        yield from _details(service, examination.timeout)
+        if service.moved:
+            yield Finding(_NAME, Level.OK, service.moved)
+        yield from _health(service, str(health.body.get("status")))
+        yield from _privacy(service)
+    except DeniedError as error:
+        yield Finding(_NAME, Level.FAILED, f"{service.url}: {error}", "something before the service wants a login")
     except UnreachableError as error:
         yield Finding(_NAME, Level.FAILED, f"{service.url}: {error}", "is it running and reachable from here?")
 
 
-def _look(service: Service) -> str:
-    return f"otel-monitoring watch {service.url} shows why"
+def _health(service: Service, status: str) -> Iterator[Finding]:
+    level, meaning = _STATUS.get(status, (Level.FAILED, ": that is no status of ours"))
+    diagnostics, denied = _diagnostics(service)
+    advice = None
+    if level is not Level.OK and diagnostics is None:
+        advice = "with its admin token, --token or OTEL_MONITORING_ADMIN_TOKEN, the reasons stand here"
+    yield Finding(_NAME, level, f"{service.url} is {status}{meaning}", advice)
+    if denied is not None:
+        yield Finding(_NAME, Level.WARNING, f"its details were not examined: {denied}", "pass its admin token: --token")
+    if diagnostics is not None:
+        yield from _reasons(diagnostics, level if level is not Level.OK else Level.WARNING)
+        yield from _monitoring(diagnostics)
 
 
-def _details(service: Service, timeout: float) -> Iterator[Finding]:
-    stranger = Service(service.url, timeout=timeout)
+def _diagnostics(service: Service) -> tuple[dict[str, Any] | None, DeniedError | None]:
+    try:
+        answer = service.get("/health/diagnostics")
+    except DeniedError as error:
+        return None, error
+    return (answer.body if answer is not None and isinstance(answer.body, dict) else None), None
+
+
+def _reasons(diagnostics: dict[str, Any], level: Level) -> Iterator[Finding]:
+    last_error = _block(diagnostics, "performance").get("last_error")
+    for reason in _list(diagnostics.get("reasons")):
+        advice = next((text for begin, text in _REASONS if reason.startswith(begin)), None)
+        if reason.startswith("error rate"):
+            advice = "of the latest requests; errors are answers with a 5xx status and unhandled exceptions"
+            advice += f"; the last one: {last_error}" if last_error else ""
+        yield Finding(_NAME, level, reason, advice or "/health/diagnostics has the figures behind it")
+
+
+def _monitoring(diagnostics: dict[str, Any]) -> Iterator[Finding]:
+    """What of the monitoring itself does not work."""
+    telemetry = _block(diagnostics, "telemetry")
+    for signal in telemetry:
+        block = _block(telemetry, signal)
+        if block.get("failures") or block.get("dropped"):
+            message = f"{signal}: {block.get('failures')} exports failed, {block.get('dropped')} items were dropped"
+            yield Finding(_NAME, Level.WARNING, message, str(block.get("last_error") or "see the Collector's log"))
+    if _block(telemetry, "traces").get("provider") == "none":
+        yield Finding(_NAME, Level.SKIPPED, "it records no spans, and carry() writes nothing into documents")
+    alerting = _block(diagnostics, "alerting")
+    channels = _block(alerting, "channels")
+    for name in channels:
+        channel = _block(channels, name)
+        if channel.get("state", "ok") != "ok":
+            message = f"alerts by {name} do not arrive: {channel.get('state')}, {channel.get('pending', 0)} wait"
+            yield Finding(_NAME, Level.WARNING, message, str(channel.get("last_error") or "see the service's log"))
+    if alerting.get("store_problem"):
+        advice = "alert state is kept in memory meanwhile, each process for itself"
+        yield Finding(_NAME, Level.WARNING, str(alerting["store_problem"]), advice)
+    failures = _block(_block(diagnostics, "worker"), "contained_failures")
+    for what, count in failures.items():
+        advice = "the application was not disturbed; the service's log has the reason: logger otel_monitoring"
+        yield Finding(_NAME, Level.WARNING, f"monitoring failed at {what}, {count} times", advice)
+    for warning in _list(diagnostics.get("warnings")):
+        yield Finding(_NAME, Level.WARNING, warning, "the service runs without that part of its monitoring")
+
+
+def _privacy(service: Service) -> Iterator[Finding]:
+    stranger = service.without_token()
     try:
         stranger.get("/health/metrics")
     except DeniedError:
@@ -43,17 +126,13 @@ def _details(service: Service, timeout: float) -> Iterator[Finding]:
         yield Finding(_NAME, Level.WARNING, "everybody sees the details and may mute alerts", advice)
     finally:
         stranger.close()
-    try:
-        diagnostics = service.get("/health/diagnostics")
-    except DeniedError as error:
-        yield Finding(_NAME, Level.WARNING, f"its telemetry was not examined: {error}", "pass its admin token")
-        return
-    if diagnostics is not None:
-        yield from _telemetry(diagnostics.body.get("telemetry", {}))
 
 
-def _telemetry(telemetry: dict[str, Any]) -> Iterator[Finding]:
-    for signal, block in telemetry.items():
-        if block.get("failures") or block.get("dropped"):
-            message = f"{signal}: {block.get('failures')} exports failed, {block.get('dropped')} items were dropped"
-            yield Finding(_NAME, Level.WARNING, message, str(block.get("last_error") or "see the Collector's log"))
+def _block(answer: dict[str, Any], key: str) -> dict[str, Any]:
+    """A block of the answer, which may be of another version of this package."""
+    block = answer.get(key)
+    return block if isinstance(block, dict) else {}
+
+
+def _list(value: Any) -> Iterable[str]:
+    return [str(one) for one in value] if isinstance(value, list) else []
