@@ -15,6 +15,7 @@ from otel_monitoring.forks import renewed
 T = TypeVar("T")
 
 logger = logging.getLogger("otel_monitoring")
+_ALERTS = logging.getLogger("otel_monitoring.alerts")
 
 _LOG_EVERY_SECONDS = 60.0
 
@@ -67,11 +68,26 @@ class contained:  # noqa: N801 - reads as a statement: `with contained("tick"):`
                 return
             cls._logged_at[what] = now
         cause = original(error)
-        with suppress(Exception):  # a filter or handler of the application's
+        with suppress(BaseException):  # a record factory of the application's
             logger.warning("%s failed: %s", what, type(cause).__name__, exc_info=cause)
 
 
 contained._lock = renewed(contained, "_lock", threading.Lock)  # noqa: SLF001 - its own, once the class is there
+
+
+def _survive_handlers(own: logging.Logger) -> None:
+    """Let no filter or handler of the application's raise into whoever writes to `own`: not even `SystemExit`."""
+    handle = own.handle
+
+    def handle_contained(record: logging.LogRecord) -> None:
+        with suppress(BaseException):
+            handle(record)
+
+    own.handle = handle_contained  # type: ignore[method-assign]
+
+
+_survive_handlers(logger)
+_survive_handlers(_ALERTS)
 
 
 def original(error: BaseException) -> BaseException:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -61,6 +62,7 @@ class WatchThread:
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._finished = False
+        self._main_task: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._main, name="otel-monitoring-watch", daemon=True)
         self._running = threading.Event()
         self._ran: dict[str, float] = {}
@@ -109,18 +111,19 @@ class WatchThread:
 
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
-        main: asyncio.Task[None] | None = None
-        try:
-            while not self._finished and not self._loop.is_closed():
-                with _guard:
-                    if main is None or main.done():
-                        main = self._loop.create_task(self._run())
-                    # `SystemExit` of a task ends the loop, not what it was doing: it goes on from there.
-                    self._loop.run_until_complete(main)
-                if not self._finished:
-                    time.sleep(_PAUSE_SECONDS)
-        finally:
-            self._loop.close()
+        while not self._finished and not self._loop.is_closed():
+            with suppress(BaseException):  # raised into this thread from outside, wherever it is
+                self._drive()
+        self._loop.close()
+
+    def _drive(self) -> None:
+        """Run the loop until all is finished, or something ends it: what it was doing goes on from there."""
+        with _guard:
+            if self._main_task is None or self._main_task.done():
+                self._main_task = self._loop.create_task(self._run())
+            self._loop.run_until_complete(self._main_task)
+        if not self._finished:
+            time.sleep(_PAUSE_SECONDS)
 
     async def _run(self) -> None:
         stopping = asyncio.create_task(self._stopping.wait())

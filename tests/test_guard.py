@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from otel_monitoring.guard import Escaped, apart, contained, logger, original
+from otel_monitoring.guard import Escaped, apart, contained, original
 
 
 def test_failures_stay_inside_are_counted_and_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
@@ -35,18 +35,43 @@ def test_around_the_applications_code_everything_is_its_failure(error: type[Base
     assert contained.failures == {"a callback": 1}
 
 
-def test_a_log_handler_that_fails_lets_nothing_out() -> None:
-    class Broken(logging.Filter):
+@pytest.mark.parametrize("name", ["otel_monitoring", "otel_monitoring.alerts"])
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+def test_a_log_filter_or_handler_that_raises_lets_nothing_out(error: type[BaseException], name: str) -> None:
+    class BrokenFilter(logging.Filter):
         def filter(self, record: logging.LogRecord) -> bool:
-            raise RuntimeError("the filter's own")
+            raise error
 
-    broken = Broken()
-    logger.addFilter(broken)
+    class BrokenHandler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise error
+
+    own, broken_filter, broken_handler = logging.getLogger(name), BrokenFilter(), BrokenHandler()
+    try:
+        own.addFilter(broken_filter)
+        own.warning("something")
+        own.removeFilter(broken_filter)
+        own.addHandler(broken_handler)
+        own.warning("something")
+        with contained("a tick"):
+            raise ValueError("broken")
+    finally:
+        own.removeFilter(broken_filter)
+        own.removeHandler(broken_handler)
+    assert contained.failures == {"a tick": 1}
+
+
+def test_a_record_factory_that_raises_lets_nothing_out() -> None:
+    def refuse(*_: object, **__: object) -> logging.LogRecord:
+        raise SystemExit
+
+    before = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(refuse)
     try:
         with contained("a tick"):
             raise ValueError("broken")
     finally:
-        logger.removeFilter(broken)
+        logging.setLogRecordFactory(before)
     assert contained.failures == {"a tick": 1}
 
 

@@ -1,6 +1,7 @@
 """The watch thread repeats its jobs whatever one of them does, and ends when told."""
 
 import asyncio
+import ctypes
 import threading
 import time
 
@@ -152,3 +153,20 @@ def test_a_dead_thread_and_a_job_without_end_are_troubles() -> None:
     assert watch.troubles(now + 100) == ["measuring: no run has ended for 100 s"]
     assert watch.stop(PATIENCE)
     assert watch.troubles(now) == ["the watch thread has ended: nothing is measured or checked any more"]
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, MemoryError])
+def test_what_is_raised_into_the_thread_from_outside_does_not_end_it(error: type[BaseException]) -> None:
+    job = Counted()
+    watch = WatchThread((Job("job", 0.001, job),))
+    watch.start()
+    thread = watch._thread
+    try:
+        for _ in range(3):
+            assert ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(thread.ident or 0), ctypes.py_object(error)
+            )
+            job.wait(len(job.calls) + 3)
+        assert watch.troubles(time.monotonic()) == []
+    finally:
+        assert watch.stop(PATIENCE)

@@ -1,0 +1,185 @@
+"""What a real service says of its database and its checks, and what it does not say: down needs evidence."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pymongo.lock
+import pytest
+
+from tests.integration.processes import Service, eventually, serving
+from tests.integration.receivers import Loop, Mailbox, smtp
+from tests.integration.servers import Server, nx27017
+from tests.wire import Document, wire_server
+
+CLIENTS = {
+    "sync": "from pymongo import MongoClient as Client",
+    "async": "from pymongo import AsyncMongoClient as Client",
+    "motor": "from motor.motor_asyncio import AsyncIOMotorClient as Client",
+}
+READS_BLOCK_THE_LOOP = hasattr(pymongo.lock, "_ACondition")
+"""Up to PyMongo 4.10 an `AsyncMongoClient` stops its loop until the server has answered: nothing runs beside it."""
+
+SERVICE = """
+import asyncio, inspect, logging, os
+from contextlib import asynccontextmanager
+from pathlib import Path
+from fastapi import FastAPI
+from otel_monitoring import MonitoringService
+{client}
+
+async def done(result):
+    return await result if inspect.isawaitable(result) else result
+
+def ask():
+    # What the driver does is the application's: in a thread where it blocks.
+    return done(db.command("slow")) if KIND != "sync" else asyncio.to_thread(db.command, "slow")
+
+KIND = {kind!r}
+
+@asynccontextmanager
+async def lifespan(app):
+    yield
+    await done(client.close())
+    for _ in range(20):  # what goes on while the application is shut down
+        try:
+            await ask()
+        except Exception as error:
+            print("after the close:", type(error).__name__, flush=True)
+        await asyncio.sleep(0.05)
+    Path("closed").touch()
+    while not Path("go").exists():
+        await asyncio.sleep(0.02)
+
+logging.basicConfig(level=logging.INFO)
+app = FastAPI(title="orders", lifespan=lifespan)
+client = Client(os.environ["MONGODB_URI"], serverSelectionTimeoutMS=500)
+db = client["shop"]
+monitoring = MonitoringService(db, check_interval=0.2, sample_interval=0.2, check_timeout=1).instrument(app)
+
+@app.get("/ask")
+async def asking():
+    return str(await ask())
+
+@app.get("/close")
+async def close():
+    await done(client.close())
+"""
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def mailbox(loop: Loop) -> Iterator[Mailbox]:
+    with loop.serve(smtp(Mailbox())) as box:
+        yield box
+
+
+@pytest.fixture
+def database() -> Iterator[Server]:
+    with nx27017() as server:
+        yield server
+
+
+def source(kind: str) -> str:
+    return SERVICE.replace("{client}", CLIENTS[kind]).replace("{kind!r}", repr(kind))
+
+
+def settings(mailbox: Mailbox, uri: str) -> dict[str, Any]:
+    return {
+        "SMTP_SERVER": "127.0.0.1",
+        "SMTP_PORT": str(mailbox.port),
+        "SMTP_SECURITY": "none",
+        "ALERT_EMAIL_FROM": "orders@example.com",
+        "ALERT_EMAIL_TO": "ops@example.com",
+        "MONGODB_URI": uri,
+    }
+
+
+def subjects(mailbox: Mailbox) -> list[str]:
+    return [str(mail["Subject"]) for mail in mailbox.mails]
+
+
+def status(service: Service) -> tuple[int, str, list[str]]:
+    """Of `/health`, and what `/health/detailed` says of the database and of the reasons."""
+    code = service.get("/api/health").status_code
+    answer = service.get("/api/health/detailed").json()
+    return code, answer["database"]["status"], answer["reasons"]
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("runner", [("uvicorn",), ("gunicorn", "-k", "asgi", "-w", "2")], ids=["uvicorn", "gunicorn"])
+def test_a_stop_that_closes_the_client_tells_nothing(
+    tmp_path: Path, database: Server, mailbox: Mailbox, kind: str, runner: tuple[str, ...]
+) -> None:
+    with serving(tmp_path, source(kind), runner=runner, **settings(mailbox, database.uri)) as service:
+        eventually(lambda: status(service) == (200, "healthy", []), "the database answers")
+        service.process.send_signal(signal.SIGTERM)
+        eventually((tmp_path / "closed").exists, "the application has closed its client")
+        (tmp_path / "go").touch()
+        output = service.stop()
+    assert "after the close:" in output
+    assert subjects(mailbox) == []
+    assert "DATABASE" not in output
+    assert "Traceback" not in output.split("after the close:")[-1]
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+def test_a_closed_client_says_nothing_about_the_database(
+    tmp_path: Path, database: Server, mailbox: Mailbox, kind: str
+) -> None:
+    (tmp_path / "go").touch()
+    with serving(tmp_path, source(kind), **settings(mailbox, database.uri)) as service:
+        eventually(lambda: status(service) == (200, "healthy", []), "the database answers")
+        service.get("/close")
+        eventually(lambda: status(service)[1] == "unknown", "nothing is known any more")
+        assert "after close" in service.get("/api/health/detailed").json()["database"]["error"]
+        database.kill()  # whatever becomes of it: this service cannot tell
+        evaluated = service.get("/api/alerts/rules").json()
+        eventually(lambda: service.get("/api/alerts/rules").json() != evaluated, "the rules are evaluated")
+        assert status(service)[:2] == (200, "unknown")
+        output = service.stop()
+    assert subjects(mailbox) == []
+    assert "DATABASE" not in output
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CLIENTS if kind != "async" or not READS_BLOCK_THE_LOOP])
+def test_a_pool_without_a_free_connection_is_degraded_and_has_an_alert_of_its_own(
+    tmp_path: Path, mailbox: Mailbox, kind: str
+) -> None:
+    released = threading.Event()
+
+    def answer(command: Document) -> Document:
+        if "slow" in command:
+            released.wait(60)
+        return {"ok": 1, "cursor": {"id": 0, "ns": "shop.$cmd", "firstBatch": []}}
+
+    (tmp_path / "go").touch()
+    with wire_server(answer) as uri:
+        with serving(tmp_path, source(kind), **settings(mailbox, uri + "&maxPoolSize=1")) as service:
+            eventually(lambda: status(service) == (200, "healthy", []), "the database answers")
+            asking = threading.Thread(target=service.ask, args=("/ask",))
+            asking.start()
+            try:
+                eventually(lambda: status(service)[1] == "degraded", "the pool is exhausted")
+                code, _, (reason,) = status(service)
+                assert (code, reason[:39]) == (200, "database: no free connection within 1 s")
+                eventually(lambda: mailbox.mails, "a mail about the pool")
+                assert status(service)[0] == 200
+            finally:
+                released.set()
+                asking.join()
+            eventually(lambda: len(mailbox.mails) > 1, "its end is told")
+            assert status(service) == (200, "healthy", [])
+            service.stop()
+    assert subjects(mailbox) == [
+        "[orders] ERROR DATABASE_POOL_EXHAUSTED firing",
+        "[orders] ERROR DATABASE_POOL_EXHAUSTED resolved",
+    ]
