@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from otel_monitoring import seams
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.config import Thresholds
 from otel_monitoring.guard import contained
@@ -86,7 +87,7 @@ class Reporter:
         }
 
     def diagnostics(self) -> dict[str, Any]:
-        """The detailed answer with `endpoints`, `alerts`, `alerting`, `checks`, `event_loop`, `telemetry`, `worker`."""
+        """The detailed answer with endpoints, alerts, checks, the event loop, telemetry, lost seams and the worker."""
         now = time.time()
         alerts = self._alert_manager()
         return {
@@ -97,6 +98,7 @@ class Reporter:
             "checks": self._checks.as_json(now),
             "event_loop": self._event_loop(),
             "telemetry": self._telemetry.state(time.monotonic()),
+            "seams": seams.lost(),
             "worker": {
                 "pid": os.getpid(),
                 "instance_id": self._telemetry.resource.attributes.get("service.instance.id"),

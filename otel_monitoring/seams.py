@@ -66,8 +66,8 @@ class Seam:
 
     def lost(self, error: Exception) -> None:
         """The names do not hold: warn, the first time."""
-        first, self.error = self.holds, redact_error(error)
-        if first:
+        if self.holds:
+            self.error = redact_error(error)
             logger.warning(
                 "%s %s is built differently than this version of otel_monitoring expects (%s: %s): %s",
                 self.library,

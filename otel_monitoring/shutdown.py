@@ -16,6 +16,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol
 
+from otel_monitoring import seams
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import contained
 
@@ -75,9 +76,10 @@ def enter(target: Stoppable) -> None:
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
         # A forked child of `multiprocessing` ends without `atexit`.
-        from multiprocessing.util import Finalize
+        with seams.FINALIZERS:
+            from multiprocessing.util import Finalize
 
-        Finalize(None, stop_all, exitpriority=0)
+            Finalize(None, stop_all, exitpriority=0)
     if threading.current_thread() is threading.main_thread():
         _chain()
 

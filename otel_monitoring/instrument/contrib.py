@@ -5,26 +5,30 @@ and cost a second matching of all routes. What is changed are public attributes 
 `OpenTelemetryMiddleware.app`, `.default_span_details`, `.exclude_*_span` and its instruments.
 """
 
-import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi.applications import FastAPI
-from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider, NoOpUpDownCounter
 from opentelemetry.trace import TracerProvider
 from starlette.background import BackgroundTask
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from otel_monitoring import seams
 from otel_monitoring.current import running
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.recorder import ORIGINAL_KEY, RAW_SEND_KEY, Recorder
 from otel_monitoring.instrument.requests import RequestOptions, request_path, running_loop
 from otel_monitoring.instrument.spans import span_details
 
-logger = logging.getLogger("otel_monitoring")
+if TYPE_CHECKING:
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+else:
+    OpenTelemetryMiddleware = seams.CONTRIB.load("opentelemetry.instrumentation.asgi", "OpenTelemetryMiddleware")
+    FastAPIInstrumentor = seams.CONTRIB.load("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor")
+    OpenTelemetryMiddleware = OpenTelemetryMiddleware or type("Nothing", (), {})  # which no layer is
 
 _FLAG = "_is_instrumented_by_opentelemetry"
 _EXCEPTION_LAYER = "opentelemetry.instrumentation.fastapi", "ExceptionHandlerMiddleware"
@@ -42,9 +46,10 @@ def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: boo
     them; unless operation spans are wanted, that is undone at once.
     """
     ours = not hasattr(BackgroundTask, "_otel_original_call")
-    FastAPIInstrumentor.instrument_app(
-        app, tracer_provider=tracer_provider, meter_provider=NoOpMeterProvider(), exclude_spans=["receive", "send"]
-    )
+    with seams.CONTRIB:
+        FastAPIInstrumentor.instrument_app(
+            app, tracer_provider=tracer_provider, meter_provider=NoOpMeterProvider(), exclude_spans=["receive", "send"]
+        )
     original = getattr(BackgroundTask, "_otel_original_call", None)
     if ours and original is not None and not operation_spans:
         setattr(BackgroundTask, "__call__", original)  # noqa: B010 - a method, which mypy lets nobody assign
@@ -53,7 +58,8 @@ def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: boo
 
 def withdraw(app: FastAPI) -> None:
     """Undo `apply`. The stack it builds is for the caller to drop."""
-    FastAPIInstrumentor.uninstrument_app(app)
+    with seams.CONTRIB:
+        FastAPIInstrumentor.uninstrument_app(app)
 
 
 def find(stack: Any) -> OpenTelemetryMiddleware | None:
@@ -63,15 +69,16 @@ def find(stack: Any) -> OpenTelemetryMiddleware | None:
 
 def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> None:
     """Silence contrib's metrics and per-message spans, and stop its second matching of all routes."""
-    for name in vars(layer):
-        if name.endswith(("_histogram", "_histogram_old", "_histogram_new")):
-            setattr(layer, name, None)
-    layer.active_requests_counter = NoOpUpDownCounter("http.server.active_requests")
-    layer.default_span_details = lambda scope: span_details(options, scope)
-    # With these hooks the user asked for those spans.
-    layer.exclude_receive_span = layer.exclude_receive_span or layer.client_request_hook is None
-    layer.exclude_send_span = layer.exclude_send_span or layer.client_response_hook is None
-    _drop_exception_layer(layer.app)
+    with seams.CONTRIB:
+        for name in vars(layer):
+            if name.endswith(("_histogram", "_histogram_old", "_histogram_new")):
+                setattr(layer, name, None)
+        layer.active_requests_counter = NoOpUpDownCounter("http.server.active_requests")
+        layer.default_span_details = lambda scope: span_details(options, scope)
+        # With these hooks the user asked for those spans.
+        layer.exclude_receive_span = layer.exclude_receive_span or layer.client_request_hook is None
+        layer.exclude_send_span = layer.exclude_send_span or layer.client_response_hook is None
+        _drop_exception_layer(layer.app)
 
 
 def quieten_mounted(app: FastAPI) -> None:
@@ -91,9 +98,7 @@ def install(stack: ASGIApp, recorder: Recorder, gate: "Gate") -> ASGIApp:
     """Put the gate before contrib's layer and the recorder behind it; without contrib, before everything."""
     layer = find(stack)
     if layer is None:
-        logger.warning(
-            "opentelemetry-instrumentation-fastapi did not become part of the application: no request spans."
-        )
+        seams.CONTRIB.lost(LookupError("it did not become part of the application"))
         recorder.app = stack
         gate.app = recorder
         return gate

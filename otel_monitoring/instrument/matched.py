@@ -11,6 +11,8 @@ from starlette.datastructures import Headers
 from starlette.routing import Host, Match, Mount
 from starlette.types import Scope
 
+from otel_monitoring import seams
+
 _MOUNT_TAIL = "/{path}"
 _MAX_DEPTH = 16
 _REDIRECT = 307
@@ -181,12 +183,15 @@ class RouteTemplates:
 
 def flat(routes: Iterable[Any]) -> Iterator[Any]:
     """Routes with those of included routers, which FastAPI ≥ 0.137 keeps as a tree."""
-    contexts = getattr(fastapi.routing, "iter_route_contexts", None)
     for route in routes:
-        if hasattr(route, "effective_route_contexts"):
-            yield from contexts([route]) if contexts is not None else route.effective_route_contexts()
-        else:
-            yield route
+        yield from seams.FASTAPI_ROUTES.get(lambda included=route: _contexts(included), [route])  # type: ignore[misc]
+
+
+def _contexts(route: Any) -> list[Any]:
+    if not hasattr(route, "effective_route_contexts"):
+        return [route]
+    contexts = getattr(fastapi.routing, "iter_route_contexts", None)
+    return list(contexts([route]) if contexts is not None else route.effective_route_contexts())
 
 
 def _routers(routes: Iterable[Any]) -> Iterator[Any]:
@@ -195,7 +200,7 @@ def _routers(routes: Iterable[Any]) -> Iterator[Any]:
         router = getattr(route, "original_router", None)
         if router is not None:
             yield router
-            yield from _routers(router.routes)
+            yield from _routers(seams.FASTAPI_ROUTES.get(lambda included=router: included.routes, []))  # type: ignore[misc]
 
 
 def _host(scope: Scope) -> str:

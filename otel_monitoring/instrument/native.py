@@ -1,14 +1,13 @@
 """The engine of FastAPI >= 0.142, which measures requests itself: set its options, add one thin ASGI layer."""
 
-import logging
 from importlib.util import find_spec
 from typing import Any
 
-import fastapi
 from fastapi.applications import FastAPI
 from opentelemetry import trace
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from otel_monitoring import seams
 from otel_monitoring.current import running
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.matched import Entrance, RouteTemplates
@@ -21,8 +20,6 @@ from otel_monitoring.instrument.requests import (
     running_loop,
 )
 
-logger = logging.getLogger("otel_monitoring")
-
 _CONFIG = "_telemetry"
 _PREFIX = "_mount_prefix"
 # Attributes of old and new conventions that may hold the query.
@@ -34,11 +31,7 @@ def available(app: FastAPI) -> bool:
     if find_spec("fastapi.telemetry") is None:
         return False
     if not isinstance(vars(app).get(_CONFIG), dict):
-        logger.warning(
-            "FastAPI %s keeps its telemetry options where this version of otel_monitoring does not look: its defaults "
-            "stay, and the monitoring endpoints count as requests. Pass FastAPI(telemetry={...}) to set them.",
-            fastapi.__version__,
-        )
+        seams.FASTAPI_OPTIONS.lost(LookupError("there are no options"))
     return True
 
 
@@ -185,10 +178,11 @@ def _name_from(scope: Scope, entrance: Entrance) -> None:
 
     FastAPI begins with the root path, also where the path came without it, and with that of an application around.
     """
-    measured = scope.get("fastapi.telemetry")
-    # Where an application around measures, it has selected its mount already, and names what is below.
-    if getattr(measured, "route", "") is None and isinstance(getattr(measured, _PREFIX, None), str):
-        setattr(measured, _PREFIX, entrance.prefix)
+    measured: Any = scope.get("fastapi.telemetry")
+    with seams.FASTAPI_REQUEST:
+        # Where an application around measures, it has selected its mount already, and names what is below.
+        if measured is not None and measured.route is None and isinstance(getattr(measured, _PREFIX), str):
+            setattr(measured, _PREFIX, entrance.prefix)
 
 
 def _name_unnamed(scope: Scope, templates: RouteTemplates, entrance: Entrance) -> None:
@@ -196,7 +190,7 @@ def _name_unnamed(scope: Scope, templates: RouteTemplates, entrance: Entrance) -
     measured: Any = scope.get("fastapi.telemetry")
     if getattr(measured, "route", "") is not None or scope.get("endpoint") is entrance.endpoint:
         return
-    with contained("look-up of the matched route"):
+    with contained("look-up of the matched route"), seams.FASTAPI_REQUEST:
         route = templates.find(scope, entrance)
         if route is not None:
             measured.route = route

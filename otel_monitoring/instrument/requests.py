@@ -25,7 +25,6 @@ _SIGNATURES: Final = frozenset(
 )
 _MAX_QUERY_KEYS: Final = 32
 _MAX_KEY_LENGTH: Final = 64
-_ANSWERED_BY = ServerErrorMiddleware.__call__.__code__
 
 request_path: ContextVar[str | None] = ContextVar("otel_monitoring_request_path", default=None)
 """The path of the HTTP request the code runs in; the engines set it."""
@@ -158,4 +157,5 @@ def unhandled_exception() -> BaseException | None:
     """As `handled_exception`, but only one that no handler took: `ServerErrorMiddleware` answers it and raises on."""
     error = sys.exc_info()[1]
     trace = None if error is None else error.__traceback__
-    return error if trace is not None and trace.tb_frame.f_code is _ANSWERED_BY else None
+    caught_in = None if trace is None else trace.tb_frame.f_globals.get("__name__")
+    return error if caught_in == ServerErrorMiddleware.__module__ else None

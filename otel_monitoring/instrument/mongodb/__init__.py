@@ -6,13 +6,13 @@ Clients take listeners when they are made; ours are put into clients that exist 
 import logging
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
-from opentelemetry.instrumentation.pymongo import CommandTracer
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 from pymongo import monitoring as pymongo_monitoring
 
+from otel_monitoring import seams
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.mongodb.commands import CommandMetrics
@@ -27,17 +27,12 @@ from otel_monitoring.instrument.mongodb.handle import (
 from otel_monitoring.instrument.mongodb.heartbeat import Heartbeats
 from otel_monitoring.instrument.mongodb.pool import PoolMetrics
 from otel_monitoring.instrument.mongodb.relay import Relay, connect, monitoring_listeners
-from otel_monitoring.instrument.mongodb.spans import CommandSpans
+from otel_monitoring.instrument.mongodb.spans import CommandSpans, CommandTracer, command_spans
 from otel_monitoring.instrument.server_state import Address, ServerState
 
 __all__ = ["MongoInstrumentation", "attach", "monitoring_listeners"]
 
 logger = logging.getLogger("otel_monitoring")
-
-_UNSUPPORTED: Final = (
-    "MongoDB commands are not measured: this PyMongo does not let listeners into a client that exists already (%s). "
-    "Make the client with event_listeners=otel_monitoring.instrument.mongodb.monitoring_listeners()"
-)
 
 
 class MongoInstrumentation:
@@ -71,7 +66,7 @@ class MongoInstrumentation:
         self._heartbeats = Heartbeats(self.state)
         self._spans: CommandSpans | None = None
         if tracer_provider is not None:
-            self._spans = CommandSpans(tracer_provider, capture_statement, statement_max_length)
+            self._spans = command_spans(tracer_provider, capture_statement, statement_max_length)
         self._clients: list[weakref.ref[Client]] = []
         self._further: list[weakref.ref[Client]] = []
         self._undo_global: Callable[[], None] | None = None
@@ -96,23 +91,21 @@ class MongoInstrumentation:
             logger.warning("MongoDB commands are not measured: %s is no PyMongo or Motor handle", type(handle).__name__)
             return False
         self._enable(True)
-        try:
+        with seams.MONGO_LISTENERS:
             if self.listens_to(client):
                 return True
             self._put_in(client, self._listeners)
-        except Exception as error:  # noqa: BLE001 - a private seam: whatever it raises means that it does not hold
-            logger.warning(_UNSUPPORTED, f"{type(error).__name__}: {error}")
-            return False
-        self._clients.append(weakref.ref(client))
-        self.state.known(self._members())
-        return True
+            self._clients.append(weakref.ref(client))
+            self.state.known(self._members())
+            return True
+        return False
 
     def measure(self, handle: object) -> None:
         """Measure the commands and pools of a further client, whose servers say nothing about the database attached."""
         client = client_of(handle)
         if client is None or any(client is ref() for ref in (*self._clients, *self._further)):
             return
-        with contained("listening to a further MongoDB client"):
+        with seams.MONGO_LISTENERS:
             self._put_in(client, [one for one in self._listeners if one is not self._heartbeats])
             self._further.append(weakref.ref(client))
 
@@ -137,7 +130,7 @@ class MongoInstrumentation:
         for ref in (*self._clients, *self._further):
             client = ref()
             if client is not None:
-                with contained("detaching from a MongoDB client"):
+                with seams.MONGO_LISTENERS:
                     self._take_out(client)
         self._clients.clear()
         self._further.clear()
@@ -176,7 +169,7 @@ class MongoInstrumentation:
         if relays:
             return
         change_listeners(client, add=wanted)
-        with contained("listening to the servers of a MongoDB client that was in use already"):
+        with seams.MONGO_SERVERS:
             options = client.options.pool_options
             for address, connections in open_servers(client):
                 if self._pools in wanted:
@@ -194,11 +187,11 @@ class MongoInstrumentation:
             change_listeners(client, remove=gone)
 
     def _unregister(self, listeners: tuple[object, ...]) -> None:
-        """PyMongo has no public way back; where the private one fails, the listeners stay and do nothing."""
+        """PyMongo has no public way back."""
         self._undo_global = None
         if not self.attached:
             self._enable(False)
-        with contained("unregistering MongoDB listeners"):
+        with seams.MONGO_REGISTRY:
             for registered in pymongo_monitoring._LISTENERS:  # noqa: SLF001
                 registered[:] = [one for one in registered if one not in listeners]
 
@@ -270,4 +263,4 @@ def _instrumented_globally() -> bool:
 
 
 def _registered_command_listeners() -> list[object]:
-    return list(getattr(getattr(pymongo_monitoring, "_LISTENERS", None), "command_listeners", ()))
+    return seams.MONGO_REGISTRY.get(lambda: list(pymongo_monitoring._LISTENERS.command_listeners), [])  # noqa: SLF001

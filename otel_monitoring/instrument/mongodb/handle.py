@@ -8,6 +8,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.database import Database
 
+from otel_monitoring import seams
 from otel_monitoring.instrument.server_state import Address
 
 Client = MongoClient[Any] | AsyncMongoClient[Any]
@@ -42,8 +43,10 @@ def traces_natively(client: Client) -> bool:
     native = getattr(sys.modules.get("pymongo._otel"), "_is_tracing_enabled", None)
     if native is None:
         return False
-    tracing = getattr(client.options, "tracing", None) or getattr(client.options, "_options", {}).get("tracing")
-    return bool(native(tracing))
+    with seams.MONGO_TRACING:
+        tracing = getattr(client.options, "tracing", None) or getattr(client.options, "_options", {}).get("tracing")
+        return bool(native(tracing))
+    return False
 
 
 def change_listeners(client: Client, *, add: Iterable[Listener] = (), remove: Iterable[Listener] = ()) -> None:
@@ -80,7 +83,8 @@ def open_servers(client: Client) -> list[tuple[Address, list[int]]]:
         AttributeError: PyMongo is built differently; such pools and monitors stay silent.
     """
     opened: list[tuple[Address, list[int]]] = []
-    for server in tuple(getattr(client._topology, "_servers", {}).values()):  # noqa: SLF001
+    topology: Any = client._topology  # noqa: SLF001
+    for server in () if topology is None else tuple(topology._servers.values()):  # noqa: SLF001
         if hasattr(server._monitor, "_publish"):  # noqa: SLF001
             server._monitor._publish = True  # noqa: SLF001
         pool: Any = server.pool

@@ -1,24 +1,26 @@
 """`CommandSpans`: the span listener of `opentelemetry-instrumentation-pymongo`, repaired through its hooks."""
 
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.instrumentation._semconv import (
-    _OpenTelemetrySemanticConventionStability as _Stability,
-)
-from opentelemetry.instrumentation._semconv import _OpenTelemetryStabilitySignalType as _Signal
-from opentelemetry.instrumentation.pymongo import CommandTracer
-from opentelemetry.trace import Span, Status, StatusCode, TracerProvider
-from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import NoOpTracerProvider, Span, Status, StatusCode, TracerProvider
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from otel_monitoring import conventions as c
+from otel_monitoring import seams
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.mongodb.failure import Failure, error_type, failure_in
 from otel_monitoring.instrument.mongodb.inflight import InFlight
 from otel_monitoring.instrument.mongodb.names import NOISE, collection_of
 from otel_monitoring.instrument.mongodb.statement import obfuscated
 from otel_monitoring.redact import redact
+
+if TYPE_CHECKING:
+    from opentelemetry.instrumentation.pymongo import CommandTracer as CommandTracer
+else:
+    _found = seams.COMMAND_SPANS.load("opentelemetry.instrumentation.pymongo", "CommandTracer")
+    CommandTracer = _found or type("CommandTracer", (CommandListener,), {})
 
 _MAX_OPEN_SPANS: Final = 10_000
 
@@ -40,12 +42,10 @@ class CommandSpans(CommandTracer):
     """
 
     def __init__(self, tracer_provider: TracerProvider, capture_statement: bool, statement_max_length: int) -> None:
-        initialize: Callable[[], None] = _Stability._initialize  # noqa: SLF001 - as the library's own instrumentor does
-        initialize()
         super().__init__(
             tracer_provider.get_tracer("otel_monitoring.instrument.mongodb", schema_url=c.SCHEMA_URL),
             request_hook=self._describe,
-            semconv_opt_in_mode=_Stability._get_opentelemetry_stability_opt_in_mode(_Signal.DATABASE),  # noqa: SLF001
+            **_conventions(),
         )
         self._statement_length = statement_max_length if capture_statement else 0
         self._guard = contained("database spans")
@@ -67,6 +67,18 @@ class CommandSpans(CommandTracer):
         """A command was answered with an error, or not at all."""
         with self._guard:
             self._end(event, event.failure)
+
+    def attempt(self) -> None:
+        """Start a span, and see that it came to us and stays nowhere else.
+
+        Raises:
+            NotImplementedError: It did not.
+        """
+        event = CommandStartedEvent({"find": "trial"}, "trial", 0, ("localhost", None), 0)
+        super()._get_statement_by_command_name("find", event)
+        super().started(event)
+        if self._open.pop(event) is None or any(isinstance(kept, dict) and kept for kept in vars(self).values()):
+            raise NotImplementedError("spans are kept elsewhere")
 
     def _get_statement_by_command_name(self, command_name: str, event: object) -> Any:
         """Nothing: the library would put the bare command name, or every value of the filter, on the span."""
@@ -99,6 +111,29 @@ class CommandSpans(CommandTracer):
             message = _QUOTED.sub("?", str(failure.get("errmsg", ""))[:2000])
             span.set_status(Status(StatusCode.ERROR, redact(message)))
         span.end()
+
+
+def command_spans(
+    tracer_provider: TracerProvider, capture_statement: bool, statement_max_length: int
+) -> CommandSpans | None:
+    """See `CommandSpans`; None where the library is built differently, which is tried with a command here."""
+    with seams.COMMAND_SPANS:
+        if seams.COMMAND_SPANS.holds:
+            if is_instrumentation_enabled():
+                CommandSpans(NoOpTracerProvider(), False, 0).attempt()
+            return CommandSpans(tracer_provider, capture_statement, statement_max_length)
+    return None
+
+
+def _conventions() -> dict[str, Any]:
+    """What `OTEL_SEMCONV_STABILITY_OPT_IN` says, read as the library's own instrumentor does."""
+    module, signals = "opentelemetry.instrumentation._semconv", "_OpenTelemetryStabilitySignalType"
+    stability = seams.SEMCONV.load(module, "_OpenTelemetrySemanticConventionStability")
+    signal = seams.SEMCONV.load(module, signals)
+    with seams.SEMCONV:
+        stability._initialize()  # noqa: SLF001
+        return {"semconv_opt_in_mode": stability._get_opentelemetry_stability_opt_in_mode(signal.DATABASE)}  # noqa: SLF001
+    return {}
 
 
 class _Unused(dict[object, Span]):
