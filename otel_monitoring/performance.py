@@ -19,11 +19,39 @@ from otel_monitoring.events import rfc3339
 from otel_monitoring.guard import contained, logger
 from otel_monitoring.health.performance import Classifier
 from otel_monitoring.measure.aggregator import Aggregator
-from otel_monitoring.redact import printable, redact, redact_error, text_of
+from otel_monitoring.redact import error_text, printable, redact, text_of
 
 _NAME_LENGTH = 500
 _OTHER_ENDPOINTS = "(other)"
+_CAUSE_LENGTH = 400
+_LONGEST_CAUSE = 4096
 _guard = contained("recording a request")
+
+
+class LastError:
+    """What went wrong last. It is redacted when it is read: a request that fails pays for no more than its text.
+
+    Args:
+        cause: What went wrong, as it was said; it may hold secrets.
+        request: `GET /route`, where it was a request that failed.
+        time: When, in Unix seconds.
+    """
+
+    __slots__ = ("_cause", "_request", "_told", "time")
+
+    def __init__(self, cause: str, request: str, time: float) -> None:
+        self._cause = cause
+        self._request = request
+        self._told: str | None = None
+        self.time = time
+
+    @property
+    def text(self) -> str:
+        """It, redacted."""
+        if self._told is None:
+            cause = redact(self._cause, limit=_CAUSE_LENGTH)
+            self._told = f"{cause} ({redact(self._request)})" if self._request else cause
+        return self._told
 
 
 class PerformanceMetrics:
@@ -54,7 +82,7 @@ class PerformanceMetrics:
         self._refresh = refresh
         self._is_measured = is_measured
         self._bounded = BoundedNames(max_endpoints, _OTHER_ENDPOINTS)
-        self._last_error: tuple[str, float] | None = None
+        self._last: LastError | None = None
         self._warned = False
 
     async def record_request(
@@ -84,19 +112,19 @@ class PerformanceMetrics:
 
     def summary(self) -> dict[str, Any]:
         """What `get_summary` returns, from the measurements at hand."""
-        text, at = self._last_error or (None, None)
+        last = self._last
         recent = self._aggregator.history.recent
         return {
             **self._classifier.performance(self._aggregator.history.total),
-            "last_error": text,
-            "last_error_time": rfc3339(at) if at is not None else None,
+            "last_error": last.text if last is not None else None,
+            "last_error_time": rfc3339(last.time) if last is not None else None,
             "window": {"seconds": round(recent.seconds, 1), **self._classifier.performance(recent)},
         }
 
     @property
     def last_error(self) -> str | None:
         """What went wrong last, redacted; None while nothing has."""
-        return self._last_error[0] if self._last_error is not None else None
+        return self._last.text if self._last is not None else None
 
     @property
     def endpoints(self) -> dict[str, dict[str, Any]]:
@@ -115,12 +143,12 @@ class PerformanceMetrics:
         if status is not None and error is None and not self._classifier.is_error_status(status):
             return
         request = f"{method} {route or UNMATCHED_ROUTE}"
-        cause = redact_error(error, limit=400) if error is not None else f"HTTP {status}"
-        self.note_error(f"{cause} ({request})")
+        self.note_error(error if error is not None else f"HTTP {status}", request)
 
-    def note_error(self, text: object) -> None:
-        """Remember `text`, redacted, as the last error."""
-        self._last_error = (redact_error(text) if isinstance(text, BaseException) else redact(text), time.time())
+    def note_error(self, error: object, request: str = "") -> None:
+        """Remember an exception, or anything that has a text, as the last error; and which request failed with it."""
+        cause = error_text(error) if isinstance(error, BaseException) else text_of(error)[:_LONGEST_CAUSE]
+        self._last = LastError(cause, request, time.time())
 
     def _record(self, endpoint: str, duration: float, status_code: int, error: str | None) -> None:
         if not math.isfinite(duration):

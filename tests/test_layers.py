@@ -18,6 +18,7 @@ LAYERS: dict[str, int] = {
     "setting_hints": 0,
     "guard": -1,
     "redact": -1,
+    "secret_forms": -2,
     "jsonable": 0,
     "environment": 0,
     "seams": 0,

@@ -10,7 +10,7 @@ from otel_monitoring.health.performance import Classifier
 from otel_monitoring.measure.aggregator import Aggregator
 from otel_monitoring.measure.outcome import Outcome
 from otel_monitoring.measure.snapshot import Series
-from otel_monitoring.performance import PerformanceMetrics
+from otel_monitoring.performance import LastError, PerformanceMetrics
 
 pytestmark = pytest.mark.anyio
 
@@ -140,3 +140,9 @@ async def test_whatever_is_recorded_the_answer_is_json_in_printable_lines() -> N
     assert set(bench.metrics.endpoints) == {"/a  [31m ", "unprintable Hostile", "x" * 500}
     await bench.metrics.record_request("/b", 0.1, 500, error=ValueError("password=hunter2"))  # type: ignore[arg-type]
     assert (await bench.metrics.get_summary())["last_error"] == "ValueError: password=[REDACTED]"
+
+
+def test_the_last_error_is_redacted_when_it_is_read() -> None:
+    last = LastError("ValueError: password=hunter2", "GET /orders/{id}", 17.0)
+    assert (last.text, last.time) == ("ValueError: password=[REDACTED] (GET /orders/{id})", 17.0)
+    assert LastError("x", "GET /a@example.com", 1.0).text == "x (GET /[REDACTED])"
