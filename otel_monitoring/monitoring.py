@@ -20,6 +20,7 @@ from otel_monitoring.environment import announce
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
 from otel_monitoring.events import AlertSeverity, AlertType
 from otel_monitoring.guard import contained
+from otel_monitoring.handles import database_handle
 from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app, providers_of
@@ -60,7 +61,8 @@ class MonitoringService:
     """Health, metrics, traces and alerts of one FastAPI + MongoDB service. It lives as long as the application.
 
     Args:
-        db: The database to watch: a pymongo `Database`, `AsyncDatabase` or Motor database; None for none.
+        db: The database to watch: a pymongo `Database`, `AsyncDatabase` or Motor database, or a client of these, whose
+            default database is meant (`admin` where its URI names none); None for none.
         check_interval: Seconds between database checks; `OTEL_MONITORING_CHECK_INTERVAL` or 30 when not given.
         settings: Settings made before; without it they are read from the environment and `.env`.
         admin: The application's own dependency, `Depends(...)`, that guards the private endpoints.
@@ -86,7 +88,7 @@ class MonitoringService:
             raise ConfigurationError("settings: pass either a Settings object or single settings, not both")
         self.settings = settings or Settings.load(check_interval=check_interval, **overrides)
         self.checks = Checks(self.settings.check_timeout, _CHECK_INTERVALS * self.settings.check_interval)
-        self._db = db
+        self._db = database_handle(db)
         self._admin = admin
         self._alert_manager = alert_manager
         self._own_alert_manager: AlertManager | None = None
@@ -193,14 +195,21 @@ class MonitoringService:
 
         Args:
             db: As for the constructor; None: no database.
+
+        Raises:
+            ConfigurationError: It is no database.
         """
-        self._db = db
+        self._db = database_handle(db)
         if self._assembled is not None:
             self._assembled.watch_database(db)
 
     def measure_client(self, client: Any) -> None:
-        """Measure a further MongoDB client that was made before `instrument`; those made later are measured anyway."""
-        self._parts.measure_client(client)
+        """Measure a further MongoDB client that was made before `instrument`; those made later are measured anyway.
+
+        Raises:
+            ConfigurationError: It is no client, and no database of one.
+        """
+        self._parts.measure_client(database_handle(client))
 
     def add_check(
         self, name: str, check: CheckFunction, *, critical: bool = False, timeout: float | None = None

@@ -397,3 +397,18 @@ def test_a_field_that_cannot_work_is_refused_by_its_name(fields: dict[str, Any])
         Rule(**{**good, **fields})
     assert str(refused.value).startswith(f"{next(iter(fields))}: ")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ("{vale:.0f} orders wait", "there is no {vale}, it may have {value}, {threshold}, {rule}; did you mean value?"),
+        ("{endpoint}", "there is no {endpoint}, it may have {value}, {threshold}, {rule}"),
+        ("{} orders wait", "its fields have names: it may have {value}, {threshold}, {rule}"),
+        ("{value orders wait", "expected '}' before end of string; it may have {value}, {threshold}, {rule}, with "),
+    ],
+)
+def test_a_template_that_does_not_work_says_which_fields_there_are(message: str, says: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        Rule("backlog", Gauge("orders.waiting"), ">", 100, message)
+    assert str(refused.value).startswith(f"message: backlog: {says}")

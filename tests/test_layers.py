@@ -60,6 +60,7 @@ LAYERS: dict[str, int] = {
     "access": 1,
     "announcement": 3,
     "current": 0,
+    "handles": 1,
     "watched": 4,
     "performance": 4,
     "reporting": 6,

@@ -2,11 +2,13 @@
 
 import math
 import re
+import string
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import NoReturn, TypeVar
 
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.setting_hints import did_you_mean
 
 E = TypeVar("E", bound=Enum)
 
@@ -66,6 +68,20 @@ def labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str]) -> 
             refuse("labels", rule, f"{key!r} cannot be the name of a label")
         if not isinstance(value, str):
             refuse("labels", rule, f"{key}: {value!r} is not a text")
+
+
+def message(rule: str, template: str, figures: Mapping[str, object]) -> None:
+    """A template that takes the figures of an alert."""
+    fields = ", ".join(f"{{{known}}}" for known in figures)
+    try:
+        string.Formatter().vformat(template, (), figures)
+    except KeyError as error:
+        missing = str(error.args[0])
+        refuse("message", rule, f"there is no {{{missing}}}, it may have {fields}{did_you_mean(missing, figures)}")
+    except IndexError:
+        refuse("message", rule, f"its fields have names: it may have {fields}")
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
+        refuse("message", rule, f"{error}; it may have {fields}, with formats as {{value:.1f}}, and {{{{ for a brace")
 
 
 def link(setting: str, rule: str, given: str) -> None:

@@ -113,10 +113,7 @@ class Rule:
         checking.link("runbook", self.name, self.runbook)
         if self.type in inhibits:
             checking.refuse("inhibits", self.name, "a rule that keeps its own type quiet would never be heard")
-        try:
-            self._filled(0.0, self.identity("group", "instance"))
-        except (LookupError, ValueError, AttributeError, TypeError) as error:
-            checking.refuse("message", self.name, f"{type(error).__name__}: {error}")
+        checking.message(self.name, self.message, self._figures(0.0, self.identity("group", "instance")))
 
     def _check_condition(self) -> None:
         if not isinstance(self.expression, Expression):
@@ -165,9 +162,10 @@ class Rule:
         return f"{self.name}: {value:.4g} (threshold {self.threshold:g})"
 
     def _filled(self, value: float, labels: Mapping[str, str]) -> str:
-        return string.Formatter().vformat(
-            self.message, (), {**labels, "rule": self.name, "value": value, "threshold": self.threshold}
-        )
+        return string.Formatter().vformat(self.message, (), self._figures(value, labels))
+
+    def _figures(self, value: float, labels: Mapping[str, str]) -> dict[str, object]:
+        return {**labels, "value": value, "threshold": self.threshold, "rule": self.name}
 
     def _beyond(self, value: float, limit: float) -> bool:
         return _BEYOND[self.comparison](value, limit)

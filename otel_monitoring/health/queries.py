@@ -16,6 +16,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from otel_monitoring import seams
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import apart, as_exception, original
+from otel_monitoring.handles import is_client
 from otel_monitoring.health.execution import NotStarted, on_loop
 from otel_monitoring.instrument.evidence import is_timeout
 from otel_monitoring.redact import redact_error
@@ -332,7 +333,7 @@ def target_of(handle: object) -> ThreadTarget | LoopTarget:
     Motor runs PyMongo's synchronous client in threads: it is asked through that client, its `delegate`.
     """
     inner: Any = getattr(handle, "__dict__", {}).get("delegate", handle)
-    if type(inner).__name__.endswith("MongoClient"):
+    if is_client(inner):
         inner = inner.get_default_database("admin")
     if inspect.iscoroutinefunction(getattr(type(inner), "command", None)):
         return LoopTarget(inner)
