@@ -215,6 +215,33 @@ async def test_a_storm_leaves_in_ever_larger_messages() -> None:
     assert len(mail.messages) <= 8
 
 
+async def test_what_is_raised_together_leaves_together() -> None:
+    """Many requests, each of them telling of its own: the first does not leave before the others are there."""
+    mail = Channel("mail")
+    bench = Bench(mail, limits=Limits(gathering=0.001))
+    bench.enqueue("0")
+    bench.delivery.pump(bench.store, lambda: True)
+    await asyncio.sleep(0)
+    for number in range(1, 120):
+        bench.enqueue(str(number))
+    await bench.delivery.flush(30)
+    assert mail.messages == [[str(number) for number in range(120)]]
+
+
+async def test_a_storm_without_end_holds_back_no_alert() -> None:
+    class Endless(MemoryStore):
+        def pending(self, channel: str, limit: int) -> Any:
+            bench.enqueue("another")
+            return super().pending(channel, limit)
+
+    mail = Channel("mail")
+    bench = Bench(mail, limits=Limits(gathering=0.001, per_minute=1))
+    bench.store = Endless()
+    bench.enqueue("first")
+    await bench.pump()
+    assert mail.messages[0][0] == "first"
+
+
 async def test_a_critical_alert_does_not_wait_for_a_storm_to_pass() -> None:
     mail = Channel("mail")
     bench = Bench(mail, limits=Limits(spacing=1))

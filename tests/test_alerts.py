@@ -76,6 +76,16 @@ async def test_the_same_alert_is_notified_once_in_five_minutes() -> None:
     ]
 
 
+async def test_what_has_become_more_urgent_is_told_again() -> None:
+    clock, recorder = Clock(), Recorder()
+    manager = AlertManager(channels=[recorder], clock=clock)
+    for severity in ("warning", "critical", "error", "warning", "critical"):
+        await manager.send_alert("custom", "The disk is filling", severity)
+    assert [event.severity.value for event in recorder.events] == ["warning", "critical"]
+    clock.now += 300
+    assert await manager.send_alert("custom", "The disk is filling", "warning"), "five minutes later"
+
+
 async def test_a_muted_type_is_kept_but_not_sent_until_the_mute_ends() -> None:
     channel, clock = Recorder(), Clock()
     manager = AlertManager(channels=[channel], clock=clock)

@@ -136,3 +136,15 @@ def test_of_a_long_stack_the_innermost_calls_are_kept() -> None:
 def test_only_web_addresses_become_links(url: str) -> None:
     assert text.link(url) == ""
     assert text.link("https://x/y?a=b&c=d#e") == "https://x/y?a=b&c=d#e"
+
+
+def test_of_many_what_fires_and_is_most_urgent_is_spelt_out_first() -> None:
+    over = [resolved(message=f"over {number}") for number in range(25)]
+    mild = [event(severity=AlertSeverity.WARNING, message=f"mild {number}") for number in range(25)]
+    grave = event(severity=AlertSeverity.CRITICAL, message="grave")
+    told, hidden = text.shown(notification(*over, *mild, grave))
+    assert [one.message for one in told] == ["grave", *(f"mild {number}" for number in range(19))]
+    assert hidden == 31
+    told, hidden = text.shown(notification(*over[:2], mild[0]))
+    assert [one.message for one in told] == ["mild 0", "over 0", "over 1"]
+    assert hidden == 0

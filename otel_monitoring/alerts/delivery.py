@@ -30,6 +30,7 @@ GIVE_UP_SECONDS = 86_400.0
 
 _MINUTE = 60.0
 _LONGEST_SPACING = 30.0
+_GATHERINGS = 10
 
 _delivering = contained("alert delivery")
 _repeating = contained("repeating alerts")
@@ -45,6 +46,7 @@ class Limits:
         per_minute: How many messages leave in a minute at most; what is due beyond them leaves together, later.
         spacing: Seconds between two messages, doubled with each further one within a minute: what is raised meanwhile
             leaves together. A critical alert waits for the first of these pauses at most.
+        gathering: Seconds a message waits for others that are being raised; again while they come, ten times at most.
         first_delay: Seconds until a failed attempt is repeated; doubled with each further failure.
         longest_delay: Seconds between attempts at most.
         open_after: With this many failures in a row the circuit is open: one attempt a delay shows when it closes.
@@ -54,6 +56,7 @@ class Limits:
     batch: int = 1000
     per_minute: int = 20
     spacing: float = 0.0
+    gathering: float = 0.0
     first_delay: float = 1.0
     longest_delay: float = 300.0
     open_after: int = 3
@@ -143,6 +146,8 @@ class Line:
         batch = self._due(store)
         if not batch or (paced and self._pauses(batch)):
             return False
+        if paced and self._limits.gathering:
+            batch = await self._gathered(store, batch)
         ids = [entry.id for entry in batch]
         store.tried(ids)
         self._sent_at.append(self._clock())
@@ -171,6 +176,16 @@ class Line:
         )
         doubled = 0 if critical else len(recent) - 1
         return bool(recent) and now - recent[-1] < min(_LONGEST_SPACING, self._limits.spacing * 2.0**doubled)
+
+    async def _gathered(self, store: Store, batch: list[Queued]) -> list[Queued]:
+        """These with what is raised together with them: many requests, each of them telling of its own."""
+        for _ in range(_GATHERINGS):
+            before = len(batch)
+            await asyncio.sleep(self._limits.gathering)
+            batch = self._due(store) or batch
+            if len(batch) == before:
+                break
+        return batch
 
     def _due(self, store: Store) -> list[Queued]:
         """The oldest that wait; those that were tried together before stay together, and so keep their message's id."""

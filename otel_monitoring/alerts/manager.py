@@ -32,7 +32,7 @@ T = TypeVar("T")
 _RECENT = 10
 _LAST_SECOND = 253_402_300_799.0
 """9999-12-31T23:59:59Z in Unix seconds: no calendar here knows a later one."""
-_LIMITS = Limits(spacing=1.0)
+_LIMITS = Limits(spacing=1.0, gathering=0.1)
 _raising = contained("raising an alert")
 
 
@@ -156,8 +156,8 @@ class AlertManager:
 
         Returns:
             Whether it is notified: False when it is muted, when the same type, message and labels were notified by
-            `send_alert` within five minutes, or when an alert that fires explains it. What a rule tells is another
-            matter. It is in the history either way.
+            `send_alert` within five minutes, at least as urgently, or when an alert that fires explains it. What a
+            rule tells is another matter. It is in the history either way.
 
         Raises:
             ValueError: Unknown type or severity.

@@ -62,23 +62,30 @@ def record(store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: P
     Returns:
         The event with its outcome.
     """
-    said = _identity(event)
-    event = replace(event, outcome=_outcome(store, event, said, rules, policy))
+    event = replace(event, outcome=_outcome(store, event, rules, policy))
     store.append(event)
     if event.outcome is Outcome.NOTIFIED:
-        store.note_notified(said, event.time)
+        store.note_notified(_said(event, event.severity), event.time)
         store.enqueue(event, policy.channels, event.time)
     return event
 
 
-def _outcome(store: Store, event: AlertEvent, said: str, rules: Mapping[str, Rule], policy: Policy) -> Outcome:
+def _outcome(store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: Policy) -> Outcome:
     if muted(store.mutes(event.time), event.type, event.labels):
         return Outcome.MUTED
     fired_by = {incident.rule for incident in saved_incidents(store) if incident.firing}
     if event.type in inhibited_types(store, rules.values(), fired_by, event.time, policy.window):
         return Outcome.INHIBITED
-    said_lately = lately(store.notified_at(said), event.time, SUPPRESSION_SECONDS)
+    urgencies = tuple(AlertSeverity)
+    as_urgent = urgencies[urgencies.index(event.severity) :]
+    told = (store.notified_at(_said(event, severity)) for severity in as_urgent)
+    said_lately = any(lately(then, event.time, SUPPRESSION_SECONDS) for then in told)
     return Outcome.SUPPRESSED if said_lately else Outcome.NOTIFIED
+
+
+def _said(event: AlertEvent, severity: AlertSeverity) -> str:
+    """Under which it is noted that this was told with an urgency: what has become more urgent is told again."""
+    return f"{severity.value}:{_identity(event)}"
 
 
 def _identity(event: AlertEvent) -> str:

@@ -1,9 +1,11 @@
 """Alerts of real services, end to end: real databases, mail servers and workers, killed for real."""
 
+import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,8 @@ import pytest
 
 from tests.integration.authority import Authority
 from tests.integration.processes import PATIENCE, Service, eventually, free_port, serving
-from tests.integration.receivers import Loop, Mailbox, http, smtp
-from tests.integration.servers import Server, nx27017
+from tests.integration.receivers import HttpReceiver, Loop, Mailbox, http, smtp
+from tests.integration.servers import Server, ferretdb, nx27017
 from tests.otlp_sink import HttpSink, Sink
 
 SOURCE = """
@@ -354,3 +356,131 @@ def test_an_alert_is_one_log_event_in_the_trace_of_its_request_and_counts(tmp_pa
 def _sum(sink: Sink, name: str) -> int:
     found = [metric for metric in sink.metrics() if metric.name == name]
     return sum(int(point.as_int) for point in found[-1].sum.data_points) if found else 0
+
+
+PLAIN_MAIL = {
+    "SMTP_SERVER": "localhost",
+    "SMTP_SECURITY": "none",
+    "ALERT_EMAIL_FROM": "orders@example.com",
+    "ALERT_EMAIL_TO": "ops@example.com",
+}
+
+
+@contextmanager
+def receivers(loop: Loop) -> Iterator[tuple[Mailbox, HttpReceiver, dict[str, str]]]:
+    """A mailbox, a Slack channel, and the settings that name them."""
+    with loop.serve(smtp(Mailbox())) as box, loop.serve(http()) as slack:
+        url = f"http://127.0.0.1:{slack.port}/services/T/B/x"
+        yield box, slack, {**PLAIN_MAIL, "SMTP_PORT": str(box.port), "SLACK_WEBHOOK_URL": url}
+
+
+def body(mailbox: Mailbox, number: int) -> str:
+    part = mailbox.mails[number].get_body(("plain",))
+    assert part is not None
+    text: str = part.get_content()
+    return text.replace("\r\n", "\n")
+
+
+# Instead of five minutes of calm after which flapping is over; longer than `database_down` goes on firing anyway.
+CALM = """
+from otel_monitoring.alerts import lifecycle
+lifecycle.CALM_SECONDS = 11.0
+"""
+
+
+@pytest.mark.parametrize("kind", [nx27017, ferretdb])
+def test_a_database_that_flaps_is_told_once_as_flapping_and_once_when_it_is_over(
+    tmp_path: Path, loop: Loop, kind: Callable[[], AbstractContextManager[Server]]
+) -> None:
+    with (
+        receivers(loop) as (box, slack, env),
+        kind() as database,
+        serving(tmp_path, SOURCE + CALM, MONGODB_URI=database.uri, **env) as service,
+    ):
+        assert service.get("/order").status_code == 200
+        for _ in range(10):
+            database.kill()
+            eventually(lambda: _value(service) == 0, "it is seen to be down")
+            database.start()
+            eventually(lambda: _value(service) == 1, "it is seen to be back")
+        eventually(lambda: len(box.mails) > 2 and len(slack.requests) > 2, "the end is told")
+        service.stop()
+    assert subjects(box) == [f"[orders] CRITICAL DATABASE_DOWN {state}" for state in ("firing", "firing", "resolved")]
+    said = [request.json()["text"].partition(" DATABASE_DOWN ")[2] for request in slack.requests]
+    assert said == [
+        "firing: Database connection lost",
+        "firing: Database connection lost (flapping: 3 times so far)",
+        "resolved: Database connection lost (was flapping: 10 times)",
+    ]
+    assert [mail["In-Reply-To"] for mail in box.mails] == [None, *[box.mails[0]["Message-ID"]] * 2]
+
+
+def _value(service: Service) -> float | None:
+    """What the database's rule saw last, while it fires."""
+    return next((alert["value"] for alert in service.get("/api/alerts/firing").json()), None)
+
+
+MANY = """
+from opentelemetry.metrics import Observation
+long = range(0)
+
+def lengths(_):
+    return [Observation(11 if name in long else 1, {"queue.name": str(name)}) for name in range(120)]
+
+monitoring.add_rule(
+    Rule("queue_long", Gauge("queue", group_by="queue.name"), ">", 10, "Queue {queue}: {value:.0f}", label="queue")
+)
+monitoring.meter.create_observable_gauge("queue", [lengths])
+
+@app.get("/queues")
+async def queues(first: int, last: int):
+    global long
+    long = range(first, last)
+"""
+
+
+def test_what_fires_and_ends_together_is_one_message_that_says_how_much_more_there_is(
+    tmp_path: Path, loop: Loop
+) -> None:
+    with receivers(loop) as (box, slack, env), serving(tmp_path, SOURCE + MANY, **env) as service:
+        service.get("/queues", params={"first": 0, "last": 119})
+        eventually(lambda: box.mails and slack.requests, "they are told")
+        service.get("/queues", params={"first": 118, "last": 120})
+        eventually(lambda: len(box.mails) > 1 and len(slack.requests) > 1, "what is over, and what is new")
+        service.stop()
+    assert subjects(box) == [
+        "[orders] WARNING 119 firing: queue_long",
+        "[orders] WARNING 1 firing, 118 resolved: queue_long",
+    ]
+    assert [request.json()["text"] for request in slack.requests] == subjects(box)
+    assert body(box, 0).count("\n  queue: ") == 20
+    assert "\n\n… and 99 more\n\n" in body(box, 0)
+    assert "… and 99 more" in json.dumps(slack.requests[0].json(), ensure_ascii=False)
+    assert "WARNING queue_long firing: Queue 119: 11" in body(box, 1), "what fires is not among what is left out"
+
+
+LATER = """
+get_alert_manager().clock = lambda: time.time() + float(os.environ["AHEAD"])
+"""
+
+
+def test_after_an_outage_and_a_long_stop_a_start_in_health_tells_its_end_alone(
+    tmp_path: Path, database: Server, loop: Loop
+) -> None:
+    with receivers(loop) as (box, slack, env):
+        env = {**env, "MONGODB_URI": database.uri}
+        with serving(tmp_path, SOURCE + LATER, AHEAD="0", **env) as service:
+            assert service.get("/order").status_code == 200
+            database.kill()
+            for _ in range(25):
+                service.get("/order")
+            eventually(lambda: "high_error_rate" in firing(service), "the errors are seen")
+            eventually(lambda: box.mails and slack.requests, "the outage is told")
+            service.stop()
+        database.start()
+        with serving(tmp_path, SOURCE + LATER, AHEAD="900", OTEL_MONITORING_WINDOW="3", **env) as service:
+            eventually(lambda: len(box.mails) > 1 and len(slack.requests) > 1, "its end is told")
+            eventually(lambda: firing(service) == [], "nothing fires")
+            service.stop()
+    told = [f"[orders] CRITICAL DATABASE_DOWN {state}" for state in ("firing", "resolved")]
+    assert (subjects(box), len(slack.requests)) == (told, 2)

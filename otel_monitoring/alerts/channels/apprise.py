@@ -53,10 +53,10 @@ class AppriseChannel:
             raise DeliveryError(f"{self.name}: apprise could not deliver", retryable=True)
 
     def _send(self, notification: Notification) -> bool:
-        shown = notification.events[: text.EVENTS_SHOWN]
+        shown, hidden = text.shown(notification)
         paragraphs = [text.plain(event) for event in shown]
-        if len(notification.events) > len(shown):
-            paragraphs.append(f"… and {len(notification.events) - len(shown)} more")
+        if hidden:
+            paragraphs.append(f"… and {hidden} more")
         paragraphs.append(text.signature(notification))
         over = notification.status is Status.RESOLVED
         with discreet():

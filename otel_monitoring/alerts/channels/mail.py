@@ -83,7 +83,7 @@ def compose(
 
 def plain(notification: Notification) -> str:
     """The text part."""
-    shown, hidden = _shown(notification)
+    shown, hidden = text.shown(notification)
     blocks = [text.summary(notification)] if len(notification.events) > 1 else []
     blocks += [text.plain(event) for event in shown]
     if hidden:
@@ -94,7 +94,7 @@ def plain(notification: Notification) -> str:
 
 def html(notification: Notification) -> str:
     """The HTML part: tables and inline styles, which is what mail programs show alike."""
-    shown, hidden = _shown(notification)
+    shown, hidden = text.shown(notification)
     cards = "".join(_card(event) for event in shown)
     more = f'<p style="margin:0 0 16px;color:#495057">… and {hidden} more</p>' if hidden else ""
     origin = "".join(_row(name, value) for name, value in text.origin(notification))
@@ -149,11 +149,6 @@ def _row(name: str, value: str) -> str:
         f'<td valign="top" style="padding:2px 0;overflow-wrap:anywhere;word-break:break-word;{style}">'
         f"{told}</td></tr>"
     )
-
-
-def _shown(notification: Notification) -> tuple[tuple[AlertEvent, ...], int]:
-    shown = notification.events[: text.EVENTS_SHOWN]
-    return shown, len(notification.events) - len(shown)
 
 
 def _domain(sender: Address) -> str:

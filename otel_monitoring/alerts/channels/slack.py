@@ -58,9 +58,8 @@ class SlackChannel:
 
 def message(notification: Notification) -> dict[str, Any]:
     """The JSON body: `text` is what push notifications and screen readers give; colours exist on attachments only."""
-    shown = notification.events[: text.EVENTS_SHOWN]
+    shown, hidden = text.shown(notification)
     attachments = [_attachment(event) for event in shown]
-    hidden = len(notification.events) - len(shown)
     if hidden:
         attachments.append({"fallback": f"{hidden} more", "blocks": [_section(f"… and {hidden} more")]})
     origin = text.origin(notification)

@@ -7,7 +7,7 @@ from textwrap import dedent
 from typing import Any
 
 from otel_monitoring import events, redact
-from otel_monitoring.events import AlertEvent, Notification, Status, moment_of
+from otel_monitoring.events import AlertEvent, AlertSeverity, Notification, Status, moment_of
 from otel_monitoring.jsonable import jsonable
 
 EVENTS_SHOWN = 20
@@ -69,6 +69,20 @@ def origin(notification: Notification) -> list[tuple[str, str]]:
     return [(name, one_line(text, 300)) for name, text in found.items() if text]
 
 
+def ranked(notification: Notification) -> list[AlertEvent]:
+    """What fires before what is over, the most urgent first, else as it happened."""
+    urgency = tuple(AlertSeverity)
+    return sorted(
+        notification.events, key=lambda event: (event.status is Status.RESOLVED, -urgency.index(event.severity))
+    )
+
+
+def shown(notification: Notification) -> tuple[list[AlertEvent], int]:
+    """What is spelt out, and how much more there is."""
+    told = ranked(notification)
+    return told[:EVENTS_SHOWN], max(0, len(told) - EVENTS_SHOWN)
+
+
 def summary(notification: Notification) -> str:
     """The notification in one line: the alert itself, or how many there are and which."""
     return headline(notification.events[0]) if len(notification.events) == 1 else _counted(notification)
@@ -85,7 +99,7 @@ def subject(notification: Notification) -> str:
 
 
 def _counted(notification: Notification) -> str:
-    told = notification.events
+    told = ranked(notification)
     firing = sum(event.status is Status.FIRING for event in told)
     counts = {"firing": firing, "resolved": len(told) - firing}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
