@@ -120,6 +120,29 @@ async def test_a_blocked_application_loop_makes_async_checks_unknown(
     assert checks.failing() == ([], []), "what is not known changes nothing"
 
 
+@pytest.mark.parametrize("wrapped", [False, True], ids=["async", "a function that returns a coroutine"])
+async def test_a_loop_that_is_blocked_while_a_check_waits_makes_it_unknown(
+    wrapped: bool, application_loop: asyncio.AbstractEventLoop
+) -> None:
+    waiting, release = threading.Event(), threading.Event()
+
+    async def check() -> None:
+        application_loop.call_soon(release.wait, PATIENCE)  # somebody else blocks the loop
+        waiting.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+
+    checks = Checks(0.1)
+    checks.add("cache", (lambda: check()) if wrapped else check, critical=True)
+    await checks.run(application_loop)
+    assert waiting.is_set()
+    release.set()
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), application_loop).result(PATIENCE)  # it ends there
+    assert one(checks)["status"] == "unknown"
+    assert one(checks)["error"] == "the application's event loop is blocked"
+    assert checks.failing() == ([], []), "what is not known changes nothing"
+
+
 async def test_bad_registrations_name_the_argument() -> None:
     checks = Checks(1.0)
     checks.add("queue", lambda: None)

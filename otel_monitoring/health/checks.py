@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import math
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,8 @@ from otel_monitoring import conventions as c
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.events import rfc3339
 from otel_monitoring.guard import original
-from otel_monitoring.health.execution import NotStarted, in_thread, on_loop
+from otel_monitoring.health.asking import NoAnswer, answered, on_loop, until
+from otel_monitoring.health.execution import NotStarted, in_thread
 from otel_monitoring.health.report import HEALTHY, UNHEALTHY, UNKNOWN
 from otel_monitoring.redact import redact_error
 
@@ -28,7 +29,7 @@ class CheckResult:
     """The outcome of the last run of a check.
 
     Attributes:
-        status: `healthy`, `unhealthy`, or `unknown` when the application's loop did not get to it.
+        status: `healthy`, `unhealthy`, or `unknown` when the application's loop, or this process, did not get to it.
         time: When the run ended, in Unix seconds.
         duration: How long it took, in seconds.
         error: Why it failed, redacted; None when it passed.
@@ -52,7 +53,7 @@ class _Check:
     """When it was run last, in seconds of the monotonic clock, whatever came of it."""
     outcome: CheckResult | None = None
     """The last result that says something: it passed, or it failed."""
-    running: "asyncio.Task[object] | None" = None
+    running: "asyncio.Future[Any] | None" = None
 
 
 class Checks:
@@ -144,10 +145,17 @@ class Checks:
             self._keep(check, _failed("still running since an earlier check", 0.0))
             return
         started = time.perf_counter()
-        check.running = asyncio.ensure_future(_call(check, loop))
-        # On the application's loop the work has its own timeout, which also tells whether it ever began.
-        done, _ = await asyncio.wait({check.running}, timeout=None if check.is_async else check.timeout)
-        self._keep(check, _result(check, done, time.perf_counter() - started))
+        try:
+            answer = await _ask(check, loop)
+        except NotStarted as error:
+            result = CheckResult(UNKNOWN, time.time(), time.perf_counter() - started, str(error))
+        except NoAnswer as error:
+            result = _failed(str(error), time.perf_counter() - started)
+        except Exception as error:  # noqa: BLE001 - whatever a check raises is its failure
+            result = _failed(redact_error(original(error)), time.perf_counter() - started)
+        else:
+            result = _result(answer, time.perf_counter() - started)
+        self._keep(check, result)
 
     def _keep(self, check: _Check, result: CheckResult) -> None:
         if self._frozen:
@@ -157,7 +165,7 @@ class Checks:
             check.outcome = result
 
 
-def _is_ours(task: "asyncio.Task[object]") -> bool:
+def _is_ours(task: "asyncio.Future[Any]") -> bool:
     """Whether this loop runs it, not that of an earlier start or of a process we were forked from."""
     return task.get_loop() is asyncio.get_running_loop()
 
@@ -167,21 +175,28 @@ def _is_async(function: CheckFunction) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
-async def _call(check: _Check, loop: asyncio.AbstractEventLoop | None) -> object:
-    if not check.is_async:
-        result = await in_thread(check.function, name=f"otel-monitoring-check-{check.name}")
-        if not inspect.isawaitable(result):
-            return result
-        return await _on(loop, partial(_awaited, lambda: result), check.timeout)  # `lambda: coroutine()`, say
-    return await _on(loop, partial(_awaited, check.function), check.timeout)
+async def _ask(check: _Check, loop: asyncio.AbstractEventLoop | None) -> object:
+    """What the check returns. The time that it may take counts only where it could run.
+
+    Raises:
+        NotStarted: It could not be run.
+        NoAnswer: It took too long. Also whatever it raises.
+    """
+    if check.is_async:
+        return await _on(check, loop, check.function)
+    check.running = asyncio.ensure_future(in_thread(check.function, name=f"otel-monitoring-check-{check.name}"))
+    delayed = await until(check.running, check.timeout)
+    result = answered(check.running, delayed, check.timeout)
+    return await _on(check, loop, lambda: result) if inspect.isawaitable(result) else result  # `lambda: coroutine()`
 
 
-async def _on(
-    loop: asyncio.AbstractEventLoop | None, work: Callable[[], Coroutine[Any, Any, object]], timeout: float
-) -> object:
+async def _on(check: _Check, loop: asyncio.AbstractEventLoop | None, function: CheckFunction) -> object:
     if loop is None:
         raise NotStarted("the application's event loop is not known yet")
-    return await on_loop(loop, work, timeout)
+    asking = asyncio.ensure_future(on_loop(loop, partial(_awaited, function), check.timeout))
+    check.running = asking
+    await asyncio.wait({asking})
+    return answered(asking, 0.0, check.timeout).result
 
 
 async def _awaited(function: CheckFunction) -> object:
@@ -189,18 +204,8 @@ async def _awaited(function: CheckFunction) -> object:
     return await result if inspect.isawaitable(result) else result
 
 
-def _result(check: _Check, done: "set[asyncio.Task[object]]", duration: float) -> CheckResult:
-    if not done:
-        return _failed(f"no answer within {check.timeout:g} s", duration)
-    (run,) = done
-    if run.cancelled():  # from outside: what the check itself raises arrives as an exception
-        return CheckResult(UNKNOWN, time.time(), duration, "the run was cancelled")
-    error = run.exception()
-    if isinstance(error, NotStarted):
-        return CheckResult(UNKNOWN, time.time(), duration, str(error))
-    if error is not None:
-        return _failed(redact_error(original(error)), duration)
-    if run.result() is False:
+def _result(answer: object, duration: float) -> CheckResult:
+    if answer is False:
         return _failed("the check returned False", duration)
     return CheckResult(HEALTHY, time.time(), duration)
 

@@ -12,12 +12,12 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from otel_monitoring import conventions as c
 from otel_monitoring.events import rfc3339
 from otel_monitoring.guard import contained, original
+from otel_monitoring.health.asking import NoAnswer
 from otel_monitoring.health.execution import NotStarted
 from otel_monitoring.health.queries import (
     CollectionFacts,
     CollectionsReading,
     LoopTarget,
-    NoAnswer,
     ThreadTarget,
     exhausted,
     target_of,

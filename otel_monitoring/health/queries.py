@@ -5,7 +5,7 @@ import inspect
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,10 +15,9 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_monitoring import seams
 from otel_monitoring.forks import renewed
-from otel_monitoring.guard import apart, as_exception, original
+from otel_monitoring.guard import as_exception, original
 from otel_monitoring.handles import is_client
-from otel_monitoring.health.execution import NotStarted, on_loop
-from otel_monitoring.instrument.evidence import is_timeout
+from otel_monitoring.health.asking import GRACE, NoAnswer, answered, on_loop, until
 from otel_monitoring.redact import redact_error
 
 T = TypeVar("T")
@@ -40,17 +39,8 @@ class Call:
 Steps = Generator[Call, Any, None]
 """Calls to make one after the other; each result is sent back in."""
 
-_GRACE = 0.2
-"""Seconds that a loop may be late with saying that its own time limit has passed."""
-_STEP = 0.05
-_BUSY_SHARE = 0.25
-"""Of its time limit: a process that was delayed by more cannot tell a late answer from none."""
 _SHARE_OF_ONE = 0.2
 """Of the whole limit: what one question about one collection may take."""
-
-
-class NoAnswer(Exception):  # noqa: N818 - reads as what happened
-    """The database was asked and did not answer in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +140,11 @@ class ThreadTarget:
         # Whoever asks may be cancelled, as at a stop: then nobody else takes the outcome, and asyncio would log that.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            delayed = await _until(future, timeout + _GRACE)
+            delayed = await until(future, timeout + GRACE)
         except NoAnswer:
             future.cancel()
             raise NoAnswer(f"no answer within {timeout:g} s") from None
-        return _outcome(future, delayed, timeout)
+        return answered(future, delayed, timeout)
 
     def _start(self, kind: str, steps: Callable[[], Steps], timeout: float) -> "Future[float]":
         with self._lock:
@@ -249,66 +239,12 @@ class LoopTarget:
         await self._ask(lambda: reading.steps(self._database), budget)
 
     async def _ask(self, steps: Callable[[], Steps], timeout: float) -> float:
-        async def work() -> float:
+        async def work() -> None:
             with suppress_instrumentation():
-                return await timed(_drive_async(steps()), timeout)
+                await _drive_async(steps())
 
         loop = self.loop or asyncio.get_running_loop()
-        if loop is asyncio.get_running_loop():
-            return await work()
-        if not loop.is_running():
-            raise NotStarted("the application's event loop does not run")
-        try:
-            return await on_loop(loop, work, timeout + _GRACE)
-        except (TimeoutError, asyncio.TimeoutError):
-            # Its own limit, a little shorter, did not fire: the loop stood still meanwhile.
-            raise NotStarted("the application's event loop is blocked") from None
-
-
-async def timed(work: Coroutine[Any, Any, None], timeout: float) -> float:
-    """Await `work`; seconds it took, less the delays of the loop itself.
-
-    Raises:
-        NoAnswer: `timeout` seconds, of those that the loop was not delayed, were not enough.
-        NotStarted: Time ran out for the driver, but because the loop was delayed.
-    """
-    task = asyncio.ensure_future(apart(lambda: work))
-    started = time.perf_counter()
-    try:
-        delayed = await _until(task, timeout)
-        _outcome(task, delayed, timeout)
-        return time.perf_counter() - started - delayed
-    finally:
-        task.cancel()
-
-
-async def _until(future: "asyncio.Future[Any]", timeout: float) -> float:
-    """Wait for `future`; seconds by which this loop, or all of this process, was delayed meanwhile.
-
-    Raises:
-        NoAnswer: It is not done after `timeout` seconds, without those delays.
-    """
-    started = time.perf_counter()
-    delayed = 0.0
-    while True:
-        before = time.perf_counter()
-        left = timeout - (before - started - delayed)
-        if left <= 0:
-            raise NoAnswer(f"no answer within {timeout:g} s")
-        step = min(left, _STEP)
-        await asyncio.wait({future}, timeout=step)
-        delayed += max(0.0, time.perf_counter() - before - step)
-        if future.done():
-            return delayed
-
-
-def _outcome(future: "asyncio.Future[T]", delayed: float, timeout: float) -> T:
-    if future.cancelled():
-        raise NotStarted("the question was cancelled")
-    error = future.exception()
-    if error is not None and delayed > _BUSY_SHARE * timeout and is_timeout(error):
-        raise NotStarted("this process was too busy to hear an answer") from error
-    return future.result()
+        return (await on_loop(loop, work, timeout)).seconds
 
 
 def unusable(target: "ThreadTarget | LoopTarget") -> bool:

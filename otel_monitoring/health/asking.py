@@ -1,0 +1,153 @@
+"""Asking other people's code on its own event loop: a delay of that loop, or of this process, is no answer.
+
+A blocked loop, a container that was stopped for a while, or a machine without a free core say nothing about what was
+asked.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from otel_monitoring.guard import apart
+from otel_monitoring.health.execution import NotStarted
+from otel_monitoring.instrument.evidence import is_timeout
+
+T = TypeVar("T")
+
+GRACE = 0.2
+"""Seconds that a loop may be late with saying that its own time limit has passed."""
+
+_STEP = 0.05
+_BUSY_SHARE = 0.25
+"""Of its time limit: a process that was delayed by more cannot tell a late answer from none."""
+
+
+class NoAnswer(TimeoutError):  # noqa: N818 - reads as what happened
+    """What was asked did not answer in time."""
+
+
+class Answer(NamedTuple, Generic[T]):
+    """What some work returned.
+
+    Attributes:
+        result: The result.
+        seconds: How long it took, without the delays of the loop itself.
+    """
+
+    result: T
+    seconds: float
+
+
+async def on_loop(
+    loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]], timeout: float
+) -> Answer[T]:
+    """Run the coroutine that `work` makes on another thread's `loop`, for at most `timeout` seconds.
+
+    Seconds in which the loop, or all of this process, stood still are not counted: they say nothing about the work.
+
+    Raises:
+        NotStarted: `loop` is closed, does not run, ended meanwhile, or was too busy to begin, or to go on, in time.
+        NoAnswer: The work began and did not end within `timeout`; it is cancelled.
+        Escaped: The work raised what is no `Exception`; the loop does not see it.
+    """
+    if loop is asyncio.get_running_loop():
+        return await _undelayed(work, timeout)
+    if not loop.is_running():
+        raise NotStarted("the application's event loop does not run")
+    outcome: Future[Answer[T]] = Future()
+    begun: list[asyncio.Future[Answer[T]]] = []
+
+    def begin() -> None:
+        if not outcome.cancelled():  # else nobody waits any more, and no coroutine is made to be thrown away
+            task = asyncio.ensure_future(_undelayed(work, timeout))
+            begun.append(task)
+            task.add_done_callback(lambda done: _hand_over(done, outcome))
+
+    try:
+        loop.call_soon_threadsafe(begin)
+    except RuntimeError as error:
+        raise NotStarted(str(error)) from error
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(outcome), timeout + GRACE)
+    except asyncio.TimeoutError:
+        if not outcome.cancelled():  # the work's own
+            raise
+        if loop.is_closed():
+            raise NotStarted("the application's event loop ended meanwhile") from None
+        # Its own limit, a little shorter, did not fire: the loop stood still meanwhile.
+        raise NotStarted("the application's event loop is blocked") from None
+    finally:
+        if begun and not begun[0].done():
+            with suppress(RuntimeError):  # the loop was closed: nothing runs there any more
+                loop.call_soon_threadsafe(begun[0].cancel)
+
+
+async def _undelayed(work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> Answer[T]:
+    """Await `work`.
+
+    Raises:
+        NoAnswer: `timeout` seconds, of those that the loop was not delayed, were not enough.
+        NotStarted: Time ran out for the work itself, but because the loop was delayed.
+    """
+    task = asyncio.ensure_future(apart(work))
+    started = time.perf_counter()
+    try:
+        delayed = await until(task, timeout)
+        return Answer(answered(task, delayed, timeout), time.perf_counter() - started - delayed)
+    finally:
+        with suppress(RuntimeError):  # the loop was closed over it
+            task.cancel()
+
+
+async def until(future: "asyncio.Future[Any]", timeout: float) -> float:
+    """Wait for `future`; seconds by which this loop, or all of this process, was delayed meanwhile.
+
+    Raises:
+        NoAnswer: It is not done after `timeout` seconds, without those delays.
+    """
+    started = time.perf_counter()
+    delayed = 0.0
+    while True:
+        before = time.perf_counter()
+        left = timeout - (before - started - delayed)
+        if left <= 0:
+            raise NoAnswer(f"no answer within {timeout:g} s")
+        step = min(left, _STEP)
+        await asyncio.wait({future}, timeout=step)
+        delayed += max(0.0, time.perf_counter() - before - step)
+        if future.done():
+            return delayed
+
+
+def answered(future: "asyncio.Future[T]", delayed: float, timeout: float) -> T:
+    """The result of what is done.
+
+    Args:
+        future: What was waited for.
+        delayed: Seconds by which whoever waited was delayed.
+        timeout: Seconds it was allowed.
+
+    Raises:
+        NotStarted: It was cancelled, or time ran out for it while this process was too busy. Also what it raised.
+    """
+    if future.cancelled():
+        raise NotStarted("the question was cancelled")
+    error = future.exception()
+    if error is not None and delayed > _BUSY_SHARE * timeout and is_timeout(error):
+        raise NotStarted("this process was too busy to hear an answer") from error
+    return future.result()
+
+
+def _hand_over(done: "asyncio.Future[T]", outcome: "Future[T]") -> None:
+    error = None if done.cancelled() else done.exception()  # asked for in any case: unasked, asyncio would log it
+    if outcome.cancelled():
+        return
+    if done.cancelled():  # not by us, who wait for it: by whoever ends the loop
+        outcome.set_exception(NotStarted("the application's event loop ended meanwhile"))
+    elif error is not None:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(done.result())
