@@ -4,6 +4,7 @@ Its counterpart for values of any type is `otel_monitoring.jsonable`.
 """
 
 import re
+from functools import lru_cache
 
 from otel_monitoring.secret_forms import REPLACED as REPLACED
 from otel_monitoring.secret_forms import TELLTALE, hide
@@ -55,6 +56,24 @@ def error_text(error: BaseException) -> str:
     kind, said = kind_of(error), text_of(error)
     text = f"{kind}: {said}" if said and said != _unprintable(error) else said or kind
     return text[: _READ_LIMIT + 1]
+
+
+def redact_lines(text: str, *, limit: int = 32_768) -> str:
+    """`redact` of each line of a text that may have several, such as a stack trace.
+
+    Args:
+        text: Of any length.
+        limit: How many characters of it are looked at; what is beyond is left out.
+    """
+    whole = text if len(text) <= limit else text[:limit].rpartition("\n")[0]
+    told = "\n".join(_redacted_line(line) for line in whole.split("\n"))
+    return told if whole is text else f"{told}\n…"
+
+
+@lru_cache(maxsize=1024)
+def _redacted_line(line: str) -> str:
+    """Most lines of stack traces come again and again."""
+    return redact(line, limit=_READ_LIMIT)
 
 
 def is_secret(name: str) -> bool:

@@ -16,6 +16,7 @@ from opentelemetry.util.re import parse_env_headers
 
 from otel_monitoring import seams
 from otel_monitoring.exporting.logs_sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord
+from otel_monitoring.exporting.redaction import redacted_records, redacted_spans
 from otel_monitoring.exporting.settings import OtlpSettings, Signal
 from otel_monitoring.exporting.state import ExportState
 from otel_monitoring.forks import renewed
@@ -107,7 +108,8 @@ class Spans(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export, counted."""
-        return SpanExportResult.SUCCESS if self._delivery.send(spans, len(spans)) else SpanExportResult.FAILURE
+        sent = self._delivery.send(redacted_spans(spans), len(spans))
+        return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
         """Shut the exporter down."""
@@ -126,7 +128,7 @@ class LogRecords(LogRecordExporter):
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Export, counted."""
-        sent = self._delivery.send(batch, len(batch))
+        sent = self._delivery.send(redacted_records(batch), len(batch))
         return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
 
     def shutdown(self) -> None:

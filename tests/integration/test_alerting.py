@@ -367,7 +367,7 @@ PLAIN_MAIL = {
 
 
 @contextmanager
-def receivers(loop: Loop) -> Iterator[tuple[Mailbox, HttpReceiver, dict[str, str]]]:
+def receivers(loop: Loop) -> Iterator[tuple[Mailbox, HttpReceiver, dict[str, Any]]]:
     """A mailbox, a Slack channel, and the settings that name them."""
     with loop.serve(smtp(Mailbox())) as box, loop.serve(http()) as slack:
         url = f"http://127.0.0.1:{slack.port}/services/T/B/x"

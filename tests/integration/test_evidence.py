@@ -162,23 +162,25 @@ def test_a_pool_without_a_free_connection_is_degraded_and_has_an_alert_of_its_ow
         return {"ok": 1, "cursor": {"id": 0, "ns": "shop.$cmd", "firstBatch": []}}
 
     (tmp_path / "go").touch()
-    with wire_server(answer) as uri:
-        with serving(tmp_path, source(kind), **settings(mailbox, uri + "&maxPoolSize=1")) as service:
-            eventually(lambda: status(service) == (200, "healthy", []), "the database answers")
-            asking = threading.Thread(target=service.ask, args=("/ask",))
-            asking.start()
-            try:
-                eventually(lambda: status(service)[1] == "degraded", "the pool is exhausted")
-                code, _, (reason,) = status(service)
-                assert (code, reason[:39]) == (200, "database: no free connection within 1 s")
-                eventually(lambda: mailbox.mails, "a mail about the pool")
-                assert status(service)[0] == 200
-            finally:
-                released.set()
-                asking.join()
-            eventually(lambda: len(mailbox.mails) > 1, "its end is told")
-            assert status(service) == (200, "healthy", [])
-            service.stop()
+    with (
+        wire_server(answer) as uri,
+        serving(tmp_path, source(kind), **settings(mailbox, uri + "&maxPoolSize=1")) as service,
+    ):
+        eventually(lambda: status(service) == (200, "healthy", []), "the database answers")
+        asking = threading.Thread(target=service.ask, args=("/ask",))
+        asking.start()
+        try:
+            eventually(lambda: status(service)[1] == "degraded", "the pool is exhausted")
+            code, _, (reason,) = status(service)
+            assert (code, reason[:39]) == (200, "database: no free connection within 1 s")
+            eventually(lambda: mailbox.mails, "a mail about the pool")
+            assert status(service)[0] == 200
+        finally:
+            released.set()
+            asking.join()
+        eventually(lambda: len(mailbox.mails) > 1, "its end is told")
+        assert status(service) == (200, "healthy", [])
+        service.stop()
     assert subjects(mailbox) == [
         "[orders] ERROR DATABASE_POOL_EXHAUSTED firing",
         "[orders] ERROR DATABASE_POOL_EXHAUSTED resolved",
