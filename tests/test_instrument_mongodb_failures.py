@@ -1,12 +1,18 @@
 """Commands whose end is hard to tell: errors in replies that say `ok: 1`, and many commands that look alike."""
 
 import asyncio
+import contextlib
+import gc
 import threading
+import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pymongo import AsyncMongoClient, CursorType, InsertOne, MongoClient, WriteConcern
 from pymongo.errors import PyMongoError
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
@@ -14,6 +20,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from otel_monitoring import conventions as c
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.mongodb import MongoInstrumentation, attach
+from otel_monitoring.instrument.mongodb.failure import error_type, failure_in
 from otel_monitoring.instrument.mongodb.inflight import InFlight
 from tests.test_instrument_mongodb import ADDRESS, SECONDS, Telemetry, telemetry
 from tests.wire import Document, wire_server
@@ -109,6 +116,106 @@ def test_an_error_in_a_reply_that_says_ok(
         listener.succeeded(succeeded(name, {"ok": 1, **reply}))
 
     assert told(telemetry) == [expected]
+
+
+FIELDS = st.sampled_from(
+    ["ok", "writeErrors", "nErrors", "cursor", "firstBatch", "lastErrorObject", "err", "code", "writeConcernError"]
+)
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault of the strategy
+@given(st.dictionaries(FIELDS, anything))
+def test_whatever_a_reply_is_the_command_is_counted(reply: Document) -> None:
+    told = failure_in(reply)
+    assert told is None or error_type(told)
+    said = any(reply.get(field) for field in ("writeErrors", "nErrors", "writeConcernError"))
+    assert (told is not None) >= said, "an error that nobody understands is one"
+
+
+class Published(CommandListener):
+    """What the driver publishes: the name of each command that ended, and whether it failed."""
+
+    def __init__(self) -> None:
+        self.ended = Counter[tuple[str, bool]]()
+
+    def started(self, event: CommandStartedEvent) -> None: ...
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        self.ended[event.command_name, failure_in(event.reply) is not None] += 1
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        self.ended[event.command_name, True] += 1
+
+
+def counted(telemetry: Telemetry) -> Counter[tuple[str, bool]]:
+    found = Counter[tuple[str, bool]]()
+    for point in telemetry.points(c.DB_CLIENT_OPERATION_DURATION):
+        found[point.attributes[c.DB_OPERATION_NAME], c.ERROR_TYPE in point.attributes] += point.count
+    return found
+
+
+def transactions(client: MongoClient[Any]) -> None:
+    for leave in ("commit_transaction", "abort_transaction"):
+        with client.start_session() as session:
+            session.start_transaction(write_concern=WriteConcern(w="majority", wtimeout=1))
+            client.shop.orders.insert_one({}, session=session)
+            with contextlib.suppress(PyMongoError):
+                getattr(session, leave)()
+
+
+def cursors(client: MongoClient[Any]) -> None:
+    list(client.shop.orders.find({}, batch_size=1))
+    cursor = client.shop.orders.find({}, batch_size=1)
+    next(cursor)
+    cursor.close()  # killCursors
+    exhausting = client.shop.many.find(cursor_type=CursorType.EXHAUST)
+    for _ in range(2):
+        next(exhausting)
+    exhausting.close()  # what the server still sends is nobody's any more
+    with contextlib.suppress(PyMongoError):
+        client.shop.command("fails")
+    with contextlib.suppress(PyMongoError):
+        client.shop.command("leaves")
+
+
+def answer(command: Document) -> Document | list[Document]:
+    name = next(iter(command))
+    match name:
+        case "getMore" if command["collection"] == "many":
+            return exhausted(command)
+        case "find":
+            return {"ok": 1, "cursor": {"id": 7, "ns": "shop.orders", "firstBatch": [{}]}}
+        case "getMore":
+            return {"ok": 1, "cursor": {"id": 0, "ns": "shop.orders", "nextBatch": [{}]}}
+        case "commitTransaction":
+            return {"ok": 1, "writeConcernError": WAITED, "errorLabels": ["UnknownTransactionCommitResult"]}
+        case "abortTransaction":
+            return {"ok": 0, "code": 251, "codeName": "NoSuchTransaction", "errmsg": "no such transaction"}
+        case "fails":
+            return {"ok": 0, "code": 59, "codeName": "CommandNotFound", "errmsg": "no such command"}
+        case "leaves":
+            raise OSError
+    return {"ok": 1}
+
+
+@pytest.mark.parametrize("use", [transactions, cursors])
+def test_commands_are_counted_as_the_driver_publishes_them(
+    telemetry: Telemetry, use: Callable[[MongoClient[Any]], None]
+) -> None:
+    heard = Published()
+    with wire_server(answer) as uri, connected(uri, heard) as client:
+        attached(client, telemetry)
+        use(client)
+        published = Counter(heard.ended)
+        assert counted(telemetry) == published
+        assert len(published) > 2
+        spans = Counter((span.name.split()[0], not span.status.is_ok) for span in telemetry.spans)
+        assert spans == published
 
 
 def test_the_drivers_own_replies(telemetry: Telemetry) -> None:
@@ -269,3 +376,20 @@ def test_commands_that_look_alike_and_never_end_are_bounded(telemetry: Telemetry
             listener.started(started({"find": "orders"}))
     assert 0 < 500 - len(telemetry.spans) <= 100
     assert len(spans._open) == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.anyio
+async def test_a_command_that_never_ends_keeps_no_task_alive() -> None:
+    table = InFlight[int](3)
+
+    async def ask() -> None:
+        table.put(started({"getMore": 7}, 0), 1)
+
+    task = asyncio.create_task(ask())
+    await task
+    gone = weakref.ref(task)
+    del task
+    await asyncio.sleep(0)  # the loop's own step holds what it woke up for
+    gc.collect()
+    assert gone() is None
+    assert len(table) == 1
