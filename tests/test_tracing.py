@@ -1,13 +1,14 @@
 """`traced`: spans, durations and alerts of operations, sync and async."""
 
 import asyncio
+import functools
 import inspect
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.trace import SpanKind, StatusCode, get_current_span
+from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, set_alert_manager
@@ -199,6 +200,68 @@ def test_methods_are_traced_too(recorded: Recorded) -> None:
     assert recorded.span.name == "billing.method"
 
 
+class Soon:
+    """Whatever can be awaited when it is called; each notes the span that is current while it works."""
+
+    @traced("x")
+    @staticmethod
+    async def above_static() -> Span:
+        await asyncio.sleep(0)
+        return get_current_span()
+
+    @staticmethod
+    @traced("x")
+    async def below_static() -> Span:
+        await asyncio.sleep(0)
+        return get_current_span()
+
+    @traced("x")
+    @classmethod
+    async def above_class(cls) -> Span:
+        await asyncio.sleep(0)
+        return get_current_span()
+
+    async def method(self) -> Span:
+        await asyncio.sleep(0)
+        return get_current_span()
+
+    async def __call__(self, *_: object) -> Span:
+        await asyncio.sleep(0)
+        return get_current_span()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        Soon.above_static,
+        Soon().above_static,
+        Soon.below_static,
+        Soon.above_class,
+        traced("x")(Soon().method),
+        traced("x")(Soon()),
+        traced("x")(functools.partial(Soon.method, Soon())),
+    ],
+)
+def test_whatever_is_awaited_runs_in_its_span(recorded: Recorded, function: Callable[[], Awaitable[Span]]) -> None:
+    async def use() -> Span:
+        return await function()
+
+    inside = asyncio.run(use()).get_span_context()
+    assert recorded.span.context is not None
+    assert recorded.span.context.span_id == inside.span_id
+
+
+def test_what_is_no_function_is_refused() -> None:
+    for decorated in (Soon, property(lambda self: self), functools.cached_property(lambda self: self), 3):
+        with pytest.raises(TypeError, match=r"traced\('x'\) decorates functions, not"):
+            traced("x")(decorated)  # type: ignore[type-var]
+
+
+class Numbers:
+    def __call__(self) -> Iterator[int]:
+        yield 1
+
+
 def test_generators_are_refused_where_they_are_decorated() -> None:
     def numbers() -> Iterator[int]:
         yield 1
@@ -206,8 +269,9 @@ def test_generators_are_refused_where_they_are_decorated() -> None:
     async def numbers_soon() -> AsyncIterator[int]:
         yield 1
 
-    for function in (numbers, numbers_soon):
-        with pytest.raises(TypeError, match=r"traced\('x'\) cannot decorate the generator function .*numbers"):
+    others: tuple[Any, ...] = (functools.partial(numbers), staticmethod(numbers), Numbers())
+    for function in (numbers, numbers_soon, *others):
+        with pytest.raises(TypeError, match=r"(?i)traced\('x'\) cannot decorate the generator function .*numbers"):
             traced("x")(function)
 
 

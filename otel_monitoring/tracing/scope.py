@@ -8,7 +8,7 @@ current context holds, are of no use there.
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import wraps
+from functools import partial, wraps
 from types import FrameType, TracebackType
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -121,17 +121,23 @@ class Block(ABC, Generic[T, B]):
             begun.scope.leave()
 
     def __call__(self, function: F) -> F:
-        """Decorate `function`.
+        """Decorate `function`: a function, a coroutine function, a method of either kind, or an object to call.
 
         Raises:
-            TypeError: It is a generator function: its caller decides how long it takes. Use `with` inside of it.
+            TypeError: It is a generator function: its caller decides how long it takes. Use `with` inside of it. Or it
+                is a class or a property: decorate their functions.
         """
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        if isinstance(function, staticmethod | classmethod):
+            return cast("F", type(function)(self(function.__func__)))
+        if isinstance(function, type) or not callable(function):
+            raise TypeError(f"{self!r} decorates functions, not {function!r}: put it at those inside")
+        called = function if inspect.isroutine(function) or isinstance(function, partial) else type(function).__call__
+        if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
             raise TypeError(
-                f"{self!r} cannot decorate the generator function {function.__qualname__}: "
+                f"{self!r} cannot decorate the generator function {getattr(function, '__qualname__', function)}: "
                 f"write `with {type(self).__name__}(...)` around the work inside of it"
             )
-        if inspect.iscoroutinefunction(function):
+        if inspect.iscoroutinefunction(called):
 
             @wraps(function)
             async def in_block_soon(*args: Any, **kwargs: Any) -> Any:
