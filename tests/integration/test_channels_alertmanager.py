@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from otel_monitoring.measure.snapshot import Series, Snapshot
 from otel_monitoring.measure.window import Window
 from otel_monitoring.store import MemoryStore
 from tests.conftest import unavailable
-from tests.integration.processes import eventually, free_port
+from tests.integration.processes import eventually, free_port, serving
 from tests.integration.receivers import answer, http
+from tests.integration.servers import nx27017
+from tests.integration.test_alerting import SOURCE
 from tests.notifications import NOW, event, notification, resolved
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -162,8 +164,9 @@ async def test_the_end_on_one_host_or_of_one_rule_ends_no_other(peer: str) -> No
         ("two", "database_down"),
         ("two", "replica_down"),
     ]
-    await channel(peer).send(notification(event(**down), service="here"))
-    assert [alert["labels"]["host"] for alert in alerts(peer, "here")] == [socket.gethostname()]
+    for named in ("web-1", ""):
+        await channel(peer).send(notification(event(**down), service="here", host=named))
+    assert {alert["labels"]["host"] for alert in alerts(peer, "here")} == {"web-1", socket.gethostname()}
 
 
 class Service:
@@ -211,6 +214,31 @@ async def test_neither_a_mute_nor_a_restart_nor_a_takeover_ends_what_fires(peer:
     assert set(await service.run(1.5)) == {1}
     service.heat = 1.0
     assert (await service.run(0.5))[-1] == 0, "it is over, and that is said at once though it is muted"
+
+
+def test_of_two_hosts_with_the_same_outage_the_one_that_recovers_ends_its_own_alert(tmp_path: Path, peer: str) -> None:
+    """Whole services, as two machines would run them: each with its own state, and told apart by their host alone."""
+
+    def seen() -> list[str]:
+        return sorted(alert["labels"]["host"] for alert in alerts(peer, "orders"))
+
+    with ExitStack() as stack:
+        databases, services = {}, {}
+        for host in ("one", "two"):
+            (tmp_path / host).mkdir()
+            databases[host] = stack.enter_context(nx27017())
+            env = {"OTEL_RESOURCE_ATTRIBUTES": f"host.name={host}", "MONGODB_URI": databases[host].uri}
+            services[host] = stack.enter_context(serving(tmp_path / host, SOURCE, ALERTMANAGER_URL=peer, **env))
+            assert services[host].get("/order").status_code == 200
+        for database in databases.values():
+            database.kill()
+        eventually(lambda: seen() == ["one", "two"], "both fire")
+        services["two"].client.post("/api/alerts/mutes", json={"type": "database_down"}).raise_for_status()
+        databases["one"].start()
+        eventually(lambda: seen() == ["two"], "one of them is over")
+        assert [alert["labels"]["alertname"] for alert in alerts(peer, "orders")] == ["DATABASE_DOWN"]
+        databases["two"].start()
+        eventually(lambda: seen() == [], "both are over")
 
 
 async def test_an_end_before_its_beginning_is_still_taken(peer: str) -> None:

@@ -34,7 +34,7 @@ class AlertmanagerChannel:
     Args:
         urls: Base URL of each peer, with a path prefix where it has one; `user:password@` becomes basic authentication.
         generator_url: Where the alerts come from, for people; empty: not said.
-        host: Which host's alerts they are; this one's name when not given.
+        host: Which host's alerts they are; when not given the one that the notification names, at last this one.
         interval: Seconds between repetitions.
         clock: Unix time in seconds.
     """
@@ -53,7 +53,7 @@ class AlertmanagerChannel:
         self.interval = interval
         self._urls = tuple(urls)
         self._generator_url = generator_url
-        self._host = socket.gethostname() if host is None else host
+        self._host = host
         self._clock = clock
         self._warned: set[str] = set()
 
@@ -90,8 +90,9 @@ class AlertmanagerChannel:
     def _alert(self, event: AlertEvent, notification: Notification, ahead: float) -> dict[str, Any]:
         begun = event.since if event.since is not None else event.time
         over = event.status is Status.RESOLVED
+        host = notification.host or socket.gethostname() if self._host is None else self._host
         alert: dict[str, Any] = {
-            "labels": labels(event, notification, self._host),
+            "labels": labels(event, notification, host),
             "annotations": _annotations(event, notification),
             "startsAt": rfc3339(begun),
             "endsAt": rfc3339(max(event.time, begun) if over else ahead),
