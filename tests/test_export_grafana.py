@@ -40,7 +40,10 @@ def rules(*given: Rule, **options: Any) -> list[dict[str, Any]]:
 
 def test_every_rule_is_one_that_grafana_provisions() -> None:
     found = rules(*RULES)
-    assert [rule["title"] for rule in found] == [rule.name for rule in RULES]
+    titles = {rule["uid"]: rule["title"] for rule in found}
+    assert list(titles) == [rule.name for rule in RULES]
+    assert (titles["database_down"], titles["check_failed"]) == ("DATABASE_DOWN", "CHECK_FAILED")
+    assert titles["critical_check_failed"] == "CHECK_FAILED (critical_check_failed)", "Grafana wants each title once"
     assert len({rule["uid"] for rule in found}) == len(RULES)
     for rule in found:
         assert rule.keys() <= RULE_FIELDS

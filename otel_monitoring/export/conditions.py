@@ -17,6 +17,12 @@ def alert_name(rule: Rule) -> str:
     return rule.name if rule.type is AlertType.CUSTOM else rule.type.name
 
 
+def full_name(rule: Rule) -> str:
+    """Its name where no other rule may have the same: with the rule's own beside a type that it shares."""
+    name = alert_name(rule)
+    return name if rule.name in (name, rule.type.value) else f"{name} ({rule.name})"
+
+
 def dialect_of(rule: Rule, dialect: Dialect) -> Dialect:
     """`dialect`, with instances told apart where the rule is about each of them."""
     return replace(dialect, by=(*dialect.by, INSTANCE)) if rule.scope == "instance" else dialect

@@ -52,7 +52,7 @@ def grafana_alerts(rules: Iterable[Rule], options: ExportOptions | None = None) 
 def _rule(rule: Rule, options: ExportOptions) -> dict[str, Any]:
     return {
         "uid": _uid(rule, options.service),
-        "title": rule.name,
+        "title": conditions.full_name(rule),
         "condition": "B",
         "data": [_query(rule, options), _threshold(rule)],
         "noDataState": _NO_DATA[rule.no_data],
