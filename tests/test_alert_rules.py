@@ -17,6 +17,7 @@ from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.events import AlertSeverity, AlertType
 from otel_monitoring.measure.snapshot import Series, Snapshot
 from otel_monitoring.measure.window import Window
+from otel_monitoring.redact import redact
 from tests.measured import Meter
 
 DEFAULTS = {rule.name: rule for rule in default_rules(Thresholds())}
@@ -412,3 +413,10 @@ def test_a_template_that_does_not_work_says_which_fields_there_are(message: str,
     with pytest.raises(ConfigurationError) as refused:
         Rule("backlog", Gauge("orders.waiting"), ">", 100, message)
     assert str(refused.value).startswith(f"message: backlog: {says}")
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_no_message_of_ours_is_taken_for_a_secret(name: str) -> None:
+    rule = DEFAULTS[name]
+    said = rule.text(51.0, rule.identity("stock", "a"))
+    assert redact(said) == said

@@ -91,7 +91,10 @@ def test_how_long_it_fires_is_said_once_that_is_long() -> None:
 def test_a_yes_or_no_is_no_value() -> None:
     assert "Value" not in dict(text.facts(event(details={"value": 0, "threshold": 1})))
     assert not {"Value", "Now"} & set(dict(text.facts(resolved(details={"value": 0, "threshold": 1, "value_now": 1}))))
-    assert dict(text.facts(event(details={"value": 1, "threshold": 0})))["Value"] == "1 (threshold 0)"
+    failing = event(type=AlertType.CHECK_FAILED, details={"value": 1, "threshold": 0})
+    assert "Value" not in dict(text.facts(failing))
+    billing = event(type=AlertType.BILLING_FAILURE, details={"value": 1, "threshold": 0})
+    assert dict(text.facts(billing))["Value"] == "1 (threshold 0)"
 
 
 def test_a_detail_with_the_name_of_a_label_is_told_besides() -> None:

@@ -278,7 +278,7 @@ def _request_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None
             Count(c.WRONG_TOKENS, "{request}"),
             ">",
             thresholds.rejected_requests,
-            "Wrong admin token: {value:.0f} requests refused",
+            "Unauthorized access: {value:.0f} requests refused for a wrong admin token",
             AlertType.SECURITY_ALERT,
         ),
     )

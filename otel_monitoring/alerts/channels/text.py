@@ -7,7 +7,7 @@ from textwrap import dedent
 from typing import Any
 
 from otel_monitoring import events, redact
-from otel_monitoring.events import AlertEvent, AlertSeverity, Notification, Status, moment_of
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Notification, Status, moment_of
 from otel_monitoring.jsonable import jsonable
 
 EVENTS_SHOWN = 20
@@ -17,6 +17,7 @@ _DETAILS_SHOWN = 20
 _FACT_LENGTH = 1500
 _LIST_LENGTH = 80
 _LONG = 60.0
+_YES_OR_NO = frozenset({AlertType.DATABASE_DOWN, AlertType.DATABASE_ERROR, AlertType.CHECK_FAILED})
 
 
 def one_line(text: str, limit: int = 500) -> str:
@@ -121,7 +122,7 @@ def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
         details.pop("duration_seconds", None)
     else:
         yield "Since", f"{moment(since)}{f', for {duration(lasted)}' if lasted >= _LONG else ''}"
-    yield from _measured(details)
+    yield from _measured(details, event.type)
     if event.rule and event.rule not in (title(event), event.type.value):
         yield "Rule", one_line(event.rule, 100)
     named = [*event.labels.items(), *((key, value) for key, value in details.items() if event.labels.get(key) != value)]
@@ -133,10 +134,10 @@ def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
         yield "Trace", one_line(event.trace_id, 64)
 
 
-def _measured(details: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _measured(details: dict[str, Any], kind: AlertType) -> Iterator[tuple[str, str]]:
     """`value`, `threshold` and `value_now`, taken out of `details`. A yes or no (1 or 0) is in the message already."""
     value, threshold, now = (details.pop(name, None) for name in ("value", "threshold", "value_now"))
-    if value in (0, 1) and threshold == 1:
+    if value in (0, 1) and (threshold == 1 or kind in _YES_OR_NO):
         return
     if value is not None:
         yield "Value", f"{_text(value)} (threshold {_text(threshold)})" if threshold is not None else _text(value)
