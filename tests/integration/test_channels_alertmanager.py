@@ -227,7 +227,7 @@ def test_of_two_hosts_with_the_same_outage_the_one_that_recovers_ends_its_own_al
         for host in ("one", "two"):
             (tmp_path / host).mkdir()
             databases[host] = stack.enter_context(nx27017())
-            env = {"OTEL_RESOURCE_ATTRIBUTES": f"host.name={host}", "MONGODB_URI": databases[host].uri}
+            env: dict[str, Any] = {"OTEL_RESOURCE_ATTRIBUTES": f"host.name={host}", "MONGODB_URI": databases[host].uri}
             services[host] = stack.enter_context(serving(tmp_path / host, SOURCE, ALERTMANAGER_URL=peer, **env))
             assert services[host].get("/order").status_code == 200
         for database in databases.values():
