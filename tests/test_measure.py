@@ -2,13 +2,15 @@
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 
+from otel_monitoring.conventions import SCOPE
 from otel_monitoring.measure.aggregator import Aggregator
 from otel_monitoring.measure.reader import SnapshotReader
 from otel_monitoring.measure.snapshot import Histogram, Series, Snapshot, merged
@@ -227,6 +229,29 @@ def test_gauges_are_known_for_five_minutes_after_they_were_seen() -> None:
     assert history.gauges == {Series("always"): 30, Series("once"): 2}
     history.add(gauges(320, 10_000))
     assert history.gauges == {}, "a pause as after suspending a machine"
+
+
+def test_of_our_own_gauges_only_what_is_observed_now_is_known() -> None:
+    values: dict[str, float] = {"a": 1, "b": 2}
+
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(value, {"db.namespace": name}) for name, value in values.items()]
+
+    reader = SnapshotReader(0.0)
+    provider = _provider(reader)
+    for scope in (SCOPE, "theirs"):
+        provider.get_meter(scope).create_observable_gauge(f"{scope}.up", [observe])
+    history = History(0.0, span=300, resolution=10)
+    history.add(reader.take(10.0))
+    assert len(history.gauges) == 4
+    del values["a"]
+    history.add(reader.take(20.0))
+    known = {(series.name, series.get("db.namespace")) for series in history.gauges}
+    assert known == {(f"{SCOPE}.up", "b"), ("theirs.up", "a"), ("theirs.up", "b")}
+    values.clear()
+    history.add(reader.take(30.0))
+    assert {series.name for series in history.gauges} == {"theirs.up"}
+    assert not history.recent.gauges(f"{SCOPE}.up")
 
 
 def test_gauges_seen_on_demand_count_from_then() -> None:

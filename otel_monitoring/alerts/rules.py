@@ -218,6 +218,7 @@ def _database_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
             "Slow database response: {value:.0f}ms",
             AlertType.DATABASE_SLOW,
             clear=0.8 * slow,
+            no_data=NoData.KEEP,
         ),
         Rule(
             "database_pool_exhausted",

@@ -25,6 +25,7 @@ from opentelemetry.sdk.metrics.view import Aggregation, DropAggregation, Exponen
 from opentelemetry.sdk.resources import Resource
 
 from otel_monitoring import seams
+from otel_monitoring.conventions import SCOPE
 from otel_monitoring.forks import renewed
 from otel_monitoring.measure import snapshot as ours
 from otel_monitoring.measure.buckets import Buckets
@@ -79,7 +80,7 @@ def _exponential() -> Aggregation:
         data = reader.get_metrics_data()
         if not ours.used:
             raise NotImplementedError("it is not called any more")
-        points: list[Any] = [one for metric in _metrics(data or _NOTHING) for one in metric.data.data_points]
+        points: list[Any] = [one for metric, _ in _metrics(data or _NOTHING) for one in metric.data.data_points]
         if [point.count for point in points] != [1]:
             raise ValueError("what it makes does not measure")
     if seams.EXEMPLARS.holds:
@@ -131,7 +132,8 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         histograms: dict[Series, ours.Histogram] = {}
         sums: dict[Series, float] = {}
         gauges: dict[Series, float] = {}
-        for metric in _metrics(data):
+        observed: set[Series] = set()
+        for metric, is_ours in _metrics(data):
             points = metric.data
             if isinstance(points, sdk.ExponentialHistogram):
                 for point in points.data_points:
@@ -145,10 +147,12 @@ class SnapshotReader(sdk.InMemoryMetricReader):
                     sums[series] = sums.get(series, 0) + number.value
             elif isinstance(points, sdk.Gauge):
                 for number in points.data_points:
-                    gauges[self._series(metric.name, number)] = number.value
-        return Snapshot(
-            start, end, {s: h for s, h in histograms.items() if h.count}, {s: v for s, v in sums.items() if v}, gauges
-        )
+                    series = self._series(metric.name, number)
+                    gauges[series] = number.value
+                    if is_ours:
+                        observed.add(series)
+        recorded = {series: histogram for series, histogram in histograms.items() if histogram.count}
+        return Snapshot(start, end, recorded, {s: v for s, v in sums.items() if v}, gauges, observed)
 
     def _series(self, name: str, point: sdk.DataPointT) -> Series:
         attributes = point.attributes
@@ -164,8 +168,10 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         return series
 
 
-def _metrics(data: sdk.MetricsData) -> list[sdk.Metric]:
-    return [m for resource in data.resource_metrics for scope in resource.scope_metrics for m in scope.metrics]
+def _metrics(data: sdk.MetricsData) -> list[tuple[sdk.Metric, bool]]:
+    """Each metric, and whether this package makes it."""
+    scopes = [scope for resource in data.resource_metrics for scope in resource.scope_metrics]
+    return [(metric, scope.scope.name == SCOPE) for scope in scopes for metric in scope.metrics]
 
 
 def _hashable(value: Any) -> AttributeValue:

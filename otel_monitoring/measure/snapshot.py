@@ -5,7 +5,7 @@ bucket `i` at scale `s` holds values in `(base**i, base**(i + 1)]` with `base = 
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -138,6 +138,7 @@ class Snapshot:
         histograms: Distributions recorded in between.
         sums: Increases of counters in between.
         gauges: The last value of each gauge.
+        observed: Those of the gauges that are ours: they are observed anew each time, so what is missing is gone.
     """
 
     start: float
@@ -145,3 +146,4 @@ class Snapshot:
     histograms: Mapping[Series, Histogram] = field(default_factory=dict)
     sums: Mapping[Series, float] = field(default_factory=dict)
     gauges: Mapping[Series, float] = field(default_factory=dict)
+    observed: Collection[Series] = ()

@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -105,8 +105,9 @@ class History:
         self.total = Window(Snapshot(now, now))
         self.recent = self.total  # until something leaves it
         self.gauges: ByName[float] = ByName({})
-        """The gauges that were seen in the last five minutes, with their last values: the older ones are gone."""
+        """The last values of gauges: of our own those observed last, of others those seen in the last five minutes."""
         self._gauges_seen: OrderedDict[Series, float] = OrderedDict()
+        self._observed: Collection[Series] = ()
 
     def add(self, snapshot: Snapshot) -> None:
         """Append what was measured since the last call."""
@@ -140,14 +141,15 @@ class History:
 
     def _kept_gauges(self, newest: Snapshot) -> ByName[float]:
         seen = self._gauges_seen
-        for series in newest.gauges:
+        for series in newest.gauges.keys() - newest.observed:
             seen[series] = newest.end
             seen.move_to_end(series)
-        gauges = self.gauges.changed(newest.gauges, lambda _series, _known, value: value)
-        stale: dict[Series, float] = {}
+        gone = dict.fromkeys(set(self._observed) - newest.gauges.keys(), 0.0)
+        self._observed = newest.observed
         while seen and (oldest := next(iter(seen.items())))[1] <= newest.end - _GAUGE_SECONDS:
-            stale[oldest[0]] = seen.popitem(last=False)[1]
-        return gauges.changed(stale, lambda _series, _known, _value: None)
+            gone[oldest[0]] = seen.popitem(last=False)[1]
+        gauges = self.gauges.changed(newest.gauges, lambda _series, _known, value: value)
+        return gauges.changed(gone, lambda _series, _known, _value: None)
 
     def _with(self, window: Snapshot, newest: Snapshot) -> Snapshot:
         """`window` with what was measured after it."""

@@ -115,7 +115,7 @@ def status(service: Service) -> tuple[int, str, list[str]]:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-@pytest.mark.parametrize("runner", [("uvicorn",), ("gunicorn", "-k", "asgi", "-w", "2")], ids=["uvicorn", "gunicorn"])
+@pytest.mark.parametrize("runner", [("uvicorn",), ("gunicorn", "-k", "asgi")], ids=["uvicorn", "gunicorn"])
 def test_a_stop_that_closes_the_client_tells_nothing(
     tmp_path: Path, database: Server, mailbox: Mailbox, kind: str, runner: tuple[str, ...]
 ) -> None:
