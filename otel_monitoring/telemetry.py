@@ -26,6 +26,7 @@ from otel_monitoring.exporting.announcing import announcement
 from otel_monitoring.exporting.baggage import BaggageLogs, BaggageSpans
 from otel_monitoring.exporting.closing import Attached, Joined, close_all
 from otel_monitoring.exporting.logs_sdk import LoggerProvider
+from otel_monitoring.exporting.meters import Meters
 from otel_monitoring.exporting.pipelines import (
     LogPipeline,
     LogSwitch,
@@ -144,7 +145,7 @@ class Telemetry:
             # Exemplars are for exported points; where there are none, no measurement is asked whether it is one.
             self.lean = "metrics" not in sent
             exemplars = AlwaysOffExemplarFilter() if self.lean else None
-            meters = _make(lambda: MeterProvider((), self.resource, exemplars, shutdown_on_exit=False))
+            meters = _make(lambda: Meters((), self.resource, exemplars, shutdown_on_exit=False))
 
         self._sdk = tracers, meters, loggers
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()
