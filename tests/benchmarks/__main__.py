@@ -4,13 +4,24 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.benchmarks import alerts, answers, collector, memory, mongodb, quantile_error, request_cost, traced
+from tests.benchmarks import alerts, answers, collector, history, memory, mongodb, quantile_error, request_cost, traced
 from tests.benchmarks.processes import Sink
 from tests.benchmarks.report import Report
 from tests.benchmarks.request_cost import Effort
 from tests.benchmarks.variants import VARIANTS
 
-SECTIONS = ("requests", "growth", "answers", "memory", "quantiles", "mongodb", "traced", "alerts", "collector")
+SECTIONS = (
+    "requests",
+    "growth",
+    "answers",
+    "memory",
+    "quantiles",
+    "history",
+    "mongodb",
+    "traced",
+    "alerts",
+    "collector",
+)
 
 
 def main() -> None:
@@ -33,6 +44,8 @@ def main() -> None:
             collector.run(report, sink, rounds=options.rounds or (2 if quick else 5), batches=100 if quick else 400)
     if "quantiles" in options.sections:
         quantile_error.run(report, samples=20_000 if quick else 200_000)
+    if "history" in options.sections:
+        history.run(report, rounds=options.rounds or (5 if quick else 15))
     if "mongodb" in options.sections:
         mongodb.run(report, rounds=options.rounds or (5 if quick else 15))
     if "traced" in options.sections:

@@ -111,8 +111,13 @@ def _monitoring(diagnostics: dict[str, Any]) -> Iterator[Finding]:
     for what, count in failures.items():
         advice = "the application was not disturbed; the service's log has the reason: logger otel_monitoring"
         yield Finding(_NAME, Level.WARNING, f"monitoring failed at {what}, {count} times", advice)
-    for warning in _list(diagnostics.get("warnings")):
-        yield Finding(_NAME, Level.WARNING, warning, "the service runs without that part of its monitoring")
+    seams = diagnostics.get("seams")
+    for seam in [one for one in seams if isinstance(one, dict)] if isinstance(seams, list) else ():
+        message = (
+            f"{seam.get('library')} {seam.get('version')} is built differently than expected: {seam.get('without')}"
+        )
+        advice = f"the application works; a newer otel-monitoring may know that version ({seam.get('error')})"
+        yield Finding(_NAME, Level.WARNING, message, advice)
 
 
 def _privacy(service: Service) -> Iterator[Finding]:
