@@ -117,6 +117,7 @@ async def test_a_variant_that_measures_nothing_is_noticed() -> None:
 
 @pytest.mark.parametrize(("slow", "expected"), [(0, 0), (1, 4)])
 def test_what_is_evaluated_is_proved(slow: int, expected: int) -> None:
+    assert len(alerts.rules()) == alerts.RULES
     report = Report(alerts.windows(slow=slow)())
     assert len(alerts.costs(iter([{"a": report}] * 3), expected)) == 2
     with pytest.raises(RuntimeError, match="alerts instead of"):
