@@ -76,6 +76,30 @@ async def test_the_same_alert_is_notified_once_in_five_minutes() -> None:
     ]
 
 
+async def test_figures_in_a_message_make_no_other_alert_of_it_where_a_key_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for kept in ("_chosen", "_first"):
+        monkeypatch.setattr(alerts, kept, None)
+    recorder = Recorder()
+    manager = AlertManager(channels=[recorder])
+    alerts.set_alert_manager(manager)
+    for number in range(5):
+        await manager.send_alert("custom", f"The queue is {number} long", dedup_key="queue")
+        await manager.send_alert("custom", f"Order {number} is lost")
+        await alerts.alert_high_error_rate(10 + number)
+        await alerts.alert_performance_issue("/a", 2000 + number)
+        await alerts.alert_performance_issue("/b", 2000 + number)
+    told = [event.message for event in recorder.events if not event.message.startswith("Order")]
+    assert told == [
+        "The queue is 0 long",
+        "High error rate: 10.00%",
+        "Slow API response: /a (2000.00ms)",
+        "Slow API response: /b (2000.00ms)",
+    ]
+    assert len(recorder.events) == len(told) + 5, "five orders are five alerts"
+
+
 async def test_what_has_become_more_urgent_is_told_again() -> None:
     clock, recorder = Clock(), Recorder()
     manager = AlertManager(channels=[recorder], clock=clock)

@@ -92,20 +92,28 @@ async def alert_database_down(details: Mapping[str, Any] | None = None) -> bool:
 
 
 async def alert_high_error_rate(error_rate: float, details: Mapping[str, Any] | None = None) -> bool:
-    """Raise HIGH_ERROR_RATE, a warning; `error_rate` in percent."""
+    """Raise HIGH_ERROR_RATE, a warning; `error_rate` in percent. Whichever it is, it is told once in five minutes."""
     return await initialize_alerts().send_alert(
-        AlertType.HIGH_ERROR_RATE, f"High error rate: {error_rate:.2f}%", AlertSeverity.WARNING, details
+        AlertType.HIGH_ERROR_RATE,
+        f"High error rate: {error_rate:.2f}%",
+        AlertSeverity.WARNING,
+        details,
+        dedup_key="error rate",
     )
 
 
 async def alert_performance_issue(
     endpoint: str, response_time_ms: float, details: Mapping[str, Any] | None = None
 ) -> bool:
-    """Raise API_TIMEOUT, a warning, in the documented form; `response_time_ms` in milliseconds."""
+    """Raise API_TIMEOUT, a warning, in the documented form; `response_time_ms` in milliseconds.
+
+    Each endpoint is told once in five minutes, however slow it is.
+    """
     return await initialize_alerts().send_alert(
         AlertType.API_TIMEOUT,
         f"Slow API response: {endpoint} ({response_time_ms:.2f}ms)",
         AlertSeverity.WARNING,
         details,
         labels={"endpoint": endpoint},
+        dedup_key="response time",
     )

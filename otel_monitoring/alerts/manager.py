@@ -144,6 +144,7 @@ class AlertManager:
         details: Mapping[str, Any] | None = None,
         *,
         labels: Mapping[str, str] | None = None,
+        dedup_key: str = "",
     ) -> bool:
         """Raise an alert.
 
@@ -153,6 +154,8 @@ class AlertManager:
             severity: One of `AlertSeverity`, or its value.
             details: Values that help to understand it, of any type: see `jsonable`.
             labels: What it is about within its type, e.g. `{"endpoint": "/api/orders/"}`; mutes may name them.
+            dedup_key: What makes two alerts of a type and labels the same, in place of the message: for messages with
+                figures in them.
 
         Returns:
             Whether it is notified: False when it is muted, when the same type, message and labels were notified by
@@ -168,7 +171,9 @@ class AlertManager:
                 event_of(kind, message, urgency, details, labels, self.clock()),
                 self._rules.by_name,
             )
-            event = await self._off_loop(lambda: self.store.run(lambda s: record(s, event, rules, self.policy)))
+            event = await self._off_loop(
+                lambda: self.store.run(lambda s: record(s, event, rules, self.policy, dedup_key=dedup_key))
+            )
             self.signals.raised(event)
             if event.outcome is Outcome.NOTIFIED:
                 if not self.hand_over():

@@ -50,7 +50,9 @@ def event_of(
     return replace(event, incident=hashlib.sha256(identity).hexdigest()[:16])
 
 
-def record(store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: Policy) -> AlertEvent:
+def record(
+    store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: Policy, *, dedup_key: str = ""
+) -> AlertEvent:
     """Decide what becomes of `event`, and put it where that says.
 
     Args:
@@ -58,19 +60,21 @@ def record(store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: P
         event: As `event_of` made it.
         rules: The rules by name.
         policy: What decides about notifying.
+        dedup_key: What makes two alerts the same in place of the message, or empty.
 
     Returns:
         The event with its outcome.
     """
-    event = replace(event, outcome=_outcome(store, event, rules, policy))
+    said = _identity(event, redact(dedup_key))
+    event = replace(event, outcome=_outcome(store, event, said, rules, policy))
     store.append(event)
     if event.outcome is Outcome.NOTIFIED:
-        store.note_notified(_said(event, event.severity), event.time)
+        store.note_notified(_urgently(event.severity, said), event.time)
         store.enqueue(event, policy.channels, event.time)
     return event
 
 
-def _outcome(store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: Policy) -> Outcome:
+def _outcome(store: Store, event: AlertEvent, said: str, rules: Mapping[str, Rule], policy: Policy) -> Outcome:
     if muted(store.mutes(event.time), event.type, event.labels):
         return Outcome.MUTED
     fired_by = {incident.rule for incident in saved_incidents(store) if incident.firing}
@@ -78,18 +82,19 @@ def _outcome(store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy:
         return Outcome.INHIBITED
     urgencies = tuple(AlertSeverity)
     as_urgent = urgencies[urgencies.index(event.severity) :]
-    told = (store.notified_at(_said(event, severity)) for severity in as_urgent)
+    told = (store.notified_at(_urgently(severity, said)) for severity in as_urgent)
     said_lately = any(lately(then, event.time, SUPPRESSION_SECONDS) for then in told)
     return Outcome.SUPPRESSED if said_lately else Outcome.NOTIFIED
 
 
-def _said(event: AlertEvent, severity: AlertSeverity) -> str:
+def _urgently(severity: AlertSeverity, said: str) -> str:
     """Under which it is noted that this was told with an urgency: what has become more urgent is told again."""
-    return f"{severity.value}:{_identity(event)}"
+    return f"{severity.value}:{said}"
 
 
-def _identity(event: AlertEvent) -> str:
+def _identity(event: AlertEvent, dedup_key: str = "") -> str:
     """What makes two alerts of the application the same; no alert of a rule is."""
+    about = ["key", dedup_key] if dedup_key else [event.message]
     if not event.labels:
-        return f"message:{event.type.value}:{event.message}"
-    return f"labelled:{event.type.value}:{json.dumps([dict(event.labels), event.message], sort_keys=True)}"
+        return f"message:{event.type.value}:{json.dumps(about)}"
+    return f"labelled:{event.type.value}:{json.dumps([dict(event.labels), *about], sort_keys=True)}"
