@@ -14,7 +14,7 @@ AGAIN := -m pytest -n 0 --last-failed --last-failed-no-failures none
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo flow test lint bench bench-collector collector clean
+.PHONY: help demo flow test matrix lint bench bench-collector collector clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ test: lint $(OLDEST)/.ready ## everything CI runs
 	@$(BIN)/python -m tests.integration.builds all
 	@$(BIN)/python -m pytest -n 2 $(TESTS) || $(BIN)/python $(AGAIN) $(TESTS)
 	@$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS) || $(OLDEST)/bin/python $(AGAIN) $(OLDEST_TESTS)
+
+matrix: $(VENV)/.ready ## try every Python and releases of FastAPI and PyMongo (40 minutes; ROWS="3.13 0.142.4")
+	@$(BIN)/python -m tests.matrix $(ROWS)
 
 bench: $(VENV)/.ready ## measure the cost per request beside peers, each in its own environment
 	@$(BIN)/python -m tests.benchmarks

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import unavailable
 from tests.integration.processes import ROOT
+from tests.matrix import interpreters
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -131,3 +132,17 @@ def test_every_pip_finds_a_solution(installer: Installer, tmp_path: Path, versio
     assert version.strip(".*").replace("==", " ") in other.pip("--version").stdout
     found = other.pip("install", "--quiet", "--dry-run", "--ignore-installed", f"{installer.wheel}[{EVERYTHING}]")
     assert found.returncode == 0, found.stderr
+
+
+@pytest.mark.parametrize("extras", ["", EVERYTHING])
+def test_python_3_9_is_told_that_it_is_too_old(installer: Installer, tmp_path: Path, extras: str) -> None:
+    """By the pip that comes with it."""
+    old = interpreters().get("3.9")
+    if old is None:
+        pytest.skip("there is no Python 3.9 here")
+    assert _run(old, "-m", "venv", tmp_path, env={}).returncode == 0
+    other = Installer(installer.folder, tmp_path / "bin" / "python")
+    done = other.pip("install", f"{installer.wheel}[{extras}]" if extras else str(installer.wheel))
+    assert done.returncode == 1
+    assert "Package 'otel-monitoring' requires a different Python: 3.9" in done.stderr
+    assert "not in '>=3.10'" in done.stderr
