@@ -88,14 +88,13 @@ class Reporter:
 
     def diagnostics(self) -> dict[str, Any]:
         """The detailed answer with endpoints, alerts, checks, the event loop, telemetry, lost seams and the worker."""
-        now = time.time()
         alerts = self._alert_manager()
         return {
             **self.detailed(),
             "endpoints": self._performance.endpoints,
             "alerts": alerts.recent(),
             "alerting": alerts.state(),
-            "checks": self._checks.as_json(now),
+            "checks": self._checks.as_json(time.monotonic()),
             "event_loop": self._event_loop(),
             "telemetry": self._telemetry.state(time.monotonic()),
             "seams": seams.lost(),

@@ -297,3 +297,16 @@ async def test_frozen_results_stay_whatever_runs_still_end() -> None:
     answers.append(False)
     await checks.run(None)
     assert one(checks)["status"] == "unhealthy"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("step", [-7200.0, 7200.0])
+async def test_the_age_of_a_result_does_not_follow_a_clock_that_is_set(
+    monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    checks = Checks(default_timeout=1.0)
+    checks.add("disk", lambda: True)
+    await checks.run(None)
+    wrong = time.time() + step
+    monkeypatch.setattr(time, "time", lambda: wrong)
+    assert checks.as_json(time.monotonic() + 30)["disk"]["age_seconds"] == pytest.approx(30, abs=20)

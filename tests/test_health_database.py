@@ -436,6 +436,9 @@ def test_an_outcome_that_nobody_waits_for_any_more_is_not_complained_about() -> 
     assert complaints == []
 
 
+NO_PRIMARY = 'No replica set members match selector "Primary()"'
+
+
 class Raising(Database):
     """A database whose pings raise what they are told, one after the other; None: it answers."""
 
@@ -472,6 +475,25 @@ async def test_down_is_what_was_asked_and_does_not_answer(
     assert (checker.problem or "").startswith(problem or "")
     assert (checker.problem is None) is (problem is None)
     assert checker.as_json()["error"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [
+        ([errors.AutoReconnect("connection closed"), None], "healthy"),
+        ([errors.NotPrimaryError("not primary"), None], "healthy"),
+        ([errors.AutoReconnect("connection closed"), errors.AutoReconnect("connection refused")], "unhealthy"),
+        ([errors.AutoReconnect("closed"), errors.ServerSelectionTimeoutError(NO_PRIMARY)], "degraded"),
+        ([errors.AutoReconnect("closed"), errors.ServerSelectionTimeoutError("a:1: [Errno 111] refused")], "unhealthy"),
+        ([errors.AutoReconnect("closed"), errors.InvalidOperation("Cannot use MongoClient after close")], "unhealthy"),
+        ([errors.NetworkTimeout("timed out"), None], "unhealthy"),
+    ],
+)
+async def test_a_connection_that_was_cut_is_no_evidence_before_another_was_tried(
+    outcomes: list[BaseException | None], status: str
+) -> None:
+    assert await DatabaseHealthChecker(Raising(*outcomes)).ping() == status
 
 
 @pytest.mark.anyio

@@ -1,13 +1,14 @@
 """What a driver's errors prove about the database: a table of real PyMongo errors, and foreign ones."""
 
 import asyncio
+import errno
 import socket
 import ssl
 
 import pytest
 from pymongo import errors
 
-from otel_monitoring.instrument.evidence import Proof, is_timeout, proof_of
+from otel_monitoring.instrument.evidence import Proof, is_cut, is_timeout, proof_of
 
 TOPOLOGY = ", Timeout: 5.0s, Topology Description: <TopologyDescription id: 6, topology_type: Unknown, servers: [...]>"
 CONFIGURED = " (configured timeouts: socketTimeoutMS: 20000.0ms, connectTimeoutMS: 20000.0ms)"
@@ -76,6 +77,16 @@ class Unprintable(errors.AutoReconnect):
         (caused(errors.AutoReconnect("db:27017"), socket.gaierror(-2, "Name or service not known")), Proof.NOTHING),
         (socket.gaierror(-3, "Temporary failure"), Proof.NOTHING),
         (RuntimeError("Event loop is closed"), Proof.NOTHING),
+        (RuntimeError("can't start new thread"), Proof.NOTHING),
+        (OSError(errno.EMFILE, "Too many open files"), Proof.NOTHING),
+        (caused(errors.AutoReconnect("db:27017"), OSError(errno.ENOMEM, "Cannot allocate memory")), Proof.NOTHING),
+        (errors.ServerSelectionTimeoutError("db:27017: [Errno 24] Too many open files" + TOPOLOGY), Proof.NOTHING),
+        (
+            errors.ServerSelectionTimeoutError(
+                "a:1: [Errno 24] Too many open files,b:2: [Errno 111] Connection refused" + TOPOLOGY
+            ),
+            Proof.DOWN,
+        ),
         (TypeError("our own"), Proof.NOTHING),
         (asyncio.CancelledError(), Proof.NOTHING),
         (errors.ServerSelectionTimeoutError("db:27017: [Errno 111] Connection refused" + TOPOLOGY), Proof.DOWN),
@@ -111,3 +122,19 @@ def test_what_an_error_proves(error: BaseException, proof: Proof) -> None:
 )
 def test_what_a_busy_process_may_have_caused(error: BaseException, timeout: bool) -> None:
     assert is_timeout(error) is timeout
+
+
+@pytest.mark.parametrize(
+    ("error", "cut"),
+    [
+        (errors.AutoReconnect("db:27017: connection closed"), True),
+        (errors.NotPrimaryError("not primary"), True),
+        (errors.NetworkTimeout("db:27017: timed out"), False),
+        (errors.ServerSelectionTimeoutError("db:27017: [Errno 111] Connection refused"), False),
+        (errors.WaitQueueTimeoutError("Timed out"), False),
+        (errors.OperationFailure("Authentication failed.", 18), False),
+        (ConnectionResetError(), False),
+    ],
+)
+def test_what_may_be_about_one_connection(error: BaseException, cut: bool) -> None:
+    assert is_cut(error) is cut

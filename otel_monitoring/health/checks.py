@@ -5,8 +5,9 @@ import inspect
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -33,12 +34,14 @@ class CheckResult:
         time: When the run ended, in Unix seconds.
         duration: How long it took, in seconds.
         error: Why it failed, redacted; None when it passed.
+        at: When the run ended, in seconds of the monotonic clock: what its age is told by.
     """
 
     status: str
     time: float
     duration: float
     error: str | None = None
+    at: float = field(default_factory=monotonic)
 
 
 @dataclass(slots=True)
@@ -134,7 +137,7 @@ class Checks:
         """Each check's `status`, `critical`, `duration_ms`, `timestamp`, `age_seconds` and `error`.
 
         Args:
-            now: Unix time in seconds.
+            now: Seconds of the monotonic clock.
         """
         return {check.name: _json(check, now) for check in tuple(self._checks.values())}
 
@@ -223,7 +226,7 @@ def _json(check: _Check, now: float) -> dict[str, Any]:
         "critical": check.critical,
         "duration_ms": round(result.duration * 1000, 2),
         "timestamp": rfc3339(result.time),
-        "age_seconds": round(max(0.0, now - result.time), 1),
+        "age_seconds": round(max(0.0, now - result.at), 1),
     }
     if result.error is not None:
         answer["error"] = result.error

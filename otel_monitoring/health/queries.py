@@ -18,6 +18,7 @@ from otel_monitoring.forks import renewed
 from otel_monitoring.guard import as_exception, original
 from otel_monitoring.handles import is_client
 from otel_monitoring.health.asking import GRACE, NoAnswer, answered, on_loop, until
+from otel_monitoring.instrument.evidence import Proof, is_cut, proof_of
 from otel_monitoring.redact import redact_error
 
 T = TypeVar("T")
@@ -100,7 +101,17 @@ class CollectionsReading:
 
 
 def _ping(database: Any) -> Steps:
-    yield Call(lambda: database.command("ping"))
+    """A ping; a second one where the first may have met a connection that was cut while it lay idle."""
+    call = Call(lambda: database.command("ping"))
+    try:
+        yield call
+    except Exception as error:
+        if not is_cut(error):
+            raise
+        try:
+            yield call
+        except Exception as again:  # noqa: BLE001 - one of the two is raised
+            raise (error if proof_of(again) is Proof.NOTHING else again) from None
 
 
 class ThreadTarget:

@@ -3,6 +3,8 @@
 Classes are told by their names, so that PyMongo need not be there; Motor raises PyMongo's.
 """
 
+import errno
+import os
 import re
 import socket
 import ssl
@@ -20,7 +22,7 @@ class Proof(Enum):
     NO_CONNECTION = "no connection"
     """It was not asked: every connection of the application's pool is in use."""
     NOTHING = "nothing"
-    """It was not asked: the client is closed or wrongly configured, its name cannot be resolved, …"""
+    """It was not asked: the client is closed or misconfigured, its name is not resolved, no descriptor is left, …"""
 
 
 _ANSWERS = {"OperationFailure", "NotPrimaryError", "ProtocolError", "SSLError", "CertificateError"}
@@ -31,6 +33,9 @@ _NO_NAME = re.compile(
     re.IGNORECASE,
 )
 _TLS = re.compile(r"SSL handshake failed|\[SSL|certificate", re.IGNORECASE)
+_OWN_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
+"""What this process, or its host, has no more of."""
+_OWN_LIMIT = re.compile("|".join(re.escape(os.strerror(number)) for number in sorted(_OWN_LIMITS)))
 _SELECTED_NONE = re.compile(r"match selector|available for writes|available for replica set name")
 _NETWORK = re.compile(r"refused|timed out|timeout:? |reset by peer|unreachable|no route", re.IGNORECASE)
 _OWN_TIME = "would exceed time limit"
@@ -47,7 +52,7 @@ def proof_of(error: BaseException) -> Proof:
     if names & _ANSWERS:
         # The driver raises `ExecutionTimeout` itself too, where no time is left to ask.
         return Proof.NOTHING if "ExecutionTimeout" in names and _OWN_TIME in text else Proof.ANSWERS
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in _OWN_LIMITS:
         return Proof.NOTHING
     if "ConnectionFailure" in names:
         return _connection(error, text)
@@ -63,13 +68,23 @@ def is_timeout(error: BaseException) -> bool:
     return isinstance(error, TimeoutError) or bool(_names(error) & {*_TIMEOUTS, "TimeoutError"})
 
 
+def is_cut(error: BaseException) -> bool:
+    """Whether `error` may be about one connection alone: it was cut while nobody used it, or the primary has moved."""
+    names = _names(error)
+    return "AutoReconnect" in names and not names & _TIMEOUTS
+
+
 def _connection(error: BaseException, text: str) -> Proof:
     causes = tuple(_causes(error))
     if any(isinstance(cause, socket.gaierror) for cause in causes):
         return Proof.NOTHING
+    network = _NETWORK.search(text)
+    if any(getattr(cause, "errno", None) in _OWN_LIMITS for cause in causes) or (
+        _OWN_LIMIT.search(text) and not network
+    ):
+        return Proof.NOTHING
     if any(isinstance(cause, ssl.SSLError) for cause in causes) or _SELECTED_NONE.search(text):
         return Proof.ANSWERS
-    network = _NETWORK.search(text)
     if _NO_NAME.search(text) and not network:
         return Proof.NOTHING
     return Proof.ANSWERS if _TLS.search(text) and not network else Proof.DOWN
