@@ -71,12 +71,16 @@ class DeliveryError(MonitoringError):
     Attributes:
         retryable: Whether the same notification may succeed later.
         retry_after: Seconds the receiver asked us to wait, or None.
+        partly: Whether some of those it is for have it: the others get it later, and nothing else waits for that.
     """
 
-    def __init__(self, message: str, *, retryable: bool, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retryable: bool, retry_after: float | None = None, partly: bool = False
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.retry_after = retry_after
+        self.partly = partly
 
 
 class StoreError(MonitoringError):

@@ -54,7 +54,7 @@ class Bench:
 
     def __init__(self, *channels: Channel, limits: Limits | None = None) -> None:
         self.channels = channels
-        self.clock = Clock()
+        self.clock, self.elapsed = Clock(), 100.0
         self.store = MemoryStore()
         self.counts: list[tuple[str, str, int]] = []
         self.leads = True
@@ -64,7 +64,12 @@ class Bench:
             clock=self.clock,
             limits=limits or Limits(),
             count=lambda *what: self.counts.append(what),
+            elapsed=lambda: self.elapsed,
         )
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.elapsed += seconds
 
     def enqueue(self, *messages: str, severity: AlertSeverity = AlertSeverity.ERROR, **fields: Any) -> None:
         for message in messages:
@@ -72,7 +77,7 @@ class Bench:
             self.store.enqueue(event, [channel.name for channel in self.channels], self.clock.now)
 
     async def pump(self, *, after: float = 0, timeout: float = 5) -> bool:
-        self.clock.now += after
+        self.pass_time(after)
         self.delivery.pump(self.store, lambda: self.leads)
         return await self.delivery.flush(timeout)
 
@@ -274,7 +279,7 @@ async def test_nobody_hears_of_the_end_of_what_he_was_never_told() -> None:
     bench = Bench(mail, slack)
     bench.enqueue("lost", incident="1")
     await bench.pump()
-    bench.clock.now += GIVE_UP_SECONDS - 5
+    bench.pass_time(GIVE_UP_SECONDS - 5)
     bench.enqueue("lost is over", incident="1", status=Status.RESOLVED)
     bench.enqueue("kept", incident="2")
     await bench.pump(after=10)
@@ -312,7 +317,7 @@ async def test_what_nobody_could_be_told_for_a_day_is_given_up() -> None:
     bench = Bench(mail)
     bench.enqueue("old")
     await bench.pump()
-    bench.clock.now += GIVE_UP_SECONDS
+    bench.pass_time(GIVE_UP_SECONDS)
     bench.enqueue("new")
     await bench.pump(after=10)
     await bench.pump(after=10)
@@ -347,13 +352,44 @@ async def test_a_flush_that_takes_too_long_leaves_the_rest_in_the_outbox() -> No
     assert bench.store.backlog() == {"hanging": 1}
 
 
-async def test_a_clock_that_was_set_back_does_not_stop_a_channel() -> None:
-    mail = Channel("mail", DeliveryError("down", retryable=True))
+@pytest.mark.parametrize("step", [-7 * 86_400, -60, 60, 7 * 86_400])
+async def test_a_clock_that_is_set_neither_stops_a_channel_nor_shortens_a_pause_nor_ends_the_day(step: float) -> None:
+    mail = Channel("mail", DeliveryError("slow down", retryable=True, retry_after=3600))
     bench = Bench(mail)
     bench.enqueue("one")
     await bench.pump()
-    await bench.pump(after=-86_400)
+    bench.clock.now += step
+    await bench.pump(after=3599)
+    assert len(mail.attempts) == 1
+    await bench.pump(after=2)
     assert mail.messages == [["one"]]
+
+
+async def test_a_day_is_a_day_from_when_it_was_raised_though_the_service_was_stopped_meanwhile() -> None:
+    mail = Channel("mail")
+    bench = Bench(mail)
+    bench.enqueue("old")
+    bench.clock.now += GIVE_UP_SECONDS + 1  # before this process had a look
+    bench.enqueue("new")
+    await bench.pump()
+    assert mail.messages == [["new"]]
+
+
+async def test_those_who_did_not_get_it_get_it_later_and_nothing_else_waits() -> None:
+    mail = Channel("mail", DeliveryError("1 of 2 recipients refused", retryable=True, partly=True))
+    bench = Bench(mail)
+    bench.enqueue("one", "two")
+    await bench.pump()
+    bench.enqueue("urgent")
+    await bench.pump(after=1)
+    assert mail.messages == [["urgent"]]
+    assert bench.state("mail")["state"] == "ok"
+    await bench.pump(after=50)
+    assert len(mail.attempts) == 2
+    await bench.pump(after=20)
+    assert mail.messages == [["urgent"], ["one", "two"]]
+    assert mail.attempts[0].id == mail.attempts[2].id
+    assert bench.store.backlog() == {}
 
 
 async def test_attempts_are_not_part_of_the_applications_traces() -> None:

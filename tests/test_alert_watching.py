@@ -64,7 +64,9 @@ class Worker:
     def __init__(self, host: Host, name: str) -> None:
         self.host = host
         self.gauges: dict[str, float] = {}
-        self.manager = AlertManager(channels=[host.mailbox, host.forgetful], store=host.store, clock=host.clock)
+        self.manager = AlertManager(
+            channels=[host.mailbox, host.forgetful], store=host.store, clock=host.clock, elapsed=host.clock
+        )
         for rule in self.manager.rules:
             self.manager.remove_rule(rule.name)
         for rule in host.rules:

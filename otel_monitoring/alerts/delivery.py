@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import random
 import socket
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ GIVE_UP_SECONDS = 86_400.0
 _MINUTE = 60.0
 _LONGEST_SPACING = 30.0
 _GATHERINGS = 10
+_SOONEST_AGAIN = 60.0
+"""Seconds until a mail is offered again to those who were refused for now: servers that greylist ask for minutes."""
 
 _delivering = contained("alert delivery")
 _repeating = contained("repeating alerts")
@@ -111,16 +114,27 @@ class Line:
         limits: How it is treated.
         clock: Unix time in seconds.
         count: Told what became of events.
+        elapsed: Seconds of a clock that nobody sets.
     """
 
-    def __init__(self, channel: Channel, limits: Limits, clock: Callable[[], float], count: Count) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        limits: Limits,
+        clock: Callable[[], float],
+        count: Count,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.channel = channel
         self._limits = limits
         self._clock = clock
         self._count = count
+        self._elapsed = elapsed
         self._sent_at: deque[float] = deque(maxlen=limits.per_minute)
         self._failures = 0
         self._wait_until = 0.0
+        self._later: dict[int, float] = {}
+        self._given_up_at: dict[int, float] = {}
         self._most = limits.batch
         self._last_error: tuple[str, float] | None = None
         self._delivered_at: float | None = None
@@ -128,10 +142,8 @@ class Line:
     @property
     def open(self) -> bool:
         """Whether the channel may be used now: neither after a failure nor at its rate limit."""
-        now = self._clock()
-        if self._wait_until - now > self._limits.longest_delay * 1.5:
-            self._wait_until = now  # the clock went back
-        crowded = len(self._sent_at) == self._limits.per_minute and 0 <= now - self._sent_at[0] < _MINUTE
+        now = self._elapsed()
+        crowded = len(self._sent_at) == self._limits.per_minute and now - self._sent_at[0] < _MINUTE
         return now >= self._wait_until and not crowded
 
     async def attempt(self, store: Store, sender: Sender, *, paced: bool) -> bool:
@@ -150,10 +162,13 @@ class Line:
             batch = await self._gathered(store, batch)
         ids = [entry.id for entry in batch]
         store.tried(ids)
-        self._sent_at.append(self._clock())
+        self._sent_at.append(self._elapsed())
         try:
             await attempt(self.channel.send, sender.notification(batch), self._limits.timeout)
         except DeliveryError as error:
+            if error.partly:
+                self._postpone(error, batch)
+                return True
             self._failed(error, batch)
             if not error.retryable and len(batch) == 1:
                 logger.error("%s refused an alert for good, it is given up: %s", name, self._last_error)
@@ -169,8 +184,8 @@ class Line:
 
     def _pauses(self, batch: Sequence[Queued]) -> bool:
         """Whether these wait for others to leave with them."""
-        now = self._clock()
-        recent = [at for at in self._sent_at if 0 <= now - at < _MINUTE]
+        now = self._elapsed()
+        recent = [at for at in self._sent_at if now - at < _MINUTE]
         critical = any(
             entry.event.severity is AlertSeverity.CRITICAL and entry.event.status is Status.FIRING for entry in batch
         )
@@ -190,7 +205,8 @@ class Line:
     def _due(self, store: Store) -> list[Queued]:
         """The oldest that wait; those that were tried together before stay together, and so keep their message's id."""
         waiting = list(store.pending(self.channel.name, self._most))
-        stale = [entry for entry in waiting if self._clock() - entry.queued_at > GIVE_UP_SECONDS]
+        stale = [entry for entry in waiting if self._is_too_old(entry)]
+        self._forget_all_but(waiting)
         if stale:
             logger.error(
                 "%s: %d alerts could not be delivered for a day and are given up", self.channel.name, len(stale)
@@ -200,8 +216,20 @@ class Line:
         fresh = [entry for entry in waiting if entry not in stale]
         unheard = [entry for entry in fresh if self._is_end_of_nothing(store, entry.event)]
         store.settle([entry.id for entry in unheard])
-        fresh = [entry for entry in fresh if entry not in unheard]
+        now = self._elapsed()
+        fresh = [entry for entry in fresh if entry not in unheard and now >= self._later.get(entry.id, now)]
         return list(takewhile(lambda entry: entry.attempts == fresh[0].attempts, fresh))
+
+    def _is_too_old(self, entry: Queued) -> bool:
+        """Whether it has waited for a day; from the first look on in time that passed, whatever the clock is set to."""
+        left = GIVE_UP_SECONDS - max(0.0, self._clock() - entry.queued_at)
+        return self._elapsed() > self._given_up_at.setdefault(entry.id, self._elapsed() + left)
+
+    def _forget_all_but(self, waiting: Sequence[Queued]) -> None:
+        known = {entry.id for entry in waiting}
+        for noted in (self._given_up_at, self._later):
+            for gone in noted.keys() - known:
+                del noted[gone]
 
     # Nobody hears of the end of what he was never told: incidents whose firing was given up are noted
 
@@ -223,17 +251,25 @@ class Line:
     def _given_up(self, event: AlertEvent) -> str:
         return f"given up:{self.channel.name}:{event.incident}"
 
+    def _postpone(self, error: DeliveryError, batch: Sequence[Queued]) -> None:
+        """Some have it. The others get it later, and what waits behind it goes on."""
+        self._last_error = (redact(str(error)), self._clock())
+        tries = max(entry.attempts for entry in batch)
+        delay = min(self._limits.longest_delay, max(_SOONEST_AGAIN, self._limits.first_delay * 2.0 ** min(tries, 16)))
+        self._later.update(dict.fromkeys((entry.id for entry in batch), self._elapsed() + delay))
+        self._count("retried", self.channel.name, len(batch))
+        logger.warning("%s; it is tried again for them", self._last_error[0])
+
     def _failed(self, error: DeliveryError, batch: Sequence[Queued]) -> None:
-        now = self._clock()
         self._failures += 1
-        self._last_error = (redact(str(error)), now)
+        self._last_error = (redact(str(error)), self._clock())
         if not error.retryable:  # one bad event, or too many: neither must hold up the others
             self._most = max(1, len(batch) // 2)
         delay = min(self._limits.longest_delay, self._limits.first_delay * 2.0 ** min(self._failures - 1, 16))
         if not error.retryable:
             delay = 0.0 if len(batch) == 1 else self._limits.first_delay
         jittered = delay * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
-        self._wait_until = now + max(jittered, min(error.retry_after or 0.0, GIVE_UP_SECONDS))
+        self._wait_until = self._elapsed() + max(jittered, min(error.retry_after or 0.0, GIVE_UP_SECONDS))
         if error.retryable:
             self._count("retried", self.channel.name, len(batch))
             logger.warning("%s: attempt %d failed: %s", self.channel.name, self._failures, self._last_error[0])
@@ -247,7 +283,7 @@ class Line:
         if self._last_error is not None:
             answer["last_error"], answer["last_error_time"] = self._last_error[0], rfc3339(self._last_error[1])
         if self._failures and self._wait_until:
-            answer["next_attempt"] = rfc3339(self._wait_until)
+            answer["next_attempt"] = rfc3339(self._clock() + self._wait_until - self._elapsed())
         return answer
 
 
@@ -260,6 +296,7 @@ class Delivery:
         clock: Unix time in seconds.
         limits: How channels are treated.
         count: Told what became of events.
+        elapsed: Seconds of a clock that nobody sets.
     """
 
     def __init__(
@@ -270,10 +307,11 @@ class Delivery:
         clock: Callable[[], float],
         limits: Limits = Limits(),
         count: Count = lambda _what, _channel, _number: None,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits = limits
         self._sender = sender
-        self._lines = {channel.name: Line(channel, limits, clock, count) for channel in channels}
+        self._lines = {channel.name: Line(channel, limits, clock, count, elapsed) for channel in channels}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._paced = True
 

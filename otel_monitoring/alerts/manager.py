@@ -47,6 +47,7 @@ class AlertManager:
         store: Where its state is kept; the one that the settings name when not given.
         settings: Where channels, store and thresholds come from; the environment when not given.
         clock: Unix time in seconds.
+        elapsed: Seconds of a clock that nobody sets, for the pauses between attempts.
 
     Raises:
         ConfigurationError: A setting cannot work; the message names it.
@@ -59,7 +60,9 @@ class AlertManager:
         store: Store | None = None,
         settings: Settings | None = None,
         clock: Callable[[], float] = time.time,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._elapsed = elapsed
         self._given = channels, store, settings
         self.clock = clock
         self._connected: tuple[Settings, Sender] | None = None
@@ -95,7 +98,9 @@ class AlertManager:
         self.sender = sender
         self.channels = tuple(channels) if channels is not None else channels_from(settings)
         self._store: Store | None = store
-        self.delivery = Delivery(self.channels, sender, clock=self.clock, limits=_LIMITS, count=self._count)
+        self.delivery = Delivery(
+            self.channels, sender, clock=self.clock, limits=_LIMITS, count=self._count, elapsed=self._elapsed
+        )
         self._rules.use_defaults(default_rules(settings.thresholds, settings.error_statuses))
         self.policy = Policy(
             [channel.name for channel in self.channels],

@@ -98,6 +98,8 @@ class Mailbox:
     envelopes: list[tuple[str | None, list[str], bool]] = field(default_factory=list)
     """Sender, recipients, and whether the connection was encrypted."""
     logins: list[tuple[bytes, bytes]] = field(default_factory=list)
+    greetings: list[str] = field(default_factory=list)
+    """What clients said they are."""
     stalled: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def _reply(self, command: str, otherwise: str = "250 OK") -> str:
@@ -105,6 +107,13 @@ class Mailbox:
             self.stalled.set()
             await asyncio.Event().wait()
         return self.replies.get(command, otherwise)
+
+    async def handle_EHLO(  # noqa: N802 - aiosmtpd finds it by this name
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        self.greetings.append(hostname)
+        session.host_name = hostname
+        return [self.replies["EHLO"]] if "EHLO" in self.replies else responses
 
     async def handle_MAIL(  # noqa: N802 - aiosmtpd finds it by this name
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

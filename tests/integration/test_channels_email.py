@@ -114,12 +114,15 @@ async def test_a_refused_login_may_be_put_right(trusted: Authority) -> None:
     ("replies", "retryable", "message"),
     [
         ({OPS: "450 greylisted", BOSS: "450 greylisted"}, True, "e-mail: every recipient was refused (450)"),
-        ({OPS: "550 no such user", BOSS: "550 no such user"}, False, "e-mail: every recipient was refused (550)"),
+        ({OPS: "550 no such user", BOSS: "550 no such user"}, True, "e-mail: every recipient was refused (550)"),
         ({OPS: "550 no such user", BOSS: "450 later"}, True, "e-mail: every recipient was refused (450, 550)"),
         ({"DATA": "451 local error"}, True, "e-mail: 451 local error"),
         ({"DATA": "554 looks like spam"}, False, "e-mail: 554 looks like spam"),
+        ({"DATA": "552 too large"}, False, "e-mail: 552 too large"),
+        ({"DATA": "550 policy"}, True, "e-mail: 550 policy"),
         ({"MAIL": "452 full"}, True, "e-mail: 452 full"),
-        ({"MAIL": "553 not your address: alerts@example.com"}, False, "e-mail: 553 not your address: [REDACTED]"),
+        ({"MAIL": "552 too large"}, False, "e-mail: 552 too large"),
+        ({"MAIL": "553 not your address: alerts@example.com"}, True, "e-mail: 553 not your address: [REDACTED]"),
     ],
 )
 async def test_what_the_server_says_decides_about_trying_again(
@@ -137,6 +140,66 @@ async def test_delivered_to_some_is_delivered_and_logged(caplog: pytest.LogCaptu
     assert box.envelopes[0][1] == [OPS]
     warnings = [r.getMessage() for r in caplog.records if r.name == "otel_monitoring"]
     assert warnings == ["e-mail: 1 of 2 recipients refused (550)"]
+
+
+async def test_who_is_refused_for_now_gets_it_later_and_the_others_get_it_once() -> None:
+    box = Mailbox(replies={BOSS: "450 greylisted"})
+    async with smtp(box):
+        sender = channel(box, security="none")
+        error = await failure(sender)
+        assert (error.retryable, error.partly, str(error)) == (True, True, "e-mail: 1 of 2 recipients refused (450)")
+        assert [to for _, to, _ in box.envelopes] == [[OPS]]
+        box.replies.clear()
+        await sender.send(notification())
+        await sender.send(notification(id="next"))
+    assert [to for _, to, _ in box.envelopes] == [[OPS], [BOSS], [OPS, BOSS]]
+    assert box.mails[0]["Message-ID"] == box.mails[1]["Message-ID"]
+
+
+async def test_who_is_refused_for_good_is_not_asked_again_for_the_sake_of_another() -> None:
+    box = Mailbox(replies={OPS: "550 no such user", BOSS: "450 greylisted", "third@example.com": "250 OK"})
+    async with smtp(box):
+        server = MailServer("localhost", box.port, security="none")
+        sender = EmailChannel(server, "alerts@example.com", (OPS, BOSS, "third@example.com"))
+        assert (await failure(sender)).partly
+        box.replies.clear()
+        await sender.send(notification())
+    assert [to for _, to, _ in box.envelopes] == [["third@example.com"], [BOSS]]
+
+
+async def test_a_domain_in_another_script_is_written_in_ascii() -> None:
+    async with smtp(Mailbox()) as box:
+        server = MailServer("localhost", box.port, security="none")
+        await EmailChannel(server, "alerts@bücher.example", ("Ana <ana@faß.example>",)).send(notification())
+    assert [envelope[:2] for envelope in box.envelopes] == [
+        ("alerts@xn--bcher-kva.example", ["ana@xn--fa-hia.example"])
+    ]
+    assert box.mails[0]["To"] == "Ana <ana@xn--fa-hia.example>"
+
+
+@pytest.mark.parametrize(
+    ("hostname", "said"),
+    [
+        ("orders-7f9c", "[127.0.0.1]"),
+        ("orders.example.com", "orders.example.com"),
+        ("localhost.localdomain", "[127.0.0.1]"),
+        ("bad_name.example.com", "[127.0.0.1]"),
+        ("", "[127.0.0.1]"),
+    ],
+)
+async def test_who_it_says_it_is(monkeypatch: pytest.MonkeyPatch, hostname: str, said: str) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: hostname)
+    async with smtp(Mailbox()) as box:
+        await channel(box, host="127.0.0.1", security="none").send(notification())
+    assert set(box.greetings) == {said}
+
+
+async def test_a_refused_login_is_tried_by_one_method_and_again_after_minutes(trusted: Authority) -> None:
+    box = Mailbox(replies={"AUTH": "535 5.7.8 wrong"})
+    async with smtp(box, starttls=trusted.server("localhost"), login=True):
+        error = await failure(channel(box, password=PASSWORD))
+    assert (error.retryable, error.retry_after) == (True, 300)
+    assert len(box.logins) == 1
 
 
 async def test_nobody_listens() -> None:

@@ -94,7 +94,7 @@ class PinnedTransport(httpx.AsyncBaseTransport):
         found = await _resolve(request, host)
         allowed = [address for address in found if self._allow_private or is_public(address)]
         if not allowed:
-            raise DeliveryError(f"The webhook's {NOT_PUBLIC}", retryable=False)
+            raise DeliveryError(f"The webhook's {NOT_PUBLIC}", retryable=True)
         for address in allowed[:_MOST_ADDRESSES]:
             try:
                 return await self._inner.handle_async_request(_pinned(request, host, address))

@@ -17,8 +17,9 @@ TIMEOUT_SECONDS = 10.0
 
 _LONGEST_WAIT_SECONDS = 86_400.0
 _LARGEST_REASON_BYTES = 256
-_TRY_AGAIN = frozenset({408, 425, 429})
-"""Statuses below 500 that speak of this moment, not of the request: RFC 9110 section 15.5.9, RFC 8470, RFC 6585."""
+_ABOUT_THE_MESSAGE = frozenset({400, 413, 422})
+"""Statuses that say this very message is wrong (RFC 9110 sections 15.5.1, 15.5.14, 15.5.21). Others may be about the
+way: an ingress answers 404 or 403 while its service starts, a portal redirects, an address is put right."""
 
 
 @cache
@@ -50,7 +51,7 @@ async def post(sender: httpx.AsyncClient, request: httpx.Request, receiver: str)
         receiver: How errors call the other side; no URL.
 
     Raises:
-        DeliveryError: No answer, or another one. Retryable are connection errors, timeouts, 408, 425, 429 and 5xx.
+        DeliveryError: No answer, or another one. Final are 400, 413 and 422 only.
     """
     try:
         with discreet():
@@ -69,7 +70,7 @@ async def post(sender: httpx.AsyncClient, request: httpx.Request, receiver: str)
     status = response.status_code
     raise DeliveryError(
         f"{receiver} answered {status}{reason}",
-        retryable=status in _TRY_AGAIN or status >= 500,
+        retryable=status not in _ABOUT_THE_MESSAGE,
         retry_after=retry_after(response.headers.get("Retry-After", ""), datetime.now(timezone.utc)),
     )
 
