@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -130,7 +131,8 @@ def test_an_endpoint_that_refuses(monkeypatch: pytest.MonkeyPatch, protocol: str
         ("OTLP metrics", Level.FAILED),
         ("OTLP logs", Level.SKIPPED),
     ]
-    assert "refused" in findings[0].message.lower() or "UNAVAILABLE" in findings[0].message
+    # gRPC tries again until the time is up, and may have nothing to say by then.
+    assert re.search("refused|UNAVAILABLE|no answer in time", findings[0].message, re.IGNORECASE)
     assert "Collector" in str(findings[0].advice)
 
 

@@ -337,5 +337,5 @@ def test_run_answers_with_the_exit_code_of_the_command(tmp_path: Path) -> None:
 def test_run_checks_the_settings_first() -> None:
     done = command("run", sys.executable, "-c", "print('started')", OTEL_MONITORING_CHECK_INTERVAL="never")
     assert done.returncode == codes.USAGE
-    assert "Error: OTEL_MONITORING_CHECK_INTERVAL: " in done.stderr
+    assert "otel-monitoring: OTEL_MONITORING_CHECK_INTERVAL: " in done.stderr
     assert "started" not in done.stdout
