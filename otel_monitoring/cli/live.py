@@ -1,6 +1,8 @@
 """The live view of `watch`: the picture, the keys, and the questions in a thread beside them."""
 
 import getpass
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -70,7 +72,14 @@ class LiveView:
         self._message = ""
 
     def run(self) -> int:
-        """Until q is pressed."""
+        """Until q is pressed. SIGTERM ends it with the terminal as it was."""
+        before = signal.signal(signal.SIGTERM, _end)
+        try:
+            return self._run()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _run(self) -> int:
         asking: Future[Refresh] | None = None
         due = drawn = 0.0
         changed = True
@@ -113,7 +122,10 @@ class LiveView:
         types = self._trail.last.mutable_types if self._trail.last is not None else []
         if key in ("up", "down") and types:
             self._selected = (self._selected + (1 if key == "down" else -1)) % len(types)
-        if key not in ("m", "u") or not types:
+        if key not in ("m", "u"):
+            return False
+        if not types:
+            self._message = "there is no alert to mute or unmute"
             return False
         kind = types[self._selected % len(types)]
         change = self._mute if key == "m" else self._unmute
@@ -137,6 +149,10 @@ class LiveView:
     def _unmute(self, kind: str) -> str:
         ended = self._service.delete(f"/alerts/mutes/{kind}")
         return f"{title(kind)} is no longer muted" if ended else f"{title(kind)} is not muted"
+
+
+def _end(number: int, _: object) -> None:
+    sys.exit(128 + number)  # as shells say it
 
 
 def _user() -> str:

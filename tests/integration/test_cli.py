@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -168,6 +168,11 @@ class Terminal:
     def resize(self, columns: int, lines: int) -> None:
         fcntl.ioctl(self._main, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
+    @property
+    def modes(self) -> list[Any]:
+        """Echo, line by line, …"""
+        return termios.tcgetattr(self._main)
+
     def press(self, key: str) -> None:
         os.write(self._main, key.encode())
 
@@ -239,6 +244,23 @@ def test_watch_follows_the_size_of_the_terminal(service: Service, env: dict[str,
 def test_watch_needs_a_terminal_that_can_be_drawn_on(service: Service) -> None:
     with terminal("watch", service.url, TERM="dumb") as screen:
         assert screen.process.wait(PATIENCE) == codes.USAGE
+
+
+def test_watch_gives_the_terminal_back_as_it_was(service: Service) -> None:
+    endings: dict[int, Callable[[Terminal], None]] = {
+        codes.OK: lambda screen: screen.press("q"),
+        128 + signal.SIGTERM: lambda screen: screen.process.terminate(),
+    }
+    for code, ending in endings.items():
+        with terminal("watch", service.url) as screen:
+            before = screen.modes
+            screen.wait_for("q quit")
+            assert screen.modes != before, "keys arrive one by one"
+            screen.press("m")
+            screen.wait_for("no alert to mute")
+            ending(screen)
+            assert screen.process.wait(PATIENCE) == code
+            assert screen.modes == before
 
 
 def test_watch_says_which_worker_is_gone(tmp_path: Path) -> None:
