@@ -1,7 +1,7 @@
 """`Settings`: the only reader of the environment and of `.env`.
 
-OpenTelemetry's own variables stand in `exporting.settings`, the documented ones of the channels (`SMTP_SERVER`,
-`SLACK_WEBHOOK_URL`, …) in `channel_settings`; the rest begin with `OTEL_MONITORING_`.
+OpenTelemetry's own variables stand in `exporting.settings` and `request_settings`, the documented ones of the channels
+(`SMTP_SERVER`, `SLACK_WEBHOOK_URL`, …) in `channel_settings`; the rest begin with `OTEL_MONITORING_`.
 """
 
 import os
@@ -36,6 +36,7 @@ from otel_monitoring.correlation import MAX_KEYS
 from otel_monitoring.environment import ignore, ignore_unusable, notice
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.exporting.settings import OtlpSettings
+from otel_monitoring.request_settings import RequestSettings, unhonoured
 from otel_monitoring.setting_hints import did_you_mean, number_meant
 
 PREFIX = "OTEL_MONITORING_"
@@ -69,7 +70,7 @@ THRESHOLDS: dict[str, float] = Thresholds().model_dump()
 """The documented defaults by name."""
 
 
-class Settings(ChannelSettings, OtlpSettings):
+class Settings(ChannelSettings, OtlpSettings, RequestSettings):
     """Every setting of the package. Keyword arguments win over the environment, which wins over `.env`.
 
     Raises:
@@ -335,6 +336,7 @@ def _notices(named: Set[str], variables: Mapping[str, str]) -> Iterator[str]:
             meant = did_you_mean(name, known if name.startswith("OTEL_") else documented)
             if meant:
                 yield f"{name}: no setting has this name{meant}"
+    yield from unhonoured(variables)
     for name, needed, effect in (
         ("SMTP_SERVER", "ALERT_EMAIL_TO", "no alert is mailed"),
         ("ALERT_EMAIL_TO", "SMTP_SERVER", "no alert is mailed"),

@@ -17,7 +17,7 @@ _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _PROPAGATORS: Final = "OTEL_PROPAGATORS"
 _PROVIDER: Final = re.compile(r"OTEL_PYTHON_(TRACER|METER|LOGGER)_PROVIDER")
 _LIMIT: Final = re.compile(r"OTEL_\w*(?:COUNT|LENGTH)_LIMIT")
-_EXPRESSIONS: Final = re.compile(r"OTEL_PYTHON_(?:\w+_)?EXCLUDED_URLS")
+_EXPRESSIONS: Final = re.compile(r"OTEL_PYTHON_(?:\w+_)?EXCLUDED_URLS|OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_\w+")
 
 
 def opt_in_to_stable_conventions() -> None:
@@ -92,7 +92,7 @@ def ignore_unusable() -> None:
             ignore(name, "no such provider is installed")
         elif _LIMIT.fullmatch(name) and not value.strip().isdecimal():
             ignore(name, "it must be a number, 0 or more")
-        elif _EXPRESSIONS.fullmatch(name) and not all(map(_is_expression, value.split(","))):
+        elif _EXPRESSIONS.fullmatch(name) and not _are_expressions(value):
             ignore(name, "it must be regular expressions, separated by commas")
 
 
@@ -115,9 +115,10 @@ def _installed(kind: str, name: str) -> bool:
     return bool(entry_points(group=f"opentelemetry_{kind}", name=name.strip()))
 
 
-def _is_expression(text: str) -> bool:
+def _are_expressions(value: str) -> bool:
+    """Whether they can be used as OpenTelemetry's instrumentations use them: joined into one."""
     try:
-        re.compile(text.strip())
+        re.compile("|".join(item.strip() for item in value.split(",")))
     except (re.error, RecursionError, OverflowError):
         return False
     return True

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -24,10 +25,12 @@ from otel_monitoring.handles import database_handle
 from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app, providers_of
+from otel_monitoring.instrument.headers import CapturedHeaders
 from otel_monitoring.instrument.lean import HistogramsOnly
 from otel_monitoring.instrument.lifespan import follow_lifespan
 from otel_monitoring.instrument.own_routes import OwnRoutes
 from otel_monitoring.instrument.process import SystemSampler as SystemMetrics
+from otel_monitoring.instrument.requests import KNOWN_METHODS
 from otel_monitoring.jsonable import json_text
 from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.redact import printable
@@ -137,17 +140,7 @@ class MonitoringService:
             tracer_provider=parts.telemetry.tracer_provider,
             meter_provider=HistogramsOnly(meters) if parts.telemetry.lean else meters,
             logger_provider=parts.telemetry.logger_provider,
-            options=RequestOptions(
-                exclude=own_routes.answers,
-                tracing=parts.telemetry.tracing,
-                logs=parts.telemetry.logging,
-                operation_spans=self.settings.operation_spans,
-                capture_query=self.settings.capture_query,
-                watched_statuses=self.settings.error_statuses or frozenset(),
-                on_error=self._on_error,
-                on_first_request=self._on_first_request,
-                service=self,
-            ),
+            options=self._request_options(parts, own_routes),
         )
         parts.telemetry.make_global()
         self._app = app
@@ -165,6 +158,25 @@ class MonitoringService:
             set_monitoring(self)
         self._offer_alerts()
         return self
+
+    def _request_options(self, parts: Parts, own_routes: OwnRoutes) -> RequestOptions:
+        settings = self.settings
+        return RequestOptions(
+            exclude=own_routes.answers,
+            excluded_url=re.compile("|".join(settings.excluded_urls)).search if settings.excluded_urls else None,
+            headers=CapturedHeaders(
+                settings.capture_request_headers, settings.capture_response_headers, settings.sanitize_headers
+            ),
+            tracing=parts.telemetry.tracing,
+            logs=parts.telemetry.logging,
+            operation_spans=settings.operation_spans,
+            capture_query=settings.capture_query,
+            known_methods=frozenset(settings.known_methods) or KNOWN_METHODS,
+            watched_statuses=settings.error_statuses or frozenset(),
+            on_error=self._on_error,
+            on_first_request=self._on_first_request,
+            service=self,
+        )
 
     async def start(self) -> None:
         """Start the background work of this process; does nothing when it runs.

@@ -171,11 +171,18 @@ CONTRIB = Seam(
     purpose="request spans for FastAPI before 0.142, and only spans",
     without="no request spans of ours; metrics are not concerned",
 )
+CONTRIB_URLS = Seam(
+    "opentelemetry-instrumentation-fastapi",
+    "_excluded_urls_from_env",
+    purpose="tell URLs that are left out in code, which win, from those of the environment",
+    without="those that the environment named when the process began are taken for such",
+)
 FASTAPI_OPTIONS = Seam(
     "fastapi",
     "FastAPI._telemetry",
     purpose="set the options of FastAPI's own telemetry on an application that exists",
-    without="its defaults stay, and the monitoring endpoints count as requests; pass FastAPI(telemetry={...})",
+    without="its defaults stay, and the monitoring endpoints and excluded URLs count as requests; pass "
+    "FastAPI(telemetry={...})",
 )
 FASTAPI_REQUEST = Seam(
     "fastapi",
@@ -183,6 +190,14 @@ FASTAPI_REQUEST = Seam(
     "_mount_prefix",
     purpose="name the routes of hosts and behind a root path as everywhere else",
     without="those routes have the names FastAPI gives them",
+)
+FASTAPI_LEAVING = Seam(
+    "fastapi",
+    "fastapi.telemetry._asgi._normal_websocket_disconnect",
+    "_exception_type",
+    "_exception",
+    purpose="take clients that leave, and closed WebSockets, for no errors",
+    without="WebSockets closed with 1005 or 1006, and uploads that their clients break off, count as errors",
 )
 FASTAPI_ROUTES = Seam(
     "fastapi",

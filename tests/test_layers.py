@@ -46,6 +46,7 @@ LAYERS: dict[str, int] = {
     "alerts.rules": 2,
     "exporting.settings": 0,
     "channel_settings": 0,
+    "request_settings": 0,
     "exporting": 2,
     "export": 3,
     "health": 3,

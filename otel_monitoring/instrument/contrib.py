@@ -5,7 +5,8 @@ and cost a second matching of all routes. What is changed are public attributes 
 `OpenTelemetryMiddleware.app`, `.default_span_details`, `.exclude_*_span` and its instruments.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi.applications import FastAPI
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from otel_monitoring import seams
 from otel_monitoring.current import running
 from otel_monitoring.guard import contained
+from otel_monitoring.instrument.headers import CapturedHeaders
 from otel_monitoring.instrument.recorder import ORIGINAL_KEY, RAW_SEND_KEY, Recorder
 from otel_monitoring.instrument.requests import RequestOptions, request_path, running_loop
 from otel_monitoring.instrument.spans import span_details
@@ -30,6 +32,7 @@ else:
     FastAPIInstrumentor = seams.CONTRIB.load("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor")
     OpenTelemetryMiddleware = OpenTelemetryMiddleware or type("Nothing", (), {})  # which no layer is
 
+_URLS_OF_ENVIRONMENT = seams.CONTRIB_URLS.load("opentelemetry.instrumentation.fastapi", "_excluded_urls_from_env")
 _FLAG = "_is_instrumented_by_opentelemetry"
 _EXCEPTION_LAYER = "opentelemetry.instrumentation.fastapi", "ExceptionHandlerMiddleware"
 
@@ -67,8 +70,13 @@ def find(stack: Any) -> OpenTelemetryMiddleware | None:
     return next((layer for layer in _layers(stack) if isinstance(layer, OpenTelemetryMiddleware)), None)
 
 
-def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> None:
-    """Silence contrib's metrics and per-message spans, and stop its second matching of all routes."""
+def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> RequestOptions:
+    """Silence contrib's metrics and per-message spans, and stop its second matching of all routes.
+
+    Returns:
+        The options, with what contrib was told in code in place of what the environment says: which URLs it leaves out,
+        and which headers it captures. Both are done by our layers; contrib matches URLs with their Host.
+    """
     with seams.CONTRIB:
         for name in vars(layer):
             if name.endswith(("_histogram", "_histogram_old", "_histogram_new")):
@@ -79,6 +87,21 @@ def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> None:
         layer.exclude_receive_span = layer.exclude_receive_span or layer.client_request_hook is None
         layer.exclude_send_span = layer.exclude_send_span or layer.client_response_hook is None
         _drop_exception_layer(layer.app)
+        options = replace(options, excluded_url=_excluded_url(layer, options))
+        options = replace(options, headers=_headers(layer, options))
+    return options
+
+
+def _excluded_url(layer: OpenTelemetryMiddleware, options: RequestOptions) -> Callable[[str], object] | None:
+    told, layer.excluded_urls = layer.excluded_urls, None
+    return options.excluded_url if told is None or told is _URLS_OF_ENVIRONMENT else told.url_disabled
+
+
+def _headers(layer: OpenTelemetryMiddleware, options: RequestOptions) -> CapturedHeaders:
+    request, layer.http_capture_headers_server_request = layer.http_capture_headers_server_request, None
+    response, layer.http_capture_headers_server_response = layer.http_capture_headers_server_response, None
+    sanitize = layer.http_capture_headers_sanitize_fields.sanitize_header_value
+    return options.headers.told(request, response, lambda name: sanitize(name, "") != "")
 
 
 def quieten_mounted(app: FastAPI) -> None:
@@ -170,7 +193,7 @@ class Gate:
     def __init__(self, recorder: Recorder, options: RequestOptions, *, tracing: bool) -> None:
         self.tracing = tracing
         self._recorder = recorder
-        self._exclude = options.exclude
+        self._leaves_out = options.leaves_out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -178,14 +201,13 @@ class Gate:
         if kind in ("http", "websocket"):
             # As FastAPI does for what it leaves out: a mounted application must not measure this a second time.
             scope.setdefault("fastapi.telemetry", None)
-        if kind not in ("http", "websocket") or self._exclude(scope):
+        if kind not in ("http", "websocket") or self._leaves_out(scope):
             await self._recorder.app(scope, receive, send)
         elif not self.tracing:
             await self._recorder(scope, receive, send)
         else:
-            if kind == "websocket":
-                # contrib sets status 200 on the span with every message.
-                scope[RAW_SEND_KEY] = send
+            # contrib sets status 200 on the span with every message of a WebSocket, and ends it with every last byte.
+            scope[RAW_SEND_KEY] = send
             await self.app(_decodable(scope), receive, send)
 
 

@@ -108,7 +108,7 @@ class AppInstrumentation:
         self._logger_provider = self._before.get("logger_provider") or self._logger_provider
 
     def _build_stack(self) -> ASGIApp:
-        app = self._app
+        app, options = self._app, self._options
         contrib.quieten_mounted(app)
         observed = [Middleware(RouteObserver)] if self.engine == "contrib" else []
         # Innermost, next to the router; gone from the list again, because the list is the user's.
@@ -121,18 +121,18 @@ class AppInstrumentation:
         if layer is not None:
             self._applied = self._applied or self.engine == "native"
             self.engine = "contrib"
-            contrib.repair(layer, self._options)
+            options = contrib.repair(layer, options)
         if self.engine == "native":
-            return native.NativeSeam(stack, self._options, self._templates)
+            return native.NativeSeam(stack, options, self._templates)
         recorder = Recorder(
             stack,
             self._templates,
             meter_provider=self.meter_provider,
             logger_provider=self._logger_provider,
-            options=self._options,
+            options=options,
         )
-        self._gate = contrib.Gate(recorder, self._options, tracing=self._tracing or self._applied)
-        return contrib.ContribSeam(contrib.install(stack, recorder, self._gate), self._options)
+        self._gate = contrib.Gate(recorder, options, tracing=self._tracing or self._applied)
+        return contrib.ContribSeam(contrib.install(stack, recorder, self._gate), options)
 
 
 def instrument_app(

@@ -4,12 +4,13 @@ from importlib.util import find_spec
 from typing import Any
 
 from fastapi.applications import FastAPI
-from opentelemetry import trace
+from opentelemetry.trace import Span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_monitoring import seams
 from otel_monitoring.current import running
 from otel_monitoring.guard import contained
+from otel_monitoring.instrument.leaving import client_left, socket_closed, watched
 from otel_monitoring.instrument.matched import Entrance, RouteTemplates
 from otel_monitoring.instrument.requests import (
     RequestError,
@@ -21,6 +22,8 @@ from otel_monitoring.instrument.requests import (
 )
 
 _CONFIG = "_telemetry"
+_DECIDERS = ("_normal_websocket_disconnect", "_exception_type", "_exception")
+_MEASURED = "fastapi.telemetry"
 _PREFIX = "_mount_prefix"
 # Attributes of old and new conventions that may hold the query.
 _URL_ATTRIBUTES = ("url.full", "http.url", "http.target")
@@ -67,9 +70,39 @@ def configure(app: FastAPI, providers: dict[str, Any], options: RequestOptions) 
     for key, value in wanted.items():
         if key in config and config[key] == defaults.get(key):
             config[key] = value
-    config["exclude"] = _either(options.exclude, config.get("exclude"))
+    config["exclude"] = _either(options.leaves_out, config.get("exclude"))
     config["auto_configure"] = False
+    teach_leaving()
     return before
+
+
+def teach_leaving() -> None:
+    """Have FastAPI's telemetry take clients that leave for what they are, in this process from now on.
+
+    It decides that in three functions of its own, before or after our layer has any say. What is missing of them stays
+    as FastAPI has it: then such a request or connection is an error.
+    """
+    asgi = seams.FASTAPI_LEAVING.load("fastapi.telemetry._asgi")
+    with seams.FASTAPI_LEAVING:
+        normal, named, note = (getattr(asgi, name) for name in _DECIDERS)
+        if not hasattr(note, "otel_monitoring"):
+            _teach(asgi, normal, named, note)
+
+
+def _teach(asgi: Any, normal: Any, named: Any, note: Any) -> None:
+    def _normal_websocket_disconnect(exc: BaseException) -> bool:
+        return socket_closed(exc) or bool(normal(exc))
+
+    def _exception_type(exc: BaseException) -> str:
+        return str(named(ConnectionError() if client_left(exc) else exc))
+
+    def _exception(*, scope: Scope, exc: BaseException) -> None:
+        if not client_left(exc):
+            note(scope=scope, exc=exc)
+
+    vars(_exception)["otel_monitoring"] = True
+    for name, function in zip(_DECIDERS, (_normal_websocket_disconnect, _exception_type, _exception), strict=True):
+        setattr(asgi, name, function)
 
 
 def restore(app: FastAPI, before: dict[str, Any]) -> None:
@@ -111,23 +144,43 @@ class NativeSeam:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http":
-            await self._not_http(scope, receive, send)
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
+            await self._other(scope, receive, send)
             return
         if self._loop is not running_loop():
             self._begin()
-        if self._hide_query and scope.get("query_string"):
-            hide_query(scope["query_string"])
+        span = getattr(scope.get(_MEASURED), "span", None)
+        if span is not None:
+            self._options.headers.of_request(span, scope["headers"])
+        if kind == "http":
+            await self._http(scope, receive, send, span)
+        else:
+            await self._other(scope, receive, send if span is None else watched(send, span, self._options.headers))
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send, span: Any) -> None:
+        if self._hide_query and span is not None and scope.get("query_string"):
+            hide_query(span, scope["query_string"])
         entrance = Entrance(scope)
         if entrance.root_path:
             _name_from(scope, entrance)
-        reported = False
+        reported = gone = False
+
+        async def watched_receive() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
 
         def watched_send(message: Message) -> Any:
             nonlocal reported
+            if gone:
+                return _send_to_nobody(scope, message, send)
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _name_unnamed(scope, self._templates, entrance)
+                if span is not None:
+                    self._options.headers.of_response(span, message.get("headers") or ())
                 if status >= 500 or status in self._watched:
                     reported = True
                     report(self._options, self._templates, scope, entrance, status, handled_exception())
@@ -135,18 +188,16 @@ class NativeSeam:
 
         ours, token = running.set(self._service), request_path.set(scope["path"])
         try:
-            await self.app(scope, receive, watched_send)
+            await self.app(scope, watched_receive, watched_send)
         except Exception as error:
-            if not reported:
+            if not reported and not client_left(error):
                 report(self._options, self._templates, scope, entrance, None, error)
             raise
         finally:
             request_path.reset(token)
             running.reset(ours)
 
-    async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and self._loop is not running_loop():
-            self._begin()
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         ours = running.set(self._service)
         try:
             await self.app(scope, receive, send)
@@ -159,9 +210,24 @@ class NativeSeam:
             self._options.on_first_request()
 
 
-def hide_query(query: bytes) -> None:
-    """Take the query's values out of the current span: it was just started, and nobody exports it before its end."""
-    span = trace.get_current_span()
+async def _send_to_nobody(scope: Scope, message: Message, send: Send) -> None:
+    """Send what comes after the client has left: middleware completes answers, and errors are answered, all the same.
+
+    Nobody gets it, so it neither completes the request for FastAPI's telemetry nor decides its status.
+    """
+    kind = message["type"]
+    if kind == "http.response.body":
+        message = {**message, "more_body": True}
+    elif kind == "http.response.trailers":
+        message = {**message, "more_trailers": True}
+    await send(message)
+    measured: Any = scope.get(_MEASURED)
+    if kind == "http.response.start" and getattr(measured, "status_code", None) is not None:
+        measured.status_code = None
+
+
+def hide_query(span: Span, query: bytes) -> None:
+    """Take the query's values out of `span`: it was just started, and nobody exports it before its end."""
     attributes = getattr(span, "attributes", None)
     if not attributes:
         return
@@ -178,7 +244,7 @@ def _name_from(scope: Scope, entrance: Entrance) -> None:
 
     FastAPI begins with the root path, also where the path came without it, and with that of an application around.
     """
-    measured: Any = scope.get("fastapi.telemetry")
+    measured: Any = scope.get(_MEASURED)
     with seams.FASTAPI_REQUEST:
         # Where an application around measures, it has selected its mount already, and names what is below.
         if measured is not None and measured.route is None and isinstance(getattr(measured, _PREFIX), str):
@@ -187,7 +253,7 @@ def _name_from(scope: Scope, entrance: Entrance) -> None:
 
 def _name_unnamed(scope: Scope, templates: RouteTemplates, entrance: Entrance) -> None:
     """Name the route where FastAPI's routers did not see it: a host may lead to others than theirs."""
-    measured: Any = scope.get("fastapi.telemetry")
+    measured: Any = scope.get(_MEASURED)
     if getattr(measured, "route", "") is not None or scope.get("endpoint") is entrance.endpoint:
         return
     with contained("look-up of the matched route"), seams.FASTAPI_REQUEST:
@@ -208,8 +274,8 @@ def report(
 ) -> None:
     """Tell `on_error` about a request, unless it is excluded."""
     with contained("report of a failed request"):
-        if options.exclude(scope):
+        if options.leaves_out(scope):
             return
         method = scope["method"] if scope["method"] in options.known_methods else "_OTHER"
-        route = getattr(scope.get("fastapi.telemetry"), "route", None) or templates.find(scope, entrance, status)
+        route = getattr(scope.get(_MEASURED), "route", None) or templates.find(scope, entrance, status)
         options.on_error(RequestError(method, route, status, error))

@@ -4,12 +4,12 @@ from time import perf_counter, time_ns
 from typing import Any, Final
 
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import Span, StatusCode, get_current_span
+from opentelemetry.trace import INVALID_SPAN, Span, StatusCode, get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocketDisconnect
 
 from otel_monitoring import conventions as names
 from otel_monitoring.guard import contained
+from otel_monitoring.instrument.leaving import client_left, socket_closed, watched
 from otel_monitoring.instrument.matched import Entrance, RouteTemplates
 from otel_monitoring.instrument.native import hide_query, report
 from otel_monitoring.instrument.requests import (
@@ -24,8 +24,6 @@ from otel_monitoring.logs_api import LoggerProvider, SeverityNumber
 REQUEST_KEY: Final = "otel_monitoring.request"
 RAW_SEND_KEY: Final = "otel_monitoring.send"
 ORIGINAL_KEY: Final = "otel_monitoring.scope"
-
-_NORMAL_CLOSE = (1000, 1001)
 
 
 class Recorder:
@@ -71,15 +69,17 @@ class Recorder:
             await self._websocket(scope, receive, send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        span = get_current_span()
+        span = _span_of(scope)
         if scope.get("query_string") and not self.options.capture_query:
-            hide_query(scope["query_string"])
+            hide_query(span, scope["query_string"])
         routed, entrance = _Routed(scope), Entrance(scope)
         scope[REQUEST_KEY] = routed
+        headers = self.options.headers
+        headers.of_request(span, scope["headers"])
         try:
-            await self.app(scope, receive, scope.pop(RAW_SEND_KEY, send))
+            await self.app(scope, receive, watched(scope.pop(RAW_SEND_KEY, send), span, headers))
         except BaseException as error:
-            if not (isinstance(error, WebSocketDisconnect) and error.code in _NORMAL_CLOSE):
+            if not socket_closed(error):
                 self.note_exception(span, error, None)
                 span.set_attribute(names.ERROR_TYPE, error_type(error))
                 span.set_status(StatusCode.ERROR)
@@ -108,6 +108,11 @@ class Recorder:
                 body="Unhandled exception in FastAPI request",
                 attributes=None if route is None else {names.HTTP_ROUTE: route},
             )
+
+
+def _span_of(scope: Scope) -> Span:
+    """The span that contrib began for a request; without one, none: the current one is that of whoever calls us."""
+    return get_current_span() if RAW_SEND_KEY in scope else INVALID_SPAN
 
 
 class _Routed:
@@ -144,6 +149,7 @@ class _Request:
         "_entrance",
         "_error",
         "_finished",
+        "_raw_send",
         "_receive",
         "_recorder",
         "_reported",
@@ -161,9 +167,11 @@ class _Request:
         self._recorder = recorder
         self._receive = receive
         self._send = send
-        self._span = get_current_span()
+        self._span = _span_of(scope)
+        self._raw_send: Send = scope.pop(RAW_SEND_KEY, send)
+        recorder.options.headers.of_request(self._span, scope["headers"])
         if scope.get("query_string") and not recorder.options.capture_query:
-            hide_query(scope["query_string"])
+            hide_query(self._span, scope["query_string"])
         method = scope["method"]
         self._active = {
             names.URL_SCHEME: scope.get("scheme", "http"),
@@ -205,10 +213,15 @@ class _Request:
         return message
 
     async def send(self, message: Message) -> None:
+        if self._disconnected and not self._finished:
+            # Nobody gets it: it neither completes the request nor decides its status, and contrib need not know.
+            await self._raw_send(message)
+            return
         kind = message["type"]
         if kind == "http.response.start":
             self._status = status = message["status"]
             self._trailers = message.get("trailers", False)
+            self._recorder.options.headers.of_response(self._span, message.get("headers") or ())
             if status >= 500 or status in self._recorder.watched:
                 self._answered_badly(status)
         last = (
@@ -234,6 +247,10 @@ class _Request:
 
     def _raised(self, error: BaseException) -> None:
         error = root_error(error)
+        if client_left(error):
+            if not self._finished:
+                self._finish(ConnectionError("Client disconnected"))
+            return
         if error is not self._error:
             self._recorder.note_exception(self._span, error, self._route())
         if not self._finished:

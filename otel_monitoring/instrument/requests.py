@@ -5,12 +5,14 @@ import re
 import sys
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import Scope
+
+from otel_monitoring.instrument.headers import CapturedHeaders
 
 if TYPE_CHECKING:
     from otel_monitoring.monitoring import MonitoringService
@@ -53,10 +55,12 @@ class RequestOptions:
 
     Attributes:
         exclude: Which requests and connections get no span and no metric (`scope` → bool): our own endpoints.
+        excluded_url: Whether a path is one of those that the user leaves out likewise; None: there are none.
         tracing: Whether anybody exports spans; False: no span work at all.
         logs: Whether unhandled exceptions become log records.
         operation_spans: Spans for dependencies, endpoint, serialization and background tasks, where the engine can.
         capture_query: Keep the values of `url.query` on spans; else every one is replaced by `REDACTED`.
+        headers: Which headers of requests and answers spans have.
         known_methods: Methods that are reported as they are; every other one is `_OTHER`.
         watched_statuses: Statuses below 500 that `on_error` wants to see too.
         on_error: Called for 5xx answers, watched statuses and unhandled exceptions of requests that are not excluded.
@@ -71,9 +75,15 @@ class RequestOptions:
     on_first_request: Callable[[], None]
     operation_spans: bool = False
     capture_query: bool = False
+    excluded_url: Callable[[str], object] | None = None
+    headers: CapturedHeaders = field(default_factory=CapturedHeaders)
     known_methods: frozenset[str] = KNOWN_METHODS
     watched_statuses: frozenset[int] = frozenset()
     service: "MonitoringService | None" = None
+
+    def leaves_out(self, scope: Scope) -> bool:
+        """Whether a request or connection gets no span, no metric and no log record. Its Host has no say in that."""
+        return bool(self.excluded_url is not None and self.excluded_url(scope["path"])) or self.exclude(scope)
 
 
 @dataclass(frozen=True, slots=True)
