@@ -164,6 +164,7 @@ class Parts:
         if self._worker.draining:
             return
         before = self.database.status
+        await self._watched.look_for_it()
         await self.database.ping()
         self._asked("database")
         if self.database.status != before:

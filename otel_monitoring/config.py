@@ -15,7 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PositiveFloat,
+    FiniteFloat,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -24,13 +24,14 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
+from otel_monitoring import dotenv_file
 from otel_monitoring.channel_settings import ChannelSettings, check_web_address
 from otel_monitoring.correlation import MAX_KEYS
 from otel_monitoring.environment import ignore, ignore_unusable, notice
@@ -41,7 +42,7 @@ from otel_monitoring.setting_hints import did_you_mean, number_meant
 
 PREFIX = "OTEL_MONITORING_"
 _THRESHOLD = f"{PREFIX}THRESHOLD_"
-_DOTENV = ".env"
+_PLAIN = {"bool_parsing": "it must be true or false", "int_parsing": "it must be a whole number"}
 _BAGGAGE_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
 
@@ -51,19 +52,23 @@ def _split(value: object) -> object:
     return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
 
 
+_Positive = Annotated[FiniteFloat, Field(gt=0)]
+_Seconds = Annotated[FiniteFloat, Field(gt=0, le=366 * 86_400)]
+
+
 class Thresholds(BaseModel):
     """The documented thresholds; each is overridden by `OTEL_MONITORING_THRESHOLD_<NAME>` or by keyword."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    database_response_time_ms: PositiveFloat = 1000.0
+    database_response_time_ms: _Positive = 1000.0
     error_rate_percent: Annotated[float, Field(ge=0, le=100)] = 5.0
     cpu_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
     memory_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
-    api_response_time_ms: PositiveFloat = 2000.0
+    api_response_time_ms: _Positive = 2000.0
     # Not in the document, which gives these two no number.
-    event_loop_lag_ms: PositiveFloat = 1000.0
-    rejected_requests: Annotated[float, Field(ge=0)] = 50.0
+    event_loop_lag_ms: _Positive = 1000.0
+    rejected_requests: Annotated[FiniteFloat, Field(ge=0)] = 50.0
 
 
 THRESHOLDS: dict[str, float] = Thresholds().model_dump()
@@ -87,11 +92,11 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
     prefix: str = "/api"
 
     # Rhythm, in seconds
-    check_interval: PositiveFloat = 30.0
-    sample_interval: PositiveFloat = 10.0
-    window: PositiveFloat = 300.0
-    check_timeout: PositiveFloat = 5.0
-    shutdown_timeout: PositiveFloat = 5.0
+    check_interval: _Seconds = 30.0
+    sample_interval: _Seconds = 10.0
+    window: _Seconds = 300.0
+    check_timeout: _Seconds = 5.0
+    shutdown_timeout: _Seconds = 5.0
 
     # Service
     service_version: str | None = None
@@ -124,7 +129,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
     store: Literal["memory", "sqlite"] = "sqlite"
     state_dir: Path | None = None
     """Where the `sqlite` store keeps its file; None: the platform's state directory."""
-    repeat_interval: PositiveFloat = 4 * 3600.0
+    repeat_interval: _Seconds = 4 * 3600.0
     """Seconds until an alert that still fires is notified again."""
     public_url: str | None = None
     """Where the service is reached, without `prefix`: what links in notifications begin with."""
@@ -134,7 +139,17 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
         cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Keywords, the environment, `.env`: in this order."""
-        return named["init_settings"], named["env_settings"], _dotenv(settings_cls)
+        return named["init_settings"], named["env_settings"], _DotenvSource(settings_cls)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _tidy(cls, value: object, info: ValidationInfo) -> object:
+        """Blanks around a value are a slip, except in a password, and so are capitals in a choice of ours."""
+        if not isinstance(value, str) or info.field_name == "alert_email_password":
+            return value
+        if value and not value.strip():
+            return cls.model_fields[str(info.field_name)].get_default(call_default_factory=True)
+        return value.strip().lower() if info.field_name in ("access", "store") else value.strip()
 
     @field_validator("error_statuses", "alert_email_to", "baggage_keys", "baggage_hosts", mode="before")
     @classmethod
@@ -256,22 +271,16 @@ def known_variables() -> frozenset[str]:
     return frozenset(single | {_THRESHOLD + name.upper() for name in THRESHOLDS})
 
 
-def _dotenv(settings_cls: type[BaseSettings] | None = None) -> DotEnvSettingsSource:
-    """What `.env` has for us. It is often another's: nothing that is wrong with it keeps the service from starting."""
-    for encoding in ("utf-8-sig", "latin-1"):
-        try:
-            return DotEnvSettingsSource(settings_cls or Settings, env_file=_DOTENV, env_file_encoding=encoding)
-        except UnicodeError:
-            notice(f"{_DOTENV}: it is not UTF-8; it is read as Latin-1")
-        except (OSError, ValueError) as error:
-            notice(f"{_DOTENV}: it cannot be read ({type(error).__name__}); it is ignored")
-            break
-    return DotEnvSettingsSource(settings_cls or Settings, env_file=None)
+class _DotenvSource(EnvSettingsSource):
+    """As the environment, but from `.env`."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in dotenv_file.variables().items()}
 
 
 def _variables() -> dict[str, str]:
     """Every variable that has a value: those of `.env`, and over them those of the environment."""
-    variables = {name.upper(): value for name, value in _dotenv().env_vars.items() if value}
+    variables = {name.upper(): value for name, value in dotenv_file.variables().items()}
     return {**variables, **{name.upper(): value for name, value in os.environ.items() if value.strip()}}
 
 
@@ -322,6 +331,7 @@ def _explain(problem: ErrorDetails) -> str:
             why, meant = "no such setting", did_you_mean(name, (_THRESHOLD + known.upper() for known in THRESHOLDS))
     if problem["type"] == "float_parsing" and not _is_opentelemetrys(name):
         why, meant = "it must be a number", number_meant(problem["input"], field)
+    why = _PLAIN.get(problem["type"], why).replace("Input should be", "it must be")
     return f"{name}: {why[0].lower()}{why[1:]}{meant}"
 
 

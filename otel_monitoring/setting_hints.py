@@ -37,7 +37,7 @@ def number_meant(given: object, name: str) -> str:
         given: What cannot be read as a number. It is not repeated.
         name: The setting; one that ends in `_ms` is in milliseconds, one in `_percent` a percentage.
     """
-    found = _AMOUNT.fullmatch(given) if isinstance(given, str) else None
+    found = _AMOUNT.fullmatch(given.strip("\"' ")) if isinstance(given, str) else None
     if found is None:
         return ""
     amount, unit = float(found.group(1).replace(",", ".")), found.group(2).lower()

@@ -1,11 +1,15 @@
 """`WatchedDatabase`: the one database of a service, instrumented and checked; it may be replaced by another."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.guard import logger
 from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.health.execution import in_thread
 from otel_monitoring.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -15,6 +19,19 @@ if TYPE_CHECKING:
 _MAX_INTERVALS = 2.5
 _MAX_TIMEOUTS = 3.0
 """Intervals, and time limits of the ping and the reading between two pings, after which a ping says nothing more."""
+
+
+@dataclass(frozen=True)
+class Later:
+    """A database that there is no handle for yet.
+
+    Attributes:
+        make: Makes it; blocks, and raises ConnectionError while it cannot.
+        why: Why there is none.
+    """
+
+    make: Callable[[], Any]
+    why: str
 
 
 class WatchedDatabase:
@@ -34,6 +51,7 @@ class WatchedDatabase:
         self._telemetry = telemetry
         self._noticed = noticed
         self._db: Any = None
+        self._later: Later | None = None
         self._instrumentation: MongoInstrumentation | None = None
         self.checker = DatabaseHealthChecker(
             None,
@@ -44,11 +62,28 @@ class WatchedDatabase:
         )
 
     def watch(self, db: Any) -> None:
-        """Measure and check `db`, and no other database, from now on; None: none."""
+        """Measure and check `db`, and no other database, from now on; None: none. A `Later` is waited for."""
         self.leave()
-        self._db = db
+        self._later = db if isinstance(db, Later) else None
+        self._db = None if self._later is not None else db
         self._instrumentation = self._instrument()
-        self.checker.use(db, self._instrumentation.state if self._instrumentation is not None else None)
+        self.checker.use(self._db, self._instrumentation.state if self._instrumentation is not None else None)
+        if self._later is not None:
+            self.checker.missing(self._later.why)
+
+    async def look_for_it(self) -> None:
+        """Where there is no handle yet: try to make it."""
+        later = self._later
+        if later is None:
+            return
+        try:
+            db = await in_thread(later.make, name="otel-monitoring-database")
+        except ConnectionError as error:
+            if self._later is later:
+                self.checker.missing(str(error))
+        else:
+            if self._later is later:
+                self.watch(db)
 
     def resume(self) -> None:
         """After `leave`, or in a process that was forked: measure it again."""
@@ -88,15 +123,26 @@ class WatchedDatabase:
 def database_of(settings: Settings) -> Any:
     """A handle of our own for `OTEL_MONITORING_DATABASE_URI`, or None; it connects with the first check.
 
+    Where what the setting names is not there yet, a `Later`: that is no reason not to start.
+
     Raises:
-        ConfigurationError: PyMongo is not installed.
+        ConfigurationError: The setting cannot work, or PyMongo is not installed.
     """
     if settings.database_uri is None:
         return None
     try:
-        from otel_monitoring.instrument.mongodb.connection import database_at
+        from otel_monitoring.instrument.mongodb.connection import check_uri, database_at, needs_a_name
     except ImportError as error:
         raise ConfigurationError(
             "OTEL_MONITORING_DATABASE_URI: needs PyMongo: pip install 'otel-monitoring[mongodb]'"
         ) from error
-    return database_at(settings.database_uri.get_secret_value(), timeout=settings.check_timeout)
+    uri = settings.database_uri.get_secret_value()
+    check_uri(uri)
+    make = partial(database_at, uri, timeout=settings.check_timeout)
+    if needs_a_name(uri):
+        return Later(make, "its name is not resolved yet")
+    try:
+        return make()
+    except ConnectionError as error:
+        logger.warning("OTEL_MONITORING_DATABASE_URI: %s; it is tried again with every check", error)
+        return Later(make, str(error))

@@ -1,11 +1,12 @@
 """Settings: documented names and defaults, precedence, and one clear line for every mistake."""
 
 import os
+import threading
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
+from otel_monitoring import dotenv_file
 from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.errors import ConfigurationError
 
@@ -202,13 +203,49 @@ def test_a_file_in_another_encoding_is_read(
 def test_a_file_that_cannot_be_read_is_left_alone(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*_: object, **__: object) -> NoReturn:
-        raise PermissionError(13, "Permission denied")
-
-    (tmp_path / ".env").write_text("OTEL_MONITORING_PREFIX=/file\n")
-    monkeypatch.setattr("dotenv.main.open", refuse, raising=False)
+    (tmp_path / ".env").symlink_to(".env")
     assert Settings.load().prefix == "/api"
-    assert caplog.messages == [".env: it cannot be read (PermissionError); it is ignored"]
+    assert caplog.messages == [".env: it cannot be read (OSError); it is ignored"]
+
+
+@pytest.mark.parametrize("mark", ["utf-8-sig", "utf-16"])
+def test_a_file_says_by_its_first_bytes_how_it_is_encoded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mark: str
+) -> None:
+    (tmp_path / ".env").write_text("OTEL_MONITORING_PREFIX=/file\nOTEL_MONITORING_ENVIRONMENT=Zürich", encoding=mark)
+    assert (Settings.load().prefix, Settings.load().environment) == ("/file", "Zürich")
+    assert not caplog.messages
+
+
+def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with (tmp_path / ".env").open("w") as file:
+        file.write("OTEL_MONITORING_PREFIX=/file\n")
+        file.truncate(1 << 40)
+    assert Settings.load().prefix == "/api"
+    assert caplog.messages == [".env: it is larger than 1 MiB; it is ignored"]
+
+
+def test_a_pipe_is_read_as_managers_of_secrets_write_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(dotenv_file, "_PIPE_SECONDS", 60.0)
+    os.mkfifo(tmp_path / ".env")
+    settings: dict[str, dict[str, str]] = {}
+    reader = threading.Thread(target=lambda: settings.update(prefix=dotenv_file.variables()))
+    reader.start()
+    with (tmp_path / ".env").open("w") as pipe:
+        pipe.write("OTEL_MONITORING_PREFIX=")
+        pipe.flush()
+        pipe.write("/file\n")
+    reader.join()
+    assert settings == {"prefix": {"OTEL_MONITORING_PREFIX": "/file"}}
+    assert not caplog.messages
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    os.mkfifo(tmp_path / ".env")
+    assert Settings.load().prefix == "/api"
+    assert caplog.messages == [".env: it is a pipe that nobody writes to; it is ignored"]
 
 
 def test_a_directory_of_that_name_and_no_directory_at_all_are_no_file(
@@ -280,3 +317,51 @@ def test_secrets_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALERTMANAGER_URL", "http://u:canary@am:9093")
     monkeypatch.setenv("ALERT_APPRISE_URLS", "json://u:canary@host")
     assert "canary" not in repr(Settings.load())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read"),
+    [
+        ("STORE", " SQLite ", "sqlite"),
+        ("ACCESS", "Open", "open"),
+        ("CAPTURE_QUERY", "true ", True),
+        ("CHECK_INTERVAL", " 7\n", 7.0),
+        ("STATE_DIR", "  ", None),
+        ("ADMIN_TOKEN", " abcdefgh\n", "abcdefgh"),
+    ],
+)
+def test_blanks_around_a_value_and_capitals_do_not_matter(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: object
+) -> None:
+    monkeypatch.setenv(f"OTEL_MONITORING_{name}", value)
+    found = getattr(Settings.load(), name.lower())
+    assert (found.get_secret_value() if name == "ADMIN_TOKEN" else found) == read
+
+
+def test_a_password_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALERT_EMAIL_PASSWORD", " abc ")
+    password = Settings.load().alert_email_password
+    assert password is not None
+    assert password.get_secret_value() == " abc "
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("CAPTURE_QUERY", "ja", "it must be true or false"),
+        ("MAX_ENDPOINTS", "1,000", "it must be a whole number"),
+        ("CHECK_INTERVAL", "inf", "it must be a finite number"),
+        ("CHECK_INTERVAL", "1e300", "it must be less than or equal to 31622400"),
+        ("CHECK_INTERVAL", '"30"', "it must be a number, in seconds; did you mean 30?"),
+        ("CHECK_INTERVAL", "0,5", "it must be a number, in seconds; did you mean 0.5?"),
+        ("THRESHOLD_API_RESPONSE_TIME_MS", "inf", "it must be a finite number"),
+        ("STORE", "redis", "it must be 'memory' or 'sqlite'"),
+    ],
+)
+def test_what_cannot_work_is_said_in_plain_words(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(f"OTEL_MONITORING_{name}", value)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert str(caught.value) == f"OTEL_MONITORING_{name}: {why}"

@@ -119,6 +119,10 @@ class DatabaseHealthChecker:
         if self._loop is not None:
             self.bind_loop(self._loop)
 
+    def missing(self, why: str) -> None:
+        """There is no handle yet: the status is unknown, with this for a reason."""
+        self._unanswered = why
+
     def bind_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Tell which event loop an async handle lives on. Until then it is used on the loop that calls."""
         self._loop = loop
@@ -226,7 +230,9 @@ class DatabaseHealthChecker:
     @property
     def description(self) -> str | None:
         """The database's name and status, for people; None: there is none."""
-        return f"{self._name} ({self.status})" if self._target is not None else None
+        if self._target is not None:
+            return f"{self._name} ({self.status})"
+        return f"(unknown: {self._unanswered})" if self._unanswered is not None else None
 
     @property
     def problem(self) -> str | None:
@@ -283,7 +289,7 @@ class DatabaseHealthChecker:
         if self._frozen is not None:
             return self._frozen
         if self._target is None:
-            return Verdict(UNKNOWN, "no database is configured")
+            return Verdict(UNKNOWN, self._unanswered or "no database is configured")
         ping, servers = self._ping, self._state.status
         # A ping without a connection asked no server: what their heartbeats say counts, be it older.
         asked = ping is not None and ping.waited is None

@@ -20,14 +20,19 @@ def database(examination: Examination) -> Iterator[Finding]:
         return
     try:
         from otel_monitoring.health.database import DatabaseHealthChecker
-        from otel_monitoring.instrument.mongodb.connection import database_at
+        from otel_monitoring.instrument.mongodb.connection import check_uri, database_at
 
+        check_uri(uri)
         handle = database_at(uri, timeout=examination.timeout)
     except ImportError:
         yield Finding(_NAME, Level.FAILED, "PyMongo is not installed", "pip install 'otel-monitoring[mongodb]'")
         return
     except ConfigurationError as error:
         yield Finding(_NAME, Level.FAILED, str(error), "correct the connection string")
+        return
+    except ConnectionError as error:
+        advice = "is the name right, does it resolve here, and are the files there? A service starts without, and waits"
+        yield Finding(_NAME, Level.FAILED, str(error), advice)
         return
     try:
         answer = asyncio.run(DatabaseHealthChecker(handle, check_timeout=examination.timeout).check_health())

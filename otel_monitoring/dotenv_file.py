@@ -1,0 +1,88 @@
+"""What `.env` says. It is often another's: whatever is wrong with it, the service starts, and soon."""
+
+import codecs
+import io
+import os
+import select
+import stat
+import time
+from typing import Final
+
+from dotenv import dotenv_values
+
+from otel_monitoring.environment import notice
+
+NAME: Final = ".env"
+
+_MAX_BYTES: Final = 1 << 20
+_PIPE_SECONDS = 0.5
+"""How long somebody may take to write a file that is a pipe, as managers of secrets do."""
+_PAUSE_SECONDS: Final = 0.02
+_MARKED: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def variables() -> dict[str, str]:
+    """Every variable with a value in the working directory's `.env`; none, and a notice, where it cannot be read."""
+    try:
+        data = _content()
+        text = _text(data) if data is not None else ""
+        found = dotenv_values(stream=io.StringIO(text))
+    except FileNotFoundError:  # the file, or the working directory
+        return {}
+    except OSError as error:
+        notice(f"{NAME}: it cannot be read ({type(error).__name__}); it is ignored")
+        return {}
+    except ValueError as error:
+        notice(f"{NAME}: {error}; it is ignored")
+        return {}
+    return {name: value for name, value in found.items() if value}
+
+
+def _content() -> bytes | None:
+    """What is in the file; None: what has the name is none."""
+    descriptor = os.open(NAME, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISFIFO(mode):
+            return _from_pipe(descriptor)
+        if not stat.S_ISREG(mode):
+            return None
+        with os.fdopen(os.dup(descriptor), "rb") as file:
+            return _bounded(file.read(_MAX_BYTES + 1))
+    finally:
+        os.close(descriptor)
+
+
+def _from_pipe(descriptor: int) -> bytes:
+    until, data = time.monotonic() + _PIPE_SECONDS, b""
+    while (left := until - time.monotonic()) > 0:
+        select.select([descriptor], [], [], left)
+        try:
+            part = os.read(descriptor, _MAX_BYTES)
+        except BlockingIOError:
+            continue
+        if data and not part:
+            return data
+        data = _bounded(data + part)
+        if not part:  # nobody has opened it to write
+            time.sleep(_PAUSE_SECONDS)
+    raise ValueError("it is a pipe that nobody writes to" if not data else "it is a pipe that does not end")
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) > _MAX_BYTES:
+        raise ValueError("it is larger than 1 MiB")
+    return data
+
+
+def _text(data: bytes) -> str:
+    encoding = next((name for mark, name in _MARKED if data.startswith(mark)), "utf-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeError:
+        notice(f"{NAME}: it is not UTF-8; it is read as Latin-1")
+        return data.decode("latin-1")
