@@ -1,5 +1,6 @@
 """What a real service says of its database and its checks, and what it does not say: down needs evidence."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -185,3 +186,92 @@ def test_a_pool_without_a_free_connection_is_degraded_and_has_an_alert_of_its_ow
         "[orders] ERROR DATABASE_POOL_EXHAUSTED firing",
         "[orders] ERROR DATABASE_POOL_EXHAUSTED resolved",
     ]
+
+
+def test_a_worker_that_stands_still_silences_no_other(tmp_path: Path, database: Server, mailbox: Mailbox) -> None:
+    (tmp_path / "go").touch()
+    env = settings(mailbox, database.uri)
+    with serving(tmp_path, source("sync"), runner=("gunicorn", "-k", "asgi", "-w", "3"), **env) as service:
+
+        def leader() -> int | None:
+            answer = service.diagnostics()
+            leads = answer["worker"]["instance_id"] == answer["alerting"]["leader"]
+            return answer["worker"]["pid"] if leads and answer["database"]["status"] == "healthy" else None
+
+        frozen = eventually(leader, "the leader answers")
+        os.kill(frozen, signal.SIGSTOP)
+        try:
+            database.kill()
+            eventually(lambda: mailbox.mails, "another worker leads, and tells")
+        finally:
+            os.kill(frozen, signal.SIGCONT)
+        database.start()
+        eventually(lambda: len(mailbox.mails) > 1, "its end is told")
+        service.stop()
+    assert subjects(mailbox) == ["[orders] CRITICAL DATABASE_DOWN firing", "[orders] CRITICAL DATABASE_DOWN resolved"]
+
+
+CHECKED = """
+import asyncio
+from pathlib import Path
+from fastapi import FastAPI
+from otel_monitoring import MonitoringService
+
+app = FastAPI(title="orders")
+monitoring = MonitoringService(None, check_interval=0.2, sample_interval=0.2).instrument(app)
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise SystemExit(4)
+
+def failing(error):
+    def check():
+        if not Path("mended").exists():
+            raise error
+    return check
+
+async def exits():
+    failing(SystemExit("psp://user:hunter2@pay refused"))()
+
+async def cancelled():
+    failing(asyncio.CancelledError())()
+
+monitoring.add_check("payments", exits, critical=True)
+monitoring.add_check("cancelled", cancelled)
+monitoring.add_check("interrupted", failing(KeyboardInterrupt()))
+monitoring.add_check("unprintable", failing(Unprintable()))
+monitoring.meter.create_observable_gauge("waiting", [lambda _: failing(SystemExit(5))() or []])
+"""
+
+
+def test_checks_that_exit_are_alerts_and_reasons_and_end_nothing(tmp_path: Path, mailbox: Mailbox) -> None:
+    with serving(tmp_path, CHECKED, **settings(mailbox, "")) as service:
+        reasons = [
+            "check payments fails: SystemExit: psp://[REDACTED]@pay refused",
+            "check cancelled fails: CancelledError",
+            "check interrupted fails: KeyboardInterrupt",
+            "check unprintable fails: unprintable Unprintable",
+        ]
+        eventually(lambda: service.get("/api/health/detailed").json()["reasons"] == reasons, "all have run")
+        assert service.get("/api/health").status_code == 503
+        assert service.get("/api/health/live").status_code == 200
+
+        def told() -> set[tuple[str, str, str, str]]:
+            events = service.get("/api/alerts/history").json()
+            return {(e["type"], e["severity"], e["status"], e["labels"]["check"]) for e in events}
+
+        firing = {
+            ("check_failed", "critical", "firing", "payments"),
+            ("check_failed", "warning", "firing", "cancelled"),
+            ("check_failed", "warning", "firing", "interrupted"),
+            ("check_failed", "warning", "firing", "unprintable"),
+        }
+        eventually(lambda: told() == firing, "each is an alert")
+        (tmp_path / "mended").touch()
+        eventually(lambda: service.get("/api/health").json()["status"] == "healthy", "all pass")
+        eventually(lambda: len(told()) == 8, "each is over")
+        eventually(lambda: "resolved" in " ".join(subjects(mailbox)), "that is told")
+        output = service.stop()
+    text = "".join(mail.as_string() for mail in mailbox.mails)
+    assert "CHECK_FAILED" in text
+    assert "hunter2" not in text + output
