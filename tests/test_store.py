@@ -283,11 +283,19 @@ def test_the_latest_report_of_each_worker_is_kept(store: Store) -> None:
     store.publish("a", b"old", NOW)
     store.publish("a", bytes(range(256)) * 1200, NOW + 1)
     store.publish("b", b"", NOW + 2)
-    assert store.reports(NOW + 1) == {"a": bytes(range(256)) * 1200, "b": b""}
-    assert store.reports(NOW + 2) == {"b": b""}
-    assert store.reports(NOW) == {"b": b""}, "older ones were forgotten"
+    assert store.reports(NOW + 1, NOW + 2) == {"a": bytes(range(256)) * 1200, "b": b""}
+    assert store.reports(NOW + 2, NOW + 2) == {"b": b""}
+    assert store.reports(NOW, NOW + 2) == {"b": b""}, "older ones were forgotten"
     store.resign("b")
-    assert store.reports(NOW) == {}
+    assert store.reports(NOW, NOW + 2) == {}
+
+
+def test_a_report_from_before_the_clock_was_set_back_is_forgotten(store: Store) -> None:
+    store.publish("dead", b"of a wrong tomorrow", NOW + DAY, urgent=True)
+    store.publish("a", b"a little ahead", NOW + CLOCK_TOLERANCE)
+    assert store.reports(NOW - 9, NOW) == {"a": b"a little ahead"}
+    assert store.reports(NOW - 9, NOW + DAY) == {"a": b"a little ahead"}, "it was forgotten"
+    assert not store.urgent_since(NOW)
 
 
 def test_urgency_outlives_the_report_that_told_it(store: Store) -> None:
@@ -325,7 +333,7 @@ def everything(store: Store) -> tuple[object, ...]:
         store.states(),
         store.pending("mail", OUTBOX_LIMIT),
         store.leader(NOW),
-        store.reports(NOW - 9),
+        store.reports(NOW - 9, NOW),
         store.urgent_since(NOW - 9),
     )
 
@@ -584,7 +592,7 @@ class Agreement(RuleBasedStateMachine):
 
     @rule(seconds=strategies.floats(0, 60))
     def read_reports(self, seconds: float) -> None:
-        self.both(lambda s: s.reports(self.now - seconds))
+        self.both(lambda s: s.reports(self.now - seconds, self.now))
 
 
 TestAgreement = Agreement.TestCase

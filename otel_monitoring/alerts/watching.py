@@ -129,7 +129,7 @@ class AlertWatch:
 
     def _reports(self, store: Store, now: float) -> dict[str, Report]:
         reports = {self._worker: self._report()}
-        for worker, data in store.reports(now - _REPORT_INTERVALS * self._interval).items():
+        for worker, data in store.reports(now - _REPORT_INTERVALS * self._interval, now).items():
             if worker != self._worker:
                 with contained("reading another worker's report"):
                     reports[worker] = Report.decode(data)

@@ -255,10 +255,11 @@ class MemoryStore:
             urgent_at = now if urgent else former.urgent_at if former is not None else None
             self.state.reports[worker] = Report(report, now, urgent_at)
 
-    def reports(self, since: float) -> dict[str, bytes]:
+    def reports(self, since: float, now: float) -> dict[str, bytes]:
+        latest = now + CLOCK_TOLERANCE
         with self._lock:
             reports = self.state.reports
-            for worker in [worker for worker, report in reports.items() if report.at < since]:
+            for worker in [worker for worker, report in reports.items() if not since <= report.at <= latest]:
                 del reports[worker]
             return {worker: report.content for worker, report in reports.items()}
 

@@ -25,7 +25,7 @@ NOTES_SECONDS = 86_400.0
 """How long a note about what was notified is kept."""
 
 CLOCK_TOLERANCE = 60.0
-"""A lease taken more than these seconds in the future says that the clock was set back: it holds no more."""
+"""What was written more than these seconds in the future says that the clock was set back: it holds no more."""
 
 T = TypeVar("T")
 
@@ -151,8 +151,11 @@ class Store(Protocol):
     def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
         """Keep `worker`'s latest report, opaque bytes, in place of its former one."""
 
-    def reports(self, since: float) -> dict[str, bytes]:
-        """The reports published at `since` or later by worker; older ones are forgotten."""
+    def reports(self, since: float, now: float) -> dict[str, bytes]:
+        """The reports published at `since` or later by worker; older ones are forgotten.
+
+        So are those published more than `CLOCK_TOLERANCE` after `now`: the clock was set back since.
+        """
 
     def urgent_since(self, since: float) -> bool:
         """Whether a report published after `since` was urgent, be it replaced meanwhile."""

@@ -283,8 +283,8 @@ class ResilientStore:
     def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
         self._do(lambda store: store.publish(worker, report, now, urgent=urgent))
 
-    def reports(self, since: float) -> dict[str, bytes]:
-        return self._do(lambda store: store.reports(since))
+    def reports(self, since: float, now: float) -> dict[str, bytes]:
+        return self._do(lambda store: store.reports(since, now))
 
     def urgent_since(self, since: float) -> bool:
         return self._do(lambda store: store.urgent_since(since))

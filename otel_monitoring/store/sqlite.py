@@ -246,10 +246,12 @@ class SqliteStore:
             )
         )
 
-    def reports(self, since: float) -> dict[str, bytes]:
-        rows = self._read(lambda db: db.execute("SELECT worker, at >= ?, report FROM reports", (since,)).fetchall())
+    def reports(self, since: float, now: float) -> dict[str, bytes]:
+        span = (since, now + CLOCK_TOLERANCE)
+        query = "SELECT worker, at BETWEEN ? AND ?, report FROM reports"
+        rows = self._read(lambda db: db.execute(query, span).fetchall())
         if not all(recent for _, recent, _ in rows):
-            self._write(lambda db: db.execute("DELETE FROM reports WHERE at < ?", (since,)))
+            self._write(lambda db: db.execute("DELETE FROM reports WHERE at NOT BETWEEN ? AND ?", span))
         return {worker: report for worker, recent, report in rows if recent}
 
     def urgent_since(self, since: float) -> bool:

@@ -53,7 +53,7 @@ def tick(store: Store, number: int) -> None:
     now = NOW + number
     store.lead("worker", now, now + 30)
     store.publish("worker", REPORT, now)
-    store.reports(now - 30)
+    store.reports(now - 30, now)
     store.states()
     store.mutes(now)
     for channel in CHANNELS:
@@ -68,7 +68,7 @@ OPERATIONS: dict[str, Callable[[Store, int], object]] = {
     "lease renewed": lambda store, n: store.lead("worker", NOW + n, NOW + n + 30),
     "lease held by another": lambda store, n: store.lead("other", NOW, NOW + 30),
     "publish 300 kB": lambda store, n: store.publish("worker", REPORT, NOW + n),
-    "reports, one of 300 kB": lambda store, n: store.reports(NOW - 1),
+    "reports, one of 300 kB": lambda store, n: store.reports(NOW - 1, NOW),
     "save 50 states": lambda store, _: store.save_states(STATES),
     "read 50 states": lambda store, _: store.states(),
     "mutes, 3 of them": lambda store, _: store.mutes(NOW),

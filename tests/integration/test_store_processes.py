@@ -210,7 +210,7 @@ def test_whatever_is_killed_leaves_a_consistent_store(path: Path) -> None:
         assert [waiting(store, name) for name in ("mail", "slack")] == [
             [str(n) for n in range(written + 1, number + 1)]
         ] * 2
-        assert store.reports(NOW) == ({"worker": str(number).encode() * 9000} if number else {})
+        assert store.reports(NOW, NOW) == ({"worker": str(number).encode() * 9000} if number else {})
         for name in ("mail", "slack"):
             store.settle([row.id for row in store.pending(name, 1000)])
         store.close()
