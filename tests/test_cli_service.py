@@ -108,7 +108,8 @@ def web() -> Iterator[tuple[str, dict[str, Any], list[Request]]]:
 @pytest.mark.parametrize("other", [404, 403, {"status": "ok"}, ["anything"]], ids=str)
 def test_the_first_that_answers_as_ours_do_is_the_one(web: Any, other: Any) -> None:
     url, pages, asked = web
-    pages |= {"/shop/health": other, "/shop/api/health": {"status": "healthy"}, "/shop/api/health/live": {"x": 1}}
+    pages |= {"/shop/health": other, "/shop/api/health": {"status": "healthy"}}
+    pages |= {"/shop/api/health/live": {"status": "alive"}, "/shop/api/health/ready": {"status": "UP"}}
     with closing(Service(f"{url}/shop")) as service:
         assert service.moved is None
         assert service.get("/health") is not None
@@ -117,6 +118,7 @@ def test_the_first_that_answers_as_ours_do_is_the_one(web: Any, other: Any) -> N
         asked.clear()
         assert service.get("/health/live") is not None
         assert [path for path, _ in asked] == ["/shop/api/health/live"], "it is asked no more where it is not"
+        assert service.get("/health/ready") is None, "the application's own"
 
 
 def test_where_nothing_is_found_it_says_where_it_looked(web: Any) -> None:

@@ -71,7 +71,7 @@ def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
         answer = service.get(path)
         status = _status(answer)
         if answer is None or status is None:
-            return {**result, "error": service.nothing_found(path)}
+            return {**result, "error": _missing(service, probe)}
         result["url"] = service.url + path
         detailed = service.get("/health/detailed") if service.has_token and probe == "health" else None
     except UnreachableError as error:
@@ -87,6 +87,12 @@ def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
         **{key: answer.body[key] for key in ("uptime_seconds",) if key in answer.body},
         **({"reasons": detailed.body.get("reasons", [])} if detailed is not None else {}),
     }
+
+
+def _missing(service: Service, probe: str) -> str:
+    if probe == "health" and service.get(_PATHS["live"]) is not None:
+        return "this path is the application's own; ask for --probe ready or --probe live, which are ours"
+    return service.nothing_found(_PATHS[probe])
 
 
 def _status(answer: Answer | None) -> str | None:

@@ -98,14 +98,16 @@ class Service:
         return (self.url, *self._others)
 
     def get(self, path: str) -> Answer | None:
-        """What the endpoint at `path` answers; None: there is no such endpoint.
+        """What the endpoint at `path` answers; None: there is no such endpoint, or the application has its own there.
 
         Raises:
             UnreachableError: No answer in time, or not the JSON of our endpoints.
             DeniedError: It wants a token that we do not have.
         """
         if not self._others:
-            return self._ask("GET", self.url, path)
+            answer = self._ask("GET", self.url, path)
+            theirs = answer is not None and path.startswith("/health") and not _is_ours(answer.body)
+            return None if theirs else answer
         problems: dict[str, UnreachableError | DeniedError] = {}
         for base in self._bases:
             try:

@@ -336,6 +336,21 @@ def test_below_a_path_the_endpoints_are_found(tmp_path: Path) -> None:
             assert "hunter2" not in line.stdout + line.stderr
 
 
+def test_an_application_may_have_its_own_health(tmp_path: Path) -> None:
+    own = '@app.get("/api/health")\ndef own():\n    return {"status": "ok"}\n'
+    source = SERVICE.replace("monitoring = ", f"{own}monitoring = ", 1)
+    access = {"OTEL_MONITORING_ACCESS": "admin", "OTEL_MONITORING_ADMIN_TOKEN": TOKEN}
+    with serving(tmp_path, source, **access) as service:  # type: ignore[arg-type]
+        check = command("check", service.url)
+        assert check.returncode == codes.UNREACHABLE
+        assert f"{service.url}/api/health: this path is the application's own; ask for --probe ready" in check.stdout
+        assert command("check", "--probe", "ready", service.url).returncode == codes.OK
+        assert command("watch", "--once", service.url).returncode == codes.OK
+        doctor = command("doctor", "--json", "--url", service.url)
+        said = {one["message"] for one in json.loads(doctor.stdout)["findings"]}
+        assert {f"{service.url}/api/health is the application's own", f"{service.url}/api is healthy"} <= said
+
+
 PLAIN = """
 from fastapi import FastAPI
 app = FastAPI()

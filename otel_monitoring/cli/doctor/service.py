@@ -41,13 +41,13 @@ def running_service(examination: Examination) -> Iterator[Finding]:
         return
     try:
         health = service.get("/health")
-        if health is None or not isinstance(health.body, dict):
+        if health is None and service.get("/health/live") is None:
             advice = "the prefix is what OTEL_MONITORING_PREFIX is where the service runs, /api if it is not set"
             yield Finding(_NAME, Level.FAILED, f"{service.url}: {service.nothing_found('/health')}", advice)
             return
         if service.moved:
             yield Finding(_NAME, Level.OK, service.moved)
-        yield from _health(service, str(health.body.get("status")))
+        yield from _health(service, str(health.body.get("status")) if health is not None else None)
         yield from _privacy(service)
     except DeniedError as error:
         yield Finding(_NAME, Level.FAILED, f"{service.url}: {error}", "something before the service wants a login")
@@ -55,13 +55,18 @@ def running_service(examination: Examination) -> Iterator[Finding]:
         yield Finding(_NAME, Level.FAILED, f"{service.url}: {error}", "is it running and reachable from here?")
 
 
-def _health(service: Service, status: str) -> Iterator[Finding]:
-    level, meaning = _STATUS.get(status, (Level.FAILED, ": that is no status of ours"))
+def _health(service: Service, status: str | None) -> Iterator[Finding]:
     diagnostics, denied = _diagnostics(service)
-    advice = None
-    if level is not Level.OK and diagnostics is None:
+    if status is None:
+        advice = "ours are beside it: /health/live, /health/ready and, with the admin token, /health/detailed"
+        yield Finding(_NAME, Level.WARNING, f"{service.url}/health is the application's own", advice)
+        status = str(diagnostics.get("status")) if diagnostics is not None else None
+    level = Level.WARNING
+    if status is not None:
+        level, meaning = _STATUS.get(status, (Level.FAILED, ": that is no status of ours"))
         advice = "with its admin token, --token or OTEL_MONITORING_ADMIN_TOKEN, the reasons stand here"
-    yield Finding(_NAME, level, f"{service.url} is {status}{meaning}", advice)
+        needed = level is not Level.OK and diagnostics is None
+        yield Finding(_NAME, level, f"{service.url} is {status}{meaning}", advice if needed else None)
     if denied is not None:
         yield Finding(_NAME, Level.WARNING, f"its details were not examined: {denied}", "pass its admin token: --token")
     if diagnostics is not None:
