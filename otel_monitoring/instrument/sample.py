@@ -76,8 +76,10 @@ class SystemSample:
     @property
     def cpu_pressure(self) -> float | None:
         """`cpu_percent`, as far as it is this service's affair: 0 where neighbours on the host use it alone."""
-        idle = not self.cpu.container and (self.cpu.process_cores or 0.0) < _BUSY_CORES
-        return 0.0 if idle and self.cpu_percent is not None else self.cpu_percent
+        percent, cores = self.cpu_percent, self.cpu.process_cores
+        if percent is None or self.cpu.container or cores is None:
+            return percent
+        return percent if cores >= _BUSY_CORES else 0.0
 
     @property
     def memory_pressure(self) -> float | None:
