@@ -9,12 +9,14 @@ import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
 import otel_monitoring
+from tests.conftest import unavailable
 
 ROOT = Path(otel_monitoring.__file__).parents[1]
 PATIENCE = 40.0
@@ -109,6 +111,8 @@ def serving(
     (folder / "service.py").write_text(source)
     port, log = port or free_port(), folder / "service.log"
     kind, *arguments = runner
+    if find_spec(kind) is None:
+        unavailable(f"{kind} is not installed: pip install {kind}")
     application = ["run", "service.py"] if kind == "fastapi" else ["service:app"]
     address = ["--bind", f"127.0.0.1:{port}"] if kind in ("gunicorn", "hypercorn") else ["--port", str(port)]
     scripts = sysconfig.get_path("scripts")

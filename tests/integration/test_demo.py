@@ -10,13 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
 import httpx
 import psutil
 import pytest
+from pymongo import version_tuple
 
 from tests.integration.servers import nx27017
 
@@ -24,7 +24,8 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0
-EMBEDDED = find_spec("nx_27017") is not None
+EMBEDDED = version_tuple >= (4, 18)
+"""With an older PyMongo nx-27017 cannot be installed. Where it can, it is there."""
 PARTS = ("nx_27017", "uvicorn") if EMBEDDED else ("uvicorn",)
 
 

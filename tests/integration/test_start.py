@@ -32,7 +32,6 @@ GUNICORN = ("gunicorn", "-k", "uvicorn.workers.UvicornWorker")
 def test_a_wrong_setting_stops_the_start_in_one_line(
     tmp_path: Path, runner: tuple[str, ...], status: int | None
 ) -> None:
-    pytest.importorskip(runner[0])
     with serving(tmp_path, APP, runner=runner, ready="", OTEL_MONITORING_WINDOW="5m") as service:
         ended = service.process.wait(PATIENCE)
     line = "otel_monitoring: OTEL_MONITORING_WINDOW: it must be a number, in seconds; did you mean 300?"
