@@ -80,8 +80,10 @@ def test_the_largest_notification_keeps_slacks_limits() -> None:
     assert len(blocks) <= 50
     assert all(0 < len(block["text"]["text"]) <= 3000 for block in blocks)
     assert len(sent["text"]) <= 4000
+    assert sum(len(block["text"]["text"]) for block in blocks) <= 13_200
     assert blocks[-2]["text"]["text"] == "… and 40 more"
-    assert blocks[0]["text"]["text"].endswith("|Runbook>")
+    alone = message(notification(huge))["attachments"][0]["blocks"][0]["text"]["text"]
+    assert alone.endswith("|Runbook>")
 
 
 def test_a_stack_is_a_code_block() -> None:

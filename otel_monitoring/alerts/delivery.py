@@ -171,7 +171,7 @@ class Line:
                 return True
             self._failed(error, batch)
             if not error.retryable and len(batch) == 1:
-                logger.error("%s refused an alert for good, it is given up: %s", name, self._last_error)
+                logger.error("%s refused an alert for good, it is given up: %s", name, redact(str(error)))
                 self._count("failed", name, 1)
                 self._give_up(store, batch)
             return False

@@ -267,7 +267,8 @@ async def test_every_peer_is_told_and_one_is_enough(
     [
         (answer("400 Bad Request", ""), answer("503 Unavailable", "", Retry_After="9"), True, 9),
         (answer("429 Too Many", "", Retry_After="7"), answer("503 Unavailable", "", Retry_After="9"), True, 7),
-        (answer("400 Bad Request", ""), answer("401 Unauthorized", ""), False, None),
+        (answer("400 Bad Request", ""), answer("401 Unauthorized", ""), True, None),
+        (answer("400 Bad Request", ""), answer("422 Unprocessable", ""), False, None),
     ],
 )
 async def test_no_peer_takes_it(first: bytes, second: bytes, retryable: bool, wait: float | None) -> None:

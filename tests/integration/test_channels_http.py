@@ -247,3 +247,26 @@ async def test_all_at_once_from_one_channel() -> None:
         await asyncio.gather(*(channel.send(notification(id=f"n{i}")) for i in range(5)))
     assert {request.headers["webhook-id"] for request in receiver.requests} == {f"n{i}" for i in range(5)}
     assert {json.loads(request.body)["data"]["id"] for request in receiver.requests} == {f"n{i}" for i in range(5)}
+
+
+@pytest.mark.parametrize("no_proxy", ["127.0.0.0/8", "[::1],127.0.0.1", "fd00::/8, localhost, 127.0.0.1:{port}"])
+async def test_a_receiver_that_needs_no_proxy_is_reached_without(
+    monkeypatch: pytest.MonkeyPatch, no_proxy: str
+) -> None:
+    async with http() as receiver:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+        monkeypatch.setenv("NO_PROXY", no_proxy.format(port=receiver.port))
+        await slack(receiver.port).send(notification())
+    assert len(receiver.requests) == 1
+
+
+async def test_a_proxy_is_used_and_one_that_cannot_work_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    async with http() as proxy, http() as receiver:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        await slack(receiver.port).send(notification())
+        assert (len(proxy.requests), len(receiver.requests)) == (1, 0)
+        monkeypatch.setenv("HTTP_PROXY", "socks://127.0.0.1:1")
+        await slack(receiver.port).send(notification())
+    assert (len(proxy.requests), len(receiver.requests)) == (1, 1)

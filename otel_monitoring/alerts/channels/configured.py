@@ -48,8 +48,10 @@ def _email(settings: Settings) -> Iterator[Channel]:
 
 def _slack(settings: Settings) -> Iterator[Channel]:
     if settings.slack_webhook_url is not None:
+        from otel_monitoring.alerts.channels import proxies
         from otel_monitoring.alerts.channels.slack import SlackChannel
 
+        proxies.check()
         yield SlackChannel(settings.slack_webhook_url)
 
 
@@ -67,8 +69,10 @@ def _webhook(settings: Settings) -> Iterator[Channel]:
 
 def _alertmanager(settings: Settings) -> Iterator[Channel]:
     if settings.alertmanager_url:
+        from otel_monitoring.alerts.channels import proxies
         from otel_monitoring.alerts.channels.alertmanager import AlertmanagerChannel
 
+        proxies.check()
         generator = f"{settings.public_url}{settings.prefix}/alerts/firing" if settings.public_url else ""
         yield AlertmanagerChannel(settings.alertmanager_url, generator_url=generator)
 

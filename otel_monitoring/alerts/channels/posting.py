@@ -9,6 +9,7 @@ from functools import cache
 import httpx
 
 from otel_monitoring.alerts.channels.discreet import discreet
+from otel_monitoring.alerts.channels.proxies import EnvironmentProxies
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.redact import redact
 
@@ -34,7 +35,8 @@ def client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClie
     Args:
         transport: How to connect, instead of directly or through the environment's proxy.
     """
-    return httpx.AsyncClient(verify=_tls(), transport=transport, timeout=TIMEOUT_SECONDS, follow_redirects=False)
+    way = transport or EnvironmentProxies(_tls())
+    return httpx.AsyncClient(transport=way, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
 
 
 def direct() -> httpx.AsyncHTTPTransport:

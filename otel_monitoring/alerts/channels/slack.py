@@ -18,9 +18,10 @@ _COLOURS = {
 }
 _RESOLVED_COLOUR = "#2f9e44"
 
-# Slack's limits: 3000 characters in a section, 50 blocks in a message (here one an event). The margin is for
-# characters that Slack counts twice.
+# Slack's limits: 3000 characters in a section, 50 blocks in a message (here one an event), and 13,200 characters in all
+# blocks together (`msg_blocks_too_long`). The margins are for characters that Slack counts twice.
 _SECTION_LENGTH = 2800
+_SECTIONS_LENGTH = 11_000
 _FALLBACK_LENGTH = 2000
 
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -59,7 +60,8 @@ class SlackChannel:
 def message(notification: Notification) -> dict[str, Any]:
     """The JSON body: `text` is what push notifications and screen readers give; colours exist on attachments only."""
     shown, hidden = text.shown(notification)
-    attachments = [_attachment(event) for event in shown]
+    length = min(_SECTION_LENGTH, _SECTIONS_LENGTH // max(1, len(shown)))
+    attachments = [_attachment(event, length) for event in shown]
     if hidden:
         attachments.append({"fallback": f"{hidden} more", "blocks": [_section(f"… and {hidden} more")]})
     origin = text.origin(notification)
@@ -70,21 +72,21 @@ def message(notification: Notification) -> dict[str, Any]:
     return {"text": mrkdwn(line, _FALLBACK_LENGTH), "attachments": attachments}
 
 
-def _attachment(event: AlertEvent) -> dict[str, Any]:
+def _attachment(event: AlertEvent, length: int) -> dict[str, Any]:
     resolved = event.status is Status.RESOLVED
     return {
         "color": _RESOLVED_COLOUR if resolved else _COLOURS[event.severity],
         "fallback": mrkdwn(text.headline(event), _FALLBACK_LENGTH),
-        "blocks": [_section("\n".join(_lines(event)))],
+        "blocks": [_section("\n".join(_lines(event, length)))],
     }
 
 
-def _lines(event: AlertEvent) -> Iterator[str]:
-    """What fits into one section: headline and runbook always, facts as long as there is room."""
+def _lines(event: AlertEvent, length: int) -> Iterator[str]:
+    """What fits into a section of this length: the headline always, the runbook and facts as long as there is room."""
     runbook = text.link(event.runbook)
-    last = f"<{mrkdwn(runbook, 600)}|Runbook>" if runbook and len(runbook) <= 500 else ""
-    first = f"*{mrkdwn(text.headline(event), 700)}*"
-    room = _SECTION_LENGTH - len(first) - len(last) - 2
+    first = f"*{mrkdwn(text.headline(event), min(700, length // 2))}*"
+    last = f"<{mrkdwn(runbook, 600)}|Runbook>" if runbook and len(runbook) <= min(500, length // 3) else ""
+    room = length - len(first) - len(last) - 2
     yield first
     for name, value in text.facts(event):
         quoted = f"\n```{mrkdwn(text.tail(value, 900), 1200)}```" if "\n" in value else f" {mrkdwn(value, 500)}"

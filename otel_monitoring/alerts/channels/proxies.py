@@ -1,0 +1,112 @@
+"""The proxies that the environment names, for each request: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
+
+httpx reads these variables too, but raises for networks (`fd00::/8`), bracketed addresses (`[::1]`) and `socks://`, and
+takes `10.0.0.0/8` for a name. A variable that cannot work is said once, and requests go without it.
+"""
+
+import ssl
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from urllib.request import getproxies
+
+import httpx
+
+from otel_monitoring.environment import notice
+
+_SOCKS = "socks"
+
+
+class EnvironmentProxies(httpx.AsyncBaseTransport):
+    """Connects through the proxy that the environment names for a request's scheme and host, or directly.
+
+    Args:
+        tls: How certificates are checked.
+    """
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._tls = tls
+        self._proxies = getproxies()
+        self._open: dict[str | None, httpx.AsyncHTTPTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Make the request."""
+        proxy = proxy_for(request.url, self._proxies)
+        if proxy not in self._open:
+            self._open[proxy] = transport_through(proxy, self._tls) or httpx.AsyncHTTPTransport(verify=self._tls)
+        return await self._open[proxy].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for transport in self._open.values():
+            await transport.aclose()
+
+
+def check() -> None:
+    """Say at the start which variables cannot work."""
+    proxies = getproxies()
+    for scheme in ("http", "https", "all"):
+        transport_through(proxies.get(scheme), tls=False)
+
+
+def transport_through(proxy: str | None, tls: ssl.SSLContext | bool) -> httpx.AsyncHTTPTransport | None:
+    """Connections through `proxy`; None without one, and for one that cannot work, which is said once."""
+    if not proxy:
+        return None
+    url = proxy if "://" in proxy else f"http://{proxy}"
+    if url.startswith(f"{_SOCKS}://"):
+        url = f"{_SOCKS}5://{url.partition('://')[2]}"
+    try:
+        return httpx.AsyncHTTPTransport(verify=tls, proxy=url)
+    except ImportError:
+        notice("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a SOCKS proxy needs `pip install socksio`; alerts leave without it")
+    except (ValueError, TypeError, httpx.InvalidURL):
+        notice("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a value is no proxy's URL; alerts leave without it")
+    return None
+
+
+def proxy_for(url: httpx.URL, proxies: dict[str, str]) -> str | None:
+    """The proxy for `url`, None for none.
+
+    Args:
+        url: What is asked for.
+        proxies: As `urllib.request.getproxies` has them: by scheme, `all` for any, and `no` for the exceptions.
+    """
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or any(_is_meant(entry, url) for entry in proxies.get("no", "").split(",")):
+        return None
+    return proxy
+
+
+def _is_meant(entry: str, url: httpx.URL) -> bool:
+    """Whether an entry of `NO_PROXY` means the host of `url`: a name and those below it, an address, a network, `*`.
+
+    As curl and Go read it; a port after it must be the port of `url`.
+    """
+    name, port = _name_and_port(entry.strip().lower())
+    if not name or (port and port != str(url.port or {"http": 80, "https": 443}.get(url.scheme))):
+        return False
+    host = url.host.lower().removesuffix(".")
+    network = _network(name)
+    if network is not None:
+        try:
+            return ip_address(host) in network
+        except ValueError:
+            return False
+    suffix = name.removeprefix("*").removeprefix(".").removesuffix(".")
+    return name == "*" or host == suffix or (bool(suffix) and host.endswith(f".{suffix}"))
+
+
+def _name_and_port(entry: str) -> tuple[str, str]:
+    if entry.startswith("["):
+        name, _, port = entry[1:].partition("]")
+        return name, port.removeprefix(":")
+    if entry.count(":") == 1:
+        name, _, port = entry.partition(":")
+        return name, port
+    return entry, ""
+
+
+def _network(name: str) -> IPv4Network | IPv6Network | None:
+    try:
+        return ip_network(name, strict=False)
+    except ValueError:
+        return None
