@@ -26,6 +26,8 @@ class Clock:
 class Channel:
     """Fails as it is told, then delivers."""
 
+    paced = True
+
     def __init__(self, name: str, *failures: Exception) -> None:
         self.name = name
         self.failures = list(failures)
@@ -231,6 +233,18 @@ async def test_what_is_raised_together_leaves_together() -> None:
         bench.enqueue(str(number))
     await bench.delivery.flush(30)
     assert mail.messages == [[str(number) for number in range(120)]]
+
+
+async def test_what_disturbs_nobody_waits_for_no_others() -> None:
+    """A line in a log has the time of its alert, however many there are."""
+    log, mail = Channel("log"), Channel("mail")
+    log.paced = False
+    bench = Bench(log, mail, limits=Limits(spacing=30, gathering=0.001))
+    for number in range(30):
+        bench.enqueue(str(number))
+        await bench.pump()
+    assert log.messages == [[str(number)] for number in range(30)]
+    assert mail.messages == [["0"]]
 
 
 async def test_a_storm_without_end_holds_back_no_alert() -> None:

@@ -23,6 +23,8 @@ class LogChannel:
     """
 
     name = "log"
+    paced = False
+    """It waits for no others: see `Limits`."""
 
     async def send(self, notification: Notification) -> None:
         """Log every event; never fails."""
