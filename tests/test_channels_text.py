@@ -40,6 +40,8 @@ def test_the_subject_names_severity_and_state() -> None:
     assert firing == "[orders/production] CRITICAL DATABASE_DOWN firing (endpoint=/api/orders/)"
     over = text.subject(notification(resolved(severity=AlertSeverity.WARNING, labels={}), environment=""))
     assert over == "[orders] WARNING DATABASE_DOWN resolved"
+    own = event("nightly import done", type=AlertType.CUSTOM, severity=AlertSeverity.INFO, labels={})
+    assert text.subject(notification(own)) == "[orders/production] INFO CUSTOM firing: nightly import done"
 
 
 def test_the_subject_of_a_group_counts_and_has_the_severity_of_what_fires() -> None:

@@ -90,10 +90,15 @@ def summary(notification: Notification) -> str:
 
 
 def subject(notification: Notification) -> str:
-    """Where, how urgent, what, and whether it fires; of several alerts how many."""
+    """Where, how urgent, what, and whether it fires; of several alerts how many.
+
+    A type that says nothing is followed by the message; in all others it would tear conversations apart.
+    """
     event = notification.events[0]
     labels = ", ".join(f"{key}={value}" for key, value in sorted(event.labels.items()))
     what = f"{event.severity.value.upper()} {title(event)} {event.status.value}{f' ({labels})' if labels else ''}"
+    if event.type is AlertType.CUSTOM and not event.rule:
+        what = f"{what}: {event.message}"
     return one_line(
         f"[{source(notification)}] {what if len(notification.events) == 1 else _counted(notification)}", 150
     )
