@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import subprocess
 import sys
 import threading
@@ -11,14 +12,16 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader
-from pymongo import errors
+from pymongo import AsyncMongoClient, MongoClient, errors
 
 from otel_monitoring import conventions as c
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.instrument.server_state import ServerState
+from tests.wire import Document, wire_server
 
 ADDRESS = ("db.example", 27017)
 SOON = 0.3
@@ -494,6 +497,30 @@ async def test_a_connection_that_was_cut_is_no_evidence_before_another_was_tried
     outcomes: list[BaseException | None], status: str
 ) -> None:
     assert await DatabaseHealthChecker(Raising(*outcomes)).ping() == status
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("make", [MongoClient, AsyncMongoClient, AsyncIOMotorClient])
+async def test_a_real_connection_that_is_cut_is_replaced(make: Any) -> None:
+    cuts = [False]
+
+    def answer(command: Document) -> Document:
+        if "ping" in command and cuts[0]:
+            cuts[0] = False
+            raise EOFError
+        return {"ok": 1}
+
+    with wire_server(answer) as uri:
+        client = make(uri)
+        checker = DatabaseHealthChecker(client["shop"])
+        assert await checker.ping() == "healthy"
+        cuts[0] = True
+        assert await checker.ping() == "healthy"
+        assert not cuts[0], "it was cut"
+        closed = client.close()
+        if inspect.isawaitable(closed):
+            await closed
+        assert await checker.ping() == "unknown"
 
 
 @pytest.mark.anyio

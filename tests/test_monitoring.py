@@ -176,6 +176,22 @@ async def test_from_the_drain_on_nothing_is_pinged_checked_or_evaluated(monkeypa
     await monitoring.stop()
 
 
+async def test_a_start_ends_a_drain() -> None:
+    database = Pinged()
+    monitoring = MonitoringService(
+        database, check_interval=0.05, alert_manager=AlertManager(channels=[], store=MemoryStore())
+    )
+    await monitoring.start()
+    monitoring.drain()
+    assert not monitoring.ready
+    await monitoring.start()
+    assert monitoring.ready
+    await asyncio.to_thread(database.wait, database.pings + 3)
+    database.closed = True
+    await _until(lambda: monitoring.basic_health()["status"] == "unhealthy")
+    await monitoring.stop()
+
+
 async def test_an_alert_of_the_application_leaves_while_it_drains() -> None:
     class Mailbox:
         name = "mailbox"
