@@ -30,7 +30,7 @@ from otel_monitoring.instrument.lean import HistogramsOnly
 from otel_monitoring.instrument.lifespan import follow_lifespan
 from otel_monitoring.instrument.own_routes import OwnRoutes
 from otel_monitoring.instrument.process import SystemSampler as SystemMetrics
-from otel_monitoring.instrument.requests import KNOWN_METHODS
+from otel_monitoring.instrument.requests import KNOWN_METHODS, OpenConnections
 from otel_monitoring.jsonable import json_text
 from otel_monitoring.performance import PerformanceMetrics
 from otel_monitoring.redact import printable
@@ -58,6 +58,8 @@ _CHECK_INTERVALS = 2.5
 """Intervals after which what a check said counts no more."""
 _LOOP_PROBE_SECONDS = 1.0
 _RENDER_TIMEOUT = 10.0
+_LAST_CONNECTIONS_SECONDS = 1.0
+"""How long a stop waits for requests and WebSockets that the server leaves open, or has just cancelled."""
 
 
 class MonitoringService:
@@ -100,6 +102,7 @@ class MonitoringService:
         self._ready = False
         self._announced: int | None = None
         self._own_routes: OwnRoutes | None = None
+        self._connections: OpenConnections | None = None
         self._worker = Worker(
             (
                 Job("sampling", self.settings.sample_interval, lambda now: self._parts.sample(now)),
@@ -135,7 +138,7 @@ class MonitoringService:
         parts = self._assemble(app)
         meters = parts.telemetry.meter_provider
         self._own_routes = own_routes = OwnRoutes(app, routes, self.settings.prefix)
-        instrument_app(
+        instrumentation = instrument_app(
             app,
             tracer_provider=parts.telemetry.tracer_provider,
             meter_provider=HistogramsOnly(meters) if parts.telemetry.lean else meters,
@@ -144,6 +147,7 @@ class MonitoringService:
         )
         parts.telemetry.make_global()
         self._app = app
+        self._connections = instrumentation.connections
         monitors(self, app)
         own_routes.place()
         follow_lifespan(
@@ -152,7 +156,7 @@ class MonitoringService:
             starting=self._begin,
             started=self._started,
             stopping=self.drain,
-            stopped=self.stop,
+            stopped=self._stopped,
         )
         if get_monitoring() is None:
             set_monitoring(self)
@@ -190,6 +194,12 @@ class MonitoringService:
         """Flush and stop, within the shutdown timeout; does nothing when not running."""
         self.drain()
         await self._worker.stop_soon()
+
+    async def _stopped(self) -> None:
+        # Of streams that the server has just cancelled, the spans are to end before what exports them.
+        if self._connections is not None:
+            await self._connections.all_ended(min(_LAST_CONNECTIONS_SECONDS, self.settings.shutdown_timeout / 4))
+        await self.stop()
 
     def drain(self) -> None:
         """Answer 503 at `/health/ready` from now on, so that no new traffic is sent here.

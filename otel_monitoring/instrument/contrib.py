@@ -21,7 +21,7 @@ from otel_monitoring.current import running
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.headers import CapturedHeaders
 from otel_monitoring.instrument.recorder import ORIGINAL_KEY, RAW_SEND_KEY, Recorder
-from otel_monitoring.instrument.requests import RequestOptions, request_path, running_loop
+from otel_monitoring.instrument.requests import OpenConnections, RequestOptions, request_path, running_loop
 from otel_monitoring.instrument.spans import span_details
 
 if TYPE_CHECKING:
@@ -227,10 +227,12 @@ class ContribSeam:
     Args:
         app: The built stack.
         options: What to do.
+        connections: What is open.
     """
 
-    def __init__(self, app: ASGIApp, options: RequestOptions) -> None:
+    def __init__(self, app: ASGIApp, options: RequestOptions, connections: OpenConnections) -> None:
         self.app = app
+        self._connections = connections
         self._options = options
         self._service = options.service
         self._loop: object = self
@@ -243,12 +245,15 @@ class ContribSeam:
             with contained("start on the first request"):
                 self._options.on_first_request()
         ours = running.set(self._service)
+        if kind != "lifespan":
+            self._connections.began(send)
         try:
             if kind == "http":
                 await self._http(scope, receive, send)
             else:
                 await self.app(scope, receive, send)
         finally:
+            self._connections.ended(send)
             running.reset(ours)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:

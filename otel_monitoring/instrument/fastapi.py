@@ -20,6 +20,7 @@ from otel_monitoring.instrument.native import providers_of
 from otel_monitoring.instrument.recorder import Recorder, RouteObserver
 from otel_monitoring.instrument.requests import (
     CurrentRequest,
+    OpenConnections,
     RequestError,
     RequestOptions,
     current_request,
@@ -49,6 +50,7 @@ class AppInstrumentation:
             into `contrib` when the stack is built, because FastAPI then leaves the measuring to it.
         tracer_provider: Where request spans go: the user's choice in `FastAPI(telemetry={...})`, else as given.
         meter_provider: Where request metrics go, likewise. Whoever wants to read them reads there.
+        connections: The requests and WebSockets that are being handled.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class AppInstrumentation:
         self._app = app
         self._options = options
         self._templates = RouteTemplates(app)
+        self.connections = OpenConnections()
         self._previous_build = app.build_middleware_stack
         self._own_build = vars(app).get("build_middleware_stack")
         self._tracing = options.tracing
@@ -123,7 +126,7 @@ class AppInstrumentation:
             self.engine = "contrib"
             options = contrib.repair(layer, options)
         if self.engine == "native":
-            return native.NativeSeam(stack, options, self._templates)
+            return native.NativeSeam(stack, options, self._templates, self.connections)
         recorder = Recorder(
             stack,
             self._templates,
@@ -132,7 +135,7 @@ class AppInstrumentation:
             options=options,
         )
         self._gate = contrib.Gate(recorder, options, tracing=self._tracing or self._applied)
-        return contrib.ContribSeam(contrib.install(stack, recorder, self._gate), options)
+        return contrib.ContribSeam(contrib.install(stack, recorder, self._gate), options, self.connections)
 
 
 def instrument_app(

@@ -13,6 +13,7 @@ from otel_monitoring.guard import contained
 from otel_monitoring.instrument.leaving import client_left, socket_closed, watched
 from otel_monitoring.instrument.matched import Entrance, RouteTemplates
 from otel_monitoring.instrument.requests import (
+    OpenConnections,
     RequestError,
     RequestOptions,
     handled_exception,
@@ -131,10 +132,14 @@ class NativeSeam:
         app: The stack as FastAPI built it. The attribute keeps this name: FastAPI looks through `.app` for contrib.
         options: What to do.
         templates: Finds routes of failed requests.
+        connections: What is open.
     """
 
-    def __init__(self, app: ASGIApp, options: RequestOptions, templates: RouteTemplates) -> None:
+    def __init__(
+        self, app: ASGIApp, options: RequestOptions, templates: RouteTemplates, connections: OpenConnections
+    ) -> None:
         self.app = app
+        self._connections = connections
         self._options = options
         self._service = options.service
         self._templates = templates
@@ -153,10 +158,14 @@ class NativeSeam:
         span = getattr(scope.get(_MEASURED), "span", None)
         if span is not None:
             self._options.headers.of_request(span, scope["headers"])
-        if kind == "http":
-            await self._http(scope, receive, send, span)
-        else:
-            await self._other(scope, receive, send if span is None else watched(send, span, self._options.headers))
+        self._connections.began(send)
+        try:
+            if kind == "http":
+                await self._http(scope, receive, send, span)
+            else:
+                await self._other(scope, receive, send if span is None else watched(send, span, self._options.headers))
+        finally:
+            self._connections.ended(send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send, span: Any) -> None:
         if self._hide_query and span is not None and scope.get("query_string"):

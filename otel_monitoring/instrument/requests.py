@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -25,6 +26,7 @@ REDACTED: Final = "REDACTED"
 _SIGNATURES: Final = frozenset(
     {"X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "sig", "X-Goog-Signature"}
 )
+_POLL_SECONDS: Final = 0.01
 _MAX_QUERY_KEYS: Final = 32
 _MAX_KEY_LENGTH: Final = 64
 
@@ -84,6 +86,20 @@ class RequestOptions:
     def leaves_out(self, scope: Scope) -> bool:
         """Whether a request or connection gets no span, no metric and no log record. Its Host has no say in that."""
         return bool(self.excluded_url is not None and self.excluded_url(scope["path"])) or self.exclude(scope)
+
+
+class OpenConnections:
+    """The requests and WebSockets of an application that are being handled, from any thread."""
+
+    def __init__(self) -> None:
+        self._open: set[object] = set()
+        self.began, self.ended = self._open.add, self._open.discard
+
+    async def all_ended(self, seconds: float) -> None:
+        """Wait until there are none, at most `seconds`: those that are cancelled have something to tidy up."""
+        until = monotonic() + seconds
+        while self._open and monotonic() < until:  # noqa: ASYNC110 - they end in any thread
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)

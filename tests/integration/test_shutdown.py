@@ -4,10 +4,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
+from websockets.sync.client import connect
 
 from tests.integration.processes import PATIENCE, Service, serving
 from tests.otlp_sink import HttpSink, closed_port
@@ -192,3 +194,66 @@ def test_all_services_of_a_process_stop_by_one_deadline(
         began = time.monotonic()
         service.stop()
     assert time.monotonic() - began < 8, "half of what they take one after the other"
+
+
+STREAMS = (
+    APPLICATION
+    + """
+import asyncio
+from fastapi import WebSocket
+from fastapi.responses import StreamingResponse
+
+@inner.get("/events")
+async def events():
+    async def parts():
+        try:
+            yield b"data: 1\\\\n\\\\n"
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await asyncio.to_thread(lambda: None)
+    return StreamingResponse(parts(), media_type="text/event-stream")
+
+@inner.get("/thread")
+async def in_thread():
+    def parts():
+        while True:
+            yield b"x"
+            time.sleep(0.05)
+    return StreamingResponse(parts())
+
+@inner.websocket("/socket")
+async def socket(websocket: WebSocket):
+    await websocket.accept()
+    await websocket.send_text("hello")
+    await asyncio.Event().wait()
+
+import time
+app = inner
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "runner",
+    [
+        pytest.param(("uvicorn", "--timeout-graceful-shutdown", "1"), id="uvicorn"),
+        pytest.param(("uvicorn", "--timeout-graceful-shutdown", "1", "--lifespan", "off"), id="uvicorn-lifespan-off"),
+        pytest.param(("hypercorn", "--graceful-timeout", "1"), id="hypercorn"),
+    ],
+)
+def test_streams_that_the_server_cancels_have_their_spans(
+    sink: HttpSink, tmp_path: Path, runner: tuple[str, ...]
+) -> None:
+    with exporting(sink, tmp_path, STREAMS, runner) as service, ExitStack() as clients:
+        for path in ("/events", "/thread"):
+            answer = clients.enter_context(httpx.stream("GET", f"{service.url}{path}", timeout=PATIENCE))
+            next(answer.iter_raw())
+        socket = clients.enter_context(connect(service.url.replace("http", "ws") + "/socket"))
+        assert socket.recv() == "hello"
+        output = service.stop()
+        clients.pop_all()  # the connections are gone
+    names = sorted(span.name for span in sink.spans() if span.name != "GET /ready")
+    assert names == ["GET /events", "GET /thread", "WS /socket"], output
+    assert "ended span" not in output
