@@ -246,13 +246,13 @@ def test_watch_needs_a_terminal_that_can_be_drawn_on(service: Service) -> None:
         assert screen.process.wait(PATIENCE) == codes.USAGE
 
 
-def test_watch_gives_the_terminal_back_as_it_was(service: Service) -> None:
+def test_watch_gives_the_terminal_back_as_it_was() -> None:
     endings: dict[int, Callable[[Terminal], None]] = {
         codes.OK: lambda screen: screen.press("q"),
         128 + signal.SIGTERM: lambda screen: screen.process.terminate(),
     }
     for code, ending in endings.items():
-        with terminal("watch", service.url) as screen:
+        with terminal("watch", f"http://127.0.0.1:{closed_port()}") as screen:
             before = screen.modes
             screen.wait_for("q quit")
             assert screen.modes != before, "keys arrive one by one"
