@@ -308,3 +308,15 @@ def test_the_command_walks_all_checks(monkeypatch: pytest.MonkeyPatch, capsys: p
     capsys.readouterr()
     assert run_command_line(["doctor", "--json", "--url", f"http://127.0.0.1:{closed_port()}"]) == codes.FAILED
     assert json.loads(capsys.readouterr().out)["exit_code"] == codes.FAILED
+
+
+def test_the_prefix_may_be_in_the_file_of_settings(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, answering: ThreadingHTTPServer
+) -> None:
+    answering.says = {"status": "healthy"}  # type: ignore[attr-defined]
+    (tmp_path / ".env").write_text("OTEL_MONITORING_PREFIX=/internal\n")
+    url = f"http://127.0.0.1:{answering.server_address[1]}"
+    run_command_line(["doctor", "--json", "--url", url])
+    said = [finding["message"] for finding in json.loads(capsys.readouterr().out)["findings"]]
+    assert f"{url}/internal is healthy" in said
+    assert run_command_line(["doctor", "--url", "ftp://x"]) == codes.USAGE

@@ -4,6 +4,7 @@ import json
 import logging
 import textwrap
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 import click
@@ -113,15 +114,19 @@ def doctor(
     endpoint, clocks, state directory, alert channels. Nothing is changed, and nothing sent but empty exports, unless
     --send-test is given. With --url and an admin token it says why a running service is not healthy.
     """
-    try:
-        service = Service(url, token=token, prefix=prefix, timeout=timeout) if url else None
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--url") from None
     # What libraries log about failures is in the findings already.
     logging.getLogger().addHandler(logging.NullHandler())
     examination = Examination.of_this_environment(
-        database_uri=database_uri, service=service, send_test=send_test, timeout=timeout
+        database_uri=database_uri, service=None, send_test=send_test, timeout=timeout
     )
+    if url:
+        if prefix is None and examination.settings is not None:
+            prefix = examination.settings.prefix  # it may be in .env
+        try:
+            service = Service(url, token=token, prefix=prefix, timeout=timeout)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--url") from None
+        examination = replace(examination, service=service)
     findings: list[tuple[Check, Finding]] = []
     for check in CHECKS:
         found = list(contained_findings(check.look, examination))
