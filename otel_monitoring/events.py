@@ -203,6 +203,11 @@ class Notification:
     host: str = ""
     url: str = ""
 
+    def latest(self) -> "Notification":
+        """The same without what is out of date: of each incident the last word, as after a mail server's own outage."""
+        last = {event.incident: event for event in self.events}
+        return replace(self, events=tuple(e for e in self.events if not e.incident or e is last[e.incident]))
+
     @property
     def severity(self) -> AlertSeverity:
         """The highest severity among what still fires; where all is over, among everything."""

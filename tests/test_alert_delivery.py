@@ -27,6 +27,7 @@ class Channel:
     """Fails as it is told, then delivers."""
 
     paced = True
+    latest_only = False
 
     def __init__(self, name: str, *failures: Exception) -> None:
         self.name = name
@@ -233,6 +234,22 @@ async def test_what_is_raised_together_leaves_together() -> None:
         bench.enqueue(str(number))
     await bench.delivery.flush(30)
     assert mail.messages == [[str(number) for number in range(120)]]
+
+
+async def test_people_hear_of_each_incident_the_last_word_and_programs_all_of_them() -> None:
+    """Their server was down while one came and went, and another flapped."""
+    mail, hook = (Channel(name, DeliveryError("down", retryable=True)) for name in ("mail", "hook"))
+    mail.latest_only = True
+    bench = Bench(mail, hook)
+    bench.enqueue("lost", incident="a")
+    bench.enqueue("hot", "hot (flapping)", incident="b")
+    bench.enqueue("an order", "another order")
+    bench.enqueue("found", incident="a", status=Status.RESOLVED)
+    await bench.pump()
+    await bench.pump(after=60)
+    assert mail.messages == [["hot (flapping)", "an order", "another order", "found"]]
+    assert hook.messages == [["lost", "hot", "hot (flapping)", "an order", "another order", "found"]]
+    assert bench.store.backlog() == {}
 
 
 async def test_what_disturbs_nobody_waits_for_no_others() -> None:

@@ -165,7 +165,9 @@ class Line:
         store.tried(ids)
         self._sent_at.append(self._elapsed())
         try:
-            await attempt(self.channel.send, sender.notification(batch), self._limits.timeout)
+            notification = sender.notification(batch)
+            told = notification.latest() if getattr(self.channel, "latest_only", False) else notification
+            await attempt(self.channel.send, told, self._limits.timeout)
         except DeliveryError as error:
             if error.partly:
                 self._postpone(error, batch)

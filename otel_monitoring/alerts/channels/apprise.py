@@ -30,6 +30,9 @@ class AppriseChannel:
         ConfigurationError: apprise is not installed, or does not know such a URL.
     """
 
+    latest_only = True
+    """People read what is so now: see `Notification.latest`."""
+
     def __init__(self, url: SecretStr, name: str) -> None:
         self.name = name
         try:

@@ -75,6 +75,8 @@ class EmailChannel:
     """
 
     name = "email"
+    latest_only = True
+    """People read what is so now: see `Notification.latest`."""
 
     def __init__(
         self, server: MailServer, sender: str, recipients: Sequence[str], *, clock: Callable[[], float] = time.time

@@ -35,6 +35,8 @@ class SlackChannel:
     """
 
     name = "slack"
+    latest_only = True
+    """People read what is so now: see `Notification.latest`."""
 
     def __init__(self, url: SecretStr) -> None:
         self._url = url
