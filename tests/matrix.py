@@ -133,7 +133,7 @@ def _try_python(version: str, python: Path) -> bool:
         return _succeeds([python, "-m", "venv", folder]) and _pip(own, "-c", pins, "-e", f"{ROOT}[dev]")
 
     known = f"{_version(python)} {ROOT} {pins.read_text()} {(ROOT / 'pyproject.toml').read_text()}"
-    return _ready(folder, known, install) and _pytest(own, _UNITS, ROOT)
+    return _ready(folder, known, install) and _pytest(own, _UNITS, folder)
 
 
 def _try_releases(fastapi: str, pymongo: str) -> bool:
@@ -148,7 +148,7 @@ def _try_releases(fastapi: str, pymongo: str) -> bool:
         return _pip(sys.executable, "--no-compile", "--target", folder, "-c", folder / "pins", *wanted)
 
     known = f"{sys.version} {fastapi} {pymongo} {pins}"
-    return _ready(folder, known, install) and _pytest(sys.executable, _RELEASE_TESTS, folder, ROOT)
+    return _ready(folder, known, install) and _pytest(sys.executable, _RELEASE_TESTS, folder, before=[folder])
 
 
 def _open(pin: str) -> bool:
@@ -175,10 +175,11 @@ def _pip(python: str | Path, *arguments: str | Path) -> bool:
     return _succeeds([python, "-m", "pip", "--quiet", "--disable-pip-version-check", "install", *arguments])
 
 
-def _pytest(python: str | Path, tests: Sequence[str], *path: Path) -> bool:
+def _pytest(python: str | Path, tests: Sequence[str], folder: Path, before: Sequence[Path] = ()) -> bool:
     again = ("--last-failed", "--last-failed-no-failures", "none")
-    command = [python, "-m", "pytest", "-q", "-n", "0", "-o", f"cache_dir={path[0] / '.pytest_cache'}", *tests]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [python, "-m", "pytest", "-q", "-n", "0", "-o", f"cache_dir={folder / 'pytest'}", *tests]
+    path = os.pathsep.join(map(str, (*before, ROOT)))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     # Beside others on a busy machine: only what fails twice fails, as in `make test`.
     return _succeeds(command, environment) or _succeeds([*command, *again], environment)
 
