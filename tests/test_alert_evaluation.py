@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -257,6 +258,19 @@ def test_what_only_shows_when_it_is_evaluated_is_contained() -> None:
     found = evaluation.looks([Rule("broken", expression, ">", 0), HOT], {"a": report(heat=99, orders=1)}, {})
     assert [look.rule.name for look in found] == ["hot"]
     assert list(evaluation.errors) == ["broken"]
+
+
+@pytest.mark.parametrize("read", [None, 5, ["hot"], [("hot", 1)]])
+def test_readings_of_a_wrong_kind_are_the_rules_failure(read: Any) -> None:
+    class Wrong(Failing):
+        def readings(self, *_: Any, **__: Any) -> Any:
+            return read
+
+    evaluation = Evaluation()
+    found = evaluation.looks([Rule("broken", Wrong(), ">", 0), HOT], {"a": report(heat=99)}, {})
+    assert [look.rule.name for look in found] == ["hot"]
+    assert list(evaluation.errors) == ["broken"]
+    assert "broken" not in evaluation.readings, "nobody is shown them"
 
 
 def test_what_was_read_is_remembered_with_where_it_was_read() -> None:

@@ -2,7 +2,9 @@
 
 import json
 import math
-from typing import Any
+from typing import Any, NoReturn
+
+import pytest
 
 from otel_monitoring.alerts import Gauge, NoData, Rule, requests
 from otel_monitoring.alerts.evaluation import Evaluation
@@ -133,3 +135,14 @@ def test_an_error_is_shown_with_its_rule() -> None:
 def test_a_rule_over_requests_is_shown_before_there_were_any() -> None:
     (found,) = rule_states([], [Rule("busy", requests(), ">", 5)], Evaluation())
     assert (found["values"], found["alerts"], found["state"]) == ([], [], "inactive")
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt])
+def test_an_expression_that_cannot_be_shown_hides_no_rule(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(Gauge, "promql", refuse)
+    assert {name: rule["promql"] for name, rule in states().items()} == {"hot": "", "cold": ""}

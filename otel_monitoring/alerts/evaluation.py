@@ -160,7 +160,7 @@ def _readings(
     above = rule.threshold if rule.expression.group_by and rule.comparison in (">", ">=") else None
     groups = {labels.get(rule.label, "") for labels in known}
     read = rule.expression.readings
-    return {instance: read(window, above=above, known=groups) for instance, window in windows.items()}
+    return {instance: list(read(window, above=above, known=groups)) for instance, window in windows.items()}
 
 
 def _looks(rule: Rule, readings: Mapping[str, Sequence[Reading]], known: Sequence[Mapping[str, str]]) -> Iterator[Look]:

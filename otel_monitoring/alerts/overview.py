@@ -1,8 +1,8 @@
 """What fires, and where every rule stands, as JSON."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from otel_monitoring.alerts.evaluation import Evaluation
 from otel_monitoring.alerts.expressions import Reading
@@ -10,8 +10,12 @@ from otel_monitoring.alerts.lifecycle import Phase
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.alerts.saved import Incident, message_of
 from otel_monitoring.events import Outcome, readable_labels, rfc3339
+from otel_monitoring.guard import contained
+
+T = TypeVar("T")
 
 _VALUES_LIMIT = 20
+_asking = contained("showing a rule", theirs=True)
 
 
 def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dict[str, Any]]:
@@ -54,11 +58,12 @@ def rule_states(incidents: Iterable[Incident], rules: Sequence[Rule], evaluation
 
 def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> dict[str, Any]:
     phases = {incident.state.phase for incident in incidents}
+    none: list[dict[str, Any]] = []
     answer: dict[str, Any] = {
         "name": rule.name,
         "type": rule.type.value,
         "severity": rule.urgency.value,
-        "promql": rule.promql(),
+        "promql": _asked(rule.promql, ""),
         "comparison": rule.comparison,
         "threshold": rule.threshold,
         "clear": rule.clear if rule.clear is not None else rule.threshold,
@@ -71,13 +76,20 @@ def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> 
         "inhibits": sorted(kind.value for kind in rule.inhibits),
         "state": next((p.value for p in (Phase.FIRING, Phase.PENDING) if p in phases), Phase.INACTIVE.value),
         "alerts": [_state(incident) for incident in incidents],
-        "values": _values(rule, evaluation.readings.get(rule.name, {})),
+        "values": _asked(lambda: _values(rule, evaluation.readings.get(rule.name, {})), none),
     }
     if rule.runbook:
         answer["runbook_url"] = rule.runbook
     if rule.name in evaluation.errors:
         answer["error"] = evaluation.errors[rule.name]
     return answer
+
+
+def _asked(ask: Callable[[], T], otherwise: T) -> T:
+    """What an expression of the application's answers; `otherwise` where it raises."""
+    with _asking:
+        return ask()
+    return otherwise
 
 
 def _values(rule: Rule, readings: Mapping[str, Sequence[Reading]]) -> list[dict[str, Any]]:
