@@ -18,6 +18,10 @@ from otel_monitoring.redact import redact_error
 T = TypeVar("T")
 
 
+class LostError(LookupError):
+    """What cannot be done because a seam does not hold; the warning has said so."""
+
+
 class Seam:
     """Private names of one library that are used for one purpose, from any thread.
 
@@ -95,7 +99,7 @@ EXEMPLARS = Seam(
     "opentelemetry-sdk",
     "ExponentialBucketHistogramAggregation._create_aggregation",
     purpose="the reader behind our own answers samples no exemplars, which nobody would read",
-    without="it samples them, a few microseconds for each measurement",
+    without="each measurement samples exemplars too, which takes a few microseconds",
 )
 EXPORT_QUEUE = Seam(
     "opentelemetry-sdk",
@@ -189,7 +193,7 @@ FASTAPI_REQUEST = Seam(
     'scope["fastapi.telemetry"]',
     "_mount_prefix",
     purpose="name the routes of hosts and behind a root path as everywhere else",
-    without="those routes have the names FastAPI gives them",
+    without="routes of hosts and behind a root path have the names FastAPI gives them",
 )
 FASTAPI_LEAVING = Seam(
     "fastapi",
@@ -206,13 +210,13 @@ FASTAPI_ROUTES = Seam(
     "original_route",
     "original_router",
     purpose="find the template of a route in an included router (FastAPI 0.137 and later)",
-    without="requests that fail there are reported without their route",
+    without="failures in included routers may be reported without their route",
 )
 MONGO_LISTENERS = Seam(
     "pymongo",
     "client.options.pool_options._event_listeners",
     purpose="listen to a client that exists already",
-    without="its commands are not measured; make it with "
+    without="commands of a client that exists already are not measured; make it with "
     "event_listeners=otel_monitoring.instrument.mongodb.monitoring_listeners()",
 )
 MONGO_SERVERS = Seam(
@@ -225,7 +229,7 @@ MONGO_SERVERS = Seam(
     "_should_publish",
     "enabled_for_cmap",
     purpose="have the pools and monitors that such a client has already report their events",
-    without="connections are measured in the pools that it makes from then on",
+    without="connections of a client that exists already are measured in the pools it makes from now on",
 )
 MONGO_POOL = Seam(
     "pymongo",
@@ -233,20 +237,20 @@ MONGO_POOL = Seam(
     "pool.requests",
     "pool.max_pool_size",
     purpose="tell an exhausted pool from a database that is down, before a ping waits for it",
-    without="it is told by the ping's error",
+    without="an exhausted pool is told by the error of a ping that waited for it",
 )
 MONGO_REGISTRY = Seam(
     "pymongo",
     "pymongo.monitoring._LISTENERS",
     purpose="know who listens to every new client, and take our listeners out of there at the stop",
-    without="they stay there and do nothing",
+    without="our listeners stay with PyMongo after the stop and do nothing",
 )
 MONGO_CLOSED = Seam(
     "pymongo",
     "client._closed",
     "_OperationCancelled",
     purpose="know that the application has closed its client, so that this is no outage",
-    without="it is known by the errors of the driver",
+    without="a client that the application has closed is known by its errors",
 )
 MONGO_TRACING = Seam(
     "pymongo",
@@ -259,19 +263,19 @@ FINALIZERS = Seam(
     "Python",
     "multiprocessing.util.Finalize",
     purpose="stop in order in a process that `multiprocessing` has forked, which ends without `atexit`",
-    without="such a process may end before its last telemetry has left",
+    without="a process that `multiprocessing` has forked may end before its last telemetry has left",
 )
 LOGGERS = Seam(
     "Python",
     "logging.root.manager.loggerDict",
     purpose="find the loggers of the SDK's exporters, which then warn once a minute at most",
-    without="they warn as often as they do on their own",
+    without="the SDK's exporters warn as often as they do on their own",
 )
 RUNNERS = Seam(
     "Python",
     "asyncio.runners",
     purpose="leave SIGINT to `asyncio.run`, known by the module of its handler",
-    without="it is held back until everything is stopped, as a server's is",
+    without="SIGINT is held back until everything is stopped, as a server's is",
 )
 
 

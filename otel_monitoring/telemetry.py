@@ -3,6 +3,7 @@
 Construction makes providers or joins those the application has; no thread and no connection exists before `start`.
 """
 
+import inspect
 import logging
 import os
 import threading
@@ -193,6 +194,10 @@ class Telemetry:
             if self._pid != os.getpid():
                 self._adopt_process()
             meters = self._sdk[1]
+            for provider in self._sdk:
+                if provider in _made:
+                    with seams.RESOURCE:  # for a child that will be forked
+                        inspect.signature(cast("Any", provider)._update_resource).bind(self.resource)  # noqa: SLF001
             if self._reader is not reader:  # else inherited from before a fork, still attached
                 meters.add_metric_reader(reader)
             self._pipelines = self._make_pipelines()

@@ -49,7 +49,7 @@ def make_exporter(signal: Signal, settings: OtlpSettings) -> Any:
         else getattr(importlib.import_module(f"{package}.{module}"), name)
     )
     if made is None:
-        raise LookupError(f"there is no {package}.{module}.{name}")
+        raise seams.LostError(f"there is no {package}.{module}.{name}")
     return made(
         endpoint=settings.endpoint(signal),
         headers=dict(parse_env_headers(settings.headers(signal), liberal=True)) or None,

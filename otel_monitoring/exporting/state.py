@@ -61,7 +61,8 @@ class ExportState:
     def cannot_begin(self, error: Exception) -> None:
         """Nothing can be sent at all: the exporter, or its queue, could not be made."""
         self._last_error = redact(f"{type(error).__name__}: {error}", limit=_REASON_LIMIT)
-        logger.warning("OTLP export of %s: %s; it is not exported", self.signal, self._last_error)
+        if not isinstance(error, seams.LostError):  # it has been said
+            logger.warning("OTLP export of %s: %s; it is not exported", self.signal, self._last_error)
 
     def succeeded(self, items: int) -> None:
         """The endpoint took `items` spans, log records or data points."""
@@ -138,6 +139,8 @@ class QuietExports(logging.Filter):
         self._loggers = [
             known for name, known in _loggers() if isinstance(known, logging.Logger) and _about_exporting(name)
         ]
+        if not any("_shared_internal" in known.name for known in self._loggers):
+            seams.EXPORT_LOGGERS.lost(LookupError("there is no such logger"))
         for known in self._loggers:
             known.disabled = False
             if self not in known.filters:

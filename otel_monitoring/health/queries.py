@@ -260,13 +260,19 @@ class LoopTarget:
 
 def unusable(target: "ThreadTarget | LoopTarget") -> bool:
     """Whether the application has closed the client, as far as the driver says: then no error says anything."""
-    return getattr(target.client, "_closed", False) is True
+    client = target.client
+    return _is_pymongo(client) and seams.MONGO_CLOSED.get(lambda: client._closed is True, False)  # noqa: SLF001
+
+
+def _is_pymongo(client: object) -> bool:
+    """Whether it is a driver's own client, not a stand-in of a test, say."""
+    return type(client).__module__.startswith("pymongo.")
 
 
 def exhausted(target: "ThreadTarget | LoopTarget") -> bool:
     """Whether every connection of a pool of the client is in use, as far as the driver says."""
     client = target.client
-    if not type(client).__module__.startswith("pymongo"):  # a stand-in of a test, say
+    if not _is_pymongo(client):
         return False
     with seams.MONGO_POOL:
         servers = tuple(client._topology._servers.values())  # noqa: SLF001

@@ -53,6 +53,8 @@ def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: boo
         FastAPIInstrumentor.instrument_app(
             app, tracer_provider=tracer_provider, meter_provider=NoOpMeterProvider(), exclude_spans=["receive", "send"]
         )
+        if not applied(app) or not hasattr(BackgroundTask, "_otel_original_call"):
+            raise LookupError("it does not say that it was applied")
     original = getattr(BackgroundTask, "_otel_original_call", None)
     if ours and original is not None and not operation_spans:
         setattr(BackgroundTask, "__call__", original)  # noqa: B010 - a method, which mypy lets nobody assign
@@ -78,9 +80,11 @@ def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> RequestOp
         and which headers it captures. Both are done by our layers; contrib matches URLs with their Host.
     """
     with seams.CONTRIB:
-        for name in vars(layer):
-            if name.endswith(("_histogram", "_histogram_old", "_histogram_new")):
-                setattr(layer, name, None)
+        histograms = [name for name in vars(layer) if name.endswith(("_histogram", "_histogram_old", "_histogram_new"))]
+        for name in histograms:
+            setattr(layer, name, None)
+        if not histograms:
+            raise LookupError("there are no histograms")
         layer.active_requests_counter = NoOpUpDownCounter("http.server.active_requests")
         layer.default_span_details = lambda scope: span_details(options, scope)
         # With these hooks the user asked for those spans.

@@ -189,6 +189,8 @@ def flat(routes: Iterable[Any]) -> Iterator[Any]:
 
 def _contexts(route: Any) -> list[Any]:
     if not hasattr(route, "effective_route_contexts"):
+        if type(route).__module__ == "fastapi.routing" and not hasattr(route, "path_format"):
+            raise LookupError(f"{type(route).__name__} is of no known kind")
         return [route]
     contexts = getattr(fastapi.routing, "iter_route_contexts", None)
     return list(contexts([route]) if contexts is not None else route.effective_route_contexts())

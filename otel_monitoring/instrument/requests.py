@@ -10,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode
 
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import Scope
 
 from otel_monitoring.instrument.headers import CapturedHeaders
@@ -29,6 +28,8 @@ _SIGNATURES: Final = frozenset(
 _POLL_SECONDS: Final = 0.01
 _MAX_QUERY_KEYS: Final = 32
 _MAX_KEY_LENGTH: Final = 64
+
+_ANSWERED_BY: Final = "starlette.middleware.errors"
 
 request_path: ContextVar[str | None] = ContextVar("otel_monitoring_request_path", default=None)
 """The path of the HTTP request the code runs in; the engines set it."""
@@ -184,4 +185,4 @@ def unhandled_exception() -> BaseException | None:
     error = sys.exc_info()[1]
     trace = None if error is None else error.__traceback__
     caught_in = None if trace is None else trace.tb_frame.f_globals.get("__name__")
-    return error if caught_in == ServerErrorMiddleware.__module__ else None
+    return error if caught_in == _ANSWERED_BY else None
