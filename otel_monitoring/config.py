@@ -274,8 +274,9 @@ def known_variables() -> frozenset[str]:
 class _DotenvSource(EnvSettingsSource):
     """As the environment, but from `.env`."""
 
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return {name.lower(): value for name, value in dotenv_file.variables().items()}
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        self.env_vars = {name.lower(): value for name, value in dotenv_file.variables().items()}
 
 
 def _variables() -> dict[str, str]:
