@@ -263,8 +263,10 @@ class Parts:
 
     def _troubles(self, now: float) -> list[str]:
         """Why what is known here may be out of date, at a moment of the monotonic clock."""
-        if not self._worker.running or self._worker.draining:
+        if self._worker.draining:
             return []
+        if not self._worker.running:
+            return self._worker.troubles(now)
         stale = self.database.stale(now)
         return [*self._worker.troubles(now), *([stale] if stale is not None else [])]
 

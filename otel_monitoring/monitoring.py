@@ -60,6 +60,8 @@ _LOOP_PROBE_SECONDS = 1.0
 _RENDER_TIMEOUT = 10.0
 _LAST_CONNECTIONS_SECONDS = 1.0
 """How long a stop waits for requests and WebSockets that the server leaves open, or has just cancelled."""
+_RETRY_SECONDS = 10.0
+"""From a start that failed to the next try."""
 
 
 class MonitoringService:
@@ -300,7 +302,7 @@ class MonitoringService:
     @property
     def ready(self) -> bool:
         """Whether this process has started up and is not draining."""
-        return self._ready and self._worker.running
+        return self._ready and (self._worker.running or self._worker.failure is not None)
 
     def basic_health(self) -> dict[str, Any]:
         """What `/health` answers."""
@@ -341,7 +343,7 @@ class MonitoringService:
             self._announce()
 
     def _announce(self) -> None:
-        if self._announced == os.getpid():
+        if self._announced == os.getpid() or self._worker.failure is not None:
             return
         self._announced = os.getpid()
         parts, manager = self._parts, self.alert_manager
@@ -364,8 +366,24 @@ class MonitoringService:
     async def _begin(self) -> None:
         self._offer_alerts()
         checked = self._parts.begin_asking()
-        if self._worker.start(asyncio.get_running_loop()):
+        if self._start():
             await asyncio.wait({asyncio.wrap_future(checked)}, timeout=_FIRST_CHECK_SECONDS)
+
+    def _start(self, *, implicit: bool = False) -> bool:
+        """Start the worker; where that fails, the application starts all the same, and it is tried again."""
+        loop = asyncio.get_running_loop()
+        try:
+            return self._worker.start(loop, implicit=implicit)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - no thread, no descriptor, no memory
+            contained.note("starting the monitoring", error)
+            loop.call_later(_RETRY_SECONDS, self._start_again, implicit)
+            return False
+
+    def _start_again(self, implicit: bool) -> None:
+        if self._ready and not self._worker.running and self._start(implicit=implicit):
+            self._started()
 
     def _offer_alerts(self) -> None:
         offer_alert_manager(self.alert_manager)
@@ -373,7 +391,7 @@ class MonitoringService:
     def _on_first_request(self) -> None:
         # Without a lifespan nobody has called start(). Here and now, so that this very request is counted.
         fresh = not self._worker.running
-        self._worker.start(asyncio.get_running_loop(), implicit=True)
+        self._start(implicit=True)
         if fresh:
             self._started()
 

@@ -68,9 +68,17 @@ class WatchThread:
         self._ran: dict[str, float] = {}
 
     def start(self) -> None:
-        """Start the thread; returns when its loop runs."""
+        """Start the thread; returns when its loop runs.
+
+        Raises:
+            RuntimeError: There can be no further thread.
+        """
         self._ran = dict.fromkeys((job.name for job in self._jobs), time.monotonic())
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._loop.close()
+            raise
         self._running.wait()
 
     def stop(self, timeout: float) -> bool:

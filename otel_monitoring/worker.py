@@ -13,6 +13,7 @@ from otel_monitoring import shutdown
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import apart, contained
 from otel_monitoring.health.execution import in_thread
+from otel_monitoring.redact import redact_error
 from otel_monitoring.watch import Job, WatchThread
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ class Worker:
         self._stopping = renewed(self, "_stopping", threading.Lock)
         self.started_at: float | None = None
         """When this process started, in seconds of the monotonic clock; None before."""
+        self.failure: str | None = None
+        """Why the last start did not succeed, redacted; None: it did, or there was none."""
         self.draining = False
         """Whether the stop has begun: from then on nothing new is measured, checked or evaluated."""
 
@@ -88,6 +91,9 @@ class Worker:
         Args:
             loop: Where the application runs. It takes the place of one that is closed.
             implicit: Nobody will call `stop`: the work is to end with the loop, or soon after it.
+
+        Raises:
+            Exception: What keeps it from starting, e.g. that there can be no thread. Nothing is left half done.
         """
         if self.running:
             self.draining = self.draining and implicit
@@ -102,15 +108,28 @@ class Worker:
         self.draining = False
         self.started_at = time.monotonic()
         self._implicit = implicit
-        self._acquire(self._stack)
-        self._loop = loop
-        self._bind(loop)
-        watch = WatchThread((*self._jobs, Job("application loop", _LOOK_SECONDS, self._look_at_loop)), self._service)
-        watch.start()
+        jobs = (*self._jobs, Job("application loop", _LOOK_SECONDS, self._look_at_loop))
+        try:
+            self._acquire(self._stack)
+            self._loop = loop
+            self._bind(loop)
+            watch = WatchThread(jobs, self._service)
+            watch.start()
+        except BaseException as error:
+            self.failure = redact_error(error)
+            self._give_back()
+            raise
+        self.failure = None
         self._watch = watch
         shutdown.enter(self)
         self._loop_end.follow(loop)
         return True
+
+    def _give_back(self) -> None:
+        with contained("stopping"):
+            self._stack.close()
+        with contained("stopping"):
+            self._release(_LEAST_SECONDS)
 
     def troubles(self, now: float) -> list[str]:
         """Why what this process knows may be out of date; nothing before the start and from the drain on.
@@ -118,6 +137,8 @@ class Worker:
         Args:
             now: Seconds of the monotonic clock.
         """
+        if self.failure is not None:
+            return [f"the monitoring has not started: {self.failure}"]
         watch = self._watch
         return watch.troubles(now) if watch is not None and self.running and not self.draining else []
 

@@ -1,9 +1,11 @@
 """`MonitoringService` in process: whose providers are used, restarts, and what is asked before the start."""
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import pytest
 from fastapi import FastAPI
@@ -16,6 +18,7 @@ from otel_monitoring.alerts import AlertManager
 from otel_monitoring.events import Notification
 from otel_monitoring.monitoring import get_monitoring, set_monitoring
 from otel_monitoring.store import MemoryStore
+from tests.asgi import served
 
 pytestmark = pytest.mark.anyio
 
@@ -25,6 +28,30 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No other service, and no provider that another test of this process made global and that would be joined."""
     set_monitoring(None)
     monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", NoOpMeterProvider)
+
+
+async def test_the_application_starts_where_no_thread_can(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    app = FastAPI()
+    caplog.set_level(logging.INFO, "otel_monitoring")
+    monitoring = MonitoringService(None, access="open").instrument(app)
+    async with AsyncExitStack() as serving:
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", refuse)
+            http = await serving.enter_async_context(served(app))
+            assert (await http.get("/api/health/ready")).status_code == 200, "traffic is welcome"
+            detailed = (await http.get("/api/health/detailed")).json()
+        assert detailed["status"] == "degraded"
+        assert detailed["reasons"] == ["the monitoring has not started: RuntimeError: can't start new thread"]
+        assert " is monitored: " not in caplog.text
+        monitoring._start_again(implicit=False)
+        assert (await http.get("/api/health")).json()["status"] == "healthy"
+        assert " is monitored: " in caplog.text
+    assert not monitoring.ready
 
 
 async def test_stop_and_start_are_idempotent_and_counting_goes_on() -> None:
