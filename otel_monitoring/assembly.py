@@ -150,11 +150,17 @@ class Parts:
         """Measure the commands and pools of a client that was made before the database was watched."""
         self._watched.measure_client(client)
 
+    def keep_logging(self) -> None:
+        """After the application's start-up, and from time to time: it may have configured `logging` anew."""
+        with contained("keeping the way of log records"):
+            self.telemetry.keep_logging()
+
     # The work of the watch thread
 
     async def sample(self, now: float) -> None:
         """Measure, and let the rules see it."""
         if not self._worker.draining:
+            self.keep_logging()
             with contained("measuring"):
                 await self.measure()
             self.alerting.tick()

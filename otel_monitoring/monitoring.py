@@ -339,6 +339,7 @@ class MonitoringService:
             self._own_routes.place()
             self._own_routes.announce()
         self._ready = True
+        self._parts.keep_logging()
         with contained("saying what is on"):
             self._announce()
 

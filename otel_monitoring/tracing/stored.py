@@ -43,8 +43,8 @@ def carry(document: D) -> D:
 
     The field `trace_context` becomes an object with `traceparent` and, where there are any, `tracestate` and `baggage`
     (the keys of `OTEL_MONITORING_BAGGAGE_KEYS` alone), in the form of their W3C headers. Without a current span the
-    document stays as it is: so also where nothing is traced, because no endpoint is set for traces (or they are switched
-    off) and the application has no tracer provider of its own. Works for documents to insert and for what `$set` is given.
+    document stays as it is; so it does where nothing is traced, because traces have no endpoint, or are switched off,
+    and the application has no tracer provider of its own. Works for documents to insert and for what `$set` is given.
 
     Returns:
         The same document.

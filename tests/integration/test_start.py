@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.processes import PATIENCE, serving
+from tests.otlp_sink import HttpSink
 
 pytestmark = pytest.mark.integration
 
@@ -53,3 +54,60 @@ def test_run_says_what_is_on_also_where_logging_is_not_configured(tmp_path: Path
     with serving(tmp_path, source, before=run, OTEL_PYTHON_DISTRO="none", OTEL_PYTHON_CONFIGURATOR="none") as service:
         output = service.stop()
     assert output.count("otel_monitoring: orders is monitored: /api/health is public, ") == 1, output
+
+
+LOGGING = """
+import logging, logging.config
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+from otel_monitoring import MonitoringService
+
+HANDLERS = {{"version": 1, "handlers": {{"h": {{"class": "logging.StreamHandler"}}}}, "root": {{"handlers": ["h"]}}}}
+
+@asynccontextmanager
+async def lifespan(app):
+    {configure}
+    yield
+
+app = FastAPI(lifespan=lifespan)
+MonitoringService(None, access="open").instrument(app)
+
+@app.get("/sell")
+def sell():
+    logging.getLogger("shop.orders").warning("low on stock")
+"""
+CONFIGURATIONS = {
+    "dictConfig": "logging.config.dictConfig(HANDLERS)",
+    "dictConfig-keeping": "logging.config.dictConfig({**HANDLERS, 'disable_existing_loggers': False})",
+    "basicConfig": "logging.basicConfig(force=True)",
+    "as-loguru-says": "logging.basicConfig(handlers=[logging.NullHandler()], level=0, force=True)",
+    "cleared": "logging.getLogger().handlers = []",
+    "fileConfig": "logging.config.fileConfig('logging.ini')",
+    "shutdown": "logging.shutdown()",
+}
+INI = """
+[loggers]
+keys=root
+[handlers]
+keys=h
+[formatters]
+keys=
+[handler_h]
+class=StreamHandler
+args=()
+[logger_root]
+level=INFO
+handlers=h
+"""
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_logging_configured_in_the_lifespan_is_exported(tmp_path: Path, name: str) -> None:
+    (tmp_path / "logging.ini").write_text(INI)
+    source = LOGGING.format(configure=CONFIGURATIONS[name])
+    with HttpSink() as sink, serving(tmp_path, source, OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint) as service:
+        service.get("/sell").raise_for_status()
+        restored = service.diagnostics()["telemetry"]["logs"]["handler_restored"]
+        service.stop()
+        assert str(sink.records()).count("low on stock") == 1
+    assert restored == (0 if name == "shutdown" else 1)
