@@ -25,29 +25,12 @@ STARTERS = {
     "os": {"system", "popen", "execv", "execve", "execvp", "execvpe", "posix_spawn", "posix_spawnp", "spawnvp"},
     "pty": {"spawn"},
 }
-PLATFORM = {
-    "this platform does not fork",
-    "POSIX files and forks",
-    "forks, signals and mounts of Linux",
-    "the counters are files on Linux only",
-    "needs POSIX",
-    "needs two CPUs",
-    "only root can give files away",
-    "only root can be another user",
-    "only root can mount a small disk; the limit of a file's size is tried anyway",
-    "grafana-foundation-sdk needs Python 3.11",
-    "this pip does not run on Python 3.12",
-    "there is no Python 3.9 here",
-    "not a git checkout",
-    "this FastAPI has no telemetry of its own",
-    "this FastAPI serves no frontends",
-    "this PyMongo's AsyncMongoClient blocks its event loop while it connects",
-    "these requests need no other engine",
-    "here the user applied contrib, and their spans stay",
-    "nx-27017 needs a newer PyMongo than this environment has",
-    "the database is not the demo's own",
-}
-"""Why a test may be skipped in CI too: what a machine or an environment is, not what somebody can install."""
+LOOKS = re.compile(
+    r"\b(which|find_spec|importorskip|ImportError|ModuleNotFoundError|BuildError|exists|is_file|access)\b"
+)
+"""How a test finds out that a part is missing."""
+VERSIONS = re.compile(r"(find_spec|importorskip)\('(fastapi\.telemetry|resource)'")
+"""What tells the version of FastAPI, or the platform."""
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
@@ -152,23 +135,46 @@ def test_commands_of_a_makefile_are_found() -> None:
 
 
 def test_a_skip_for_want_of_a_part_is_a_failure_in_ci() -> None:
-    """Only what the machine is may skip a test by itself; `unavailable` skips for what is missing, and fails in CI."""
-    others = {
-        (path, reason)
-        for path, tree in sources()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func).rpartition(".")[2] in {"skip", "skipif", "importorskip"}
-        for reason in _reasons(node)
-        if reason not in PLATFORM
-    }
-    assert others == {("tests/conftest.py", "reason")}
+    """Platforms and versions skip a test by themselves; `unavailable` skips for what is missing, and fails in CI."""
+    assert [(path, why) for path, tree in sources() for why in wants(tree)] == []
 
 
-def _reasons(skip: ast.Call) -> Iterator[str]:
-    given = [keyword.value for keyword in skip.keywords if keyword.arg == "reason"]
-    for reason in given or skip.args[-1:]:
-        yield (_texts(reason) or [ast.unparse(reason)])[0]
+@pytest.mark.parametrize(
+    "source",
+    [
+        "mark = pytest.mark.skipif(not HAS, reason='x')\nHAS = find_spec('nx_27017') is not None",
+        "aiohttp = pytest.importorskip('aiohttp')",
+        "def test():\n    if not path.exists():\n        pytest.skip('x')",
+        "def test():\n    return shutil.which('x') or pytest.skip('x')",
+        "try:\n    import motor\nexcept ImportError:\n    pytest.skip('x', allow_module_level=True)",
+    ],
+)
+def test_skips_for_want_of_a_part_are_found(source: str) -> None:
+    assert len(list(wants(ast.parse(source)))) == 1
+
+
+def wants(tree: ast.Module) -> Iterator[str]:
+    """What skips hang on, of those that hang on a part."""
+    named = {ast.unparse(n.targets[0]): ast.unparse(n.value) for n in tree.body if isinstance(n, ast.Assign)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and _skips(*node.body, *node.orelse):
+            why = ast.unparse(node.test)
+        elif isinstance(node, ast.ExceptHandler) and _skips(*node.body) and node.type is not None:
+            why = ast.unparse(node.type)
+        elif isinstance(node, ast.Return | ast.Expr | ast.Assign) and _skips(node):
+            why = ast.unparse(node)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and _skips(*node.decorator_list):
+            why = " ".join(map(ast.unparse, node.decorator_list))
+        else:
+            continue
+        why = re.sub(r"\b[A-Za-z_]\w*", lambda name: named.get(name[0], name[0]), why)
+        if LOOKS.search(VERSIONS.sub("", why)):
+            yield why
+
+
+def _skips(*nodes: ast.AST) -> bool:
+    calls = (ast.unparse(n.func) for node in nodes for n in ast.walk(node) if isinstance(n, ast.Call))
+    return any(call.startswith("pytest.") and call.endswith(("skip", "skipif")) for call in calls)
 
 
 def test_ci_installs_what_is_missing(tmp_path: Path) -> None:
