@@ -18,6 +18,7 @@ from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.exporting.settings import Signal
 from otel_monitoring.guard import contained
 from otel_monitoring.health.checks import Checks
+from otel_monitoring.health.execution import in_thread
 from otel_monitoring.health.performance import Classifier
 from otel_monitoring.instrument.loop import LoopMonitor
 from otel_monitoring.instrument.outgoing import instrument_clients
@@ -221,6 +222,11 @@ class Parts:
             self._loop_monitor.probe(now)
             await self.alerting.look_into_loop()
 
+    async def send_early(self, now: float) -> None:
+        """While the application shuts down, send what waits: nobody knows whether it is killed before it is done."""
+        if self._worker.draining:
+            await asyncio.gather(*map(_flushed, self.telemetry.flushes()))
+
     async def beat(self, now: float) -> None:
         """Lead if nobody does, and deliver."""
         self.alerting.beat()
@@ -278,6 +284,11 @@ class Parts:
 
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}
+
+
+async def _flushed(flush: Callable[[], None]) -> None:
+    with contained("telemetry flush"):
+        await in_thread(flush, name="otel-monitoring-flush")
 
 
 def _is_measured(endpoint: str) -> bool:

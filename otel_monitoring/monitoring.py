@@ -57,6 +57,8 @@ _FIRST_CHECK_SECONDS = 1.0
 _CHECK_INTERVALS = 2.5
 """Intervals after which what a check said counts no more."""
 _LOOP_PROBE_SECONDS = 1.0
+_EARLY_EXPORT_SECONDS = 1.0
+"""How often what waits is sent while the application shuts down."""
 _RENDER_TIMEOUT = 10.0
 _LAST_CONNECTIONS_SECONDS = 1.0
 """How long a stop waits for requests and WebSockets that the server leaves open, or has just cancelled."""
@@ -111,6 +113,7 @@ class MonitoringService:
                 Job("database check", self.settings.check_interval, lambda now: self._parts.check_database(now)),
                 Job("health checks", self.settings.check_interval, lambda now: self._parts.run_checks(now)),
                 Job("event loop probe", _LOOP_PROBE_SECONDS, lambda now: self._parts.probe_loop(now)),
+                Job("early export", _EARLY_EXPORT_SECONDS, lambda now: self._parts.send_early(now)),
                 Job("alerts", beat_seconds(self.settings.sample_interval), lambda now: self._parts.beat(now)),
             ),
             acquire=lambda stack: self._parts.acquire(stack),

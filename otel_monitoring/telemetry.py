@@ -274,10 +274,17 @@ class Telemetry:
         if reader is None or inherited:
             return
         everything: list[tuple[str, Pipeline]] = [*pipelines, ("reader", Attached(self._sdk[1], reader))]
-        for signal, provider in zip(SIGNALS, self._sdk, strict=True):
-            if signal in self._joined and provider is not None:
-                everything.append((signal, Joined(provider)))
-        close_all(everything, deadline, afterwards=self._quiet.uninstall)
+        close_all([*everything, *self._joined_pipelines()], deadline, afterwards=self._quiet.uninstall)
+
+    def flushes(self) -> list[Callable[[], None]]:
+        """By signal what sends all that waits now, and blocks meanwhile; nothing is closed."""
+        with self._lock:
+            pipelines = self._pipelines if self._pid == os.getpid() else []
+        return [pipeline.flush for _, pipeline in [*pipelines, *self._joined_pipelines()]]
+
+    def _joined_pipelines(self) -> list[tuple[str, Pipeline]]:
+        sdk = zip(SIGNALS, self._sdk, strict=True)
+        return [(signal, Joined(sdk_one)) for signal, sdk_one in sdk if signal in self._joined and sdk_one is not None]
 
     def state(self, now: float) -> dict[str, Any]:
         """The `telemetry` block of the diagnostics: one object per signal.

@@ -241,6 +241,9 @@ class Hanging:
         self.released = threading.Event()
         self.aborted = threading.Event()
 
+    def flush(self) -> None:
+        pass
+
     def detach(self) -> None:
         pass
 

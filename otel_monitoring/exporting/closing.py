@@ -20,6 +20,9 @@ class Attached:
         self._provider = provider
         self._reader = reader
 
+    def flush(self) -> None:
+        """Nothing is being sent."""
+
     def detach(self) -> None:
         """Measurements are taken until it has left."""
 
@@ -42,6 +45,10 @@ class Joined:
 
     def __init__(self, provider: MeterProvider | TracerProvider | LoggerProvider) -> None:
         self._provider = provider
+
+    def flush(self) -> None:
+        """Have it send what waits."""
+        self._provider.force_flush()
 
     def detach(self) -> None:
         """Others may use it."""

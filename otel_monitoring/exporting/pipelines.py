@@ -39,6 +39,9 @@ _NOT_EXPORTED = ("opentelemetry", "urllib3", "requests", "grpc")
 class Pipeline(Protocol):
     """The way of one signal out of the process; it works from construction on."""
 
+    def flush(self) -> None:
+        """Send what waits, and stay open; takes as long as an export may."""
+
     def detach(self) -> None:
         """Accept nothing any more; returns at once."""
 
@@ -201,6 +204,9 @@ class _BatchPipeline:
             state.queue = self._queue.length
         switch(True)
 
+    def flush(self) -> None:
+        self._processor.force_flush()
+
     def detach(self) -> None:
         self._switch(False)
 
@@ -295,6 +301,10 @@ class MetricPipeline:
         self._provider = provider
         self._reader = _Reader(exporter, export_interval_millis=settings.metric_export_interval)
         provider.add_metric_reader(self._reader)
+
+    def flush(self) -> None:
+        """Collect and send now."""
+        self._reader.force_flush()
 
     def detach(self) -> None:
         """Measurements are taken until the last collection."""

@@ -196,6 +196,32 @@ def test_all_services_of_a_process_stop_by_one_deadline(
     assert time.monotonic() - began < 8, "half of what they take one after the other"
 
 
+HANGING = APPLICATION.replace(
+    "inner = FastAPI()",
+    """
+import asyncio
+from contextlib import asynccontextmanager
+
+@asynccontextmanager
+async def lifespan(_):
+    yield
+    await asyncio.Event().wait()
+
+app = inner = FastAPI(lifespan=lifespan)
+""",
+)
+
+
+@pytest.mark.parametrize("runner", [("uvicorn",), UVICORN_WORKER], ids=["uvicorn", "gunicorn-uvicorn"])
+def test_nothing_is_lost_where_a_shutdown_is_cut_short(sink: HttpSink, tmp_path: Path, runner: tuple[str, ...]) -> None:
+    with exporting(sink, tmp_path, HANGING, runner) as service:
+        serve_orders(service)
+        service.process.send_signal(signal.SIGTERM)
+        sink.wait(lambda _: arrived(sink) == ALL)
+        assert service.process.poll() is None, "its shutdown never ends"
+        os.killpg(service.process.pid, signal.SIGKILL)
+
+
 STREAMS = (
     APPLICATION
     + """
