@@ -24,6 +24,7 @@ from otel_monitoring.guard import contained
 from otel_monitoring.handles import database_handle
 from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.instrument.around import look_around
 from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app, providers_of
 from otel_monitoring.instrument.headers import CapturedHeaders
 from otel_monitoring.instrument.lean import HistogramsOnly
@@ -155,6 +156,7 @@ class MonitoringService:
         self._connections = instrumentation.connections
         monitors(self, app)
         own_routes.place()
+        look_around(app)
         follow_lifespan(
             app,
             within=lambda: running_in(self),

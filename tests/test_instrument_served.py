@@ -20,11 +20,12 @@ ORIGINAL = FastAPI.__call__
 
 @pytest.fixture
 def found() -> Iterator[list[FastAPI]]:
+    before = FastAPI.__call__
     seen: list[FastAPI] = []
     stop = when_served(seen.append)
     yield seen
     stop()
-    assert FastAPI.__call__ is ORIGINAL
+    assert FastAPI.__call__ in (before, ORIGINAL)
 
 
 def app_with_route() -> FastAPI:

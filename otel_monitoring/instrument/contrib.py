@@ -135,6 +135,38 @@ def install(stack: ASGIApp, recorder: Recorder, gate: "Gate") -> ASGIApp:
     return _replaced(stack, layer, gate)
 
 
+def leave_out(app: FastAPI, exclude: Callable[[Scope], bool]) -> None:
+    """Have contrib, applied to an application that is not instrumented here, leave out some requests."""
+    build = app.build_middleware_stack
+
+    def build_middleware_stack() -> ASGIApp:
+        stack = build()
+        layer: Any = find(stack)
+        if layer is not None:
+            layer.excluded_urls = _Urls(layer.excluded_urls, exclude)
+        return stack
+
+    vars(app)["build_middleware_stack"] = build_middleware_stack
+
+
+class _Urls:
+    """What contrib asks which URLs it leaves out: what it was told, and `exclude`."""
+
+    def __init__(self, told: Any, exclude: Callable[[Scope], bool]) -> None:
+        self._told = told
+        self._exclude = exclude
+
+    def url_disabled(self, url: str) -> bool:
+        """Whether contrib leaves out a request of this URL."""
+        if self._told is not None and self._told.url_disabled(url):
+            return True
+        _, _, host, path = f"{url}///".split("/", 3)
+        scope = {"type": "http", "method": "GET", "path": f"/{path[:-3]}", "headers": [(b"host", host.encode())]}
+        with contained("look-up of our own endpoints"):
+            return self._exclude({**scope, "root_path": ""})
+        return False
+
+
 def _without_contrib(mounted: FastAPI) -> None:
     build = mounted.build_middleware_stack
 

@@ -1,5 +1,6 @@
 """The engine of FastAPI >= 0.142, which measures requests itself: set its options, add one thin ASGI layer."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -75,6 +76,13 @@ def configure(app: FastAPI, providers: dict[str, Any], options: RequestOptions) 
     config["auto_configure"] = False
     teach_leaving()
     return before
+
+
+def leave_out(app: FastAPI, exclude: Callable[[Scope], bool]) -> None:
+    """Have FastAPI's telemetry of an application that is not instrumented here leave out some requests."""
+    config = vars(app).get(_CONFIG)
+    if isinstance(config, dict):
+        config["exclude"] = _either(exclude, config.get("exclude"))
 
 
 def teach_leaving() -> None:

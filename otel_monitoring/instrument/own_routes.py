@@ -26,13 +26,13 @@ class OwnRoutes(BaseRoute):
     application sees `/health` where the client asked for `/api/health`.
 
     Args:
-        app: The application.
+        app: The application, also the attribute `application`.
         routes: Our routes, complete with the prefix.
         prefix: What their paths begin with, without a slash at its end; may be empty.
     """
 
     def __init__(self, app: FastAPI, routes: Iterable[BaseRoute], prefix: str) -> None:
-        self._app = app
+        self.application = app
         self._routes = [route for route in routes if isinstance(route, Route)]
         self._prefix = prefix
         self._static = {route.path for route in self._routes if not route.param_convertors}
@@ -44,17 +44,22 @@ class OwnRoutes(BaseRoute):
 
     def place(self) -> None:
         """Be the first route of the application, and so no matter of the order of its routes."""
-        routes = self._app.router.routes
+        routes = self.application.router.routes
         if not any(route is self for route in routes):
             routes.insert(0, self)
 
     def answers(self, scope: Scope) -> bool:
-        """Whether the request in `scope`, as it enters the application, is for one of our endpoints."""
+        """Whether the request in `scope`, as it enters the application, is for one of our endpoints.
+
+        Those of an application that is mounted in this one are ours, too.
+        """
         if scope["type"] != "http":
             return False
         path = route_path(scope, scope.get("root_path", ""))
         # With a slash too many the router redirects to it.
-        return self._ours(path.rstrip("/"), scope) is not None and not self._kept(scope)
+        if self._ours(path.rstrip("/"), scope) is not None and not self._kept(scope):
+            return True
+        return answers_below(self.application, scope)
 
     def announce(self) -> None:
         """Name the endpoints that the application keeps for itself, in one line, if there are any."""
@@ -114,17 +119,51 @@ class OwnRoutes(BaseRoute):
         """Whether a route of the application answers at exactly this path."""
         method = scope["method"]
         asked = {**scope, "method": "GET" if method == "HEAD" else method, "fastapi": {}}
-        return _exact(self._app.router.routes, asked, _MAX_DEPTH)
+        return _exact(self.application.router.routes, asked, _MAX_DEPTH)
 
     def _told(self, route: Route, method: str) -> bool:
         if route.param_convertors:
             return False
-        root = self._app.root_path.rstrip("/")
+        root = self.application.root_path.rstrip("/")
         paths = {route.path, *([route.path.removeprefix(self._prefix)] if self._covered(root) else ())}
         return any(
             self._kept({"type": "http", "method": method, "path": path, "root_path": "", "headers": []})
             for path in paths
         )
+
+
+def answers_below(app: Any, scope: Scope) -> bool:
+    """Whether a request that enters `app` is for our endpoints in an application that is mounted in it."""
+    if scope["type"] != "http" or not any(part in scope["path"] for part in _WHOLE):
+        return False
+    return _below(app.routes, {**scope, "fastapi": {}}, _MAX_DEPTH)
+
+
+def applications_below(app: Any) -> Iterator[FastAPI]:
+    """The applications with our endpoints that are mounted in `app`, at any depth."""
+    levels: list[Sequence[Any]] = [app.routes]
+    for _ in range(_MAX_DEPTH):
+        found = [route for routes in levels for route in flat(routes)]
+        levels = [below for route in found if hasattr(route, "app") for below in _routes_below(route.app)]
+        for routes in levels:
+            yield from (route.application for route in routes if isinstance(route, OwnRoutes))
+
+
+def _below(routes: Sequence[Any], scope: Scope, depth: int) -> bool:
+    for route in flat(routes):
+        original = getattr(route, "original_route", route)
+        if isinstance(original, OwnRoutes):
+            continue
+        match, child = route.matches(dict(scope))
+        if match is not Match.FULL:
+            continue
+        below = next(_routes_below(route.app), None) if isinstance(original, (Mount, Host)) else None
+        if below is None or depth == 0:
+            return False
+        inside = {**scope, **child}
+        ours = next((inner for inner in below if isinstance(inner, OwnRoutes)), None)
+        return (ours is not None and ours.answers(inside)) or _below(below, inside, depth - 1)
+    return False
 
 
 def _methods(route: Route) -> list[str]:

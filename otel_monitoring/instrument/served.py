@@ -15,18 +15,30 @@ def when_served(found: Callable[[FastAPI], None]) -> Callable[[], None]:
     at any time, so it stays, and costs a request two comparisons.
 
     Returns:
-        Stops looking.
+        Stops looking; with the last that looks, the seam goes.
     """
-    original = FastAPI.__call__
-
-    async def __call__(self: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: N807
-        if self.middleware_stack is None and not isinstance(scope.get("app"), FastAPI):
-            found(self)
-        await original(self, scope, receive, send)
+    if not _looking:
+        setattr(FastAPI, "__call__", cast("object", _call))  # noqa: B010 - a method, which mypy lets nobody assign
+    token = object()
+    _looking[token] = found
 
     def stop() -> None:
-        if vars(FastAPI).get("__call__") is __call__:
-            setattr(FastAPI, "__call__", original)  # noqa: B010 - a method, which mypy lets nobody assign
+        _looking.pop(token, None)
+        if not _looking and vars(FastAPI).get("__call__") is _call:
+            setattr(FastAPI, "__call__", _ORIGINAL)  # noqa: B010
 
-    setattr(FastAPI, "__call__", cast("object", __call__))  # noqa: B010
     return stop
+
+
+_ORIGINAL = FastAPI.__call__
+_looking: dict[object, Callable[[FastAPI], None]] = {}
+
+
+async def _call(self: FastAPI, scope: Scope, receive: Receive, send: Send) -> None:
+    if self.middleware_stack is None and not isinstance(scope.get("app"), FastAPI):
+        told: set[object] = set()
+        # One that is found may be instrumented at that, which has others look.
+        while waiting := [token for token in _looking if token not in told]:
+            told.add(waiting[0])
+            _looking[waiting[0]](self)
+    await _ORIGINAL(self, scope, receive, send)
