@@ -42,7 +42,12 @@ from otel_monitoring.setting_hints import did_you_mean, number_meant
 
 PREFIX = "OTEL_MONITORING_"
 _THRESHOLD = f"{PREFIX}THRESHOLD_"
-_PLAIN = {"bool_parsing": "it must be true or false", "int_parsing": "it must be a whole number"}
+_PLAIN = {
+    "bool_parsing": "it must be true or false",
+    "int_parsing": "it must be a whole number",
+    "float_parsing": "it must be a number",
+    "path_not_file": "there is no such file",
+}
 _BAGGAGE_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
 
@@ -331,7 +336,7 @@ def _explain(problem: ErrorDetails) -> str:
         if problem["type"] == "extra_forbidden":
             why, meant = "no such setting", did_you_mean(name, (_THRESHOLD + known.upper() for known in THRESHOLDS))
     if problem["type"] == "float_parsing" and not _is_opentelemetrys(name):
-        why, meant = "it must be a number", number_meant(problem["input"], field)
+        meant = number_meant(problem["input"], field)
     why = _PLAIN.get(problem["type"], why).replace("Input should be", "it must be")
     return f"{name}: {why[0].lower()}{why[1:]}{meant}"
 

@@ -365,3 +365,21 @@ def test_what_cannot_work_is_said_in_plain_words(
     with pytest.raises(ConfigurationError) as caught:
         Settings.load()
     assert str(caught.value) == f"OTEL_MONITORING_{name}: {why}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "/no/ca.pem"),
+        ("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY", "/no/key.pem"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "30s"),
+        ("OTEL_BLRP_EXPORT_TIMEOUT", "-1"),
+    ],
+)
+def test_what_the_sdk_would_stumble_over_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    Settings.load()
+    assert name not in os.environ
+    assert caplog.text.count(f"{name}: ") == 1
