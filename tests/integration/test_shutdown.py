@@ -112,6 +112,8 @@ def serve_orders(service: Service) -> None:
         pytest.param(WITH_LIFESPAN, ("uvicorn", "--lifespan", "off"), id="uvicorn-lifespan-off"),
         pytest.param(MOUNTED, ("uvicorn", "--loop", "uvloop"), id="uvicorn-mounted-uvloop"),
         pytest.param(ANSWERED, ("uvicorn", "--workers", "2"), id="uvicorn-workers-answered"),
+        pytest.param(MOUNTED, ("uvicorn", "--reload"), id="uvicorn-reload-mounted"),
+        pytest.param(WITH_LIFESPAN, ("uvicorn", "--workers", "2", "--lifespan", "off"), id="uvicorn-workers-off"),
         pytest.param(WITH_LIFESPAN, UVICORN_WORKER, id="gunicorn-uvicorn"),
         pytest.param(MOUNTED, UVICORN_WORKER, id="gunicorn-uvicorn-mounted"),
         pytest.param(MOUNTED, (*UVICORN_WORKER, "--preload", "-w", "2"), id="gunicorn-uvicorn-preload-mounted"),
