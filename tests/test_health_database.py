@@ -193,7 +193,7 @@ async def test_a_hanging_database_delays_nobody_and_piles_nothing_up() -> None:
     try:
         assert await checker.ping() == "unhealthy"
         assert time.perf_counter() - started < SOON + 1
-        assert checker.as_json()["error"] == "NoAnswer: no answer within 0.3 s"
+        assert checker.as_json()["error"] == "no answer within 0.3 s"
         assert set(await asyncio.gather(checker.ping(), checker.ping())) == {"unhealthy"}
         assert len(calls) == 1
         stuck = [thread for thread in threading.enumerate() if thread.name == "otel-monitoring-database-ping"]
@@ -380,7 +380,7 @@ async def test_reading_collections_has_one_budget() -> None:
     finally:
         release.set()
 
-    assert checker.as_json()["collections_error"] == "NoAnswer: no answer within 0.3 s"
+    assert checker.as_json()["collections_error"] == "no answer within 0.3 s"
 
 
 def gauges(reader: InMemoryMetricReader) -> dict[str, list[tuple[Any, dict[str, Any]]]]:

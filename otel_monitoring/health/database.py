@@ -169,7 +169,7 @@ class DatabaseHealthChecker:
         self, target: ThreadTarget | LoopTarget, error: Exception, waited: float
     ) -> tuple[Ping | None, str | None]:
         """The ping that failed, None where that says nothing about the database; then why."""
-        text = str(error) if isinstance(error, NotStarted) else redact_error(original(error))
+        text = str(error) if isinstance(error, NotStarted | NoAnswer) else redact_error(original(error))
         proof = Proof.NOTHING if isinstance(error, NotStarted) or unusable(target) else proof_of(error)
         if isinstance(error, NoAnswer) and proof is Proof.DOWN and exhausted(target):
             proof = Proof.NO_CONNECTION
@@ -194,7 +194,7 @@ class DatabaseHealthChecker:
             await target.read(reading, self._timeout)
         except NoAnswer:
             if reading.names is None:
-                failure = {"": f"NoAnswer: no answer within {self._timeout:g} s"}
+                failure = {"": f"no answer within {self._timeout:g} s"}
         except Exception as error:  # noqa: BLE001 - whatever a driver raises is the answer
             failure = {"": redact_error(original(error))}
         if target is self._target and self._frozen is None:
