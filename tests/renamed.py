@@ -83,7 +83,8 @@ class Lines(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == "otel_monitoring":  # alerts have a logger of their own: there is no database here
+        # Alerts have a logger of their own: there is no database here. A busy machine may block the loop.
+        if record.name == "otel_monitoring" and "event loop has been blocked" not in str(record.msg):
             self.lines.append(self.format(record))
 
 
