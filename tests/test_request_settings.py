@@ -50,7 +50,7 @@ def test_headers_and_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.known_methods == ("GET", "PURGE")
 
 
-@pytest.mark.parametrize("value", ["(", "a,*", "a,(?i)b", "(?P<x>a),(?P<x>b)"])
+@pytest.mark.parametrize("value", ["(", "a,*", "(?P<x>a),(?P<x>b)"])
 @pytest.mark.parametrize("where", ["environment", ".env"])
 @pytest.mark.parametrize(
     ("variable", "field"),

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from otel_monitoring.guard import apart
 from otel_monitoring.health.execution import NotStarted
@@ -29,7 +30,8 @@ class NoAnswer(TimeoutError):  # noqa: N818 - reads as what happened
     """What was asked did not answer in time."""
 
 
-class Answer(NamedTuple, Generic[T]):
+@dataclass(frozen=True)
+class Answer(Generic[T]):
     """What some work returned.
 
     Attributes:
