@@ -9,7 +9,8 @@ from copy import copy
 from dataclasses import replace
 from typing import Any, cast
 
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Event as SpanEvent
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import Status
 
 from otel_monitoring.exporting.logs_sdk import ReadableLogRecord
@@ -57,10 +58,10 @@ def _redacted_span(span: ReadableSpan) -> ReadableSpan:
     return cast("ReadableSpan", _RedactedSpan(span))
 
 
-def _redacted_event(event: Event) -> Event:
+def _redacted_event(event: SpanEvent) -> SpanEvent:
     if event.name != _EXCEPTION:
         return event
-    return Event(event.name, _redacted_texts(event.attributes or {}), event.timestamp)
+    return SpanEvent(event.name, _redacted_texts(event.attributes or {}), event.timestamp)
 
 
 def _redacted_texts(attributes: Mapping[str, Any]) -> dict[str, Any]:
