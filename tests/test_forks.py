@@ -35,9 +35,7 @@ def loose_locks(tree: ast.Module) -> list[str]:
             harmless.update(ast.walk(node))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     # OpenTelemetry has an `Event` as well.
-    harmless_names = {
-        one.name for node in imports if node.module not in ("threading", "multiprocessing") for one in node.names
-    }
+    others = {one.name for node in imports if node.module not in ("threading", "multiprocessing") for one in node.names}
     made = [node for node in ast.walk(tree) if called(node) in LOCKS - others and node not in harmless]
     return [text for text in map(ast.unparse, made) if not text.startswith("asyncio.")]
 
