@@ -10,8 +10,10 @@ MonitoringError
 ```
 """
 
+import asyncio
 import os
 import sys
+import threading
 from contextlib import suppress
 from types import FrameType
 from typing import Final
@@ -24,13 +26,21 @@ class MonitoringError(Exception):
     """Base class of every exception raised by this package."""
 
 
-class ConfigurationError(MonitoringError, ValueError, SystemExit):
+class ConfigurationError(MonitoringError, ValueError):
     """A setting has a value that cannot work.
 
-    Where nobody catches it, it ends the process as `sys.exit` does: with the message, in one line on stderr, and no
-    traceback around it. Interpreter, multiprocessing and servers treat a `SystemExit` so, also in their workers.
+    Raised while the process starts, it is a `SystemExit` as well: where nobody catches it, it ends the process with the
+    message, in one line on stderr, and no traceback around it. Interpreter, multiprocessing and servers treat a
+    `SystemExit` so, also in their workers. Raised later, it ends nothing but the work that it was raised in.
     """
 
+    def __new__(cls, message: str = "") -> "ConfigurationError":
+        """One that ends the process, where that is starting."""
+        starts = cls is ConfigurationError and _is_starting(sys._getframe(1))  # noqa: SLF001 - no frame is kept
+        return super().__new__(_StartError if starts else cls, message)
+
+
+class _StartError(ConfigurationError, SystemExit):
     _said = False
 
     def __init__(self, message: str = "") -> None:
@@ -48,6 +58,28 @@ class ConfigurationError(MonitoringError, ValueError, SystemExit):
             with suppress(Exception):  # no stderr, or one that is closed
                 sys.stderr.write(f"otel_monitoring: {' '.join(str(self).split())}{self._origin}\n")
         return _START_FAILED
+
+
+_StartError.__name__ = _StartError.__qualname__ = "ConfigurationError"
+
+
+def _is_starting(frame: FrameType | None) -> bool:
+    """Whether this is the main thread outside of an event loop, or a module that is being imported inside of one.
+
+    A `SystemExit` of any task ends its loop, and so the server.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no loop runs
+        return True
+    outermost = getattr(task.get_coro(), "cr_frame", None) if task is not None else None
+    while frame is not None and frame is not outermost:
+        if frame.f_code.co_name == "<module>":
+            return outermost is not None
+        frame = frame.f_back
+    return False
 
 
 def _origin(frame: FrameType | None) -> str:
