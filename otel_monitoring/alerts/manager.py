@@ -13,14 +13,15 @@ from otel_monitoring.alerts.delivery import Delivery, Limits, Sender, trial
 from otel_monitoring.alerts.evaluation import Evaluation
 from otel_monitoring.alerts.incidents import Policy
 from otel_monitoring.alerts.inline import deliver
-from otel_monitoring.alerts.raising import event_of, record
+from otel_monitoring.alerts.intake import Intake
+from otel_monitoring.alerts.raising import Raised, event_of, record
 from otel_monitoring.alerts.rules import Rule, default_rules
 from otel_monitoring.alerts.ruleset import RuleSet
 from otel_monitoring.alerts.saved import saved_incidents
 from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import TooManyMutesError
-from otel_monitoring.events import AlertSeverity, AlertType, Mute, Outcome, readable_labels, rfc3339
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels, rfc3339
 from otel_monitoring.guard import contained
 from otel_monitoring.health.execution import in_thread
 from otel_monitoring.redact import redact
@@ -67,6 +68,7 @@ class AlertManager:
         self.clock = clock
         self._connected: tuple[Settings, Sender] | None = None
         self._rules = RuleSet()
+        self._intake = Intake[Raised, AlertEvent](self._decide)
         self.evaluation = Evaluation()
         known = settings or Settings.load()
         self._configure(known, Sender.here(known, "unknown_service"), AlertSignals())
@@ -108,6 +110,10 @@ class AlertManager:
             settings.window,
             holding=frozenset(channel.name for channel in self.channels if isinstance(channel, Repeating)),
         )
+
+    def _decide(self, raised: Sequence[Raised]) -> Sequence[AlertEvent]:
+        rules = self._rules.by_name
+        return self.store.run(lambda store: record(store, raised, rules, self.policy))
 
     def _count(self, what: str, channel: str, number: int) -> None:
         self.signals.count(what, channel, number)
@@ -172,13 +178,8 @@ class AlertManager:
         """
         kind, urgency = AlertType(alert_type), AlertSeverity(severity)
         with _raising:
-            event, rules = (
-                event_of(kind, message, urgency, details, labels, self.clock()),
-                self._rules.by_name,
-            )
-            event = await self._off_loop(
-                lambda: self.store.run(lambda s: record(s, event, rules, self.policy, dedup_key=dedup_key))
-            )
+            raised = event_of(kind, message, urgency, details, labels, self.clock())
+            event = await self._intake.take(Raised(raised, dedup_key))
             self.signals.raised(event)
             if event.outcome is Outcome.NOTIFIED:
                 if not self.hand_over():

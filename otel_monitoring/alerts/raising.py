@@ -1,16 +1,17 @@
-"""What becomes of an alert that the application raises: it is decided, remembered and enqueued in one transaction."""
+"""What becomes of alerts that the application raises: decided, remembered and enqueued in one transaction."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from opentelemetry import trace
 
 from otel_monitoring.alerts.incidents import Policy, inhibited_types, lately, muted
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.alerts.saved import saved_incidents
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome, readable_labels
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels
 from otel_monitoring.guard import contained
 from otel_monitoring.redact import redact
 from otel_monitoring.store import Store
@@ -50,35 +51,52 @@ def event_of(
     return replace(event, incident=hashlib.sha256(identity).hexdigest()[:16])
 
 
-def record(
-    store: Store, event: AlertEvent, rules: Mapping[str, Rule], policy: Policy, *, dedup_key: str = ""
-) -> AlertEvent:
-    """Decide what becomes of `event`, and put it where that says.
+class Raised(NamedTuple):
+    """An alert that the application raised.
+
+    Attributes:
+        event: As `event_of` made it.
+        dedup_key: What makes two alerts the same in place of the message, or empty.
+    """
+
+    event: AlertEvent
+    dedup_key: str = ""
+
+
+def record(store: Store, raised: Sequence[Raised], rules: Mapping[str, Rule], policy: Policy) -> list[AlertEvent]:
+    """Decide what becomes of alerts that were raised together, and put them where that says.
 
     Args:
         store: Inside a transaction.
-        event: As `event_of` made it.
+        raised: In the order in which they were raised; at least one.
         rules: The rules by name.
         policy: What decides about notifying.
-        dedup_key: What makes two alerts the same in place of the message, or empty.
 
     Returns:
-        The event with its outcome.
+        The events with their outcomes.
     """
-    said = _identity(event, redact(dedup_key))
-    event = replace(event, outcome=_outcome(store, event, said, rules, policy))
-    store.append(event)
-    if event.outcome is Outcome.NOTIFIED:
-        store.note_notified(_urgently(event.severity, said), event.time)
-        store.enqueue(event, policy.channels, event.time)
-    return event
-
-
-def _outcome(store: Store, event: AlertEvent, said: str, rules: Mapping[str, Rule], policy: Policy) -> Outcome:
-    if muted(store.mutes(event.time), event.type, event.labels):
-        return Outcome.MUTED
+    now = raised[-1].event.time
     fired_by = {incident.rule for incident in saved_incidents(store) if incident.firing}
-    if event.type in inhibited_types(store, rules.values(), fired_by, event.time, policy.window):
+    quiet = inhibited_types(store, rules.values(), fired_by, now, policy.window)
+    mutes = store.mutes(now)
+    events = []
+    for event, dedup_key in raised:
+        said = _identity(event, redact(dedup_key))
+        decided = replace(event, outcome=_outcome(store, event, said, mutes, quiet))
+        store.append(decided)
+        if decided.outcome is Outcome.NOTIFIED:
+            store.note_notified(_urgently(event.severity, said), event.time)
+            store.enqueue(decided, policy.channels, event.time)
+        events.append(decided)
+    return events
+
+
+def _outcome(
+    store: Store, event: AlertEvent, said: str, mutes: Sequence[Mute], quiet: Collection[AlertType]
+) -> Outcome:
+    if muted(mutes, event.type, event.labels):
+        return Outcome.MUTED
+    if event.type in quiet:
         return Outcome.INHIBITED
     urgencies = tuple(AlertSeverity)
     as_urgent = urgencies[urgencies.index(event.severity) :]
