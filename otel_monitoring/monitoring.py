@@ -342,10 +342,11 @@ class MonitoringService:
     def _started(self) -> None:
         if self._own_routes is not None:
             self._own_routes.place()
-            self._own_routes.announce()
         self._ready = True
         self._parts.keep_logging()
         with contained("saying what is on"):
+            if self._own_routes is not None:
+                self._own_routes.announce()
             self._announce()
 
     def _announce(self) -> None:

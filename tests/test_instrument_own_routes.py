@@ -11,7 +11,8 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.staticfiles import StaticFiles
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
-from starlette.routing import Mount, Route, Router
+from starlette.routing import BaseRoute, Match, Mount, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from otel_monitoring.monitoring import MonitoringService, set_monitoring
 from tests.asgi import served
@@ -94,9 +95,23 @@ def frontend(app: FastAPI, folder: Path) -> None:
     app.frontend("/", directory=folder, fallback="index.html")
 
 
+class Everything(BaseRoute):
+    """A kind of route of the application's own, which has no path."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return Match.FULL, {"endpoint": own}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("mine")(scope, receive, send)
+
+
+def pathless(app: FastAPI, _: Path) -> None:
+    app.router.routes.append(Everything())
+
+
 @pytest.mark.parametrize(
     "covering",
-    [parameter, catch_all, included, files, mounted, opaque, tenant, host, frontend],
+    [parameter, catch_all, included, files, mounted, opaque, tenant, host, frontend, pathless],
     ids=lambda f: f.__name__,
 )
 @pytest.mark.parametrize("when", ["before", "after", "in the lifespan"])
@@ -319,6 +334,41 @@ async def test_what_the_application_answers_is_counted_and_what_we_answer_is_not
         assert {name: one["call_count"] for name, one in service.performance_metrics.endpoints.items()} == {
             "/api/health": 1
         }
+
+
+class OfTenants(Route):
+    """Asks what middleware has put into the scope."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(scope) if scope["tenant"] else (Match.NONE, {})
+
+
+class Tenants:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app({**scope, "tenant": "one"}, receive, send)
+
+
+@pytest.mark.parametrize("mounts", [False, True], ids=["alone", "mounted in another"])
+async def test_routes_that_need_the_applications_middleware_harm_nobody(mounts: bool) -> None:
+    app = FastAPI()
+    app.router.routes += [OfTenants(path, own) for path in ("/work", "/work/health")]
+    app.add_middleware(Tenants)
+    monitor(app)
+    around, prefix = app, ""
+    if mounts:
+        around, prefix = FastAPI(), "/shop"
+        around.router.lifespan_context = app.router.lifespan_context
+        around.router.routes.append(OfTenants("/first", own))
+        around.mount(prefix, app)
+        around.add_middleware(Tenants)
+    async with served(around) as client:
+        for path in ("/work", "/work/health"):
+            assert (await client.get(prefix + path)).text == "mine"
+        for path in ("/api/health", "/api/health/live"):
+            assert (await client.get(prefix + path)).status_code == 200
 
 
 async def test_nothing_else_of_the_application_changes() -> None:

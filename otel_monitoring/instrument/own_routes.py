@@ -1,7 +1,7 @@
 """`OwnRoutes`: our endpoints among the routes of the application."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi.applications import FastAPI
 from starlette.datastructures import URLPath
@@ -149,21 +149,55 @@ def applications_below(app: Any) -> Iterator[FastAPI]:
             yield from (route.application for route in routes if isinstance(route, OwnRoutes))
 
 
-def _below(routes: Sequence[Any], scope: Scope, depth: int) -> bool:
+class _Taker(NamedTuple):
+    """The route that takes a request.
+
+    Attributes:
+        path: Its template; None where it has none.
+        mounts: `Mount` or `Host`; None where it answers itself.
+        below: The routes of the application it leads to; None where they are not known.
+        scope: What that application is called with.
+    """
+
+    path: str | None
+    mounts: type[BaseRoute] | None
+    below: Sequence[Any] | None
+    scope: Scope
+
+
+def _taker(routes: Sequence[Any], scope: Scope) -> _Taker | None:
+    """The first of the application's own `routes` that takes the request; None where none does."""
     for route in flat(routes):
         original = getattr(route, "original_route", route)
         if isinstance(original, OwnRoutes):
             continue
-        match, child = route.matches(dict(scope))
-        if match is not Match.FULL:
-            continue
-        below = next(_routes_below(route.app), None) if isinstance(original, (Mount, Host)) else None
-        if below is None or depth == 0:
-            return False
-        inside = {**scope, **child}
-        ours = next((inner for inner in below if isinstance(inner, OwnRoutes)), None)
-        return (ours is not None and ours.answers(inside)) or _below(below, inside, depth - 1)
-    return False
+        match, child = _answer(route, scope)
+        if match is Match.FULL:
+            mounts = next((kind for kind in (Mount, Host) if isinstance(original, kind)), None)
+            below = None if mounts is None else next(_routes_below(route.app), None)
+            return _Taker(getattr(route, "path", None), mounts, below, {**scope, **child})
+    return None
+
+
+def _answer(route: Any, scope: Scope) -> tuple[Match, Scope]:
+    """What `route` says to the request; a route that cannot be asked takes nothing.
+
+    The application's own kinds of routes may need what its middleware adds to the scope, and here they are asked before
+    any middleware has run.
+    """
+    try:
+        found: tuple[Match, Scope] = route.matches(dict(scope))
+    except Exception:  # noqa: BLE001 - the application's
+        return Match.NONE, {}
+    return found
+
+
+def _below(routes: Sequence[Any], scope: Scope, depth: int) -> bool:
+    taker = _taker(routes, scope)
+    if taker is None or taker.below is None or depth == 0:
+        return False
+    ours = next((inner for inner in taker.below if isinstance(inner, OwnRoutes)), None)
+    return (ours is not None and ours.answers(taker.scope)) or _below(taker.below, taker.scope, depth - 1)
 
 
 def _methods(route: Route) -> list[str]:
@@ -172,20 +206,12 @@ def _methods(route: Route) -> list[str]:
 
 def _exact(routes: Sequence[Any], scope: Scope, depth: int) -> bool:
     """Whether the first of `routes` that takes the request has no parameter in its path, nor have its mounts."""
-    for route in flat(routes):
-        original = getattr(route, "original_route", route)
-        if isinstance(original, OwnRoutes):
-            continue
-        match, child = route.matches(dict(scope))
-        if match is not Match.FULL:
-            continue
-        if isinstance(original, Mount) and "{" in route.path:
-            return False
-        if isinstance(original, (Mount, Host)):
-            below = next(_routes_below(route.app), None)
-            return below is not None and depth > 0 and _exact(below, {**scope, **child}, depth - 1)
-        return "{" not in route.path
-    return False
+    taker = _taker(routes, scope)
+    if taker is None or (taker.mounts is not Host and (taker.path is None or "{" in taker.path)):
+        return False
+    if taker.mounts is None:
+        return True
+    return taker.below is not None and depth > 0 and _exact(taker.below, taker.scope, depth - 1)
 
 
 def _routes_below(app: Any) -> Iterator[Sequence[Any]]:
