@@ -159,7 +159,8 @@ class Worker:
             self._stopping.release()
         loop, self._next_loop = self._next_loop, None
         if loop is not None and not loop.is_closed():
-            self.start(loop, implicit=self._implicit)
+            with contained("starting the monitoring"):
+                self.start(loop, implicit=self._implicit)
 
     def _stop(self, until: float) -> None:
         self.draining = True
@@ -201,8 +202,9 @@ class Worker:
         await in_thread(lambda: self.stop(until), name="otel-monitoring-stop")
 
     async def stop_soon(self) -> None:
-        """Stop without blocking the caller's loop."""
-        await in_thread(self.stop, name="otel-monitoring-stop")
+        """Stop without blocking the caller's loop; where there can be no thread for that, at the end of the process."""
+        with contained("stopping"):
+            await in_thread(self.stop, name="otel-monitoring-stop")
         shutdown.release()
 
     def poke(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:

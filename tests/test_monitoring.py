@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import pytest
 from fastapi import FastAPI
@@ -16,9 +16,12 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
 from otel_monitoring.events import Notification
+from otel_monitoring.guard import contained
 from otel_monitoring.monitoring import get_monitoring, set_monitoring
+from otel_monitoring.shutdown import stop_all
 from otel_monitoring.store import MemoryStore
-from tests.asgi import served
+from otel_monitoring.worker import Worker
+from tests.asgi import TIMEOUT, served
 
 pytestmark = pytest.mark.anyio
 
@@ -30,12 +33,13 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", NoOpMeterProvider)
 
 
+def refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 async def test_the_application_starts_where_no_thread_can(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     app = FastAPI()
     caplog.set_level(logging.INFO, "otel_monitoring")
     monitoring = MonitoringService(None, access="open").instrument(app)
@@ -52,6 +56,45 @@ async def test_the_application_starts_where_no_thread_can(
         assert (await http.get("/api/health")).json()["status"] == "healthy"
         assert " is monitored: " in caplog.text
     assert not monitoring.ready
+
+
+async def test_the_application_stops_where_no_thread_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FastAPI()
+    monitoring = MonitoringService(None).instrument(app)
+    with monkeypatch.context() as full:
+        async with served(app) as http:
+            assert (await http.get("/api/health/ready")).status_code == 200
+            full.setattr(threading.Thread, "start", refuse)
+    assert contained.failures["stopping"] == 1
+    assert not monitoring.ready
+    stop_all()  # as the end of the process does
+    assert not monitoring._worker.running
+
+
+async def test_a_start_that_waited_for_a_stop_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping, going_on = threading.Event(), threading.Event()
+    starts: list[ExitStack] = []
+
+    def acquire(stack: ExitStack) -> None:
+        starts.append(stack)
+        if len(starts) > 1:
+            raise RuntimeError("can't start new thread")
+
+    def release(seconds: float) -> None:
+        stopping.set()
+        assert going_on.wait(TIMEOUT)
+
+    async def drain(seconds: float) -> None: ...
+
+    monkeypatch.setattr("otel_monitoring.worker._PATIENCE", 0.0)
+    worker = Worker((), acquire=acquire, bind=lambda _: None, drain=drain, release=release, timeout=TIMEOUT)
+    worker.start(asyncio.get_running_loop())
+    stop = asyncio.ensure_future(asyncio.to_thread(worker.stop))
+    assert await asyncio.to_thread(stopping.wait, TIMEOUT)
+    assert not worker.start(asyncio.get_running_loop()), "the stop goes on to it"
+    going_on.set()
+    await stop
+    assert (len(starts), worker.failure) == (2, "RuntimeError: can't start new thread")
 
 
 async def test_stop_and_start_are_idempotent_and_counting_goes_on() -> None:
