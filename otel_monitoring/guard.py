@@ -5,10 +5,10 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from types import TracebackType
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from otel_monitoring.forks import renewed
 
@@ -107,6 +107,7 @@ def as_exception(error: BaseException) -> Exception:
 async def apart(work: Callable[[], Awaitable[T]]) -> T:
     """Await foreign `work` in a task of its own: whatever it raises, its own cancellation included, is its failure.
 
+    The loop survives the tasks that the work begins, too, as `asyncio.gather` does and, until Python 3.11, `wait_for`.
     A cancellation of the caller is passed on to it, and only that one leaves as a cancellation.
 
     Raises:
@@ -135,5 +136,53 @@ async def survived(work: Awaitable[T]) -> T:
         raise as_exception(error) from error
 
 
+class _Sheltered(Awaitable[T]):
+    """Awaits `work`; the tasks that are begun in any of its steps are `survived` too."""
+
+    def __init__(self, work: Awaitable[T]) -> None:
+        self._work = work
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        steps: Any = self._work.__await__()
+        loop = asyncio.get_running_loop()
+        given: Any = None
+        failure: BaseException | None = None
+        while True:
+            before = loop.get_task_factory()
+            ours = before if isinstance(before, _Surviving) else _Surviving(before)
+            # Nothing else runs in this loop until the step is over: no other task is made by this factory.
+            loop.set_task_factory(ours)
+            try:
+                awaited = steps.send(given) if failure is None else steps.throw(failure)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            finally:
+                if loop.get_task_factory() is ours:
+                    loop.set_task_factory(before)
+            given = failure = None
+            try:
+                given = yield awaited
+            except BaseException as error:  # noqa: BLE001 - a cancellation, say: it is the work's
+                failure = error
+
+
+class _Surviving:
+    """A loop's task factory whose tasks do not end the loop.
+
+    Args:
+        before: The factory of the application, which makes them.
+    """
+
+    def __init__(self, before: Any) -> None:
+        self._make = before or _task
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
+        return self._make(loop, survived(_Sheltered(work)), **options)
+
+
+def _task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
+    return asyncio.Task(work, loop=loop, **options)
+
+
 async def _called(work: Callable[[], Awaitable[T]]) -> T:
-    return await work()
+    return await _Sheltered(work())

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -84,6 +86,63 @@ async def test_work_apart_fails_with_what_no_loop_survives(error: BaseException)
     with pytest.raises(Escaped) as raised:
         await apart(work)
     assert type(original(raised.value)) is type(error)
+
+
+async def _leave() -> None:
+    raise SystemExit(3)
+
+
+async def _waits() -> None:
+    await asyncio.wait_for(_leave(), 30)  # until Python 3.11 in a task of its own
+
+
+async def _gathers() -> None:
+    await asyncio.gather(asyncio.sleep(0), _leave())
+
+
+async def _begins_a_task_late() -> None:
+    await asyncio.sleep(0)
+    await asyncio.create_task(_waits(), name="grandchild")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("work", [_waits, _gathers, _begins_a_task_late])
+async def test_no_task_that_work_apart_begins_ends_the_loop(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with pytest.raises((Escaped, SystemExit)) as raised:
+        await apart(work)
+    assert isinstance(original(raised.value), SystemExit)
+
+
+@pytest.mark.anyio
+async def test_only_tasks_that_work_apart_begins_are_sheltered() -> None:
+    loop = asyncio.get_running_loop()
+    made: list[object] = []
+
+    def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> "asyncio.Task[Any]":
+        made.append(coro.__name__)
+        return asyncio.Task(coro, loop=loop, **options)
+
+    async def work() -> str | None:
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        named = asyncio.create_task(_named(), name="child")
+        assert task is not named
+        return await named
+
+    async def _named() -> str | None:
+        task = asyncio.current_task()
+        return task.get_name() if task is not None else None
+
+    loop.set_task_factory(factory)
+    try:
+        running = asyncio.ensure_future(apart(work))
+        while not running.done():
+            await asyncio.sleep(0)
+            assert loop.get_task_factory() is factory, "nobody else sees ours"
+        assert await running == "child"
+    finally:
+        loop.set_task_factory(None)
+    assert len(made) == 3, "the application's factory makes the tasks of the work too"
 
 
 @pytest.mark.anyio
