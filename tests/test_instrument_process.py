@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -128,31 +127,34 @@ def test_a_process_that_psutil_does_not_see_has_no_figures(
     assert [record.getMessage() for record in caplog.records] == ["looking up this process failed: NoSuchProcess"]
 
 
-def test_the_process_itself(rig: Rig) -> None:
-    stop = threading.Event()
-    threads = [threading.Thread(target=stop.wait) for _ in range(20)]
-    before = rig.sampler.latest
-    for thread in threads:
-        thread.start()
-    try:
-        with (rig.root / "proc/self/cgroup").open():
-            held = bytearray(b"x" * (40 * MIB))
-            sample = rig.sampler.sample(110.0)
-    finally:
-        stop.set()
+def test_the_process_itself() -> None:
+    """In a process of its own: threads, memory and descriptors of earlier tests are let go at any time."""
+    script = textwrap.dedent(
+        """
+        import os, threading
+        from opentelemetry.metrics import NoOpMeterProvider
+        from otel_monitoring.instrument.process import SystemSampler
+
+        sampler = SystemSampler(NoOpMeterProvider().get_meter("test"), clock=lambda: 100.0)
+        stop = threading.Event()
+        threads = [threading.Thread(target=stop.wait) for _ in range(20)]
+        before = sampler.sample(101.0)
+        files = [open(os.devnull) for _ in range(20)]
         for thread in threads:
-            thread.join()
-    assert len(held)
-    assert sample.thread_count is not None
-    assert before.thread_count is not None
-    assert 15 <= sample.thread_count - before.thread_count <= 25  # threads of earlier tests may still be going
-    assert sample.memory_mb is not None
-    assert before.memory_mb is not None
-    assert 30 < sample.memory_mb - before.memory_mb < 60
-    if sys.platform != "win32":
-        assert sample.open_file_descriptors is not None
-        assert before.open_file_descriptors is not None
-        assert sample.open_file_descriptors > before.open_file_descriptors
+            thread.start()
+        held = bytearray(b"x" * (40 << 20))
+        after = sampler.sample(110.0)
+        stop.set()
+        print(after.thread_count - before.thread_count, after.memory_mb - before.memory_mb)
+        if before.open_file_descriptors is not None:
+            print(after.open_file_descriptors - before.open_file_descriptors)
+        """
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    threads, memory, *descriptors = map(float, result.stdout.split())
+    assert threads == 20
+    assert 30 < memory < 60
+    assert descriptors == ([] if sys.platform == "win32" else [20])
 
 
 def test_burned_cpu_is_seen(rig: Rig) -> None:
