@@ -53,6 +53,22 @@ def test_the_subject_of_a_group_counts_and_has_the_severity_of_what_fires() -> N
     )
 
 
+def test_the_subject_says_that_an_alert_flaps() -> None:
+    flapping: dict[str, Any] = {"rule": "database_down", "details": {"times": 3}, "labels": {}}
+    cpu = event(type=AlertType.HIGH_CPU, severity=AlertSeverity.WARNING)
+    assert (
+        text.subject(notification(event(**flapping), environment=""))
+        == "[orders] CRITICAL DATABASE_DOWN firing, flapping"
+    )
+    assert text.subject(notification(event(**flapping), cpu, environment="")) == (
+        "[orders] CRITICAL 2 firing: DATABASE_DOWN (flapping), HIGH_CPU"
+    )
+    over = text.subject(notification(resolved(**flapping), environment=""))
+    assert over == "[orders] CRITICAL DATABASE_DOWN resolved"
+    own = event(details={"times": 3}, labels={})
+    assert "flapping" not in text.subject(notification(own)), "the application's own word for something else"
+
+
 def test_every_message_ends_with_where_it_comes_from() -> None:
     assert text.signature(notification()) == (
         "Service: orders\nEnvironment: production\nVersion: 1.4.2\nHost: web-1\nURL: https://orders.example.com"

@@ -90,13 +90,14 @@ def summary(notification: Notification) -> str:
 
 
 def subject(notification: Notification) -> str:
-    """Where, how urgent, what, and whether it fires; of several alerts how many.
+    """Where, how urgent, what, and whether it fires or flaps; of several alerts how many.
 
     A type that says nothing is followed by the message; in all others it would tear conversations apart.
     """
     event = notification.events[0]
     labels = ", ".join(f"{key}={value}" for key, value in sorted(event.labels.items()))
-    what = f"{event.severity.value.upper()} {title(event)} {event.status.value}{f' ({labels})' if labels else ''}"
+    state = f"{event.status.value}, flapping" if _flaps(event) else event.status.value
+    what = f"{event.severity.value.upper()} {title(event)} {state}{f' ({labels})' if labels else ''}"
     if event.type is AlertType.CUSTOM and not event.rule:
         what = f"{what}: {event.message}"
     return one_line(
@@ -109,8 +110,13 @@ def _counted(notification: Notification) -> str:
     firing = sum(event.status is Status.FIRING for event in told)
     counts = {"firing": firing, "resolved": len(told) - firing}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    names = ", ".join(dict.fromkeys(title(event) for event in told))
+    names = ", ".join(dict.fromkeys(f"{title(event)} (flapping)" if _flaps(event) else title(event) for event in told))
     return f"{notification.severity.value.upper()} {states}: {clipped(names, 200)}"
+
+
+def _flaps(event: AlertEvent) -> bool:
+    """Whether it fires and is flapping: only then do the details of a rule's alert say how often it began."""
+    return event.status is Status.FIRING and bool(event.rule) and "times" in event.details
 
 
 def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
