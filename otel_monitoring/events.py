@@ -85,6 +85,10 @@ class Outcome(str, Enum):
     """Another alert that fires explains it."""
 
 
+LEFT_OUT = "otel_monitoring.left_out"
+"""In place of a rule's name, which has no dot: an event that says how many others were left out."""
+
+
 @dataclass(frozen=True, slots=True)
 class AlertEvent:
     """One alert, as it stands in the history and as channels get it.
@@ -118,6 +122,11 @@ class AlertEvent:
     since: float | None = None
     runbook: str = ""
     trace_id: str = ""
+
+    @property
+    def stands_for_others(self) -> bool:
+        """Whether it says how many were left out of a full outbox, and is no alert itself."""
+        return self.rule == LEFT_OUT
 
     def readable(self) -> "AlertEvent":
         """The same, fit for every reader: each text a printable line without secrets, the details bounded JSON."""

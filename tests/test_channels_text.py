@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from otel_monitoring.alerts.channels import text
-from otel_monitoring.events import AlertSeverity, AlertType
+from otel_monitoring.events import LEFT_OUT, AlertSeverity, AlertType
 from tests.notifications import NOW, STACK, event, notification, resolved
 
 
@@ -169,3 +169,9 @@ def test_of_many_what_fires_and_is_most_urgent_is_spelt_out_first() -> None:
     told, hidden = text.shown(notification(*over[:2], mild[0]))
     assert [one.message for one in told] == ["mild 0", "over 0", "over 1"]
     assert hidden == 0
+
+
+def test_what_stands_for_those_that_were_left_out_is_always_spelt_out() -> None:
+    note = event("980 alerts were left out", severity=AlertSeverity.WARNING, rule=LEFT_OUT)
+    told, hidden = text.shown(notification(note, *[event(severity=AlertSeverity.CRITICAL)] * 60))
+    assert (len(told), told[-1], hidden) == (text.EVENTS_SHOWN, note, 41)

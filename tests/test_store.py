@@ -1,6 +1,7 @@
 """What every store promises, asked of each of them; and that they agree on whatever is asked of them."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -237,7 +238,9 @@ def test_the_oldest_come_first_however_often_they_were_tried(store: Store) -> No
     assert waiting(store, "mail", 1) == ["0"]
 
 
-def test_the_outbox_drops_the_oldest_of_a_channel_and_says_so(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_outbox_leaves_out_the_oldest_of_a_channel_and_the_next_message_says_so(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     def work(tx: Store) -> None:
         tx.enqueue(event("elsewhere"), ["slack"], NOW)
         for number in range(OUTBOX_LIMIT + 2):
@@ -245,9 +248,37 @@ def test_the_outbox_drops_the_oldest_of_a_channel_and_says_so(store: Store, capl
 
     store.run(work)
     assert store.backlog() == {"mail": OUTBOX_LIMIT, "slack": 1}
-    assert waiting(store, "mail", 1) == ["2"]
+    (note,) = [row.event for row in store.pending("mail", OUTBOX_LIMIT) if row.event.stands_for_others]
+    assert note.message == f"3 alerts were left out, the least severe first: more than {OUTBOX_LIMIT} waited for mail"
+    assert note.details == {"count": 3}
+    assert waiting(store, "mail", 1) == ["3"]
     assert contained.failures["alert outbox"] == 2
     assert sum("alert outbox" in line for line in caplog.messages) == 1
+
+
+def test_a_full_outbox_leaves_out_the_least_severe_and_never_what_is_more_urgent(store: Store) -> None:
+    severities = [AlertSeverity.CRITICAL, AlertSeverity.INFO, AlertSeverity.ERROR, AlertSeverity.WARNING]
+
+    def work(tx: Store) -> None:
+        for number in range(OUTBOX_LIMIT * 2):
+            tx.enqueue(event(str(number), severity=severities[number % 4]), ["mail"], NOW)
+
+    store.run(work)
+    kept = [row.event for row in store.pending("mail", OUTBOX_LIMIT)]
+    told = Counter(one.severity for one in kept if not one.stands_for_others)
+    assert told == {AlertSeverity.CRITICAL: OUTBOX_LIMIT / 2, AlertSeverity.ERROR: OUTBOX_LIMIT / 2 - 1}
+    assert [one.details["count"] for one in kept if one.stands_for_others] == [OUTBOX_LIMIT + 1]
+
+
+def test_what_was_left_out_while_a_message_is_on_its_way_is_told_by_the_next(store: Store) -> None:
+    with store.exclusive():
+        for number in range(OUTBOX_LIMIT + 1):
+            store.enqueue(event(str(number)), ["mail"], NOW)
+    sent = [row.id for row in store.pending("mail", OUTBOX_LIMIT)]
+    store.tried(sent)
+    store.enqueue(event("meanwhile"), ["mail"], NOW)
+    store.settle(sent)
+    assert [row.event.details.get("count") for row in store.pending("mail", OUTBOX_LIMIT)] == [None, 2]
 
 
 # Workers

@@ -281,7 +281,8 @@ def test_a_full_outbox_comes_back_with_the_newest(world: World) -> None:
     world.unlock()
     world.later()
     names = waiting(world.store, "mail")
-    assert (names[0], names[-3:]) == ("old 2", ["new 0", "new 1", "new 2"])
+    told = [name for name in names if "left out" not in name]
+    assert (told[0], told[-3:]) == ("old 3", ["new 0", "new 1", "new 2"])
     assert world.store.backlog() == {"mail": OUTBOX_LIMIT}
 
 

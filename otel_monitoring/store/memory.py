@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute, Status
 from otel_monitoring.forks import renewed
+from otel_monitoring.store import overflow
 from otel_monitoring.store.protocol import (
     CLOCK_TOLERANCE,
     HISTORY_LIMIT,
@@ -19,7 +20,6 @@ from otel_monitoring.store.protocol import (
     Queued,
     Store,
     mute_key,
-    note_dropped,
 )
 
 T = TypeVar("T")
@@ -197,16 +197,26 @@ class MemoryStore:
                 number = self.state.next_id
                 self.state.next_id += 1
                 self.state.outbox[number] = Queued(number, channel, event, now)
-                self._drop_beyond_limit(channel)
+                self._leave_out_surplus(channel, now)
 
-    def _drop_beyond_limit(self, channel: str) -> None:
-        if len(self.state.outbox) <= OUTBOX_LIMIT:
+    def _leave_out_surplus(self, channel: str, now: float) -> None:
+        outbox = self.state.outbox
+        if len(outbox) <= OUTBOX_LIMIT:
             return
-        waiting = sorted(row.id for row in self.state.outbox.values() if row.channel == channel)
-        if surplus := waiting[: max(0, len(waiting) - OUTBOX_LIMIT)]:
-            for number in surplus:
-                del self.state.outbox[number]
-            note_dropped(channel, len(surplus))
+        waiting = [row for row in outbox.values() if row.channel == channel]
+        if len(waiting) <= OUTBOX_LIMIT:
+            return
+        noted = next((row for row in waiting if row.event.stands_for_others and not row.attempts), None)
+        others = [row for row in waiting if not row.event.stands_for_others]
+        surplus = len(waiting) - OUTBOX_LIMIT + (noted is None)
+        for row in sorted(others, key=lambda row: (overflow.rank(row.event.severity), row.id))[:surplus]:
+            del outbox[row.id]
+        if noted is None:
+            noted = Queued(self.state.next_id, channel, overflow.note(None, channel, surplus, now), now)
+            self.state.next_id += 1
+        else:
+            noted = replace(noted, event=overflow.note(noted.event, channel, surplus, now))
+        outbox[noted.id] = noted
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
         with self._lock:

@@ -5,15 +5,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from otel_monitoring.errors import StoreError
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute
-from otel_monitoring.guard import contained
 
 HISTORY_LIMIT = 1000
 """How many alerts the history keeps, as documented."""
 
 OUTBOX_LIMIT = 1000
-"""How many events wait for one channel at most; beyond that the oldest are dropped."""
+"""How many events wait for one channel at most; beyond that the least severe are left out: see `overflow`."""
 
 MUTES_LIMIT = 1000
 """How many mutes may be in force."""
@@ -120,7 +118,7 @@ class Store(Protocol):
     # The outbox
 
     def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
-        """Put `event` into the outbox once for each channel, dropping the oldest beyond `OUTBOX_LIMIT` of each."""
+        """Put `event` into the outbox once for each channel; beyond `OUTBOX_LIMIT` the least severe are left out."""
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
         """The `limit` events that have waited for `channel` the longest, oldest first."""
@@ -164,8 +162,3 @@ class Store(Protocol):
 def mute_key(mute: Mute) -> tuple[AlertType, tuple[tuple[str, str], ...]]:
     """What two mutes have in common of which the later replaces the former; also their order."""
     return mute.type, tuple(sorted(mute.labels.items()))
-
-
-def note_dropped(channel: str, count: int) -> None:
-    """Count, and say at most once a minute, that events were dropped because too many wait for `channel`."""
-    contained.note("alert outbox", StoreError(f"{channel}: {count} events dropped, more than {OUTBOX_LIMIT} wait"))

@@ -73,7 +73,11 @@ def _enqueue(store: Store, channel: str, rows: list[Queued]) -> dict[int, int]:
     newest = max((row.id for row in store.pending(channel, OUTBOX_LIMIT)), default=None)
     for row in rows:
         store.enqueue(row.event, (channel,), row.queued_at)
-    waiting = sorted(row.id for row in store.pending(channel, OUTBOX_LIMIT))
-    new = [number for number in waiting if newest is None or number > newest]
-    # Beyond the limit the oldest were dropped: the last ones match.
-    return {row.id: number for row, number in zip(reversed(rows), reversed(new), strict=False)}
+    waiting = store.pending(channel, OUTBOX_LIMIT)
+    new = {_known_by(row): row.id for row in waiting if newest is None or row.id > newest}
+    # Beyond the limit some were left out.
+    return {row.id: new[_known_by(row)] for row in rows if _known_by(row) in new}
+
+
+def _known_by(row: Queued) -> tuple[str, float, str, str]:
+    return row.event.incident, row.event.time, row.event.status.value, row.event.message

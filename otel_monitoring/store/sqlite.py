@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute, Status
+from otel_monitoring.events import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, Mute, Status
+from otel_monitoring.store import overflow
 from otel_monitoring.store.database import Database
 from otel_monitoring.store.protocol import (
     CLOCK_TOLERANCE,
@@ -17,7 +18,6 @@ from otel_monitoring.store.protocol import (
     Queued,
     Store,
     mute_key,
-    note_dropped,
 )
 from otel_monitoring.store.rows import decoded_event, decoded_mute, encoded_event, encoded_labels, storable
 
@@ -27,6 +27,10 @@ BUSY_TIMEOUT = 1.0
 """Seconds a statement waits for other processes at most."""
 
 _NOTES_COUNTED_EVERY = 256
+_NOTE = f"json_extract(event, '$.rule') = '{LEFT_OUT}'"
+_RANK = "CASE json_extract(event, '$.severity') {} END".format(
+    " ".join(f"WHEN '{severity.value}' THEN {overflow.rank(severity)}" for severity in AlertSeverity)
+)
 _ROW = "SELECT id, channel, event, queued_at, attempts FROM outbox"
 
 
@@ -172,7 +176,7 @@ class SqliteStore:
                 db.execute(
                     "INSERT INTO outbox (channel, queued_at, attempts, event) VALUES (?, ?, 0, ?)", (channel, now, text)
                 )
-                _drop_beyond_limit(db, channel)
+                _leave_out_surplus(db, channel, now)
 
         if channels:
             self._write(work)
@@ -277,12 +281,20 @@ class SqliteStore:
                 self.undecodable += 1
 
 
-def _drop_beyond_limit(db: sqlite3.Connection, channel: str) -> None:
-    waiting = db.execute("SELECT count(*) FROM outbox WHERE channel = ?", (channel,)).fetchone()[0]
-    if waiting > OUTBOX_LIMIT:
-        dropped = db.execute(
-            "DELETE FROM outbox WHERE id IN"
-            " (SELECT id FROM outbox WHERE channel = ? ORDER BY id DESC LIMIT -1 OFFSET ?)",
-            (channel, OUTBOX_LIMIT),
-        ).rowcount
-        note_dropped(channel, dropped)
+def _leave_out_surplus(db: sqlite3.Connection, channel: str, now: float) -> None:
+    (waiting,) = db.execute("SELECT count(*) FROM outbox WHERE channel = ?", (channel,)).fetchone()
+    if waiting <= OUTBOX_LIMIT:
+        return
+    noted = f"SELECT id, event FROM outbox WHERE channel = ? AND attempts = 0 AND {_NOTE}"  # noqa: S608 - our constants
+    row = db.execute(noted, (channel,)).fetchone()
+    surplus = waiting - OUTBOX_LIMIT + (row is None)
+    db.execute(
+        f"DELETE FROM outbox WHERE id IN"  # noqa: S608 - our constants
+        f" (SELECT id FROM outbox WHERE channel = ? AND NOT ({_NOTE}) ORDER BY {_RANK}, id LIMIT ?)",
+        (channel, surplus),
+    )
+    text = encoded_event(overflow.note(decoded_event(row[1]) if row else None, channel, surplus, now))
+    if row:
+        db.execute("UPDATE outbox SET event = ? WHERE id = ?", (text, row[0]))
+    else:
+        db.execute("INSERT INTO outbox (channel, queued_at, attempts, event) VALUES (?, ?, 0, ?)", (channel, now, text))

@@ -81,7 +81,10 @@ def ranked(notification: Notification) -> list[AlertEvent]:
 def shown(notification: Notification) -> tuple[list[AlertEvent], int]:
     """What is spelt out, and how much more there is."""
     told = ranked(notification)
-    return told[:EVENTS_SHOWN], max(0, len(told) - EVENTS_SHOWN)
+    notes = [event for event in told if event.stands_for_others]
+    others = [event for event in told if not event.stands_for_others]
+    room = EVENTS_SHOWN - len(notes)
+    return others[:room] + notes, max(0, len(others) - room)
 
 
 def summary(notification: Notification) -> str:
