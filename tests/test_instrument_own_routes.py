@@ -235,6 +235,28 @@ async def test_a_root_path_that_covers_the_prefix_is_served(root_path: str, path
     assert summary["requests_recorded"] == 1
 
 
+@pytest.mark.parametrize(
+    ("root_path", "paths"),
+    [
+        ("/v1", ["/v1/api/health/live", "/api/health/live", "/v1/v1/api/health/live"]),
+        ("/shop/v1", ["/shop/v1/api/health/live", "/api/health/live"]),
+        ("/v1/api", ["/v1/api/health/live", "/health/live"]),
+        ("/v1/api/2", ["/v1/api/2/health/live", "/health/live"]),
+        ("/shop", ["/shop/v1/api/health/live", "/v1/api/health/live"]),
+    ],
+)
+async def test_a_root_path_that_covers_a_part_of_the_prefix_is_served(root_path: str, paths: list[str]) -> None:
+    app = rooted(root_path)
+    monitor(app, prefix="/v1/api")
+    mine(app, "/health/ready")
+    mine(app, "/1/api/health/ready")
+    async with served(app) as client:
+        for path in paths:
+            assert (await client.get(path)).json() == {"status": "alive"}, path
+        assert (await client.get("/health/ready")).json() == {"mine": "GET /health/ready"}
+        assert (await client.get("/1/api/health/ready")).json() == {"mine": "GET /1/api/health/ready"}
+
+
 async def test_a_root_path_elsewhere_leaves_the_applications_paths_alone() -> None:
     app = rooted("/shop")
     monitor(app)

@@ -22,8 +22,8 @@ class OwnRoutes(BaseRoute):
     and method answers, also one that is mounted or was added later. A parameter, a catch-all or a mount that only
     happens to cover the path does not. `HEAD` goes with `GET`.
 
-    A root path that covers the prefix stands for it: with `FastAPI(root_path="/api")`, or mounted at `/api`, the
-    application sees `/health` where the client asked for `/api/health`.
+    A root path that covers the prefix, or its beginning, stands for that: with `FastAPI(root_path="/api")`, or mounted
+    at `/api`, the application sees `/health` where the client asked for `/api/health`.
 
     Args:
         app: The application, also the attribute `application`.
@@ -106,14 +106,19 @@ class OwnRoutes(BaseRoute):
         if path in self._static or path.startswith(self._begins):
             return path
         root = scope.get("root_path")
-        if root and path.startswith(_WHOLE) and self._covered(root):
-            path = self._prefix + path
-            return path if path in self._static or path.startswith(self._begins) else None
+        if root and any(part in path for part in _WHOLE):
+            for begin in self._uncovered(root):
+                whole = self._prefix + path.removeprefix(begin)
+                if path.startswith(begin) and (whole in self._static or whole.startswith(self._begins)):
+                    return whole
         return None
 
-    def _covered(self, root_path: str) -> bool:
+    def _uncovered(self, root_path: str) -> list[str]:
+        """What is left of the prefix where the root path stands for its beginning, or for all of it: then nothing."""
         root, prefix = root_path.rstrip("/"), self._prefix
-        return bool(prefix) and (root == prefix or root.endswith(prefix) or root.startswith(f"{prefix}/"))
+        ends = [place for place, sign in enumerate(f"{prefix}/") if sign == "/" and place]
+        left = [prefix[end:] for end in ends if root.endswith(prefix[:end])]
+        return [*left, ""] if prefix and root.startswith(f"{prefix}/") else left
 
     def _kept(self, scope: Scope) -> bool:
         """Whether a route of the application answers at exactly this path."""
@@ -124,8 +129,8 @@ class OwnRoutes(BaseRoute):
     def _told(self, route: Route, method: str) -> bool:
         if route.param_convertors:
             return False
-        root = self.application.root_path.rstrip("/")
-        paths = {route.path, *([route.path.removeprefix(self._prefix)] if self._covered(root) else ())}
+        below = route.path.removeprefix(self._prefix)
+        paths = {route.path, *(begin + below for begin in self._uncovered(self.application.root_path))}
         return any(
             self._kept({"type": "http", "method": method, "path": path, "root_path": "", "headers": []})
             for path in paths
