@@ -334,6 +334,7 @@ def test_a_path_that_cannot_be_is_memory_with_one_warning(tmp_path: Path, caplog
     assert len(messages(store)) == 20
     assert len(caplog.messages) == 1
     store.close()
+    assert caplog.messages[1].endswith("20 alerts of its history and 0 that were not delivered are lost")
 
 
 def test_closing_takes_a_last_chance(world: World) -> None:
@@ -346,6 +347,16 @@ def test_closing_takes_a_last_chance(world: World) -> None:
     world.store.enqueue(event("later"), ["mail"], NOW)
     world.store.close()
     assert waiting(world.store, "mail") == ["later"], "we did not lead"
+    world.unlock()
+
+
+def test_what_is_lost_when_it_closes_in_an_outage_is_said(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.lock()
+    world.store.append(event("kept nowhere"))
+    world.store.enqueue(event("late"), ["mail"], NOW)
+    world.store.close()
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said.endswith("1 alerts of its history and 1 that were not delivered are lost")
     world.unlock()
 
 

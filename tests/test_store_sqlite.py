@@ -301,7 +301,9 @@ def test_a_file_deleted_meanwhile_is_begun_anew(store: SqliteStore, path: Path) 
 # Rows of other versions
 
 
-def test_rows_that_cannot_be_read_are_skipped_and_counted(store: SqliteStore, path: Path) -> None:
+def test_rows_that_cannot_be_read_are_skipped_counted_and_told(
+    store: SqliteStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store.append(event("1"))
     store.enqueue(event("1"), ["mail"], NOW)
     store.mute(Mute(AlertType.CUSTOM, NOW + 60))
@@ -323,6 +325,11 @@ def test_rows_that_cannot_be_read_are_skipped_and_counted(store: SqliteStore, pa
     assert waiting(store, "mail", 2) == ["1", "2"]
     assert store.counts() == {AlertType.HIGH_CPU: 2}
     assert [mute.type for mute in store.mutes(NOW)] == [AlertType.CUSTOM]
+    assert store.undecodable == 2 * len(texts) + 2
+    assert store.backlog() == {"mail": 2, "mail (unreadable)": len(texts)}, "they are set aside, and kept"
+    said = f"alert store: {len(texts)} events for mail cannot be read: they are set aside"
+    assert [line for line in caplog.messages if "set aside" in line] == [said]
+    store.pending("mail", 9)
     assert store.undecodable == 2 * len(texts) + 2
 
 

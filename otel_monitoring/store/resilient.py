@@ -86,8 +86,21 @@ class ResilientStore:
     def close(self) -> None:
         with self._lock, suppress(StoreError):
             self._tried_at = float("-inf")
-            self._is_back()
+            if not self._is_back():
+                self._tell_loss()
             self.primary.close()
+
+    def _tell_loss(self) -> None:
+        before, after = self._before, self._fallback.state
+        alerts, undelivered = after.appended - before.appended, len(after.outbox.keys() - before.outbox.keys())
+        if alerts or undelivered:
+            logger.error(
+                "alert store: closed while it does not work (%s): "
+                "%d alerts of its history and %d that were not delivered are lost",
+                self._problem,
+                alerts,
+                undelivered,
+            )
 
     # Which store
 

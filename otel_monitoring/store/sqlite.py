@@ -4,9 +4,11 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from otel_monitoring.errors import StoreError
 from otel_monitoring.events import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, Mute, Status
+from otel_monitoring.guard import contained, logger
 from otel_monitoring.store import overflow
 from otel_monitoring.store.database import Database
 from otel_monitoring.store.protocol import (
@@ -27,8 +29,8 @@ BUSY_TIMEOUT = 1.0
 """Seconds a statement waits for other processes at most."""
 
 _NOTES_COUNTED_EVERY = 256
-_NOTE = f"json_extract(event, '$.rule') = '{LEFT_OUT}'"
-_RANK = "CASE json_extract(event, '$.severity') {} END".format(
+_NOTE = f"(json_valid(event) AND json_extract(event, '$.rule') = '{LEFT_OUT}')"
+_RANK = "CASE WHEN json_valid(event) THEN CASE json_extract(event, '$.severity') {} END END".format(
     " ".join(f"WHEN '{severity.value}' THEN {overflow.rank(severity)}" for severity in AlertSeverity)
 )
 _ROW = "SELECT id, channel, event, queued_at, attempts FROM outbox"
@@ -183,13 +185,23 @@ class SqliteStore:
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
         query = f"{_ROW} WHERE channel = ? ORDER BY id"
-        return self._read(
-            lambda db: self._first(
-                limit,
-                db.execute(query, (channel,)),
-                lambda row: Queued(row[0], row[1], decoded_event(row[2]), row[3], row[4]),
-            )
-        )
+        unreadable: list[int] = []
+
+        def decode(row: tuple[Any, ...]) -> Queued:
+            unreadable.append(row[0])
+            queued = Queued(row[0], row[1], decoded_event(row[2]), row[3], row[4])
+            unreadable.pop()
+            return queued
+
+        found = self._read(lambda db: self._first(limit, db.execute(query, (channel,)), decode))
+        if unreadable:
+            self._set_aside(channel, unreadable)
+        return found
+
+    def _set_aside(self, channel: str, ids: Collection[int]) -> None:
+        """Out of the way of those that can be delivered, and kept for people to look at."""
+        logger.error("alert store: %d events for %s cannot be read: they are set aside", len(ids), channel)
+        self._for_each("UPDATE outbox SET channel = channel || ' (unreadable)' WHERE id = ?", ids)
 
     def backlog(self) -> dict[str, int]:
         return dict(
@@ -279,6 +291,7 @@ class SqliteStore:
                 yield decode(row)
             except (ValueError, TypeError, LookupError, RecursionError):
                 self.undecodable += 1
+                contained.note("alert store", StoreError("a row cannot be read and is left out"))
 
 
 def _leave_out_surplus(db: sqlite3.Connection, channel: str, now: float) -> None:
