@@ -435,7 +435,7 @@ def test_the_setting_chooses_the_store(tmp_path: Path, monkeypatch: pytest.Monke
     assert isinstance(open_store(chosen, service_name="orders", environment=None), MemoryStore)
     chosen = Settings.load(state_dir=tmp_path / "state")
     store = open_store(chosen, service_name="orders", environment="prod")
-    assert not (tmp_path / "state").exists(), "nothing is touched before the first use"
+    assert not [*(tmp_path / "state").glob("*.db")], "no file is opened before the first use"
     store.append(event())
     (file,) = (tmp_path / "state").glob("*.db")
     assert file.name.startswith("orders-prod-")

@@ -1,5 +1,6 @@
 """The state file is found wherever a process runs, the workers of a host agree on it, and nobody else can plant it."""
 
+import errno
 import logging
 import os
 import subprocess
@@ -15,6 +16,7 @@ from otel_monitoring.errors import StoreError
 from otel_monitoring.store import MemoryStore, open_store
 from otel_monitoring.store.location import private_path, state_path
 from otel_monitoring.store.resilient import ResilientStore
+from otel_monitoring.store.sqlite import SqliteStore
 
 NOBODY = 12_345
 """A user without an entry in the password database."""
@@ -43,7 +45,7 @@ def test_without_a_home_all_processes_of_a_user_agree() -> None:
         from otel_monitoring.store import open_store
         os.setgroups([]), os.setgid({NOBODY}), os.setuid({NOBODY})
         store = open_store(Settings.load(), service_name="orders", environment=None)
-        print(store.lead(sys.argv[1], 0, 60), store.problem)
+        print(store.lead(sys.argv[1], 0, 60), "home" in store.problem)
     """)
     # Not pytest's own, which nobody else may enter.
     with TemporaryDirectory(dir="/tmp") as folder:
@@ -59,13 +61,17 @@ def test_without_a_home_all_processes_of_a_user_agree() -> None:
             )
             for worker in ("one", "two")
         ]
-        assert [answer.stdout for answer in answers] == ["True None\n", "False None\n"], answers
+        assert [answer.stdout for answer in answers] == ["True True\n", "False True\n"], answers
         assert all("could not determine the home directory" in answer.stderr for answer in answers)
         [directory] = Path(folder).iterdir()
         assert (directory.stat().st_uid, directory.stat().st_mode & 0o777) == (NOBODY, 0o700)
 
 
-@pytest.mark.parametrize("directory", ["~no-such-user/x", "/dev/null/x"])
+ONLY_TRYING_TELLS = ["/proc/nope/x", "/proc", "/sys/nope"] if sys.platform == "linux" else []
+"""`access(2)` allows root to write there, and nothing can be made."""
+
+
+@pytest.mark.parametrize("directory", ["~no-such-user/x", "/dev/null/x", *ONLY_TRYING_TELLS])
 def test_a_directory_that_cannot_be_used_is_replaced(
     directory: str, temporary: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -74,10 +80,10 @@ def test_a_directory_that_cannot_be_used_is_replaced(
     )
     assert isinstance(store, ResilientStore)
     assert store.backlog() == {}
-    assert store.problem is None
     assert private().exists()
     [said] = caplog.messages
     assert said.startswith(f"alert store: {directory}")
+    assert said == f"alert store: {store.problem}"
     assert str(private()) in said
     store.close()
 
@@ -131,9 +137,23 @@ def test_what_somebody_else_may_have_planted_is_not_used(
     with pytest.raises(StoreError, match=r"user alone|everybody may rename"):
         private()
     settings = Settings.load(store="sqlite", state_dir=Path("/dev/null/x"))
-    assert isinstance(open_store(settings, service_name="orders", environment=None), MemoryStore)
+    store = open_store(settings, service_name="orders", environment=None)
+    assert isinstance(store, MemoryStore)
     [said] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert said.endswith("this process keeps it in memory")
+    assert said == f"alert store: {store.problem}"
+
+
+def test_a_full_disk_is_no_reason_to_leave_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    settings = Settings.load(store="sqlite", state_dir=tmp_path)
+    store = open_store(settings, service_name="orders", environment=None)
+    assert isinstance(store, ResilientStore)
+    assert isinstance(store.primary, SqliteStore)
+    assert (store.primary.path.parent, store.problem) == (tmp_path, None)
 
 
 def test_without_any_place_it_is_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import logger
-from otel_monitoring.store.location import check_usable, private_path, state_path
+from otel_monitoring.store.location import make_usable, private_path, state_path
 from otel_monitoring.store.memory import MemoryStore
 from otel_monitoring.store.protocol import Store
 from otel_monitoring.store.resilient import ResilientStore
@@ -13,11 +13,11 @@ __all__ = ["MemoryStore", "Store", "open_store", "place_of"]
 
 
 def open_store(settings: Settings, *, service_name: str, environment: str | None) -> Store:
-    """The store that `settings` choose. No file is touched before its first use.
+    """The store that `settings` choose. Its directory is made; its file is opened at the first use.
 
     Where the directory that is wanted cannot be used, a private one among the temporary files is, on which all workers
     of the host agree. Where there is none either, and while the file cannot be used, memory takes its place. Either is
-    one warning and no error.
+    one warning and no error, and the store's `problem`.
 
     Args:
         settings: `store` and `state_dir` of it.
@@ -28,15 +28,19 @@ def open_store(settings: Settings, *, service_name: str, environment: str | None
         return MemoryStore()
     try:
         path = state_path(settings.state_dir, service_name=service_name, environment=environment)
-        check_usable(path)
-    except StoreError as problem:
-        try:
-            path = private_path(service_name=service_name, environment=environment)
-        except StoreError as further:
-            logger.warning("alert store: %s; %s: this process keeps it in memory", problem, further)
-            return MemoryStore()
-        logger.warning("alert store: %s; it is %s until the next start", problem, path)
-    return ResilientStore(SqliteStore(path))
+        make_usable(path)
+        return ResilientStore(SqliteStore(path))
+    except StoreError as error:
+        problem = str(error)
+    try:
+        path = private_path(service_name=service_name, environment=environment)
+        problem = f"{problem}; it is {path} until the next start"
+        store: Store = ResilientStore(SqliteStore(path, problem=problem))
+    except StoreError as further:
+        problem = f"{problem}; {further}: this process keeps it in memory"
+        store = MemoryStore(problem=problem)
+    logger.warning("alert store: %s", problem)
+    return store
 
 
 def place_of(store: Store) -> str:

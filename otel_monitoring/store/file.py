@@ -1,5 +1,6 @@
 """`StateFile`: a database file that several processes share, its directory, and how a damaged one is set aside."""
 
+import errno
 import os
 import stat
 import time
@@ -45,6 +46,17 @@ class StateFile:
             return None
         return found.st_dev, found.st_ino
 
+    def try_place(self) -> None:
+        """Make the directory and the lock file, as the first use does: whether that works, only trying tells.
+
+        Raises:
+            StoreError: Others may have planted files of these names.
+            OSError: The directory or the lock file cannot be made, or the file not be written.
+        """
+        os.close(self._open_lock())
+        if self.path.exists() and not os.access(self.path, os.R_OK | os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.path))
+
     @contextmanager
     def alone(self, timeout: float) -> Iterator[None]:
         """Keep other processes from opening, closing and setting aside the file meanwhile. Not re-entrant.
@@ -53,9 +65,7 @@ class StateFile:
             StoreError: Another process kept us waiting longer than `timeout` seconds.
             OSError: The directory or the lock file cannot be made.
         """
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._refuse_foreign_files()
-        descriptor = os.open(self._lock_path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        descriptor = self._open_lock()
         try:
             _lock(descriptor, timeout)
             yield
@@ -80,6 +90,11 @@ class StateFile:
                 self._beside(companion).replace(f"{target}{companion}")
         logger.warning("alert store: %s was damaged (%s); set aside as %s", self.path, reason, target.name)
         self._forget_old_ones()
+
+    def _open_lock(self) -> int:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._refuse_foreign_files()
+        return os.open(self._lock_path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o600)
 
     def _forget_old_ones(self) -> None:
         damaged = sorted(

@@ -1,5 +1,6 @@
 """Where the file of a service's alert state is."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,9 +13,11 @@ from pathlib import Path
 import platformdirs
 
 from otel_monitoring.errors import StoreError
+from otel_monitoring.store.file import StateFile
 
 _INDISTINCT = re.compile(r"(?:fastapi|unknown_service.*)?", re.IGNORECASE)
 _READABLE_LENGTH = 60
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
 def state_path(directory: Path | None, *, service_name: str, environment: str | None) -> Path:
@@ -54,22 +57,18 @@ def private_path(*, service_name: str, environment: str | None) -> Path:
     return directory / _file_name(service_name, environment)
 
 
-def check_usable(path: Path) -> None:
-    """Nothing, where the file can be written, or made with its directory; nothing is touched.
+def make_usable(path: Path) -> None:
+    """Make the directory of the file and try to write there. What passes, such as a full disk, is no refusal.
 
     Raises:
-        StoreError: It cannot; the message names what is in the way.
+        StoreError: The file cannot be there; the message names what is in the way.
     """
     try:
-        existing = next(parent for parent in path.parents if parent.exists())
-        files = [file for file in (path, path.with_name(f"{path.name}.lock")) if file.exists()]
+        StateFile(path).try_place()
     except OSError as error:
-        raise StoreError(f"{path.parent}: {error.strerror or error}") from error
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise StoreError(f"{path.parent}: {existing} cannot be written")
-    for file in files:
-        if not os.access(file, os.R_OK | os.W_OK):
-            raise StoreError(f"{file}: it cannot be written")
+        if error.errno not in _PASSING:
+            where = f"{error.filename}: " if error.filename not in (None, str(path.parent)) else ""
+            raise StoreError(f"{path.parent}: {where}{error.strerror or error}") from error
 
 
 def _directory(given: Path | None) -> Path:

@@ -78,14 +78,14 @@ class MemoryStore:
 
     Args:
         first_id: The number of the first event in the outbox.
+        problem: Why it stands for another store, if it does.
 
     Attributes:
         state: What it keeps.
     """
 
-    problem: str | None = None
-
-    def __init__(self, *, first_id: int = 1) -> None:
+    def __init__(self, *, first_id: int = 1, problem: str | None = None) -> None:
+        self.problem = problem
         self.state = MemoryState(next_id=first_id)
         self._lock = renewed(self, "_lock", threading.RLock)
         self._inside = renewed(self, "_inside", bool)

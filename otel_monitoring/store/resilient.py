@@ -59,7 +59,7 @@ class ResilientStore:
 
     @property
     def problem(self) -> str | None:
-        return self._problem
+        return self._problem or self.primary.problem
 
     def run(self, work: Callable[[Store], T]) -> T:
         try:

@@ -46,14 +46,14 @@ class SqliteStore:
         path: The file. Its directory is made when missing, for this user only. On a local disk: SQLite's write-ahead
             log does not work over a network.
         busy_timeout: Seconds to wait for other processes at most.
+        problem: Why it stands for another store, if it does.
 
     Attributes:
         undecodable: How many rows could not be read, e.g. written by another version, and were skipped.
     """
 
-    problem: str | None = None
-
-    def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> None:
+    def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT, problem: str | None = None) -> None:
+        self.problem = problem
         self.path = path.absolute()
         self._database = Database(self.path, busy_timeout=busy_timeout)
         self._read, self._write = self._database.read, self._database.write

@@ -110,7 +110,7 @@ def _monitoring(diagnostics: dict[str, Any]) -> Iterator[Finding]:
             message = f"alerts by {name} do not arrive: {channel.get('state')}, {channel.get('pending', 0)} wait"
             yield Finding(_NAME, Level.WARNING, message, str(channel.get("last_error") or "see the service's log"))
     if alerting.get("store_problem"):
-        advice = "alert state is kept in memory meanwhile, each process for itself"
+        advice = "alert state is kept elsewhere meanwhile; OTEL_MONITORING_STATE_DIR names its directory"
         yield Finding(_NAME, Level.WARNING, str(alerting["store_problem"]), advice)
     failures = _block(_block(diagnostics, "worker"), "contained_failures")
     for what, count in failures.items():
