@@ -1,5 +1,6 @@
 """What follows from what rules see: events, outcomes, inhibition, repeats; against a real store in memory."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 from otel_monitoring.alerts.evaluation import Evaluation, Report
 from otel_monitoring.alerts.expressions import Gauge
 from otel_monitoring.alerts.incidents import Incidents, Policy
+from otel_monitoring.alerts.lifecycle import AlertState, Phase
 from otel_monitoring.alerts.overview import firing
 from otel_monitoring.alerts.raising import Raised, event_of, record
 from otel_monitoring.alerts.rules import NoData, Rule
@@ -456,6 +458,23 @@ def test_an_alert_whose_labels_its_rule_no_longer_has_is_over() -> None:
     ]
 
 
+def test_an_alert_of_which_nothing_is_known_any_more_is_given_up_without_a_claim() -> None:
+    """The database is not watched any more, or a redeploy has none."""
+    watcher = Watcher(replace(DOWN, no_data=NoData.KEEP), ERRORS)
+    watcher.see(up=0)
+    seen = [watcher.see(60) for _ in range(59)]
+    assert [found for found in seen if found] == []
+    assert watcher.see(60, errors=50) == [
+        ("database_down resolved", "notified"),
+        ("high_error_rate firing", "inhibited"),
+    ]
+    over = watcher.sent[-1]
+    assert over.message == "Database connection lost (no data for an hour: whether it is over is not known)"
+    assert "value_now" not in over.details
+    assert watcher.see(WINDOW + 1, errors=50) == [("high_error_rate firing", "notified")], "it inhibits no more"
+    assert watcher.see(up=0, errors=0)[0] == ("database_down firing", "notified"), "it begins anew"
+
+
 def test_the_alert_of_a_worker_that_is_gone_is_over() -> None:
     watcher = Watcher(BLOCKED)
     watcher.see_all({"a": {"lag": 0}, "b": {"lag": 3}})
@@ -494,3 +513,12 @@ def test_a_saved_state_that_cannot_be_read_is_left_out(damaged: str) -> None:
     watcher.store.save_states({"damaged": damaged})
     (incident,) = saved_incidents(watcher.store)
     assert Incident.decode(incident.encode()) == incident
+
+
+def test_how_long_nothing_was_known_is_saved_apart_from_what_earlier_versions_read() -> None:
+    incident = Incident("hot", {}, AlertState(Phase.FIRING, 10.0, unknown=600.0))
+    saved = json.loads(incident.encode())
+    assert Incident.decode(json.dumps(saved)) == incident
+    assert "unknown" not in {**saved["state"], **saved["unrest"]}, "they refuse a field they do not know"
+    del saved["unknown"]
+    assert Incident.decode(json.dumps(saved)).state.unknown == 0

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from otel_monitoring.alerts import Gauge, NoData, Rule, requests
 from otel_monitoring.alerts.expressions import Reading
-from otel_monitoring.alerts.lifecycle import CALM_SECONDS, MAX_STEP, AlertState, Phase, advance, begins, evident
+from otel_monitoring.alerts.lifecycle import (
+    CALM_SECONDS,
+    KEPT_SECONDS,
+    MAX_STEP,
+    AlertState,
+    Phase,
+    advance,
+    begins,
+    evident,
+)
 
 START = 1_700_000_000.0
 NO_DATA = None
@@ -82,6 +91,22 @@ def every(seconds: float, *values: float | None) -> list[Look]:
         pytest.param(rule(hold=20), every(10, 90, NO_DATA, 90, 90, 90), "p-ppF", id="no data ends what is pending"),
         pytest.param(
             rule(no_data=NoData.KEEP), every(10, NO_DATA, 90, NO_DATA, NO_DATA, 70), "-FFF-", id="no data keeps"
+        ),
+        pytest.param(rule(no_data=NoData.KEEP), every(60, 90, *[NO_DATA] * 61, 90), f"{'F' * 60}--F", id="for an hour"),
+        pytest.param(
+            rule(no_data=NoData.KEEP),
+            every(60, 90, *[NO_DATA] * 59, 90, *[NO_DATA] * 60),
+            f"{'F' * 120}-",
+            id="an hour without any data",
+        ),
+        pytest.param(
+            rule(no_data=NoData.KEEP, hold=120), every(60, 90, *[NO_DATA] * 60), f"{'p' * 60}-", id="pending likewise"
+        ),
+        pytest.param(
+            rule(no_data=NoData.KEEP),
+            [(0, 90.0), (86_400, NO_DATA), (-86_400, NO_DATA), (60, NO_DATA)],
+            "FFFF",
+            id="nobody looked in a gap",
         ),
         pytest.param(
             rule(no_data=NoData.KEEP, hold=20), every(10, 90, NO_DATA, NO_DATA, 90, 90), "ppppF", id="nor does it hold"
@@ -310,7 +335,7 @@ def test_it_fires_after_the_hold_and_ends_after_the_quiet_time(
     own: Rule, seen: list[tuple[float, Reading | None, bool]]
 ) -> None:
     state, now = AlertState(), START
-    began, held, quiet = now, 0.0, None  # what an observer with a stop-watch would note
+    began, held, unknown, quiet = now, 0.0, 0.0, None  # what an observer with a stop-watch would note
     for gap, what, settling in seen:
         now += gap
         step = min(max(gap, 0.0), MAX_STEP) if state.seen else 0.0
@@ -323,6 +348,7 @@ def test_it_fires_after_the_hold_and_ends_after_the_quiet_time(
             began, held, quiet = now, 0.0, None
         elif before.phase is Phase.PENDING and breached:
             held += step
+        unknown = unknown + step if breached is None and before.phase is not Phase.INACTIVE else 0.0
         if before.phase is Phase.FIRING and breached is False:
             quiet = 0.0 if quiet is None else quiet + step
         elif breached:
@@ -334,9 +360,12 @@ def test_it_fires_after_the_hold_and_ends_after_the_quiet_time(
             assert held < own.hold
         if before.phase is Phase.FIRING and state.phase is not Phase.FIRING:
             assert state.phase is Phase.INACTIVE
-            assert breached is False, "nothing ends while it is breached or not known"
-            assert quiet is not None
-            assert quiet >= max(own.keep_firing_for, CALM_SECONDS if before.flapping else 0)
+            assert breached is False or unknown >= KEPT_SECONDS, "nothing ends while it is breached or not known"
+            assert state.given_up is (breached is None)
+            assert breached is None or quiet is not None
+            assert breached is None or (quiet or 0.0) >= max(
+                own.keep_firing_for, CALM_SECONDS if before.flapping else 0
+            )
         if state.phase is not Phase.INACTIVE:
             assert state.since == began, "an incident has one beginning"
 

@@ -186,7 +186,8 @@ class Incidents:
             "value_now": _rounded(after.state.value),
             "duration_seconds": round(lasted, 1),
         }
-        event = replace(before, outcome=outcome).event(rule, self._now, details, status=Status.RESOLVED)
+        ended = before.given_up() if after.state.given_up else before
+        event = replace(ended, outcome=outcome).event(rule, self._now, details, status=Status.RESOLVED)
         self._record(event)
         listening = self._policy.holding.intersection(self._policy.channels) if quiet else self._policy.channels
         channels = [name for name in listening if before.was_told_on(name)]

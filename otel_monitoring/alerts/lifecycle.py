@@ -10,6 +10,9 @@ from otel_monitoring.alerts.rules import NoData, Rule
 MAX_STEP = 60.0
 """Seconds that one evaluation adds to a hold at most: nobody looked in a longer gap, and clocks jump."""
 
+KEPT_SECONDS = 3600.0
+"""Seconds without knowing anything after which an alert is given up: what it is about may not exist any more."""
+
 FLAPS = 3
 FLAP_SECONDS = 600.0
 """An alert that begins `FLAPS` times within these seconds is flapping."""
@@ -35,6 +38,7 @@ class AlertState:
         since: When the breach began, in Unix seconds; meaningless while inactive.
         held: Seconds it has been seen to be breached while pending.
         quiet: Seconds since it was first seen not to be breached while firing; None: it is breached.
+        unknown: Seconds for which nothing has been known of it.
         seen: When it was evaluated last, in Unix seconds.
         value: The last value; None: no data.
         notified_at: When its firing was notified last, in Unix seconds; None: not in this incident.
@@ -47,12 +51,18 @@ class AlertState:
     since: float = 0.0
     held: float = 0.0
     quiet: float | None = None
+    unknown: float = 0.0
     seen: float = 0.0
     value: float | None = None
     notified_at: float | None = None
     starts: tuple[float, ...] = ()
     times: int = 0
     flapping: bool = False
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it ended because nothing was known of it any more: that says nothing about how things are."""
+        return self.phase is Phase.INACTIVE and self.unknown >= KEPT_SECONDS
 
     def restless(self, now: float) -> bool:
         """Whether it began so lately that the next time may make it flapping."""
@@ -92,7 +102,8 @@ def advance(
         notified_at=min(state.notified_at, now) if state.notified_at is not None else None,
     )
     if breached is None:
-        return state
+        return _kept(state, step)
+    state = replace(state, unknown=0.0)
     return _raised(rule, state, step, now) if breached else _lowered(rule, state, step)
 
 
@@ -115,6 +126,14 @@ def _breached(rule: Rule, phase: Phase, reading: Reading | None, *, settling: bo
     if settling and breached and (unseen or rule.waits_for_window):
         return None
     return None if settling and unseen and phase is Phase.FIRING else breached
+
+
+def _kept(state: AlertState, step: float) -> AlertState:
+    """Nobody knows: it stays as it is, but not for ever."""
+    if state.phase is Phase.INACTIVE:
+        return state
+    state = replace(state, unknown=state.unknown + step)
+    return state if state.unknown < KEPT_SECONDS else _over(state)
 
 
 def _raised(rule: Rule, state: AlertState, step: float, now: float) -> AlertState:
@@ -145,6 +164,10 @@ def _lowered(rule: Rule, state: AlertState, step: float) -> AlertState:
         quiet = 0.0 if state.quiet is None else state.quiet + step
         if quiet < max(rule.keep_firing_for, CALM_SECONDS if state.flapping else 0.0):
             return replace(state, quiet=quiet)
+    return _over(state)
+
+
+def _over(state: AlertState) -> AlertState:
     if state.flapping:
         state = replace(state, starts=(), times=0, flapping=False)
     return replace(state, phase=Phase.INACTIVE, held=0.0, quiet=None)

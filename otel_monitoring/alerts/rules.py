@@ -42,7 +42,7 @@ class NoData(str, Enum):
     RESOLVE = "resolve"
     """Nothing is wrong, as in Prometheus."""
     KEEP = "keep"
-    """Nothing is known: an alert stays as it is."""
+    """Nothing is known: an alert stays as it is, and after an hour it is given up."""
     FIRE = "fire"
     """That is what is wrong."""
 

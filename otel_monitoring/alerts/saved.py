@@ -15,8 +15,9 @@ from otel_monitoring.redact import redact
 from otel_monitoring.store import Store
 
 _UNREST = ("starts", "times", "flapping")
+_APART = (*_UNREST, "unknown")
 """Fields of a state that stand apart: earlier versions, which may share the store, leave out what they do not know."""
-_STATE_FIELDS = tuple(entry.name for entry in fields(AlertState) if entry.name not in _UNREST)
+_STATE_FIELDS = tuple(entry.name for entry in fields(AlertState) if entry.name not in _APART)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,10 @@ class Incident:
         value = self.state.value
         return replace(self, value=value, message=message_of(rule, value, self.labels))
 
+    def given_up(self) -> "Incident":
+        """The same with a message that does not claim that things are well."""
+        return replace(self, message=f"{self.message} (no data for an hour: whether it is over is not known)")
+
     def told(self, channels: Collection[str], now: float) -> "Incident":
         """What it is once `channels` are told of it at `now`, in Unix seconds."""
         told_on = (self.told_on or frozenset()).union(channels)
@@ -114,6 +119,7 @@ class Incident:
                 "outcome": self.outcome.value,
                 "labels": dict(self.labels),
                 "state": {name: getattr(self.state, name) for name in _STATE_FIELDS},
+                "unknown": self.state.unknown,
                 "unrest": {name: getattr(self.state, name) for name in _UNREST},
                 "told_on": sorted(self.told_on) if self.told_on is not None else None,
             }
@@ -129,7 +135,8 @@ class Incident:
         read = json.loads(text)
         unrest = {**read.get("unrest", {})}
         unrest["starts"] = tuple(unrest.get("starts", ()))
-        state = AlertState(**{**read["state"], "phase": Phase(read["state"]["phase"])}, **unrest)
+        phase = Phase(read["state"]["phase"])
+        state = AlertState(**{**read["state"], "phase": phase, "unknown": read.get("unknown", 0.0)}, **unrest)
         outcome, told_on = Outcome(read["outcome"]), read.get("told_on")
         if outcome is Outcome.SUPPRESSED:
             # An earlier version: the application had told something of this type, which the rule itself never did.
