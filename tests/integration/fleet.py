@@ -11,6 +11,7 @@ from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogr
 from otel_monitoring import conventions as c
 from otel_monitoring.alerts.evaluation import Evaluation, Report
 from otel_monitoring.alerts.lifecycle import AlertState, Phase, advance
+from otel_monitoring.alerts.matching import attribute_text
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.measure.aggregator import Aggregator
 
@@ -44,8 +45,9 @@ class Worker:
             c.HTTP_SERVER_REQUEST_DURATION, "s", explicit_bucket_boundaries_advisory=_BOUNDARIES
         )
         self._counters = {name: meter.create_counter(name) for name in (c.BILLING_FAILURES, c.DELIVERY_FAILURES)}
-        units = {c.DATABASE_PING_DURATION: "s", c.EVENT_LOOP_LAG: "s"}
-        gauges = (c.DATABASE_UP, c.SYSTEM_CPU_UTILIZATION, c.SYSTEM_MEMORY_UTILIZATION, *units)
+        self._counters[c.WRONG_TOKENS] = meter.create_counter(c.WRONG_TOKENS, "{request}")
+        units = {c.DATABASE_PING_DURATION: "s", c.DATABASE_POOL_WAIT: "s", c.EVENT_LOOP_LAG: "s"}
+        gauges = (c.DATABASE_UP, c.DATABASE_ERROR, c.CPU_PRESSURE, c.MEMORY_PRESSURE, c.CHECK_FAILING, *units)
         self._gauges = {name: meter.create_gauge(name, units.get(name, "1")) for name in gauges}
 
     def requests(
@@ -62,8 +64,8 @@ class Worker:
     def count(self, counter: str, number: int = 1) -> None:
         self._counters[counter].add(number)
 
-    def gauge(self, name: str, value: float) -> None:
-        self._gauges[name].set(value)
+    def gauge(self, name: str, value: float, attributes: Mapping[str, str | bool] | None = None) -> None:
+        self._gauges[name].set(value, attributes)
 
     def measure(self, now: float) -> None:
         """Bring our own window up to date."""
@@ -148,7 +150,7 @@ class Fleet:
 
 def _samples(metric: Any, point: Any, resource: dict[str, str]) -> dict[str, str]:
     """One data point, under the names that Prometheus' OTLP receiver gives its series."""
-    labels = {**resource, **{c.prometheus_label(key): str(value) for key, value in point.attributes.items()}}
+    labels = {**resource, **{c.prometheus_label(key): attribute_text(value) for key, value in point.attributes.items()}}
     monotonic, gauge = getattr(metric.data, "is_monotonic", False), type(metric.data).__name__ == "Gauge"
     name = c.prometheus_name(metric.name, metric.unit, monotonic=monotonic, gauge=gauge)
     if isinstance(point, ExponentialHistogramDataPoint):

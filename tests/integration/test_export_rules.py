@@ -22,6 +22,9 @@ pytestmark = pytest.mark.integration
 
 RULES = default_rules(Thresholds())
 MINUTES = 60
+HOST = {c.RESOURCE_SCOPE: "host"}
+QUEUE: dict[str, str | bool] = {c.CHECK_NAME: "queue", c.CHECK_CRITICAL: True}
+CACHE: dict[str, str | bool] = {c.CHECK_NAME: "cache", c.CHECK_CRITICAL: False}
 MARGIN = 45  # seconds: PromQL's window of five minutes has 20 of our 21 measurements
 
 
@@ -32,9 +35,13 @@ def business_as_usual(workers: Sequence[Worker]) -> None:
         worker.requests(1, 0.01, status=404, route=None)
         worker.gauge(c.DATABASE_UP, 1)
         worker.gauge(c.DATABASE_PING_DURATION, 0.002)
-        worker.gauge(c.SYSTEM_CPU_UTILIZATION, 0.3)
-        worker.gauge(c.SYSTEM_MEMORY_UTILIZATION, 0.5)
+        worker.gauge(c.DATABASE_POOL_WAIT, 0)
+        worker.gauge(c.DATABASE_ERROR, 0)
+        worker.gauge(c.CPU_PRESSURE, 0.3, HOST)
+        worker.gauge(c.MEMORY_PRESSURE, 0.5, HOST)
         worker.gauge(c.EVENT_LOOP_LAG, 0.001)
+        worker.gauge(c.CHECK_FAILING, 0, CACHE)
+        worker.gauge(c.CHECK_FAILING, 0, QUEUE)
 
 
 def database_breaks(now: int, workers: Sequence[Worker]) -> None:
@@ -44,6 +51,15 @@ def database_breaks(now: int, workers: Sequence[Worker]) -> None:
     # Above, between where it fires and where it resolves, below; between again does not fire.
     ping = {3: 1.5, 4: 0.9, 5: 0.9, 6: 0.5, 7: 0.9}.get(now // MINUTES, 0.002)
     workers[1].gauge(c.DATABASE_PING_DURATION, ping)
+    workers[0].gauge(c.DATABASE_POOL_WAIT, 2.5 if 12 * MINUTES < now <= 15 * MINUTES else 0)
+    # Too short to fire, then long enough.
+    workers[1].gauge(c.DATABASE_ERROR, 1 if 0 < now - 16 * MINUTES <= 15 or 0 < now - 18 * MINUTES <= 240 else 0)
+
+
+def checks_fail(now: int, workers: Sequence[Worker]) -> None:
+    business_as_usual(workers)
+    workers[0].gauge(c.CHECK_FAILING, 1 if 4 * MINUTES < now <= 7 * MINUTES else 0, QUEUE)
+    workers[1].gauge(c.CHECK_FAILING, 1 if 5 * MINUTES < now <= 9 * MINUTES else 0, CACHE)
 
 
 def errors_come_and_go(now: int, workers: Sequence[Worker]) -> None:
@@ -93,10 +109,9 @@ def slow_endpoints(now: int, workers: Sequence[Worker]) -> None:
 def resources_run_short(now: int, workers: Sequence[Worker]) -> None:
     business_as_usual(workers)
     minute = now // MINUTES
-    workers[0].gauge(c.SYSTEM_CPU_UTILIZATION, 0.95 if 300 < now <= 320 or 10 <= minute < 12 else 0.2)
-    workers[1].gauge(
-        c.SYSTEM_MEMORY_UTILIZATION, {4: 0.9, 5: 0.9, 6: 0.78, 7: 0.78, 8: 0.7, 9: 0.7, 10: 0.78}.get(minute, 0.4)
-    )
+    workers[0].gauge(c.CPU_PRESSURE, 0.95 if 300 < now <= 320 or 10 <= minute < 12 else 0.2, HOST)
+    memory = {4: 0.9, 5: 0.9, 6: 0.78, 7: 0.78, 8: 0.7, 9: 0.7, 10: 0.78}.get(minute, 0.4)
+    workers[1].gauge(c.MEMORY_PRESSURE, memory, HOST)
     workers[1].gauge(c.EVENT_LOOP_LAG, 3.0 if minute in (6, 7) else 0.001)
 
 
@@ -105,10 +120,14 @@ def rejections(now: int, workers: Sequence[Worker]) -> None:
     workers[0].requests(1, 0.01, status=401, route="/login")
     if 10 * MINUTES < now <= 11 * MINUTES:
         workers[1].requests(15, 0.01, status=403, route="/login")
+        workers[0].count(c.WRONG_TOKENS, 14)
+    elif now % MINUTES == 0:
+        workers[0].count(c.WRONG_TOKENS)
 
 
 STORIES: dict[str, tuple[Story, int]] = {
-    "database": (database_breaks, 15),
+    "database": (database_breaks, 24),
+    "checks": (checks_fail, 12),
     "errors": (errors_come_and_go, 45),
     "first of their kind": (first_errors_of_their_kind, 30),
     "too few": (too_few_to_tell, 20),
@@ -116,8 +135,8 @@ STORIES: dict[str, tuple[Story, int]] = {
     "resources": (resources_run_short, 18),
     "rejections": (rejections, 22),
 }
-WITHOUT_HISTOGRAMS = {"database", "resources"}
-FIRING = 'group by (rule, endpoint, instance) (ALERTS{alertstate="firing"})'
+WITHOUT_HISTOGRAMS = {"database", "checks", "resources"}
+FIRING = 'group by (rule, endpoint, instance, scope, check) (ALERTS{alertstate="firing"})'
 
 
 def test_prometheus_fires_when_we_do(tmp_path: Path) -> None:
