@@ -47,6 +47,7 @@ class _Process:
         self.chained: dict[signal.Signals, _Chained] = {}
         self.signalled = False
         self.until: float | None = None
+        self.finalized = False
 
 
 _process = renewed(sys.modules[__name__], "_process", _Process)
@@ -73,15 +74,21 @@ def enter(target: Stoppable) -> None:
     _process.idle.pop(target, None)
     atexit.unregister(stop_all)
     atexit.register(stop_all)
+    if not _process.finalized:
+        _process.finalized = True
+        _finalize()
+    if threading.current_thread() is threading.main_thread():
+        _chain()
+
+
+def _finalize() -> None:
+    """Have a child of `multiprocessing`, which ends without `atexit` if it was forked, stop everything at its end."""
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
-        # A forked child of `multiprocessing` ends without `atexit`.
         with seams.FINALIZERS:
             from multiprocessing.util import Finalize
 
             Finalize(None, stop_all, exitpriority=0)
-    if threading.current_thread() is threading.main_thread():
-        _chain()
 
 
 def leave(target: Stoppable) -> None:

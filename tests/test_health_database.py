@@ -672,6 +672,16 @@ async def test_a_count_that_cannot_be_read_any_more_leaves() -> None:
 
 
 @pytest.mark.anyio
+async def test_nothing_is_kept_of_collections_that_are_gone() -> None:
+    database = Database()
+    checker = DatabaseHealthChecker(database)
+    for number in range(5):
+        database.collections = {f"import-{number}": -1}
+        await checker.refresh_collections()
+    assert list(checker._failures) == list(checker._failed_so_often) == ["import-4"]
+
+
+@pytest.mark.anyio
 async def test_counts_of_a_database_that_is_gone_leave_the_metrics() -> None:
     reader = InMemoryMetricReader()
     database = Raising(None, ConnectionError("refused"))

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 import threading
@@ -146,3 +147,30 @@ end.append(time.monotonic())
 def test_at_exit_all_services_stop_by_one_deadline() -> None:
     done = subprocess.run([sys.executable, "-c", EXIT], capture_output=True, text=True, check=True, timeout=100)
     assert float(done.stdout) < 8, "half of what they take one after the other"
+
+
+CHILD = """
+import asyncio, multiprocessing
+from multiprocessing.util import _finalizer_registry as registry
+from otel_monitoring import MonitoringService
+
+def starts(ask):
+    service = MonitoringService(None, store="memory")
+    async def again():
+        await service.start()
+        await service.stop()
+        return len(registry)
+    ask.send([asyncio.run(again()) for _ in range(3)])
+
+here, there = multiprocessing.Pipe()
+child = multiprocessing.get_context("fork").Process(target=starts, args=(there,))
+child.start()
+print(len(set(here.recv())))
+child.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no forks")
+def test_starting_again_in_a_child_of_multiprocessing_keeps_nothing_more() -> None:
+    done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout == "1\n"

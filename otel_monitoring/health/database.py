@@ -215,6 +215,8 @@ class DatabaseHealthChecker:
             return
         self._total = len(names)
         self._failures = {name: text for name, text in self._failures.items() if not name or name in names}
+        for gone in self._failed_so_often.keys() - set(names):
+            del self._failed_so_often[gone]
         merged = {**self._collections, **read}
         self._collections = {
             name: merged[name]
