@@ -118,7 +118,9 @@ async def test_a_wrong_setting_leaves_the_application_running(
     assert "not monitored: OTEL_MONITORING_PREFIX: " in caplog.text
 
 
-async def test_contrib_gives_way(instrumentor: Any) -> None:
+async def test_contrib_gives_way(instrumentor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Another test of this process may have set the global logger provider, for good.
+    monkeypatch.setattr("opentelemetry._logs._internal._LOGGER_PROVIDER", None)
     before = FastAPI
     root, handler = logging.getLogger(), LoggingHandler()
     root.addHandler(handler)
