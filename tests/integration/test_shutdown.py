@@ -11,7 +11,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from tests.integration.processes import PATIENCE, Service, serving
+from tests.integration.processes import PATIENCE, Service, eventually, serving
 from tests.otlp_sink import HttpSink, closed_port
 
 pytestmark = pytest.mark.integration
@@ -131,6 +131,11 @@ def serve_orders(service: Service) -> None:
 def test_nothing_is_lost_at_sigterm(sink: HttpSink, tmp_path: Path, source: str, runner: tuple[str, ...]) -> None:
     with exporting(sink, tmp_path, source, runner) as service:
         serve_orders(service)
+        if runner[0] == "granian":  # it waits for ever for a worker that starts while it stops
+            spawned = "Spawning worker-"
+            eventually(
+                lambda: service.output.count("Started worker-") == service.output.count(spawned), "all workers run"
+            )
         output = service.stop()
     assert arrived(sink) == ALL, output
     assert "Traceback" not in output
