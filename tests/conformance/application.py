@@ -153,6 +153,14 @@ def _slow(app: FastAPI, gates: Gates) -> None:
         tasks.add_task(gates.wait)
         return {"ok": True}
 
+    @app.get("/background-fails")
+    async def background_fails(tasks: BackgroundTasks) -> dict[str, bool]:
+        def fail() -> None:
+            raise ValueError("in the background")
+
+        tasks.add_task(fail)
+        return {"ok": True}
+
 
 def _orders() -> APIRouter:
     orders = APIRouter(prefix="/orders")

@@ -18,6 +18,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 from starlette.types import Scope
 
 from otel_monitoring.correlation import BaggageKeys
@@ -146,6 +147,11 @@ class Observed:
 
     def total(self) -> int:
         return int(sum(count for _, count in self.points()))
+
+    def request_span(self) -> ReadableSpan:
+        """The one span of a request: contrib, applied by the user, may make others of background tasks."""
+        (span,) = [span for span in self.spans.get_finished_spans() if span.kind is SpanKind.SERVER]
+        return span
 
     def span(self) -> ReadableSpan:
         """The one span there is."""

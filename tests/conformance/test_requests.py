@@ -187,7 +187,24 @@ def test_background_tasks_are_not_part_of_the_request(observed: Observed) -> Non
     assert not observed.gates.release.is_set()
     observed.stop()
     assert observed.points() == [(Case("", "/background", 200).attributes, 1)]
-    assert observed.span().name == "GET /background"
+    assert observed.request_span().name == "GET /background"
+
+
+def test_a_background_task_that_fails_is_told_and_logged_and_the_request_stays_what_it_was(observed: Observed) -> None:
+    """The answer was complete: the client has it, and neither its duration nor its span can be taken back."""
+    assert observed.get("/background-fails").json() == {"ok": True}
+    observed.stop()
+    assert observed.points() == [(Case("", "/background-fails", 200).attributes, 1)]
+    span = observed.request_span()
+    assert span.status.status_code is StatusCode.UNSET
+    (error,) = observed.errors
+    assert (error.method, error.route, error.status) == ("GET", "/background-fails", None)
+    assert repr(error.exception) == "ValueError('in the background')"
+    (entry,) = observed.logs.get_finished_logs()
+    attributes = dict(entry.log_record.attributes or {})
+    assert (attributes["http.route"], attributes["exception.type"]) == ("/background-fails", "ValueError")
+    assert span.context is not None
+    assert (entry.log_record.trace_id, entry.log_record.span_id) == (span.context.trace_id, span.context.span_id)
 
 
 def test_a_client_that_leaves_is_told_apart(observed: Observed) -> None:
