@@ -96,6 +96,24 @@ HOT = Rule("hot", Gauge("heat"), ">", 10)
 EACH_HOT = Rule("each_hot", Gauge("heat"), ">", 10, scope="instance")
 
 
+async def test_who_does_not_lead_does_not_claim_to_know_how_channels_fare() -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    assert two.manager.state()["channels"]["mailbox"]["state"] == "ok", "nobody leads yet"
+    await one.beat()
+    await two.beat()
+    await one.tick(heat=11)
+    assert one.manager.state()["channels"]["mailbox"]["state"] == "ok"
+    assert two.manager.state()["leader"] == "one"
+    assert two.manager.state()["channels"] == {
+        "mailbox": {"state": "unknown", "pending": 0},
+        "forgetful": {"state": "unknown", "pending": 0},
+    }
+    await two.beat(after=lease_seconds(INTERVAL) + 1)
+    assert two.manager.state()["channels"]["mailbox"]["state"] == "ok", "it leads now"
+    assert one.manager.state()["channels"]["mailbox"]["state"] == "unknown"
+
+
 async def test_one_worker_leads_and_tells_what_another_one_sees_at_its_next_tick() -> None:
     host = Host(HOT)
     one, two = host.worker("one"), host.worker("two")

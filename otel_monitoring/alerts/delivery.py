@@ -363,12 +363,15 @@ class Delivery:
             task.cancel()
         return not late
 
-    def as_json(self, backlog: dict[str, int]) -> dict[str, dict[str, Any]]:
+    def as_json(self, backlog: dict[str, int], *, known: bool = True) -> dict[str, dict[str, Any]]:
         """Each channel's `Line.as_json`.
 
         Args:
             backlog: How many events wait, by channel.
+            known: Whether the attempts are made here: how those of another process go, only that one knows.
         """
+        if not known:
+            return {name: {"state": "unknown", "pending": backlog.get(name, 0)} for name in self._lines}
         return {name: line.as_json(backlog.get(name, 0)) for name, line in self._lines.items()}
 
     async def _drain(self, line: Line, store: Store, leads: Callable[[], bool]) -> None:

@@ -74,6 +74,8 @@ class AlertManager:
         self._configure(known, Sender.here(known, "unknown_service"), AlertSignals())
         self.hand_over: Callable[[], bool] = lambda: False
         """Has what waits delivered soon, in the background; False where nobody does that."""
+        self.leads: Callable[[], bool] = lambda: True
+        """Whether this process evaluates and delivers, where one of several does."""
 
     def connect(self, settings: Settings, sender: Sender, signals: AlertSignals) -> None:
         """Be the alert manager of a service: what was not given at construction comes from it.
@@ -283,12 +285,13 @@ class AlertManager:
     def state(self) -> dict[str, Any]:
         """For the diagnostics.
 
-        `leader` (the `service.instance.id` of the worker that evaluates and delivers), `channels` (see `Line.as_json`),
-        `store_problem` (what is wrong with the store, if anything).
+        `leader` (the `service.instance.id` of the worker that evaluates and delivers), `channels` (see `Line.as_json`;
+        `unknown` in a worker that another one leads), `store_problem` (what is wrong with the store, if anything).
         """
+        leader = self.store.leader(self.clock())
         return {
-            "leader": self.store.leader(self.clock()),
-            "channels": self.delivery.as_json(self.store.backlog()),
+            "leader": leader,
+            "channels": self.delivery.as_json(self.store.backlog(), known=leader is None or self.leads()),
             "store_problem": self.store.problem,
         }
 

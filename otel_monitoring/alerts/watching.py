@@ -49,7 +49,8 @@ class AlertWatch:
         self._worker = worker
         self._report = report
         self._interval = interval
-        self._lease = Lease(manager.store, worker, manager.clock, lease_seconds(interval))
+        self._lease = lease = Lease(manager.store, worker, manager.clock, lease_seconds(interval))
+        manager.leads = lambda: lease.held
         self._evaluated_at = 0.0
         self._repeated_at: dict[str, float] = {}
 
