@@ -119,6 +119,7 @@ class MonitoringService:
             ),
             acquire=lambda stack: self._parts.acquire(stack),
             bind=lambda loop: self._parts.bind(loop),
+            drained=self.drain,
             drain=lambda seconds: self._parts.drain(seconds),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,

@@ -37,6 +37,9 @@ class Stoppable(Protocol):
     def park(self) -> None:
         """Stop without anybody waiting."""
 
+    def drain_soon(self) -> None:
+        """The process is about to end: watch nothing any more. Called by a signal handler: it must not take a lock."""
+
 
 class _Process:
     """What is known of this process."""
@@ -54,7 +57,10 @@ _process = renewed(sys.modules[__name__], "_process", _Process)
 
 
 class _Chained:
-    """A server's handler of a signal, and before it: note the signal, and do not let it end the main thread yet."""
+    """A server's handler of a signal, and before it: note the signal, and do not let it end the main thread yet.
+
+    What runs drains from here on: without a lifespan of ours nobody else says that the application closes its clients.
+    """
 
     def __init__(self, before: Callable[[int, FrameType | None], Any]) -> None:
         self.before = before
@@ -62,6 +68,8 @@ class _Chained:
     def __call__(self, number: int, frame: FrameType | None) -> Any:
         if _process.running:
             _process.signalled = True
+            for target in tuple(_process.running):
+                target.drain_soon()
             if hasattr(signal, "pthread_sigmask"):
                 # A second one is still delivered, to another thread; Python has the main thread handle it.
                 signal.pthread_sigmask(signal.SIG_BLOCK, {number})

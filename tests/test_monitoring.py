@@ -87,7 +87,15 @@ async def test_a_start_that_waited_for_a_stop_may_fail(monkeypatch: pytest.Monke
     async def drain(seconds: float) -> None: ...
 
     monkeypatch.setattr("otel_monitoring.worker._PATIENCE", 0.0)
-    worker = Worker((), acquire=acquire, bind=lambda _: None, drain=drain, release=release, timeout=TIMEOUT)
+    worker = Worker(
+        (),
+        acquire=acquire,
+        bind=lambda _: None,
+        drained=lambda: None,
+        drain=drain,
+        release=release,
+        timeout=TIMEOUT,
+    )
     worker.start(asyncio.get_running_loop())
     stop = asyncio.ensure_future(asyncio.to_thread(worker.stop))
     assert await asyncio.to_thread(stopping.wait, TIMEOUT)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.monitoring import set_monitoring
+from otel_monitoring.shutdown import stop_all
 from tests.otlp_sink import eventually
 
 pytest.importorskip("fastapi.telemetry", reason="these requests need no other engine")
@@ -69,6 +71,30 @@ def test_a_parked_service_goes_on_with_the_next_loop() -> None:
         return count
 
     eventually(lambda: recorded() == 2)
+
+
+def test_from_the_signal_on_nothing_is_watched_any_more() -> None:
+    """Mounted in another application, without a lifespan: what that one closes at its end is no outage."""
+    app, monitoring = shop()
+    handled: list[int] = []
+
+    async def serve() -> None:
+        await get(app, "/orders")
+        assert monitoring.ready
+        signal.raise_signal(signal.SIGTERM)
+        assert handled == [signal.SIGTERM]
+        await asyncio.sleep(0)  # a turn of the loop
+        ready, _ = await get(app, "/api/health/ready", "/orders")
+        assert ready.status_code == 503
+        assert monitoring._worker.draining, "no request begins the watch anew"
+        await monitoring.stop()
+
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: handled.append(number))
+    try:
+        asyncio.run(serve())
+    finally:
+        stop_all()  # services of other tests too: the signal is over with that
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_an_async_check_runs_again_once_there_is_a_loop() -> None:

@@ -80,20 +80,25 @@ def sink() -> Iterator[HttpSink]:
 
 
 def arrived(sink: HttpSink) -> dict[str, float]:
-    """How many orders each signal tells of."""
-    points = [point for metric in sink.metrics() if metric.name == "shop.orders" for point in metric.sum.data_points]
-    durations = [
-        point.count
+    """How many orders each signal tells of. A total may be sent more than once: the last one of each worker counts."""
+    counted = {
+        point.start_time_unix_nano: point.as_int
+        for metric in sink.metrics()
+        if metric.name == "shop.orders"
+        for point in metric.sum.data_points
+    }
+    durations = {
+        point.start_time_unix_nano: point.count
         for metric in sink.metrics()
         if metric.name == "http.server.request.duration"
         for point in metric.histogram.data_points
         if any(pair.value.string_value == "/orders/{number}" for pair in point.attributes)
-    ]
+    }
     return {
         "spans": sum(span.name == "GET /orders/{number}" for span in sink.spans()),
         "records": sum(record.body.string_value.startswith("order ") for record in sink.records()),
-        "counted": sum(point.as_int for point in points),
-        "durations": sum(durations),
+        "counted": sum(counted.values()),
+        "durations": sum(durations.values()),
     }
 
 
