@@ -325,11 +325,11 @@ async def test_a_lost_heartbeat_counts_at_once_and_a_later_ping_more() -> None:
 async def test_a_ping_settles_a_suspicion() -> None:
     state = ServerState()
     state.known([ADDRESS])
-    state.suspect(ADDRESS, "AutoReconnect")
+    state.suspect(ADDRESS)
 
     await DatabaseHealthChecker(Database(), state=state).ping()
 
-    assert state.suspicion is None
+    assert not state.suspected
 
 
 @pytest.mark.anyio

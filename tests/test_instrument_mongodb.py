@@ -255,7 +255,7 @@ def test_only_a_network_error_raises_a_suspicion(
     metrics.started(started({"find": "orders"}))
     metrics.failed(failed("find", failure))
 
-    assert (state.suspicion is not None) is suspicious
+    assert state.suspected is suspicious
 
 
 def test_hostile_names_make_a_bounded_number_of_series(telemetry: Telemetry) -> None:
@@ -548,18 +548,21 @@ def test_servers_that_left_the_deployment_do_not_vouch_for_it() -> None:
 
 
 def test_a_suspicion_is_told_once_until_it_is_settled_and_only_of_known_servers() -> None:
-    told: list[str | None] = []
-    state = ServerState()
-    state.on_change = lambda: told.append(state.suspicion)
+    told: list[str] = []
+    moment = "before it is known"
+    state = ServerState(lambda: told.append(moment))
 
-    state.suspect(ADDRESS, "another client's server")
+    state.suspect(ADDRESS)
     state.known([ADDRESS])
-    state.suspect(ADDRESS, "first")
-    state.suspect(ADDRESS, "second")
+    moment = "at first"
+    state.suspect(ADDRESS)
+    moment = "again"
+    state.suspect(ADDRESS)
     state.settled()
-    state.suspect(ADDRESS, "third")
+    moment = "settled"
+    state.suspect(ADDRESS)
 
-    assert told == ["first", "third"]
+    assert told == ["at first", "settled"]
 
 
 def test_a_failing_callback_does_not_reach_the_driver() -> None:

@@ -38,6 +38,7 @@ class ServerState:
 
     Attributes:
         members: Answers the servers that the client talks to now; None where that is not known.
+        suspected: Whether a server is suspected to be down, since the last call of `settled`.
     """
 
     def __init__(self, on_change: Callable[[], object] | None = None) -> None:
@@ -46,18 +47,13 @@ class ServerState:
         self._lock = renewed(self, "_lock", threading.Lock)
         self._servers: dict[Address, bool | None] = {}
         self._status = ServerStatus(None, time.monotonic())
-        self._suspicion: str | None = None
+        self.suspected = False
         self._guard = contained("database state change", theirs=True)
 
     @property
     def status(self) -> ServerStatus:
         """The current status."""
         return self._status
-
-    @property
-    def suspicion(self) -> str | None:
-        """Why a server is suspected to be down, since the last call of `settled`."""
-        return self._suspicion
 
     def known(self, addresses: Iterable[Address]) -> None:
         """Remember servers that the client is connected to, before anything is heard from them."""
@@ -76,16 +72,16 @@ class ServerState:
         self._forget_former(address)
         self._set(address, False, reason)
 
-    def suspect(self, address: Address, reason: str) -> None:
+    def suspect(self, address: Address) -> None:
         """A command failed on the network; ignored for servers of other clients, and while one is suspected."""
-        if self._suspicion is not None or address not in self._servers:
+        if self.suspected or address not in self._servers:
             return
-        self._suspicion = reason
+        self.suspected = True
         self._tell(True)
 
     def settled(self) -> None:
         """The suspicion was looked into."""
-        self._suspicion = None
+        self.suspected = False
 
     def _forget_former(self, address: Address) -> None:
         """Leave out servers that the client no longer talks to, whatever they said last."""

@@ -289,8 +289,8 @@ async def test_a_failed_command_raises_a_suspicion(telemetry: Telemetry, own_ser
     async with database(kind, own_server, heartbeatFrequencyMS=60_000, retryWrites=False, retryReads=False) as db:
         state = telemetry.attach(db).state
         await done(db.orders.insert_one({}))
-        suspicions: list[str | None] = []
-        state.on_change = lambda: suspicions.append(state.suspicion)
+        suspicions: list[bool] = []
+        state.on_change = lambda: suspicions.append(state.suspected)
         own_server.kill()
         with pytest.raises(PyMongoError):
             await done(db.orders.find_one({}))
@@ -362,7 +362,7 @@ async def test_cancelled_commands_leave_nothing_behind(telemetry: Telemetry, own
         assert telemetry.connections()["used"] == 0
         assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_PENDING_REQUESTS)] == [0]
         assert len(instrumentation._commands._inflight) <= 5
-        assert instrumentation.state.suspicion is None
+        assert not instrumentation.state.suspected
 
 
 @pytest.mark.parametrize("kind", KINDS)

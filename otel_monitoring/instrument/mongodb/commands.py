@@ -80,7 +80,7 @@ class CommandMetrics(CommandListener):
             kind = event.failure.get("errtype")
             if kind is not None and kind not in _NOT_THE_NETWORK:
                 for state in self.states:
-                    state.suspect(event.connection_id, f"{kind}: {event.failure.get('errmsg', '')}")
+                    state.suspect(event.connection_id)
 
     def _error(self, failure: Failure) -> Attributes:
         attributes: Attributes = {c.ERROR_TYPE: self._errors(error_type(failure))}

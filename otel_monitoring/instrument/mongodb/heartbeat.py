@@ -49,4 +49,4 @@ class Heartbeats(ServerHeartbeatListener):
             if proof is Proof.DOWN and not is_timeout(error):
                 self._state.lost(event.connection_id, redact_error(error))
             elif "_OperationCancelled" not in {kind.__name__ for kind in type(error).__mro__}:
-                self._state.suspect(event.connection_id, redact_error(error))
+                self._state.suspect(event.connection_id)
