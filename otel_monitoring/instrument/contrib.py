@@ -61,12 +61,6 @@ def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: boo
         delattr(BackgroundTask, "_otel_original_call")
 
 
-def withdraw(app: FastAPI) -> None:
-    """Undo `apply`. The stack it builds is for the caller to drop."""
-    with seams.CONTRIB:
-        FastAPIInstrumentor.uninstrument_app(app)
-
-
 def find(stack: Any) -> OpenTelemetryMiddleware | None:
     """Contrib's layer in a built stack, or None."""
     return next((layer for layer in _layers(stack) if isinstance(layer, OpenTelemetryMiddleware)), None)
@@ -220,14 +214,14 @@ class Gate:
     Args:
         recorder: The recorder behind contrib's layer.
         options: What to do.
-        tracing: Whether requests go through contrib at all; may be changed at any time.
+        tracing: Whether requests go through contrib at all.
     """
 
     app: ASGIApp
     """contrib's layer, or the recorder where there is none. FastAPI looks for contrib through this attribute."""
 
     def __init__(self, recorder: Recorder, options: RequestOptions, *, tracing: bool) -> None:
-        self.tracing = tracing
+        self._tracing = tracing
         self._recorder = recorder
         self._leaves_out = options.leaves_out
 
@@ -239,7 +233,7 @@ class Gate:
             scope.setdefault("fastapi.telemetry", None)
         if kind not in ("http", "websocket") or self._leaves_out(scope):
             await self._recorder.app(scope, receive, send)
-        elif not self.tracing:
+        elif not self._tracing:
             await self._recorder(scope, receive, send)
         else:
             # contrib sets status 200 on the span with every message of a WebSocket, and ends it with every last byte.

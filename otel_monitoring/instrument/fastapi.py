@@ -64,11 +64,6 @@ class AppInstrumentation:
         self._options = options
         self._templates = RouteTemplates(app)
         self.connections = OpenConnections()
-        self._previous_build = app.build_middleware_stack
-        self._own_build = vars(app).get("build_middleware_stack")
-        self._tracing = options.tracing
-        self._gate: contrib.Gate | None = None
-        self._before: dict[str, Any] = {}
         self._applied = contrib.applied(app)
         self.engine: Engine = "native" if not self._applied and native.available(app) else "contrib"
         if self.engine == "native":
@@ -78,37 +73,16 @@ class AppInstrumentation:
         self._build = app.build_middleware_stack
         vars(app)["build_middleware_stack"] = self._build_stack
 
-    def set_tracing(self, enabled: bool) -> None:
-        """Switch request spans on or off, for when exporters come or go; spans the user asked for stay."""
-        self._tracing = enabled
-        if self.engine == "native":
-            native.set_tracing(self._app, self._before, enabled)
-        elif self._gate is not None:
-            self._gate.tracing = enabled or self._applied
-
-    def uninstrument(self) -> None:
-        """Take everything back; a running application builds its stack anew with the next request."""
-        if self._app not in _instrumented:
-            return
-        _instrumented.discard(self._app)
-        native.restore(self._app, self._before)
-        vars(self._app).pop("build_middleware_stack", None)
-        if self._own_build is not None:
-            vars(self._app)["build_middleware_stack"] = self._own_build
-        if self.engine == "contrib" and not self._applied:
-            contrib.withdraw(self._app)
-        self._app.middleware_stack = None
-
     def _configure_native(self) -> None:
         providers: dict[str, Any] = {
             "tracer_provider": self.tracer_provider,
             "meter_provider": self.meter_provider,
             "logger_provider": self._logger_provider,
         }
-        self._before = native.configure(self._app, providers, self._options)
-        self.tracer_provider = self._before.get("tracer_provider") or self.tracer_provider
-        self.meter_provider = self._before.get("meter_provider") or self.meter_provider
-        self._logger_provider = self._before.get("logger_provider") or self._logger_provider
+        before = native.configure(self._app, providers, self._options)
+        self.tracer_provider = before.get("tracer_provider") or self.tracer_provider
+        self.meter_provider = before.get("meter_provider") or self.meter_provider
+        self._logger_provider = before.get("logger_provider") or self._logger_provider
 
     def _build_stack(self) -> ASGIApp:
         app, options = self._app, self._options
@@ -134,8 +108,8 @@ class AppInstrumentation:
             logger_provider=self._logger_provider,
             options=options,
         )
-        self._gate = contrib.Gate(recorder, options, tracing=self._tracing or self._applied)
-        return contrib.ContribSeam(contrib.install(stack, recorder, self._gate), options, self.connections)
+        gate = contrib.Gate(recorder, options, tracing=options.tracing or self._applied)
+        return contrib.ContribSeam(contrib.install(stack, recorder, gate), options, self.connections)
 
 
 def instrument_app(

@@ -56,7 +56,7 @@ def configure(app: FastAPI, providers: dict[str, Any], options: RequestOptions) 
     `auto_configure` is always off, because it would export to the same endpoint a second time.
 
     Returns:
-        What the options were, for `restore`.
+        What the options were.
     """
     config = vars(app).get(_CONFIG)
     if not isinstance(config, dict):
@@ -112,21 +112,6 @@ def _teach(asgi: Any, normal: Any, named: Any, note: Any) -> None:
     vars(_exception)["otel_monitoring"] = True
     for name, function in zip(_DECIDERS, (_normal_websocket_disconnect, _exception_type, _exception), strict=True):
         setattr(asgi, name, function)
-
-
-def restore(app: FastAPI, before: dict[str, Any]) -> None:
-    """Give FastAPI's telemetry options the values they had."""
-    config = vars(app).get(_CONFIG)
-    if isinstance(config, dict) and before:
-        config.clear()
-        config.update(before)
-
-
-def set_tracing(app: FastAPI, before: dict[str, Any], enabled: bool) -> None:
-    """Switch spans on or off, unless the user chose."""
-    config = vars(app).get(_CONFIG)
-    if isinstance(config, dict) and before.get("tracing") is True and before.get("tracer_provider") is None:
-        config["tracing"] = enabled
 
 
 def _either(ours: Any, theirs: Any) -> Any:
