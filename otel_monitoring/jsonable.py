@@ -87,7 +87,7 @@ class _Reading:
         if simpler is not value:
             return self.read(simpler, depth)
         members = _members(value)
-        if members is None and not (isinstance(value, Collection) and not isinstance(value, str)):
+        if members is None and not isinstance(value, Collection):
             return self._text(value)
         if id(value) in self.open:
             return self._text("circular reference")
@@ -162,8 +162,6 @@ class _Reading:
         if isinstance(value, float):
             exact = float.__add__(value, 0.0)
             return self._spent(exact) if math.isfinite(exact) else self._spent(_not_finite(exact))
-        if isinstance(value, bool):
-            return self._spent(value)
         whole = int.__add__(value, 0)
         if not -_LARGEST < whole < _LARGEST:
             return self._text(str(whole) if whole.bit_length() < 512 else f"a number of {whole.bit_length()} bits")

@@ -91,11 +91,10 @@ class Sender:
         return self.message(digest[:32], tuple(entry.event for entry in queued))
 
     @classmethod
-    def here(cls, settings: Settings, service: str, environment: str = "") -> "Sender":
+    def here(cls, settings: Settings, service: str) -> "Sender":
         """A service on this host, with the version and the URL that its settings name."""
-        return cls(
-            service, environment, settings.service_version or "", socket.gethostname(), settings.public_url or ""
-        )
+        version, url = settings.service_version or "", settings.public_url or ""
+        return cls(service, version=version, host=socket.gethostname(), url=url)
 
     def message(self, identifier: str, events: Sequence[AlertEvent]) -> Notification:
         """One message with these events, under an id of its own."""
