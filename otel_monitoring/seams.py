@@ -2,7 +2,8 @@
 
 A release of a library may rename or change such a name at any time. So each is a `Seam`: it is used inside of
 `with seam:`, or loaded by `seam.load`; where it does not hold, what it is for is off, one warning names the library and
-its version, and the diagnostics list it. Where a public name does the same, that is used instead.
+its version, and the diagnostics list it. Names that something is only told by cannot fail, and stand in the table to
+be seen. Where a public name does the same, that is used instead.
 """
 
 import platform
