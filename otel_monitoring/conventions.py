@@ -158,6 +158,12 @@ OPERATION_DURATIONS: Final = Durations(
 _UNIT_SUFFIX: Final = {"s": "seconds", "ms": "milliseconds", "By": "bytes", "1": "ratio", "%": "percent"}
 
 
+def error_type(error: BaseException) -> str:
+    """`error.type` of an exception: its class, with the module unless it is a builtin."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def prometheus_name(name: str, unit: str = "", *, monotonic: bool = False, gauge: bool = False) -> str:
     """The name under which Prometheus stores an OTLP metric (`UnderscoreEscapingWithSuffixes`).
 

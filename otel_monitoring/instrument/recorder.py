@@ -14,7 +14,6 @@ from otel_monitoring.instrument.matched import Entrance, RouteTemplates
 from otel_monitoring.instrument.native import hide_query, report
 from otel_monitoring.instrument.requests import (
     RequestOptions,
-    error_type,
     handled_exception,
     root_error,
     unhandled_exception,
@@ -81,18 +80,24 @@ class Recorder:
         except BaseException as error:
             if not socket_closed(error):
                 self.note_exception(span, error, None)
-                span.set_attribute(names.ERROR_TYPE, error_type(error))
+                span.set_attribute(names.ERROR_TYPE, names.error_type(error))
                 span.set_status(StatusCode.ERROR)
             raise
         finally:
             scope.pop(REQUEST_KEY, None)
             if span.is_recording():
-                route = self.templates.find(routed.scope, entrance)
+                route = self.route_of(routed.scope, entrance)
                 if route is not None:
                     span.set_attribute(names.HTTP_ROUTE, route)
                     span.update_name(f"WS {route}")
                 # The end is here, so that nothing above records the exception a second time.
                 span.end()
+
+    def route_of(self, scope: Scope, entrance: Entrance, status: int | None = None) -> str | None:
+        """The template of the route that handled a request; None too where looking for it fails."""
+        with contained("look-up of the matched route"):
+            return self.templates.find(scope, entrance, status)
+        return None
 
     def note_exception(self, span: Span, error: BaseException, route: str | None) -> None:
         """Put an unhandled exception into the span and the log, once each."""
@@ -273,7 +278,9 @@ class _Request:
         failed = error is not None or status is None or status >= 500
         if failed:
             failure = error or self._error
-            attributes[names.ERROR_TYPE] = error_type(failure) if failure else str(status or "incomplete_response")
+            attributes[names.ERROR_TYPE] = (
+                names.error_type(failure) if failure else str(status or "incomplete_response")
+            )
         span = self._span
         if span.is_recording():
             span.set_attributes(attributes)
@@ -289,6 +296,4 @@ class _Request:
         self._recorder.active.add(-1, self._active)
 
     def _route(self) -> str | None:
-        with contained("look-up of the matched route"):
-            return self._recorder.templates.find(self.scope, self._entrance, self._status)
-        return None
+        return self._recorder.route_of(self.scope, self._entrance, self._status)

@@ -160,12 +160,6 @@ def query_with_values(query: bytes) -> str:
     return urlencode([(key, REDACTED if key in _SIGNATURES else value) for key, value in pairs])
 
 
-def error_type(error: BaseException) -> str:
-    """`error.type` of an exception: its class, with the module unless it is a builtin."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
 def root_error(error: BaseException) -> BaseException:
     """What a group of one exception holds: Starlette before 0.42 lets such groups out of streaming answers."""
     inner = getattr(error, "exceptions", None)

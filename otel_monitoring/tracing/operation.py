@@ -11,7 +11,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from otel_monitoring.conventions import ERROR_TYPE, OPERATION_NAME
+from otel_monitoring.conventions import ERROR_TYPE, OPERATION_NAME, error_type
 from otel_monitoring.events import AlertType
 from otel_monitoring.guard import contained
 from otel_monitoring.redact import redact
@@ -138,12 +138,6 @@ class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a st
     def _begin(self) -> tuple[Span, Run]:
         run = Run(self._operation)
         return run.span, run
-
-
-def error_type(error: BaseException) -> str:
-    """`error.type` of an exception: its class, with the module unless it is a builtin."""
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _explain(span: Span, failure: Failure) -> None:
