@@ -9,14 +9,14 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import TracerProvider
 
 from otel_monitoring import logs_api, seams
 from otel_monitoring.config import Settings
@@ -55,7 +55,7 @@ class Telemetry:
     """One service's providers and their exporters. Lives as long as the service; `start` and `stop` may alternate.
 
     A provider of the SDK that is already global, set by the application or by `opentelemetry-instrument`, is joined:
-    the aggregator's reader, `span_processors` and listed baggage are added to it and nothing else, because whoever set
+    the aggregator's reader and listed baggage are added to it and nothing else, because whoever set
     it decided what it exports, and a second exporter would send everything twice. `stop` flushes it and never shuts it
     down. A signal without such a provider gets one of ours, which `make_global` makes the global one if there is none.
     Spans and log records that would go nowhere are not made: their providers are then no-ops, and the global ones are
@@ -68,7 +68,6 @@ class Telemetry:
         settings: What is exported where.
         service_name: `service.name` where neither `OTEL_SERVICE_NAME` nor `OTEL_RESOURCE_ATTRIBUTES` has it.
         service_version: `service.version` where neither the settings nor `OTEL_RESOURCE_ATTRIBUTES` have it.
-        span_processors: See every span before it is exported, in this order.
         providers: The providers the application chose for itself, by signal; they come before the global ones.
 
     Attributes:
@@ -89,7 +88,6 @@ class Telemetry:
         *,
         service_name: str | None,
         service_version: str | None,
-        span_processors: Sequence[SpanProcessor] = (),
         providers: Mapping[Signal, object] | None = None,
     ) -> None:
         self._settings = settings
@@ -101,7 +99,7 @@ class Telemetry:
         self._reader: MetricReader | None = None
         self.baggage = BaggageKeys(settings.baggage_keys)
         listed = bool(settings.baggage_keys)
-        self._spans = SpanSwitch([BaggageSpans(self.baggage), *span_processors] if listed else span_processors)
+        self._spans = SpanSwitch([BaggageSpans(self.baggage)] if listed else ())
         self._logs = LogSwitch([BaggageLogs(self.baggage)] if listed else ())
         self._joined: set[Signal] = set()
         self.resource = self._make_resource()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -41,11 +42,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def examine(check: Look, *, database_uri: str | None = None, send_test: bool = False) -> list[Finding]:
-    return list(
-        check(
-            Examination.of_this_environment(database_uri=database_uri, service=None, send_test=send_test, timeout=3.0)
-        )
-    )
+    return list(check(Examination.of_this_environment(database_uri=database_uri, send_test=send_test, timeout=3.0)))
 
 
 def levels(findings: list[Finding]) -> list[tuple[str, Level]]:
@@ -224,7 +221,8 @@ def test_what_a_running_service_says_is_explained(answering: ThreadingHTTPServer
     }
     answering.says = diagnostics  # type: ignore[attr-defined]
     with closing(Service(f"http://127.0.0.1:{answering.server_address[1]}", token="t0ken")) as service:
-        examination = Examination.of_this_environment(database_uri=None, service=service, send_test=False, timeout=3.0)
+        examination = Examination.of_this_environment(database_uri=None, send_test=False, timeout=3.0)
+        examination = replace(examination, service=service)
         found = {finding.message: str(finding.advice) for finding in running_service(examination)}
     assert found.keys() >= {*diagnostics["reasons"], "monitoring failed at a listener, 3 times", "disk full"}
     assert "add_check" in found["check cache fails: refused"]
@@ -296,7 +294,7 @@ def test_a_check_that_fails_itself_stops_no_other() -> None:
         yield Finding("first", Level.OK, "fine")
         raise RuntimeError("mongodb://user:hunter2@db")
 
-    examination = Examination.of_this_environment(database_uri=None, service=None, send_test=False, timeout=1.0)
+    examination = Examination.of_this_environment(database_uri=None, send_test=False, timeout=1.0)
     found = list(contained_findings(broken, examination))
     assert levels(found) == [("first", Level.OK), ("broken", Level.FAILED)]
     assert "hunter2" not in found[1].message

@@ -116,9 +116,7 @@ def doctor(
     """
     # What libraries log about failures is in the findings already.
     logging.getLogger().addHandler(logging.NullHandler())
-    examination = Examination.of_this_environment(
-        database_uri=database_uri, service=None, send_test=send_test, timeout=timeout
-    )
+    examination = Examination.of_this_environment(database_uri=database_uri, send_test=send_test, timeout=timeout)
     if url:
         if prefix is None and examination.settings is not None:
             prefix = examination.settings.prefix  # it may be in .env

@@ -62,10 +62,8 @@ class Examination:
     timeout: float
 
     @classmethod
-    def of_this_environment(
-        cls, *, database_uri: str | None, service: Service | None, send_test: bool, timeout: float
-    ) -> "Examination":
-        """Read the settings as a service would."""
+    def of_this_environment(cls, *, database_uri: str | None, send_test: bool, timeout: float) -> "Examination":
+        """Read the settings as a service would; no running service is named."""
         settings, error = None, None
         try:
             settings = Settings.load()
@@ -73,7 +71,7 @@ class Examination:
             error = str(problem)
         if database_uri is None and settings is not None and settings.database_uri is not None:
             database_uri = settings.database_uri.get_secret_value()
-        return cls(settings, error, database_uri, service, send_test, timeout)
+        return cls(settings, error, database_uri, None, send_test, timeout)
 
 
 Look: TypeAlias = Callable[[Examination], Iterable[Finding]]
