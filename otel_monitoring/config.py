@@ -34,7 +34,7 @@ from pydantic_settings import (
 from otel_monitoring import dotenv_file
 from otel_monitoring.channel_settings import ChannelSettings, check_web_address
 from otel_monitoring.correlation import MAX_KEYS
-from otel_monitoring.environment import ignore, ignore_unusable, notice
+from otel_monitoring.environment import ignore, ignore_unusable, items, notice
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.exporting.settings import OtlpSettings
 from otel_monitoring.request_settings import RequestSettings, unhonoured
@@ -50,11 +50,6 @@ _PLAIN = {
 }
 _BAGGAGE_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
-
-
-def _split(value: object) -> object:
-    """Comma-separated text as a tuple, surrounding blanks and empty items dropped."""
-    return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
 
 
 _Positive = Annotated[FiniteFloat, Field(gt=0)]
@@ -159,7 +154,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
     @field_validator("error_statuses", "alert_email_to", "baggage_keys", "baggage_hosts", mode="before")
     @classmethod
     def _split_lists(cls, value: object) -> object:
-        return _split(value)
+        return items(value) if isinstance(value, str) else value
 
     @field_validator("baggage_keys")
     @classmethod

@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
@@ -92,13 +93,13 @@ def ignore_unusable() -> None:
             ignore(name, "no such provider is installed")
         elif _LIMIT.fullmatch(name) and not value.strip().isdecimal():
             ignore(name, "it must be a number, 0 or more")
-        elif _EXPRESSIONS.fullmatch(name) and not _are_expressions(value):
+        elif _EXPRESSIONS.fullmatch(name) and not are_expressions(items(value)):
             ignore(name, "it must be regular expressions, separated by commas")
 
 
 def _ignore_missing_propagators() -> None:
-    named = _items(_PROPAGATORS)
-    present = [name for name in named if name.lower() == "none" or _installed("propagator", name)]
+    named = _items_of(_PROPAGATORS)
+    present = tuple(name for name in named if name.lower() == "none" or _installed("propagator", name))
     if present == named:
         return
     missing = [name for name in named if name not in present]
@@ -115,10 +116,10 @@ def _installed(kind: str, name: str) -> bool:
     return bool(entry_points(group=f"opentelemetry_{kind}", name=name.strip()))
 
 
-def _are_expressions(value: str) -> bool:
+def are_expressions(values: Iterable[str]) -> bool:
     """Whether they can be used as OpenTelemetry's instrumentations use them: joined into one."""
     try:
-        re.compile("|".join(item.strip() for item in value.split(",")))
+        re.compile("|".join(values))
     except (re.error, RecursionError, OverflowError):
         return False
     return True
@@ -126,18 +127,23 @@ def _are_expressions(value: str) -> bool:
 
 def semconv_opt_in() -> frozenset[str]:
     """What `OTEL_SEMCONV_STABILITY_OPT_IN` names; empty: nothing, and so ours."""
-    return frozenset(_items(_OPT_IN))
+    return frozenset(_items_of(_OPT_IN))
 
 
 def zero_code_disabled() -> bool:
     """Whether `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` names us, or everybody."""
-    return not {"*", "otel_monitoring"}.isdisjoint(_items(_DISABLED))
+    return not {"*", "otel_monitoring"}.isdisjoint(_items_of(_DISABLED))
 
 
 def disable_instrumentations(*names: str) -> None:
     """Add to `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`, for the processes started from here."""
-    os.environ[_DISABLED] = ",".join(dict.fromkeys((*_items(_DISABLED), *names)))
+    os.environ[_DISABLED] = ",".join(dict.fromkeys((*_items_of(_DISABLED), *names)))
 
 
-def _items(variable: str) -> list[str]:
-    return [item.strip() for item in os.environ.get(variable, "").split(",") if item.strip()]
+def items(text: str) -> tuple[str, ...]:
+    """The parts of comma-separated text, without the blanks around them; empty ones are left out."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _items_of(variable: str) -> tuple[str, ...]:
+    return items(os.environ.get(variable, ""))

@@ -3,12 +3,13 @@
 Both request engines follow them, whatever opentelemetry-instrumentation-fastapi would do with them.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode
+
+from otel_monitoring.environment import are_expressions, items
 
 _CAPTURE: Final = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
 _EXCLUDED: Final = ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS")
@@ -45,15 +46,13 @@ class RequestSettings(BaseSettings):
     )
     @classmethod
     def _split_items(cls, value: object) -> object:
-        return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
+        return items(value) if isinstance(value, str) else value
 
     @field_validator("excluded_urls", "capture_request_headers", "capture_response_headers", "sanitize_headers")
     @classmethod
     def _expressions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            re.compile("|".join(value))
-        except (re.error, RecursionError, OverflowError):
-            raise ValueError("it must be regular expressions, separated by commas") from None
+        if not are_expressions(value):
+            raise ValueError("it must be regular expressions, separated by commas")
         return value
 
 
