@@ -92,6 +92,50 @@ async def test_only_what_is_no_probe_is_measured(way: str, measured_by: str) -> 
     assert paths == [f"{prefix}/orders", "/elsewhere/health"]
 
 
+@pytest.mark.parametrize("options", ["none", "no metrics", "providers of its own"])
+@pytest.mark.parametrize("way", WAYS)
+async def test_each_application_below_another_has_its_own_figures(way: str, options: str) -> None:
+    spans = InMemorySpanExporter()
+    tracers = TracerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(SimpleSpanProcessor(spans))
+    chosen = {"none": {}, "no metrics": {"metrics": False}, "providers of its own": {"tracer_provider": tracers}}
+    outer = FastAPI() if "native" not in ENGINES or options == "none" else FastAPI(telemetry=chosen[options])  # type: ignore[arg-type]
+    services = []
+    for name in ("billing", "shop"):  # the first one's providers are those of the process
+        app = FastAPI()
+        services.append(MonitoringService(None, store="memory", service_name=name).instrument(app))
+        app.add_api_route("/orders/{order}", lambda order: order)
+        if name == "billing":
+            outer.mount("/billing", app)
+
+    prefix, place = WAYS[way]
+    place(outer, app)
+    outer.add_api_route("/elsewhere", lambda: "own")
+    async with served(outer) as client:
+        for path in (f"{prefix}/orders/1", f"{prefix}/orders/2", f"{prefix}/none"):
+            await client.get(path)
+    for service in services:
+        await service.performance_metrics.get_summary()
+    assert not services[0].performance_metrics.endpoints
+    counts = {name: one["call_count"] for name, one in services[1].performance_metrics.endpoints.items()}
+    assert counts == {"/orders/{order}": 2, "(unmatched)": 1}
+    if "native" in ENGINES and options == "providers of its own":
+        assert len([span for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER]) == 3
+
+
+async def test_what_an_application_around_leaves_out_for_itself_stays_left_out() -> None:
+    if "native" not in ENGINES:
+        pytest.skip("this FastAPI has no telemetry of its own")
+    inner, outer = FastAPI(), FastAPI(telemetry={"exclude": lambda scope: "orders" in scope["path"]})
+    service = MonitoringService(None, store="memory").instrument(inner)
+    inner.add_api_route("/orders", lambda: "yes")
+    outer.mount("/shop", inner)
+    async with served(outer) as client:
+        assert (await client.get("/shop/orders")).json() == "yes"
+        assert (await client.get("/shop/none")).status_code == 404
+        assert (await service.performance_metrics.get_summary())["requests_recorded"] == 1
+
+
 async def test_an_application_without_ours_is_measured_whole() -> None:
     app = FastAPI()
     look_around(FastAPI())

@@ -1,13 +1,14 @@
-"""An application around ours: its telemetry does not measure our endpoints either."""
+"""An application around ours: what enters ours is measured by ours, and our endpoints by nobody."""
 
 from collections.abc import Callable
 from weakref import WeakSet
 
 from fastapi.applications import FastAPI
+from starlette.types import Scope
 
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument import contrib, native
-from otel_monitoring.instrument.own_routes import answers_below, applications_below
+from otel_monitoring.instrument.own_routes import answers_below, applications_below, instrumented_below
 from otel_monitoring.instrument.served import when_served
 
 _instrumented: WeakSet[FastAPI] = WeakSet()
@@ -18,8 +19,9 @@ _stop: Callable[[], None] | None = None
 def look_around(app: FastAPI) -> None:
     """Have the application that mounts `app`, once it is served, leave out our endpoints below it.
 
-    It need not be instrumented here itself: FastAPI measures it, or contrib does. Nobody looks any more when `app`
-    turns out to be served itself, or to be mounted in what is.
+    It need not be instrumented here itself: FastAPI measures it, or contrib does. Where FastAPI does so with the
+    providers of the process, which may be ours, it leaves out all that `app` measures: it would be counted twice.
+    Nobody looks any more when `app` turns out to be served itself, or to be mounted in what is.
     """
     global _stop
     _instrumented.add(app)
@@ -34,7 +36,8 @@ def _served(app: FastAPI) -> None:
             _instrumented.discard(app)
         elif app not in _told:
             _told.add(app)
-            native.leave_out(app, lambda scope: answers_below(app, scope))
+            own = bool(native.providers_of(app))
+            native.leave_out(app, lambda scope: answers_below(app, scope) if own else _is_measured_below(app, scope))
             if contrib.applied(app):
                 contrib.leave_out(app, lambda scope: answers_below(app, scope))
         for mounted in applications_below(app):
@@ -42,3 +45,12 @@ def _served(app: FastAPI) -> None:
     if not _instrumented and _stop is not None:
         _stop()
         _stop = None
+
+
+def _is_measured_below(app: FastAPI, scope: Scope) -> bool:
+    with contained("look-up of an application below"):
+        found = instrumented_below(app, scope)
+        if found is not None and not found[0].answers(found[1]):
+            native.leave_to_others(scope)
+        return found is not None
+    return False

@@ -64,6 +64,7 @@ class AppInstrumentation:
         self._options = options
         self._templates = RouteTemplates(app)
         self.connections = OpenConnections()
+        self._native_configured = False
         self._applied = contrib.applied(app)
         self.engine: Engine = "native" if not self._applied and native.available(app) else "contrib"
         if self.engine == "native":
@@ -80,6 +81,7 @@ class AppInstrumentation:
             "logger_provider": self._logger_provider,
         }
         before = native.configure(self._app, providers, self._options)
+        self._native_configured = bool(before)
         self.tracer_provider = before.get("tracer_provider") or self.tracer_provider
         self.meter_provider = before.get("meter_provider") or self.meter_provider
         self._logger_provider = before.get("logger_provider") or self._logger_provider
@@ -100,7 +102,9 @@ class AppInstrumentation:
             self.engine = "contrib"
             options = contrib.repair(layer, options)
         if self.engine == "native":
-            return native.NativeSeam(stack, options, self._templates, self.connections)
+            return native.NativeSeam(
+                stack, options, self._templates, self.connections, configured=self._native_configured
+            )
         recorder = Recorder(
             stack,
             self._templates,

@@ -123,11 +123,11 @@ class RouteTemplates:
     FastAPI application or router has the mount's template, ending in `/{path}`. Unmatched paths have none.
 
     Args:
-        app: The instrumented application.
+        app: The instrumented application, also the attribute of that name.
     """
 
     def __init__(self, app: FastAPI) -> None:
-        self._app = app
+        self.app = app
         self._levels: dict[int, _Level] = {}
 
     def find(self, scope: Scope, entrance: Entrance, status: int | None = None) -> str | None:
@@ -139,7 +139,7 @@ class RouteTemplates:
             status: The answer's status; a redirect to the path with or without a slash has its target's template.
         """
         endpoint = scope.get("endpoint")
-        routes: Sequence[Any] = self._app.router.routes
+        routes: Sequence[Any] = self.app.router.routes
         prefix, tail = entrance.prefix, None
         if endpoint is None or endpoint is entrance.endpoint:
             return _redirected(routes, scope, prefix) if status == _REDIRECT else None
@@ -168,17 +168,21 @@ class RouteTemplates:
         return level
 
     def _routes_below(self, branch: _Branch, scope: Scope) -> Sequence[Any] | None:
-        """The routes of a FastAPI application or router, also behind middleware, or of anything a host leads to."""
-        app, seen = branch.app, 0
+        """The routes of a FastAPI application or router, also behind middleware, or of anything that leads to one.
+
+        A host leads to whatever it likes.
+        """
+        app, seen, inner = branch.app, 0, scope.get("app")
+        if not isinstance(inner, FastAPI) or inner is self.app:
+            inner = None
         while app is not None and seen < _MAX_DEPTH:
             if isinstance(app, (FastAPI, fastapi.routing.APIRouter)) or (
-                branch.prefix is None and hasattr(app, "routes")
+                (inner is not None or branch.prefix is None) and hasattr(app, "routes")
             ):
                 found: Sequence[Any] = app.routes
                 return found
             app, seen = getattr(app, "app", None), seen + 1
-        inner = scope.get("app")
-        return inner.routes if isinstance(inner, FastAPI) and inner is not self._app else None
+        return None if inner is None else inner.routes
 
 
 def flat(routes: Iterable[Any]) -> Iterator[Any]:

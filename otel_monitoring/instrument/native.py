@@ -26,6 +26,8 @@ from otel_monitoring.instrument.requests import (
 _CONFIG = "_telemetry"
 _DECIDERS = ("_normal_websocket_disconnect", "_exception_type", "_exception")
 _MEASURED = "fastapi.telemetry"
+_MEASURED_BY = "otel_monitoring.measured_by"
+_LEFT = "otel_monitoring.left"
 _PREFIX = "_mount_prefix"
 # Attributes of old and new conventions that may hold the query.
 _URL_ATTRIBUTES = ("url.full", "http.url", "http.target")
@@ -72,7 +74,7 @@ def configure(app: FastAPI, providers: dict[str, Any], options: RequestOptions) 
     for key, value in wanted.items():
         if key in config and config[key] == defaults.get(key):
             config[key] = value
-    config["exclude"] = _either(options.leaves_out, config.get("exclude"))
+    config["exclude"] = _either(_noting(options), config.get("exclude"))
     config["auto_configure"] = False
     teach_leaving()
     return before
@@ -82,7 +84,13 @@ def leave_out(app: FastAPI, exclude: Callable[[Scope], bool]) -> None:
     """Have FastAPI's telemetry of an application that is not instrumented here leave out some requests."""
     config = vars(app).get(_CONFIG)
     if isinstance(config, dict):
-        config["exclude"] = _either(exclude, config.get("exclude"))
+        theirs = config.get("exclude")
+        config["exclude"] = exclude if theirs is None else _either(theirs, exclude)
+
+
+def leave_to_others(scope: Scope) -> None:
+    """Note in `scope`, whose measuring an application leaves out, that an instrumented one below it measures it."""
+    scope[_LEFT] = True
 
 
 def teach_leaving() -> None:
@@ -114,6 +122,16 @@ def _teach(asgi: Any, normal: Any, named: Any, note: Any) -> None:
         setattr(asgi, name, function)
 
 
+def _noting(options: RequestOptions) -> Callable[[Scope], bool]:
+    """What is left out; notes in the scope whose options were asked, as only who begins to measure a request asks."""
+
+    def leaves_out(scope: Scope) -> bool:
+        scope[_MEASURED_BY] = options
+        return options.leaves_out(scope)
+
+    return leaves_out
+
+
 def _either(ours: Any, theirs: Any) -> Any:
     return ours if theirs is None else lambda scope: ours(scope) or theirs(scope)
 
@@ -126,12 +144,20 @@ class NativeSeam:
         options: What to do.
         templates: Finds routes of failed requests.
         connections: What is open.
+        configured: Whether FastAPI's telemetry has our options, and so says who measures a request.
     """
 
     def __init__(
-        self, app: ASGIApp, options: RequestOptions, templates: RouteTemplates, connections: OpenConnections
+        self,
+        app: ASGIApp,
+        options: RequestOptions,
+        templates: RouteTemplates,
+        connections: OpenConnections,
+        *,
+        configured: bool,
     ) -> None:
         self.app = app
+        self._configured = configured
         self._connections = connections
         self._options = options
         self._service = options.service
@@ -146,6 +172,9 @@ class NativeSeam:
         if kind not in ("http", "websocket"):
             await self._other(scope, receive, send)
             return
+        if self._configured and _MEASURED_BY not in scope and _measured_around(scope):
+            await self._measured_here(scope, receive, send)
+            return
         if self._loop is not running_loop():
             self._begin()
         span = getattr(scope.get(_MEASURED), "span", None)
@@ -156,9 +185,33 @@ class NativeSeam:
             if kind == "http":
                 await self._http(scope, receive, send, span)
             else:
-                await self._other(scope, receive, send if span is None else watched(send, span, self._options.headers))
+                await self._websocket(scope, receive, send, span)
         finally:
             self._connections.ended(send)
+
+    async def _measured_here(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle what an application around this one measures, or left out for us: FastAPI measures it once only.
+
+        That application is not instrumented here: whatever it does with its figures, ours are our own.
+        """
+        around, app = scope.pop(_MEASURED), scope["app"]
+        scope[_MEASURED_BY] = None  # should it not begin to measure
+        try:
+            await app(scope, receive, send)
+        finally:
+            scope[_MEASURED] = around
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send, span: Any) -> None:
+        if span is None:
+            await self._other(scope, receive, send)
+            return
+        entrance = Entrance(scope)
+        if entrance.root_path:
+            _name_from(scope, entrance)
+        try:
+            await self._other(scope, receive, watched(send, span, self._options.headers))
+        finally:
+            self._name(scope, entrance)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send, span: Any) -> None:
         if self._hide_query and span is not None and scope.get("query_string"):
@@ -180,7 +233,7 @@ class NativeSeam:
                 return _send_to_nobody(scope, message, send)
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _name_unnamed(scope, self._templates, entrance)
+                self._name(scope, entrance, status)
                 if span is not None:
                     self._options.headers.of_response(span, message.get("headers") or ())
                 if status >= 500 or status in self._watched:
@@ -199,6 +252,21 @@ class NativeSeam:
             request_path.reset(token)
             running.reset(ours)
 
+    def _name(self, scope: Scope, entrance: Entrance, status: int | None = None) -> None:
+        """Name the route where FastAPI does not know it: a router that is none of its own may have led there."""
+        measured: Any = scope.get(_MEASURED)
+        if measured is None or scope.get("endpoint") is entrance.endpoint:
+            return
+        named = getattr(measured, "route", "") is not None and scope.get("app") is self._templates.app
+        if named or (self._configured and scope.get(_MEASURED_BY) is not self._options):
+            return
+        with contained("look-up of the matched route"), seams.FASTAPI_REQUEST:
+            route = self._templates.find(scope, entrance, status)
+            if route is not None and route != measured.route:
+                measured.route = route
+                if measured.span is not None:
+                    measured.span.update_name(f"{measured.span_method} {route}")
+
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         ours = running.set(self._service)
         try:
@@ -210,6 +278,11 @@ class NativeSeam:
         self._loop = running_loop()
         with contained("start on the first request"):
             self._options.on_first_request()
+
+
+def _measured_around(scope: Scope) -> bool:
+    """Whether somebody measures a request already, or has left that to us."""
+    return _MEASURED in scope and (scope[_MEASURED] is not None or _LEFT in scope)
 
 
 async def _send_to_nobody(scope: Scope, message: Message, send: Send) -> None:
@@ -251,19 +324,6 @@ def _name_from(scope: Scope, entrance: Entrance) -> None:
         # Where an application around measures, it has selected its mount already, and names what is below.
         if measured is not None and measured.route is None and isinstance(getattr(measured, _PREFIX), str):
             setattr(measured, _PREFIX, entrance.prefix)
-
-
-def _name_unnamed(scope: Scope, templates: RouteTemplates, entrance: Entrance) -> None:
-    """Name the route where FastAPI's routers did not see it: a host may lead to others than theirs."""
-    measured: Any = scope.get(_MEASURED)
-    if getattr(measured, "route", "") is not None or scope.get("endpoint") is entrance.endpoint:
-        return
-    with contained("look-up of the matched route"), seams.FASTAPI_REQUEST:
-        route = templates.find(scope, entrance)
-        if route is not None:
-            measured.route = route
-            if measured.span is not None:
-                measured.span.update_name(f"{measured.span_method} {route}")
 
 
 def report(

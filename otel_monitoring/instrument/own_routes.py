@@ -141,6 +141,12 @@ def answers_below(app: Any, scope: Scope) -> bool:
     """Whether a request that enters `app` is for our endpoints in an application that is mounted in it."""
     if scope["type"] != "http" or not any(part in scope["path"] for part in _WHOLE):
         return False
+    found = instrumented_below(app, scope)
+    return found is not None and found[0].answers(found[1])
+
+
+def instrumented_below(app: Any, scope: Scope) -> tuple[OwnRoutes, Scope] | None:
+    """Our endpoints in the application, mounted in `app`, that a request to `app` enters, and the scope there."""
     return _below(app.routes, {**scope, "fastapi": {}}, _MAX_DEPTH)
 
 
@@ -197,12 +203,12 @@ def _answer(route: Any, scope: Scope) -> tuple[Match, Scope]:
     return found
 
 
-def _below(routes: Sequence[Any], scope: Scope, depth: int) -> bool:
+def _below(routes: Sequence[Any], scope: Scope, depth: int) -> tuple[OwnRoutes, Scope] | None:
     taker = _taker(routes, scope)
     if taker is None or taker.below is None or depth == 0:
-        return False
+        return None
     ours = next((inner for inner in taker.below if isinstance(inner, OwnRoutes)), None)
-    return (ours is not None and ours.answers(taker.scope)) or _below(taker.below, taker.scope, depth - 1)
+    return _below(taker.below, taker.scope, depth - 1) if ours is None else (ours, taker.scope)
 
 
 def _methods(route: Route) -> list[str]:

@@ -5,13 +5,13 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, WebSocket
 from fastapi.responses import PlainTextResponse
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import Host, Mount, Route, Router
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message
 
 from tests.conformance.application import CopyScope, Gates
 from tests.conformance.observed import Observed
@@ -153,7 +153,7 @@ async def test_the_root_path_and_mounts(engine: str, path: str, expected: str) -
     check(observed, expected)
 
 
-@pytest.mark.parametrize("kind", ["application", "router", "mount", "starlette"])
+@pytest.mark.parametrize("kind", ["application", "router", "mount", "plain router", "starlette"])
 async def test_hosts_that_have_the_same_paths_are_told_apart(engine: str, kind: str) -> None:
     app = FastAPI()
     observed = observe(engine, app)
@@ -165,11 +165,13 @@ async def test_hosts_that_have_the_same_paths_are_told_apart(engine: str, kind: 
         if kind == "mount":
             inside = APIRouter()
             inside.mount("/shop", sub)
+        if kind == "plain router":
+            inside = Router([Mount("/shop", sub)])
         if kind == "starlette":
             inside = Starlette(routes=list(sub.routes))
         app.host(f"{name}.example.org", inside)
     app.add_route("/items/{rest}", one)
-    prefix = "/shop" if kind == "mount" else ""
+    prefix = "/shop" if kind in ("mount", "plain router") else ""
     for host in ("second.example.org", "first.example.org:8000"):
         assert await get(app, f"{prefix}/items/1", f"{prefix}/fail/1", host=host) == [200, 503]
     assert await get(app, "/items/1", host="elsewhere") == [200]
@@ -202,3 +204,51 @@ async def test_mounts_that_are_replaced_while_serving_have_their_new_names(engin
     app.router.routes[-1].app.router.routes[:] = [Route("/items/{newest}", one)]  # type: ignore[attr-defined]
     await get(app, "/shop/items/1")
     check(observed, "/shop/items/{old}", "/shop/items/{new}", "/shop/items/{newest}")
+
+
+@pytest.mark.parametrize("between", ["starlette", "router", "wrapped"])
+async def test_what_stands_between_an_application_and_its_mount_is_named(engine: str, between: str) -> None:
+    routes = [Mount("/deep/{level}", items("part")), Route("/plain/{x}", one)]
+    inside: ASGIApp = Starlette(routes=routes)
+    if between != "starlette":
+        inside = Router(routes)
+    app = FastAPI()
+    app.mount("/sub", CORSMiddleware(inside) if between == "wrapped" else inside)
+    observed = observe(engine, app)
+    unnamed = ["/sub/{path}", "/sub/deep/{level}/{path}"]
+    paths = ["/sub/deep/2/items/1", "/sub/deep/2/fail/1", "/sub/plain/1", "/sub/deep/2/none"]
+    assert await get(app, *paths) == [200, 503, 200, 404]
+    check(observed, "/sub/deep/{level}/items/{part}", "/sub/deep/{level}/fail/{part}", *unnamed)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/live/1", "/live/{x}"),
+        ("/v1/live/1", "/v1/live/{x}"),
+        ("/v1/sub/deep/live/1", "/v1/sub/deep/live/{x}"),
+    ],
+)
+async def test_websockets_are_named_likewise(engine: str, path: str, expected: str) -> None:
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.close()
+
+    sub, app = FastAPI(), FastAPI()
+    for one_of in (sub, app):
+        one_of.router.add_api_websocket_route("/live/{x}", live)
+    app.mount("/sub", Router([Mount("/deep", sub)]))
+    app.root_path = "/v1"
+    observed = observe(engine, app)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": path, "query_string": b"", "headers": []}
+    await app(scope, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+    assert [span.name for span in observed.spans.get_finished_spans()] == [f"WS {expected}"]
