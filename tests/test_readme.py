@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_monitoring.config import PREFIX, Settings
+from otel_monitoring.config import PREFIX, Settings, known_variables
 from otel_monitoring.monitoring import set_monitoring
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -22,8 +22,10 @@ def test_examples_run(example: str) -> None:
     assert "monitoring" in namespace
 
 
-def test_documented_settings_exist() -> None:
+def test_documented_settings_exist_and_ours_are_documented() -> None:
     table = README[README.index("## Configuration") :]
     names = {name.lower() for name in re.findall(rf"`{PREFIX}([A-Z_]+)`", table)}
     shortened = {name.lower() for name in re.findall(r"· `_([A-Z_]+)`", table)}
     assert names | shortened <= Settings.model_fields.keys()
+    ours = {name.removeprefix(PREFIX).lower() for name in known_variables()}
+    assert {name for name in ours if not name.startswith("threshold")} <= names | shortened
