@@ -12,6 +12,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+@pytest.mark.usefixtures("global_listeners")
 @pytest.mark.parametrize("example", EXAMPLES, ids=[f"example {i}" for i in range(1, len(EXAMPLES) + 1)])
 def test_examples_run(example: str) -> None:
     namespace: dict[str, object] = {"__name__": "readme"}
