@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import gc
 import logging
 import sys
 from collections.abc import Iterator
@@ -582,6 +583,16 @@ def test_a_failing_callback_does_not_reach_the_driver() -> None:
 def attached(handle: object, telemetry: Telemetry, **options: Any) -> MongoInstrumentation:
     options.setdefault("tracer_provider", telemetry.tracer_provider)
     return attach(handle, meter_provider=telemetry.meter_provider, **options)
+
+
+def test_further_clients_that_are_gone_are_forgotten(telemetry: Telemetry, client: MongoClient[Any]) -> None:
+    instrumentation = attached(client, telemetry)
+    for _ in range(3):
+        with offline() as further:
+            instrumentation.measure(further)
+        del further
+        gc.collect()
+    assert len(instrumentation._further) == 1
 
 
 @pytest.mark.parametrize("kind", [MongoClient, AsyncMongoClient])

@@ -107,7 +107,7 @@ class MongoInstrumentation:
             return
         with seams.MONGO_LISTENERS:
             self._put_in(client, [one for one in self._listeners if one is not self._heartbeats])
-            self._further.append(weakref.ref(client))
+            self._further = [ref for ref in self._further if ref() is not None] + [weakref.ref(client)]
 
     def instrument_new_clients(self) -> Callable[[], None]:
         """Also measure clients that the application makes from now on; returns the undo.
