@@ -25,7 +25,13 @@ from otel_monitoring.handles import database_handle
 from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.instrument.around import look_around
-from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app, providers_of
+from otel_monitoring.instrument.fastapi import (
+    RequestError,
+    RequestOptions,
+    check_application,
+    instrument_app,
+    providers_of,
+)
 from otel_monitoring.instrument.headers import CapturedHeaders
 from otel_monitoring.instrument.lean import HistogramsOnly
 from otel_monitoring.instrument.lifespan import follow_lifespan
@@ -140,6 +146,7 @@ class MonitoringService:
             raise InstrumentationError(
                 "instrument() was called twice: one MonitoringService instruments one application"
             )
+        check_application(app)
         # FastAPI keeps endpoints in caches of the process: they must not keep the application alive.
         routes = create_routes(app, weakref.proxy(self), self.settings, self._admin)
         parts = self._assemble(app)

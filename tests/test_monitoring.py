@@ -6,15 +6,17 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
+from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
+from otel_monitoring.errors import InstrumentationError
 from otel_monitoring.events import Notification
 from otel_monitoring.guard import contained
 from otel_monitoring.monitoring import get_monitoring, set_monitoring
@@ -352,3 +354,11 @@ async def _until(what: Callable[[], bool]) -> None:
     while not what():
         assert time.monotonic() < deadline
         await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("app", [None, "main:app", APIRouter(), FastAPI], ids=lambda app: type(app).__name__)
+def test_what_is_no_application_is_refused_before_anything_is_done(app: Any) -> None:
+    monitoring = MonitoringService(None)
+    with pytest.raises(InstrumentationError, match="needs the FastAPI application itself"):
+        monitoring.instrument(app)
+    monitoring.instrument(FastAPI())

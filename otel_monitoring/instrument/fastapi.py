@@ -136,13 +136,14 @@ def instrument_app(
     Raises:
         InstrumentationError: `app` is no FastAPI application, is instrumented already, or has already started.
     """
-    _check(app)
+    check_application(app)
     instrumentation = AppInstrumentation(app, options, (tracer_provider, meter_provider, logger_provider))
     _instrumented.add(app)
     return instrumentation
 
 
-def _check(app: object) -> None:
+def check_application(app: object) -> None:
+    """Refuse what `instrument_app` cannot instrument; raises as it does."""
     if not isinstance(app, FastAPI):
         kind = f"{type(app).__module__}.{type(app).__qualname__}"
         wraps = ", which wraps an application" if callable(getattr(app, "app", None)) else ""
