@@ -411,3 +411,18 @@ async def test_nothing_else_of_the_application_changes() -> None:
         preflight = {"origin": "https://shop.example", "access-control-request-method": "GET"}
         assert (await client.options("/api/health", headers=preflight)).status_code == 200
     assert all(hasattr(route, "path") for route in app.routes)
+
+
+async def test_that_a_route_stays_is_said_where_the_start_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("otel_monitoring.environment._on_stderr", True)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    app = FastAPI()
+    monitor(app)
+    mine(app, "/api/health")
+    async with served(app):
+        pass
+    kept, start = capsys.readouterr().err.splitlines()
+    assert kept.startswith("otel_monitoring: The application has routes of its own for GET /api/health: ")
+    assert " is monitored: " in start

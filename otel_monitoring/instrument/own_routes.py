@@ -8,7 +8,7 @@ from starlette.datastructures import URLPath
 from starlette.routing import BaseRoute, Host, Match, Mount, NoMatchFound, Route
 from starlette.types import Receive, Scope, Send
 
-from otel_monitoring.guard import logger
+from otel_monitoring.environment import announce
 from otel_monitoring.instrument.matched import flat, route_path
 
 _MAX_DEPTH = 16
@@ -70,10 +70,9 @@ class OwnRoutes(BaseRoute):
             if self._told(route, method)
         ]
         if kept:
-            logger.info(
-                "The application has routes of its own for %s: they stay as they are, and the monitoring does not "
-                "answer there. OTEL_MONITORING_PREFIX moves its endpoints elsewhere.",
-                ", ".join(kept),
+            announce(
+                f"The application has routes of its own for {', '.join(kept)}: they stay as they are, and the "
+                "monitoring does not answer there. OTEL_MONITORING_PREFIX moves its endpoints elsewhere."
             )
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
