@@ -32,15 +32,16 @@ def look_around(app: FastAPI) -> None:
 def _served(app: FastAPI) -> None:
     global _stop
     with contained("look-up of an application around"):
+        below = list(applications_below(app))
         if app in _instrumented:
             _instrumented.discard(app)
-        elif app not in _told:
+        elif below and app not in _told:  # with nothing of ours below, no request pays for a look at its routes
             _told.add(app)
             own = bool(native.providers_of(app))
             native.leave_out(app, lambda scope: answers_below(app, scope) if own else _is_measured_below(app, scope))
             if contrib.applied(app):
                 contrib.leave_out(app, lambda scope: answers_below(app, scope))
-        for mounted in applications_below(app):
+        for mounted in below:
             _instrumented.discard(mounted)
     if not _instrumented and _stop is not None:
         _stop()
