@@ -134,3 +134,15 @@ async def test_time_that_the_loop_did_not_have_is_not_counted() -> None:
     answer = await on_loop(asyncio.get_running_loop(), work, 0.1)
     assert answer.result == "done"
     assert answer.seconds < 0.3
+
+
+async def test_time_for_which_the_work_itself_blocks_the_loop_counts() -> None:
+    """As PyMongo 4.9 waits for a server."""
+
+    async def blocking() -> None:
+        while True:
+            time.sleep(0.06)  # noqa: ASYNC251 - that is the matter
+            await asyncio.sleep(0)
+
+    with pytest.raises(NoAnswer):
+        await on_loop(asyncio.get_running_loop(), blocking, 0.3)

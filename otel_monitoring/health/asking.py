@@ -6,7 +6,7 @@ asked.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -94,18 +94,53 @@ async def _undelayed(work: Callable[[], Coroutine[Any, Any, T]], timeout: float)
         NoAnswer: `timeout` seconds, of those that the loop was not delayed, were not enough.
         NotStarted: Time ran out for the work itself, but because the loop was delayed.
     """
-    task = asyncio.ensure_future(apart(work))
+    own = _Timed(work)
+    task = asyncio.ensure_future(apart(lambda: own))
     started = time.perf_counter()
     try:
-        delayed = await until(task, timeout)
+        delayed = await until(task, timeout, lambda: own.seconds)
         return Answer(answered(task, delayed, timeout), time.perf_counter() - started - delayed)
     finally:
         with suppress(RuntimeError):  # the loop was closed over it
             task.cancel()
 
 
-async def until(future: "asyncio.Future[Any]", timeout: float) -> float:
-    """Wait for `future`; seconds by which this loop, or all of this process, was delayed meanwhile.
+class _Timed(Awaitable[T]):
+    """Awaits what `work` makes, and adds up the seconds of its own steps: in these it is what delays the loop.
+
+    PyMongo 4.9's asynchronous client waits for a server in that way.
+    """
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._work = work
+        self.seconds = 0.0
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        steps = self._work().__await__()
+        given: Any = None
+        failure: BaseException | None = None
+        while True:
+            began = time.perf_counter()
+            try:
+                awaited = steps.send(given) if failure is None else steps.throw(failure)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            finally:
+                self.seconds += time.perf_counter() - began
+            given = failure = None
+            try:
+                given = yield awaited
+            except BaseException as error:  # noqa: BLE001 - a cancellation, say: it is the work's
+                failure = error
+
+
+async def until(future: "asyncio.Future[Any]", timeout: float, own: Callable[[], float] = lambda: 0.0) -> float:
+    """Wait for `future`; seconds by which this loop, or all of this process, was delayed meanwhile by others.
+
+    Args:
+        future: What is waited for.
+        timeout: Seconds it is allowed.
+        own: The seconds for which it has kept this loop busy itself.
 
     Raises:
         NoAnswer: It is not done after `timeout` seconds, without those delays.
@@ -117,9 +152,9 @@ async def until(future: "asyncio.Future[Any]", timeout: float) -> float:
         left = timeout - (before - started - delayed)
         if left <= 0:
             raise NoAnswer(f"no answer within {timeout:g} s")
-        step = min(left, _STEP)
+        step, busy = min(left, _STEP), own()
         await asyncio.wait({future}, timeout=step)
-        delayed += max(0.0, time.perf_counter() - before - step)
+        delayed += max(0.0, time.perf_counter() - before - step - (own() - busy))
         if future.done():
             return delayed
 
