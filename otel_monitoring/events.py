@@ -45,6 +45,11 @@ class AlertSeverity(str, Enum):
     ERROR = "error"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """Its place in that order, from 0."""
+        return tuple(AlertSeverity).index(self)
+
 
 DEFAULT_SEVERITY: Mapping[AlertType, AlertSeverity] = MappingProxyType(
     {
@@ -221,8 +226,7 @@ class Notification:
     def severity(self) -> AlertSeverity:
         """The highest severity among what still fires; where all is over, among everything."""
         firing = [event for event in self.events if event.status is Status.FIRING] or self.events
-        order = tuple(AlertSeverity)
-        return max((event.severity for event in firing), key=order.index)
+        return max((event.severity for event in firing), key=lambda severity: severity.rank)
 
     @property
     def status(self) -> Status:

@@ -98,8 +98,7 @@ def _outcome(
         return Outcome.MUTED
     if event.type in quiet:
         return Outcome.INHIBITED
-    urgencies = tuple(AlertSeverity)
-    as_urgent = urgencies[urgencies.index(event.severity) :]
+    as_urgent = (severity for severity in AlertSeverity if severity.rank >= event.severity.rank)
     told = (store.notified_at(_urgently(severity, said)) for severity in as_urgent)
     said_lately = any(lately(then, event.time, SUPPRESSION_SECONDS) for then in told)
     return Outcome.SUPPRESSED if said_lately else Outcome.NOTIFIED

@@ -209,7 +209,7 @@ class MemoryStore:
         noted = next((row for row in waiting if row.event.stands_for_others and not row.attempts), None)
         others = [row for row in waiting if not row.event.stands_for_others]
         surplus = len(waiting) - OUTBOX_LIMIT + (noted is None)
-        for row in sorted(others, key=lambda row: (overflow.rank(row.event.severity), row.id))[:surplus]:
+        for row in sorted(others, key=lambda row: (row.event.severity.rank, row.id))[:surplus]:
             del outbox[row.id]
         if noted is None:
             noted = Queued(self.state.next_id, channel, overflow.note(None, channel, surplus, now), now)

@@ -8,11 +8,6 @@ from otel_monitoring.guard import contained
 from otel_monitoring.store.protocol import OUTBOX_LIMIT
 
 
-def rank(severity: AlertSeverity) -> int:
-    """The lower, the sooner an event is left out."""
-    return tuple(AlertSeverity).index(severity)
-
-
 def note(before: AlertEvent | None, channel: str, count: int, now: float) -> AlertEvent:
     """The event that says how many were left out.
 

@@ -31,7 +31,7 @@ BUSY_TIMEOUT = 1.0
 _NOTES_COUNTED_EVERY = 256
 _NOTE = f"(json_valid(event) AND json_extract(event, '$.rule') = '{LEFT_OUT}')"
 _RANK = "CASE WHEN json_valid(event) THEN CASE json_extract(event, '$.severity') {} END END".format(
-    " ".join(f"WHEN '{severity.value}' THEN {overflow.rank(severity)}" for severity in AlertSeverity)
+    " ".join(f"WHEN '{severity.value}' THEN {severity.rank}" for severity in AlertSeverity)
 )
 _ROW = "SELECT id, channel, event, queued_at, attempts FROM outbox"
 

@@ -7,7 +7,7 @@ from textwrap import dedent
 from typing import Any
 
 from otel_monitoring import events, redact
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Notification, Status, moment_of
+from otel_monitoring.events import AlertEvent, AlertType, Notification, Status, moment_of
 from otel_monitoring.jsonable import jsonable
 
 EVENTS_SHOWN = 20
@@ -72,10 +72,7 @@ def origin(notification: Notification) -> list[tuple[str, str]]:
 
 def ranked(notification: Notification) -> list[AlertEvent]:
     """What fires before what is over, the most urgent first, else as it happened."""
-    urgency = tuple(AlertSeverity)
-    return sorted(
-        notification.events, key=lambda event: (event.status is Status.RESOLVED, -urgency.index(event.severity))
-    )
+    return sorted(notification.events, key=lambda event: (event.status is Status.RESOLVED, -event.severity.rank))
 
 
 def shown(notification: Notification) -> tuple[list[AlertEvent], int]:
