@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
@@ -136,6 +137,26 @@ async def survived(work: Awaitable[T]) -> T:
         raise as_exception(error) from error
 
 
+def stepwise(work: Awaitable[T], each: Callable[[Callable[[], Any]], Any]) -> Generator[Any, Any, T]:
+    """What `__await__` of an awaitable returns that awaits `work` and does something about each of its steps.
+
+    Args:
+        work: What is awaited.
+        each: Called with the next step; it calls it once and returns what that returned.
+    """
+    steps: Any = work.__await__()
+    step: Callable[[], Any] = partial(steps.send, None)
+    while True:
+        try:
+            awaited = each(step)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        try:
+            step = partial(steps.send, (yield awaited))
+        except BaseException as error:  # noqa: BLE001 - a cancellation, say: it is the work's
+            step = partial(steps.throw, error)
+
+
 class _Sheltered(Awaitable[T]):
     """Awaits `work`; the tasks that are begun in any of its steps are `survived` too."""
 
@@ -143,27 +164,19 @@ class _Sheltered(Awaitable[T]):
         self._work = work
 
     def __await__(self) -> Generator[Any, Any, T]:
-        steps: Any = self._work.__await__()
-        loop = asyncio.get_running_loop()
-        given: Any = None
-        failure: BaseException | None = None
-        while True:
-            before = loop.get_task_factory()
-            ours = before if isinstance(before, _Surviving) else _Surviving(before)
-            # Nothing else runs in this loop until the step is over: no other task is made by this factory.
-            loop.set_task_factory(ours)
-            try:
-                awaited = steps.send(given) if failure is None else steps.throw(failure)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            finally:
-                if loop.get_task_factory() is ours:
-                    loop.set_task_factory(before)
-            given = failure = None
-            try:
-                given = yield awaited
-            except BaseException as error:  # noqa: BLE001 - a cancellation, say: it is the work's
-                failure = error
+        return stepwise(self._work, partial(_sheltered, asyncio.get_running_loop()))
+
+
+def _sheltered(loop: asyncio.AbstractEventLoop, step: Callable[[], Any]) -> Any:
+    before = loop.get_task_factory()
+    ours = before if isinstance(before, _Surviving) else _Surviving(before)
+    # Nothing else runs in this loop until the step is over: no other task is made by this factory.
+    loop.set_task_factory(ours)
+    try:
+        return step()
+    finally:
+        if loop.get_task_factory() is ours:
+            loop.set_task_factory(before)
 
 
 class _Surviving:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from otel_monitoring.guard import apart
+from otel_monitoring.guard import apart, stepwise
 from otel_monitoring.health.execution import NotStarted
 from otel_monitoring.instrument.evidence import is_timeout
 
@@ -116,22 +116,14 @@ class _Timed(Awaitable[T]):
         self.seconds = 0.0
 
     def __await__(self) -> Generator[Any, Any, T]:
-        steps = self._work().__await__()
-        given: Any = None
-        failure: BaseException | None = None
-        while True:
-            began = time.perf_counter()
-            try:
-                awaited = steps.send(given) if failure is None else steps.throw(failure)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-            finally:
-                self.seconds += time.perf_counter() - began
-            given = failure = None
-            try:
-                given = yield awaited
-            except BaseException as error:  # noqa: BLE001 - a cancellation, say: it is the work's
-                failure = error
+        return stepwise(self._work(), self._timed)
+
+    def _timed(self, step: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        try:
+            return step()
+        finally:
+            self.seconds += time.perf_counter() - began
 
 
 async def until(future: "asyncio.Future[Any]", timeout: float, own: Callable[[], float] = lambda: 0.0) -> float:
