@@ -11,7 +11,8 @@ from fastapi import HTTPException, Request
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import printable
 
-_NO_STORE = {"Cache-Control": "no-store"}
+NO_STORE = {"Cache-Control": "no-store"}
+"""Headers of answers that no cache may keep."""
 _GUESSES_PER_MINUTE = 20
 _MOST_CLIENTS = 1000
 _WARN_EVERY_SECONDS = 60.0
@@ -76,7 +77,7 @@ class TokenGuard:
         client = _client(request)
         if (wait := self._guesses.wait(client)) > 0:
             self._note_wrong(client)
-            raise HTTPException(429, "Too many wrong tokens", {**_NO_STORE, "Retry-After": str(int(wait) + 1)})
+            raise HTTPException(429, "Too many wrong tokens", {**NO_STORE, "Retry-After": str(int(wait) + 1)})
         if not self._is_right(given):
             self._guesses.note(client)
             self._note_wrong(client)
@@ -101,7 +102,7 @@ class TokenGuard:
 
     @staticmethod
     def _unauthorized() -> HTTPException:
-        return HTTPException(401, "Admin token required", {**_NO_STORE, "WWW-Authenticate": "Bearer"})
+        return HTTPException(401, "Admin token required", {**NO_STORE, "WWW-Authenticate": "Bearer"})
 
 
 def _client(request: Request) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
-from otel_monitoring.access import TokenGuard
+from otel_monitoring.access import NO_STORE, TokenGuard
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError, TooManyMutesError
@@ -22,7 +22,6 @@ from otel_monitoring.jsonable import json_text
 from otel_monitoring.redact import redact
 from otel_monitoring.store.protocol import HISTORY_LIMIT
 
-_NO_STORE = {"Cache-Control": "no-store"}
 _LARGEST_BODY = 64 * 1024
 """Bytes a body may have: a mute with its labels needs less than 30 kB."""
 _DENIED = (
@@ -139,12 +138,12 @@ async def _open() -> None:
 
 
 async def _closed() -> None:
-    raise HTTPException(403, _DENIED, _NO_STORE)
+    raise HTTPException(403, _DENIED, NO_STORE)
 
 
 def _json(body: Any, status: int = 200, media_type: str = "application/json") -> Response:
     content = body if isinstance(body, bytes) else json_text(body).encode()
-    return Response(content, status, _NO_STORE, media_type)
+    return Response(content, status, NO_STORE, media_type)
 
 
 def _refused(errors: Iterable[Mapping[str, Any]], part: str | None = None) -> Response:
@@ -167,7 +166,7 @@ async def _mute_of(request: Request) -> Mute:
     async for chunk in request.stream():
         body += chunk
         if len(body) > _LARGEST_BODY:
-            raise HTTPException(413, f"The body may have {_LARGEST_BODY} bytes", {**_NO_STORE, "Connection": "close"})
+            raise HTTPException(413, f"The body may have {_LARGEST_BODY} bytes", {**NO_STORE, "Connection": "close"})
     return Mute.model_validate_json(bytes(body))
 
 
@@ -239,7 +238,7 @@ def _alerts(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
         try:
             return await run_in_threadpool(_muted, body)
         except TooManyMutesError as error:
-            raise HTTPException(409, str(error), _NO_STORE) from None
+            raise HTTPException(409, str(error), NO_STORE) from None
 
     def _muted(body: Mute) -> Response:
         until = answers.alert_manager.mute_alert_type(
@@ -253,8 +252,8 @@ def _alerts(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
     @router.delete("/mutes/{alert_type}")
     def unmute(alert_type: AlertType) -> Response:
         if not answers.alert_manager.unmute_alert_type(alert_type):
-            raise HTTPException(404, f"{alert_type.value} is not muted", _NO_STORE)
-        return Response(status_code=204, headers=_NO_STORE)
+            raise HTTPException(404, f"{alert_type.value} is not muted", NO_STORE)
+        return Response(status_code=204, headers=NO_STORE)
 
     @router.post("/test")
     async def test() -> Response:
