@@ -29,6 +29,7 @@ DOWN = Rule(
     inhibits=frozenset({AlertType.HIGH_ERROR_RATE}),
 )
 ERRORS = Rule("high_error_rate", Gauge("errors"), ">", 5, "High error rate: {value:.2f}%", AlertType.HIGH_ERROR_RATE)
+HOT = Rule("hot", Gauge("heat"), ">", 10, "It is hot")
 BLOCKED = Rule("blocked", Gauge("lag"), ">", 1, "Blocked {value:g}s", AlertType.EVENT_LOOP_BLOCKED, scope="instance")
 WINDOW = 300.0
 
@@ -495,9 +496,60 @@ def test_evidence_is_that_of_the_worker_the_alert_is_about() -> None:
     assert {event.labels["instance"]: event.details["stack"] for event in incidents.events} == {"a": ["a"], "b": ["b"]}
 
 
-def test_the_state_of_a_rule_that_was_removed_is_forgotten_that_of_a_broken_one_is_kept() -> None:
-    watcher = Watcher(DOWN, ERRORS)
-    watcher.see(up=0, errors=50)
+def test_the_end_of_an_alert_whose_rule_was_removed_is_told_once_where_its_beginning_was() -> None:
+    watcher = Watcher(DOWN, HOT)
+    watcher.see(up=0, heat=50)
+    watcher.rules = (HOT,)
+    watcher.policy = replace(watcher.policy, channels=("mail", "log", "later"))
+    assert watcher.see(heat=50) == [], "an application may add its rules a moment after its start"
+    assert watcher.see(heat=50) == [("database_down resolved", "notified")]
+    assert watcher.see(heat=50) == []
+    fired, _, resolved = watcher.sent
+    assert (resolved.incident, resolved.severity) == (fired.incident, fired.severity)
+    assert resolved.message == "Database connection lost (its rule was removed)"
+    assert resolved.details == {"value": 0, "duration_seconds": 20}
+    assert watcher.store.pending("later", 9) == [], "it was never told"
+    assert [incident.rule for incident in saved_incidents(watcher.store)] == ["hot"]
+
+
+def test_the_end_of_a_muted_alert_whose_rule_was_removed_is_in_the_history_alone() -> None:
+    watcher = Watcher(DOWN)
+    watcher.store.mute(Mute(AlertType.DATABASE_DOWN, watcher.now + 3600))
+    watcher.see(up=0)
+    watcher.rules = ()
+    watcher.see(up=0)
+    assert watcher.see(up=0) == [("database_down resolved", "muted")]
+    assert watcher.sent == []
+
+
+def test_a_rule_that_is_added_a_moment_after_the_start_goes_on() -> None:
+    watcher = Watcher(DOWN)
+    watcher.see(up=0)
+    watcher.rules = ()
+    assert watcher.see(up=0) == []
+    watcher.rules = (DOWN,)
+    assert watcher.see(up=0) == []
+    watcher.rules = ()
+    assert watcher.see(up=0) == [], "that moment begins anew"
+
+
+def test_the_alert_of_an_earlier_version_whose_rule_was_removed_is_over_too() -> None:
+    watcher = Watcher(DOWN)
+    watcher.see(up=0)
+    ((key, text),) = watcher.store.states().items()
+    saved = json.loads(text)
+    for name in ("type", "severity", "orphaned_at"):
+        del saved[name]
+    watcher.store.save_states({key: json.dumps(saved)})
+    watcher.rules = ()
+    watcher.see(up=0)
+    assert watcher.see(up=0) == [("custom resolved", "notified")]
+    assert watcher.sent[-1].rule == "database_down"
+
+
+def test_pending_alerts_of_a_rule_that_was_removed_are_forgotten_those_of_a_broken_one_are_kept() -> None:
+    watcher = Watcher(DOWN, replace(HOT, hold=60))
+    watcher.see(up=0, heat=50)
     watcher.rules = (DOWN,)
     assert watcher.see(up=0) == []
     assert [incident.rule for incident in saved_incidents(watcher.store)] == ["database_down"]

@@ -15,6 +15,9 @@ from otel_monitoring.events import AlertEvent, AlertType, Mute, Outcome, Status
 from otel_monitoring.guard import logger
 from otel_monitoring.store import Store
 
+ORPHANED_SECONDS = 10.0
+"""How long an alert whose rule is missing goes on firing."""
+
 
 def evidence_key(kind: AlertType, group: str) -> str:
     """Under which a report has the evidence for one alert of a rule that is grouped."""
@@ -116,7 +119,8 @@ class Incidents:
                 saved[settled.key] = settled.encode()
             elif settled.key in known:
                 saved[settled.key] = None
-        saved.update(_orphans(known, {rule.name for rule in rules}))
+        names = {rule.name for rule in rules}
+        saved.update((key, self._orphan(incident)) for key, incident in known.items() if incident.rule not in names)
         if saved:
             self._store.save_states(saved)
 
@@ -135,7 +139,22 @@ class Incidents:
         if look.gone:
             state = replace(state, phase=Phase.INACTIVE)
         seen = evident(look.rule, look.reading, settling=settling)
-        return _Move(look, before, replace(before, state=state), seen)
+        return _Move(look, before, replace(before, state=state, orphaned_at=None), seen)
+
+    def _orphan(self, incident: Incident) -> str | None:
+        """What is saved of an alert whose rule does not exist any more, as after a deploy: nothing, once that is told.
+
+        An application may add its rules a moment after its start, so what fires is kept for that moment.
+        """
+        if not incident.firing:
+            return None
+        if incident.orphaned_at is None:
+            return replace(incident, orphaned_at=self._now).encode()
+        if lately(incident.orphaned_at, self._now, ORPHANED_SECONDS):
+            return incident.encode()
+        logger.info("alert of %s is over: the rule was removed", incident.rule)
+        self._end(None, incident.without_rule(), {})
+        return None
 
     def _inhibitions(self, moves: Iterable["_Move"], rules: Collection[Rule]) -> frozenset[AlertType]:
         firing: set[str] = set()
@@ -175,22 +194,28 @@ class Incidents:
         return after
 
     def _resolve(self, rule: Rule, before: Incident, after: Incident) -> None:
-        """Say that it is over to whom it was told; who holds alerts hears it though it is muted: else it runs out."""
-        told = before.state.notified_at is not None
-        quiet = muted(self._mutes, rule.type, before.labels)
-        outcome = Outcome.MUTED if quiet else Outcome.NOTIFIED if told else before.outcome
-        lasted = max(0.0, self._now - before.state.since)
-        details = {
-            "value": _rounded(before.value),
-            "threshold": rule.threshold,
-            "value_now": _rounded(after.state.value),
-            "duration_seconds": round(lasted, 1),
-        }
         ended = before.given_up() if after.state.given_up else before
-        event = replace(ended, outcome=outcome).event(rule, self._now, details, status=Status.RESOLVED)
+        details = {"threshold": rule.threshold, "value_now": _rounded(after.state.value)}
+        self._end(rule, ended, details)
+
+    def _end(self, rule: Rule | None, ended: Incident, details: Mapping[str, Any]) -> None:
+        """Say that it is over to whom it was told; who holds alerts hears it though it is muted: else it runs out."""
+        told = ended.state.notified_at is not None
+        event = ended.event(
+            rule,
+            self._now,
+            {
+                "value": _rounded(ended.value),
+                **details,
+                "duration_seconds": round(max(0.0, self._now - ended.state.since), 1),
+            },
+            status=Status.RESOLVED,
+        )
+        quiet = muted(self._mutes, event.type, ended.labels)
+        event = replace(event, outcome=Outcome.MUTED if quiet else Outcome.NOTIFIED if told else ended.outcome)
         self._record(event)
         listening = self._policy.holding.intersection(self._policy.channels) if quiet else self._policy.channels
-        channels = [name for name in listening if before.was_told_on(name)]
+        channels = [name for name in listening if ended.was_told_on(name)]
         self._store.enqueue(event, channels, self._now)
 
     def _outcome(self, rule: Rule, incident: Incident) -> Outcome:
@@ -241,14 +266,6 @@ def _evidence(look: Look, reports: Mapping[str, Report]) -> Mapping[str, Any]:
     keys = (evidence_key(look.rule.type, look.labels.get(look.rule.label, "")), look.rule.type.value)
     about = _about(look, reports)
     return next((found for key in keys for report in about if (found := report.evidence.get(key))), {})
-
-
-def _orphans(known: Mapping[str, Incident], rules: Collection[str]) -> dict[str, str | None]:
-    """Nothing is kept of alerts whose rule does not exist any more."""
-    orphans = [key for key, incident in known.items() if incident.rule not in rules]
-    if orphans:
-        logger.info("forgot %d alerts whose rules do not exist any more", len(orphans))
-    return dict.fromkeys(orphans)
 
 
 def _rounded(value: float | None) -> float | None:

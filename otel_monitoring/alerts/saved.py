@@ -9,7 +9,7 @@ from typing import Any
 
 from otel_monitoring.alerts.lifecycle import AlertState, Phase
 from otel_monitoring.alerts.rules import Rule
-from otel_monitoring.events import AlertEvent, Outcome, Status
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome, Status
 from otel_monitoring.guard import contained
 from otel_monitoring.redact import redact
 from otel_monitoring.store import Store
@@ -32,6 +32,9 @@ class Incident:
         outcome: What became of that.
         told_on: The channels that its firing was told on; None: an earlier version told it and did not note where.
         value: The value that the message was made of; None: no data.
+        type: What the alert is about.
+        severity: How urgent it is.
+        orphaned_at: Since when its rule is missing, in Unix seconds; None: it is not.
     """
 
     rule: str
@@ -41,6 +44,9 @@ class Incident:
     outcome: Outcome = Outcome.NOTIFIED
     told_on: frozenset[str] | None = frozenset()
     value: float | None = None
+    type: AlertType = AlertType.CUSTOM
+    severity: AlertSeverity = AlertSeverity.WARNING
+    orphaned_at: float | None = None
 
     @property
     def key(self) -> str:
@@ -68,13 +74,13 @@ class Incident:
         return told and (self.told_on is None or channel in self.told_on)
 
     def event(
-        self, rule: Rule, now: float, details: Mapping[str, Any], *, status: Status = Status.FIRING
+        self, rule: Rule | None, now: float, details: Mapping[str, Any], *, status: Status = Status.FIRING
     ) -> AlertEvent:
-        """What is said of it at `now`, in Unix seconds."""
+        """What is said of it at `now`, in Unix seconds; without a rule: by what is known of it still."""
         return AlertEvent(
             time=now,
-            type=rule.type,
-            severity=rule.urgency,
+            type=rule.type if rule is not None else self.type,
+            severity=rule.urgency if rule is not None else self.severity,
             message=self._said(status),
             details={
                 **{key: value for key, value in details.items() if value is not None},
@@ -83,16 +89,21 @@ class Incident:
             outcome=self.outcome,
             status=status,
             labels=dict(self.labels),
-            rule=rule.name,
+            rule=self.rule,
             incident=self.id,
             since=self.state.since,
-            runbook=rule.runbook,
+            runbook=rule.runbook if rule is not None else "",
         ).readable()
 
     def seen(self, rule: Rule) -> "Incident":
         """The same with the message of its present value."""
         value = self.state.value
-        return replace(self, value=value, message=message_of(rule, value, self.labels))
+        message = message_of(rule, value, self.labels)
+        return replace(self, value=value, message=message, type=rule.type, severity=rule.urgency)
+
+    def without_rule(self) -> "Incident":
+        """The same with a message that says why it is over: nobody looks at it any more."""
+        return replace(self, message=f"{self.message} (its rule was removed)")
 
     def given_up(self) -> "Incident":
         """The same with a message that does not claim that things are well."""
@@ -117,6 +128,9 @@ class Incident:
                 "message": self.message,
                 "value": self.value,
                 "outcome": self.outcome.value,
+                "type": self.type.value,
+                "severity": self.severity.value,
+                "orphaned_at": self.orphaned_at,
                 "labels": dict(self.labels),
                 "state": {name: getattr(self.state, name) for name in _STATE_FIELDS},
                 "unknown": self.state.unknown,
@@ -149,6 +163,9 @@ class Incident:
             outcome,
             frozenset(told_on) if told_on is not None else None,
             read.get("value", state.value),
+            AlertType(read.get("type", AlertType.CUSTOM)),
+            AlertSeverity(read.get("severity", AlertSeverity.WARNING)),
+            read.get("orphaned_at"),
         )
 
 
