@@ -6,12 +6,14 @@ import time
 from collections.abc import Iterator
 from typing import cast
 
+import httpx
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader
 
 from otel_monitoring import conventions as c
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.health import checks as module
 from otel_monitoring.health.checks import Checks
 
 pytestmark = pytest.mark.anyio
@@ -310,3 +312,35 @@ async def test_the_age_of_a_result_does_not_follow_a_clock_that_is_set(
     wrong = time.time() + step
     monkeypatch.setattr(time, "time", lambda: wrong)
     assert checks.as_json(time.monotonic() + 30)["disk"]["age_seconds"] == pytest.approx(30, abs=20)
+
+
+async def test_a_check_whose_client_the_application_has_closed_is_unknown_as_long_as_a_stop_may_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """hypercorn's workers get no signal: a mounted application sees its clients closed before anything else."""
+    client = httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(200)))
+    checks = Checks(PATIENCE)
+    checks.add("payments", lambda: client.get("http://payments/").raise_for_status(), critical=True)
+    await checks.run(None)
+    assert one(checks)["status"] == "healthy"
+    client.close()  # noqa: ASYNC212 - it has no connection
+    for _ in range(2):
+        await checks.run(None)
+        assert (one(checks)["status"], checks.failing()) == ("unknown", ([], []))
+        assert "closed" in str(one(checks)["error"]), "the diagnostics say why"
+    monkeypatch.setattr(module, "_STOP_SECONDS", 0.0)
+    await checks.run(None)
+    assert checks.failing() == (["payments"], []), "nobody stops for so long: the application goes on without it"
+
+
+async def test_a_check_that_failed_before_does_not_become_unknown() -> None:
+    errors = [ConnectionError("refused"), RuntimeError("Session is closed")]
+
+    def fail() -> None:
+        raise errors.pop(0)
+
+    checks = Checks(PATIENCE)
+    checks.add("payments", fail)
+    for _ in range(2):
+        await checks.run(None)
+        assert checks.failing() == ([], ["payments"])

@@ -2,13 +2,20 @@
 
 import asyncio
 import errno
+import smtplib
 import socket
+import sqlite3
 import ssl
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import aiohttp
+import anyio
+import httpx
 import pytest
-from pymongo import errors
+from pymongo import MongoClient, errors
 
-from otel_monitoring.instrument.evidence import Proof, is_cut, is_timeout, proof_of
+from otel_monitoring.instrument.evidence import Proof, is_cut, is_timeout, is_use_after_close, proof_of
 
 TOPOLOGY = ", Timeout: 5.0s, Topology Description: <TopologyDescription id: 6, topology_type: Unknown, servers: [...]>"
 CONFIGURED = " (configured timeouts: socketTimeoutMS: 20000.0ms, connectTimeoutMS: 20000.0ms)"
@@ -138,3 +145,81 @@ def test_what_a_busy_process_may_have_caused(error: BaseException, timeout: bool
 )
 def test_what_may_be_about_one_connection(error: BaseException, cut: bool) -> None:
     assert is_cut(error) is cut
+
+
+def of_mongo() -> object:
+    client: MongoClient[dict[str, object]] = MongoClient("mongodb://127.0.0.1:1", serverSelectionTimeoutMS=1)
+    client.close()
+    return client["shop"].command("ping")
+
+
+def of_httpx() -> object:
+    client = httpx.Client()
+    client.close()
+    return client.get("http://127.0.0.1:1")
+
+
+async def of_aiohttp() -> object:
+    session = aiohttp.ClientSession()
+    await session.close()
+    return await session.get("http://127.0.0.1:1")
+
+
+async def of_anyio() -> object:
+    sending, receiving = anyio.create_memory_object_stream[int](1)
+    sending.close()
+    receiving.close()
+    return await receiving.receive()
+
+
+def of_sqlite() -> object:
+    connection = sqlite3.connect(":memory:")
+    connection.close()
+    return connection.execute("select 1")
+
+
+def of_a_pool() -> object:
+    pool = ThreadPoolExecutor()
+    pool.shutdown()
+    return pool.submit(print)
+
+
+def of_a_wrapper() -> object:
+    try:
+        return of_mongo()
+    except errors.InvalidOperation:
+        raise LookupError("no orders") from None
+
+
+@pytest.mark.parametrize("use", [of_mongo, of_httpx, of_aiohttp, of_anyio, of_sqlite, of_a_pool, of_a_wrapper])
+def test_use_after_close_is_told_by_what_libraries_raise(use: Callable[[], object]) -> None:
+    async def used() -> object:
+        result = use()
+        return await result if isinstance(result, Awaitable) else result
+
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - each library has its own
+        asyncio.run(used())
+    assert is_use_after_close(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "closed"),
+    [
+        (Exception("the pool 'pool-1' is already closed"), True),  # psycopg_pool
+        (Exception("pool is closing"), True),  # asyncpg
+        (ValueError("Cannot invoke RPC on closed channel!"), True),  # grpc
+        (Exception("Cannot acquire connection after closing pool"), True),  # aiomysql
+        (Exception("Driver closed"), True),  # neo4j
+        (Exception("Connection closed by server."), False),  # redis
+        (Exception("server closed the connection unexpectedly"), False),  # psycopg
+        (Exception("connection was closed in the middle of operation"), False),  # asyncpg
+        (smtplib.SMTPServerDisconnected("Connection unexpectedly closed"), False),
+        (errors.AutoReconnect("127.0.0.1:27017: connection closed"), False),
+        (ConnectionResetError("the connection is closed"), False),
+        (caused(RuntimeError("closed"), ConnectionRefusedError("refused")), False),
+        (RuntimeError("the disk is full"), False),
+        (Unprintable(), False),
+    ],
+)
+def test_what_was_closed_here(error: BaseException, closed: bool) -> None:
+    assert is_use_after_close(error) is closed

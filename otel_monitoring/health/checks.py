@@ -19,10 +19,18 @@ from otel_monitoring.guard import original
 from otel_monitoring.health.asking import NoAnswer, answered, on_loop, until
 from otel_monitoring.health.execution import NotStarted, in_thread
 from otel_monitoring.health.report import HEALTHY, UNHEALTHY, UNKNOWN
+from otel_monitoring.instrument.evidence import is_use_after_close
 from otel_monitoring.redact import redact_error
 
 CheckFunction = Callable[[], object] | Callable[[], Awaitable[object]]
 """A check passes when it returns anything but False; it fails when it returns False, raises, or takes too long."""
+
+_STOP_SECONDS = 60.0
+"""Longer than servers let a stop take (mostly 30 s).
+
+Not every one tells its workers that they stop: those of hypercorn get no signal, and the lifespan may be another's. A
+client that is closed for longer is the application's fault.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +38,11 @@ class CheckResult:
     """The outcome of the last run of a check.
 
     Attributes:
-        status: `healthy`, `unhealthy`, or `unknown` when the application's loop, or this process, did not get to it.
+        status: `healthy`, `unhealthy`, or `unknown` when the application's loop, or this process, did not get to it, or
+            when it used what the application has closed, as in a stop.
         time: When the run ended, in Unix seconds.
         duration: How long it took, in seconds.
-        error: Why it failed, redacted; None when it passed.
+        error: Why it failed, or is unknown, redacted; None when it passed.
         at: When the run ended, in seconds of the monotonic clock: what its age is told by.
     """
 
@@ -56,6 +65,8 @@ class _Check:
     """When it was run last, in seconds of the monotonic clock, whatever came of it."""
     outcome: CheckResult | None = None
     """The last result that says something: it passed, or it failed."""
+    closed_at: float | None = None
+    """Since when it uses what is closed, in seconds of the monotonic clock; None: it does not."""
     running: "asyncio.Future[Any] | None" = None
 
 
@@ -154,8 +165,8 @@ class Checks:
             result = CheckResult(UNKNOWN, time.time(), time.perf_counter() - started, str(error))
         except NoAnswer as error:
             result = _failed(str(error), time.perf_counter() - started)
-        except Exception as error:  # noqa: BLE001 - whatever a check raises is its failure
-            result = _failed(redact_error(original(error)), time.perf_counter() - started)
+        except Exception as raised:  # noqa: BLE001 - whatever a check raises is its failure
+            result = _raised(check, original(raised), time.perf_counter() - started)
         else:
             result = _result(answer, time.perf_counter() - started)
         self._keep(check, result)
@@ -166,6 +177,8 @@ class Checks:
         check.result = result
         if result.status != UNKNOWN:
             check.outcome = result
+        if result.status == HEALTHY:
+            check.closed_at = None
 
 
 def _is_ours(task: "asyncio.Future[Any]") -> bool:
@@ -215,6 +228,19 @@ def _result(answer: object, duration: float) -> CheckResult:
 
 def _failed(reason: str, duration: float) -> CheckResult:
     return CheckResult(UNHEALTHY, time.time(), duration, reason)
+
+
+def _raised(check: _Check, error: BaseException, duration: float) -> CheckResult:
+    """The result of a check that raised `error`: that it used what is closed may be a stop, unless it failed before."""
+    if not is_use_after_close(error):
+        return _failed(redact_error(error), duration)
+    now = time.monotonic()
+    if check.closed_at is None:
+        check.closed_at = now
+    failed_before = check.outcome is not None and check.outcome.status == UNHEALTHY
+    if failed_before or now - check.closed_at >= _STOP_SECONDS:
+        return _failed(redact_error(error), duration)
+    return CheckResult(UNKNOWN, time.time(), duration, redact_error(error))
 
 
 def _json(check: _Check, now: float) -> dict[str, Any]:

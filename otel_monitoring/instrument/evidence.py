@@ -39,6 +39,9 @@ _OWN_LIMIT = re.compile("|".join(re.escape(os.strerror(number)) for number in so
 _SELECTED_NONE = re.compile(r"match selector|available for writes|available for replica set name")
 _NETWORK = re.compile(r"refused|timed out|timeout:? |reset by peer|unreachable|no route", re.IGNORECASE)
 _OWN_TIME = "would exceed time limit"
+_CLOSED = re.compile(r"\b(?:closed|closing|after close|shut ?down)\b", re.IGNORECASE)
+_THEIRS = re.compile(r"\b(?:by|server|peer|remote|host|proxy|broker|unexpectedly|middle|incomplete)\b", re.IGNORECASE)
+"""How it reads when the other side has closed a connection."""
 
 
 def proof_of(error: BaseException) -> Proof:
@@ -72,6 +75,23 @@ def is_cut(error: BaseException) -> bool:
     """Whether `error` may be about one connection alone: it was cut while nobody used it, or the primary has moved."""
     names = _names(error)
     return "AutoReconnect" in names and not names & _TIMEOUTS
+
+
+def is_use_after_close(error: BaseException) -> bool:
+    """Whether `error`, or what led to it, says that this process itself had closed what was used; never raises.
+
+    As PyMongo's "Cannot use MongoClient after close", httpx' "the client has been closed", aiohttp's "Session is
+    closed", psycopg's "the pool is already closed", `ClosedResourceError`.
+    """
+    chain = (error, *_causes(error))
+    if any(proof_of(one) is not Proof.NOTHING for one in chain):
+        return False
+    return any(_CLOSED.search(text) and not _THEIRS.search(text) for text in map(_words, chain))
+
+
+def _words(error: BaseException) -> str:
+    """Its text; the words of its class's name where it has none."""
+    return _text(error) or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__)
 
 
 def _connection(error: BaseException, text: str) -> Proof:

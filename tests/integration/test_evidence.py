@@ -133,6 +133,43 @@ def test_a_stop_that_closes_the_client_tells_nothing(
     assert "Traceback" not in output.split("after the close:")[-1]
 
 
+MOUNTED = """
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+async def own():
+    try:
+        await done(db.command("ping"))
+    except Exception:
+        with Path("refused").open("a") as file:
+            file.write("x")
+        raise
+
+monitoring.add_check("own", own, critical=True)
+app = Starlette(routes=[Mount("/", app)], lifespan=lifespan)
+"""
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("runner", [("uvicorn",), ("hypercorn",)], ids=["uvicorn", "hypercorn"])
+def test_a_stop_that_nobody_tells_of_is_no_failure_of_a_check(
+    tmp_path: Path, database: Server, mailbox: Mailbox, kind: str, runner: tuple[str, ...]
+) -> None:
+    """The lifespan is another application's, and hypercorn's workers get no signal."""
+    application = source(kind) + MOUNTED
+    with serving(tmp_path, application, runner=runner, **settings(mailbox, database.uri)) as service:
+        eventually(lambda: status(service) == (200, "healthy", []), "the database answers")
+        service.process.send_signal(signal.SIGTERM)
+        eventually((tmp_path / "closed").exists, "the application has closed its client")
+        if runner == ("hypercorn",):
+            refused = tmp_path / "refused"
+            eventually(lambda: refused.exists() and refused.stat().st_size > 5, "the check goes on meanwhile")
+        (tmp_path / "go").touch()
+        output = service.stop()
+    assert subjects(mailbox) == []
+    assert "CHECK_FAILED" not in output
+
+
 @pytest.mark.parametrize("kind", CLIENTS)
 def test_a_closed_client_says_nothing_about_the_database(
     tmp_path: Path, database: Server, mailbox: Mailbox, kind: str
