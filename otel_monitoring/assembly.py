@@ -14,7 +14,6 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.collecting import Collecting
 from otel_monitoring.config import Settings
 from otel_monitoring.conventions import SCHEMA_URL, SCOPE, WRONG_TOKENS
-from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.exporting.settings import Signal
 from otel_monitoring.guard import contained
 from otel_monitoring.health.checks import Checks
@@ -67,7 +66,6 @@ class Parts:
         alert_manager: Callable[[], AlertManager],
         service: "MonitoringService",
     ) -> None:
-        opt_in_to_stable_conventions()
         self._settings = settings
         self._service = service
         self._worker = worker
@@ -158,7 +156,7 @@ class Parts:
 
     # The work of the watch thread
 
-    async def sample(self, now: float) -> None:
+    async def sample(self) -> None:
         """Measure, and let the rules see it."""
         if not self._worker.draining:
             self.keep_logging()
@@ -166,7 +164,7 @@ class Parts:
                 await self.measure()
             self.alerting.tick()
 
-    async def check_database(self, now: float) -> None:
+    async def check_database(self) -> None:
         """Ping the database, and read its collections; what changed about it is evaluated at once."""
         if self._worker.draining:
             return
@@ -179,7 +177,7 @@ class Parts:
         if not self._worker.draining:
             await self.database.refresh_collections()
 
-    async def run_checks(self, now: float) -> None:
+    async def run_checks(self) -> None:
         """Run every check; what changed about them is evaluated at once."""
         if self._worker.draining:
             return
@@ -216,18 +214,18 @@ class Parts:
         if not self._unasked and not self.checked.done():
             self.checked.set_result(None)
 
-    async def probe_loop(self, now: float) -> None:
+    async def probe_loop(self) -> None:
         """Ask the application's loop for a sign of life."""
         if self._loop_monitor is not None and not self._worker.draining:
-            self._loop_monitor.probe(now)
+            self._loop_monitor.probe(time.monotonic())
             await self.alerting.look_into_loop()
 
-    async def send_early(self, now: float) -> None:
+    async def send_early(self) -> None:
         """While the application shuts down, send what waits: nobody knows whether it is killed before it is done."""
         if self._worker.draining:
             await asyncio.gather(*map(_flushed, self.telemetry.flushes()))
 
-    async def beat(self, now: float) -> None:
+    async def beat(self) -> None:
         """Lead if nobody does, and deliver."""
         self.alerting.beat()
 

@@ -17,7 +17,7 @@ from otel_monitoring.announcement import announcement
 from otel_monitoring.assembly import Parts
 from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.current import get_monitoring, monitors, running_in, set_monitoring
-from otel_monitoring.environment import announce
+from otel_monitoring.environment import announce, opt_in_to_stable_conventions
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
 from otel_monitoring.events import AlertSeverity, AlertType
 from otel_monitoring.guard import contained
@@ -116,12 +116,12 @@ class MonitoringService:
         self._connections: OpenConnections | None = None
         self._worker = Worker(
             (
-                Job("sampling", self.settings.sample_interval, lambda now: self._parts.sample(now)),
-                Job("database check", self.settings.check_interval, lambda now: self._parts.check_database(now)),
-                Job("health checks", self.settings.check_interval, lambda now: self._parts.run_checks(now)),
-                Job("event loop probe", _LOOP_PROBE_SECONDS, lambda now: self._parts.probe_loop(now)),
-                Job("early export", _EARLY_EXPORT_SECONDS, lambda now: self._parts.send_early(now)),
-                Job("alerts", beat_seconds(self.settings.sample_interval), lambda now: self._parts.beat(now)),
+                Job("sampling", self.settings.sample_interval, lambda: self._parts.sample()),
+                Job("database check", self.settings.check_interval, lambda: self._parts.check_database()),
+                Job("health checks", self.settings.check_interval, lambda: self._parts.run_checks()),
+                Job("event loop probe", _LOOP_PROBE_SECONDS, lambda: self._parts.probe_loop()),
+                Job("early export", _EARLY_EXPORT_SECONDS, lambda: self._parts.send_early()),
+                Job("alerts", beat_seconds(self.settings.sample_interval), lambda: self._parts.beat()),
             ),
             acquire=lambda stack: self._parts.acquire(stack),
             bind=lambda loop: self._parts.bind(loop),
@@ -334,6 +334,7 @@ class MonitoringService:
 
     def _assemble(self, app: "FastAPI | None") -> Parts:
         if self._assembled is None:
+            opt_in_to_stable_conventions()
             self._assembled = Parts(
                 self.settings,
                 self._db,

@@ -1,8 +1,7 @@
 """The watch thread: one background thread with its own event loop, in which everything periodic runs.
 
 A blocked application loop cannot silence it, a job that hangs delays no other, and whatever a job raises ends neither
-it nor the thread. It is the only driver of time: jobs are called with `now`, in seconds of the monotonic clock. What
-runs here is no traffic of the application: instrumentations are suppressed.
+it nor the thread. What runs here is no traffic of the application: instrumentations are suppressed.
 """
 
 import asyncio
@@ -40,12 +39,12 @@ class Job:
     Attributes:
         name: For the log line, should it fail.
         interval: Seconds from one start to the next; a run that takes longer skips the starts it missed.
-        run: Called with the time of its start.
+        run: Makes the coroutine of one run.
     """
 
     name: str
     interval: float
-    run: Callable[[float], Awaitable[object]]
+    run: Callable[[], Awaitable[object]]
 
 
 class WatchThread:
@@ -162,7 +161,7 @@ class WatchThread:
         due = time.monotonic()
         while True:
             with guard:
-                await apart(lambda: job.run(time.monotonic()))
+                await apart(job.run)
             now = self._ran[job.name] = time.monotonic()
             due += job.interval
             if due <= now:

@@ -200,7 +200,7 @@ class Worker:
             shutdown.enter(self)
             self._loop_end.follow(loop)
 
-    async def _look_at_loop(self, now: float) -> None:
+    async def _look_at_loop(self) -> None:
         gone = self._implicit and self._loop is not None and self._loop.is_closed()
         self._alone = self._alone + 1 if gone else 0
         if self._alone > 1:

@@ -1,6 +1,6 @@
 """Windows over what the real SDK pipeline measured."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry.sdk.metrics import MeterProvider
 
@@ -12,7 +12,7 @@ from otel_monitoring.conventions import (
     HTTP_SERVER_REQUEST_DURATION,
 )
 from otel_monitoring.measure.reader import SnapshotReader
-from otel_monitoring.measure.snapshot import AttributeValue
+from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, merged
 from otel_monitoring.measure.window import Window
 
 Attributes = Mapping[str, AttributeValue]
@@ -53,6 +53,16 @@ class Meter:
         """What was recorded since the last time."""
         self._now += seconds
         return Window(self._reader.take(self._now))
+
+
+def recorded_in(window: Window, name: str, where: Callable[[Series], bool] = lambda _: True) -> Histogram:
+    """All values of histogram `name` in `window`, of the series that `where` accepts."""
+    return merged(histogram for series, histogram in window.histograms(name) if where(series))
+
+
+def increase_in(window: Window, name: str) -> float:
+    """By how much counter `name` grew in `window`."""
+    return sum(value for _, value in window.sums(name))
 
 
 def slow_requests(durations: Iterable[tuple[str, float]]) -> Window:

@@ -16,7 +16,7 @@ from otel_monitoring.alerts.expressions import Reading
 from otel_monitoring.conventions import HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION
 from otel_monitoring.measure.snapshot import Histogram, Series, Snapshot, merged
 from otel_monitoring.measure.window import Window
-from tests.measured import Meter
+from tests.measured import Meter, increase_in, recorded_in
 
 METRICS = frozenset({HTTP_SERVER_REQUEST_DURATION, "orders", "heat"})
 
@@ -121,11 +121,11 @@ def test_workers_together_counts_added_gauges_apart() -> None:
     meters["b"].requests(2, "/b", 500, error="500")
     windows = {instance: meter.window(300 if instance == "a" else 60) for instance, meter in meters.items()}
     whole = together({instance: Report(window) for instance, window in windows.items()})
-    assert whole.increase("orders") == 4
-    assert whole.count(HTTP_SERVER_REQUEST_DURATION) == 22
+    assert increase_in(whole, "orders") == 4
+    assert recorded_in(whole, HTTP_SERVER_REQUEST_DURATION).count == 22
     assert {series.get(INSTANCE): value for series, value in whole.gauges("heat")} == {"a": 10, "b": 30}
     assert whole.seconds == 300
-    of_a = whole.histogram(HTTP_SERVER_REQUEST_DURATION, lambda series: series.get(HTTP_ROUTE) == "/a")
+    of_a = recorded_in(whole, HTTP_SERVER_REQUEST_DURATION, lambda series: series.get(HTTP_ROUTE) == "/a")
     assert (of_a.min, of_a.max, of_a.count) == (0.1, 5.0, 20)
     assert of_a.quantile(0.75) == pytest.approx(5.0, rel=0.02)
     assert error_rate().readings(whole) == [Reading(100 * 2 / 22, 22)]
@@ -188,7 +188,7 @@ def test_only_what_rules_read_travels_and_evidence_as_far_as_json_goes() -> None
     assert b"secrets" not in data
     assert b"heat" not in data
     again = Report.decode(data)
-    assert again.window.increase("orders") == 1
+    assert increase_in(again.window, "orders") == 1
     assert again.evidence == {"event_loop_blocked": {"stack": ["a", "b"], "error": "no"}}
 
 

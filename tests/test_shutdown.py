@@ -124,8 +124,8 @@ def test_a_service_that_was_started_by_hand_outlives_the_loop() -> None:
     seen: list[int] = []
     look, worker = monitoring._worker._look_at_loop, monitoring._worker
 
-    async def twice(now: float) -> None:
-        await look(now)
+    async def twice() -> None:
+        await look()
         seen.append(worker._alone)
         if len(seen) > 3:
             looks.set()

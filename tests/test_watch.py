@@ -20,9 +20,9 @@ class Counted:
         self.calls: list[float] = []
         self._changed = threading.Condition()
 
-    async def __call__(self, now: float) -> None:
+    async def __call__(self) -> None:
         with self._changed:
-            self.calls.append(now)
+            self.calls.append(time.monotonic())
             self._changed.notify_all()
 
     def wait(self, count: int) -> None:
@@ -33,11 +33,11 @@ class Counted:
 def test_a_job_that_fails_or_hangs_delays_no_other() -> None:
     good, hanging = Counted(), Counted()
 
-    async def failing(now: float) -> None:
+    async def failing() -> None:
         raise ValueError("broken")
 
-    async def hang(now: float) -> None:
-        await hanging(now)
+    async def hang() -> None:
+        await hanging()
         await asyncio.Event().wait()
 
     watch = WatchThread((Job("good", 0.001, good), Job("failing", 0.001, failing), Job("hanging", 0.001, hang)))
@@ -69,8 +69,8 @@ def test_a_job_that_took_too_long_skips_what_it_missed() -> None:
     job = Counted()
     first = threading.Event()
 
-    async def slow_once(now: float) -> None:
-        await job(now)
+    async def slow_once() -> None:
+        await job()
         if not first.is_set():
             first.set()
             time.sleep(0.2)  # noqa: ASYNC251 - blocks the loop on purpose: ten starts are missed
@@ -90,8 +90,8 @@ def test_whatever_a_job_raises_it_runs_again_and_so_do_the_others(error: BaseExc
     async def fail() -> None:
         raise error
 
-    async def job(now: float) -> None:
-        await seen(now)
+    async def job() -> None:
+        await seen()
         await (asyncio.gather(fail(), asyncio.sleep(0)) if nested else fail())
 
     watch = WatchThread((Job("failing", 0.001, job), Job("other", 0.001, other)))
@@ -141,8 +141,8 @@ def test_a_job_that_somebody_cancels_is_started_again() -> None:
 def test_a_dead_thread_and_a_job_without_end_are_troubles() -> None:
     started = Counted()
 
-    async def hang(now: float) -> None:
-        await started(now)
+    async def hang() -> None:
+        await started()
         await asyncio.Event().wait()
 
     watch = WatchThread((Job("measuring", 10.0, hang),))

@@ -36,10 +36,10 @@ async def test_a_file_that_the_connection_string_names_comes_later(
         assert database["status"] == "unknown"
         assert "FileNotFoundError" in database["error"]
         assert "database (unknown: FileNotFoundError" in caplog.text
-        await monitoring._parts.check_database(0.0)
+        await monitoring._parts.check_database()
         assert monitoring.db_checker.status == "unknown", "it is tried again, and is not there yet"
         shutil.copy(certifi.where(), authority)
-        await monitoring._parts.check_database(0.0)
+        await monitoring._parts.check_database()
         assert monitoring.db_checker.description == "shop (unhealthy)"
     assert "hunter2" not in caplog.text
 

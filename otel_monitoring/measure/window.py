@@ -2,12 +2,12 @@
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
 from otel_monitoring.measure.groups import ByName
-from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
+from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, Snapshot
 
 T = TypeVar("T")
 
@@ -43,28 +43,10 @@ class Window:
         """Every series of gauge `name` with its last value."""
         return _items(self._gauges, name)
 
-    def histogram(self, name: str, where: Callable[[Series], bool] | None = None) -> Histogram:
-        """All values of histogram `name`, of the series that `where` accepts; empty when there are none."""
-        return merged(h for series, h in self.histograms(name) if where is None or where(series))
-
     def grouped(self, name: str, key: str) -> dict[AttributeValue | None, list[tuple[Series, Histogram]]]:
         """The series of histogram `name` by the value of attribute `key`; None collects those without it."""
         group = self._histograms.group(name)
         return group.grouped(key) if group is not None else {}
-
-    def count(self, name: str, where: Callable[[Series], bool] | None = None) -> int:
-        """How many values histogram `name` recorded."""
-        return sum(h.count for series, h in self.histograms(name) if where is None or where(series))
-
-    def increase(self, name: str, where: Callable[[Series], bool] | None = None) -> float:
-        """By how much counter `name` grew."""
-        return sum(v for series, v in self.sums(name) if where is None or where(series))
-
-    def rate(self, name: str, where: Callable[[Series], bool] | None = None) -> float | None:
-        """Values of histogram `name` (or increase of counter `name`) per second; None for an empty span."""
-        if self.seconds <= 0:
-            return None
-        return (self.count(name, where) + self.increase(name, where)) / self.seconds
 
     @cached_property
     def _histograms(self) -> ByName[Histogram]:
@@ -87,7 +69,7 @@ def _items(values: ByName[T], name: str) -> list[tuple[Series, T]]:
 class History:
     """A ring of snapshots, the total since the start, and the window over the last `span` seconds.
 
-    One writer calls `add` and `last`; `total` and `recent` may be read from any thread: each is replaced whole.
+    One writer calls `add`; `total` and `recent` may be read from any thread: each is replaced whole.
     The ring keeps only what changed in each interval; the total is kept once. Adding costs in proportion to the
     series that changed: the recent window gains the newest snapshot and loses those that left it.
 
@@ -124,16 +106,6 @@ class History:
             recent = self._without(recent, self._ring.popleft())
         self.total = Window(total)
         self.recent = self.total if recent is total else Window(recent)
-
-    def last(self, seconds: float) -> Window:
-        """The window over the last `seconds`, at most the ring's span; whole entries, never less than asked for."""
-        if seconds >= self._span:
-            return self.recent
-        entries = self._entries()
-        if not entries:
-            return self.recent
-        begin = entries[-1].end - seconds
-        return Window(_joined([entry for entry in entries if entry.end > begin or entry is entries[-1]]))
 
     def _entries(self) -> list[Snapshot]:
         """The ring and what will be its next entry, oldest first."""

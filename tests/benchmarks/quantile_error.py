@@ -6,6 +6,7 @@ from collections.abc import Callable
 from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_monitoring.measure.reader import SnapshotReader
+from otel_monitoring.measure.snapshot import merged
 from otel_monitoring.measure.window import History
 from tests.benchmarks.figures import Goal, exact_quantile
 from tests.benchmarks.report import Report
@@ -70,7 +71,7 @@ def _measure(draw: Callable[[], float], per_tick: int) -> tuple[list[float], lis
         for value in values:
             histogram.record(value, {"http.route": "/items"})
         history.add(reader.take((tick + 1) * _INTERVAL))
-    found = history.recent.histogram(_NAME)
+    found = merged(histogram for _, histogram in history.recent.histograms(_NAME))
     kept = round(history.recent.seconds / _INTERVAL)
     truth = sorted(value for values in recorded[-kept:] for value in values)
     estimates = [found.quantile(q) or 0.0 for q in _QUANTILES]
