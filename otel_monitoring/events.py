@@ -1,6 +1,6 @@
 """What an alert is: its type, its severity, the event that is kept and delivered, and the mute that silences it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timezone
 from enum import Enum
@@ -90,6 +90,54 @@ class Outcome(str, Enum):
     """Another alert that fires explains it."""
 
 
+class Arrival(str, Enum):
+    """Where an alert stands on its way through one channel; `suppressed`, `muted`, `inhibited`: as its outcome says."""
+
+    WAITING = "waiting"
+    RETRYING = "retrying"
+    DELIVERED = "delivered"
+    SUPERSEDED = "superseded"
+    """A later word about the same incident was delivered in its place."""
+    GIVEN_UP = "given up"
+    SUPPRESSED = Outcome.SUPPRESSED.value
+    MUTED = Outcome.MUTED.value
+    INHIBITED = Outcome.INHIBITED.value
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more becomes of it."""
+        return self not in (Arrival.WAITING, Arrival.RETRYING)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelResult:
+    """What became of an alert on one channel.
+
+    Attributes:
+        state: Where it stands.
+        at: When it was delivered or given up, in Unix seconds.
+        attempts: How often delivering it was tried.
+        next_attempt: When it is tried again, in Unix seconds.
+        error: Why it was not delivered, in one line without secrets, or empty.
+    """
+
+    state: Arrival
+    at: float | None = None
+    attempts: int = 0
+    next_attempt: float | None = None
+    error: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """`state`; where there is something to say also `at`, `attempts`, `next_attempt` (RFC 3339), `error`."""
+        further = {
+            "at": rfc3339(self.at) if self.at is not None else "",
+            "attempts": self.attempts,
+            "next_attempt": rfc3339(self.next_attempt) if self.next_attempt is not None else "",
+            "error": self.error,
+        }
+        return {"state": self.state.value, **{key: value for key, value in further.items() if value}}
+
+
 LEFT_OUT = "otel_monitoring.left_out"
 """In place of a rule's name, which has no dot: an event that says how many others were left out."""
 
@@ -112,6 +160,7 @@ class AlertEvent:
         since: When the incident began, in Unix seconds; None: at `time`.
         runbook: A link to what to do about it, or empty.
         trace_id: The trace of the request that raised it, in hexadecimal, or empty.
+        channels: In the history: what became of it on each channel, by the channel's name.
     """
 
     time: float
@@ -127,6 +176,17 @@ class AlertEvent:
     since: float | None = None
     runbook: str = ""
     trace_id: str = ""
+    channels: Mapping[str, ChannelResult] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """The same for what the history and the outbox have of it; in the order of time."""
+        return f"{self.time!r}/{self.status.value}/{self.incident}"
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a channel has still to deliver it."""
+        return any(not result.state.final for result in self.channels.values())
 
     @property
     def stands_for_others(self) -> bool:
@@ -149,7 +209,8 @@ class AlertEvent:
     def as_json(self) -> dict[str, Any]:
         """The documented form: `timestamp`, `type`, `message`, `severity`; `details`, `outcome`, `status`, `labels`.
 
-        Where there is something to say also `rule`, `incident`, `since`, `runbook_url`, `trace_id`.
+        Where there is something to say also `rule`, `incident`, `since`, `runbook_url`, `trace_id`, and `channels`: by
+        each channel's name `ChannelResult.as_json`.
         """
         answer: dict[str, Any] = {
             "timestamp": rfc3339(self.time),
@@ -167,11 +228,23 @@ class AlertEvent:
             "since": rfc3339(self.since) if self.since is not None else "",
             "runbook_url": self.runbook,
             "trace_id": self.trace_id,
+            "channels": {name: result.as_json() for name, result in self.channels.items()},
         }
         return {**answer, **{key: value for key, value in further.items() if value}}
 
+    def waits_for(self, channels: Collection[str], others: Collection[str] = ()) -> "AlertEvent":
+        """The same as the history has it: it waits for `channels`, and its outcome keeps it from `others`."""
+        kept = self.outcome is not Outcome.NOTIFIED
+        return replace(
+            self,
+            channels={
+                **({name: ChannelResult(Arrival(self.outcome.value)) for name in others} if kept else {}),
+                **{name: ChannelResult(Arrival.WAITING) for name in channels},
+            },
+        )
+
     def as_record(self) -> dict[str, Any]:
-        """Every field by its name, in types that JSON has: what a store writes and `from_record` reads."""
+        """Every field but `channels` by its name, in types that JSON has: what stores write and `from_record` reads."""
         return {
             name: dict(value) if isinstance(value, Mapping) else value.value if isinstance(value, Enum) else value
             for name in _EVENT_FIELDS
@@ -192,7 +265,7 @@ class AlertEvent:
         return cls(**known)
 
 
-_EVENT_FIELDS = tuple(entry.name for entry in fields(AlertEvent))
+_EVENT_FIELDS = tuple(entry.name for entry in fields(AlertEvent) if entry.name != "channels")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,15 @@ import pytest
 
 from otel_monitoring.alerts.delivery import GIVE_UP_SECONDS, Delivery, Limits, Sender
 from otel_monitoring.errors import DeliveryError
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Notification, Status
+from otel_monitoring.events import (
+    AlertEvent,
+    AlertSeverity,
+    AlertType,
+    Arrival,
+    ChannelResult,
+    Notification,
+    Status,
+)
 from otel_monitoring.store import MemoryStore
 
 pytestmark = pytest.mark.anyio
@@ -76,13 +84,21 @@ class Bench:
 
     def enqueue(self, *messages: str, severity: AlertSeverity = AlertSeverity.ERROR, **fields: Any) -> None:
         for message in messages:
-            event = AlertEvent(self.clock.now, AlertType.CUSTOM, severity, message, **fields)
-            self.store.enqueue(event, [channel.name for channel in self.channels], self.clock.now)
+            event = AlertEvent(self.clock.now, AlertType.CUSTOM, severity, message, **{"incident": message, **fields})
+            names = [channel.name for channel in self.channels]
+            self.store.append(event.waits_for(names))
+            self.store.enqueue(event, names, self.clock.now)
 
     async def pump(self, *, after: float = 0, timeout: float = 5) -> bool:
         self.pass_time(after)
         self.delivery.pump(self.store, lambda: self.leads)
         return await self.delivery.flush(timeout)
+
+    def became(self, message: str, channel: str) -> tuple[str, str]:
+        """State and error of an alert on a channel, as the history has it."""
+        (event,) = [event.as_json() for event in self.store.events(limit=1000) if event.message == message]
+        result = event["channels"][channel]
+        return result["state"], result.get("error", "")
 
     def state(self, name: str) -> dict[str, object]:
         return self.delivery.as_json(self.store.backlog())[name]
@@ -421,6 +437,61 @@ async def test_those_who_did_not_get_it_get_it_later_and_nothing_else_waits() ->
     assert mail.messages == [["urgent"], ["one", "two"]]
     assert mail.attempts[0].id == mail.attempts[2].id
     assert bench.store.backlog() == {}
+
+
+async def test_the_history_tells_what_became_of_each_channel() -> None:
+    mail, slack = Channel("mail", *[DeliveryError("refused: password=hunter2", retryable=True)] * 2), Channel("slack")
+    bench = Bench(mail, slack)
+    bench.enqueue("one")
+    (event,) = bench.store.events(limit=1)
+    assert event.as_json()["channels"] == {"mail": {"state": "waiting"}, "slack": {"state": "waiting"}}
+    await bench.pump()
+    await bench.pump(after=2)
+    (event,) = bench.store.events(limit=1)
+    retrying, delivered = event.channels["mail"], event.channels["slack"]
+    assert (retrying.state, retrying.attempts, retrying.error) == (Arrival.RETRYING, 2, "refused: password=[REDACTED]")
+    assert retrying.next_attempt is not None
+    assert 1 < retrying.next_attempt - bench.clock.now < 3
+    assert delivered == ChannelResult(Arrival.DELIVERED, at=bench.clock.now - 2, attempts=1)
+    await bench.pump(after=5)
+    (event,) = bench.store.events(limit=1)
+    assert event.channels["mail"] == ChannelResult(Arrival.DELIVERED, at=bench.clock.now, attempts=3)
+
+
+async def test_the_history_tells_why_a_channel_was_given_up() -> None:
+    picky = Channel("picky", DeliveryError("answered 422", retryable=False))
+    down = Channel("down", *[DeliveryError("connection refused", retryable=True)] * 9)
+    bench = Bench(picky, down)
+    bench.enqueue("one")
+    await bench.pump()
+    assert bench.became("one", "picky") == ("given up", "answered 422")
+    bench.enqueue("over", incident="one", status=Status.RESOLVED)
+    await bench.pump(after=1)
+    await bench.pump(after=GIVE_UP_SECONDS)
+    assert bench.became("one", "down") == ("given up", "not delivered for a day, last: connection refused")
+    assert bench.became("over", "picky") == ("given up", "its beginning was given up")
+
+
+async def test_the_history_tells_which_word_took_the_place_of_another() -> None:
+    mail = Channel("mail")
+    mail.latest_only = True
+    bench = Bench(mail)
+    bench.enqueue("firing", incident="1")
+    bench.enqueue("over", incident="1", status=Status.RESOLVED)
+    await bench.pump()
+    assert mail.messages == [["over"]]
+    assert bench.became("firing", "mail") == ("superseded", "")
+    assert bench.became("over", "mail") == ("delivered", "")
+
+
+async def test_the_history_tells_that_some_recipients_get_it_later() -> None:
+    mail = Channel("mail", DeliveryError("1 of 2 recipients refused", retryable=True, partly=True))
+    bench = Bench(mail)
+    bench.enqueue("one", "two")
+    await bench.pump()
+    assert bench.became("two", "mail") == ("retrying", "1 of 2 recipients refused")
+    await bench.pump(after=61)
+    assert bench.became("two", "mail") == ("delivered", "")
 
 
 async def test_attempts_are_not_part_of_the_applications_traces() -> None:

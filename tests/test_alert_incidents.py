@@ -496,6 +496,23 @@ def test_evidence_is_that_of_the_worker_the_alert_is_about() -> None:
     assert {event.labels["instance"]: event.details["stack"] for event in incidents.events} == {"a": ["a"], "b": ["b"]}
 
 
+def test_the_history_says_which_channels_an_alert_waits_for() -> None:
+    def states() -> list[dict[str, str]]:
+        return [{name: result.state.value for name, result in event.channels.items()} for event in watcher.history]
+
+    watcher = Watcher(DOWN)
+    watcher.see(up=0)
+    watcher.see(up=1)
+    assert states() == [{"mail": "waiting", "log": "waiting"}] * 2
+    watcher.policy = replace(watcher.policy, holding=frozenset({"log"}))
+    watcher.see(up=0)
+    watcher.store.mute(Mute(AlertType.DATABASE_DOWN, watcher.now + 3600))
+    watcher.see(up=1)
+    assert states()[0] == {"mail": "muted", "log": "waiting"}, "who holds an alert hears of its end"
+    watcher.see(up=0)
+    assert states()[0] == {"mail": "muted", "log": "muted"}
+
+
 def test_the_end_of_an_alert_whose_rule_was_removed_is_told_once_where_its_beginning_was() -> None:
     watcher = Watcher(DOWN, HOT)
     watcher.see(up=0, heat=50)

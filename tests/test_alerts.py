@@ -76,6 +76,23 @@ async def test_the_same_alert_is_notified_once_in_five_minutes() -> None:
     ]
 
 
+async def test_the_history_says_what_became_of_an_alert_on_each_channel() -> None:
+    manager = AlertManager(channels=[Recorder()], clock=(clock := Clock()))
+    for _ in range(2):
+        await manager.send_alert("high_cpu", "CPU at 91%")
+        clock.now += 1
+    manager.mute_alert_type("high_cpu")
+    await manager.send_alert("high_cpu", "CPU at 99%")
+    history = await manager.get_alert_history()
+    assert [{name: result["state"] for name, result in event["channels"].items()} for event in history] == [
+        {"recorder": "muted"},
+        {"recorder": "suppressed"},
+        {"recorder": "delivered"},
+    ]
+    assert history[-1]["channels"]["recorder"]["at"] == history[-1]["timestamp"]
+    assert (await manager.get_alert_summary())["recent_alerts"] == history
+
+
 async def test_figures_in_a_message_make_no_other_alert_of_it_where_a_key_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

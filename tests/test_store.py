@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +13,16 @@ from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from otel_monitoring.config import Settings
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, Status
+from otel_monitoring.events import (
+    AlertEvent,
+    AlertSeverity,
+    AlertType,
+    Arrival,
+    ChannelResult,
+    Mute,
+    Outcome,
+    Status,
+)
 from otel_monitoring.guard import contained
 from otel_monitoring.store import MemoryStore, Store, open_store
 from otel_monitoring.store.location import state_path
@@ -281,6 +290,91 @@ def test_what_was_left_out_while_a_message_is_on_its_way_is_told_by_the_next(sto
     assert [row.event.details.get("count") for row in store.pending("mail", OUTBOX_LIMIT)] == [None, 2]
 
 
+# What became of each channel
+
+
+def become(store: Store) -> dict[str, dict[str, dict[str, Any]]]:
+    """What the history says of each channel, by the event's message."""
+    return {event.message: event.as_json().get("channels", {}) for event in store.events(limit=HISTORY_LIMIT)}
+
+
+def raise_alert(store: Store, message: str, channels: Collection[str] = ("mail", "slack"), **values: Any) -> None:
+    raised = event(message, incident=message, **values)
+    store.append(raised.waits_for(channels))
+    store.enqueue(raised, channels, NOW)
+
+
+def test_the_history_tells_what_became_of_each_channel(store: Store) -> None:
+    for message in ("1", "2"):
+        raise_alert(store, message)
+    assert become(store)["1"] == {"mail": {"state": "waiting"}, "slack": {"state": "waiting"}}
+    (mail, _), (slack, _) = store.pending("mail", 2), store.pending("slack", 2)
+    store.note([mail.id], ChannelResult(Arrival.RETRYING, attempts=3, next_attempt=NOW + 60, error="refused"))
+    store.note([0], ChannelResult(Arrival.RETRYING))
+    assert become(store)["1"]["mail"] == {
+        "state": "retrying",
+        "attempts": 3,
+        "next_attempt": "2023-11-14T22:14:20.000+00:00",
+        "error": "refused",
+    }
+    store.settle([mail.id], ChannelResult(Arrival.DELIVERED, at=NOW + 60, attempts=4))
+    store.settle([slack.id], ChannelResult(Arrival.GIVEN_UP, at=NOW, attempts=1, error="invalid_payload"))
+    assert become(store)["1"] == {
+        "mail": {"state": "delivered", "at": "2023-11-14T22:14:20.000+00:00", "attempts": 4},
+        "slack": {
+            "state": "given up",
+            "at": "2023-11-14T22:13:20.000+00:00",
+            "attempts": 1,
+            "error": "invalid_payload",
+        },
+    }
+    assert become(store)["2"] == {"mail": {"state": "waiting"}, "slack": {"state": "waiting"}}
+
+
+def test_a_channel_may_have_any_name(store: Store) -> None:
+    names = ('"', "a.b", "$", "", "\u2028 ünï", "[0]")
+    raise_alert(store, "1", names)
+    for name in names:
+        store.settle([row.id for row in store.pending(name, 1)], ChannelResult(Arrival.DELIVERED))
+    assert become(store)["1"] == {name: {"state": "delivered"} for name in names}
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUPPRESSED, Outcome.MUTED, Outcome.INHIBITED])
+def test_what_is_kept_from_its_channels_says_so(store: Store, outcome: Outcome) -> None:
+    kept = event("1", outcome=outcome, incident="i")
+    store.append(kept.waits_for(["alertmanager"], others=["mail", "alertmanager"]))
+    store.enqueue(kept, ["alertmanager"], NOW)
+    store.settle([row.id for row in store.pending("alertmanager", 1)], ChannelResult(Arrival.DELIVERED))
+    assert become(store)["1"] == {"mail": {"state": outcome.value}, "alertmanager": {"state": "delivered"}}
+
+
+def test_a_repetition_that_is_no_alert_of_its_own_changes_nothing(store: Store) -> None:
+    raise_alert(store, "1", ["mail"])
+    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(Arrival.DELIVERED))
+    store.enqueue(event("1", incident="1", time=NOW + 3600), ["mail"], NOW + 3600)
+    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(Arrival.GIVEN_UP))
+    assert become(store) == {"1": {"mail": {"state": "delivered"}}}
+
+
+def test_what_a_full_outbox_leaves_out_is_given_up(store: Store) -> None:
+    def work(tx: Store) -> None:
+        for number in range(OUTBOX_LIMIT + 1):
+            raise_alert(tx, str(number), ["mail"], time=NOW + number)
+
+    store.run(work)
+    told = become(store)
+    assert {told[message]["mail"]["state"] for message in ("1", "2")} == {"given up", "waiting"}
+    assert told["1"]["mail"]["error"] == f"more than {OUTBOX_LIMIT} waited"
+
+
+def test_what_the_history_no_longer_has_is_settled_all_the_same(store: Store) -> None:
+    raise_alert(store, "1", ["mail"])
+    store.clear()
+    raise_alert(store, "2", ["mail"])
+    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(Arrival.DELIVERED))
+    assert (become(store), waiting(store, "mail")) == ({"2": {"mail": {"state": "waiting"}}}, ["2"])
+
+
 # Workers
 
 
@@ -517,6 +611,7 @@ class Agreement(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         self.stores: list[Store] = [MemoryStore(), SqliteStore(Path(self.folder.name) / "alerts.db")]
         self.transaction: list[Any] = []
+        self.raised = 0
         self.now = NOW
 
     def both(self, ask: Callable[[Store], object]) -> None:
@@ -579,7 +674,9 @@ class Agreement(RuleBasedStateMachine):
 
     @rule(event=EVENTS, channels=CHANNELS)
     def raise_alert(self, event: AlertEvent, channels: list[str]) -> None:
-        self.both(lambda s: s.append(event))
+        self.raised += 1
+        event = replace(event, incident=str(self.raised))
+        self.both(lambda s: s.append(event.waits_for(channels, "abc")))
         self.both(lambda s: s.enqueue(event, channels, self.now))
 
     @rule()
@@ -603,11 +700,13 @@ class Agreement(RuleBasedStateMachine):
     def save(self, states: dict[str, str | None]) -> None:
         self.both(lambda s: s.save_states(states))
 
-    @rule(channel=NAMES, count=strategies.integers(1, 3), delivered=strategies.booleans())
-    def deliver(self, channel: str, count: int, delivered: bool) -> None:
+    @rule(channel=NAMES, count=strategies.integers(1, 3), state=strategies.sampled_from(Arrival))
+    def deliver(self, channel: str, count: int, state: Arrival) -> None:
+        result = ChannelResult(state, at=self.now, error="down")
         for store in self.stores:
             ids = [row.id for row in store.pending(channel, count)]
-            store.settle(ids) if delivered else store.tried(ids)
+            store.tried(ids)
+            store.settle(ids, result) if state.final else store.note(ids, result)
 
     @rule(worker=NAMES, seconds=strategies.floats(0, 30))
     def lead(self, worker: str, seconds: float) -> None:

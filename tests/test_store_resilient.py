@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from otel_monitoring.errors import StoreError
-from otel_monitoring.events import AlertType, Mute
+from otel_monitoring.events import AlertType, Arrival, ChannelResult, Mute
 from otel_monitoring.guard import contained
 from otel_monitoring.store import Store, schema
 from otel_monitoring.store.protocol import OUTBOX_LIMIT
 from otel_monitoring.store.resilient import RETRY_SECONDS, ResilientStore
 from otel_monitoring.store.sqlite import SqliteStore
-from tests.test_store import NOW, event, everything, messages, waiting
+from tests.test_store import NOW, become, event, everything, messages, raise_alert, waiting
 
 
 class World:
@@ -247,6 +247,29 @@ def test_what_is_taken_during_an_outage_is_settled_after_it(world: World) -> Non
     world.store.tried([in_flight[1].id])
     rows = world.other.pending("mail", 9)
     assert [(row.event.message, row.attempts) for row in rows] == [("tried", 2), ("left", 0)]
+
+
+def test_what_became_of_channels_during_an_outage_is_in_the_history_afterwards(world: World) -> None:
+    assert world.store.lead("me", NOW, NOW + 60)
+    for message in ("delivered", "retried"):
+        raise_alert(world.store, message)
+    world.lock()
+    raise_alert(world.store, "new")
+    delivered, retried, new = world.store.pending("mail", 9)
+    done = ChannelResult(Arrival.DELIVERED, at=NOW)
+    world.store.settle([delivered.id], done)
+    world.store.note([retried.id, new.id], ChannelResult(Arrival.RETRYING, error="down"))
+    during = become(world.store)
+    assert [during[name]["mail"]["state"] for name in ("delivered", "retried", "new")] == [
+        "delivered",
+        "retrying",
+        "retrying",
+    ]
+    world.unlock()
+    world.later()
+    assert become(world.store) == become(world.other) == during
+    world.store.settle([new.id], done)
+    assert become(world.other)["new"]["mail"]["state"] == "delivered", "it is known by the number it had in memory"
 
 
 def test_the_events_that_waited_are_delivered_by_the_one_that_led(world: World) -> None:

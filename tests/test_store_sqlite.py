@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from otel_monitoring.errors import StoreError
-from otel_monitoring.events import AlertType, Mute
+from otel_monitoring.events import AlertType, Arrival, ChannelResult, Mute
 from otel_monitoring.store import Store, schema
 from otel_monitoring.store.file import DAMAGED_KEPT, StateFile
+from otel_monitoring.store.rows import encoded_event
 from otel_monitoring.store.sqlite import SqliteStore
-from tests.test_store import NOW, event, messages, waiting
+from tests.test_store import NOW, become, event, messages, raise_alert, waiting
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="POSIX files and forks")
 
@@ -164,6 +165,26 @@ def test_an_older_file_is_migrated_and_keeps_its_content(
     other = sqlite3.connect(path)
     assert schema.version(other) == len(schema.MIGRATIONS) + 1
     other.close()
+
+
+def test_a_file_of_the_released_version_goes_on(store: SqliteStore, path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    path.touch(0o600)
+    released = sqlite3.connect(path)
+    schema.prepare(released, schema.MIGRATIONS[:1])
+    row = ("high_cpu", "warning", encoded_event(event("old", incident="i")))
+    released.execute("INSERT INTO history (type, severity, event) VALUES (?, ?, ?)", row)
+    released.execute("INSERT INTO outbox (channel, queued_at, attempts, event) VALUES ('mail', ?, 2, ?)", (NOW, row[2]))
+    released.execute("INSERT INTO lease VALUES (0, 'former', ?, ?)", (NOW, NOW + 5))
+    released.commit()
+    released.close()
+    assert [one.as_json().get("channels") for one in store.events(limit=9)] == [None], "it did not note that"
+    (queued,) = store.pending("mail", 9)
+    store.settle([queued.id], ChannelResult(Arrival.DELIVERED))
+    raise_alert(store, "new", ["mail"])
+    assert messages(store) == ["new", "old"]
+    assert waiting(store, "mail") == ["new"]
+    assert store.leader(NOW) == "former"
 
 
 def test_a_migration_that_fails_changes_nothing(
@@ -331,6 +352,15 @@ def test_rows_that_cannot_be_read_are_skipped_counted_and_told(
     assert [line for line in caplog.messages if "set aside" in line] == [said]
     store.pending("mail", 9)
     assert store.undecodable == 2 * len(texts) + 2
+
+
+def test_an_event_that_cannot_be_read_in_the_outbox_is_given_up(store: SqliteStore, path: Path) -> None:
+    raise_alert(store, "1", ["mail"])
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE outbox SET event = '{'")
+    other.close()
+    assert waiting(store, "mail") == []
+    assert become(store) == {"1": {"mail": {"state": "given up", "error": "it cannot be read in the outbox"}}}
 
 
 # Errors

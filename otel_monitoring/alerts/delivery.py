@@ -20,7 +20,15 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from otel_monitoring.alerts.channels import Channel, Repeating
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError
-from otel_monitoring.events import AlertEvent, AlertSeverity, Notification, Status, rfc3339
+from otel_monitoring.events import (
+    AlertEvent,
+    AlertSeverity,
+    Arrival,
+    ChannelResult,
+    Notification,
+    Status,
+    rfc3339,
+)
 from otel_monitoring.guard import apart, contained, logger, original
 from otel_monitoring.redact import redact, redact_error
 from otel_monitoring.store import Store
@@ -160,29 +168,46 @@ class Line:
             return False
         if paced and self._limits.gathering:
             batch = await self._gathered(store, batch)
-        ids = [entry.id for entry in batch]
-        store.tried(ids)
+        store.tried([entry.id for entry in batch])
+        batch = [replace(entry, attempts=entry.attempts + 1) for entry in batch]
         self._sent_at.append(self._elapsed())
+        notification = sender.notification(batch)
+        told = notification.latest() if getattr(self.channel, "latest_only", False) else notification
         try:
-            notification = sender.notification(batch)
-            told = notification.latest() if getattr(self.channel, "latest_only", False) else notification
             await attempt(self.channel.send, told, self._limits.timeout)
         except DeliveryError as error:
             if error.partly:
-                self._postpone(error, batch)
+                self._postpone(store, error, batch)
                 return True
             self._failed(error, batch)
             if not error.retryable and len(batch) == 1:
                 logger.error("%s refused an alert for good, it is given up: %s", name, redact(str(error)))
                 self._count("failed", name, 1)
-                self._give_up(store, batch)
+                self._give_up(store, batch, redact(str(error)))
+            else:
+                self._note_retry(store, batch, self._wait_until)
             return False
-        store.settle(ids)
+        self._settle(store, batch, told)
         self._note_told(store, batch)
         self._failures, self._wait_until, self._most = 0, 0.0, self._limits.batch
         self._delivered_at = self._clock()
         self._count("sent", name, len(batch))
         return True
+
+    def _settle(self, store: Store, batch: Sequence[Queued], told: Notification) -> None:
+        """These are delivered: what of it was told, and what a later word took the place of."""
+        delivered = {id(event) for event in told.events}
+        for state in (Arrival.DELIVERED, Arrival.SUPERSEDED):
+            ids = [entry.id for entry in batch if (id(entry.event) in delivered) is (state is Arrival.DELIVERED)]
+            if ids:
+                store.settle(ids, ChannelResult(state, at=self._clock(), attempts=batch[0].attempts))
+
+    def _note_retry(self, store: Store, batch: Sequence[Queued], then: float) -> None:
+        """These are tried again; `then`: when, by the clock that nobody sets."""
+        error, _ = self._last_error or ("", 0.0)
+        next_attempt = self._clock() + max(0.0, then - self._elapsed())
+        result = ChannelResult(Arrival.RETRYING, attempts=batch[0].attempts, next_attempt=next_attempt, error=error)
+        store.note([entry.id for entry in batch], result)
 
     def _pauses(self, batch: Sequence[Queued]) -> bool:
         """Whether these wait for others to leave with them."""
@@ -214,10 +239,12 @@ class Line:
                 "%s: %d alerts could not be delivered for a day and are given up", self.channel.name, len(stale)
             )
             self._count("failed", self.channel.name, len(stale))
-            self._give_up(store, stale)
+            last = f", last: {self._last_error[0]}" if self._last_error is not None else ""
+            self._give_up(store, stale, f"not delivered for a day{last}")
         fresh = [entry for entry in waiting if entry not in stale]
         unheard = [entry for entry in fresh if self._is_end_of_nothing(store, entry.event)]
-        store.settle([entry.id for entry in unheard])
+        if unheard:
+            store.settle([entry.id for entry in unheard], self._given_up_for("its beginning was given up"))
         now = self._elapsed()
         fresh = [entry for entry in fresh if entry not in unheard and now >= self._later.get(entry.id, now)]
         return list(takewhile(lambda entry: entry.attempts == fresh[0].attempts, fresh))
@@ -235,11 +262,15 @@ class Line:
 
     # Nobody hears of the end of what he was never told: incidents whose firing was given up are noted
 
-    def _give_up(self, store: Store, entries: Sequence[Queued]) -> None:
+    def _give_up(self, store: Store, entries: Sequence[Queued], why: str) -> None:
         for entry in entries:
             if entry.event.status is Status.FIRING and entry.event.incident:
                 store.note_notified(self._given_up(entry.event), self._clock())
-        store.settle([entry.id for entry in entries])
+        result = self._given_up_for(why, max(entry.attempts for entry in entries))
+        store.settle([entry.id for entry in entries], result)
+
+    def _given_up_for(self, why: str, attempts: int = 0) -> ChannelResult:
+        return ChannelResult(Arrival.GIVEN_UP, at=self._clock(), attempts=attempts, error=why)
 
     def _note_told(self, store: Store, entries: Sequence[Queued]) -> None:
         """A repetition may arrive where the first message did not."""
@@ -253,14 +284,15 @@ class Line:
     def _given_up(self, event: AlertEvent) -> str:
         return f"given up:{self.channel.name}:{event.incident}"
 
-    def _postpone(self, error: DeliveryError, batch: Sequence[Queued]) -> None:
+    def _postpone(self, store: Store, error: DeliveryError, batch: Sequence[Queued]) -> None:
         """Some have it. The others get it later, and what waits behind it goes on."""
         self._last_error = (redact(str(error)), self._clock())
-        tries = max(entry.attempts for entry in batch)
+        tries = max(entry.attempts for entry in batch) - 1
         delay = min(self._limits.longest_delay, max(_SOONEST_AGAIN, self._limits.first_delay * 2.0 ** min(tries, 16)))
         self._later.update(dict.fromkeys((entry.id for entry in batch), self._elapsed() + delay))
         self._count("retried", self.channel.name, len(batch))
         logger.warning("%s; it is tried again for them", self._last_error[0])
+        self._note_retry(store, batch, self._elapsed() + delay)
 
     def _failed(self, error: DeliveryError, batch: Sequence[Queued]) -> None:
         self._failures += 1

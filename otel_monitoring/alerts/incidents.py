@@ -187,7 +187,7 @@ class Incidents:
             details = {"value": _rounded(after.value), "threshold": rule.threshold, **evidence}
             event = after.event(rule, self._now, details)
             if happened:
-                self._record(event)
+                self._record(event, self._policy.channels if tell else ())
             if tell:
                 self._store.enqueue(event, self._policy.channels, self._now)
                 after = after.told(self._policy.channels, self._now)
@@ -213,9 +213,9 @@ class Incidents:
         )
         quiet = muted(self._mutes, event.type, ended.labels)
         event = replace(event, outcome=Outcome.MUTED if quiet else Outcome.NOTIFIED if told else ended.outcome)
-        self._record(event)
         listening = self._policy.holding.intersection(self._policy.channels) if quiet else self._policy.channels
         channels = [name for name in listening if ended.was_told_on(name)]
+        self._record(event, channels)
         self._store.enqueue(event, channels, self._now)
 
     def _outcome(self, rule: Rule, incident: Incident) -> Outcome:
@@ -228,8 +228,8 @@ class Incidents:
         told_at = incident.state.notified_at
         return told_at is None or self._now - told_at >= self._policy.repeat_interval
 
-    def _record(self, event: AlertEvent) -> None:
-        self._store.append(event)
+    def _record(self, event: AlertEvent, channels: Collection[str]) -> None:
+        self._store.append(event.waits_for(channels, others=self._policy.channels))
         self.events.append(event)
 
 

@@ -83,8 +83,9 @@ def record(store: Store, raised: Sequence[Raised], rules: Mapping[str, Rule], po
     for event, dedup_key in raised:
         said = _identity(event, redact(dedup_key))
         decided = replace(event, outcome=_outcome(store, event, said, mutes, quiet))
-        store.append(decided)
-        if decided.outcome is Outcome.NOTIFIED:
+        told = decided.outcome is Outcome.NOTIFIED
+        store.append(decided.waits_for(policy.channels if told else (), others=policy.channels))
+        if told:
             store.note_notified(_urgently(event.severity, said), event.time)
             store.enqueue(decided, policy.channels, event.time)
         events.append(decided)

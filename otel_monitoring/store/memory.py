@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from typing import TypeVar
 
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute, Status
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute, Status
 from otel_monitoring.forks import renewed
 from otel_monitoring.store import overflow
 from otel_monitoring.store.protocol import (
@@ -51,7 +51,9 @@ class Report:
 class MemoryState:
     """Everything a `MemoryStore` keeps. What its containers hold is immutable."""
 
-    history: deque[AlertEvent] = field(default_factory=lambda: deque(maxlen=HISTORY_LIMIT))
+    history: deque[AlertEvent] = field(default_factory=deque)
+    results: dict[str, Mapping[str, ChannelResult]] = field(default_factory=dict)
+    """What became on their channels of those in the history that were under way when added, by their identity."""
     counts: Counter[AlertType] = field(default_factory=Counter)
     appended: int = 0
     """How many events were ever added."""
@@ -64,6 +66,25 @@ class MemoryState:
     next_id: int = 1
     lease: Lease | None = None
     reports: dict[str, Report] = field(default_factory=dict)
+
+    def remember(self, event: AlertEvent) -> None:
+        """Add to the history what was in it before, or is new."""
+        if len(self.history) == HISTORY_LIMIT:
+            self.results.pop(self.history.popleft().identity, None)
+        self.history.append(event)
+        if event.is_under_way:
+            self.results[event.identity] = event.channels
+
+    def told(self, event: AlertEvent) -> AlertEvent:
+        """An event of the history with what has become of it."""
+        results = self.results.get(event.identity) if event.is_under_way else None
+        return event if results is None else replace(event, channels=results)
+
+    def note(self, row: Queued, result: ChannelResult) -> None:
+        """What has become of an event of the outbox, if the history has it."""
+        before = self.results.get(row.event.identity)
+        if before is not None:
+            self.results[row.event.identity] = {**before, row.channel: result}
 
     def copy(self) -> "MemoryState":
         """The same content, changed independently."""
@@ -116,7 +137,7 @@ class MemoryStore:
 
     def append(self, event: AlertEvent) -> None:
         with self._lock:
-            self.state.history.append(event)
+            self.state.remember(event)
             self.state.appended += 1
             if event.status is not Status.RESOLVED:
                 self.state.counts[event.type] += 1
@@ -125,11 +146,13 @@ class MemoryStore:
         self, *, limit: int, alert_type: AlertType | None = None, severity: AlertSeverity | None = None
     ) -> Sequence[AlertEvent]:
         with self._lock:
-            newest_first = list(reversed(self.state.history))
-        matching = (
-            event for event in newest_first if alert_type in (None, event.type) and severity in (None, event.severity)
-        )
-        return list(islice(matching, limit))
+            newest_first = reversed(self.state.history)
+            matching = (
+                event
+                for event in newest_first
+                if alert_type in (None, event.type) and severity in (None, event.severity)
+            )
+            return [self.state.told(event) for event in islice(matching, limit)]
 
     def counts(self) -> dict[AlertType, int]:
         with self._lock:
@@ -138,6 +161,7 @@ class MemoryStore:
     def clear(self) -> None:
         with self._lock:
             self.state.history.clear()
+            self.state.results.clear()
             self.state.counts.clear()
             self.state.notified.clear()
             self.state.cleared += 1
@@ -210,7 +234,7 @@ class MemoryStore:
         others = [row for row in waiting if not row.event.stands_for_others]
         surplus = len(waiting) - OUTBOX_LIMIT + (noted is None)
         for row in sorted(others, key=lambda row: (row.event.severity.rank, row.id))[:surplus]:
-            del outbox[row.id]
+            self.state.note(outbox.pop(row.id), overflow.given_up(now))
         if noted is None:
             noted = Queued(self.state.next_id, channel, overflow.note(None, channel, surplus, now), now)
             self.state.next_id += 1
@@ -233,10 +257,18 @@ class MemoryStore:
                 if (row := self.state.outbox.get(number)) is not None:
                     self.state.outbox[number] = replace(row, attempts=row.attempts + 1)
 
-    def settle(self, ids: Collection[int]) -> None:
+    def note(self, ids: Collection[int], result: ChannelResult) -> None:
         with self._lock:
             for number in ids:
-                self.state.outbox.pop(number, None)
+                if (row := self.state.outbox.get(number)) is not None:
+                    self.state.note(row, result)
+
+    def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
+        with self._lock:
+            for number in ids:
+                row = self.state.outbox.pop(number, None)
+                if row is not None and result is not None:
+                    self.state.note(row, result)
 
     # Workers
 

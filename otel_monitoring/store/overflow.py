@@ -3,9 +3,14 @@
 from dataclasses import replace
 
 from otel_monitoring.errors import StoreError
-from otel_monitoring.events import LEFT_OUT, AlertEvent, AlertSeverity, AlertType
+from otel_monitoring.events import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, Arrival, ChannelResult
 from otel_monitoring.guard import contained
 from otel_monitoring.store.protocol import OUTBOX_LIMIT
+
+
+def given_up(now: float) -> ChannelResult:
+    """What becomes of those that are left out at `now`, in Unix seconds."""
+    return ChannelResult(Arrival.GIVEN_UP, at=now, error=f"more than {OUTBOX_LIMIT} waited")
 
 
 def note(before: AlertEvent | None, channel: str, count: int, now: float) -> AlertEvent:

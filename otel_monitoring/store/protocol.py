@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute
 
 HISTORY_LIMIT = 1000
 """How many alerts the history keeps, as documented."""
@@ -77,7 +77,10 @@ class Store(Protocol):
     # History
 
     def append(self, event: AlertEvent) -> None:
-        """Add `event` to the history, dropping the oldest beyond `HISTORY_LIMIT`; counts it unless it is a resolve."""
+        """Add `event` to the history, dropping the oldest beyond `HISTORY_LIMIT`; counts it unless it is a resolve.
+
+        Its `channels` say where it waits to be delivered; `note` and `settle` say there what becomes of it.
+        """
 
     def events(
         self, *, limit: int, alert_type: AlertType | None = None, severity: AlertSeverity | None = None
@@ -129,8 +132,11 @@ class Store(Protocol):
     def tried(self, ids: Collection[int]) -> None:
         """Count one more attempt for each of these."""
 
-    def settle(self, ids: Collection[int]) -> None:
-        """Take these out of the outbox: they were delivered, or given up."""
+    def note(self, ids: Collection[int], result: ChannelResult) -> None:
+        """Note in the history what has become of these until now."""
+
+    def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
+        """Take these out of the outbox: they were delivered, or given up, which is noted in the history."""
 
     # Workers: one of them leads
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from otel_monitoring.errors import StoreError
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import contained, logger
 from otel_monitoring.store.memory import MemoryState, MemoryStore
@@ -174,7 +174,8 @@ class ResilientStore:
             state.states = self.primary.states()
             waiting = [row for name in self.primary.backlog() for row in self.primary.pending(name, OUTBOX_LIMIT)]
             state.outbox = {row.id: row for row in waiting}
-            state.history.extend(reversed(self.primary.events(limit=HISTORY_LIMIT)))
+            for event in reversed(self.primary.events(limit=HISTORY_LIMIT)):
+                state.remember(event)
             state.counts.update(self.primary.counts())
             state.mutes = self.primary.mutes(now)
         self._before = state.copy()
@@ -273,8 +274,11 @@ class ResilientStore:
     def tried(self, ids: Collection[int]) -> None:
         self._do(lambda store: store.tried(self._numbers(store, ids)))
 
-    def settle(self, ids: Collection[int]) -> None:
-        self._do(lambda store: store.settle(self._numbers(store, ids)))
+    def note(self, ids: Collection[int], result: ChannelResult) -> None:
+        self._do(lambda store: store.note(self._numbers(store, ids), result))
+
+    def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
+        self._do(lambda store: store.settle(self._numbers(store, ids), result))
 
     # Workers
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+from otel_monitoring.events import Arrival
 from otel_monitoring.store.memory import MemoryState
 from otel_monitoring.store.protocol import OUTBOX_LIMIT, Queued, Store, mute_key
 
@@ -37,7 +38,7 @@ def _history(store: Store, before: MemoryState, after: MemoryState) -> None:
     else:
         events = events[max(0, len(events) - (after.appended - before.appended)) :]
     for event in events:
-        store.append(event)
+        store.append(after.told(event))
 
 
 def _mutes(store: Store, before: MemoryState, after: MemoryState, now: float) -> None:
@@ -51,7 +52,12 @@ def _mutes(store: Store, before: MemoryState, after: MemoryState, now: float) ->
 
 
 def _outbox(store: Store, before: MemoryState, after: MemoryState) -> dict[int, int]:
-    store.settle(before.outbox.keys() - after.outbox.keys())
+    for number, row in before.outbox.items():
+        result = after.results.get(row.event.identity, {}).get(row.channel)
+        if number not in after.outbox:
+            store.settle([number], result)
+        elif result is not None and result.state is Arrival.RETRYING:
+            store.note([number], result)
     tries: dict[int, int] = {
         number: after.outbox[number].attempts - row.attempts
         for number, row in before.outbox.items()

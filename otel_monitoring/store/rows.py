@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
-from otel_monitoring.events import AlertEvent, AlertType, Mute
+from otel_monitoring.events import AlertEvent, AlertType, Arrival, ChannelResult, Mute
 from otel_monitoring.redact import redact
 
 _READABLE = "readable"
@@ -20,8 +21,8 @@ def encoded_event(event: AlertEvent) -> str:
         return json.dumps({**event.readable().as_record(), _READABLE: True}, default=str)
 
 
-def decoded_event(text: str) -> AlertEvent:
-    """What `encoded_event` made.
+def decoded_event(text: str, results: str = "{}") -> AlertEvent:
+    """What `encoded_event` and `encoded_results` made.
 
     Raises:
         ValueError, TypeError, LookupError, RecursionError: It is something else.
@@ -30,8 +31,31 @@ def decoded_event(text: str) -> AlertEvent:
     for name, kind in (("time", (int, float)), ("message", str), ("details", dict), ("labels", dict)):
         if not isinstance(record[name], kind):
             raise TypeError(f"{name} is of another type")
-    event = AlertEvent.from_record(record)
+    event = replace(AlertEvent.from_record(record), channels=decoded_results(results))
     return event if record.get(_READABLE) else event.readable()
+
+
+def encoded_results(results: Mapping[str, ChannelResult]) -> str:
+    """As JSON, every field of each."""
+    return json.dumps({name: asdict(result) for name, result in results.items()})
+
+
+def decoded_results(text: str) -> dict[str, ChannelResult]:
+    """What `encoded_results` made.
+
+    Raises:
+        ValueError, TypeError, LookupError: It is something else.
+    """
+    return {
+        name: ChannelResult(
+            Arrival(fields["state"]),
+            fields.get("at"),
+            fields.get("attempts", 0),
+            fields.get("next_attempt"),
+            fields.get("error", ""),
+        )
+        for name, fields in json.loads(text).items()
+    }
 
 
 def encoded_labels(labels: Mapping[str, str]) -> str:

@@ -24,7 +24,15 @@ _FIRST = (
     "CREATE TABLE reports (worker TEXT PRIMARY KEY, at REAL NOT NULL, urgent_at REAL, report BLOB NOT NULL)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_RESULTS = (
+    # What became of an alert on each channel; `key` is its identity while that may change.
+    "ALTER TABLE history ADD COLUMN key TEXT",
+    "ALTER TABLE history ADD COLUMN channels TEXT NOT NULL DEFAULT '{}'",
+    "CREATE INDEX history_key ON history (key) WHERE key IS NOT NULL",
+    "ALTER TABLE outbox ADD COLUMN key TEXT",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _RESULTS)
 """The statements that bring a file of version n, its `user_version`, to n + 1."""
 
 

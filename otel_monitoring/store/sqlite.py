@@ -1,13 +1,15 @@
 """Alert state of all workers of a host, in one SQLite file."""
 
+import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from otel_monitoring.errors import StoreError
-from otel_monitoring.events import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, Mute, Status
+from otel_monitoring.events import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, Arrival, ChannelResult, Mute, Status
 from otel_monitoring.guard import contained, logger
 from otel_monitoring.store import overflow
 from otel_monitoring.store.database import Database
@@ -21,7 +23,14 @@ from otel_monitoring.store.protocol import (
     Store,
     mute_key,
 )
-from otel_monitoring.store.rows import decoded_event, decoded_mute, encoded_event, encoded_labels, storable
+from otel_monitoring.store.rows import (
+    decoded_event,
+    decoded_mute,
+    encoded_event,
+    encoded_labels,
+    encoded_results,
+    storable,
+)
 
 T = TypeVar("T")
 
@@ -72,10 +81,11 @@ class SqliteStore:
     # History
 
     def append(self, event: AlertEvent) -> None:
-        row = (event.type.value, event.severity.value, encoded_event(event))
+        key = event.identity if event.is_under_way else None
+        row = (event.type.value, event.severity.value, encoded_event(event), key, encoded_results(event.channels))
 
         def work(db: sqlite3.Connection) -> None:
-            added = db.execute("INSERT INTO history (type, severity, event) VALUES (?, ?, ?)", row)
+            added = db.execute("INSERT INTO history (type, severity, event, key, channels) VALUES (?, ?, ?, ?, ?)", row)
             db.execute("DELETE FROM history WHERE id <= ?", ((added.lastrowid or 0) - HISTORY_LIMIT,))
             if event.status is not Status.RESOLVED:
                 db.execute(
@@ -93,11 +103,11 @@ class SqliteStore:
             lambda db: self._first(
                 limit,
                 db.execute(
-                    "SELECT event FROM history WHERE (:type IS NULL OR type = :type)"
+                    "SELECT event, channels FROM history WHERE (:type IS NULL OR type = :type)"
                     " AND (:severity IS NULL OR severity = :severity) ORDER BY id DESC",
                     wanted,
                 ),
-                lambda row: decoded_event(row[0]),
+                lambda row: decoded_event(*row),
             )
         )
 
@@ -171,12 +181,13 @@ class SqliteStore:
     # The outbox
 
     def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
-        text = encoded_event(event)
+        row = (now, encoded_event(event), event.identity)
 
         def work(db: sqlite3.Connection) -> None:
             for channel in channels:
                 db.execute(
-                    "INSERT INTO outbox (channel, queued_at, attempts, event) VALUES (?, ?, 0, ?)", (channel, now, text)
+                    "INSERT INTO outbox (channel, queued_at, attempts, event, key) VALUES (?, ?, 0, ?, ?)",
+                    (channel, *row),
                 )
                 _leave_out_surplus(db, channel, now)
 
@@ -201,7 +212,12 @@ class SqliteStore:
     def _set_aside(self, channel: str, ids: Collection[int]) -> None:
         """Out of the way of those that can be delivered, and kept for people to look at."""
         logger.error("alert store: %d events for %s cannot be read: they are set aside", len(ids), channel)
-        self._for_each("UPDATE outbox SET channel = channel || ' (unreadable)' WHERE id = ?", ids)
+
+        def work(db: sqlite3.Connection) -> None:
+            _note(db, ids, ChannelResult(Arrival.GIVEN_UP, error="it cannot be read in the outbox"))
+            db.executemany("UPDATE outbox SET channel = channel || ' (unreadable)' WHERE id = ?", [(i,) for i in ids])
+
+        self._write(work)
 
     def backlog(self) -> dict[str, int]:
         return dict(
@@ -209,14 +225,22 @@ class SqliteStore:
         )
 
     def tried(self, ids: Collection[int]) -> None:
-        self._for_each("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?", ids)
+        rows = [(number,) for number in ids]
+        if rows:
+            self._write(lambda db: db.executemany("UPDATE outbox SET attempts = attempts + 1 WHERE id = ?", rows))
 
-    def settle(self, ids: Collection[int]) -> None:
-        self._for_each("DELETE FROM outbox WHERE id = ?", ids)
-
-    def _for_each(self, statement: str, ids: Collection[int]) -> None:
+    def note(self, ids: Collection[int], result: ChannelResult) -> None:
         if ids:
-            self._write(lambda db: db.executemany(statement, [(number,) for number in ids]))
+            self._write(lambda db: _note(db, ids, result))
+
+    def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            if result is not None:
+                _note(db, ids, result)
+            db.executemany("DELETE FROM outbox WHERE id = ?", [(number,) for number in ids])
+
+        if ids:
+            self._write(work)
 
     # Workers
 
@@ -294,6 +318,17 @@ class SqliteStore:
                 contained.note("alert store", StoreError("a row cannot be read and is left out"))
 
 
+def _note(db: sqlite3.Connection, ids: Collection[int], result: ChannelResult) -> None:
+    """In the history, for the channel that each of these waits for."""
+    text = json.dumps(asdict(result))
+    db.executemany(
+        "UPDATE history SET channels ="
+        " json_patch(channels, json_object((SELECT channel FROM outbox WHERE id = :id), json(:result)))"
+        " WHERE key = (SELECT key FROM outbox WHERE id = :id)",
+        [{"id": number, "result": text} for number in ids],
+    )
+
+
 def _leave_out_surplus(db: sqlite3.Connection, channel: str, now: float) -> None:
     (waiting,) = db.execute("SELECT count(*) FROM outbox WHERE channel = ?", (channel,)).fetchone()
     if waiting <= OUTBOX_LIMIT:
@@ -301,11 +336,12 @@ def _leave_out_surplus(db: sqlite3.Connection, channel: str, now: float) -> None
     noted = f"SELECT id, event FROM outbox WHERE channel = ? AND attempts = 0 AND {_NOTE}"  # noqa: S608 - our constants
     row = db.execute(noted, (channel,)).fetchone()
     surplus = waiting - OUTBOX_LIMIT + (row is None)
-    db.execute(
-        f"DELETE FROM outbox WHERE id IN"  # noqa: S608 - our constants
-        f" (SELECT id FROM outbox WHERE channel = ? AND NOT ({_NOTE}) ORDER BY {_RANK}, id LIMIT ?)",
+    least = db.execute(
+        f"SELECT id FROM outbox WHERE channel = ? AND NOT ({_NOTE}) ORDER BY {_RANK}, id LIMIT ?",  # noqa: S608 - ours
         (channel, surplus),
-    )
+    ).fetchall()
+    _note(db, [number for (number,) in least], overflow.given_up(now))
+    db.executemany("DELETE FROM outbox WHERE id = ?", least)
     text = encoded_event(overflow.note(decoded_event(row[1]) if row else None, channel, surplus, now))
     if row:
         db.execute("UPDATE outbox SET event = ? WHERE id = ?", (text, row[0]))
