@@ -5,11 +5,12 @@ import inspect
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Protocol
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
@@ -21,24 +22,16 @@ from otel_monitoring.health.asking import GRACE, NoAnswer, answered, on_loop, un
 from otel_monitoring.instrument.evidence import Proof, is_cut, proof_of
 from otel_monitoring.redact import redact_error
 
-T = TypeVar("T")
+
+class Ask(Protocol):
+    """Makes a call of the driver: in a thread for a handle that blocks, on the loop for one that is awaited."""
+
+    async def __call__(self, call: Callable[[], Any], limit: float | None = None, /) -> Any:
+        """The result of `call`, which may take `limit` seconds; None: what is left of the whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call to make, sync or async alike.
-
-    Attributes:
-        make: Makes it.
-        limit: Seconds it may take; None: what is left of the whole.
-    """
-
-    make: Callable[[], Any]
-    limit: float | None = None
-
-
-Steps = Generator[Call, Any, None]
-"""Calls to make one after the other; each result is sent back in."""
+Question = Callable[[Ask], Coroutine[Any, Any, None]]
+"""One or more calls, the same for both kinds of handles."""
 
 _SHARE_OF_ONE = 0.2
 """Of the whole limit: what one question about one collection may take."""
@@ -80,10 +73,10 @@ class CollectionsReading:
         self.facts: dict[str, CollectionFacts] = {}
         self.failures: dict[str, str] = {}
 
-    def steps(self, database: Any) -> Steps:
-        """The calls to make: one for the names, two for each collection. Views and `system.*` are left out."""
-        cursor = yield Call(database.list_collections)
-        found = yield Call(cursor.to_list)
+    async def fill(self, database: Any, ask: Ask) -> None:
+        """Ask for the names, then each collection for its count and indexes. Views and `system.*` are left out."""
+        cursor = await ask(database.list_collections)
+        found = await ask(cursor.to_list)
         self.names = sorted(
             info["name"] for info in found if info.get("type") != "view" and not info["name"].startswith("system.")
         )
@@ -92,24 +85,24 @@ class CollectionsReading:
             self.last = name
             try:
                 collection = database[name]  # the driver refuses names that the server takes
-                count = yield Call(collection.estimated_document_count, self._seconds)
-                indexes = yield Call(collection.index_information, self._seconds)
+                count = await ask(collection.estimated_document_count, self._seconds)
+                indexes = await ask(collection.index_information, self._seconds)
             except Exception as error:  # noqa: BLE001 - one that may not be read must not hide the others
                 self.failures[name] = redact_error(original(error))
             else:
                 self.facts[name] = CollectionFacts(int(count), tuple(indexes))
 
 
-def _ping(database: Any) -> Steps:
+async def _ping(database: Any, ask: Ask) -> None:
     """A ping; a second one where the first may have met a connection that was cut while it lay idle."""
-    call = Call(lambda: database.command("ping"))
+    ping = partial(database.command, "ping")
     try:
-        yield call
+        await ask(ping)
     except Exception as error:
         if not is_cut(error):
             raise
         try:
-            yield call
+            await ask(ping)
         except Exception as again:  # noqa: BLE001 - one of the two is raised
             raise (error if proof_of(again) is Proof.NOTHING else again) from None
 
@@ -140,14 +133,14 @@ class ThreadTarget:
         Raises:
             NoAnswer: It took longer than `timeout` seconds. Also whatever the driver raises.
         """
-        return await self._ask("ping", lambda: _ping(self._database), timeout)
+        return await self._ask("ping", partial(_ping, self._database), timeout)
 
     async def read(self, reading: CollectionsReading, budget: float) -> None:
         """Fill `reading` for at most `budget` seconds. Raises as `ping` does."""
-        await self._ask("collections", lambda: reading.steps(self._database), budget)
+        await self._ask("collections", partial(reading.fill, self._database), budget)
 
-    async def _ask(self, kind: str, steps: Callable[[], Steps], timeout: float) -> float:
-        future = asyncio.wrap_future(self._start(kind, steps, timeout))
+    async def _ask(self, kind: str, question: Question, timeout: float) -> float:
+        future = asyncio.wrap_future(self._start(kind, question, timeout))
         # Whoever asks may be cancelled, as at a stop: then nobody else takes the outcome, and asyncio would log that.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
@@ -157,7 +150,7 @@ class ThreadTarget:
             raise NoAnswer(f"no answer within {timeout:g} s") from None
         return answered(future, delayed, timeout)
 
-    def _start(self, kind: str, steps: Callable[[], Steps], timeout: float) -> "Future[float]":
+    def _start(self, kind: str, question: Question, timeout: float) -> "Future[float]":
         with self._lock:
             running = self._running.get(kind)
             if running is not None and not running.done():
@@ -166,16 +159,17 @@ class ThreadTarget:
             future.set_running_or_notify_cancel()  # from here on nobody can cancel it: it ends when the thread does
             self._running[kind] = future
         threading.Thread(
-            target=_run, args=(future, steps(), timeout), name=f"otel-monitoring-database-{kind}", daemon=True
+            target=_run, args=(future, question, timeout), name=f"otel-monitoring-database-{kind}", daemon=True
         ).start()
         return future
 
 
-def _run(future: "Future[float]", steps: Steps, timeout: float) -> None:
+def _run(future: "Future[float]", question: Question, timeout: float) -> None:
     try:
         with suppress_instrumentation(), _driver_timeout(timeout):
             started = time.perf_counter()
-            _drive(steps)
+            with suppress(StopIteration):
+                question(_blocking).send(None)  # it waits for nothing: one step is all there is
             future.set_result(time.perf_counter() - started)
     except BaseException as error:  # noqa: BLE001 - handed to whoever awaits
         future.set_exception(as_exception(error))
@@ -187,35 +181,13 @@ def _driver_timeout(seconds: float | None) -> AbstractContextManager[object]:
     return pymongo.timeout(seconds) if pymongo is not None and seconds is not None else nullcontext()
 
 
-def _drive(steps: Steps) -> None:
-    result: Any = None
-    failure: Exception | None = None
-    while (call := _advance(steps, result, failure)) is not None:
-        result, failure = None, None
-        try:
-            with _driver_timeout(call.limit):
-                result = call.make()
-        except Exception as error:  # noqa: BLE001 - the steps decide whether it ends them
-            failure = error
+async def _blocking(call: Callable[[], Any], limit: float | None = None) -> Any:
+    with _driver_timeout(limit):
+        return call()
 
 
-async def _drive_async(steps: Steps) -> None:
-    result: Any = None
-    failure: Exception | None = None
-    while (call := _advance(steps, result, failure)) is not None:
-        result, failure = None, None
-        try:
-            result = await asyncio.wait_for(call.make(), call.limit)
-        except Exception as error:  # noqa: BLE001 - the steps decide whether it ends them
-            failure = error
-
-
-def _advance(steps: Steps, result: Any, failure: Exception | None) -> Call | None:
-    """Hand the outcome of the last call in; the next call to make, None when there is none."""
-    try:
-        return steps.send(result) if failure is None else steps.throw(failure)
-    except StopIteration:
-        return None
+async def _awaiting(call: Callable[[], Any], limit: float | None = None) -> Any:
+    return await asyncio.wait_for(call(), limit)
 
 
 class LoopTarget:
@@ -243,16 +215,16 @@ class LoopTarget:
             NoAnswer: It took longer than `timeout` seconds. Also whatever the driver raises.
             NotStarted: The loop does not run, or was blocked: nothing is known about the database.
         """
-        return await self._ask(lambda: _ping(self._database), timeout)
+        return await self._ask(partial(_ping, self._database), timeout)
 
     async def read(self, reading: CollectionsReading, budget: float) -> None:
         """Fill `reading` for at most `budget` seconds. Raises as `ping` does."""
-        await self._ask(lambda: reading.steps(self._database), budget)
+        await self._ask(partial(reading.fill, self._database), budget)
 
-    async def _ask(self, steps: Callable[[], Steps], timeout: float) -> float:
+    async def _ask(self, question: Question, timeout: float) -> float:
         async def work() -> None:
             with suppress_instrumentation():
-                await _drive_async(steps())
+                await question(_awaiting)
 
         loop = self.loop or asyncio.get_running_loop()
         return (await on_loop(loop, work, timeout)).seconds
