@@ -14,7 +14,7 @@ AGAIN := -m pytest -n 0 --last-failed --last-failed-no-failures none
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo flow test matrix lint bench bench-collector collector clean
+.PHONY: help demo flow test dashboards matrix lint bench bench-collector collector clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,10 @@ test: lint $(OLDEST)/.ready ## everything CI runs
 	@$(BIN)/python -m tests.integration.builds all
 	@$(BIN)/python -m pytest -n 2 $(TESTS) || $(BIN)/python $(AGAIN) $(TESTS)
 	@$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS) || $(OLDEST)/bin/python $(AGAIN) $(OLDEST_TESTS)
+
+dashboards: $(VENV)/.ready ## build the Grafana dashboards that the package ships (Python >= 3.11)
+	@$(BIN)/python -m tests.dashboards
+	@$(BIN)/otel-monitoring export all --out collector-config
 
 matrix: $(VENV)/.ready ## try every Python and releases of FastAPI and PyMongo (40 minutes; ROWS="3.13 0.142.4")
 	@$(BIN)/python -m tests.matrix $(ROWS)

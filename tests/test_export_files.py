@@ -1,7 +1,4 @@
-import sys
 from pathlib import Path
-
-import pytest
 
 from otel_monitoring.alerts.rules import default_rules
 from otel_monitoring.config import Thresholds
@@ -11,7 +8,6 @@ COMMITTED = Path(__file__).parent.parent / "collector-config"
 RULES = default_rules(Thresholds())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="grafana-foundation-sdk needs Python 3.11")
 def test_committed_files_are_up_to_date() -> None:
     files = render("all", RULES, ExportOptions())
     assert stale(files, COMMITTED) == [], "run: otel-monitoring export all --out collector-config"

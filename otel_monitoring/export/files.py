@@ -1,23 +1,20 @@
 """What is exported, as files below one folder; and whether those that are there are still the same."""
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.config import Thresholds
-from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.export.datadog_monitors import datadog
 from otel_monitoring.export.grafana_alerts import grafana_alerts
+from otel_monitoring.export.grafana_dashboards import dashboards
 from otel_monitoring.export.options import ExportOptions
 from otel_monitoring.export.prometheus_rules import prometheus
 from otel_monitoring.export.provisioning import dashboard_provider, datasources
 
 Target = Literal["prometheus", "grafana", "datadog", "all"]
-
-_NEEDS_SDK = "export: dashboards need Python 3.11 and grafana-foundation-sdk: pip install 'otel-monitoring[export]'"
 
 
 def grafana(
@@ -31,14 +28,15 @@ def grafana(
         thresholds: Where the colours of dashboards change.
 
     Raises:
-        ConfigurationError: The extra `export` is not installed, or Python is older than 3.11.
+        ConfigurationError: PyYAML, of the extra `export`, is not installed.
     """
     options = options or ExportOptions()
+    made = dashboards(options, thresholds or Thresholds())
     return {
         "grafana/provisioning/alerting/rules.yaml": grafana_alerts(rules, options),
         "grafana/provisioning/datasources/datasources.yaml": datasources(options),
         "grafana/provisioning/dashboards/dashboards.yaml": dashboard_provider(),
-        **_dashboards(options, thresholds or Thresholds()),
+        **{f"grafana/dashboards/{name}.json": text for name, text in made.items()},
     }
 
 
@@ -82,14 +80,3 @@ def stale(files: Mapping[str, str], folder: Path) -> list[str]:
 
 def _read(path: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
-
-
-def _dashboards(options: ExportOptions, thresholds: Thresholds) -> dict[str, str]:
-    try:
-        with warnings.catch_warnings():
-            # The SDK prefers schema v2; files of v1 are what every Grafana in use provisions.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            from otel_monitoring.export.dashboards import dashboards
-    except ImportError as error:
-        raise ConfigurationError(_NEEDS_SDK) from error
-    return {f"grafana/dashboards/{name}.json": text for name, text in dashboards(options, thresholds).items()}

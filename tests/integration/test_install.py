@@ -18,13 +18,12 @@ from tests.matrix import interpreters
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-_GRAFANA = "grafana" if sys.version_info >= (3, 11) else "prometheus"
 USES = {
     "apprise": "import warnings; warnings.simplefilter('default')  # its import of imghdr\n"
     "from otel_monitoring.alerts.channels.apprise import AppriseChannel\n"
     "from pydantic import SecretStr; AppriseChannel(SecretStr('json://localhost'), 'json')",
     "cli": "from otel_monitoring.cli.commands import run_command_line; assert run_command_line(['--help']) == 0",
-    "export": f"from otel_monitoring import export; assert export.{_GRAFANA}(monitoring.alert_manager.rules)",
+    "export": "from otel_monitoring import export; assert export.grafana(monitoring.alert_manager.rules)",
     "http": "from opentelemetry.instrumentation import httpx",
     "mongodb": "from pymongo import MongoClient; MongoClient('mongodb://127.0.0.1:1', connect=False).close()",
 }

@@ -5,12 +5,11 @@ from grafana_foundation_sdk.builders import logs, loki
 from grafana_foundation_sdk.models import common, dashboard
 
 from otel_monitoring import conventions as c
-from otel_monitoring.config import Thresholds
-from otel_monitoring.export.dashboards import panels as p
-from otel_monitoring.export.dashboards import queries as q
-from otel_monitoring.export.dashboards.panels import Column, Query
-from otel_monitoring.export.dashboards.queries import RANGE, SERVICE, Durations
 from otel_monitoring.export.provisioning import DASHBOARD_UID, LOKI_UID
+from tests.dashboards import panels as p
+from tests.dashboards import queries as q
+from tests.dashboards.panels import Column, Query
+from tests.dashboards.queries import RANGE, SERVICE, Durations
 
 _ALERT_LABELS = "alertname, severity, service, environment, endpoint, instance, rule"
 _SEVERITIES = {
@@ -21,12 +20,11 @@ _SEVERITIES = {
 }
 
 
-def service_dashboard(*, native: bool, thresholds: Thresholds) -> builders.Dashboard:
+def service_dashboard(*, native: bool) -> builders.Dashboard:
     """The dashboard `otel_monitoring`.
 
     Args:
         native: Whether Prometheus stores histograms as native ones.
-        thresholds: Where colours change.
     """
     requests = Durations(c.HTTP_SERVER_REQUEST_DURATION, native)
     made = (
@@ -44,8 +42,8 @@ def service_dashboard(*, native: bool, thresholds: Thresholds) -> builders.Dashb
     _system_health(made)
     _performance(made, requests)
     _endpoints(made, requests)
-    _resources(made, thresholds, native)
-    _database(made, thresholds)
+    _resources(made, native)
+    _database(made)
     _commands(made, native)
     _workers(made, requests)
     _alerts(made)
@@ -162,12 +160,12 @@ def _endpoints(made: builders.Dashboard, requests: Durations) -> None:
     )
 
 
-def _resources(made: builders.Dashboard, thresholds: Thresholds, native: bool) -> None:
+def _resources(made: builders.Dashboard, native: bool) -> None:
     worker = "{{job}} {{instance}}"
     cpu, memory = q.gauge(c.SYSTEM_CPU_UTILIZATION, "1"), q.gauge(c.SYSTEM_MEMORY_UTILIZATION, "1")
     made.with_row(builders.Row("System Resources"))
-    made.with_panel(p.dial("CPU", Query(f"100 * max({cpu})"), thresholds.cpu_percent))
-    made.with_panel(p.dial("Memory", Query(f"100 * max({memory})"), thresholds.memory_percent))
+    made.with_panel(p.dial("CPU", Query(f"100 * max({cpu})"), "cpu_percent"))
+    made.with_panel(p.dial("Memory", Query(f"100 * max({memory})"), "memory_percent"))
     made.with_panel(p.lines("Process CPU", "percentunit", Query(q.gauge(c.PROCESS_CPU_UTILIZATION, "1"), worker)))
     made.with_panel(p.lines("Process memory", "bytes", Query(q.amount(c.PROCESS_MEMORY_USAGE, "By"), worker)))
     made.with_panel(p.lines("Event loop lag", "s", Query(q.gauge(c.EVENT_LOOP_LAG, "s"), worker)))
@@ -188,10 +186,10 @@ def _resources(made: builders.Dashboard, thresholds: Thresholds, native: bool) -
     )
 
 
-def _database(made: builders.Dashboard, thresholds: Thresholds) -> None:
+def _database(made: builders.Dashboard) -> None:
     up, ping = q.gauge(c.DATABASE_UP, "1"), q.gauge(c.DATABASE_PING_DURATION, "s")
     documents = q.gauge(c.COLLECTION_DOCUMENTS, "{document}")
-    slow = thresholds.database_response_time_ms / 1000
+    slow = p.blank("database_response_time_s")
     made.with_row(builders.Row("Database Health"))
     made.with_panel(
         p.figure("Connection", Query(f"min({up})"), "none")

@@ -14,10 +14,8 @@ from grafana_foundation_sdk.cog import builder as cog
 from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.models import common, dashboard
 
-from otel_monitoring.config import Thresholds
-from otel_monitoring.export.dashboards import panels as p
-from otel_monitoring.export.options import duration
 from otel_monitoring.export.provisioning import HEALTH_DASHBOARD_UID, HEALTH_UID
+from tests.dashboards import panels as p
 
 _SOURCE = common.DataSourceRef(type_val="yesoreyeram-infinity-datasource", uid=HEALTH_UID)
 _STATES = {"healthy": ("healthy", p.GREEN), "degraded": ("degraded", p.YELLOW), "unhealthy": ("unhealthy", p.RED)}
@@ -60,14 +58,9 @@ class JsonQuery(variants.Dataquery, cog.Builder[variants.Dataquery]):  # type: i
         }
 
 
-def health_dashboard(*, prefix: str, thresholds: Thresholds, interval: float) -> builders.Dashboard:
-    """The dashboard over the health endpoints.
-
-    Args:
-        prefix: Where the endpoints are mounted.
-        thresholds: Where colours change.
-        interval: Seconds between questions.
-    """
+def health_dashboard() -> builders.Dashboard:
+    """The dashboard over the health endpoints."""
+    prefix = p.blank("prefix")
     detailed = f"{prefix}/health/detailed"
     made = (
         builders.Dashboard("Health endpoints")
@@ -75,13 +68,13 @@ def health_dashboard(*, prefix: str, thresholds: Thresholds, interval: float) ->
         .description("What /health/detailed and /health/diagnostics of one service answer now.")
         .tags(["otel_monitoring"])
         .time("now-5m", "now")
-        .refresh(duration(interval))
+        .refresh(p.blank("check_interval"))
         .timezone("browser")
     )
     _system_health(made, detailed)
-    _performance(made, detailed, thresholds)
-    _resources(made, detailed, thresholds)
-    _database(made, detailed, thresholds)
+    _performance(made, detailed)
+    _resources(made, detailed)
+    _database(made, detailed)
     made.with_row(builders.Row("Recent Alerts"))
     columns = (
         ("timestamp", "Time", "timestamp"),
@@ -113,25 +106,22 @@ def _system_health(made: builders.Dashboard, path: str) -> None:
     )
 
 
-def _performance(made: builders.Dashboard, path: str, thresholds: Thresholds) -> None:
+def _performance(made: builders.Dashboard, path: str) -> None:
     made.with_row(builders.Row("Performance Metrics"))
-    slow = thresholds.api_response_time_ms / 1000
+    slow = p.blank("api_response_time_s")
     for key, title, unit, limit in (
         ("avg_response_time", "Average response time", "s", slow),
         ("p95_response_time", "p95 response time", "s", slow),
-        ("error_rate", "Error rate", "percent", thresholds.error_rate_percent),
+        ("error_rate", "Error rate", "percent", p.blank("error_rate_percent")),
         ("requests_recorded", "Requests", "short", None),
     ):
         panel = _figure(title, JsonQuery(path, "performance", [(key, title, "number")]), unit)
         made.with_panel(panel.thresholds(p.steps((limit, p.RED))) if limit is not None else panel)
 
 
-def _resources(made: builders.Dashboard, path: str, thresholds: Thresholds) -> None:
+def _resources(made: builders.Dashboard, path: str) -> None:
     made.with_row(builders.Row("System Resources"))
-    for key, title, limit in (
-        ("cpu_percent", "CPU", thresholds.cpu_percent),
-        ("memory_percent", "Memory", thresholds.memory_percent),
-    ):
+    for key, title in (("cpu_percent", "CPU"), ("memory_percent", "Memory")):
         made.with_panel(
             gauge.Panel()
             .title(title)
@@ -142,7 +132,7 @@ def _resources(made: builders.Dashboard, path: str, thresholds: Thresholds) -> N
             .height(6)
             .datasource(_SOURCE)
             .reduce_options(_last())
-            .thresholds(p.steps((0.8 * limit, p.YELLOW), (limit, p.RED)))
+            .thresholds(p.near(key))
             .with_target(JsonQuery(path, "system", [(key, title, "number")]))
         )
     for key, title, unit in (
@@ -153,14 +143,14 @@ def _resources(made: builders.Dashboard, path: str, thresholds: Thresholds) -> N
         made.with_panel(_figure(title, JsonQuery(path, "system", [(key, title, "number")]), unit))
 
 
-def _database(made: builders.Dashboard, path: str, thresholds: Thresholds) -> None:
+def _database(made: builders.Dashboard, path: str) -> None:
     made.with_row(builders.Row("Database Health"))
     made.with_panel(
         _text("Connection", JsonQuery(path, "database", [("status", "Status", "string")])).mappings(p.names(_STATES))
     )
     response = JsonQuery(path, "database", [("response_time_ms", "Response time", "number")])
     made.with_panel(
-        _figure("Response time", response, "ms").thresholds(p.steps((thresholds.database_response_time_ms, p.YELLOW)))
+        _figure("Response time", response, "ms").thresholds(p.steps((p.blank("database_response_time_ms"), p.YELLOW)))
     )
     columns = (("name", "Collection", "string"), ("documents", "Documents", "number"))
     made.with_panel(_table("Collections", JsonQuery(path, _COLLECTIONS, columns), sort="Documents", span=12))

@@ -1,7 +1,7 @@
 """Panels as every dashboard here has them."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from grafana_foundation_sdk.builders import common as options
 from grafana_foundation_sdk.builders import dashboard as builders
@@ -45,10 +45,20 @@ class Column(NamedTuple):
     label: str = ""
 
 
+def blank(name: str) -> Any:
+    """What is filled in at the user's, in place of a text or number."""
+    return f"@{{{name}}}"
+
+
 def steps(*limits: tuple[float, str], base: str = GREEN) -> builders.ThresholdsConfig:
     """Colours from each limit upwards."""
     found = [dashboard.Threshold(value=None, color=base), *(dashboard.Threshold(at, color) for at, color in limits)]
     return builders.ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(found)
+
+
+def near(limit: str) -> builders.ThresholdsConfig:
+    """Red from the blank `limit`, and yellow a little below."""
+    return steps((blank(f"{limit}_near"), YELLOW), (blank(limit), RED))
 
 
 def names(texts: Mapping[str, tuple[str, str]]) -> list[dashboard.ValueMapping]:
@@ -107,8 +117,8 @@ def figure(title: str, query: Query, unit: str, *, span: int = 4, description: s
     )
 
 
-def dial(title: str, query: Query, limit: float, *, span: int = 4) -> gauges.Panel:
-    """A share in percent, red from `limit` and yellow a little below."""
+def dial(title: str, query: Query, limit: str, *, span: int = 4) -> gauges.Panel:
+    """A share in percent, red from the blank `limit` and yellow a little below."""
     return (
         gauges.Panel()
         .title(title)
@@ -119,7 +129,7 @@ def dial(title: str, query: Query, limit: float, *, span: int = 4) -> gauges.Pan
         .height(_HEIGHT)
         .datasource(METRICS)
         .reduce_options(options.ReduceDataOptions().calcs(["lastNotNull"]))
-        .thresholds(steps((0.8 * limit, YELLOW), (limit, RED)))
+        .thresholds(near(limit))
         .with_target(_target(query, 0).instant())
     )
 
