@@ -204,6 +204,14 @@ FASTAPI_LEAVING = Seam(
     purpose="take clients that leave, and closed WebSockets, for no errors",
     without="WebSockets closed with 1005 or 1006, and uploads that their clients break off, count as errors",
 )
+FASTAPI_BROKEN = Seam(
+    "fastapi",
+    'scope["fastapi.telemetry"]',
+    "status_code",
+    "fastapi.telemetry._asgi._exception",
+    purpose="take answers for errors whose body raises, where middleware completes them all the same",
+    without='such answers count as successes behind `@app.middleware("http")`',
+)
 FASTAPI_ROUTES = Seam(
     "fastapi",
     "fastapi.routing.iter_route_contexts",

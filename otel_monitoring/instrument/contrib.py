@@ -5,7 +5,7 @@ and cost a second matching of all routes. What is changed are public attributes 
 `OpenTelemetryMiddleware.app`, `.default_span_details`, `.exclude_*_span` and its instruments.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from otel_monitoring import seams
 from otel_monitoring.current import running
 from otel_monitoring.guard import contained
+from otel_monitoring.instrument.broken_off import layers
 from otel_monitoring.instrument.headers import CapturedHeaders
 from otel_monitoring.instrument.recorder import ORIGINAL_KEY, RAW_SEND_KEY, Recorder
 from otel_monitoring.instrument.requests import OpenConnections, RequestOptions, request_path, running_loop
@@ -63,7 +64,7 @@ def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: boo
 
 def find(stack: Any) -> OpenTelemetryMiddleware | None:
     """Contrib's layer in a built stack, or None."""
-    return next((layer for layer in _layers(stack) if isinstance(layer, OpenTelemetryMiddleware)), None)
+    return next((layer for layer in layers(stack) if isinstance(layer, OpenTelemetryMiddleware)), None)
 
 
 def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> RequestOptions:
@@ -108,7 +109,7 @@ def quieten_mounted(app: FastAPI) -> None:
     Their requests are measured by the application they are mounted in.
     """
     for route in app.routes:
-        for mounted in _layers(route.app) if isinstance(route, Mount) else ():
+        for mounted in layers(route.app) if isinstance(route, Mount) else ():
             if isinstance(mounted, FastAPI) and mounted is not app:
                 quieten_mounted(mounted)
                 if applied(mounted):
@@ -181,19 +182,11 @@ def _is_layer(middleware: Any) -> bool:
     return middleware is OpenTelemetryMiddleware
 
 
-def _layers(stack: Any) -> Iterator[Any]:
-    seen: set[int] = set()
-    while stack is not None and id(stack) not in seen:
-        seen.add(id(stack))
-        yield stack
-        stack = getattr(stack, "app", None)
-
-
 def _replaced(stack: Any, old: object, new: ASGIApp) -> ASGIApp:
     """The stack with one layer replaced by another."""
     if stack is old:
         return new
-    parent = next(layer for layer in _layers(stack) if getattr(layer, "app", None) is old)
+    parent = next(layer for layer in layers(stack) if getattr(layer, "app", None) is old)
     parent.app = new
     found: ASGIApp = stack
     return found
@@ -201,7 +194,7 @@ def _replaced(stack: Any, old: object, new: ASGIApp) -> ASGIApp:
 
 def _drop_exception_layer(stack: Any) -> None:
     """Remove the layer that records exceptions: the recorder does that, once, and knows which were errors."""
-    for layer in _layers(stack):
+    for layer in layers(stack):
         inner = getattr(layer, "app", None)
         if (type(inner).__module__, type(inner).__name__) == _EXCEPTION_LAYER and inner is not None:
             layer.app = inner.app

@@ -14,7 +14,8 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
 from otel_monitoring.errors import InstrumentationError
-from otel_monitoring.instrument import contrib, native
+from otel_monitoring.guard import contained
+from otel_monitoring.instrument import broken_off, contrib, native
 from otel_monitoring.instrument.matched import RouteTemplates
 from otel_monitoring.instrument.native import providers_of
 from otel_monitoring.instrument.recorder import Recorder, RouteObserver
@@ -96,6 +97,9 @@ class AppInstrumentation:
             stack = self._build()
         finally:
             app.user_middleware = before
+        completed = True
+        with contained("look for middleware that completes broken answers"):
+            completed = broken_off.watch(stack)
         layer = contrib.find(stack)
         if layer is not None:
             self._applied = self._applied or self.engine == "native"
@@ -103,7 +107,12 @@ class AppInstrumentation:
             options = contrib.repair(layer, options)
         if self.engine == "native":
             return native.NativeSeam(
-                stack, options, self._templates, self.connections, configured=self._native_configured
+                stack,
+                options,
+                self._templates,
+                self.connections,
+                configured=self._native_configured,
+                completed=completed,
             )
         recorder = Recorder(
             stack,

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from otel_monitoring import seams
 from otel_monitoring.current import running
 from otel_monitoring.guard import contained
+from otel_monitoring.instrument.broken_off import MEASURED, broken_by
 from otel_monitoring.instrument.leaving import client_left, socket_closed, watched
 from otel_monitoring.instrument.matched import Entrance, RouteTemplates
 from otel_monitoring.instrument.requests import (
@@ -25,7 +26,6 @@ from otel_monitoring.instrument.requests import (
 
 _CONFIG = "_telemetry"
 _DECIDERS = ("_normal_websocket_disconnect", "_exception_type", "_exception")
-_MEASURED = "fastapi.telemetry"
 _MEASURED_BY = "otel_monitoring.measured_by"
 _LEFT = "otel_monitoring.left"
 _PREFIX = "_mount_prefix"
@@ -145,6 +145,7 @@ class NativeSeam:
         templates: Finds routes of failed requests.
         connections: What is open.
         configured: Whether FastAPI's telemetry has our options, and so says who measures a request.
+        completed: Whether there may be middleware that completes answers that break off.
     """
 
     def __init__(
@@ -155,8 +156,10 @@ class NativeSeam:
         connections: OpenConnections,
         *,
         configured: bool,
+        completed: bool,
     ) -> None:
         self.app = app
+        self._completed = completed
         self._configured = configured
         self._connections = connections
         self._options = options
@@ -177,7 +180,7 @@ class NativeSeam:
             return
         if self._loop is not running_loop():
             self._begin()
-        span = getattr(scope.get(_MEASURED), "span", None)
+        span = getattr(scope.get(MEASURED), "span", None)
         if span is not None:
             self._options.headers.of_request(span, scope["headers"])
         self._connections.began(send)
@@ -194,12 +197,12 @@ class NativeSeam:
 
         That application is not instrumented here: whatever it does with its figures, ours are our own.
         """
-        around, app = scope.pop(_MEASURED), scope["app"]
+        around, app = scope.pop(MEASURED), scope["app"]
         scope[_MEASURED_BY] = None  # should it not begin to measure
         try:
             await app(scope, receive, send)
         finally:
-            scope[_MEASURED] = around
+            scope[MEASURED] = around
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send, span: Any) -> None:
         if span is None:
@@ -239,6 +242,12 @@ class NativeSeam:
                 if status >= 500 or status in self._watched:
                     reported = True
                     report(self._options, self._templates, scope, entrance, status, handled_exception())
+            elif self._completed and not message.get("more_body"):
+                error = broken_by(scope.get(MEASURED))
+                if error is not None:
+                    _break_off(scope, error)
+                    reported = True
+                    report(self._options, self._templates, scope, entrance, None, error)
             return send(message)
 
         ours, token = running.set(self._service), request_path.set(scope["path"])
@@ -254,7 +263,7 @@ class NativeSeam:
 
     def _name(self, scope: Scope, entrance: Entrance, status: int | None = None) -> None:
         """Name the route where FastAPI does not know it: a router that is none of its own may have led there."""
-        measured: Any = scope.get(_MEASURED)
+        measured: Any = scope.get(MEASURED)
         if measured is None or scope.get("endpoint") is entrance.endpoint:
             return
         named = getattr(measured, "route", "") is not None and scope.get("app") is self._templates.app
@@ -282,7 +291,7 @@ class NativeSeam:
 
 def _measured_around(scope: Scope) -> bool:
     """Whether somebody measures a request already, or has left that to us."""
-    return _MEASURED in scope and (scope[_MEASURED] is not None or _LEFT in scope)
+    return MEASURED in scope and (scope[MEASURED] is not None or _LEFT in scope)
 
 
 async def _send_to_nobody(scope: Scope, message: Message, send: Send) -> None:
@@ -296,9 +305,24 @@ async def _send_to_nobody(scope: Scope, message: Message, send: Send) -> None:
     elif kind == "http.response.trailers":
         message = {**message, "more_trailers": True}
     await send(message)
-    measured: Any = scope.get(_MEASURED)
+    measured: Any = scope.get(MEASURED)
     if kind == "http.response.start" and getattr(measured, "status_code", None) is not None:
         measured.status_code = None
+
+
+class _BrokenStatus(int):
+    """The status of an answer that broke off: FastAPI takes for failed what is not below 500."""
+
+    def __ge__(self, other: int) -> bool:
+        return True
+
+
+def _break_off(scope: Scope, error: Exception) -> None:
+    """Have FastAPI's telemetry, which ends with the next message, take the request for what it is."""
+    measured: Any = scope[MEASURED]
+    with seams.FASTAPI_BROKEN:
+        measured.status_code = _BrokenStatus(measured.status_code)
+        seams.FASTAPI_BROKEN.load("fastapi.telemetry._asgi", "_exception")(scope=scope, exc=error)
 
 
 def hide_query(span: Span, query: bytes) -> None:
@@ -319,7 +343,7 @@ def _name_from(scope: Scope, entrance: Entrance) -> None:
 
     FastAPI begins with the root path, also where the path came without it, and with that of an application around.
     """
-    measured: Any = scope.get(_MEASURED)
+    measured: Any = scope.get(MEASURED)
     with seams.FASTAPI_REQUEST:
         # Where an application around measures, it has selected its mount already, and names what is below.
         if measured is not None and measured.route is None and isinstance(getattr(measured, _PREFIX), str):
@@ -339,5 +363,5 @@ def report(
         if options.leaves_out(scope):
             return
         method = scope["method"] if scope["method"] in options.known_methods else "_OTHER"
-        route = getattr(scope.get(_MEASURED), "route", None) or templates.find(scope, entrance, status)
+        route = getattr(scope.get(MEASURED), "route", None) or templates.find(scope, entrance, status)
         options.on_error(RequestError(method, route, status, error))

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_monitoring import conventions as names
 from otel_monitoring.guard import contained
+from otel_monitoring.instrument.broken_off import REQUEST_KEY, broken_by
 from otel_monitoring.instrument.leaving import client_left, socket_closed, watched
 from otel_monitoring.instrument.matched import Entrance, RouteTemplates
 from otel_monitoring.instrument.native import hide_query, report
@@ -20,7 +21,6 @@ from otel_monitoring.instrument.requests import (
 )
 from otel_monitoring.logs_api import LoggerProvider, SeverityNumber
 
-REQUEST_KEY: Final = "otel_monitoring.request"
 RAW_SEND_KEY: Final = "otel_monitoring.send"
 ORIGINAL_KEY: Final = "otel_monitoring.scope"
 
@@ -163,6 +163,7 @@ class _Request:
         "_started",
         "_status",
         "_trailers",
+        "otel_monitoring_broken",
         "scope",
     )
 
@@ -236,10 +237,18 @@ class _Request:
         )
         if last:
             # contrib ends the span while it sends this.
-            self._describe(None)
+            self._describe(self._broken_by())
         await self._send(message)
         if last and not self._finished:
             self._record()
+
+    def _broken_by(self) -> BaseException | None:
+        error = broken_by(self)
+        if error is not None:
+            self._error = root_error(error)
+            self._recorder.note_exception(self._span, self._error, self._route())
+            self._report(self._error)
+        return self._error if error is not None else None
 
     def _answered_badly(self, status: int) -> None:
         self._error = unhandled_exception()
@@ -260,7 +269,12 @@ class _Request:
             self._recorder.note_exception(self._span, error, self._route())
         if not self._finished:
             self._finish(error)
-        if not self._reported and isinstance(error, Exception):
+        if isinstance(error, Exception):
+            self._report(error)
+
+    def _report(self, error: BaseException) -> None:
+        if not self._reported:
+            self._reported = True
             report(self._recorder.options, self._recorder.templates, self.scope, self._entrance, None, error)
 
     def _finish(self, error: BaseException) -> None:
