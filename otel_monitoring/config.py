@@ -7,6 +7,7 @@ OpenTelemetry's own variables stand in `exporting.settings` and `request_setting
 import os
 import re
 from collections.abc import Iterator, Mapping, Set
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -232,7 +233,15 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
                 "; ".join(f"{name}: no such setting{did_you_mean(name, cls.model_fields)}" for name in unknown)
             )
         ignore_unusable()
-        variables = _variables()
+        dotenv = dotenv_file.variables()
+        token = _dotenv.set(dotenv)
+        try:
+            return cls._loaded(given, _with_environment(dotenv))
+        finally:
+            _dotenv.reset(token)
+
+    @classmethod
+    def _loaded(cls, given: dict[str, Any], variables: Mapping[str, str]) -> "Settings":
         thresholds = _thresholds(variables)
         thresholds.update(_as_mapping(given.pop("thresholds", {})))
         if thresholds:
@@ -271,17 +280,23 @@ def known_variables() -> frozenset[str]:
     return frozenset(single | {_THRESHOLD + name.upper() for name in THRESHOLDS})
 
 
+_dotenv: ContextVar[dict[str, str] | None] = ContextVar("dotenv", default=None)
+"""What `.env` says, while settings are loaded: it is read once for all questions."""
+
+
 class _DotenvSource(EnvSettingsSource):
     """As the environment, but from `.env`."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
-        self.env_vars = {name.lower(): value for name, value in dotenv_file.variables().items()}
+        read = _dotenv.get()
+        variables = read if read is not None else dotenv_file.variables()
+        self.env_vars = {name.lower(): value for name, value in variables.items()}
 
 
-def _variables() -> dict[str, str]:
+def _with_environment(dotenv: Mapping[str, str]) -> dict[str, str]:
     """Every variable that has a value: those of `.env`, and over them those of the environment."""
-    variables = {name.upper(): value for name, value in dotenv_file.variables().items()}
+    variables = {name.upper(): value for name, value in dotenv.items()}
     return {**variables, **{name.upper(): value for name, value in os.environ.items() if value.strip()}}
 
 

@@ -9,6 +9,7 @@ import time
 from typing import Final
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from otel_monitoring.environment import notice
 
@@ -17,6 +18,7 @@ NAME: Final = ".env"
 _MAX_BYTES: Final = 1 << 20
 _PIPE_SECONDS = 0.5
 """How long somebody may take to write a file that is a pipe, as managers of secrets do."""
+_MAX_LINES: Final = 5
 _PAUSE_SECONDS: Final = 0.02
 _MARKED: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -30,7 +32,7 @@ def variables() -> dict[str, str]:
     try:
         data = _content()
         text = _text(data) if data is not None else ""
-        found = dotenv_values(stream=io.StringIO(text))
+        found = dotenv_values(stream=io.StringIO(_parsable(text)))
     except FileNotFoundError:  # the file, or the working directory
         return {}
     except OSError as error:
@@ -40,6 +42,17 @@ def variables() -> dict[str, str]:
         notice(f"{NAME}: {error}; it is ignored")
         return {}
     return {name: value for name, value in found.items() if value}
+
+
+def _parsable(text: str) -> str:
+    """What of `text` can be parsed; the rest is ignored, with a notice, where python-dotenv would warn each time."""
+    statements = list(parse_stream(io.StringIO(text)))
+    wrong = [str(one.original.line) for one in statements if one.error]
+    if not wrong:
+        return text
+    more = f" and {len(wrong) - _MAX_LINES} more" if len(wrong) > _MAX_LINES else ""
+    notice(f"{NAME}: what begins at line {', '.join(wrong[:_MAX_LINES])}{more} is no NAME=value; it is ignored")
+    return "".join(one.original.string for one in statements if not one.error)
 
 
 def _content() -> bytes | None:

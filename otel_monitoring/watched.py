@@ -120,6 +120,23 @@ class WatchedDatabase:
         return instrumentation
 
 
+def check_database_setting(settings: Settings) -> None:
+    """Nothing, where `database_of` has nothing against `OTEL_MONITORING_DATABASE_URI`; nobody is asked for it.
+
+    Raises:
+        ConfigurationError: The setting cannot work, or PyMongo is not installed.
+    """
+    if settings.database_uri is None:
+        return
+    try:
+        from otel_monitoring.instrument.mongodb.connection import check_uri
+    except ImportError as error:
+        raise ConfigurationError(
+            "OTEL_MONITORING_DATABASE_URI: needs PyMongo: pip install 'otel-monitoring[mongodb]'"
+        ) from error
+    check_uri(settings.database_uri.get_secret_value())
+
+
 def database_of(settings: Settings) -> Any:
     """A handle of our own for `OTEL_MONITORING_DATABASE_URI`, or None; it connects with the first check.
 
@@ -130,14 +147,10 @@ def database_of(settings: Settings) -> Any:
     """
     if settings.database_uri is None:
         return None
-    try:
-        from otel_monitoring.instrument.mongodb.connection import check_uri, database_at, needs_a_name
-    except ImportError as error:
-        raise ConfigurationError(
-            "OTEL_MONITORING_DATABASE_URI: needs PyMongo: pip install 'otel-monitoring[mongodb]'"
-        ) from error
+    check_database_setting(settings)
+    from otel_monitoring.instrument.mongodb.connection import database_at, needs_a_name
+
     uri = settings.database_uri.get_secret_value()
-    check_uri(uri)
     make = partial(database_at, uri, timeout=settings.check_timeout)
     if needs_a_name(uri):
         return Later(make, "its name is not resolved yet")

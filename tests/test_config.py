@@ -184,20 +184,44 @@ def test_what_has_no_effect_is_said_once(
     assert caplog.messages == [f"{variable}: {said}"]
 
 
+_LATIN = ".env: it is not UTF-8; it is read as Latin-1"
+_NO_STATEMENT = ".env: what begins at line {} is no NAME=value; it is ignored"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"# caf\xe9\nOTEL_MONITORING_PREFIX=/file\n", ".env: it is not UTF-8; it is read as Latin-1"),
-        ("\ufeffOTEL_MONITORING_PREFIX=/file\n".encode(), None),
-        (b"\x00\xff garbage '\nOTEL_MONITORING_PREFIX=/file\n", ".env: it is not UTF-8; it is read as Latin-1"),
+        (b"# caf\xe9\nOTEL_MONITORING_PREFIX=/file\n", [_LATIN]),
+        ("\ufeffOTEL_MONITORING_PREFIX=/file\n".encode(), []),
+        (b"\x00\xff garbage '\nOTEL_MONITORING_PREFIX=/file\n", [_LATIN, _NO_STATEMENT.format("1")]),
+        (b"A=1\nnot a statement\nOTEL_MONITORING_PREFIX=/file\n", [_NO_STATEMENT.format("2")]),
+        (b"=\n" * 7 + b"OTEL_MONITORING_PREFIX=/file\n", [_NO_STATEMENT.format("1, 2, 3, 4, 5 and 2 more")]),
     ],
 )
-def test_a_file_in_another_encoding_is_read(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes, said: str | None
+def test_what_cannot_be_read_as_it_should_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes, said: list[str]
 ) -> None:
     (tmp_path / ".env").write_bytes(content)
-    assert Settings.load().prefix == "/file"
-    assert [line for line in caplog.messages if line.startswith(".env")] == ([said] if said else [])
+    for _ in range(2):
+        assert Settings.load().prefix == "/file"
+    assert caplog.messages == said
+
+
+def test_the_file_is_read_once_for_all_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pipe is written once for each time that it is read."""
+    monkeypatch.setattr(dotenv_file, "_PIPE_SECONDS", 60.0)
+    os.mkfifo(tmp_path / ".env")
+    settings: list[Settings] = []
+    reader = threading.Thread(target=lambda: settings.append(Settings.load()))
+    reader.start()
+    (tmp_path / ".env").write_text(
+        "SMTP_PORT=smtp\nOTEL_MONITORING_PREFIX=/file\nOTEL_MONITORING_THRESHOLD_CPU_PERCENT=7\n"
+    )
+    reader.join()
+    assert (settings[0].prefix, settings[0].thresholds.cpu_percent) == ("/file", 7)
+    assert caplog.messages == ["SMTP_PORT: it must be a whole number; it is ignored"]
 
 
 def test_a_file_that_cannot_be_read_is_left_alone(

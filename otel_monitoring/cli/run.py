@@ -32,7 +32,6 @@ def run(command: tuple[str, ...]) -> int:
     database is that of OTEL_MONITORING_DATABASE_URI or of the first MongoDB client the application builds. An
     application that calls MonitoringService(...).instrument(app) keeps what it does.
     """
-    from otel_monitoring.config import Settings
     from otel_monitoring.environment import disable_instrumentations
     from otel_monitoring.errors import ConfigurationError
 
@@ -42,7 +41,7 @@ def run(command: tuple[str, ...]) -> int:
         click.echo(f"{program}: {'it cannot be executed' if exists else 'command not found'}", err=True)
         return codes.NOT_EXECUTABLE if exists else codes.NOT_FOUND
     try:
-        Settings.load()
+        _check_settings()
     except ConfigurationError as error:
         click.echo(f"otel-monitoring: {error}", err=True)
         return codes.USAGE
@@ -53,3 +52,18 @@ def run(command: tuple[str, ...]) -> int:
     sys.argv = ["opentelemetry-instrument", *command]
     replace_process()
     raise AssertionError("unreachable: the process is COMMAND now")
+
+
+def _check_settings() -> None:
+    """Nothing, where the service will start with the settings.
+
+    Raises:
+        ConfigurationError: It will not.
+    """
+    from otel_monitoring.alerts.channels.configured import channels_from
+    from otel_monitoring.config import Settings
+    from otel_monitoring.watched import check_database_setting
+
+    settings = Settings.load()
+    channels_from(settings)
+    check_database_setting(settings)

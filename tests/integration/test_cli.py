@@ -371,8 +371,27 @@ def test_run_answers_with_the_exit_code_of_the_command(tmp_path: Path) -> None:
     assert command("run", str(tmp_path / "text")).returncode == codes.NOT_EXECUTABLE
 
 
-def test_run_checks_the_settings_first() -> None:
-    done = command("run", sys.executable, "-c", "print('started')", OTEL_MONITORING_CHECK_INTERVAL="never")
-    assert done.returncode == codes.USAGE
-    assert "otel-monitoring: OTEL_MONITORING_CHECK_INTERVAL: " in done.stderr
-    assert "started" not in done.stdout
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("OTEL_MONITORING_CHECK_INTERVAL", "never"),
+        ("ALERT_WEBHOOK_URL", "http://127.0.0.1:1"),
+        ("ALERT_APPRISE_URLS", "nonsense://x"),
+        ("OTEL_MONITORING_DATABASE_URI", "mongodb://user:hunter2@:::"),
+    ],
+)
+def test_run_says_first_what_the_service_refuses(setting: str, value: str) -> None:
+    variables = {setting: value}
+    done = command("run", sys.executable, "-c", "print('started')", **variables)
+    assert (done.returncode, done.stdout) == (codes.USAGE, "")
+    source = "from otel_monitoring import MonitoringService; from fastapi import FastAPI"
+    refused = subprocess.run(
+        [sys.executable, "-c", f"{source}; MonitoringService(None).instrument(FastAPI())"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    line = f": {setting}: "
+    assert line in done.stderr
+    assert done.stderr.partition(": ")[2] == refused.stderr.splitlines(keepends=True)[-1].partition(": ")[2]
