@@ -252,8 +252,12 @@ class AlertEvent:
         }
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "AlertEvent":
+    def from_record(cls, record: Mapping[str, Any], channels: Mapping[str, ChannelResult]) -> "AlertEvent":
         """What `as_record` made; fields it does not know are left out.
+
+        Args:
+            record: As `as_record` has it.
+            channels: What has become of it on each channel.
 
         Raises:
             ValueError, TypeError: `record` is not what `as_record` makes.
@@ -262,7 +266,7 @@ class AlertEvent:
         for name, kind in (("type", AlertType), ("severity", AlertSeverity), ("outcome", Outcome), ("status", Status)):
             if name in known:
                 known[name] = kind(known[name])
-        return cls(**known)
+        return cls(**known, channels=channels)
 
 
 _EVENT_FIELDS = tuple(entry.name for entry in fields(AlertEvent) if entry.name != "channels")

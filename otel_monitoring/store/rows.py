@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from typing import Any
 
 from otel_monitoring.events import AlertEvent, AlertType, Arrival, ChannelResult, Mute
@@ -31,13 +30,33 @@ def decoded_event(text: str, results: str = "{}") -> AlertEvent:
     for name, kind in (("time", (int, float)), ("message", str), ("details", dict), ("labels", dict)):
         if not isinstance(record[name], kind):
             raise TypeError(f"{name} is of another type")
-    event = replace(AlertEvent.from_record(record), channels=decoded_results(results))
+    event = AlertEvent.from_record(record, decoded_results(results))
     return event if record.get(_READABLE) else event.readable()
 
 
 def encoded_results(results: Mapping[str, ChannelResult]) -> str:
-    """As JSON, every field of each."""
-    return json.dumps({name: asdict(result) for name, result in results.items()})
+    """As JSON."""
+    if not results:
+        return "{}"
+    return json.dumps({name: _fields(result) for name, result in results.items()})
+
+
+def encoded_result(result: ChannelResult) -> str:
+    """As JSON that replaces what was said before, by the rules of RFC 7396."""
+    return json.dumps(_fields(result))
+
+
+def _fields(result: ChannelResult) -> dict[str, Any]:
+    state = result.state
+    if state is Arrival.WAITING:  # most of them
+        return {"state": state.value}
+    return {
+        "state": state.value,
+        "at": result.at,
+        "attempts": result.attempts,
+        "next_attempt": result.next_attempt,
+        "error": result.error,
+    }
 
 
 def decoded_results(text: str) -> dict[str, ChannelResult]:
@@ -47,14 +66,8 @@ def decoded_results(text: str) -> dict[str, ChannelResult]:
         ValueError, TypeError, LookupError: It is something else.
     """
     return {
-        name: ChannelResult(
-            Arrival(fields["state"]),
-            fields.get("at"),
-            fields.get("attempts", 0),
-            fields.get("next_attempt"),
-            fields.get("error", ""),
-        )
-        for name, fields in json.loads(text).items()
+        name: ChannelResult(**{**fields, "state": Arrival(fields["state"])})
+        for name, fields in (json.loads(text).items() if text != "{}" else ())
     }
 
 

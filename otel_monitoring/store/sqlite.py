@@ -1,10 +1,8 @@
 """Alert state of all workers of a host, in one SQLite file."""
 
-import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +26,7 @@ from otel_monitoring.store.rows import (
     decoded_mute,
     encoded_event,
     encoded_labels,
+    encoded_result,
     encoded_results,
     storable,
 )
@@ -320,7 +319,7 @@ class SqliteStore:
 
 def _note(db: sqlite3.Connection, ids: Collection[int], result: ChannelResult) -> None:
     """In the history, for the channel that each of these waits for."""
-    text = json.dumps(asdict(result))
+    text = encoded_result(result)
     db.executemany(
         "UPDATE history SET channels ="
         " json_patch(channels, json_object((SELECT channel FROM outbox WHERE id = :id), json(:result)))"

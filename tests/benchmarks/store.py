@@ -5,10 +5,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Arrival, ChannelResult, Mute
 from otel_monitoring.store import MemoryStore, Store
 from otel_monitoring.store.protocol import HISTORY_LIMIT
 from otel_monitoring.store.resilient import ResilientStore
@@ -27,25 +28,27 @@ EVENT = AlertEvent(
     incident="0f3c9a5b2e",
     since=NOW - 60,
 )
+DELIVERED = ChannelResult(Arrival.DELIVERED, at=NOW, attempts=1)
 STATES: dict[str, str | None] = {
     f"RULE_{number}/{{}}": '{"phase": "firing", "since": 1700000000.0}' for number in range(50)
 }
 REPORT = os.urandom(300_000)
 
 
-def raised(store: Store, _: int) -> None:
+def raised(store: Store, number: int) -> None:
     """An alert: into the history and the outbox of three channels, in one transaction."""
+    event = replace(EVENT, time=NOW + number / 1000)
 
     def work(tx: Store) -> None:
-        tx.append(EVENT)
-        tx.enqueue(EVENT, CHANNELS, NOW)
+        tx.append(event.waits_for(CHANNELS))
+        tx.enqueue(event, CHANNELS, NOW)
 
     store.run(work)
 
 
 def settled(store: Store, _: int) -> None:
     for channel in CHANNELS:
-        store.settle([queued.id for queued in store.pending(channel, 1)])
+        store.settle([queued.id for queued in store.pending(channel, 1)], DELIVERED)
 
 
 def tick(store: Store, number: int) -> None:

@@ -99,6 +99,13 @@ def history(service: Service) -> list[tuple[str, str, str]]:
     return [(event["type"], event["status"], event["outcome"]) for event in reversed(events)]
 
 
+def became(service: Service, alert_type: str, channel: str) -> dict[str, Any]:
+    """What became of the newest alert of a type on a channel."""
+    newest = service.get(f"/api/alerts/history?alert_type={alert_type}").raise_for_status().json()[0]
+    found: dict[str, Any] = newest["channels"][channel]
+    return found
+
+
 def test_a_killed_database_is_one_mail_and_one_message_and_its_return_another(
     tmp_path: Path, database: Server, mailbox: Mailbox, loop: Loop
 ) -> None:
@@ -266,6 +273,7 @@ def test_whenever_the_process_is_killed_the_alert_is_sent(tmp_path: Path, loop: 
             eventually(lambda: not _pending(service), "nothing waits any more")
             eventually(lambda: _evaluated_again(service), "it goes on")
             assert history(service).count(("custom", "firing", "notified")) == 1, "one alert, however often it died"
+            assert became(service, "custom", "webhook")["state"] == "delivered"
     ids = [request.headers["webhook-id"] for request in hook.requests]
     assert len(set(ids)) == 1, "a repetition can be recognised"
     assert len(ids) == (2 if step == "acknowledged, not yet noted" else 1)
@@ -291,11 +299,17 @@ def test_a_mail_server_that_is_down_gets_the_alert_when_it_is_back(tmp_path: Pat
     }
     with serving(tmp_path, SOURCE, **env) as service:
         service.get("/bill")
-        eventually(lambda: service.diagnostics()["alerting"]["channels"]["email"]["failures"], "the first attempt")
+        eventually(lambda: became(service, "billing_failure", "email").get("attempts"), "the first attempt")
+        told = became(service, "billing_failure", "email")
+        assert (told["state"], told["error"].partition(":")[0]) == ("retrying", "e-mail"), told
+        assert told["next_attempt"] > told.get("at", "")
         with loop.serve(smtp(Mailbox(), port=port)) as box:
             eventually(lambda: box.mails, "the mail")
             eventually(lambda: not _pending(service), "it was noted")
             assert service.diagnostics()["alerting"]["channels"]["email"]["state"] == "ok"
+            told = became(service, "billing_failure", "email")
+            assert (told["state"], set(told)) == ("delivered", {"state", "at", "attempts"})
+            assert told["attempts"] > 1
             assert len(box.mails) == 1
 
 
