@@ -7,14 +7,10 @@ import re
 from functools import lru_cache
 
 from otel_monitoring.secret_forms import REPLACED as REPLACED
-from otel_monitoring.secret_forms import TELLTALE, hide
+from otel_monitoring.secret_forms import hide
+from otel_monitoring.secret_names import is_secret as is_secret
 
 _READ_LIMIT = 4000
-_SECRET_NAME = re.compile(
-    rf"{TELLTALE}|authorization|cookie|connection[ _-]?string|encryption[ _-]?key|signing[ _-]?key"
-    r"|(?<![a-z])(?:auth|bearer|csrf|cvc|cvv|dsn|jwt|otp|pass|pin|pw|sid|xsrf)(?![a-z])",
-    re.IGNORECASE,
-)
 _SUSPECT = re.compile(r"[^ -~]")
 # PyMongo repeats each server's error in its description of the topology, and says after it what its timeouts are.
 _TIMEOUTS = re.compile(r" \(configured timeouts: [^()]{0,200}\)")
@@ -26,7 +22,8 @@ def redact(text: object, *, limit: int = 500) -> str:
 
     Recognised by form: credentials in URIs, `Authorization` and cookies, `Bearer …`, JSON web tokens, private keys,
     `password=…` and its like (also as JSON or Python repr), webhook URLs, well-known key prefixes, long random-looking
-    runs, card numbers by the Luhn sum. When in doubt it hides too much. A password in a sentence has no form: it stays.
+    runs, card numbers by the Luhn sum. When in doubt it hides too much. A password that is a
+    word in a sentence has no form: it stays.
     PyMongo's description of a topology is left out.
 
     Args:
@@ -74,11 +71,6 @@ def redact_lines(text: str, *, limit: int = 32_768) -> str:
 def _redacted_line(line: str) -> str:
     """Most lines of stack traces come again and again."""
     return redact(line, limit=_READ_LIMIT)
-
-
-def is_secret(name: str) -> bool:
-    """Whether a value of this name is one that nobody should read."""
-    return _SECRET_NAME.search(name) is not None
 
 
 def printable(text: str) -> str:

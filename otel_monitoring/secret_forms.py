@@ -4,39 +4,19 @@ Every pattern is linear in the text, with a small factor: it begins only where a
 word of its own, and repeats nothing that it repeats already. `tests/test_redact.py` tries each against its worst text.
 
 The forms were compared with those of gitleaks 8 and detect-secrets 1.5. They search source code, a file at a time, with
-hundreds of patterns of which few occur in error texts: what both call generic (a telling name and a value), and the
-prefixes that services gave their keys so that they can be found. These are here.
+hundreds of patterns, each bound to the length of one service's keys: 96 kB of them take too long for a text that is told
+now, and miss a key that was cut. What both call generic (a telling name and a value) is in `secret_names`; the prefixes
+that services gave their keys so that they can be found are in `secret_keys`; cards and accounts in `secret_numbers`.
 """
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-REPLACED = "[REDACTED]"
-
-
-TELLTALE = (
-    r"password(?!less)|passwd|passcode|passphrase|pwd|secret(?!ar)|token(?!i[sz])|credential|signature"
-    r"|(?:api|access|account|client|consumer|encryption|master|private|sas|service|shared|signing|storage|subscription)"
-    r"[_ -]?key|connection[_ -]?string|session[_-]?id|\bsig\b"
-)
-"""Names of which the value is a secret, wherever they stand in a longer name."""
-
-_QUOTED = r"[bru]{0,2}\"(?:[^\"\\]|\\.){0,512}\"?|[bru]{0,2}'(?:[^'\\]|\\.){0,512}'?"
-# JSON inside JSON: its quotes are escaped, once for each time it was put into another text.
-_ESCAPED = r"\\{1,7}\"(?:[^\"\\]|\\{1,7}(?![\"\\])){0,512}(?:\\{1,7}\")?|\\{1,7}'[^'\\]{0,512}(?:\\{1,7}')?"
-_VALUE = rf"{_ESCAPED}|{_QUOTED}|[\[({{][^\])}}]{{0,512}}[\])}}]?|(?:[^\s,;&)}}\]\"']|,(?=\S)){{1,512}}"
-_ASSIGNS = r"(?:\\{0,7}[\"'])?\s{0,4}(?:=>|[=:]|(?:%22)?%3[ad](?:%22)?)|[\"'],|(?<=\w)>(?=[^\s<])"
-# What stands after `password:` in a sentence, and in the messages of validators.
-_PROSE = re.compile(
-    r"(?:a|an|the|is|are|was|has|have|had|must|may|can|cannot|can't|should|could|will|does|did|do|not|no|none|null|nil|true|false|only"
-    r"|at|by|for|from|in|of|on|to|too|with|value|values|field|input|string|str|int|bytes|type|length|key|keys|required|expected"
-    r"|expired|invalid|incorrect|wrong|missing|mismatch|malformed|empty|rejected|refused|revoked|unknown|unset|undefined|verification"
-    r"|validation|signature|failed|failure|error|denied|unauthorized|please|never|already|changed|reset|ok|valid)[.:!?]{0,3}",
-    re.IGNORECASE,
-)
-_SHORTEST_IBAN, _LONGEST_IBAN = 15, 34
-_WORD = re.compile(r"[A-Za-z]?[a-z]{0,24}")
+from otel_monitoring import secret_keys, secret_names, secret_numbers
+from otel_monitoring.secret_names import ASSIGNS, BEGINS, BRACKETS, SHORT, TELLTALE, VALUE
+from otel_monitoring.secret_numbers import REPLACED as REPLACED
 
 
 def hide(text: str) -> str:
@@ -55,66 +35,76 @@ def _credentials(match: re.Match[str]) -> str:
     return f"{scheme}{mark}{REPLACED}@{host}" if at else match[0]
 
 
+_WORD = re.compile(r"[A-Za-z]?[a-z]{0,24}")
+_CHALLENGE = re.compile(r"(?:realm|error|error_description|scope|charset|qop|stale|algorithm)=.*")
+_SCHEMES = ("apikey", "basic", "bearer", "digest", "hmac", "key", "negotiate", "ntlm", "oauth", "token")
+
+
 def _header(match: re.Match[str]) -> str:
-    """`Bearer x`: a word is prose, such as `basic authentication`."""
-    return match[0] if _WORD.fullmatch(match[2]) else f"{match[1]} {REPLACED}"
+    """`Bearer x`: a word is prose, such as `basic authentication`, and `Bearer realm=` asks for a token."""
+    said = match[2]
+    return match[0] if _WORD.fullmatch(said) or _CHALLENGE.fullmatch(said) else f"{match[1]} {REPLACED}"
 
 
-def _assigned(match: re.Match[str]) -> str:
-    name, sign, value = match["name"], match["sign"], match["value"]
-    bare = value.rstrip(".,:!?")
-    if sign[-1:].isspace() and ":" in sign and _PROSE.fullmatch(value):
-        return match[0]
-    if name.lower().endswith("tokens") and bare.isdecimal() and len(bare) < 9:  # a language model counts them
-        return match[0]
-    if name == "PWD" and value.startswith("/"):  # where a process stands
-        return match[0]
-    return match[0] if value.strip("\\\"'") == REPLACED else f"{name}{sign}{REPLACED}"
+def _authorization(match: re.Match[str]) -> str:
+    """`authorization: pending` is a sentence; in a header a scheme comes first, and is no secret alone."""
+    first = match["value"].split(None, 1)[0]
+    bare = first.rstrip(".,:!?;")
+    sentence = bare.isalpha() and bare.islower() and bare not in _SCHEMES and match["sign"][-1:].isspace()
+    return match[0] if sentence else f"{match['name']}{match['sign']}{REPLACED}"
 
 
-def _run(match: re.Match[str]) -> str:
-    """Paths and identifiers change between small, capital and digit seldom; random text on two of three characters."""
-    run = match.group()
-    changes = len(_RUN_CHANGE.findall(run))
-    camel_case = run.isalpha() and changes * 2 < len(run)
-    return REPLACED if changes * 4 >= len(run) and not camel_case else run
+_HOOK_HOSTS = re.compile(
+    r"https?://[^/?#]{0,253}?(?:hooks\.slack(?:-gov)?\.com|webhook\.office\.com|logic\.azure\.com|api\.powerplatform\.com"
+    r"|api\.telegram\.org|hooks\.zapier\.com|hook\.\w+\.make\.com|maker\.ifttt\.com)(?::\d{1,5})?[/?]."
+    r"|https?://[^/?#]{0,253}?(?:discord(?:app)?\.com/api/(?:v\d{1,3}/)?webhooks/|chat\.googleapis\.com/v1/spaces/"
+    r"|outlook\.office\.com/webhook)",
+    re.IGNORECASE,
+)
+# `/hooks/…`, `/reset-password/…`: whoever knows what follows may do it.
+_BEARING = re.compile(
+    r"((?:hook|invit|reset|magic|activat|confirm|verif|unsubscri|one-?time|passwordless)[\w.-]{0,40}/)(?:[\w.-]{1,40}/){0,6}?"
+    r"(?=[\w~%=-]{0,40}?\d)(?=[\w~%=-]{0,40}?[A-Za-z])[\w~%=-]{8,1024}[^?#]*",
+    re.IGNORECASE,
+)
 
 
-def _card(match: re.Match[str]) -> str:
-    """By the Luhn sum, ISO/IEC 7812-1 annex B; issuers of payment cards begin with 2 to 6."""
-    digits = [int(c) for c in match.group() if c.isdigit()]
-    doubled = [d * 2 - 9 * (d > 4) for d in digits[-2::-2]]
-    return REPLACED if 2 <= digits[0] <= 6 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 else match.group()
+def _address(match: re.Match[str]) -> str:
+    url = match[0]
+    if _HOOK_HOSTS.match(url):
+        return REPLACED
+    return _BEARING.sub(rf"\1{REPLACED}", url)
 
 
-def _iban(match: re.Match[str]) -> str:
-    """By the check digits, ISO 13616-1: the number that the letters make is 1 modulo 97."""
-    groups = match[0].split(" ")
-    for end in range(len(groups), 0, -1):  # what follows may be a word in capital letters
-        account = "".join(groups[:end])
-        number = "".join(str(int(c, 36)) for c in account[4:] + account[:4])
-        if _SHORTEST_IBAN <= len(account) <= _LONGEST_IBAN and int(number) % 97 == 1:
-            return " ".join([REPLACED, *groups[end:]])
-    return match[0]
-
-
-_RUN_CHANGE = re.compile(r"[a-z](?=[A-Z0-9])|[A-Z](?=[a-z0-9])|[0-9](?=[A-Za-z])")
+_QUOTE = r"(?:\\{0,7}[\"'])?"
 _IN_ANY = ("",)
 _IN_TELLTALE = (
     "passw",
     "passc",
     "passp",
     "pwd",
+    "pword",
+    "kennwort",
+    "contrase",
+    "mot",
+    "senha",
+    "пароль",
+    "密码",
     "secret",
     "token",
     "credential",
     "signature",
     "key",
     "string",
-    "session",
+    "sess",
+    "sid",
     "sig",
+    "mnemonic",
+    "phrase",
+    "code",
+    "assertion",
+    "saml",
 )
-_QUOTE = r"(?:\\{0,7}[\"'])?"
 
 
 class _Form(NamedTuple):
@@ -130,118 +120,156 @@ def _any_case(pattern: str) -> re.Pattern[str]:
 
 
 _ADDRESSES = (
-    # Whoever has one of these may post.
+    _Form(("http",), _any_case(r"https?://[^\s\"'<>]{1,4096}"), _address),
     _Form(
-        ("slack", "discord", "office.com", "logic.azure", "chat.googleapis", "api.telegram", "hooks.zapier", "ifttt"),
+        ("=",),
         _any_case(
-            r"https?://[\w.-]{0,253}?(?:hooks\.slack(?:-gov)?\.com|discord(?:app)?\.com/api/webhooks|webhook\.office\.com"
-            r"|outlook\.office\.com/webhook|logic\.azure\.com(?::\d{1,5})?/(?:\w{1,20}/)?workflows"
-            r"|chat\.googleapis\.com/v1/spaces|api\.telegram\.org|hooks\.zapier\.com/hooks|maker\.ifttt\.com)"
-            r"[/?][^\s\"'<>]{1,1024}"
+            r"([?&;](?:(?:access|auth|jwt|key|otp|pass|sid)=(?=[^&#\s\"'<>]{8})"
+            r"|(?:code|hash|st|ticket)=(?=[^&#\s\"'<>]{16})))"
+            r"(?=[^&#\s\"'<>]{0,40}?\d)(?=[^&#\s\"'<>]{0,40}?[A-Za-z])[^&#\s\"'<>]{8,4096}"
         ),
+        rf"\1{REPLACED}",
     ),
     _Form(("://",), re.compile(r"(?<![^\s\"'<>])[^\s\"'<>]*?://[^\s\"'<>]*"), _credentials),
+    # A database's password with blanks or quotes in it; `user:password@tcp(host)` of Go, `user/password@` of Oracle.
+    _Form(
+        ("://",),
+        _any_case(
+            r"((?<![\w+.-])(?!https?:)[a-z][a-z0-9+.-]{1,30}://[^\s:/@\"'<>]{0,64}:)"
+            r"(?!\d{1,5}(?:[/,?\s\"']|\Z))[^@]{1,128}(?=@[\w\[])"
+        ),
+        rf"\1{REPLACED}",
+    ),
+    _Form(
+        ("@tcp(", "@unix("), _any_case(r"(?<![^\s\"'=(])([\w.-]{1,64}:)\S{1,128}(?=@(?:tcp|unix)\()"), rf"\1{REPLACED}"
+    ),
+    _Form((":thin:",), _any_case(r"(:thin:[\w.-]{1,64}/)[^\s@]{1,128}(?=@)"), rf"\1{REPLACED}"),
     _Form(
         ("@",),
         re.compile(r"(?:(?<![\w.+%-])[\w.+%-]+|\"[^\"]{1,64}\"|'[^']{1,64}')@[\w-]{1,64}(?:\.[\w-]{1,63}){1,8}"),
     ),
 )
+_PARAMETERS = r"(?:,?\s{0,4}[\w-]{1,32}=(?:\\{0,7}\"[^\"]{0,512}\"|[^\s,\"']{0,512})){0,20}"
 _HEADERS = (
     _Form(
         ("authorization",),
         _any_case(
-            rf"\b((?:proxy-)?authorization{_QUOTE}\s{{0,4}}[=:]\s{{0,4}}b?{_QUOTE})"
-            r"(?:[\w-]{1,30}\s{1,4})?[^\s\"']{1,1024}"
+            rf"\b(?P<name>(?:proxy-)?authorization)(?P<sign>(?:{ASSIGNS})\s{{0,4}}b?{_QUOTE})"
+            rf"(?P<value>(?:[\w-]{{1,30}}\s{{1,4}})?(?:[\w-]{{1,32}}=\\{{0,7}}\"[^\"]{{0,512}}\"|[^\s\"']{{1,4096}}){_PARAMETERS})"
         ),
-        rf"\1{REPLACED}",
+        _authorization,
     ),
     _Form(
         ("cookie",),
         _any_case(
-            rf"\b((?:set-)?cookie{_QUOTE}\s{{0,4}}[=:]\s{{0,4}}b?{_QUOTE})"
-            r"[^\s\"';]{1,1024}(?:;\s{0,4}[^\s\"';]{1,512}){0,50}"
+            rf"\b((?:set-)?cookie(?:{ASSIGNS})\s{{0,4}}b?{_QUOTE})"
+            r"(?:[^\s\"';]{1,1024}(?:\"[^\"]{0,1024}\")?)(?:;\s{0,4}[^\s\"';]{1,1024}(?:\"[^\"]{0,1024}\")?){0,50}"
         ),
         rf"\1{REPLACED}",
     ),
-    _Form(("bearer", "basic", "digest"), _any_case(r"\b(bearer|basic|digest)\s{1,4}([\w.~+/=-]{4,2048})"), _header),
+    _Form(("cookies",), _any_case(rf"\b(cookies(?:{ASSIGNS})\s{{0,4}})(?:\w{{0,30}}{BRACKETS})"), rf"\1{REPLACED}"),
+    _Form(("bearer", "basic", "digest"), _any_case(r"\b(bearer|basic|digest)\s{1,4}([\w.~+/=-]{4,4096})"), _header),
 )
 _NAMED = (
-    # `word=…`, `word: …`, `"word": …`, `word => …`, `word%3D…`, `<word>…` and the tuple `('word', …)` of Python's repr.
+    _Form(
+        ("mnemonic", "phrase"),
+        _any_case(
+            rf"((?:mnemonic|(?:seed|recovery|secret)[_ -]?phrase)(?:{ASSIGNS})\s{{0,4}})"
+            r"(?:[a-z]{3,8}[ ,]{1,2}){3,30}[a-z]{3,8}"
+        ),
+        rf"\1{REPLACED}",
+    ),
     _Form(
         _IN_TELLTALE,
-        _any_case(
-            rf"(?P<name>(?:{TELLTALE})[\w-]{{0,32}}(?![\w-]))(?P<sign>(?:{_ASSIGNS})\s{{0,4}})(?P<value>{_VALUE})"
-        ),
-        _assigned,
+        _any_case(rf"(?P<name>(?:{TELLTALE})[\w-]{{0,32}}(?![\w-]))(?P<sign>(?:{ASSIGNS})\s{{0,4}})(?P<value>{VALUE})"),
+        secret_names.assigned,
     ),
-    # `auth=('root', '…')` of HTTP clients.
     _Form(
-        ("auth",),
-        _any_case(r"((?<![a-z])auth(?:\\{0,7}[\"'])?\s{0,4}[=:]\s{0,4})[\[(][^\])]{0,512}[\])]?"),
-        rf"\1{REPLACED}",
+        ("auth", "bearer", "csrf", "cv", "jwt", "otp", "pass", "pin", "ps", "pw", "sid", "ssn", "xsrf"),
+        _any_case(rf"(?P<name>{SHORT})(?P<sign>(?:{ASSIGNS})\s{{0,4}})(?P<value>{VALUE})"),
+        secret_names.assigned_short,
     ),
     # What pydantic says of a field by a telltale name.
     _Form(
         ("input",),
-        _any_case(rf"((?:{TELLTALE})\b.{{1,160}}?\binput(?:_value=|[\"']:\s?))(?:{_VALUE})"),
+        _any_case(rf"((?:{TELLTALE})\b.{{1,160}}?\binput(?:_value=|[\"']:\s?))(?:{VALUE})"),
         rf"\1{REPLACED}",
     ),
     # `--password …` of a command line, `PASSWORD '…'` and `IDENTIFIED BY '…'` of SQL, `-u user:…` of curl.
     _Form(
         ("--",),
-        _any_case(rf"((?<![\w-])--[\w-]{{0,32}}?(?:{TELLTALE})[\w-]{{0,32}}[\"']?,?\s{{1,4}})(?!-)(?:{_VALUE})"),
+        _any_case(
+            rf"(?P<name>(?<![\w-])--[\w-]{{0,32}}?(?:{TELLTALE}|pass(?![a-z]))[\w-]{{0,32}})(?P<sign>[\"']?,?\s{{1,4}})(?!-)"
+            rf"(?P<value>{VALUE})"
+        ),
+        secret_names.assigned,
+    ),
+    _Form(
+        ("password", "passphrase", "passcode", "identified"),
+        _any_case(
+            r"\b((?:password|passphrase|passcode|identified by)(?:\s{1,4}(?:is|was))?\s{1,4})"
+            r"(?:\"[^\"]{1,4096}\"?|'[^']{1,4096}'?)"
+        ),
         rf"\1{REPLACED}",
     ),
     _Form(
-        ("password", "identified"),
-        _any_case(r"\b((?:password|identified by)\s{1,4})(?:\"[^\"]{1,512}\"?|'[^']{1,512}'?)"),
-        rf"\1{REPLACED}",
+        ("passw", "passp", "passc", "pwd", "token", "key", "secret"),
+        _any_case(
+            r"\b(?P<name>password|passwort|passwd|passphrase|passcode|pwd|token|api[ _-]?key|secret(?=\s+is))"
+            r"(?P<sign>\s{1,4}(?:(?:is|was)\s{1,4})?)(?P<value>[\w!@#$%^&*+~-]{6,256}(?![\w=(/:.-]))"
+        ),
+        secret_names.said,
     ),
     _Form(
         ("-u", "--user", "--proxy-user"),
-        _any_case(r"((?<![\w-])(?:-u|--user|--proxy-user)[ =]{1,2}[\"']?[^\s:\"']{0,64}:)[^\s\"']{1,256}"),
+        _any_case(r"((?<![\w-])(?:-u|--user|--proxy-user)[\"']?[ =,]{1,2}[\"']?[^\s:\"']{0,64}:)[^\s\"']{1,256}"),
         rf"\1{REPLACED}",
     ),
+    # `mysql -p…`, `mongosh -p …`, `redis-cli -a …`
     _Form(
-        ("otp", "cv", "pin", "code"),
+        ("mongo", "mysql", "mariadb", "sshpass", "cqlsh", "login"),
+        re.compile(
+            r"(\b(?:mongo\w{0,8}|mysql\w{0,10}|mariadb\w{0,10}|sshpass|cqlsh|login)\b[\"']?,?\s[^|;]{0,200}?(?<![\w-])-p[\"']?,?)"
+            rf"(?:[ =]{{1,4}}(?!-)(?:{VALUE})|(?=\S)(?:{VALUE}))"
+        ),
+        rf"\1 {REPLACED}",
+    ),
+    _Form(
+        ("redis-cli", "valkey-cli", "sqlcmd", "bcp", "ldap"),
+        re.compile(
+            r"(\b(?:(?:redis|valkey)-cli\b[^|;]{0,200}?(?<![\w-])-a|(?:sqlcmd|bcp)\b[^|;]{0,200}?(?<![\w-])-P"
+            rf"|ldap[a-z]{{3,10}}\b[^|;]{{0,200}}?(?<![\w-])-w)[\"']?,?)[ =]{{1,4}}(?!-)(?:{VALUE})"
+        ),
+        rf"\1 {REPLACED}",
+    ),
+    # What is asked for once, as digits.
+    _Form(
+        ("otp", "cv", "csc", "pin", "code", "mfa", "2fa", "value"),
         _any_case(
-            r"\b((?:[a-z]{0,8}otp|cvv2?|cvc2?|cvn|pin|(?:mfa|2fa|sms|security|verification|one[_ -]?time)[_ -]?code)"
-            rf"{_QUOTE}\s{{0,4}}(?:=>|[=:]|is\b|%3[ad])\s{{0,4}}{_QUOTE})\d{{3,10}}\b"
+            rf"((?:otp|cvv2?|cvc2?|cvn|csc|mfa|2fa|{BEGINS}pin(?![ _-]?code)|card[_ -]?verification[_ -]?value"
+            r"|(?:mfa|2fa|sms|security|verification|verify|auth|login|access|recovery|backup|one[_ -]?time)"
+            r"[_ -]?(?:pass)?code)"
+            rf"(?:[_ -]?(?:code|number|pin|value))?{_QUOTE}\s{{0,4}}(?:=>|[=:]|is\b|%3[ad])\s{{0,4}}{_QUOTE}"
+            r"|\b(?:otp|cvv2?|cvc2?|(?:one[ -]time )?passcode|verification code|security code)\s"
+            r"|\byour (?:\w{1,20} ){0,2}(?:code|pin)(?: is|:)\s)\d{3,8}(?:[ -]\d{3,4})?(?![\w.])"
         ),
         rf"\1{REPLACED}",
     ),
+    _Form(("ssn", "social"), _any_case(r"\b((?:ssn|social security)\b.{0,20}?)\d{3}-\d{2}-\d{4}\b"), rf"\1{REPLACED}"),
 )
 _KEYS = (
-    _Form(
-        ("private key-----",),
-        re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}-----|\Z)"),
-    ),
-    # JSON web tokens, signed (RFC 7515) and encrypted (RFC 7516, whose second part may be empty).
-    _Form(("eyj",), re.compile(r"(?<![\w-])eyJ[\w-]{4,4096}(?:\.[\w-]{0,4096}){1,4}")),
-    # The prefixes by which services make their keys known.
-    _Form(("akia", "asia", "abia", "acca"), re.compile(r"\b(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}\b")),
-    _Form(
-        _IN_ANY,
-        re.compile(
-            r"(?<![A-Za-z0-9])(?:(?:[sprw]k|whsec)[-_](?=[\w-]{0,40}[0-9])[\w+/=-]{8,1024}"
-            r"|xox[a-z]-[\w-]{8,1024}|xapp-[\w-]{10,1024}|gh[opsur]_\w{10,1024}|github_pat_\w{10,1024}|glpat-[\w-]{10,1024}"
-            r"|(?:npm|hf|dop_v1|doo_v1|shp(?:at|ss|ca|pa)|lin_api|rzp_(?:live|test)|sntry[su]|figd|tfp|glsa)_"
-            r"[A-Za-z0-9]{10,1024}|dckr_pat_[\w-]{10,1024}|pypi-AgE[\w-]{10,1024}|sq0(?:atp|csp|idp)-[\w-]{10,1024}"
-            r"|nvapi-[\w-]{10,1024}|(?:PMAK|NRAK)-[\w-]{10,1024}|AIza[\w-]{20,1024}|ya29\.[\w-]{10,1024}"
-            r"|hv[sb]\.[\w-]{10,1024}|SG\.[\w-]{10,64}\.[\w-]{10,256}|AGE-SECRET-KEY-1\w{10,1024}"
-            r"|EAA[A-Z]{2}[A-Za-z0-9]{20,1024}|dapi[0-9a-f]{32})"
-        ),
-    ),
-    _Form(_IN_ANY, re.compile(r"\b[0-9a-fA-F]{32,4096}\b")),
-    _Form(_IN_ANY, re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{40,}={0,2}"), _run),
+    _Form(("private key", "private-lines"), secret_keys.PRIVATE),
+    _Form(("eyj",), secret_keys.TOKENS),
+    _Form(("akia", "asia", "abia", "acca", "a3t"), secret_keys.AWS),
+    _Form(("$",), secret_keys.HASHED),
+    _Form(_IN_ANY, secret_keys.PREFIXED),
+    _Form(_IN_ANY, secret_keys.HEX, partial(secret_keys.hexadecimal, replaced=REPLACED)),
+    _Form(_IN_ANY, secret_keys.RUN, partial(secret_keys.run, replaced=REPLACED)),
 )
 _NUMBERS = (
-    _Form(
-        _IN_ANY,
-        re.compile(r"\b\d(?:[ -]?\d){12,18}\b|\b\d{4}(?:\.\d{4}){3}(?:\.\d{3})?\b|\b\d{4}\.\d{6}\.\d{5}\b"),
-        _card,
-    ),
-    _Form(_IN_ANY, re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,40}\b"), _iban),
+    _Form(_IN_ANY, secret_numbers.GROUPED_CARD, secret_numbers.card),
+    _Form(_IN_ANY, secret_numbers.CARD, secret_numbers.card),
+    _Form(_IN_ANY, secret_numbers.IBAN, secret_numbers.iban),
 )
-_FORMS = (_KEYS[0], *_ADDRESSES[:2], *_HEADERS, _KEYS[1], *_NAMED, _ADDRESSES[2], *_KEYS[2:], *_NUMBERS)
+_FORMS = (_KEYS[0], *_ADDRESSES[:-1], *_HEADERS, _KEYS[1], *_NAMED, _ADDRESSES[-1], *_KEYS[2:], *_NUMBERS)
 """In the order in which they are looked for: what has a name of its own before what only looks like a secret."""
