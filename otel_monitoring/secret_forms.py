@@ -4,9 +4,9 @@ Every pattern is linear in the text, with a small factor: it begins only where a
 word of its own, and repeats nothing that it repeats already. `tests/test_redact.py` tries each against its worst text.
 
 The forms were compared with those of gitleaks 8 and detect-secrets 1.5. They search source code, a file at a time, with
-hundreds of patterns, each bound to the length of one service's keys: 96 kB of them take too long for a text that is told
-now, and miss a key that was cut. What both call generic (a telling name and a value) is in `secret_names`; the prefixes
-that services gave their keys so that they can be found are in `secret_keys`; cards and accounts in `secret_numbers`.
+hundreds of patterns, each bound to the length of one service's keys: too slow for a text that is told now, and it
+misses a key that was cut. What both call generic (a telling name and a value) is in `secret_names`; the prefixes that
+services gave their keys so that they can be found are in `secret_keys`; cards and accounts are in `secret_numbers`.
 """
 
 import re
