@@ -34,7 +34,6 @@ class Clock:
 class Channel:
     """Fails as it is told, then delivers."""
 
-    paced = True
     latest_only = False
 
     def __init__(self, name: str, *failures: Exception) -> None:
@@ -268,18 +267,6 @@ async def test_people_hear_of_each_incident_the_last_word_and_programs_all_of_th
     assert bench.store.backlog() == {}
 
 
-async def test_what_disturbs_nobody_waits_for_no_others() -> None:
-    """A line in a log has the time of its alert, however many there are."""
-    log, mail = Channel("log"), Channel("mail")
-    log.paced = False
-    bench = Bench(log, mail, limits=Limits(spacing=30, gathering=0.001))
-    for number in range(30):
-        bench.enqueue(str(number))
-        await bench.pump()
-    assert log.messages == [[str(number)] for number in range(30)]
-    assert mail.messages == [["0"]]
-
-
 async def test_a_storm_without_end_holds_back_no_alert() -> None:
     class Endless(MemoryStore):
         def pending(self, channel: str, limit: int) -> Any:
@@ -507,3 +494,122 @@ async def test_attempts_are_not_part_of_the_applications_traces() -> None:
     bench.enqueue("one")
     await bench.pump()
     assert seen == [False]
+
+
+# In which order
+
+
+class Picky(Channel):
+    """Delivers no message that holds one of these alerts: it fails, as a receiver that stumbles over it."""
+
+    def __init__(self, name: str, *bad: str) -> None:
+        super().__init__(name)
+        self.bad = set(bad)
+
+    async def send(self, notification: Notification) -> None:
+        if self.bad & {event.message for event in notification.events}:
+            self.attempts.append(notification)
+            raise DeliveryError("answered 500", retryable=True)
+        await super().send(notification)
+
+
+def ids_of(channel: Channel, message: str) -> set[str]:
+    return {one.id for one in channel.attempts if message in [event.message for event in one.events]}
+
+
+async def test_a_critical_alert_overtakes_a_message_that_fails() -> None:
+    mail = Picky("mail", "bad")
+    bench = Bench(mail)
+    bench.enqueue("bad", "with it")
+    await bench.pump()
+    bench.enqueue("down", severity=AlertSeverity.CRITICAL)
+    await bench.pump(after=2)
+    assert mail.messages == [["down"]]
+    for _ in range(4):
+        await bench.pump(after=60)
+    assert len(ids_of(mail, "bad")) == 1, "its message stays the same"
+    mail.bad.clear()
+    await bench.pump(after=600)
+    assert mail.messages == [["down"], ["bad", "with it"]]
+
+
+async def test_a_critical_alert_overtakes_one_that_fails_itself() -> None:
+    mail = Picky("mail", "first")
+    bench = Bench(mail)
+    for message in ("first", "second"):
+        bench.enqueue(message, severity=AlertSeverity.CRITICAL)
+        await bench.pump(after=2)
+    assert mail.messages == [["second"]]
+
+
+async def test_a_message_that_fails_by_itself_holds_up_the_others_for_a_while_only() -> None:
+    mail = Picky("mail", "bad", "worse")
+    bench = Bench(mail)
+    bench.enqueue("bad")
+    await bench.pump()
+    bench.enqueue("good")
+    for _ in range(3):
+        await bench.pump(after=10)
+    assert mail.messages == [["good"]]
+    for message in ("better", "worse"):
+        bench.enqueue(message)
+        await bench.pump()
+    bench.enqueue("best")
+    for _ in range(12):
+        await bench.pump(after=20)
+    assert mail.messages == [["good"], ["better"], ["best"]]
+    assert [len(ids_of(mail, message)) for message in ("bad", "worse")] == [1, 1]
+    assert bench.state("mail")["pending"] == 2
+
+
+async def test_the_end_of_an_incident_never_overtakes_its_beginning() -> None:
+    mail = Picky("mail", "lost")
+    bench = Bench(mail)
+    bench.enqueue("lost", incident="1")
+    await bench.pump()
+    bench.enqueue("found", incident="1", status=Status.RESOLVED)
+    bench.enqueue("down", severity=AlertSeverity.CRITICAL, incident="2")
+    for _ in range(9):
+        await bench.pump(after=300)
+    assert mail.messages == [["down"]]
+    mail.bad.clear()
+    await bench.pump(after=600)
+    assert mail.messages == [["down"], ["lost"], ["found"]]
+
+
+async def test_a_day_without_its_server_makes_few_messages() -> None:
+    """What waits while nothing can be delivered leaves together, however often it was tried."""
+    mail = Channel("mail", *[DeliveryError("down", retryable=True)] * 200)
+    bench = Bench(mail)
+    for number in range(200):
+        bench.enqueue(str(number))
+        await bench.pump(after=360)
+    for _ in range(9):
+        await bench.pump(after=360)
+    assert sorted(int(message) for messages in mail.messages for message in messages) == list(range(200))
+    assert len(mail.messages) <= 8
+    assert all(len(ids_of(mail, str(number))) == 1 for number in range(200))
+
+
+async def test_who_delivers_after_a_restart_keeps_the_message_that_was_tried() -> None:
+    mail = Picky("mail", "bad")
+    bench = Bench(mail)
+    bench.enqueue("bad", "with it")
+    await bench.pump()
+    after = Bench(mail)
+    after.store = bench.store
+    after.enqueue("new")
+    for _ in range(4):
+        await after.pump(after=60)
+    assert len(ids_of(mail, "bad")) == 1
+    assert mail.messages == [["new"]]
+
+
+async def test_a_channel_whose_circuit_is_open_waits_for_critical_alerts_too() -> None:
+    mail = Channel("mail", *[DeliveryError("down", retryable=True, retry_after=600)] * 3)
+    bench = Bench(mail)
+    bench.enqueue("one")
+    await bench.pump()
+    bench.enqueue("down", severity=AlertSeverity.CRITICAL)
+    await bench.pump(after=599)
+    assert len(mail.attempts) == 1

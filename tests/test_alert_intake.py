@@ -49,6 +49,19 @@ async def test_what_comes_meanwhile_is_handled_together_by_one_thread() -> None:
     assert max(len(batch) for batch in bench.batches) <= 200
 
 
+async def test_what_is_urgent_is_handled_before_all_that_waits() -> None:
+    bench = Bench()
+    taken = [asyncio.create_task(bench.intake.take(number)) for number in range(1000)]
+    await asyncio.sleep(0)
+    taken += [asyncio.create_task(bench.intake.take(number, urgent=True)) for number in (1001, 1002)]
+    await asyncio.sleep(0)
+    bench.gate.set()
+    await asyncio.gather(*taken)
+    first = next(place for place, batch in enumerate(bench.batches) if 1001 in batch)
+    assert bench.batches[first] == [1001, 1002]
+    assert first <= 1, "what was under way when it came is over first"
+
+
 async def test_what_cannot_be_handled_fails_alone() -> None:
     bench = Bench()
     taken = [asyncio.create_task(bench.intake.take(number)) for number in (1, -1, 2)]

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_monitoring import alerts
 from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, Gauge, Rule
+from otel_monitoring.alerts.channels.log import LogChannel
 from otel_monitoring.alerts.delivery import Sender
 from otel_monitoring.alerts.signals import AlertSignals
 from otel_monitoring.config import Settings
@@ -20,6 +22,7 @@ from otel_monitoring.errors import ConfigurationError, DeliveryError, TooManyMut
 from otel_monitoring.events import AlertEvent, Notification
 from otel_monitoring.jsonable import LENGTH
 from otel_monitoring.measure.reader import SnapshotReader
+from otel_monitoring.store import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -171,6 +174,40 @@ async def test_the_alert_names_the_trace_it_was_raised_in() -> None:
     with TracerProvider(shutdown_on_exit=False).get_tracer("test").start_as_current_span("request") as span:
         await AlertManager(channels=[channel]).send_alert("custom", "in a request")
     assert channel.events[0].trace_id == f"{span.get_span_context().trace_id:032x}"
+
+
+async def test_the_log_line_needs_no_outbox_and_is_part_of_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[str] = []
+
+    class Requests(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            seen.append(request.get())
+            return True
+
+    request = ContextVar("request", default="none")
+    watching = Requests()
+    caplog.handler.addFilter(watching)
+    store = MemoryStore()
+    manager = AlertManager(channels=[LogChannel(), Recorder()], store=store)
+    manager.hand_over = lambda: True  # a service that delivers nothing
+    request.set("one")
+    for number in range(3):
+        assert await manager.send_alert("custom", f"order {number}")
+    assert [record.getMessage() for record in caplog.records] == [f"CUSTOM: order {number}" for number in range(3)]
+    assert set(seen) == {"one"}
+    assert not await manager.send_alert("custom", "order 0")
+    assert len(caplog.records) == 3, "suppressed"
+    assert store.backlog() == {"recorder": 3}
+
+
+async def test_an_alert_is_logged_though_the_store_takes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    class Full(MemoryStore):
+        def append(self, event: AlertEvent) -> None:
+            raise OSError("full")
+
+    manager = AlertManager(channels=[LogChannel()], store=Full())
+    assert not await manager.send_alert("custom", "order 1")
+    assert "CUSTOM: order 1" in [record.getMessage() for record in caplog.records]
 
 
 async def test_each_alert_is_a_log_event_and_counts() -> None:

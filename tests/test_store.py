@@ -259,7 +259,7 @@ def test_a_full_outbox_leaves_out_the_oldest_of_a_channel_and_the_next_message_s
     assert store.backlog() == {"mail": OUTBOX_LIMIT, "slack": 1}
     (note,) = [row.event for row in store.pending("mail", OUTBOX_LIMIT) if row.event.stands_for_others]
     assert note.message == f"3 alerts were left out, the least severe first: more than {OUTBOX_LIMIT} waited for mail"
-    assert note.details == {"count": 3}
+    assert note.details == {"count": 3, "types": {"HIGH_CPU": 3}}
     assert waiting(store, "mail", 1) == ["3"]
     assert contained.failures["alert outbox"] == 2
     assert sum("alert outbox" in line for line in caplog.messages) == 1
@@ -269,10 +269,12 @@ def test_a_full_outbox_leaves_out_the_least_severe_and_never_what_is_more_urgent
     severities = [AlertSeverity.CRITICAL, AlertSeverity.INFO, AlertSeverity.ERROR, AlertSeverity.WARNING]
 
     def work(tx: Store) -> None:
-        for number in range(OUTBOX_LIMIT * 2):
-            tx.enqueue(event(str(number), severity=severities[number % 4]), ["mail"], NOW)
+        raised = [event(str(number), severity=severities[number % 4]) for number in range(OUTBOX_LIMIT * 2)]
+        tx.enqueue_all(raised[:10], ["mail", "slack"], NOW)
+        tx.enqueue_all(raised[10:], ["mail", "slack"], NOW)
 
     store.run(work)
+    assert store.backlog() == {"mail": OUTBOX_LIMIT, "slack": OUTBOX_LIMIT}
     kept = [row.event for row in store.pending("mail", OUTBOX_LIMIT)]
     told = Counter(one.severity for one in kept if not one.stands_for_others)
     assert told == {AlertSeverity.CRITICAL: OUTBOX_LIMIT / 2, AlertSeverity.ERROR: OUTBOX_LIMIT / 2 - 1}

@@ -12,23 +12,15 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from typing import Any
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_monitoring.alerts.channels import Channel, Repeating
+from otel_monitoring.alerts.order import Order, is_urgent
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError
-from otel_monitoring.events import (
-    AlertEvent,
-    AlertSeverity,
-    Arrival,
-    ChannelResult,
-    Notification,
-    Status,
-    rfc3339,
-)
+from otel_monitoring.events import AlertEvent, Arrival, ChannelResult, Notification, Status, rfc3339
 from otel_monitoring.guard import apart, contained, logger, original
 from otel_monitoring.redact import redact, redact_error
 from otel_monitoring.store import Store
@@ -42,7 +34,6 @@ _LONGEST_SPACING = 30.0
 _GATHERINGS = 10
 _SOONEST_AGAIN = 60.0
 """Seconds until a mail is offered again to those who were refused for now: servers that greylist ask for minutes."""
-_UNPACED_A_MINUTE = 10_000
 
 _delivering = contained("alert delivery")
 _repeating = contained("repeating alerts")
@@ -62,6 +53,7 @@ class Limits:
         first_delay: Seconds until a failed attempt is repeated; doubled with each further failure.
         longest_delay: Seconds between attempts at most.
         open_after: With this many failures in a row the circuit is open: one attempt a delay shows when it closes.
+            A message that failed so often is overtaken by later ones: see `Order`.
     """
 
     timeout: float = 10.0
@@ -143,7 +135,8 @@ class Line:
         self._wait_until = 0.0
         self._later: dict[int, float] = {}
         self._given_up_at: dict[int, float] = {}
-        self._most = limits.batch
+        self._partly: set[int] = set()
+        self._order = Order(limits.open_after)
         self._last_error: tuple[str, float] | None = None
         self._delivered_at: float | None = None
 
@@ -155,7 +148,7 @@ class Line:
         return now >= self._wait_until and not crowded
 
     async def attempt(self, store: Store, sender: Sender, *, paced: bool) -> bool:
-        """Deliver the oldest events that wait, in one message; False when there is nothing to do, or it failed.
+        """Deliver what is next of what waits, in one message; False when there is nothing to do, or it failed.
 
         Args:
             store: Whose outbox they wait in.
@@ -169,6 +162,7 @@ class Line:
         if paced and self._limits.gathering:
             batch = await self._gathered(store, batch)
         store.tried([entry.id for entry in batch])
+        self._order.begin(batch)
         batch = [replace(entry, attempts=entry.attempts + 1) for entry in batch]
         self._sent_at.append(self._elapsed())
         notification = sender.notification(batch)
@@ -179,17 +173,17 @@ class Line:
             if error.partly:
                 self._postpone(store, error, batch)
                 return True
-            self._failed(error, batch)
             if not error.retryable and len(batch) == 1:
                 logger.error("%s refused an alert for good, it is given up: %s", name, redact(str(error)))
                 self._count("failed", name, 1)
                 self._give_up(store, batch, redact(str(error)))
-            else:
-                self._note_retry(store, batch, self._wait_until)
-            return False
+            goes_on = self._failed(error, batch)
+            if error.retryable or len(batch) > 1:
+                self._note_retry(store, batch, max(self._wait_until, self._later.get(batch[0].id, 0.0)))
+            return goes_on
         self._settle(store, batch, told)
         self._note_told(store, batch)
-        self._failures, self._wait_until, self._most = 0, 0.0, self._limits.batch
+        self._failures, self._wait_until = 0, 0.0
         self._delivered_at = self._clock()
         self._count("sent", name, len(batch))
         return True
@@ -213,10 +207,7 @@ class Line:
         """Whether these wait for others to leave with them."""
         now = self._elapsed()
         recent = [at for at in self._sent_at if now - at < _MINUTE]
-        critical = any(
-            entry.event.severity is AlertSeverity.CRITICAL and entry.event.status is Status.FIRING for entry in batch
-        )
-        doubled = 0 if critical else len(recent) - 1
+        doubled = 0 if any(is_urgent(entry.event) for entry in batch) else len(recent) - 1
         return bool(recent) and now - recent[-1] < min(_LONGEST_SPACING, self._limits.spacing * 2.0**doubled)
 
     async def _gathered(self, store: Store, batch: list[Queued]) -> list[Queued]:
@@ -230,8 +221,8 @@ class Line:
         return batch
 
     def _due(self, store: Store) -> list[Queued]:
-        """The oldest that wait; those that were tried together before stay together, and so keep their message's id."""
-        waiting = list(store.pending(self.channel.name, self._most))
+        """What leaves next, in one message."""
+        waiting = list(store.pending(self.channel.name, self._limits.batch))
         stale = [entry for entry in waiting if self._is_too_old(entry)]
         self._forget_all_but(waiting)
         if stale:
@@ -246,8 +237,10 @@ class Line:
         if unheard:
             store.settle([entry.id for entry in unheard], self._given_up_for("its beginning was given up"))
         now = self._elapsed()
-        fresh = [entry for entry in fresh if entry not in unheard and now >= self._later.get(entry.id, now)]
-        return list(takewhile(lambda entry: entry.attempts == fresh[0].attempts, fresh))
+        resting = {number for number, until in self._later.items() if until > now}
+        some_have = resting & self._partly  # they hold nothing up
+        wanting = [entry for entry in fresh if entry not in unheard and entry.id not in some_have]
+        return self._order.next(wanting, resting)
 
     def _is_too_old(self, entry: Queued) -> bool:
         """Whether it has waited for a day; from the first look on in time that passed, whatever the clock is set to."""
@@ -259,6 +252,7 @@ class Line:
         for noted in (self._given_up_at, self._later):
             for gone in noted.keys() - known:
                 del noted[gone]
+        self._partly &= known
 
     # Nobody hears of the end of what he was never told: incidents whose firing was given up are noted
 
@@ -287,26 +281,40 @@ class Line:
     def _postpone(self, store: Store, error: DeliveryError, batch: Sequence[Queued]) -> None:
         """Some have it. The others get it later, and what waits behind it goes on."""
         self._last_error = (redact(str(error)), self._clock())
-        tries = max(entry.attempts for entry in batch) - 1
-        delay = min(self._limits.longest_delay, max(_SOONEST_AGAIN, self._limits.first_delay * 2.0 ** min(tries, 16)))
-        self._later.update(dict.fromkeys((entry.id for entry in batch), self._elapsed() + delay))
+        self._partly.update(entry.id for entry in batch)
+        until = self._rest(batch, _SOONEST_AGAIN)
         self._count("retried", self.channel.name, len(batch))
         logger.warning("%s; it is tried again for them", self._last_error[0])
-        self._note_retry(store, batch, self._elapsed() + delay)
+        self._note_retry(store, batch, until)
 
-    def _failed(self, error: DeliveryError, batch: Sequence[Queued]) -> None:
-        self._failures += 1
+    def _rest(self, batch: Sequence[Queued], soonest: float) -> float:
+        """Try these later, the later the oftener they were tried; returns when, by the clock that nobody sets."""
+        tries = max(entry.attempts for entry in batch) - 1
+        delay = min(self._limits.longest_delay, max(soonest, self._limits.first_delay * 2.0 ** min(tries, 16)))
+        until = self._elapsed() + delay
+        self._later.update(dict.fromkeys((entry.id for entry in batch), until))
+        return until
+
+    def _failed(self, error: DeliveryError, batch: Sequence[Queued]) -> bool:
+        """Whether what waits behind it is tried at once: it fails by itself where others were delivered meanwhile."""
+        by_itself = error.retryable and not error.retry_after and not self._failures and batch[0].attempts > 1
         self._last_error = (redact(str(error)), self._clock())
-        if not error.retryable:  # one bad event, or too many: neither must hold up the others
-            self._most = max(1, len(batch) // 2)
+        if error.retryable:
+            self._order.failed(batch, alone=by_itself)
+            self._count("retried", self.channel.name, len(batch))
+            logger.warning("%s: attempt %d failed: %s", self.channel.name, batch[0].attempts, self._last_error[0])
+        elif len(batch) > 1:  # one bad event, or too many: neither must hold up the others
+            self._order.divide(batch)
+        if by_itself:
+            self._rest(batch, self._limits.first_delay)
+            return True
+        self._failures += 1
         delay = min(self._limits.longest_delay, self._limits.first_delay * 2.0 ** min(self._failures - 1, 16))
         if not error.retryable:
             delay = 0.0 if len(batch) == 1 else self._limits.first_delay
         jittered = delay * random.uniform(0.8, 1.2)  # noqa: S311 - spreads load, guards nothing
         self._wait_until = self._elapsed() + max(jittered, min(error.retry_after or 0.0, GIVE_UP_SECONDS))
-        if error.retryable:
-            self._count("retried", self.channel.name, len(batch))
-            logger.warning("%s: attempt %d failed: %s", self.channel.name, self._failures, self._last_error[0])
+        return False
 
     def as_json(self, pending: int) -> dict[str, Any]:
         """`state` (`ok`, `retrying`, `open`: the circuit), `pending`, `failures` in a row, times of what happened."""
@@ -345,9 +353,7 @@ class Delivery:
     ) -> None:
         self.limits = limits
         self._sender = sender
-        self._lines = {
-            channel.name: Line(channel, _limits_of(channel, limits), clock, count, elapsed) for channel in channels
-        }
+        self._lines = {channel.name: Line(channel, limits, clock, count, elapsed) for channel in channels}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._paced = True
 
@@ -448,13 +454,6 @@ async def trial(channels: Sequence[Channel], notification: Notification, timeout
 
     results = await asyncio.gather(*(result_of(channel) for channel in channels))
     return {channel.name: result for channel, result in zip(channels, results, strict=True)}
-
-
-def _limits_of(channel: Channel, limits: Limits) -> Limits:
-    """Nothing holds back what nobody is disturbed by: a line in a log has the time of its alert."""
-    if getattr(channel, "paced", True):
-        return limits
-    return replace(limits, per_minute=_UNPACED_A_MINUTE, spacing=0.0, gathering=0.0)
 
 
 def _abandoned(task: "asyncio.Task[None]") -> bool:

@@ -64,7 +64,7 @@ class Policy:
     """What decides about notifying, besides the rules.
 
     Attributes:
-        channels: Where notifications go.
+        channels: Where notifications go, but for those that have them at once.
         repeat_interval: Seconds until an alert that still fires is notified again.
         window: Seconds that rules look back: so long does what an inhibiting alert caused remain visible.
         holding: Those of the channels whose receiver holds an alert until it hears of its end.
@@ -93,6 +93,8 @@ class Incidents:
         self._inhibited: frozenset[AlertType] = frozenset()
         self.events: list[AlertEvent] = []
         """What happened, in order: raised and resolved."""
+        self.told: list[AlertEvent] = []
+        """What people are told, in order: what happened and was not kept back, and repetitions."""
 
     def apply(
         self,
@@ -189,6 +191,7 @@ class Incidents:
             if happened:
                 self._record(event, self._policy.channels if tell else ())
             if tell:
+                self.told.append(event)
                 self._store.enqueue(event, self._policy.channels, self._now)
                 after = after.told(self._policy.channels, self._now)
         return after
@@ -216,6 +219,8 @@ class Incidents:
         listening = self._policy.holding.intersection(self._policy.channels) if quiet else self._policy.channels
         channels = [name for name in listening if ended.was_told_on(name)]
         self._record(event, channels)
+        if told and not quiet:
+            self.told.append(event)
         self._store.enqueue(event, channels, self._now)
 
     def _outcome(self, rule: Rule, incident: Incident) -> Outcome:

@@ -18,30 +18,31 @@ _IDLE_SECONDS = 0.5
 
 
 class Intake(Generic[T, R]):
-    """Takes things in on event loops and handles what has come meanwhile together, in one thread.
+    """Takes things in on event loops and handles what has come meanwhile together, in one thread, the urgent first.
 
     The thread begins with the first thing and ends when nothing comes any more. Thread-safe; a process that is forked
     begins anew.
 
     Args:
-        handle: Called in the thread with what has come, in its order; returns the result of each.
+        handle: Called in the thread with what has come, urgent or not, in its order; returns the result of each.
     """
 
     def __init__(self, handle: Callable[[Sequence[T]], Sequence[R]]) -> None:
         self._handle = handle
+        self._urgent: deque[_Waiting[T, R]] = renewed(self, "_urgent", deque)
         self._waiting: deque[_Waiting[T, R]] = renewed(self, "_waiting", deque)
         self._changed = renewed(self, "_changed", threading.Condition)
         self._runs = renewed(self, "_runs", bool)
 
-    async def take(self, thing: T) -> R:
-        """What becomes of `thing`.
+    async def take(self, thing: T, *, urgent: bool = False) -> R:
+        """What becomes of `thing`; an urgent one is handled before all that are not.
 
         Raises:
             Exception: What the handling raised.
         """
         waiting = _Waiting[T, R](thing)
         with self._changed:
-            self._waiting.append(waiting)
+            (self._urgent if urgent else self._waiting).append(waiting)
             if self._runs:
                 self._changed.notify()
             else:
@@ -71,9 +72,10 @@ class Intake(Generic[T, R]):
     def _next(self) -> "list[_Waiting[T, R]]":
         """What has come; nothing when it is over, and then the thread ends."""
         with self._changed:
-            if not self._waiting:
+            if not self._urgent and not self._waiting:
                 self._changed.wait(_IDLE_SECONDS)
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_AT_ONCE))]
+            first = self._urgent or self._waiting
+            batch = [first.popleft() for _ in range(min(len(first), _MOST_AT_ONCE))]
             self._runs = bool(batch)
             return batch
 

@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from otel_monitoring.alerts import overview
-from otel_monitoring.alerts.channels import Channel, Repeating
+from otel_monitoring.alerts.channels import Channel, Immediate, Repeating
 from otel_monitoring.alerts.channels.configured import channels_from
 from otel_monitoring.alerts.delivery import Delivery, Limits, Sender, trial
 from otel_monitoring.alerts.evaluation import Evaluation
 from otel_monitoring.alerts.incidents import Policy
 from otel_monitoring.alerts.inline import deliver
 from otel_monitoring.alerts.intake import Intake
-from otel_monitoring.alerts.raising import Raised, event_of, record
+from otel_monitoring.alerts.raising import HandedOver, event_of, record
 from otel_monitoring.alerts.rules import Rule, default_rules
 from otel_monitoring.alerts.ruleset import RuleSet
 from otel_monitoring.alerts.saved import saved_incidents
@@ -68,7 +69,7 @@ class AlertManager:
         self.clock = clock
         self._connected: tuple[Settings, Sender] | None = None
         self._rules = RuleSet()
-        self._intake = Intake[Raised, AlertEvent](self._decide)
+        self._intake = Intake[HandedOver, AlertEvent](self._decide)
         self.evaluation = Evaluation()
         known = settings or Settings.load()
         self._configure(known, Sender.here(known, "unknown_service"), AlertSignals())
@@ -107,15 +108,27 @@ class AlertManager:
         )
         self._rules.use_defaults(default_rules(settings.thresholds, settings.error_statuses))
         self.policy = Policy(
-            [channel.name for channel in self.channels],
+            [channel.name for channel in self.channels if not isinstance(channel, Immediate)],
             settings.repeat_interval,
             settings.window,
             holding=frozenset(channel.name for channel in self.channels if isinstance(channel, Repeating)),
         )
 
-    def _decide(self, raised: Sequence[Raised]) -> Sequence[AlertEvent]:
-        rules = self._rules.by_name
-        return self.store.run(lambda store: record(store, raised, rules, self.policy))
+    def _decide(self, handed: Sequence[HandedOver]) -> Sequence[AlertEvent]:
+        rules, raised = self._rules.by_name, [one.read() for one in handed]
+        events = self.store.run(lambda store: record(store, raised, rules, self.policy))
+        for one, event in zip(handed, events, strict=True):
+            one.context.run(self.signals.raised, event)
+            if event.outcome is Outcome.NOTIFIED:
+                one.context.run(self.write, event)
+        return events
+
+    def write(self, event: AlertEvent) -> None:
+        """Tell the channels that have it at once: see `Immediate`."""
+        for channel in self.channels:
+            if isinstance(channel, Immediate):
+                channel.write(event)
+                self._count("sent", channel.name, 1)
 
     def _count(self, what: str, channel: str, number: int) -> None:
         self.signals.count(what, channel, number)
@@ -180,9 +193,13 @@ class AlertManager:
         """
         kind, urgency = AlertType(alert_type), AlertSeverity(severity)
         with _raising:
-            raised = event_of(kind, message, urgency, details, labels, self.clock())
-            event = await self._intake.take(Raised(raised, dedup_key))
-            self.signals.raised(event)
+            read = partial(event_of, kind, message, urgency, details, labels, self.clock())
+            handed = HandedOver(read, copy_context(), dedup_key)
+            try:
+                event = await self._intake.take(handed, urgent=urgency is AlertSeverity.CRITICAL)
+            except Exception:
+                self.write(handed.read().event)  # whatever the store would have decided: it is told somewhere
+                raise
             if event.outcome is Outcome.NOTIFIED:
                 if not self.hand_over():
                     await deliver(self.delivery, self.store, self.clock)

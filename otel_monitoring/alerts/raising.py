@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextvars import Context
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -63,6 +64,24 @@ class Raised(NamedTuple):
     dedup_key: str = ""
 
 
+class HandedOver(NamedTuple):
+    """The same before anybody read it: that takes its time, and is not done where it was raised.
+
+    Attributes:
+        event: Makes the event.
+        context: Where it was raised: event and log line belong to the same trace and request.
+        dedup_key: As above.
+    """
+
+    event: Callable[[], AlertEvent]
+    context: Context
+    dedup_key: str
+
+    def read(self) -> Raised:
+        """What was raised; called in any thread."""
+        return Raised(self.context.run(self.event), self.dedup_key)
+
+
 def record(store: Store, raised: Sequence[Raised], rules: Mapping[str, Rule], policy: Policy) -> list[AlertEvent]:
     """Decide what becomes of alerts that were raised together, and put them where that says.
 
@@ -87,8 +106,8 @@ def record(store: Store, raised: Sequence[Raised], rules: Mapping[str, Rule], po
         store.append(decided.waits_for(policy.channels if told else (), others=policy.channels))
         if told:
             store.note_notified(_urgently(event.severity, said), event.time)
-            store.enqueue(decided, policy.channels, event.time)
         events.append(decided)
+    store.enqueue_all([event for event in events if event.outcome is Outcome.NOTIFIED], policy.channels, now)
     return events
 
 

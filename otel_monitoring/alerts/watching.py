@@ -13,7 +13,7 @@ from otel_monitoring.alerts.incidents import Incidents
 from otel_monitoring.alerts.leading import Lease
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.saved import labels_by_rule, saved_incidents
-from otel_monitoring.events import AlertEvent, Notification
+from otel_monitoring.events import Notification
 from otel_monitoring.guard import contained
 from otel_monitoring.store import Store
 
@@ -114,19 +114,20 @@ class AlertWatch:
         reports = self._reports(manager.store, now)
         rules = manager.rules
 
-        def work(store: Store) -> list[AlertEvent]:
-            if store.leader(now) != self._worker:  # it lasted too long: another one leads
-                return []
-            known = {incident.key: incident for incident in saved_incidents(store)}
+        def work(store: Store) -> Incidents:
             incidents = Incidents(store, manager.policy, now)
-            looks = manager.evaluation.looks(rules, reports, labels_by_rule(known.values()))
-            incidents.apply(looks, known, reports, rules)
-            return incidents.events
+            if store.leader(now) == self._worker:  # else it lasted too long: another one leads
+                known = {incident.key: incident for incident in saved_incidents(store)}
+                looks = manager.evaluation.looks(rules, reports, labels_by_rule(known.values()))
+                incidents.apply(looks, known, reports, rules)
+            return incidents
 
-        events = manager.store.run(work)
+        incidents = manager.store.run(work)
         self._evaluated_at = now
-        for event in events:
+        for event in incidents.events:
             manager.signals.raised(event)
+        for event in incidents.told:
+            manager.write(event)
 
     def _reports(self, store: Store, now: float) -> dict[str, Report]:
         reports = {self._worker: self._report()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from typing import TypeVar
 
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute, Status
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute, Status, title
 from otel_monitoring.forks import renewed
 from otel_monitoring.store import overflow
 from otel_monitoring.store.protocol import (
@@ -216,11 +216,15 @@ class MemoryStore:
     # The outbox
 
     def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
+        self.enqueue_all([event], channels, now)
+
+    def enqueue_all(self, events: Sequence[AlertEvent], channels: Collection[str], now: float) -> None:
         with self._lock:
             for channel in channels:
-                number = self.state.next_id
-                self.state.next_id += 1
-                self.state.outbox[number] = Queued(number, channel, event, now)
+                for event in events:
+                    number = self.state.next_id
+                    self.state.next_id += 1
+                    self.state.outbox[number] = Queued(number, channel, event, now)
                 self._leave_out_surplus(channel, now)
 
     def _leave_out_surplus(self, channel: str, now: float) -> None:
@@ -233,13 +237,15 @@ class MemoryStore:
         noted = next((row for row in waiting if row.event.stands_for_others and not row.attempts), None)
         others = [row for row in waiting if not row.event.stands_for_others]
         surplus = len(waiting) - OUTBOX_LIMIT + (noted is None)
-        for row in sorted(others, key=lambda row: (row.event.severity.rank, row.id))[:surplus]:
+        least = sorted(others, key=lambda row: (row.event.severity.rank, row.id))[:surplus]
+        for row in least:
             self.state.note(outbox.pop(row.id), overflow.given_up(now))
+        left_out = Counter(title(row.event.type.value, row.event.rule) for row in least)
         if noted is None:
-            noted = Queued(self.state.next_id, channel, overflow.note(None, channel, surplus, now), now)
+            noted = Queued(self.state.next_id, channel, overflow.note(None, channel, left_out, now), now)
             self.state.next_id += 1
         else:
-            noted = replace(noted, event=overflow.note(noted.event, channel, surplus, now))
+            noted = replace(noted, event=overflow.note(noted.event, channel, left_out, now))
         outbox[noted.id] = noted
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:

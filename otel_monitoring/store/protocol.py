@@ -123,6 +123,9 @@ class Store(Protocol):
     def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
         """Put `event` into the outbox once for each channel; beyond `OUTBOX_LIMIT` the least severe are left out."""
 
+    def enqueue_all(self, events: Sequence[AlertEvent], channels: Collection[str], now: float) -> None:
+        """Put `events`, which were raised together, into the outbox as `enqueue` does each."""
+
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
         """The `limit` events that have waited for `channel` the longest, oldest first."""
 

@@ -258,7 +258,10 @@ class ResilientStore:
     # The outbox
 
     def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
-        self._do(lambda store: store.enqueue(event, channels, now))
+        self.enqueue_all([event], channels, now)
+
+    def enqueue_all(self, events: Sequence[AlertEvent], channels: Collection[str], now: float) -> None:
+        self._do(lambda store: store.enqueue_all(events, channels, now))
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
         def work(store: Store) -> Sequence[Queued]:

@@ -1,13 +1,24 @@
 """Alert state of all workers of a host, in one SQLite file."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from otel_monitoring.errors import StoreError
-from otel_monitoring.events import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, Arrival, ChannelResult, Mute, Status
+from otel_monitoring.events import (
+    LEFT_OUT,
+    AlertEvent,
+    AlertSeverity,
+    AlertType,
+    Arrival,
+    ChannelResult,
+    Mute,
+    Status,
+    title,
+)
 from otel_monitoring.guard import contained, logger
 from otel_monitoring.store import overflow
 from otel_monitoring.store.database import Database
@@ -37,10 +48,12 @@ BUSY_TIMEOUT = 1.0
 """Seconds a statement waits for other processes at most."""
 
 _NOTES_COUNTED_EVERY = 256
+_TITLE = ", ".join(f"CASE WHEN json_valid(event) THEN json_extract(event, '$.{of}') END" for of in ("type", "rule"))
 _NOTE = f"(json_valid(event) AND json_extract(event, '$.rule') = '{LEFT_OUT}')"
 _RANK = "CASE WHEN json_valid(event) THEN CASE json_extract(event, '$.severity') {} END END".format(
     " ".join(f"WHEN '{severity.value}' THEN {severity.rank}" for severity in AlertSeverity)
 )
+_INSERT = "INSERT INTO outbox (channel, queued_at, attempts, event, key) VALUES (?, ?, 0, ?, ?)"
 _ROW = "SELECT id, channel, event, queued_at, attempts FROM outbox"
 
 
@@ -180,17 +193,17 @@ class SqliteStore:
     # The outbox
 
     def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
-        row = (now, encoded_event(event), event.identity)
+        self.enqueue_all([event], channels, now)
+
+    def enqueue_all(self, events: Sequence[AlertEvent], channels: Collection[str], now: float) -> None:
+        rows = [(now, encoded_event(event), event.identity) for event in events]
 
         def work(db: sqlite3.Connection) -> None:
             for channel in channels:
-                db.execute(
-                    "INSERT INTO outbox (channel, queued_at, attempts, event, key) VALUES (?, ?, 0, ?, ?)",
-                    (channel, *row),
-                )
+                db.executemany(_INSERT, [(channel, *row) for row in rows])
                 _leave_out_surplus(db, channel, now)
 
-        if channels:
+        if channels and rows:
             self._write(work)
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
@@ -336,13 +349,15 @@ def _leave_out_surplus(db: sqlite3.Connection, channel: str, now: float) -> None
     row = db.execute(noted, (channel,)).fetchone()
     surplus = waiting - OUTBOX_LIMIT + (row is None)
     least = db.execute(
-        f"SELECT id FROM outbox WHERE channel = ? AND NOT ({_NOTE}) ORDER BY {_RANK}, id LIMIT ?",  # noqa: S608 - ours
+        f"SELECT id, {_TITLE} FROM outbox"  # noqa: S608 - our constants
+        f" WHERE channel = ? AND NOT ({_NOTE}) ORDER BY {_RANK}, id LIMIT ?",
         (channel, surplus),
     ).fetchall()
-    _note(db, [number for (number,) in least], overflow.given_up(now))
-    db.executemany("DELETE FROM outbox WHERE id = ?", least)
-    text = encoded_event(overflow.note(decoded_event(row[1]) if row else None, channel, surplus, now))
+    _note(db, [number for number, *_ in least], overflow.given_up(now))
+    db.executemany("DELETE FROM outbox WHERE id = ?", [(number,) for number, *_ in least])
+    left_out = Counter(title(kind, rule or "") if kind else "unreadable" for _, kind, rule in least)
+    text = encoded_event(overflow.note(decoded_event(row[1]) if row else None, channel, left_out, now))
     if row:
         db.execute("UPDATE outbox SET event = ? WHERE id = ?", (text, row[0]))
     else:
-        db.execute("INSERT INTO outbox (channel, queued_at, attempts, event) VALUES (?, ?, 0, ?)", (channel, now, text))
+        db.execute(_INSERT, (channel, now, text, None))

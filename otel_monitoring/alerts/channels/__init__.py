@@ -2,7 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
-from otel_monitoring.events import Notification
+from otel_monitoring.events import AlertEvent, Notification
 
 
 class Channel(Protocol):
@@ -16,6 +16,14 @@ class Channel(Protocol):
         Raises:
             DeliveryError: It was not delivered; says whether trying again can help, and when.
         """
+
+
+@runtime_checkable
+class Immediate(Channel, Protocol):
+    """A channel that has an alert where it happens, at once: nothing waits for it in the outbox."""
+
+    def write(self, event: AlertEvent) -> None:
+        """Take `event`; never fails. Called from several threads."""
 
 
 @runtime_checkable

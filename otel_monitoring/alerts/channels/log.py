@@ -23,20 +23,18 @@ class LogChannel:
     """
 
     name = "log"
-    paced = False
-    """It waits for no others: see `Limits`."""
 
     async def send(self, notification: Notification) -> None:
-        """Log every event; never fails."""
+        """Write every event; never fails."""
         for event in notification.events:
-            _log(event)
+            self.write(event)
 
-
-def _log(event: AlertEvent) -> None:
-    facts = {**event.labels, **event.details, "runbook": event.runbook, "trace_id": event.trace_id}
-    known = {name: value for name, value in sorted(facts.items()) if value not in ("", None)}
-    said = f"{text.one_line(event.message)} {json.dumps(known, ensure_ascii=False) if known else ''}".rstrip()
-    if event.status is Status.RESOLVED:
-        logger.info("%s resolved: %s", text.title(event), said)
-    else:
-        logger.log(_LEVELS[event.severity], "%s: %s", text.title(event), said)
+    def write(self, event: AlertEvent) -> None:
+        """Write one event; never fails."""
+        facts = {**event.labels, **event.details, "runbook": event.runbook, "trace_id": event.trace_id}
+        known = {name: value for name, value in sorted(facts.items()) if value not in ("", None)}
+        said = f"{text.one_line(event.message)} {json.dumps(known, ensure_ascii=False) if known else ''}".rstrip()
+        if event.status is Status.RESOLVED:
+            logger.info("%s resolved: %s", text.title(event), said)
+        else:
+            logger.log(_LEVELS[event.severity], "%s: %s", text.title(event), said)
