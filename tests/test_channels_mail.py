@@ -136,12 +136,14 @@ def test_html_from_an_alert_is_text() -> None:
     assert "Runbook" not in content
 
 
-def test_a_hundred_alerts_are_counted_not_listed() -> None:
+def test_a_hundred_alerts_of_one_name_are_one_digest() -> None:
     message = received(notification(*(event(f"number {i}") for i in range(100))))
     for kind in ("plain", "html"):
-        assert "number 19" in part(message, kind)
-        assert "number 20" not in part(message, kind)
-        assert "… and 80 more" in part(message, kind)
+        assert "100 alerts" in part(message, kind)
+        assert "number 7" in part(message, kind)
+        assert "number 8" not in part(message, kind)
+        assert "… and 92 more" in part(message, kind)
+        assert part(message, kind).count("connection refused") == 1
 
 
 def test_a_domain_outside_ascii_makes_an_ascii_message_id() -> None:

@@ -1,11 +1,12 @@
 """Slack's message: within its limits, and nothing in an alert can mention or link anybody."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from otel_monitoring.alerts.channels.slack import message, mrkdwn
-from otel_monitoring.events import AlertSeverity
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType
 from tests.notifications import STACK, event, notification, resolved
 
 
@@ -68,13 +69,17 @@ def test_no_text_of_an_alert_mentions_or_links_anybody() -> None:
 
 
 def test_the_largest_notification_keeps_slacks_limits() -> None:
-    huge = event(
+    def huge(number: int) -> AlertEvent:
+        return replace(one, rule=f"rule {number}")
+
+    one = event(
         "&" * 5000,
+        type=AlertType.CUSTOM,
         details={f"{'&' * 200}{i}": "&\n" * 3000 if i % 2 else "&" * 3000 for i in range(100)},
         labels={f"label{i}": "&" * 900 for i in range(30)},
         runbook="https://example.com/" + "&" * 470,
     )
-    sent = message(notification(*[huge] * 60, service="&" * 300))
+    sent = message(notification(*(huge(number) for number in range(60)), service="&" * 300))
     blocks = [block for attachment in sent["attachments"] for block in attachment["blocks"]]
     assert len(sent["attachments"]) == 22
     assert len(blocks) <= 50
@@ -82,7 +87,7 @@ def test_the_largest_notification_keeps_slacks_limits() -> None:
     assert len(sent["text"]) <= 4000
     assert sum(len(block["text"]["text"]) for block in blocks) <= 13_200
     assert blocks[-2]["text"]["text"] == "… and 40 more"
-    alone = message(notification(huge))["attachments"][0]["blocks"][0]["text"]["text"]
+    alone = message(notification(one))["attachments"][0]["blocks"][0]["text"]["text"]
     assert alone.endswith("|Runbook>")
 
 

@@ -164,8 +164,13 @@ def test_of_many_what_fires_and_is_most_urgent_is_spelt_out_first() -> None:
     mild = [event(severity=AlertSeverity.WARNING, message=f"mild {number}") for number in range(25)]
     grave = event(severity=AlertSeverity.CRITICAL, message="grave")
     told, hidden = text.shown(notification(*over, *mild, grave))
-    assert [one.message for one in told] == ["grave", *(f"mild {number}" for number in range(19))]
-    assert hidden == 31
+    assert [one.message for one in told] == ["26 alerts", "25 alerts"]
+    assert dict(text.facts(told[0]))["messages"].splitlines() == [
+        "grave",
+        *(f"mild {number}" for number in range(7)),
+        "… and 18 more",
+    ]
+    assert (told[0].severity, hidden) == (AlertSeverity.CRITICAL, 0)
     told, hidden = text.shown(notification(*over[:2], mild[0]))
     assert [one.message for one in told] == ["mild 0", "over 0", "over 1"]
     assert hidden == 0
@@ -173,5 +178,34 @@ def test_of_many_what_fires_and_is_most_urgent_is_spelt_out_first() -> None:
 
 def test_what_stands_for_those_that_were_left_out_is_always_spelt_out() -> None:
     note = event("980 alerts were left out", severity=AlertSeverity.WARNING, rule=LEFT_OUT)
-    told, hidden = text.shown(notification(note, *[event(severity=AlertSeverity.CRITICAL)] * 60))
+    rules = [event(severity=AlertSeverity.CRITICAL, type=AlertType.CUSTOM, rule=f"rule_{i}") for i in range(60)]
+    told, hidden = text.shown(notification(note, *rules))
     assert (len(told), told[-1], hidden) == (text.EVENTS_SHOWN, note, 41)
+
+
+def test_a_storm_of_one_type_is_told_with_its_count_its_first_messages_and_the_details_of_the_most_urgent() -> None:
+    storm = [
+        event(f"order {number}", type=AlertType.CUSTOM, severity=AlertSeverity.WARNING, details={"order": number})
+        for number in range(900)
+    ]
+    storm[700] = event("the worst", type=AlertType.CUSTOM, severity=AlertSeverity.ERROR, details={"order": 700})
+    note = event(
+        "4100 alerts were left out",
+        rule=LEFT_OUT,
+        type=AlertType.CUSTOM,
+        details={"count": 4100, "types": {"CUSTOM": 4100}},
+    )
+    told = notification(*storm, event(), note)
+    assert text.subject(told) == "[orders/production] CRITICAL 5001 firing: DATABASE_DOWN, CUSTOM"
+    (down, digest, left_out), hidden = text.shown(told)
+    assert (down.message, left_out, hidden) == ("Database connection lost", note, 0)
+    assert text.headline(digest) == "ERROR CUSTOM firing: 5000 alerts"
+    facts = dict(text.facts(digest))
+    assert facts["order"] == "700"
+    assert facts["messages"].splitlines()[:2] == ["the worst", "order 0"]
+    assert facts["messages"].splitlines()[-1] == "… and 4992 more"
+
+
+def test_what_fires_and_what_is_over_are_told_apart_in_a_storm() -> None:
+    told, _ = text.shown(notification(*[event(message=str(i)) for i in range(20)], *[resolved()] * 20))
+    assert [(one.status.value, one.message) for one in told] == [("firing", "20 alerts"), ("resolved", "20 alerts")]

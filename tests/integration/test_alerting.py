@@ -483,9 +483,10 @@ def test_what_fires_and_ends_together_is_one_message_that_says_how_much_more_the
         "[orders] WARNING 1 firing, 118 resolved: queue_long",
     ]
     assert [request.json()["text"] for request in slack.requests] == subjects(box)
-    assert body(box, 0).count("\n  queue: ") == 20
-    assert "\n\n… and 99 more\n\n" in body(box, 0)
-    assert "… and 99 more" in json.dumps(slack.requests[0].json(), ensure_ascii=False)
+    assert body(box, 0).count("\n  queue: ") == 1
+    assert "queue_long firing: 119 alerts\n" in body(box, 0)
+    assert "… and 111 more" in body(box, 0)
+    assert "… and 111 more" in json.dumps(slack.requests[0].json(), ensure_ascii=False)
     assert "WARNING queue_long firing: Queue 119: 11" in body(box, 1), "what fires is not among what is left out"
 
 

@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from textwrap import dedent
 from typing import Any
 
@@ -13,6 +15,8 @@ from otel_monitoring.jsonable import jsonable
 EVENTS_SHOWN = 20
 """How many events of one notification are spelt out."""
 
+_MESSAGES_SHOWN = 8
+_MESSAGE_LENGTH = 100
 _DETAILS_SHOWN = 20
 _FACT_LENGTH = 1500
 _LIST_LENGTH = 80
@@ -72,16 +76,60 @@ def origin(notification: Notification) -> list[tuple[str, str]]:
 
 def ranked(notification: Notification) -> list[AlertEvent]:
     """What fires before what is over, the most urgent first, else as it happened."""
-    return sorted(notification.events, key=lambda event: (event.status is Status.RESOLVED, -event.severity.rank))
+    return sorted(notification.events, key=_place)
 
 
 def shown(notification: Notification) -> tuple[list[AlertEvent], int]:
-    """What is spelt out, and how much more there is."""
+    """What is spelt out, and how many more alerts there are.
+
+    Of more than that, those of one name are one: how many, the first messages, and what is known of the first.
+    """
     told = ranked(notification)
     notes = [event for event in told if event.stands_for_others]
-    others = [event for event in told if not event.stands_for_others]
+    others = [[event] for event in told if not event.stands_for_others]
     room = EVENTS_SHOWN - len(notes)
-    return others[:room] + notes, max(0, len(others) - room)
+    if len(others) > room:
+        left_out = _left_out(notes)
+        groups: dict[tuple[str, Status], list[AlertEvent]] = {}
+        for (event,) in others:
+            groups.setdefault((title(event), event.status), []).append(event)
+        others = sorted(groups.values(), key=lambda group: _place(group[0]))
+        spelt = [_digest(group, left_out[title(group[0])]) for group in others[:room]]
+    else:
+        spelt = [event for (event,) in others]
+    return spelt + notes, sum(len(group) for group in others[room:])
+
+
+def _place(event: AlertEvent) -> tuple[bool, int]:
+    return event.status is Status.RESOLVED, -event.severity.rank
+
+
+def _digest(group: Sequence[AlertEvent], left_out: int) -> AlertEvent:
+    """One in the place of several of one name, the first of which is the most urgent."""
+    first, counted = group[0], len(group) + (left_out if group[0].status is Status.FIRING else 0)
+    if counted == 1:
+        return first
+    messages = list(dict.fromkeys(one_line(event.message, _MESSAGE_LENGTH) for event in group))[:_MESSAGES_SHOWN]
+    more = counted - len(messages)
+    if more:
+        messages.append(f"… and {more} more")
+    return replace(
+        first,
+        time=max(event.time for event in group),
+        since=min(event.since if event.since is not None else event.time for event in group),
+        message=f"{counted} alerts",
+        labels={},
+        details={"messages": "\n".join(messages), **first.labels, **first.details},
+        trace_id="",
+    )
+
+
+def _left_out(notes: Iterable[AlertEvent]) -> Counter[str]:
+    """How many of each name were left out of a full outbox."""
+    counted: Counter[str] = Counter()
+    for note in notes:
+        counted.update(note.details.get("types", {}))
+    return counted
 
 
 def summary(notification: Notification) -> str:
@@ -107,10 +155,14 @@ def subject(notification: Notification) -> str:
 
 def _counted(notification: Notification) -> str:
     told = ranked(notification)
+    left_out = _left_out(event for event in told if event.stands_for_others)
+    told = [event for event in told if not event.stands_for_others] or told
     firing = sum(event.status is Status.FIRING for event in told)
-    counts = {"firing": firing, "resolved": len(told) - firing}
+    counts = {"firing": firing + left_out.total(), "resolved": len(told) - firing}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    names = ", ".join(dict.fromkeys(f"{title(event)} (flapping)" if _flaps(event) else title(event) for event in told))
+    names = ", ".join(
+        dict.fromkeys([*(f"{title(event)} (flapping)" if _flaps(event) else title(event) for event in told), *left_out])
+    )
     return f"{notification.severity.value.upper()} {states}: {clipped(names, 200)}"
 
 
