@@ -1,7 +1,7 @@
 """What an alert is: its type, its severity, the event that is kept and delivered, and the mute that silences it."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from enum import Enum
 from itertools import islice
@@ -242,34 +242,6 @@ class AlertEvent:
                 **{name: ChannelResult(Arrival.WAITING) for name in channels},
             },
         )
-
-    def as_record(self) -> dict[str, Any]:
-        """Every field but `channels` by its name, in types that JSON has: what stores write and `from_record` reads."""
-        return {
-            name: dict(value) if isinstance(value, Mapping) else value.value if isinstance(value, Enum) else value
-            for name in _EVENT_FIELDS
-            for value in (getattr(self, name),)
-        }
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any], channels: Mapping[str, ChannelResult]) -> "AlertEvent":
-        """What `as_record` made; fields it does not know are left out.
-
-        Args:
-            record: As `as_record` has it.
-            channels: What has become of it on each channel.
-
-        Raises:
-            ValueError, TypeError: `record` is not what `as_record` makes.
-        """
-        known = {name: value for name, value in record.items() if name in _EVENT_FIELDS}
-        for name, kind in (("type", AlertType), ("severity", AlertSeverity), ("outcome", Outcome), ("status", Status)):
-            if name in known:
-                known[name] = kind(known[name])
-        return cls(**known, channels=channels)
-
-
-_EVENT_FIELDS = tuple(entry.name for entry in fields(AlertEvent) if entry.name != "channels")
 
 
 @dataclass(frozen=True, slots=True)

@@ -584,6 +584,27 @@ def test_a_saved_state_that_cannot_be_read_is_left_out(damaged: str) -> None:
     assert Incident.decode(incident.encode()) == incident
 
 
+RELEASED = """{"rule": "hot", "message": "m", "value": 7.2, "outcome": "notified", "labels": {"endpoint": "/a"},
+"state": {"phase": "firing", "since": 10, "held": 0.0, "quiet": null, "seen": 0.0, "value": NaN, "notified_at": 12.0},
+"unknown": 3.0, "unrest": {"starts": [1.0, 2.0], "times": 2, "flapping": false}, "told_on": ["log", "slack"]}"""
+
+
+def test_a_state_of_the_first_version_is_read() -> None:
+    read = Incident.decode(RELEASED)
+    assert (read.rule, read.labels, read.message, read.value) == ("hot", {"endpoint": "/a"}, "m", 7.2)
+    assert (read.outcome, read.told_on) == (Outcome.NOTIFIED, frozenset({"log", "slack"}))
+    state = replace(read.state, value=None)
+    assert state == AlertState(Phase.FIRING, 10.0, unknown=3.0, notified_at=12.0, starts=(1.0, 2.0), times=2)
+    assert (type(state.since), type(state.starts)) == (float, tuple)
+    assert Incident.decode(RELEASED.replace('"told_on": ["log", "slack"]', '"further": 1')).told_on is None
+
+
+@pytest.mark.parametrize(("right", "wrong"), [('"firing"', '"burning"'), ('{"endpoint": "/a"}', "[1]"), ("10", '"x"')])
+def test_a_state_with_a_value_of_another_kind_is_refused_where_it_is_read(right: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        Incident.decode(RELEASED.replace(right, wrong, 1))
+
+
 def test_how_long_nothing_was_known_is_saved_apart_from_what_earlier_versions_read() -> None:
     incident = Incident("hot", {}, AlertState(Phase.FIRING, 10.0, unknown=600.0))
     saved = json.loads(incident.encode())

@@ -9,15 +9,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from otel_monitoring.errors import StoreError
-from otel_monitoring.events import AlertType, Arrival, ChannelResult, Mute
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Arrival, ChannelResult, Mute, Outcome, Status
 from otel_monitoring.store import Store, schema
 from otel_monitoring.store.file import DAMAGED_KEPT, StateFile
-from otel_monitoring.store.rows import encoded_event
+from otel_monitoring.store.rows import decoded_event, encoded_event
 from otel_monitoring.store.sqlite import SqliteStore
 from tests.test_store import NOW, become, event, messages, raise_alert, waiting
 
@@ -329,7 +330,7 @@ def test_rows_that_cannot_be_read_are_skipped_counted_and_told(
     store.enqueue(event("1"), ["mail"], NOW)
     store.mute(Mute(AlertType.CUSTOM, NOW + 60))
     other = sqlite3.connect(path)
-    record = event().as_record()
+    record = asdict(event())
     texts: list[object] = ["{", "[]", '{"type": "from_the_future"}', "[" * 100_000, b"\xff\xfe", 7]
     texts += [json.dumps({**record, name: None}) for name in ("time", "message", "details", "labels", "type")]
     for text in texts:
@@ -412,11 +413,36 @@ def test_waiting_for_another_process_ends(store: SqliteStore, path: Path) -> Non
     assert messages(store) == ["3", "2", "1"]
 
 
+RELEASED = """{"time": 1700000000, "type": "high_error_rate", "severity": "warning", "message": "Error rate 7.2 %",
+"details": {"value": 7.2, "routes": ["/a"], "text": "\\ud800"}, "outcome": "muted", "status": "resolved",
+"labels": {"endpoint": "/a"}, "rule": "high_error_rate", "incident": "abc", "since": 1600000000.5,
+"runbook": "https://x/y", "trace_id": "ab", "later": 1, "readable": true}"""
+
+
+def test_a_row_of_the_first_version_is_read() -> None:
+    assert decoded_event(RELEASED) == AlertEvent(
+        1.7e9,
+        AlertType.HIGH_ERROR_RATE,
+        AlertSeverity.WARNING,
+        "Error rate 7.2 %",
+        details={"value": 7.2, "routes": ["/a"], "text": "\ud800"},
+        outcome=Outcome.MUTED,
+        status=Status.RESOLVED,
+        labels={"endpoint": "/a"},
+        rule="high_error_rate",
+        incident="abc",
+        since=1600000000.5,
+        runbook="https://x/y",
+        trace_id="ab",
+    )
+    assert decoded_event(encoded_event(decoded_event(RELEASED))) == decoded_event(RELEASED)
+
+
 def test_rows_of_an_earlier_version_are_made_readable(store: SqliteStore, path: Path) -> None:
     """It kept NaN, which JSON does not have, secrets in nested details, and texts of several lines."""
     store.append(event("now"))
     old = {
-        **event("x").as_record(),
+        **asdict(event("x")),
         "message": "line\x1b[31m\nline",
         "details": {"rate": float("nan"), "request": {"password": "hunter2"}},
         "labels": {"endpoint": "/a\n"},

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields, replace
 from string import Formatter
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from otel_monitoring.alerts.lifecycle import AlertState, Phase
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome, Status
@@ -147,26 +149,14 @@ class Incident:
             ValueError, TypeError, LookupError: It is something else.
         """
         read = json.loads(text)
-        unrest = {**read.get("unrest", {})}
-        unrest["starts"] = tuple(unrest.get("starts", ()))
-        phase = Phase(read["state"]["phase"])
-        state = AlertState(**{**read["state"], "phase": phase, "unknown": read.get("unknown", 0.0)}, **unrest)
-        outcome, told_on = Outcome(read["outcome"]), read.get("told_on")
-        if outcome is Outcome.SUPPRESSED:
+        state = {**read["state"], "unknown": read.get("unknown", 0.0), **read.get("unrest", {})}
+        if read["outcome"] == Outcome.SUPPRESSED.value:
             # An earlier version: the application had told something of this type, which the rule itself never did.
-            state = replace(state, notified_at=None)
-        return cls(
-            read["rule"],
-            read["labels"],
-            state,
-            read["message"],
-            outcome,
-            frozenset(told_on) if told_on is not None else None,
-            read.get("value", state.value),
-            AlertType(read.get("type", AlertType.CUSTOM)),
-            AlertSeverity(read.get("severity", AlertSeverity.WARNING)),
-            read.get("orphaned_at"),
-        )
+            state["notified_at"] = None
+        return _INCIDENT.validate_python({"told_on": None, "value": state["value"], **read, "state": state})
+
+
+_INCIDENT = TypeAdapter(Incident)
 
 
 def message_of(rule: Rule, value: float | None, labels: Mapping[str, str]) -> str:

@@ -4,71 +4,49 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from otel_monitoring.events import AlertEvent, AlertType, Arrival, ChannelResult, Mute
+from pydantic import TypeAdapter
+
+from otel_monitoring.events import AlertEvent, AlertType, ChannelResult, Mute
 from otel_monitoring.redact import redact
 
+_EVENT = TypeAdapter(AlertEvent)
+_RESULT = TypeAdapter(ChannelResult)
+_RESULTS = TypeAdapter(dict[str, ChannelResult])
 _READABLE = "readable"
 """Marks rows that were written readable; those of versions before it are made so when they are read."""
 
 
 def encoded_event(event: AlertEvent) -> str:
-    """As JSON. Details that JSON has no form for must not keep the alert from being delivered."""
-    record = {**event.as_record(), _READABLE: True}
+    """As JSON, without `channels`. Details that JSON has no form for must not keep the alert from being delivered."""
     try:
-        return json.dumps(record, allow_nan=False)
+        return json.dumps(_record(event), allow_nan=False)
     except (ValueError, TypeError, RecursionError):
-        return json.dumps({**event.readable().as_record(), _READABLE: True}, default=str)
+        return json.dumps(_record(event.readable()))
+
+
+def _record(event: AlertEvent) -> dict[str, Any]:
+    return {**_EVENT.dump_python(event, mode="json", exclude={"channels"}, warnings=False), _READABLE: True}
 
 
 def decoded_event(text: str, results: str = "{}") -> AlertEvent:
     """What `encoded_event` and `encoded_results` made.
 
     Raises:
-        ValueError, TypeError, LookupError, RecursionError: It is something else.
+        ValueError, TypeError, RecursionError: It is something else.
     """
     record = json.loads(text)
-    for name, kind in (("time", (int, float)), ("message", str), ("details", dict), ("labels", dict)):
-        if not isinstance(record[name], kind):
-            raise TypeError(f"{name} is of another type")
-    event = AlertEvent.from_record(record, decoded_results(results))
+    event = _EVENT.validate_python({**record, "channels": json.loads(results)})
     return event if record.get(_READABLE) else event.readable()
 
 
 def encoded_results(results: Mapping[str, ChannelResult]) -> str:
     """As JSON."""
-    if not results:
-        return "{}"
-    return json.dumps({name: _fields(result) for name, result in results.items()})
+    return _RESULTS.dump_json(dict(results), exclude_defaults=True).decode()
 
 
 def encoded_result(result: ChannelResult) -> str:
     """As JSON that replaces what was said before, by the rules of RFC 7396."""
-    return json.dumps(_fields(result))
-
-
-def _fields(result: ChannelResult) -> dict[str, Any]:
-    state = result.state
-    if state is Arrival.WAITING:  # most of them
-        return {"state": state.value}
-    return {
-        "state": state.value,
-        "at": result.at,
-        "attempts": result.attempts,
-        "next_attempt": result.next_attempt,
-        "error": result.error,
-    }
-
-
-def decoded_results(text: str) -> dict[str, ChannelResult]:
-    """What `encoded_results` made.
-
-    Raises:
-        ValueError, TypeError, LookupError: It is something else.
-    """
-    return {
-        name: ChannelResult(**{**fields, "state": Arrival(fields["state"])})
-        for name, fields in (json.loads(text).items() if text != "{}" else ())
-    }
+    return _RESULT.dump_json(result).decode()
 
 
 def encoded_labels(labels: Mapping[str, str]) -> str:
