@@ -77,7 +77,7 @@ class Mute(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: AlertType
-    duration_seconds: Annotated[float, Field(gt=0, le=366 * 86_400)] = 300
+    duration_seconds: Annotated[float, Field(strict=True, gt=0, le=366 * 86_400)] = 300
     labels: Annotated[dict[Label, Label], Field(max_length=20)] = {}
     reason: Annotated[str, Field(max_length=500)] = ""
     author: Annotated[str, Field(max_length=200)] = ""
@@ -155,6 +155,22 @@ def _refused(errors: Iterable[Mapping[str, Any]], part: str | None = None) -> Re
     return _json({"detail": detail}, 422)
 
 
+async def _from_no_other_site(request: Request) -> None:
+    """Refuse what the page of another site can make a browser send with its cookies: a POST that is not JSON.
+
+    For JSON, browsers ask us before. We read bodies ourselves, and so past FastAPI's own check of the content type.
+
+    Raises:
+        HTTPException: 415 for what names another origin than this host and is not JSON.
+    """
+    origin = request.headers.get("origin")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if origin is None or media_type == "application/json" or media_type.endswith("+json"):
+        return
+    if origin.partition("://")[2].lower() != request.headers.get("host", "").lower():
+        raise HTTPException(415, "Another site's page must send Content-Type: application/json", NO_STORE)
+
+
 async def _mute_of(request: Request) -> Mute:
     """The body, read here and not by FastAPI, which reads it before any dependency has been asked who sends it.
 
@@ -229,7 +245,7 @@ def _alerts(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
 
     # In threads: a store may wait for a disk or for another worker.
 
-    @router.post("/mutes")
+    @router.post("/mutes", dependencies=[Depends(_from_no_other_site)])
     async def mute(request: Request) -> Response:
         try:
             body = await _mute_of(request)
@@ -255,7 +271,7 @@ def _alerts(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
             raise HTTPException(404, f"{alert_type.value} is not muted", NO_STORE)
         return Response(status_code=204, headers=NO_STORE)
 
-    @router.post("/test")
+    @router.post("/test", dependencies=[Depends(_from_no_other_site)])
     async def test() -> Response:
         return _json(await answers.alert_manager.test_channels())
 

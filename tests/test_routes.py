@@ -75,6 +75,8 @@ BODIES: dict[str, bytes] = {
     "Infinity": b'{"type": "high_cpu", "duration_seconds": Infinity}',
     "-Infinity": b'{"type": "high_cpu", "duration_seconds": -Infinity}',
     "beyond floats": b'{"type": "high_cpu", "duration_seconds": 1e999}',
+    "a yes as seconds": b'{"type": "high_cpu", "duration_seconds": true}',
+    "a text as seconds": b'{"type": "high_cpu", "duration_seconds": "60"}',
     "long number": b'{"type": "high_cpu", "duration_seconds": %s}' % (b"9" * 5000),
     "beyond the calendar": b'{"type": "high_cpu", "duration_seconds": 1e12}',
     "surrogate": b'{"type": "high_cpu", "reason": "\\ud800 %s"}' % SECRET.encode(),
@@ -117,6 +119,41 @@ async def test_a_wrong_parameter_is_named_and_not_repeated(method: str, path: st
     assert answer.status_code == 422
     assert [error["loc"][-1] for error in answer.json()["detail"]] == [field]
     assert SECRET not in answer.text
+
+
+BROWSERS_SEND_UNASKED = [
+    "",
+    "text/plain",
+    "text/plain;charset=UTF-8",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+]
+
+
+@pytest.mark.parametrize("media_type", BROWSERS_SEND_UNASKED)
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://test.evil.example", "http://[::1"])
+async def test_the_page_of_another_site_cannot_make_a_browser_mute_or_send(origin: str, media_type: str) -> None:
+    app, manager = application(access="open")
+    headers = {"origin": origin, "content-type": media_type}
+    assert (await post(app, b'{"type": "high_cpu"}', **headers)).status_code == 415
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.post("/api/alerts/test", headers=headers)).status_code == 415
+    assert (await manager.get_alert_summary())["mutes"] == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "application/x-www-form-urlencoded"},  # what curl sends
+        {"content-type": ""},
+        {"content-type": "text/plain", "origin": "http://test"},
+        {"content-type": "Application/JSON; charset=utf-8", "origin": "https://dashboard.example"},
+        {"content-type": "application/vnd.mute+json", "origin": "https://dashboard.example"},
+    ],
+)
+async def test_programs_this_host_and_those_that_browsers_ask_about_may_mute(headers: dict[str, str]) -> None:
+    app, _ = application(access="open")
+    assert (await post(app, b'{"type": "high_cpu"}', **headers)).status_code == 201
 
 
 async def test_beyond_the_limit_of_mutes_the_answer_is_conflict() -> None:

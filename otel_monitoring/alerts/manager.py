@@ -232,8 +232,10 @@ class AlertManager:
             TooManyMutesError: 1,000 others are in force.
         """
         now = self.clock()
-        if not 0 < duration_seconds < _LAST_SECOND - now:
-            raise ValueError(f"duration_seconds: must be greater than 0 and end before 10000, not {duration_seconds!r}")
+        given = duration_seconds
+        if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < _LAST_SECOND - now:
+            shown = redact(given, limit=40)
+            raise ValueError(f"duration_seconds: must be a number above 0 and end before the year 10000, not {shown}")
         until = now + duration_seconds
         covered, told = readable_labels(labels or {}), (redact(author), redact(reason))
         self.store.run(partial(_add_mute, Mute(AlertType(alert_type), until, covered, *told), now))
