@@ -43,6 +43,12 @@ from otel_monitoring.alerts.channels.addresses import is_private_literal, is_pub
         "2001:0:808:808::1",
         "3fff::1",
         "5f00::1",
+        "::ffff:0:0:7f00:1",
+        "::1:2:3:4",
+        "4000::1",
+        "fc00::1",
+        "2001:20::1",
+        "2002:a9fe:a9fe::",
     ],
 )
 def test_addresses_of_machines_and_clouds_themselves_are_not_public(address: str) -> None:

@@ -111,3 +111,12 @@ def test_apprise_that_is_not_installed_is_named_with_the_way_to_get_it(monkeypat
     monkeypatch.setattr(builtins, "__import__", without_apprise)
     with pytest.raises(ConfigurationError, match=r"^ALERT_APPRISE_URLS: .*pip install 'otel-monitoring\[apprise\]'"):
         names(monkeypatch, ALERT_APPRISE_URLS="json://canary")
+
+
+@pytest.mark.parametrize("host", ["①②⑦.⓪.⓪.①", "\uff11\uff12\uff17.0.0.1", "256.256.256.256", "ⓛocalhost"])
+@pytest.mark.parametrize("variable", ["ALERT_WEBHOOK_URL", "SLACK_WEBHOOK_URL", "ALERTMANAGER_URL"])
+def test_a_host_that_nothing_can_be_sent_to_is_refused(
+    monkeypatch: pytest.MonkeyPatch, variable: str, host: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{variable}: its host is neither a name nor an address$"):
+        names(monkeypatch, **{variable: f"https://{host}/hook"})

@@ -232,7 +232,7 @@ class AlertManager:
             TooManyMutesError: 1,000 others are in force.
         """
         now = self.clock()
-        given = duration_seconds
+        given: object = duration_seconds  # whatever the caller passes
         if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < _LAST_SECOND - now:
             shown = redact(given, limit=40)
             raise ValueError(f"duration_seconds: must be a number above 0 and end before the year 10000, not {shown}")

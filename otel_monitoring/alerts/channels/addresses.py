@@ -16,19 +16,16 @@ import httpx
 from otel_monitoring.errors import DeliveryError
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""All that IANA gives to hosts on the internet; Python calls much of the unassigned rest global."""
 _PLATFORM = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
 """Where machines on Azure and Oracle's cloud reach its platform services, in ranges that Python calls global; the other
 clouds' are link-local, unique-local or in the shared range of carriers."""
 _NEVER_PUBLIC = (
     IPv4Network("192.88.99.0/24"),  # relays of 6to4: RFC 7526
-    IPv6Network("::/96"),  # IPv4-compatible: RFC 4291 section 2.5.5.1
-    IPv6Network("::ffff:0:0:0/96"),  # IPv4-translated: RFC 2765 section 2.1
-    IPv6Network("64:ff9b:1::/48"),  # NAT64 of the local network: RFC 8215
-    IPv6Network("100::/64"),  # discarded: RFC 6666
     IPv6Network("2001::/23"),  # protocol assignments, Teredo among them: RFC 2928
+    IPv6Network("2001:db8::/32"),  # documentation: RFC 3849
     IPv6Network("3fff::/20"),  # documentation: RFC 9637
-    IPv6Network("5f00::/16"),  # segment routing: RFC 9602
-    IPv6Network("fec0::/10"),  # site-local: RFC 3879
 )
 """What one Python or another calls global: its tables follow the registry of its day."""
 _MOST_ADDRESSES = 4
@@ -44,6 +41,8 @@ def is_public(address: str) -> bool:
         ValueError: It is no IP address.
     """
     meant = _meant(ip_address(address))
+    if isinstance(meant, IPv6Address) and meant not in _GLOBAL_UNICAST:
+        return False
     return meant.is_global and not meant.is_multicast and not any(meant in net for net in (*_PLATFORM, *_NEVER_PUBLIC))
 
 

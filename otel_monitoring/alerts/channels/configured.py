@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from otel_monitoring.alerts.channels import Channel
 from otel_monitoring.alerts.channels.log import LogChannel
@@ -52,6 +53,7 @@ def _slack(settings: Settings) -> Iterator[Channel]:
         from otel_monitoring.alerts.channels.slack import SlackChannel
 
         proxies.check()
+        _host(settings.slack_webhook_url, "SLACK_WEBHOOK_URL")
         yield SlackChannel(settings.slack_webhook_url)
 
 
@@ -62,7 +64,8 @@ def _webhook(settings: Settings) -> Iterator[Channel]:
     from otel_monitoring.alerts.channels.addresses import NOT_PUBLIC, is_private_literal
     from otel_monitoring.alerts.channels.webhook import WebhookChannel
 
-    if not allow_private and is_private_literal(urlsplit(url.get_secret_value()).hostname or ""):
+    host = _host(url, "ALERT_WEBHOOK_URL")
+    if not allow_private and is_private_literal(host):
         raise ConfigurationError(f"ALERT_WEBHOOK_URL: its {NOT_PUBLIC}")
     yield WebhookChannel(url, settings.alert_webhook_secret, allow_private=allow_private)
 
@@ -73,6 +76,8 @@ def _alertmanager(settings: Settings) -> Iterator[Channel]:
         from otel_monitoring.alerts.channels.alertmanager import AlertmanagerChannel
 
         proxies.check()
+        for url in settings.alertmanager_url:
+            _host(url, "ALERTMANAGER_URL")
         generator = f"{settings.public_url}{settings.prefix}/alerts/firing" if settings.public_url else ""
         yield AlertmanagerChannel(settings.alertmanager_url, generator_url=generator)
 
@@ -87,3 +92,20 @@ def _apprise(settings: Settings) -> Iterator[Channel]:
             seen[scheme] += 1
             number = f"-{seen[scheme]}" if seen[scheme] > 1 else ""
             yield AppriseChannel(url, f"apprise-{scheme}{number}")
+
+
+def _host(url: SecretStr, variable: str) -> str:
+    """The host of `url` as the sending library reads it: another reader may find another one.
+
+    Raises:
+        ConfigurationError: It cannot be sent to, such as `http://①②⑦.0.0.1/`.
+    """
+    import httpx
+
+    try:
+        host = httpx.URL(url.get_secret_value()).host
+    except (httpx.InvalidURL, ValueError):
+        host = ""
+    if not host:
+        raise ConfigurationError(f"{variable}: its host is neither a name nor an address")
+    return host
