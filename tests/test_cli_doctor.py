@@ -22,7 +22,7 @@ from otel_monitoring.cli.doctor.clock import _skew, clock
 from otel_monitoring.cli.doctor.command import CHECKS
 from otel_monitoring.cli.doctor.conventions import semantic_conventions
 from otel_monitoring.cli.doctor.database import database
-from otel_monitoring.cli.doctor.exporting import otlp, trace_context
+from otel_monitoring.cli.doctor.exporting import advice_for, otlp, trace_context
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level, Look, contained_findings
 from otel_monitoring.cli.doctor.service import running_service
 from otel_monitoring.cli.doctor.settings import settings_valid
@@ -115,6 +115,19 @@ def test_an_endpoint_is_asked_for_every_signal(
         assert levels(findings) == [(f"OTLP {signal}", Level.OK) for signal in ("traces", "metrics", "logs")]
         assert sorted(request.signal for request in sink.requests) == ["logs", "metrics", "traces"]
         assert not sink.spans(), "nothing was sent"
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:40121", "Collector running"),
+        ("StatusCode.UNAUTHENTICATED", "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("401 Client Error: Unauthorized for url: http://127.0.0.1:4318/v1/traces", "OTEL_EXPORTER_OTLP_HEADERS"),
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "OTEL_EXPORTER_OTLP_CERTIFICATE"),
+    ],
+)
+def test_the_advice_follows_the_reason(reason: str, told: str) -> None:
+    assert told in advice_for(reason)
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])

@@ -1,5 +1,6 @@
 """Does the OTLP endpoint take all three signals?"""
 
+import re
 from collections.abc import Iterator, Mapping
 
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
@@ -67,7 +68,12 @@ def _finding(settings: Settings, signal: Signal, results: Mapping[Signal, str | 
         return Finding(name, Level.OK, f"accepted by {where}")
     # requests wraps the reason in several others.
     reason = reason.rpartition("Failed to establish a new connection: ")[2].rstrip("\"')")
-    advice = next(
-        (text for mark, text in _ADVICE if mark in reason), "is the Collector running and reachable from here?"
-    )
-    return Finding(name, Level.FAILED, f"{where}: {reason}", advice)
+    return Finding(name, Level.FAILED, f"{where}: {reason}", advice_for(reason))
+
+
+def advice_for(reason: str) -> str:
+    """What to do about an export that failed for `reason`. A port such as 40121 is no status."""
+    for mark, text in _ADVICE:
+        if re.search(rf"\b{mark}\b", reason):
+            return text
+    return "is the Collector running and reachable from here?"
