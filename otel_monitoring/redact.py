@@ -38,14 +38,9 @@ def redact(text: object, *, limit: int = 500) -> str:
     return result if len(result) <= limit else result[: max(0, limit - 1)] + "…" * (limit > 0)
 
 
-def redact_error(error: BaseException, *, limit: int = 500) -> str:
-    """`redact` of `ValueError: what it says`; never raises.
-
-    Args:
-        error: Any exception, also one that cannot be printed.
-        limit: How many characters are kept.
-    """
-    return redact(error_text(error), limit=limit)
+def redact_error(error: BaseException) -> str:
+    """`redact` of `ValueError: what it says`; never raises, not even for an exception that cannot be printed."""
+    return redact(error_text(error))
 
 
 def error_text(error: BaseException) -> str:

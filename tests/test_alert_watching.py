@@ -119,7 +119,7 @@ async def test_one_worker_leads_and_tells_what_another_one_sees_at_its_next_tick
     one, two = host.worker("one"), host.worker("two")
     await one.beat()
     await two.beat()
-    assert (one.watch.leads, two.watch.leads) == (True, False)
+    assert (one.manager.leads(), two.manager.leads()) == (True, False)
     await two.tick(heat=11)
     assert host.mailbox.events == []
     await one.tick(heat=1)
@@ -146,9 +146,9 @@ async def test_another_worker_takes_over_within_the_lease_and_tells_nothing_twic
     assert len(host.mailbox.events) == 1
     # Killed: it never gives its lease back.
     await two.tick(after=lease_seconds(INTERVAL) - 0.1, heat=11)
-    assert not two.watch.leads
+    assert not two.manager.leads()
     await two.beat(after=0.2)
-    assert two.watch.leads
+    assert two.manager.leads()
     assert len(host.mailbox.events) == 1
     await two.tick(after=INTERVAL, heat=1)
     assert [event.status.value for event in host.mailbox.events] == ["firing", "resolved"]
@@ -174,7 +174,7 @@ async def test_who_stops_lets_another_one_lead_at_once() -> None:
     await one.tick(heat=1)
     await one.watch.stop(1)
     await two.beat()
-    assert two.watch.leads
+    assert two.manager.leads()
 
 
 async def test_a_stop_delivers_what_waits() -> None:
@@ -203,7 +203,7 @@ async def test_a_leader_that_slept_through_its_lease_evaluates_nothing_before_it
     await one.beat()
     await two.beat(after=lease_seconds(INTERVAL) + 1)
     await one.tick(heat=11)
-    assert (one.watch.leads, two.watch.leads) == (False, True)
+    assert (one.manager.leads(), two.manager.leads()) == (False, True)
     assert host.mailbox.events == []
 
 
@@ -272,7 +272,7 @@ async def test_who_takes_over_repeats_at_once_what_a_receiver_holds(killed: bool
     two = host.worker("two")
     two.gauges = {"heat": 11}
     await two.beat(after=lease_seconds(INTERVAL) + 0.1)
-    assert two.watch.leads
+    assert two.manager.leads()
     assert host.forgetful.repeated == [["hot"]] * 2
     assert [event.status.value for event in host.forgetful.events] == ["firing"]
 

@@ -54,11 +54,6 @@ class AlertWatch:
         self._evaluated_at = 0.0
         self._repeated_at: dict[str, float] = {}
 
-    @property
-    def leads(self) -> bool:
-        """Whether this worker evaluates and delivers."""
-        return self._lease.held
-
     def tick(self, *, urgent: bool = False) -> None:
         """Evaluate, or report to the worker that does.
 

@@ -17,9 +17,9 @@ _STYLES: Final = {
 _BARS: Final = "▁▂▃▄▅▆▇█"
 
 
-def console(*, stderr: bool = False) -> Console:
+def console() -> Console:
     """A console that prints text as it is: no markup, no emoji, no guessing at numbers to colour."""
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def style_of(status: str) -> str:

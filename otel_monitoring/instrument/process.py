@@ -84,11 +84,6 @@ class SystemSampler:
         self._history.add(sample)
         return sample
 
-    @property
-    def latest(self) -> SystemSample:
-        """The latest sample."""
-        return self._history.latest
-
     def recent(self, count: int) -> list[SystemSample]:
         """The latest samples, at most `count`, oldest first."""
         return self._history.recent(count)
