@@ -95,6 +95,7 @@ def serving(
     before: tuple[str, ...] = (),
     ready: str = "/api/health/live",
     port: int | None = None,
+    python: str | Path = sys.executable,
     **env: str,
 ) -> Iterator[Service]:
     """Serve `source`, a module that defines `app`.
@@ -106,6 +107,7 @@ def serving(
         before: The command that the server is an argument of.
         ready: The path that answers 200 once it serves; empty: nobody waits for that.
         port: Where it listens; a free one when not given.
+        python: The interpreter that runs it.
         env: Further environment variables.
     """
     (folder / "service.py").write_text(source)
@@ -132,7 +134,7 @@ def serving(
     }
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*before, sys.executable, "-m", kind, *application, *address, *arguments],
+            [*before, str(python), "-m", kind, *application, *address, *arguments],
             cwd=folder,
             env=environment,
             stdout=output,
