@@ -9,12 +9,14 @@ OLDEST_TESTS := tests/conformance tests/test_instrument_*.py tests/test_health_d
 	tests/integration/test_mongodb.py tests/integration/test_service.py tests/integration/test_end_to_end.py \
 	tests/integration/test_documented.py tests/integration/test_auto.py tests/test_auto.py
 TESTS := tests --ignore tests/benchmarks
+# What is tried while writing; one file: make unit UNIT=tests/test_redact.py
+UNIT := $(TESTS) --ignore tests/integration
 # Real servers on a busy machine: what failed is tried once more, alone. Only what fails twice fails.
 AGAIN := -m pytest -n 0 --last-failed --last-failed-no-failures none
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo flow test dashboards matrix lint bench bench-collector collector clean
+.PHONY: help demo flow unit test dashboards package matrix lint bench bench-collector collector clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,14 +45,22 @@ lint: $(VENV)/.ready ## ruff and mypy --strict
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+unit: $(VENV)/.ready ## while writing: no servers, under a minute
+	@$(BIN)/python -m pytest -q -n logical -m 'not integration and not slow' $(UNIT)
+
 test: lint $(OLDEST)/.ready ## everything CI runs
 	@$(BIN)/python -m tests.integration.builds all
-	@$(BIN)/python -m pytest -n 2 $(TESTS) || $(BIN)/python $(AGAIN) $(TESTS)
-	@$(OLDEST)/bin/python -m pytest -n 2 $(OLDEST_TESTS) || $(OLDEST)/bin/python $(AGAIN) $(OLDEST_TESTS)
+	@$(BIN)/python -m pytest -n 2 --durations=20 $(TESTS) || $(BIN)/python $(AGAIN) $(TESTS)
+	@$(OLDEST)/bin/python -m pytest -n 2 --durations=20 $(OLDEST_TESTS) || $(OLDEST)/bin/python $(AGAIN) $(OLDEST_TESTS)
 
 dashboards: $(VENV)/.ready ## build the Grafana dashboards that the package ships (Python >= 3.11)
 	@$(BIN)/python -m tests.dashboards
 	@$(BIN)/otel-monitoring export all --out collector-config
+
+package: $(VENV)/.ready ## build the sdist and the wheel into dist/ and check them
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation
+	@$(BIN)/twine check --strict dist/*
 
 matrix: $(VENV)/.ready ## try every Python and releases of FastAPI and PyMongo (40 minutes; ROWS="3.13 0.142.4")
 	@$(BIN)/python -m tests.matrix $(ROWS)
