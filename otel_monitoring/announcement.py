@@ -1,6 +1,6 @@
 """What a service says once it has started: what is on, for whom, and where it goes."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from otel_monitoring.config import Settings
 from otel_monitoring.store import Store, place_of
@@ -10,6 +10,7 @@ def announcement(
     settings: Settings,
     *,
     service: str,
+    kept: Collection[str],
     guarded: bool,
     database: str | None,
     channels: Iterable[str],
@@ -21,14 +22,17 @@ def announcement(
     Args:
         settings: The service's.
         service: Its name.
+        kept: The endpoints that stay the application's, as `GET /api/health`.
         guarded: Whether a dependency of the application's own guards the private endpoints.
         database: Name and state of the database; None: there is none.
         channels: Where alerts go.
         store: Where they are kept.
         exports: Where telemetry goes.
     """
+    health = f"{settings.prefix}/health"
+    whose = "the application's own" if f"GET {health}" in kept else "public"
     return (
-        f"{service} is monitored: {settings.prefix}/health is public, {_readers(settings, guarded)}; "
+        f"{service} is monitored: {health} is {whose}, {_readers(settings, guarded)}; "
         f"{f'database {database}' if database else 'no database'}; "
         f"alerts go to {', '.join(channels) or 'nobody'} and are kept {place_of(store)}; {exports}"
     )

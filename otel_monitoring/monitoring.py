@@ -354,11 +354,9 @@ class MonitoringService:
         self._ready = True
         self._parts.keep_logging()
         with contained("saying what is on"):
-            if self._own_routes is not None:
-                self._own_routes.announce()
-            self._announce()
+            self._announce(self._own_routes.announce() if self._own_routes is not None else [])
 
-    def _announce(self) -> None:
+    def _announce(self, kept: list[str]) -> None:
         if self._announced == os.getpid() or self._worker.failure is not None:
             return
         self._announced = os.getpid()
@@ -366,6 +364,7 @@ class MonitoringService:
         line = announcement(
             self.settings,
             service=self._name(),
+            kept=kept,
             guarded=self._admin is not None,
             database=parts.database.description,
             channels=[channel.name for channel in manager.channels],

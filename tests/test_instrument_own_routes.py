@@ -425,4 +425,4 @@ async def test_that_a_route_stays_is_said_where_the_start_is_said(
         pass
     kept, start = capsys.readouterr().err.splitlines()
     assert kept.startswith("otel_monitoring: The application has routes of its own for GET /api/health: ")
-    assert " is monitored: " in start
+    assert " is monitored: /api/health is the application's own, details" in start

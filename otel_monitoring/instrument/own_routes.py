@@ -61,8 +61,12 @@ class OwnRoutes(BaseRoute):
             return True
         return answers_below(self.application, scope)
 
-    def announce(self) -> None:
-        """Name the endpoints that the application keeps for itself, in one line, if there are any."""
+    def announce(self) -> list[str]:
+        """Name the endpoints that the application keeps for itself, in one line, if there are any.
+
+        Returns:
+            Them, as `GET /api/health`.
+        """
         kept = [
             f"{method} {route.path}"
             for route in self._routes
@@ -74,6 +78,7 @@ class OwnRoutes(BaseRoute):
                 f"The application has routes of its own for {', '.join(kept)}: they stay as they are, and the "
                 "monitoring does not answer there. OTEL_MONITORING_PREFIX moves its endpoints elsewhere."
             )
+        return kept
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """What the router asks of every route."""
