@@ -125,7 +125,7 @@ class MonitoringService:
             ),
             acquire=lambda stack: self._parts.acquire(stack),
             bind=lambda loop: self._parts.bind(loop),
-            drained=self.drain,
+            signalled=self._signalled,
             drain=lambda seconds: self._parts.drain(seconds),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=self.settings.shutdown_timeout,
@@ -226,6 +226,11 @@ class MonitoringService:
         if self._worker.running:
             self._worker.draining = True
             self._parts.freeze()
+
+    def _signalled(self) -> None:
+        self.drain()
+        # A server that waits for streams in vain kills the process, be it after a second: before any shutdown.
+        self._worker.poke(self._parts.send_early)
 
     def watch_database(self, db: Any) -> None:
         """Check and measure `db` from now on, in place of the one given before: for handles made at start-up.

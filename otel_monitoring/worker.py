@@ -40,7 +40,7 @@ class Worker:
         jobs: What the watch thread repeats.
         acquire: Called at the start with a stack that releases in reverse at the stop.
         bind: Called with the application's loop: at the start, and when another one takes the place of a closed one.
-        drained: Called in the application's loop when the process is sent the signal to end.
+        signalled: Called in the application's loop when the process is sent the signal to end.
         drain: Run in the watch thread at the beginning of the stop, with the seconds it may take.
         release: Called at the very end of the stop with the seconds that are left.
         timeout: Seconds the whole stop may take.
@@ -53,7 +53,7 @@ class Worker:
         *,
         acquire: Callable[[ExitStack], None],
         bind: Callable[[asyncio.AbstractEventLoop], None],
-        drained: Callable[[], None],
+        signalled: Callable[[], None],
         drain: Callable[[float], Coroutine[Any, Any, None]],
         release: Callable[[float], None],
         timeout: float,
@@ -63,7 +63,7 @@ class Worker:
         self._service = service
         self._acquire = acquire
         self._bind = bind
-        self._drained = drained
+        self._signalled = signalled
         self._drain = drain
         self._release = release
         self.timeout = timeout
@@ -191,7 +191,7 @@ class Worker:
         """Drain as soon as the application's loop gets to it; from a signal handler, too."""
         if self._loop is not None and self.running:
             with suppress(RuntimeError):  # it is closed
-                self._loop.call_soon_threadsafe(self._drained)
+                self._loop.call_soon_threadsafe(self._signalled)
 
     def _rebind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not loop and self._loop is not None and self._loop.is_closed():

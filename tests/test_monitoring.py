@@ -93,7 +93,7 @@ async def test_a_start_that_waited_for_a_stop_may_fail(monkeypatch: pytest.Monke
         (),
         acquire=acquire,
         bind=lambda _: None,
-        drained=lambda: None,
+        signalled=lambda: None,
         drain=drain,
         release=release,
         timeout=TIMEOUT,

@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from fastapi import FastAPI
 from otel_monitoring import MonitoringService
 from otel_monitoring.monitoring import set_monitoring
 from otel_monitoring.shutdown import stop_all
-from tests.otlp_sink import eventually
+from tests.otlp_sink import HttpSink, eventually
 
 pytest.importorskip("fastapi.telemetry", reason="these requests need no other engine")
 
@@ -29,14 +30,14 @@ def _no_other_service() -> Iterator[None]:
     set_monitoring(None)
 
 
-def shop() -> tuple[FastAPI, MonitoringService]:
+def shop(**settings: Any) -> tuple[FastAPI, MonitoringService]:
     app = FastAPI()
 
     @app.get("/orders")
     async def orders() -> str:
         return "orders"
 
-    return app, MonitoringService(None, access="open", check_interval=0.05).instrument(app)
+    return app, MonitoringService(None, access="open", check_interval=0.05, **settings).instrument(app)
 
 
 async def get(app: FastAPI, *paths: str) -> list[httpx.Response]:
@@ -94,6 +95,29 @@ def test_from_the_signal_on_nothing_is_watched_any_more() -> None:
         asyncio.run(serve())
     finally:
         stop_all()  # services of other tests too: the signal is over with that
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_what_has_ended_is_sent_when_the_signal_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may kill the process a second later, because of streams that do not end."""
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "600000")
+    monkeypatch.setattr("otel_monitoring.monitoring._EARLY_EXPORT_SECONDS", 3600.0)
+
+    async def serve(sink: HttpSink) -> None:
+        app, monitoring = shop(otlp_endpoint=sink.endpoint)
+        await get(app, "/orders")
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.to_thread(sink.wait, lambda _: bool(sink.spans() and sink.metrics()))
+        assert [span.name for span in sink.spans()] == ["GET /orders"]
+        await monitoring.stop()
+
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with HttpSink() as sink:
+            asyncio.run(serve(sink))
+    finally:
+        stop_all()
         signal.signal(signal.SIGTERM, before)
 
 

@@ -295,3 +295,26 @@ def test_streams_that_the_server_cancels_have_their_spans(
     names = sorted(span.name for span in sink.spans() if span.name != "GET /ready")
     assert names == ["GET /events", "GET /thread", "WS /socket"], output
     assert "ended span" not in output
+
+
+@pytest.mark.parametrize(
+    "runner",
+    [
+        pytest.param((*UVICORN_WORKER, "--graceful-timeout", "1"), id="gunicorn-uvicorn"),
+        pytest.param((*ASGI_WORKER, "--graceful-timeout", "1"), id="gunicorn-asgi"),
+        pytest.param(("granian", "--interface", "asgi", "--workers-kill-timeout", "1"), id="granian"),
+    ],
+)
+def test_what_has_ended_is_not_lost_where_streams_outlast_the_server(
+    sink: HttpSink, tmp_path: Path, runner: tuple[str, ...]
+) -> None:
+    """These servers kill a worker whose streams do not end in time, before the shutdown of its lifespan."""
+    with exporting(sink, tmp_path, STREAMS, runner) as service, ExitStack() as clients:
+        serve_orders(service)
+        answer = clients.enter_context(httpx.stream("GET", f"{service.url}/events", timeout=PATIENCE))
+        next(answer.iter_raw())
+        socket = clients.enter_context(connect(service.url.replace("http", "ws") + "/socket"))
+        assert socket.recv() == "hello"
+        output = service.stop()
+        clients.pop_all()
+    assert arrived(sink) == ALL, output
