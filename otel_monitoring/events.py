@@ -356,3 +356,15 @@ def rfc3339(unix_seconds: float) -> str:
 def moment_of(unix_seconds: float) -> datetime:
     """A moment in UTC; what is before 1970, after 9999 or no number becomes the nearest end, so that it can be told."""
     return datetime.fromtimestamp(min(max(0.0, unix_seconds), _LAST_SECOND), timezone.utc)
+
+
+def duration(seconds: float) -> str:
+    """A time span in its two largest units: `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
+    rest = max(0, round(seconds))
+    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+    parts = []
+    for name, size in units:
+        count, rest = divmod(rest, size)
+        parts.append((count, name))
+    first = next((i for i, (count, _) in enumerate(parts) if count), len(parts) - 1)
+    return " ".join(f"{count} {name}" for count, name in parts[first : first + 2] if count) or "0 s"

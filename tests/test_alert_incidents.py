@@ -130,7 +130,7 @@ def test_message_and_value_agree_from_the_first_to_the_last() -> None:
     assert [(event.status.value, event.message, event.details["value"]) for event in watcher.sent] == [
         ("firing", "High error rate: 29.35%", 29.35),
         ("firing", "High error rate: 39.88%", 39.88),
-        ("resolved", "High error rate: 39.88%", 39.88),
+        ("resolved", "High error rate: 41.50% (at worst, in 1 h 1 min)", 39.88),
     ]
     assert (watcher.sent[-1].details["value_now"], watcher.sent[-1].details["threshold"]) == (0.5, 5)
 
@@ -511,6 +511,25 @@ def test_the_history_says_which_channels_an_alert_waits_for() -> None:
     assert states()[0] == {"mail": "muted", "log": "waiting"}, "who holds an alert hears of its end"
     watcher.see(up=0)
     assert states()[0] == {"mail": "muted", "log": "muted"}
+
+
+def test_what_is_over_is_told_at_its_worst_and_for_how_long() -> None:
+    stall = Rule("stalls", Gauge("lag"), ">", 1000, "Event loop blocked for {value:.0f}ms")
+    low = Rule("low", Gauge("left"), "<", 10, "{value:.0f} left")
+    watcher = Watcher(stall, low)
+    for lag, left in ((1011, 7), (30_000, 2), (4000, 5), (0, 50)):
+        watcher.see(lag=lag, left=left)
+    assert [event.message for event in watcher.sent] == [
+        "Event loop blocked for 1011ms",
+        "7 left",
+        "Event loop blocked for 30000ms (at worst, in 30 s)",
+        "2 left (at worst, in 30 s)",
+    ]
+    assert [event.details.get("worst") for event in watcher.sent] == [None, None, 30_000, 2]
+    watcher.see(lag=2000, left=50)
+    watcher.see(lag=0, left=50)
+    assert watcher.sent[-1].message == "Event loop blocked for 2000ms (for 10 s)", "what was before is another matter"
+    assert "worst" not in watcher.sent[-1].details
 
 
 def test_the_end_of_an_alert_whose_rule_was_removed_is_told_once_where_its_beginning_was() -> None:

@@ -106,6 +106,13 @@ def test_how_long_it_fires_is_said_once_that_is_long() -> None:
     assert dict(text.facts(event(since=NOW - 4 * 3600)))["Since"] == "2026-05-28 16:26:40 UTC, for 4 h"
 
 
+def test_of_what_is_over_the_worst_is_told_besides_the_last() -> None:
+    over = resolved(
+        type=AlertType.HIGH_ERROR_RATE, details={"value": 7.5, "threshold": 5, "worst": 97.6, "value_now": 0.0}
+    )
+    assert list(text.facts(over))[2:5] == [("Value", "7.5 (threshold 5)"), ("Worst", "97.6"), ("Now", "0")]
+
+
 def test_a_yes_or_no_is_no_value() -> None:
     assert "Value" not in dict(text.facts(event(details={"value": 0, "threshold": 1})))
     assert not {"Value", "Now"} & set(dict(text.facts(resolved(details={"value": 0, "threshold": 1, "value_now": 1}))))

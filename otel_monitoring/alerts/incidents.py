@@ -155,7 +155,7 @@ class Incidents:
         if lately(incident.orphaned_at, self._now, ORPHANED_SECONDS):
             return incident.encode()
         logger.info("alert of %s is over: the rule was removed", incident.rule)
-        self._end(None, incident.without_rule(), {})
+        self._end(None, incident.over(self._now).without_rule(), {})
         return None
 
     def _inhibitions(self, moves: Iterable["_Move"], rules: Collection[Rule]) -> frozenset[AlertType]:
@@ -175,7 +175,7 @@ class Incidents:
         if not after.firing:
             return Incident(after.rule, after.labels, after.state)
         if not before.firing:
-            after = replace(after, told_on=frozenset())
+            after = replace(after, told_on=frozenset(), worst=None, worst_message="")
         if move.news or (move.seen and after.state.value is not None):
             after = after.seen(rule)
         outcome, first = self._outcome(rule, after), after.state.notified_at is None
@@ -197,7 +197,7 @@ class Incidents:
         return after
 
     def _resolve(self, rule: Rule, before: Incident, after: Incident) -> None:
-        ended = before.given_up() if after.state.given_up else before
+        ended = before.given_up() if after.state.given_up else before.over(self._now)
         details = {"threshold": rule.threshold, "value_now": _rounded(after.state.value)}
         self._end(rule, ended, details)
 
@@ -209,6 +209,7 @@ class Incidents:
             self._now,
             {
                 "value": _rounded(ended.value),
+                "worst": _rounded(ended.worst) if ended.worst != ended.value else None,
                 **details,
                 "duration_seconds": round(max(0.0, self._now - ended.state.since), 1),
             },

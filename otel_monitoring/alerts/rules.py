@@ -137,6 +137,10 @@ class Rule:
         """Whether `value` is beyond the threshold; while it fires: beyond where it resolves."""
         return self._beyond(value, self.clear if firing and self.clear is not None else self.threshold)
 
+    def is_worse(self, value: float, than: float) -> bool:
+        """Whether `value` is further beyond the threshold than another."""
+        return value != than and self._beyond(value, than)
+
     @property
     def waits_for_window(self) -> bool:
         """Whether a breach means nothing before the window is full: a count that is too low may still rise."""

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from otel_monitoring.alerts.lifecycle import AlertState, Phase
 from otel_monitoring.alerts.rules import Rule
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome, Status
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome, Status, duration
 from otel_monitoring.guard import contained
 from otel_monitoring.redact import redact
 from otel_monitoring.store import Store
@@ -37,6 +37,8 @@ class Incident:
         type: What the alert is about.
         severity: How urgent it is.
         orphaned_at: Since when its rule is missing, in Unix seconds; None: it is not.
+        worst: The value that was furthest beyond the threshold; None: no data.
+        worst_message: What was said of that; empty where the message names no value.
     """
 
     rule: str
@@ -49,6 +51,8 @@ class Incident:
     type: AlertType = AlertType.CUSTOM
     severity: AlertSeverity = AlertSeverity.WARNING
     orphaned_at: float | None = None
+    worst: float | None = None
+    worst_message: str = ""
 
     @property
     def key(self) -> str:
@@ -101,7 +105,18 @@ class Incident:
         """The same with the message of its present value."""
         value = self.state.value
         message = message_of(rule, value, self.labels)
-        return replace(self, value=value, message=message, type=rule.type, severity=rule.urgency)
+        seen = replace(self, value=value, message=message, type=rule.type, severity=rule.urgency)
+        if value is None or (self.worst is not None and not rule.is_worse(value, self.worst)):
+            return seen
+        return replace(seen, worst=value, worst_message=message if _names_value(rule) else "")
+
+    def over(self, now: float) -> "Incident":
+        """The same with a message of what was, at its worst, until `now`, in Unix seconds."""
+        if not self.worst_message:
+            return self
+        lasted = duration(now - self.state.since)
+        which = f"for {lasted}" if self.worst_message == self.message else f"at worst, in {lasted}"
+        return replace(self, message=f"{self.worst_message} ({which})")
 
     def without_rule(self) -> "Incident":
         """The same with a message that says why it is over: nobody looks at it any more."""
@@ -133,6 +148,8 @@ class Incident:
                 "type": self.type.value,
                 "severity": self.severity.value,
                 "orphaned_at": self.orphaned_at,
+                "worst": self.worst,
+                "worst_message": self.worst_message,
                 "labels": dict(self.labels),
                 "state": {name: getattr(self.state, name) for name in _STATE_FIELDS},
                 "unknown": self.state.unknown,
@@ -161,9 +178,13 @@ _INCIDENT = TypeAdapter(Incident)
 
 def message_of(rule: Rule, value: float | None, labels: Mapping[str, str]) -> str:
     """What `rule` says of a value, as a printable line without secrets. Without data it names no figure."""
-    if value is None and any(name and name.startswith("value") for _, name, *_ in Formatter().parse(rule.message)):
+    if value is None and _names_value(rule):
         return f"{rule.name}: no data"
     return redact(rule.text(value or 0.0, labels))
+
+
+def _names_value(rule: Rule) -> bool:
+    return any(name and name.startswith("value") for _, name, *_ in Formatter().parse(rule.message))
 
 
 def state_key(rule: str, labels: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from otel_monitoring import events, redact
 from otel_monitoring.events import AlertEvent, AlertType, Notification, Status, moment_of
+from otel_monitoring.events import duration as duration
 from otel_monitoring.jsonable import jsonable
 
 EVENTS_SHOWN = 20
@@ -198,12 +199,15 @@ def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
 
 
 def _measured(details: dict[str, Any], kind: AlertType) -> Iterator[tuple[str, str]]:
-    """`value`, `threshold` and `value_now`, taken out of `details`. A yes or no (1 or 0) is in the message already."""
-    value, threshold, now = (details.pop(name, None) for name in ("value", "threshold", "value_now"))
+    """`value`, `threshold`, `worst` and `value_now`, taken out of `details`; a yes or no is in the message already."""
+    names = ("value", "threshold", "worst", "value_now")
+    value, threshold, worst, now = (details.pop(name, None) for name in names)
     if value in (0, 1) and (threshold == 1 or kind in _YES_OR_NO):
         return
     if value is not None:
         yield "Value", f"{_text(value)} (threshold {_text(threshold)})" if threshold is not None else _text(value)
+    if worst is not None:
+        yield "Worst", _text(worst)
     if now is not None:
         yield "Now", _text(now)
 
@@ -224,18 +228,6 @@ def link(url: str) -> str:
 def moment(unix_seconds: float) -> str:
     """A moment as people read it, in UTC to the second."""
     return moment_of(unix_seconds).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def duration(seconds: float) -> str:
-    """A time span in its two largest units: `45 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
-    rest = max(0, round(seconds))
-    units = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-    parts = []
-    for name, size in units:
-        count, rest = divmod(rest, size)
-        parts.append((count, name))
-    first = next((i for i, (count, _) in enumerate(parts) if count), len(parts) - 1)
-    return " ".join(f"{count} {name}" for count, name in parts[first : first + 2] if count) or "0 s"
 
 
 def _text(value: object) -> str:
