@@ -75,7 +75,7 @@ class Parts:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._loop_monitor: LoopMonitor | None = None
         self.telemetry = Telemetry(
-            settings, service_name=service_name, service_version=service_version, providers=providers
+            settings, service_name=service_name, service_version=service_version, providers=providers, service=service
         )
         meter = self.telemetry.meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
         self.aggregator = Aggregator(
@@ -253,7 +253,11 @@ class Parts:
         stack.callback(use(Source(tracers, durations, telemetry.baggage, self._worker.poke), self._service))
         if telemetry.tracing or not telemetry.lean:
             hosts, capture_query = settings.baggage_hosts, settings.capture_query
-            stack.callback(instrument_clients(tracers, durations, baggage_hosts=hosts, capture_query=capture_query))
+            stack.callback(
+                instrument_clients(
+                    tracers, durations, baggage_hosts=hosts, capture_query=capture_query, service=self._service
+                )
+            )
 
     def _reporter(self, classifier: Classifier) -> Reporter:
         return Reporter(

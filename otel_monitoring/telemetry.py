@@ -69,6 +69,7 @@ class Telemetry:
         service_name: `service.name` where neither `OTEL_SERVICE_NAME` nor `OTEL_RESOURCE_ATTRIBUTES` has it.
         service_version: `service.version` where neither the settings nor `OTEL_RESOURCE_ATTRIBUTES` have it.
         providers: The providers the application chose for itself, by signal; they come before the global ones.
+        service: Whose it is: see `current.PerService`.
 
     Attributes:
         meter_provider: Where instruments are made.
@@ -89,8 +90,10 @@ class Telemetry:
         service_name: str | None,
         service_version: str | None,
         providers: Mapping[Signal, object] | None = None,
+        service: object = None,
     ) -> None:
         self._settings = settings
+        self._service = service
         self._names = service_name, service_version
         self._given = providers or {}
         self._lock = renewed(self, "_lock", threading.Lock)
@@ -225,7 +228,7 @@ class Telemetry:
             "metrics": lambda state: MetricPipeline(self._settings, state, meters),
         }
         if loggers is not None:
-            makers["logs"] = lambda state: log_pipeline(self._settings, state, self._logs, loggers)
+            makers["logs"] = lambda state: log_pipeline(self._settings, state, self._logs, loggers, self._service)
         made: list[tuple[Signal, Pipeline]] = []
         for signal, state in self._states.items():
             if state.endpoint is None:

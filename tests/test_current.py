@@ -1,6 +1,7 @@
 """Several services in one process: each application gets its own, wherever its code runs."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,7 @@ from otel_monitoring.current import running, running_in
 from otel_monitoring.tracing import source
 from tests.asgi import served
 from tests.integration.processes import eventually, free_port
+from tests.otlp_sink import HttpSink
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +31,7 @@ def name() -> str:
     assert service is not None
     assert service._app is not None
     assert get_alert_manager() is service.alert_manager
-    assert source.current() is source._sources.get(service)
+    assert source.current() is source._sources.of_running()
     return service._app.title
 
 
@@ -171,6 +173,42 @@ def test_two_servers_in_threads() -> None:
             server.should_exit = True
             thread.join(30)
     assert [shop.seen["shutdown"] for shop in shops] == ["one", "other"]
+
+
+async def test_log_records_leave_as_the_service_whose_they_are() -> None:
+    log = logging.getLogger("test_current.orders")
+    with HttpSink() as sink:
+
+        def shop(title: str, endpoint: str | None = sink.endpoint) -> FastAPI:
+            app = FastAPI(title=title)
+            app.add_api_route("/log", lambda: log.warning("by %s", title))
+            MonitoringService(None, service_name=title, otlp_endpoint=endpoint, store="memory").instrument(app)
+            return app
+
+        other = shop("other")
+        async with served(other) as second:
+            async with served(shop("one")) as first, served(shop("silent", None)) as third:
+                for client in (first, second, third):
+                    await client.get("/log")
+                log.warning("by nobody")
+            await second.get("/log")
+        eventually(lambda: len(sink.records()) >= 4, "they arrive")
+        sent = sorted(
+            (attribute.value.string_value, record.body.string_value)
+            for request in sink.requests
+            if request.signal == "logs"
+            for resource in request.message.resource_logs
+            for attribute in resource.resource.attributes
+            if attribute.key == "service.name"
+            for scope in resource.scope_logs
+            for record in scope.log_records
+        )
+    assert [one for one in sent if one[1].startswith("by ")] == [
+        ("one", "by one"),
+        ("other", "by nobody"),
+        ("other", "by other"),
+        ("other", "by other"),
+    ]
 
 
 def test_each_has_an_alert_manager_of_its_own() -> None:

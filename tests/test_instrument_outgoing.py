@@ -12,6 +12,7 @@ import httpx
 import pytest
 import requests
 from opentelemetry import baggage, propagate
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -20,6 +21,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
+from otel_monitoring.current import running
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.outgoing import BaggageAtHome, Destinations, instrument_clients
 from otel_monitoring.tracing import tagged
@@ -177,12 +179,47 @@ def test_the_undo_undoes_all_of_it(server: Server, get: Get) -> None:
 
 
 def test_what_somebody_else_instrumented_stays_theirs(server: Server) -> None:
-    with instrumented() as theirs:
+    theirs = Instrumented()
+    HTTPXClientInstrumentor().instrument(tracer_provider=theirs.tracers, meter_provider=theirs.meters)
+    try:
         with instrumented() as ours:
             by_httpx(server.url)
         by_httpx(server.url)
+    finally:
+        HTTPXClientInstrumentor().uninstrument()
     assert ours.exporter.get_finished_spans() == ()
     assert len(theirs.exporter.get_finished_spans()) == 2
+
+
+class Service:
+    """As far as this cares, one is as good as another."""
+
+
+@pytest.mark.parametrize("get", CLIENTS)
+def test_each_services_requests_are_its_own(server: Server, get: Get) -> None:
+    first, other, silent = Service(), Service(), Service()
+
+    def of(service: Service) -> None:
+        token = running.set(service)  # type: ignore[arg-type]
+        try:
+            get(server.url)
+        finally:
+            running.reset(token)
+
+    with instrumented(service=other, baggage_hosts=["127.0.0.1"]) as others, tagged({"order.id": "o-1"}):
+        with instrumented(service=first, capture_query=True) as firsts:
+            for service in (first, other, silent):
+                of(service)
+        of(other)
+        of(first)
+        get(server.url)
+    (span,) = firsts.exporter.get_finished_spans()
+    assert "hunter2" in str((span.attributes or {})["url.full"])
+    assert firsts.metrics() == others.metrics() == ["http.client.request.duration"]
+    spans = others.exporter.get_finished_spans()
+    assert len(spans) == 3  # with the one outside of all
+    assert not any("hunter2" in span.to_json() for span in spans)
+    assert not hasattr(httpx.HTTPTransport.handle_request, "__wrapped__")
 
 
 def test_a_client_without_its_instrumentation_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otel_monitoring import seams
+from otel_monitoring.current import PerService
 from otel_monitoring.exporting.exporters import (
     Delivery,
     LogRecords,
@@ -119,7 +120,10 @@ class LogSwitch(LogRecordProcessor):
 
 
 class OtlpHandler(LoggingHandler):
-    """Turns records of `logging` into OpenTelemetry's, with the ids of the span they were made in."""
+    """Turns records of `logging` into OpenTelemetry's, with the ids of the span they were made in.
+
+    Of several services in the process, each has those that its own application makes, and the first has all others.
+    """
 
     def __init__(self, provider: LoggerProvider) -> None:
         super().__init__(logger_provider=provider)
@@ -128,8 +132,16 @@ class OtlpHandler(LoggingHandler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Handle the record; where nobody else does, `logging` would have shown it on stderr but for us."""
-        if logging.lastResort is not None and record.levelno >= logging.lastResort.level and _is_unseen(record):
+        first = _handlers.first()
+        if (
+            first in (None, self)
+            and logging.lastResort is not None
+            and record.levelno >= logging.lastResort.level
+            and _is_unseen(record)
+        ):
             logging.lastResort.handle(record)
+        if first is not None and _handlers.of_running() is not self:
+            return False
         return bool(super().handle(record))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -139,6 +151,9 @@ class OtlpHandler(LoggingHandler):
 
     def flush(self) -> None:
         """Nothing: the pipeline flushes. `logging` calls this at exit, where a hanging endpoint would hold us."""
+
+
+_handlers = PerService[OtlpHandler]()
 
 
 def _is_unseen(record: logging.LogRecord) -> bool:
@@ -238,9 +253,9 @@ def span_pipeline(settings: OtlpSettings, state: ExportState, switch: SpanSwitch
 
 
 def log_pipeline(
-    settings: OtlpSettings, state: ExportState, switch: LogSwitch, provider: LoggerProvider
+    settings: OtlpSettings, state: ExportState, switch: LogSwitch, provider: LoggerProvider, service: object = None
 ) -> "LogPipeline":
-    """Records of `logging`, and those emitted to `provider` directly, go to the endpoint for logs."""
+    """Records of `logging` that are `service`'s, and those emitted to `provider` directly, go to the logs' endpoint."""
     delivery = Delivery(make_exporter("logs", settings), state)
     processor = BatchLogRecordProcessor(LogRecords(delivery))
     handler = OtlpHandler(provider)
@@ -249,6 +264,7 @@ def log_pipeline(
         switch.target = processor if on else None
         root = logging.getLogger()
         root.addHandler(handler) if on else root.removeHandler(handler)
+        _handlers.use(handler, service) if on else _handlers.leave(handler, service)
 
     return LogPipeline(delivery, processor, state, turn, handler)
 

@@ -26,8 +26,10 @@ from opentelemetry.propagators.textmap import (
 )
 from opentelemetry.trace import TracerProvider
 
+from otel_monitoring.current import PerService
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.requests import redacted_query
+from otel_monitoring.instrument.shared import Providers, SharedMeters, SharedTracers
 
 _CLIENTS: Final = (
     ("httpx", "httpx", "HTTPXClientInstrumentor"),
@@ -47,6 +49,7 @@ def instrument_clients(
     *,
     baggage_hosts: Iterable[str] = (),
     capture_query: bool = False,
+    service: object = None,
 ) -> Callable[[], None]:
     """Give each request of a client a span and a duration, and let the trace go on in the service that is called.
 
@@ -58,31 +61,54 @@ def instrument_clients(
         meter_provider: Where `http.client.request.duration` goes.
         baggage_hosts: Host names, and `.example.com` for all below.
         capture_query: Keep the values of the query in `url.full`.
+        service: Whose application's requests: see `current.PerService`. A client is instrumented once in a process.
 
     Returns:
         The undo.
     """
-    hook = _Hook(Destinations(baggage_hosts), capture_query)
-    stack = ExitStack()
+    end = _services.use(_Service(tracer_provider, meter_provider, Destinations(baggage_hosts), capture_query), service)
+    _instrument()
+
+    def undo() -> None:
+        end()
+        if _services.first() is None:
+            with _GUARD:
+                _clients.close()
+
+    return undo
+
+
+class _Service(Providers):
+    """Whose requests go where."""
+
+    def __init__(
+        self, tracers: TracerProvider, meters: MeterProvider, destinations: "Destinations", capture_query: bool
+    ) -> None:
+        super().__init__(tracers, meters)
+        self.destinations = destinations
+        self.capture_query = capture_query
+
+
+_services = PerService[_Service]()
+_clients = ExitStack()
+"""What undoes the instrumentation of the clients."""
+
+
+def _instrument() -> None:
+    """Instrument the clients that nobody has instrumented so far."""
     for client, module, name in _CLIENTS:
         with _GUARD:
             instrumentor = _instrumentor(client, module, name)
             if instrumentor is None or instrumentor.is_instrumented_by_opentelemetry:
                 continue
             instrumentor.instrument(
-                tracer_provider=tracer_provider,
-                meter_provider=meter_provider,
-                request_hook=hook,
-                async_request_hook=hook.soon,
+                tracer_provider=SharedTracers(_services.of_running),
+                meter_provider=SharedMeters(_services.of_running),
+                request_hook=_describe,
+                async_request_hook=_describe_soon,
             )
-            stack.callback(instrumentor.uninstrument)
-    stack.callback(_withhold_baggage())
-    return lambda: _undo(stack)
-
-
-def _undo(stack: ExitStack) -> None:
-    with _GUARD:
-        stack.close()
+            _clients.callback(instrumentor.uninstrument)
+    _withhold_baggage()
 
 
 def _instrumentor(client: str, module: str, name: str) -> Any:
@@ -113,24 +139,20 @@ class Destinations:
             return "." not in host and host != ""  # a name without a domain is resolved by our own network
 
 
-class _Hook:
+def _describe(span: Any, request: Any) -> None:
     """What the instrumentations call between the start of the span and the writing of the headers."""
+    _goes_out.set(True)
+    with _GUARD:
+        service, url = _services.of_running(), _text(request.url)
+        own = service is not None and service.destinations.own((urlsplit(url).hostname or "").rstrip("."))
+        _goes_out.set(not own)
+        if (service is None or not service.capture_query) and "?" in url and span.is_recording():
+            _hide_query(span)
 
-    def __init__(self, destinations: Destinations, capture_query: bool) -> None:
-        self._destinations = destinations
-        self._capture_query = capture_query
 
-    def __call__(self, span: Any, request: Any) -> None:
-        _goes_out.set(True)
-        with _GUARD:
-            url = _text(request.url)
-            _goes_out.set(not self._destinations.own((urlsplit(url).hostname or "").rstrip(".")))
-            if not self._capture_query and "?" in url and span.is_recording():
-                _hide_query(span)
-
-    async def soon(self, span: Any, request: Any) -> None:
-        """The same for httpx's asynchronous client."""
-        self(span, request)
+async def _describe_soon(span: Any, request: Any) -> None:
+    """The same for httpx's asynchronous client."""
+    _describe(span, request)
 
 
 def _text(url: Any) -> str:
@@ -178,8 +200,10 @@ class BaggageAtHome(TextMapPropagator):
         return self._inner.fields
 
 
-def _withhold_baggage() -> Callable[[], None]:
+def _withhold_baggage() -> None:
     before = propagate.get_global_textmap()
+    if isinstance(before, BaggageAtHome):
+        return
     ours = BaggageAtHome(before)
     propagate.set_global_textmap(ours)
 
@@ -187,4 +211,4 @@ def _withhold_baggage() -> Callable[[], None]:
         if propagate.get_global_textmap() is ours:
             propagate.set_global_textmap(before)
 
-    return undo
+    _clients.callback(undo)

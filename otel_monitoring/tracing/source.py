@@ -14,7 +14,7 @@ from opentelemetry.trace import TracerProvider
 from otel_monitoring.bounded import BoundedNames
 from otel_monitoring.conventions import OPERATION_DURATIONS, SCHEMA_URL, SCOPE
 from otel_monitoring.correlation import BaggageKeys
-from otel_monitoring.current import running
+from otel_monitoring.current import PerService
 
 Submit: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, object]]], bool]
 
@@ -54,18 +54,12 @@ class Source:
         self.errors = BoundedNames(_MAX_ERRORS)
 
 
-_sources: dict[object, Source] = {}
+_sources = PerService[Source]()
 
 
 def use(source: Source, service: object = None) -> Callable[[], None]:
     """Let traced operations of `service`'s application use `source` from now on; returns the undo."""
-    _sources[service] = source
-
-    def undo() -> None:
-        if _sources.get(service) is source:
-            del _sources[service]
-
-    return undo
+    return _sources.use(source, service)
 
 
 def current() -> Source:
@@ -73,9 +67,7 @@ def current() -> Source:
 
     While none is in use, OpenTelemetry's global providers.
     """
-    if not _sources:
-        return _global_source()
-    return _sources.get(running.get()) or next(iter(tuple(_sources.values())), None) or _global_source()
+    return _sources.of_running() or _sources.first() or _global_source()
 
 
 @cache
