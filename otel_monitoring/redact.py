@@ -11,6 +11,7 @@ from otel_monitoring.secret_forms import hide
 from otel_monitoring.secret_names import is_secret as is_secret
 
 _READ_LIMIT = 4000
+_CAUSES = 5
 _SUSPECT = re.compile(r"[^ -~]")
 # PyMongo repeats each server's error in its description of the topology, and says after it what its timeouts are.
 _TIMEOUTS = re.compile(r" \(configured timeouts: [^()]{0,200}\)")
@@ -48,6 +49,24 @@ def error_text(error: BaseException) -> str:
     kind, said = kind_of(error), text_of(error)
     text = f"{kind}: {said}" if said and said != _unprintable(error) else said or kind
     return text[: _READ_LIMIT + 1]
+
+
+def told(error: BaseException, causes: int = _CAUSES) -> Exception:
+    """An exception that reads as `error` does, with its traceback and causes, but on one line and without secrets.
+
+    Whoever formats it (a log handler, an exporter, a tracker of errors) finds nothing else; its notes are left out.
+
+    Args:
+        error: Any exception, also one that cannot be printed.
+        causes: How many of its causes are told.
+    """
+    said, kind = redact(error), type(error)
+    members = {"__str__": lambda _: said, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    stand_in: Exception = type(kind_of(error), (Exception,), members)().with_traceback(error.__traceback__)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None and causes > 0:
+        stand_in.__cause__ = told(cause, causes - 1)
+    return stand_in
 
 
 def redact_lines(text: str, *, limit: int = 32_768) -> str:

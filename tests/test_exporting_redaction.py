@@ -94,6 +94,44 @@ def test_log_records(exported: Exported, text: str) -> None:
     assert "ordinary: ana@example.com" in str(records), "what is about no error is the application's own affair"
 
 
+def test_log_records_of_errors_tell_no_secret_in_anything_nested(exported: Exported) -> None:
+    _, finished = exported
+    logger = logging.getLogger("application")
+    nested = {
+        "user": {"password": SECRET, "id": 17},
+        "list": [f"token={SECRET}", 3.5, True, f"api_key={SECRET}".encode()],
+    }
+    logger.error("order failed", extra={"context": nested, "Authorization": SECRET, "order": 4711, f"pwd={SECRET}": 1})
+    logger.error({"event": "refused", "why": f"password={SECRET}", "deep": [[[f"Bearer {SECRET}.x"]]]})
+    logger.error(ValueError(f"secret={SECRET}"))
+    logger.error("%s", [f"cookie: sid={SECRET}"])
+    records = finished().records()
+    assert len(records) == 4
+    assert SECRET not in str(records)
+    assert "4711" in str(records)
+    assert "refused" in str(records)
+
+
+def test_an_exception_event_tells_no_secret_whatever_it_is_called(exported: Exported) -> None:
+    telemetry, finished = exported
+    with telemetry.tracer_provider.get_tracer("application").start_as_current_span("order") as span:
+        span.record_exception(
+            ValueError("x"), attributes={"password": SECRET, "tried": [f"token={SECRET}", "b"], "n": 3}
+        )
+        span.add_event("error", {"exception.message": f"password={SECRET}", "exception.type": "E"})
+    (order,) = finished().spans()
+    assert SECRET not in str(order)
+    assert [
+        value.string_value
+        for a in order.events[0].attributes
+        if a.key == "tried"
+        for value in a.value.array_value.values
+    ] == [
+        "token=[REDACTED]",
+        "b",
+    ]
+
+
 def test_lines_stay_lines_and_long_texts_are_cut_at_one() -> None:
     assert redact_lines("a\npassword=x y\n\nb") == "a\npassword=[REDACTED] y\n\nb"
     told = redact_lines("\n".join(f"line {number}" for number in range(10_000)), limit=1000)

@@ -23,6 +23,30 @@ def test_failures_stay_inside_are_counted_and_logged_once_a_minute(caplog: pytes
     assert all(r.levelno == logging.WARNING for r in caplog.records)
 
 
+def test_the_log_tells_the_traceback_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    class Unprintable(Exception):  # noqa: N818 - it is about its text
+        def __str__(self) -> str:
+            raise SystemExit
+
+    secret = "hunter" + "2"
+
+    def connect() -> None:
+        refused = ConnectionError(f"mongodb://app:{secret}@db\nWARNING forged line")
+        raise ValueError(f"password={secret}\nERROR forged line") from refused
+
+    for work in (connect, lambda: Unprintable().__str__()):
+        with contained(f"a tick of {work.__name__}", theirs=True):
+            work()
+    with contained("an unprintable one"):
+        raise Unprintable from KeyError(f"token={secret}")
+    assert secret not in caplog.text
+    assert not [line for line in caplog.text.splitlines() if line.startswith(("WARNING forged", "ERROR forged"))]
+    assert "\nValueError: password=[REDACTED] ERROR forged line\n" in caplog.text
+    assert "\nConnectionError: mongodb://[REDACTED]@db WARNING forged line\n" in caplog.text
+    assert "in connect\n" in caplog.text
+    assert "Unprintable: unprintable Unprintable\n" in caplog.text
+
+
 @pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit])
 def test_cancellation_and_exit_pass_through(error: type[BaseException]) -> None:
     with pytest.raises(error), contained("a tick"):

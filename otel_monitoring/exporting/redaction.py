@@ -1,7 +1,8 @@
 """Exceptions leave without the secrets that their texts may hold: in span events, span status and log records.
 
-It is done where batches are exported, in the thread that exports them: a request that fails pays nothing for it, and
-what the application's own processors and exporters see stays as it was.
+Of an exception event and of a record about an error everything is looked at: nested attributes, keys, bytes, and what
+stands under a telltale name. It is done where batches are exported, in the thread that exports them: a request that
+fails pays nothing for it, and what the application's own processors and exporters see stays as it was.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,12 @@ from opentelemetry.trace import Status
 
 from otel_monitoring.exporting.logs_sdk import ReadableLogRecord
 from otel_monitoring.guard import contained
-from otel_monitoring.redact import REPLACED, redact_lines
+from otel_monitoring.redact import REPLACED, is_secret, redact_lines, text_of
 
 _EXCEPTION = "exception"
 _MESSAGE = "exception.message"
 _STACKTRACE = "exception.stacktrace"
-_TEXTS = (_MESSAGE, _STACKTRACE)
+_LEVELS = 20
 _ERROR = 17  # SeverityNumber.ERROR, OpenTelemetry logs data model
 _redacting = contained("redacting what is exported")
 
@@ -51,24 +52,46 @@ class _RedactedSpan:
 
 
 def _tells_exception(span: ReadableSpan) -> bool:
-    return bool(span.status.description) or any(event.name == _EXCEPTION for event in span.events)
+    return bool(span.status.description) or any(_is_exception(event) for event in span.events)
 
 
 def _redacted_span(span: ReadableSpan) -> ReadableSpan:
     return cast("ReadableSpan", _RedactedSpan(span))
 
 
+def _is_exception(event: SpanEvent) -> bool:
+    return event.name == _EXCEPTION or _MESSAGE in (event.attributes or {})
+
+
 def _redacted_event(event: SpanEvent) -> SpanEvent:
-    if event.name != _EXCEPTION:
+    if not _is_exception(event):
         return event
-    return SpanEvent(event.name, _redacted_texts(event.attributes or {}), event.timestamp)
+    return SpanEvent(event.name, _redacted(event.attributes or {}), event.timestamp)
 
 
-def _redacted_texts(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: value for key in _TEXTS if isinstance(value := attributes.get(key), str)}
+def _redacted(value: Any) -> Any:
+    """The same value without secrets; what cannot be looked through is replaced as a whole."""
     with _redacting:
-        return {**attributes, **{key: redact_lines(value) for key, value in found.items()}}
-    return {**attributes, **dict.fromkeys(found, REPLACED)}
+        return _without_secrets(value, _LEVELS)
+    return dict.fromkeys(value, REPLACED) if isinstance(value, Mapping) else REPLACED
+
+
+def _without_secrets(value: Any, levels: int) -> Any:
+    if isinstance(value, str):
+        return redact_lines(value)
+    if isinstance(value, bytes):
+        text = text_of(value)
+        return value if redact_lines(text) == text else REPLACED.encode()
+    if levels == 0:
+        return REPLACED
+    if isinstance(value, Mapping):
+        return {
+            redact_lines(key): REPLACED if is_secret(key) else _without_secrets(item, levels - 1)
+            for key, item in value.items()
+        }
+    if isinstance(value, Sequence):
+        return [_without_secrets(item, levels - 1) for item in value]
+    return value
 
 
 def _is_about_error(record: ReadableLogRecord) -> bool:
@@ -80,7 +103,6 @@ def _is_about_error(record: ReadableLogRecord) -> bool:
 
 def _redacted_record(record: ReadableLogRecord) -> ReadableLogRecord:
     log_record = copy(record.log_record)
-    if isinstance(log_record.body, str):
-        log_record.body = redact_lines(log_record.body)
-    log_record.attributes = _redacted_texts(log_record.attributes or {})
+    log_record.body = _redacted(log_record.body)
+    log_record.attributes = _redacted(log_record.attributes or {})
     return replace(record, log_record=log_record)
