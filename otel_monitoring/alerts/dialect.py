@@ -1,19 +1,22 @@
-"""`Dialect`: how the PromQL of an expression is written."""
+"""`Dialect`: how PromQL is written, for rules and dashboards alike."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How the PromQL of an expression is written.
+    """How PromQL is written: over which series and window, in which histogram format.
 
     Attributes:
-        by: Labels that tell services, and where the rule is for each of them instances, apart.
+        by: Labels that results are told apart by: for rules the services', and the instances' where a rule is for each.
         span: The window, as a PromQL duration.
         native: Whether Prometheus stores histograms as native ones, or as `_bucket`, `_count` and `_sum`.
         selector: Further label matchers for every metric, e.g. `job="orders"`.
         from_zero: Whether the first value of a new series counts, as it does here: a process counts from zero, while
             Prometheus' `increase` begins with the second value it sees and so misses the first failure of a kind.
+        growth: `increase` in the window, or `rate` a second, which knows no `from_zero`.
     """
 
     by: tuple[str, ...] = ("job",)
@@ -21,6 +24,7 @@ class Dialect:
     native: bool = True
     selector: str = ""
     from_zero: bool = False
+    growth: Literal["increase", "rate"] = "increase"
 
     def select(self, metric: str, *matchers: str) -> str:
         """`metric{…}` with the matchers that are not empty."""
@@ -34,11 +38,35 @@ class Dialect:
         gaps: after a longer one, series that are only back look new for the length of a window.
         """
         series = self.select(metric, *matchers)
-        grown = f"increase({series}[{self.span}])"
-        return (
-            f"{series} unless last_over_time({series}[1h] offset {self.span}) or {grown}" if self.from_zero else grown
-        )
+        grown = f"{self.growth}({series}[{self.span}])"
+        if self.from_zero and self.growth == "increase":
+            return f"{series} unless last_over_time({series}[1h] offset {self.span}) or {grown}"
+        return grown
 
     def grouped(self, aggregate: str, inner: str, *labels: str) -> str:
-        """`aggregate by (…) (inner)`."""
-        return f"{aggregate} by ({', '.join((*self.by, *filter(None, labels)))}) ({inner})"
+        """`aggregate by (…) (inner)`, or `aggregate(inner)` where nothing is told apart."""
+        by = ", ".join((*self.by, *filter(None, labels)))
+        return f"{aggregate} by ({by}) ({inner})" if by else f"{aggregate}({inner})"
+
+    def histogram_count(self, metric: str, *matchers: str, labels: Sequence[str] = ()) -> str:
+        """How many values a histogram recorded."""
+        if self.native:
+            return self.grouped("sum", f"histogram_count({self.increase(metric, *matchers)})", *labels)
+        return self.grouped("sum", self.increase(f"{metric}_count", *matchers), *labels)
+
+    def histogram_mean(self, metric: str, *matchers: str, labels: Sequence[str] = ()) -> str:
+        """The mean of the values that a histogram recorded."""
+        if self.native:
+            return f"histogram_avg({self.grouped('sum', self.increase(metric, *matchers), *labels)})"
+        total = self.grouped("sum", self.increase(f"{metric}_sum", *matchers), *labels)
+        return f"{total} / {self.histogram_count(metric, *matchers, labels=labels)}"
+
+    def histogram_quantile(self, q: float, metric: str, *matchers: str, labels: Sequence[str] = ()) -> str:
+        """A quantile of the values that a histogram recorded."""
+        series, buckets = (metric, ()) if self.native else (f"{metric}_bucket", ("le",))
+        return f"histogram_quantile({q:g}, {self.grouped('sum', self.increase(series, *matchers), *labels, *buckets)})"
+
+    @staticmethod
+    def percent(part: str, whole: str) -> str:
+        """The share of `part` in `whole`; 0, where nothing fell into the part and its series do not exist."""
+        return f"100 * ({part} or 0 * {whole}) / {whole}"

@@ -92,9 +92,12 @@ class Gauge:
 
     def promql(self, dialect: Dialect) -> str:
         """`scale * max by (…) (metric)`."""
-        matchers = self.where.promql() if self.where is not None else ""
-        name = dialect.select(prometheus_name(self.metric, self.unit, gauge=True), matchers)
-        return _times(self.scale, dialect.grouped(self.over, name, _label(self.group_by)))
+        return _times(self.scale, self.aggregated(self.over, dialect))
+
+    def aggregated(self, aggregate: str, dialect: Dialect) -> str:
+        """`aggregate by (…) (metric)`."""
+        series = dialect.select(prometheus_name(self.metric, self.unit, gauge=True), _matchers(self.where))
+        return dialect.grouped(aggregate, series, _label(self.group_by))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +138,11 @@ class Count:
 
     def promql(self, dialect: Dialect) -> str:
         """`sum by (…) (increase(metric[…]))`."""
-        matchers = self.where.promql() if self.where is not None else ""
         name = prometheus_name(self.metric, self.unit, monotonic=self.kind == "counter")
-        if self.kind == "histogram" and dialect.native:
-            inner = f"histogram_count({dialect.increase(name, matchers)})"
-        else:
-            inner = dialect.increase(name + ("_count" if self.kind == "histogram" else ""), matchers)
-        return dialect.grouped("sum", inner, _label(self.group_by))
+        matchers, label = _matchers(self.where), _label(self.group_by)
+        if self.kind == "histogram":
+            return dialect.histogram_count(name, matchers, labels=(label,))
+        return dialect.grouped("sum", dialect.increase(name, matchers), label)
 
     def _histogram_counts(self, window: Window) -> dict[str, float]:
         groups = parts_of(window, self.metric, self.where, self.group_by)
@@ -197,9 +198,8 @@ class Percent:
         return found
 
     def promql(self, dialect: Dialect) -> str:
-        """`100 * (part or 0 * whole) / whole`: series that nothing fell into do not exist."""
-        whole = self.whole.promql(dialect)
-        return f"100 * ({self.part.promql(dialect)} or 0 * {whole}) / {whole}"
+        """`100 * (part or 0 * whole) / whole`."""
+        return dialect.percent(self.part.promql(dialect), self.whole.promql(dialect))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +250,8 @@ class Quantile:
 
     def promql(self, dialect: Dialect) -> str:
         """`scale * histogram_quantile(q, sum by (…) (increase(metric[…])))`."""
-        matchers = self.where.promql() if self.where is not None else ""
-        name = prometheus_name(self.metric, self.unit) + ("" if dialect.native else "_bucket")
-        labels: Sequence[str] = (_label(self.group_by), "" if dialect.native else "le")
-        recorded = dialect.grouped("sum", dialect.increase(name, matchers), *labels)
-        return _times(self.scale, f"histogram_quantile({self.q:g}, {recorded})")
+        name, label = prometheus_name(self.metric, self.unit), _label(self.group_by)
+        return _times(self.scale, dialect.histogram_quantile(self.q, name, _matchers(self.where), labels=(label,)))
 
 
 def requests(*, where: Matcher | None = None, group_by: str = "") -> Count:
@@ -275,6 +272,10 @@ def error_rate(statuses: Collection[int] | None = None, *, group_by: str = "") -
 
 def _label(key: str) -> str:
     return prometheus_label(key) if key else ""
+
+
+def _matchers(where: Matcher | None) -> str:
+    return where.promql() if where is not None else ""
 
 
 def _times(scale: float, text: str) -> str:

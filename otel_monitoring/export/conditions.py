@@ -5,7 +5,7 @@ from dataclasses import replace
 from otel_monitoring.alerts.dialect import Dialect
 from otel_monitoring.alerts.expressions import Count, Expression, Gauge, Percent, Quantile
 from otel_monitoring.alerts.rules import NoData, Rule
-from otel_monitoring.conventions import prometheus_label, prometheus_name
+from otel_monitoring.conventions import prometheus_label
 from otel_monitoring.events import AlertType
 from otel_monitoring.export.options import INSTANCE, number
 
@@ -82,8 +82,6 @@ def _samples(expression: Expression, dialect: Dialect) -> str | None:
             return expression.whole.promql(dialect)
         case Quantile(metric=metric, unit=unit, where=where, group_by=group_by):
             return Count(metric, unit, "histogram", where, group_by).promql(dialect)
-        case Gauge(metric=metric, unit=unit, group_by=group_by, where=where):
-            matchers = where.promql() if where is not None else ""
-            series = dialect.select(prometheus_name(metric, unit, gauge=True), matchers)
-            return dialect.grouped("count", series, prometheus_label(group_by))
+        case Gauge():
+            return expression.aggregated("count", dialect)
     return None

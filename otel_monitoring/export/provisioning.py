@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from otel_monitoring.alerts.dialect import Dialect
+from otel_monitoring.alerts.expressions import requests
 from otel_monitoring.export.options import ExportOptions
 from otel_monitoring.export.yaml_text import document
 
@@ -107,7 +109,5 @@ def dashboard_provider() -> str:
 
 
 def _rate(options: ExportOptions) -> str:
-    series = "http_server_request_duration_seconds"
-    if options.histograms == "native":
-        return f"sum(histogram_count(rate({series}{{$$__tags}}[5m])))"
-    return f"sum(rate({series}_count{{$$__tags}}[5m]))"
+    dialect = Dialect(by=(), native=options.histograms == "native", selector="$$__tags", growth="rate")
+    return requests().promql(dialect)

@@ -1,31 +1,37 @@
-"""The PromQL behind panels: over the chosen services, environments and instances, in the interval Grafana chooses."""
+"""The PromQL behind panels: over the chosen services, environments and instances, in the interval Grafana chooses.
+
+`Dialect` writes it, as that of rules; what belongs to Grafana is here.
+"""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from otel_monitoring import conventions as c
-from otel_monitoring.measure.outcome import DISCONNECTED
+from otel_monitoring.alerts.dialect import Dialect
+from otel_monitoring.alerts.matching import Failed
 
 SERVICE = 'job=~"$service",deployment_environment_name=~"$environment"'
 SELECTION = f'{SERVICE},instance=~"$instance"'
 RANGE = "$__range"
 INTERVAL = "$__rate_interval"
-FAILED = f'error_type!~"|{DISCONNECTED}"'
+FAILED = Failed().promql()
+
+_DIALECT = Dialect(by=(), span=INTERVAL, selector=SELECTION, from_zero=True)
 
 
-def gauge(name: str, unit: str, *matchers: str) -> str:
+def gauge(name: str, unit: str) -> str:
     """A gauge's series."""
-    return _select(c.prometheus_name(name, unit, gauge=True), matchers)
+    return _DIALECT.select(c.prometheus_name(name, unit, gauge=True))
 
 
-def amount(name: str, unit: str, *matchers: str) -> str:
+def amount(name: str, unit: str) -> str:
     """An up-down counter's series."""
-    return _select(c.prometheus_name(name, unit), matchers)
+    return _DIALECT.select(c.prometheus_name(name, unit))
 
 
-def growth(name: str, *matchers: str, by: str = "") -> str:
+def growth(name: str, matcher: str, *by: str) -> str:
     """By how much a counter of rare events grew; the first event, with which its series begins, included."""
-    series = _select(c.prometheus_name(name, monotonic=True), matchers)
-    return _sum(f"{series} unless {series} offset {INTERVAL} or increase({series}[{INTERVAL}])", by)
+    return _DIALECT.grouped("sum", _DIALECT.increase(c.prometheus_name(name, monotonic=True), matcher), *by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,43 +46,30 @@ class Durations:
     name: str
     native: bool
 
-    def count(self, *matchers: str, by: str = "", over: str = INTERVAL) -> str:
+    def count(self, *by: str, over: str = INTERVAL) -> str:
         """How many were recorded."""
-        return _sum(self._counted("increase", matchers, over), by)
+        return self._dialect(by, over).histogram_count(self._metric)
 
-    def rate(self, *matchers: str, by: str = "", over: str = INTERVAL) -> str:
+    def rate(self, *by: str, over: str = INTERVAL) -> str:
         """How many were recorded a second."""
-        return _sum(self._counted("rate", matchers, over), by)
+        return self._dialect(by, over, "rate").histogram_count(self._metric)
 
-    def mean(self, *matchers: str, by: str = "", over: str = INTERVAL) -> str:
+    def mean(self, *by: str, over: str = INTERVAL) -> str:
         """The mean of what was recorded."""
-        added = _sum(f"rate({self._series('' if self.native else '_sum', matchers)}[{over}])", by)
-        return f"histogram_avg({added})" if self.native else f"{added} / {self.rate(*matchers, by=by, over=over)}"
+        return self._dialect(by, over).histogram_mean(self._metric)
 
-    def quantile(self, q: float, *matchers: str, by: str = "", over: str = INTERVAL) -> str:
+    def quantile(self, q: float, *by: str, over: str = INTERVAL) -> str:
         """A quantile of what was recorded."""
-        if not self.native:
-            by = f"{by}, le" if by else "le"
-        series = self._series("" if self.native else "_bucket", matchers)
-        return f"histogram_quantile({q:g}, {_sum(f'rate({series}[{over}])', by)})"
+        return self._dialect(by, over).histogram_quantile(q, self._metric)
 
-    def percent(self, part: str, *, by: str = "", over: str = INTERVAL) -> str:
+    def percent(self, part: str, *by: str, over: str = INTERVAL) -> str:
         """The share that `part`, a matcher, chooses, in percent; 0 where there is no such part."""
-        whole = self.rate(by=by, over=over)
-        return f"100 * ({self.rate(part, by=by, over=over)} or 0 * {whole}) / {whole}"
+        dialect = self._dialect(by, over)
+        return dialect.percent(dialect.histogram_count(self._metric, part), dialect.histogram_count(self._metric))
 
-    def _counted(self, function: str, matchers: tuple[str, ...], over: str) -> str:
-        if self.native:
-            return f"histogram_count({function}({self._series('', matchers)}[{over}]))"
-        return f"{function}({self._series('_count', matchers)}[{over}])"
+    @property
+    def _metric(self) -> str:
+        return c.prometheus_name(self.name, "s")
 
-    def _series(self, suffix: str, matchers: tuple[str, ...]) -> str:
-        return _select(c.prometheus_name(self.name, "s") + suffix, matchers)
-
-
-def _select(name: str, matchers: tuple[str, ...]) -> str:
-    return f"{name}{{{','.join((SELECTION, *matchers))}}}"
-
-
-def _sum(inner: str, by: str) -> str:
-    return f"sum by ({by}) ({inner})" if by else f"sum({inner})"
+    def _dialect(self, by: tuple[str, ...], over: str, growth: Literal["increase", "rate"] = "increase") -> Dialect:
+        return Dialect(by=by, span=over, native=self.native, selector=SELECTION, growth=growth)

@@ -133,14 +133,14 @@ def _performance(made: builders.Dashboard, requests: Durations) -> None:
         p.bars(
             "Requests",
             "short",
-            Query(requests.count(by="http_response_status_code"), "{{http_response_status_code}}"),
+            Query(requests.count("http_response_status_code"), "{{http_response_status_code}}"),
             description="Count by status.",
         )
     )
 
 
 def _endpoints(made: builders.Dashboard, requests: Durations) -> None:
-    by = "http_request_method, http_route"
+    by = ("http_request_method", "http_route")
     made.with_row(builders.Row("Endpoints"))
     made.with_panel(
         p.rows(
@@ -148,11 +148,11 @@ def _endpoints(made: builders.Dashboard, requests: Durations) -> None:
             (
                 Column("Method", label="http_request_method"),
                 Column("Endpoint", label="http_route"),
-                Column("Requests", requests.count(by=by, over=RANGE)),
-                Column("Average", requests.mean(by=by, over=RANGE), "s"),
-                Column("p95", requests.quantile(0.95, by=by, over=RANGE), "s"),
-                Column("p99", requests.quantile(0.99, by=by, over=RANGE), "s"),
-                Column("Errors", requests.percent(q.FAILED, by=by, over=RANGE), "percent"),
+                Column("Requests", requests.count(*by, over=RANGE)),
+                Column("Average", requests.mean(*by, over=RANGE), "s"),
+                Column("p95", requests.quantile(0.95, *by, over=RANGE), "s"),
+                Column("p99", requests.quantile(0.99, *by, over=RANGE), "s"),
+                Column("Errors", requests.percent(q.FAILED, *by, over=RANGE), "percent"),
             ),
             sort="Requests",
             description="Over the whole time range. An empty endpoint: paths that match no route.",
@@ -172,9 +172,7 @@ def _resources(made: builders.Dashboard, native: bool) -> None:
     pauses = Durations(c.GC_PAUSE_DURATION, native)
     generation = c.prometheus_label(c.GC_GENERATION)
     made.with_panel(
-        p.lines(
-            "Garbage collection", "s", Query(pauses.quantile(0.99, by=generation), f"generation {{{{{generation}}}}}")
-        )
+        p.lines("Garbage collection", "s", Query(pauses.quantile(0.99, generation), f"generation {{{{{generation}}}}}"))
     )
     made.with_panel(
         p.lines(
@@ -217,11 +215,11 @@ def _commands(made: builders.Dashboard, native: bool) -> None:
     commands = Durations(c.DB_CLIENT_OPERATION_DURATION, native)
     waits = Durations(c.DB_CLIENT_CONNECTION_WAIT_TIME, native)
     operation, state = c.prometheus_label(c.DB_OPERATION_NAME), c.prometheus_label(c.DB_CLIENT_CONNECTION_STATE)
-    made.with_panel(p.lines("Commands", "ops", Query(commands.rate(by=operation), f"{{{{{operation}}}}}")))
-    made.with_panel(p.lines("Command p95", "s", Query(commands.quantile(0.95, by=operation), f"{{{{{operation}}}}}")))
+    made.with_panel(p.lines("Commands", "ops", Query(commands.rate(operation), f"{{{{{operation}}}}}")))
+    made.with_panel(p.lines("Command p95", "s", Query(commands.quantile(0.95, operation), f"{{{{{operation}}}}}")))
     made.with_panel(
         p.lines(
-            "Command errors", "percent", Query(commands.percent('error_type!=""', by=operation), f"{{{{{operation}}}}}")
+            "Command errors", "percent", Query(commands.percent('error_type!=""', operation), f"{{{{{operation}}}}}")
         )
     )
     made.with_panel(
@@ -239,7 +237,7 @@ def _commands(made: builders.Dashboard, native: bool) -> None:
 
 
 def _workers(made: builders.Dashboard, requests: Durations) -> None:
-    by = "job, instance"
+    by = ("job", "instance")
     made.with_row(builders.Row("Workers"))
     made.with_panel(
         p.rows(
@@ -247,12 +245,12 @@ def _workers(made: builders.Dashboard, requests: Durations) -> None:
             (
                 Column("Service", label="job"),
                 Column("Instance", label="instance"),
-                Column("Uptime", f"max by ({by}) ({q.gauge(c.PROCESS_UPTIME, 's')})", "dtdurations"),
-                Column("Requests a second", requests.rate(by=by, over=RANGE), "reqps"),
-                Column("p95", requests.quantile(0.95, by=by, over=RANGE), "s"),
-                Column("CPU", f"max by ({by}) ({q.gauge(c.PROCESS_CPU_UTILIZATION, '1')})", "percentunit"),
-                Column("Memory", f"max by ({by}) ({q.amount(c.PROCESS_MEMORY_USAGE, 'By')})", "bytes"),
-                Column("Event loop lag", f"max by ({by}) ({q.gauge(c.EVENT_LOOP_LAG, 's')})", "s"),
+                Column("Uptime", f"max by (job, instance) ({q.gauge(c.PROCESS_UPTIME, 's')})", "dtdurations"),
+                Column("Requests a second", requests.rate(*by, over=RANGE), "reqps"),
+                Column("p95", requests.quantile(0.95, *by, over=RANGE), "s"),
+                Column("CPU", f"max by (job, instance) ({q.gauge(c.PROCESS_CPU_UTILIZATION, '1')})", "percentunit"),
+                Column("Memory", f"max by (job, instance) ({q.amount(c.PROCESS_MEMORY_USAGE, 'By')})", "bytes"),
+                Column("Event loop lag", f"max by (job, instance) ({q.gauge(c.EVENT_LOOP_LAG, 's')})", "s"),
             ),
             sort="Requests a second",
         )
@@ -286,7 +284,7 @@ def _alerts(made: builders.Dashboard) -> None:
         )
         .override_by_name("Alertname", [dashboard.DynamicConfigValue("links", [details])])
     )
-    raised = q.growth(c.ALERTS, f'{c.prometheus_label(c.ALERT_STATUS)}="firing"', by=f"{kind}, {severity}")
+    raised = q.growth(c.ALERTS, f'{c.prometheus_label(c.ALERT_STATUS)}="firing"', kind, severity)
     made.with_panel(
         p.bars("Raised by the service", "short", Query(raised, f"{{{{{kind}}}}} {{{{{severity}}}}}"), span=10)
     )
