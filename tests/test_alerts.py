@@ -337,6 +337,7 @@ async def test_a_mute_may_last_as_long_as_the_calendar() -> None:
     assert (await manager.get_alert_summary())["muted_alerts"] == {"high_cpu": "9999-12-31T23:59:58.000+00:00"}
 
 
+@pytest.mark.slow
 async def test_no_more_than_a_thousand_mutes_are_in_force() -> None:
     now = [1000.0]
     manager = AlertManager(channels=[], clock=lambda: now[0])

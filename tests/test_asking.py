@@ -102,6 +102,7 @@ async def test_a_closed_loop_is_not_started() -> None:
         await on_loop(loop, nothing, PATIENCE)
 
 
+@pytest.mark.slow
 async def test_a_loop_that_stands_still_in_the_middle_is_no_answer_that_never_came(
     other_loop: asyncio.AbstractEventLoop,
 ) -> None:

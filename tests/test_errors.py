@@ -8,6 +8,8 @@ import pytest
 
 from otel_monitoring import ConfigurationError, MonitoringError, MonitoringService
 
+pytestmark = pytest.mark.slow
+
 LINE = "OTEL_MONITORING_CHECK_INTERVAL: it must be a number, in seconds; did you mean 300?"
 
 

@@ -22,6 +22,8 @@ from examples.earlybird.visitors import NO_ANSWER, Report
 from tests.integration.servers import nx27017
 from tests.otlp_sink import closed_port
 
+pytestmark = pytest.mark.slow
+
 ADMIN_TOKEN = "admin-token-of-the-test"
 STAFF_TOKEN = "staff-token-of-the-test"
 ROOT = Path(__file__).parent.parent

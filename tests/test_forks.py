@@ -14,7 +14,7 @@ import pytest
 from otel_monitoring.forks import renewed
 from tests.forked import LOCKS, called, renewed_places, trees
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")]
 
 
 class Holder:

@@ -366,6 +366,7 @@ def many_routes() -> FastAPI:
 
 
 @pytest.mark.parametrize("path", ["/r299/x", "/included/r299/x", "/sub/r299/x"])
+@pytest.mark.slow
 async def test_routes_are_matched_once(engine: str, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     bare = await count_matches(many_routes(), monkeypatch, path)
     assert bare >= 300

@@ -81,6 +81,7 @@ names = st.builds(Series, st.sampled_from("abc"), st.tuples(st.tuples(st.just("k
 
 
 @given(st.lists(st.dictionaries(names, st.none() | st.integers(1, 9), max_size=60), max_size=20))
+@pytest.mark.slow
 def test_it_is_a_mapping_like_any_other_and_never_changes(rounds: list[dict[Series, int | None]]) -> None:
     plain: dict[Series, int] = {}
     found: ByName[int] = ByName({})

@@ -36,5 +36,6 @@ def test_the_package_alone_is_light() -> None:
         _ = otel_monitoring.nonsense
 
 
+@pytest.mark.slow
 def test_nothing_starts_at_import() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", _QUIET_IMPORT], check=True)

@@ -156,6 +156,7 @@ async def test_programs_this_host_and_those_that_browsers_ask_about_may_mute(hea
     assert (await post(app, b'{"type": "high_cpu"}', **headers)).status_code == 201
 
 
+@pytest.mark.slow
 async def test_beyond_the_limit_of_mutes_the_answer_is_conflict() -> None:
     app, manager = application(access="open")
     for number in range(1000):

@@ -108,6 +108,7 @@ def test_no_private_method_of_others_is_overridden_unnoticed() -> None:
     assert overridden == set()
 
 
+@pytest.mark.slow
 def test_the_table_has_nothing_that_is_not_used() -> None:
     source = "\n".join(ast.unparse(tree) for module, tree in trees() if module != "otel_monitoring.seams")
     for attribute, value in vars(seams).items():
@@ -212,6 +213,7 @@ SEMCONV = "opentelemetry.instrumentation._semconv"
         ("renamed", "_closed", None),
     ],
 )
+@pytest.mark.slow
 def test_the_service_lives_without(how: str, name: str, lost: Seam | None) -> None:
     """The application answers, its metrics leave, and one line says what is off, in the log and the diagnostics."""
     with HttpSink() as sink:

@@ -232,7 +232,8 @@ def test_explicit_histograms_become_native_where_prometheus_converts_them(tmp_pa
         for _ in range(10):
             service.get("/fast")
         asked = dict(queries(json.loads(grafana(RULES)["grafana/dashboards/service.json"]), PROMETHEUS_UID))
-        expression = re.sub(r"rate\((\w+{[^}]*})\[\w+\]\)", r"\1", asked["Response time C"])  # nothing grows any more
+        # Nothing grows any more.
+        expression = re.sub(r"increase\((\w+{[^}]*})\[\w+\]\)", r"\1", asked["Response time C"])
         found = eventually(lambda: server.query(expression), "a quantile")
         assert 0 < float(found[0]["value"][1]) < 1
 
