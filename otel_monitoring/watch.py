@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _FINISH_SECONDS = 0.5
 _PAUSE_SECONDS = 0.1
-"""Before the thread's loop, or a job, is begun again after something ended it."""
+"""Pause before the thread's loop, or a job, is started again after something ended it."""
 _LATE_INTERVALS = 2.5
 _LATE_SECONDS = 30.0
 
@@ -91,7 +91,7 @@ class WatchThread:
         return not self._thread.is_alive()
 
     def troubles(self, now: float) -> list[str]:
-        """Why what is known here may be out of date: the thread has ended, or a job does not run any more.
+        """Why the figures may be out of date: the thread has ended, or a job has not finished a run for long.
 
         Args:
             now: Seconds of the monotonic clock.
@@ -124,7 +124,7 @@ class WatchThread:
         self._loop.close()
 
     def _drive(self) -> None:
-        """Run the loop until all is finished, or something ends it: what it was doing goes on from there."""
+        """Run the loop until it has finished or something ends it; the next call goes on where it was."""
         with _guard:
             if self._main_task is None or self._main_task.done():
                 self._main_task = self._loop.create_task(self._run())

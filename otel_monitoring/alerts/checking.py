@@ -1,4 +1,7 @@
-"""What the fields of a rule may hold; whatever else is refused by the field's name."""
+"""Checks of a rule's fields; each refusal begins with the name of the field.
+
+Pydantic would say the same in its own words: turning them into ours takes as many lines as these checks.
+"""
 
 import math
 import re
@@ -19,7 +22,7 @@ _FILLED_IN = frozenset({"rule", "value", "threshold"})
 
 
 def refuse(setting: str, rule: str, why: str) -> NoReturn:
-    """Say that `setting` of `rule` cannot work.
+    """Refuse `setting` of `rule`.
 
     Raises:
         ConfigurationError: Always.
@@ -28,7 +31,7 @@ def refuse(setting: str, rule: str, why: str) -> NoReturn:
 
 
 def name(given: object) -> None:
-    """A rule's name."""
+    """Check a rule's name."""
     if not _NAME.fullmatch(str(given)):
         raise ConfigurationError(f"name: {given!r} must be lower case letters, digits and underscores")
 
@@ -42,13 +45,13 @@ def member(setting: str, rule: str, kind: type[E], given: object) -> E:
 
 
 def choice(setting: str, rule: str, given: str, choices: Iterable[str]) -> None:
-    """One of some texts."""
+    """Check that a text is one of `choices`."""
     if given not in choices:
         refuse(setting, rule, f"{given!r} is none of {', '.join(choices)}")
 
 
 def number(setting: str, rule: str, given: object, *, least: float = -math.inf) -> None:
-    """A finite number."""
+    """Check that a number is finite, and `least` or more."""
     if not isinstance(given, int | float) or not math.isfinite(given):
         refuse(setting, rule, f"{given!r} is not a finite number")
     if given < least:
@@ -56,13 +59,13 @@ def number(setting: str, rule: str, given: object, *, least: float = -math.inf) 
 
 
 def label(rule: str, given: str) -> None:
-    """The name of the label that holds a group."""
+    """Check the name of the label that holds a group."""
     if not _LABEL.fullmatch(given) or given in _FILLED_IN or given == "instance":
         refuse("label", rule, f"{given!r} cannot be the name of a label")
 
 
 def labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str]) -> None:
-    """Further labels, none of them among those that are `taken`; where dots are not allowed, they are replaced."""
+    """Check further labels, whose names must not be `taken`; dots in names become underscores where need be."""
     for key, value in given.items():
         if not _DOTTED_LABEL.fullmatch(key) or key in _FILLED_IN | taken:
             refuse("labels", rule, f"{key!r} cannot be the name of a label")
@@ -71,7 +74,7 @@ def labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str]) -> 
 
 
 def message(rule: str, template: str, figures: Mapping[str, object]) -> None:
-    """A template that takes the figures of an alert."""
+    """Check a message template against the figures of an alert."""
     fields = ", ".join(f"{{{known}}}" for known in figures)
     try:
         string.Formatter().vformat(template, (), figures)
@@ -85,6 +88,6 @@ def message(rule: str, template: str, figures: Mapping[str, object]) -> None:
 
 
 def link(setting: str, rule: str, given: str) -> None:
-    """Nothing, or a link that a browser may follow."""
+    """Check that a link is empty, or http or https."""
     if given and not given.startswith(("https://", "http://")):
         refuse(setting, rule, f"{given!r} is no http or https link")

@@ -1,7 +1,7 @@
-"""Asking other people's code on its own event loop: a delay of that loop, or of this process, is no answer.
+"""Time limits for the application's code on the application's event loop, without the delays of that loop.
 
-A blocked loop, a container that was stopped for a while, or a machine without a free core say nothing about what was
-asked.
+A blocked loop, a paused container or a machine without a free core says nothing about the database or the check that
+was asked.
 """
 
 import asyncio
@@ -23,20 +23,20 @@ GRACE = 0.2
 
 _STEP = 0.05
 _BUSY_SHARE = 0.25
-"""Of its time limit: a process that was delayed by more cannot tell a late answer from none."""
+"""Share of the time limit: in a process that was delayed by more, a late answer looks like none."""
 
 
 class NoAnswer(TimeoutError):  # noqa: N818 - reads as what happened
-    """What was asked did not answer in time."""
+    """No answer within the time limit."""
 
 
 @dataclass(frozen=True)
 class Answer(Generic[T]):
-    """What some work returned.
+    """The result of some work.
 
     Attributes:
-        result: The result.
-        seconds: How long it took, without the delays of the loop itself.
+        result: What it returned.
+        seconds: How long it took, without the delays of the loop.
     """
 
     result: T
@@ -48,7 +48,7 @@ async def on_loop(
 ) -> Answer[T]:
     """Run the coroutine that `work` makes on another thread's `loop`, for at most `timeout` seconds.
 
-    Seconds in which the loop, or all of this process, stood still are not counted: they say nothing about the work.
+    Seconds in which the loop, or all of this process, stood still do not count.
 
     Raises:
         NotStarted: `loop` is closed, does not run, ended meanwhile, or was too busy to begin, or to go on, in time.
@@ -88,11 +88,11 @@ async def on_loop(
 
 
 async def _undelayed(work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> Answer[T]:
-    """Await `work`.
+    """Await `work` for at most `timeout` seconds, without the delays of the loop.
 
     Raises:
-        NoAnswer: `timeout` seconds, of those that the loop was not delayed, were not enough.
-        NotStarted: Time ran out for the work itself, but because the loop was delayed.
+        NoAnswer: The work took longer.
+        NotStarted: The work's own time limit ran out because the loop was delayed.
     """
     own = _Timed(work)
     task = asyncio.ensure_future(apart(lambda: own))
@@ -106,9 +106,9 @@ async def _undelayed(work: Callable[[], Coroutine[Any, Any, T]], timeout: float)
 
 
 class _Timed(Awaitable[T]):
-    """Awaits what `work` makes, and adds up the seconds of its own steps: in these it is what delays the loop.
+    """Awaits what `work` makes, and adds up the seconds in which the work itself blocks the loop.
 
-    PyMongo 4.9's asynchronous client waits for a server in that way.
+    PyMongo 4.9's asynchronous client blocks it while it waits for a server.
     """
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
@@ -127,15 +127,15 @@ class _Timed(Awaitable[T]):
 
 
 async def until(future: "asyncio.Future[Any]", timeout: float, own: Callable[[], float] = lambda: 0.0) -> float:
-    """Wait for `future`; seconds by which this loop, or all of this process, was delayed meanwhile by others.
+    """Wait for `future`; returns the seconds by which other work delayed this loop, or all of this process, meanwhile.
 
     Args:
         future: What is waited for.
-        timeout: Seconds it is allowed.
-        own: The seconds for which it has kept this loop busy itself.
+        timeout: Seconds it may take, without those delays.
+        own: Tells the seconds for which it has blocked this loop itself.
 
     Raises:
-        NoAnswer: It is not done after `timeout` seconds, without those delays.
+        NoAnswer: It took longer.
     """
     started = time.perf_counter()
     delayed = 0.0
@@ -152,15 +152,15 @@ async def until(future: "asyncio.Future[Any]", timeout: float, own: Callable[[],
 
 
 def answered(future: "asyncio.Future[T]", delayed: float, timeout: float) -> T:
-    """The result of what is done.
+    """The result of a future that is done.
 
     Args:
         future: What was waited for.
-        delayed: Seconds by which whoever waited was delayed.
+        delayed: Seconds by which the waiting was delayed.
         timeout: Seconds it was allowed.
 
     Raises:
-        NotStarted: It was cancelled, or time ran out for it while this process was too busy. Also what it raised.
+        NotStarted: It was cancelled, or its time ran out while this process was too busy. Also what it raised.
     """
     if future.cancelled():
         raise NotStarted("the question was cancelled")

@@ -89,7 +89,7 @@ class Checks:
         self._frozen = False
 
     def freeze(self) -> None:
-        """Keep the results as they are, whatever becomes of runs that are under way: until `begin`."""
+        """Keep the results as they are until `begin`; runs that are under way change nothing."""
         self._frozen = True
 
     def add(self, name: str, check: CheckFunction, *, critical: bool = False, timeout: float | None = None) -> None:
@@ -114,7 +114,7 @@ class Checks:
         meter.create_observable_gauge(c.CHECK_FAILING, callbacks=[self._observe], unit="1")
 
     def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
-        """What each check said last; while it cannot be run, nobody knows better. One that nobody runs says nothing."""
+        """1 for a check that failed last, 0 for one that passed; nothing for a check that has not been run lately."""
         now = time.monotonic()
         return [
             Observation(
@@ -182,7 +182,7 @@ class Checks:
 
 
 def _is_ours(task: "asyncio.Future[Any]") -> bool:
-    """Whether this loop runs it, not that of an earlier start or of a process we were forked from."""
+    """Whether this loop runs it: it may be one of an earlier start, or of the parent process."""
     return task.get_loop() is asyncio.get_running_loop()
 
 
@@ -192,7 +192,7 @@ def _is_async(function: CheckFunction) -> bool:
 
 
 async def _ask(check: _Check, loop: asyncio.AbstractEventLoop | None) -> object:
-    """What the check returns. The time that it may take counts only where it could run.
+    """What the check returns. Its time limit counts only the seconds in which it could run.
 
     Raises:
         NotStarted: It could not be run.
@@ -231,7 +231,7 @@ def _failed(reason: str, duration: float) -> CheckResult:
 
 
 def _raised(check: _Check, error: BaseException, duration: float) -> CheckResult:
-    """The result of a check that raised `error`: that it used what is closed may be a stop, unless it failed before."""
+    """The result of a check that raised. Use of a closed client is `unknown` at first: the service may be stopping."""
     if not is_use_after_close(error):
         return _failed(redact_error(error), duration)
     now = time.monotonic()

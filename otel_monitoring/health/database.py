@@ -29,7 +29,7 @@ from otel_monitoring.instrument.server_state import ServerState
 from otel_monitoring.redact import redact, redact_error
 
 _FORGET_AFTER = 3
-"""A collection that could not be read so often in a row has no count any more."""
+"""Failed readings in a row after which a collection's last count is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,12 @@ class Ping:
 
 
 class Verdict(NamedTuple):
-    """What is known of the database now.
+    """The state of the database.
 
     Attributes:
         status: `healthy`, `degraded`, `unhealthy` or `unknown`.
         error: Why, redacted, where there is something to say.
-        problem: What `degraded` means, in a few words.
+        problem: Why it is degraded, in a few words.
     """
 
     status: str

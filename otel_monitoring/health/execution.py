@@ -1,4 +1,4 @@
-"""Running other people's blocking code from the watch thread so that it can neither block nor outlive its timeout."""
+"""Runs the application's blocking code in threads of its own, so that it never blocks the watch thread."""
 
 import asyncio
 import contextvars
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class NotStarted(Exception):  # noqa: N818 - a state, not an error: the work never began
-    """The loop the work belongs to did not get to it in time, or stood still: nothing is known about its result."""
+    """The event loop of the work was not free in time: nothing is known about its result."""
 
 
 async def in_thread(work: Callable[[], T], *, name: str) -> T:

@@ -1,4 +1,4 @@
-"""What the health check asks a database, through the user's own handle and never longer than it may."""
+"""Ping, document counts and index names of a database, through the user's own handle and within a time limit."""
 
 import asyncio
 import inspect
@@ -24,25 +24,25 @@ from otel_monitoring.redact import redact_error
 
 
 class Ask(Protocol):
-    """Makes a call of the driver: in a thread for a handle that blocks, on the loop for one that is awaited."""
+    """Makes one call of the driver: in a thread for a handle that blocks, on the loop for one that is awaited."""
 
     async def __call__(self, call: Callable[[], Any], limit: float | None = None, /) -> Any:
-        """The result of `call`, which may take `limit` seconds; None: what is left of the whole."""
+        """The result of `call`, which may take `limit` seconds; None: what is left of the question's time."""
 
 
 Question = Callable[[Ask], Coroutine[Any, Any, None]]
-"""One or more calls, the same for both kinds of handles."""
+"""Calls to make one after the other, the same for both kinds of handles."""
 
 _SHARE_OF_ONE = 0.2
-"""Of the whole limit: what one question about one collection may take."""
+"""Share of the reading's time that one call about one collection may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionFacts:
-    """What is known of a collection.
+    """One collection.
 
     Attributes:
-        document_count: Documents, as its metadata say (`estimated_document_count`).
+        document_count: Number of documents, from its metadata (`estimated_document_count`).
         indexes: Names of its indexes.
     """
 
@@ -51,18 +51,18 @@ class CollectionFacts:
 
 
 class CollectionsReading:
-    """Collects what is read about collections; what was read before a failure stays.
+    """One reading of the collections; what was read before a failure stays.
 
     Args:
         limit: How many collections to read, by name.
-        budget: Seconds for all; one question may take a fifth of it.
-        after: The name after which to begin: where the reading before this one ended.
+        budget: Seconds for all; one call may take a fifth of it.
+        after: The name after which to begin: `last` of the reading before.
 
     Attributes:
         names: Of all collections, sorted; None while they are not known.
-        facts: What was read.
+        facts: Count and indexes by name.
         failures: Why a collection could not be read, redacted, by its name.
-        last: The name that was tried last: where the next reading goes on.
+        last: The name that was tried last; the next reading goes on after it.
     """
 
     def __init__(self, limit: int, budget: float, after: str = "") -> None:
@@ -94,7 +94,7 @@ class CollectionsReading:
 
 
 async def _ping(database: Any, ask: Ask) -> None:
-    """A ping; a second one where the first may have met a connection that was cut while it lay idle."""
+    """Ping, and once more where the connection was cut: it may have been cut while it lay idle."""
     ping = partial(database.command, "ping")
     try:
         await ask(ping)
@@ -108,9 +108,9 @@ async def _ping(database: Any, ask: Ask) -> None:
 
 
 class ThreadTarget:
-    """A handle whose calls block: each question runs in a daemon thread, one thread a kind of question.
+    """A handle whose calls block: each question runs in a daemon thread.
 
-    While one is stuck, the next caller waits for that same answer instead of getting stuck beside it.
+    There is one thread a kind of question: while it is stuck, the next caller waits for the same answer.
 
     Args:
         database: PyMongo's `Database`, or the one inside of Motor's.
@@ -176,7 +176,7 @@ def _run(future: "Future[float]", question: Question, timeout: float) -> None:
 
 
 def _driver_timeout(seconds: float | None) -> AbstractContextManager[object]:
-    """PyMongo's own limit for all calls of a thread, from server selection on; it frees the thread in time."""
+    """PyMongo's own time limit for the calls of this thread, server selection included: it frees the thread."""
     pymongo = sys.modules.get("pymongo")
     return pymongo.timeout(seconds) if pymongo is not None and seconds is not None else nullcontext()
 
@@ -209,7 +209,7 @@ class LoopTarget:
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def ping(self, timeout: float) -> float:
-        """Seconds that a round trip took, without those the loop was busy with other things.
+        """Seconds that a round trip took, without the delays of the loop.
 
         Raises:
             NoAnswer: It took longer than `timeout` seconds. Also whatever the driver raises.
@@ -231,18 +231,18 @@ class LoopTarget:
 
 
 def unusable(target: "ThreadTarget | LoopTarget") -> bool:
-    """Whether the application has closed the client, as far as the driver says: then no error says anything."""
+    """Whether the application has closed the client, as far as the driver tells: its errors then say nothing."""
     client = target.client
     return _is_pymongo(client) and seams.MONGO_CLOSED.get(lambda: client._closed is True, False)  # noqa: SLF001
 
 
 def _is_pymongo(client: object) -> bool:
-    """Whether it is a driver's own client, not a stand-in of a test, say."""
+    """Whether it is PyMongo's own class: only that has the attributes read here."""
     return type(client).__module__.startswith("pymongo.")
 
 
 def exhausted(target: "ThreadTarget | LoopTarget") -> bool:
-    """Whether every connection of a pool of the client is in use, as far as the driver says."""
+    """Whether every connection of one of the client's pools is in use, as far as the driver tells."""
     client = target.client
     if not _is_pymongo(client):
         return False

@@ -1,4 +1,4 @@
-"""The MongoDB clients an application builds, for whoever watches its database without having been told which."""
+"""`BuiltClients`: the MongoDB clients that an application makes, to find its database without being told."""
 
 import threading
 import weakref

@@ -16,15 +16,12 @@ _GAUGE_SECONDS = 300.0
 
 
 class Window:
-    """Everything measured between two moments, ready for questions.
-
-    What was measured never changes: a reader in any thread may keep one as long as it likes.
-    """
+    """Everything measured between two moments. It never changes, so any thread may keep one."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.memo: dict[Hashable, Any] = {}
-        """What its readers worked out from it, by reader: it will never be anything else."""
+        """Results that readers worked out from it, by reader: the window never changes."""
 
     @property
     def seconds(self) -> float:
@@ -87,7 +84,7 @@ class History:
         self.total = Window(Snapshot(now, now))
         self.recent = self.total  # until something leaves it
         self.gauges: ByName[float] = ByName({})
-        """The last values of gauges: of our own those observed last, of others those seen in the last five minutes."""
+        """The last values of gauges: ours as observed last, the application's as seen in the last five minutes."""
         self._gauges_seen: OrderedDict[Series, float] = OrderedDict()
         self._observed: Collection[Series] = ()
 

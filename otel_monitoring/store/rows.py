@@ -1,4 +1,4 @@
-"""How events, mutes and texts stand in a table."""
+"""The text form of events, results, labels and mutes in the tables of the SQLite store."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,9 @@
-"""`monitoring_listeners`: listeners for `MongoClient(event_listeners=[…])`, to be connected later."""
+"""`monitoring_listeners`: listeners that a client takes when it is made, and a service connects to later.
+
+They are PyMongo's public way to hear a client that is older than the service, should `handle.change_listeners` not
+work with a new version. Listeners registered for the whole process hear only clients made later, and cannot be used for
+heartbeats: these name a server and no client.
+"""
 
 from pymongo.monitoring import (
     CommandListener,
@@ -8,7 +13,7 @@ from pymongo.monitoring import (
 
 
 class Relay:
-    """Hands every event on to the listeners that were connected to it, and is silent until then."""
+    """Hands every event on to the listeners that are connected to it."""
 
     def __init__(self) -> None:
         self.targets: tuple[object, ...] = ()
@@ -42,10 +47,9 @@ _KINDS = (CommandListener, ConnectionPoolListener, ServerHeartbeatListener)
 
 
 def monitoring_listeners() -> list[Relay]:
-    """Listeners for a client's `event_listeners` option.
+    """Listeners for a client's `event_listeners` option, where a warning asks for them.
 
-    Only needed where a warning says so: instrumenting the client's database later connects them. Without that they
-    do nothing.
+    They do nothing until the client's database is instrumented.
     """
     return [CommandRelay(), PoolRelay(), HeartbeatRelay()]
 
