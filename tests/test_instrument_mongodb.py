@@ -711,6 +711,38 @@ def test_two_services_share_a_client_and_count_it_once(telemetry: Telemetry, cli
     assert telemetry.commands() == {("find", "orders"): 2}
 
 
+def test_the_database_of_one_service_is_no_new_client_of_another(global_listeners: None) -> None:
+    one, other = Telemetry(), Telemetry()
+    first = MongoInstrumentation(tracer_provider=one.tracer_provider, meter_provider=one.meter_provider)
+    first.instrument_new_clients()
+    with offline() as theirs, offline() as further:
+        first.measure(further)
+        listener: Any = next(found for found in theirs.options.event_listeners if isinstance(found, PoolMetrics))
+        listener.pool_created(PoolCreatedEvent(ADDRESS, {}))
+        second = attached(theirs, other)
+        attached(further, other)
+        publish(theirs, {"find": "orders"})
+        assert other.commands() == {("find", "orders"): 1}
+        assert [span.name for span in other.spans] == ["find orders"]
+        assert one.commands() == {}
+        assert one.spans == ()
+        publish(further, {"find": "users"}, 2)
+        assert one.commands() == {("find", "users"): 1}
+        second.detach()
+        publish(theirs, {"find": "orders"}, 3)
+        assert one.commands() == {("find", "users"): 1}
+
+
+def test_a_client_that_leaves_takes_its_connections_along(telemetry: Telemetry, pools: PoolMetrics) -> None:
+    pools.met(ADDRESS, 10, 0, [1, 2])
+    pools.met(ADDRESS, 5, 0, [1])
+    pools.left(ADDRESS, [1, 2])
+    assert telemetry.connections() == {"idle": 1, "used": 0}
+    pools.left(ADDRESS, [1])
+    pools.left(ADDRESS, [1])
+    assert telemetry.connections() == {}
+
+
 def test_where_the_seam_does_not_hold_one_warning_says_what_to_do(
     telemetry: Telemetry,
     client: MongoClient[Any],

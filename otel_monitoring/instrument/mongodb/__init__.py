@@ -70,6 +70,7 @@ class MongoInstrumentation:
         self._clients: list[weakref.ref[Client]] = []
         self._further: list[weakref.ref[Client]] = []
         self._undo_global: Callable[[], None] | None = None
+        self._of_new: tuple[Any, ...] = ()
         _instrumentations.add(self)
 
     @property
@@ -94,6 +95,8 @@ class MongoInstrumentation:
         with seams.MONGO_LISTENERS:
             if self.listens_to(client):
                 return True
+            for other in tuple(_instrumentations):
+                other._leave_to(self, client)  # noqa: SLF001
             self._put_in(client, self._listeners)
             self._clients.append(weakref.ref(client))
             self.state.known(self._members())
@@ -118,6 +121,7 @@ class MongoInstrumentation:
             added: tuple[Any, ...] = (self._commands, self._pools)
             if self._spans is not None and not _instrumented_globally():
                 added = (*added, self._spans)
+            self._of_new = added
             self._enable(True)
             for listener in added:
                 pymongo_monitoring.register(listener)
@@ -136,6 +140,18 @@ class MongoInstrumentation:
         self._further.clear()
         if self._undo_global is not None:
             self._undo_global()
+
+    def _leave_to(self, owner: "MongoInstrumentation", client: Client) -> None:
+        """Hear no more of a client that was only heard as a new one: it turns out to be another service's database."""
+        if owner._metrics is self._metrics or any(client is ref() for ref in (*self._clients, *self._further)):  # noqa: SLF001
+            return
+        present = listeners_of(client)
+        gone = [one for one in self._of_new if one in present]
+        if gone:
+            change_listeners(client, remove=gone)
+            with seams.MONGO_SERVERS:
+                for address, connections in open_servers(client):
+                    self._pools.left(address, connections)
 
     @property
     def _listeners(self) -> tuple[object, ...]:

@@ -151,6 +151,18 @@ class PoolMetrics(ConnectionPoolListener):
             for connection in connections:
                 pool.opened(connection)
 
+    def left(self, address: Address, connections: Iterable[int] = ()) -> None:
+        """A pool is gone, or heard no more, with these idle connections."""
+        pool = self._pools.get(address)
+        if pool is None:
+            return
+        for connection in connections:
+            pool.closed(connection)
+        if pool.limits:
+            pool.limits.pop()
+            if not pool.limits and pool.count() == (0, 0):
+                self._pools.pop(address, None)
+
     def forget(self) -> None:
         """Forget all pools: their events are not heard any more."""
         self._pools.clear()
@@ -170,11 +182,7 @@ class PoolMetrics(ConnectionPoolListener):
     def pool_closed(self, event: PoolClosedEvent) -> None:
         """A pool is gone."""
         with self._guard:
-            pool = self._pools.get(event.address)
-            if pool is not None and pool.limits:
-                pool.limits.pop()
-                if not pool.limits and pool.count() == (0, 0):
-                    self._pools.pop(event.address, None)
+            self.left(event.address)
 
     def connection_created(self, event: ConnectionCreatedEvent) -> None:
         """A connection is being made."""
