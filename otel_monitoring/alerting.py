@@ -22,7 +22,6 @@ from otel_monitoring.instrument.loop import LoopMonitor
 from otel_monitoring.instrument.process import SystemSampler
 from otel_monitoring.measure.aggregator import Aggregator
 from otel_monitoring.performance import PerformanceMetrics
-from otel_monitoring.redact import printable, text_of
 from otel_monitoring.telemetry import Telemetry
 
 _PING_SECONDS = 1.0
@@ -82,18 +81,12 @@ class Alerting:
     def begin(self, manager: AlertManager) -> None:
         """Evaluate and deliver for `manager` in this process, under its present identity."""
         attributes = self._telemetry.resource.attributes
-        sender = self._sender()
+        sender = Sender.here(self._settings, attributes)
         signals = AlertSignals(self._telemetry.meter_provider, self._telemetry.logger_provider)
         manager.connect(self._settings, sender, signals)
         instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
         self._watch = AlertWatch(manager, instance, self._report, self._settings.sample_interval)
         self._looking_into = None
-
-    def _sender(self) -> Sender:
-        known = self._telemetry.resource.attributes
-        names = ("service.name", "deployment.environment.name", "service.version", "host.name")
-        service, environment, version, host = (printable(text_of(known.get(name, ""))) for name in names)
-        return Sender(service, environment, version, host or socket.gethostname(), self._settings.public_url or "")
 
     def tick(self) -> None:
         """After a sample: evaluate, or report to the worker that does."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from otel_monitoring.alerts.delivery import GIVE_UP_SECONDS, Delivery, Limits, Sender
+from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.events import (
     AlertEvent,
@@ -613,3 +614,19 @@ async def test_a_channel_whose_circuit_is_open_waits_for_critical_alerts_too() -
     bench.enqueue("down", severity=AlertSeverity.CRITICAL)
     await bench.pump(after=599)
     assert len(mail.attempts) == 1
+
+
+def test_a_sender_is_who_its_resource_says_it_is() -> None:
+    resource = {
+        "service.name": "orders\r\nBcc: x",
+        "deployment.environment.name": "https://ana:hunter2@prod",
+        "service.version": "a1b2c3d4e5f60718293a4b5c6d7e8f9012345678",
+        "host.name": "ip-10-0-0-1\x1b[31m",
+    }
+    known = Sender.here(Settings.load(service_version="1", public_url="https://orders.example.com"), resource)
+    assert known.service == "orders  Bcc: x"
+    assert "hunter2" not in known.environment
+    assert known.version == resource["service.version"]
+    assert known.host == "ip-10-0-0-1 [31m"
+    assert known.url == "https://orders.example.com"
+    assert Sender.here(Settings.load(service_version="1"), {"service.name": "orders"}).version == "1"

@@ -10,7 +10,7 @@ import random
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.events import AlertEvent, Arrival, ChannelResult, Notification, Status, rfc3339
 from otel_monitoring.guard import apart, contained, logger, original
-from otel_monitoring.redact import redact, redact_error
+from otel_monitoring.redact import printable, redact, redact_error, text_of
 from otel_monitoring.store import Store
 from otel_monitoring.store.protocol import Queued
 
@@ -91,10 +91,15 @@ class Sender:
         return self.message(digest[:32], tuple(entry.event for entry in queued))
 
     @classmethod
-    def here(cls, settings: Settings, service: str) -> "Sender":
-        """A service on this host, with the version and the URL that its settings name."""
-        version, url = settings.service_version or "", settings.public_url or ""
-        return cls(service, version=version, host=socket.gethostname(), url=url)
+    def here(cls, settings: Settings, resource: Mapping[str, object]) -> "Sender":
+        """Who the attributes of a resource say it is; where they say nothing of it, this host and the settings do."""
+        service, environment = (
+            redact(resource.get(name, "")) for name in ("service.name", "deployment.environment.name")
+        )
+        # Not redacted: what tells versions and machines apart often looks like a secret.
+        version = printable(text_of(resource.get("service.version") or settings.service_version or ""))
+        host = printable(text_of(resource.get("host.name") or socket.gethostname()))
+        return cls(service, environment, version, host, settings.public_url or "")
 
     def message(self, identifier: str, events: Sequence[AlertEvent]) -> Notification:
         """One message with these events, under an id of its own."""

@@ -72,7 +72,7 @@ class AlertManager:
         self._intake = Intake[HandedOver, AlertEvent](self._decide)
         self.evaluation = Evaluation()
         known = settings or Settings.load()
-        self._configure(known, Sender.here(known, "unknown_service"), AlertSignals())
+        self._configure(known, Sender.here(known, {"service.name": "unknown_service"}), AlertSignals())
         self.hand_over: Callable[[], bool] = lambda: False
         """Has what waits delivered soon, in the background; False where nobody does that."""
         self.leads: Callable[[], bool] = lambda: True

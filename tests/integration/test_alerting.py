@@ -55,13 +55,6 @@ async def block(done: str):
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
 def database() -> Iterator[Server]:
     with nx27017() as server:
         yield server

@@ -72,13 +72,6 @@ async def close():
 
 
 @pytest.fixture
-def loop() -> Iterator[Loop]:
-    loop = Loop()
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
 def mailbox(loop: Loop) -> Iterator[Mailbox]:
     with loop.serve(smtp(Mailbox())) as box:
         yield box

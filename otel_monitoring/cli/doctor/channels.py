@@ -45,7 +45,11 @@ def channels(examination: Examination) -> Iterator[Finding]:
 
 def _tested(settings: Settings, configured: list[str]) -> Iterator[Finding]:
     manager = AlertManager(store=MemoryStore(), settings=settings)
-    manager.connect(settings, Sender.here(settings, settings.service_name or "otel-monitoring doctor"), AlertSignals())
+    manager.connect(
+        settings,
+        Sender.here(settings, {"service.name": settings.service_name or "otel-monitoring doctor"}),
+        AlertSignals(),
+    )
     results: dict[str, dict[str, Any]] = asyncio.run(manager.test_channels())
     for name in configured:
         result = results[name]
