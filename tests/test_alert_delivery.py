@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from otel_monitoring.alerts import overview
 from otel_monitoring.alerts.delivery import GIVE_UP_SECONDS, Delivery, Limits, Sender
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError
@@ -91,7 +92,7 @@ class Bench:
 
     async def pump(self, *, after: float = 0, timeout: float = 5) -> bool:
         self.pass_time(after)
-        self.delivery.pump(self.store, lambda: self.leads)
+        self.delivery.pump(self.store, lambda _: self.leads)
         return await self.delivery.flush(timeout)
 
     def became(self, message: str, channel: str) -> tuple[str, str]:
@@ -100,8 +101,8 @@ class Bench:
         result = event["channels"][channel]
         return result["state"], result.get("error", "")
 
-    def state(self, name: str) -> dict[str, object]:
-        return self.delivery.as_json(self.store.backlog())[name]
+    def state(self, name: str) -> dict[str, Any]:
+        return overview.channels(self.store, self.delivery.conditions(), self.clock.now)[name]
 
 
 async def test_alerts_that_are_due_together_leave_as_one_message_per_channel() -> None:
@@ -244,7 +245,7 @@ async def test_what_is_raised_together_leaves_together() -> None:
     mail = Channel("mail")
     bench = Bench(mail, limits=Limits(gathering=0.001))
     bench.enqueue("0")
-    bench.delivery.pump(bench.store, lambda: True)
+    bench.delivery.pump(bench.store, lambda _: True)
     await asyncio.sleep(0)
     for number in range(1, 120):
         bench.enqueue(str(number))
@@ -303,7 +304,7 @@ async def test_pauses_are_kept_neither_at_a_stop_nor_by_who_delivers_for_himself
         bench.enqueue(message)
         await bench.pump()
     assert mail.messages == [["one"]]
-    bench.delivery.pump(bench.store, lambda: True, paced=False)
+    bench.delivery.pump(bench.store, lambda _: True, paced=False)
     await bench.delivery.flush(5)
     assert mail.messages == [["one"], ["two", "three"]]
 

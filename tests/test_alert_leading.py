@@ -1,10 +1,13 @@
 """One worker leads; another takes over when its lease is over, and at once when it is given back."""
 
+from collections.abc import Collection
+
 import pytest
 
 from otel_monitoring.alerts.leading import Lease
 from otel_monitoring.errors import StoreError
 from otel_monitoring.store import MemoryStore
+from otel_monitoring.store.protocol import LEADER
 
 
 class Clock:
@@ -22,11 +25,11 @@ class Counting(MemoryStore):
         self.written = 0
         self.broken = False
 
-    def lead(self, worker: str, now: float, until: float) -> bool:
+    def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
         if self.broken:
             raise StoreError("disk full")
         self.written += 1
-        return super().lead(worker, now, until)
+        return super().lead(worker, now, until, leases)
 
 
 @pytest.fixture(name="clock")

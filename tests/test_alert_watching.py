@@ -1,13 +1,16 @@
 """Several workers on one store: one evaluates and delivers, another takes over, nothing is told twice or lost."""
 
 import asyncio
+from os import getpid
+from socket import gethostname
 
 import pytest
 
 from otel_monitoring.alerts import AlertManager, Gauge, Rule
 from otel_monitoring.alerts.evaluation import Report
 from otel_monitoring.alerts.watching import AlertWatch, beat_seconds, lease_seconds
-from otel_monitoring.events import AlertEvent, AlertType, Notification
+from otel_monitoring.errors import DeliveryError
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Arrival, Notification, Status
 from otel_monitoring.measure.snapshot import Series, Snapshot
 from otel_monitoring.measure.window import Window
 from otel_monitoring.store import MemoryStore
@@ -28,8 +31,14 @@ class Mailbox:
     def __init__(self, name: str = "mailbox") -> None:
         self.name = name
         self.events: list[AlertEvent] = []
+        self.error: DeliveryError | None = None
+        self.hangs = False
 
     async def send(self, notification: Notification) -> None:
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
         self.events.extend(notification.events)
 
 
@@ -38,8 +47,8 @@ class Forgetful(Mailbox):
 
     interval = 30.0
 
-    def __init__(self) -> None:
-        super().__init__("forgetful")
+    def __init__(self, name: str = "forgetful") -> None:
+        super().__init__(name)
         self.repeated: list[list[str]] = []
 
     async def repeat(self, notification: Notification) -> None:
@@ -56,16 +65,16 @@ class Host:
         self.forgetful = Forgetful()
         self.rules = rules
 
-    def worker(self, name: str) -> "Worker":
-        return Worker(self, name)
+    def worker(self, name: str, *further: Mailbox) -> "Worker":
+        return Worker(self, name, *further)
 
 
 class Worker:
-    def __init__(self, host: Host, name: str) -> None:
+    def __init__(self, host: Host, name: str, *further: Mailbox) -> None:
         self.host = host
         self.gauges: dict[str, float] = {}
         self.manager = AlertManager(
-            channels=[host.mailbox, host.forgetful], store=host.store, clock=host.clock, elapsed=host.clock
+            channels=[host.mailbox, host.forgetful, *further], store=host.store, clock=host.clock, elapsed=host.clock
         )
         for rule in self.manager.rules:
             self.manager.remove_rule(rule.name)
@@ -96,22 +105,172 @@ HOT = Rule("hot", Gauge("heat"), ">", 10)
 EACH_HOT = Rule("each_hot", Gauge("heat"), ">", 10, scope="instance")
 
 
-async def test_who_does_not_lead_does_not_claim_to_know_how_channels_fare() -> None:
+async def test_every_worker_says_the_same_of_how_channels_fare() -> None:
     host = Host(HOT)
     one, two = host.worker("one"), host.worker("two")
-    assert two.manager.state()["channels"]["mailbox"]["state"] == "ok", "nobody leads yet"
+    assert two.manager.state()["channels"]["mailbox"] == {"state": "ok", "failures": 0, "pending": 0}
     await one.beat()
     await two.beat()
+    host.mailbox.error = DeliveryError("connection refused", retryable=True)
     await one.tick(heat=11)
-    assert one.manager.state()["channels"]["mailbox"]["state"] == "ok"
-    assert two.manager.state()["leader"] == "one"
-    assert two.manager.state()["channels"] == {
-        "mailbox": {"state": "unknown", "pending": 0},
-        "forgetful": {"state": "unknown", "pending": 0},
-    }
+    state = one.manager.state()
+    assert two.manager.state() == state
+    assert state["leader"] == "one"
+    failing = state["channels"]["mailbox"]
+    assert (failing["state"], failing["failures"], failing["pending"]) == ("retrying", 1, 1)
+    assert (failing["worker"], failing["last_error"]) == ("one", "connection refused")
+    assert state["channels"]["forgetful"]["state"] == "ok"
+
     await two.beat(after=lease_seconds(INTERVAL) + 1)
-    assert two.manager.state()["channels"]["mailbox"]["state"] == "ok", "it leads now"
-    assert one.manager.state()["channels"]["mailbox"]["state"] == "unknown"
+    assert two.manager.state()["channels"]["mailbox"]["failures"] == 1, "its own first attempt fails as well"
+    host.mailbox.error = None
+    await two.beat(after=5)
+    assert one.manager.state() == two.manager.state()
+    assert (one.manager.state()["channels"]["mailbox"]["state"], len(host.mailbox.events)) == ("ok", 1)
+
+
+async def test_who_takes_over_believes_the_former_while_something_waits() -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    host.mailbox.error = DeliveryError("connection refused", retryable=True)
+    await one.beat()
+    await one.tick(heat=11)
+    await one.beat(after=2)
+    host.mailbox.hangs = True
+    host.clock.now += lease_seconds(INTERVAL) + 1
+    two.watch.beat()
+    assert two.manager.state()["channels"]["mailbox"]["failures"] == 2, "it does not know better yet"
+    assert two.manager.state()["channels"]["mailbox"]["worker"] == "two"
+    await two.manager.delivery.flush(0)
+
+
+async def test_a_start_without_anything_that_waits_is_a_new_beginning() -> None:
+    host = Host(HOT)
+    host.store.describe("mailbox", '{"state": "open", "failures": 9}')
+    host.store.describe("forgetful", "no JSON")
+    assert host.worker("two").manager.state()["channels"]["forgetful"]["state"] == "ok"
+    one = host.worker("one")
+    await one.beat()
+    assert one.manager.state()["channels"]["mailbox"] == {
+        "state": "ok",
+        "failures": 0,
+        "pending": 0,
+        "worker": "one",
+    }
+
+
+async def test_who_has_a_channel_that_the_leader_has_not_sends_by_it() -> None:
+    host = Host(HOT)
+    slack = Mailbox("slack")
+    leader, follower = host.worker("leader"), host.worker("follower", slack)
+    await leader.beat()
+    await follower.beat()
+    assert (leader.watch.leads, follower.watch.leads) == (True, False)
+    follower.manager.hand_over = leader.manager.hand_over = lambda: True
+    await leader.manager.send_alert("custom", "raised by the leader")
+    await follower.manager.send_alert("custom", "raised by the follower")
+    await leader.tick(heat=11)
+    await follower.tick(heat=11)
+    said = ["raised by the leader", "raised by the follower", "hot: 11 (threshold 10)"]
+    assert sorted(event.message for event in slack.events) == sorted(said), "a rule's alerts too"
+    assert sorted(event.message for event in host.mailbox.events) == sorted(said), "once"
+    assert leader.manager.state() == follower.manager.state()
+    channels = leader.manager.state()["channels"]
+    assert {name: channel["worker"] for name, channel in channels.items()} == {
+        "mailbox": "leader",
+        "forgetful": "leader",
+        "slack": "follower",
+    }
+    assert {result.state.value for event in host.store.events(limit=9) for result in event.channels.values()} == {
+        "delivered"
+    }
+    await leader.beat(after=4)
+    await follower.tick(heat=1)
+    await leader.tick(heat=1)
+    await follower.beat(after=4)
+    assert slack.events[-1].status is Status.RESOLVED
+
+    await leader.watch.stop(1)
+    await follower.beat()
+    assert follower.manager.state()["channels"]["mailbox"]["worker"] == "follower", "it takes all that it can have"
+
+
+async def test_a_receiver_that_only_the_follower_has_is_told_again_by_it() -> None:
+    host = Host(HOT)
+    forgetful = Forgetful("alertmanager")
+    leader, follower = host.worker("leader"), host.worker("follower", forgetful)
+    await leader.beat()
+    await follower.beat()
+    await leader.tick(heat=11)
+    for _ in range(9):
+        await follower.beat()
+        await leader.beat(after=4)
+    assert (leader.watch.leads, len(forgetful.events), len(host.forgetful.events)) == (True, 1, 1)
+    assert forgetful.repeated == host.forgetful.repeated == [["hot"]]
+
+
+async def test_what_waits_for_a_channel_that_nobody_has_is_told_and_given_up_after_a_day(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    host = Host(HOT)
+    slack = Mailbox("slack")
+    former, leader = host.worker("former", slack), host.worker("leader")
+    await former.beat()
+    former.manager.hand_over = lambda: True
+    slack.error = DeliveryError("connection refused", retryable=True)
+    await former.manager.send_alert("custom", "for slack")
+    await former.watch.stop(1)
+    await leader.beat()
+    await leader.tick()
+    assert leader.manager.state()["channels"]["slack"]["state"] == "retrying", "its worker may be starting again"
+    await leader.tick(after=61)
+    await leader.tick()
+    channel = leader.manager.state()["channels"]["slack"]
+    assert (channel["state"], channel["pending"]) == ("missing", 1)
+    who = f"no running worker has this channel; the one that leads (host {gethostname()}, pid {getpid()})"
+    assert channel["last_error"].startswith(who)
+    assert [line for line in caplog.messages if line.startswith(f"slack: attempt 2 failed: {who}")]
+    (event,) = host.store.events(limit=1)
+    assert event.channels["slack"].state is Arrival.RETRYING
+    assert event.channels["slack"].error.startswith(who)
+    await leader.tick(after=86_400)
+    (event,) = host.store.events(limit=1)
+    assert event.channels["slack"].state is Arrival.GIVEN_UP
+    assert event.channels["slack"].error.startswith(f"not delivered for a day, last: {who}")
+    assert "slack" not in leader.manager.state()["channels"]
+
+
+async def test_what_waited_for_a_channel_is_sent_when_somebody_has_it() -> None:
+    host = Host(HOT)
+    leader = host.worker("leader")
+    await leader.beat()
+    host.store.enqueue(
+        AlertEvent(host.clock.now, AlertType.CUSTOM, AlertSeverity.ERROR, "1"), ["slack"], host.clock.now
+    )
+    await leader.tick()
+    await leader.tick()
+    slack = Mailbox("slack")
+    follower = host.worker("follower", slack)
+    await follower.beat()
+    assert [event.message for event in slack.events] == ["1"]
+    await leader.tick()
+    await follower.beat()
+    assert leader.manager.state()["channels"]["slack"]["state"] == "ok"
+
+
+async def test_a_script_that_raises_an_alert_is_told_on_the_channels_of_the_service_too() -> None:
+    host = Host(HOT)
+    worker = host.worker("worker")
+    await worker.beat()
+    own = Mailbox("own")
+    script = AlertManager(channels=[own], store=host.store, clock=host.clock)
+    await asyncio.wait_for(script.send_alert("custom", "from a script"), 5)
+    assert [event.message for event in own.events] == ["from a script"]
+    await worker.beat()
+    assert [event.message for event in host.mailbox.events] == ["from a script"]
+    await worker.tick(heat=11)
+    await worker.tick(heat=11)
+    assert "own" not in worker.manager.state()["channels"], "it is no worker"
 
 
 async def test_one_worker_leads_and_tells_what_another_one_sees_at_its_next_tick() -> None:
@@ -119,7 +278,7 @@ async def test_one_worker_leads_and_tells_what_another_one_sees_at_its_next_tick
     one, two = host.worker("one"), host.worker("two")
     await one.beat()
     await two.beat()
-    assert (one.manager.leads(), two.manager.leads()) == (True, False)
+    assert (one.watch.leads, two.watch.leads) == (True, False)
     await two.tick(heat=11)
     assert host.mailbox.events == []
     await one.tick(heat=1)
@@ -146,9 +305,9 @@ async def test_another_worker_takes_over_within_the_lease_and_tells_nothing_twic
     assert len(host.mailbox.events) == 1
     # Killed: it never gives its lease back.
     await two.tick(after=lease_seconds(INTERVAL) - 0.1, heat=11)
-    assert not two.manager.leads()
+    assert not two.watch.leads
     await two.beat(after=0.2)
-    assert two.manager.leads()
+    assert two.watch.leads
     assert len(host.mailbox.events) == 1
     await two.tick(after=INTERVAL, heat=1)
     assert [event.status.value for event in host.mailbox.events] == ["firing", "resolved"]
@@ -174,7 +333,7 @@ async def test_who_stops_lets_another_one_lead_at_once() -> None:
     await one.tick(heat=1)
     await one.watch.stop(1)
     await two.beat()
-    assert two.manager.leads()
+    assert two.watch.leads
 
 
 async def test_a_stop_delivers_what_waits() -> None:
@@ -203,7 +362,7 @@ async def test_a_leader_that_slept_through_its_lease_evaluates_nothing_before_it
     await one.beat()
     await two.beat(after=lease_seconds(INTERVAL) + 1)
     await one.tick(heat=11)
-    assert (one.manager.leads(), two.manager.leads()) == (False, True)
+    assert (one.watch.leads, two.watch.leads) == (False, True)
     assert host.mailbox.events == []
 
 
@@ -272,7 +431,7 @@ async def test_who_takes_over_repeats_at_once_what_a_receiver_holds(killed: bool
     two = host.worker("two")
     two.gauges = {"heat": 11}
     await two.beat(after=lease_seconds(INTERVAL) + 0.1)
-    assert two.manager.leads()
+    assert two.watch.leads
     assert host.forgetful.repeated == [["hot"]] * 2
     assert [event.status.value for event in host.forgetful.events] == ["firing"]
 

@@ -223,10 +223,7 @@ def test_what_a_running_service_says_is_explained(answering: ThreadingHTTPServer
         "performance": {"last_error": "ValueError: no stock"},
         "telemetry": {"traces": {"failures": 2, "dropped": 0}, "metrics": None, "new": "unknown"},
         "alerting": {
-            "channels": {
-                "slack": {"state": "failing", "last_error": "gone"},
-                "email": {"state": "unknown", "pending": 2},
-            },
+            "channels": {"slack": {"state": "failing", "last_error": "gone"}},
             "store_problem": "disk full",
         },
         "worker": {"contained_failures": {"a listener": 3}},
@@ -242,7 +239,6 @@ def test_what_a_running_service_says_is_explained(answering: ThreadingHTTPServer
     assert "ValueError: no stock" in found["error rate above 5%"]
     assert found["traces: 2 exports failed, 0 items were dropped"]
     assert found["alerts by slack do not arrive: failing, 0 wait"] == "gone"
-    assert "ask again" in found["alerts by email: another worker sends them, 2 wait"]
     assert "gone" in found["pymongo 9.0 is built differently than expected: no pool gauges"]
 
 

@@ -26,7 +26,14 @@ from otel_monitoring.events import (
 from otel_monitoring.guard import contained
 from otel_monitoring.store import MemoryStore, Store, open_store
 from otel_monitoring.store.location import state_path
-from otel_monitoring.store.protocol import CLOCK_TOLERANCE, HISTORY_LIMIT, NOTES_LIMIT, NOTES_SECONDS, OUTBOX_LIMIT
+from otel_monitoring.store.protocol import (
+    CLOCK_TOLERANCE,
+    HISTORY_LIMIT,
+    LEADER,
+    NOTES_LIMIT,
+    NOTES_SECONDS,
+    OUTBOX_LIMIT,
+)
 from otel_monitoring.store.resilient import ResilientStore
 from otel_monitoring.store.sqlite import SqliteStore
 
@@ -381,29 +388,29 @@ def test_what_the_history_no_longer_has_is_settled_all_the_same(store: Store) ->
 
 
 def test_one_worker_leads_until_its_lease_ends_or_it_resigns(store: Store) -> None:
-    assert store.leader(NOW) is None
+    assert store.leaders(NOW).get(LEADER) is None
     assert store.lead("a", NOW, NOW + 30)
     assert not store.lead("b", NOW + 29, NOW + 59)
     assert store.lead("a", NOW + 29, NOW + 59)
-    assert store.leader(NOW + 58) == "a"
-    assert store.leader(NOW + 59) is None
+    assert store.leaders(NOW + 58).get(LEADER) == "a"
+    assert store.leaders(NOW + 59).get(LEADER) is None
     assert store.lead("b", NOW + 59, NOW + 89)
     assert not store.lead("a", NOW + 60, NOW + 90)
     store.resign("a")
-    assert store.leader(NOW + 60) == "b"
+    assert store.leaders(NOW + 60).get(LEADER) == "b"
     store.resign("b")
-    assert store.leader(NOW + 60) is None
+    assert store.leaders(NOW + 60).get(LEADER) is None
     assert store.lead("a", NOW + 60, NOW + 90)
 
 
 def test_a_lease_from_before_the_clock_was_set_back_is_void(store: Store) -> None:
     assert store.lead("dead", NOW, NOW + 30)
     assert not store.lead("b", NOW - CLOCK_TOLERANCE, NOW)
-    assert store.leader(NOW - CLOCK_TOLERANCE) == "dead"
+    assert store.leaders(NOW - CLOCK_TOLERANCE).get(LEADER) == "dead"
     earlier = NOW - 7 * DAY
-    assert store.leader(earlier) is None
+    assert store.leaders(earlier).get(LEADER) is None
     assert store.lead("b", earlier, earlier + 30)
-    assert store.leader(earlier) == "b"
+    assert store.leaders(earlier).get(LEADER) == "b"
 
 
 def test_the_latest_report_of_each_worker_is_kept(store: Store) -> None:
@@ -415,6 +422,25 @@ def test_the_latest_report_of_each_worker_is_kept(store: Store) -> None:
     assert store.reports(NOW, NOW + 2) == {"b": b""}, "older ones were forgotten"
     store.resign("b")
     assert store.reports(NOW, NOW + 2) == {}
+
+
+def test_each_lease_has_a_holder_of_its_own(store: Store) -> None:
+    assert store.lead("a", NOW, NOW + 5, [LEADER, "channel:mail"]) == {LEADER, "channel:mail"}
+    assert store.lead("b", NOW, NOW + 5, [LEADER, "channel:mail", "channel:slack"]) == {"channel:slack"}
+    assert store.leaders(NOW) == {LEADER: "a", "channel:mail": "a", "channel:slack": "b"}
+    assert store.lead("a", NOW + 4, NOW + 9, ["channel:mail"]) == {"channel:mail"}
+    assert store.leaders(NOW + 5) == {"channel:mail": "a"}
+    assert store.leaders(NOW + 64, lately=60) == {LEADER: "a", "channel:mail": "a", "channel:slack": "b"}
+    store.resign("b")
+    assert store.leaders(NOW + 4) == {LEADER: "a", "channel:mail": "a"}
+    assert store.lead("c", NOW + 4, NOW + 9, ["channel:slack"]) == {"channel:slack"}
+
+
+def test_how_a_channel_fares_is_known_to_all(store: Store) -> None:
+    store.describe("mail", "1")
+    store.describe("slack", "2")
+    store.describe("mail", "3")
+    assert store.descriptions() == {"mail": "3", "slack": "2"}
 
 
 def test_a_report_from_before_the_clock_was_set_back_is_forgotten(store: Store) -> None:
@@ -459,7 +485,8 @@ def everything(store: Store) -> tuple[object, ...]:
         store.notified_at("key"),
         store.states(),
         store.pending("mail", OUTBOX_LIMIT),
-        store.leader(NOW),
+        store.leaders(NOW),
+        store.descriptions(),
         store.reports(NOW - 9, NOW),
         store.urgent_since(NOW - 9),
     )
@@ -643,7 +670,9 @@ class Agreement(RuleBasedStateMachine):
         for name in "abc":
             self.both(lambda s, n=name: [replace(row, id=0) for row in s.pending(n, 4)])  # type: ignore[misc]
             self.both(lambda s, n=name: s.notified_at(n))  # type: ignore[misc]
-        self.both(lambda s: s.leader(self.now))
+        for lately in (0.0, 60.0):
+            self.both(lambda s, seconds=lately: s.leaders(self.now, seconds))  # type: ignore[misc]
+        self.both(lambda s: s.descriptions())
         self.both(lambda s: s.urgent_since(self.now - 9))
         self.both(lambda s: s.mutes(self.now))
 
@@ -710,9 +739,13 @@ class Agreement(RuleBasedStateMachine):
             store.tried(ids)
             store.settle(ids, result) if state.final else store.note(ids, result)
 
-    @rule(worker=NAMES, seconds=strategies.floats(0, 30))
-    def lead(self, worker: str, seconds: float) -> None:
-        self.both(lambda s: s.lead(worker, self.now, self.now + seconds))
+    @rule(worker=NAMES, seconds=strategies.floats(0, 30), leases=CHANNELS)
+    def lead(self, worker: str, seconds: float, leases: list[str]) -> None:
+        self.both(lambda s: s.lead(worker, self.now, self.now + seconds, leases))
+
+    @rule(channel=NAMES, condition=strategies.text(max_size=3, alphabet="abc"))
+    def describe(self, channel: str, condition: str) -> None:
+        self.both(lambda s: s.describe(channel, condition))
 
     @rule(worker=NAMES)
     def resign(self, worker: str) -> None:

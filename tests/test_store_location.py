@@ -45,7 +45,7 @@ def test_without_a_home_all_processes_of_a_user_agree() -> None:
         from otel_monitoring.store import open_store
         os.setgroups([]), os.setgid({NOBODY}), os.setuid({NOBODY})
         store = open_store(Settings.load(), service_name="orders", environment=None)
-        print(store.lead(sys.argv[1], 0, 60), "home" in store.problem)
+        print(bool(store.lead(sys.argv[1], 0, 60)), "home" in store.problem)
     """)
     # Not pytest's own, which nobody else may enter.
     with TemporaryDirectory(dir="/tmp") as folder:

@@ -17,6 +17,8 @@ from otel_monitoring.store.resilient import RETRY_SECONDS, ResilientStore
 from otel_monitoring.store.sqlite import SqliteStore
 from tests.test_store import NOW, become, event, everything, messages, raise_alert, waiting
 
+MAIL = ("channel:mail",)
+
 
 class World:
     """A file, a resilient store on it, another worker's view of it, and the outages."""
@@ -220,7 +222,7 @@ def test_a_lock_at_the_beginning_of_exclusive_is_not_noticed_inside(world: World
 
 
 def test_what_is_settled_during_an_outage_is_not_delivered_again(world: World) -> None:
-    assert world.store.lead("me", NOW, NOW + 60)
+    assert world.store.lead("me", NOW, NOW + 60, MAIL)
     for name in ("sent", "tried"):
         world.store.enqueue(event(name), ["mail"], NOW)
     in_flight = world.store.pending("mail", 2)
@@ -250,7 +252,7 @@ def test_what_is_taken_during_an_outage_is_settled_after_it(world: World) -> Non
 
 
 def test_what_became_of_channels_during_an_outage_is_in_the_history_afterwards(world: World) -> None:
-    assert world.store.lead("me", NOW, NOW + 60)
+    assert world.store.lead("me", NOW, NOW + 60, MAIL)
     for message in ("delivered", "retried"):
         raise_alert(world.store, message)
     world.lock()
@@ -274,14 +276,14 @@ def test_what_became_of_channels_during_an_outage_is_in_the_history_afterwards(w
 
 def test_the_events_that_waited_are_delivered_by_the_one_that_led(world: World) -> None:
     follower = ResilientStore(SqliteStore(world.path, busy_timeout=0.02), clock=lambda: world.now)
-    assert world.store.lead("leader", NOW, NOW + 60)
-    assert not follower.lead("follower", NOW, NOW + 60)
+    assert world.store.lead("leader", NOW, NOW + 60, MAIL)
+    assert not follower.lead("follower", NOW, NOW + 60, MAIL)
     world.store.enqueue(event("waited"), ["mail"], NOW)
     world.lock()
-    assert world.store.lead("leader", NOW + 1, NOW + 61)
+    assert world.store.lead("leader", NOW + 1, NOW + 61, MAIL)
     world.store.enqueue(event("leader"), ["mail"], NOW + 1)
-    assert not follower.lead("follower", NOW + 59, NOW + 119), "it can still read that another leads"
-    assert follower.lead("follower", NOW + 60, NOW + 120), "each leads itself"
+    assert not follower.lead("follower", NOW + 59, NOW + 119, MAIL), "it can still read that another leads"
+    assert follower.lead("follower", NOW + 60, NOW + 120, MAIL), "each leads itself"
     follower.enqueue(event("follower"), ["mail"], NOW + 1)
     assert waiting(world.store, "mail") == ["waited", "leader"]
     assert waiting(follower, "mail") == ["follower"]
@@ -289,8 +291,8 @@ def test_the_events_that_waited_are_delivered_by_the_one_that_led(world: World) 
     world.later()
     assert waiting(world.store, "mail") == ["waited", "leader"]
     assert waiting(follower, "mail") == ["waited", "leader", "follower"]
-    assert world.store.lead("leader", NOW + 120, NOW + 180)
-    assert not follower.lead("follower", NOW + 121, NOW + 181)
+    assert world.store.lead("leader", NOW + 120, NOW + 180, MAIL)
+    assert not follower.lead("follower", NOW + 121, NOW + 181, MAIL)
     follower.close()
 
 

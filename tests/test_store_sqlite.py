@@ -16,8 +16,10 @@ import pytest
 
 from otel_monitoring.errors import StoreError
 from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Arrival, ChannelResult, Mute, Outcome, Status
+from otel_monitoring.guard import contained
 from otel_monitoring.store import Store, schema
 from otel_monitoring.store.file import DAMAGED_KEPT, StateFile
+from otel_monitoring.store.protocol import LEADER
 from otel_monitoring.store.rows import decoded_event, encoded_event
 from otel_monitoring.store.sqlite import SqliteStore
 from tests.test_store import NOW, become, event, messages, raise_alert, waiting
@@ -185,7 +187,7 @@ def test_a_file_of_the_released_version_goes_on(store: SqliteStore, path: Path) 
     raise_alert(store, "new", ["mail"])
     assert messages(store) == ["new", "old"]
     assert waiting(store, "mail") == ["new"]
-    assert store.leader(NOW) == "former"
+    assert store.leaders(NOW)[LEADER] == "former"
 
 
 def test_a_migration_that_fails_changes_nothing(
@@ -347,12 +349,12 @@ def test_rows_that_cannot_be_read_are_skipped_counted_and_told(
     assert waiting(store, "mail", 2) == ["1", "2"]
     assert store.counts() == {AlertType.HIGH_CPU: 2}
     assert [mute.type for mute in store.mutes(NOW)] == [AlertType.CUSTOM]
-    assert store.undecodable == 2 * len(texts) + 2
+    assert contained.failures["alert store"] == 2 * len(texts) + 2, "the diagnostics show it"
     assert store.backlog() == {"mail": 2, "mail (unreadable)": len(texts)}, "they are set aside, and kept"
     said = f"alert store: {len(texts)} events for mail cannot be read: they are set aside"
     assert [line for line in caplog.messages if "set aside" in line] == [said]
     store.pending("mail", 9)
-    assert store.undecodable == 2 * len(texts) + 2
+    assert contained.failures["alert store"] == 2 * len(texts) + 2
 
 
 def test_an_event_that_cannot_be_read_in_the_outbox_is_given_up(store: SqliteStore, path: Path) -> None:

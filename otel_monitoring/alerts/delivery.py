@@ -1,17 +1,19 @@
 """`Delivery`: brings what waits in the outbox to the channels, each on its own, until it is there.
 
-An event leaves the outbox only after its channel has acknowledged it: it is delivered at least once. Whoever holds the
-store's lease delivers, so the workers of a host do not do it side by side.
+An event leaves the outbox only after its channel has acknowledged it: it is delivered at least once. Whoever holds a
+channel's lease delivers by it, so the workers of a host do not do it side by side.
 """
 
 import asyncio
 import hashlib
+import json
 import random
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -107,6 +109,8 @@ class Sender:
         return Notification(identifier, tuple(events), self.service, self.environment, **where)
 
 
+_LIMITS_OF_MISSING = Limits(first_delay=300.0)
+
 Count = Callable[[str, str, int], None]
 """Counts `sent`, `failed` or `retried` for a channel by a number of events."""
 
@@ -176,30 +180,38 @@ class Line:
             await attempt(self.channel.send, told, self._limits.timeout)
         except DeliveryError as error:
             if error.partly:
-                self._postpone(store, error, batch)
+                then = self._postpone(error, batch)
+                store.run(lambda store: self._note_retry(store, batch, then))
                 return True
             if not error.retryable and len(batch) == 1:
-                logger.error("%s refused an alert for good, it is given up: %s", name, redact(str(error)))
+                why = redact(str(error))
+                logger.error("%s refused an alert for good, it is given up: %s", name, why)
                 self._count("failed", name, 1)
-                self._give_up(store, batch, redact(str(error)))
+                store.run(lambda store: self._give_up(store, batch, why))
             goes_on = self._failed(error, batch)
             if error.retryable or len(batch) > 1:
-                self._note_retry(store, batch, max(self._wait_until, self._later.get(batch[0].id, 0.0)))
+                then = max(self._wait_until, self._later.get(batch[0].id, 0.0))
+                store.run(lambda store: self._note_retry(store, batch, then))
             return goes_on
-        self._settle(store, batch, told)
-        self._note_told(store, batch)
         self._failures, self._wait_until = 0, 0.0
         self._delivered_at = self._clock()
+        store.run(lambda store: self._note_delivery(store, batch, told))
         self._count("sent", name, len(batch))
         return True
 
-    def _settle(self, store: Store, batch: Sequence[Queued], told: Notification) -> None:
+    def _note_delivery(self, store: Store, batch: Sequence[Queued], told: Notification) -> None:
         """These are delivered: what of it was told, and what a later word took the place of."""
         delivered = {id(event) for event in told.events}
         for state in (Arrival.DELIVERED, Arrival.SUPERSEDED):
             ids = [entry.id for entry in batch if (id(entry.event) in delivered) is (state is Arrival.DELIVERED)]
             if ids:
                 store.settle(ids, ChannelResult(state, at=self._clock(), attempts=batch[0].attempts))
+        self._note_told(store, batch)
+        self.describe(store)
+
+    def describe(self, store: Store) -> None:
+        """Let every worker know how the channel fares."""
+        store.describe(self.channel.name, json.dumps(self.condition()))
 
     def _note_retry(self, store: Store, batch: Sequence[Queued], then: float) -> None:
         """These are tried again; `then`: when, by the clock that nobody sets."""
@@ -207,6 +219,7 @@ class Line:
         next_attempt = self._clock() + max(0.0, then - self._elapsed())
         result = ChannelResult(Arrival.RETRYING, attempts=batch[0].attempts, next_attempt=next_attempt, error=error)
         store.note([entry.id for entry in batch], result)
+        self.describe(store)
 
     def _pauses(self, batch: Sequence[Queued]) -> bool:
         """Whether these wait for others to leave with them."""
@@ -236,7 +249,7 @@ class Line:
             )
             self._count("failed", self.channel.name, len(stale))
             last = f", last: {self._last_error[0]}" if self._last_error is not None else ""
-            self._give_up(store, stale, f"not delivered for a day{last}")
+            store.run(lambda store: self._give_up(store, stale, f"not delivered for a day{last}"))
         fresh = [entry for entry in waiting if entry not in stale]
         unheard = [entry for entry in fresh if self._is_end_of_nothing(store, entry.event)]
         if unheard:
@@ -267,6 +280,7 @@ class Line:
                 store.note_notified(self._given_up(entry.event), self._clock())
         result = self._given_up_for(why, max(entry.attempts for entry in entries))
         store.settle([entry.id for entry in entries], result)
+        self.describe(store)
 
     def _given_up_for(self, why: str, attempts: int = 0) -> ChannelResult:
         return ChannelResult(Arrival.GIVEN_UP, at=self._clock(), attempts=attempts, error=why)
@@ -283,14 +297,14 @@ class Line:
     def _given_up(self, event: AlertEvent) -> str:
         return f"given up:{self.channel.name}:{event.incident}"
 
-    def _postpone(self, store: Store, error: DeliveryError, batch: Sequence[Queued]) -> None:
-        """Some have it. The others get it later, and what waits behind it goes on."""
+    def _postpone(self, error: DeliveryError, batch: Sequence[Queued]) -> float:
+        """Some have it. The others get it later, and what waits behind it goes on; returns when."""
         self._last_error = (redact(str(error)), self._clock())
         self._partly.update(entry.id for entry in batch)
         until = self._rest(batch, _SOONEST_AGAIN)
         self._count("retried", self.channel.name, len(batch))
         logger.warning("%s; it is tried again for them", self._last_error[0])
-        self._note_retry(store, batch, until)
+        return until
 
     def _rest(self, batch: Sequence[Queued], soonest: float) -> float:
         """Try these later, the later the oftener they were tried; returns when, by the clock that nobody sets."""
@@ -302,7 +316,8 @@ class Line:
 
     def _failed(self, error: DeliveryError, batch: Sequence[Queued]) -> bool:
         """Whether what waits behind it is tried at once: it fails by itself where others were delivered meanwhile."""
-        by_itself = error.retryable and not error.retry_after and not self._failures and batch[0].attempts > 1
+        works = self._delivered_at is not None and not self._failures
+        by_itself = works and error.retryable and not error.retry_after and batch[0].attempts > 1
         self._last_error = (redact(str(error)), self._clock())
         if error.retryable:
             self._order.failed(batch, alone=by_itself)
@@ -321,10 +336,10 @@ class Line:
         self._wait_until = self._elapsed() + max(jittered, min(error.retry_after or 0.0, GIVE_UP_SECONDS))
         return False
 
-    def as_json(self, pending: int) -> dict[str, Any]:
-        """`state` (`ok`, `retrying`, `open`: the circuit), `pending`, `failures` in a row, times of what happened."""
+    def condition(self) -> dict[str, Any]:
+        """`state` (`ok`, `retrying`, `open`: the circuit), `failures` in a row, times of what happened."""
         state = "ok" if not self._failures else "open" if self._failures >= self._limits.open_after else "retrying"
-        answer: dict[str, Any] = {"state": state, "pending": pending, "failures": self._failures}
+        answer: dict[str, Any] = {"state": state, "failures": self._failures}
         if self._delivered_at is not None:
             answer["last_delivered"] = rfc3339(self._delivered_at)
         if self._last_error is not None:
@@ -358,21 +373,23 @@ class Delivery:
     ) -> None:
         self.limits = limits
         self._sender = sender
-        self._lines = {channel.name: Line(channel, limits, clock, count, elapsed) for channel in channels}
+        self._line = partial(Line, clock=clock, count=count, elapsed=elapsed)
+        self._lines = {channel.name: self._line(channel, limits) for channel in channels}
+        self._stand_ins: dict[str, Line] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._paced = True
 
-    def pump(self, store: Store, leads: Callable[[], bool], *, paced: bool = True) -> None:
+    def pump(self, store: Store, leads: Callable[[str], bool], *, paced: bool = True) -> None:
         """Begin to deliver on every channel that is open and idle; returns at once.
 
         Args:
             store: Whose outbox is emptied.
-            leads: Asked before each message: whether this worker still is the one that delivers.
+            leads: Asked before each message: whether this worker still is the one that delivers by a channel.
             paced: Whether messages keep their pauses, from now on; a later call delivers what they hold back.
         """
         self._paced = paced
-        for name, line in self._lines.items():
-            if self._idle(name) and line.open:
+        for name, line in {**self._stand_ins, **self._lines}.items():
+            if leads(name) and self._idle(name) and line.open:
                 self._running[name] = asyncio.ensure_future(self._drain(line, store, leads))
 
     def repeat(self, channel: Repeating, held: Callable[[], Notification | None]) -> bool:
@@ -405,20 +422,31 @@ class Delivery:
             task.cancel()
         return not late
 
-    def as_json(self, backlog: dict[str, int], *, known: bool = True) -> dict[str, dict[str, Any]]:
-        """Each channel's `Line.as_json`.
+    def begin(self, store: Store, name: str) -> None:
+        """This worker sends by a channel from now on: what a former one said of it holds while something waits."""
+        if not store.pending(name, 1):
+            self._lines[name].describe(store)
+
+    def stand_in(self, names: Collection[str], problem: str) -> None:
+        """What waits for channels that no worker has is tried as for any other, which fails, and given up after a day.
 
         Args:
-            backlog: How many events wait, by channel.
-            known: Whether the attempts are made here: how those of another process go, only that one knows.
+            names: The channels.
+            problem: What is said of it.
         """
-        if not known:
-            return {name: {"state": "unknown", "pending": backlog.get(name, 0)} for name in self._lines}
-        return {name: line.as_json(backlog.get(name, 0)) for name, line in self._lines.items()}
+        for gone in self._stand_ins.keys() - names:
+            del self._stand_ins[gone]
+        for name in names:
+            self._stand_ins.setdefault(name, self._line(_Missing(name, problem), _LIMITS_OF_MISSING))
 
-    async def _drain(self, line: Line, store: Store, leads: Callable[[], bool]) -> None:
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """How each channel fares, as far as it was used here."""
+        return {name: line.condition() for name, line in self._lines.items()}
+
+    async def _drain(self, line: Line, store: Store, leads: Callable[[str], bool]) -> None:
+        name = line.channel.name
         with _delivering:
-            while line.open and leads() and await line.attempt(store, self._sender, paced=self._paced):
+            while line.open and leads(name) and await line.attempt(store, self._sender, paced=self._paced):
                 pass
 
     async def _again(self, channel: Repeating, notification: Notification) -> None:
@@ -459,6 +487,17 @@ async def trial(channels: Sequence[Channel], notification: Notification, timeout
 
     results = await asyncio.gather(*(result_of(channel) for channel in channels))
     return {channel.name: result for channel, result in zip(channels, results, strict=True)}
+
+
+class _Missing:
+    """A channel that no running worker has."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        self.name = name
+        self._problem = problem
+
+    async def send(self, notification: Notification) -> None:
+        raise DeliveryError(self._problem, retryable=True)
 
 
 def _abandoned(task: "asyncio.Task[None]") -> bool:

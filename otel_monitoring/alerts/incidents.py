@@ -75,6 +75,11 @@ class Policy:
     window: float
     holding: frozenset[str] = frozenset()
 
+    def joined(self, channels: Collection[str]) -> "Policy":
+        """The same with channels that other workers have."""
+        others = sorted(set(channels).difference(self.channels))
+        return replace(self, channels=(*self.channels, *others)) if others else self
+
 
 class Incidents:
     """One evaluation's way into the store; made for one transaction.

@@ -15,6 +15,7 @@ from otel_monitoring.alerts.evaluation import Evaluation
 from otel_monitoring.alerts.incidents import Policy
 from otel_monitoring.alerts.inline import deliver
 from otel_monitoring.alerts.intake import Intake
+from otel_monitoring.alerts.leading import channels_of_workers
 from otel_monitoring.alerts.raising import HandedOver, event_of, record
 from otel_monitoring.alerts.rules import Rule, default_rules
 from otel_monitoring.alerts.ruleset import RuleSet
@@ -27,7 +28,7 @@ from otel_monitoring.guard import contained
 from otel_monitoring.health.execution import in_thread
 from otel_monitoring.redact import redact
 from otel_monitoring.store import Store, open_store
-from otel_monitoring.store.protocol import HISTORY_LIMIT, MUTES_LIMIT, mute_key
+from otel_monitoring.store.protocol import HISTORY_LIMIT, LEADER, MUTES_LIMIT, mute_key
 
 T = TypeVar("T")
 
@@ -75,8 +76,6 @@ class AlertManager:
         self._configure(known, Sender.here(known, {"service.name": "unknown_service"}), AlertSignals())
         self.hand_over: Callable[[], bool] = lambda: False
         """Has what waits delivered soon, in the background; False where nobody does that."""
-        self.leads: Callable[[], bool] = lambda: True
-        """Whether this process evaluates and delivers, where one of several does."""
 
     def connect(self, settings: Settings, sender: Sender, signals: AlertSignals) -> None:
         """Be the alert manager of a service: what was not given at construction comes from it.
@@ -115,8 +114,10 @@ class AlertManager:
         )
 
     def _decide(self, handed: Sequence[HandedOver]) -> Sequence[AlertEvent]:
-        rules, raised = self._rules.by_name, [one.read() for one in handed]
-        events = self.store.run(lambda store: record(store, raised, rules, self.policy))
+        rules, raised, now = self._rules.by_name, [one.read() for one in handed], self.clock()
+        events = self.store.run(
+            lambda store: record(store, raised, rules, self.policy.joined(channels_of_workers(store, now)))
+        )
         for one, event in zip(handed, events, strict=True):
             one.context.run(self.signals.raised, event)
             if event.outcome is Outcome.NOTIFIED:
@@ -304,14 +305,14 @@ class AlertManager:
     def state(self) -> dict[str, Any]:
         """For the diagnostics.
 
-        `leader` (the `service.instance.id` of the worker that evaluates and delivers), `channels` (see `Line.as_json`;
-        `unknown` in a worker that another one leads), `store_problem` (what is wrong with the store, if anything).
+        `leader` (the `service.instance.id` of the worker that evaluates), `channels` (see `overview.channels`),
+        `store_problem` (what is wrong with the store, if anything).
         """
-        leader = self.store.leader(self.clock())
+        store, now = self.store, self.clock()
         return {
-            "leader": leader,
-            "channels": self.delivery.as_json(self.store.backlog(), known=leader is None or self.leads()),
-            "store_problem": self.store.problem,
+            "leader": store.leaders(now).get(LEADER),
+            "channels": overview.channels(store, self.delivery.conditions(), now),
+            "store_problem": store.problem,
         }
 
     # How

@@ -1,20 +1,25 @@
-"""What fires, and where every rule stands, as JSON."""
+"""What fires, where every rule stands, and how every channel fares, as JSON."""
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from otel_monitoring.alerts.evaluation import Evaluation
 from otel_monitoring.alerts.expressions import Reading
+from otel_monitoring.alerts.leading import channels_of_workers
 from otel_monitoring.alerts.lifecycle import Phase
 from otel_monitoring.alerts.rules import Rule
 from otel_monitoring.alerts.saved import Incident, message_of
 from otel_monitoring.events import Outcome, readable_labels, rfc3339
 from otel_monitoring.guard import contained
+from otel_monitoring.store import Store
+from otel_monitoring.store.protocol import UNREADABLE, channel_of
 
 T = TypeVar("T")
 
 _VALUES_LIMIT = 20
+_reading = contained("reading how a channel fares")
 _asking = contained("showing a rule", theirs=True)
 
 
@@ -54,6 +59,41 @@ def rule_states(incidents: Iterable[Incident], rules: Sequence[Rule], evaluation
         if incident.state.phase is not Phase.INACTIVE:
             by_rule.setdefault(incident.rule, []).append(incident)
     return [_rule(rule, by_rule.get(rule.name, ()), evaluation) for rule in rules]
+
+
+def channels(store: Store, own: Mapping[str, Mapping[str, Any]], now: float) -> dict[str, dict[str, Any]]:
+    """How every channel of the service fares, the same from whichever worker is asked.
+
+    Each has `state`, `pending` (how many alerts wait), `worker` (the `service.instance.id` of the one that sends by it,
+    if any does) and what `Line.condition` says; `missing` is the state of one that alerts wait for and no running
+    worker has. `unreadable` counts those that were set aside because they cannot be read.
+
+    Args:
+        store: What the workers share.
+        own: How the channels of this worker fare, as far as it used them.
+        now: Unix seconds.
+    """
+    backlog, told, known = store.backlog(), store.descriptions(), channels_of_workers(store, now)
+    senders = {channel_of(lease): worker for lease, worker in store.leaders(now).items()}
+    answer: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys((*own, *sorted(known), *sorted(backlog))):
+        if name.endswith(UNREADABLE):
+            readable = answer.setdefault(name.removesuffix(UNREADABLE), {"state": "ok", "pending": 0})
+            readable["unreadable"] = backlog[name]
+            continue
+        condition = {"state": "ok", "failures": 0, **(_decoded(told.get(name, "{}")) or own.get(name, {}))}
+        if name not in own and name not in known:
+            condition["state"] = "missing"
+        sender = {"worker": senders[name]} if name in senders else {}
+        answer[name] = {**condition, "pending": backlog.get(name, 0), **sender}
+    return answer
+
+
+def _decoded(condition: str) -> dict[str, Any]:
+    with _reading:
+        found: dict[str, Any] = {**json.loads(condition)}
+        return found
+    return {}
 
 
 def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> dict[str, Any]:

@@ -1,21 +1,25 @@
 """`AlertWatch`: one worker's part in alerting: it reports what it knows, and one of all evaluates and delivers.
 
 Runs in the watch thread. Every worker calls `beat` about once a second and `tick` after each sample; the one that holds
-the lease evaluates all rules over everybody's reports. When it dies, another one does within the lease's time.
+the lease evaluates all rules over everybody's reports. When it dies, another one does within the lease's time. It sends
+by its channels too; by a channel that it does not have sends a worker that has it.
 """
 
 from collections.abc import Callable
 from functools import partial
+from os import getpid
+from socket import gethostname
 
 from otel_monitoring.alerts.channels import Repeating
 from otel_monitoring.alerts.evaluation import Report
 from otel_monitoring.alerts.incidents import Incidents
-from otel_monitoring.alerts.leading import Lease
+from otel_monitoring.alerts.leading import Lease, channels_of_workers
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.saved import labels_by_rule, saved_incidents
 from otel_monitoring.events import Notification
 from otel_monitoring.guard import contained
 from otel_monitoring.store import Store
+from otel_monitoring.store.protocol import LEADER, UNREADABLE, lease_of
 
 _asking = contained("asking a rule for its metrics", theirs=True)
 
@@ -49,10 +53,18 @@ class AlertWatch:
         self._worker = worker
         self._report = report
         self._interval = interval
-        self._lease = lease = Lease(manager.store, worker, manager.clock, lease_seconds(interval))
-        manager.leads = lambda: lease.held
+        self._channels = {name: lease_of(name) for name in manager.policy.channels}
+        wanted = (LEADER, *self._channels.values())
+        self._lease = Lease(manager.store, worker, manager.clock, lease_seconds(interval), wanted)
+        self._sends_by: frozenset[str] = frozenset()
+        self._missing: frozenset[str] = frozenset()
         self._evaluated_at = 0.0
         self._repeated_at: dict[str, float] = {}
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker evaluates."""
+        return self._lease.holds(LEADER)
 
     def tick(self, *, urgent: bool = False) -> None:
         """Evaluate, or report to the worker that does.
@@ -61,10 +73,12 @@ class AlertWatch:
             urgent: Have that worker evaluate with its next beat.
         """
         manager = self._manager
-        if self._lease.hold():
+        if self._leads_now():
             self._evaluate()
+            self._look_for_missing()
             self._pump()
             return
+        self._pump()
         metrics: set[str] = set()
         for rule in manager.rules:
             with _asking:
@@ -73,19 +87,16 @@ class AlertWatch:
 
     def beat(self) -> None:
         """Renew the lease or try to get it; deliver what waits; evaluate where a worker says that it is urgent."""
-        manager = self._manager
-        led = self._lease.held
-        if not self._lease.hold():
-            return
-        if not led or manager.store.urgent_since(self._evaluated_at):
+        led = self.leads
+        if self._leads_now() and (not led or self._manager.store.urgent_since(self._evaluated_at)):
             self._evaluate()
         self._repeat()
         self._pump()
 
     def deliver(self) -> None:
         """Deliver what waits, evaluating nothing: while draining. The lease then lapses, and another worker leads."""
-        if self._lease.hold():
-            self._pump()
+        self._leads_now()
+        self._pump()
 
     async def stop(self, timeout: float) -> None:
         """Deliver what can be delivered in time, leave the rest in the outbox, and let another worker lead.
@@ -95,14 +106,38 @@ class AlertWatch:
         """
         manager = self._manager
         with contained("stopping the alerts"):
-            if self._lease.hold():
-                self._pump(paced=False)
-                await manager.delivery.flush(timeout)
+            self._leads_now()
+            self._pump(paced=False)
+            await manager.delivery.flush(timeout)
             self._lease.give_back()
             manager.store.close()
 
     def _pump(self, *, paced: bool = True) -> None:
-        self._manager.delivery.pump(self._manager.store, lambda: self._lease.held, paced=paced)
+        self._manager.delivery.pump(self._manager.store, self._delivers_by, paced=paced)
+
+    def _leads_now(self) -> bool:
+        """Renew the leases, or try to get them; whether this worker evaluates."""
+        self._lease.hold()
+        sends_by = frozenset(name for name in self._channels if self._delivers_by(name))
+        for name in sends_by - self._sends_by:
+            self._manager.delivery.begin(self._manager.store, name)
+        self._sends_by = sends_by
+        return self.leads
+
+    def _delivers_by(self, channel: str) -> bool:
+        lease = self._channels.get(channel)
+        return self._lease.holds(lease) if lease is not None else self.leads and channel in self._missing
+
+    def _look_for_missing(self) -> None:
+        """Complain about what waits for a channel that no worker has, as after a deploy that took it away."""
+        manager = self._manager
+        known = channels_of_workers(manager.store, manager.clock()).union(self._channels)
+        self._missing = frozenset(
+            name for name in manager.store.backlog() if name not in known and not name.endswith(UNREADABLE)
+        )
+        leader = f"host {gethostname()}, pid {getpid()}"
+        problem = f"no running worker has this channel; the one that leads ({leader}) has: {', '.join(self._channels)}"
+        manager.delivery.stand_in(self._missing, problem)
 
     def _evaluate(self) -> None:
         manager, now = self._manager, self._manager.clock()
@@ -110,8 +145,8 @@ class AlertWatch:
         rules = manager.rules
 
         def work(store: Store) -> Incidents:
-            incidents = Incidents(store, manager.policy, now)
-            if store.leader(now) == self._worker:  # else it lasted too long: another one leads
+            incidents = Incidents(store, manager.policy.joined(channels_of_workers(store, now)), now)
+            if store.leaders(now).get(LEADER) == self._worker:  # else it lasted too long: another one leads
                 known = {incident.key: incident for incident in saved_incidents(store)}
                 looks = manager.evaluation.looks(rules, reports, labels_by_rule(known.values()))
                 incidents.apply(looks, known, reports, rules)
@@ -136,7 +171,7 @@ class AlertWatch:
         """Tell channels whose receiver forgets, what fires now."""
         now = self._manager.clock()
         for channel in self._manager.channels:
-            if isinstance(channel, Repeating) and self._is_due(channel, now):
+            if isinstance(channel, Repeating) and channel.name in self._sends_by and self._is_due(channel, now):
                 held = partial(self._held_by, channel.name, now)
                 if self._manager.delivery.repeat(channel, held):
                     self._repeated_at[channel.name] = now

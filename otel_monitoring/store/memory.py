@@ -14,6 +14,7 @@ from otel_monitoring.store import overflow
 from otel_monitoring.store.protocol import (
     CLOCK_TOLERANCE,
     HISTORY_LIMIT,
+    LEADER,
     NOTES_LIMIT,
     NOTES_SECONDS,
     OUTBOX_LIMIT,
@@ -27,15 +28,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Who leads, since when and until when, in Unix seconds."""
+    """Which worker holds it, since when and until when, in Unix seconds."""
 
     worker: str
     taken: float
     until: float
 
-    def holds(self, now: float) -> bool:
-        """Whether it is in force at `now`, and not from before the clock was set back."""
-        return self.until > now and self.taken <= now + CLOCK_TOLERANCE
+    def holds(self, now: float, lately: float) -> bool:
+        """Whether it is in force at `now`, or was within `lately` seconds; never one of before a clock was set back."""
+        return self.until > now - lately and self.taken <= now + CLOCK_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class MemoryState:
     states: dict[str, str] = field(default_factory=dict)
     outbox: dict[int, Queued] = field(default_factory=dict)
     next_id: int = 1
-    lease: Lease | None = None
+    leases: dict[str, Lease] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
 
     def remember(self, event: AlertEvent) -> None:
@@ -278,24 +280,31 @@ class MemoryStore:
 
     # Workers
 
-    def lead(self, worker: str, now: float, until: float) -> bool:
+    def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
         with self._lock:
-            lease = self.state.lease
-            if lease is not None and lease.worker != worker and lease.holds(now):
-                return False
-            self.state.lease = Lease(worker, now, until)
-            return True
+            held = self.leaders(now)
+            granted = frozenset(name for name in leases if held.get(name, worker) == worker)
+            self.state.leases.update(dict.fromkeys(granted, Lease(worker, now, until)))
+            return granted
 
-    def leader(self, now: float) -> str | None:
+    def leaders(self, now: float, lately: float = 0.0) -> dict[str, str]:
         with self._lock:
-            lease = self.state.lease
-            return lease.worker if lease is not None and lease.holds(now) else None
+            return {name: lease.worker for name, lease in self.state.leases.items() if lease.holds(now, lately)}
 
     def resign(self, worker: str) -> None:
         with self._lock:
-            if self.state.lease is not None and self.state.lease.worker == worker:
-                self.state.lease = None
+            for name, lease in self.state.leases.items():
+                if lease.worker == worker:
+                    self.state.leases[name] = replace(lease, until=lease.taken)
             self.state.reports.pop(worker, None)
+
+    def describe(self, channel: str, condition: str) -> None:
+        with self._lock:
+            self.state.conditions[channel] = condition
+
+    def descriptions(self) -> dict[str, str]:
+        with self._lock:
+            return dict(self.state.conditions)
 
     def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
         with self._lock:

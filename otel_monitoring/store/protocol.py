@@ -25,7 +25,23 @@ NOTES_SECONDS = 86_400.0
 CLOCK_TOLERANCE = 60.0
 """What was written more than these seconds in the future says that the clock was set back: it holds no more."""
 
+UNREADABLE = " (unreadable)"
+"""Appended to a channel's name: what waited for it and cannot be read."""
+
+LEADER = "leader"
+"""The lease of the worker that evaluates."""
+
 T = TypeVar("T")
+
+
+def lease_of(channel: str) -> str:
+    """The lease of the worker that sends by a channel."""
+    return f"channel:{channel}"
+
+
+def channel_of(lease: str) -> str | None:
+    """The channel that a lease is of."""
+    return lease.removeprefix("channel:") if lease.startswith("channel:") else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +157,25 @@ class Store(Protocol):
     def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
         """Take these out of the outbox: they were delivered, or given up, which is noted in the history."""
 
-    # Workers: one of them leads
+    # Workers: one of them leads, and one sends by each channel
 
-    def lead(self, worker: str, now: float, until: float) -> bool:
-        """Take the lease, or renew it, until `until`; False while another worker holds one that has not expired.
+    def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
+        """Take these leases, or renew them, until `until`; without those that another worker holds.
 
-        One that was taken more than `CLOCK_TOLERANCE` after `now` has: the clock was set back since.
+        One that was taken more than `CLOCK_TOLERANCE` after `now` is over: the clock was set back since.
         """
 
-    def leader(self, now: float) -> str | None:
-        """The worker that holds the lease at `now`."""
+    def leaders(self, now: float, lately: float = 0.0) -> dict[str, str]:
+        """The workers by the leases that they hold at `now`, or held within `lately` seconds before."""
 
     def resign(self, worker: str) -> None:
-        """Give the lease back, if `worker` holds it, and forget what `worker` published."""
+        """Give back the leases that `worker` holds, and forget what `worker` published."""
+
+    def describe(self, channel: str, condition: str) -> None:
+        """Keep how a channel fares, an opaque text, in place of what was kept of it."""
+
+    def descriptions(self) -> dict[str, str]:
+        """How channels fare, by their names."""
 
     def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
         """Keep `worker`'s latest report, opaque bytes, in place of its former one."""

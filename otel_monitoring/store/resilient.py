@@ -12,7 +12,7 @@ from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Channel
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import contained, logger
 from otel_monitoring.store.memory import MemoryState, MemoryStore
-from otel_monitoring.store.protocol import HISTORY_LIMIT, OUTBOX_LIMIT, Queued, Store
+from otel_monitoring.store.protocol import HISTORY_LIMIT, LEADER, OUTBOX_LIMIT, Queued, Store, lease_of
 from otel_monitoring.store.returning import bring_back
 
 T = TypeVar("T")
@@ -31,7 +31,8 @@ class ResilientStore:
 
     While the other is down each process is on its own: it keeps what it last knew, and gets the lease from itself, so
     that alerts may be sent by several workers but never by none. When the other is back, everything done meanwhile is
-    done again there. Events that were waiting when it went down are delivered from memory by the worker that led.
+    done again there. Events that were waiting when it went down are delivered from memory by the worker that held their
+    channel's lease.
 
     Args:
         primary: The store to use. It fails with `StoreError` only.
@@ -53,8 +54,8 @@ class ResilientStore:
         self._problem: str | None = None
         self._tried_at = float("-inf")
         self._warned_at = float("-inf")
-        self._leads_until = float("-inf")
-        self._delivers_known = False
+        self._held_until: dict[str, float] = {}
+        self._delivers_known: frozenset[str] = frozenset()
         self._moved: dict[int, int] = {}
 
     @property
@@ -169,7 +170,8 @@ class ResilientStore:
 
     def _recall(self, now: float) -> None:
         """Read what there is to read: a store that cannot be written to, e.g. on a full disk, often still tells."""
-        state, self._delivers_known = self._fallback.state, self._leads_until > now
+        state = self._fallback.state
+        self._delivers_known = frozenset(name for name, until in self._held_until.items() if until > now)
         with suppress(StoreError):
             state.states = self.primary.states()
             waiting = [row for name in self.primary.backlog() for row in self.primary.pending(name, OUTBOX_LIMIT)]
@@ -178,6 +180,7 @@ class ResilientStore:
                 state.remember(event)
             state.counts.update(self.primary.counts())
             state.mutes = self.primary.mutes(now)
+            state.conditions = self.primary.descriptions()
         self._before = state.copy()
 
     def _is_back(self) -> bool:
@@ -265,7 +268,7 @@ class ResilientStore:
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
         def work(store: Store) -> Sequence[Queued]:
-            if store is not self._fallback or self._delivers_known:
+            if store is not self._fallback or lease_of(channel) in self._delivers_known:
                 return store.pending(channel, limit)
             return [row for row in store.pending(channel, OUTBOX_LIMIT) if row.id >= _FIRST_ID][:limit]
 
@@ -285,20 +288,25 @@ class ResilientStore:
 
     # Workers
 
-    def lead(self, worker: str, now: float, until: float) -> bool:
-        def learn(granted: bool) -> None:
-            self._leads_until = until if granted else float("-inf")
+    def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
+        def learn(granted: frozenset[str]) -> None:
+            self._held_until.update({name: until if name in granted else float("-inf") for name in leases})
 
-        return self._do(lambda store: store.lead(worker, now, until), learn)
+        return self._do(lambda store: store.lead(worker, now, until, leases), learn)
 
-    def leader(self, now: float) -> str | None:
-        return self._do(lambda store: store.leader(now))
+    def leaders(self, now: float, lately: float = 0.0) -> dict[str, str]:
+        return self._do(lambda store: store.leaders(now, lately))
 
     def resign(self, worker: str) -> None:
-        def learn(_: None) -> None:
-            self._leads_until = float("-inf")
+        self._do(lambda store: store.resign(worker), lambda _: self._held_until.clear())
 
-        self._do(lambda store: store.resign(worker), learn)
+    def describe(self, channel: str, condition: str) -> None:
+        self._do(
+            lambda store: store.describe(channel, condition), lambda _: self._fallback.describe(channel, condition)
+        )
+
+    def descriptions(self) -> dict[str, str]:
+        return self._do(lambda store: store.descriptions())
 
     def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
         self._do(lambda store: store.publish(worker, report, now, urgent=urgent))

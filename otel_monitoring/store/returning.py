@@ -28,6 +28,9 @@ def bring_back(store: Store, before: MemoryState, after: MemoryState, now: float
             store.note_notified(key, at)
     changed: dict[str, str | None] = {k: v for k, v in after.states.items() if before.states.get(k) != v}
     store.save_states({**changed, **dict.fromkeys(before.states.keys() - after.states.keys())})
+    for channel, condition in after.conditions.items():
+        if before.conditions.get(channel) != condition:
+            store.describe(channel, condition)
     return _outbox(store, before, after)
 
 

@@ -32,7 +32,16 @@ _RESULTS = (
     "ALTER TABLE outbox ADD COLUMN key TEXT",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _RESULTS)
+_CHANNELS = (
+    # Each channel has a lease of its own, and says how it fares.
+    "CREATE TABLE leases (name TEXT PRIMARY KEY, worker TEXT NOT NULL, taken REAL NOT NULL, until REAL NOT NULL)"
+    " WITHOUT ROWID",
+    "INSERT INTO leases SELECT 'leader', worker, taken, until FROM lease",
+    "DROP TABLE lease",
+    "CREATE TABLE channels (name TEXT PRIMARY KEY, condition TEXT NOT NULL) WITHOUT ROWID",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _RESULTS, _CHANNELS)
 """The statements that bring a file of version n, its `user_version`, to n + 1."""
 
 

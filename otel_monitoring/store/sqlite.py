@@ -25,9 +25,11 @@ from otel_monitoring.store.database import Database
 from otel_monitoring.store.protocol import (
     CLOCK_TOLERANCE,
     HISTORY_LIMIT,
+    LEADER,
     NOTES_LIMIT,
     NOTES_SECONDS,
     OUTBOX_LIMIT,
+    UNREADABLE,
     Queued,
     Store,
     mute_key,
@@ -54,6 +56,11 @@ _RANK = "CASE WHEN json_valid(event) THEN CASE json_extract(event, '$.severity')
     " ".join(f"WHEN '{severity.value}' THEN {severity.rank}" for severity in AlertSeverity)
 )
 _INSERT = "INSERT INTO outbox (channel, queued_at, attempts, event, key) VALUES (?, ?, 0, ?, ?)"
+_LEAD = (
+    "INSERT INTO leases VALUES (:name, :worker, :now, :until) ON CONFLICT (name) DO UPDATE"
+    " SET worker = :worker, taken = :now, until = :until"
+    " WHERE worker = :worker OR until <= :now OR taken > :now + :tolerance"
+)
 _ROW = "SELECT id, channel, event, queued_at, attempts FROM outbox"
 
 
@@ -68,9 +75,6 @@ class SqliteStore:
             log does not work over a network.
         busy_timeout: Seconds to wait for other processes at most.
         problem: Why it stands for another store, if it does.
-
-    Attributes:
-        undecodable: How many rows could not be read, e.g. written by another version, and were skipped.
     """
 
     def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT, problem: str | None = None) -> None:
@@ -78,7 +82,6 @@ class SqliteStore:
         self.path = path.absolute()
         self._database = Database(self.path, busy_timeout=busy_timeout)
         self._read, self._write = self._database.read, self._database.write
-        self.undecodable = 0
 
     def run(self, work: Callable[[Store], T]) -> T:
         with self.exclusive():
@@ -227,7 +230,7 @@ class SqliteStore:
 
         def work(db: sqlite3.Connection) -> None:
             _note(db, ids, ChannelResult(Arrival.GIVEN_UP, error="it cannot be read in the outbox"))
-            db.executemany("UPDATE outbox SET channel = channel || ' (unreadable)' WHERE id = ?", [(i,) for i in ids])
+            db.executemany("UPDATE outbox SET channel = channel || ? WHERE id = ?", [(UNREADABLE, i) for i in ids])
 
         self._write(work)
 
@@ -256,36 +259,33 @@ class SqliteStore:
 
     # Workers
 
-    def lead(self, worker: str, now: float, until: float) -> bool:
+    def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
         # Most workers never lead: they are content to read.
-        if self.leader(now) not in (None, worker):
-            return False
-        taken = self._write(
-            lambda db: (
-                db.execute(
-                    "INSERT INTO lease VALUES (0, :worker, :now, :until) ON CONFLICT (id) DO UPDATE"
-                    " SET worker = :worker, taken = :now, until = :until"
-                    " WHERE worker = :worker OR until <= :now OR taken > :now + :tolerance",
-                    {"worker": worker, "now": now, "until": until, "tolerance": CLOCK_TOLERANCE},
-                ).rowcount
-            )
-        )
-        return taken == 1
+        held = self.leaders(now)
+        wanted = [name for name in leases if held.get(name, worker) == worker]
 
-    def leader(self, now: float) -> str | None:
-        row = self._read(
-            lambda db: db.execute(
-                "SELECT worker FROM lease WHERE until > ? AND taken <= ?", (now, now + CLOCK_TOLERANCE)
-            ).fetchone()
-        )
-        return str(row[0]) if row else None
+        def work(db: sqlite3.Connection) -> frozenset[str]:
+            row = {"worker": worker, "now": now, "until": until, "tolerance": CLOCK_TOLERANCE}
+            return frozenset(name for name in wanted if db.execute(_LEAD, {"name": name, **row}).rowcount == 1)
+
+        return self._write(work) if wanted else frozenset()
+
+    def leaders(self, now: float, lately: float = 0.0) -> dict[str, str]:
+        query = "SELECT name, worker FROM leases WHERE until > ? AND taken <= ?"
+        return dict(self._read(lambda db: db.execute(query, (now - lately, now + CLOCK_TOLERANCE)).fetchall()))
 
     def resign(self, worker: str) -> None:
         def work(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM lease WHERE worker = ?", (worker,))
+            db.execute("UPDATE leases SET until = taken WHERE worker = ?", (worker,))
             db.execute("DELETE FROM reports WHERE worker = ?", (worker,))
 
         self._write(work)
+
+    def describe(self, channel: str, condition: str) -> None:
+        self._write(lambda db: db.execute("INSERT OR REPLACE INTO channels VALUES (?, ?)", (channel, condition)))
+
+    def descriptions(self) -> dict[str, str]:
+        return dict(self._read(lambda db: db.execute("SELECT name, condition FROM channels").fetchall()))
 
     def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
         row = {"worker": worker, "at": now, "urgent_at": now if urgent else None, "report": report}
@@ -326,7 +326,6 @@ class SqliteStore:
             try:
                 yield decode(row)
             except (ValueError, TypeError, LookupError, RecursionError):
-                self.undecodable += 1
                 contained.note("alert store", StoreError("a row cannot be read and is left out"))
 
 

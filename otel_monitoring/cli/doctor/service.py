@@ -106,10 +106,7 @@ def _monitoring(diagnostics: dict[str, Any]) -> Iterator[Finding]:
     channels = _block(alerting, "channels")
     for name in channels:
         channel = _block(channels, name)
-        if channel.get("state") == "unknown":
-            message = f"alerts by {name}: another worker sends them, {channel.get('pending', 0)} wait"
-            yield Finding(_NAME, Level.SKIPPED, message, "only that one knows how that goes: ask again")
-        elif channel.get("state", "ok") != "ok":
+        if channel.get("state", "ok") != "ok":
             message = f"alerts by {name} do not arrive: {channel.get('state')}, {channel.get('pending', 0)} wait"
             yield Finding(_NAME, Level.WARNING, message, str(channel.get("last_error") or "see the service's log"))
     if alerting.get("store_problem"):
