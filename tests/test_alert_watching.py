@@ -258,6 +258,22 @@ async def test_what_waited_for_a_channel_is_sent_when_somebody_has_it() -> None:
     assert leader.manager.state()["channels"]["slack"]["state"] == "ok"
 
 
+async def test_what_an_earlier_version_left_for_a_channel_that_has_alerts_at_once_is_sent_by_the_leader() -> None:
+    class Log(Mailbox):
+        def write(self, event: AlertEvent) -> None:
+            self.events.append(event)
+
+    host, log = Host(HOT), Log("log")
+    leader, follower = host.worker("leader", log), host.worker("follower", Log("log"))
+    host.store.enqueue(AlertEvent(host.clock.now, AlertType.CUSTOM, AlertSeverity.ERROR, "1"), ["log"], host.clock.now)
+    await leader.beat()
+    await follower.beat()
+    await leader.tick(heat=11)
+    await leader.tick(heat=11)
+    assert [event.message for event in log.events] == ["1", "hot: 11 (threshold 10)"]
+    assert host.store.backlog() == {}
+
+
 async def test_a_script_that_raises_an_alert_is_told_on_the_channels_of_the_service_too() -> None:
     host = Host(HOT)
     worker = host.worker("worker")

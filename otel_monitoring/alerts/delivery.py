@@ -434,7 +434,7 @@ class Delivery:
             names: The channels.
             problem: What is said of it.
         """
-        for gone in self._stand_ins.keys() - names:
+        for gone in self._stand_ins.keys() - set(names):
             del self._stand_ins[gone]
         for name in names:
             self._stand_ins.setdefault(name, self._line(_Missing(name, problem), _LIMITS_OF_MISSING))

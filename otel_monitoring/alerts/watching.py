@@ -57,7 +57,6 @@ class AlertWatch:
         wanted = (LEADER, *self._channels.values())
         self._lease = Lease(manager.store, worker, manager.clock, lease_seconds(interval), wanted)
         self._sends_by: frozenset[str] = frozenset()
-        self._missing: frozenset[str] = frozenset()
         self._evaluated_at = 0.0
         self._repeated_at: dict[str, float] = {}
 
@@ -125,19 +124,18 @@ class AlertWatch:
         return self.leads
 
     def _delivers_by(self, channel: str) -> bool:
-        lease = self._channels.get(channel)
-        return self._lease.holds(lease) if lease is not None else self.leads and channel in self._missing
+        """Whether this worker sends by a channel now: what has no lease of its own, the one that leads looks after."""
+        return self._lease.holds(self._channels.get(channel, LEADER))
 
     def _look_for_missing(self) -> None:
         """Complain about what waits for a channel that no worker has, as after a deploy that took it away."""
         manager = self._manager
-        known = channels_of_workers(manager.store, manager.clock()).union(self._channels)
-        self._missing = frozenset(
-            name for name in manager.store.backlog() if name not in known and not name.endswith(UNREADABLE)
-        )
+        own = [channel.name for channel in manager.channels]
+        known = channels_of_workers(manager.store, manager.clock()).union(own)
+        waiting = (name for name in manager.store.backlog() if not name.endswith(UNREADABLE))
         leader = f"host {gethostname()}, pid {getpid()}"
-        problem = f"no running worker has this channel; the one that leads ({leader}) has: {', '.join(self._channels)}"
-        manager.delivery.stand_in(self._missing, problem)
+        problem = f"no running worker has this channel; the one that leads ({leader}) has: {', '.join(own)}"
+        manager.delivery.stand_in([name for name in waiting if name not in known], problem)
 
     def _evaluate(self) -> None:
         manager, now = self._manager, self._manager.clock()
