@@ -11,6 +11,8 @@ from otel_monitoring.secret_forms import hide
 from otel_monitoring.secret_names import is_secret as is_secret
 
 _READ_LIMIT = 4000
+_LONGEST_SECRET = 512
+_LONGEST_CHARACTER = 4  # bytes, in UTF-8
 _CAUSES = 5
 _SUSPECT = re.compile(r"[^ -~]")
 # PyMongo repeats each server's error in its description of the topology, and says after it what its timeouts are.
@@ -31,11 +33,7 @@ def redact(text: object, *, limit: int = 500) -> str:
         text: Anything that has a text, of any length; only its first 4000 characters are looked at.
         limit: How many characters of the result are kept, 0 or more.
     """
-    readable = _without_topology(text_of(text))
-    if len(readable) > _READ_LIMIT:
-        # What the cut halves would not be recognised any more: it goes as a whole.
-        readable = readable[:_READ_LIMIT].rsplit(None, 1)[0]
-    result = hide(printable(readable))
+    result = hide(printable(_cut(_without_topology(text_of(text)))))
     return result if len(result) <= limit else result[: max(0, limit - 1)] + "…" * (limit > 0)
 
 
@@ -76,9 +74,9 @@ def redact_lines(text: str, *, limit: int = 32_768) -> str:
         text: Of any length.
         limit: How many characters of it are looked at; what is beyond is left out.
     """
-    whole = text if len(text) <= limit else text[:limit].rpartition("\n")[0]
-    told = "\n".join(_redacted_line(line) for line in whole.split("\n"))
-    return told if whole is text else f"{told}\n…"
+    whole = text if len(text) <= limit else text[:limit].rpartition("\n")[0] or text[:limit]
+    lines = "\n".join(_redacted_line(line) for line in whole.split("\n"))
+    return lines if whole is text else f"{lines}\n…"
 
 
 @lru_cache(maxsize=1024)
@@ -98,7 +96,7 @@ def text_of(value: object) -> str:
         if isinstance(value, str):
             return str.__str__(value)
         if isinstance(value, bytes | bytearray | memoryview):
-            return bytes(value[:_READ_LIMIT]).decode(errors="backslashreplace")
+            return bytes(value[: _READ_LIMIT * _LONGEST_CHARACTER + 1]).decode(errors="backslashreplace")
         return str(value)
     except BaseException:  # noqa: BLE001 - an application's own __str__ may raise anything
         return _unprintable(value)
@@ -112,6 +110,14 @@ def kind_of(value: object) -> str:
 
 def _unprintable(value: object) -> str:
     return f"unprintable {kind_of(value)}"
+
+
+def _cut(text: str) -> str:
+    """The part that is looked at. What the cut halves would not be recognised any more: it goes as a whole."""
+    if len(text) <= _READ_LIMIT:
+        return text
+    begun = max(text.rfind(end, 0, _READ_LIMIT) for end in " \t\n\"'<>")
+    return text[: begun if begun >= 0 else _READ_LIMIT - _LONGEST_SECRET]
 
 
 def _without_topology(text: str) -> str:

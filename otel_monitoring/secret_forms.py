@@ -25,6 +25,9 @@ def hide(text: str) -> str:
     for form in _FORMS:
         if any(needle in lowered for needle in form.needles):
             text = form.pattern.sub(form.replacement, text)
+    text = secret_numbers.hide_grouped_cards(text)
+    for form in _NUMBERS:
+        text = form.pattern.sub(form.replacement, text)
     return text
 
 
@@ -189,6 +192,12 @@ _NAMED = (
         _any_case(rf"(?P<name>{SHORT})(?P<sign>(?:{ASSIGNS})\s{{0,4}})(?P<value>{VALUE})"),
         secret_names.assigned_short,
     ),
+    # `SecretStr('…')`, as types of secrets print themselves or are made.
+    _Form(
+        ("secret", "password", "token", "apikey"),
+        re.compile(rf"(?P<name>\b(?:Secret(?:Str|Bytes|Value)?|Password|ApiKey|Token))(?P<sign>\()(?P<value>{VALUE})"),
+        secret_names.assigned,
+    ),
     # What pydantic says of a field by a telltale name.
     _Form(
         ("input",),
@@ -229,7 +238,7 @@ _NAMED = (
     _Form(
         ("mongo", "mysql", "mariadb", "sshpass", "cqlsh", "login"),
         re.compile(
-            r"(\b(?:mongo\w{0,8}|mysql\w{0,10}|mariadb\w{0,10}|sshpass|cqlsh|login)\b[\"']?,?\s[^|;]{0,200}?(?<![\w-])-p[\"']?,?)"
+            r"(\b(?:mongo\w{0,8}|mysql\w{0,10}|mariadb\w{0,10}|sshpass|cqlsh|login)\b[\"']?,?\s[^|;]{0,100}?(?<![\w-])-p[\"']?,?)"
             rf"(?:[ =]{{1,4}}(?!-)(?:{VALUE})|(?=\S)(?:{VALUE}))"
         ),
         rf"\1 {REPLACED}",
@@ -237,8 +246,8 @@ _NAMED = (
     _Form(
         ("redis-cli", "valkey-cli", "sqlcmd", "bcp", "ldap"),
         re.compile(
-            r"(\b(?:(?:redis|valkey)-cli\b[^|;]{0,200}?(?<![\w-])-a|(?:sqlcmd|bcp)\b[^|;]{0,200}?(?<![\w-])-P"
-            rf"|ldap[a-z]{{3,10}}\b[^|;]{{0,200}}?(?<![\w-])-w)[\"']?,?)[ =]{{1,4}}(?!-)(?:{VALUE})"
+            r"(\b(?:(?:redis|valkey)-cli\b[^|;]{0,100}?(?<![\w-])-a|(?:sqlcmd|bcp)\b[^|;]{0,100}?(?<![\w-])-P"
+            rf"|ldap[a-z]{{3,10}}\b[^|;]{{0,100}}?(?<![\w-])-w)[\"']?,?)[ =]{{1,4}}(?!-)(?:{VALUE})"
         ),
         rf"\1 {REPLACED}",
     ),
@@ -246,7 +255,7 @@ _NAMED = (
     _Form(
         ("otp", "cv", "csc", "pin", "code", "mfa", "2fa", "value"),
         _any_case(
-            rf"((?:otp|cvv2?|cvc2?|cvn|csc|mfa|2fa|{BEGINS}pin(?![ _-]?code)|card[_ -]?verification[_ -]?value"
+            rf"((?:otp|c(?:v[vc]2?|vn|sc)|mfa|2fa|{BEGINS}pin(?![ _-]?code)|card[_ -]?verification[_ -]?value"
             r"|(?:mfa|2fa|sms|security|verification|verify|auth|login|access|recovery|backup|one[_ -]?time)"
             r"[_ -]?(?:pass)?code)"
             rf"(?:[_ -]?(?:code|number|pin|value))?{_QUOTE}\s{{0,4}}(?:=>|[=:]|is\b|%3[ad])\s{{0,4}}{_QUOTE}"
@@ -267,9 +276,9 @@ _KEYS = (
     _Form(_IN_ANY, secret_keys.RUN, partial(secret_keys.run, replaced=REPLACED)),
 )
 _NUMBERS = (
-    _Form(_IN_ANY, secret_numbers.GROUPED_CARD, secret_numbers.card),
     _Form(_IN_ANY, secret_numbers.CARD, secret_numbers.card),
+    _Form(_IN_ANY, secret_numbers.SPREAD_CARD, secret_numbers.card),
     _Form(_IN_ANY, secret_numbers.IBAN, secret_numbers.iban),
 )
-_FORMS = (_KEYS[0], *_ADDRESSES[:-1], *_HEADERS, _KEYS[1], *_NAMED, _ADDRESSES[-1], *_KEYS[2:], *_NUMBERS)
+_FORMS = (_KEYS[0], *_ADDRESSES[:-1], *_HEADERS, _KEYS[1], *_NAMED, _ADDRESSES[-1], *_KEYS[2:])
 """In the order in which they are looked for: what has a name of its own before what only looks like a secret."""

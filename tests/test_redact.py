@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from otel_monitoring.redact import REPLACED, printable, redact, redact_error
+from otel_monitoring.redact import REPLACED, printable, redact, redact_error, redact_lines
 from otel_monitoring.secret_forms import hide
 
 CANARY = "hunter2Canary"
@@ -87,6 +88,21 @@ def test_a_secret_halved_by_the_read_limit_goes_as_a_whole() -> None:
     text = "password=" + "y" * 512 + " "
     text = text * 7 + "x" * (3980 - 7 * len(text)) + f" mongodb://app:{CANARY}@db"
     assert CANARY[:3] not in redact(text, limit=4000)
+
+
+@pytest.mark.parametrize(
+    "whole", [f'{{"uri":"mongodb://app:{CANARY}@db"}}', f"<mongodb://app:{CANARY}@db>", f"mongodb://app:{CANARY}@db"]
+)
+@pytest.mark.parametrize("kind", [str, str.encode])
+def test_a_secret_halved_in_a_text_without_blanks_goes_as_a_whole(kind: Callable[[str], object], whole: str) -> None:
+    for filling in range(3940, 4001):
+        assert CANARY[:3] not in redact(kind("x" * filling + whole + "y" * 100), limit=4000)
+
+
+def test_of_one_long_line_the_beginning_is_told() -> None:
+    told = redact_lines("refused: " + "password=x " * 100_000)
+    assert told.startswith("refused: password=[REDACTED] password=[REDACTED] ")
+    assert told.endswith("\n…")
 
 
 def test_control_characters_cannot_forge_lines() -> None:
