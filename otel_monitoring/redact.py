@@ -15,6 +15,8 @@ _LONGEST_SECRET = 512
 _LONGEST_CHARACTER = 4  # bytes, in UTF-8
 _CAUSES = 5
 _SUSPECT = re.compile(r"[^ -~]")
+# Of Unicode's Default_Ignorable_Code_Point what Python takes for printable: fillers, joiners, selectors.
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 # PyMongo repeats each server's error in its description of the topology, and says after it what its timeouts are.
 _TIMEOUTS = re.compile(r" \(configured timeouts: [^()]{0,200}\)")
 _TOPOLOGY = ", Topology Description: <"
@@ -87,6 +89,8 @@ def _redacted_line(line: str) -> str:
 
 def printable(text: str) -> str:
     """`text` with a blank for each line break and each control, invisible, direction-changing or unpaired character."""
+    if not text.isascii():
+        text = _INVISIBLE.sub(" ", text)
     return text if text.isprintable() else _SUSPECT.sub(lambda c: c[0] if c[0].isprintable() else " ", text)
 
 

@@ -1,11 +1,20 @@
 """The words every channel shares."""
 
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from email import message_from_bytes
+from email.headerregistry import Address
+from email.policy import default
 from typing import Any
 
 import pytest
 
-from otel_monitoring.alerts.channels import text
-from otel_monitoring.events import LEFT_OUT, AlertSeverity, AlertType
+from otel_monitoring.alerts.channels import alertmanager, log, mail, slack, text, webhook
+from otel_monitoring.alerts.delivery import Sender
+from otel_monitoring.config import Settings
+from otel_monitoring.events import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, Notification
 from tests.notifications import NOW, STACK, event, notification, resolved
 
 
@@ -216,3 +225,81 @@ def test_a_storm_of_one_type_is_told_with_its_count_its_first_messages_and_the_d
 def test_what_fires_and_what_is_over_are_told_apart_in_a_storm() -> None:
     told, _ = text.shown(notification(*[event(message=str(i)) for i in range(20)], *[resolved()] * 20))
     assert [(one.status.value, one.message) for one in told] == [("firing", "20 alerts"), ("resolved", "20 alerts")]
+
+
+HOSTILE = (
+    "x\ny\r\x1b[31m\x9b31m\u2028\u2029\x85\u202e\u2066\x00\ud800\u200b\ufeff\u3164\x0b\x1c <!channel> "
+    "<https://e.example|click> *b* <script>alert(1)</script> \"' password=hunter2 end"
+)
+FORGERY = AlertEvent(
+    NOW,
+    AlertType.CUSTOM,
+    AlertSeverity.ERROR,
+    HOSTILE,
+    {HOSTILE: HOSTILE, "nested": {HOSTILE: [HOSTILE, ValueError(HOSTILE)]}, "stack": [HOSTILE, HOSTILE]},
+    labels={HOSTILE: HOSTILE, "tenant": HOSTILE},
+    rule="queue_long",
+)
+SENDER = Sender.here(
+    Settings.load(),
+    {
+        "service.name": HOSTILE,
+        "deployment.environment.name": HOSTILE,
+        "service.version": HOSTILE.replace("hunter2", ""),
+        "host.name": HOSTILE.replace("hunter2", ""),
+    },
+)
+
+
+def texts_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for pair in value.items() for one in pair for text in texts_in(one))
+    elif isinstance(value, list):
+        yield from (text for one in value for text in texts_in(one))
+
+
+def webhook_of(told: Notification) -> object:
+    return json.loads(webhook.body(told))
+
+
+def mail_of(told: Notification) -> object:
+    address = Address("", "alerts", "example.com")
+    sent = message_from_bytes(mail.compose(told, address, [address], NOW).as_bytes(), policy=default)
+    assert {name for name in sent if name.lower() in ("bcc", "y")} == set()
+    return [sent["Subject"], *(part.get_content().replace("\r\n", "\n") for part in sent.iter_parts())]
+
+
+def alertmanager_of(told: Notification) -> object:
+    return [alertmanager.labels(one, told) for one in told.events]
+
+
+def log_of(told: Notification) -> object:
+    handler, records = logging.Handler(), list[str]()
+    handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
+    log.logger.addHandler(handler)
+    try:
+        for one in told.events:
+            log.LogChannel().write(one)
+    finally:
+        log.logger.removeHandler(handler)
+    assert not any("\n" in line for line in records)
+    return records
+
+
+@pytest.mark.parametrize("count", [1, 30])
+@pytest.mark.parametrize("channel", [webhook_of, mail_of, slack.message, alertmanager_of, log_of])
+def test_no_text_from_outside_forges_a_line_a_mention_or_markup_or_tells_a_secret(
+    channel: Callable[[Notification], object], count: int
+) -> None:
+    told = SENDER.message("1", [FORGERY.readable()] * count)
+    found = list(texts_in(channel(told)))
+    assert any("[REDACTED]" in one for one in found)
+    for one in found:
+        assert "hunter2" not in one
+        assert one.replace("\n", "").isprintable()
+        if channel is slack.message:
+            assert not re.search(r"<[!@#h]", one)
+        if one.startswith("<!doctype"):
+            assert "<script" not in one

@@ -139,7 +139,7 @@ def labels(event: AlertEvent, notification: Notification, host: str = "") -> dic
         while name in found:
             name = f"exported_{name}"
         found[name] = value
-    return {key: text.printable(value) for key, value in found.items() if value}
+    return {key: text.one_line(value) for key, value in found.items() if value}
 
 
 def _annotations(event: AlertEvent, notification: Notification) -> dict[str, str]:
