@@ -28,7 +28,7 @@ class Collecting:
         self._under_way: asyncio.Task[None] | None = None
 
     def forget(self) -> None:
-        """Do not wait for what was under way: in a process we were forked from, it never ends here."""
+        """Forget a collection that was under way in the parent process: it never ends in this one."""
         self._under_way = None
 
     async def collect(self) -> None:

@@ -47,7 +47,7 @@ class LastError:
 
     @property
     def text(self) -> str:
-        """It, redacted."""
+        """Its text, redacted."""
         if self._told is None:
             cause = redact(self._cause, limit=_CAUSE_LENGTH)
             self._told = f"{cause} ({redact(self._request)})" if self._request else cause
@@ -106,12 +106,12 @@ class PerformanceMetrics:
             self._record(printable(text_of(endpoint))[:_NAME_LENGTH], float(duration), int(status_code), error)
 
     async def get_summary(self) -> dict[str, Any]:
-        """The documented block, since the start, with `window`: the same figures for the last minutes."""
+        """The documented block since the start; under `window` the same figures for the last minutes."""
         await self._refresh()
         return self.summary()
 
     def summary(self) -> dict[str, Any]:
-        """What `get_summary` returns, from the measurements at hand."""
+        """What `get_summary` returns, without collecting first."""
         last = self._last
         recent = self._aggregator.history.recent
         return {
@@ -123,7 +123,7 @@ class PerformanceMetrics:
 
     @property
     def last_error(self) -> str | None:
-        """What went wrong last, redacted; None while nothing has."""
+        """The last error's text, redacted; None while there was none."""
         return self._last.text if self._last is not None else None
 
     @property

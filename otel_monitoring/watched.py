@@ -1,4 +1,4 @@
-"""`WatchedDatabase`: the one database of a service, instrumented and checked; it may be replaced by another."""
+"""`WatchedDatabase`: the service's database, instrumented and checked; another one may take its place."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_INTERVALS = 2.5
 _MAX_TIMEOUTS = 3.0
-"""Intervals, and time limits of the ping and the reading between two pings, after which a ping says nothing more."""
+"""Check intervals, and time limits of one check, after which a ping is out of date."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class WatchedDatabase:
             self.checker.missing(self._later.why)
 
     async def look_for_it(self) -> None:
-        """Where there is no handle yet: try to make it."""
+        """Try to make the handle, where there is none yet."""
         later = self._later
         if later is None:
             return
@@ -97,7 +97,7 @@ class WatchedDatabase:
             self._instrumentation.measure(client)
 
     def leave(self) -> None:
-        """Measure nothing any more; what was found stays readable."""
+        """Stop measuring; the last state stays readable."""
         if self._instrumentation is not None:
             self._instrumentation.detach()
 

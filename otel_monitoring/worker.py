@@ -1,4 +1,4 @@
-"""`Worker`: what runs in one worker process between start and stop, and in which order it comes and goes."""
+"""`Worker`: start and stop of one worker process, in order."""
 
 import asyncio
 import os
@@ -25,9 +25,9 @@ _WATCH_STOP_SECONDS = 1.0
 _DRAIN_SHARE = 0.4
 _LEAST_SECONDS = 0.1
 _PATIENCE = 0.5
-"""Seconds a start waits for a stop that is under way; after that, the stop is followed by the start."""
+"""Seconds that a start waits for a stop under way; after that the start follows when the stop is over."""
 _LOOK_SECONDS = 1.0
-"""How often a worker that lasts as long as the application's loop looks whether there is one."""
+"""Seconds between two looks whether the application's loop still runs."""
 
 
 class Worker:
@@ -183,7 +183,7 @@ class Worker:
         shutdown.leave(self)
 
     def park(self) -> None:
-        """Stop, without anybody waiting, until there is a loop again."""
+        """Stop in the background; a new loop starts it again."""
         with suppress(RuntimeError):  # the interpreter is going down: the stop is under way
             threading.Thread(target=self.stop, name="otel-monitoring-park", daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""Closing everything that may hang, in parallel, under one deadline."""
+"""Shuts down all that may hang, in parallel and under one deadline."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ class Attached:
         self._reader = reader
 
     def flush(self) -> None:
-        """Nothing is being sent."""
+        """Nothing: a reader exports nothing."""
 
     def detach(self) -> None:
         """Measurements are taken until it has left."""
@@ -31,10 +31,10 @@ class Attached:
         self._provider.remove_metric_reader(self._reader)
 
     def abort(self) -> None:
-        """Nothing is being sent."""
+        """Nothing: a reader exports nothing."""
 
     def settle(self) -> None:
-        """Nothing is being sent."""
+        """Nothing: a reader exports nothing."""
 
 
 class Joined:
@@ -47,21 +47,21 @@ class Joined:
         self._provider = provider
 
     def flush(self) -> None:
-        """Have it send what waits."""
+        """Flush it."""
         self._provider.force_flush()
 
     def detach(self) -> None:
-        """Others may use it."""
+        """Nothing: others use it too."""
 
     def close(self, timeout: float) -> None:
-        """Have it send what waits."""
+        """Flush it."""
         self._provider.force_flush(int(timeout * 1000))
 
     def abort(self) -> None:
-        """What it sends is not ours."""
+        """Nothing: its exports are the application's."""
 
     def settle(self) -> None:
-        """What it sends is not ours."""
+        """Nothing: its exports are the application's."""
 
 
 def close_all(

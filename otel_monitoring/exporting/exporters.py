@@ -58,7 +58,7 @@ def make_exporter(signal: Signal, settings: OtlpSettings) -> Any:
 
 
 class Delivery:
-    """Hands batches to an exporter and counts what becomes of them."""
+    """Hands batches to an exporter and counts what was sent, refused and lost."""
 
     def __init__(self, exporter: Any, state: ExportState) -> None:
         self._export: Callable[..., Any] = exporter.export
@@ -69,7 +69,7 @@ class Delivery:
         self._busy = renewed(self, "_busy", threading.Lock)
 
     def send(self, batch: object, items: int, **options: float) -> bool:
-        """Export `batch` of `items`; False when it was given up."""
+        """Export `batch` of `items`; False when the exporter gave it up."""
         if os.getpid() != self._pid:
             return True  # a forked child would send its parent's numbers a second time
         if self._closed:
@@ -101,13 +101,13 @@ class Delivery:
 
 
 class Spans(SpanExporter):
-    """Spans by way of a `Delivery`."""
+    """Exports spans through a `Delivery`."""
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export, counted."""
+        """Export and count."""
         sent = self._delivery.send(redacted_spans(spans), len(spans))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
@@ -121,13 +121,13 @@ class Spans(SpanExporter):
 
 
 class LogRecords(LogRecordExporter):
-    """Log records by way of a `Delivery`."""
+    """Exports log records through a `Delivery`."""
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        """Export, counted."""
+        """Export and count."""
         sent = self._delivery.send(redacted_records(batch), len(batch))
         return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
 
@@ -159,21 +159,21 @@ def counted_metrics(exporter: Any, state: ExportState) -> Delivery:
 
 
 class QueueMetrics:
-    """Stands in for a batch queue's own metrics: the one place where it says what it dropped."""
+    """Counts what a batch queue drops, in place of the queue's own metrics, which get the same calls."""
 
     def __init__(self, original: Any, state: ExportState) -> None:
         self._original = original
         self._state = state
 
     def register_queue_size(self, get_queue_size: Callable[[], int]) -> None:
-        """As the original."""
+        """Hand it on."""
         self._original.register_queue_size(get_queue_size)
 
     def drop_items(self, count: int, error_type: str = "queue_full") -> None:
-        """The queue was full, or closed already."""
+        """Count items that found the queue full or closed."""
         self._state.drop(count)
         self._original.drop_items(count, error_type)
 
     def finish_items(self, count: int) -> None:
-        """As the original."""
+        """Hand it on."""
         self._original.finish_items(count)

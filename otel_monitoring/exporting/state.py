@@ -1,4 +1,4 @@
-"""What became of the telemetry that was sent: numbers for each signal, and quiet logs while nobody takes it."""
+"""Export counters for each signal, and a log filter that keeps an endpoint's failure from flooding the log."""
 
 import logging
 import re
@@ -59,26 +59,26 @@ class ExportState:
             self._last_error = redact(reason, limit=_REASON_LIMIT)
 
     def cannot_begin(self, error: Exception) -> None:
-        """Nothing can be sent at all: the exporter, or its queue, could not be made."""
+        """The exporter, or its queue, could not be made: this signal is not exported."""
         self._last_error = redact(f"{type(error).__name__}: {error}", limit=_REASON_LIMIT)
         if not isinstance(error, seams.LostError):  # it has been said
             logger.warning("OTLP export of %s: %s; it is not exported", self.signal, self._last_error)
 
     def succeeded(self, items: int) -> None:
-        """The endpoint took `items` spans, log records or data points."""
+        """Count spans, log records or data points that the endpoint accepted."""
         with self._lock:
             self._exported += items
             self._success_at = time.monotonic()
             self._last_success = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
 
     def failed(self, items: int) -> None:
-        """One export, retries included, was given up; the SDK does not send its `items` again."""
+        """Count the items of an export that failed after its retries; the SDK does not send them again."""
         with self._lock:
             self._failures += 1
             self._dropped += items
 
     def drop(self, items: int) -> None:
-        """`items` never reached the exporter: the queue was full, or time was up."""
+        """Count items that never reached the exporter: the queue was full, or time was up."""
         with self._lock:
             self._dropped += items
 
@@ -135,7 +135,7 @@ class QuietExports(logging.Filter):
         self._loggers: list[logging.Logger] = []
 
     def install(self) -> None:
-        """Put the filter on every such logger there is by now, and enable those that `logging.config` disabled."""
+        """Put the filter on the loggers that exist by now, and enable those that `logging.config` disabled."""
         self._loggers = [
             known for name, known in _loggers() if isinstance(known, logging.Logger) and _about_exporting(name)
         ]
@@ -153,7 +153,7 @@ class QuietExports(logging.Filter):
         self._loggers = []
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Note the reason, and say whether the record may be seen."""
+        """Keep the reason; whether the record may be logged."""
         if record.levelno < logging.WARNING:
             return True
         message = _RETRY.sub("", record.getMessage())

@@ -1,4 +1,4 @@
-"""Trying endpoints before a service depends on them."""
+"""A trial export to each endpoint, before a service depends on it."""
 
 import threading
 import time
@@ -43,7 +43,7 @@ def try_exports(signals: Iterable[Signal], settings: OtlpSettings, *, timeout: f
 
 
 class _Trial:
-    """One empty export, in a daemon thread: an endpoint may hang."""
+    """Make one empty export, in a daemon thread: an endpoint may hang."""
 
     def __init__(self, signal: Signal, settings: OtlpSettings) -> None:
         self._state = ExportState(signal, settings.endpoint(signal), settings.protocol(signal))

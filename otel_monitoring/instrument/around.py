@@ -1,4 +1,4 @@
-"""An application around ours: what enters ours is measured by ours, and our endpoints by nobody."""
+"""An application that mounts ours: ours measures what enters it, and nobody measures our endpoints."""
 
 from collections.abc import Callable
 from weakref import WeakSet
@@ -19,9 +19,9 @@ _stop: Callable[[], None] | None = None
 def look_around(app: FastAPI) -> None:
     """Have the application that mounts `app`, once it is served, leave out our endpoints below it.
 
-    It need not be instrumented here itself: FastAPI measures it, or contrib does. Where FastAPI does so with the
-    providers of the process, which may be ours, it leaves out all that `app` measures: it would be counted twice.
-    Nobody looks any more when `app` turns out to be served itself, or to be mounted in what is.
+    The mounting application may be measured by FastAPI or contrib without being instrumented here. Where FastAPI does
+    so with the providers of the process, which may be ours, it leaves out all that `app` measures, so that nothing is
+    counted twice. The look-out ends when `app` itself, or what it is mounted in, is served.
     """
     global _stop
     _instrumented.add(app)

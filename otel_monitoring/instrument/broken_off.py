@@ -31,7 +31,7 @@ class BrokenOff:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Note what is raised after the beginning of an answer and before its end."""
+        """Note an exception that is raised after an answer has begun and before it has ended."""
         begun = False
 
         def watched_send(message: Message) -> Any:
@@ -48,7 +48,7 @@ class BrokenOff:
 
 
 def broken_by(request: Any) -> Exception | None:
-    """What broke off the answer of a request that is being measured, below middleware that goes on all the same."""
+    """The exception that broke off the request's answer below middleware that completed it; None without one."""
     found: Exception | None = getattr(request, _BROKEN, None)
     return found
 
@@ -76,7 +76,7 @@ def watch(stack: Any) -> bool:
 
 
 def layers(stack: Any) -> Iterator[Any]:
-    """A stack of middleware from the outside in, as far as each layer says what is below it."""
+    """The layers of a middleware stack from the outside in, followed through their `.app`."""
     seen: set[int] = set()
     while stack is not None and id(stack) not in seen:
         seen.add(id(stack))
@@ -85,7 +85,7 @@ def layers(stack: Any) -> Iterator[Any]:
 
 
 def _reached(stack: Any, seen: set[int]) -> Iterator[Any]:
-    """The layers of a stack, and those of everything that routes in it lead to."""
+    """The layers of a stack, and of the applications that its routes lead to."""
     for layer in layers(stack):
         if id(layer) in seen:
             continue

@@ -44,7 +44,7 @@ class BuiltClients:
         self._guard = contained("looking for the application's database")
 
     def follow(self) -> Callable[[], None]:
-        """Begin; returns the end."""
+        """Start following; returns what stops it."""
         seams: tuple[tuple[type, str, Callable[..., Any]], ...] = (
             (MongoClient, "__init__", self._client_made),
             (AsyncMongoClient, "__init__", self._client_made),

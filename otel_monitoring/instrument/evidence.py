@@ -13,16 +13,16 @@ from enum import Enum
 
 
 class Proof(Enum):
-    """What is known of the database after an error."""
+    """What an error proves about the database."""
 
     DOWN = "down"
-    """It was asked and cannot be reached, or does not answer in time."""
+    """The database was asked, and cannot be reached or does not answer in time."""
     ANSWERS = "answers"
-    """It answered: with an error, as no member that takes commands, or with a refused TLS handshake."""
+    """The database answered: with an error, as a member that takes no commands, or with a refused TLS handshake."""
     NO_CONNECTION = "no connection"
-    """It was not asked: every connection of the application's pool is in use."""
+    """The database was not asked: every connection of the application's pool is in use."""
     NOTHING = "nothing"
-    """It was not asked: the client is closed or misconfigured, its name is not resolved, no descriptor is left, …"""
+    """The database was not asked: the client is closed or misconfigured, no descriptor is left, and the like."""
 
 
 _ANSWERS = {"OperationFailure", "NotPrimaryError", "ProtocolError", "SSLError", "CertificateError"}
@@ -34,7 +34,7 @@ _NO_NAME = re.compile(
 )
 _TLS = re.compile(r"SSL handshake failed|\[SSL|certificate", re.IGNORECASE)
 _OWN_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
-"""What this process, or its host, has no more of."""
+"""Resources that this process, or its host, has run out of."""
 _OWN_LIMIT = re.compile("|".join(re.escape(os.strerror(number)) for number in sorted(_OWN_LIMITS)))
 _SELECTED_NONE = re.compile(r"match selector|available for writes|available for replica set name")
 _NETWORK = re.compile(r"refused|timed out|timeout:? |reset by peer|unreachable|no route", re.IGNORECASE)
@@ -67,18 +67,18 @@ def proof_of(error: BaseException) -> Proof:
 
 
 def is_timeout(error: BaseException) -> bool:
-    """Whether `error` says that time ran out, which a process that was too busy to listen brings about as well."""
+    """Whether `error` is a timeout, which a process that is too busy to listen causes as well."""
     return isinstance(error, TimeoutError) or bool(_names(error) & {*_TIMEOUTS, "TimeoutError"})
 
 
 def is_cut(error: BaseException) -> bool:
-    """Whether `error` may be about one connection alone: it was cut while nobody used it, or the primary has moved."""
+    """Whether `error` may concern one connection only: it was cut while idle, or the primary has moved."""
     names = _names(error)
     return "AutoReconnect" in names and not names & _TIMEOUTS
 
 
 def is_use_after_close(error: BaseException) -> bool:
-    """Whether `error`, or what led to it, says that this process itself had closed what was used; never raises.
+    """Whether this process itself had closed what was used, as `error` or a cause of it says; never raises.
 
     As PyMongo's "Cannot use MongoClient after close", httpx' "the client has been closed", aiohttp's "Session is
     closed", psycopg's "the pool is already closed", `ClosedResourceError`.
@@ -90,7 +90,7 @@ def is_use_after_close(error: BaseException) -> bool:
 
 
 def _words(error: BaseException) -> str:
-    """Its text; the words of its class's name where it has none."""
+    """The error's text; without one, the words of its class's name."""
     return _text(error) or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__)
 
 

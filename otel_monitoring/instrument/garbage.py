@@ -30,18 +30,18 @@ class GcPauses:
         self._durations = tuple(deque[float](maxlen=_KEPT_PER_GENERATION) for _ in range(_GENERATIONS))
 
     def attach(self) -> None:
-        """Start listening; does nothing when it listens already, also when a fork inherited that."""
+        """Start listening; idempotent, also in a forked process."""
         if self._listen not in gc.callbacks:
             self._started = 0.0
             gc.callbacks.append(self._listen)
 
     def detach(self) -> None:
-        """Stop listening; does nothing when it does not listen."""
+        """Stop listening; idempotent."""
         if self._listen in gc.callbacks:
             gc.callbacks.remove(self._listen)
 
     def drain(self) -> tuple[list[tuple[int, float]], float]:
-        """What happened since the last call: (generation, seconds) of the newest collections, and the longest pause."""
+        """The collections since the last call as (generation, seconds), the newest of them, and the longest pause."""
         longest, self._longest = self._longest, 0.0
         taken = []
         for generation, durations in enumerate(self._durations):

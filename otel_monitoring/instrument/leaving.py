@@ -20,17 +20,17 @@ FAILED_CLOSES: Final = frozenset({1011, 1013, 1014})
 
 
 def client_left(error: BaseException | None) -> bool:
-    """Whether `error` says no more than that the client of a request has left."""
+    """Whether `error` only says that the client of a request has left."""
     return isinstance(error, ClientDisconnect)
 
 
 def socket_closed(error: BaseException | None) -> bool:
-    """Whether `error` says no more than that a WebSocket was closed, or its client is gone."""
+    """Whether `error` only says that a WebSocket was closed, or its client is gone."""
     return isinstance(error, WebSocketDisconnect) and error.code not in FAILED_CLOSES
 
 
 def watched(send: Send, span: Span, headers: CapturedHeaders) -> Send:
-    """`send` of a WebSocket, noting on `span` a failure that the application tells its client, and headers."""
+    """`send` of a WebSocket that puts on `span` the captured headers and a failure that the client is told of."""
 
     async def watched_send(message: Message) -> None:
         kind = message["type"]

@@ -1,4 +1,4 @@
-"""Coming and going with the application: around its lifespan, whatever way it is written."""
+"""Start and stop with the application: hooks around its lifespan."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
@@ -46,7 +46,7 @@ def follow_lifespan(
 
 
 class _Inside:
-    """Enters and leaves a context manager inside of another one, which is left between the two."""
+    """Enters and leaves `inner` inside `within`, which is left while the application serves."""
 
     def __init__(
         self, inner: AbstractAsyncContextManager[Any], within: Callable[[], AbstractContextManager[None]]

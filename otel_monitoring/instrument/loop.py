@@ -21,7 +21,7 @@ _LOG_EVERY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A time in which the loop ran nothing that was due.
+    """A time in which the loop was blocked.
 
     Attributes:
         since: When it was noticed to be late, in seconds of the monitor's clock; it began at most one probe before.
@@ -37,7 +37,7 @@ class Stall:
 
 
 class _Probe:
-    """One question to the loop."""
+    """One probe of the loop."""
 
     __slots__ = ("sent",)
 
@@ -78,7 +78,7 @@ class LoopMonitor:
         self._logged_at = float("-inf")
 
     def probe(self, now: float) -> None:
-        """Ask the loop, unless it still owes an answer; then see whether that is a stall. Never raises, never waits."""
+        """Probe the loop, unless a probe is still unanswered; then see whether it is stalled. Never raises or waits."""
         if not self._loop.is_running():
             self._pending = None
             return
@@ -94,7 +94,7 @@ class LoopMonitor:
             self._pending = None
 
     def lag(self, now: float) -> float | None:
-        """Seconds the loop was late at the last probe, growing while it owes an answer; None when it does not run."""
+        """Seconds the loop was late at the last probe, growing while that is unanswered; None when it does not run."""
         if not self._loop.is_running():
             return None
         waited = self._waited(now)
@@ -143,7 +143,7 @@ class LoopMonitor:
         return max(0.0, now - pending.sent) if pending is not None and self._loop.is_running() else None
 
     def _answer(self, probe: _Probe) -> None:
-        """Runs in the loop. An answer nobody waits for, from before the loop paused, says nothing about its lag."""
+        """Runs in the loop. An answer to a probe from before the loop paused says nothing about its lag."""
         if self._pending is not probe:
             return
         now = self._clock()
@@ -177,7 +177,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _stack_of(thread_id: int | None) -> tuple[str, ...]:
-    """Where the thread is, innermost last, at most `_MAX_FRAMES` innermost positions."""
+    """The thread's stack, innermost last, at most `_MAX_FRAMES` frames."""
     # The name has an underscore, yet it is documented, and the one way to see another thread's stack.
     frame = sys._current_frames().get(thread_id) if thread_id is not None else None  # noqa: SLF001
     positions: deque[str] = deque()

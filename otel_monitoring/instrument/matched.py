@@ -1,4 +1,4 @@
-"""Which route answered: the full template, from what routing left in the scope, without matching all routes again."""
+"""The full template of the route that answered, from the scope after routing: routes are not matched again."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -82,7 +82,7 @@ class _Level:
             self._add(place, route)
 
     def is_of(self, routes: Sequence[Any]) -> bool:
-        """Whether these are still the very routes."""
+        """Whether the router still has these routes."""
         return self._routes == routes and all(
             seen == router.routes for router, seen in zip(self._routers, self._seen, strict=True)
         )
@@ -214,7 +214,7 @@ def _host(scope: Scope) -> str:
 
 
 def _redirected(routes: Sequence[Any], scope: Scope, prefix: str) -> str | None:
-    """The template the router redirected to: here routes are asked again, as the router did."""
+    """The template that the router redirected to; only here are routes matched again."""
     path: str = scope["path"]
     target = dict(scope, path=path.rstrip("/") if path.endswith("/") else path + "/")
     for route in flat(routes):

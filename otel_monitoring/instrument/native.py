@@ -89,7 +89,7 @@ def leave_out(app: FastAPI, exclude: Callable[[Scope], bool]) -> None:
 
 
 def leave_to_others(scope: Scope) -> None:
-    """Note in `scope`, whose measuring an application leaves out, that an instrumented one below it measures it."""
+    """Mark a request that the application around leaves out: the instrumented one below measures it."""
     scope[_LEFT] = True
 
 
@@ -123,7 +123,7 @@ def _teach(asgi: Any, normal: Any, named: Any, note: Any) -> None:
 
 
 def _noting(options: RequestOptions) -> Callable[[Scope], bool]:
-    """What is left out; notes in the scope whose options were asked, as only who begins to measure a request asks."""
+    """Tells which requests are left out, and notes in the scope who asked: whoever asks begins to measure."""
 
     def leaves_out(scope: Scope) -> bool:
         scope[_MEASURED_BY] = options
@@ -267,7 +267,7 @@ class NativeSeam:
             running.reset(ours)
 
     def _name(self, scope: Scope, entrance: Entrance, status: int | None = None) -> None:
-        """Name the route where FastAPI does not know it: a router that is none of its own may have led there."""
+        """Name the route where FastAPI does not know it, as behind a router that is not FastAPI's."""
         measured: Any = scope.get(MEASURED)
         if measured is None or scope.get("endpoint") is entrance.endpoint:
             return
@@ -295,7 +295,7 @@ class NativeSeam:
 
 
 def _name_around(around: Any, scope: Scope) -> None:
-    """Tell who measures around us the route, which FastAPI tells one only."""
+    """Tell the application around the route: FastAPI tells it to one measurement only."""
     route = getattr(scope.get(MEASURED), "route", None)
     if route is not None:
         with seams.FASTAPI_REQUEST:
@@ -307,7 +307,7 @@ def _name_around(around: Any, scope: Scope) -> None:
 
 
 def _measured_around(scope: Scope) -> bool:
-    """Whether somebody measures a request already, or has left that to us."""
+    """Whether an application around measures the request, or leaves it to us."""
     return MEASURED in scope and (scope[MEASURED] is not None or _LEFT in scope)
 
 
@@ -328,14 +328,14 @@ async def _send_to_nobody(scope: Scope, message: Message, send: Send) -> None:
 
 
 class _BrokenStatus(int):
-    """The status of an answer that broke off: FastAPI takes for failed what is not below 500."""
+    """The status of an answer that broke off. FastAPI counts it as failed because it is not below 500."""
 
     def __ge__(self, other: int) -> bool:
         return True
 
 
 def _break_off(scope: Scope, error: Exception) -> None:
-    """Have FastAPI's telemetry, which ends with the next message, take the request for what it is."""
+    """Set the failure before FastAPI's telemetry ends, which is at the next message."""
     measured: Any = scope[MEASURED]
     with seams.FASTAPI_BROKEN:
         measured.status_code = _BrokenStatus(measured.status_code)
@@ -343,7 +343,7 @@ def _break_off(scope: Scope, error: Exception) -> None:
 
 
 def hide_query(span: Span, query: bytes) -> None:
-    """Take the query's values out of `span`: it was just started, and nobody exports it before its end."""
+    """Replace the query's values in `span`, which has just started and is exported at its end."""
     attributes = getattr(span, "attributes", None)
     if not attributes:
         return

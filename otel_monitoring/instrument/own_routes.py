@@ -43,7 +43,7 @@ class OwnRoutes(BaseRoute):
         self.include_in_schema = False
 
     def place(self) -> None:
-        """Be the first route of the application, and so no matter of the order of its routes."""
+        """Put our route first, so that the order of the application's routes does not matter."""
         routes = self.application.router.routes
         if not any(route is self for route in routes):
             routes.insert(0, self)
@@ -81,7 +81,7 @@ class OwnRoutes(BaseRoute):
         return kept
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """What the router asks of every route."""
+        """Whether it takes the request, as the router asks every route."""
         if scope["type"] != "http":
             return Match.NONE, {}
         path = self._ours(route_path(scope, scope.get("root_path", "")), scope)
@@ -102,7 +102,7 @@ class OwnRoutes(BaseRoute):
         await scope["route"].handle(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
-        """Nothing: the application's names are its own."""
+        """No name leads here: names are the application's."""
         raise NoMatchFound(name, path_params)
 
     def _ours(self, path: str, scope: Mapping[str, Any]) -> str | None:
@@ -118,7 +118,7 @@ class OwnRoutes(BaseRoute):
         return None
 
     def _uncovered(self, root_path: str) -> list[str]:
-        """What is left of the prefix where the root path stands for its beginning, or for all of it: then nothing."""
+        """The prefix without what the root path already covers; empty where it covers all."""
         root, prefix = root_path.rstrip("/"), self._prefix
         ends = [place for place, sign in enumerate(f"{prefix}/") if sign == "/" and place]
         left = [prefix[end:] for end in ends if root.endswith(prefix[:end])]

@@ -1,4 +1,4 @@
-"""Measures one HTTP request or WebSocket connection the way FastAPI's own telemetry does, for FastAPI without it."""
+"""Measures HTTP requests and WebSocket connections as FastAPI's own telemetry does, for FastAPI without it."""
 
 from time import perf_counter, time_ns
 from typing import Any, Final
@@ -94,7 +94,7 @@ class Recorder:
                 span.end()
 
     def route_of(self, scope: Scope, entrance: Entrance, status: int | None = None) -> str | None:
-        """The template of the route that handled a request; None too where looking for it fails."""
+        """The template of the route that handled a request; None where there is none or it cannot be found."""
         with contained("look-up of the matched route"):
             return self.templates.find(scope, entrance, status)
         return None
@@ -116,7 +116,7 @@ class Recorder:
 
 
 def _span_of(scope: Scope) -> Span:
-    """The span that contrib began for a request; without one, none: the current one is that of whoever calls us."""
+    """The span that contrib began for a request; None without one, as the current span is then another's."""
     return get_current_span() if RAW_SEND_KEY in scope else INVALID_SPAN
 
 
@@ -144,7 +144,7 @@ class RouteObserver:
 
 
 class _Request:
-    """One request being measured; ends at the last byte of the answer, or where there is none, with the call."""
+    """One measured request; it ends at the last byte of the answer, or with the call where there is no answer."""
 
     __slots__ = (
         "_active",

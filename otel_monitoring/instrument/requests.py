@@ -85,19 +85,19 @@ class RequestOptions:
     service: "MonitoringService | None" = None
 
     def leaves_out(self, scope: Scope) -> bool:
-        """Whether a request or connection gets no span, no metric and no log record. Its Host has no say in that."""
+        """Whether a request or connection gets no span, metric or log record. The Host header does not matter."""
         return bool(self.excluded_url is not None and self.excluded_url(scope["path"])) or self.exclude(scope)
 
 
 class OpenConnections:
-    """The requests and WebSockets of an application that are being handled, from any thread."""
+    """The requests and WebSockets that an application is handling; usable from any thread."""
 
     def __init__(self) -> None:
         self._open: set[object] = set()
         self.began, self.ended = self._open.add, self._open.discard
 
     async def all_ended(self, seconds: float) -> None:
-        """Wait until there are none, at most `seconds`: those that are cancelled have something to tidy up."""
+        """Wait until there are none, at most `seconds`: cancelled ones may have to tidy up."""
         until = monotonic() + seconds
         while self._open and monotonic() < until:  # noqa: ASYNC110 - they end in any thread
             await asyncio.sleep(_POLL_SECONDS)
@@ -140,13 +140,13 @@ def current_request() -> CurrentRequest | None:
 
 
 def _as_in_url(path: str) -> str:
-    """One spelling for a path and for what Starlette's versions make of it in `request.url.path`."""
+    """The path as every version of Starlette spells it in `request.url.path`."""
     plain = path.replace("%3F", "?").replace("%23", "#").replace("%5C", "\\")
     return re.split(r"[?#]", plain.translate({9: None, 10: None, 13: None}), maxsplit=1)[0]
 
 
 def redacted_query(query: bytes) -> str:
-    """A query string with every value replaced; what has no `=` may be a value and is replaced as a whole."""
+    """A query string with every value replaced; an item without `=` is replaced as a whole."""
     parts = query.decode("latin-1").split("&", _MAX_QUERY_KEYS)
     return "&".join(
         f"{part.split('=', 1)[0][:_MAX_KEY_LENGTH]}={REDACTED}" if "=" in part else REDACTED
@@ -161,7 +161,7 @@ def query_with_values(query: bytes) -> str:
 
 
 def root_error(error: BaseException) -> BaseException:
-    """What a group of one exception holds: Starlette before 0.42 lets such groups out of streaming answers."""
+    """The exception in a group of one: Starlette before 0.42 raises such groups from streaming answers."""
     inner = getattr(error, "exceptions", None)
     while isinstance(inner, tuple) and len(inner) == 1:
         error = inner[0]
@@ -170,12 +170,12 @@ def root_error(error: BaseException) -> BaseException:
 
 
 def handled_exception() -> BaseException | None:
-    """The exception that is being answered by whoever called `send`, or None."""
+    """The exception that the caller of `send` is handling, or None."""
     return sys.exc_info()[1]
 
 
 def unhandled_exception() -> BaseException | None:
-    """As `handled_exception`, but only one that no handler took: `ServerErrorMiddleware` answers it and raises on."""
+    """Like `handled_exception`, for one that no handler took: `ServerErrorMiddleware` answers and raises it again."""
     error = sys.exc_info()[1]
     trace = None if error is None else error.__traceback__
     caught_in = None if trace is None else trace.tb_frame.f_globals.get("__name__")

@@ -105,7 +105,7 @@ class SystemHistory:
         self.add(first)
 
     def add(self, sample: SystemSample) -> None:
-        """Keep `sample` and make the figures anew."""
+        """Keep `sample` and bring the figures up to date."""
         self._max_cpu = _largest(self._max_cpu, sample.cpu_percent)
         self._max_memory = _largest(self._max_memory, sample.memory_mb)
         self._samples.append(sample)

@@ -1,4 +1,4 @@
-"""Finding the applications that are served, among all that a process makes."""
+"""Finds the FastAPI applications that a server calls, among all that a process makes."""
 
 from collections.abc import Callable
 from typing import cast

@@ -203,7 +203,7 @@ class MongoInstrumentation:
             change_listeners(client, remove=gone)
 
     def _unregister(self, listeners: tuple[object, ...]) -> None:
-        """PyMongo has no public way back."""
+        """Take what was registered out of PyMongo's registry, for which it has no public way."""
         self._undo_global = None
         if not self.attached:
             self._enable(False)
@@ -225,7 +225,7 @@ class _Metrics:
         self.listeners = (self.commands, self.pools)
 
     def use(self, state: ServerState, wanted: bool) -> None:
-        """Begin or end the use by the instrumentation that has this state; without any, nothing is recorded."""
+        """Enable or disable the instrumentation that has this state; with none enabled, nothing is recorded."""
         others = tuple(one for one in self.commands.states if one is not state)
         self.commands.states = (*others, state) if wanted else others
         self.commands.enabled = self.pools.enabled = bool(self.commands.states)

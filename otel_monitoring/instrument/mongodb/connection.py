@@ -1,4 +1,4 @@
-"""A client of our own, for services that pass no handle."""
+"""Our own MongoDB client, for services that pass no handle."""
 
 import warnings
 from typing import Any, Final

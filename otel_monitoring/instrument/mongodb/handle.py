@@ -99,5 +99,5 @@ def open_servers(client: Client) -> list[tuple[Address, list[int]]]:
 
 
 def _distinct(listeners: Sequence[Listener]) -> list[Listener]:
-    """A listener of two kinds is listed twice by PyMongo; passed on like that it would hear everything twice."""
+    """Each listener once: PyMongo lists one of two kinds twice, and it would hear everything twice."""
     return list({id(listener): listener for listener in listeners}.values())

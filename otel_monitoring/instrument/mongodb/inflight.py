@@ -1,4 +1,4 @@
-"""`InFlight`: what waits for the end of each command."""
+"""`InFlight`: values kept from the start of a command to its end."""
 
 import asyncio
 import threading
@@ -34,7 +34,7 @@ class InFlight(Generic[T]):
         return len(self._waiting)
 
     def put(self, event: CommandStartedEvent, value: T) -> Sequence[T]:
-        """Keep `value` until the command ends; answers what had to make room."""
+        """Keep `value` until the command ends; returns the values that had to make room."""
         waiting, key = self._waiting, _key(event)
         alike = waiting.get(key)
         if alike is not None:
@@ -45,7 +45,7 @@ class InFlight(Generic[T]):
         return lost
 
     def pop(self, event: Event) -> T | None:
-        """What was kept for the command that ends; None where nothing was."""
+        """The value kept for the command that ends; None without one."""
         key = _key(event)
         alike = self._waiting.get(key)
         if alike is None:
@@ -60,7 +60,7 @@ def _key(event: Event) -> Key:
 
 
 def _number(asking: object) -> object:
-    """Tells tasks apart and keeps none alive: the end of a command may never be published."""
+    """Identifies a task without keeping it alive: the end of a command may never be published."""
     return asking if isinstance(asking, int) else ("task", id(asking))
 
 

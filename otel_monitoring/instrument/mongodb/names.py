@@ -15,7 +15,7 @@ NOISE: Final = frozenset(
         "saslStart",
     )
 )
-"""The driver's own: handshakes, authentication, the end of its sessions. No operation of the service."""
+"""The driver's own commands: handshakes, authentication, the end of sessions."""
 
 # Commands whose own value names the collection they work on (MongoDB database commands reference). Others carry user
 # names, role names or whole namespaces there.

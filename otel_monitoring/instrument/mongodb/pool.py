@@ -61,7 +61,7 @@ class Pool:
             self._open[connection] = self._open.get(connection, 0) + 1
 
     def closed(self, connection: int) -> float | None:
-        """A connection is gone; seconds it had been in use where it was, else None."""
+        """A connection was closed; returns the seconds it had been in use, None where it was idle."""
         with self._lock:
             count = self._open.get(connection, 0) - 1
             if count > 0:
@@ -79,7 +79,7 @@ class Pool:
         waiting[requester()] = None
 
     def waited(self) -> None:
-        """The current task or thread got a connection, or none."""
+        """The current task or thread waits no more: it got a connection, or none."""
         self._waiting.pop(requester(), None)
 
     def taken(self, connection: int) -> None:
@@ -92,7 +92,7 @@ class Pool:
                 self._open[connection] = len(used)
 
     def returned(self, connection: int) -> float | None:
-        """A connection is no longer in use; seconds it was, None where its beginning was not seen."""
+        """A connection was returned; returns the seconds it was in use, None where its checkout was not seen."""
         with self._lock:
             used = self._used.get(connection)
             if used is None:
@@ -144,7 +144,7 @@ class PoolMetrics(ConnectionPoolListener):
             meter.create_observable_up_down_counter(name, callbacks=[self._callback(observe)], unit=unit)
 
     def met(self, address: Address, max_size: float, min_size: float, connections: Iterable[int] = ()) -> None:
-        """Take note of a pool, and of the idle connections it has where it was made before anybody listened."""
+        """Count a pool that was made before anybody listened, with its idle connections."""
         pool = self._pool(address)
         if pool is not None:
             pool.limits.append((max_size, min_size))
@@ -164,7 +164,7 @@ class PoolMetrics(ConnectionPoolListener):
                 self._pools.pop(address, None)
 
     def forget(self) -> None:
-        """Forget all pools: their events are not heard any more."""
+        """Forget all pools, when their events are no longer heard."""
         self._pools.clear()
 
     def pool_created(self, event: PoolCreatedEvent) -> None:
@@ -209,14 +209,14 @@ class PoolMetrics(ConnectionPoolListener):
                 self._pools.pop(event.address, None)
 
     def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
-        """A connection is asked for."""
+        """A checkout began."""
         if self.enabled:
             with self._guard:
                 if (pool := self._pool(event.address)) is not None:
                     pool.waits()
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
-        """No connection was to be had."""
+        """A checkout failed."""
         with self._guard:
             if (pool := self._pool(event.address)) is not None:
                 pool.waited()

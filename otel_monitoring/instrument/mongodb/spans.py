@@ -126,7 +126,7 @@ def command_spans(
 
 
 def _conventions() -> dict[str, Any]:
-    """What `OTEL_SEMCONV_STABILITY_OPT_IN` says, read as the library's own instrumentor does."""
+    """The argument that follows `OTEL_SEMCONV_STABILITY_OPT_IN`, read as the library's own instrumentor does."""
     module, signals = "opentelemetry.instrumentation._semconv", "_OpenTelemetryStabilitySignalType"
     stability = seams.SEMCONV.load(module, "_OpenTelemetrySemanticConventionStability")
     signal = seams.SEMCONV.load(module, signals)
@@ -137,7 +137,7 @@ def _conventions() -> dict[str, Any]:
 
 
 class _Unused(dict[object, Span]):
-    """Where the library puts its spans, by request and server: two of an exhaust cursor would be one."""
+    """In place of the library's table of spans by request and server, in which two of an exhaust cursor are one."""
 
     def __setitem__(self, key: object, span: Span) -> None:
-        """Keeps nothing."""
+        """Keep nothing."""
