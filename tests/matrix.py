@@ -5,7 +5,8 @@ conformance run. FastAPI and PyMongo are tried in pairs, each from a folder of i
 environment this runs in; there run conformance and the tests of `instrument`. All of that is in the user's cache and is
 used again. One process at a time, behind whatever else the machine does.
 
-It prints the table that the README quotes. Names as arguments choose rows: `3.13`, `0.142.4`. Standard library only.
+It prints the table that docs/compatibility.md quotes. Names as arguments choose rows: `3.13`, `0.142.4`. Standard
+library only.
 """
 
 import hashlib

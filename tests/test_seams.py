@@ -18,7 +18,7 @@ from otel_monitoring.seams import Seam, all_seams
 from tests.forked import called, trees
 from tests.otlp_sink import HttpSink, eventually
 
-README = Path(__file__).parent.parent / "README.md"
+DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 NATIVE = find_spec("fastapi.telemetry") is not None
 KNOWN = {word for seam in all_seams() for name in seam.names for word in re.findall(r"\w+", name)}
 # Named like private ones, but documented by those who made them.
@@ -123,13 +123,13 @@ NEVER_FAIL = {seams.PROXIES, seams.RUNNERS}
 PARTS = {"_ProxyMeterProvider"}
 
 
-def test_the_readme_has_the_table() -> None:
+def test_the_page_about_the_design_has_the_table() -> None:
     rows = [
         f"| {seam.library} | {', '.join(f'`{name}`' for name in seam.names)} | {seam.purpose} | {seam.without} |"
         for seam in all_seams()
     ]
     table = "\n".join(["| library | names | what for | without |", "|---|---|---|---|", *rows])
-    assert table in README.read_text()
+    assert table in DESIGN.read_text()
 
 
 def test_a_seam_warns_once_with_the_version(caplog: pytest.LogCaptureFixture) -> None:

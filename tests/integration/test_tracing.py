@@ -16,7 +16,7 @@ from otel_monitoring.events import AlertEvent, Notification
 from otel_monitoring.tracing import tagged, traced
 from tests.integration.servers import nx27017
 from tests.otlp_sink import TIMEOUT, HttpSink
-from tests.test_readme import EXAMPLES
+from tests.pages import blocks
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -121,8 +121,8 @@ async def test_without_an_endpoint_clients_are_left_alone() -> None:
     await monitoring.stop()
 
 
-async def test_the_readmes_example_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    (example,) = (code for code in EXAMPLES if "continued(" in code)
+async def test_the_documented_example_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    (example,) = (block.text for block in blocks("docs/tracing.md") if block.language == "python")
     with nx27017() as server, HttpSink() as sink:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.endpoint)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")

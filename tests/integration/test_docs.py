@@ -1,0 +1,355 @@
+"""What the pages say about answers and metrics, held against a service that is watched through good and bad times."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.processes import Service, eventually, serving
+from tests.integration.receivers import Loop, http
+from tests.integration.servers import nx27017
+from tests.otlp_sink import HttpSink, closed_port
+from tests.pages import PAGES, Block, Tree, blocks, keys, name_of, names, page, rows
+
+SOURCE = """
+import logging, os, threading
+from fastapi import FastAPI
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import InvalidName
+
+from otel_monitoring import MonitoringService, seams
+from otel_monitoring.alerts import AlertType, Gauge, Rule
+from otel_monitoring.tracing import traced
+
+logging.basicConfig(level=logging.INFO)
+app = FastAPI(title="orders", version="1.2")
+client = AsyncMongoClient(os.environ["MONGODB_URI"], serverSelectionTimeoutMS=500)
+
+
+class Shop(AsyncDatabase):
+    def __getitem__(self, name):
+        if name == "invoices":
+            raise InvalidName(name)
+        return super().__getitem__(name)
+
+
+db = Shop(client, "shop")
+monitoring = MonitoringService(db, check_interval=0.5, sample_interval=0.2, check_timeout=1).instrument(app)
+waiting = monitoring.meter.create_gauge("orders.waiting")
+monitoring.add_rule(
+    Rule("backlog", Gauge("orders.waiting"), ">", 100, "{value:.0f} orders wait", labels={"queue": "main"},
+         runbook="https://wiki.example.com/backlog")
+)
+
+
+class Broken(Gauge):
+    def readings(self, window, *, above=None, known=()):
+        raise ValueError("no such thing")
+
+
+monitoring.add_rule(Rule("broken", Broken("orders.waiting"), ">", 1))
+
+
+def printer():
+    raise OSError("out of paper")
+
+
+monitoring.add_check("printer", printer)
+monitoring.add_check("stock", lambda: True, critical=True)
+seams.RUNNERS.lost(LookupError("as a test has it"))
+
+
+@app.get("/orders/{number}")
+@traced("order.read")
+async def order(number: int):
+    await db.orders.insert_one({"number": number})
+    await db.get_collection("invoices").insert_one({"number": number})
+    await db.users.insert_one({"number": number})
+    waiting.set(number)
+    return number
+
+
+@app.get("/fail")
+async def fail():
+    await monitoring.add_alert(AlertType.BILLING_FAILURE, "no provider", details={"order": 7})
+    raise RuntimeError("billing is down")
+
+
+class Told(logging.Handler):
+    blocked = threading.Event()
+
+    def emit(self, record):
+        if "has been blocked" in record.getMessage():
+            self.blocked.set()
+
+
+logging.getLogger("otel_monitoring").addHandler(Told())
+
+
+@app.get("/block")
+async def block():
+    assert Told.blocked.wait(30)
+"""
+ENDPOINTS = "docs/endpoints.md"
+TOKEN = "token-of-the-test"
+ANSWERS = {
+    "/health": "health",
+    "/health/live": "live-and-ready",
+    "/health/detailed": "detailed",
+    "/health/metrics": "performance",
+    "/health/diagnostics": "diagnostics",
+    "/alerts/summary": "summary",
+    "/alerts/history": "history",
+    "/alerts/firing": "firing",
+    "/alerts/rules": "rules",
+    "POST /alerts/mutes": "mute",
+    "POST /alerts/test": "test",
+}
+
+
+class Seen:
+    """Every answer and every export of one service, from its start to the death of its database."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Any]] = {path: [] for path in ANSWERS}
+        self.metrics: dict[str, tuple[str, str, set[str]]] = {}
+        """By name: kind, unit, and every attribute there was."""
+
+    def look(self, service: Service) -> None:
+        for path, answers in self.answers.items():
+            if path.startswith("/"):
+                answers.append(service.get(f"/api{path}").json())
+
+    def note(self, sink: HttpSink) -> None:
+        for metric in sink.metrics():
+            data = getattr(metric, metric.WhichOneof("data"))
+            attributes = {attribute.key for point in data.data_points for attribute in point.attributes}
+            before = self.metrics.get(metric.name, ("", "", set()))[2]
+            self.metrics[metric.name] = (_kind(metric), metric.unit, before | attributes)
+
+
+def _kind(metric: Any) -> str:
+    if metric.WhichOneof("data") == "sum":
+        return "counter" if metric.sum.is_monotonic else "up-down counter"
+    return "gauge" if metric.WhichOneof("data") == "gauge" else "histogram"
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """What a service says while it works, is blocked, flaps, fails, and loses its database."""
+    found, loop = Seen(), Loop()
+    with (
+        closing(loop),
+        loop.serve(http()) as hook,
+        HttpSink() as sink,
+        nx27017() as database,
+        serving(
+            tmp_path_factory.mktemp("service"),
+            SOURCE,
+            ready="/api/health/ready",
+            MONGODB_URI=database.uri,
+            OTEL_MONITORING_ACCESS="admin",
+            OTEL_MONITORING_ADMIN_TOKEN=TOKEN,
+            OTEL_MONITORING_MAX_COLLECTIONS="2",
+            OTEL_MONITORING_THRESHOLD_EVENT_LOOP_LAG_MS="500",
+            OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint,
+            OTEL_METRIC_EXPORT_INTERVAL="300",
+            SLACK_WEBHOOK_URL=f"http://127.0.0.1:{closed_port()}/",
+            ALERT_WEBHOOK_URL=f"http://127.0.0.1:{hook.port}/",
+            ALERT_WEBHOOK_ALLOW_PRIVATE="true",
+        ) as service,
+    ):
+        service.client.headers["authorization"] = f"Bearer {TOKEN}"
+        found.look(service)
+        ietf = service.get("/api/health", headers={"accept": "application/health+json"})
+        found.answers["/api/health application/health+json"] = [ietf.json()]
+        live_through(service, found)
+        mute = {"type": "database_slow", "labels": {"queue": "main"}, "author": "ana", "reason": "known"}
+        found.answers["POST /alerts/mutes"].append(service.client.post("/api/alerts/mutes", json=mute).json())
+        service.client.post("/api/alerts/mutes", json={"type": "api_timeout"}).raise_for_status()
+        found.answers["POST /alerts/test"].append(service.client.post("/api/alerts/test").json())
+        assert service.get("/api/health", headers={"authorization": "Bearer wrong"}).status_code == 200
+        assert service.get("/api/health/metrics", headers={"authorization": "Bearer wrong"}).status_code == 401
+        eventually(lambda: len(sink.metrics()) and service.diagnostics()["telemetry"]["logs"]["exported"], "exported")
+        found.look(service)
+        database.kill()
+        eventually(lambda: service.get("/api/health").status_code == 503, "the database is down")
+        eventually(lambda: "collections_error" in service.diagnostics()["database"], "collections cannot be read")
+        found.look(service)
+        service.stop()
+        found.note(sink)
+        found.answers["webhook"] = [request.json() for request in hook.requests]
+    return found
+
+
+def live_through(service: Service, found: Seen) -> None:
+    def firing(rule: str) -> dict[str, Any] | None:
+        return next((alert for alert in service.get("/api/alerts/firing").json() if alert["rule"] == rule), None)
+
+    for _ in range(3):
+        service.get("/orders/200").raise_for_status()
+        alert = eventually(lambda: firing("backlog"), "the backlog fires")
+        if not alert.get("flapping"):
+            service.get("/orders/2").raise_for_status()
+            eventually(lambda: firing("backlog") is None, "the backlog is over")
+    assert service.get("/fail").status_code == 500
+    service.get("/block").raise_for_status()
+    eventually(lambda: service.diagnostics()["event_loop"]["last_stall"], "the stall is seen")
+    eventually(lambda: service.diagnostics()["checks"]["printer"].get("error"), "the check fails")
+    eventually(lambda: "collections_total" in service.diagnostics()["database"], "collections are read")
+    eventually(lambda: service.diagnostics()["alerting"]["channels"]["slack"].get("next_attempt"), "it is tried again")
+    found.look(service)
+
+
+UNITS = {
+    "text": lambda value: isinstance(value, str),
+    "true or false": lambda value: isinstance(value, bool),
+    "count": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "object": lambda value: isinstance(value, dict),
+    "RFC 3339": lambda value: datetime.fromisoformat(value).tzinfo is not None,
+    **dict.fromkeys(
+        ("s", "ms", "%", "MiB", "cores", "number"),
+        lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    ),
+}
+
+
+def fits(unit: str, value: Any) -> bool:
+    kind = unit.removesuffix(" or null")
+    if value is None:
+        return " or null" in unit
+    return bool(UNITS[kind](value))
+
+
+def compare(answer: Any, tree: Tree | str, place: str, known: set[str]) -> Iterator[str]:
+    """What of an answer is not as the page has it; what the page says and the answer has goes into `known`."""
+    known.add(place)
+    if isinstance(tree, str):
+        if not fits(tree, answer):
+            yield f"{place} is {answer!r}, not {tree}"
+        return
+    items: Iterator[tuple[str, Any]]
+    if isinstance(answer, list):
+        items = (("[]", item) for item in answer)
+    elif isinstance(answer, dict):
+        items = iter(answer.items())
+    else:
+        if answer is not None:
+            yield f"{place} is {answer!r}"
+        return
+    anything = next((key for key in tree if key.startswith("<")), None)
+    for key, value in items:
+        name = key if key in tree else anything
+        if name is None:
+            yield f"{place}.{key} is not documented"
+        else:
+            yield from compare(value, tree[name], f"{place}.{name}", known)
+
+
+def places(tree: Tree | str, place: str) -> Iterator[str]:
+    yield place
+    if isinstance(tree, dict):
+        for key, below in tree.items():
+            yield from places(below, f"{place}.{key}")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("path", ANSWERS)
+def test_every_key_of_an_answer_is_documented_and_every_documented_key_is_there(seen: Seen, path: str) -> None:
+    tree, known = keys(ENDPOINTS, ANSWERS[path]), set[str]()
+    wrong = {text for answer in seen.answers[path] for text in compare(answer, tree, "", known)}
+    assert wrong == set()
+    assert set(places(tree, "")) - known == set()
+
+
+@pytest.mark.integration
+def test_every_metric_is_documented_with_kind_unit_and_attributes(seen: Seen) -> None:
+    documented = {
+        names(metric)[0]: (kind, unit, set(names(attributes)))
+        for metric, kind, unit, attributes, _ in rows(page("docs/metrics.md"))
+    }
+    assert seen.metrics.keys() - documented.keys() == {"orders.waiting"}
+    for name, (kind, unit, attributes) in seen.metrics.items():
+        if name in documented:
+            assert (kind, unit) == documented[name][:2], name
+            assert attributes <= documented[name][2], name
+    # Nothing waits for a connection in vain here, and nothing is given up.
+    missing = documented.keys() - seen.metrics.keys()
+    assert missing <= {"db.client.connection.timeouts", "otel_monitoring.notifications.failed"}
+
+
+def like(example: Any, answer: Any) -> bool:
+    """Whether an answer has all that an example has, of the same kinds."""
+    if isinstance(example, dict):
+        return isinstance(answer, dict) and all(
+            key in answer and like(value, answer[key]) for key, value in example.items()
+        )
+    if isinstance(example, list):
+        return isinstance(answer, list) and all(any(like(item, other) for other in answer) for item in example)
+    return isinstance(answer, type(example)) or (isinstance(example, int | float) and isinstance(answer, int | float))
+
+
+def examples() -> Iterator[tuple[Block, str]]:
+    """Each block of JSON, and which answer it is an example of: the fence says so, or the command before it."""
+    for path in PAGES:
+        asked = ""
+        for block in blocks(name_of(path)):
+            if block.language == "sh":
+                found = re.findall(r"curl .*?localhost:8000/api(\S+)", block.text)
+                accept = re.search(r"Accept: (\S+)'", block.text)
+                asked = f"/api{found[-1]} {accept[1]}" if found and accept else found[-1] if found else ""
+            elif block.language == "json":
+                yield block, block.about or asked
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("block", "what"), list(examples()), ids=lambda value: getattr(value, "place", ""))
+def test_examples_of_answers_are_as_the_service_answers(seen: Seen, block: Block, what: str) -> None:
+    example, answers = json.loads(block.text), seen.answers[what]
+    items = answers if not isinstance(answers[0], list) or isinstance(example, list) else chain(*answers)
+    assert any(like(example, answer) for answer in items)
+
+
+@pytest.mark.integration
+def test_a_newcomer_gets_as_far_as_the_page_says(tmp_path: Path) -> None:
+    """Every step of the page, with the real commands' requests; only port and database are the test's own."""
+    pages = list(blocks("docs/getting-started.md"))
+    source = next(block.text for block in pages if block.language == "python")
+    token = re.findall(r"OTEL_MONITORING_ADMIN_TOKEN=(\S+)", page("docs/getting-started.md"))[0]
+    with (
+        nx27017() as database,
+        serving(
+            tmp_path,
+            source.replace("mongodb://localhost:27017", database.uri),
+            OTEL_MONITORING_ACCESS="admin",
+            OTEL_MONITORING_ADMIN_TOKEN=token,
+        ) as service,
+    ):
+        commands = [shlex.split(line) for b in pages if b.language == "sh" for line in b.text.splitlines()]
+        asked = [(words, curl(service, words)) for words in commands if words[0] == "curl"]
+        assert {answer.status_code for words, answer in asked if not words[-1].endswith("/receipt")} == {200}
+        assert [answer.status_code for words, answer in asked if words[-1].endswith("/receipt")] == [500]
+        headers = {"authorization": f"Bearer {token}"}
+        figures = service.get("/api/health/metrics", headers=headers).json()
+        assert figures["last_error"] == "RuntimeError: the printer is out of paper (GET /orders/{number}/receipt)"
+        database.kill()
+        eventually(lambda: service.get("/api/health").status_code == 503, "the database is down")
+        eventually(lambda: service.get("/api/alerts/firing", headers=headers).json(), "the alert fires")
+        assert "DATABASE_DOWN: Database connection lost" in service.output
+
+
+def curl(service: Service, words: list[str]) -> httpx.Response:
+    """What `curl` with these arguments would ask, asked of the service."""
+    options = dict(pairwise(words))
+    path = words[-1].removeprefix("localhost:8000")
+    name, _, value = options.get("-H", "").partition(": ")
+    return service.client.request(options.get("-X", "GET"), path, headers={name: value} if name else {})
