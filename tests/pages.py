@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "collector-config" / "README.md")
+_SINGLE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "collector-config/README.md")
+PAGES = (*(ROOT / name for name in _SINGLE), *sorted((ROOT / "docs").glob("*.md")))
 
 _BLOCK = re.compile(r"^( *)```([^\n]*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 

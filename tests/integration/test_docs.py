@@ -210,6 +210,8 @@ def live_through(service: Service, found: Seen) -> None:
     found.look(service)
 
 
+# A damaged state file: tests/test_store_sqlite.py has some.
+NOT_PROVOKED = {".alerting.channels.<channel>.unreadable"}
 UNITS = {
     "text": lambda value: isinstance(value, str),
     "true or false": lambda value: isinstance(value, bool),
@@ -268,7 +270,7 @@ def test_every_key_of_an_answer_is_documented_and_every_documented_key_is_there(
     tree, known = keys(ENDPOINTS, ANSWERS[path]), set[str]()
     wrong = {text for answer in seen.answers[path] for text in compare(answer, tree, "", known)}
     assert wrong == set()
-    assert set(places(tree, "")) - known == set()
+    assert set(places(tree, "")) - known <= NOT_PROVOKED
 
 
 @pytest.mark.integration
