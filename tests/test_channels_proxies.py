@@ -45,6 +45,11 @@ def test_the_proxy_is_the_one_for_the_scheme(url: str, schemes: dict[str, str], 
         ("::1", "[::1]"),
         ("[::1]", "[::1]"),
         ("[::1]:443", "[::1]"),
+        ("[fd00::]/8", "[fd00::17]"),
+        ("10.0.0.0/8", "[::ffff:10.1.2.3]"),
+        ("other.example.net localhost", "localhost"),
+        ("xn--bcher-kva.example", "bücher.example"),
+        ("bücher.example", "a.bücher.example"),
         ("other.example.net, localhost ,10.0.0.0/8", "localhost"),
     ],
 )
@@ -70,7 +75,10 @@ def test_everything_else_goes_through_it(no: str, host: str) -> None:
     assert through(f"https://{host}/x", no) == PROXY
 
 
-@pytest.mark.parametrize("proxy", ["socks://127.0.0.1:1", "socks5://127.0.0.1:1", "http://[::1", "gopher://x", "::"])
+@pytest.mark.parametrize(
+    "proxy",
+    ["socks://127.0.0.1:1", "socks5://127.0.0.1:1", "http://[::1", "gopher://x", "::", "http://", "http://x:99999"],
+)
 def test_what_cannot_work_is_said_once_and_done_without(proxy: str) -> None:
     assert transport_through(proxy, tls=False) is None
     assert transport_through(proxy, tls=False) is None

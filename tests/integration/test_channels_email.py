@@ -122,6 +122,7 @@ async def test_a_refused_login_may_be_put_right(trusted: Authority) -> None:
         ({"DATA": "550 policy"}, True, "e-mail: 550 policy"),
         ({"MAIL": "452 full"}, True, "e-mail: 452 full"),
         ({"MAIL": "552 too large"}, False, "e-mail: 552 too large"),
+        ({"MAIL": "554 your address is on a list"}, True, "e-mail: 554 your address is on a list"),
         ({"MAIL": "553 not your address: alerts@example.com"}, True, "e-mail: 553 not your address: [REDACTED]"),
     ],
 )
@@ -167,6 +168,16 @@ async def test_who_is_refused_for_good_is_not_asked_again_for_the_sake_of_anothe
     assert [to for _, to, _ in box.envelopes] == [["third@example.com"], [BOSS]]
 
 
+async def test_one_who_is_refused_again_holds_up_nobody_and_is_given_up_when_that_is_for_good() -> None:
+    box = Mailbox(replies={BOSS: "450 greylisted"})
+    async with smtp(box):
+        sender = channel(box, security="none")
+        assert [(await failure(sender)).partly for _ in range(2)] == [True, True]
+        box.replies[BOSS] = "550 no such user"
+        await sender.send(notification())
+    assert [to for _, to, _ in box.envelopes] == [[OPS]]
+
+
 async def test_a_domain_in_another_script_is_written_in_ascii() -> None:
     async with smtp(Mailbox()) as box:
         server = MailServer("localhost", box.port, security="none")
@@ -181,6 +192,7 @@ async def test_a_domain_in_another_script_is_written_in_ascii() -> None:
     ("hostname", "said"),
     [
         ("orders-7f9c", "[127.0.0.1]"),
+        ("10.0.0.17", "[127.0.0.1]"),
         ("orders.example.com", "orders.example.com"),
         ("localhost.localdomain", "[127.0.0.1]"),
         ("bad_name.example.com", "[127.0.0.1]"),

@@ -33,7 +33,8 @@ _FOR_GOOD = 500
 _AFTER_REFUSED_LOGIN_SECONDS = 300.0
 """Servers lock accounts after a few refused logins."""
 _QUALIFIED = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
-_ABOUT_THE_MESSAGE = frozenset({552, 554})
+_TOO_LARGE = 552
+_ABOUT_THE_MESSAGE = frozenset({_TOO_LARGE, 554})
 """The answers to a message that a server never takes: too large, its content refused (RFC 5321 section 4.2.3)."""
 
 
@@ -102,6 +103,10 @@ class EmailChannel:
         wanting = [recipient.addr_spec for recipient in self._recipients if recipient.addr_spec not in have]
         try:
             refused = await self._transmit(message, wanting)
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            if not have:
+                raise _delivery_error(error) from None
+            refused = {recipient.recipient: recipient.code for recipient in error.recipients}
         except aiosmtplib.SMTPException as error:
             raise _delivery_error(error) from None
         except (OSError, ValueError) as error:  # TLS: a certificate that does not verify, a protocol in ruins
@@ -171,7 +176,7 @@ def _own_name(client: aiosmtplib.SMTP) -> str:
     The name server is not asked: it may be what is down.
     """
     name = socket.gethostname()
-    if _QUALIFIED.fullmatch(name) and not name.startswith("localhost."):
+    if _QUALIFIED.fullmatch(name) and not name.startswith("localhost.") and not name.replace(".", "").isdigit():
         return name
     here = client.get_transport_info("sockname")
     try:
@@ -205,8 +210,9 @@ def _delivery_error(error: aiosmtplib.SMTPException) -> DeliveryError:
         wait = _AFTER_REFUSED_LOGIN_SECONDS
         return DeliveryError(f"e-mail: the server refused the login ({error.code})", retryable=True, retry_after=wait)
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        final = isinstance(error, aiosmtplib.SMTPDataError | aiosmtplib.SMTPSenderRefused)
-        final = final and error.code in _ABOUT_THE_MESSAGE
+        final = (isinstance(error, aiosmtplib.SMTPDataError) and error.code in _ABOUT_THE_MESSAGE) or (
+            isinstance(error, aiosmtplib.SMTPSenderRefused) and error.code == _TOO_LARGE
+        )
         return DeliveryError(f"e-mail: {error.code} {redact(error.message, limit=200)}", retryable=not final)
     return DeliveryError(f"e-mail: {redact(error.message, limit=200)}", retryable=True)
 

@@ -68,7 +68,7 @@ async def post(sender: httpx.AsyncClient, request: httpx.Request, receiver: str)
         raise DeliveryError(f"{receiver}: no answer in time ({type(error).__name__})", retryable=True) from None
     except httpx.HTTPError as error:
         what = redact(error, limit=200) or type(error).__name__
-        raise DeliveryError(f"{receiver}: {what}", retryable=isinstance(error, httpx.TransportError)) from None
+        raise DeliveryError(f"{receiver}: {what}", retryable=True) from None
     status = response.status_code
     raise DeliveryError(
         f"{receiver} answered {status}{reason}",

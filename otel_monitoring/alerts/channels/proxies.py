@@ -4,8 +4,9 @@ httpx reads these variables too, but raises for networks (`fd00::/8`), bracketed
 takes `10.0.0.0/8` for a name. A variable that cannot work is said once, and requests go without it.
 """
 
+import re
 import ssl
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.request import getproxies
 
 import httpx
@@ -13,6 +14,7 @@ import httpx
 from otel_monitoring.environment import notice
 
 _SOCKS = "socks"
+_PORTS = 65_536
 
 
 class EnvironmentProxies(httpx.AsyncBaseTransport):
@@ -55,11 +57,14 @@ def transport_through(proxy: str | None, tls: ssl.SSLContext | bool) -> httpx.As
     if url.startswith(f"{_SOCKS}://"):
         url = f"{_SOCKS}5://{url.partition('://')[2]}"
     try:
-        return httpx.AsyncHTTPTransport(verify=tls, proxy=url)
+        if httpx.URL(url).host and (httpx.URL(url).port or 0) < _PORTS:
+            return httpx.AsyncHTTPTransport(verify=tls, proxy=url)
     except ImportError:
         notice("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a SOCKS proxy needs `pip install socksio`; alerts leave without it")
+        return None
     except (ValueError, TypeError, httpx.InvalidURL):
-        notice("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a value is no proxy's URL; alerts leave without it")
+        pass
+    notice("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a value is no proxy's URL; alerts leave without it")
     return None
 
 
@@ -71,7 +76,7 @@ def proxy_for(url: httpx.URL, proxies: dict[str, str]) -> str | None:
         proxies: As `urllib.request.getproxies` has them: by scheme, `all` for any, and `no` for the exceptions.
     """
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or any(_is_meant(entry, url) for entry in proxies.get("no", "").split(",")):
+    if not proxy or any(_is_meant(entry, url) for entry in re.split(r"[,\s]+", proxies.get("no", ""))):
         return None
     return proxy
 
@@ -81,24 +86,39 @@ def _is_meant(entry: str, url: httpx.URL) -> bool:
 
     As curl and Go read it; a port after it must be the port of `url`.
     """
-    name, port = _name_and_port(entry.strip().lower())
+    name, port = _name_and_port(entry.lower())
     if not name or (port and port != str(url.port or {"http": 80, "https": 443}.get(url.scheme))):
         return False
-    host = url.host.lower().removesuffix(".")
     network = _network(name)
     if network is not None:
-        try:
-            return ip_address(host) in network
-        except ValueError:
-            return False
-    suffix = name.removeprefix("*").removeprefix(".").removesuffix(".")
+        return any(address in network for address in _addresses(url.host))
+    suffix = _in_ascii(name.removeprefix("*").removeprefix(".").removesuffix("."))
+    host = url.raw_host.decode("ascii").lower().removesuffix(".")
     return name == "*" or host == suffix or (bool(suffix) and host.endswith(f".{suffix}"))
+
+
+def _in_ascii(name: str) -> str:
+    """A name as a request's URL has it, also in another script."""
+    try:
+        return name if name.isascii() else httpx.URL(f"http://{name}").raw_host.decode("ascii")
+    except (httpx.InvalidURL, ValueError):
+        return name
+
+
+def _addresses(host: str) -> list[IPv4Address | IPv6Address]:
+    """The address that `host` is, and the IPv4 one in it; nothing for a name."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return []
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return [address, mapped] if mapped is not None else [address]
 
 
 def _name_and_port(entry: str) -> tuple[str, str]:
     if entry.startswith("["):
-        name, _, port = entry[1:].partition("]")
-        return name, port.removeprefix(":")
+        name, _, rest = entry[1:].partition("]")
+        return (f"{name}{rest}", "") if rest.startswith("/") else (name, rest.removeprefix(":"))
     if entry.count(":") == 1:
         name, _, port = entry.partition(":")
         return name, port
