@@ -149,9 +149,8 @@ class Line:
         self._last_error: tuple[str, float] | None = None
         self._delivered_at: float | None = None
 
-    @property
-    def open(self) -> bool:
-        """Whether the channel may be used now: neither after a failure nor at its rate limit."""
+    def ready(self) -> bool:
+        """Whether a message may be sent now: no pause after a failure, and the rate limit is not reached."""
         now = self._elapsed()
         crowded = len(self._sent_at) == self._limits.per_minute and now - self._sent_at[0] < _MINUTE
         return now >= self._wait_until and not crowded
@@ -389,7 +388,7 @@ class Delivery:
         """
         self._paced = paced
         for name, line in {**self._stand_ins, **self._lines}.items():
-            if leads(name) and self._idle(name) and line.open:
+            if leads(name) and self._idle(name) and line.ready():
                 self._running[name] = asyncio.ensure_future(self._drain(line, store, leads))
 
     def repeat(self, channel: Repeating, held: Callable[[], Notification | None]) -> bool:
@@ -446,7 +445,7 @@ class Delivery:
     async def _drain(self, line: Line, store: Store, leads: Callable[[str], bool]) -> None:
         name = line.channel.name
         with _delivering:
-            while line.open and leads(name) and await line.attempt(store, self._sender, paced=self._paced):
+            while line.ready() and leads(name) and await line.attempt(store, self._sender, paced=self._paced):
                 pass
 
     async def _again(self, channel: Repeating, notification: Notification) -> None:
