@@ -150,7 +150,7 @@ class MonitoringService:
         # FastAPI keeps endpoints in caches of the process: they must not keep the application alive.
         routes = create_routes(app, weakref.proxy(self), self.settings, self._admin)
         parts = self._assemble(app)
-        meters = parts.telemetry.meter_provider
+        meters = parts.telemetry.request_meters
         self._own_routes = own_routes = OwnRoutes(app, routes, self.settings.prefix)
         instrumentation = instrument_app(
             app,

@@ -27,7 +27,7 @@ from otel_monitoring.exporting.announcing import announcement
 from otel_monitoring.exporting.baggage import BaggageLogs, BaggageSpans
 from otel_monitoring.exporting.closing import Attached, Joined, close_all
 from otel_monitoring.exporting.logs_sdk import LoggerProvider
-from otel_monitoring.exporting.meters import Meters
+from otel_monitoring.exporting.meters import Meters, Requests
 from otel_monitoring.exporting.pipelines import (
     LogPipeline,
     LogSwitch,
@@ -73,6 +73,7 @@ class Telemetry:
 
     Attributes:
         meter_provider: Where instruments are made.
+        request_meters: The same for the requests of the service's own application.
         tracer_provider: Where tracers are made.
         logger_provider: Where OpenTelemetry log records are emitted.
         baggage: Which baggage becomes attributes of spans and log records.
@@ -153,6 +154,8 @@ class Telemetry:
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()
         self.logger_provider: logs_api.LoggerProvider = loggers or logs_api.NoOpLoggerProvider()
         self.meter_provider: metrics.MeterProvider = meters if join else metrics.NoOpMeterProvider()
+        own = self.meter_provider
+        self.request_meters: metrics.MeterProvider = Requests(own) if isinstance(own, Meters) else own
 
     def make_global(self) -> None:
         """Let whoever asks OpenTelemetry for the global providers get ours, where none is set.

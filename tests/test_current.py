@@ -175,6 +175,21 @@ def test_two_servers_in_threads() -> None:
     assert [shop.seen["shutdown"] for shop in shops] == ["one", "other"]
 
 
+async def test_requests_to_what_nobody_instruments_are_nobodys() -> None:
+    one, beside, around = FastAPI(), FastAPI(), FastAPI()
+    service = MonitoringService(None, store="memory").instrument(one)
+    for app in (one, beside, around):
+        app.add_api_route("/orders", lambda: "yes")
+    around.mount("/one", one)
+    async with served(beside) as other, served(around) as client:
+        for who, path in ((other, "/orders"), (other, "/none"), (client, "/orders"), (client, "/one/orders")):
+            await who.get(path)
+        await service.performance_metrics.get_summary()
+    assert {name: found["call_count"] for name, found in service.performance_metrics.endpoints.items()} == {
+        "/orders": 1
+    }
+
+
 async def test_log_records_leave_as_the_service_whose_they_are() -> None:
     log = logging.getLogger("test_current.orders")
     with HttpSink() as sink:

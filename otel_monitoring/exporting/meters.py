@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Meter, NoOpMeter, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 
+from otel_monitoring import seams
 from otel_monitoring.guard import as_exception
 
+_FASTAPI = "fastapi"
 _OBSERVABLE = ("create_observable_counter", "create_observable_gauge", "create_observable_up_down_counter")
 
 
@@ -17,15 +20,40 @@ class Meters(MeterProvider):
 
     `SystemExit`, `KeyboardInterrupt` or a cancellation would end the collection for every other instrument, and the
     thread that exports.
+
+    It is the global provider, too: of that, FastAPI (>= 0.142) asks a meter for every application of the process.
+    Requests to those that no service instruments are none of this service's; `Requests` are.
     """
 
     def get_meter(self, name: str, *args: Any, **kwargs: Any) -> Meter:
         """A meter of that scope; see `opentelemetry.metrics.MeterProvider`."""
+        # Where FastAPI cannot be told which provider an application has, it asks this one for ours as well.
+        if name == _FASTAPI and seams.FASTAPI_OPTIONS.holds:
+            return NoOpMeter(name)
+        return self.any_meter(name, *args, **kwargs)
+
+    def any_meter(self, name: str, *args: Any, **kwargs: Any) -> Meter:
+        """A meter of that scope, also of FastAPI's."""
         meter = super().get_meter(name, *args, **kwargs)
         for method in _OBSERVABLE:
             if method not in vars(meter):
                 setattr(meter, method, _containing(getattr(meter, method)))
         return meter
+
+
+class Requests(metrics.MeterProvider):
+    """A view on `Meters` for an application that is instrumented.
+
+    Args:
+        meters: Where its requests are measured.
+    """
+
+    def __init__(self, meters: Meters) -> None:
+        self._meters = meters
+
+    def get_meter(self, name: str, *args: Any, **kwargs: Any) -> Meter:
+        """A meter of that scope."""
+        return self._meters.any_meter(name, *args, **kwargs)
 
 
 def _containing(create: Callable[..., object]) -> Callable[..., object]:
