@@ -232,16 +232,21 @@ class AlertEvent:
         }
         return {**answer, **{key: value for key, value in further.items() if value}}
 
-    def waits_for(self, channels: Collection[str], others: Collection[str] = ()) -> "AlertEvent":
-        """The same as the history has it: it waits for `channels`, and its outcome keeps it from `others`."""
-        kept = self.outcome is not Outcome.NOTIFIED
-        return replace(
-            self,
-            channels={
-                **({name: ChannelResult(Arrival(self.outcome.value)) for name in others} if kept else {}),
-                **{name: ChannelResult(Arrival.WAITING) for name in channels},
-            },
-        )
+    def waits_for(
+        self, channels: Collection[str], others: Collection[str] = (), written: Collection[str] = ()
+    ) -> "AlertEvent":
+        """The same as the history has it.
+
+        Args:
+            channels: It waits for these.
+            others: Its outcome, if it was not notified, keeps it from these.
+            written: These have it at once.
+        """
+        kept = others if self.outcome is not Outcome.NOTIFIED else ()
+        states = {name: ChannelResult(Arrival(self.outcome.value)) for name in kept}
+        states |= {name: ChannelResult(Arrival.DELIVERED, at=self.time, attempts=1) for name in written}
+        states |= {name: ChannelResult(Arrival.WAITING) for name in channels}
+        return replace(self, channels=states)
 
 
 @dataclass(frozen=True, slots=True)

@@ -509,8 +509,12 @@ def test_the_history_says_which_channels_an_alert_waits_for() -> None:
     watcher.store.mute(Mute(AlertType.DATABASE_DOWN, watcher.now + 3600))
     watcher.see(up=1)
     assert states()[0] == {"mail": "muted", "log": "waiting"}, "who holds an alert hears of its end"
+    watcher.policy = replace(watcher.policy, channels=("mail",), holding=frozenset(), at_once=("log",))
     watcher.see(up=0)
     assert states()[0] == {"mail": "muted", "log": "muted"}
+    watcher.store.unmute(AlertType.DATABASE_DOWN)
+    watcher.see(up=0)
+    assert states()[0] == {"mail": "waiting", "log": "delivered"}
 
 
 def test_what_is_over_is_told_at_its_worst_and_for_how_long() -> None:

@@ -82,7 +82,7 @@ async def test_the_same_alert_is_notified_once_in_five_minutes() -> None:
 
 
 async def test_the_history_says_what_became_of_an_alert_on_each_channel() -> None:
-    manager = AlertManager(channels=[Recorder()], clock=(clock := Clock()))
+    manager = AlertManager(channels=[Recorder(), LogChannel()], clock=(clock := Clock()))
     for _ in range(2):
         await manager.send_alert("high_cpu", "CPU at 91%")
         clock.now += 1
@@ -90,9 +90,9 @@ async def test_the_history_says_what_became_of_an_alert_on_each_channel() -> Non
     await manager.send_alert("high_cpu", "CPU at 99%")
     history = await manager.get_alert_history()
     assert [{name: result["state"] for name, result in event["channels"].items()} for event in history] == [
-        {"recorder": "muted"},
-        {"recorder": "suppressed"},
-        {"recorder": "delivered"},
+        {"recorder": "muted", "log": "muted"},
+        {"recorder": "suppressed", "log": "suppressed"},
+        {"recorder": "delivered", "log": "delivered"},
     ]
     assert history[-1]["channels"]["recorder"]["at"] == history[-1]["timestamp"]
     assert (await manager.get_alert_summary())["recent_alerts"] == history

@@ -68,12 +68,25 @@ class Policy:
         repeat_interval: Seconds until an alert that still fires is notified again.
         window: Seconds that rules look back: so long does what an inhibiting alert caused remain visible.
         holding: Those of the channels whose receiver holds an alert until it hears of its end.
+        at_once: The channels that have notifications at once.
     """
 
     channels: Sequence[str]
     repeat_interval: float
     window: float
     holding: frozenset[str] = frozenset()
+    at_once: Sequence[str] = ()
+
+    def kept(self, event: AlertEvent, channels: Collection[str], *, told: bool) -> AlertEvent:
+        """An event as the history has it.
+
+        Args:
+            event: What happened.
+            channels: Those that it waits for.
+            told: Whether people are told of it.
+        """
+        others = (*self.channels, *self.at_once)
+        return event.waits_for(channels, others, written=self.at_once if told else ())
 
     def joined(self, channels: Collection[str]) -> "Policy":
         """The same with channels that other workers have."""
@@ -194,7 +207,7 @@ class Incidents:
             details = {"value": _rounded(after.value), "threshold": rule.threshold, **evidence}
             event = after.event(rule, self._now, details)
             if happened:
-                self._record(event, self._policy.channels if tell else ())
+                self._record(event, self._policy.channels if tell else (), told=tell)
             if tell:
                 self.told.append(event)
                 self._store.enqueue(event, self._policy.channels, self._now)
@@ -224,8 +237,9 @@ class Incidents:
         event = replace(event, outcome=Outcome.MUTED if quiet else Outcome.NOTIFIED if told else ended.outcome)
         listening = self._policy.holding.intersection(self._policy.channels) if quiet else self._policy.channels
         channels = [name for name in listening if ended.was_told_on(name)]
-        self._record(event, channels)
-        if told and not quiet:
+        told = told and not quiet
+        self._record(event, channels, told=told)
+        if told:
             self.told.append(event)
         self._store.enqueue(event, channels, self._now)
 
@@ -239,8 +253,8 @@ class Incidents:
         told_at = incident.state.notified_at
         return told_at is None or self._now - told_at >= self._policy.repeat_interval
 
-    def _record(self, event: AlertEvent, channels: Collection[str]) -> None:
-        self._store.append(event.waits_for(channels, others=self._policy.channels))
+    def _record(self, event: AlertEvent, channels: Collection[str], *, told: bool) -> None:
+        self._store.append(self._policy.kept(event, channels, told=told))
         self.events.append(event)
 
 

@@ -111,6 +111,7 @@ class AlertManager:
             settings.repeat_interval,
             settings.window,
             holding=frozenset(channel.name for channel in self.channels if isinstance(channel, Repeating)),
+            at_once=[channel.name for channel in self.channels if isinstance(channel, Immediate)],
         )
 
     def _decide(self, handed: Sequence[HandedOver]) -> Sequence[AlertEvent]:

@@ -103,7 +103,7 @@ def record(store: Store, raised: Sequence[Raised], rules: Mapping[str, Rule], po
         said = _identity(event, redact(dedup_key))
         decided = replace(event, outcome=_outcome(store, event, said, mutes, quiet))
         told = decided.outcome is Outcome.NOTIFIED
-        store.append(decided.waits_for(policy.channels if told else (), others=policy.channels))
+        store.append(policy.kept(decided, policy.channels if told else (), told=told))
         if told:
             store.note_notified(_urgently(event.severity, said), event.time)
         events.append(decided)

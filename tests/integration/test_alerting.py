@@ -379,7 +379,7 @@ def test_of_services_of_one_name_who_has_a_channel_sends_by_it(tmp_path: Path, l
                 eventually(lambda: not _pending(first), "it was noted")
                 for event in first.get("/api/alerts/history").json():
                     assert {told["state"] for told in event["channels"].values()} == {"delivered"}
-                    assert event["channels"].keys() == expected.keys()
+                    assert event["channels"].keys() == {"log", *expected}
                 first.stop()
                 eventually(lambda: len(hook.requests) > 2 and len(box.mails) > 2, "the rule is gone: that is told")
     assert subjects(box) == [
@@ -580,6 +580,27 @@ def test_what_fires_and_ends_together_is_one_message_that_says_how_much_more_the
     assert "… and 111 more" in body(box, 0)
     assert "… and 111 more" in json.dumps(slack.requests[0].json(), ensure_ascii=False)
     assert "WARNING queue_long firing: Queue 119: 11" in body(box, 1), "what fires is not among what is left out"
+
+
+def test_an_alert_whose_rule_a_deploy_removes_is_over_once_for_mail_and_slack(tmp_path: Path, loop: Loop) -> None:
+    with receivers(loop) as (box, slack, env):
+        with serving(tmp_path, SOURCE + HOT, **env) as service:
+            eventually(lambda: box.mails and slack.requests, "it is told")
+            eventually(lambda: not _pending(service), "it was noted")
+            os.killpg(service.process.pid, signal.SIGKILL)
+        with serving(tmp_path, SOURCE, **env) as service:
+            eventually(lambda: len(box.mails) > 1 and len(slack.requests) > 1, "its end is told")
+            eventually(lambda: not _pending(service), "it was noted")
+            assert history(service) == [("custom", "firing", "notified"), ("custom", "resolved", "notified")]
+            service.stop()
+        with serving(tmp_path, SOURCE, **env) as service:
+            eventually(lambda: service.diagnostics()["alerting"]["leader"], "somebody leads")
+            assert firing(service) == []
+            service.stop()
+    assert subjects(box) == ["[orders] WARNING hot firing", "[orders] WARNING hot resolved"]
+    assert "It is hot (its rule was removed)" in body(box, 1)
+    assert "It is hot (its rule was removed)" in slack.requests[1].json()["text"]
+    assert len(slack.requests) == 2
 
 
 LATER = """
