@@ -212,9 +212,12 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
     @field_validator("admin_token")
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < 8:
+        if value is None:
+            return None
+        token = value.get_secret_value().strip()  # the file that it was read from may end with a line break
+        if len(token) < 8:
             raise ValueError("an admin token has at least 8 characters")
-        return value
+        return SecretStr(token)
 
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":

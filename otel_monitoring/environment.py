@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
+from otel_monitoring.redact import redact
+
 _logger = logging.getLogger("otel_monitoring")
 
 notices: list[str] = []
@@ -104,10 +106,10 @@ def _ignore_missing_propagators() -> None:
         return
     missing = [name for name in named if name not in present]
     if not present:
-        ignore(_PROPAGATORS, f"not installed: {', '.join(missing)}")
+        ignore(_PROPAGATORS, f"not installed: {redact(', '.join(missing))}")
         return
     os.environ[_PROPAGATORS] = ",".join(present)
-    notice(f"{_PROPAGATORS}: not installed: {', '.join(missing)}; the others are used")
+    notice(f"{_PROPAGATORS}: not installed: {redact(', '.join(missing))}; the others are used")
 
 
 def _installed(kind: str, name: str) -> bool:

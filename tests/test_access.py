@@ -47,6 +47,16 @@ async def test_only_the_token_opens() -> None:
     assert guarded.wrong == 6
 
 
+@pytest.mark.parametrize("token", ["schlüssel-für-alle", "密码密码密码密码", "with blanks in it"])
+async def test_any_token_opens_as_the_bytes_that_clients_send(token: str) -> None:
+    app = FastAPI(dependencies=[Depends(TokenGuard(token, lambda: None))])
+    app.get("/")(lambda: "private")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        for sent, status in ((token, 200), (token[:-1], 401), (token + "é", 401)):
+            answer = await http.get("/", headers={b"authorization": b"Bearer " + sent.encode()})
+            assert answer.status_code == status
+
+
 async def test_a_request_without_a_token_is_no_guess() -> None:
     guarded = Guarded()
     answers = [await guarded.get(None) for _ in range(30)]
