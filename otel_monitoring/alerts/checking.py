@@ -1,7 +1,4 @@
-"""Checks of a rule's fields; each refusal begins with the name of the field.
-
-Pydantic would say the same in its own words: turning them into ours takes as many lines as these checks.
-"""
+"""Checks of a rule's fields; each refusal begins with the name of the field."""
 
 import math
 import re
