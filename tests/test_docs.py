@@ -4,21 +4,26 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import click
 import opentelemetry.environment_variables
 import opentelemetry.sdk.environment_variables
 import pytest
+import yaml
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import AliasChoices
 
 from otel_monitoring import conventions
+from otel_monitoring.alerts import AlertType, Rule
+from otel_monitoring.alerts.rules import default_rules
 from otel_monitoring.cli import codes
 from otel_monitoring.cli.commands import COMMANDS
 from otel_monitoring.cli.commands import otel_monitoring as main
 from otel_monitoring.config import PREFIX, THRESHOLDS, Settings, Thresholds, known_variables
+from otel_monitoring.events import DEFAULT_SEVERITY
 from otel_monitoring.monitoring import MonitoringService, set_monitoring
 from otel_monitoring.routes import create_routes
 from tests.pages import (
@@ -34,6 +39,7 @@ from tests.pages import (
     page,
     prose,
     rows,
+    section,
     slug,
 )
 
@@ -66,6 +72,19 @@ def test_python_runs(block: Block) -> None:
 @pytest.mark.parametrize("block", all_blocks("json"), ids=_id)
 def test_json_is_valid(block: Block) -> None:
     assert json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", all_blocks("yaml"), ids=_id)
+def test_yaml_is_valid(block: Block) -> None:
+    assert yaml.safe_load(block.text)
+
+
+@pytest.mark.parametrize("block", all_blocks("mermaid"), ids=_id)
+def test_pictures_are_edges_between_named_boxes(block: Block) -> None:
+    kind, *lines = block.text.splitlines()
+    assert kind.startswith("flowchart")
+    box = r"\w+(?:\[[^\]]+\])?"
+    assert [line for line in lines if not re.fullmatch(rf"\s+{box}(?: (?:-- [\w ]+ )?--> {box})+", line)] == []
 
 
 # Commands
@@ -276,6 +295,43 @@ def test_every_name_of_the_conventions_is_documented() -> None:
 def test_no_metric_is_documented_that_the_conventions_do_not_have() -> None:
     for metric, _, _, attributes, _ in rows(page("docs/metrics.md")):
         assert {*names(metric), *names(attributes)} <= NAMED
+
+
+# Rules
+
+ALERTS = "docs/alerts.md"
+
+
+def _types() -> dict[str, tuple[set[str], str]]:
+    """The severities that the table of types gives each of them, and the cell with the threshold."""
+    table = section(ALERTS, "types-and-default-rules")
+    return {
+        name: (set(severity.split(" · ")), threshold)
+        for types, severity, _, threshold in rows(table)
+        for name in names(types)
+    }
+
+
+def test_every_type_of_alert_is_documented_with_its_severities() -> None:
+    documented = _types()
+    assert documented.keys() == {kind.value for kind in AlertType}
+    for kind, severity in DEFAULT_SEVERITY.items():
+        assert severity.value in documented[kind.value][0], kind
+    for rule in default_rules(Thresholds()):
+        assert rule.urgency.value in documented[rule.type.value][0], rule.name
+
+
+def test_the_thresholds_of_the_rules_are_documented() -> None:
+    table = section(ALERTS, "types-and-default-rules")
+    documented = {name.lower(): float(value) for name, value in re.findall(r"`([A-Z_]+)` (\d+)", table)}
+    assert documented == THRESHOLDS
+
+
+def test_every_field_of_a_rule_is_documented() -> None:
+    shown = {name for cell, *_ in rows(section(ALERTS, "your-own-rules")) for name in names(cell)}
+    positional = {"name", "expression", "comparison", "threshold", "message"}
+    assert {field.name for field in fields(Rule)} - positional == shown & {field.name for field in fields(Rule)}
+    assert {"Gauge", "Count", "Percent", "Quantile", "error_rate", "requests"} <= shown
 
 
 # Links

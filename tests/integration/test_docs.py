@@ -1,8 +1,11 @@
 """What the pages say about answers and metrics, held against a service that is watched through good and bad times."""
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
@@ -347,6 +350,21 @@ def test_a_newcomer_gets_as_far_as_the_page_says(tmp_path: Path) -> None:
         eventually(lambda: service.get("/api/health").status_code == 503, "the database is down")
         eventually(lambda: service.get("/api/alerts/firing", headers=headers).json(), "the alert fires")
         assert "DATABASE_DOWN: Database connection lost" in service.output
+        shown = [block.text for block in blocks("docs/command-line.md") if block.language == "text"]
+        for command, text in zip((["check"], ["watch", "--once"]), shown, strict=True):
+            said = subprocess.run(
+                [sys.executable, "-m", "otel_monitoring.cli", *command, service.url],
+                env={**os.environ, "OTEL_MONITORING_ADMIN_TOKEN": token},
+                capture_output=True,
+                check=False,
+                text=True,
+            )
+            assert labels(text) - labels(said.stdout) == set(), said.stdout
+
+
+def labels(output: str) -> set[str]:
+    """What each line begins with, whatever the figures are."""
+    return {re.sub(r"\d+", "0", re.split(r"\s{2,}", line.strip())[0]) for line in output.splitlines() if line.strip()}
 
 
 def curl(service: Service, words: list[str]) -> httpx.Response:
