@@ -51,7 +51,8 @@ class Limits:
         per_minute: How many messages leave in a minute at most; what is due beyond them leaves together, later.
         spacing: Seconds between two messages, doubled with each further one within a minute: what is raised meanwhile
             leaves together. A critical alert waits for the first of these pauses at most.
-        gathering: Seconds a message waits for others that are being raised; again while they come, ten times at most.
+        gathering: Seconds a message waits for others that are being raised; again while they come, ten times at
+            most, or once with a critical alert in it.
         first_delay: Seconds until a failed attempt is repeated; doubled with each further failure.
         longest_delay: Seconds between attempts at most.
         open_after: With this many failures in a row the circuit is open: one attempt a delay shows when it closes.
@@ -229,13 +230,17 @@ class Line:
 
     async def _gathered(self, store: Store, batch: list[Queued]) -> list[Queued]:
         """These with what is raised together with them: many requests, each of them telling of its own."""
-        for _ in range(_GATHERINGS):
-            before = len(batch)
+        waiting = self._waiting(store)
+        for _ in range(1 if any(is_urgent(entry.event) for entry in batch) else _GATHERINGS):
+            before = waiting
             await asyncio.sleep(self._limits.gathering)
-            batch = self._due(store) or batch
-            if len(batch) == before:
+            waiting = self._waiting(store)
+            if waiting == before:
                 break
-        return batch
+        return self._due(store) or batch
+
+    def _waiting(self, store: Store) -> int:
+        return store.backlog().get(self.channel.name, 0)
 
     def _due(self, store: Store) -> list[Queued]:
         """What leaves next, in one message."""

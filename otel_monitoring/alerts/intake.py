@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -15,6 +16,8 @@ R = TypeVar("R")
 _MOST_AT_ONCE = 200
 """How many are decided in one transaction: other processes wait for its end."""
 _IDLE_SECONDS = 0.5
+_PAUSE = 0.001
+"""Seconds before each transaction: locks are not fair, and who delivers would wait until a storm is over."""
 
 
 class Intake(Generic[T, R]):
@@ -52,6 +55,7 @@ class Intake(Generic[T, R]):
 
     def _run(self) -> None:
         while batch := self._next():
+            time.sleep(_PAUSE)
             try:
                 results = self._handle([waiting.thing for waiting in batch])
             except BaseException:  # noqa: BLE001 - one of them is the reason: each by itself
