@@ -355,7 +355,7 @@ def test_a_full_disk_is_memory_until_there_is_room(tmp_path: Path, caplog: pytes
     now = [NOW]
     with small_disk(tmp_path / "disk") as disk:
         store = ResilientStore(SqliteStore(disk / "alerts.db"), clock=lambda: now[0])
-        assert store.lead("worker", NOW, NOW + 60)
+        assert store.lead("worker", NOW, NOW + 60, ["channel:mail"])
         store.enqueue(event("before"), ["mail"], NOW)
         store.save_states({"rule": "firing"})
         filling = fill(disk)
