@@ -1,7 +1,9 @@
-"""What fires and where every rule stands, as JSON that any client can read."""
+"""What fires, where every rule stands and how every channel fares, as JSON that any client can read."""
 
 import json
 import math
+import sqlite3
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -10,9 +12,10 @@ from otel_monitoring.alerts import Gauge, NoData, Rule, requests
 from otel_monitoring.alerts.evaluation import Evaluation
 from otel_monitoring.alerts.expressions import Reading
 from otel_monitoring.alerts.lifecycle import AlertState, Phase
-from otel_monitoring.alerts.overview import firing, rule_states
+from otel_monitoring.alerts.overview import channels, firing, rule_states
 from otel_monitoring.alerts.saved import Incident
-from otel_monitoring.events import AlertType, Outcome
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Outcome
+from otel_monitoring.store.sqlite import SqliteStore
 
 START = 1_700_000_000.0
 HOT = Rule("hot", Gauge("heat", group_by="room"), ">", 80, clear=70, hold=30, label="room", runbook="https://wiki/hot")
@@ -146,3 +149,20 @@ def test_an_expression_that_cannot_be_shown_hides_no_rule(
 
     monkeypatch.setattr(Gauge, "promql", refuse)
     assert {name: rule["promql"] for name, rule in states().items()} == {"hot": "", "cold": ""}
+
+
+def test_what_was_set_aside_because_it_cannot_be_read_is_counted_with_its_channel(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "alerts.db")
+    event = AlertEvent(0.0, AlertType.CUSTOM, AlertSeverity.INFO, "1")
+    store.enqueue(event, ["mail", "gone"], 0.0)
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("UPDATE outbox SET event = '{'")
+    connection.close()
+    store.enqueue(event, ["mail"], 0.0)
+    for name in ("mail", "gone"):
+        store.pending(name, 9)
+    assert channels(store, {"mail": {"state": "ok", "failures": 0}}, 0.0) == {
+        "mail": {"state": "ok", "failures": 0, "pending": 1, "unreadable": 1},
+        "gone": {"state": "ok", "pending": 0, "unreadable": 1},
+    }
+    store.close()

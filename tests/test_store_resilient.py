@@ -274,6 +274,18 @@ def test_what_became_of_channels_during_an_outage_is_in_the_history_afterwards(w
     assert become(world.other)["new"]["mail"]["state"] == "delivered", "it is known by the number it had in memory"
 
 
+def test_how_channels_fare_during_an_outage_is_known_to_all_afterwards(world: World) -> None:
+    world.store.describe("mail", "works")
+    world.other.describe("slack", "works")
+    world.lock()
+    assert world.store.descriptions() == {"mail": "works", "slack": "works"}
+    world.store.describe("mail", "fails")
+    assert world.other.descriptions()["mail"] == "works"
+    world.unlock()
+    world.later()
+    assert world.store.descriptions() == world.other.descriptions() == {"mail": "fails", "slack": "works"}
+
+
 def test_the_events_that_waited_are_delivered_by_the_one_that_led(world: World) -> None:
     follower = ResilientStore(SqliteStore(world.path, busy_timeout=0.02), clock=lambda: world.now)
     assert world.store.lead("leader", NOW, NOW + 60, MAIL)
