@@ -104,7 +104,7 @@ class ZeroCode:
                 self._instrument(app)
             except MonitoringError as error:
                 self.end()
-                logger.error("The application is not monitored: %s", error)
+                logger.error("The application is not monitored: %s", str(error))
 
     def _instrument(self, app: "FastAPI") -> None:
         from otel_monitoring.config import Settings

@@ -157,5 +157,5 @@ def database_of(settings: Settings) -> Any:
     try:
         return make()
     except ConnectionError as error:
-        logger.warning("OTEL_MONITORING_DATABASE_URI: %s; it is tried again with every check", error)
+        logger.warning("OTEL_MONITORING_DATABASE_URI: %s; it is tried again with every check", str(error))
         return Later(make, str(error))

@@ -16,6 +16,7 @@ import pytest
 from fastapi import FastAPI
 
 from otel_monitoring import MonitoringService
+from otel_monitoring.alerts import AlertType, get_alert_manager, set_alert_manager
 from otel_monitoring.monitoring import set_monitoring
 from otel_monitoring.shutdown import stop_all
 from tests.otlp_sink import HttpSink, eventually
@@ -61,10 +62,12 @@ def test_services_without_a_loop_do_not_pile_up() -> None:
 
 def test_a_parked_service_goes_on_with_the_next_loop() -> None:
     app, monitoring = shop()
+    worker = monitoring._worker
     asyncio.run(get(app, "/orders"))
-    eventually(lambda: not monitoring._worker.running)
+    # A stop that takes longer than a start waits for it, on a machine without a free core say, would miss the next one.
+    eventually(lambda: not worker.running and not worker._stopping.locked())
     asyncio.run(get(app, "/orders"))
-    assert monitoring._worker.running
+    assert worker.running
 
     def recorded() -> int:
         """An answer may be as old as it may be reused; what was recorded before the service was parked is in it."""
@@ -164,10 +167,13 @@ def test_a_service_that_was_started_by_hand_outlives_the_loop() -> None:
 
 
 def test_an_application_that_is_gone_is_collected() -> None:
-    """FastAPI keeps endpoint functions in caches of the process."""
+    """FastAPI keeps endpoint functions in caches of the process, and that keeps the first alert manager."""
+    set_alert_manager(None)
     app, monitoring = shop()
     gone = weakref.ref(app), weakref.ref(monitoring)
     asyncio.run(get(app, "/orders", "/api/health", "/api/health/detailed"))
+    assert get_alert_manager() is monitoring.alert_manager
+    asyncio.run(monitoring.add_alert(AlertType.CUSTOM, "sold out"))
     del app, monitoring
     set_monitoring(None)
 

@@ -11,7 +11,7 @@ import random
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -394,7 +394,7 @@ class Delivery:
         self._paced = paced
         for name, line in {**self._stand_ins, **self._lines}.items():
             if leads(name) and self._idle(name) and line.ready():
-                self._running[name] = asyncio.ensure_future(self._drain(line, store, leads))
+                self._run(name, self._drain(line, store, leads))
 
     def repeat(self, channel: Repeating, held: Callable[[], Notification | None]) -> bool:
         """Begin to tell a channel again what it holds; returns at once, False while it is busy.
@@ -409,8 +409,17 @@ class Delivery:
             return False
         notification = held()
         if notification is not None:
-            self._running[channel.name] = asyncio.ensure_future(self._again(channel, notification))
+            self._run(channel.name, self._again(channel, notification))
         return True
+
+    def _run(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = self._running[name] = asyncio.ensure_future(work)
+        task.add_done_callback(partial(self._ended, name))
+
+    def _ended(self, name: str, task: "asyncio.Task[None]") -> None:
+        """Forget it: its context keeps the service whose work it was, which this one may outlive."""
+        if self._running.get(name) is task:
+            del self._running[name]
 
     def _idle(self, name: str) -> bool:
         task = self._running.get(name)

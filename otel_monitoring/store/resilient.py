@@ -165,7 +165,7 @@ class ResilientStore:
             self._recall(now)
             if not 0 <= now - self._warned_at < _WARN_EVERY_SECONDS:
                 self._warned_at = now
-                logger.warning("alert store: %s; this process goes on in memory until it works again", error)
+                logger.warning("alert store: %s; this process goes on in memory until it works again", str(error))
         self._problem = str(error)
 
     def _recall(self, now: float) -> None:
