@@ -10,7 +10,7 @@ OLDEST_TESTS := tests/conformance tests/test_instrument_*.py tests/test_health_d
 	tests/integration/test_documented.py tests/integration/test_auto.py tests/test_auto.py
 TESTS := tests --ignore tests/benchmarks
 # What is tried while writing; one file: make unit UNIT=tests/test_redact.py
-UNIT := $(TESTS) --ignore tests/integration
+UNIT := $(TESTS) --ignore tests/integration --ignore tests/conformance
 # Real servers on a busy machine: what failed is tried once more, alone. Only what fails twice fails.
 AGAIN := -m pytest -n 0 --last-failed --last-failed-no-failures none
 PIP_FLAGS := --quiet --disable-pip-version-check

@@ -1,5 +1,6 @@
 """Fixtures every test may use."""
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import NoReturn
@@ -16,6 +17,12 @@ opt_in_to_stable_conventions()
 
 # No test leaves anything in the user's state directory; those of the stores name one of their own.
 os.environ["OTEL_MONITORING_STORE"] = "memory"
+
+
+def pytest_collection_finish() -> None:
+    """Many tests collect garbage: what is imported is none, and looking through it is most of what they would cost."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

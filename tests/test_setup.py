@@ -101,6 +101,7 @@ def brought() -> set[str]:
     return REQUIRED | SYSTEM | built | scripts | installed_by_ci().keys()
 
 
+@pytest.mark.slow
 def test_whatever_is_looked_up_or_started_is_brought_by_somebody() -> None:
     wanted = {program: path for path, tree in sources() for program in programs(tree)}
     wanted |= dict.fromkeys(commands((ROOT / "Makefile").read_text()), "Makefile")
@@ -134,6 +135,7 @@ def test_commands_of_a_makefile_are_found() -> None:
     assert list(commands(recipe)) == ["docker", "jq", "true", "false"]
 
 
+@pytest.mark.slow
 def test_a_skip_for_want_of_a_part_is_a_failure_in_ci() -> None:
     """Platforms and versions skip a test by themselves; `unavailable` skips for what is missing, and fails in CI."""
     assert [(path, why) for path, tree in sources() for why in wants(tree)] == []

@@ -50,6 +50,7 @@ def watching() -> int:
     return sum(thread.name == "otel-monitoring-watch" for thread in threading.enumerate())
 
 
+@pytest.mark.slow
 def test_services_without_a_loop_do_not_pile_up() -> None:
     """As in a suite that makes an application for each test, and no lifespan."""
     before = watching()
@@ -166,6 +167,7 @@ def test_a_service_that_was_started_by_hand_outlives_the_loop() -> None:
     assert not monitoring._worker.running
 
 
+@pytest.mark.slow
 def test_an_application_that_is_gone_is_collected() -> None:
     """FastAPI keeps endpoint functions in caches of the process, and that keeps the first alert manager."""
     set_alert_manager(None)
@@ -200,6 +202,7 @@ end.append(time.monotonic())
 """
 
 
+@pytest.mark.slow
 def test_at_exit_all_services_stop_by_one_deadline() -> None:
     done = subprocess.run([sys.executable, "-c", EXIT], capture_output=True, text=True, check=True, timeout=100)
     assert float(done.stdout) < 8, "half of what they take one after the other"
@@ -227,6 +230,7 @@ child.join()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no forks")
+@pytest.mark.slow
 def test_starting_again_in_a_child_of_multiprocessing_keeps_nothing_more() -> None:
     done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, check=True, timeout=100)
     assert done.stdout == "1\n"
