@@ -1,5 +1,6 @@
 """The documentation holds: examples run, commands, flags, variables, metrics and links exist."""
 
+import inspect
 import json
 import re
 import shlex
@@ -16,7 +17,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import AliasChoices
 
-from otel_monitoring import conventions
+from otel_monitoring import access, conventions, routes
 from otel_monitoring.alerts import AlertType, Rule
 from otel_monitoring.alerts.rules import default_rules
 from otel_monitoring.cli import codes
@@ -163,7 +164,13 @@ def _options(name: str) -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_commands_and_flags_in_the_text_exist(name: str) -> None:
     """Between backticks a command is mentioned, not called: its arguments may be missing."""
-    theirs = {"--workers", "--reload", "--preload", "--timeout-worker-healthcheck"}  # of servers
+    theirs = {
+        "--workers",
+        "--reload",
+        "--preload",
+        "--timeout-worker-healthcheck",
+        "--forwarded-allow-ips",
+    }  # of servers
     theirs |= {"--enable-feature", "--web.enable-otlp-receiver", "--db"}  # of Prometheus and nx-27017
     known = theirs.union(*map(_options, COMMANDS))
     for text in code(name):
@@ -261,22 +268,29 @@ def _collector_variables() -> set[str]:
 
 
 def _routes() -> set[str]:
-    routes = create_routes(FastAPI(), MonitoringService(None), Settings.load(), None)
-    return {route.path for route in routes if isinstance(route, APIRoute)}
+    made = create_routes(FastAPI(), MonitoringService(None), Settings.load(), None)
+    return {route.path for route in made if isinstance(route, APIRoute)}
 
 
 def test_paths_of_ours_exist_and_are_all_documented() -> None:
-    routes = _routes()
+    known = _routes()
     for name in NAMES:
         used = set(re.findall(r"/api/(?:health|alerts)(?:/[\w{}]+)*", page(name)))
-        assert {path for path in used if not any(_matches(path, route) for route in routes)} <= {"/api/alerts"}, name
+        assert {path for path in used if not any(_matches(path, route) for route in known)} <= {"/api/alerts"}, name
     cells = [cell for cell, *_ in rows(page("docs/endpoints.md"))]
     listed = {f"/api{path}" for cell in cells for path in re.findall(r"(?:GET|POST|DELETE) (/[\w/{}]+)`", cell)}
-    assert {_plain(path) for path in listed} == {_plain(path) for path in routes}
+    assert {_plain(path) for path in listed} == {_plain(path) for path in known}
 
 
 def _plain(path: str) -> str:
     return re.sub(r"\{\w+\}", "{}", path)
+
+
+def test_every_status_of_an_error_is_documented() -> None:
+    """FastAPI's own 422 aside: it is in the table too."""
+    said = {int(cell) for cell, *_ in rows(section("docs/endpoints.md", "access"))}
+    sources = inspect.getsource(routes) + inspect.getsource(access)
+    assert {int(status) for status in re.findall(r"HTTPException\((\d+)", sources)} | {422} == said
 
 
 def _matches(path: str, route: str) -> bool:
