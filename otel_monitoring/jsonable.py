@@ -185,7 +185,9 @@ class _Reading:
 
 def _hides(name: str, value: object) -> bool:
     """Whether `value` goes as a whole: that there is none, or a mere yes or no, tells nothing."""
-    return value is not None and type(value) is not bool and is_secret(name)  # its class may be made up
+    if value is None or type(value) is bool or not is_secret(name):  # its class may be made up
+        return False
+    return not (type(value) is int and name.lower().endswith("tokens"))  # a language model counts them
 
 
 def _simpler(value: object) -> object:

@@ -8,13 +8,13 @@ _KEY = r"[_ -]?key"
 # By their first letters: the engine looks at one branch a letter, where it would try forty at each character.
 TELLTALE = (
     rf"(?:p(?:ass(?:word(?!less)|wd|code|phrase|wort)|wd|word|rivate{_KEY})"
-    rf"|s(?:ecret(?!ar)|ignature|enha|ess(?:ion)?[_-]?id|eed[_ -]?phrase|aml[_-]?response|(?<!\w\w)ig\b"
-    rf"|(?:as|ervice|hared|igning|torage|ubscription){_KEY})"
+    rf"|s(?:ecret(?!ar)|ignature|enha|ess(?:ion)?[_-]?id|eed[_ -]?phrase|aml[_-]?response|(?<![a-z]s)ig(?![a-z])"
+    rf"|(?:as|ervice|hared|igning|sh|sl|torage|ubscription){_KEY})"
     r"|token(?!i[sz])"
     rf"|c(?:redential|on(?:trase[nñ]a|nection[_ -]?string|nect\.sid)|ode[_-]?verifier|lient[_-]?assertion"
     rf"|(?:lient|onsumer){_KEY})"
     rf"|a(?:ccess|ccount|pi|pp|pplication|uth){_KEY}"
-    rf"|(?:encryption|functions?|integration|license|master){_KEY}"
+    rf"|(?:encryption|functions?|integration|license|master|tls){_KEY}"
     r"|m(?:ot[ _-]de[ _-]passe|nemonic)|kennwort|(?:recovery|backup)[_ -]?code"
     r"|\u043f\u0430\u0440\u043e\u043b\u044c|\u5bc6\u7801)"
 )
@@ -27,13 +27,16 @@ SHORT = rf"{BEGINS}(?:{_SHORT})(?![a-zA-Z])"
 """Names of secrets that are parts of other words."""
 
 _SECRET_NAME = re.compile(
-    rf"{TELLTALE}|authorization|cookie|{SHORT}|(?-i:(?:Auth|Csrf|Cvc|Cvv|Jwt|Otp|Pass|Pin|Sid)(?=[A-Z]))", re.IGNORECASE
+    rf"{TELLTALE}|authorization|cookie|card[_ -]?(?:no|num(?:ber)?)(?![a-z])|{BEGINS}(?:hmac|iban|pem)(?![a-zA-Z])"
+    rf"|(?:2fa|mfa|security|sms|verification)[_ -]?code|{SHORT}"
+    r"|(?-i:(?:Auth|Csrf|Cvc|Cvv|Jwt|Otp|Pass|Pin|Sid)(?=[A-Z]))",
+    re.IGNORECASE,
 )
 # `token_type`, `password_file`: what is said about a secret.
 _ABOUT = re.compile(
-    r"[_ -]?(?:count|endpoint|expired|expir(?:y|ation)|expires(?:[_-]?(?:at|in))?"
-    r"|field|file|length|lifetime|limit|name|path"
-    r"|policy|required|type|ur[il]|valid)\"?\Z|_length$",
+    r"[_ -]?(?:consent|count|endpoint|expired|expir(?:y|ation)|expires(?:[_-]?(?:at|in))?"
+    r"|field|file|length|level|lifetime|limit|method|mode|name|path"
+    r"|policy|provider|required|scheme|status|type|ur[il]|valid|version)[\"\]]*\Z",
     re.IGNORECASE,
 )
 

@@ -318,3 +318,8 @@ def test_an_answer_is_json_whatever_slipped_in() -> None:
         "n": "unprintable int",
     }
     assert json_text({"a": 1.5}) == '{"a": 1.5}'
+
+
+def test_how_many_tokens_a_language_model_took_is_no_secret() -> None:
+    used = {"prompt_tokens": 512, "totalTokens": 640, "tokens": [CANARY], "token": 4711}
+    assert jsonable(used) == {"prompt_tokens": 512, "totalTokens": 640, "tokens": "[REDACTED]", "token": "[REDACTED]"}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from otel_monitoring.redact import REPLACED, printable, redact, redact_error, redact_lines
+from otel_monitoring.redact import REPLACED, is_secret, printable, redact, redact_error, redact_lines
 from otel_monitoring.secret_forms import hide
 
 CANARY = "hunter2Canary"
@@ -189,3 +189,29 @@ def test_hostile_repetition_ends(unit: str) -> None:
 @given(st.text(max_size=300))
 def test_never_raises_and_never_grows_past_its_limit(text: str) -> None:
     assert len(redact(text, limit=80)) <= 80
+
+
+SECRET_NAMES = """
+    password user_password userPassword pwd passwd pass db_pass dbPass token accessToken x-auth-token Authorization
+    cookie
+    Set-Cookie client_secret apiKey x-api-key private_key PrivateKey sshKey tls_key credentials sessionId sid jwt bearer
+    otp otp_code mfa_code security_code cvv card_cvc cardNumber iban pin user_pin csrf xsrf signature sig auth basicAuth
+    passphrase connectionString SENTRY_DSN AccountKey secret_id hmac stripe_signature passwordHash master_key
+"""
+OTHER_NAMES = """
+    order_id customer keyboard monkey author authority passenger bypass compass passed spinner pinned opinion side
+    inside
+    token_type tokenCount password_length password_policy passwordless secretary tokenizer key primary_key public_key
+    key_id idempotency_key cache_key signal signup design cookie_consent auth_method authenticated passport path insider
+    scope pins
+"""
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES.split())
+def test_names_of_secrets_are_known_alone_and_in_longer_names(name: str) -> None:
+    assert all(is_secret(spelt) for spelt in (name, f"db.{name}", f"x_{name}", f'["body", "{name}"]'))
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES.split())
+def test_names_that_only_look_like_those_of_secrets_are_none(name: str) -> None:
+    assert not is_secret(name)
