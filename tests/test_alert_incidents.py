@@ -14,7 +14,7 @@ from otel_monitoring.alerts.overview import firing
 from otel_monitoring.alerts.raising import Raised, event_of, record
 from otel_monitoring.alerts.rules import NoData, Rule
 from otel_monitoring.alerts.saved import Incident, labels_by_rule, saved_incidents
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute, Outcome
+from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Arrival, Mute, Outcome
 from otel_monitoring.measure.snapshot import Series, Snapshot
 from otel_monitoring.measure.window import Window
 from otel_monitoring.store import MemoryStore, Store
@@ -298,7 +298,7 @@ def test_a_channel_hears_of_the_end_of_what_it_was_told() -> None:
     watcher.see(up=0)
     watcher.policy = Policy(("mail", "slack"), repeat_interval=3600, window=WINDOW)
     watcher.see(up=1)
-    assert [len(watcher.store.pending(name, 9)) for name in ("mail", "slack", "log")] == [2, 0, 1]
+    assert [len(watcher.store.pending(name, 9)) for name in ("mail", "slack", "log")] == [2, 0, 2]
 
 
 # Flapping
@@ -494,6 +494,19 @@ def test_evidence_is_that_of_the_worker_the_alert_is_about() -> None:
     incidents = Incidents(watcher.store, watcher.policy, watcher.now)
     incidents.apply(Evaluation().looks(watcher.rules, reports, {}), {}, reports, watcher.rules)
     assert {event.labels["instance"]: event.details["stack"] for event in incidents.events} == {"a": ["a"], "b": ["b"]}
+
+
+def test_the_end_waits_for_a_channel_that_was_told_and_that_no_worker_has_meanwhile() -> None:
+    watcher = Watcher(DOWN)
+    watcher.see(up=0)
+    watcher.policy = replace(watcher.policy, channels=("mail", "later"), at_once=("log",))
+    watcher.see(up=1)
+    watcher.see(up=0)
+    watcher.policy = replace(watcher.policy, channels=("later",))
+    watcher.see(up=1)
+    assert watcher.told == [("database_down", state) for state in ("firing", "resolved") * 2]
+    assert len(watcher.store.pending("log", 9)) == 1, "it has everything at once now"
+    assert watcher.history[0].channels["mail"].state is Arrival.WAITING
 
 
 def test_the_history_says_which_channels_an_alert_waits_for() -> None:

@@ -110,7 +110,7 @@ class Sender:
         return Notification(identifier, tuple(events), self.service, self.environment, **where)
 
 
-_LIMITS_OF_MISSING = Limits(first_delay=300.0)
+_LIMITS_OF_MISSING = Limits(first_delay=3600.0, longest_delay=3600.0)
 
 Count = Callable[[str, str, int], None]
 """Counts `sent`, `failed` or `retried` for a channel by a number of events."""

@@ -235,7 +235,10 @@ class Incidents:
         )
         quiet = muted(self._mutes, event.type, ended.labels)
         event = replace(event, outcome=Outcome.MUTED if quiet else Outcome.NOTIFIED if told else ended.outcome)
-        listening = self._policy.holding.intersection(self._policy.channels) if quiet else self._policy.channels
+        known = self._policy.channels
+        # Of a channel that was told, and that no worker has now: one that starts again may.
+        gone = sorted((ended.told_on or frozenset()).difference(known, self._policy.at_once))
+        listening = self._policy.holding.intersection(known) if quiet else (*known, *gone)
         channels = [name for name in listening if ended.was_told_on(name)]
         told = told and not quiet
         self._record(event, channels, told=told)
