@@ -107,6 +107,7 @@ TOKEN = "token-of-the-test"
 ANSWERS = {
     "/health": "health",
     "/health/live": "live-and-ready",
+    "/health/ready": "live-and-ready",
     "/health/detailed": "detailed",
     "/health/metrics": "performance",
     "/health/diagnostics": "diagnostics",
@@ -360,6 +361,39 @@ def test_a_newcomer_gets_as_far_as_the_page_says(tmp_path: Path) -> None:
                 text=True,
             )
             assert labels(text) - labels(said.stdout) == set(), said.stdout
+
+
+def example(name: str, part: str) -> str:
+    """The example of a page that has this part."""
+    return next(block.text for block in blocks(name) if block.language == "python" and part in block.text)
+
+
+@pytest.mark.integration
+def test_a_client_made_in_the_lifespan_is_checked(tmp_path: Path) -> None:
+    source = example("docs/getting-started.md", "watch_database")
+    with (
+        nx27017() as database,
+        serving(tmp_path, source.replace("mongodb://localhost:27017", database.uri)) as service,
+    ):
+        eventually(lambda: service.diagnostics()["database"]["status"] == "healthy", "the database is found")
+
+
+@pytest.mark.integration
+def test_a_dependency_of_the_applications_own_guards_the_details(tmp_path: Path) -> None:
+    with serving(tmp_path, example("docs/endpoints.md", "require_admin")) as service:
+        assert service.get("/api/health/detailed").status_code == 403
+        assert service.get("/api/health/detailed", headers={"x-user": "ana"}).status_code == 200
+        assert service.get("/api/health").status_code == 200
+
+
+@pytest.mark.integration
+def test_checks_and_rules_of_the_applications_own_are_seen(tmp_path: Path) -> None:
+    with serving(tmp_path, example("docs/alerts.md", "add_check")) as service:
+        assert service.client.post("/api/orders/").json() == {"status": "placed"}
+        eventually(lambda: service.diagnostics()["checks"]["payment provider"]["status"] == "healthy", "it is checked")
+    with serving(tmp_path, example("docs/alerts.md", "add_rule")) as service:
+        rules = {rule["name"]: rule for rule in service.get("/api/alerts/rules").json()}
+        assert (rules["backlog"]["hold_seconds"], rules["backlog"]["clear"]) == (60, 80)
 
 
 def labels(output: str) -> set[str]:
