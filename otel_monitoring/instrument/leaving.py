@@ -24,6 +24,18 @@ def client_left(error: BaseException | None) -> bool:
     return isinstance(error, ClientDisconnect)
 
 
+def request_error_type(error: BaseException) -> str:
+    """`error.type` of what ended a request.
+
+    `ConnectionError`, as the outcome of a client that left, was made for that and never raised: the application's own,
+    of a connection to somebody else, is `builtins.ConnectionError`.
+    """
+    if client_left(error):
+        return "ConnectionError"
+    own = type(error) is ConnectionError and error.__traceback__ is not None
+    return "builtins.ConnectionError" if own else names.error_type(error)
+
+
 def socket_closed(error: BaseException | None) -> bool:
     """Whether `error` only says that a WebSocket was closed, or its client is gone."""
     return isinstance(error, WebSocketDisconnect) and error.code not in FAILED_CLOSES

@@ -12,7 +12,7 @@ from otel_monitoring import seams
 from otel_monitoring.current import running
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.broken_off import MEASURED, broken_by
-from otel_monitoring.instrument.leaving import client_left, socket_closed, watched
+from otel_monitoring.instrument.leaving import client_left, request_error_type, socket_closed, watched
 from otel_monitoring.instrument.matched import Entrance, RouteTemplates
 from otel_monitoring.instrument.requests import (
     OpenConnections,
@@ -101,24 +101,21 @@ def teach_leaving() -> None:
     """
     asgi = seams.FASTAPI_LEAVING.load("fastapi.telemetry._asgi")
     with seams.FASTAPI_LEAVING:
-        normal, named, note = (getattr(asgi, name) for name in _DECIDERS)
+        normal, _, note = (getattr(asgi, name) for name in _DECIDERS)
         if not hasattr(note, "otel_monitoring"):
-            _teach(asgi, normal, named, note)
+            _teach(asgi, normal, note)
 
 
-def _teach(asgi: Any, normal: Any, named: Any, note: Any) -> None:
+def _teach(asgi: Any, normal: Any, note: Any) -> None:
     def _normal_websocket_disconnect(exc: BaseException) -> bool:
         return socket_closed(exc) or bool(normal(exc))
-
-    def _exception_type(exc: BaseException) -> str:
-        return str(named(ConnectionError() if client_left(exc) else exc))
 
     def _exception(*, scope: Scope, exc: BaseException) -> None:
         if not client_left(exc):
             note(scope=scope, exc=exc)
 
     vars(_exception)["otel_monitoring"] = True
-    for name, function in zip(_DECIDERS, (_normal_websocket_disconnect, _exception_type, _exception), strict=True):
+    for name, function in zip(_DECIDERS, (_normal_websocket_disconnect, request_error_type, _exception), strict=True):
         setattr(asgi, name, function)
 
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from otel_monitoring import conventions as names
 from otel_monitoring.guard import contained
 from otel_monitoring.instrument.broken_off import REQUEST_KEY, broken_by
-from otel_monitoring.instrument.leaving import client_left, socket_closed, watched
+from otel_monitoring.instrument.leaving import client_left, request_error_type, socket_closed, watched
 from otel_monitoring.instrument.matched import Entrance, RouteTemplates
 from otel_monitoring.instrument.native import hide_query, report
 from otel_monitoring.instrument.requests import (
@@ -293,7 +293,7 @@ class _Request:
         if failed:
             failure = error or self._error
             attributes[names.ERROR_TYPE] = (
-                names.error_type(failure) if failure else str(status or "incomplete_response")
+                request_error_type(failure) if failure else str(status or "incomplete_response")
             )
         span = self._span
         if span.is_recording():

@@ -146,6 +146,30 @@ def test_an_error_after_the_client_has_left_is_an_error(engine: str) -> None:
     assert [repr(error.exception) for error in observed.errors] == ["ValueError('our own')"]
 
 
+@pytest.mark.parametrize("middleware", ["none", "http"])
+@pytest.mark.usefixtures("collected")
+@pytest.mark.filterwarnings("ignore:.*MemoryObject.*:pytest.PytestUnraisableExceptionWarning")
+def test_a_connection_error_of_the_application_is_no_client_that_left(engine: str, middleware: str) -> None:
+    app = FastAPI()
+
+    @app.get("/stream")
+    async def stream() -> StreamingResponse:
+        async def parts() -> AsyncIterator[bytes]:
+            yield b"first"
+            raise ConnectionError("the upstream is gone")
+
+        return StreamingResponse(parts())
+
+    observed = Observed(engine, app, Gates())
+    for add in MIDDLEWARE[middleware]:
+        add(app)
+    observed.serve()
+    observed.raw(b"GET /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    observed.stop()
+    assert observed.points()[0][0]["error.type"] == "builtins.ConnectionError"
+    assert [repr(error.exception) for error in observed.errors] == ["ConnectionError('the upstream is gone')"]
+
+
 # --- WebSockets ---
 
 
