@@ -382,6 +382,17 @@ def test_rows_of_a_table_have_as_many_cells_as_its_head() -> None:
             assert len(widths) == 1, (name, table.splitlines()[0])
 
 
+def test_the_oldest_versions_are_those_of_the_package() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    table = rows(page("docs/compatibility.md").partition("<!-- matrix -->")[0])
+    oldest = {part: cell.partition(";")[0] for part, cell in table if part != "servers"}
+    required = {"Python": 'requires-python = ">=', "FastAPI": "fastapi>=", "PyMongo": "pymongo>="}
+    required["OpenTelemetry SDK"] = "opentelemetry-sdk>="
+    assert oldest.keys() == required.keys()
+    for part, spelling in required.items():
+        assert re.search(rf"{re.escape(spelling + oldest[part])}[\",;]", project), part
+
+
 def test_pages_are_in_the_source_distribution() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     assert '"/docs"' in project.partition("sdist]")[2].partition("]")[0]

@@ -326,6 +326,16 @@ def test_examples_of_answers_are_as_the_service_answers(seen: Seen, block: Block
 
 
 @pytest.mark.integration
+def test_the_webhook_gets_what_the_page_shows(seen: Seen) -> None:
+    (shown,) = (json.loads(block.text) for block in blocks("docs/alerts.md") if block.about == "webhook")
+    assert seen.answers["webhook"]
+    for got in seen.answers["webhook"]:
+        assert (got.keys(), got["data"].keys()) == (shown.keys(), shown["data"].keys())
+        for alert in got["data"]["alerts"]:
+            assert list(compare(alert, keys(ENDPOINTS, "alert"), "", set())) == []
+
+
+@pytest.mark.integration
 def test_a_newcomer_gets_as_far_as_the_page_says(tmp_path: Path) -> None:
     """Every step of the page, with the real commands' requests; only port and database are the test's own."""
     pages = list(blocks("docs/getting-started.md"))
