@@ -171,9 +171,19 @@ _HEADERS = (
         rf"\1{REPLACED}",
     ),
     _Form(("cookies",), _any_case(rf"\b(cookies(?:{ASSIGNS})\s{{0,4}})(?:\w{{0,30}}{BRACKETS})"), rf"\1{REPLACED}"),
-    _Form(("bearer", "basic", "digest"), _any_case(r"\b(bearer|basic|digest)\s{1,4}([\w.~+/=-]{4,4096})"), _header),
+    _Form(
+        ("bearer", "basic", "digest", "auth "),
+        _any_case(r"\b(bearer|basic|digest|auth (?:plain|login))\s{1,4}(?!--)([\w.~+/=-]{4,4096})"),
+        _header,
+    ),
 )
 _NAMED = (
+    # `<input name="password" value="…">`, `{"name": "password", "value": "…"}`
+    _Form(
+        ("value",),
+        _any_case(rf"((?:{TELLTALE})[\w-]{{0,32}}{_QUOTE},?\s{{1,4}}{_QUOTE}value(?:{ASSIGNS})\s{{0,4}})(?:{VALUE})"),
+        rf"\1{REPLACED}",
+    ),
     _Form(
         ("mnemonic", "phrase"),
         _any_case(
@@ -224,8 +234,8 @@ _NAMED = (
     _Form(
         ("passw", "passp", "passc", "pwd", "token", "key", "secret"),
         _any_case(
-            r"\b(?P<name>password|passwort|passwd|passphrase|passcode|pwd|token|api[ _-]?key|secret(?=\s+is))"
-            r"(?P<sign>\s{1,4}(?:(?:is|was)\s{1,4})?)(?P<value>[\w!@#$%^&*+~-]{6,256}(?![\w=(/:.-]))"
+            r"(?<![a-z])(?P<name>password|passwort|passwd|passphrase|passcode|pwd|token|api[ _-]?key|secret(?=\s+is))"
+            r"(?P<sign>\s{1,4}(?:(?:is|was)\s{1,4})?[\"']?)(?P<value>[\w!@#$%^&*+~-]{6,256}(?![\w=(/:.-]))"
         ),
         secret_names.said,
     ),

@@ -68,8 +68,12 @@ VALUE = (
     rf"|(?:[^\s,;&)}}\]\"']|,(?=\S)|[)}}\]\"'](?=\w)){{1,{_LONGEST}}}"
 )
 """What stands behind a name: a text in quotes, something in brackets, what a type made of them, or a word."""
+# A quote as HTML, JSON and URLs escape it.
+_OTHER_QUOTE = r"(?:&quot;|&#3[49];|\\{1,2}u002[27])"
 ASSIGNS = (
-    r"(?:\\{0,7}[\"'])?\s{0,4}(?:=>|->|\u2192|:=|[=:]=?|[\uff1a\uff1d]|(?:%22)?%3[ad](?:%22)?)"
+    rf"(?:(?:\\{{0,7}}[\"']|{_OTHER_QUOTE})\]?)?\s{{0,4}}"
+    r"(?:=>|->|\u2192|:=|[=:]=?|[\uff1a\uff1d]|&#61;|(?:%22)?%3[ad](?:%22)?)"
+    rf"(?:\s{{0,4}}{_OTHER_QUOTE})?"
     r"|\\{0,7}[\"'],|(?<=\w)>(?=[^\s<])"
 )
 """`name=`, `name: `, `"name": `, `name => `, `name%3D`, `<name>`, and the tuple `('name', ` of Python's repr."""
