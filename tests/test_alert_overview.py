@@ -163,6 +163,6 @@ def test_what_was_set_aside_because_it_cannot_be_read_is_counted_with_its_channe
         store.pending(name, 9)
     assert channels(store, {"mail": {"state": "ok", "failures": 0}}, 0.0) == {
         "mail": {"state": "ok", "failures": 0, "pending": 1, "unreadable": 1},
-        "gone": {"state": "ok", "pending": 0, "unreadable": 1},
+        "gone": {"state": "ok", "failures": 0, "pending": 0, "unreadable": 1},
     }
     store.close()

@@ -78,7 +78,7 @@ def channels(store: Store, own: Mapping[str, Mapping[str, Any]], now: float) -> 
     answer: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys((*own, *sorted(known), *sorted(backlog))):
         if name.endswith(UNREADABLE):
-            readable = answer.setdefault(name.removesuffix(UNREADABLE), {"state": "ok", "pending": 0})
+            readable = answer.setdefault(name.removesuffix(UNREADABLE), {"state": "ok", "failures": 0, "pending": 0})
             readable["unreadable"] = backlog[name]
             continue
         condition = {"state": "ok", "failures": 0, **(_decoded(told.get(name, "{}")) or own.get(name, {}))}
