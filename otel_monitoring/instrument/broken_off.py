@@ -1,7 +1,7 @@
 """Answers that break off: below middleware that completes them all the same, what the body raised is noted in time.
 
 Starlette's `BaseHTTPMiddleware`, also behind `@app.middleware("http")`, sends the end of an answer whose body raised
-and raises only then (since 0.45): who measures until the last byte would have counted a success.
+and raises only then (1.10 does, 0.38 did not): who measures until the last byte would have counted a success.
 """
 
 from collections.abc import Callable, Iterator
