@@ -13,7 +13,7 @@ def test_every_histogram_is_defined_in_one_place() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr == "create_histogram"
     }
-    # `lean` and `shared` hand on what they are asked for; `reader` tries the SDK with a provider of its own.
+    # `lean` and `shared` hand on what they are asked for; `reader` tries the SDK.
     assert makers == {"conventions", "instrument.lean", "instrument.shared", "measure.reader"}
 
 
