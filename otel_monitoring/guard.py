@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from otel_monitoring.forks import renewed
-from otel_monitoring.redact import told
+from otel_monitoring.redact.text import told
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class Escaped(Exception):  # noqa: N818 - what happened: foreign code raised wha
     """Stands for a `BaseException` of foreign code, which is its cause: `SystemExit`, a cancellation of its own."""
 
 
-class contained:  # noqa: N801 - reads as a statement: `with contained("tick"):`
+class fail_open:  # noqa: N801 - reads as a statement: `with contained("tick"):`
     """Context manager that keeps any `Exception` raised inside it from leaving.
 
     The exception is counted in `contained.failures[what]` and logged, at most once a minute for each `what`. Around our
@@ -74,7 +74,7 @@ class contained:  # noqa: N801 - reads as a statement: `with contained("tick"):`
             logger.warning("%s failed: %s", what, type(cause).__name__, exc_info=told(cause))
 
 
-contained._lock = renewed(contained, "_lock", threading.Lock)  # noqa: SLF001 - its own, once the class is there
+fail_open._lock = renewed(fail_open, "_lock", threading.Lock)  # noqa: SLF001 - its own, once the class is there
 
 
 def _survive_handlers(own: logging.Logger) -> None:

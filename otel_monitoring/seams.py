@@ -226,7 +226,7 @@ MONGO_LISTENERS = Seam(
     "client.options.pool_options._event_listeners",
     purpose="listen to a client that exists already",
     without="commands of a client that exists already are not measured; make it with "
-    "event_listeners=otel_monitoring.instrument.mongodb.monitoring_listeners()",
+    "event_listeners=otel_monitoring.instrumentation.mongodb.instrumentation.monitoring_listeners()",
 )
 MONGO_SERVERS = Seam(
     "pymongo",

@@ -9,7 +9,7 @@ import pytest
 from pymongo import monitoring as pymongo_monitoring
 
 from otel_monitoring.environment import notices, opt_in_to_stable_conventions
-from otel_monitoring.guard import contained
+from otel_monitoring.guard import fail_open
 from otel_monitoring.seams import all_seams
 
 # Contrib's instrumentations read this once in a process: before any test makes one.
@@ -41,10 +41,10 @@ def unavailable(reason: str) -> NoReturn:
 def _fresh_guard() -> None:
     """The guard counts and limits its log lines per process, and notices are said once; each test begins with none."""
     notices.clear()
-    contained.failures.clear()
+    fail_open.failures.clear()
     for seam in all_seams():
         seam.error = None
-    contained._logged_at.clear()
+    fail_open._logged_at.clear()
 
 
 @pytest.fixture

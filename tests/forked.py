@@ -115,7 +115,7 @@ def _service(folder: Path) -> Any:
     from pymongo import MongoClient
 
     from otel_monitoring import MonitoringService
-    from otel_monitoring.instrument.clients import BuiltClients
+    from otel_monitoring.zero_code.mongo_clients import BuiltClients
 
     clients = BuiltClients()
     clients.follow()
@@ -136,10 +136,10 @@ def _service(folder: Path) -> Any:
 async def _lives(service: Any) -> dict[str, Any]:
     """Start in this process if it is not started, and use what has locks."""
     from otel_monitoring.alerts import AlertSeverity, AlertType
-    from otel_monitoring.guard import contained
+    from otel_monitoring.guard import fail_open
 
     await service.start()
-    contained.note("a test", ValueError("on purpose"))
+    fail_open.note("a test", ValueError("on purpose"))
     await service.performance_metrics.record_request(endpoint="/forked", duration=0.1, status_code=200)
     sent = await service.alert_manager.send_alert(AlertType.CUSTOM, "forked", AlertSeverity.INFO)
     answer = await service.get_detailed_diagnostics()

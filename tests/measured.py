@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry.sdk.metrics import MeterProvider
 
-from otel_monitoring.conventions import (
+from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, merged
+from otel_monitoring.metrics.window import Window
+from otel_monitoring.semconv import (
     ERROR_TYPE,
     HTTP_REQUEST_METHOD,
     HTTP_RESPONSE_STATUS_CODE,
     HTTP_ROUTE,
     HTTP_SERVER_REQUEST_DURATION,
 )
-from otel_monitoring.measure.reader import SnapshotReader
-from otel_monitoring.measure.snapshot import AttributeValue, Histogram, Series, merged
-from otel_monitoring.measure.window import Window
 
 Attributes = Mapping[str, AttributeValue]
 

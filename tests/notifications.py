@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Notification, Status
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Notification, Status
 
 NOW = 1_780_000_000.0
 

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from otel_monitoring.alerts.evaluation import Report
+from otel_monitoring.alerts.evaluation.evaluate import WorkerReport
 from tests.benchmarks import alerts, setups
 from tests.benchmarks.application import calls, make_app
 from tests.benchmarks.client import Client
@@ -118,7 +118,7 @@ async def test_a_variant_that_measures_nothing_is_noticed() -> None:
 @pytest.mark.parametrize(("slow", "expected"), [(0, 0), (1, 4)])
 def test_what_is_evaluated_is_proved(slow: int, expected: int) -> None:
     assert len(alerts.rules()) == alerts.RULES
-    report = Report(alerts.windows(slow=slow)())
+    report = WorkerReport(alerts.windows(slow=slow)())
     assert len(alerts.costs(iter([{"a": report}] * 3), expected)) == 2
     with pytest.raises(RuntimeError, match="alerts instead of"):
         alerts.costs(iter([{"a": report}]), expected + 1)

@@ -17,16 +17,18 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import AliasChoices
 
-from otel_monitoring import access, conventions, routes
+from otel_monitoring import semconv
 from otel_monitoring.alerts import AlertType, Rule
-from otel_monitoring.alerts.rules import default_rules
-from otel_monitoring.cli import codes
+from otel_monitoring.alerts.model import DEFAULT_SEVERITY
+from otel_monitoring.alerts.rules.rule import default_rules
+from otel_monitoring.cli import exit_codes
 from otel_monitoring.cli.commands import COMMANDS
 from otel_monitoring.cli.commands import otel_monitoring as main
-from otel_monitoring.config import PREFIX, THRESHOLDS, Settings, Thresholds, known_variables
-from otel_monitoring.events import DEFAULT_SEVERITY
+from otel_monitoring.config import THRESHOLDS, Settings
+from otel_monitoring.config.settings import PREFIX, Thresholds, known_variables
+from otel_monitoring.endpoints import access, routes
+from otel_monitoring.endpoints.routes import create_routes
 from otel_monitoring.monitoring import MonitoringService, set_monitoring
-from otel_monitoring.routes import create_routes
 from tests.pages import (
     PAGES,
     ROOT,
@@ -189,7 +191,7 @@ def test_every_command_and_every_exit_code_is_documented() -> None:
     documented = {text.split()[1] for cell in table for text in names(cell) if text.startswith("otel-monitoring ")}
     assert documented == COMMANDS.keys()
     numbers = {int(number) for cell in table if not names(cell) for number in cell.split(",")}
-    assert numbers == {value for value in vars(codes).values() if isinstance(value, int)}
+    assert numbers == {value for value in vars(exit_codes).values() if isinstance(value, int)}
 
 
 # Settings
@@ -297,7 +299,7 @@ def _matches(path: str, route: str) -> bool:
     return re.fullmatch(re.sub(r"\\\{\w+\\\}", r"[\\w{}]+", re.escape(route)), path) is not None
 
 
-NAMED = {value for name, value in vars(conventions).items() if name.isupper() and isinstance(value, str)}
+NAMED = {value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)}
 """What the conventions name: instruments, attributes, and values."""
 
 

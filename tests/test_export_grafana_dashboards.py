@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from otel_monitoring.config import Thresholds
+from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.export import ExportOptions, stale
 from otel_monitoring.export.grafana_dashboards import dashboards
 from tests.dashboards import FOLDER, built

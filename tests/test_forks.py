@@ -43,7 +43,7 @@ def loose_locks(tree: ast.Module) -> list[str]:
 def test_every_lock_of_the_package_is_renewed() -> None:
     """An `Event` that says that a thread has begun is made for that thread."""
     loose = {(module, text) for module, tree in trees() for text in loose_locks(tree)}
-    assert loose == {("otel_monitoring.watch", "threading.Event()")}
+    assert loose == {("otel_monitoring.runtime.background", "threading.Event()")}
     assert len(renewed_places()) > 15
 
 

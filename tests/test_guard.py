@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from otel_monitoring.guard import Escaped, apart, contained, original
+from otel_monitoring.guard import Escaped, apart, fail_open, original
 
 
 def test_failures_stay_inside_are_counted_and_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    guard = contained("a tick")
+    guard = fail_open("a tick")
     for _ in range(5):
         with guard:
             raise ValueError("broken")
-    assert contained.failures == {"a tick": 5}
+    assert fail_open.failures == {"a tick": 5}
     assert [r.getMessage() for r in caplog.records] == ["a tick failed: ValueError"]
-    with contained("another"):
+    with fail_open("another"):
         raise KeyError("x")
     assert len(caplog.records) == 2
     assert all(r.levelno == logging.WARNING for r in caplog.records)
@@ -35,9 +35,9 @@ def test_the_log_tells_the_traceback_and_no_secret(caplog: pytest.LogCaptureFixt
         raise ValueError(f"password={secret}\nERROR forged line") from refused
 
     for work in (connect, lambda: Unprintable().__str__()):
-        with contained(f"a tick of {work.__name__}", theirs=True):
+        with fail_open(f"a tick of {work.__name__}", theirs=True):
             work()
-    with contained("an unprintable one"):
+    with fail_open("an unprintable one"):
         raise Unprintable from KeyError(f"token={secret}")
     assert secret not in caplog.text
     assert not [line for line in caplog.text.splitlines() if line.startswith(("WARNING forged", "ERROR forged"))]
@@ -49,16 +49,16 @@ def test_the_log_tells_the_traceback_and_no_secret(caplog: pytest.LogCaptureFixt
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit])
 def test_cancellation_and_exit_pass_through(error: type[BaseException]) -> None:
-    with pytest.raises(error), contained("a tick"):
+    with pytest.raises(error), fail_open("a tick"):
         raise error
-    assert not contained.failures
+    assert not fail_open.failures
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit, StopIteration, ValueError])
 def test_around_the_applications_code_everything_is_its_failure(error: type[BaseException]) -> None:
-    with contained("a callback", theirs=True):
+    with fail_open("a callback", theirs=True):
         raise error
-    assert contained.failures == {"a callback": 1}
+    assert fail_open.failures == {"a callback": 1}
 
 
 @pytest.mark.parametrize("name", ["otel_monitoring", "otel_monitoring.alerts"])
@@ -79,12 +79,12 @@ def test_a_log_filter_or_handler_that_raises_lets_nothing_out(error: type[BaseEx
         own.removeFilter(broken_filter)
         own.addHandler(broken_handler)
         own.warning("something")
-        with contained("a tick"):
+        with fail_open("a tick"):
             raise ValueError("broken")
     finally:
         own.removeFilter(broken_filter)
         own.removeHandler(broken_handler)
-    assert contained.failures == {"a tick": 1}
+    assert fail_open.failures == {"a tick": 1}
 
 
 def test_a_record_factory_that_raises_lets_nothing_out() -> None:
@@ -94,11 +94,11 @@ def test_a_record_factory_that_raises_lets_nothing_out() -> None:
     before = logging.getLogRecordFactory()
     logging.setLogRecordFactory(refuse)
     try:
-        with contained("a tick"):
+        with fail_open("a tick"):
             raise ValueError("broken")
     finally:
         logging.setLogRecordFactory(before)
-    assert contained.failures == {"a tick": 1}
+    assert fail_open.failures == {"a tick": 1}
 
 
 @pytest.mark.anyio

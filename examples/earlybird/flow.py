@@ -27,8 +27,8 @@ from examples.earlybird.plan import UsageError, free_port
 from examples.earlybird.receiver import Destination, Receiver
 from examples.earlybird.story import Span, Story
 from otel_monitoring.config import Settings
+from otel_monitoring.config.otlp import SIGNALS
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.exporting.settings import SIGNALS
 from otel_monitoring.redact import redact
 
 STORY_SECONDS = 30.0

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from otel_monitoring.alerts.expressions import Count, Gauge, Percent, Quantile, error_rate, requests
 from otel_monitoring.alerts.manager import AlertManager
-from otel_monitoring.alerts.matching import Attribute
-from otel_monitoring.alerts.rules import NoData, Rule
-from otel_monitoring.config import THRESHOLDS, Settings
-from otel_monitoring.current import running
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType
+from otel_monitoring.alerts.rules.expressions import Count, Gauge, Percent, Quantile, error_rate, requests
+from otel_monitoring.alerts.rules.matchers import Attribute
+from otel_monitoring.alerts.rules.rule import NoData, Rule
+from otel_monitoring.config.settings import THRESHOLDS, Settings
+from otel_monitoring.runtime.current import running
 
 __all__ = [
     "THRESHOLDS",

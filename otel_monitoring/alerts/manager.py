@@ -8,27 +8,27 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from otel_monitoring.alerts import overview
-from otel_monitoring.alerts.channels import Channel, Immediate, Repeating
-from otel_monitoring.alerts.channels.configured import channels_from
-from otel_monitoring.alerts.delivery import Delivery, Limits, Sender, trial
-from otel_monitoring.alerts.evaluation import Evaluation
-from otel_monitoring.alerts.incidents import Policy
-from otel_monitoring.alerts.inline import deliver
+from otel_monitoring.alerts.evaluation.application_alert import HandedOver, event_of, record
+from otel_monitoring.alerts.evaluation.evaluate import Evaluation
+from otel_monitoring.alerts.evaluation.incident import saved_incidents
+from otel_monitoring.alerts.evaluation.transitions import Policy
 from otel_monitoring.alerts.intake import Intake
-from otel_monitoring.alerts.leading import channels_of_workers
-from otel_monitoring.alerts.raising import HandedOver, event_of, record
-from otel_monitoring.alerts.rules import Rule, default_rules
-from otel_monitoring.alerts.ruleset import RuleSet
-from otel_monitoring.alerts.saved import saved_incidents
-from otel_monitoring.alerts.signals import AlertSignals
-from otel_monitoring.config import Settings
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels, rfc3339
+from otel_monitoring.alerts.notify.channels import Channel, Immediate, Repeating
+from otel_monitoring.alerts.notify.channels.from_settings import channels_from
+from otel_monitoring.alerts.notify.delivery import Delivery, Limits, Sender, trial
+from otel_monitoring.alerts.notify.inline import deliver
+from otel_monitoring.alerts.otel_signals import AlertSignals
+from otel_monitoring.alerts.rules.rule import Rule, default_rules
+from otel_monitoring.alerts.rules.rule_set import RuleSet
+from otel_monitoring.alerts.store import Store, open_store
+from otel_monitoring.alerts.store.leader_lease import channels_of_workers
+from otel_monitoring.alerts.store.protocol import HISTORY_LIMIT, LEADER, MUTES_LIMIT, mute_key
+from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import TooManyMutesError
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels, rfc3339
-from otel_monitoring.guard import contained
-from otel_monitoring.health.execution import in_thread
+from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
-from otel_monitoring.store import Store, open_store
-from otel_monitoring.store.protocol import HISTORY_LIMIT, LEADER, MUTES_LIMIT, mute_key
+from otel_monitoring.runtime.threads import in_thread
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ _RECENT = 10
 _LAST_SECOND = 253_402_300_799.0
 """9999-12-31T23:59:59Z in Unix seconds: no calendar here knows a later one."""
 _LIMITS = Limits(spacing=1.0, gathering=0.1)
-_raising = contained("raising an alert")
+_raising = fail_open("raising an alert")
 
 
 class AlertManager:

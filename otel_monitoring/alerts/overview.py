@@ -5,22 +5,22 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from otel_monitoring.alerts.evaluation import Evaluation
-from otel_monitoring.alerts.expressions import Reading
-from otel_monitoring.alerts.leading import channels_of_workers
-from otel_monitoring.alerts.lifecycle import Phase
-from otel_monitoring.alerts.rules import Rule
-from otel_monitoring.alerts.saved import Incident, message_of
-from otel_monitoring.events import Outcome, readable_labels, rfc3339
-from otel_monitoring.guard import contained
-from otel_monitoring.store import Store
-from otel_monitoring.store.protocol import UNREADABLE, channel_of
+from otel_monitoring.alerts.evaluation.evaluate import Evaluation
+from otel_monitoring.alerts.evaluation.incident import Incident, message_of
+from otel_monitoring.alerts.evaluation.lifecycle import Phase
+from otel_monitoring.alerts.model import Outcome, readable_labels, rfc3339
+from otel_monitoring.alerts.rules.expressions import Reading
+from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.alerts.store import Store
+from otel_monitoring.alerts.store.leader_lease import channels_of_workers
+from otel_monitoring.alerts.store.protocol import UNREADABLE, channel_of
+from otel_monitoring.guard import fail_open
 
 T = TypeVar("T")
 
 _VALUES_LIMIT = 20
-_reading = contained("reading how a channel fares")
-_asking = contained("showing a rule", theirs=True)
+_reading = fail_open("reading how a channel fares")
+_asking = fail_open("showing a rule", theirs=True)
 
 
 def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-from otel_monitoring.cli import codes
+from otel_monitoring.cli import exit_codes
 
 _NEEDS = "otel-monitoring: the commands need click and rich: pip install 'otel-monitoring[cli]'\n"
 
@@ -15,7 +15,7 @@ def main() -> None:
             import_module(needed)
     except ModuleNotFoundError:
         sys.stderr.write(_NEEDS)
-        sys.exit(codes.USAGE)
+        sys.exit(exit_codes.USAGE)
     from otel_monitoring.cli.commands import run_command_line
 
     sys.exit(run_command_line(sys.argv[1:]))

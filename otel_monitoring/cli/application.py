@@ -6,11 +6,11 @@ from importlib import import_module
 from pathlib import Path
 
 from otel_monitoring.alerts.manager import AlertManager
-from otel_monitoring.alerts.rules import Rule
-from otel_monitoring.config import Settings
-from otel_monitoring.current import get_monitoring, service_of
+from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.monitoring import MonitoringService
+from otel_monitoring.monitoring.service import MonitoringService
+from otel_monitoring.runtime.current import get_monitoring, service_of
 
 
 def rules_of(name: str) -> tuple[tuple[Rule, ...], Settings | None]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from otel_monitoring.cli import codes, options
-from otel_monitoring.cli.service import Answer, DeniedError, Service, UnreachableError
+from otel_monitoring.cli import exit_codes, options
+from otel_monitoring.cli.client import Answer, DeniedError, Service, UnreachableError
 from otel_monitoring.cli.text import console, duration, plain, style_of
 
 _GOOD = ("healthy", "alive", "ready")
@@ -59,14 +59,14 @@ def check(service: Service, probe: str, strict: bool, wait: float, as_json: bool
 def _until_good(ask: Callable[[], dict[str, Any]], deadline: float) -> dict[str, Any]:
     while True:
         result = ask()
-        if result["exit_code"] in (codes.OK, codes.DENIED) or time.monotonic() + _PAUSE >= deadline:
+        if result["exit_code"] in (exit_codes.OK, exit_codes.DENIED) or time.monotonic() + _PAUSE >= deadline:
             return result
         time.sleep(_PAUSE)
 
 
 def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
     path = _PATHS[probe]
-    result: dict[str, Any] = {"url": service.url + path, "status": None, "exit_code": codes.UNREACHABLE}
+    result: dict[str, Any] = {"url": service.url + path, "status": None, "exit_code": exit_codes.UNREACHABLE}
     try:
         answer = service.get(path)
         status = _status(answer)
@@ -77,12 +77,12 @@ def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
     except UnreachableError as error:
         return {**result, "error": str(error)}
     except DeniedError as error:
-        return {**result, "exit_code": codes.DENIED, "error": str(error)}
+        return {**result, "exit_code": exit_codes.DENIED, "error": str(error)}
     good = status in _GOOD or (status == "degraded" and not strict)
     return {
         **result,
         "status": status,
-        "exit_code": codes.OK if good else codes.FAILED,
+        "exit_code": exit_codes.OK if good else exit_codes.FAILED,
         "response_time_ms": round(answer.seconds * 1000, 1),
         **{key: answer.body[key] for key in ("uptime_seconds",) if key in answer.body},
         **({"reasons": detailed.body.get("reasons", [])} if detailed is not None else {}),

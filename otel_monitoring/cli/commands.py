@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 import click
 
-from otel_monitoring.cli import codes
+from otel_monitoring.cli import exit_codes
 
 COMMANDS = {
     "check": "otel_monitoring.cli.check:check",
@@ -16,7 +16,7 @@ COMMANDS = {
     "doctor": "otel_monitoring.cli.doctor.command:doctor",
     "export": "otel_monitoring.cli.export:export",
     "run": "otel_monitoring.cli.run:run",
-    "watch": "otel_monitoring.cli.watch:watch",
+    "watch": "otel_monitoring.cli.watch.command:watch",
 }
 """Name of the command → module and name of its `click.Command`. A new command is one line here."""
 
@@ -72,12 +72,12 @@ def run_command_line(arguments: Sequence[str]) -> int:
         code = otel_monitoring.main(list(arguments), prog_name="otel-monitoring", standalone_mode=False)
     except click.UsageError as error:
         error.show()
-        return codes.USAGE
+        return exit_codes.USAGE
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except click.Abort:
-        return codes.INTERRUPTED
+        return exit_codes.INTERRUPTED
     except BrokenPipeError:  # e.g. `| head`
-        return codes.OK
-    return code if isinstance(code, int) else codes.OK
+        return exit_codes.OK
+    return code if isinstance(code, int) else exit_codes.OK

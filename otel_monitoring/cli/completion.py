@@ -3,7 +3,7 @@
 import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
-from otel_monitoring.cli import codes
+from otel_monitoring.cli import exit_codes
 
 _SHELLS: dict[str, type[ShellComplete]] = {"bash": BashComplete, "fish": FishComplete, "zsh": ZshComplete}
 
@@ -22,4 +22,4 @@ def completion(context: click.Context, shell: str) -> int:
     """Print the completion script for SHELL."""
     program = context.find_root().command
     click.echo(_SHELLS[shell](program, {}, "otel-monitoring", "_OTEL_MONITORING_COMPLETE").source())
-    return codes.OK
+    return exit_codes.OK

@@ -5,9 +5,9 @@ from typing import get_args
 
 import click
 
-from otel_monitoring.alerts.rules import default_rules
-from otel_monitoring.cli import codes
-from otel_monitoring.config import Settings
+from otel_monitoring.alerts.rules.rule import default_rules
+from otel_monitoring.cli import exit_codes
+from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.export import ExportOptions, render, stale, write
 from otel_monitoring.export.files import Target
@@ -61,7 +61,7 @@ def export(
     else:
         for path in write(files, out):
             click.echo(path)
-    return codes.OK
+    return exit_codes.OK
 
 
 def _files(target: Target, app: str | None, *, service: str, histograms: Histograms) -> dict[str, str]:
@@ -93,4 +93,4 @@ def _print(files: dict[str, str]) -> None:
 def _report(old: list[str], folder: Path) -> int:
     for path in old:
         click.echo(f"{folder / path}: not up to date", err=True)
-    return codes.FAILED if old else codes.OK
+    return exit_codes.FAILED if old else exit_codes.OK

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from otel_monitoring.cli.service import Service
+from otel_monitoring.cli.client import Service
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from otel_monitoring.cli import codes
+from otel_monitoring.cli import exit_codes
 
 _EPILOG = """\b
 Examples:
@@ -39,12 +39,12 @@ def run(command: tuple[str, ...]) -> int:
     if shutil.which(program) is None:
         exists = Path(program).exists()
         click.echo(f"{program}: {'it cannot be executed' if exists else 'command not found'}", err=True)
-        return codes.NOT_EXECUTABLE if exists else codes.NOT_FOUND
+        return exit_codes.NOT_EXECUTABLE if exists else exit_codes.NOT_FOUND
     try:
         _check_settings()
     except ConfigurationError as error:
         click.echo(f"otel-monitoring: {error}", err=True)
-        return codes.USAGE
+        return exit_codes.USAGE
     from opentelemetry.instrumentation.auto_instrumentation import run as replace_process
 
     # Ours take their place; and so neither library is imported in processes that do not use it.
@@ -60,9 +60,9 @@ def _check_settings() -> None:
     Raises:
         ConfigurationError: It will not.
     """
-    from otel_monitoring.alerts.channels.configured import channels_from
-    from otel_monitoring.config import Settings
-    from otel_monitoring.watched import check_database_setting
+    from otel_monitoring.alerts.notify.channels.from_settings import channels_from
+    from otel_monitoring.config.settings import Settings
+    from otel_monitoring.monitoring.database import check_database_setting
 
     settings = Settings.load()
     channels_from(settings)

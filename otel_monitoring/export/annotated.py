@@ -1,8 +1,8 @@
 """Labels and annotations of exported alerts, by the names they have where we notify ourselves."""
 
-from otel_monitoring.alerts.rules import Rule
-from otel_monitoring.export.messages import go_template, label_names, message, unnamed
+from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.export.options import ENVIRONMENT, JOB, number
+from otel_monitoring.export.templates import go_template, label_names, message, unnamed
 
 
 def labels(rule: Rule, source: str) -> dict[str, str]:

@@ -7,15 +7,15 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from otel_monitoring.alerts.expressions import Count, Expression, Gauge, Percent, Quantile
-from otel_monitoring.alerts.matching import Attribute, Failed, Matcher, attribute_text
-from otel_monitoring.alerts.rules import NoData, Rule
+from otel_monitoring.alerts.model import AlertSeverity
+from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge, Percent, Quantile
+from otel_monitoring.alerts.rules.matchers import Attribute, Failed, Matcher, attribute_text
+from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.events import AlertSeverity
-from otel_monitoring.export.conditions import alert_name
-from otel_monitoring.export.messages import Engine, message
 from otel_monitoring.export.options import ExportOptions, duration, number
-from otel_monitoring.measure.outcome import DISCONNECTED
+from otel_monitoring.export.promql import alert_name
+from otel_monitoring.export.templates import Engine, message
+from otel_monitoring.metrics.outcome import DISCONNECTED
 
 _PRIORITY = {AlertSeverity.CRITICAL: 1, AlertSeverity.ERROR: 2, AlertSeverity.WARNING: 3, AlertSeverity.INFO: 4}
 _MINUTE = 60.0

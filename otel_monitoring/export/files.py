@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from otel_monitoring.alerts.rules import Rule
-from otel_monitoring.config import Thresholds
+from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.export.datadog_monitors import datadog
 from otel_monitoring.export.grafana_alerts import grafana_alerts
 from otel_monitoring.export.grafana_dashboards import dashboards
+from otel_monitoring.export.grafana_provisioning import dashboard_provider, datasources
 from otel_monitoring.export.options import ExportOptions
 from otel_monitoring.export.prometheus_rules import prometheus
-from otel_monitoring.export.provisioning import dashboard_provider, datasources
 
 Target = Literal["prometheus", "grafana", "datadog", "all"]
 

@@ -7,12 +7,12 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-from otel_monitoring.alerts.rules import NoData, Rule
-from otel_monitoring.export import conditions
+from otel_monitoring.alerts.rules.rule import NoData, Rule
+from otel_monitoring.export import promql
 from otel_monitoring.export.annotated import annotations, labels
+from otel_monitoring.export.grafana_provisioning import PROMETHEUS_UID
 from otel_monitoring.export.options import ExportOptions, duration, number
-from otel_monitoring.export.provisioning import PROMETHEUS_UID
-from otel_monitoring.export.yaml_text import document
+from otel_monitoring.export.yaml_file import document
 
 FOLDER = "otel_monitoring"
 _UID_LENGTH = 40
@@ -52,7 +52,7 @@ def grafana_alerts(rules: Iterable[Rule], options: ExportOptions | None = None) 
 def _rule(rule: Rule, options: ExportOptions) -> dict[str, Any]:
     return {
         "uid": _uid(rule, options.service),
-        "title": conditions.full_name(rule),
+        "title": promql.full_name(rule),
         "condition": "B",
         "data": [_query(rule, options), _threshold(rule)],
         "noDataState": _NO_DATA[rule.no_data],
@@ -82,7 +82,7 @@ def _query(rule: Rule, options: ExportOptions) -> dict[str, Any]:
             "refId": "A",
             "datasource": {"type": "prometheus", "uid": PROMETHEUS_UID},
             "editorMode": "code",
-            "expr": conditions.value(rule, options.dialect),
+            "expr": promql.value(rule, options.dialect),
             "instant": True,
             "range": False,
         },

@@ -7,7 +7,7 @@ import json
 import re
 from importlib.resources import files
 
-from otel_monitoring.config import Thresholds
+from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.export.options import ExportOptions, duration
 
 _BLANK = re.compile(r'"@\{(\w+)\}([^"\\]*)"')

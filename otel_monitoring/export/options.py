@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from otel_monitoring.alerts.dialect import Dialect
+from otel_monitoring.alerts.rules.promql import Dialect
 
 Histograms = Literal["native", "classic"]
 

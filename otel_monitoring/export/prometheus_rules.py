@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from otel_monitoring.alerts.rules import Rule
-from otel_monitoring.export import conditions
+from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.export import promql
 from otel_monitoring.export.annotated import annotations, labels
 from otel_monitoring.export.options import ExportOptions, duration
-from otel_monitoring.export.yaml_text import document
+from otel_monitoring.export.yaml_file import document
 
 _VALUE, _LABELS = "$value", "$labels"
 
@@ -35,10 +35,10 @@ def _lines(rule: Rule, options: ExportOptions) -> list[dict[str, Any]]:
     dialect = options.dialect
     said = annotations(rule, _VALUE, _LABELS)
     found = [
-        {"record": conditions.recorded(rule), "expr": conditions.value(rule, dialect)},
-        _alert(rule, conditions.firing(rule, dialect), said),
+        {"record": promql.recorded(rule), "expr": promql.value(rule, dialect)},
+        _alert(rule, promql.firing(rule, dialect), said),
     ]
-    missing = conditions.missing(rule, dialect)
+    missing = promql.missing(rule, dialect)
     if missing is not None:
         without_value = {key: text for key, text in said.items() if key != "value"}
         found.append(_alert(rule, missing, {**without_value, "summary": f"{rule.name}: no data"}))
@@ -47,7 +47,7 @@ def _lines(rule: Rule, options: ExportOptions) -> list[dict[str, Any]]:
 
 def _alert(rule: Rule, expression: str, said: dict[str, str]) -> dict[str, Any]:
     return {
-        "alert": conditions.alert_name(rule),
+        "alert": promql.alert_name(rule),
         "expr": expression,
         **({"for": duration(rule.hold)} if rule.hold else {}),
         **({"keep_firing_for": duration(rule.keep_firing_for)} if rule.keep_firing_for else {}),

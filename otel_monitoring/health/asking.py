@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from otel_monitoring.guard import apart, stepwise
-from otel_monitoring.health.execution import NotStarted
-from otel_monitoring.instrument.evidence import is_timeout
+from otel_monitoring.instrumentation.mongodb.evidence import is_timeout
+from otel_monitoring.runtime.threads import NotStarted
 
 T = TypeVar("T")
 

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from otel_monitoring import conventions as c
-from otel_monitoring.events import rfc3339
-from otel_monitoring.guard import contained, original
+from otel_monitoring import semconv as c
+from otel_monitoring.alerts.model import rfc3339
+from otel_monitoring.guard import fail_open, original
 from otel_monitoring.health.asking import NoAnswer
-from otel_monitoring.health.execution import NotStarted
-from otel_monitoring.health.queries import (
+from otel_monitoring.health.database_probe import (
     CollectionFacts,
     CollectionsReading,
     LoopTarget,
@@ -23,10 +22,11 @@ from otel_monitoring.health.queries import (
     target_of,
     unusable,
 )
-from otel_monitoring.health.report import DEGRADED, HEALTHY, UNHEALTHY, UNKNOWN
-from otel_monitoring.instrument.evidence import Proof, proof_of
-from otel_monitoring.instrument.server_state import ServerState
+from otel_monitoring.health.status import DEGRADED, HEALTHY, UNHEALTHY, UNKNOWN
+from otel_monitoring.instrumentation.mongodb.evidence import Proof, proof_of
+from otel_monitoring.instrumentation.mongodb.server_state import ServerState
 from otel_monitoring.redact import redact, redact_error
+from otel_monitoring.runtime.threads import NotStarted
 
 _FORGET_AFTER = 3
 """Failed readings in a row after which a collection's last count is dropped."""
@@ -80,7 +80,7 @@ class DatabaseHealthChecker:
         check_timeout: Seconds that a ping, or one reading of collections, may take.
         max_collections: How many collections are read, in the order of their names.
         slow_ms: Above this round trip, in milliseconds, the database is degraded.
-        state: What the driver's heartbeats say; see `otel_monitoring.instrument.mongodb.attach`.
+        state: What the driver's heartbeats say; see `otel_monitoring.instrumentation.mongodb.instrumentation.attach`.
         max_age: Seconds after which a ping says nothing any more; None: it always does.
     """
 
@@ -100,7 +100,7 @@ class DatabaseHealthChecker:
         self._max_age = max_age
         self._loop: asyncio.AbstractEventLoop | None = None
         self._frozen: Verdict | None = None
-        self._reading = contained("reading the database's collections")
+        self._reading = fail_open("reading the database's collections")
         self.use(db, state)
 
     def use(self, db: object | None, state: ServerState | None = None) -> None:

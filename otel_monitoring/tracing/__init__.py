@@ -1,7 +1,7 @@
 """Tracing of the application's own work: operations, and the way of one order through documents and processes."""
 
+from otel_monitoring.tracing.documents import CONTEXT_FIELD, carry, continued
 from otel_monitoring.tracing.operation import traced
-from otel_monitoring.tracing.stored import CONTEXT_FIELD, carry, continued
 from otel_monitoring.tracing.tags import tagged
 
 __all__ = ["CONTEXT_FIELD", "carry", "continued", "tagged", "traced"]

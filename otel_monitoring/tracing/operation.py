@@ -11,15 +11,15 @@ from opentelemetry.context import Context
 from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
-from otel_monitoring.conventions import ERROR_TYPE, OPERATION_NAME, error_type
-from otel_monitoring.events import AlertType
-from otel_monitoring.guard import contained
+from otel_monitoring.alerts.model import AlertType
+from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
-from otel_monitoring.tracing.alerting import Failure, raise_alert
+from otel_monitoring.semconv import ERROR_TYPE, OPERATION_NAME, error_type
+from otel_monitoring.tracing.failure_alert import Failure, raise_alert
+from otel_monitoring.tracing.providers import current
 from otel_monitoring.tracing.scope import Begun, Block, Scope
-from otel_monitoring.tracing.source import current
 
-_GUARD: Final = contained("tracing of an operation")
+_GUARD: Final = fail_open("tracing of an operation")
 _MAX_FRAMES: Final = 50
 
 

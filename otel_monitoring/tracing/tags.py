@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from opentelemetry import context as contexts
 from opentelemetry.trace import get_current_span
 
-from otel_monitoring.correlation import bounded, with_entries
+from otel_monitoring.baggage import bounded, with_entries
+from otel_monitoring.tracing.providers import current
 from otel_monitoring.tracing.scope import Begun, Block, Scope
-from otel_monitoring.tracing.source import current
 
 
 class tagged(Block[None, "_Tags"]):  # noqa: N801 - reads as a statement

@@ -6,16 +6,16 @@ from statistics import median
 
 from opentelemetry.sdk.metrics import MeterProvider
 
-from otel_monitoring import conventions as c
+from otel_monitoring import semconv as c
 from otel_monitoring.alerts import Attribute, Count, Gauge, Quantile, Rule, error_rate, requests
-from otel_monitoring.alerts.evaluation import Evaluation, Report
-from otel_monitoring.alerts.incidents import Incidents, Policy
-from otel_monitoring.alerts.rules import default_rules
-from otel_monitoring.alerts.saved import labels_by_rule, saved_incidents
-from otel_monitoring.config import Thresholds
-from otel_monitoring.measure.reader import SnapshotReader
-from otel_monitoring.measure.window import Window
-from otel_monitoring.store import MemoryStore
+from otel_monitoring.alerts.evaluation.evaluate import Evaluation, WorkerReport
+from otel_monitoring.alerts.evaluation.incident import labels_by_rule, saved_incidents
+from otel_monitoring.alerts.evaluation.transitions import Incidents, Policy
+from otel_monitoring.alerts.rules.rule import default_rules
+from otel_monitoring.alerts.store import MemoryStore
+from otel_monitoring.config.settings import Thresholds
+from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.metrics.window import Window
 from tests.benchmarks.figures import Goal, spread
 from tests.benchmarks.report import Report as Printed
 
@@ -99,7 +99,7 @@ class Evaluator:
         self.evaluation = Evaluation()
         self.now = 1_700_000_000.0
 
-    def evaluate(self, reports: Mapping[str, Report]) -> int:
+    def evaluate(self, reports: Mapping[str, WorkerReport]) -> int:
         """One evaluation; returns how many alerts are pending or firing after it."""
         self.now += 10.0
         known = {incident.key: incident for incident in saved_incidents(self.store)}
@@ -113,7 +113,7 @@ class Evaluator:
         return len(self.store.states())
 
 
-def costs(reports: Iterator[Mapping[str, Report]], alerts: int) -> list[float]:
+def costs(reports: Iterator[Mapping[str, WorkerReport]], alerts: int) -> list[float]:
     """Milliseconds of CPU of the evaluations of `reports`, the first of which warms up.
 
     Args:
@@ -131,12 +131,12 @@ def costs(reports: Iterator[Mapping[str, Report]], alerts: int) -> list[float]:
     return found
 
 
-def _alone(window: Callable[[], Window], rounds: int) -> Iterator[Mapping[str, Report]]:
-    return ({"a": Report(window())} for _ in range(rounds + 1))
+def _alone(window: Callable[[], Window], rounds: int) -> Iterator[Mapping[str, WorkerReport]]:
+    return ({"a": WorkerReport(window())} for _ in range(rounds + 1))
 
 
-def _together(window: Callable[[], Window], rounds: int) -> Iterator[Mapping[str, Report]]:
-    return ({str(worker): Report(window()) for worker in range(_WORKERS)} for _ in range(rounds + 1))
+def _together(window: Callable[[], Window], rounds: int) -> Iterator[Mapping[str, WorkerReport]]:
+    return ({str(worker): WorkerReport(window()) for worker in range(_WORKERS)} for _ in range(rounds + 1))
 
 
 def _travelling(window: Callable[[], Window], rounds: int) -> tuple[list[float], list[float], int]:
@@ -144,11 +144,11 @@ def _travelling(window: Callable[[], Window], rounds: int) -> tuple[list[float],
     metrics = {name for rule in rules() for name in rule.expression.metrics}
     encoding, decoding, size = [], [], 0
     for _ in range(rounds):
-        report = Report(window())
+        report = WorkerReport(window())
         began = time.thread_time()
         data = report.encode(metrics)
         encoded = time.thread_time()
-        Report.decode(data)
+        WorkerReport.decode(data)
         decoding.append((time.thread_time() - encoded) * _MILLI)
         encoding.append((encoded - began) * _MILLI)
         size = len(data)

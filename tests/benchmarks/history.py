@@ -3,8 +3,8 @@
 import time
 from statistics import median
 
-from otel_monitoring.measure.snapshot import Histogram, Series, Snapshot
-from otel_monitoring.measure.window import History
+from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot
+from otel_monitoring.metrics.window import History
 from tests.benchmarks.figures import Goal, paired, spread
 from tests.benchmarks.report import Report
 

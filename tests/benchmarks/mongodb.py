@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, ConnectionPoolListener
 
-from otel_monitoring.instrument.mongodb import attach
+from otel_monitoring.instrumentation.mongodb.instrumentation import attach
 from tests.benchmarks.figures import paired, spread
 from tests.benchmarks.report import Report, say
 from tests.integration.servers import nx27017

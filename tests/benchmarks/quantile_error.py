@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 from opentelemetry.sdk.metrics import MeterProvider
 
-from otel_monitoring.measure.reader import SnapshotReader
-from otel_monitoring.measure.snapshot import merged
-from otel_monitoring.measure.window import History
+from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.metrics.snapshot import merged
+from otel_monitoring.metrics.window import History
 from tests.benchmarks.figures import Goal, exact_quantile
 from tests.benchmarks.report import Report
 

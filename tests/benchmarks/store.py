@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from otel_monitoring.events import AlertEvent, AlertSeverity, AlertType, Arrival, ChannelResult, Mute
-from otel_monitoring.store import MemoryStore, Store
-from otel_monitoring.store.protocol import HISTORY_LIMIT
-from otel_monitoring.store.resilient import ResilientStore
-from otel_monitoring.store.sqlite import SqliteStore
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Arrival, ChannelResult, Mute
+from otel_monitoring.alerts.store import MemoryStore, Store
+from otel_monitoring.alerts.store.fallback import FallbackStore
+from otel_monitoring.alerts.store.protocol import HISTORY_LIMIT
+from otel_monitoring.alerts.store.sqlite import SqliteStore
 
 NOW = 1_700_000_000.0
 CHANNELS = ("log", "email", "slack")
@@ -99,7 +99,7 @@ def main() -> None:
         stores: dict[str, Store] = {
             "memory": MemoryStore(),
             "sqlite": SqliteStore(Path(folder) / "sqlite.db"),
-            "resilient": ResilientStore(SqliteStore(Path(folder) / "resilient.db")),
+            "resilient": FallbackStore(SqliteStore(Path(folder) / "resilient.db")),
         }
         for store in stores.values():
             for number in range(3):

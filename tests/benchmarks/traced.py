@@ -13,10 +13,10 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 
-from otel_monitoring.correlation import BaggageKeys
-from otel_monitoring.measure.reader import SnapshotReader
+from otel_monitoring.baggage import BaggageKeys
+from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.tracing import traced
-from otel_monitoring.tracing.source import Source, use
+from otel_monitoring.tracing.providers import Source, use
 from tests.benchmarks.figures import paired, spread
 from tests.benchmarks.report import Report
 

@@ -21,9 +21,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 from starlette.types import Scope
 
-from otel_monitoring.correlation import BaggageKeys
-from otel_monitoring.exporting.baggage import BaggageSpans
-from otel_monitoring.instrument.fastapi import RequestError, RequestOptions, instrument_app
+from otel_monitoring.baggage import BaggageKeys
+from otel_monitoring.instrumentation.http_server.fastapi import RequestError, RequestOptions, instrument_app
+from otel_monitoring.telemetry.baggage_processors import BaggageSpans
 from tests.conformance.application import WAIT, Gates
 
 ENGINES = ["native", "contrib"] if find_spec("fastapi.telemetry") else ["contrib"]

@@ -11,7 +11,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from starlette.responses import Response
 from websockets.sync.client import connect
 
-from otel_monitoring.instrument.headers import CapturedHeaders
+from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
 from tests.conformance.application import Gates
 from tests.conformance.observed import ACTIVE, Observed
 

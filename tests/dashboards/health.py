@@ -14,7 +14,7 @@ from grafana_foundation_sdk.cog import builder as cog
 from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.models import common, dashboard
 
-from otel_monitoring.export.provisioning import HEALTH_DASHBOARD_UID, HEALTH_UID
+from otel_monitoring.export.grafana_provisioning import HEALTH_DASHBOARD_UID, HEALTH_UID
 from tests.dashboards import panels as p
 
 _SOURCE = common.DataSourceRef(type_val="yesoreyeram-infinity-datasource", uid=HEALTH_UID)

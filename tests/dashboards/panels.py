@@ -10,7 +10,7 @@ from grafana_foundation_sdk.builders import prometheus, stat, table, timeseries
 from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from otel_monitoring.export.provisioning import PROMETHEUS_UID
+from otel_monitoring.export.grafana_provisioning import PROMETHEUS_UID
 
 GREEN, YELLOW, RED, BLUE = "green", "yellow", "red", "blue"
 METRICS = common.DataSourceRef(type_val="prometheus", uid=PROMETHEUS_UID)

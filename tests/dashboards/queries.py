@@ -6,9 +6,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from otel_monitoring import conventions as c
-from otel_monitoring.alerts.dialect import Dialect
-from otel_monitoring.alerts.matching import Failed
+from otel_monitoring import semconv as c
+from otel_monitoring.alerts.rules.matchers import Failed
+from otel_monitoring.alerts.rules.promql import Dialect
 
 SERVICE = 'job=~"$service",deployment_environment_name=~"$environment"'
 SELECTION = f'{SERVICE},instance=~"$instance"'

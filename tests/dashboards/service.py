@@ -4,8 +4,8 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.builders import logs, loki
 from grafana_foundation_sdk.models import common, dashboard
 
-from otel_monitoring import conventions as c
-from otel_monitoring.export.provisioning import DASHBOARD_UID, LOKI_UID
+from otel_monitoring import semconv as c
+from otel_monitoring.export.grafana_provisioning import DASHBOARD_UID, LOKI_UID
 from tests.dashboards import panels as p
 from tests.dashboards import queries as q
 from tests.dashboards.panels import Column, Query

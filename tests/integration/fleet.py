@@ -8,12 +8,12 @@ from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import ExponentialHistogramDataPoint, HistogramDataPoint, InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 
-from otel_monitoring import conventions as c
-from otel_monitoring.alerts.evaluation import Evaluation, Report
-from otel_monitoring.alerts.lifecycle import AlertState, Phase, advance
-from otel_monitoring.alerts.matching import attribute_text
-from otel_monitoring.alerts.rules import Rule
-from otel_monitoring.measure.aggregator import Aggregator
+from otel_monitoring import semconv as c
+from otel_monitoring.alerts.evaluation.evaluate import Evaluation, WorkerReport
+from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase, advance
+from otel_monitoring.alerts.rules.matchers import attribute_text
+from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.metrics.aggregator import Aggregator
 
 STEP = 15
 """Seconds between measurements, and between evaluations."""
@@ -82,8 +82,8 @@ class Worker:
         return found
 
     @property
-    def report(self) -> Report:
-        return Report(self.aggregator.history.recent)
+    def report(self) -> WorkerReport:
+        return WorkerReport(self.aggregator.history.recent)
 
 
 Story = Callable[[int, Sequence[Worker]], None]

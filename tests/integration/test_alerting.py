@@ -205,8 +205,8 @@ CRASHES = """
 import os, signal
 from pathlib import Path
 from otel_monitoring.alerts import delivery, incidents
-from otel_monitoring.alerts.channels import webhook
-from otel_monitoring.store import resilient
+from otel_monitoring.alerts.notify.channels import webhook
+from otel_monitoring.alerts.store import resilient
 
 def die():
     marker = Path(os.environ["CRASHED"])

@@ -18,15 +18,15 @@ import pytest
 from pydantic import SecretStr
 
 from otel_monitoring.alerts import AlertManager, Gauge, Rule
-from otel_monitoring.alerts.channels.alertmanager import AlertmanagerChannel
-from otel_monitoring.alerts.delivery import Delivery, Sender
-from otel_monitoring.alerts.evaluation import Report
-from otel_monitoring.alerts.watching import AlertWatch
+from otel_monitoring.alerts.evaluation.evaluate import WorkerReport
+from otel_monitoring.alerts.evaluator import Evaluator
+from otel_monitoring.alerts.model import AlertSeverity, AlertType
+from otel_monitoring.alerts.notify.channels.alertmanager import AlertmanagerChannel
+from otel_monitoring.alerts.notify.delivery import Delivery, Sender
+from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.errors import DeliveryError
-from otel_monitoring.events import AlertSeverity, AlertType
-from otel_monitoring.measure.snapshot import Series, Snapshot
-from otel_monitoring.measure.window import Window
-from otel_monitoring.store import MemoryStore
+from otel_monitoring.metrics.snapshot import Series, Snapshot
+from otel_monitoring.metrics.window import Window
 from tests.conftest import unavailable
 from tests.integration.processes import eventually, free_port, serving
 from tests.integration.receivers import answer, http
@@ -183,10 +183,10 @@ class Service:
         self.manager.sender = Sender(self.name)
         self.manager.delivery = Delivery([hands_off], self.manager.sender, clock=time.time)
         self.manager.add_rule(Rule("hot", Gauge("heat"), ">", 10))
-        self.watch = AlertWatch(self.manager, worker, self._report, interval=1.0)
+        self.watch = Evaluator(self.manager, worker, self._report, interval=1.0)
 
-    def _report(self) -> Report:
-        return Report(Window(Snapshot(0, 300, gauges={Series("heat"): self.heat})))
+    def _report(self) -> WorkerReport:
+        return WorkerReport(Window(Snapshot(0, 300, gauges={Series("heat"): self.heat})))
 
     async def run(self, seconds: float) -> list[int]:
         """How many alerts there were, again and again."""

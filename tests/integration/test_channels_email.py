@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from otel_monitoring.alerts.channels import text
-from otel_monitoring.alerts.channels.email import EmailChannel, MailServer
+from otel_monitoring.alerts.notify.channels import text
+from otel_monitoring.alerts.notify.channels.email import EmailChannel, MailServer
 from otel_monitoring.errors import DeliveryError
 from tests.integration.authority import Authority
 from tests.integration.processes import free_port

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from otel_monitoring.alerts.channels import Channel, posting
-from otel_monitoring.alerts.channels.apprise import AppriseChannel
-from otel_monitoring.alerts.channels.slack import SlackChannel
-from otel_monitoring.alerts.channels.webhook import WebhookChannel, signature
-from otel_monitoring.channel_settings import webhook_key
+from otel_monitoring.alerts.notify.channels import Channel, http_post
+from otel_monitoring.alerts.notify.channels.apprise import AppriseChannel
+from otel_monitoring.alerts.notify.channels.slack import SlackChannel
+from otel_monitoring.alerts.notify.channels.webhook import WebhookChannel, signature
+from otel_monitoring.config.channels import webhook_key
 from otel_monitoring.errors import DeliveryError
 from tests.integration.authority import Authority
 from tests.integration.processes import free_port
@@ -151,7 +151,7 @@ async def test_nobody_listens(make: Any) -> None:
 
 @pytest.mark.parametrize("make", [slack, webhook])
 async def test_no_answer_in_time(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(posting, "TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(http_post, "TIMEOUT_SECONDS", 0.2)
     async with http(HANG) as receiver:
         error = await failure(make(receiver.port))
     assert error.retryable
@@ -178,7 +178,7 @@ async def test_apprise_does_not_say_why_so_it_is_tried_again(status: str) -> Non
 
 
 async def test_an_applications_own_requests_are_logged_as_ever(caplog: pytest.LogCaptureFixture) -> None:
-    async with http() as receiver, posting.client() as client:
+    async with http() as receiver, http_post.client() as client:
         await slack(receiver.port).send(notification())
         await client.get(f"http://127.0.0.1:{receiver.port}/own")
     assert [
@@ -210,8 +210,10 @@ async def test_a_name_is_resolved_once_and_what_was_checked_is_what_is_connected
         return real(answers[min(len(asked), len(answers)) - 1], *rest, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
-    monkeypatch.setattr("otel_monitoring.alerts.channels.addresses.is_public", lambda address: address == "192.0.2.1")
-    monkeypatch.setattr(posting, "TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(
+        "otel_monitoring.alerts.notify.channels.public_address.is_public", lambda address: address == "192.0.2.1"
+    )
+    monkeypatch.setattr(http_post, "TIMEOUT_SECONDS", 0.3)
     async with http() as receiver:
         url = SecretStr(f"http://rebinding.example.com:{receiver.port}/canary")
         error = await failure(WebhookChannel(url))
@@ -226,7 +228,7 @@ async def test_a_webhooks_certificate_is_checked_against_its_name(
 ) -> None:
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.trusted))
-    posting._tls.cache_clear()
+    http_post._tls.cache_clear()
     try:
         async with http(tls=authority.server("localhost")) as receiver:
             await webhook(receiver.port, "https").send(notification())
@@ -237,7 +239,7 @@ async def test_a_webhooks_certificate_is_checked_against_its_name(
         assert "certificate verify failed" in str(error)
         assert receiver.requests == []
     finally:
-        posting._tls.cache_clear()
+        http_post._tls.cache_clear()
 
 
 async def test_all_at_once_from_one_channel() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from otel_monitoring.cli import codes
+from otel_monitoring.cli import exit_codes
 from tests.integration import servers
 from tests.integration.processes import PATIENCE, Service, eventually, free_port, serving
 from tests.otlp_sink import HttpSink, closed_port
@@ -88,29 +88,29 @@ def down(service: Service, what: str, status: str) -> Iterator[None]:
 
 def test_check_tells_health_by_its_exit_code(service: Service) -> None:
     healthy = command("check", service.url)
-    assert (healthy.returncode, healthy.stdout.split()[:2]) == (codes.OK, ["healthy", f"{service.url}/api/health"])
-    assert command("check", "--probe", "ready", "--json", service.url, token=None).returncode == codes.OK
+    assert (healthy.returncode, healthy.stdout.split()[:2]) == (exit_codes.OK, ["healthy", f"{service.url}/api/health"])
+    assert command("check", "--probe", "ready", "--json", service.url, token=None).returncode == exit_codes.OK
     with down(service, "cache", "degraded"):
-        assert command("check", service.url).returncode == codes.OK
+        assert command("check", service.url).returncode == exit_codes.OK
         strict = command("check", "--strict", "--json", service.url)
-        assert strict.returncode == codes.FAILED
+        assert strict.returncode == exit_codes.FAILED
         answer = json.loads(strict.stdout)
-        assert (answer["status"], answer["exit_code"]) == ("degraded", codes.FAILED)
+        assert (answer["status"], answer["exit_code"]) == ("degraded", exit_codes.FAILED)
         assert "cache" in answer["reasons"][0]
     with down(service, "queue", "unhealthy"):
         unhealthy = command("check", service.url)
-        assert unhealthy.returncode == codes.FAILED
+        assert unhealthy.returncode == exit_codes.FAILED
         assert "queue" in unhealthy.stdout, "it says why"
         assert "queue" not in command("check", service.url, token=None).stdout
 
 
 def test_check_without_an_answer(service: Service) -> None:
     refused = command("check", "--json", f"http://127.0.0.1:{closed_port()}")
-    assert refused.returncode == codes.UNREACHABLE
+    assert refused.returncode == exit_codes.UNREACHABLE
     assert json.loads(refused.stdout)["status"] is None
-    assert command("check", f"{service.url}/elsewhere").returncode == codes.UNREACHABLE
+    assert command("check", f"{service.url}/elsewhere").returncode == exit_codes.UNREACHABLE
     denied = command("check", service.url, token="wrong-token")
-    assert denied.returncode == codes.DENIED
+    assert denied.returncode == exit_codes.DENIED
     assert TOKEN not in denied.stdout + denied.stderr
 
 
@@ -121,20 +121,20 @@ def test_check_waits_for_a_service_that_starts(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, "-m", "otel_monitoring.cli", *arguments], env=environment(None)) as waiting,
         serving(tmp_path, SERVICE, port=port),
     ):
-        assert waiting.wait(PATIENCE) == codes.OK
+        assert waiting.wait(PATIENCE) == exit_codes.OK
 
 
 def test_watch_as_json(service: Service) -> None:
     once = command("watch", "--once", "--json", service.url)
-    assert once.returncode == codes.OK
+    assert once.returncode == exit_codes.OK
     shown = json.loads(once.stdout)
     assert (shown["status"], shown["endpoints"][0]["route"]) == ("healthy", "/orders/{number}")
     assert sum(endpoint["load_percent"] for endpoint in shown["endpoints"]) == pytest.approx(100, abs=0.1)
     picture = command("watch", "--once", service.url)
     assert "/orders/{number}" in picture.stdout
-    assert command("watch", "--once", "--json", service.url, token=None).returncode == codes.DENIED
-    assert command("watch", "--once", f"http://127.0.0.1:{closed_port()}").returncode == codes.UNREACHABLE
-    assert command("watch", service.url).returncode == codes.USAGE, "no terminal"
+    assert command("watch", "--once", "--json", service.url, token=None).returncode == exit_codes.DENIED
+    assert command("watch", "--once", f"http://127.0.0.1:{closed_port()}").returncode == exit_codes.UNREACHABLE
+    assert command("watch", service.url).returncode == exit_codes.USAGE, "no terminal"
 
 
 def test_watch_prints_a_line_for_each_refresh(service: Service) -> None:
@@ -223,7 +223,7 @@ def test_watch_in_a_terminal(tmp_path: Path) -> None:
         with serving(tmp_path, SERVICE, **access) as service:
             assert screen.wait_for(f"worker {pid} is gone")[0].rstrip().endswith(f"worker {service.process.pid}")
         screen.press("q")
-        assert screen.process.wait(PATIENCE) == codes.OK
+        assert screen.process.wait(PATIENCE) == exit_codes.OK
 
 
 @pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii"}, {"TERM": "vt100"}], ids=str)
@@ -238,17 +238,17 @@ def test_watch_follows_the_size_of_the_terminal(service: Service, env: dict[str,
             assert "m mute" in shown[-1]
             assert max(map(len, shown)) <= columns
         screen.press("q")
-        assert screen.process.wait(PATIENCE) == codes.OK
+        assert screen.process.wait(PATIENCE) == exit_codes.OK
 
 
 def test_watch_needs_a_terminal_that_can_be_drawn_on(service: Service) -> None:
     with terminal("watch", service.url, TERM="dumb") as screen:
-        assert screen.process.wait(PATIENCE) == codes.USAGE
+        assert screen.process.wait(PATIENCE) == exit_codes.USAGE
 
 
 def test_watch_gives_the_terminal_back_as_it_was() -> None:
     endings: dict[int, Callable[[Terminal], None]] = {
-        codes.OK: lambda screen: screen.press("q"),
+        exit_codes.OK: lambda screen: screen.press("q"),
         128 + signal.SIGTERM: lambda screen: screen.process.terminate(),
     }
     for code, ending in endings.items():
@@ -288,7 +288,7 @@ def test_doctor_examines_environment_database_and_service(service: Service, tmp_
             OTEL_MONITORING_STATE_DIR=str(tmp_path),
         )
     findings = json.loads(done.stdout)["findings"]
-    assert done.returncode == codes.OK, findings
+    assert done.returncode == exit_codes.OK, findings
     fine = {finding["check"]: finding["message"] for finding in findings if finding["level"] == "ok"}
     assert {"settings", "database", "OTLP traces", "OTLP metrics", "OTLP logs", "state directory"} <= fine.keys()
     assert "shop answers in" in fine["database"]
@@ -325,10 +325,10 @@ def test_below_a_path_the_endpoints_are_found(tmp_path: Path) -> None:
         found = f"{service.url}/shop/api"
         said = f"no monitoring endpoints at {service.url}/shop: they are at {found}"
         check = command("check", f"{service.url}/shop")
-        assert (check.returncode, check.stderr.strip()) == (codes.OK, said)
+        assert (check.returncode, check.stderr.strip()) == (exit_codes.OK, said)
         assert f"{found}/health" in check.stdout
         watch = command("watch", "--once", f"{service.url}/shop")
-        assert (watch.returncode, watch.stderr.strip()) == (codes.OK, said)
+        assert (watch.returncode, watch.stderr.strip()) == (exit_codes.OK, said)
         doctor = command("doctor", "--json", "--url", f"{service.url}/shop")
         assert {said, f"{found} is healthy"} <= {one["message"] for one in json.loads(doctor.stdout)["findings"]}
         login = service.url.replace("//", "//ana:hunter2@")
@@ -342,10 +342,10 @@ def test_an_application_may_have_its_own_health(tmp_path: Path) -> None:
     access = {"OTEL_MONITORING_ACCESS": "admin", "OTEL_MONITORING_ADMIN_TOKEN": TOKEN}
     with serving(tmp_path, source, **access) as service:  # type: ignore[arg-type]
         check = command("check", service.url)
-        assert check.returncode == codes.UNREACHABLE
+        assert check.returncode == exit_codes.UNREACHABLE
         assert f"{service.url}/api/health: this path is the application's own; ask for --probe ready" in check.stdout
-        assert command("check", "--probe", "ready", service.url).returncode == codes.OK
-        assert command("watch", "--once", service.url).returncode == codes.OK
+        assert command("check", "--probe", "ready", service.url).returncode == exit_codes.OK
+        assert command("watch", "--once", service.url).returncode == exit_codes.OK
         doctor = command("doctor", "--json", "--url", service.url)
         said = {one["message"] for one in json.loads(doctor.stdout)["findings"]}
         assert {f"{service.url}/api/health is the application's own", f"{service.url}/api is healthy"} <= said
@@ -366,9 +366,9 @@ def test_run_starts_the_command(tmp_path: Path) -> None:
 def test_run_answers_with_the_exit_code_of_the_command(tmp_path: Path) -> None:
     assert command("run", sys.executable, "-c", "raise SystemExit(7)").returncode == 7
     missing = command("run", "no-such-command")
-    assert (missing.returncode, missing.stderr) == (codes.NOT_FOUND, "no-such-command: command not found\n")
+    assert (missing.returncode, missing.stderr) == (exit_codes.NOT_FOUND, "no-such-command: command not found\n")
     (tmp_path / "text").touch()
-    assert command("run", str(tmp_path / "text")).returncode == codes.NOT_EXECUTABLE
+    assert command("run", str(tmp_path / "text")).returncode == exit_codes.NOT_EXECUTABLE
 
 
 @pytest.mark.parametrize(
@@ -383,7 +383,7 @@ def test_run_answers_with_the_exit_code_of_the_command(tmp_path: Path) -> None:
 def test_run_says_first_what_the_service_refuses(setting: str, value: str) -> None:
     variables = {setting: value}
     done = command("run", sys.executable, "-c", "print('started')", **variables)
-    assert (done.returncode, done.stdout) == (codes.USAGE, "")
+    assert (done.returncode, done.stdout) == (exit_codes.USAGE, "")
     source = "from otel_monitoring import MonitoringService; from fastapi import FastAPI"
     refused = subprocess.run(
         [sys.executable, "-c", f"{source}; MonitoringService(None).instrument(FastAPI())"],

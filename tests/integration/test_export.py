@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from otel_monitoring.config import Settings
-from otel_monitoring.measure.reader import SnapshotReader
-from otel_monitoring.measure.snapshot import Series
-from otel_monitoring.telemetry import Telemetry
+from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.metrics.snapshot import Series
+from otel_monitoring.telemetry.providers import Telemetry
 from tests.otlp_sink import TIMEOUT, GrpcSink, HttpSink, Mode, Relay, Sink, closed_port, eventually
 
 pytestmark = pytest.mark.integration
@@ -293,8 +293,8 @@ def test_an_endpoint_that_comes_back_is_seen_to_come_back(
 SCRIPT = """
 import logging, os, sys, threading
 from otel_monitoring.config import Settings
-from otel_monitoring.measure.reader import SnapshotReader
-from otel_monitoring.telemetry import Telemetry
+from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.telemetry.providers import Telemetry
 
 def measure(telemetry, name):
     with telemetry.tracer_provider.get_tracer("test").start_as_current_span(name):

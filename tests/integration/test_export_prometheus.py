@@ -15,10 +15,10 @@ import pytest
 import yaml
 from jsonata import Jsonata
 
-from otel_monitoring.alerts.rules import default_rules
-from otel_monitoring.config import Thresholds
+from otel_monitoring.alerts.rules.rule import default_rules
+from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.export import ExportOptions, grafana, prometheus
-from otel_monitoring.export.provisioning import HEALTH_UID, LOKI_UID, PROMETHEUS_UID
+from otel_monitoring.export.grafana_provisioning import HEALTH_UID, LOKI_UID, PROMETHEUS_UID
 from tests.integration.collector import CONFIG as COMMITTED
 from tests.integration.collector import collecting
 from tests.integration.processes import Service, eventually, serving

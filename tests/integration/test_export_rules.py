@@ -8,10 +8,10 @@ from typing import Any, get_args
 
 import pytest
 
-from otel_monitoring import conventions as c
+from otel_monitoring import semconv as c
 from otel_monitoring.alerts import Gauge, NoData, Rule
-from otel_monitoring.alerts.rules import default_rules
-from otel_monitoring.config import Thresholds
+from otel_monitoring.alerts.rules.rule import default_rules
+from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.export import ExportOptions, prometheus
 from otel_monitoring.export.options import Histograms
 from tests.integration.fleet import STEP, Fleet, Story, Worker

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 USES = {
     "apprise": "import warnings; warnings.simplefilter('default')  # its import of imghdr\n"
-    "from otel_monitoring.alerts.channels.apprise import AppriseChannel\n"
+    "from otel_monitoring.alerts.notify.channels.apprise import AppriseChannel\n"
     "from pydantic import SecretStr; AppriseChannel(SecretStr('json://localhost'), 'json')",
     "cli": "from otel_monitoring.cli.commands import run_command_line; assert run_command_line(['--help']) == 0",
     "export": "from otel_monitoring import export; assert export.grafana(monitoring.alert_manager.rules)",

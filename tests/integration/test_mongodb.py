@@ -19,9 +19,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pymongo import AsyncMongoClient, InsertOne, MongoClient
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
-from otel_monitoring import conventions as c
+from otel_monitoring import semconv as c
 from otel_monitoring.health.database import DatabaseHealthChecker
-from otel_monitoring.instrument.mongodb import MongoInstrumentation, attach
+from otel_monitoring.instrumentation.mongodb.instrumentation import MongoInstrumentation, attach
 from tests.conftest import unavailable
 from tests.integration import servers
 from tests.integration.servers import Server

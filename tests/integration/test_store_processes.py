@@ -20,13 +20,13 @@ from typing import Any
 
 import pytest
 
-from otel_monitoring.events import AlertType
-from otel_monitoring.store import Store
-from otel_monitoring.store.resilient import RETRY_SECONDS, ResilientStore
-from otel_monitoring.store.sqlite import SqliteStore
+from otel_monitoring.alerts.model import AlertType
+from otel_monitoring.alerts.store import Store
+from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
+from otel_monitoring.alerts.store.sqlite import SqliteStore
+from tests.alerts.store.test_store import NOW, event, messages, waiting
 from tests.conftest import unavailable
 from tests.integration.processes import PATIENCE, eventually
-from tests.test_store import NOW, event, messages, waiting
 
 pytestmark = [
     pytest.mark.integration,
@@ -251,7 +251,7 @@ def test_a_child_writes_through_a_connection_of_its_own(path: Path) -> None:
 
 
 def test_forks_while_threads_write(path: Path) -> None:
-    store = ResilientStore(SqliteStore(path, busy_timeout=PATIENT))
+    store = FallbackStore(SqliteStore(path, busy_timeout=PATIENT))
     stop = threading.Event()
     added: list[int] = []
 
@@ -276,7 +276,7 @@ def test_forks_while_threads_write(path: Path) -> None:
 
 def test_a_connection_inherited_against_our_will_is_never_used(path: Path) -> None:
     """A fork made in C tells nobody. Such a child goes on in memory: it could not lock the file."""
-    store = ResilientStore(SqliteStore(path))
+    store = FallbackStore(SqliteStore(path))
     store.append(event("parent"))
     result = path.with_suffix(".txt")
 
@@ -298,7 +298,7 @@ def test_a_connection_inherited_against_our_will_is_never_used(path: Path) -> No
 
 def test_a_process_that_holds_the_lock_too_long_is_not_waited_for(path: Path) -> None:
     now = [NOW]
-    store = ResilientStore(SqliteStore(path, busy_timeout=0.1), clock=lambda: now[0])
+    store = FallbackStore(SqliteStore(path, busy_timeout=0.1), clock=lambda: now[0])
     store.append(event("before"))
     ready = os.pipe()
 
@@ -354,7 +354,7 @@ def fill(folder: Path) -> Path:
 def test_a_full_disk_is_memory_until_there_is_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     now = [NOW]
     with small_disk(tmp_path / "disk") as disk:
-        store = ResilientStore(SqliteStore(disk / "alerts.db"), clock=lambda: now[0])
+        store = FallbackStore(SqliteStore(disk / "alerts.db"), clock=lambda: now[0])
         assert store.lead("worker", NOW, NOW + 60, ["channel:mail"])
         store.enqueue(event("before"), ["mail"], NOW)
         store.save_states({"rule": "firing"})
@@ -382,7 +382,7 @@ def test_a_disk_full_from_the_start_or_read_only_is_memory(tmp_path: Path, caplo
     now = [NOW]
     with small_disk(tmp_path / "disk") as disk:
         filling = fill(disk)
-        store = ResilientStore(SqliteStore(disk / "alerts.db"), clock=lambda: now[0])
+        store = FallbackStore(SqliteStore(disk / "alerts.db"), clock=lambda: now[0])
         store.append(event("full"))
         assert store.problem is not None
         filling.unlink()
@@ -410,7 +410,7 @@ def test_a_limit_of_the_size_of_files_is_memory(path: Path) -> None:
     def work() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
-        limited = ResilientStore(SqliteStore(path))
+        limited = FallbackStore(SqliteStore(path))
         for number in range(300):
             limited.run(lambda tx, text=f"{number}": tx.append(event(text)))  # type: ignore[misc]
         assert limited.problem is not None

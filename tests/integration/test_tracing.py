@@ -12,7 +12,7 @@ from opentelemetry import metrics, propagate, trace
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager, AlertType, set_alert_manager
-from otel_monitoring.events import AlertEvent, Notification
+from otel_monitoring.alerts.model import AlertEvent, Notification
 from otel_monitoring.tracing import tagged, traced
 from tests.integration.servers import nx27017
 from tests.otlp_sink import TIMEOUT, HttpSink

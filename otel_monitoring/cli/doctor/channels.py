@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-from otel_monitoring.alerts.channels.configured import channels_from
-from otel_monitoring.alerts.delivery import Sender
 from otel_monitoring.alerts.manager import AlertManager
-from otel_monitoring.alerts.signals import AlertSignals
+from otel_monitoring.alerts.notify.channels.from_settings import channels_from
+from otel_monitoring.alerts.notify.delivery import Sender
+from otel_monitoring.alerts.otel_signals import AlertSignals
+from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
-from otel_monitoring.config import Settings
+from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.store import MemoryStore
 
 _SETTINGS = {
     "email": "SMTP_SERVER, ALERT_EMAIL_FROM and ALERT_EMAIL_TO",

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from otel_monitoring.cli.client import DeniedError, UnreachableError
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
-from otel_monitoring.cli.service import DeniedError, UnreachableError
-from otel_monitoring.config import Settings
-from otel_monitoring.exporting.settings import SIGNALS
+from otel_monitoring.config.otlp import SIGNALS
+from otel_monitoring.config.settings import Settings
 
 _NAME = "clock"
 _WARNING_SECONDS = 2.0
@@ -87,7 +87,7 @@ def _of_database(examination: Examination) -> Iterator[tuple[str, float]]:
     if examination.database_uri is None:
         return
     try:
-        from otel_monitoring.instrument.mongodb.connection import database_at
+        from otel_monitoring.instrumentation.mongodb.connection import database_at
 
         handle = database_at(examination.database_uri, timeout=examination.timeout)
         try:

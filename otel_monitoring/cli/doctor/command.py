@@ -9,18 +9,18 @@ from typing import Final
 
 import click
 
-from otel_monitoring.cli import codes, options
+from otel_monitoring.cli import exit_codes, options
+from otel_monitoring.cli.client import Service
 from otel_monitoring.cli.doctor.channels import channels
 from otel_monitoring.cli.doctor.clock import clock
-from otel_monitoring.cli.doctor.conventions import semantic_conventions
 from otel_monitoring.cli.doctor.database import database
-from otel_monitoring.cli.doctor.exporting import otlp, trace_context
 from otel_monitoring.cli.doctor.findings import Check, Examination, Finding, Level, contained_findings
-from otel_monitoring.cli.doctor.service import running_service
+from otel_monitoring.cli.doctor.otlp import otlp, trace_context
+from otel_monitoring.cli.doctor.running_service import running_service
+from otel_monitoring.cli.doctor.semconv import semantic_conventions
 from otel_monitoring.cli.doctor.settings import settings_valid
-from otel_monitoring.cli.doctor.state import state_directory
+from otel_monitoring.cli.doctor.state_dir import state_directory
 from otel_monitoring.cli.doctor.versions import versions
-from otel_monitoring.cli.service import Service
 from otel_monitoring.cli.text import console, plain, style_of
 
 CHECKS: Final = (
@@ -132,7 +132,7 @@ def doctor(
         if not as_json:
             _print(check, found)
     bad = {Level.FAILED, Level.WARNING} if strict else {Level.FAILED}
-    code = codes.FAILED if any(finding.level in bad for _, finding in findings) else codes.OK
+    code = exit_codes.FAILED if any(finding.level in bad for _, finding in findings) else exit_codes.OK
     if as_json:
         found_by = [{**finding.as_json(), "about": check.about} for check, finding in findings]
         click.echo(json.dumps({"exit_code": code, "findings": found_by}))

@@ -6,7 +6,7 @@ from typing import Any
 
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.health.report import HEALTHY
+from otel_monitoring.health.status import HEALTHY
 
 _NAME = "database"
 
@@ -20,7 +20,7 @@ def database(examination: Examination) -> Iterator[Finding]:
         return
     try:
         from otel_monitoring.health.database import DatabaseHealthChecker
-        from otel_monitoring.instrument.mongodb.connection import check_uri, database_at
+        from otel_monitoring.instrumentation.mongodb.connection import check_uri, database_at
 
         check_uri(uri)
         handle = database_at(uri, timeout=examination.timeout)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from otel_monitoring.cli.service import Service
-from otel_monitoring.config import Settings
+from otel_monitoring.cli.client import Service
+from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact_error
 

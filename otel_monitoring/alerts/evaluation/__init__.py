@@ -1,0 +1,1 @@
+"""What fires: readings, the state machine, transitions, and what is notified."""

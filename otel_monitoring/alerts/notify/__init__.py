@@ -1,0 +1,1 @@
+"""What is said: the delivery of the outbox, and its channels."""

@@ -1,0 +1,73 @@
+"""Everything else: the services that apprise knows (Telegram, Discord, Teams, PagerDuty, ntfy, …), one channel each."""
+
+from contextvars import copy_context
+from functools import partial
+
+from pydantic import SecretStr
+
+from otel_monitoring.alerts.model import AlertSeverity, Notification, Status
+from otel_monitoring.alerts.notify.channels import text
+from otel_monitoring.alerts.notify.channels.discreet import without_http_logs_and_spans
+from otel_monitoring.errors import ConfigurationError, DeliveryError
+from otel_monitoring.runtime.threads import in_thread
+
+_KINDS = {
+    AlertSeverity.INFO: "info",
+    AlertSeverity.WARNING: "warning",
+    AlertSeverity.ERROR: "failure",
+    AlertSeverity.CRITICAL: "failure",
+}
+
+
+class AppriseChannel:
+    """Sends a notification as text to the service one apprise URL stands for.
+
+    Args:
+        url: The apprise URL, which is a secret.
+        name: What the channel is called.
+
+    Raises:
+        ConfigurationError: apprise is not installed, or does not know such a URL.
+    """
+
+    latest_only = True
+    """People read what is so now: see `Notification.latest`."""
+
+    def __init__(self, url: SecretStr, name: str) -> None:
+        self.name = name
+        try:
+            from apprise import Apprise
+        except ImportError:
+            raise ConfigurationError("ALERT_APPRISE_URLS: needs pip install 'otel-monitoring[apprise]'") from None
+        self._service = Apprise()
+        with without_http_logs_and_spans():
+            known = self._service.add(url.get_secret_value())
+        if not known:
+            raise ConfigurationError(f"ALERT_APPRISE_URLS: apprise cannot use the URL of the channel {name}")
+
+    async def send(self, notification: Notification) -> None:
+        """Send it from a thread of its own: apprise blocks.
+
+        Raises:
+            DeliveryError: The service did not take it. Always retryable: apprise does not tell why.
+        """
+        work = partial(copy_context().run, self._send, notification)
+        if not await in_thread(work, name=f"otel-monitoring-{self.name}"):
+            raise DeliveryError(f"{self.name}: apprise could not deliver", retryable=True)
+
+    def _send(self, notification: Notification) -> bool:
+        shown, hidden = text.shown(notification)
+        paragraphs = [text.plain(event) for event in shown]
+        if hidden:
+            paragraphs.append(f"… and {hidden} more")
+        paragraphs.append(text.signature(notification))
+        over = notification.status is Status.RESOLVED
+        with without_http_logs_and_spans():
+            return bool(
+                self._service.notify(
+                    title=f"[{text.source(notification)}] {text.summary(notification)}",
+                    body="\n\n".join(paragraphs),
+                    notify_type="success" if over else _KINDS[notification.severity],
+                    body_format="text",
+                )
+            )

@@ -1,0 +1,167 @@
+"""The e-mail of a notification: headers that say what it goes on from, a text part and an HTML part."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UniqueUnstructuredHeader
+from email.message import EmailMessage
+from email.policy import SMTP, Policy
+from html import escape
+
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, Notification, Status
+from otel_monitoring.alerts.notify.channels import text
+
+_COLOURS = {
+    AlertSeverity.INFO: "#1c7ed6",
+    AlertSeverity.WARNING: "#b35c00",
+    AlertSeverity.ERROR: "#d9480f",
+    AlertSeverity.CRITICAL: "#c92a2a",
+}
+_RESOLVED_COLOUR = "#2b8a3e"
+
+# `email` encodes what does not fit into a line of 78 characters, message ids too, which may not be encoded:
+# `In-Reply-To: <` and `>` leave 63 for both sides and the @.
+_TOKEN_LENGTH = 24
+_DOMAIN_LENGTH = 38
+_LINE_LENGTH = 200
+_ANY_DOMAIN = "otel-monitoring.invalid"
+
+_FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
+_MONO = "font-family:ui-monospace,Menlo,Consolas,monospace"
+
+
+class _Subject(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc] # typeshed's `max_count`
+    """One line: `email` would begin some of those that it folds with a blank. Only encoded words need short lines."""
+
+    def fold(self, *, policy: Policy) -> str:
+        whole = policy.clone(max_line_length=_LINE_LENGTH) if self.isascii() else policy
+        return super().fold(policy=whole)
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("subject", _Subject)
+_POLICY = SMTP.clone(header_factory=_HEADERS)
+
+
+def compose(
+    notification: Notification,
+    sender: Address,
+    recipients: Sequence[Address],
+    now: float,
+    references: Sequence[str] = (),
+) -> EmailMessage:
+    """The e-mail, the same but for its `Date` for every attempt.
+
+    Mail programs make conversations of the ids in `References` (RFC 5322 section 3.6.4).
+
+    Args:
+        notification: What to say.
+        sender: The mailbox in `From`.
+        recipients: The mailboxes in `To`.
+        now: Unix time in seconds.
+        references: The ids of earlier messages that it goes on from; none for the first about an incident.
+    """
+    message = EmailMessage(policy=_POLICY)
+    message["From"] = sender
+    message["To"] = tuple(recipients)
+    message["Subject"] = text.subject(notification)
+    message["Date"] = datetime.fromtimestamp(now, timezone.utc)
+    message["Message-ID"] = f"<{_token(notification.id)}@{_domain(sender)}>"
+    if references:
+        message["In-Reply-To"] = references[0]
+        message["References"] = " ".join(references)
+    # RFC 3834: nobody's holiday notice answers; the second is what Exchange looks at.
+    message["Auto-Submitted"] = "auto-generated"
+    message["X-Auto-Response-Suppress"] = "All"
+    if notification.severity is AlertSeverity.CRITICAL and notification.status is Status.FIRING:
+        message["Importance"] = "high"
+    message.set_content(plain(notification))
+    message.add_alternative(html(notification), subtype="html")
+    return message
+
+
+def plain(notification: Notification) -> str:
+    """The text part."""
+    shown, hidden = text.shown(notification)
+    blocks = [text.summary(notification)] if len(notification.events) > 1 else []
+    blocks += [text.plain(event) for event in shown]
+    if hidden:
+        blocks.append(f"… and {hidden} more")
+    blocks.append(text.signature(notification))
+    return "\n\n".join(blocks) + "\n"
+
+
+def html(notification: Notification) -> str:
+    """The HTML part: tables and inline styles, which is what mail programs show alike."""
+    shown, hidden = text.shown(notification)
+    cards = "".join(_card(event) for event in shown)
+    more = f'<p style="margin:0 0 16px;color:#495057">… and {hidden} more</p>' if hidden else ""
+    origin = "".join(_row(name, value) for name, value in text.origin(notification))
+    count = len(notification.events)
+    line = f'<p style="margin:0 0 16px;font-size:15px">{escape(text.summary(notification))}</p>' if count > 1 else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light"></head>'
+        f'<body style="margin:0;padding:0;background:#f1f3f5;color:#212529;{_FONT}">'
+        f'<div style="display:none;max-height:0;overflow:hidden">{escape(text.summary(notification))}</div>'
+        '<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0"><tr>'
+        '<td align="center" style="padding:24px 12px">'
+        '<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0" '
+        'style="max-width:640px;text-align:left"><tr><td>'
+        f"{line}{cards}{more}"
+        '<table role="presentation" cellpadding="0" cellspacing="0" border="0" style="font-size:13px;line-height:1.5">'
+        f"{origin}</table>"
+        "</td></tr></table></td></tr></table></body></html>"
+    )
+
+
+def _card(event: AlertEvent) -> str:
+    resolved = event.status is Status.RESOLVED
+    colour = _RESOLVED_COLOUR if resolved else _COLOURS[event.severity]
+    state = f"{event.severity.value.capitalize()}, {event.status.value}"
+    rows = "".join(_row(name, value) for name, value in text.facts(event))
+    runbook = text.link(event.runbook)
+    button = (
+        '<p style="margin:14px 0 0;font-size:14px">'
+        f'<a href="{escape(runbook)}" style="color:{colour};font-weight:600">Runbook</a></p>'
+        if runbook
+        else ""
+    )
+    return (
+        '<table role="presentation" width="100%" cellpadding="0" cellspacing="0" border="0" '
+        f'style="margin:0 0 16px;background:#ffffff;border-left:6px solid {colour};border-radius:6px">'
+        '<tr><td style="padding:18px 22px">'
+        f'<p style="margin:0;font-size:13px;font-weight:600;color:{colour}">{state} · {escape(text.title(event))}</p>'
+        f'<p style="margin:6px 0 14px;font-size:18px;line-height:1.35;font-weight:600;overflow-wrap:anywhere">'
+        f"{escape(text.one_line(event.message))}</p>"
+        '<table role="presentation" cellpadding="0" cellspacing="0" border="0" style="font-size:14px;line-height:1.5">'
+        f"{rows}</table>{button}</td></tr></table>"
+    )
+
+
+def _row(name: str, value: str) -> str:
+    style = f"{_MONO};font-size:12px;white-space:pre-wrap;" if "\n" in value else ""
+    told = f'<a href="{escape(value)}">{escape(value)}</a>' if name == "URL" and text.link(value) else escape(value)
+    return (
+        '<tr><td valign="top" style="padding:2px 16px 2px 0;color:#5c636a;min-width:72px;white-space:nowrap">'
+        f"{escape(name)}</td>"
+        f'<td valign="top" style="padding:2px 0;overflow-wrap:anywhere;word-break:break-word;{style}">'
+        f"{told}</td></tr>"
+    )
+
+
+def _domain(sender: Address) -> str:
+    """The right side of our message ids: the sender's domain in ASCII, unless it makes them too long for a line."""
+    try:
+        domain = sender.domain.encode("idna").decode("ascii")
+    except UnicodeError:
+        return _ANY_DOMAIN
+    return domain if len(domain) <= _DOMAIN_LENGTH else _ANY_DOMAIN
+
+
+def _token(identifier: str) -> str:
+    """`identifier` as the left side of a message id: as it is where it may stand there, else its hash."""
+    if len(identifier) <= _TOKEN_LENGTH and re.fullmatch(r"[\w-]+", identifier, re.ASCII):
+        return identifier
+    return hashlib.sha256(identifier.encode("utf-8", "replace")).hexdigest()[:_TOKEN_LENGTH]

@@ -1,0 +1,121 @@
+"""Slack, through an incoming webhook: https://api.slack.com/messaging/webhooks."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import SecretStr
+
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, Notification, Status
+from otel_monitoring.alerts.notify.channels import text
+from otel_monitoring.alerts.notify.channels.http_post import client, post
+
+_COLOURS = {
+    AlertSeverity.INFO: "#439fe0",
+    AlertSeverity.WARNING: "#daa038",
+    AlertSeverity.ERROR: "#e8590c",
+    AlertSeverity.CRITICAL: "#c92a2a",
+}
+_RESOLVED_COLOUR = "#2f9e44"
+
+# Slack's limits: 3000 characters in a section, 50 blocks in a message (here one an event), and 13,200 characters in all
+# blocks together (`msg_blocks_too_long`). The margins are for characters that Slack counts twice.
+_SECTION_LENGTH = 2800
+_SECTIONS_LENGTH = 11_000
+_FALLBACK_LENGTH = 2000
+
+_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+class SlackChannel:
+    """Posts a notification as one message: a line of text, then every alert with the colour of its severity.
+
+    Args:
+        url: The incoming webhook's, which is a secret.
+    """
+
+    name = "slack"
+    latest_only = True
+    """People read what is so now: see `Notification.latest`."""
+
+    def __init__(self, url: SecretStr) -> None:
+        self._url = url
+
+    async def send(self, notification: Notification) -> None:
+        """Post it.
+
+        Raises:
+            DeliveryError: Slack did not take it. 429, 5xx and connection errors are retryable; a webhook that was
+                removed or a channel that was archived are not.
+        """
+        body = json.dumps(message(notification)).encode()
+        async with client() as sender:
+            request = sender.build_request(
+                "POST",
+                self._url.get_secret_value(),
+                content=body,
+                headers={"Content-Type": "application/json; charset=utf-8"},
+            )
+            await post(sender, request, "Slack")
+
+
+def message(notification: Notification) -> dict[str, Any]:
+    """The JSON body: `text` is what push notifications and screen readers give; colours exist on attachments only."""
+    shown, hidden = text.shown(notification)
+    length = min(_SECTION_LENGTH, _SECTIONS_LENGTH // max(1, len(shown)))
+    attachments = [_attachment(event, length) for event in shown]
+    if hidden:
+        attachments.append({"fallback": f"{hidden} more", "blocks": [_section(f"… and {hidden} more")]})
+    origin = text.origin(notification)
+    told = " · ".join(f"*{name}:* {mrkdwn(value, 400)}" for name, value in origin)
+    plain = ", ".join(value for _, value in origin)
+    attachments.append({"fallback": mrkdwn(plain, _FALLBACK_LENGTH), "blocks": [_section(told)]})
+    line = f"[{text.source(notification)}] {text.summary(notification)}"
+    return {"text": mrkdwn(line, _FALLBACK_LENGTH), "attachments": attachments}
+
+
+def _attachment(event: AlertEvent, length: int) -> dict[str, Any]:
+    resolved = event.status is Status.RESOLVED
+    return {
+        "color": _RESOLVED_COLOUR if resolved else _COLOURS[event.severity],
+        "fallback": mrkdwn(text.headline(event), _FALLBACK_LENGTH),
+        "blocks": [_section("\n".join(_lines(event, length)))],
+    }
+
+
+def _lines(event: AlertEvent, length: int) -> Iterator[str]:
+    """What fits into a section of this length: the headline always, the runbook and facts as long as there is room."""
+    runbook = text.link(event.runbook)
+    first = f"*{mrkdwn(text.headline(event), min(700, length // 2))}*"
+    last = f"<{mrkdwn(runbook, 600)}|Runbook>" if runbook and len(runbook) <= min(500, length // 3) else ""
+    room = length - len(first) - len(last) - 2
+    yield first
+    for name, value in text.facts(event):
+        quoted = f"\n```{mrkdwn(text.tail(value, 900), 1200)}```" if "\n" in value else f" {mrkdwn(value, 500)}"
+        line = f"*{mrkdwn(name, 100)}:*{quoted}"
+        if len(line) < room:
+            room -= len(line) + 1
+            yield line
+    if last:
+        yield last
+
+
+def _section(body: str) -> dict[str, Any]:
+    """`verbatim`: names and addresses in it are not turned into links and mentions."""
+    return {"type": "section", "text": {"type": "mrkdwn", "text": body, "verbatim": True}}
+
+
+def mrkdwn(plain: str, limit: int) -> str:
+    """`plain` with Slack's three control characters escaped, so that nothing in it mentions or links anybody.
+
+    At most `limit` characters; an escape is not cut in two.
+    """
+    escaped: list[str] = []
+    length = 0
+    for character in plain:
+        part = _ESCAPES.get(character, character)
+        length += len(part)
+        if length > limit - 1:
+            return "".join(escaped) + "…"
+        escaped.append(part)
+    return "".join(escaped)

@@ -1,0 +1,93 @@
+"""A generic webhook, signed as Standard Webhooks says: https://www.standardwebhooks.com.
+
+The body is JSON: `type` (`alert.firing`, or `alert.resolved` when everything in it is over), `timestamp` (RFC 3339, of
+the newest alert) and `data`: `id`, `service`, `environment`, `version`, `host`, `url` (where people reach the service),
+`status`, `severity` and `alerts`, a list in the form that `/api/alerts/history` answers. Headers: `webhook-id` (the
+same for every attempt: receivers drop repetitions by it), `webhook-timestamp` (Unix seconds of the attempt) and, with a
+secret, `webhook-signature`: `v1,` and the base64 of HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`.
+"""
+
+import base64
+import hmac
+import time
+from collections.abc import Callable
+
+from pydantic import SecretStr
+
+from otel_monitoring.alerts.model import Notification, rfc3339
+from otel_monitoring.alerts.notify.channels.http_post import client, direct, post
+from otel_monitoring.alerts.notify.channels.public_address import PinnedTransport
+from otel_monitoring.config.channels import webhook_key
+from otel_monitoring.redact.json_value import json_text
+
+
+class WebhookChannel:
+    """Posts a notification as signed JSON to an address of the user's, always directly: never through a proxy.
+
+    Args:
+        url: Where to; it may hold a secret.
+        secret: Signs the body: `whsec_` and base64. None: unsigned.
+        allow_private: Also connect to loopback, private and link-local addresses.
+        clock: Unix time in seconds.
+    """
+
+    name = "webhook"
+
+    def __init__(
+        self,
+        url: SecretStr,
+        secret: SecretStr | None = None,
+        *,
+        allow_private: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._url = url
+        self._secret = secret
+        self._allow_private = allow_private
+        self._clock = clock
+
+    async def send(self, notification: Notification) -> None:
+        """Post it; any 2xx answer is success.
+
+        Raises:
+            DeliveryError: The receiver did not take it, or has no address that may be connected to.
+        """
+        content = body(notification)
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "otel-monitoring",
+            "webhook-id": notification.id,
+            "webhook-timestamp": str(int(self._clock())),
+        }
+        if self._secret is not None:
+            key = webhook_key(self._secret.get_secret_value())
+            headers["webhook-signature"] = signature(key, headers["webhook-id"], headers["webhook-timestamp"], content)
+        async with client(PinnedTransport(direct(), allow_private=self._allow_private)) as sender:
+            request = sender.build_request("POST", self._url.get_secret_value(), content=content, headers=headers)
+            await post(sender, request, "The webhook")
+
+
+def body(notification: Notification) -> bytes:
+    """The same bytes for every attempt."""
+    document = {
+        "type": f"alert.{notification.status.value}",
+        "timestamp": rfc3339(max(event.time for event in notification.events)),
+        "data": {
+            "id": notification.id,
+            "service": notification.service,
+            "environment": notification.environment,
+            "version": notification.version,
+            "host": notification.host,
+            "url": notification.url,
+            "status": notification.status.value,
+            "severity": notification.severity.value,
+            "alerts": [event.as_json() for event in notification.events],
+        },
+    }
+    return json_text(document).encode()
+
+
+def signature(key: bytes, identifier: str, timestamp: str, content: bytes) -> str:
+    """The value of `webhook-signature`."""
+    digest = hmac.digest(key, f"{identifier}.{timestamp}.".encode() + content, "sha256")
+    return f"v1,{base64.b64encode(digest).decode()}"

@@ -1,0 +1,282 @@
+"""What a rule looks at: expressions over a `Window`, each with the PromQL text that asks Prometheus the same.
+
+One definition, two readings: `readings` is for this process, `promql` for the fleet's own engine.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+from otel_monitoring.alerts.rules.matchers import Failed, Matcher
+from otel_monitoring.alerts.rules.promql import Dialect
+from otel_monitoring.alerts.rules.series import group_of, group_series, recorded
+from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.metrics.outcome import OutcomeOf
+from otel_monitoring.metrics.window import Window
+from otel_monitoring.semconv import HTTP_SERVER_REQUEST_DURATION, prometheus_label, prometheus_name
+
+
+class Reading(NamedTuple):
+    """One value of an expression.
+
+    Attributes:
+        value: In the expression's unit.
+        samples: How many measurements it rests on.
+        group: The value of the attribute the expression groups by; empty without one.
+    """
+
+    value: float
+    samples: int
+    group: str = ""
+
+
+@runtime_checkable
+class Expression(Protocol):
+    """A value, or one for each group, over a window."""
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """The instruments it reads."""
+
+    @property
+    def group_by(self) -> str:
+        """The attribute whose values it tells apart; empty for one value."""
+
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
+        """Its values now; none where there is no data.
+
+        Args:
+            window: What was measured.
+            above: Groups whose value is certainly below this may be left out: nobody asks.
+            known: Groups that are asked for in any case.
+        """
+
+    def promql(self, dialect: Dialect) -> str:
+        """The same in PromQL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """The last value of a gauge; of several series the largest, or the smallest.
+
+    Args:
+        metric: The instrument's name.
+        unit: Its UCUM unit: Prometheus spells it in the name.
+        scale: What the value is multiplied by, e.g. 100 for percent of a share.
+        over: Which of several series counts: those of all workers, or with other attributes.
+        group_by: An attribute whose values are told apart, each with a reading of its own.
+        where: Chooses among its series; every one when not given.
+    """
+
+    metric: str
+    unit: str = ""
+    scale: float = 1.0
+    over: Literal["max", "min"] = "max"
+    group_by: str = ""
+    where: Matcher | None = None
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """The instrument it reads."""
+        return frozenset((self.metric,))
+
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
+        """One reading a group."""
+        groups: dict[str, list[float]] = {}
+        for series, value in window.gauges(self.metric):
+            if math.isfinite(value) and (self.where is None or self.where(series)):
+                groups.setdefault(group_of(series, self.group_by), []).append(value)
+        choose = max if self.over == "max" else min
+        return [Reading(choose(values) * self.scale, len(values), group) for group, values in groups.items()]
+
+    def promql(self, dialect: Dialect) -> str:
+        """`scale * max by (…) (metric)`."""
+        return _times(self.scale, self.aggregated(self.over, dialect))
+
+    def aggregated(self, aggregate: str, dialect: Dialect) -> str:
+        """`aggregate by (…) (metric)`."""
+        series = dialect.select(prometheus_name(self.metric, self.unit, gauge=True), _matchers(self.where))
+        return dialect.grouped(aggregate, series, _label(self.group_by))
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many values a histogram recorded, or by how much a counter grew, in the window.
+
+    Args:
+        metric: The instrument's name.
+        unit: Its UCUM unit.
+        kind: What it is.
+        where: Chooses among its series; every one when not given.
+        group_by: An attribute whose values are told apart.
+    """
+
+    metric: str
+    unit: str = ""
+    kind: Literal["counter", "histogram"] = "counter"
+    where: Matcher | None = None
+    group_by: str = ""
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """The instrument it reads."""
+        return frozenset((self.metric,))
+
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
+        """One reading a group; without groups always one, 0 for nothing."""
+        counts = self.counts(window).items()
+        return [Reading(n, round(n), group) for group, n in counts if above is None or n >= above or group in known]
+
+    def counts(self, window: Window) -> Mapping[str, float]:
+        """The count of each group; worked out once for a window."""
+        known: dict[str, float] | None = window.memo.get(self)
+        if known is None:
+            counts = self._histogram_counts(window) if self.kind == "histogram" else self._counter_counts(window)
+            known = window.memo[self] = counts if self.group_by else {"": sum(counts.values())}
+        return known
+
+    def promql(self, dialect: Dialect) -> str:
+        """`sum by (…) (increase(metric[…]))`."""
+        name = prometheus_name(self.metric, self.unit, monotonic=self.kind == "counter")
+        matchers, label = _matchers(self.where), _label(self.group_by)
+        if self.kind == "histogram":
+            return dialect.histogram_count(name, matchers, labels=(label,))
+        return dialect.grouped("sum", dialect.increase(name, matchers), label)
+
+    def _histogram_counts(self, window: Window) -> dict[str, float]:
+        groups = group_series(window, self.metric, self.where, self.group_by)
+        return {group: sum([part.count for part in parts]) for group, parts in groups.items()}
+
+    def _counter_counts(self, window: Window) -> dict[str, float]:
+        counts: dict[str, float] = {}
+        for series, value in window.sums(self.metric):
+            if self.where is None or self.where(series):
+                group = group_of(series, self.group_by)
+                counts[group] = counts.get(group, 0.0) + value
+        return counts
+
+
+@dataclass(frozen=True, slots=True)
+class Percent:
+    """`part` of `whole`, in percent; no data where the whole is nothing.
+
+    Args:
+        part: What is counted.
+        whole: Of what; grouped by the same attribute.
+
+    Raises:
+        ConfigurationError: They are grouped by different attributes.
+    """
+
+    part: Count
+    whole: Count
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be divided."""
+        if self.part.group_by != self.whole.group_by:
+            raise ConfigurationError(f"group_by: part by {self.part.group_by!r}, whole by {self.whole.group_by!r}")
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """The instruments it reads."""
+        return self.part.metrics | self.whole.metrics
+
+    @property
+    def group_by(self) -> str:
+        """The attribute whose values it tells apart."""
+        return self.whole.group_by
+
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
+        """One reading a group of the whole."""
+        parts, found = self.part.counts(window), []
+        for group, whole in self.whole.counts(window).items():
+            if whole > 0:
+                value = 100.0 * parts.get(group, 0.0) / whole
+                if above is None or value >= above or group in known:
+                    found.append(Reading(value, round(whole), group))
+        return found
+
+    def promql(self, dialect: Dialect) -> str:
+        """`100 * (part or 0 * whole) / whole`."""
+        return dialect.percent(self.part.promql(dialect), self.whole.promql(dialect))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """A quantile of what a histogram recorded in the window, e.g. each route's p95.
+
+    Args:
+        metric: The instrument's name.
+        q: From 0 to 1.
+        unit: Its UCUM unit.
+        scale: What the value is multiplied by, e.g. 1000 for milliseconds of seconds.
+        where: Chooses among its series; every one when not given.
+        group_by: An attribute whose values are told apart.
+
+    Raises:
+        ConfigurationError: `q` or `scale` cannot work.
+    """
+
+    metric: str
+    q: float
+    unit: str = "s"
+    scale: float = 1.0
+    where: Matcher | None = None
+    group_by: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no quantile."""
+        if not 0 <= self.q <= 1:
+            raise ConfigurationError(f"q: {self.metric}: {self.q!r} is not from 0 to 1")
+        if not self.scale > 0:
+            raise ConfigurationError(f"scale: {self.metric}: {self.scale!r} is not positive")
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """The instrument it reads."""
+        return frozenset((self.metric,))
+
+    def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
+        """One reading a group that recorded anything."""
+        found = []
+        for group, durations in recorded(window, self.metric, self.where, self.group_by).items():
+            # No quantile is above the maximum.
+            if above is None or durations.max * self.scale >= above or group in known:
+                value = durations.together.quantile(self.q)
+                if value is not None:
+                    found.append(Reading(value * self.scale, durations.together.count, group))
+        return found
+
+    def promql(self, dialect: Dialect) -> str:
+        """`scale * histogram_quantile(q, sum by (…) (increase(metric[…])))`."""
+        name, label = prometheus_name(self.metric, self.unit), _label(self.group_by)
+        return _times(self.scale, dialect.histogram_quantile(self.q, name, _matchers(self.where), labels=(label,)))
+
+
+def requests(*, where: Matcher | None = None, group_by: str = "") -> Count:
+    """How many requests the service answered in the window."""
+    return Count(HTTP_SERVER_REQUEST_DURATION, "s", "histogram", where, group_by)
+
+
+def error_rate(statuses: Collection[int] | None = None, *, group_by: str = "") -> Percent:
+    """The share of requests that were errors, in percent.
+
+    Args:
+        statuses: Status codes that count as errors; None: every 5xx.
+        group_by: An attribute whose values are told apart, e.g. `http.route`.
+    """
+    failed = Failed(OutcomeOf(frozenset(statuses) if statuses is not None else None))
+    return Percent(requests(where=failed, group_by=group_by), requests(group_by=group_by))
+
+
+def _label(key: str) -> str:
+    return prometheus_label(key) if key else ""
+
+
+def _matchers(where: Matcher | None) -> str:
+    return where.promql() if where is not None else ""
+
+
+def _times(scale: float, text: str) -> str:
+    return text if scale == 1 else f"{scale:.15g} * {text}"

@@ -1,0 +1,90 @@
+"""Checks of a rule's fields; each refusal begins with the name of the field."""
+
+import math
+import re
+import string
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import NoReturn, TypeVar
+
+from otel_monitoring.config.hints import did_you_mean
+from otel_monitoring.errors import ConfigurationError
+
+E = TypeVar("E", bound=Enum)
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_DOTTED_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]*")
+_FILLED_IN = frozenset({"rule", "value", "threshold"})
+
+
+def refuse(setting: str, rule: str, why: str) -> NoReturn:
+    """Refuse `setting` of `rule`.
+
+    Raises:
+        ConfigurationError: Always.
+    """
+    raise ConfigurationError(f"{setting}: {rule}: {why}") from None
+
+
+def name(given: object) -> None:
+    """Check a rule's name."""
+    if not _NAME.fullmatch(str(given)):
+        raise ConfigurationError(f"name: {given!r} must be lower case letters, digits and underscores")
+
+
+def member(setting: str, rule: str, kind: type[E], given: object) -> E:
+    """The member of `kind` that is given, or named by its value."""
+    try:
+        return kind(given)
+    except ValueError:
+        refuse(setting, rule, f"{given!r} is none of {', '.join(str(choice.value) for choice in kind)}")
+
+
+def choice(setting: str, rule: str, given: str, choices: Iterable[str]) -> None:
+    """Check that a text is one of `choices`."""
+    if given not in choices:
+        refuse(setting, rule, f"{given!r} is none of {', '.join(choices)}")
+
+
+def number(setting: str, rule: str, given: object, *, least: float = -math.inf) -> None:
+    """Check that a number is finite, and `least` or more."""
+    if not isinstance(given, int | float) or not math.isfinite(given):
+        refuse(setting, rule, f"{given!r} is not a finite number")
+    if given < least:
+        refuse(setting, rule, f"{given!r} is less than {least:g}")
+
+
+def label(rule: str, given: str) -> None:
+    """Check the name of the label that holds a group."""
+    if not _LABEL.fullmatch(given) or given in _FILLED_IN or given == "instance":
+        refuse("label", rule, f"{given!r} cannot be the name of a label")
+
+
+def labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str]) -> None:
+    """Check further labels, whose names must not be `taken`; dots in names become underscores where need be."""
+    for key, value in given.items():
+        if not _DOTTED_LABEL.fullmatch(key) or key in _FILLED_IN | taken:
+            refuse("labels", rule, f"{key!r} cannot be the name of a label")
+        if not isinstance(value, str):
+            refuse("labels", rule, f"{key}: {value!r} is not a text")
+
+
+def message(rule: str, template: str, figures: Mapping[str, object]) -> None:
+    """Check a message template against the figures of an alert."""
+    fields = ", ".join(f"{{{known}}}" for known in figures)
+    try:
+        string.Formatter().vformat(template, (), figures)
+    except KeyError as error:
+        missing = str(error.args[0])
+        refuse("message", rule, f"there is no {{{missing}}}, it may have {fields}{did_you_mean(missing, figures)}")
+    except IndexError:
+        refuse("message", rule, f"its fields have names: it may have {fields}")
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
+        refuse("message", rule, f"{error}; it may have {fields}, with formats as {{value:.1f}}, and {{{{ for a brace")
+
+
+def link(setting: str, rule: str, given: str) -> None:
+    """Check that a link is empty, or http or https."""
+    if given and not given.startswith(("https://", "http://")):
+        refuse(setting, rule, f"{given!r} is no http or https link")

@@ -1,0 +1,326 @@
+"""`FallbackStore`: a store that goes on in memory while the one it stands for is down."""
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import TypeVar
+
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute
+from otel_monitoring.alerts.store.memory import MemoryState, MemoryStore
+from otel_monitoring.alerts.store.protocol import HISTORY_LIMIT, LEADER, OUTBOX_LIMIT, Queued, Store, lease_of
+from otel_monitoring.alerts.store.replay import replay
+from otel_monitoring.errors import StoreError
+from otel_monitoring.forks import renewed
+from otel_monitoring.guard import fail_open, logger
+
+T = TypeVar("T")
+
+RETRY_SECONDS = 10.0
+"""How long after a failure the store is tried again."""
+
+_WARN_EVERY_SECONDS = 60.0
+_MOVED_KEPT = 10_000
+_FIRST_ID = 1 << 60
+"""Events queued in memory have numbers from here on: larger than any in a store, and never taken for one of those."""
+
+
+class FallbackStore:
+    """A `Store` that uses another, and memory while that one fails: nothing is raised, and nothing is lost.
+
+    While the other is down each process is on its own: it keeps what it last knew, and gets the lease from itself, so
+    that alerts may be sent by several workers but never by none. When the other is back, everything done meanwhile is
+    done again there. Events that were waiting when it went down are delivered from memory by the worker that held their
+    channel's lease.
+
+    Args:
+        primary: The store to use. It fails with `StoreError` only.
+        clock: Unix time in seconds.
+        retry: Seconds from a failure to the next try.
+
+    Attributes:
+        primary: The store to use.
+    """
+
+    def __init__(self, primary: Store, *, clock: Callable[[], float] = time.time, retry: float = RETRY_SECONDS) -> None:
+        self.primary = primary
+        self._clock = clock
+        self._retry = retry
+        self._fallback = MemoryStore(first_id=_FIRST_ID)
+        self._before = MemoryState()
+        self._lock = renewed(self, "_lock", threading.RLock)
+        self._thread = renewed(self, "_thread", _Inside)
+        self._problem: str | None = None
+        self._tried_at = float("-inf")
+        self._warned_at = float("-inf")
+        self._held_until: dict[str, float] = {}
+        self._delivers_known: frozenset[str] = frozenset()
+        self._moved: dict[int, int] = {}
+
+    @property
+    def problem(self) -> str | None:
+        return self._problem or self.primary.problem
+
+    def run(self, work: Callable[[Store], T]) -> T:
+        try:
+            with self.exclusive():
+                return work(self)
+        except StoreError as error:
+            with self._lock:
+                self._fall_back(error)
+                with self._transaction(self._fallback):
+                    return work(self)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """As the protocol says; a failure in the middle raises `StoreError`, and a second try is made in memory."""
+        try:
+            with ExitStack() as stack:
+                self._enter(stack)
+                yield
+        except StoreError as error:
+            with self._lock:
+                self._fall_back(error)
+            raise
+
+    def close(self) -> None:
+        with self._lock, suppress(StoreError):
+            self._tried_at = float("-inf")
+            if not self._is_back():
+                self._tell_loss()
+            self.primary.close()
+
+    def _tell_loss(self) -> None:
+        before, after = self._before, self._fallback.state
+        alerts, undelivered = after.appended - before.appended, len(after.outbox.keys() - before.outbox.keys())
+        if alerts or undelivered:
+            logger.error(
+                "alert store: closed while it does not work (%s): "
+                "%d alerts of its history and %d that were not delivered are lost",
+                self._problem,
+                alerts,
+                undelivered,
+            )
+
+    # Which store
+
+    def _do(self, work: Callable[[Store], T], learn: Callable[[T], object] | None = None) -> T:
+        """What `work` returns; `learn` gets it where it says something about the primary, once that is certain."""
+        if (store := self._thread.store) is not None:
+            result = work(store)
+            if learn is not None and store is self.primary:
+                self._thread.learned.append(partial(learn, result))
+            return result
+        if self._problem is not None:
+            with self._lock:
+                if not self._is_back():
+                    return work(self._fallback)
+        try:
+            result = work(self.primary)
+        except StoreError as error:
+            with self._lock:
+                self._fall_back(error)
+                return work(self._fallback)
+        if learn is not None:
+            self._learn([partial(learn, result)])
+        return result
+
+    def _enter(self, stack: ExitStack) -> None:
+        if self._problem is not None:
+            stack.enter_context(self._lock)
+            if not self._is_back():
+                stack.enter_context(self._transaction(self._fallback))
+                return
+        try:
+            stack.enter_context(self._transaction(self.primary))
+        except StoreError as error:
+            stack.enter_context(self._lock)
+            self._fall_back(error)
+            stack.enter_context(self._transaction(self._fallback))
+
+    @contextmanager
+    def _transaction(self, store: Store) -> Iterator[None]:
+        """A transaction of `store`, which is what this thread uses inside."""
+        learned: list[Callable[[], object]] = []
+        with store.exclusive():
+            self._thread.store, self._thread.learned = store, learned
+            try:
+                yield
+            finally:
+                self._thread.store = None
+        self._learn(learned)
+
+    def _learn(self, learned: list[Callable[[], object]]) -> None:
+        with self._lock:
+            if self._problem is None:
+                for note in learned:
+                    note()
+
+    def _fall_back(self, error: StoreError) -> None:
+        now = self._clock()
+        self._tried_at = now
+        fail_open.failures["alert store"] += 1
+        if self._problem is None:
+            self._load_known_state(now)
+            if not 0 <= now - self._warned_at < _WARN_EVERY_SECONDS:
+                self._warned_at = now
+                logger.warning("alert store: %s; this process goes on in memory until it works again", str(error))
+        self._problem = str(error)
+
+    def _load_known_state(self, now: float) -> None:
+        """Read what there is to read: a store that cannot be written to, e.g. on a full disk, often still tells."""
+        state = self._fallback.state
+        self._delivers_known = frozenset(name for name, until in self._held_until.items() if until > now)
+        with suppress(StoreError):
+            state.states = self.primary.states()
+            waiting = [row for name in self.primary.backlog() for row in self.primary.pending(name, OUTBOX_LIMIT)]
+            state.outbox = {row.id: row for row in waiting}
+            for event in reversed(self.primary.events(limit=HISTORY_LIMIT)):
+                state.remember(event)
+            state.counts.update(self.primary.counts())
+            state.mutes = self.primary.mutes(now)
+            state.conditions = self.primary.descriptions()
+        self._before = state.copy()
+
+    def _is_back(self) -> bool:
+        """Whether the primary is in use, if need be after trying it."""
+        now = self._clock()
+        if self._problem is None or 0 <= now - self._tried_at < self._retry:
+            return self._problem is None
+        self._tried_at = now
+        after = self._fallback.state
+        try:
+            moved = self.primary.run(lambda store: replay(store, self._before, after, now))
+        except StoreError as error:
+            self._problem = str(error)
+            return False
+        self._moved = dict([*self._moved.items(), *moved.items()][-_MOVED_KEPT:])
+        self._fallback.state = MemoryState(
+            next_id=after.next_id, mutes=after.mutes, notified=after.notified, states=after.states
+        )
+        self._problem = None
+        logger.info("alert store: works again")
+        return True
+
+    def _numbers(self, store: Store, ids: Collection[int]) -> Collection[int]:
+        """The numbers in `store` of events that were taken from memory before they were brought back."""
+        if store is self._fallback or not self._moved:
+            return ids
+        return [self._moved.get(number, number) for number in ids]
+
+    # History
+
+    def append(self, event: AlertEvent) -> None:
+        self._do(lambda store: store.append(event))
+
+    def events(
+        self, *, limit: int, alert_type: AlertType | None = None, severity: AlertSeverity | None = None
+    ) -> Sequence[AlertEvent]:
+        return self._do(lambda store: store.events(limit=limit, alert_type=alert_type, severity=severity))
+
+    def counts(self) -> dict[AlertType, int]:
+        return self._do(lambda store: store.counts())
+
+    def clear(self) -> None:
+        self._do(lambda store: store.clear(), lambda _: self._fallback.clear())
+
+    # Mutes, and what was notified
+
+    def mute(self, mute: Mute) -> None:
+        self._do(lambda store: store.mute(mute), lambda _: self._fallback.mute(mute))
+
+    def unmute(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
+        return self._do(
+            lambda store: store.unmute(alert_type, labels), lambda _: self._fallback.unmute(alert_type, labels)
+        )
+
+    def mutes(self, now: float) -> list[Mute]:
+        def learn(mutes: list[Mute]) -> None:
+            self._fallback.state.mutes = list(mutes)
+
+        return self._do(lambda store: store.mutes(now), learn)
+
+    def notified_at(self, key: str) -> float | None:
+        return self._do(lambda store: store.notified_at(key))
+
+    def note_notified(self, key: str, now: float) -> None:
+        self._do(lambda store: store.note_notified(key, now), lambda _: self._fallback.note_notified(key, now))
+
+    # The states of the rules
+
+    def states(self) -> dict[str, str]:
+        def learn(states: dict[str, str]) -> None:
+            self._fallback.state.states = dict(states)
+
+        return self._do(lambda store: store.states(), learn)
+
+    def save_states(self, states: Mapping[str, str | None]) -> None:
+        self._do(lambda store: store.save_states(states), lambda _: self._fallback.save_states(states))
+
+    # The outbox
+
+    def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
+        self.enqueue_all([event], channels, now)
+
+    def enqueue_all(self, events: Sequence[AlertEvent], channels: Collection[str], now: float) -> None:
+        self._do(lambda store: store.enqueue_all(events, channels, now))
+
+    def pending(self, channel: str, limit: int) -> Sequence[Queued]:
+        def work(store: Store) -> Sequence[Queued]:
+            if store is not self._fallback or lease_of(channel) in self._delivers_known:
+                return store.pending(channel, limit)
+            return [row for row in store.pending(channel, OUTBOX_LIMIT) if row.id >= _FIRST_ID][:limit]
+
+        return self._do(work)
+
+    def backlog(self) -> dict[str, int]:
+        return self._do(lambda store: store.backlog())
+
+    def tried(self, ids: Collection[int]) -> None:
+        self._do(lambda store: store.tried(self._numbers(store, ids)))
+
+    def note(self, ids: Collection[int], result: ChannelResult) -> None:
+        self._do(lambda store: store.note(self._numbers(store, ids), result))
+
+    def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
+        self._do(lambda store: store.settle(self._numbers(store, ids), result))
+
+    # Workers
+
+    def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
+        def learn(granted: frozenset[str]) -> None:
+            self._held_until.update({name: until if name in granted else float("-inf") for name in leases})
+
+        return self._do(lambda store: store.lead(worker, now, until, leases), learn)
+
+    def leaders(self, now: float, lately: float = 0.0) -> dict[str, str]:
+        return self._do(lambda store: store.leaders(now, lately))
+
+    def resign(self, worker: str) -> None:
+        self._do(lambda store: store.resign(worker), lambda _: self._held_until.clear())
+
+    def describe(self, channel: str, condition: str) -> None:
+        self._do(
+            lambda store: store.describe(channel, condition), lambda _: self._fallback.describe(channel, condition)
+        )
+
+    def descriptions(self) -> dict[str, str]:
+        return self._do(lambda store: store.descriptions())
+
+    def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
+        self._do(lambda store: store.publish(worker, report, now, urgent=urgent))
+
+    def reports(self, since: float, now: float) -> dict[str, bytes]:
+        return self._do(lambda store: store.reports(since, now))
+
+    def urgent_since(self, since: float) -> bool:
+        return self._do(lambda store: store.urgent_since(since))
+
+
+class _Inside(threading.local):
+    """The store whose transaction a thread is in, and what it learned there."""
+
+    def __init__(self) -> None:
+        self.store: Store | None = None
+        self.learned: list[Callable[[], object]] = []

@@ -1,0 +1,325 @@
+"""Alert state of this process alone."""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from itertools import islice
+from typing import TypeVar
+
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute, Status, title
+from otel_monitoring.alerts.store import overflow
+from otel_monitoring.alerts.store.protocol import (
+    CLOCK_TOLERANCE,
+    HISTORY_LIMIT,
+    LEADER,
+    NOTES_LIMIT,
+    NOTES_SECONDS,
+    OUTBOX_LIMIT,
+    Queued,
+    Store,
+    mute_key,
+)
+from otel_monitoring.forks import renewed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRow:
+    """Which worker holds it, since when and until when, in Unix seconds."""
+
+    worker: str
+    taken: float
+    until: float
+
+    def holds(self, now: float, lately: float) -> bool:
+        """Whether it is in force at `now`, or was within `lately` seconds; never one of before a clock was set back."""
+        return self.until > now - lately and self.taken <= now + CLOCK_TOLERANCE
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """A worker's latest report, when it was published, and when one of this worker was last urgent."""
+
+    content: bytes
+    at: float
+    urgent_at: float | None
+
+
+@dataclass(slots=True)
+class MemoryState:
+    """Everything a `MemoryStore` keeps. What its containers hold is immutable."""
+
+    history: deque[AlertEvent] = field(default_factory=deque)
+    results: dict[str, Mapping[str, ChannelResult]] = field(default_factory=dict)
+    """What became on their channels of those in the history that were under way when added, by their identity."""
+    counts: Counter[AlertType] = field(default_factory=Counter)
+    appended: int = 0
+    """How many events were ever added."""
+    cleared: int = 0
+    """How often the history was cleared."""
+    mutes: list[Mute] = field(default_factory=list)
+    notified: dict[str, float] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+    outbox: dict[int, Queued] = field(default_factory=dict)
+    next_id: int = 1
+    leases: dict[str, LeaseRow] = field(default_factory=dict)
+    conditions: dict[str, str] = field(default_factory=dict)
+    reports: dict[str, ReportRow] = field(default_factory=dict)
+
+    def remember(self, event: AlertEvent) -> None:
+        """Add to the history what was in it before, or is new."""
+        if len(self.history) == HISTORY_LIMIT:
+            self.results.pop(self.history.popleft().identity, None)
+        self.history.append(event)
+        if event.is_under_way:
+            self.results[event.identity] = event.channels
+
+    def told(self, event: AlertEvent) -> AlertEvent:
+        """An event of the history with what has become of it."""
+        results = self.results.get(event.identity) if event.is_under_way else None
+        return event if results is None else replace(event, channels=results)
+
+    def note(self, row: Queued, result: ChannelResult) -> None:
+        """What has become of an event of the outbox, if the history has it."""
+        before = self.results.get(row.event.identity)
+        if before is not None:
+            self.results[row.event.identity] = {**before, row.channel: result}
+
+    def copy(self) -> "MemoryState":
+        """The same content, changed independently."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return MemoryState(
+            **{name: value.copy() if hasattr(value, "copy") else value for name, value in values.items()}
+        )
+
+
+class MemoryStore:
+    """A `Store` that is gone when the process ends.
+
+    Args:
+        first_id: The number of the first event in the outbox.
+        problem: Why it stands for another store, if it does.
+
+    Attributes:
+        state: What it keeps.
+    """
+
+    def __init__(self, *, first_id: int = 1, problem: str | None = None) -> None:
+        self.problem = problem
+        self.state = MemoryState(next_id=first_id)
+        self._lock = renewed(self, "_lock", threading.RLock)
+        self._inside = renewed(self, "_inside", bool)
+
+    def run(self, work: Callable[[Store], T]) -> T:
+        with self.exclusive():
+            return work(self)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        with self._lock:
+            if self._inside:
+                raise RuntimeError("a store's transactions are not nested")
+            before = self.state.copy()
+            self._inside = True
+            try:
+                yield
+            except BaseException:
+                self.state = before
+                raise
+            finally:
+                self._inside = False
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    # History
+
+    def append(self, event: AlertEvent) -> None:
+        with self._lock:
+            self.state.remember(event)
+            self.state.appended += 1
+            if event.status is not Status.RESOLVED:
+                self.state.counts[event.type] += 1
+
+    def events(
+        self, *, limit: int, alert_type: AlertType | None = None, severity: AlertSeverity | None = None
+    ) -> Sequence[AlertEvent]:
+        with self._lock:
+            newest_first = reversed(self.state.history)
+            matching = (
+                event
+                for event in newest_first
+                if alert_type in (None, event.type) and severity in (None, event.severity)
+            )
+            return [self.state.told(event) for event in islice(matching, limit)]
+
+    def counts(self) -> dict[AlertType, int]:
+        with self._lock:
+            return dict(self.state.counts)
+
+    def clear(self) -> None:
+        with self._lock:
+            self.state.history.clear()
+            self.state.results.clear()
+            self.state.counts.clear()
+            self.state.notified.clear()
+            self.state.cleared += 1
+
+    # Mutes, and what was notified
+
+    def mute(self, mute: Mute) -> None:
+        with self._lock:
+            self.state.mutes = [other for other in self.state.mutes if mute_key(other) != mute_key(mute)] + [mute]
+
+    def unmute(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
+        with self._lock:
+            before = self.state.mutes
+            self.state.mutes = [
+                mute for mute in before if mute.type is not alert_type or labels not in (None, mute.labels)
+            ]
+            return len(before) - len(self.state.mutes)
+
+    def mutes(self, now: float) -> list[Mute]:
+        with self._lock:
+            self.state.mutes = [mute for mute in self.state.mutes if mute.until > now]
+            return sorted(self.state.mutes, key=lambda mute: (mute.until, mute_key(mute)))
+
+    def notified_at(self, key: str) -> float | None:
+        with self._lock:
+            return self.state.notified.get(key)
+
+    def note_notified(self, key: str, now: float) -> None:
+        with self._lock:
+            notes = self.state.notified
+            notes.pop(key, None)
+            notes[key] = now
+            if len(notes) > NOTES_LIMIT:
+                del notes[next(iter(notes))]
+            while notes[oldest := next(iter(notes))] < now - NOTES_SECONDS:
+                del notes[oldest]
+
+    # The states of the rules
+
+    def states(self) -> dict[str, str]:
+        with self._lock:
+            return dict(self.state.states)
+
+    def save_states(self, states: Mapping[str, str | None]) -> None:
+        with self._lock:
+            for key, state in states.items():
+                if state is None:
+                    self.state.states.pop(key, None)
+                else:
+                    self.state.states[key] = state
+
+    # The outbox
+
+    def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
+        self.enqueue_all([event], channels, now)
+
+    def enqueue_all(self, events: Sequence[AlertEvent], channels: Collection[str], now: float) -> None:
+        with self._lock:
+            for channel in channels:
+                for event in events:
+                    number = self.state.next_id
+                    self.state.next_id += 1
+                    self.state.outbox[number] = Queued(number, channel, event, now)
+                self._leave_out_surplus(channel, now)
+
+    def _leave_out_surplus(self, channel: str, now: float) -> None:
+        outbox = self.state.outbox
+        if len(outbox) <= OUTBOX_LIMIT:
+            return
+        waiting = [row for row in outbox.values() if row.channel == channel]
+        if len(waiting) <= OUTBOX_LIMIT:
+            return
+        noted = next((row for row in waiting if row.event.stands_for_others and not row.attempts), None)
+        others = [row for row in waiting if not row.event.stands_for_others]
+        surplus = len(waiting) - OUTBOX_LIMIT + (noted is None)
+        least = sorted(others, key=lambda row: (row.event.severity.rank, row.id))[:surplus]
+        for row in least:
+            self.state.note(outbox.pop(row.id), overflow.given_up(now))
+        left_out = Counter(title(row.event.type.value, row.event.rule) for row in least)
+        if noted is None:
+            noted = Queued(self.state.next_id, channel, overflow.note(None, channel, left_out, now), now)
+            self.state.next_id += 1
+        else:
+            noted = replace(noted, event=overflow.note(noted.event, channel, left_out, now))
+        outbox[noted.id] = noted
+
+    def pending(self, channel: str, limit: int) -> Sequence[Queued]:
+        with self._lock:
+            waiting = [row for row in self.state.outbox.values() if row.channel == channel]
+        return sorted(waiting, key=lambda row: row.id)[:limit]
+
+    def backlog(self) -> dict[str, int]:
+        with self._lock:
+            return dict(Counter(row.channel for row in self.state.outbox.values()))
+
+    def tried(self, ids: Collection[int]) -> None:
+        with self._lock:
+            for number in ids:
+                if (row := self.state.outbox.get(number)) is not None:
+                    self.state.outbox[number] = replace(row, attempts=row.attempts + 1)
+
+    def note(self, ids: Collection[int], result: ChannelResult) -> None:
+        with self._lock:
+            for number in ids:
+                if (row := self.state.outbox.get(number)) is not None:
+                    self.state.note(row, result)
+
+    def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
+        with self._lock:
+            for number in ids:
+                row = self.state.outbox.pop(number, None)
+                if row is not None and result is not None:
+                    self.state.note(row, result)
+
+    # Workers
+
+    def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
+        with self._lock:
+            held = self.leaders(now)
+            granted = frozenset(name for name in leases if held.get(name, worker) == worker)
+            self.state.leases.update(dict.fromkeys(granted, LeaseRow(worker, now, until)))
+            return granted
+
+    def leaders(self, now: float, lately: float = 0.0) -> dict[str, str]:
+        with self._lock:
+            return {name: lease.worker for name, lease in self.state.leases.items() if lease.holds(now, lately)}
+
+    def resign(self, worker: str) -> None:
+        with self._lock:
+            for name, lease in self.state.leases.items():
+                if lease.worker == worker:
+                    self.state.leases[name] = replace(lease, until=lease.taken)
+            self.state.reports.pop(worker, None)
+
+    def describe(self, channel: str, condition: str) -> None:
+        with self._lock:
+            self.state.conditions[channel] = condition
+
+    def descriptions(self) -> dict[str, str]:
+        with self._lock:
+            return dict(self.state.conditions)
+
+    def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
+        with self._lock:
+            former = self.state.reports.get(worker)
+            urgent_at = now if urgent else former.urgent_at if former is not None else None
+            self.state.reports[worker] = ReportRow(report, now, urgent_at)
+
+    def reports(self, since: float, now: float) -> dict[str, bytes]:
+        latest = now + CLOCK_TOLERANCE
+        with self._lock:
+            reports = self.state.reports
+            for worker in [worker for worker, report in reports.items() if not since <= report.at <= latest]:
+                del reports[worker]
+            return {worker: report.content for worker, report in reports.items()}
+
+    def urgent_since(self, since: float) -> bool:
+        with self._lock:
+            return any(r.urgent_at is not None and r.urgent_at > since for r in self.state.reports.values())

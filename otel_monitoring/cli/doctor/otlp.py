@@ -1,0 +1,79 @@
+"""Does the OTLP endpoint take all three signals?"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
+from otel_monitoring.config.otlp import SIGNALS, Signal
+from otel_monitoring.config.settings import Settings
+from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.telemetry.export_state import without_credentials
+from otel_monitoring.telemetry.probe import try_exports
+
+_CARRY = "trace context"
+_ADVICE = (
+    ("404", "the endpoint does not take this signal: a Collector's pipeline for it is missing, or the path is wrong"),
+    ("UNIMPLEMENTED", "the endpoint does not take this signal: a Collector's pipeline for it is missing"),
+    ("401", "set OTEL_EXPORTER_OTLP_HEADERS to what the endpoint asks for"),
+    ("403", "set OTEL_EXPORTER_OTLP_HEADERS to what the endpoint asks for"),
+    ("UNAUTHENTICATED", "set OTEL_EXPORTER_OTLP_HEADERS to what the endpoint asks for"),
+    ("certificate", "set OTEL_EXPORTER_OTLP_CERTIFICATE to the CA of the endpoint"),
+    ("SSL", "is it http:// or https://?"),
+)
+
+
+def otlp(examination: Examination) -> Iterator[Finding]:
+    """Send each signal's endpoint an empty export, with the exporter that the service will use."""
+    settings = examination.settings
+    if settings is None:
+        yield Finding("OTLP", Level.SKIPPED, "the settings are not valid")
+        return
+    sent = [signal for signal in SIGNALS if settings.exports(signal)]
+    if not sent:
+        advice = "set OTEL_EXPORTER_OTLP_ENDPOINT to send telemetry to a Collector"
+        yield Finding("OTLP", Level.SKIPPED, "no endpoint: nothing is exported", advice)
+        return
+    try:
+        results = try_exports(sent, settings, timeout=examination.timeout)
+    except ConfigurationError as error:
+        yield Finding("OTLP", Level.FAILED, str(error), "correct it: the service does not start with this")
+        return
+    for signal in SIGNALS:
+        yield _finding(settings, signal, results)
+
+
+def trace_context(examination: Examination) -> Iterator[Finding]:
+    """Whether `carry` and `continued` have a span to write about."""
+    settings = examination.settings
+    if settings is None:
+        yield Finding(_CARRY, Level.SKIPPED, "the settings are not valid")
+    elif settings.exports("traces"):
+        yield Finding(_CARRY, Level.OK, "spans are recorded: carry() writes the current one into documents")
+    else:
+        yield Finding(
+            _CARRY,
+            Level.SKIPPED,
+            "no traces are exported, so no spans are recorded: carry() writes nothing, continued() links nothing",
+            "set OTEL_EXPORTER_OTLP_ENDPOINT, unless the application brings a tracer provider of its own",
+        )
+
+
+def _finding(settings: Settings, signal: Signal, results: Mapping[Signal, str | None]) -> Finding:
+    name = f"OTLP {signal}"
+    if signal not in results:
+        return Finding(name, Level.SKIPPED, "switched off, or no endpoint for it")
+    where = f"{without_credentials(settings.endpoint(signal) or '')} ({settings.protocol(signal)})"
+    reason = results[signal]
+    if reason is None:
+        return Finding(name, Level.OK, f"accepted by {where}")
+    # requests wraps the reason in several others.
+    reason = reason.rpartition("Failed to establish a new connection: ")[2].rstrip("\"')")
+    return Finding(name, Level.FAILED, f"{where}: {reason}", advice_for(reason))
+
+
+def advice_for(reason: str) -> str:
+    """What to do about an export that failed for `reason`. A port such as 40121 is no status."""
+    for mark, text in _ADVICE:
+        if re.search(rf"\b{mark}\b", reason):
+            return text
+    return "is the Collector running and reachable from here?"

@@ -1,0 +1,1 @@
+"""`otel-monitoring watch`: a live view of one service."""

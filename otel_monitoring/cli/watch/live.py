@@ -1,0 +1,162 @@
+"""The live view of `watch`: the picture, the keys, and the questions in a thread beside them."""
+
+import getpass
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from typing import TypeVar
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from otel_monitoring.alerts.model import title
+from otel_monitoring.cli import exit_codes
+from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
+from otel_monitoring.cli.watch.keyboard import Keyboard
+from otel_monitoring.cli.watch.poll import Refresh, Trail, ask
+from otel_monitoring.cli.watch.screen import framed
+
+T = TypeVar("T")
+
+_POLL = 0.1
+_REDRAW = 1.0
+
+
+class _Background:
+    """One thread that does what it is given in turn, and keeps no process alive: a service may hang."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        threading.Thread(target=self._run, name="otel-monitoring-watch", daemon=True).start()
+
+    def submit(self, work: Callable[[], T]) -> "Future[T]":
+        """Have `work` done."""
+        future: Future[T] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001 - handed over to whoever asks the future
+                future.set_exception(error)
+
+        self._jobs.put(job)
+        return future
+
+    def _run(self) -> None:
+        while True:
+            self._jobs.get()()
+
+
+class LiveView:
+    """Shows a service until q is pressed. It is asked in a thread, so that keys work while it hangs.
+
+    Args:
+        service: The service.
+        interval: Seconds between two questions.
+        mute_for: Seconds that the key m mutes.
+        out: The terminal.
+    """
+
+    def __init__(self, service: Service, *, interval: float, mute_for: float, out: Console) -> None:
+        self._service = service
+        self._trail = Trail()
+        self._interval = interval
+        self._mute_for = mute_for
+        self._out = out
+        self._background = _Background()
+        self._selected = 0
+        self._message = ""
+
+    def run(self) -> int:
+        """Until q is pressed. SIGTERM ends it with the terminal as it was."""
+        before = signal.signal(signal.SIGTERM, _end)
+        try:
+            return self._run()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _run(self) -> int:
+        asking: Future[Refresh] | None = None
+        due = drawn = 0.0
+        changed = True
+        with Keyboard() as keyboard, Live(console=self._out, screen=True, auto_refresh=False) as live:
+            while True:
+                now = time.monotonic()
+                if changed or now - drawn >= _REDRAW:
+                    live.update(self._picture(), refresh=True)
+                    drawn, changed = now, False
+                if asking is None and now >= due:
+                    asking, due = self._background.submit(lambda: ask(self._service)), now + self._interval
+                key = keyboard.wait(_POLL if asking is not None else min(_REDRAW, max(_POLL, due - now)))
+                if key == "q":
+                    return exit_codes.OK
+                if key is not None:
+                    changed = True
+                    due = 0.0 if self._pressed(key) else due
+                if asking is not None and asking.done():
+                    self._took(asking.result())
+                    asking, changed = None, True
+
+    def _took(self, refresh: Refresh) -> None:
+        if self._trail.last is None and refresh.diagnostics is not None:
+            self._message = self._service.moved or ""
+        self._trail.add(refresh)
+
+    def _picture(self) -> RenderableType:
+        return framed(
+            self._trail,
+            self._service.url,
+            selected=self._selected,
+            message=self._message,
+            height=self._out.height,
+            width=self._out.width,
+        )
+
+    def _pressed(self, key: str) -> bool:
+        """Do what `key` says; True if the service should be asked again."""
+        self._message = ""
+        types = self._trail.last.mutable_types if self._trail.last is not None else []
+        if key in ("up", "down") and types:
+            self._selected = (self._selected + (1 if key == "down" else -1)) % len(types)
+        if key not in ("m", "u"):
+            return False
+        if not types:
+            self._message = "there is no alert to mute or unmute"
+            return False
+        kind = types[self._selected % len(types)]
+        change = self._mute if key == "m" else self._unmute
+        self._message = f"{title(kind)}: …"
+        self._background.submit(lambda: self._change(change, kind))
+        return True
+
+    def _change(self, change: Callable[[str], str], kind: str) -> None:
+        try:
+            self._message = change(kind)
+        except (UnreachableError, DeniedError) as error:
+            self._message = f"{title(kind)}: {error}"
+
+    def _mute(self, kind: str) -> str:
+        body = {"type": kind, "duration_seconds": self._mute_for, "reason": "watch", "author": _user()}
+        answer = self._service.post("/alerts/mutes", body)
+        if answer is None or answer.status != 201:
+            return f"{title(kind)} was not muted"
+        return f"{title(kind)} is muted until {answer.body.get('until')}"
+
+    def _unmute(self, kind: str) -> str:
+        ended = self._service.delete(f"/alerts/mutes/{kind}")
+        return f"{title(kind)} is no longer muted" if ended else f"{title(kind)} is not muted"
+
+
+def _end(number: int, _: object) -> None:
+    sys.exit(128 + number)  # as shells say it
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in containers
+        return "otel-monitoring watch"

@@ -1,0 +1,195 @@
+"""What `watch` knows of a service: one `Refresh` for each time it was asked, and the `Trail` of its figures."""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
+
+KEPT: Final = 120
+"""Refreshes in a sparkline, at most."""
+_WORKERS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """One round of questions.
+
+    Attributes:
+        at: When, in Unix seconds.
+        diagnostics: What `/health/diagnostics` answered; None where nobody did.
+        firing: What `/alerts/firing` answered; None where the service has no such endpoint.
+        muted: Muted alert types, and until when.
+        recent_types: Types of the latest alerts, newest first, each once.
+        error: Why there are no diagnostics.
+        denied: Whether that is for want of a token.
+    """
+
+    at: float
+    diagnostics: dict[str, Any] | None = None
+    firing: list[dict[str, Any]] | None = None
+    muted: dict[str, str] = field(default_factory=dict)
+    recent_types: tuple[str, ...] = ()
+    error: str | None = None
+    denied: bool = False
+
+    @property
+    def mutable_types(self) -> list[str]:
+        """Alert types a person may want to mute or unmute now: those firing, else the latest; and those muted."""
+        firing = [str(alert.get("type")) for alert in self.firing or ()]
+        return list(dict.fromkeys([*firing, *(() if firing else self.recent_types), *self.muted]))
+
+
+def ask(service: Service) -> Refresh:
+    """Ask the service everything once."""
+    now = time.time()
+    try:
+        answer = service.get("/health/diagnostics")
+        if answer is None or not isinstance(answer.body, dict) or "performance" not in answer.body:
+            return Refresh(now, error=service.nothing_found("/health/diagnostics"))
+        firing = service.get("/alerts/firing")
+        summary = service.get("/alerts/summary")
+    except UnreachableError as error:
+        return Refresh(now, error=str(error))
+    except DeniedError as error:
+        return Refresh(now, error=str(error), denied=True)
+    alerts: dict[str, Any] = summary.body if summary is not None and isinstance(summary.body, dict) else {}
+    return Refresh(
+        now,
+        answer.body,
+        firing.body if firing is not None and isinstance(firing.body, list) else None,
+        alerts.get("muted_alerts", {}),
+        tuple(dict.fromkeys(str(alert.get("type")) for alert in alerts.get("recent_alerts", ()))),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The figures of one refresh, None where they are unknown.
+
+    Attributes:
+        request_rate: Requests a second since that worker was asked last; the first time, over its window.
+        error_rate: Percent of the requests of its window.
+        p50: Seconds, over the window; likewise `p95` and `p99`.
+        cpu_percent: Of the machine or container.
+        memory_percent: Likewise.
+        loop_lag: Seconds that the event loop is late.
+        ping_ms: Round trip to the database, in milliseconds.
+    """
+
+    request_rate: float | None = None
+    error_rate: float | None = None
+    p50: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    cpu_percent: float | None = None
+    memory_percent: float | None = None
+    loop_lag: float | None = None
+    ping_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A worker process that answered.
+
+    Attributes:
+        pid: Its process id, as it says.
+        at: When it answered last, in Unix seconds.
+        turn: How many answers there had been by then.
+        count: How many requests it had recorded by then.
+    """
+
+    pid: object
+    at: float
+    turn: int
+    count: int
+
+
+class Trail:
+    """Turns refreshes into figures and keeps the last ones.
+
+    Attributes:
+        last: The last refresh that had an answer.
+        lost_at: When the service stopped to answer; None while it does.
+    """
+
+    def __init__(self) -> None:
+        self.figures: deque[Figures] = deque([Figures()], maxlen=KEPT)
+        self.last: Refresh | None = None
+        self.latest: Refresh | None = None
+        self.lost_at: float | None = None
+        # Answers come from whichever worker took the connection; counts are compared with that worker's own.
+        self._workers: dict[object, Seen] = {}
+        self._turn = 0
+        self._by_turns = False
+
+    @property
+    def worker(self) -> object:
+        """The process id of the worker that answered last."""
+        diagnostics = self.last.diagnostics or {} if self.last is not None else {}
+        return diagnostics.get("worker", {}).get("pid", "?")
+
+    @property
+    def gone(self) -> list[Seen]:
+        """Workers that answered before, and now others do in their place; for as long as figures of theirs are shown.
+
+        A connection stays with its worker while that lives. Where each question takes a new one, workers answer by
+        turns, and one is gone when it misses ten rounds.
+        """
+        patience = 10 * len(self._workers) if self._by_turns else 1
+        return [seen for seen in self._workers.values() if patience <= self._turn - seen.turn < KEPT]
+
+    def add(self, refresh: Refresh) -> Figures:
+        """Take in a refresh."""
+        self.latest = refresh
+        if refresh.diagnostics is None:
+            self.lost_at = self.lost_at or refresh.at
+            figures = Figures()
+        else:
+            self.last, self.lost_at = refresh, None
+            figures = self._figures(refresh.at, refresh.diagnostics)
+        self.figures.append(figures)
+        return figures
+
+    def _figures(self, at: float, diagnostics: dict[str, Any]) -> Figures:
+        performance = diagnostics.get("performance", {})
+        window = performance.get("window", performance)
+        system = diagnostics.get("system", {})
+        measured = window.get("requests_recorded", 0) > 0
+        return Figures(
+            request_rate=self._rate(at, diagnostics),
+            error_rate=window.get("error_rate"),
+            p50=window.get("p50_response_time") if measured else None,
+            p95=window.get("p95_response_time") if measured else None,
+            p99=window.get("p99_response_time") if measured else None,
+            cpu_percent=system.get("cpu_percent"),
+            memory_percent=system.get("memory_percent"),
+            loop_lag=diagnostics.get("event_loop", {}).get("lag_seconds"),
+            ping_ms=diagnostics.get("database", {}).get("response_time_ms"),
+        )
+
+    def _rate(self, at: float, diagnostics: dict[str, Any]) -> float | None:
+        performance = diagnostics["performance"]
+        worker = diagnostics.get("worker", {})
+        count = int(performance.get("requests_recorded", 0))
+        before = self._workers.pop(worker.get("instance_id"), None)
+        self._by_turns |= before is not None and before.turn < self._turn
+        self._turn += 1
+        self._workers[worker.get("instance_id")] = Seen(worker.get("pid", "?"), at, self._turn, count)
+        if len(self._workers) > _WORKERS:
+            del self._workers[next(iter(self._workers))]
+        if before is not None and at > before.at and count >= before.count:
+            return (count - before.count) / (at - before.at)
+        window = performance.get("window", {})
+        seconds = window.get("seconds") or 0
+        return window.get("requests_recorded", 0) / seconds if seconds else None
+
+
+def busiest(diagnostics: dict[str, Any]) -> list[tuple[str, dict[str, Any], float]]:
+    """Route, figures and share of the load in percent, greatest first; the load is calls times average time."""
+    endpoints = diagnostics.get("endpoints", {})
+    load = {route: (f.get("call_count") or 0) * (f.get("avg_time") or 0.0) for route, f in endpoints.items()}
+    total = sum(load.values())
+    ranked = sorted(endpoints, key=lambda route: load[route], reverse=True)
+    return [(route, endpoints[route], 100 * load[route] / total if total else 0.0) for route in ranked]

@@ -1,0 +1,8 @@
+"""Every setting and every environment variable."""
+
+from otel_monitoring.config.settings import THRESHOLDS, Settings
+
+__all__ = [
+    "THRESHOLDS",
+    "Settings",
+]

@@ -1,0 +1,375 @@
+"""`Settings`: the only reader of the environment and of `.env`.
+
+OpenTelemetry's own variables stand in `exporting.settings` and `request_settings`, the documented ones of the channels
+(`SMTP_SERVER`, `SLACK_WEBHOOK_URL`, …) in `channel_settings`; the rest begin with `OTEL_MONITORING_`.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Set
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from otel_monitoring.baggage import MAX_KEYS
+from otel_monitoring.config import dotenv_file
+from otel_monitoring.config.channels import ChannelSettings, check_web_address
+from otel_monitoring.config.hints import did_you_mean, number_meant
+from otel_monitoring.config.http_server import RequestSettings, unhonoured
+from otel_monitoring.config.otlp import OtlpSettings
+from otel_monitoring.environment import ignore, ignore_unusable, items, notice
+from otel_monitoring.errors import ConfigurationError
+
+PREFIX = "OTEL_MONITORING_"
+_THRESHOLD = f"{PREFIX}THRESHOLD_"
+_PLAIN = {
+    "bool_parsing": "it must be true or false",
+    "int_parsing": "it must be a whole number",
+    "float_parsing": "it must be a number",
+    "path_not_file": "there is no such file",
+}
+_BAGGAGE_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
+
+
+_Positive = Annotated[FiniteFloat, Field(gt=0)]
+_Seconds = Annotated[FiniteFloat, Field(gt=0, le=366 * 86_400)]
+
+
+class Thresholds(BaseModel):
+    """The documented thresholds; each is overridden by `OTEL_MONITORING_THRESHOLD_<NAME>` or by keyword."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_response_time_ms: _Positive = 1000.0
+    error_rate_percent: Annotated[float, Field(ge=0, le=100)] = 5.0
+    cpu_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
+    memory_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
+    api_response_time_ms: _Positive = 2000.0
+    # Not in the document, which gives these two no number.
+    event_loop_lag_ms: _Positive = 1000.0
+    rejected_requests: Annotated[FiniteFloat, Field(ge=0)] = 50.0
+
+
+THRESHOLDS: dict[str, float] = Thresholds().model_dump()
+"""The documented defaults by name."""
+
+
+class Settings(ChannelSettings, OtlpSettings, RequestSettings):
+    """Every setting of the package. Keyword arguments win over the environment, which wins over `.env`.
+
+    Raises:
+        ConfigurationError: from `Settings.load`, naming each setting that cannot work.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+    )
+
+    # Endpoints
+    admin_token: SecretStr | None = None
+    access: Literal["admin", "open"] = "admin"
+    prefix: str = "/api"
+
+    # Rhythm, in seconds
+    check_interval: _Seconds = 30.0
+    sample_interval: _Seconds = 10.0
+    window: _Seconds = 300.0
+    check_timeout: _Seconds = 5.0
+    shutdown_timeout: _Seconds = 5.0
+
+    # Service
+    service_version: str | None = None
+    environment: str | None = None
+
+    # Requests
+    error_statuses: Annotated[frozenset[int] | None, NoDecode] = None
+    """Status codes that count as errors; None: every 5xx."""
+    operation_spans: bool = False
+    """FastAPI's spans for dependencies, endpoints and serialization: they double the cost of a traced request."""
+    capture_query: bool = False
+    """Keep the values of `url.query` on spans; otherwise each is replaced."""
+    max_endpoints: Annotated[int, Field(ge=1, le=100_000)] = 1000
+
+    # Baggage
+    baggage_keys: Annotated[tuple[str, ...], NoDecode, Field(max_length=MAX_KEYS)] = ()
+    """Which baggage becomes attributes of spans and log records; from a client's headers, too."""
+    baggage_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts that instrumented clients send baggage to, beside private ones; `.example.com`: all below."""
+
+    # Database
+    database_uri: SecretStr | None = None
+    capture_statement: bool = False
+    """Add `db.query.text` to database spans, values replaced, at most `statement_max_length` characters."""
+    statement_max_length: Annotated[int, Field(ge=16, le=65_536)] = 1024
+    max_collections: Annotated[int, Field(ge=0, le=10_000)] = 100
+
+    # Alerts
+    thresholds: Thresholds = Thresholds()
+    store: Literal["memory", "sqlite"] = "sqlite"
+    state_dir: Path | None = None
+    """Where the `sqlite` store keeps its file; None: the platform's state directory."""
+    repeat_interval: _Seconds = 4 * 3600.0
+    """Seconds until an alert that still fires is notified again."""
+    public_url: str | None = None
+    """Where the service is reached, without `prefix`: what links in notifications begin with."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Keywords, the environment, `.env`: in this order."""
+        return named["init_settings"], named["env_settings"], _DotenvSource(settings_cls)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _tidy(cls, value: object, info: ValidationInfo) -> object:
+        """Blanks around a value are a slip, except in a password, and so are capitals in a choice of ours."""
+        if not isinstance(value, str) or info.field_name == "alert_email_password":
+            return value
+        if value and not value.strip():
+            return cls.model_fields[str(info.field_name)].get_default(call_default_factory=True)
+        return value.strip().lower() if info.field_name in ("access", "store") else value.strip()
+
+    @field_validator("error_statuses", "alert_email_to", "baggage_keys", "baggage_hosts", mode="before")
+    @classmethod
+    def _split_lists(cls, value: object) -> object:
+        return items(value) if isinstance(value, str) else value
+
+    @field_validator("baggage_keys")
+    @classmethod
+    def _attribute_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_BAGGAGE_KEY.fullmatch(key) for key in value):
+            raise ValueError("keys are 1 to 64 letters, digits, '.', '_' and '-', separated by commas")
+        return tuple(dict.fromkeys(value))
+
+    @field_validator("baggage_hosts")
+    @classmethod
+    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_HOST.fullmatch(host) for host in value):
+            raise ValueError("host names, without scheme and port, separated by commas; '.example.com' for all below")
+        return tuple(host.lower() for host in value)
+
+    @field_validator("error_statuses")
+    @classmethod
+    def _known_statuses(cls, value: frozenset[int] | None) -> frozenset[int] | None:
+        if value is not None and not all(100 <= status <= 599 for status in value):
+            raise ValueError("status codes are numbers from 100 to 599")
+        return value
+
+    @field_validator("window")
+    @classmethod
+    def _has_samples(cls, value: float, info: ValidationInfo) -> float:
+        interval = info.data.get("sample_interval", 0.0)
+        if value < interval:
+            raise ValueError(
+                f"{value:g} s are less than {PREFIX}SAMPLE_INTERVAL, which is {interval:g} s: it would hold no sample"
+            )
+        return value
+
+    @field_validator("database_uri")
+    @classmethod
+    def _with_scheme(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("it must begin with mongodb:// or mongodb+srv://, e.g. mongodb://localhost:27017/shop")
+        return value
+
+    @field_validator("prefix")
+    @classmethod
+    def _mountable(cls, value: str) -> str:
+        if value and (not value.startswith("/") or "{" in value or "?" in value or "#" in value):
+            raise ValueError("it must be empty or a plain path that starts with '/'")
+        return value.rstrip("/")
+
+    @field_validator("public_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_web_address(value)
+        return value and value.rstrip("/")
+
+    @field_validator("admin_token")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        token = value.get_secret_value().strip()  # the file that it was read from may end with a line break
+        if len(token) < 8:
+            raise ValueError("an admin token has at least 8 characters")
+        return SecretStr(token)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> "Settings":
+        """Read the settings; keyword arguments that are None count as not given.
+
+        A variable that is not ours alone, OpenTelemetry's or `SMTP_…` where nobody is to be mailed, is ignored when it
+        cannot work, with a warning; so is a name of ours that no setting has.
+
+        Raises:
+            ConfigurationError: one line that names every setting that cannot work and says why, never its value.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        unknown = sorted(given.keys() - cls.model_fields.keys())
+        if unknown:
+            raise ConfigurationError(
+                "; ".join(f"{name}: no such setting{did_you_mean(name, cls.model_fields)}" for name in unknown)
+            )
+        ignore_unusable()
+        dotenv = dotenv_file.variables()
+        token = _dotenv.set(dotenv)
+        try:
+            return cls._loaded(given, _with_environment(dotenv))
+        finally:
+            _dotenv.reset(token)
+
+    @classmethod
+    def _loaded(cls, given: dict[str, Any], variables: Mapping[str, str]) -> "Settings":
+        thresholds = _thresholds(variables)
+        thresholds.update(_as_mapping(given.pop("thresholds", {})))
+        if thresholds:
+            given["thresholds"] = thresholds
+        named = variables.keys() | {_documented(name) for name in given}
+        for line in _notices(named, variables):
+            notice(line)
+        return cls._validated(given, named)
+
+    @classmethod
+    def _validated(cls, given: dict[str, Any], named: Set[str]) -> "Settings":
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            problems = error.errors(include_url=False, include_context=False)
+        except SettingsError as error:
+            raise ConfigurationError(f"{PREFIX}*: {error}") from None
+        foreign = {_field(problem): problem for problem in problems if _is_foreign(problem, given, named)}
+        ours = [problem for problem in problems if _field(problem) not in foreign]
+        if ours:
+            raise ConfigurationError("; ".join(map(_explain, ours))) from None
+        for problem in foreign.values():
+            name, why = _explain(problem).split(": ", 1)
+            if _is_opentelemetrys(name):
+                ignore(name, why)
+            else:
+                notice(f"{name}: {why}; it is ignored")
+        defaults = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in foreign}
+        return cls._validated({**given, **defaults}, named)
+
+
+def known_variables() -> frozenset[str]:
+    """Every variable of ours, `OTEL_MONITORING_…`, thresholds included."""
+    fields = Settings.model_fields.items()
+    single = {PREFIX + name.upper() for name, field in fields if field.validation_alias is None}
+    return frozenset(single | {_THRESHOLD + name.upper() for name in THRESHOLDS})
+
+
+_dotenv: ContextVar[dict[str, str] | None] = ContextVar("dotenv", default=None)
+"""What `.env` says, while settings are loaded: it is read once for all questions."""
+
+
+class _DotenvSource(EnvSettingsSource):
+    """As the environment, but from `.env`."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        read = _dotenv.get()
+        variables = read if read is not None else dotenv_file.variables()
+        self.env_vars = {name.lower(): value for name, value in variables.items()}
+
+
+def _with_environment(dotenv: Mapping[str, str]) -> dict[str, str]:
+    """Every variable that has a value: those of `.env`, and over them those of the environment."""
+    variables = {name.upper(): value for name, value in dotenv.items()}
+    return {**variables, **{name.upper(): value for name, value in os.environ.items() if value.strip()}}
+
+
+def _as_mapping(value: "Thresholds | dict[str, float]") -> dict[str, float]:
+    return value.model_dump(exclude_unset=True) if isinstance(value, Thresholds) else dict(value)
+
+
+def _thresholds(variables: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        name.removeprefix(_THRESHOLD).lower(): value for name, value in variables.items() if name.startswith(_THRESHOLD)
+    }
+
+
+def _documented(field: str) -> str:
+    """The name under which users know a field."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
+
+
+def _field(problem: ErrorDetails) -> str:
+    """The field that a validation error is about; it names some by their variables."""
+    name = str(problem["loc"][0])
+    return next((field for field in Settings.model_fields if name in (field, _documented(field))), name)
+
+
+def _is_foreign(problem: ErrorDetails, given: Mapping[str, Any], named: Set[str]) -> bool:
+    """Whether a wrong value is in a variable that others read, too, and in which we have no part."""
+    field = _field(problem)
+    if field in given:
+        return False
+    name = _documented(field)
+    mails = {"SMTP_SERVER", "ALERT_EMAIL_TO"} <= named
+    return _is_opentelemetrys(name) or (name.startswith("SMTP_") and not mails)
+
+
+def _is_opentelemetrys(name: str) -> bool:
+    return name.startswith("OTEL_") and not name.startswith(PREFIX)
+
+
+def _explain(problem: ErrorDetails) -> str:
+    """One line for a problem. Pydantic's own text would quote the value, which may be a secret."""
+    field = _field(problem)
+    name, why = _documented(field), problem["msg"].removeprefix("Value error, ")
+    meant = ""
+    if field == "thresholds" and len(problem["loc"]) > 1:
+        name = field = _THRESHOLD + str(problem["loc"][1]).upper()
+        if problem["type"] == "extra_forbidden":
+            why, meant = "no such setting", did_you_mean(name, (_THRESHOLD + known.upper() for known in THRESHOLDS))
+    if problem["type"] == "float_parsing" and not _is_opentelemetrys(name):
+        meant = number_meant(problem["input"], field)
+    why = _PLAIN.get(problem["type"], why).replace("Input should be", "it must be")
+    return f"{name}: {why[0].lower()}{why[1:]}{meant}"
+
+
+def _notices(named: Set[str], variables: Mapping[str, str]) -> Iterator[str]:
+    """What is set and has no effect, or is nearly the name of something that would have."""
+    known = known_variables()
+    documented = {_documented(name) for name in Settings.model_fields} - known
+    for name in sorted(variables.keys() - known - documented):
+        if name.startswith(PREFIX) and not name.startswith(_THRESHOLD):  # a wrong threshold is an error
+            yield f"{name}: no setting has this name{did_you_mean(name, known) or '; it is ignored'}"
+        elif name.startswith(("OTEL_MON", "ALERT_")) and not name.startswith(PREFIX):
+            meant = did_you_mean(name, known if name.startswith("OTEL_") else documented)
+            if meant:
+                yield f"{name}: no setting has this name{meant}"
+    yield from unhonoured(variables)
+    for name, needed, effect in (
+        ("SMTP_SERVER", "ALERT_EMAIL_TO", "no alert is mailed"),
+        ("ALERT_EMAIL_TO", "SMTP_SERVER", "no alert is mailed"),
+        ("ALERT_WEBHOOK_SECRET", "ALERT_WEBHOOK_URL", "nothing is posted"),
+    ):
+        if name in named and needed not in named:
+            yield f"{name}: without {needed} {effect}"

@@ -1,0 +1,1 @@
+"""What measures requests: FastAPI's own telemetry, or contrib's instrumentation repaired."""

@@ -1,0 +1,57 @@
+"""An application that mounts ours: ours measures what enters it, and nobody measures our endpoints."""
+
+from collections.abc import Callable
+from weakref import WeakSet
+
+from fastapi.applications import FastAPI
+from starlette.types import Scope
+
+from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.http_server import contrib, native
+from otel_monitoring.instrumentation.http_server.own_routes import answers_below, applications_below, instrumented_below
+from otel_monitoring.instrumentation.http_server.served_app import when_served
+
+_instrumented: WeakSet[FastAPI] = WeakSet()
+_told: WeakSet[FastAPI] = WeakSet()
+_stop: Callable[[], None] | None = None
+
+
+def look_around(app: FastAPI) -> None:
+    """Have the application that mounts `app`, once it is served, leave out our endpoints below it.
+
+    The mounting application may be measured by FastAPI or contrib without being instrumented here. Where FastAPI does
+    so with the providers of the process, which may be ours, it leaves out all that `app` measures, so that nothing is
+    counted twice. The look-out ends when `app` itself, or what it is mounted in, is served.
+    """
+    global _stop
+    _instrumented.add(app)
+    if _stop is None:
+        _stop = when_served(_served)
+
+
+def _served(app: FastAPI) -> None:
+    global _stop
+    with fail_open("look-up of an application around"):
+        below = list(applications_below(app))
+        if app in _instrumented:
+            _instrumented.discard(app)
+        elif below and app not in _told:  # with nothing of ours below, no request pays for a look at its routes
+            _told.add(app)
+            own = bool(native.providers_of(app))
+            native.leave_out(app, lambda scope: answers_below(app, scope) if own else _is_measured_below(app, scope))
+            if contrib.applied(app):
+                contrib.leave_out(app, lambda scope: answers_below(app, scope))
+        for mounted in below:
+            _instrumented.discard(mounted)
+    if not _instrumented and _stop is not None:
+        _stop()
+        _stop = None
+
+
+def _is_measured_below(app: FastAPI, scope: Scope) -> bool:
+    with fail_open("look-up of an application below"):
+        found = instrumented_below(app, scope)
+        if found is not None and not found[0].answers(found[1]):
+            native.leave_to_others(scope)
+        return found is not None
+    return False

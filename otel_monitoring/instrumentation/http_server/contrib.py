@@ -1,0 +1,292 @@
+"""The engine of older FastAPI, and of applications that use opentelemetry-instrumentation-fastapi: contrib, repaired.
+
+contrib makes the spans; the metrics are ours, because its own include background tasks, collapse mounted applications
+and cost a second matching of all routes. What is changed are public attributes of the layers it builds:
+`OpenTelemetryMiddleware.app`, `.default_span_details`, `.exclude_*_span` and its instruments.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fastapi.applications import FastAPI
+from opentelemetry.metrics import NoOpMeterProvider, NoOpUpDownCounter
+from opentelemetry.trace import TracerProvider
+from starlette.background import BackgroundTask
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from otel_monitoring import seams
+from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.http_server.broken_off import layers
+from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
+from otel_monitoring.instrumentation.http_server.recorder import ORIGINAL_KEY, RAW_SEND_KEY, Recorder
+from otel_monitoring.instrumentation.http_server.request import (
+    OpenConnections,
+    RequestOptions,
+    request_path,
+    running_loop,
+)
+from otel_monitoring.instrumentation.http_server.span_attributes import span_details
+from otel_monitoring.runtime.current import running
+
+if TYPE_CHECKING:
+    from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+else:
+    OpenTelemetryMiddleware = seams.CONTRIB.load("opentelemetry.instrumentation.asgi", "OpenTelemetryMiddleware")
+    FastAPIInstrumentor = seams.CONTRIB.load("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor")
+    OpenTelemetryMiddleware = OpenTelemetryMiddleware or type("Nothing", (), {})  # which no layer is
+
+_URLS_OF_ENVIRONMENT = seams.CONTRIB_URLS.load("opentelemetry.instrumentation.fastapi", "_excluded_urls_from_env")
+_FLAG = "_is_instrumented_by_opentelemetry"
+_EXCEPTION_LAYER = "opentelemetry.instrumentation.fastapi", "ExceptionHandlerMiddleware"
+
+
+def applied(app: FastAPI) -> bool:
+    """Whether the user already applied contrib to this application, as instrumentor or as middleware."""
+    return bool(getattr(app, _FLAG, False)) or any(_is_layer(entry.cls) for entry in app.user_middleware)
+
+
+def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: bool) -> None:
+    """Apply contrib for its spans only.
+
+    It also replaces `BackgroundTask.__call__` for the whole process, with the first application's tracer for all of
+    them; unless operation spans are wanted, that is undone at once.
+    """
+    ours = not hasattr(BackgroundTask, "_otel_original_call")
+    with seams.CONTRIB:
+        FastAPIInstrumentor.instrument_app(
+            app, tracer_provider=tracer_provider, meter_provider=NoOpMeterProvider(), exclude_spans=["receive", "send"]
+        )
+        if not applied(app) or not hasattr(BackgroundTask, "_otel_original_call"):
+            raise LookupError("it does not say that it was applied")
+    original = getattr(BackgroundTask, "_otel_original_call", None)
+    if ours and original is not None and not operation_spans:
+        setattr(BackgroundTask, "__call__", original)  # noqa: B010 - a method, which mypy lets nobody assign
+        delattr(BackgroundTask, "_otel_original_call")
+
+
+def find(stack: Any) -> OpenTelemetryMiddleware | None:
+    """Contrib's layer in a built stack, or None."""
+    return next((layer for layer in layers(stack) if isinstance(layer, OpenTelemetryMiddleware)), None)
+
+
+def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> RequestOptions:
+    """Silence contrib's metrics and per-message spans, and stop its second matching of all routes.
+
+    Returns:
+        The options, with what contrib was told in code in place of what the environment says: which URLs it leaves out,
+        and which headers it captures. Both are done by our layers; contrib matches URLs with their Host.
+    """
+    with seams.CONTRIB:
+        histograms = [name for name in vars(layer) if name.endswith(("_histogram", "_histogram_old", "_histogram_new"))]
+        for name in histograms:
+            setattr(layer, name, None)
+        if not histograms:
+            raise LookupError("there are no histograms")
+        layer.active_requests_counter = NoOpUpDownCounter("http.server.active_requests")
+        layer.default_span_details = lambda scope: span_details(options, scope)
+        # With these hooks the user asked for those spans.
+        layer.exclude_receive_span = layer.exclude_receive_span or layer.client_request_hook is None
+        layer.exclude_send_span = layer.exclude_send_span or layer.client_response_hook is None
+        _drop_exception_layer(layer.app)
+        options = replace(options, excluded_url=_excluded_url(layer, options))
+        options = replace(options, headers=_headers(layer, options))
+    return options
+
+
+def _excluded_url(layer: OpenTelemetryMiddleware, options: RequestOptions) -> Callable[[str], object] | None:
+    told, layer.excluded_urls = layer.excluded_urls, None
+    return options.excluded_url if told is None or told is _URLS_OF_ENVIRONMENT else told.url_disabled
+
+
+def _headers(layer: OpenTelemetryMiddleware, options: RequestOptions) -> CapturedHeaders:
+    request, layer.http_capture_headers_server_request = layer.http_capture_headers_server_request, None
+    response, layer.http_capture_headers_server_response = layer.http_capture_headers_server_response, None
+    sanitize = layer.http_capture_headers_sanitize_fields.sanitize_header_value
+    return options.headers.told(request, response, lambda name: sanitize(name, "") != "")
+
+
+def quieten_mounted(app: FastAPI) -> None:
+    """Take contrib out of mounted applications, which `FastAPIInstrumentor().instrument()` puts into every one.
+
+    Their requests are measured by the application they are mounted in.
+    """
+    for route in app.routes:
+        for mounted in layers(route.app) if isinstance(route, Mount) else ():
+            if isinstance(mounted, FastAPI) and mounted is not app:
+                quieten_mounted(mounted)
+                if applied(mounted):
+                    _without_contrib(mounted)
+
+
+def install(stack: ASGIApp, recorder: Recorder, gate: "Gate") -> ASGIApp:
+    """Put the gate before contrib's layer and the recorder behind it; without contrib, before everything."""
+    layer = find(stack)
+    if layer is None:
+        seams.CONTRIB.lost(LookupError("it did not become part of the application"))
+        recorder.app = stack
+        gate.app = recorder
+        return gate
+    recorder.app = layer.app
+    layer.app = recorder
+    gate.app = layer
+    return _replaced(stack, layer, gate)
+
+
+def leave_out(app: FastAPI, exclude: Callable[[Scope], bool]) -> None:
+    """Have contrib, applied to an application that is not instrumented here, leave out some requests."""
+    build = app.build_middleware_stack
+
+    def build_middleware_stack() -> ASGIApp:
+        stack = build()
+        layer: Any = find(stack)
+        if layer is not None:
+            layer.excluded_urls = _Urls(layer.excluded_urls, exclude)
+        return stack
+
+    vars(app)["build_middleware_stack"] = build_middleware_stack
+
+
+class _Urls:
+    """What contrib asks which URLs it leaves out: what it was told, and `exclude`."""
+
+    def __init__(self, told: Any, exclude: Callable[[Scope], bool]) -> None:
+        self._told = told
+        self._exclude = exclude
+
+    def url_disabled(self, url: str) -> bool:
+        """Whether contrib leaves out a request of this URL."""
+        if self._told is not None and self._told.url_disabled(url):
+            return True
+        _, _, host, path = f"{url}///".split("/", 3)
+        scope = {"type": "http", "method": "GET", "path": f"/{path[:-3]}", "headers": [(b"host", host.encode())]}
+        with fail_open("look-up of our own endpoints"):
+            return self._exclude({**scope, "root_path": ""})
+        return False
+
+
+def _without_contrib(mounted: FastAPI) -> None:
+    build = mounted.build_middleware_stack
+
+    def build_middleware_stack() -> ASGIApp:
+        stack = build()
+        layer = find(stack)
+        if layer is None:
+            return stack
+        _drop_exception_layer(layer.app)
+        return _replaced(stack, layer, layer.app)
+
+    vars(mounted)["build_middleware_stack"] = build_middleware_stack
+    if mounted.middleware_stack is not None:
+        mounted.middleware_stack = build_middleware_stack()
+
+
+def _is_layer(middleware: Any) -> bool:
+    return middleware is OpenTelemetryMiddleware
+
+
+def _replaced(stack: Any, old: object, new: ASGIApp) -> ASGIApp:
+    """The stack with one layer replaced by another."""
+    if stack is old:
+        return new
+    parent = next(layer for layer in layers(stack) if getattr(layer, "app", None) is old)
+    parent.app = new
+    found: ASGIApp = stack
+    return found
+
+
+def _drop_exception_layer(stack: Any) -> None:
+    """Remove the layer that records exceptions: the recorder does that, once, and knows which were errors."""
+    for layer in layers(stack):
+        inner = getattr(layer, "app", None)
+        if (type(inner).__module__, type(inner).__name__) == _EXCEPTION_LAYER and inner is not None:
+            layer.app = inner.app
+            return
+
+
+class Gate:
+    """Decides who sees a request: contrib and the recorder, the recorder alone, or nobody.
+
+    Args:
+        recorder: The recorder behind contrib's layer.
+        options: What to do.
+        tracing: Whether requests go through contrib at all.
+    """
+
+    app: ASGIApp
+    """contrib's layer, or the recorder where there is none. FastAPI looks for contrib through this attribute."""
+
+    def __init__(self, recorder: Recorder, options: RequestOptions, *, tracing: bool) -> None:
+        self._tracing = tracing
+        self._recorder = recorder
+        self._leaves_out = options.leaves_out
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        kind = scope["type"]
+        if kind in ("http", "websocket"):
+            # As FastAPI does for what it leaves out: a mounted application must not measure this a second time.
+            scope.setdefault("fastapi.telemetry", None)
+        if kind not in ("http", "websocket") or self._leaves_out(scope):
+            await self._recorder.app(scope, receive, send)
+        elif not self._tracing:
+            await self._recorder(scope, receive, send)
+        else:
+            # contrib sets status 200 on the span with every message of a WebSocket, and ends it with every last byte.
+            scope[RAW_SEND_KEY] = send
+            await self.app(_decodable(scope), receive, send)
+
+
+def _decodable(scope: Scope) -> Scope:
+    """The scope, or one without the bytes at which contrib's decoding raises: that would answer with 500."""
+    headers = scope["headers"]
+    query: bytes = scope.get("query_string", b"")
+    if query.isascii() and all(value.isascii() and name.isascii() for name, value in headers):
+        return scope
+    clean = [(name, value) for name, value in headers if name.isascii() and value.isascii()]
+    return {**scope, "headers": clean, "query_string": query if query.isascii() else b"", ORIGINAL_KEY: scope}
+
+
+class ContribSeam:
+    """The outermost layer of the built stack: first request, current request, the span's old URL attributes.
+
+    Args:
+        app: The built stack.
+        options: What to do.
+        connections: What is open.
+    """
+
+    def __init__(self, app: ASGIApp, options: RequestOptions, connections: OpenConnections) -> None:
+        self.app = app
+        self._connections = connections
+        self._options = options
+        self._service = options.service
+        self._loop: object = self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        kind = scope["type"]
+        if kind in ("http", "websocket") and self._loop is not running_loop():
+            self._loop = running_loop()
+            with fail_open("start on the first request"):
+                self._options.on_first_request()
+        ours = running.set(self._service)
+        if kind != "lifespan":
+            self._connections.began(send)
+        try:
+            if kind == "http":
+                await self._http(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+        finally:
+            self._connections.ended(send)
+            running.reset(ours)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        token = request_path.set(scope["path"])
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            request_path.reset(token)

@@ -1,0 +1,54 @@
+"""What a request span says at its start, in both engines alike."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from otel_monitoring import semconv as names
+from otel_monitoring.instrumentation.http_server.request import RequestOptions, query_with_values, redacted_query
+
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+def span_details(options: RequestOptions, scope: Scope) -> tuple[str, dict[str, Any]]:
+    """Name and attributes of a server span at its start, as FastAPI's own telemetry has them."""
+    attributes: dict[str, Any] = {names.URL_SCHEME: scope.get("scheme", "http"), **_server(scope)}
+    if scope["type"] == "websocket":
+        attributes["network.protocol.name"] = "websocket"
+        name = "WS"
+    else:
+        method = scope["method"]
+        known = method in options.known_methods
+        name = method if known else "HTTP"
+        attributes[names.HTTP_REQUEST_METHOD] = method if known else "_OTHER"
+        if not known:
+            attributes["http.request.method_original"] = method
+        if scope.get("http_version"):
+            attributes[names.NETWORK_PROTOCOL_VERSION] = scope["http_version"]
+        attributes["url.path"] = scope["path"]
+    query = scope.get("query_string")
+    if query:
+        attributes["url.query"] = query_with_values(query) if options.capture_query else redacted_query(query)
+    return name, attributes
+
+
+def _server(scope: Scope) -> Mapping[str, Any]:
+    """`server.address` and `server.port` as the client asked for them; nothing from a malformed Host."""
+    authority = Headers(scope=scope).get("host")
+    if authority is None:
+        address, port = scope.get("server") or (None, None)
+    else:
+        try:
+            url = urlsplit("//" + authority)
+            address, port = url.hostname, url.port
+        except ValueError:
+            return {}
+        if url.username is not None or url.path or url.query or url.fragment:
+            return {}
+        port = port or _DEFAULT_PORTS.get(scope.get("scheme", "http"))
+    if address is None:
+        return {}
+    return {names.SERVER_ADDRESS: address} if port is None else {names.SERVER_ADDRESS: address, names.SERVER_PORT: port}

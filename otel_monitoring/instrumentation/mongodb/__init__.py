@@ -1,0 +1,1 @@
+"""What measures MongoDB: commands, pools, heartbeats, spans."""

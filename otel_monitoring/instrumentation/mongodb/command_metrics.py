@@ -1,0 +1,107 @@
+"""`CommandMetrics`: the duration of every command, as `db.client.operation.duration`."""
+
+from typing import Final
+
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.metrics import Meter
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+
+from otel_monitoring import semconv as c
+from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.mongodb.command_names import NOISE, collection_of
+from otel_monitoring.instrumentation.mongodb.failure import Failure, error_type, failure_in
+from otel_monitoring.instrumentation.mongodb.inflight import InFlight
+from otel_monitoring.instrumentation.mongodb.server_state import Address, ServerState
+from otel_monitoring.metrics.cardinality import BoundedNames
+
+Attributes = dict[str, str | int]
+
+_MAX_SERIES: Final = 2000
+_MAX_INFLIGHT: Final = 10_000
+_MAX_NAMES: Final = 100
+_NOT_THE_NETWORK: Final = frozenset(
+    ("CancelledError", "_OperationCancelled", "KeyboardInterrupt", "SystemExit", "GeneratorExit")
+)
+
+
+class CommandMetrics(CommandListener):
+    """Records the duration of commands and reports network failures.
+
+    Commands under `suppress_instrumentation` and the driver's handshakes are not counted. The collection is only in
+    the event that starts a command, so its attributes wait in a bounded table until the command ends.
+
+    Args:
+        meter: Where the histogram is made.
+        max_collections: How many collections (and, apart from them, databases) are told apart; later ones are `_OTHER`.
+
+    Attributes:
+        states: Told when a command fails on the network.
+    """
+
+    def __init__(self, meter: Meter, max_collections: int) -> None:
+        self.enabled = True
+        self.states: tuple[ServerState, ...] = ()
+        self._record = c.COMMAND_DURATIONS.create(meter).record
+        self._collections = BoundedNames(max_collections)
+        self._namespaces = BoundedNames(max_collections)
+        self._operations = BoundedNames(_MAX_NAMES)
+        self._hosts = BoundedNames(_MAX_NAMES)
+        self._errors = BoundedNames(_MAX_NAMES)
+        self._series: dict[tuple[str, str, str | None, Address | None], Attributes] = {}
+        self._inflight = InFlight[Attributes](_MAX_INFLIGHT)
+        self._guard = fail_open("database command metrics")
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """A command was sent."""
+        operation = event.command_name
+        if not self.enabled or operation in NOISE or not is_instrumentation_enabled():
+            return
+        with self._guard:
+            key = (operation, event.database_name, collection_of(operation, event.command), event.connection_id)
+            self._inflight.put(event, self._series.get(key) or self._make(*key))
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """A command was answered, perhaps with errors of single writes."""
+        with self._guard:
+            attributes = self._inflight.pop(event)
+            if attributes is not None:
+                failure = failure_in(event.reply)
+                if failure is not None:
+                    attributes = {**attributes, **self._error(failure)}
+                self._record(event.duration_micros / 1e6, attributes)
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """A command was answered with an error, or not at all."""
+        with self._guard:
+            attributes = self._inflight.pop(event)
+            if attributes is None:
+                return
+            self._record(event.duration_micros / 1e6, {**attributes, **self._error(event.failure)})
+            kind = event.failure.get("errtype")
+            if kind is not None and kind not in _NOT_THE_NETWORK:
+                for state in self.states:
+                    state.suspect(event.connection_id)
+
+    def _error(self, failure: Failure) -> Attributes:
+        attributes: Attributes = {c.ERROR_TYPE: self._errors(error_type(failure))}
+        if (code := failure.get("code")) is not None:
+            attributes[c.DB_RESPONSE_STATUS_CODE] = self._errors(str(code))
+        return attributes
+
+    def _make(self, operation: str, namespace: str, collection: str | None, address: Address | None) -> Attributes:
+        """The attributes of one series; kept for the next command unless there are too many."""
+        attributes: Attributes = {
+            c.DB_SYSTEM_NAME: "mongodb",
+            c.DB_OPERATION_NAME: self._operations(operation),
+            c.DB_NAMESPACE: self._namespaces(namespace),
+        }
+        full = len(self._series) >= _MAX_SERIES
+        if collection is not None:
+            attributes[c.DB_COLLECTION_NAME] = c.OTHER if full else self._collections(collection)
+        if address is not None:
+            attributes[c.SERVER_ADDRESS] = self._hosts(address[0])
+            if address[1] is not None:
+                attributes[c.SERVER_PORT] = address[1]
+        if not full:
+            self._series[operation, namespace, collection, address] = attributes
+        return attributes

@@ -1,0 +1,145 @@
+"""`CommandSpans`: the span listener of `opentelemetry-instrumentation-pymongo`, repaired through its hooks."""
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import NoOpTracerProvider, Span, Status, StatusCode, TracerProvider
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+
+from otel_monitoring import seams
+from otel_monitoring import semconv as c
+from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.mongodb.command_names import NOISE, collection_of
+from otel_monitoring.instrumentation.mongodb.failure import Failure, error_type, failure_in
+from otel_monitoring.instrumentation.mongodb.inflight import InFlight
+from otel_monitoring.instrumentation.mongodb.query_text import obfuscated
+from otel_monitoring.redact import redact
+
+if TYPE_CHECKING:
+    from opentelemetry.instrumentation.pymongo import CommandTracer as CommandTracer
+else:
+    _found = seams.COMMAND_SPANS.load("opentelemetry.instrumentation.pymongo", "CommandTracer")
+    CommandTracer = _found or type("CommandTracer", (CommandListener,), {})
+
+_MAX_OPEN_SPANS: Final = 10_000
+
+# Server messages quote what the client sent: `dup key: { email: "a@b.c" }`.
+_QUOTED: Final = re.compile(r"\{.*\}|\"[^\"]*\"|'[^']*'", re.DOTALL)
+
+
+class CommandSpans(CommandTracer):
+    """One CLIENT span a command, named `{operation} {collection}`.
+
+    Added to what the library does: `db.operation.name`, the collection of `getMore`, the driver's exception class as
+    `error.type`, status texts without quoted values, no spans for handshakes, a bounded number of open spans; and
+    statement text only where asked for, with its values replaced.
+
+    Args:
+        tracer_provider: Where the tracer comes from.
+        capture_statement: Whether to add `db.query.text`.
+        statement_max_length: How many characters of it.
+    """
+
+    def __init__(self, tracer_provider: TracerProvider, capture_statement: bool, statement_max_length: int) -> None:
+        super().__init__(
+            tracer_provider.get_tracer(
+                "otel_monitoring.instrumentation.mongodb.instrumentation", schema_url=c.SCHEMA_URL
+            ),
+            request_hook=self._describe,
+            **_conventions(),
+        )
+        self._statement_length = statement_max_length if capture_statement else 0
+        self._guard = fail_open("database spans")
+        self._open = InFlight[Span](_MAX_OPEN_SPANS)
+        self._span_dict = _Unused()
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """A command was sent."""
+        if event.command_name not in NOISE:
+            with self._guard:
+                super().started(event)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """A command was answered, perhaps with errors of single writes."""
+        with self._guard:
+            self._end(event, failure_in(event.reply))
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """A command was answered with an error, or not at all."""
+        with self._guard:
+            self._end(event, event.failure)
+
+    def attempt(self) -> None:
+        """Start a span, and see that it came to us and stays nowhere else.
+
+        Raises:
+            NotImplementedError: It did not.
+        """
+        event = CommandStartedEvent({"find": "trial"}, "trial", 0, ("localhost", None), 0)
+        super()._get_statement_by_command_name("find", event)
+        super().started(event)
+        if self._open.pop(event) is None or any(isinstance(kept, dict) and kept for kept in vars(self).values()):
+            raise NotImplementedError("spans are kept elsewhere")
+
+    def _get_statement_by_command_name(self, command_name: str, event: object) -> Any:
+        """Nothing: the library would put the bare command name, or every value of the filter, on the span."""
+        return None
+
+    def _describe(self, span: Span, event: CommandStartedEvent) -> None:
+        for lost in self._open.put(event, span):
+            lost.end()
+        if not span.is_recording():
+            return
+        operation = event.command_name
+        collection = collection_of(operation, event.command)
+        span.update_name(f"{operation} {collection or event.database_name}")
+        attributes = {c.DB_OPERATION_NAME: operation}
+        if operation == "getMore" and collection is not None:
+            attributes[c.DB_COLLECTION_NAME] = collection
+        if self._statement_length:
+            attributes[c.DB_QUERY_TEXT] = obfuscated(operation, event.command, self._statement_length)
+        span.set_attributes(attributes)
+
+    def _end(self, event: CommandSucceededEvent | CommandFailedEvent, failure: Failure | None) -> None:
+        # Also where the command ends inside of `suppress_instrumentation`: no span stays open.
+        span = self._open.pop(event)
+        if span is None:
+            return
+        if failure is not None and span.is_recording():
+            span.set_attribute(c.ERROR_TYPE, error_type(failure))
+            if (code := failure.get("code")) is not None:
+                span.set_attribute(c.DB_RESPONSE_STATUS_CODE, str(code))
+            message = _QUOTED.sub("?", str(failure.get("errmsg", ""))[:2000])
+            span.set_status(Status(StatusCode.ERROR, redact(message)))
+        span.end()
+
+
+def command_spans(
+    tracer_provider: TracerProvider, capture_statement: bool, statement_max_length: int
+) -> CommandSpans | None:
+    """See `CommandSpans`; None where the library is built differently, which is tried with a command here."""
+    with seams.COMMAND_SPANS:
+        if seams.COMMAND_SPANS.holds:
+            if is_instrumentation_enabled():
+                CommandSpans(NoOpTracerProvider(), False, 0).attempt()
+            return CommandSpans(tracer_provider, capture_statement, statement_max_length)
+    return None
+
+
+def _conventions() -> dict[str, Any]:
+    """The argument that follows `OTEL_SEMCONV_STABILITY_OPT_IN`, read as the library's own instrumentor does."""
+    module, signals = "opentelemetry.instrumentation._semconv", "_OpenTelemetryStabilitySignalType"
+    stability = seams.SEMCONV.load(module, "_OpenTelemetrySemanticConventionStability")
+    signal = seams.SEMCONV.load(module, signals)
+    with seams.SEMCONV:
+        stability._initialize()  # noqa: SLF001
+        return {"semconv_opt_in_mode": stability._get_opentelemetry_stability_opt_in_mode(signal.DATABASE)}  # noqa: SLF001
+    return {}
+
+
+class _Unused(dict[object, Span]):
+    """In place of the library's table of spans by request and server, in which two of an exhaust cursor are one."""
+
+    def __setitem__(self, key: object, span: Span) -> None:
+        """Keep nothing."""

@@ -1,0 +1,278 @@
+"""`PoolMetrics`: the connection-pool metrics of the conventions, counted from the driver's pool events."""
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from pymongo.monitoring import (
+    ConnectionCheckedInEvent,
+    ConnectionCheckedOutEvent,
+    ConnectionCheckOutFailedEvent,
+    ConnectionCheckOutFailedReason,
+    ConnectionCheckOutStartedEvent,
+    ConnectionClosedEvent,
+    ConnectionCreatedEvent,
+    ConnectionPoolListener,
+    ConnectionReadyEvent,
+    PoolClearedEvent,
+    PoolClosedEvent,
+    PoolCreatedEvent,
+    PoolReadyEvent,
+)
+
+from otel_monitoring import semconv as c
+from otel_monitoring.forks import renewed
+from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.mongodb.inflight import requester
+from otel_monitoring.instrumentation.mongodb.server_state import Address
+
+_MAX_POOLS: Final = 1000
+_MAX_WAITING: Final = 10_000
+
+# The driver's defaults; a pool event only carries what differs from them.
+_DEFAULT_MAX_SIZE: Final = 100
+_DEFAULT_MIN_SIZE: Final = 0
+
+
+class Pool:
+    """The connections to one server, of every client that shares this listener.
+
+    The driver numbers connections from 1 in each pool, so each number is counted, not merely seen. That also makes
+    it right for a pool met in mid-life: a connection is known from its first event on, whichever that is.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.attributes = {c.DB_CLIENT_CONNECTION_POOL_NAME: name}
+        self.idle_attributes = {**self.attributes, c.DB_CLIENT_CONNECTION_STATE: "idle"}
+        self.used_attributes = {**self.attributes, c.DB_CLIENT_CONNECTION_STATE: "used"}
+        self.limits: list[tuple[float, float]] = []
+        self._lock = renewed(self, "_lock", threading.Lock)
+        self._open: dict[int, int] = {}
+        self._used: dict[int, list[float]] = {}
+        self._waiting: dict[object, None] = {}
+
+    def opened(self, connection: int) -> None:
+        """A connection was made."""
+        with self._lock:
+            self._open[connection] = self._open.get(connection, 0) + 1
+
+    def closed(self, connection: int) -> float | None:
+        """A connection was closed; returns the seconds it had been in use, None where it was idle."""
+        with self._lock:
+            count = self._open.get(connection, 0) - 1
+            if count > 0:
+                self._open[connection] = count
+                return None
+            self._open.pop(connection, None)
+            since = self._used.pop(connection, None)
+        return time.perf_counter() - since[-1] if since else None
+
+    def waits(self) -> None:
+        """The current task or thread asks for a connection."""
+        waiting = self._waiting
+        if len(waiting) >= _MAX_WAITING:
+            self.pending()
+        waiting[requester()] = None
+
+    def waited(self) -> None:
+        """The current task or thread waits no more: it got a connection, or none."""
+        self._waiting.pop(requester(), None)
+
+    def taken(self, connection: int) -> None:
+        """A connection is in use from now on."""
+        now = time.perf_counter()
+        with self._lock:
+            used = self._used.setdefault(connection, [])
+            used.append(now)
+            if self._open.get(connection, 0) < len(used):
+                self._open[connection] = len(used)
+
+    def returned(self, connection: int) -> float | None:
+        """A connection was returned; returns the seconds it was in use, None where its checkout was not seen."""
+        with self._lock:
+            used = self._used.get(connection)
+            if used is None:
+                return None
+            since = used.pop()
+            if not used:
+                del self._used[connection]
+        return time.perf_counter() - since
+
+    def count(self) -> tuple[int, int]:
+        """How many connections are idle, and how many are in use."""
+        with self._lock:
+            used = sum(map(len, self._used.values()))
+            return sum(self._open.values()) - used, used
+
+    def pending(self) -> int:
+        """How many requests wait for a connection.
+
+        A task that is cancelled while it waits is never reported to have stopped waiting: it counts until it is done
+        or asks again.
+        """
+        for one in tuple(self._waiting):
+            if isinstance(one, asyncio.Task) and one.done():
+                self._waiting.pop(one, None)
+        return len(self._waiting)
+
+
+class PoolMetrics(ConnectionPoolListener):
+    """Records `db.client.connection.*`. One listener may serve any number of clients.
+
+    Args:
+        meter: Where the instruments are made.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self.enabled = True
+        self._pools: dict[Address, Pool] = {}
+        self._guard = fail_open("database pool metrics")
+        self._timeouts = meter.create_counter(c.DB_CLIENT_CONNECTION_TIMEOUTS, unit="{timeout}")
+        self._create_time = c.CONNECTION_CREATE_TIMES.create(meter).record
+        self._wait_time = c.CONNECTION_WAIT_TIMES.create(meter).record
+        self._use_time = c.CONNECTION_USE_TIMES.create(meter).record
+        for name, unit, observe in (
+            (c.DB_CLIENT_CONNECTION_COUNT, "{connection}", _states),
+            (c.DB_CLIENT_CONNECTION_MAX, "{connection}", _largest),
+            (c.DB_CLIENT_CONNECTION_IDLE_MIN, "{connection}", _smallest),
+            (c.DB_CLIENT_CONNECTION_PENDING_REQUESTS, "{request}", _pending),
+        ):
+            meter.create_observable_up_down_counter(name, callbacks=[self._callback(observe)], unit=unit)
+
+    def met(self, address: Address, max_size: float, min_size: float, connections: Iterable[int] = ()) -> None:
+        """Count a pool that was made before anybody listened, with its idle connections."""
+        pool = self._pool(address)
+        if pool is not None:
+            pool.limits.append((max_size, min_size))
+            for connection in connections:
+                pool.opened(connection)
+
+    def left(self, address: Address, connections: Iterable[int] = ()) -> None:
+        """A pool is gone, or heard no more, with these idle connections."""
+        pool = self._pools.get(address)
+        if pool is None:
+            return
+        for connection in connections:
+            pool.closed(connection)
+        if pool.limits:
+            pool.limits.pop()
+            if not pool.limits and pool.count() == (0, 0):
+                self._pools.pop(address, None)
+
+    def forget(self) -> None:
+        """Forget all pools, when their events are no longer heard."""
+        self._pools.clear()
+
+    def pool_created(self, event: PoolCreatedEvent) -> None:
+        """A pool was made."""
+        with self._guard:
+            largest = event.options.get("maxPoolSize", _DEFAULT_MAX_SIZE) or math.inf
+            self.met(event.address, largest, event.options.get("minPoolSize", _DEFAULT_MIN_SIZE))
+
+    def pool_ready(self, event: PoolReadyEvent) -> None:
+        """A pool may hand out connections."""
+
+    def pool_cleared(self, event: PoolClearedEvent) -> None:
+        """A pool's connections are stale; each is reported closed by itself."""
+
+    def pool_closed(self, event: PoolClosedEvent) -> None:
+        """A pool is gone."""
+        with self._guard:
+            self.left(event.address)
+
+    def connection_created(self, event: ConnectionCreatedEvent) -> None:
+        """A connection is being made."""
+        with self._guard:
+            if (pool := self._pool(event.address)) is not None:
+                pool.opened(event.connection_id)
+
+    def connection_ready(self, event: ConnectionReadyEvent) -> None:
+        """A connection was made."""
+        with self._guard:
+            if self.enabled and (pool := self._pool(event.address)) is not None:
+                self._create_time(event.duration or 0.0, pool.attributes)
+
+    def connection_closed(self, event: ConnectionClosedEvent) -> None:
+        """A connection was closed, perhaps while it was in use."""
+        with self._guard:
+            pool = self._pools.get(event.address)
+            if pool is None:
+                return
+            used = pool.closed(event.connection_id)
+            if used is not None and self.enabled:
+                self._use_time(used, pool.attributes)
+            if not pool.limits and pool.count() == (0, 0):
+                self._pools.pop(event.address, None)
+
+    def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
+        """A checkout began."""
+        if self.enabled:
+            with self._guard:
+                if (pool := self._pool(event.address)) is not None:
+                    pool.waits()
+
+    def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
+        """A checkout failed."""
+        with self._guard:
+            if (pool := self._pool(event.address)) is not None:
+                pool.waited()
+                if self.enabled and event.reason == ConnectionCheckOutFailedReason.TIMEOUT:
+                    self._timeouts.add(1, pool.attributes)
+
+    def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
+        """A connection is in use from now on."""
+        if self.enabled:
+            with self._guard:
+                if (pool := self._pool(event.address)) is not None:
+                    pool.waited()
+                    pool.taken(event.connection_id)
+                    self._wait_time(event.duration or 0.0, pool.attributes)
+
+    def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
+        """A connection is no longer in use."""
+        with self._guard:
+            if (pool := self._pools.get(event.address)) is not None:
+                used = pool.returned(event.connection_id)
+                if used is not None and self.enabled:
+                    self._use_time(used, pool.attributes)
+
+    def _pool(self, address: Address) -> Pool | None:
+        pool = self._pools.get(address)
+        if pool is None and len(self._pools) < _MAX_POOLS:
+            name = f"{address[0]}:{address[1]}" if address[1] is not None else address[0]
+            pool = self._pools.setdefault(address, Pool(name))
+        return pool
+
+    def _callback(
+        self, observe: Callable[[Pool], Iterator[Observation]]
+    ) -> Callable[[CallbackOptions], list[Observation]]:
+        def callback(_options: CallbackOptions) -> list[Observation]:
+            pools = tuple(self._pools.values()) if self.enabled else ()
+            return [observation for pool in pools for observation in observe(pool)]
+
+        return callback
+
+
+def _states(pool: Pool) -> Iterator[Observation]:
+    idle, used = pool.count()
+    yield Observation(idle, pool.idle_attributes)
+    yield Observation(used, pool.used_attributes)
+
+
+def _largest(pool: Pool) -> Iterator[Observation]:
+    largest: Any = sum(size for size, _ in pool.limits)
+    if pool.limits and largest != math.inf:
+        yield Observation(int(largest), pool.attributes)
+
+
+def _smallest(pool: Pool) -> Iterator[Observation]:
+    if pool.limits:
+        yield Observation(int(sum(size for _, size in pool.limits)), pool.attributes)
+
+
+def _pending(pool: Pool) -> Iterator[Observation]:
+    yield Observation(pool.pending(), pool.attributes)

@@ -1,0 +1,169 @@
+"""`CpuMeter`: shares of the CPU that is available here, from the difference of counters between two moments."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import psutil
+
+from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.system.cgroup import Cgroup, CpuQuota
+
+T = TypeVar("T")
+
+# Kernels count CPU time in ticks of 10 ms: over less than this, a difference is mostly rounding.
+_SHORTEST_SECONDS = 0.2
+
+_reading_quota = fail_open("reading the container's CPU")
+_reading_cpus = fail_open("reading the CPUs")
+_reading_process = fail_open("reading the process's CPU")
+_looking_up = fail_open("looking up this process")
+
+
+def attempt(guard: fail_open, read: Callable[[], T]) -> T | None:
+    """What `read` returns, or None where it fails, which `guard` notes."""
+    with guard:
+        return read()
+    return None
+
+
+def own_process() -> psutil.Process | None:
+    """This process as psutil sees it; None where it does not, e.g. without its entry in `/proc`."""
+    return attempt(_looking_up, psutil.Process)
+
+
+def attempt_of(guard: fail_open, process: psutil.Process | None, read: Callable[[psutil.Process], T]) -> T | None:
+    """What `read` returns for `process`; None where it fails, which `guard` notes, and where there is no process."""
+    return attempt(guard, lambda: read(process)) if process is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class CpuUse:
+    """Use of the CPU over an interval. None: could not be measured.
+
+    Attributes:
+        percent: Of the CPU available to this container (its quota) or host (the CPUs this process may run on), by
+            everything that runs there, 0 to 100. None before the first interval is over.
+        process_percent: Of the same, by this process alone. In the first interval: since the process began.
+        process_cores: CPU seconds per second of this process: 1.0 is one core fully used, all that the Python code of
+            one process can use under the GIL.
+        limit: Available cores.
+        seconds: Length of the interval; None before the first is over.
+        container: Whether `percent` is of a container's quota, used by nobody else.
+    """
+
+    percent: float | None = None
+    process_percent: float | None = None
+    process_cores: float | None = None
+    limit: float | None = None
+    seconds: float | None = None
+    container: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    at: float
+    process: float | None
+    host: dict[int, tuple[float, float]]  # CPU → (busy, total) seconds
+    quota: CpuQuota | None
+
+
+class CpuMeter:
+    """Measures from one call of `measure` to the next. Make one in each process, after a fork.
+
+    Args:
+        now: The moment the first interval begins.
+        cgroup: The container's limits.
+    """
+
+    def __init__(self, now: float, cgroup: Cgroup) -> None:
+        self._cgroup = cgroup
+        self._process = own_process()
+        self._before = self._read(now)
+        self._use: CpuUse | None = None
+
+    def measure(self, now: float, lifetime: float | None) -> CpuUse:
+        """The use since the last call; called again at once, the same as before.
+
+        Args:
+            now: Seconds of the same clock as in the constructor.
+            lifetime: Seconds since the process began: what its first interval is measured over.
+        """
+        elapsed = now - self._before.at
+        if elapsed < _SHORTEST_SECONDS and self._use is not None and self._use.seconds is not None:
+            return self._use
+        counters, available = self._read(now), self._available()
+        if elapsed < _SHORTEST_SECONDS:
+            return _use_of_process(counters.process, lifetime, _limit(counters.quota, available))
+        limit = _limit(counters.quota, available)
+        used = _difference(self._before.process, counters.process)
+        use = _use_of_process(used, elapsed, limit)
+        percent = self._percent(counters, available, elapsed)
+        self._before = counters
+        container = _narrower(counters.quota, available) is not None
+        self._use = CpuUse(percent, use.process_percent, use.process_cores, limit, elapsed, container)
+        return self._use
+
+    def _read(self, now: float) -> _Counters:
+        process = attempt_of(_reading_process, self._process, lambda process: sum(process.cpu_times()[:2]))
+        host = attempt(
+            _reading_cpus, lambda: {n: _busy(times) for n, times in enumerate(psutil.cpu_times(percpu=True))}
+        )
+        return _Counters(now, process, host or {}, attempt(_reading_quota, self._cgroup.cpu))
+
+    def _available(self) -> frozenset[int]:
+        """The CPUs this process may run on: affinity, cpuset, or all there are."""
+        everything = frozenset(range(psutil.cpu_count() or 1))
+        affinity = attempt_of(_reading_cpus, self._process, _affinity) or everything
+        allowed = attempt(_reading_quota, self._cgroup.cpus) or affinity
+        return affinity & allowed or affinity
+
+    def _percent(self, now: _Counters, available: frozenset[int], elapsed: float) -> float | None:
+        quota = _narrower(now.quota, available)
+        if quota is not None:
+            before = self._before.quota
+            used = _difference(before.used_seconds if before else None, quota.used_seconds)
+            return None if used is None else _percentage(used, elapsed * quota.cores)
+        cpus = now.host.keys() & self._before.host.keys()
+        if len(available) < len(cpus):  # otherwise all of them, however they are numbered
+            cpus &= available
+        busy = total = 0.0
+        for cpu in cpus:
+            busy += now.host[cpu][0] - self._before.host[cpu][0]
+            total += now.host[cpu][1] - self._before.host[cpu][1]
+        return _percentage(busy, total)
+
+
+def _narrower(quota: CpuQuota | None, available: frozenset[int]) -> CpuQuota | None:
+    """The quota, where it gives less than the CPUs this process may run on."""
+    return quota if quota is not None and quota.cores < len(available) else None
+
+
+def _affinity(process: psutil.Process) -> frozenset[int]:
+    return frozenset(process.cpu_affinity() or ()) if hasattr(process, "cpu_affinity") else frozenset()
+
+
+def _limit(quota: CpuQuota | None, available: frozenset[int]) -> float:
+    return min(quota.cores, len(available)) if quota is not None else float(len(available))
+
+
+def _use_of_process(used: float | None, elapsed: float | None, limit: float) -> CpuUse:
+    if used is None or not elapsed or elapsed <= 0:
+        return CpuUse(limit=limit)
+    return CpuUse(process_percent=_percentage(used, elapsed * limit), process_cores=used / elapsed, limit=limit)
+
+
+def _busy(times: Any) -> tuple[float, float]:
+    """Busy and total seconds. Linux counts guests' time in `user` and `nice` too; waiting for disks is idle."""
+    total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
+    return total - times.idle - getattr(times, "iowait", 0.0), total
+
+
+def _difference(before: float | None, now: float | None) -> float | None:
+    """None also where a counter went backwards: it is another one now (the process moved to another group)."""
+    return now - before if before is not None and now is not None and now >= before else None
+
+
+def _percentage(part: float, whole: float) -> float | None:
+    """0 to 100; a quota may be exceeded for moments (bursts, rounding)."""
+    return min(100.0, max(0.0, 100.0 * part / whole)) if whole > 0 else None

@@ -1,0 +1,192 @@
+"""`SnapshotReader`: the pull reader through which the aggregator sees the very measurements that are exported.
+
+It stands beside the SDK's own periodic OTLP reader, never in front of it: a Collector that hangs delays only that one.
+It asks for deltas: collecting costs only what changed, a snapshot *is* the sparse difference the history keeps, and
+extremes belong to their interval. Totals are added up here, in whole numbers.
+"""
+
+import inspect
+import threading
+from typing import Any
+
+from opentelemetry.metrics import NoOpMeter
+from opentelemetry.sdk.metrics import (
+    Counter,
+    Exemplar,
+    ExemplarReservoir,
+    Histogram,
+    MeterProvider,
+    ObservableCounter,
+    ObservableUpDownCounter,
+    UpDownCounter,
+)
+from opentelemetry.sdk.metrics import export as sdk
+from opentelemetry.sdk.metrics.view import Aggregation, DropAggregation, ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.resources import Resource
+
+from otel_monitoring import seams
+from otel_monitoring.forks import renewed
+from otel_monitoring.metrics import snapshot as ours
+from otel_monitoring.metrics.buckets import Buckets
+from otel_monitoring.metrics.snapshot import AttributeValue, Series, Snapshot
+from otel_monitoring.semconv import SCOPE
+
+# Scale 5 splits each doubling into 32 buckets: 1.1 % from a bucket's middle to its edge. 480 of them reach over
+# 15 doublings before the scale drops to 4, over 30 (nanoseconds to a second) before it drops to 3.
+_MAX_SCALE = 5
+_MAX_SIZE = 480
+_OVERFLOW = (("otel.metric.overflow", True),)
+_NOTHING = sdk.MetricsData(resource_metrics=[])
+
+
+class _NoExemplars(ExemplarReservoir):
+    """Exemplars link exported points to traces; in process nobody asks for them, so sampling them costs nothing."""
+
+    def offer(self, *_: object, **__: object) -> None:
+        return None
+
+    def collect(self, *_: object, **__: object) -> list[Exemplar]:
+        return []
+
+
+class _Exponential(ExponentialBucketHistogramAggregation):
+    """The SDK's, without exemplars. The application's `record` calls it: it must never raise, whatever changes."""
+
+    used = 0
+
+    def _create_aggregation(self, *args: Any, **kwargs: Any) -> Any:
+        create = super()._create_aggregation
+        with seams.EXEMPLARS:
+            call = inspect.signature(create).bind(*args, **kwargs)
+            if seams.EXEMPLARS.holds and call.arguments["reservoir_factory"] is not None:
+                reservoir = _NoExemplars()
+                call.arguments["reservoir_factory"] = lambda _kind: lambda **_: reservoir
+                made = create(*call.args, **call.kwargs)
+                self.used += 1
+                return made
+        return create(*args, **kwargs)
+
+
+def _exponential() -> Aggregation:
+    """The aggregation of histograms. The private name in it is tried here: a histogram is recorded and read."""
+    ours = _Exponential(max_size=_MAX_SIZE, max_scale=_MAX_SCALE)
+    with seams.EXEMPLARS:
+        reader = sdk.InMemoryMetricReader(preferred_aggregation={Histogram: ours})
+        provider = MeterProvider((reader,), Resource.get_empty(), shutdown_on_exit=False)
+        meter = provider.get_meter(__name__)
+        if isinstance(meter, NoOpMeter):  # OTEL_SDK_DISABLED: nothing is measured
+            return ours
+        meter.create_histogram("trial").record(1.0)
+        data = reader.get_metrics_data()
+        if not ours.used:
+            raise NotImplementedError("it is not called any more")
+        points: list[Any] = [one for metric, _ in _metrics(data or _NOTHING) for one in metric.data.data_points]
+        if [point.count for point in points] != [1]:
+            raise ValueError("what it makes does not measure")
+    if seams.EXEMPLARS.holds:
+        return ours
+    return ExponentialBucketHistogramAggregation(max_size=_MAX_SIZE, max_scale=_MAX_SCALE)
+
+
+class SnapshotReader(sdk.InMemoryMetricReader):
+    """Collects on demand and answers with what changed since the last time.
+
+    Args:
+        now: The moment from which the first snapshot counts, in seconds of the caller's monotonic clock.
+        max_series: How many series are kept apart, over all metrics. Measurements of further ones are joined in one
+            series per metric with the attribute `otel.metric.overflow`, as the SDK's specification has it.
+    """
+
+    def __init__(self, now: float, *, max_series: int = 10_000) -> None:
+        delta = sdk.AggregationTemporality.DELTA
+        aggregations: dict[type, Aggregation] = {
+            Histogram: _exponential(),
+            # Up-down counters (active requests, pool connections) answer no question of ours: not recorded here.
+            UpDownCounter: DropAggregation(),
+            ObservableUpDownCounter: DropAggregation(),
+        }
+        super().__init__(
+            preferred_temporality=dict.fromkeys((Counter, Histogram, ObservableCounter), delta),
+            preferred_aggregation=aggregations,
+        )
+        self._max_series = max_series
+        self._known: dict[Series, Series] = {}
+        self._last = now
+        self._taking = renewed(self, "_taking", threading.Lock)
+
+    def take(self, now: float) -> Snapshot:
+        """Collect what was measured since the last call.
+
+        Runs every observable callback of the provider, the application's own included: call it from a thread that may
+        wait, never from the application's loop.
+
+        Raises:
+            MetricsTimeoutError: A callback took longer than ten seconds; nothing is lost, the next call has it all.
+        """
+        with self._taking:
+            snapshot = self._convert(self.get_metrics_data() or _NOTHING, self._last, now)
+            self._last = now
+            return snapshot
+
+    def _convert(self, data: sdk.MetricsData, start: float, end: float) -> Snapshot:
+        histograms: dict[Series, ours.Histogram] = {}
+        sums: dict[Series, float] = {}
+        gauges: dict[Series, float] = {}
+        observed: set[Series] = set()
+        for metric, is_ours in _metrics(data):
+            points = metric.data
+            if isinstance(points, sdk.ExponentialHistogram):
+                for point in points.data_points:
+                    series = self._series(metric.name, point)
+                    known = histograms.get(series)
+                    converted = _histogram(point)
+                    histograms[series] = known.plus(converted) if known is not None else converted
+            elif isinstance(points, sdk.Sum):
+                for number in points.data_points:
+                    series = self._series(metric.name, number)
+                    sums[series] = sums.get(series, 0) + number.value
+            elif isinstance(points, sdk.Gauge):
+                for number in points.data_points:
+                    series = self._series(metric.name, number)
+                    gauges[series] = number.value
+                    if is_ours:
+                        observed.add(series)
+        recorded = {series: histogram for series, histogram in histograms.items() if histogram.count}
+        return Snapshot(start, end, recorded, {s: v for s, v in sums.items() if v}, gauges, observed)
+
+    def _series(self, name: str, point: sdk.DataPointT) -> Series:
+        attributes = point.attributes
+        if not attributes:
+            return Series(name)
+        series = Series(name, tuple(sorted((key, _hashable(value)) for key, value in attributes.items())))
+        known = self._known.get(series)
+        if known is not None:
+            return known  # the very object, that every snapshot shares
+        if len(self._known) >= self._max_series:
+            return Series(name, _OVERFLOW)
+        self._known[series] = series
+        return series
+
+
+def _metrics(data: sdk.MetricsData) -> list[tuple[sdk.Metric, bool]]:
+    """Each metric, and whether this package makes it."""
+    scopes = [scope for resource in data.resource_metrics for scope in resource.scope_metrics]
+    return [(metric, scope.scope.name == SCOPE) for scope in scopes for metric in scope.metrics]
+
+
+def _hashable(value: Any) -> AttributeValue:
+    return value if isinstance(value, (str, int, float)) else tuple(value)
+
+
+def _histogram(point: sdk.ExponentialHistogramDataPoint) -> ours.Histogram:
+    positive = point.positive
+    inside = positive.bucket_counts
+    return ours.Histogram(
+        count=point.count,
+        sum=point.sum,
+        min=point.min,
+        max=point.max,
+        scale=point.scale,
+        at_zero=point.count - sum(inside),
+        buckets=Buckets.of(positive.offset, inside),
+    )

@@ -1,0 +1,25 @@
+"""Text and values from outside, made safe: one printable line, or bounded JSON, without secrets."""
+
+from otel_monitoring.redact.text import (
+    REPLACED,
+    error_text,
+    is_secret,
+    kind_of,
+    printable,
+    redact,
+    redact_error,
+    redact_lines,
+    text_of,
+)
+
+__all__ = [
+    "REPLACED",
+    "error_text",
+    "is_secret",
+    "kind_of",
+    "printable",
+    "redact",
+    "redact_error",
+    "redact_lines",
+    "text_of",
+]

@@ -1,0 +1,268 @@
+"""`jsonable`: what an application hands over becomes a value that JSON has, without secrets and of bounded size.
+
+Its counterpart for a line of text is `otel_monitoring.redact`.
+"""
+
+import json
+import math
+from collections import UserString
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, time
+from enum import Enum
+from itertools import islice
+from typing import Any, Final
+
+from otel_monitoring.redact.text import REPLACED, is_secret, kind_of, redact, text_of
+
+LENGTH: Final = 8192
+"""How many characters a value has as JSON at most, if nothing else is said."""
+
+_DEPTH: Final = 8
+_ITEMS: Final = 50
+_KEY_LENGTH: Final = 100
+_TEXT_LENGTH: Final = 1000
+_READ_LENGTH: Final = 20_000
+"""How many characters of text are looked at in one value: redaction costs time."""
+
+_LARGEST: Final = 2**64
+_CARD_DIGITS: Final = 10**13
+_CAUSES: Final = 5
+_MORE: Final = "…"
+_TEXTS: Final = (str, bytes, bytearray, memoryview, UserString, BaseException)
+"""What is one text, though some of these have items."""
+# How validation errors and header lists say what a value is about: {"loc": ["body", "password"], "input": …}.
+_NAMING: Final = ("field", "header", "key", "loc", "name")
+_NAMED: Final = ("input", "input_value", "value")
+
+
+def jsonable(value: object, *, limit: int = LENGTH) -> Any:
+    """`value` as JSON has it: mappings, lists, texts, finite numbers, true, false and null; never raises.
+
+    Texts and keys are redacted as `redact` does it; what stands under a telltale key (`password`, `token`,
+    `Authorization`, …) is replaced as a whole. Dates are RFC 3339; exceptions say what caused them; dataclasses and
+    models of pydantic and attrs are their fields; NaN and infinity are texts; iterators are named, never consumed;
+    anything else is its text. What is too much (levels, items, characters) is left out where it stands, and said so.
+
+    Args:
+        value: Anything.
+        limit: How many characters the result has as JSON at most, 500 or more.
+    """
+    try:
+        return _Reading(limit).read(value, 0)
+    except BaseException:  # noqa: BLE001 - the last resort; what an application hands over may raise anything
+        return f"unprintable {kind_of(value)}"
+
+
+def json_text(answer: object) -> str:
+    """An answer that is made here, as JSON: what is no number is null, what JSON does not have is its text."""
+    try:
+        return json.dumps(answer, allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps(_strict(answer, 50), allow_nan=False)
+
+
+class _Reading:
+    """One reading of one value. `room` is what is left of its length."""
+
+    def __init__(self, limit: int) -> None:
+        self.room = limit - 40 * (_DEPTH + 1)  # each level may end with what was left out
+        self.unread = _READ_LENGTH
+        self.open: set[int] = set()
+
+    def read(self, value: object, depth: int) -> Any:
+        try:
+            if value is None or isinstance(value, bool):
+                return self._spent(value)
+            if isinstance(value, int | float) and not isinstance(value, Enum):
+                return self._number(value)
+            return self._compound(value, depth)
+        except BaseException:  # noqa: BLE001 - one value that cannot be read must not hide the others
+            return self._text(f"unprintable {kind_of(value)}")
+
+    def _compound(self, value: object, depth: int) -> Any:
+        if isinstance(value, _TEXTS) and not isinstance(value, Enum):
+            return self._text(_error_text(value) if isinstance(value, BaseException) else value)
+        simpler = _simpler(value)
+        if simpler is not value:
+            return self.read(simpler, depth)
+        members = _members(value)
+        if members is None and not isinstance(value, Collection):
+            return self._text(value)
+        if id(value) in self.open:
+            return self._text("circular reference")
+        if depth == _DEPTH:
+            return self._text(_MORE)
+        self.open.add(id(value))
+        # The half of what is left: what stands beside a large value is told, too.
+        kept = self.room // 2 if depth else 0
+        self.room -= kept
+        try:
+            return self._list(value, depth) if members is None else self._mapping(value, members, depth)
+        finally:
+            self.room += kept
+            self.open.discard(id(value))
+
+    def _mapping(self, value: object, members: Iterable[tuple[object, object]], depth: int) -> dict[str, Any]:
+        told: dict[str, Any] = {}
+        self.room -= 2
+
+        def tell(member: tuple[object, object]) -> None:
+            key, item = member
+            name = self._key(key, told)
+            told[name] = self._spent(REPLACED) if _hides(name, item) else self.read(item, depth + 1)
+
+        if left := self._each(value, members, tell):
+            told[_MORE] = left
+        if any(is_secret(json.dumps(told[name])) for name in _NAMING if name in told):
+            told.update({name: self._spent(REPLACED) for name in _NAMED if name in told})
+        return told
+
+    def _list(self, value: Any, depth: int) -> list[Any]:
+        told: list[Any] = []
+        self.room -= 2
+        if left := self._each(value, value, lambda item: told.append(self.read(item, depth + 1))):
+            told.append(f"{_MORE} {left}")
+        if len(told) == 2 and isinstance(told[0], str) and _hides(told[0], told[1]):
+            told[1] = self._spent(REPLACED)
+        return told
+
+    def _each(self, value: object, items: Iterable[Any], tell: Callable[[Any], None]) -> str:
+        """`tell` each that there is room for; returns what is left out, or nothing."""
+        done = 0
+        try:
+            for item in islice(items, _ITEMS):
+                if self.room <= 0:
+                    break
+                self.room -= 2
+                tell(item)
+                done += 1
+            more = len(value) - done if isinstance(value, Collection) else 0
+        except BaseException:  # noqa: BLE001 - an iterator of the application's
+            return "the rest cannot be read"
+        return f"{more} more" if more > 0 else ""
+
+    def _key(self, key: object, taken: Collection[str]) -> str:
+        try:
+            name = self._name(key)
+        except BaseException:  # noqa: BLE001 - a key that cannot be read must not hide the others
+            name = f"unprintable {kind_of(key)}"
+        number, free = 2, name
+        while free in taken:
+            number, free = number + 1, f"{name} ({number})"
+        self.room -= 8
+        return free
+
+    def _name(self, key: object) -> str:
+        if key is None or isinstance(key, bool | int | float):
+            return text_of(self._number(key)) if not isinstance(key, bool | None) else json.dumps(key)
+        return self._text(key.value if isinstance(key, Enum) else key, _KEY_LENGTH)
+
+    def _number(self, value: int | float) -> Any:
+        if isinstance(value, float):
+            exact = float.__add__(value, 0.0)
+            return self._spent(exact) if math.isfinite(exact) else self._spent(_not_finite(exact))
+        whole = int.__add__(value, 0)
+        if not -_LARGEST < whole < _LARGEST:
+            return self._text(str(whole) if whole.bit_length() < 512 else f"a number of {whole.bit_length()} bits")
+        hidden = abs(whole) >= _CARD_DIGITS and redact(whole) != str(whole)  # shorter ones are times in milliseconds
+        return self._spent(REPLACED if hidden else whole)
+
+    def _text(self, value: object, length: int = _TEXT_LENGTH) -> str:
+        if self.room <= 0 or self.unread <= 0:
+            return _MORE
+        text = text_of(value)
+        self.unread -= min(len(text), 4000)
+        told = redact(text, limit=length)
+        if len(json.dumps(told)) > self.room:
+            told = told[: max(0, self.room // 12)] + _MORE
+        return self._spent(told)  # type: ignore[no-any-return]
+
+    def _spent(self, told: Any) -> Any:
+        self.room -= len(json.dumps(told))
+        return told
+
+
+def _hides(name: str, value: object) -> bool:
+    """Whether `value` goes as a whole: that there is none, or a mere yes or no, tells nothing."""
+    if value is None or type(value) is bool or not is_secret(name):  # its class may be made up
+        return False
+    return not (type(value) is int and name.lower().endswith("tokens"))  # a language model counts them
+
+
+def _simpler(value: object) -> object:
+    """What stands for a value: the value of an enumeration's member, the number in an array of no dimension, a date."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if hasattr(type(value), "tolist") and getattr(value, "shape", None) == ():
+        number = value.tolist()  # type: ignore[attr-defined] # numpy's and its like
+        return number if isinstance(number, bool | int | float | str) else text_of(number)
+    return value
+
+
+def _members(value: object) -> Iterable[tuple[object, object]] | None:
+    """Keys and values of what has such; None for everything else."""
+    if isinstance(value, dict):
+        return dict.items(value)
+    if isinstance(value, Mapping):
+        return value.items()
+    kind = type(value)
+    if isinstance(value, tuple) and hasattr(kind, "_fields"):
+        return zip(kind._fields, value, strict=False)
+    if is_dataclass(value) and not isinstance(value, type):
+        return _attributes(value, (field.name for field in fields(value) if field.repr))
+    if hasattr(kind, "model_fields"):  # pydantic
+        hidden = {name for name, field in kind.model_fields.items() if getattr(field, "repr", True) is False}
+        return [(name, item) for name, item in vars(value).items() if name not in hidden]
+    if hasattr(kind, "__attrs_attrs__"):
+        return _attributes(value, (field.name for field in kind.__attrs_attrs__ if field.repr))
+    return None
+
+
+def _attributes(value: object, names: Iterable[str]) -> Iterator[tuple[str, object]]:
+    return ((name, getattr(value, name, None)) for name in names)
+
+
+def _error_text(error: BaseException) -> str:
+    """`ValueError: what it says`, and what caused it."""
+    said: list[str] = []
+    waiting: list[BaseException] = [error]
+    seen: set[int] = set()
+    while waiting and len(said) < _CAUSES:
+        here = waiting.pop(0)
+        if id(here) in seen:
+            continue
+        seen.add(id(here))
+        text = _said(here)
+        said.append(f"{kind_of(here)}: {text}" if text else kind_of(here))
+        cause = here.__cause__ or (None if here.__suppress_context__ else here.__context__)
+        waiting += [cause] if cause is not None else []
+        waiting += [part for part in getattr(here, "exceptions", ()) if isinstance(part, BaseException)][:_CAUSES]
+    return "; caused by ".join(said)
+
+
+def _said(error: BaseException) -> str:
+    """What an exception says; what it was given is looked through where it is not only text."""
+    plain = type(error).__str__ in (BaseException.__str__, KeyError.__str__)
+    if plain and any(isinstance(given, Collection) and not isinstance(given, str | bytes) for given in error.args):
+        given = error.args[0] if len(error.args) == 1 else error.args
+        return json.dumps(jsonable(given), ensure_ascii=False)
+    return redact(error, limit=_TEXT_LENGTH)
+
+
+def _not_finite(value: float) -> str:
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _strict(answer: object, levels: int) -> Any:
+    if answer is None or isinstance(answer, str | bool) or (isinstance(answer, int) and abs(answer) < _LARGEST):
+        return answer
+    if isinstance(answer, float):
+        return answer if math.isfinite(answer) else None
+    if isinstance(answer, Mapping) and levels:
+        return {text_of(key): _strict(value, levels - 1) for key, value in answer.items()}
+    if isinstance(answer, list | tuple | set | frozenset) and levels:
+        return [_strict(value, levels - 1) for value in answer]
+    return redact(answer)

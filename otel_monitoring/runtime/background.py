@@ -1,0 +1,181 @@
+"""The watch thread: one background thread with its own event loop, in which everything periodic runs.
+
+A blocked application loop cannot silence it, a job that hangs delays no other, and whatever a job raises ends neither
+it nor the thread. What runs here is no traffic of the application: instrumentations are suppressed.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from otel_monitoring.guard import apart, fail_open, survived
+from otel_monitoring.runtime.current import running
+
+if TYPE_CHECKING:
+    from otel_monitoring.monitoring.service import MonitoringService
+
+T = TypeVar("T")
+
+_FINISH_SECONDS = 0.5
+_PAUSE_SECONDS = 0.1
+"""Pause before the thread's loop, or a job, is started again after something ended it."""
+_LATE_INTERVALS = 2.5
+_LATE_SECONDS = 30.0
+
+_guard = fail_open("the watch thread", theirs=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work to do again and again.
+
+    Attributes:
+        name: For the log line, should it fail.
+        interval: Seconds from one start to the next; a run that takes longer skips the starts it missed.
+        run: Makes the coroutine of one run.
+    """
+
+    name: str
+    interval: float
+    run: Callable[[], Awaitable[object]]
+
+
+class WatchThread:
+    """Runs jobs in a daemon thread. Start and stop it once; make another one to start again.
+
+    Args:
+        jobs: What to run. Each starts at once and then at its interval.
+        service: Whose work it is: see `current.running`.
+    """
+
+    def __init__(self, jobs: tuple[Job, ...], service: "MonitoringService | None" = None) -> None:
+        self._jobs = jobs
+        self._service = service
+        self._loop = asyncio.new_event_loop()
+        self._stopping = asyncio.Event()
+        self._finished = False
+        self._main_task: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._main, name="otel-monitoring-watch", daemon=True)
+        self._running = threading.Event()
+        self._ran: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Start the thread; returns when its loop runs.
+
+        Raises:
+            RuntimeError: There can be no further thread.
+        """
+        self._ran = dict.fromkeys((job.name for job in self._jobs), time.monotonic())
+        try:
+            self._thread.start()
+        except BaseException:
+            self._loop.close()
+            raise
+        self._running.wait()
+
+    def stop(self, timeout: float) -> bool:
+        """Cancel the jobs and end the thread; False when it did not end within `timeout` seconds."""
+        if not self._thread.is_alive():
+            return True
+        if self._thread is threading.current_thread():
+            raise RuntimeError("the watch thread cannot wait for its own end")
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def troubles(self, now: float) -> list[str]:
+        """Why the figures may be out of date: the thread has ended, or a job has not finished a run for long.
+
+        Args:
+            now: Seconds of the monotonic clock.
+        """
+        if not self._thread.is_alive():
+            return ["the watch thread has ended: nothing is measured or checked any more"]
+        late = [(job.name, now - self._ran.get(job.name, now), job.interval) for job in self._jobs]
+        return [
+            f"{name}: no run has ended for {seconds:.0f} s"
+            for name, seconds, interval in late
+            if seconds > _LATE_INTERVALS * interval + _LATE_SECONDS
+        ]
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """Run `work` in the thread's loop.
+
+        Raises:
+            RuntimeError: The thread is not running.
+        """
+        if not self._thread.is_alive():
+            work.close()
+            raise RuntimeError("the watch thread is not running")
+        return asyncio.run_coroutine_threadsafe(self._ours(work), self._loop)
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        while not self._finished and not self._loop.is_closed():
+            with suppress(BaseException):  # raised into this thread from outside, wherever it is
+                self._drive()
+        self._loop.close()
+
+    def _drive(self) -> None:
+        """Run the loop until it has finished or something ends it; the next call goes on where it was."""
+        with _guard:
+            if self._main_task is None or self._main_task.done():
+                self._main_task = self._loop.create_task(self._run())
+            self._loop.run_until_complete(self._main_task)
+        if not self._finished:
+            time.sleep(_PAUSE_SECONDS)
+
+    async def _run(self) -> None:
+        stopping = asyncio.create_task(self._stopping.wait())
+        tasks = {self._begin(job): job for job in self._jobs}
+        self._running.set()
+        try:
+            while not stopping.done():
+                await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+                for ended in [task for task in tasks if task.done()]:
+                    job = tasks.pop(ended)
+                    fail_open.note(job.name, RuntimeError("the job ended; it is started again"))
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                    tasks[self._begin(job)] = job
+            self._finished = True
+        finally:
+            await _end(tasks)
+
+    def _begin(self, job: Job) -> "asyncio.Task[None]":
+        return asyncio.create_task(self._ours(self._repeat(job)), name=job.name)
+
+    async def _ours(self, work: Coroutine[Any, Any, T]) -> T:
+        running.set(self._service)  # in a task of its own
+        with suppress_instrumentation():
+            return await survived(work)
+
+    async def _repeat(self, job: Job) -> None:
+        guard = fail_open(job.name)
+        due = time.monotonic()
+        while True:
+            with guard:
+                await apart(job.run)
+            now = self._ran[job.name] = time.monotonic()
+            due += job.interval
+            if due <= now:
+                due = now + job.interval - (now - due) % job.interval
+            await asyncio.sleep(due - now)
+
+
+async def _end(jobs: "Iterable[asyncio.Task[None]]") -> None:
+    tasks = set(jobs)
+    for task in tasks:
+        task.cancel()
+    leftover = asyncio.all_tasks() - {asyncio.current_task(), *tasks}
+    if leftover:  # what was submitted just now, an alert say, may still finish
+        await asyncio.wait(leftover, timeout=_FINISH_SECONDS)
+    for task in leftover:
+        task.cancel()
+    await asyncio.gather(*tasks, *leftover, return_exceptions=True)

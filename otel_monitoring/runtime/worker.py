@@ -1,0 +1,252 @@
+"""`Worker`: start and stop of one worker process, in order."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from otel_monitoring.forks import renewed
+from otel_monitoring.guard import apart, fail_open
+from otel_monitoring.redact import redact_error
+from otel_monitoring.runtime import shutdown
+from otel_monitoring.runtime.background import Job, WatchThread
+from otel_monitoring.runtime.threads import in_thread
+
+if TYPE_CHECKING:
+    from otel_monitoring.monitoring.service import MonitoringService
+
+T = TypeVar("T")
+
+_WATCH_STOP_SECONDS = 1.0
+_DRAIN_SHARE = 0.4
+_LEAST_SECONDS = 0.1
+_PATIENCE = 0.5
+"""Seconds that a start waits for a stop under way; after that the start follows when the stop is over."""
+_LOOK_SECONDS = 1.0
+"""Seconds between two looks whether the application's loop still runs."""
+
+
+class Worker:
+    """Starts and stops the background work of this process; both are idempotent, and starting again works.
+
+    A process forked after the start begins anew: threads do not survive a fork. What nobody stops is stopped at the end
+    of the process.
+
+    Args:
+        jobs: What the watch thread repeats.
+        acquire: Called at the start with a stack that releases in reverse at the stop.
+        bind: Called with the application's loop: at the start, and when another one takes the place of a closed one.
+        signalled: Called in the application's loop when the process is sent the signal to end.
+        drain: Run in the watch thread at the beginning of the stop, with the seconds it may take.
+        release: Called at the very end of the stop with the seconds that are left.
+        timeout: Seconds the whole stop may take.
+        service: Whose work it is: see `current.running`.
+    """
+
+    def __init__(
+        self,
+        jobs: tuple[Job, ...],
+        *,
+        acquire: Callable[[ExitStack], None],
+        bind: Callable[[asyncio.AbstractEventLoop], None],
+        signalled: Callable[[], None],
+        drain: Callable[[float], Coroutine[Any, Any, None]],
+        release: Callable[[float], None],
+        timeout: float,
+        service: "MonitoringService | None" = None,
+    ) -> None:
+        self._jobs = jobs
+        self._service = service
+        self._acquire = acquire
+        self._bind = bind
+        self._signalled = signalled
+        self._drain = drain
+        self._release = release
+        self.timeout = timeout
+        self._watch: WatchThread | None = None
+        self._stack = ExitStack()
+        self._pid: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._next_loop: asyncio.AbstractEventLoop | None = None
+        self._loop_end = shutdown.LoopEnd(lambda: shutdown.loop_ended(self, self._stop_beside_others))
+        self._implicit = False
+        self._alone = 0
+        self._stopping = renewed(self, "_stopping", threading.Lock)
+        self.started_at: float | None = None
+        """When this process started, in seconds of the monotonic clock; None before."""
+        self.failure: str | None = None
+        """Why the last start did not succeed, redacted; None: it did, or there was none."""
+        self.draining = False
+        """Whether the stop has begun: from then on nothing new is measured, checked or evaluated."""
+
+    @property
+    def running(self) -> bool:
+        """Whether this very process has started and not stopped."""
+        return self._watch is not None and self._pid == os.getpid()
+
+    def start(self, loop: asyncio.AbstractEventLoop, *, implicit: bool = False) -> bool:
+        """Start for the application's `loop`; False when it runs already. A drain is over with it.
+
+        Args:
+            loop: Where the application runs. It takes the place of one that is closed.
+            implicit: Nobody will call `stop`: the work is to end with the loop, or soon after it.
+
+        Raises:
+            Exception: What keeps it from starting, e.g. that there can be no thread. Nothing is left half done.
+        """
+        if self.running:
+            self.draining = self.draining and implicit
+            self._rebind(loop)
+            return False
+        if not self._stopping.acquire(timeout=_PATIENCE):
+            self._next_loop = loop
+            return False
+        self._stopping.release()
+        self._pid = os.getpid()
+        self._stack = ExitStack()
+        self.draining = False
+        self.started_at = time.monotonic()
+        self._implicit = implicit
+        jobs = (*self._jobs, Job("application loop", _LOOK_SECONDS, self._look_at_loop))
+        try:
+            self._acquire(self._stack)
+            self._loop = loop
+            self._bind(loop)
+            watch = WatchThread(jobs, self._service)
+            watch.start()
+        except BaseException as error:
+            self.failure = redact_error(error)
+            self._give_back()
+            raise
+        self.failure = None
+        self._watch = watch
+        shutdown.enter(self)
+        self._loop_end.follow(loop)
+        return True
+
+    def _give_back(self) -> None:
+        with fail_open("stopping"):
+            self._stack.close()
+        with fail_open("stopping"):
+            self._release(_LEAST_SECONDS)
+
+    def troubles(self, now: float) -> list[str]:
+        """Why what this process knows may be out of date; nothing before the start and from the drain on.
+
+        Args:
+            now: Seconds of the monotonic clock.
+        """
+        if self.failure is not None:
+            return [f"the monitoring has not started: {self.failure}"]
+        watch = self._watch
+        return watch.troubles(now) if watch is not None and self.running and not self.draining else []
+
+    def stop(self, deadline: float | None = None) -> None:
+        """Stop everything within the timeout. Blocks: use `stop_soon` on an event loop.
+
+        Args:
+            deadline: Stop by then, in seconds of the monotonic clock, in place of the timeout.
+        """
+        if self._pid != os.getpid():
+            return
+        until = shutdown.deadline(self.timeout) if deadline is None else deadline
+        if not self._stopping.acquire(timeout=max(0.0, until - time.monotonic())):
+            return
+        try:
+            self._stop(until)
+        finally:
+            self._stopping.release()
+        loop, self._next_loop = self._next_loop, None
+        if loop is not None and not loop.is_closed():
+            with fail_open("starting the monitoring"):
+                self.start(loop, implicit=self._implicit)
+
+    def _stop(self, until: float) -> None:
+        self.draining = True
+        watch, self._watch = self._watch, None
+        if watch is None:
+            return
+        left = max(0.0, until - time.monotonic())
+        seconds = left * _DRAIN_SHARE
+        with fail_open("draining"), suppress(FutureTimeoutError):
+            watch.submit(self._drain(seconds)).result(seconds)
+        with fail_open("stopping"):
+            watch.stop(min(_WATCH_STOP_SECONDS, left))
+        with fail_open("stopping"):
+            self._stack.close()
+        with fail_open("stopping"):
+            self._release(max(_LEAST_SECONDS, until - time.monotonic()))
+        shutdown.leave(self)
+
+    def park(self) -> None:
+        """Stop in the background; a new loop starts it again."""
+        with suppress(RuntimeError):  # the interpreter is going down: the stop is under way
+            threading.Thread(target=self.stop, name="otel-monitoring-park", daemon=True).start()
+
+    def drain_soon(self) -> None:
+        """Drain as soon as the application's loop gets to it; from a signal handler, too."""
+        if self._loop is not None and self.running:
+            with suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(self._signalled)
+
+    def _rebind(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not loop and self._loop is not None and self._loop.is_closed():
+            self._loop = loop
+            self._bind(loop)
+            shutdown.enter(self)
+            self._loop_end.follow(loop)
+
+    async def _look_at_loop(self) -> None:
+        gone = self._implicit and self._loop is not None and self._loop.is_closed()
+        self._alone = self._alone + 1 if gone else 0
+        if self._alone > 1:
+            self.park()
+
+    async def _stop_beside_others(self) -> None:
+        until = shutdown.deadline(self.timeout, alone=False)
+        await in_thread(lambda: self.stop(until), name="otel-monitoring-stop")
+
+    async def stop_soon(self) -> None:
+        """Stop without blocking the caller's loop; where there can be no thread for that, at the end of the process."""
+        with fail_open("stopping"):
+            await in_thread(self.stop, name="otel-monitoring-stop")
+        shutdown.release()
+
+    def poke(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """Have the watch thread run the coroutine that `work` makes; from any thread, without waiting.
+
+        Returns:
+            False when it does not run.
+        """
+        watch = self._watch
+        if watch is None or not self.running:
+            return False
+        try:
+            watch.submit(_guarded(work))
+        except RuntimeError:  # it ended just now
+            return False
+        return True
+
+    async def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
+        """Run the coroutine that `work` makes in the watch thread, or right here while it does not run.
+
+        Raises:
+            TimeoutError: It took longer than `timeout` seconds.
+        """
+        watch = self._watch if self.running else None
+        try:
+            if watch is None:
+                return await asyncio.wait_for(work(), timeout)
+            future = watch.submit(work())
+            return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
+        except asyncio.TimeoutError:
+            raise TimeoutError(f"no answer within {timeout:g} s") from None
+
+
+async def _guarded(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    with fail_open("work out of turn"):
+        await apart(work)

@@ -1,0 +1,179 @@
+"""The SDK's OTLP exporters, with each export counted.
+
+The exporters are imported only when one is made: without an endpoint, neither `requests` nor `grpc` is loaded.
+"""
+
+import importlib
+import os
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.util.re import parse_env_headers
+
+from otel_monitoring import seams
+from otel_monitoring.config.otlp import OtlpSettings, Signal
+from otel_monitoring.forks import renewed
+from otel_monitoring.telemetry.export_state import ExportState
+from otel_monitoring.telemetry.logs_sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord
+from otel_monitoring.telemetry.redaction import redacted_records, redacted_spans
+
+_EXPORTERS: dict[Signal, tuple[str, str]] = {
+    "traces": ("trace_exporter", "OTLPSpanExporter"),
+    "metrics": ("metric_exporter", "OTLPMetricExporter"),
+    "logs": ("_log_exporter", "OTLPLogExporter"),
+}
+_GRPC_COMPRESSION = {"gzip": "Gzip", "deflate": "Deflate", "none": "NoCompression"}
+
+
+def make_exporter(signal: Signal, settings: OtlpSettings) -> Any:
+    """The SDK's OTLP exporter for `signal`, for the protocol, endpoint, headers and compression of `settings`.
+
+    Everything else (timeout, certificates, temporality, …) the exporter reads from the environment.
+    """
+    grpc = settings.protocol(signal) == "grpc"
+    package = f"opentelemetry.exporter.otlp.proto.{'grpc' if grpc else 'http'}"
+    module, name = _EXPORTERS[signal]
+    compression = settings.compression(signal)
+    chosen: Any
+    if grpc:
+        chosen = getattr(importlib.import_module("grpc").Compression, _GRPC_COMPRESSION[compression])
+    else:
+        chosen = importlib.import_module(package).Compression(compression)
+    made = (
+        seams.LOG_EXPORTER.load(f"{package}.{module}", name)
+        if signal == "logs"
+        else getattr(importlib.import_module(f"{package}.{module}"), name)
+    )
+    if made is None:
+        raise seams.LostError(f"there is no {package}.{module}.{name}")
+    return made(
+        endpoint=settings.endpoint(signal),
+        headers=dict(parse_env_headers(settings.headers(signal), liberal=True)) or None,
+        compression=chosen,
+    )
+
+
+class CountedExporter:
+    """Hands batches to an exporter and counts what was sent, refused and lost."""
+
+    def __init__(self, exporter: Any, state: ExportState) -> None:
+        self._export: Callable[..., Any] = exporter.export
+        self._shutdown: Callable[[], None] = exporter.shutdown
+        self._state = state
+        self._pid = os.getpid()
+        self._closed = False
+        self._busy = renewed(self, "_busy", threading.Lock)
+
+    def send(self, batch: object, items: int, **options: float) -> bool:
+        """Export `batch` of `items`; False when the exporter gave it up."""
+        if os.getpid() != self._pid:
+            return True  # a forked child would send its parent's numbers a second time
+        if self._closed:
+            self._state.drop(items)
+            return False
+        with self._busy, self._state.exporting():
+            try:
+                done: bool = self._export(batch, **options).name == "SUCCESS"
+            except Exception as error:
+                self._state.explain(f"{type(error).__name__}: {error}")
+                self._state.failed(items)
+                raise
+        if done:
+            self._state.succeeded(items)
+        else:
+            self._state.failed(items)
+        return done
+
+    def close(self) -> None:
+        """Shut the exporter down, once; an export in progress stops trying again."""
+        if not self._closed:
+            self._closed = True
+            self._shutdown()
+
+    def settle(self) -> None:
+        """Wait until no export is in progress."""
+        with self._busy:
+            pass
+
+
+class Spans(SpanExporter):
+    """Exports spans through a `CountedExporter`."""
+
+    def __init__(self, delivery: CountedExporter) -> None:
+        self._delivery = delivery
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export and count."""
+        sent = self._delivery.send(redacted_spans(spans), len(spans))
+        return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        """Shut the exporter down."""
+        self._delivery.close()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing waits here."""
+        return True
+
+
+class LogRecords(LogRecordExporter):
+    """Exports log records through a `CountedExporter`."""
+
+    def __init__(self, delivery: CountedExporter) -> None:
+        self._delivery = delivery
+
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        """Export and count."""
+        sent = self._delivery.send(redacted_records(batch), len(batch))
+        return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        """Shut the exporter down."""
+        self._delivery.close()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Nothing waits here."""
+        return True
+
+
+def counted_metrics(exporter: Any, state: ExportState) -> CountedExporter:
+    """Have an exporter of metrics count what becomes of them; the delivery closes it.
+
+    The exporter stays what the SDK's reader is given: the reader takes temporality and aggregations from it.
+    """
+    delivery = CountedExporter(exporter, state)
+
+    def export(metrics_data: MetricsData, timeout_millis: float = 10_000, **_: object) -> MetricExportResult:
+        metrics = (m for r in metrics_data.resource_metrics for s in r.scope_metrics for m in s.metrics)
+        points = sum(len(metric.data.data_points) for metric in metrics)
+        sent = delivery.send(metrics_data, points, timeout_millis=timeout_millis)
+        return MetricExportResult.SUCCESS if sent else MetricExportResult.FAILURE
+
+    exporter.export = export
+    exporter.shutdown = lambda *_, **__: delivery.close()
+    return delivery
+
+
+class QueueMetrics:
+    """Counts what a batch queue drops, in place of the queue's own metrics, which get the same calls."""
+
+    def __init__(self, original: Any, state: ExportState) -> None:
+        self._original = original
+        self._state = state
+
+    def register_queue_size(self, get_queue_size: Callable[[], int]) -> None:
+        """Hand it on."""
+        self._original.register_queue_size(get_queue_size)
+
+    def drop_items(self, count: int, error_type: str = "queue_full") -> None:
+        """Count items that found the queue full or closed."""
+        self._state.drop(count)
+        self._original.drop_items(count, error_type)
+
+    def finish_items(self, count: int) -> None:
+        """Hand it on."""
+        self._original.finish_items(count)

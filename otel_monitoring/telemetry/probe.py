@@ -1,0 +1,72 @@
+"""A trial export to each endpoint, before a service depends on it."""
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import MetricsData
+
+from otel_monitoring.config.otlp import OtlpSettings, Signal
+from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.redact import redact
+from otel_monitoring.telemetry.export_state import ExportState, QuietExports
+from otel_monitoring.telemetry.otlp_exporters import CountedExporter, make_exporter
+
+_CLOSE_SECONDS = 0.5
+
+
+def try_exports(signals: Iterable[Signal], settings: OtlpSettings, *, timeout: float) -> dict[Signal, str | None]:
+    """Export nothing: empty requests, which a receiver answers as any other.
+
+    Args:
+        signals: Which signals' endpoints, all at once.
+        settings: Of the exporters.
+        timeout: Seconds until they are given up.
+
+    Returns:
+        By signal, why it was not accepted; None if it was.
+
+    Raises:
+        ConfigurationError: No exporter can be made from the settings.
+    """
+    trials = {signal: _Trial(signal, settings) for signal in signals}
+    quiet = QuietExports()
+    quiet.install()
+    try:
+        deadline = time.monotonic() + timeout
+        for trial in trials.values():
+            trial.start()
+        return {signal: trial.result(deadline) for signal, trial in trials.items()}
+    finally:
+        quiet.uninstall()
+
+
+class _Trial:
+    """Make one empty export, in a daemon thread: an endpoint may hang."""
+
+    def __init__(self, signal: Signal, settings: OtlpSettings) -> None:
+        self._state = ExportState(signal, settings.endpoint(signal), settings.protocol(signal))
+        try:
+            self._delivery = CountedExporter(make_exporter(signal, settings), self._state)
+        except (ValueError, RuntimeError, OSError, LookupError) as error:
+            raise ConfigurationError(f"OTEL_EXPORTER_OTLP_*: {redact(str(error))}") from error
+        self._nothing: Any = MetricsData(resource_metrics=()) if signal == "metrics" else ()
+        self._accepted = False
+        self._thread = threading.Thread(target=self._send, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def result(self, deadline: float) -> str | None:
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        # Closing gives up what is being tried again, but over gRPC it waits for the attempt.
+        closing = threading.Thread(target=self._delivery.close, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
+        if self._accepted:
+            return None
+        return str(self._state.block(0.0)["last_error"] or "no answer in time")
+
+    def _send(self) -> None:
+        self._accepted = self._delivery.send(self._nothing, 0)

@@ -1,0 +1,108 @@
+"""Exceptions leave without the secrets that their texts may hold: in span events, span status and log records.
+
+Of an exception event and of a record about an error everything is looked at: nested attributes, keys, bytes, and what
+stands under a telltale name. It is done where batches are exported, in the thread that exports them: a request that
+fails pays nothing for it, and what the application's own processors and exporters see stays as it was.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+from typing import Any, cast
+
+from opentelemetry.sdk.trace import Event as SpanEvent
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import Status
+
+from otel_monitoring.guard import fail_open
+from otel_monitoring.redact import REPLACED, is_secret, redact_lines, text_of
+from otel_monitoring.telemetry.logs_sdk import ReadableLogRecord
+
+_EXCEPTION = "exception"
+_MESSAGE = "exception.message"
+_STACKTRACE = "exception.stacktrace"
+_LEVELS = 20
+_ERROR = 17  # SeverityNumber.ERROR, OpenTelemetry logs data model
+_redacting = fail_open("redacting what is exported")
+
+
+def redacted_spans(spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
+    """The same spans; those that tell an exception as a copy that tells no secret."""
+    return [_redacted_span(span) if _tells_exception(span) else span for span in spans]
+
+
+def redacted_records(records: Sequence[ReadableLogRecord]) -> Sequence[ReadableLogRecord]:
+    """The same records; those of an exception or an error as a copy that tells no secret."""
+    return [_redacted_record(record) if _is_about_error(record) else record for record in records]
+
+
+class _RedactedSpan:
+    """A span with other events and another status; everything else is the original's."""
+
+    def __init__(self, span: ReadableSpan) -> None:
+        self._span = span
+        self.events = tuple(_redacted_event(event) for event in span.events)
+        status = span.status
+        described = status.description
+        self.status = Status(status.status_code, redact_lines(described)) if described else status
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the exporter reads."""
+        return getattr(self._span, name)
+
+
+def _tells_exception(span: ReadableSpan) -> bool:
+    return bool(span.status.description) or any(_is_exception(event) for event in span.events)
+
+
+def _redacted_span(span: ReadableSpan) -> ReadableSpan:
+    return cast("ReadableSpan", _RedactedSpan(span))
+
+
+def _is_exception(event: SpanEvent) -> bool:
+    return event.name == _EXCEPTION or _MESSAGE in (event.attributes or {})
+
+
+def _redacted_event(event: SpanEvent) -> SpanEvent:
+    if not _is_exception(event):
+        return event
+    return SpanEvent(event.name, _redacted(event.attributes or {}), event.timestamp)
+
+
+def _redacted(value: Any) -> Any:
+    """The same value without secrets; what cannot be looked through is replaced as a whole."""
+    with _redacting:
+        return _without_secrets(value, _LEVELS)
+    return dict.fromkeys(value, REPLACED) if isinstance(value, Mapping) else REPLACED
+
+
+def _without_secrets(value: Any, levels: int) -> Any:
+    if isinstance(value, str):
+        return redact_lines(value)
+    if isinstance(value, bytes):
+        text = text_of(value)
+        return value if redact_lines(text) == text else REPLACED.encode()
+    if levels == 0:
+        return REPLACED
+    if isinstance(value, Mapping):
+        return {
+            redact_lines(key): REPLACED if is_secret(key) else _without_secrets(item, levels - 1)
+            for key, item in value.items()
+        }
+    if isinstance(value, Sequence):
+        return [_without_secrets(item, levels - 1) for item in value]
+    return value
+
+
+def _is_about_error(record: ReadableLogRecord) -> bool:
+    log_record = record.log_record
+    severity = log_record.severity_number
+    attributes = log_record.attributes
+    return (severity is not None and severity.value >= _ERROR) or (attributes is not None and _MESSAGE in attributes)
+
+
+def _redacted_record(record: ReadableLogRecord) -> ReadableLogRecord:
+    log_record = copy(record.log_record)
+    log_record.body = _redacted(log_record.body)
+    log_record.attributes = _redacted(log_record.attributes or {})
+    return replace(record, log_record=log_record)

@@ -1,0 +1,87 @@
+"""The alert of a traced operation that failed: sent from wherever it failed, without waiting for it."""
+
+import asyncio
+import contextvars
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+from otel_monitoring.alerts import AlertType, get_alert_manager
+from otel_monitoring.alerts.model import DEFAULT_SEVERITY
+from otel_monitoring.forks import renewed
+from otel_monitoring.guard import fail_open
+from otel_monitoring.redact import redact
+from otel_monitoring.tracing.providers import Submit
+
+_GUARD: Final = fail_open("alert of a failed operation")
+_SEND_SECONDS: Final = 10.0
+_MAX_THREADS: Final = 4
+_threads = renewed(sys.modules[__name__], "_threads", lambda: threading.BoundedSemaphore(_MAX_THREADS))
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An operation that failed.
+
+    Attributes:
+        operation: Its name.
+        error_type: `error.type` of what it raised.
+        error: What it raised.
+    """
+
+    operation: str
+    error_type: str
+    error: Exception
+
+
+def raise_alert(kind: AlertType, failure: Failure, submit: Submit) -> None:
+    """Send an alert of the type `kind` with the type's documented severity; returns at once and never raises.
+
+    Its message names operation and type of error, so that repetitions are recognised as such; the error's text is in
+    the details. Without an alert manager nothing is sent.
+
+    Args:
+        kind: The alert's type.
+        failure: What it is about.
+        submit: Has the monitoring thread do it; where none runs, a thread does that the process waits for at its end.
+    """
+    manager = get_alert_manager()
+    if manager is None:
+        return
+    message = f"{failure.operation} failed: {failure.error_type}"
+    details = {
+        "operation": failure.operation,
+        "error_type": failure.error_type,
+        "error": redact(failure.error),
+    }
+
+    async def send() -> None:
+        with _GUARD, suppress_instrumentation():
+            await manager.send_alert(kind, message, DEFAULT_SEVERITY[kind], details)
+
+    with _GUARD:
+        if not submit(send):
+            _send_in_thread(send)
+
+
+def _send_in_thread(send: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    if not _threads.acquire(blocking=False):
+        raise RuntimeError("too many alerts are being sent already")
+    context = contextvars.copy_context()
+
+    def run() -> None:
+        try:
+            with _GUARD:
+                context.run(asyncio.run, asyncio.wait_for(send(), _SEND_SECONDS))
+        finally:
+            _threads.release()
+
+    try:
+        threading.Thread(target=run, name="otel-monitoring-alert").start()
+    except BaseException:
+        _threads.release()
+        raise

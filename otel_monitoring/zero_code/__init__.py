@@ -1,0 +1,1 @@
+"""Start without code: the entry points of `opentelemetry-instrument`, and what finds the application's clients."""

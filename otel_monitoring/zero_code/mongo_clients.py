@@ -1,0 +1,119 @@
+"""`BuiltClients`: the MongoDB clients that an application makes, to find its database without being told."""
+
+import threading
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import wrapt
+from opentelemetry.instrumentation.utils import unwrap
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.database import Database
+
+from otel_monitoring.forks import renewed
+from otel_monitoring.guard import fail_open
+
+Client: TypeAlias = MongoClient[Any] | AsyncMongoClient[Any]
+
+# PyMongo uses these for itself, and so do health checks of the application's own.
+_INTERNAL: Final = frozenset({"admin", "config", "local"})
+
+
+@dataclass(slots=True)
+class _Built:
+    """A client, and the first of its databases that the application used."""
+
+    client: weakref.ref[Client]
+    database: Database[Any] | AsyncDatabase[Any] | None = None
+
+
+class BuiltClients:
+    """Follows the construction and closing of PyMongo's clients; Motor's are made of them.
+
+    Args:
+        changed: Called, in the thread that caused it, when `handle` answers something else.
+    """
+
+    def __init__(self, changed: Callable[[], None] | None = None) -> None:
+        self.changed = changed
+        self._lock = renewed(self, "_lock", threading.RLock)
+        self._built: list[_Built] = []
+        self._handle: object | None = None
+        self._guard = fail_open("looking for the application's database")
+
+    def follow(self) -> Callable[[], None]:
+        """Start following; returns what stops it."""
+        seams: tuple[tuple[type, str, Callable[..., Any]], ...] = (
+            (MongoClient, "__init__", self._client_made),
+            (AsyncMongoClient, "__init__", self._client_made),
+            (MongoClient, "close", self._client_closed),
+            (AsyncMongoClient, "close", self._client_closed),
+            (Database, "__init__", self._database_made),
+            (AsyncDatabase, "__init__", self._database_made),
+        )
+        for owner, name, wrapper in seams:
+            wrapt.wrap_function_wrapper(owner, name, wrapper)
+
+        def stop() -> None:
+            for owner, name, _ in seams:
+                unwrap(owner, name)
+
+        return stop
+
+    @property
+    def handle(self) -> object | None:
+        """What to watch: the first client that is still open, or the first database the application took from it."""
+        return self._handle
+
+    @property
+    def clients(self) -> list[Client]:
+        """Every client that is still open, oldest first."""
+        with self._lock:
+            return [client for built in self._built if (client := built.client()) is not None]
+
+    # The wrappers: each runs what it wraps first or last, and never fails by itself.
+
+    def _client_made(
+        self, wrapped: Callable[..., Any], instance: Client, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        wrapped(*args, **kwargs)
+        with self._guard:
+            with self._lock:
+                self._built.append(_Built(weakref.ref(instance)))
+            self._look_again()
+
+    def _client_closed(
+        self, wrapped: Callable[..., Any], instance: Client, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        with self._guard:
+            with self._lock:
+                open_ones = [(one, one.client()) for one in self._built]
+                # By identity: clients with the same servers are equal.
+                self._built = [one for one, client in open_ones if client is not None and client is not instance]
+            self._look_again()
+        return wrapped(*args, **kwargs)
+
+    def _database_made(
+        self, wrapped: Callable[..., Any], instance: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        wrapped(*args, **kwargs)
+        with self._guard:
+            if isinstance(self._handle, Database | AsyncDatabase) or instance.name in _INTERNAL:
+                return
+            with self._lock:
+                built = next((one for one in self._built if one.client() is instance.client), None)
+                if built is not None and built.database is None:
+                    built.database = instance
+            self._look_again()
+
+    def _look_again(self) -> None:
+        with self._lock:
+            first = next((one for one in self._built if one.client() is not None), None)
+            handle: object | None = None
+            if first is not None:
+                handle = first.database if first.database is not None else first.client()
+            same, self._handle = handle is self._handle, handle
+        if not same and self.changed is not None:
+            self.changed()

@@ -1,0 +1,430 @@
+"""The store that goes on in memory: outages made for real, by locks, newer versions and paths that cannot be."""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from otel_monitoring.alerts.model import AlertType, Arrival, ChannelResult, Mute
+from otel_monitoring.alerts.store import Store, schema
+from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
+from otel_monitoring.alerts.store.protocol import OUTBOX_LIMIT
+from otel_monitoring.alerts.store.sqlite import SqliteStore
+from otel_monitoring.errors import StoreError
+from otel_monitoring.guard import fail_open
+from tests.alerts.store.test_store import NOW, become, event, everything, messages, raise_alert, waiting
+
+MAIL = ("channel:mail",)
+
+
+class World:
+    """A file, a resilient store on it, another worker's view of it, and the outages."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now = NOW
+        self.primary = SqliteStore(path, busy_timeout=0.02)
+        self.store = FallbackStore(self.primary, clock=lambda: self.now)
+        self.other = SqliteStore(path)
+        self.other.counts()
+        self._outage = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    def lock(self) -> None:
+        """Nothing can be written; what was written can be read."""
+        self._outage.execute("BEGIN IMMEDIATE")
+
+    def unlock(self) -> None:
+        self._outage.execute("ROLLBACK")
+
+    def upgrade(self) -> None:
+        """Nothing can be written or read."""
+        self.primary.close()
+        self._outage.execute("PRAGMA user_version = 99")
+
+    def downgrade(self) -> None:
+        self._outage.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
+
+    def later(self) -> None:
+        self.now += RETRY_SECONDS
+
+    def close(self) -> None:
+        for opened in (self.store, self.other, self._outage):
+            opened.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path / "alerts.db")
+    yield world
+    world.close()
+
+
+def test_all_that_is_done_during_an_outage_is_in_the_store_afterwards(world: World) -> None:
+    store = world.store
+    store.append(event("before"))
+    store.enqueue(event("before"), ["mail"], NOW)
+    store.save_states({"gone": "1", "changed": "1", "kept": "1"})
+    for labels in ({}, {"a": "1"}, {"a": "2"}):
+        store.mute(Mute(AlertType.HIGH_CPU, NOW + 600, labels))
+    world.lock()
+    store.append(event("1"))
+    store.run(lambda tx: tx.append(event("2")))
+    store.enqueue(event("1"), ["mail", "slack"], NOW + 1)
+    store.enqueue(event("2"), ["mail"], NOW + 2)
+    store.save_states({"gone": None, "changed": "2", "new": "2"})
+    store.unmute(AlertType.HIGH_CPU, {"a": "1"})
+    store.mute(Mute(AlertType.HIGH_CPU, NOW + 900, {"a": "2"}))
+    store.mute(Mute(AlertType.CUSTOM, NOW + 60))
+    store.note_notified("key", NOW + 3)
+    assert messages(store) == ["2", "1", "before"]
+    assert store.counts() == {AlertType.HIGH_CPU: 3}
+    seen = (store.states(), store.mutes(NOW), store.notified_at("key"))
+    assert world.other.states() == {"gone": "1", "changed": "1", "kept": "1"}
+
+    world.unlock()
+    assert messages(store, 1) == ["2"]
+    assert store.problem is not None, "not yet: it is tried now and then"
+    world.later()
+    assert messages(store) == messages(world.other) == ["2", "1", "before"]
+    assert store.problem is None
+    assert world.other.counts() == {AlertType.HIGH_CPU: 3}
+    assert (world.other.states(), world.other.mutes(NOW), world.other.notified_at("key")) == seen
+    rows = world.other.pending("mail", 9)
+    assert [(row.event.message, row.queued_at) for row in rows] == [("before", NOW), ("1", NOW + 1), ("2", NOW + 2)]
+    assert waiting(world.other, "slack") == ["1"]
+    assert everything(store) == everything(world.other)
+
+
+def test_what_others_did_meanwhile_stays(world: World) -> None:
+    world.store.save_states({"ours": "1", "theirs": "1"})
+    world.store.note_notified("late", NOW)
+    world.upgrade()
+    world.store.save_states({"ours": "2"})
+    world.store.note_notified("key", NOW + 1)
+    world.store.append(event("ours"))
+    world.downgrade()
+    world.other.save_states({"theirs": "2", "more": "1"})
+    world.other.note_notified("key", NOW + 5)
+    world.other.append(event("theirs"))
+    world.other.mute(Mute(AlertType.CUSTOM, NOW + 60))
+    world.later()
+    assert world.store.states() == {"ours": "2", "theirs": "2", "more": "1"}
+    assert world.store.notified_at("key") == NOW + 5
+    assert messages(world.store) == ["ours", "theirs"]
+    assert len(world.store.mutes(NOW)) == 1
+
+
+def test_last_known_states_mutes_and_notes_hold_where_nothing_can_be_read(world: World) -> None:
+    world.other.save_states({"rule": "firing"})
+    world.other.mute(Mute(AlertType.CUSTOM, NOW + 60))
+    assert world.store.run(lambda tx: (tx.states(), len(tx.mutes(NOW)))) == ({"rule": "firing"}, 1)
+    world.store.note_notified("key", NOW)
+    world.upgrade()
+    assert world.store.states() == {"rule": "firing"}
+    assert len(world.store.mutes(NOW)) == 1
+    assert world.store.notified_at("key") == NOW
+    assert world.store.problem is not None
+    assert "newer" in world.store.problem
+
+
+def test_what_a_thread_learned_just_before_an_outage_does_not_undo_what_came_after(world: World) -> None:
+    world.lock()
+    world.store.save_states({"rule": "firing"})
+    world.store._learn([lambda: world.store._fallback.save_states({"rule": "old"})])
+    assert world.store.states() == {"rule": "firing"}
+    world.unlock()
+
+
+def test_clearing_during_an_outage_clears(world: World) -> None:
+    world.store.append(event("before"))
+    world.lock()
+    world.store.append(event("1"))
+    world.store.clear()
+    world.store.append(event("2"))
+    world.unlock()
+    world.later()
+    assert (messages(world.store), world.other.counts()) == (["2"], {AlertType.HIGH_CPU: 1})
+
+
+# Transactions
+
+
+def test_a_transaction_that_fails_in_the_middle_is_run_again_in_memory(world: World) -> None:
+    runs: list[str] = []
+
+    def work(tx: Store) -> str:
+        runs.append("run")
+        assert tx.notified_at("key") is None, "what the first run noted did not happen"
+        tx.note_notified("key", NOW)
+        tx.enqueue(event("once"), ["mail"], NOW)
+        if len(runs) == 1:
+            raise StoreError("disk full")
+        return "done"
+
+    assert world.store.run(work) == "done"
+    assert waiting(world.store, "mail") == ["once"]
+    assert waiting(world.other, "mail") == []
+    world.later()
+    assert waiting(world.store, "mail") == waiting(world.other, "mail") == ["once"]
+    assert (len(runs), world.store.problem) == (2, None)
+
+
+def test_a_mistake_of_the_caller_is_no_outage(world: World) -> None:
+    def work(tx: Store) -> None:
+        tx.append(event())
+        tx.save_states({"rule": "firing"})
+        raise KeyError
+
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            world.store.run(work)
+        assert (messages(world.store), world.store.states()) == ([], {})
+        if world.store.problem is None:
+            world.lock()
+            world.store.clear()
+    world.unlock()
+    world.later()
+    assert (messages(world.store), world.store.states(), world.store.problem) == ([], {}, None)
+
+
+def test_exclusive_says_that_it_failed_and_the_next_try_works(world: World) -> None:
+    world.store.append(event("before"))
+
+    def block() -> None:
+        with world.store.exclusive():
+            world.store.append(event("1"))
+            raise StoreError("disk full")
+
+    with pytest.raises(StoreError, match="disk full"):
+        block()
+    assert messages(world.store) == ["before"]
+    with world.store.exclusive():
+        world.store.append(event("2"))
+    assert (messages(world.store), messages(world.other)) == (["2", "before"], ["before"])
+    world.later()
+    with world.store.exclusive():
+        assert messages(world.store) == ["2", "before"]
+    assert messages(world.other) == ["2", "before"]
+
+
+def test_a_lock_at_the_beginning_of_exclusive_is_not_noticed_inside(world: World) -> None:
+    world.lock()
+    with world.store.exclusive():
+        world.store.append(event("1"))
+        assert messages(world.store) == ["1"]
+    world.unlock()
+
+
+# The outbox across outages
+
+
+def test_what_is_settled_during_an_outage_is_not_delivered_again(world: World) -> None:
+    assert world.store.lead("me", NOW, NOW + 60, MAIL)
+    for name in ("sent", "tried"):
+        world.store.enqueue(event(name), ["mail"], NOW)
+    in_flight = world.store.pending("mail", 2)
+    world.lock()
+    world.store.settle([in_flight[0].id])
+    world.store.tried([in_flight[1].id])
+    assert waiting(world.store, "mail") == ["tried"]
+    world.unlock()
+    world.later()
+    (row,) = world.store.pending("mail", 9)
+    assert (row.event.message, row.attempts) == ("tried", 1)
+    assert waiting(world.other, "mail") == ["tried"]
+
+
+def test_what_is_taken_during_an_outage_is_settled_after_it(world: World) -> None:
+    world.lock()
+    for name in ("sent", "tried", "left"):
+        world.store.enqueue(event(name), ["mail"], NOW)
+    in_flight = world.store.pending("mail", 2)
+    world.store.tried([row.id for row in in_flight])
+    world.unlock()
+    world.later()
+    world.store.settle([in_flight[0].id])
+    world.store.tried([in_flight[1].id])
+    rows = world.other.pending("mail", 9)
+    assert [(row.event.message, row.attempts) for row in rows] == [("tried", 2), ("left", 0)]
+
+
+def test_what_became_of_channels_during_an_outage_is_in_the_history_afterwards(world: World) -> None:
+    assert world.store.lead("me", NOW, NOW + 60, MAIL)
+    for message in ("delivered", "retried"):
+        raise_alert(world.store, message)
+    world.lock()
+    raise_alert(world.store, "new")
+    delivered, retried, new = world.store.pending("mail", 9)
+    done = ChannelResult(Arrival.DELIVERED, at=NOW)
+    world.store.settle([delivered.id], done)
+    world.store.note([retried.id, new.id], ChannelResult(Arrival.RETRYING, error="down"))
+    during = become(world.store)
+    assert [during[name]["mail"]["state"] for name in ("delivered", "retried", "new")] == [
+        "delivered",
+        "retrying",
+        "retrying",
+    ]
+    world.unlock()
+    world.later()
+    assert become(world.store) == become(world.other) == during
+    world.store.settle([new.id], done)
+    assert become(world.other)["new"]["mail"]["state"] == "delivered", "it is known by the number it had in memory"
+
+
+def test_how_channels_fare_during_an_outage_is_known_to_all_afterwards(world: World) -> None:
+    world.store.describe("mail", "works")
+    world.other.describe("slack", "works")
+    world.lock()
+    assert world.store.descriptions() == {"mail": "works", "slack": "works"}
+    world.store.describe("mail", "fails")
+    assert world.other.descriptions()["mail"] == "works"
+    world.unlock()
+    world.later()
+    assert world.store.descriptions() == world.other.descriptions() == {"mail": "fails", "slack": "works"}
+
+
+def test_the_events_that_waited_are_delivered_by_the_one_that_led(world: World) -> None:
+    follower = FallbackStore(SqliteStore(world.path, busy_timeout=0.02), clock=lambda: world.now)
+    assert world.store.lead("leader", NOW, NOW + 60, MAIL)
+    assert not follower.lead("follower", NOW, NOW + 60, MAIL)
+    world.store.enqueue(event("waited"), ["mail"], NOW)
+    world.lock()
+    assert world.store.lead("leader", NOW + 1, NOW + 61, MAIL)
+    world.store.enqueue(event("leader"), ["mail"], NOW + 1)
+    assert not follower.lead("follower", NOW + 59, NOW + 119, MAIL), "it can still read that another leads"
+    assert follower.lead("follower", NOW + 60, NOW + 120, MAIL), "each leads itself"
+    follower.enqueue(event("follower"), ["mail"], NOW + 1)
+    assert waiting(world.store, "mail") == ["waited", "leader"]
+    assert waiting(follower, "mail") == ["follower"]
+    world.unlock()
+    world.later()
+    assert waiting(world.store, "mail") == ["waited", "leader"]
+    assert waiting(follower, "mail") == ["waited", "leader", "follower"]
+    assert world.store.lead("leader", NOW + 120, NOW + 180, MAIL)
+    assert not follower.lead("follower", NOW + 121, NOW + 181, MAIL)
+    follower.close()
+
+
+def test_a_full_outbox_comes_back_with_the_newest(world: World) -> None:
+    with world.store.exclusive():
+        for number in range(OUTBOX_LIMIT - 1):
+            world.store.enqueue(event(f"old {number}"), ["mail"], NOW)
+    world.lock()
+    for number in range(3):
+        world.store.enqueue(event(f"new {number}"), ["mail"], NOW)
+    world.unlock()
+    world.later()
+    names = waiting(world.store, "mail")
+    told = [name for name in names if "left out" not in name]
+    assert (told[0], told[-3:]) == ("old 3", ["new 0", "new 1", "new 2"])
+    assert world.store.backlog() == {"mail": OUTBOX_LIMIT}
+
+
+# Telling about it
+
+
+def test_one_warning_tells_and_more_come_only_now_and_then(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    assert world.store.problem is None
+    world.lock()
+    for _ in range(30):
+        world.store.append(event())
+    assert world.store.problem == "alerts.db: database is locked"
+    (line,) = caplog.messages
+    assert "alerts.db: database is locked" in line
+    for _ in range(3):
+        world.unlock()
+        world.later()
+        assert world.store.counts()
+        world.lock()
+        world.store.append(event())
+    assert len(caplog.messages) == 1
+    world.unlock()
+    world.now += 60
+    assert world.store.counts() == {AlertType.HIGH_CPU: 33}
+    world.lock()
+    world.store.append(event())
+    assert len(caplog.messages) == 2
+    assert fail_open.failures["alert store"] == 5
+    world.unlock()
+
+
+def test_it_is_tried_again_at_once_when_the_clock_was_set_back(world: World) -> None:
+    world.lock()
+    world.store.append(event())
+    world.unlock()
+    world.now -= 7 * 86_400
+    assert messages(world.store) == messages(world.other) == ["CPU at 91%"]
+
+
+def test_a_path_that_cannot_be_is_memory_with_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").touch()
+    now = [NOW]
+    store = FallbackStore(SqliteStore(tmp_path / "file" / "alerts.db"), clock=lambda: now[0])
+    for _ in range(20):
+        store.run(lambda tx: tx.append(event()))
+        assert store.lead("worker", now[0], now[0] + 30)
+        now[0] += 30
+    assert len(messages(store)) == 20
+    assert len(caplog.messages) == 1
+    store.close()
+    assert caplog.messages[1].endswith("20 alerts of its history and 0 that were not delivered are lost")
+
+
+def test_closing_takes_a_last_chance(world: World) -> None:
+    world.lock()
+    world.store.enqueue(event("late"), ["mail"], NOW)
+    world.unlock()
+    world.store.close()
+    assert waiting(world.other, "mail") == ["late"]
+    world.lock()
+    world.store.enqueue(event("later"), ["mail"], NOW)
+    world.store.close()
+    assert waiting(world.store, "mail") == ["later"], "we did not lead"
+    world.unlock()
+
+
+def test_what_is_lost_when_it_closes_in_an_outage_is_said(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.lock()
+    world.store.append(event("kept nowhere"))
+    world.store.enqueue(event("late"), ["mail"], NOW)
+    world.store.close()
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said.endswith("1 alerts of its history and 1 that were not delivered are lost")
+    world.unlock()
+
+
+def test_nothing_is_lost_when_outages_come_and_go_under_threads(world: World) -> None:
+    """Each thread moves the clock on: tries to return happen in the middle of everything."""
+    stop = threading.Event()
+
+    def add(name: str) -> None:
+        for number in range(25):
+            world.store.run(lambda tx, text=f"{name}{number}": tx.enqueue(event(text), ["mail"], NOW))  # type: ignore[misc]
+            world.store.append(event())
+            world.now += RETRY_SECONDS / 3
+
+    def flicker() -> None:
+        while not stop.is_set():
+            world.lock()
+            stop.wait(0.03)
+            world.unlock()
+            stop.wait(0.02)
+
+    outage = threading.Thread(target=flicker)
+    threads = [threading.Thread(target=add, args=(name,)) for name in "abc"]
+    for thread in (outage, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stop.set()
+    outage.join()
+    world.later()
+    expected = sorted(f"{name}{number}" for name in "abc" for number in range(25))
+    assert sorted(waiting(world.store, "mail")) == expected
+    assert world.store.problem is None
+    assert sorted(waiting(world.other, "mail")) == expected
+    assert world.other.counts() == {AlertType.HIGH_CPU: 75}

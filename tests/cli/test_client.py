@@ -1,0 +1,250 @@
+"""URLs that people type, and answers that are not ours."""
+
+import json
+import re
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from otel_monitoring.cli.address import Address
+from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
+from tests.otlp_sink import closed_port
+
+
+@pytest.mark.parametrize(
+    ("url", "bases"),
+    [
+        ("http://localhost:8000", ["http://localhost:8000/api", "http://localhost:8000"]),
+        ("http://localhost:8000/", ["http://localhost:8000/api", "http://localhost:8000"]),
+        ("localhost:8000", ["http://localhost:8000/api", "http://localhost:8000"]),
+        (" localhost ", ["http://localhost/api", "http://localhost"]),
+        ("HTTP://LOCALHOST:80/shop", ["http://localhost:80/shop", "http://localhost:80/shop/api"]),
+        ("https://shop.example.com/shop/", ["https://shop.example.com/shop", "https://shop.example.com/shop/api"]),
+        ("localhost:8000/api", ["http://localhost:8000/api", "http://localhost:8000/api/api"]),
+        ("http://localhost:8000/api/health", ["http://localhost:8000/api", "http://localhost:8000/api/api"]),
+        ("http://localhost/health/live/", ["http://localhost", "http://localhost/api"]),
+        ("http://localhost/api/alerts/firing", ["http://localhost/api", "http://localhost/api/api"]),
+        ("http://localhost/docs", ["http://localhost", "http://localhost/api"]),
+        ("http://[::1]:8000", ["http://[::1]:8000/api", "http://[::1]:8000"]),
+        ("[::1]:8000/shop", ["http://[::1]:8000/shop", "http://[::1]:8000/shop/api"]),
+        ("http://ana:p%40ss@shop/x", ["http://shop/x", "http://shop/x/api"]),
+    ],
+)
+def test_where_the_endpoints_may_be(url: str, bases: list[str]) -> None:
+    assert list(Address.of(url).bases) == bases
+
+
+def test_a_known_prefix_comes_before_the_usual_one() -> None:
+    bases = ("http://localhost/ops", "http://localhost/api", "http://localhost")
+    assert Address.of("localhost", prefix="/ops/").bases == Address.of("localhost", prefix="ops").bases == bases
+    assert Address.of("localhost/x", prefix="").bases == ("http://localhost/x", "http://localhost/x/api")
+
+
+def test_a_login_is_taken_out_of_the_url() -> None:
+    assert Address.of("https://ana:p%40ss@shop/x").login == ("ana", "p@ss")
+    assert Address.of("https://shop/x@y").login is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "ftp://localhost",
+        "http://",
+        "http://localhost:port",
+        "http://localhost/?a=1",
+        "::1",
+        "http://[::1",
+        "http://ana:hunter2@",
+        "http://ana:hunter2@host:port",
+        "http://ana:hun/hunter2@host",
+        "ftp://ana:hunter2@host",
+        "ana:hunter2@host:99999",
+        "http://ana:hunter2@host/?x#y",
+    ],
+)
+def test_what_is_no_url_is_said_without_its_password(url: str) -> None:
+    with pytest.raises(ValueError, match=r"port|no URL") as raised:
+        Address.of(url)
+    assert "hunter2" not in str(raised.value)
+
+
+Request = tuple[str, str | None]
+
+
+@pytest.fixture
+def web() -> Iterator[tuple[str, dict[str, Any], list[Request]]]:
+    """A server by its URL: what it answers by path (JSON, or where it redirects), and what it was asked."""
+    pages: dict[str, Any] = {}
+    asked: list[Request] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers["Authorization"]))
+            page = pages.get(self.path, 404)
+            self.send_response(307 if isinstance(page, str) else page if isinstance(page, int) else 200)
+            if isinstance(page, str):
+                self.send_header("Location", page)
+            content = json.dumps({"detail": "no"} if isinstance(page, int) else page).encode()
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}", pages, asked
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("other", [404, 403, {"status": "ok"}, ["anything"]], ids=str)
+def test_the_first_that_answers_as_ours_do_is_the_one(web: Any, other: Any) -> None:
+    url, pages, asked = web
+    pages |= {"/shop/health": other, "/shop/api/health": {"status": "healthy"}}
+    pages |= {"/shop/api/health/live": {"status": "alive"}, "/shop/api/health/ready": {"status": "UP"}}
+    with closing(Service(f"{url}/shop")) as service:
+        assert service.moved is None
+        assert service.get("/health") is not None
+        assert service.url == f"{url}/shop/api"
+        assert service.moved == f"no monitoring endpoints at {url}/shop: they are at {url}/shop/api"
+        asked.clear()
+        assert service.get("/health/live") is not None
+        assert [path for path, _ in asked] == ["/shop/api/health/live"], "it is asked no more where it is not"
+        assert service.get("/health/ready") is None, "the application's own"
+
+
+def test_where_nothing_is_found_it_says_where_it_looked(web: Any) -> None:
+    url, pages, _ = web
+    with closing(Service(f"{url}/shop")) as service:
+        assert service.get("/health") is None
+        assert f"there or at {url}/shop/api/health" in service.nothing_found("/health")
+        pages["/shop/api/health"] = 403
+        with pytest.raises(DeniedError):
+            service.get("/health")
+        assert service.url == f"{url}/shop/api", "something is there"
+        pages["/shop/health"] = {"status": "degraded"}
+        assert service.get("/health") is not None
+        assert service.url == f"{url}/shop"
+
+
+def test_a_login_or_the_token_is_sent(web: Any) -> None:
+    url, pages, asked = web
+    pages["/api/health"] = {"status": "healthy"}
+    login = "Basic " + b64encode(b"ana:p@ss").decode()
+    for given, token, sent in (
+        (url, None, None),
+        (url, "t0ken", "Bearer t0ken"),
+        (url.replace("//", "//ana:p%40ss@"), "t0ken", login),
+    ):
+        with closing(Service(given, token=token)) as service:
+            service.get("/health")
+            assert asked.pop() == ("/api/health", sent)
+            assert "ana" not in f"{service.url}{service.given}{service.nothing_found('/health')}"
+            with closing(service.without_token()) as stranger:
+                stranger.get("/health")
+            assert asked.pop() == ("/api/health", None)
+
+
+def test_redirects_on_the_same_server_are_followed(web: Any) -> None:
+    url, pages, asked = web
+    pages |= {"/api/health": "/api/health/", "/api/health/": f"{url}/v2/health", "/v2/health": {"status": "healthy"}}
+    with closing(Service(url, token="t0ken")) as service:
+        assert service.get("/health") is not None
+        assert asked[-1] == ("/v2/health", "Bearer t0ken")
+        pages["/v2/health"] = "/api/health"
+        with pytest.raises(UnreachableError, match="again and again"):
+            service.get("/health")
+
+
+@pytest.mark.parametrize("there", ["http://ana:pass@localhost:1/login?x=1", "https://127.0.0.1:1/api/health"])
+def test_the_token_goes_to_no_other_server(web: Any, there: str) -> None:
+    url, pages, _ = web
+    pages["/api/health"] = there
+    with closing(Service(url, token="t0ken")) as service, pytest.raises(UnreachableError) as raised:
+        service.get("/health")
+    shown = there.replace("ana:pass@", "").replace("?x=1", "")
+    assert str(raised.value) == f"it redirects to {shown}: if that is the service, ask there"
+
+
+def test_why_nobody_answers_is_said(web: Any) -> None:
+    url, *_ = web
+    for wrong, hint in (
+        (f"http://127.0.0.1:{closed_port()}", "nothing listens there"),
+        (url.replace("http:", "https:"), "is it http://?"),
+        ("http://no-such-host.invalid", "is the host's name right?"),
+    ):
+        with closing(Service(wrong)) as service, pytest.raises(UnreachableError, match=re.escape(hint)):
+            service.get("/health")
+
+
+@pytest.fixture
+def answering() -> Iterator[ThreadingHTTPServer]:
+    """Answers with the status in the path and the body that the attribute `body` holds; `hang` never ends."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status = self.path.rpartition("/")[2]
+            self.send_response(200 if status == "hang" else int(status))
+            self.end_headers()
+            if status == "hang":
+                released.wait()
+            self.wfile.write(server.body)  # type: ignore[attr-defined]
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    released = threading.Event()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.body = b""  # type: ignore[attr-defined]
+    server.block_on_close = False
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    released.set()
+    server.shutdown()
+    server.server_close()
+
+
+def service_at(server: ThreadingHTTPServer, timeout: float = 5.0) -> Service:
+    return Service(f"http://127.0.0.1:{server.server_address[1]}", token="s3cret-token", timeout=timeout)
+
+
+def test_answers_are_told_apart(answering: ThreadingHTTPServer) -> None:
+    service = service_at(answering)
+    answering.body = b'{"status": "unhealthy"}'  # type: ignore[attr-defined]
+    answer = service.get("/503")
+    assert answer is not None
+    assert (answer.status, answer.body) == (503, {"status": "unhealthy"})
+    assert service.get("/404") is None
+    answering.body = json.dumps({"detail": "set OTEL_MONITORING_ADMIN_TOKEN"}).encode()  # type: ignore[attr-defined]
+    with pytest.raises(DeniedError, match="set OTEL_MONITORING_ADMIN_TOKEN"):
+        service.get("/403")
+    answering.body = b"<html>Bad gateway</html>"  # type: ignore[attr-defined]
+    with pytest.raises(UnreachableError, match="502 without JSON"):
+        service.get("/502")
+    with pytest.raises(DeniedError, match="token"):
+        service.get("/401")
+    service.close()
+
+
+def test_a_service_that_hangs_is_not_waited_for(answering: ThreadingHTTPServer) -> None:
+    service = service_at(answering, timeout=0.2)
+    with pytest.raises(UnreachableError, match="timed out"):
+        service.get("/hang")
+    service.close()
+
+
+def test_a_proxy_is_not_asked_for_this_machine(answering: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    answering.body = b'{"status": "healthy"}'  # type: ignore[attr-defined]
+    service = service_at(answering)
+    assert service.get("/200") is not None
+    service.close()

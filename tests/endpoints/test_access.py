@@ -1,0 +1,130 @@
+"""The guard of the private endpoints, and those who guess its token."""
+
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI
+
+from otel_monitoring import MonitoringService
+from otel_monitoring.alerts import AlertManager
+from otel_monitoring.endpoints.access import Guesses, TokenGuard
+from otel_monitoring.semconv import WRONG_TOKENS
+
+pytestmark = pytest.mark.anyio
+
+TOKEN = "correct-horse-battery"
+
+
+class Guarded:
+    """An application with one guarded endpoint, and a clock set by hand."""
+
+    def __init__(self) -> None:
+        self.now, self.wrong = 1000.0, 0
+        guard = TokenGuard(TOKEN, self._count, clock=lambda: self.now)
+        self.app = FastAPI(dependencies=[Depends(guard)])
+
+        @self.app.get("/")
+        async def answer() -> str:
+            return "private"
+
+    def _count(self) -> None:
+        self.wrong += 1
+
+    async def get(self, token: str | None, client: str = "203.0.113.9") -> httpx.Response:
+        headers = {} if token is None else {"Authorization": token if " " in token else f"Bearer {token}"}
+        transport = httpx.ASGITransport(self.app, client=(client, 1234))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+            return await http.get("/", headers=headers)
+
+
+async def test_only_the_token_opens() -> None:
+    guarded = Guarded()
+    assert (await guarded.get(TOKEN)).status_code == 200
+    assert (await guarded.get(f"bearer  {TOKEN} ")).status_code == 200
+    for wrong in ("", "x", TOKEN[:-1], f"{TOKEN}x", f"Basic {TOKEN}", f"Bearer, {TOKEN}"):
+        assert (await guarded.get(wrong)).status_code == 401
+    assert guarded.wrong == 6
+
+
+@pytest.mark.parametrize("token", ["schlüssel-für-alle", "密码密码密码密码", "with blanks in it"])
+async def test_any_token_opens_as_the_bytes_that_clients_send(token: str) -> None:
+    app = FastAPI(dependencies=[Depends(TokenGuard(token, lambda: None))])
+    app.get("/")(lambda: "private")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+        for sent, status in ((token, 200), (token[:-1], 401), (token + "é", 401)):
+            answer = await http.get("/", headers={b"authorization": b"Bearer " + sent.encode()})
+            assert answer.status_code == status
+
+
+async def test_a_request_without_a_token_is_no_guess() -> None:
+    guarded = Guarded()
+    answers = [await guarded.get(None) for _ in range(30)]
+    assert {answer.status_code for answer in answers} == {401}
+    assert answers[0].headers["www-authenticate"] == "Bearer"
+    assert guarded.wrong == 0
+
+
+async def test_after_twenty_wrong_tokens_a_client_waits_whatever_it_sends_and_no_other_does() -> None:
+    guarded = Guarded()
+    assert [(await guarded.get("wrong")).status_code for _ in range(22)] == [401] * 20 + [429] * 2
+    refused = await guarded.get(TOKEN)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "4")
+    assert (await guarded.get(TOKEN, "203.0.113.10")).status_code == 200
+    assert guarded.wrong == 23
+    guarded.now += 3
+    assert (await guarded.get(TOKEN)).status_code == 200
+    assert [(await guarded.get("wrong")).status_code for _ in range(2)] == [401, 429]
+    guarded.now += 60
+    assert [(await guarded.get("wrong")).status_code for _ in range(21)] == [401] * 20 + [429]
+
+
+async def test_the_addresses_of_one_ipv6_network_are_one_client() -> None:
+    guarded = Guarded()
+    for number in range(20):
+        assert (await guarded.get("wrong", f"2001:db8:1:2::{number:x}")).status_code == 401
+    assert (await guarded.get("wrong", "2001:db8:1:2:ffff::1")).status_code == 429
+    assert (await guarded.get("wrong", "2001:db8:1:3::1")).status_code == 401
+
+
+async def test_wrong_tokens_are_told_once_a_minute_without_the_token(caplog: pytest.LogCaptureFixture) -> None:
+    guarded = Guarded()
+    for second in range(150):
+        guarded.now = 1000.0 + second
+        await guarded.get("hunter2", "evil\n\x1b[31mhost")
+    told = [record.getMessage() for record in caplog.records if record.name == "otel_monitoring"]
+    assert [line.split()[3] for line in told] == ["1", "60", "60"]
+    assert told[0] == "wrong admin token: 1 times since the last such line, the last one from evil  [31mhost"
+    assert "hunter2" not in caplog.text
+
+
+def test_of_many_clients_the_latest_are_remembered() -> None:
+    guesses = Guesses(lambda: 0.0)
+    for _ in range(20):
+        guesses.note("old")
+    assert guesses.wait("old") == 3
+    for number in range(999):
+        guesses.note(str(number))
+    assert guesses.wait("old") == 3
+    guesses.note("one more")
+    assert guesses.wait("old") == 0
+
+
+async def test_guesses_are_measured_and_raise_a_security_alert() -> None:
+    app, manager = FastAPI(), AlertManager(channels=[])
+    settings: dict[str, Any] = {"access": "admin", "admin_token": TOKEN, "check_interval": 60}
+    monitoring = MonitoringService(None, alert_manager=manager, **settings)
+    monitoring.instrument(app)
+    await monitoring.start()
+    try:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
+            for _ in range(60):
+                await http.get("/api/health/detailed", headers={"Authorization": "Bearer guess"})
+        await monitoring._parts.alerting.evaluate_now()
+        window = monitoring._parts.aggregator.history.recent
+        assert sum(value for _, value in window.sums(WRONG_TOKENS)) == 60
+        assert [(alert["rule"], alert["type"]) for alert in await manager.firing()] == [
+            ("wrong_admin_token", "security_alert")
+        ]
+    finally:
+        await monitoring.stop()

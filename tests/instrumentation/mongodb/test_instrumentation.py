@@ -1,0 +1,832 @@
+"""Listeners of MongoDB clients. The events are PyMongo's own; what needs a server is in tests/integration."""
+
+import asyncio
+import datetime
+import gc
+import logging
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from opentelemetry.instrumentation.pymongo import CommandTracer
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo import monitoring as pymongo_monitoring
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+    ConnectionCheckedInEvent,
+    ConnectionCheckedOutEvent,
+    ConnectionCheckOutFailedEvent,
+    ConnectionCheckOutFailedReason,
+    ConnectionCheckOutStartedEvent,
+    ConnectionClosedEvent,
+    ConnectionCreatedEvent,
+    PoolClosedEvent,
+    PoolCreatedEvent,
+)
+
+from otel_monitoring import semconv as c
+from otel_monitoring.instrumentation.mongodb import command_metrics as commands_module
+from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
+from otel_monitoring.instrumentation.mongodb.command_names import collection_of
+from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
+from otel_monitoring.instrumentation.mongodb.instrumentation import MongoInstrumentation, attach, monitoring_listeners
+from otel_monitoring.instrumentation.mongodb.pool_metrics import PoolMetrics
+from otel_monitoring.instrumentation.mongodb.query_text import obfuscated
+from otel_monitoring.instrumentation.mongodb.server_state import ServerState
+
+ADDRESS = ("db.example", 27017)
+SECONDS = datetime.timedelta(seconds=0.25)
+
+
+class Telemetry:
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.tracer_provider = TracerProvider()
+        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.reader = InMemoryMetricReader()
+        self.meter_provider = MeterProvider([self.reader])
+        self.meter = self.meter_provider.get_meter("test")
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        return self.exporter.get_finished_spans()
+
+    def points(self, name: str) -> list[Any]:
+        data = self.reader.get_metrics_data()
+        return [
+            point
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        ]
+
+    def commands(self) -> dict[tuple[str, str | None], int]:
+        """How often each operation was counted on each collection."""
+        return {
+            (point.attributes[c.DB_OPERATION_NAME], point.attributes.get(c.DB_COLLECTION_NAME)): point.count
+            for point in self.points(c.DB_CLIENT_OPERATION_DURATION)
+        }
+
+    def connections(self, name: str = "db.example:27017") -> dict[str, int]:
+        return {
+            point.attributes[c.DB_CLIENT_CONNECTION_STATE]: point.value
+            for point in self.points(c.DB_CLIENT_CONNECTION_COUNT)
+            if point.attributes[c.DB_CLIENT_CONNECTION_POOL_NAME] == name
+        }
+
+
+@pytest.fixture
+def telemetry(monkeypatch: pytest.MonkeyPatch) -> Telemetry:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
+    return Telemetry()
+
+
+@pytest.fixture
+def client() -> Iterator[MongoClient[Any]]:
+    with offline() as made:
+        yield made
+
+
+def started(command: dict[str, Any], request: int = 1, database: str = "shop") -> CommandStartedEvent:
+    return CommandStartedEvent(command, database, request, ADDRESS, request)
+
+
+def succeeded(name: str, request: int = 1) -> CommandSucceededEvent:
+    return CommandSucceededEvent(SECONDS, {"ok": 1}, name, request, ADDRESS, request, database_name="shop")
+
+
+def failed(name: str, failure: dict[str, Any], request: int = 1) -> CommandFailedEvent:
+    return CommandFailedEvent(SECONDS, failure, name, request, ADDRESS, request, database_name="shop")
+
+
+def publish(client: Any, command: dict[str, Any], request: int = 1) -> None:
+    """Have the driver tell the client's listeners of a command that succeeded."""
+    listeners = client.options.pool_options._event_listeners
+    name = next(iter(command))
+    listeners.publish_command_start(command, "shop", request, ADDRESS, None)
+    listeners.publish_command_success(SECONDS, {"ok": 1}, name, request, ADDRESS, None, database_name="shop")
+
+
+def offline(**options: Any) -> MongoClient[Any]:
+    """A client that never connects."""
+    client: MongoClient[Any] = MongoClient("127.0.0.1:1", connect=False, **options)
+    return client
+
+
+class Listener(CommandListener):
+    """A listener of the application's own."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        self.heard.append(event.command_name)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: CommandFailedEvent) -> None: ...
+
+
+# Names and statements
+
+
+@pytest.mark.parametrize(
+    ("command", "collection"),
+    [
+        ({"find": "orders", "filter": {}}, "orders"),
+        ({"getMore": 12345, "collection": "orders"}, "orders"),
+        ({"explain": {"find": "orders"}, "verbosity": "queryPlanner"}, "orders"),
+        ({"explain": {"explain": {"explain": {}}}}, None),
+        ({"aggregate": 1, "pipeline": []}, None),
+        ({"createUser": "alice", "pwd": "hunter2"}, None),
+        ({"renameCollection": "shop.a", "to": "shop.b"}, None),
+        ({"ping": 1}, None),
+    ],
+)
+def test_collection_of_a_command(command: dict[str, Any], collection: str | None) -> None:
+    assert collection_of(next(iter(command)), command) == collection
+
+
+def test_statement_keeps_names_and_structure_only() -> None:
+    command = {
+        "find": "users",
+        "filter": {
+            "password": "hunter2",
+            "age": {"$gt": 30},
+            "tags": {"$in": ["a", "b"]},
+            "$or": [{"x": 1}, {"y": b"z"}],
+        },
+        "limit": 5,
+        "lsid": {"id": "session"},
+        "$db": "shop",
+    }
+
+    assert obfuscated("find", command, 1000) == (
+        '{find: "users", filter: {password: "?", age: {$gt: "?"}, tags: {$in: ["?"]}, $or: [{x: "?"}, {y: "?"}]}, '
+        'limit: "?"}'
+    )
+
+
+def test_statement_is_bounded_whatever_the_command_holds() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(500):
+        deep = {"a": deep}
+    command = {
+        "insert": "x",
+        "documents": [{f"k{i}": i for i in range(10_000)}] * 10_000,
+        "deep": deep,
+        "q": "s" * 10**6,
+    }
+
+    text = obfuscated("insert", command, 200)
+
+    assert len(text) == 200
+    assert text.endswith("…")
+    assert len(obfuscated("insert", {"insert": "x", "deep": deep}, 10**6)) < 200
+
+
+# Command metrics
+
+
+def test_duration_of_a_command_with_its_attributes(telemetry: Telemetry) -> None:
+    metrics = CommandMetrics(telemetry.meter, 10)
+
+    metrics.started(started({"find": "orders"}))
+    metrics.succeeded(succeeded("find"))
+
+    (point,) = telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
+    assert (point.count, point.sum) == (1, 0.25)
+    assert dict(point.attributes) == {
+        "db.system.name": "mongodb",
+        "db.operation.name": "find",
+        "db.namespace": "shop",
+        "db.collection.name": "orders",
+        "server.address": "db.example",
+        "server.port": 27017,
+    }
+
+
+@pytest.mark.parametrize(
+    ("failure", "attributes"),
+    [
+        ({"errmsg": "x", "code": 11000, "codeName": "DuplicateKey"}, ("DuplicateKey", "11000")),
+        ({"errmsg": "x", "code": 5}, ("5", "5")),
+        ({"errmsg": "gone", "errtype": "AutoReconnect"}, ("AutoReconnect", None)),
+        ({}, ("_OTHER", None)),
+    ],
+)
+def test_error_of_a_command(telemetry: Telemetry, failure: dict[str, Any], attributes: tuple[str, str | None]) -> None:
+    metrics = CommandMetrics(telemetry.meter, 10)
+
+    metrics.started(started({"find": "orders"}))
+    metrics.failed(failed("find", failure))
+
+    (point,) = telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
+    assert (point.attributes[c.ERROR_TYPE], point.attributes.get(c.DB_RESPONSE_STATUS_CODE)) == attributes
+
+
+@pytest.mark.parametrize(
+    ("failure", "suspicious"),
+    [
+        ({"errtype": "AutoReconnect", "errmsg": "gone"}, True),
+        ({"errtype": "CancelledError", "errmsg": ""}, False),
+        ({"code": 11000, "codeName": "DuplicateKey"}, False),
+    ],
+)
+def test_only_a_network_error_raises_a_suspicion(
+    telemetry: Telemetry, failure: dict[str, Any], suspicious: bool
+) -> None:
+    metrics, state = CommandMetrics(telemetry.meter, 10), ServerState()
+    state.known([ADDRESS])
+    metrics.states = (state,)
+
+    metrics.started(started({"find": "orders"}))
+    metrics.failed(failed("find", failure))
+
+    assert state.suspected is suspicious
+
+
+def test_hostile_names_make_a_bounded_number_of_series(telemetry: Telemetry) -> None:
+    metrics = CommandMetrics(telemetry.meter, 10)
+
+    for i in range(3000):
+        metrics.started(started({"find": f"collection{i}"}, i, f"database{i}"))
+        metrics.succeeded(succeeded("find", i))
+        metrics.started(started({f"command{i}": 1}, i))
+        metrics.failed(failed(f"command{i}", {"codeName": f"error{i}"}, i))
+
+    collections = {
+        point.attributes.get(c.DB_COLLECTION_NAME) for point in telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
+    }
+    assert len(collections - {None}) == 11
+    assert len(telemetry.points(c.DB_CLIENT_OPERATION_DURATION)) <= 220
+    assert len(metrics._series) <= commands_module._MAX_SERIES
+
+
+def test_commands_that_never_end_are_forgotten(telemetry: Telemetry) -> None:
+    metrics = CommandMetrics(telemetry.meter, 10)
+
+    for i in range(commands_module._MAX_INFLIGHT + 500):
+        metrics.started(started({"find": "orders"}, i))
+
+    assert len(metrics._inflight) == commands_module._MAX_INFLIGHT
+
+
+def test_suppressed_commands_and_handshakes_leave_nothing_behind(telemetry: Telemetry) -> None:
+    metrics = CommandMetrics(telemetry.meter, 10)
+    spans = CommandSpans(telemetry.tracer_provider, False, 100)
+
+    for listener in (metrics, spans):
+        with suppress_instrumentation():
+            listener.started(started({"ping": 1}))
+            listener.succeeded(succeeded("ping"))
+        listener.started(started({"saslStart": 1}, 2))
+        listener.succeeded(succeeded("saslStart", 2))
+
+    assert not telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
+    assert not telemetry.spans
+    assert not metrics._inflight
+    assert not spans._span_dict
+
+
+# Spans
+
+
+def spans_of(telemetry: Telemetry, *, capture: bool = False) -> CommandSpans:
+    return CommandSpans(telemetry.tracer_provider, capture, 100)
+
+
+def test_span_of_a_command(telemetry: Telemetry) -> None:
+    listener = spans_of(telemetry)
+
+    listener.started(started({"find": "orders", "filter": {"password": "hunter2"}}))
+    listener.succeeded(succeeded("find"))
+    listener.started(started({"getMore": 7, "collection": "orders"}))
+    listener.succeeded(succeeded("getMore"))
+
+    find, more = telemetry.spans
+    assert (find.name, more.name) == ("find orders", "getMore orders")
+    assert dict(find.attributes or {}) == {
+        "db.system.name": "mongodb",
+        "db.namespace": "shop",
+        "db.operation.name": "find",
+        "db.collection.name": "orders",
+        "server.address": "db.example",
+        "server.port": 27017,
+    }
+    assert (more.attributes or {})["db.collection.name"] == "orders"
+
+
+def test_statement_only_where_asked_for_and_without_values(telemetry: Telemetry) -> None:
+    listener = spans_of(telemetry, capture=True)
+
+    listener.started(started({"find": "orders", "filter": {"password": "hunter2"}}))
+    listener.succeeded(succeeded("find"))
+
+    assert (telemetry.spans[0].attributes or {})["db.query.text"] == '{find: "orders", filter: {password: "?"}}'
+
+
+def test_failed_span_names_the_error_and_quotes_nothing(telemetry: Telemetry) -> None:
+    listener = spans_of(telemetry)
+    duplicate = {
+        "errmsg": "E11000 duplicate key: { email: \"a@b.c\" } of 'secret'",
+        "code": 11000,
+        "codeName": "DuplicateKey",
+    }
+
+    listener.started(started({"update": "users"}))
+    listener.failed(failed("update", duplicate))
+    listener.started(started({"update": "users"}))
+    listener.failed(failed("update", {"errmsg": "connection closed", "errtype": "AutoReconnect"}))
+
+    first, second = telemetry.spans
+    assert first.status.description == "E11000 duplicate key: ? of ?"
+    assert (first.attributes or {})["error.type"] == "DuplicateKey"
+    assert (first.attributes or {})["db.response.status_code"] == "11000"
+    assert (second.attributes or {})["error.type"] == "AutoReconnect"
+
+
+def test_suppression_that_begins_in_mid_command_leaves_no_open_span(telemetry: Telemetry) -> None:
+    listener = spans_of(telemetry)
+
+    listener.started(started({"find": "orders"}))
+    with suppress_instrumentation():
+        listener.succeeded(succeeded("find"))
+    listener.started(started({"find": "orders"}))
+    with suppress_instrumentation():
+        listener.failed(failed("find", {}))
+
+    assert not listener._span_dict
+    assert len(telemetry.spans) == 2
+
+
+# Pools
+
+
+@pytest.fixture
+def pools(telemetry: Telemetry) -> PoolMetrics:
+    return PoolMetrics(telemetry.meter)
+
+
+def check_out(pools: PoolMetrics, connection: int) -> None:
+    pools.connection_check_out_started(ConnectionCheckOutStartedEvent(ADDRESS))
+    pools.connection_checked_out(ConnectionCheckedOutEvent(ADDRESS, connection, 0.5))
+
+
+def check_in(pools: PoolMetrics, connection: int) -> None:
+    pools.connection_checked_in(ConnectionCheckedInEvent(ADDRESS, connection))
+
+
+def create(pools: PoolMetrics, connection: int) -> None:
+    pools.connection_created(ConnectionCreatedEvent(ADDRESS, connection))
+
+
+def close(pools: PoolMetrics, connection: int) -> None:
+    pools.connection_closed(ConnectionClosedEvent(ADDRESS, connection, "error"))
+
+
+def test_connections_by_state_and_the_pools_limits(telemetry: Telemetry, pools: PoolMetrics) -> None:
+    pools.pool_created(PoolCreatedEvent(ADDRESS, {"maxPoolSize": 7, "minPoolSize": 2}))
+    create(pools, 1)
+    create(pools, 2)
+    check_out(pools, 1)
+
+    assert telemetry.connections() == {"idle": 1, "used": 1}
+    assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_MAX)] == [7]
+    assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_IDLE_MIN)] == [2]
+    assert [point.sum for point in telemetry.points(c.DB_CLIENT_CONNECTION_WAIT_TIME)] == [0.5]
+
+    check_in(pools, 1)
+    assert telemetry.connections() == {"idle": 2, "used": 0}
+    assert [point.count for point in telemetry.points(c.DB_CLIENT_CONNECTION_USE_TIME)] == [1]
+
+
+@pytest.mark.parametrize("late_check_in", [True, False])
+def test_a_connection_closed_while_in_use_is_gone(
+    telemetry: Telemetry, pools: PoolMetrics, late_check_in: bool
+) -> None:
+    create(pools, 1)
+    create(pools, 2)
+    for _ in range(3):
+        check_out(pools, 1)
+        close(pools, 1)
+        if late_check_in:
+            check_in(pools, 1)
+        create(pools, 1)
+
+    assert telemetry.connections() == {"idle": 2, "used": 0}
+    assert [point.count for point in telemetry.points(c.DB_CLIENT_CONNECTION_USE_TIME)] == [3]
+
+
+def test_connections_of_two_clients_to_one_server_have_the_same_numbers(
+    telemetry: Telemetry, pools: PoolMetrics
+) -> None:
+    for _ in range(2):
+        pools.pool_created(PoolCreatedEvent(ADDRESS, {}))
+        create(pools, 1)
+    check_out(pools, 1)
+    check_out(pools, 1)
+    check_in(pools, 1)
+
+    assert telemetry.connections() == {"idle": 1, "used": 1}
+    assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_MAX)] == [200]
+    close(pools, 1)
+    assert telemetry.connections() == {"idle": 0, "used": 1}
+
+
+def test_a_pool_met_in_mid_life_is_learned(telemetry: Telemetry, pools: PoolMetrics) -> None:
+    check_in(pools, 4)
+    close(pools, 5)
+    check_out(pools, 6)
+
+    assert telemetry.connections() == {"idle": 0, "used": 1}
+    check_in(pools, 6)
+    assert telemetry.connections() == {"idle": 1, "used": 0}
+
+
+def test_a_pool_without_limit_has_no_maximum(telemetry: Telemetry, pools: PoolMetrics) -> None:
+    pools.pool_created(PoolCreatedEvent(ADDRESS, {"maxPoolSize": None}))
+
+    assert not telemetry.points(c.DB_CLIENT_CONNECTION_MAX)
+
+
+def test_a_closed_pool_is_forgotten_when_its_last_connection_is(telemetry: Telemetry, pools: PoolMetrics) -> None:
+    pools.pool_created(PoolCreatedEvent(ADDRESS, {}))
+    create(pools, 1)
+    check_out(pools, 1)
+    pools.pool_closed(PoolClosedEvent(ADDRESS))
+    assert telemetry.connections() == {"idle": 0, "used": 1}
+
+    check_in(pools, 1)
+    close(pools, 1)
+
+    assert telemetry.connections() == {}
+
+
+def test_timeouts_are_counted_and_no_longer_pending(telemetry: Telemetry, pools: PoolMetrics) -> None:
+    pools.connection_check_out_started(ConnectionCheckOutStartedEvent(ADDRESS))
+    assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_PENDING_REQUESTS)] == [1]
+
+    for reason in (ConnectionCheckOutFailedReason.TIMEOUT, ConnectionCheckOutFailedReason.CONN_ERROR):
+        pools.connection_check_out_failed(ConnectionCheckOutFailedEvent(ADDRESS, reason, 0.1))
+
+    assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_PENDING_REQUESTS)] == [0]
+    assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_TIMEOUTS)] == [1]
+
+
+@pytest.mark.anyio
+async def test_tasks_cancelled_while_they_wait_do_not_stay_pending(telemetry: Telemetry, pools: PoolMetrics) -> None:
+    async def wait() -> None:
+        pools.connection_check_out_started(ConnectionCheckOutStartedEvent(ADDRESS))
+        await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(wait()) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_PENDING_REQUESTS)] == [3]
+
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_PENDING_REQUESTS)] == [0]
+
+
+# Server state
+
+
+def test_state_follows_heartbeats_and_tells_of_changes() -> None:
+    told: list[bool | None] = []
+    state = ServerState()
+    state.on_change = lambda: told.append(state.status.up)
+
+    state.known([ADDRESS])
+    assert state.status.up is None
+    for _ in range(3):
+        state.heard(ADDRESS)
+    state.lost(ADDRESS, "AutoReconnect: refused")
+    state.lost(ADDRESS, "AutoReconnect: refused")
+    reason = state.status.reason
+    state.heard(ADDRESS)
+
+    assert told == [True, False, True]
+    assert reason == "AutoReconnect: refused"
+
+
+def test_one_lost_server_of_several_is_not_a_lost_database() -> None:
+    state = ServerState()
+    state.heard(("a", 1))
+    state.heard(("b", 1))
+
+    state.lost(("a", 1), "gone")
+    assert state.status.up is True
+    state.lost(("b", 1), "gone")
+    assert state.status.up is False
+
+
+def test_servers_that_left_the_deployment_do_not_vouch_for_it() -> None:
+    state = ServerState()
+    state.heard(("seed", 1))
+    state.known([("alias", 1)])
+    state.members = lambda: [("a", 1)]
+    state.heard(("a", 1))
+
+    state.lost(("a", 1), "gone")
+
+    assert state.status.up is False
+
+
+def test_a_suspicion_is_told_once_until_it_is_settled_and_only_of_known_servers() -> None:
+    told: list[str] = []
+    moment = "before it is known"
+    state = ServerState(lambda: told.append(moment))
+
+    state.suspect(ADDRESS)
+    state.known([ADDRESS])
+    moment = "at first"
+    state.suspect(ADDRESS)
+    moment = "again"
+    state.suspect(ADDRESS)
+    state.settled()
+    moment = "settled"
+    state.suspect(ADDRESS)
+
+    assert told == ["at first", "settled"]
+
+
+def test_a_failing_callback_does_not_reach_the_driver() -> None:
+    def fail() -> None:
+        raise RuntimeError("mine")
+
+    state = ServerState(fail)
+
+    state.heard(ADDRESS)
+
+    assert state.status.up is True
+
+
+# Attaching
+
+
+def attached(handle: object, telemetry: Telemetry, **options: Any) -> MongoInstrumentation:
+    options.setdefault("tracer_provider", telemetry.tracer_provider)
+    return attach(handle, meter_provider=telemetry.meter_provider, **options)
+
+
+def test_further_clients_that_are_gone_are_forgotten(telemetry: Telemetry, client: MongoClient[Any]) -> None:
+    instrumentation = attached(client, telemetry)
+    for _ in range(3):
+        with offline() as further:
+            instrumentation.measure(further)
+        del further
+        gc.collect()
+    assert len(instrumentation._further) == 1
+
+
+@pytest.mark.parametrize("kind", [MongoClient, AsyncMongoClient])
+@pytest.mark.parametrize("database", [True, False])
+def test_a_client_that_exists_is_heard_once(telemetry: Telemetry, kind: Any, database: bool) -> None:
+    own = Listener()
+    client = kind("127.0.0.1:1", connect=False, event_listeners=[own])
+    handle = client.shop if database else client
+
+    first = attached(handle, telemetry)
+    again = attached(handle, telemetry)
+    first.attach(handle)
+    publish(client, {"find": "orders"})
+
+    assert again is first
+    assert first.attached
+    assert telemetry.commands() == {("find", "orders"): 1}
+    assert [span.name for span in telemetry.spans] == ["find orders"]
+    assert own.heard == ["find"]
+
+
+@pytest.mark.parametrize("kind", [MongoClient, AsyncMongoClient])
+def test_a_client_that_exists_is_not_made_to_publish_through_a_queue_it_lacks(telemetry: Telemetry, kind: Any) -> None:
+    """PyMongo makes the queue of server and topology events with the client; without it, adding servers would fail."""
+    client = kind("127.0.0.1:1", connect=False)
+    attached(client, telemetry)
+
+    listeners = client.options.pool_options._event_listeners
+
+    assert not listeners.enabled_for_server
+    assert not listeners.enabled_for_topology
+    assert listeners.enabled_for_server_heartbeat
+
+
+def test_without_tracer_provider_there_is_no_span_listener(telemetry: Telemetry, client: MongoClient[Any]) -> None:
+    attached(client, telemetry, tracer_provider=None)
+
+    assert not any(isinstance(one, CommandTracer) for one in client.options.event_listeners)
+    publish(client, {"find": "orders"})
+    assert telemetry.commands() == {("find", "orders"): 1}
+
+
+def test_a_client_that_the_library_traces_already_gets_no_second_span(telemetry: Telemetry) -> None:
+    library = CommandTracer(telemetry.tracer_provider.get_tracer("library"))
+    with offline(event_listeners=[library]) as client:
+        attached(client, telemetry)
+        publish(client, {"find": "orders"})
+
+    assert len(telemetry.spans) == 1
+
+
+@pytest.mark.parametrize(("native", "spans"), [(True, 0), (False, 1)])
+def test_a_client_that_traces_natively_gets_no_second_span(
+    telemetry: Telemetry, client: MongoClient[Any], monkeypatch: pytest.MonkeyPatch, native: bool, spans: int
+) -> None:
+    monkeypatch.setitem(sys.modules, "pymongo._otel", SimpleNamespace(_is_tracing_enabled=lambda _tracing: native))
+
+    attached(client, telemetry)
+    publish(client, {"find": "orders"})
+
+    assert len(telemetry.spans) == spans
+
+
+def test_listeners_registered_globally_since_are_not_taken_in(
+    telemetry: Telemetry, client: MongoClient[Any], global_listeners: None
+) -> None:
+    later = Listener()
+    pymongo_monitoring.register(later)
+
+    attached(client, telemetry)
+    publish(client, {"find": "orders"})
+
+    assert later.heard == []
+
+
+def test_a_global_listener_of_the_client_is_not_doubled(telemetry: Telemetry, global_listeners: None) -> None:
+    before = Listener()
+    pymongo_monitoring.register(before)
+    with offline() as client:
+        attached(client, telemetry)
+        publish(client, {"find": "orders"})
+
+    assert before.heard == ["find"]
+
+
+def test_detaching_takes_ours_out_and_leaves_the_others(telemetry: Telemetry) -> None:
+    own = Listener()
+    with offline(event_listeners=[own]) as client:
+        instrumentation = attached(client, telemetry)
+        instrumentation.detach()
+        publish(client, {"find": "orders"})
+
+        assert list(map(id, client.options.event_listeners)) == [id(own)]
+        assert not instrumentation.attached
+        assert (telemetry.commands(), telemetry.spans, own.heard) == ({}, (), ["find"])
+
+        assert instrumentation.attach(client)
+        publish(client, {"find": "orders"})
+        assert telemetry.commands() == {("find", "orders"): 1}
+
+
+def test_two_services_share_a_client_and_count_it_once(telemetry: Telemetry, client: MongoClient[Any]) -> None:
+    provider = telemetry.meter_provider
+    first, second = (MongoInstrumentation(tracer_provider=None, meter_provider=provider) for _ in range(2))
+    first.attach(client)
+    second.attach(client)
+    publish(client, {"find": "orders"})
+    assert telemetry.commands() == {("find", "orders"): 1}
+
+    first.detach()
+    publish(client, {"find": "orders"})
+    assert telemetry.commands() == {("find", "orders"): 2}
+
+    second.detach()
+    publish(client, {"find": "orders"})
+    assert telemetry.commands() == {("find", "orders"): 2}
+
+
+def test_the_database_of_one_service_is_no_new_client_of_another(global_listeners: None) -> None:
+    one, other = Telemetry(), Telemetry()
+    first = MongoInstrumentation(tracer_provider=one.tracer_provider, meter_provider=one.meter_provider)
+    first.instrument_new_clients()
+    with offline() as theirs, offline() as further:
+        first.measure(further)
+        listener: Any = next(found for found in theirs.options.event_listeners if isinstance(found, PoolMetrics))
+        listener.pool_created(PoolCreatedEvent(ADDRESS, {}))
+        second = attached(theirs, other)
+        attached(further, other)
+        publish(theirs, {"find": "orders"})
+        assert other.commands() == {("find", "orders"): 1}
+        assert [span.name for span in other.spans] == ["find orders"]
+        assert one.commands() == {}
+        assert one.spans == ()
+        publish(further, {"find": "users"}, 2)
+        assert one.commands() == {("find", "users"): 1}
+        second.detach()
+        publish(theirs, {"find": "orders"}, 3)
+        assert one.commands() == {("find", "users"): 1}
+
+
+def test_a_client_that_leaves_takes_its_connections_along(telemetry: Telemetry, pools: PoolMetrics) -> None:
+    pools.met(ADDRESS, 10, 0, [1, 2])
+    pools.met(ADDRESS, 5, 0, [1])
+    pools.left(ADDRESS, [1, 2])
+    assert telemetry.connections() == {"idle": 1, "used": 0}
+    pools.left(ADDRESS, [1])
+    pools.left(ADDRESS, [1])
+    assert telemetry.connections() == {}
+
+
+def test_where_the_seam_does_not_hold_one_warning_says_what_to_do(
+    telemetry: Telemetry,
+    client: MongoClient[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.delattr("pymongo.pool_options.PoolOptions._event_listeners")
+        instrumentation = attached(client, telemetry)
+        instrumentation.detach()
+
+    assert not instrumentation.attached
+    (record,) = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert (
+        "event_listeners=otel_monitoring.instrumentation.mongodb.instrumentation.monitoring_listeners()"
+        in record.getMessage()
+    )
+
+
+def test_a_changed_driver_is_noticed_before_anything_is_changed(
+    telemetry: Telemetry, client: MongoClient[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = dict(vars(client.options.pool_options._event_listeners))
+    monkeypatch.setattr("pymongo.monitoring._EventListeners.__init__", lambda self, listeners: None)
+
+    assert not attached(client, telemetry).attached
+    assert vars(client.options.pool_options._event_listeners) == before
+    assert len(caplog.records) == 1
+
+
+def test_no_handle_is_a_warning(telemetry: Telemetry, caplog: pytest.LogCaptureFixture) -> None:
+    assert not attached(SimpleNamespace(), telemetry).attached
+
+    assert "SimpleNamespace is no PyMongo or Motor handle" in caplog.text
+
+
+def test_relayed_listeners_work_without_the_seam(telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    with offline(event_listeners=monitoring_listeners()) as client:
+        publish(client, {"find": "before"})
+        monkeypatch.setattr("otel_monitoring.instrumentation.mongodb.instrumentation.change_listeners", None)
+
+        instrumentation = attached(client, telemetry)
+        attached(client, telemetry)
+        publish(client, {"find": "orders"})
+        listeners: Any = client.options.pool_options._event_listeners
+        listeners.publish_server_heartbeat_failed(("127.0.0.1", 1), 0.1, OSError("refused"), False)
+
+        assert instrumentation.attached
+        assert telemetry.commands() == {("find", "orders"): 1}
+        assert len(telemetry.spans) == 1
+        assert instrumentation.state.status.reason == "OSError: refused"
+
+        instrumentation.detach()
+        publish(client, {"find": "after"})
+        assert telemetry.commands() == {("find", "orders"): 1}
+
+
+def test_clients_made_later_are_heard_once_until_undone(telemetry: Telemetry, global_listeners: None) -> None:
+    instrumentation = MongoInstrumentation(
+        tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider
+    )
+    undo = instrumentation.instrument_new_clients()
+    assert instrumentation.instrument_new_clients() is undo
+
+    with offline() as new, offline() as other:
+        instrumentation.attach(new)
+        publish(new, {"find": "orders"})
+        publish(other, {"find": "users"}, 2)
+        assert telemetry.commands() == {("find", "orders"): 1, ("find", "users"): 1}
+        assert len(telemetry.spans) == 2
+
+    undo()
+    with offline() as late:
+        assert late.options.event_listeners == []
+
+
+def test_the_librarys_global_tracer_is_not_doubled(telemetry: Telemetry, global_listeners: None) -> None:
+    pymongo_monitoring.register(CommandTracer(telemetry.tracer_provider.get_tracer("library")))
+    attached_to_all = MongoInstrumentation(
+        tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider
+    )
+    attached_to_all.instrument_new_clients()
+
+    with offline() as client:
+        publish(client, {"find": "orders"})
+
+    assert len(telemetry.spans) == 1

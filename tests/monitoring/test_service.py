@@ -1,0 +1,364 @@
+"""`MonitoringService` in process: whose providers are used, restarts, and what is asked before the start."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any
+
+import pytest
+from fastapi import APIRouter, FastAPI
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from otel_monitoring import MonitoringService
+from otel_monitoring.alerts import AlertManager
+from otel_monitoring.alerts.model import Notification
+from otel_monitoring.alerts.store import MemoryStore
+from otel_monitoring.errors import InstrumentationError
+from otel_monitoring.guard import fail_open
+from otel_monitoring.monitoring import get_monitoring, set_monitoring
+from otel_monitoring.runtime.shutdown import stop_all
+from otel_monitoring.runtime.worker import Worker
+from tests.asgi import TIMEOUT, served
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other service, and no provider that another test of this process made global and that would be joined."""
+    set_monitoring(None)
+    monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", NoOpMeterProvider)
+
+
+def refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+async def test_the_application_starts_where_no_thread_can(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = FastAPI()
+    caplog.set_level(logging.INFO, "otel_monitoring")
+    monitoring = MonitoringService(None, access="open").instrument(app)
+    async with AsyncExitStack() as serving:
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", refuse)
+            http = await serving.enter_async_context(served(app))
+            assert (await http.get("/api/health/ready")).status_code == 200, "traffic is welcome"
+            detailed = (await http.get("/api/health/detailed")).json()
+        assert detailed["status"] == "degraded"
+        assert detailed["reasons"] == ["the monitoring has not started: RuntimeError: can't start new thread"]
+        assert " is monitored: " not in caplog.text
+        monitoring._start_again(implicit=False)
+        assert (await http.get("/api/health")).json()["status"] == "healthy"
+        assert " is monitored: " in caplog.text
+    assert not monitoring.ready
+
+
+async def test_the_application_stops_where_no_thread_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = FastAPI()
+    monitoring = MonitoringService(None).instrument(app)
+    with monkeypatch.context() as full:
+        async with served(app) as http:
+            assert (await http.get("/api/health/ready")).status_code == 200
+            full.setattr(threading.Thread, "start", refuse)
+    assert fail_open.failures["stopping"] == 1
+    assert not monitoring.ready
+    stop_all()  # as the end of the process does
+    assert not monitoring._worker.running
+
+
+async def test_a_start_that_waited_for_a_stop_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping, going_on = threading.Event(), threading.Event()
+    starts: list[ExitStack] = []
+
+    def acquire(stack: ExitStack) -> None:
+        starts.append(stack)
+        if len(starts) > 1:
+            raise RuntimeError("can't start new thread")
+
+    def release(seconds: float) -> None:
+        stopping.set()
+        assert going_on.wait(TIMEOUT)
+
+    async def drain(seconds: float) -> None: ...
+
+    monkeypatch.setattr("otel_monitoring.runtime.worker._PATIENCE", 0.0)
+    worker = Worker(
+        (),
+        acquire=acquire,
+        bind=lambda _: None,
+        signalled=lambda: None,
+        drain=drain,
+        release=release,
+        timeout=TIMEOUT,
+    )
+    worker.start(asyncio.get_running_loop())
+    stop = asyncio.ensure_future(asyncio.to_thread(worker.stop))
+    assert await asyncio.to_thread(stopping.wait, TIMEOUT)
+    assert not worker.start(asyncio.get_running_loop()), "the stop goes on to it"
+    going_on.set()
+    await stop
+    assert (len(starts), worker.failure) == (2, "RuntimeError: can't start new thread")
+
+
+async def test_stop_and_start_are_idempotent_and_counting_goes_on() -> None:
+    monitoring = MonitoringService(None)
+    await monitoring.stop()
+    await monitoring.start()
+    await monitoring.start()
+    await monitoring.performance_metrics.record_request("/a", 0.1)
+    assert (await monitoring.performance_metrics.get_summary())["requests_recorded"] == 1
+    await monitoring.stop()
+    await monitoring.stop()
+    assert not monitoring.ready
+    await monitoring.start()
+    await monitoring.performance_metrics.record_request("/a", 0.1)
+    assert (await monitoring.performance_metrics.get_summary())["requests_recorded"] == 2
+    await monitoring.stop()
+
+
+async def test_before_the_start_every_answer_exists() -> None:
+    monitoring = MonitoringService(None)
+    health = await monitoring.get_health_status()
+    assert (health["status"], health["uptime_seconds"]) == ("healthy", 0)
+    assert (await monitoring.get_detailed_diagnostics())["endpoints"] == {}
+    assert not monitoring.ready
+
+
+async def test_draining_makes_it_not_ready_and_leaves_it_running() -> None:
+    monitoring = MonitoringService(None)
+    await monitoring.start()
+    assert monitoring.ready
+    monitoring.drain()
+    assert not monitoring.ready
+    assert (await monitoring.get_health_status())["status"] == "healthy"
+    await monitoring.stop()
+
+
+async def test_services_of_one_process_do_not_count_each_others_requests() -> None:
+    one, two = MonitoringService(None), MonitoringService(None)
+    await one.start()
+    await two.start()
+    await one.performance_metrics.record_request("/a", 0.1)
+    assert (await one.performance_metrics.get_summary())["requests_recorded"] == 1
+    assert (await two.performance_metrics.get_summary())["requests_recorded"] == 0
+    await one.stop()
+    await two.stop()
+
+
+def test_instrument_makes_it_the_processs_service() -> None:
+    monitoring = MonitoringService(None).instrument(FastAPI())
+    assert get_monitoring() is monitoring
+
+
+async def test_a_meter_provider_chosen_for_the_application_is_read() -> None:
+    pytest.importorskip("fastapi.telemetry", reason="this FastAPI has no telemetry of its own")
+    import httpx
+
+    reader = InMemoryMetricReader()
+    chosen = MeterProvider([reader], shutdown_on_exit=False)
+    app = FastAPI(telemetry={"meter_provider": chosen})
+
+    @app.get("/a")
+    async def a() -> str:
+        return "a"
+
+    monitoring = MonitoringService(None).instrument(app)
+    await monitoring.start()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        await client.get("/a")
+    summary = await monitoring.performance_metrics.get_summary()
+    await monitoring.stop()
+    assert summary["requests_recorded"] == 1
+    data = reader.get_metrics_data()
+    assert data is not None
+    names = {m.name for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
+    assert {"http.server.request.duration", "process.cpu.utilization"} <= names
+
+
+async def test_without_metric_export_only_what_is_answered_is_measured() -> None:
+    import httpx
+
+    app = FastAPI()
+    monitoring = MonitoringService(None).instrument(app)
+    provider = monitoring._parts.telemetry.meter_provider
+    assert isinstance(provider, MeterProvider)
+    await monitoring.start()
+    reader = InMemoryMetricReader()
+    provider.add_metric_reader(reader)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        await client.get("/nowhere")
+    data = reader.get_metrics_data()
+    await monitoring.stop()
+    assert data is not None
+    names = {m.name for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
+    assert "http.server.request.duration" in names
+    assert "http.server.active_requests" not in names
+
+
+class Pinged:
+    """A database that says when it is pinged, and is closed in mid service."""
+
+    name = "shop"
+
+    def __init__(self) -> None:
+        self.pings = 0
+        self.closed = False
+        self._changed = threading.Condition()
+
+    def command(self, name: str) -> None:
+        with self._changed:
+            self.pings += 1
+            self._changed.notify_all()
+        if self.closed:
+            raise ConnectionError("refused")
+
+    def wait(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.pings >= count, 30)
+
+
+async def test_from_the_drain_on_nothing_is_pinged_checked_or_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Pinged()
+    checked: list[bool] = []
+
+    def queue() -> bool:
+        checked.append(not database.closed)
+        return checked[-1]
+
+    manager = AlertManager(channels=[], store=MemoryStore())
+    monitoring = MonitoringService(database, check_interval=0.05, alert_manager=manager)
+    monitoring.add_check("queue", queue, critical=True)
+    await monitoring.start()
+    await asyncio.to_thread(database.wait, 3)
+    monitoring.drain()
+    database.closed = True
+    # What was under way may still end; then nothing begins any more.
+    await asyncio.sleep(0.2)
+    seen = database.pings, len(checked)
+    await asyncio.sleep(0.3)
+    assert (database.pings, len(checked)) == seen
+    health = await monitoring.get_health_status()
+    assert (health["status"], health["database"]["status"]) == ("healthy", "healthy")
+    await monitoring.stop()
+    assert await manager.get_alert_history() == []
+
+    database.closed = False
+    await monitoring.start()
+    assert monitoring.ready
+    await asyncio.to_thread(database.wait, seen[0] + 2)
+    await monitoring.stop()
+
+
+async def test_a_start_ends_a_drain() -> None:
+    database = Pinged()
+    monitoring = MonitoringService(
+        database, check_interval=0.05, alert_manager=AlertManager(channels=[], store=MemoryStore())
+    )
+    await monitoring.start()
+    monitoring.drain()
+    assert not monitoring.ready
+    await monitoring.start()
+    assert monitoring.ready
+    await asyncio.to_thread(database.wait, database.pings + 3)
+    database.closed = True
+    await _until(lambda: monitoring.basic_health()["status"] == "unhealthy")
+    await monitoring.stop()
+
+
+async def test_an_alert_of_the_application_leaves_while_it_drains() -> None:
+    class Mailbox:
+        name = "mailbox"
+
+        def __init__(self) -> None:
+            self.got = asyncio.Event()
+            self.loop = asyncio.get_running_loop()
+
+        async def send(self, notification: Notification) -> None:
+            self.loop.call_soon_threadsafe(self.got.set)
+
+    mailbox = Mailbox()
+    manager = AlertManager(channels=[mailbox], store=MemoryStore())
+    monitoring = MonitoringService(None, alert_manager=manager)
+    await monitoring.start()
+    monitoring.drain()
+    assert await monitoring.add_alert("billing_failure", "card declined", "critical")
+    await asyncio.wait_for(mailbox.got.wait(), 30)
+    await monitoring.stop()
+
+
+async def test_a_failing_check_is_an_alert_and_a_reason_with_its_error() -> None:
+    manager = AlertManager(channels=[], store=MemoryStore())
+    monitoring = MonitoringService(None, check_interval=0.05, alert_manager=manager)
+    failing = [True]
+
+    def payments() -> None:
+        if failing[0]:
+            raise SystemExit("psp://user:hunter2@pay refused")
+
+    async def cache() -> bool:
+        return not failing[0]
+
+    monitoring.add_check("payments", payments, critical=True)
+    monitoring.add_check("cache", cache)
+    await monitoring.start()
+    health = await monitoring.get_health_status()
+    assert health["status"] == "unhealthy"
+    assert health["reasons"] == [
+        "check payments fails: SystemExit: psp://[REDACTED]@pay refused",
+        "check cache fails: the check returned False",
+    ]
+    await _until(lambda: len(manager.recent()) == 2)
+    told = {alert["labels"]["check"]: alert for alert in manager.recent()}
+    assert {name: (alert["type"], alert["severity"]) for name, alert in told.items()} == {
+        "payments": ("check_failed", "critical"),
+        "cache": ("check_failed", "warning"),
+    }
+    assert told["payments"]["details"]["error"] == "SystemExit: psp://[REDACTED]@pay refused"
+    failing[0] = False
+    await _until(lambda: len(manager.recent()) == 4)
+    assert {alert["status"] for alert in manager.recent()[:2]} == {"resolved"}
+    await monitoring.stop()
+
+
+async def test_a_watch_thread_that_has_ended_shows_in_the_health() -> None:
+    monitoring = MonitoringService(None)
+    await monitoring.start()
+    watch = monitoring._worker._watch
+    assert watch is not None
+    assert watch.stop(30)
+    health = await monitoring.get_health_status()
+    assert health["status"] == "degraded"
+    assert health["reasons"] == ["the watch thread has ended: nothing is measured or checked any more"]
+    await monitoring.stop()
+
+
+async def test_uptime_does_not_follow_a_clock_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monitoring = MonitoringService(None)
+    await monitoring.start()
+    wrong = time.time() - 7200
+    monkeypatch.setattr("otel_monitoring.endpoints.answers.time.time", lambda: wrong)
+    assert 0 <= monitoring.basic_health()["uptime_seconds"] < 60
+    monkeypatch.undo()
+    await monitoring.stop()
+
+
+async def _until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("app", [None, "main:app", APIRouter(), FastAPI], ids=lambda app: type(app).__name__)
+def test_what_is_no_application_is_refused_before_anything_is_done(app: Any) -> None:
+    monitoring = MonitoringService(None)
+    with pytest.raises(InstrumentationError, match="needs the FastAPI application itself"):
+        monitoring.instrument(app)
+    monitoring.instrument(FastAPI())

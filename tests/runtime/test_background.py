@@ -1,0 +1,172 @@
+"""The watch thread repeats its jobs whatever one of them does, and ends when told."""
+
+import asyncio
+import ctypes
+import threading
+import time
+
+import pytest
+
+from otel_monitoring.guard import Escaped, fail_open
+from otel_monitoring.runtime.background import Job, WatchThread
+
+PATIENCE = 30.0
+
+
+class Counted:
+    """A job that says how often it ran and can wait for a number of runs."""
+
+    def __init__(self) -> None:
+        self.calls: list[float] = []
+        self._changed = threading.Condition()
+
+    async def __call__(self) -> None:
+        with self._changed:
+            self.calls.append(time.monotonic())
+            self._changed.notify_all()
+
+    def wait(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.calls) >= count, PATIENCE)
+
+
+def test_a_job_that_fails_or_hangs_delays_no_other() -> None:
+    good, hanging = Counted(), Counted()
+
+    async def failing() -> None:
+        raise ValueError("broken")
+
+    async def hang() -> None:
+        await hanging()
+        await asyncio.Event().wait()
+
+    watch = WatchThread((Job("good", 0.001, good), Job("failing", 0.001, failing), Job("hanging", 0.001, hang)))
+    watch.start()
+    try:
+        good.wait(20)
+        hanging.wait(1)
+    finally:
+        assert watch.stop(PATIENCE)
+    assert len(hanging.calls) == 1
+    assert good.calls == sorted(good.calls)
+
+
+def test_work_can_be_submitted_until_it_stops() -> None:
+    watch = WatchThread(())
+    watch.start()
+
+    async def thread_name() -> str:
+        return threading.current_thread().name
+
+    assert watch.submit(thread_name()).result(PATIENCE) == "otel-monitoring-watch"
+    assert watch.stop(PATIENCE)
+    assert watch.stop(PATIENCE), "stopping twice is harmless"
+    with pytest.raises(RuntimeError, match="not running"):
+        watch.submit(thread_name())
+
+
+def test_a_job_that_took_too_long_skips_what_it_missed() -> None:
+    job = Counted()
+    first = threading.Event()
+
+    async def slow_once() -> None:
+        await job()
+        if not first.is_set():
+            first.set()
+            time.sleep(0.2)  # noqa: ASYNC251 - blocks the loop on purpose: ten starts are missed
+
+    watch = WatchThread((Job("slow", 0.02, slow_once),))
+    watch.start()
+    job.wait(3)
+    assert watch.stop(PATIENCE)
+    assert job.calls[2] - job.calls[1] > 0.01, "missed starts are not made up for in a burst"
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()])
+@pytest.mark.parametrize("nested", [False, True])
+def test_whatever_a_job_raises_it_runs_again_and_so_do_the_others(error: BaseException, nested: bool) -> None:
+    other, seen = Counted(), Counted()
+
+    async def fail() -> None:
+        raise error
+
+    async def job() -> None:
+        await seen()
+        await (asyncio.gather(fail(), asyncio.sleep(0)) if nested else fail())
+
+    watch = WatchThread((Job("failing", 0.001, job), Job("other", 0.001, other)))
+    watch.start()
+    try:
+        seen.wait(3)
+        other.wait(len(other.calls) + 3)
+        assert watch.troubles(time.monotonic()) == []
+    finally:
+        assert watch.stop(PATIENCE)
+    assert fail_open.failures["failing"] >= 2
+
+
+def test_submitted_work_that_exits_ends_neither_thread_nor_jobs() -> None:
+    job = Counted()
+    watch = WatchThread((Job("job", 0.001, job),))
+    watch.start()
+
+    async def leave() -> None:
+        raise SystemExit(1)
+
+    try:
+        with pytest.raises(Escaped, match="SystemExit"):
+            watch.submit(leave()).result(PATIENCE)
+        job.wait(len(job.calls) + 3)
+    finally:
+        assert watch.stop(PATIENCE)
+
+
+def test_a_job_that_somebody_cancels_is_started_again() -> None:
+    job = Counted()
+    watch = WatchThread((Job("job", 0.001, job),))
+    watch.start()
+
+    async def cancel_all() -> None:
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    try:
+        job.wait(1)
+        watch.submit(cancel_all()).result(PATIENCE)
+        job.wait(len(job.calls) + 3)
+    finally:
+        assert watch.stop(PATIENCE)
+
+
+def test_a_dead_thread_and_a_job_without_end_are_troubles() -> None:
+    started = Counted()
+
+    async def hang() -> None:
+        await started()
+        await asyncio.Event().wait()
+
+    watch = WatchThread((Job("measuring", 10.0, hang),))
+    watch.start()
+    started.wait(1)
+    now = time.monotonic()
+    assert watch.troubles(now + 50) == []
+    assert watch.troubles(now + 100) == ["measuring: no run has ended for 100 s"]
+    assert watch.stop(PATIENCE)
+    assert watch.troubles(now) == ["the watch thread has ended: nothing is measured or checked any more"]
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, MemoryError])
+def test_what_is_raised_into_the_thread_from_outside_does_not_end_it(error: type[BaseException]) -> None:
+    job = Counted()
+    watch = WatchThread((Job("job", 0.001, job),))
+    watch.start()
+    thread = watch._thread
+    try:
+        for _ in range(3):
+            assert ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(thread.ident or 0), ctypes.py_object(error)
+            )
+            job.wait(len(job.calls) + 3)
+        assert watch.troubles(time.monotonic()) == []
+    finally:
+        assert watch.stop(PATIENCE)

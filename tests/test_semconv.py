@@ -1,0 +1,26 @@
+"""What the package emits is defined once."""
+
+import ast
+
+from otel_monitoring import semconv
+from tests.test_layers import MODULES
+
+
+def test_every_histogram_is_defined_in_one_place() -> None:
+    makers = {
+        name
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "create_histogram"
+    }
+    # `lean` and `shared` hand on what they are asked for; `reader` tries the SDK.
+    assert makers == {"conventions", "instrument.lean", "instrument.shared", "measure.reader"}
+
+
+def test_every_histogram_has_rising_buckets_below_and_above_a_second() -> None:
+    definitions = [value for value in vars(semconv).values() if isinstance(value, semconv.Durations)]
+    assert len({definition.name for definition in definitions}) == len(definitions) > 1
+    for definition in definitions:
+        assert list(definition.bounds) == sorted(set(definition.bounds))
+        assert definition.bounds[0] < 1 <= definition.bounds[-1]
+        assert definition.description
