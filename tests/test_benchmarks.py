@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from otel_monitoring.alerts.evaluation.evaluate import WorkerReport
+from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from tests.benchmarks import alerts, setups
 from tests.benchmarks.application import calls, make_app
 from tests.benchmarks.client import Client

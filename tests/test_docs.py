@@ -20,7 +20,7 @@ from pydantic import AliasChoices
 from otel_monitoring import semconv
 from otel_monitoring.alerts import AlertType, Rule
 from otel_monitoring.alerts.model import DEFAULT_SEVERITY
-from otel_monitoring.alerts.rules.rule import default_rules
+from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.cli import exit_codes
 from otel_monitoring.cli.commands import COMMANDS
 from otel_monitoring.cli.commands import otel_monitoring as main

@@ -10,9 +10,9 @@ from functools import partial
 from os import getpid
 from socket import gethostname
 
-from otel_monitoring.alerts.evaluation.evaluate import WorkerReport
 from otel_monitoring.alerts.evaluation.incident import labels_by_rule, saved_incidents
 from otel_monitoring.alerts.evaluation.transitions import Incidents
+from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.notify.channels import Repeating

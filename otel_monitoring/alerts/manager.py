@@ -11,15 +11,16 @@ from otel_monitoring.alerts import overview
 from otel_monitoring.alerts.evaluation.application_alert import HandedOver, event_of, record
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import saved_incidents
-from otel_monitoring.alerts.evaluation.transitions import Policy
+from otel_monitoring.alerts.evaluation.policy import Policy
 from otel_monitoring.alerts.intake import Intake
-from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels, rfc3339
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels
 from otel_monitoring.alerts.notify.channels import Channel, Immediate, Repeating
 from otel_monitoring.alerts.notify.channels.from_settings import channels_from
 from otel_monitoring.alerts.notify.delivery import Delivery, Limits, Sender, trial
 from otel_monitoring.alerts.notify.inline import deliver
 from otel_monitoring.alerts.otel_signals import AlertSignals
-from otel_monitoring.alerts.rules.rule import Rule, default_rules
+from otel_monitoring.alerts.rules.defaults import default_rules
+from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.rule_set import RuleSet
 from otel_monitoring.alerts.store import Store, open_store
 from otel_monitoring.alerts.store.leader_lease import channels_of_workers
@@ -29,6 +30,7 @@ from otel_monitoring.errors import TooManyMutesError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
 from otel_monitoring.runtime.threads import in_thread
+from otel_monitoring.timestamps import rfc3339
 
 T = TypeVar("T")
 

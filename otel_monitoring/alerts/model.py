@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from enum import Enum
 from itertools import islice
 from types import MappingProxyType
@@ -10,8 +9,8 @@ from typing import Any
 
 from otel_monitoring.redact import REPLACED, is_secret, printable, redact, text_of
 from otel_monitoring.redact.json_value import jsonable
+from otel_monitoring.timestamps import rfc3339
 
-_LAST_SECOND = 253_402_300_799.0
 _LABELS = 20
 _LABEL_LENGTH = 500
 _PLACES = frozenset({"host", "instance"})
@@ -351,16 +350,6 @@ def _label(name: str, value: object) -> str:
     if name in _PLACES:
         return printable(text_of(value)[:_LABEL_LENGTH])
     return REPLACED if is_secret(name) else redact(value, limit=_LABEL_LENGTH)
-
-
-def rfc3339(unix_seconds: float) -> str:
-    """A moment as RFC 3339 in UTC, to the millisecond."""
-    return moment_of(unix_seconds).isoformat(timespec="milliseconds")
-
-
-def moment_of(unix_seconds: float) -> datetime:
-    """A moment in UTC; what is before 1970, after 9999 or no number becomes the nearest end, so that it can be told."""
-    return datetime.fromtimestamp(min(max(0.0, unix_seconds), _LAST_SECOND), timezone.utc)
 
 
 def duration(seconds: float) -> str:

@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import Incident, message_of
 from otel_monitoring.alerts.evaluation.lifecycle import Phase
-from otel_monitoring.alerts.model import Outcome, readable_labels, rfc3339
+from otel_monitoring.alerts.model import Outcome, readable_labels
 from otel_monitoring.alerts.rules.expressions import Reading
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.leader_lease import channels_of_workers
 from otel_monitoring.alerts.store.protocol import UNREADABLE, channel_of
 from otel_monitoring.guard import fail_open
+from otel_monitoring.timestamps import rfc3339
 
 T = TypeVar("T")
 

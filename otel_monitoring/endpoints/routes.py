@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
 from otel_monitoring.alerts.manager import AlertManager
-from otel_monitoring.alerts.model import AlertSeverity, AlertType, readable_labels, rfc3339
+from otel_monitoring.alerts.model import AlertSeverity, AlertType, readable_labels
 from otel_monitoring.alerts.store.protocol import HISTORY_LIMIT
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE, TokenGuard
@@ -21,6 +21,7 @@ from otel_monitoring.guard import logger
 from otel_monitoring.health.status import HEALTH_JSON, UNHEALTHY, health_json
 from otel_monitoring.redact import redact
 from otel_monitoring.redact.json_value import json_text
+from otel_monitoring.timestamps import rfc3339
 
 _LARGEST_BODY = 64 * 1024
 """Bytes a body may have: a mute with its labels needs less than 30 kB."""

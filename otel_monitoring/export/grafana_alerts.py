@@ -9,9 +9,9 @@ from typing import Any
 
 from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.export import promql
-from otel_monitoring.export.annotated import annotations, labels
 from otel_monitoring.export.grafana_provisioning import PROMETHEUS_UID
 from otel_monitoring.export.options import ExportOptions, duration, number
+from otel_monitoring.export.templates import annotations, labels
 from otel_monitoring.export.yaml_file import document
 
 FOLDER = "otel_monitoring"

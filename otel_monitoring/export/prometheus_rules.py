@@ -5,8 +5,8 @@ from typing import Any
 
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.export import promql
-from otel_monitoring.export.annotated import annotations, labels
 from otel_monitoring.export.options import ExportOptions, duration
+from otel_monitoring.export.templates import annotations, labels
 from otel_monitoring.export.yaml_file import document
 
 _VALUE, _LABELS = "$value", "$labels"

@@ -13,7 +13,6 @@ from typing import Any
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from otel_monitoring import semconv as c
-from otel_monitoring.alerts.model import rfc3339
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.guard import original
 from otel_monitoring.health.asking import NoAnswer, answered, on_loop, until
@@ -21,6 +20,7 @@ from otel_monitoring.health.status import HEALTHY, UNHEALTHY, UNKNOWN
 from otel_monitoring.instrumentation.mongodb.evidence import is_use_after_close
 from otel_monitoring.redact import redact_error
 from otel_monitoring.runtime.threads import NotStarted, in_thread
+from otel_monitoring.timestamps import rfc3339
 
 CheckFunction = Callable[[], object] | Callable[[], Awaitable[object]]
 """A check passes when it returns anything but False; it fails when it returns False, raises, or takes too long."""

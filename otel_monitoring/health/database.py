@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from otel_monitoring import semconv as c
-from otel_monitoring.alerts.model import rfc3339
 from otel_monitoring.guard import fail_open, original
 from otel_monitoring.health.asking import NoAnswer
 from otel_monitoring.health.database_probe import (
@@ -27,6 +26,7 @@ from otel_monitoring.instrumentation.mongodb.evidence import Proof, proof_of
 from otel_monitoring.instrumentation.mongodb.server_state import ServerState
 from otel_monitoring.redact import redact, redact_error
 from otel_monitoring.runtime.threads import NotStarted
+from otel_monitoring.timestamps import rfc3339
 
 _FORGET_AFTER = 3
 """Failed readings in a row after which a collection's last count is dropped."""

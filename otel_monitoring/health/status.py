@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from otel_monitoring.alerts.model import rfc3339
 from otel_monitoring.config.settings import Thresholds
+from otel_monitoring.timestamps import rfc3339
 
 HEALTHY, DEGRADED, UNHEALTHY, UNKNOWN = "healthy", "degraded", "unhealthy", "unknown"
 

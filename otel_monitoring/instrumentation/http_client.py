@@ -27,8 +27,8 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.trace import TracerProvider
 
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.http_server.request import redacted_query
 from otel_monitoring.instrumentation.shared_providers import Providers, SharedMeters, SharedTracers
+from otel_monitoring.instrumentation.url_query import redacted_query
 from otel_monitoring.runtime.current import PerService
 
 _CLIENTS: Final = (

@@ -7,8 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
-from otel_monitoring.alerts.evaluation.evaluate import WorkerReport
 from otel_monitoring.alerts.evaluation.transitions import evidence_key
+from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import Evaluator
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertType
@@ -18,7 +18,7 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
-from otel_monitoring.health.performance import PerformanceMetrics
+from otel_monitoring.health.requests import PerformanceMetrics
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator

@@ -15,14 +15,12 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.answers import Reporter
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import Checks
-from otel_monitoring.health.performance import PerformanceMetrics
-from otel_monitoring.health.requests import Classifier
+from otel_monitoring.health.requests import Classifier, PerformanceMetrics
 from otel_monitoring.instrumentation.http_client import instrument_clients
 from otel_monitoring.instrumentation.http_server.request import current_request
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
-from otel_monitoring.metrics.aggregator import Aggregator
-from otel_monitoring.metrics.collecting import Collecting
+from otel_monitoring.metrics.aggregator import Aggregator, Collecting
 from otel_monitoring.monitoring.alert_feed import AlertFeed
 from otel_monitoring.monitoring.database import WatchedDatabase, database_of
 from otel_monitoring.runtime.threads import in_thread

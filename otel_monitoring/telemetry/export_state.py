@@ -1,25 +1,20 @@
 """Export counters for each signal, and a log filter that keeps an endpoint's failure from flooding the log."""
 
-import logging
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
 from otel_monitoring import seams
-from otel_monitoring.config.otlp import Protocol, Signal
+from otel_monitoring.config.otlp import SIGNALS, OtlpSettings, Protocol, Signal
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
 
-_LOG_EVERY_SECONDS = 60.0
 _REASON_LIMIT = 300
-# What the SDK's exporters say around the reason when they try again.
-_RETRY = re.compile(r"^Transient error |(?: encountered while exporting .{0,80})?,? retrying in [\d.]+s\.?")
 _in_progress = threading.local()
 
 
@@ -115,68 +110,23 @@ def without_credentials(endpoint: str) -> str:
     return redact(shown.removeprefix("//"))
 
 
-def being_exported() -> bool:
-    """Whether the calling thread is inside an export."""
-    return getattr(_in_progress, "state", None) is not None
-
-
-class QuietExports(logging.Filter):
-    """Lets one warning a minute through, over all loggers of the SDK's exporters and queues, and without traceback.
+def announcement(settings: OtlpSettings, joined: Collection[Signal]) -> str:
+    """One line: which signals go where, without credentials.
 
     Args:
-        clock: Seconds that only grow.
+        settings: Where they go.
+        joined: Signals whose provider is the application's own: how these leave is not known here.
     """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._clock = clock
-        self._silent_until = float("-inf")
-        self._lock = renewed(self, "_lock", threading.Lock)
-        self._loggers: list[logging.Logger] = []
-
-    def install(self) -> None:
-        """Put the filter on the loggers that exist by now, and enable those that `logging.config` disabled."""
-        self._loggers = [
-            known for name, known in _loggers() if isinstance(known, logging.Logger) and _about_exporting(name)
-        ]
-        if not any("_shared_internal" in known.name for known in self._loggers):
-            seams.EXPORT_LOGGERS.lost(LookupError("there is no such logger"))
-        for known in self._loggers:
-            known.disabled = False
-            if self not in known.filters:
-                known.filters.insert(0, self)  # before the SDK's own, which would hide reasons from us
-
-    def uninstall(self) -> None:
-        """Take the filter off again."""
-        for known in self._loggers:
-            known.removeFilter(self)
-        self._loggers = []
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keep the reason; whether the record may be logged."""
-        if record.levelno < logging.WARNING:
-            return True
-        message = _RETRY.sub("", record.getMessage())
-        state: ExportState | None = getattr(_in_progress, "state", None)
-        if state is not None:
-            state.explain(message)
-        with self._lock:
-            now = self._clock()
-            if now < self._silent_until:
-                return False
-            self._silent_until = now + _LOG_EVERY_SECONDS
-        about = f"OTLP export of {state.signal}: " if state is not None else ""
-        record.msg = f"{about}{redact(message, limit=_REASON_LIMIT)} (said at most once a minute)"
-        record.args = ()
-        record.exc_info = record.exc_text = record.stack_info = None
-        return True
-
-
-def _loggers() -> list[tuple[str, object]]:
-    return seams.LOGGERS.get(lambda: list(logging.root.manager.loggerDict.items()), [])
-
-
-def _about_exporting(name: str) -> bool:
-    return name.startswith("opentelemetry.exporter.") or (
-        name.startswith("opentelemetry.sdk.") and ("export" in name or "_shared_internal" in name)
-    )
+    if settings.sdk_disabled:
+        return "OTEL_SDK_DISABLED is set: nothing is measured or exported"
+    ways: dict[str, list[str]] = {}
+    for signal in SIGNALS:
+        endpoint = settings.endpoint(signal)
+        if signal in joined:
+            ways.setdefault("the application's own provider", []).append(signal)
+        elif endpoint is not None:
+            shown = without_credentials(endpoint).removesuffix(f"/v1/{signal}")
+            ways.setdefault(f"{shown} ({settings.protocol(signal)})", []).append(signal)
+    if not ways:
+        return "no OTLP endpoint: nothing is exported"
+    return "exporting " + "; ".join(f"{', '.join(signals)} to {way}" for way, signals in ways.items())

@@ -15,7 +15,8 @@ from otel_monitoring import seams
 from otel_monitoring.config.otlp import OtlpSettings
 from otel_monitoring.guard import fail_open
 from otel_monitoring.runtime.current import PerService
-from otel_monitoring.telemetry.export_state import ExportState, being_exported
+from otel_monitoring.telemetry.export_state import ExportState
+from otel_monitoring.telemetry.log_filter import being_exported
 from otel_monitoring.telemetry.logs_sdk import (
     BatchLogRecordProcessor,
     LoggerProvider,

@@ -10,7 +10,8 @@ from opentelemetry.sdk.metrics.export import MetricsData
 from otel_monitoring.config.otlp import OtlpSettings, Signal
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact
-from otel_monitoring.telemetry.export_state import ExportState, QuietExports
+from otel_monitoring.telemetry.export_state import ExportState
+from otel_monitoring.telemetry.log_filter import QuietExports
 from otel_monitoring.telemetry.otlp_exporters import CountedExporter, make_exporter
 
 _CLOSE_SECONDS = 0.5

@@ -27,9 +27,9 @@ from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
 from otel_monitoring.telemetry import logs_api, logs_sdk
-from otel_monitoring.telemetry.announcing import announcement
 from otel_monitoring.telemetry.baggage_processors import BaggageLogs, BaggageSpans
-from otel_monitoring.telemetry.export_state import ExportState, QuietExports
+from otel_monitoring.telemetry.export_state import ExportState, announcement
+from otel_monitoring.telemetry.log_filter import QuietExports
 from otel_monitoring.telemetry.logs_sdk import LoggerProvider
 from otel_monitoring.telemetry.meters import Meters, Requests
 from otel_monitoring.telemetry.pipelines import (

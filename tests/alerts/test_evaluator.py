@@ -7,7 +7,7 @@ from socket import gethostname
 import pytest
 
 from otel_monitoring.alerts import AlertManager, Gauge, Rule
-from otel_monitoring.alerts.evaluation.evaluate import WorkerReport
+from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import Evaluator, beat_seconds, lease_seconds
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Arrival, Notification, Status
 from otel_monitoring.alerts.store import MemoryStore

@@ -8,10 +8,12 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts import Attribute, Count, Gauge, Quantile, Rule, error_rate, requests
-from otel_monitoring.alerts.evaluation.evaluate import Evaluation, WorkerReport
+from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import labels_by_rule, saved_incidents
-from otel_monitoring.alerts.evaluation.transitions import Incidents, Policy
-from otel_monitoring.alerts.rules.rule import default_rules
+from otel_monitoring.alerts.evaluation.policy import Policy
+from otel_monitoring.alerts.evaluation.transitions import Incidents
+from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
+from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.metrics.reader import SnapshotReader

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from otel_monitoring.alerts import Count, Gauge, NoData, Quantile, Rule, error_rate
-from otel_monitoring.alerts.rules.rule import default_rules
+from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.export import ExportOptions, datadog

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from otel_monitoring.alerts.rules.rule import default_rules
+from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.export import ExportOptions, render, stale, write
 

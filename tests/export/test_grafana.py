@@ -10,7 +10,7 @@ import yaml
 
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts import Gauge, NoData, Rule
-from otel_monitoring.alerts.rules.rule import default_rules
+from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.export import ExportOptions, grafana
 from otel_monitoring.export.grafana_alerts import grafana_alerts

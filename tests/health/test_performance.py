@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 
-from otel_monitoring.health.performance import LastError, PerformanceMetrics
-from otel_monitoring.health.requests import Classifier
+from otel_monitoring.health.requests import Classifier, LastError, PerformanceMetrics
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.outcome import RequestOutcome
 from otel_monitoring.metrics.snapshot import Series

@@ -9,8 +9,9 @@ from opentelemetry.sdk.metrics.export import ExponentialHistogramDataPoint, Hist
 from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
 
 from otel_monitoring import semconv as c
-from otel_monitoring.alerts.evaluation.evaluate import Evaluation, WorkerReport
+from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase, advance
+from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.rules.matchers import attribute_text
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.metrics.aggregator import Aggregator

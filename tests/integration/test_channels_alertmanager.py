@@ -18,7 +18,7 @@ import pytest
 from pydantic import SecretStr
 
 from otel_monitoring.alerts import AlertManager, Gauge, Rule
-from otel_monitoring.alerts.evaluation.evaluate import WorkerReport
+from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import Evaluator
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.notify.channels.alertmanager import AlertmanagerChannel

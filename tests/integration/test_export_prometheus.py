@@ -15,7 +15,7 @@ import pytest
 import yaml
 from jsonata import Jsonata
 
-from otel_monitoring.alerts.rules.rule import default_rules
+from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.export import ExportOptions, grafana, prometheus
 from otel_monitoring.export.grafana_provisioning import HEALTH_UID, LOKI_UID, PROMETHEUS_UID

@@ -17,7 +17,8 @@ from otel_monitoring.config.otlp import SIGNALS
 from otel_monitoring.environment import notices, opt_in_to_stable_conventions
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.reader import SnapshotReader
-from otel_monitoring.telemetry.export_state import ExportState, QuietExports, being_exported, without_credentials
+from otel_monitoring.telemetry.export_state import ExportState, without_credentials
+from otel_monitoring.telemetry.log_filter import QuietExports, being_exported
 from otel_monitoring.telemetry.pipelines import OtlpHandler
 from otel_monitoring.telemetry.shutdown import Attached, close_all
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from otel_monitoring.alerts.model import AlertEvent, Arrival, ChannelResult, Notification, Status, rfc3339
+from otel_monitoring.alerts.model import AlertEvent, Arrival, ChannelResult, Notification, Status
 from otel_monitoring.alerts.notify.channels import Channel, Repeating
 from otel_monitoring.alerts.notify.order import Order, is_urgent
 from otel_monitoring.alerts.store import Store
@@ -27,6 +27,7 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.guard import apart, fail_open, logger, original
 from otel_monitoring.redact import printable, redact, redact_error, text_of
+from otel_monitoring.timestamps import rfc3339
 
 GIVE_UP_SECONDS = 86_400.0
 """After this long nobody wants to read an alert any more."""

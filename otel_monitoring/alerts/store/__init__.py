@@ -1,10 +1,10 @@
 """Where alert state lives: behind one protocol, so that it can be this process, this host, or all hosts."""
 
 from otel_monitoring.alerts.store.fallback import FallbackStore
-from otel_monitoring.alerts.store.location import make_usable, private_path, state_path
 from otel_monitoring.alerts.store.memory import MemoryStore
 from otel_monitoring.alerts.store.protocol import Store
 from otel_monitoring.alerts.store.sqlite import SqliteStore
+from otel_monitoring.alerts.store.state_file import make_usable, private_path, state_path
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import logger

@@ -5,7 +5,6 @@ from importlib.util import find_spec
 from typing import Any
 
 from fastapi.applications import FastAPI
-from opentelemetry.trace import Span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_monitoring import seams
@@ -14,14 +13,14 @@ from otel_monitoring.instrumentation.http_server.broken_off import MEASURED, bro
 from otel_monitoring.instrumentation.http_server.leaving import client_left, request_error_type, socket_closed, watched
 from otel_monitoring.instrumentation.http_server.request import (
     OpenConnections,
-    RequestError,
     RequestOptions,
     handled_exception,
-    redacted_query,
+    report,
     request_path,
     running_loop,
 )
 from otel_monitoring.instrumentation.http_server.route_template import Entrance, RouteTemplates
+from otel_monitoring.instrumentation.url_query import hide_query
 from otel_monitoring.runtime.current import running
 
 _CONFIG = "_telemetry"
@@ -29,8 +28,6 @@ _DECIDERS = ("_normal_websocket_disconnect", "_exception_type", "_exception")
 _MEASURED_BY = "otel_monitoring.measured_by"
 _LEFT = "otel_monitoring.left"
 _PREFIX = "_mount_prefix"
-# Attributes of old and new conventions that may hold the query.
-_URL_ATTRIBUTES = ("url.full", "http.url", "http.target")
 
 
 def available(app: FastAPI) -> bool:
@@ -339,19 +336,6 @@ def _break_off(scope: Scope, error: Exception) -> None:
         seams.FASTAPI_BROKEN.load("fastapi.telemetry._asgi", "_exception")(scope=scope, exc=error)
 
 
-def hide_query(span: Span, query: bytes) -> None:
-    """Replace the query's values in `span`, which has just started and is exported at its end."""
-    attributes = getattr(span, "attributes", None)
-    if not attributes:
-        return
-    if "url.query" in attributes:
-        span.set_attribute("url.query", redacted_query(query))
-    for key in _URL_ATTRIBUTES:
-        url = attributes.get(key)
-        if isinstance(url, str) and "?" in url:
-            span.set_attribute(key, url.split("?", 1)[0])
-
-
 def _name_from(scope: Scope, entrance: Entrance) -> None:
     """Let FastAPI name the routes of a request that it has just begun to measure from where it entered.
 
@@ -362,20 +346,3 @@ def _name_from(scope: Scope, entrance: Entrance) -> None:
         # Where an application around measures, it has selected its mount already, and names what is below.
         if measured is not None and measured.route is None and isinstance(getattr(measured, _PREFIX), str):
             setattr(measured, _PREFIX, entrance.prefix)
-
-
-def report(
-    options: RequestOptions,
-    templates: RouteTemplates,
-    scope: Scope,
-    entrance: Entrance,
-    status: int | None,
-    error: BaseException | None,
-) -> None:
-    """Tell `on_error` about a request, unless it is excluded."""
-    with fail_open("report of a failed request"):
-        if options.leaves_out(scope):
-            return
-        method = scope["method"] if scope["method"] in options.known_methods else "_OTHER"
-        route = getattr(scope.get(MEASURED), "route", None) or templates.find(scope, entrance, status)
-        options.on_error(RequestError(method, route, status, error))

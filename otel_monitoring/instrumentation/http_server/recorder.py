@@ -11,14 +11,15 @@ from otel_monitoring import semconv as names
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.http_server.broken_off import REQUEST_KEY, broken_by
 from otel_monitoring.instrumentation.http_server.leaving import client_left, request_error_type, socket_closed, watched
-from otel_monitoring.instrumentation.http_server.native import hide_query, report
 from otel_monitoring.instrumentation.http_server.request import (
     RequestOptions,
     handled_exception,
+    report,
     root_error,
     unhandled_exception,
 )
 from otel_monitoring.instrumentation.http_server.route_template import Entrance, RouteTemplates
+from otel_monitoring.instrumentation.url_query import hide_query
 from otel_monitoring.telemetry.logs_api import LoggerProvider, SeverityNumber
 
 RAW_SEND_KEY: Final = "otel_monitoring.send"

@@ -8,11 +8,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlencode
 
 from starlette.types import Scope
 
+from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.http_server.broken_off import MEASURED
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
+from otel_monitoring.instrumentation.http_server.route_template import Entrance, RouteTemplates
 
 if TYPE_CHECKING:
     from otel_monitoring.monitoring.service import MonitoringService
@@ -21,13 +23,7 @@ if TYPE_CHECKING:
 KNOWN_METHODS: Final = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 )
-REDACTED: Final = "REDACTED"
-_SIGNATURES: Final = frozenset(
-    {"X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token", "sig", "X-Goog-Signature"}
-)
 _POLL_SECONDS: Final = 0.01
-_MAX_QUERY_KEYS: Final = 32
-_MAX_KEY_LENGTH: Final = 64
 
 _ANSWERED_BY: Final = "starlette.middleware.errors"
 
@@ -145,21 +141,6 @@ def _as_in_url(path: str) -> str:
     return re.split(r"[?#]", plain.translate({9: None, 10: None, 13: None}), maxsplit=1)[0]
 
 
-def redacted_query(query: bytes) -> str:
-    """A query string with every value replaced; an item without `=` is replaced as a whole."""
-    parts = query.decode("latin-1").split("&", _MAX_QUERY_KEYS)
-    return "&".join(
-        f"{part.split('=', 1)[0][:_MAX_KEY_LENGTH]}={REDACTED}" if "=" in part else REDACTED
-        for part in parts[:_MAX_QUERY_KEYS]
-    )
-
-
-def query_with_values(query: bytes) -> str:
-    """A query string as FastAPI reports it: only the values of well-known signatures are replaced."""
-    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    return urlencode([(key, REDACTED if key in _SIGNATURES else value) for key, value in pairs])
-
-
 def root_error(error: BaseException) -> BaseException:
     """The exception in a group of one: Starlette before 0.42 raises such groups from streaming answers."""
     inner = getattr(error, "exceptions", None)
@@ -180,3 +161,20 @@ def unhandled_exception() -> BaseException | None:
     trace = None if error is None else error.__traceback__
     caught_in = None if trace is None else trace.tb_frame.f_globals.get("__name__")
     return error if caught_in == _ANSWERED_BY else None
+
+
+def report(
+    options: RequestOptions,
+    templates: RouteTemplates,
+    scope: Scope,
+    entrance: Entrance,
+    status: int | None,
+    error: BaseException | None,
+) -> None:
+    """Tell `on_error` about a request, unless it is excluded."""
+    with fail_open("report of a failed request"):
+        if options.leaves_out(scope):
+            return
+        method = scope["method"] if scope["method"] in options.known_methods else "_OTHER"
+        route = getattr(scope.get(MEASURED), "route", None) or templates.find(scope, entrance, status)
+        options.on_error(RequestError(method, route, status, error))

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_monitoring.alerts import Count, Gauge, NoData, Quantile, Rule, error_rate, requests
-from otel_monitoring.alerts.evaluation.evaluate import INSTANCE, Evaluation, WorkerReport, merge_reports
+from otel_monitoring.alerts.evaluation.evaluate import Evaluation
+from otel_monitoring.alerts.evaluation.worker_report import INSTANCE, WorkerReport, merge_reports
 from otel_monitoring.alerts.rules.expressions import Reading
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot, merged

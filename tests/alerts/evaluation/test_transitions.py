@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 
 from otel_monitoring.alerts.evaluation.application_alert import Raised, event_of, record
-from otel_monitoring.alerts.evaluation.evaluate import Evaluation, WorkerReport
+from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import Incident, labels_by_rule, saved_incidents
 from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase
-from otel_monitoring.alerts.evaluation.transitions import Incidents, Policy
+from otel_monitoring.alerts.evaluation.policy import Policy
+from otel_monitoring.alerts.evaluation.transitions import Incidents
+from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Arrival, Mute, Outcome
 from otel_monitoring.alerts.overview import firing
 from otel_monitoring.alerts.rules.expressions import Gauge

@@ -10,9 +10,9 @@ import pytest
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts import THRESHOLDS, Attribute, Count, Gauge, NoData, Rule, error_rate
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
+from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.rules.expressions import Reading
 from otel_monitoring.alerts.rules.promql import Dialect
-from otel_monitoring.alerts.rules.rule import default_rules
 from otel_monitoring.config import Settings
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.errors import ConfigurationError

@@ -13,8 +13,8 @@ import pytest
 
 from otel_monitoring.alerts.store import MemoryStore, open_store
 from otel_monitoring.alerts.store.fallback import FallbackStore
-from otel_monitoring.alerts.store.location import private_path, state_path
 from otel_monitoring.alerts.store.sqlite import SqliteStore
+from otel_monitoring.alerts.store.state_file import private_path, state_path
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import StoreError
 

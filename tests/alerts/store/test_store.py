@@ -24,7 +24,6 @@ from otel_monitoring.alerts.model import (
 )
 from otel_monitoring.alerts.store import MemoryStore, Store, open_store
 from otel_monitoring.alerts.store.fallback import FallbackStore
-from otel_monitoring.alerts.store.location import state_path
 from otel_monitoring.alerts.store.protocol import (
     CLOCK_TOLERANCE,
     HISTORY_LIMIT,
@@ -34,6 +33,7 @@ from otel_monitoring.alerts.store.protocol import (
     OUTBOX_LIMIT,
 )
 from otel_monitoring.alerts.store.sqlite import SqliteStore
+from otel_monitoring.alerts.store.state_file import state_path
 from otel_monitoring.config import Settings
 from otel_monitoring.guard import fail_open
 

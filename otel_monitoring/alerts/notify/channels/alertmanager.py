@@ -12,10 +12,11 @@ from typing import Any
 import httpx
 from pydantic import SecretStr
 
-from otel_monitoring.alerts.model import AlertEvent, Notification, Status, rfc3339
+from otel_monitoring.alerts.model import AlertEvent, Notification, Status
 from otel_monitoring.alerts.notify.channels import text
 from otel_monitoring.alerts.notify.channels.http_post import client, post
 from otel_monitoring.errors import DeliveryError
+from otel_monitoring.timestamps import rfc3339
 
 logger = logging.getLogger("otel_monitoring")
 

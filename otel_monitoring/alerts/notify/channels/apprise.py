@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from otel_monitoring.alerts.model import AlertSeverity, Notification, Status
 from otel_monitoring.alerts.notify.channels import text
-from otel_monitoring.alerts.notify.channels.discreet import without_http_logs_and_spans
+from otel_monitoring.alerts.notify.channels.http_post import without_http_logs_and_spans
 from otel_monitoring.errors import ConfigurationError, DeliveryError
 from otel_monitoring.runtime.threads import in_thread
 

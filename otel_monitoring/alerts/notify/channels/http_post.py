@@ -1,14 +1,18 @@
 """One HTTP POST of a notification, and what its outcome means for trying again."""
 
+import logging
 import re
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import cache
 
 import httpx
+from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
-from otel_monitoring.alerts.notify.channels.discreet import without_http_logs_and_spans
 from otel_monitoring.alerts.notify.channels.proxies import EnvironmentProxies
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.redact import redact
@@ -21,6 +25,9 @@ _LARGEST_REASON_BYTES = 256
 _ABOUT_THE_MESSAGE = frozenset({400, 413, 422})
 """Statuses that say this very message is wrong (RFC 9110 sections 15.5.1, 15.5.14, 15.5.21). Others may be about the
 way: an ingress answers 404 or 403 while its service starts, a portal redirects, an address is put right."""
+
+_HTTP_LOGGERS = ("httpx", "apprise", "urllib3.connectionpool")
+_sending: ContextVar[bool] = ContextVar("otel_monitoring_sending", default=False)
 
 
 @cache
@@ -102,3 +109,27 @@ def retry_after(value: str, now: datetime) -> float | None:
     if until.tzinfo is None:
         until = until.replace(tzinfo=timezone.utc)
     return min(max(0.0, (until - now).total_seconds()), _LONGEST_WAIT_SECONDS)
+
+
+class _DropOurs(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _sending.get()
+
+
+_DROP_OURS = _DropOurs()
+
+
+@contextmanager
+def without_http_logs_and_spans() -> Iterator[None]:
+    """What is sent inside leaves no log line and no span of the HTTP library: both would carry the full URL.
+
+    The application's own requests are not touched, whichever thread or task makes them.
+    """
+    for name in _HTTP_LOGGERS:
+        logging.getLogger(name).addFilter(_DROP_OURS)  # does nothing where it is there already
+    token = _sending.set(True)
+    try:
+        with suppress_http_instrumentation():
+            yield
+    finally:
+        _sending.reset(token)

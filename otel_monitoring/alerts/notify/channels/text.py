@@ -10,9 +10,10 @@ from typing import Any
 
 from otel_monitoring import redact
 from otel_monitoring.alerts import model
-from otel_monitoring.alerts.model import AlertEvent, AlertType, Notification, Status, moment_of
+from otel_monitoring.alerts.model import AlertEvent, AlertType, Notification, Status
 from otel_monitoring.alerts.model import duration as duration
 from otel_monitoring.redact.json_value import jsonable
+from otel_monitoring.timestamps import moment_of
 
 EVENTS_SHOWN = 20
 """How many events of one notification are spelt out."""

@@ -7,7 +7,7 @@ from contextvars import copy_context
 import pytest
 from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
 
-from otel_monitoring.alerts.notify.channels.discreet import without_http_logs_and_spans
+from otel_monitoring.alerts.notify.channels.http_post import without_http_logs_and_spans
 
 
 def test_only_what_is_sent_inside_is_not_told(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,84 @@
+"""`QuietExports`: the SDK's exporters say once a minute why they fail, and the reason is kept."""
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+
+from otel_monitoring import seams
+from otel_monitoring.forks import renewed
+from otel_monitoring.redact import redact
+from otel_monitoring.telemetry.export_state import _REASON_LIMIT, ExportState, _in_progress
+
+_LOG_EVERY_SECONDS = 60.0
+
+# What the SDK's exporters say around the reason when they try again.
+_RETRY = re.compile(r"^Transient error |(?: encountered while exporting .{0,80})?,? retrying in [\d.]+s\.?")
+
+
+def being_exported() -> bool:
+    """Whether the calling thread is inside an export."""
+    return getattr(_in_progress, "state", None) is not None
+
+
+class QuietExports(logging.Filter):
+    """Lets one warning a minute through, over all loggers of the SDK's exporters and queues, and without traceback.
+
+    Args:
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._silent_until = float("-inf")
+        self._lock = renewed(self, "_lock", threading.Lock)
+        self._loggers: list[logging.Logger] = []
+
+    def install(self) -> None:
+        """Put the filter on the loggers that exist by now, and enable those that `logging.config` disabled."""
+        self._loggers = [
+            known for name, known in _loggers() if isinstance(known, logging.Logger) and _about_exporting(name)
+        ]
+        if not any("_shared_internal" in known.name for known in self._loggers):
+            seams.EXPORT_LOGGERS.lost(LookupError("there is no such logger"))
+        for known in self._loggers:
+            known.disabled = False
+            if self not in known.filters:
+                known.filters.insert(0, self)  # before the SDK's own, which would hide reasons from us
+
+    def uninstall(self) -> None:
+        """Take the filter off again."""
+        for known in self._loggers:
+            known.removeFilter(self)
+        self._loggers = []
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the reason; whether the record may be logged."""
+        if record.levelno < logging.WARNING:
+            return True
+        message = _RETRY.sub("", record.getMessage())
+        state: ExportState | None = getattr(_in_progress, "state", None)
+        if state is not None:
+            state.explain(message)
+        with self._lock:
+            now = self._clock()
+            if now < self._silent_until:
+                return False
+            self._silent_until = now + _LOG_EVERY_SECONDS
+        about = f"OTLP export of {state.signal}: " if state is not None else ""
+        record.msg = f"{about}{redact(message, limit=_REASON_LIMIT)} (said at most once a minute)"
+        record.args = ()
+        record.exc_info = record.exc_text = record.stack_info = None
+        return True
+
+
+def _loggers() -> list[tuple[str, object]]:
+    return seams.LOGGERS.get(lambda: list(logging.root.manager.loggerDict.items()), [])
+
+
+def _about_exporting(name: str) -> bool:
+    return name.startswith("opentelemetry.exporter.") or (
+        name.startswith("opentelemetry.sdk.") and ("export" in name or "_shared_internal" in name)
+    )
