@@ -1,96 +1,46 @@
 """Imports point downwards only, and third-party packages stay in the modules that own them."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent / "otel_monitoring"
 
-# A module imports only from lower layers. Within one layer, only from modules of the same folder.
-LAYERS: dict[str, int] = {
-    "errors": 0,
-    "forks": -2,
-    "conventions": 0,
-    "bounded": 1,
-    "correlation": 0,
-    "setting_hints": 0,
-    "guard": -1,
-    "redact": -2,
-    "secret_forms": -3,
-    "secret_keys": -4,
-    "secret_names": -4,
-    "secret_numbers": -5,
-    "jsonable": 0,
-    "environment": -1,
-    "seams": 0,
-    "logs_api": 1,
-    "config": 1,
-    "events": 1,
-    "watch": 1,
-    "health.execution": 1,
-    "measure.buckets": 0,
-    "measure.snapshot": 1,
-    "measure.outcome": 1,
-    "measure.groups": 1,
-    "measure.window": 1,
-    "measure.reader": 2,
-    "measure.aggregator": 2,
-    "instrument": 2,
-    "store": 2,
-    "alerts.channels": 2,
-    "alerts.checking": 1,
-    "alerts.dialect": 2,
-    "alerts.matching": 2,
-    "alerts.grouping": 2,
-    "alerts.expressions": 2,
-    "alerts.lifecycle": 2,
-    "alerts.rules": 2,
-    "exporting.settings": 0,
-    "channel_settings": 0,
-    "request_settings": 0,
-    "exporting": 2,
-    "export": 3,
-    "health": 3,
-    "telemetry": 3,
-    "tracing.source": 2,
-    "tracing": 6,
-    "alerts.manager": 5,
-    "alerts": 5,
-    "shutdown": 2,
-    "worker": 4,
-    "collecting": 5,
-    "access": 1,
-    "announcement": 3,
-    "current": 0,
-    "dotenv_file": 0,
-    "handles": 1,
-    "watched": 4,
-    "performance": 4,
-    "reporting": 6,
-    "alerting": 6,
-    "assembly": 7,
-    "routes": 6,
-    "monitoring": 8,
-    "auto": 9,
-    "cli": 9,
-    "": 10,
+# A module imports from the floors below its own; on its own floor, from its own folder alone.
+FLOORS = (
+    {"environment", "errors", "forks", "guard", "redact", "seams", "semconv", "baggage", "timestamps"},
+    {"config", "runtime"},
+    {"telemetry", "metrics"},
+    {"instrumentation", "alerts"},
+    {"health", "tracing", "export"},
+    {"endpoints"},
+    {"monitoring"},
+    {"cli", "zero_code", ""},
+)
+# Where a folder, or the ground floor, has an order of its own: a part imports from those before it.
+ORDER = {
+    "ground": ("errors", "timestamps", "semconv", "baggage", "forks", "redact", "environment", "guard", "seams"),
+    "alerts": (
+        *("model", "rules", "store", "evaluation", "notify"),
+        *("otel_signals", "intake", "overview", "manager", "evaluator", ""),
+    ),
 }
-
-OWNERS: dict[str, set[str]] = {
-    "fastapi": {"instrument", "routes", "access"},
-    "starlette": {"instrument", "routes"},
-    "pymongo": {"instrument", "health.database", "store"},
-    "bson": {"instrument", "health.database", "store"},
-    "psutil": {"instrument"},
-    "httpx": {"alerts.channels", "cli.service", "cli.doctor.clock"},
+OWNERS = {
+    "fastapi": {"instrumentation.http_server", "endpoints"},
+    "starlette": {"instrumentation.http_server", "endpoints"},
+    "pymongo": {"instrumentation.mongodb", "health", "alerts.store", "zero_code.mongo_clients"},
+    "bson": {"instrumentation.mongodb", "health", "alerts.store"},
+    "psutil": {"instrumentation.system"},
+    "httpx": {"alerts.notify.channels", "cli.client", "cli.doctor.clock"},
     "yaml": {"export"},
-    "grafana_foundation_sdk": set(),  # contributors have it, users have what it makes
-    "aiosmtplib": {"alerts.channels.email"},
-    "apprise": {"alerts.channels.apprise"},
-    "opentelemetry.sdk": {"measure.reader", "telemetry", "exporting"},
-    "opentelemetry.exporter": {"telemetry", "exporting"},
+    "grafana_foundation_sdk": {"export.dashboards"},
+    "aiosmtplib": {"alerts.notify.channels.email"},
+    "apprise": {"alerts.notify.channels.apprise"},
+    "opentelemetry.sdk": {"metrics.reader", "telemetry"},
+    "opentelemetry.exporter": {"telemetry"},
 }
 
 
@@ -100,10 +50,7 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
         yield name.removesuffix("__init__").removesuffix("."), ast.parse(path.read_text())
 
 
-def entry(name: str, table: dict[str, int]) -> str:
-    """The most specific entry of `table` that names `name` or a package it is in."""
-    parts = name.split(".")
-    return next(key for i in range(len(parts), -1, -1) if (key := ".".join(parts[:i])) in table)
+MODULES = dict(modules())
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
@@ -122,22 +69,108 @@ def imported(tree: ast.Module) -> Iterator[str]:
             assert node.level == 0, "imports are absolute"
             module = node.module or ""
             for alias in node.names:
-                inner = f"{module}.{alias.name}".removeprefix("otel_monitoring.")
+                inner = f"{module}.{alias.name}".removeprefix("otel_monitoring").removeprefix(".")
                 yield f"otel_monitoring.{inner}" if inner in MODULES else module
 
 
-MODULES = dict(modules())
+def ours(tree: ast.Module) -> set[str]:
+    """The modules of this package that a module imports."""
+    prefix = "otel_monitoring."
+    return {name.removeprefix(prefix) for name in imported(tree) if name.startswith(prefix)}
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_point_downwards(name: str) -> None:
-    here = entry(name, LAYERS)
-    for target in imported(MODULES[name]):
-        if not target.startswith("otel_monitoring."):
-            continue
-        inner = target.removeprefix("otel_monitoring.")
-        there = entry(inner, LAYERS)
-        assert LAYERS[there] < LAYERS[here] or there.split(".")[0] == here.split(".")[0], f"{name} imports {inner}"
+GRAPH = {name: ours(tree) for name, tree in MODULES.items()}
+
+
+def floor(module: str) -> int:
+    folder = module.split(".")[0]
+    return next(number for number, folders in enumerate(FLOORS) if folder in folders)
+
+
+def part(module: str, folder: str) -> str:
+    """Which entry of the folder's order a module is in."""
+    return module.split(".")[0] if folder == "ground" else module.removeprefix(folder).removeprefix(".").split(".")[0]
+
+
+def upward(graph: Mapping[str, set[str]]) -> list[str]:
+    """Every import that points the wrong way, from the full names of both modules."""
+    found = []
+    for name, targets in graph.items():
+        for target in targets:
+            here, there = name.split(".")[0], target.split(".")[0]
+            folder = "ground" if floor(name) == floor(target) == 0 else here
+            if here == there or folder == "ground":
+                order = ORDER.get(folder, ())
+                wrong = bool(order) and order.index(part(target, folder)) > order.index(part(name, folder))
+            else:
+                wrong = floor(target) >= floor(name)
+            if wrong:
+                found.append(f"{name} imports {target}")
+    return found
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str] | None:
+    """Modules that import one another in a circle."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return None
+
+
+def test_every_module_has_a_floor() -> None:
+    folders = {name.split(".")[0] for name in MODULES}
+    assert folders == {folder for floor_ in FLOORS for folder in floor_}
+
+
+@pytest.mark.parametrize("folder", ORDER)
+def test_every_part_has_its_place(folder: str) -> None:
+    inside = [name for name in MODULES if (floor(name) == 0 if folder == "ground" else name.split(".")[0] == folder)]
+    assert {part(name, folder) for name in inside} == set(ORDER[folder])
+
+
+def test_imports_point_downwards() -> None:
+    assert upward(GRAPH) == []
+
+
+def test_imports_make_no_circle() -> None:
+    assert circle(GRAPH) is None
+
+
+SEEDED = (
+    ("guard", "config.settings"),
+    ("errors", "guard"),
+    ("config.settings", "runtime.worker"),
+    ("runtime.worker", "metrics.window"),
+    ("telemetry.providers", "metrics.reader"),
+    ("metrics.window", "alerts.rules.rule"),
+    ("instrumentation.mongodb.relay", "alerts.model"),
+    ("alerts.manager", "health.checks"),
+    ("alerts.rules.rule", "alerts.manager"),
+    ("alerts.store.memory", "alerts.evaluation.policy"),
+    ("alerts.notify.channels.email", "alerts.evaluator"),
+    ("health.status", "tracing.scope"),
+    ("export.files", "endpoints.routes"),
+    ("endpoints.routes", "monitoring.service"),
+    ("monitoring.service", "zero_code.entry_points"),
+    ("cli.check", "zero_code.entry_points"),
+)
+
+
+@pytest.mark.parametrize(("name", "target"), SEEDED)
+def test_a_wrong_import_is_found(name: str, target: str) -> None:
+    assert {name, target} <= MODULES.keys()
+    assert upward({name: {target}}) == [f"{name} imports {target}"]
+
+
+def test_every_floor_has_a_seeded_import() -> None:
+    assert {floor(name) for name, _ in SEEDED} == set(range(len(FLOORS)))
+
+
+def test_a_circle_inside_a_folder_is_found() -> None:
+    found = circle({"config.a": {"config.b"}, "config.b": {"config.a"}})
+    assert found is not None
+    assert set(found) == {"config.a", "config.b"}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -148,11 +181,11 @@ def test_third_party_packages_stay_with_their_owners(name: str) -> None:
                 assert any(name == owner or name.startswith(owner + ".") for owner in owners), f"{name}: {target}"
 
 
-def test_only_config_reads_the_environment() -> None:
+def test_only_config_and_environment_read_the_environment() -> None:
     readers = {
         name
         for name, tree in MODULES.items()
         for node in ast.walk(tree)
         if (isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"})
     }
-    assert readers <= {"config", "environment"}
+    assert {name.split(".")[0] for name in readers} <= {"config", "environment"}, readers

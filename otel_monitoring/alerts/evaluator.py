@@ -146,7 +146,7 @@ class Evaluator:
             incidents = Incidents(store, manager.policy.joined(channels_of_workers(store, now)), now)
             if store.leaders(now).get(LEADER) == self._worker:  # else it lasted too long: another one leads
                 known = {incident.key: incident for incident in saved_incidents(store)}
-                looks = manager.evaluation.looks(rules, reports, labels_by_rule(known.values()))
+                looks = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()))
                 incidents.apply(looks, known, reports, rules)
             return incidents
 

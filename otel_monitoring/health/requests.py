@@ -1,4 +1,4 @@
-"""What the recorded requests say, and `PerformanceMetrics`: the documented view on them, and the way to record one by hand.
+"""What the recorded requests say, and `PerformanceMetrics`: the documented view on them, and a way to add to them.
 
 All of it reads the histogram `http.server.request.duration`, the one that is exported; nothing is counted twice.
 """

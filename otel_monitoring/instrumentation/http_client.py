@@ -129,7 +129,7 @@ class Destinations:
         self._hosts = frozenset(host for host in hosts if not host.startswith("."))
         self._domains = (*_PRIVATE_DOMAINS, *(host for host in hosts if host.startswith(".")))
 
-    def own(self, host: str) -> bool:
+    def is_internal(self, host: str) -> bool:
         """Whether `host` is listed, or private by its name or address."""
         if host in self._hosts or host.endswith(self._domains):
             return True
@@ -144,7 +144,7 @@ def _describe(span: Any, request: Any) -> None:
     _goes_out.set(True)
     with _GUARD:
         service, url = _services.of_running(), _text(request.url)
-        own = service is not None and service.destinations.own((urlsplit(url).hostname or "").rstrip("."))
+        own = service is not None and service.destinations.is_internal((urlsplit(url).hostname or "").rstrip("."))
         _goes_out.set(not own)
         if (service is None or not service.capture_query) and "?" in url and span.is_recording():
             _hide_query(span)

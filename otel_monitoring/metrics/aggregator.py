@@ -81,18 +81,18 @@ class Collecting:
     def __init__(self, aggregator: Aggregator, worker: Worker) -> None:
         self._aggregator = aggregator
         self._worker = worker
-        self._under_way: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """Forget a collection that was under way in the parent process: it never ends in this one."""
-        self._under_way = None
+        self._running = None
 
     async def collect(self) -> None:
         """Collect now, or wait for the collection that is under way. Call it in the watch thread."""
-        if self._under_way is None or self._under_way.done():
+        if self._running is None or self._running.done():
             work = in_thread(self._aggregator.collect, name="otel-monitoring-collect")
-            self._under_way = asyncio.ensure_future(work)
-        await asyncio.shield(self._under_way)
+            self._running = asyncio.ensure_future(work)
+        await asyncio.shield(self._running)
 
     def finish(self) -> None:
         """Collect once more, before the reader leaves; waits half a second for the application's callbacks at most."""

@@ -61,9 +61,9 @@ class WatchedDatabase:
             max_age=_MAX_INTERVALS * settings.check_interval + _MAX_TIMEOUTS * settings.check_timeout,
         )
 
-    def watch(self, db: Any) -> None:
+    def use(self, db: Any) -> None:
         """Measure and check `db`, and no other database, from now on; None: none. A `Later` is waited for."""
-        self.leave()
+        self.detach()
         self._later = db if isinstance(db, Later) else None
         self._db = None if self._later is not None else db
         self._instrumentation = self._instrument()
@@ -83,10 +83,10 @@ class WatchedDatabase:
                 self.checker.missing(str(error))
         else:
             if self._later is later:
-                self.watch(db)
+                self.use(db)
 
-    def resume(self) -> None:
-        """After `leave`, or in a process that was forked: measure it again."""
+    def attach(self) -> None:
+        """After `detach`, or in a process that was forked: measure it again."""
         if self._instrumentation is not None:
             self._instrumentation.attach(self._db)
             self._instrumentation.instrument_new_clients()
@@ -96,7 +96,7 @@ class WatchedDatabase:
         if self._instrumentation is not None:
             self._instrumentation.measure(client)
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         """Stop measuring; the last state stays readable."""
         if self._instrumentation is not None:
             self._instrumentation.detach()

@@ -114,19 +114,19 @@ class ServiceParts:
             measure=self.measure,
             draining=lambda: worker.draining,
         )
-        self._watched.watch(db if db is not None else database_of(settings))
+        self._watched.use(db if db is not None else database_of(settings))
         self.report = self._reporter(classifier)
 
     def acquire(self, stack: ExitStack) -> None:
         """Begin to work in this process; `stack` gives everything back in reverse."""
-        self.collecting.forget()
+        self.collecting.reset_after_fork()
         self.telemetry.start(self.aggregator.reader)
         self.resume()
         self.system.start()
         stack.callback(self.system.stop)
-        stack.callback(self._watched.leave)
+        stack.callback(self._watched.detach)
         self._begin_alerting(stack)
-        self._watched.resume()
+        self._watched.attach()
         self._trace(stack)
         # The reader leaves its provider at the stop: what was recorded up to then stays in the answers.
         stack.callback(self.collecting.finish)
@@ -140,7 +140,7 @@ class ServiceParts:
 
     def watch_database(self, db: Any) -> None:
         """Check and measure `db`, and no other database, from now on; None: none."""
-        self._watched.watch(db)
+        self._watched.use(db)
         self._worker.poke(self.database.check_health)
 
     def measure_client(self, client: object) -> None:
@@ -247,9 +247,9 @@ class ServiceParts:
         telemetry, settings = self.telemetry, self._settings
         tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
         # Without metric export nobody reads how long operations and requests took: no endpoint answers it.
-        durations = NoOpMeterProvider() if telemetry.lean else meters
+        durations = meters if telemetry.exports_metrics else NoOpMeterProvider()
         stack.callback(use(Source(tracers, durations, telemetry.baggage, self._worker.poke), self._service))
-        if telemetry.tracing or not telemetry.lean:
+        if telemetry.tracing or telemetry.exports_metrics:
             hosts, capture_query = settings.baggage_hosts, settings.capture_query
             stack.callback(
                 instrument_clients(

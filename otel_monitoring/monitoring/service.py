@@ -155,7 +155,7 @@ class MonitoringService:
         instrumentation = instrument_app(
             app,
             tracer_provider=parts.telemetry.tracer_provider,
-            meter_provider=HistogramsOnly(meters) if parts.telemetry.lean else meters,
+            meter_provider=meters if parts.telemetry.exports_metrics else HistogramsOnly(meters),
             logger_provider=parts.telemetry.logger_provider,
             options=self._request_options(parts, own_routes),
         )

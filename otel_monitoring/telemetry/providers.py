@@ -79,7 +79,7 @@ class Telemetry:
         baggage: Which baggage becomes attributes of spans and log records.
         tracing: Whether spans are worth recording: they are exported, or the application's own provider is joined.
         logging: The same for log records.
-        lean: Whether the aggregator's reader is the only one there is.
+        exports_metrics: Whether metrics leave the process; else the aggregator's reader is the only one.
         resource: What the telemetry is about. In each worker process `service.instance.id` is another: a random UUID,
             or, where one is set in `OTEL_RESOURCE_ATTRIBUTES`, that with `:<process id>` added.
     """
@@ -133,7 +133,7 @@ class Telemetry:
             if joined is not None:  # one process, one resource: the application's wins
                 self.resource = self.resource.merge(joined.resource)
 
-        self.lean = False
+        self.exports_metrics = True
         self.tracing = tracers is not None or "traces" in sent
         if tracers is None and self.tracing:
             tracers = _make(lambda: TracerProvider(resource=self.resource, shutdown_on_exit=False))
@@ -146,8 +146,8 @@ class Telemetry:
             loggers.add_log_record_processor(self._logs)
         if meters is None:
             # Exemplars are for exported points; where there are none, no measurement is asked whether it is one.
-            self.lean = "metrics" not in sent
-            exemplars = AlwaysOffExemplarFilter() if self.lean else None
+            self.exports_metrics = "metrics" in sent
+            exemplars = None if self.exports_metrics else AlwaysOffExemplarFilter()
             meters = _make(lambda: Meters((), self.resource, exemplars, shutdown_on_exit=False))
 
         self._sdk = tracers, meters, loggers

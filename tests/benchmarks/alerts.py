@@ -108,7 +108,10 @@ class Evaluator:
         with self.store.exclusive():
             incidents = Incidents(self.store, _POLICY, self.now)
             incidents.apply(
-                self.evaluation.looks(self.rules, reports, labels_by_rule(known.values())), known, reports, self.rules
+                self.evaluation.evaluate(self.rules, reports, labels_by_rule(known.values())),
+                known,
+                reports,
+                self.rules,
             )
         if self.evaluation.errors:
             raise RuntimeError(str(self.evaluation.errors))

@@ -251,4 +251,4 @@ def test_a_client_without_its_instrumentation_is_left_alone(monkeypatch: pytest.
     ],
 )
 def test_who_is_private(host: str, own: bool) -> None:
-    assert Destinations(["api.example.com", ".partner.example"]).own(host) is own
+    assert Destinations(["api.example.com", ".partner.example"]).is_internal(host) is own

@@ -62,10 +62,10 @@ async def test_a_handle_that_is_given_meanwhile_wins() -> None:
     watched = service._parts._watched
 
     def make() -> object:
-        watched.watch(client["given"])
+        watched.use(client["given"])
         return client["resolved"]
 
-    watched.watch(Later(make, "not yet"))
+    watched.use(Later(make, "not yet"))
     await watched.look_for_it()
     assert service.db_checker._name == "given"
     client.close()

@@ -42,7 +42,7 @@ class Evaluation:
         self.readings: dict[str, Mapping[str, Sequence[Reading]]] = {}
         self.errors: dict[str, str] = {}
 
-    def looks(
+    def evaluate(
         self,
         rules: Iterable[Rule],
         reports: Mapping[str, WorkerReport],

@@ -126,7 +126,7 @@ class Incident:
         """The same with a message that does not claim that things are well."""
         return replace(self, message=f"{self.message} (no data for an hour: whether it is over is not known)")
 
-    def told(self, channels: Collection[str], now: float) -> "Incident":
+    def notified(self, channels: Collection[str], now: float) -> "Incident":
         """What it is once `channels` are told of it at `now`, in Unix seconds."""
         told_on = (self.told_on or frozenset()).union(channels)
         return replace(self, told_on=told_on, state=replace(self.state, notified_at=now))

@@ -89,8 +89,7 @@ def advance(
         state: The state before.
         reading: What was seen; None: no data.
         now: Unix seconds. A clock that goes back adds nothing to any hold and ends nothing.
-        warming_up: Whether what was measured does not fill the window yet, as after a restart: that nothing was seen then
-            begins nothing and ends nothing.
+        warming_up: The window is not full yet, as after a restart. Missing data begins no alert and resolves none.
     """
     usable = _usable(rule, reading)
     step = min(max(0.0, now - state.seen), MAX_STEP)

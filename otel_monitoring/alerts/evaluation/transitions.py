@@ -143,7 +143,7 @@ class Incidents:
             if tell:
                 self.told.append(event)
                 self._store.enqueue(event, self._policy.channels, self._now)
-                after = after.told(self._policy.channels, self._now)
+                after = after.notified(self._policy.channels, self._now)
         return after
 
     def _resolve(self, rule: Rule, before: Incident, after: Incident) -> None:

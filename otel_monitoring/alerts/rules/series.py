@@ -66,6 +66,7 @@ def _named(value: AttributeValue | None, key: str) -> str:
 
 
 def select_series(window: Window, metric: str, where: Matcher | None) -> list[tuple[Series, Histogram]]:
+    """The histograms of `metric` in the window, those that `where` matches; all of them without it."""
     if where is None:
         return window.histograms(metric)
     if isinstance(where, Attribute):  # the window has an index

@@ -38,7 +38,7 @@ def looks(
     rule: Rule, reports: Mapping[str, WorkerReport], *known: Mapping[str, str], evaluation: Evaluation | None = None
 ) -> list[tuple[dict[str, str], float | None, bool]]:
     """Labels, value and whether it is gone, of every look."""
-    found = (evaluation or Evaluation()).looks([rule], reports, {rule.name: known})
+    found = (evaluation or Evaluation()).evaluate([rule], reports, {rule.name: known})
     assert all(look.rule is rule for look in found)
     return [(look.labels, look.reading.value if look.reading else None, look.gone) for look in found]
 
@@ -240,7 +240,7 @@ def test_a_rule_that_raises_leaves_the_others_and_its_own_alerts_alone(caplog: p
     known: dict[str, list[dict[str, str]]] = {"broken": [{}], "hot": [{}]}
 
     def seen() -> list[str]:
-        return [look.rule.name for look in evaluation.looks([broken, HOT], reports, known)]
+        return [look.rule.name for look in evaluation.evaluate([broken, HOT], reports, known)]
 
     assert seen() == ["broken", "hot"]
     failing.error = ZeroDivisionError("password=hunter2 by zero")
@@ -256,7 +256,7 @@ def test_a_rule_that_raises_leaves_the_others_and_its_own_alerts_alone(caplog: p
 def test_what_only_shows_when_it_is_evaluated_is_contained() -> None:
     expression = Count("orders", where=[])  # type: ignore[arg-type]
     evaluation = Evaluation()
-    found = evaluation.looks([Rule("broken", expression, ">", 0), HOT], {"a": report(heat=99, orders=1)}, {})
+    found = evaluation.evaluate([Rule("broken", expression, ">", 0), HOT], {"a": report(heat=99, orders=1)}, {})
     assert [look.rule.name for look in found] == ["hot"]
     assert list(evaluation.errors) == ["broken"]
 
@@ -268,7 +268,7 @@ def test_readings_of_a_wrong_kind_are_the_rules_failure(read: Any) -> None:
             return read
 
     evaluation = Evaluation()
-    found = evaluation.looks([Rule("broken", Wrong(), ">", 0), HOT], {"a": report(heat=99)}, {})
+    found = evaluation.evaluate([Rule("broken", Wrong(), ">", 0), HOT], {"a": report(heat=99)}, {})
     assert [look.rule.name for look in found] == ["hot"]
     assert list(evaluation.errors) == ["broken"]
     assert "broken" not in evaluation.readings, "nobody is shown them"

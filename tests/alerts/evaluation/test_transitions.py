@@ -69,7 +69,7 @@ class Watcher:
         }
         known = {incident.key: incident for incident in saved_incidents(self.store)}
         incidents = Incidents(self.store, self.policy, self.now)
-        looks = Evaluation().looks(self.rules, reports, labels_by_rule(known.values()))
+        looks = Evaluation().evaluate(self.rules, reports, labels_by_rule(known.values()))
         incidents.apply(looks, known, reports, self.rules)
         return [(f"{event.type.value} {event.status.value}", event.outcome.value) for event in incidents.events]
 
@@ -150,7 +150,7 @@ def test_labels_of_a_rule_are_printable_lines() -> None:
     watcher.now += 10
     attributes = (("room", "a\n\x1b[31m password=hunter2"),)
     window = Window(Snapshot(0, WINDOW, gauges={Series("heat", attributes): 5.0}))
-    looks = Evaluation().looks([heat], {"a": WorkerReport(window)}, {})
+    looks = Evaluation().evaluate([heat], {"a": WorkerReport(window)}, {})
     Incidents(watcher.store, watcher.policy, watcher.now).apply(looks, {}, {"a": WorkerReport(window)}, [heat])
     (event,) = watcher.sent
     assert (event.message, event.labels) == (
@@ -444,7 +444,7 @@ def test_a_fresh_worker_of_several_is_not_taken_for_one_that_saw_nothing() -> No
     old = WorkerReport(Window(Snapshot(0, WINDOW, gauges={Series("beats"): 5.0})))
     incidents = Incidents(watcher.store, watcher.policy, watcher.now)
     reports = {"old": old, "fresh": fresh}
-    incidents.apply(Evaluation().looks(watcher.rules, reports, {}), {}, reports, watcher.rules)
+    incidents.apply(Evaluation().evaluate(watcher.rules, reports, {}), {}, reports, watcher.rules)
     assert incidents.events == []
 
 
@@ -494,7 +494,7 @@ def test_evidence_is_that_of_the_worker_the_alert_is_about() -> None:
         for worker in ("a", "b")
     }
     incidents = Incidents(watcher.store, watcher.policy, watcher.now)
-    incidents.apply(Evaluation().looks(watcher.rules, reports, {}), {}, reports, watcher.rules)
+    incidents.apply(Evaluation().evaluate(watcher.rules, reports, {}), {}, reports, watcher.rules)
     assert {event.labels["instance"]: event.details["stack"] for event in incidents.events} == {"a": ["a"], "b": ["b"]}
 
 
