@@ -45,6 +45,7 @@ from tests.pages import (
     section,
     slug,
 )
+from tests.test_layers import FLOORS
 
 NAMES = [name_of(path) for path in PAGES]
 LANGUAGES = {"python", "sh", "json", "text", "yaml", "dockerfile", "mermaid"}
@@ -348,6 +349,27 @@ def test_every_field_of_a_rule_is_documented() -> None:
     positional = {"name", "expression", "comparison", "threshold", "message"}
     assert {field.name for field in fields(Rule)} - positional == shown & {field.name for field in fields(Rule)}
     assert {"Gauge", "Count", "Percent", "Quantile", "error_rate", "requests"} <= shown
+
+
+# Folders
+
+
+def test_the_folders_stand_on_the_floors_that_imports_obey() -> None:
+    documented: dict[int, set[str]] = {}
+    for cells in rows(section("docs/design.md", "the-folders")):
+        if cells[0].isdecimal():
+            found = {name.removesuffix("/").removesuffix(".py").removesuffix("__init__") for name in names(cells[1])}
+            documented.setdefault(int(cells[0]), set()).update(found)
+    assert documented == dict(enumerate(map(set, FLOORS), 1))
+
+
+def test_files_and_folders_of_the_design_exist() -> None:
+    known = {path.relative_to(ROOT).as_posix() for path in (ROOT / "otel_monitoring").rglob("*")} | {
+        "tests/test_layers.py"
+    }
+    for text in code("docs/design.md"):
+        if text.endswith((".py", "/")):
+            assert any(f"/{path}".endswith(f"/{text.removesuffix('/')}") for path in known), text
 
 
 # Links
