@@ -372,6 +372,14 @@ def test_files_and_folders_of_the_design_exist() -> None:
             assert any(f"/{path}".endswith(f"/{text.removesuffix('/')}") for path in known), text
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_files_in_the_text_exist(name: str) -> None:
+    named = re.findall(
+        r"\b(?:tests|otel_monitoring|examples|docs|collector-config)/[\w/.-]+\.(?:py|md|ya?ml)\b", page(name)
+    )
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 # Links
 
 

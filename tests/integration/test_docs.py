@@ -214,7 +214,7 @@ def live_through(service: Service, found: Seen) -> None:
     found.look(service)
 
 
-# A damaged state file: tests/test_store_sqlite.py has some.
+# A damaged state file: tests/alerts/store/test_sqlite.py has some.
 NOT_PROVOKED = {".alerting.channels.<channel>.unreadable"}
 UNITS = {
     "text": lambda value: isinstance(value, str),
