@@ -390,9 +390,10 @@ def test_a_client_made_in_the_lifespan_is_checked(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_a_dependency_of_the_applications_own_guards_the_details(tmp_path: Path) -> None:
-    with serving(tmp_path, example("docs/endpoints.md", "require_admin")) as service:
-        assert service.get("/api/health/detailed").status_code == 403
-        assert service.get("/api/health/detailed", headers={"x-user": "ana"}).status_code == 200
+    with serving(tmp_path, example("docs/endpoints.md", "require_admin"), ADMIN_PASSWORD="of the test") as service:
+        assert service.get("/api/health/detailed").status_code == 401
+        assert service.get("/api/health/detailed", auth=("ana", "guessed")).status_code == 403
+        assert service.get("/api/health/detailed", auth=("ana", "of the test")).status_code == 200
         assert service.get("/api/health").status_code == 200
 
 
