@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from otel_monitoring.forks import renewed
-from otel_monitoring.redact.text import told
+from otel_monitoring.redact.text import redacted_exception
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class fail_open:  # noqa: N801 - reads as a statement: `with contained("tick"):`
             cls._logged_at[what] = now
         cause = original(error)
         with suppress(BaseException):  # a record factory of the application's
-            logger.warning("%s failed: %s", what, type(cause).__name__, exc_info=told(cause))
+            logger.warning("%s failed: %s", what, type(cause).__name__, exc_info=redacted_exception(cause))
 
 
 fail_open._lock = renewed(fail_open, "_lock", threading.Lock)  # noqa: SLF001 - its own, once the class is there

@@ -32,6 +32,11 @@ def plain(text: object, style: str = "default") -> Text:
     return Text("".join(c if c.isprintable() else "·" for c in str(text)), style)
 
 
+def type_name(alert_type: str) -> str:
+    """An alert type as it is documented: `DATABASE_DOWN` for the value `database_down`."""
+    return alert_type.upper()
+
+
 def duration(seconds: float) -> str:
     """`12 s`, `3 min`, `5 h 20 min`, `4 d 2 h`."""
     whole = int(seconds)

@@ -1,4 +1,4 @@
-"""Text and values from outside, made safe: one printable line, or bounded JSON, without secrets."""
+"""Text and values from outside, made safe to log, answer and send: one printable line, or bounded JSON, no secrets."""
 
 from otel_monitoring.redact.text import (
     REPLACED,

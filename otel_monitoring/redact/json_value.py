@@ -1,7 +1,4 @@
-"""`jsonable`: what an application hands over becomes a value that JSON has, without secrets and of bounded size.
-
-Its counterpart for a line of text is `otel_monitoring.redact`.
-"""
+"""`jsonable`: a value of any type as JSON of bounded size without secrets."""
 
 import json
 import math
@@ -16,61 +13,68 @@ from typing import Any, Final
 from otel_monitoring.redact.text import REPLACED, is_secret, kind_of, redact, text_of
 
 LENGTH: Final = 8192
-"""How many characters a value has as JSON at most, if nothing else is said."""
+"""The most characters of a value as JSON, unless a caller asks for another limit."""
 
 _DEPTH: Final = 8
 _ITEMS: Final = 50
 _KEY_LENGTH: Final = 100
 _TEXT_LENGTH: Final = 1000
 _READ_LENGTH: Final = 20_000
-"""How many characters of text are looked at in one value: redaction costs time."""
+"""The most characters of text that are redacted in one value: redaction costs time."""
 
 _LARGEST: Final = 2**64
 _CARD_DIGITS: Final = 10**13
 _CAUSES: Final = 5
 _MORE: Final = "…"
 _TEXTS: Final = (str, bytes, bytearray, memoryview, UserString, BaseException)
-"""What is one text, though some of these have items."""
-# How validation errors and header lists say what a value is about: {"loc": ["body", "password"], "input": …}.
-_NAMING: Final = ("field", "header", "key", "loc", "name")
-_NAMED: Final = ("input", "input_value", "value")
+"""Types that become one text, though some of them have items."""
+# Validation errors and header lists name a value beside it: {"loc": ["body", "password"], "input": …}.
+_NAME_KEYS: Final = ("field", "header", "key", "loc", "name")
+_VALUE_KEYS: Final = ("input", "input_value", "value")
 
 
 def jsonable(value: object, *, limit: int = LENGTH) -> Any:
-    """`value` as JSON has it: mappings, lists, texts, finite numbers, true, false and null; never raises.
+    """`value` in the types of JSON: mappings, lists, texts, finite numbers, true, false and null; never raises.
 
-    Texts and keys are redacted as `redact` does it; what stands under a telltale key (`password`, `token`,
-    `Authorization`, …) is replaced as a whole. Dates are RFC 3339; exceptions say what caused them; dataclasses and
-    models of pydantic and attrs are their fields; NaN and infinity are texts; iterators are named, never consumed;
-    anything else is its text. What is too much (levels, items, characters) is left out where it stands, and said so.
+    Texts and keys are redacted as by `redact`; the value of a telltale key (`password`, `token`, `Authorization`, …) is
+    replaced as a whole. Dates become RFC 3339 text; exceptions include their causes; dataclasses and models of pydantic
+    and attrs become their fields; NaN and infinity become text; iterators are named, never consumed; every other value
+    becomes its text. Where levels, items or characters are too many, the rest is left out and `…` stands in its place.
 
     Args:
-        value: Anything.
-        limit: How many characters the result has as JSON at most, 500 or more.
+        value: Any value.
+        limit: The most characters of the result as JSON, 500 or more.
     """
     try:
-        return _Reading(limit).read(value, 0)
+        return _Converter(limit).convert(value, 0)
     except BaseException:  # noqa: BLE001 - the last resort; what an application hands over may raise anything
         return f"unprintable {kind_of(value)}"
 
 
 def json_text(answer: object) -> str:
-    """An answer that is made here, as JSON: what is no number is null, what JSON does not have is its text."""
+    """An answer of this package as JSON: NaN and infinity become null, values of other types their redacted text."""
     try:
         return json.dumps(answer, allow_nan=False)
     except (ValueError, TypeError, RecursionError):
         return json.dumps(_strict(answer, 50), allow_nan=False)
 
 
-class _Reading:
-    """One reading of one value. `room` is what is left of its length."""
+class _Converter:
+    """Converts one value.
+
+    Attributes:
+        room: Characters of JSON that may still be written.
+        unread: Characters of text that may still be redacted.
+        ancestors: Identities of the containers around the current value, to find circles.
+    """
 
     def __init__(self, limit: int) -> None:
-        self.room = limit - 40 * (_DEPTH + 1)  # each level may end with what was left out
+        self.room = limit - 40 * (_DEPTH + 1)  # each level may end with a note about what was left out
         self.unread = _READ_LENGTH
-        self.open: set[int] = set()
+        self.ancestors: set[int] = set()
 
-    def read(self, value: object, depth: int) -> Any:
+    def convert(self, value: object, depth: int) -> Any:
+        """`value` in the types of JSON, at `depth` levels below the outermost."""
         try:
             if value is None or isinstance(value, bool):
                 return self._spent(value)
@@ -85,57 +89,57 @@ class _Reading:
             return self._text(_error_text(value) if isinstance(value, BaseException) else value)
         simpler = _simpler(value)
         if simpler is not value:
-            return self.read(simpler, depth)
+            return self.convert(simpler, depth)
         members = _members(value)
         if members is None and not isinstance(value, Collection):
             return self._text(value)
-        if id(value) in self.open:
+        if id(value) in self.ancestors:
             return self._text("circular reference")
         if depth == _DEPTH:
             return self._text(_MORE)
-        self.open.add(id(value))
-        # The half of what is left: what stands beside a large value is told, too.
+        self.ancestors.add(id(value))
+        # A nested value gets half of the room, so that room is left for the values beside it.
         kept = self.room // 2 if depth else 0
         self.room -= kept
         try:
             return self._list(value, depth) if members is None else self._mapping(value, members, depth)
         finally:
             self.room += kept
-            self.open.discard(id(value))
+            self.ancestors.discard(id(value))
 
     def _mapping(self, value: object, members: Iterable[tuple[object, object]], depth: int) -> dict[str, Any]:
-        told: dict[str, Any] = {}
+        result: dict[str, Any] = {}
         self.room -= 2
 
-        def tell(member: tuple[object, object]) -> None:
+        def add(member: tuple[object, object]) -> None:
             key, item = member
-            name = self._key(key, told)
-            told[name] = self._spent(REPLACED) if _hides(name, item) else self.read(item, depth + 1)
+            name = self._key(key, result)
+            result[name] = self._spent(REPLACED) if _is_hidden(name, item) else self.convert(item, depth + 1)
 
-        if left := self._each(value, members, tell):
-            told[_MORE] = left
-        if any(is_secret(json.dumps(told[name])) for name in _NAMING if name in told):
-            told.update({name: self._spent(REPLACED) for name in _NAMED if name in told})
-        return told
+        if left := self._each(value, members, add):
+            result[_MORE] = left
+        if any(is_secret(json.dumps(result[name])) for name in _NAME_KEYS if name in result):
+            result.update({name: self._spent(REPLACED) for name in _VALUE_KEYS if name in result})
+        return result
 
     def _list(self, value: Any, depth: int) -> list[Any]:
-        told: list[Any] = []
+        result: list[Any] = []
         self.room -= 2
-        if left := self._each(value, value, lambda item: told.append(self.read(item, depth + 1))):
-            told.append(f"{_MORE} {left}")
-        if len(told) == 2 and isinstance(told[0], str) and _hides(told[0], told[1]):
-            told[1] = self._spent(REPLACED)
-        return told
+        if left := self._each(value, value, lambda item: result.append(self.convert(item, depth + 1))):
+            result.append(f"{_MORE} {left}")
+        if len(result) == 2 and isinstance(result[0], str) and _is_hidden(result[0], result[1]):
+            result[1] = self._spent(REPLACED)
+        return result
 
-    def _each(self, value: object, items: Iterable[Any], tell: Callable[[Any], None]) -> str:
-        """`tell` each that there is room for; returns what is left out, or nothing."""
+    def _each(self, value: object, items: Iterable[Any], add: Callable[[Any], None]) -> str:
+        """`add` each item while there is room; returns a note about the rest, empty where there is none."""
         done = 0
         try:
             for item in islice(items, _ITEMS):
                 if self.room <= 0:
                     break
                 self.room -= 2
-                tell(item)
+                add(item)
                 done += 1
             more = len(value) - done if isinstance(value, Collection) else 0
         except BaseException:  # noqa: BLE001 - an iterator of the application's
@@ -143,6 +147,7 @@ class _Reading:
         return f"{more} more" if more > 0 else ""
 
     def _key(self, key: object, taken: Collection[str]) -> str:
+        """The text of a key, numbered where another key has the same text already."""
         try:
             name = self._name(key)
         except BaseException:  # noqa: BLE001 - a key that cannot be read must not hide the others
@@ -165,7 +170,7 @@ class _Reading:
         whole = int.__add__(value, 0)
         if not -_LARGEST < whole < _LARGEST:
             return self._text(str(whole) if whole.bit_length() < 512 else f"a number of {whole.bit_length()} bits")
-        hidden = abs(whole) >= _CARD_DIGITS and redact(whole) != str(whole)  # shorter ones are times in milliseconds
+        hidden = abs(whole) >= _CARD_DIGITS and redact(whole) != str(whole)  # smaller ones are times in milliseconds
         return self._spent(REPLACED if hidden else whole)
 
     def _text(self, value: object, length: int = _TEXT_LENGTH) -> str:
@@ -173,25 +178,26 @@ class _Reading:
             return _MORE
         text = text_of(value)
         self.unread -= min(len(text), 4000)
-        told = redact(text, limit=length)
-        if len(json.dumps(told)) > self.room:
-            told = told[: max(0, self.room // 12)] + _MORE
-        return self._spent(told)  # type: ignore[no-any-return]
+        result = redact(text, limit=length)
+        if len(json.dumps(result)) > self.room:
+            result = result[: max(0, self.room // 12)] + _MORE
+        return self._spent(result)  # type: ignore[no-any-return]
 
-    def _spent(self, told: Any) -> Any:
-        self.room -= len(json.dumps(told))
-        return told
+    def _spent(self, result: Any) -> Any:
+        """`result`, its length taken from the room."""
+        self.room -= len(json.dumps(result))
+        return result
 
 
-def _hides(name: str, value: object) -> bool:
-    """Whether `value` goes as a whole: that there is none, or a mere yes or no, tells nothing."""
-    if value is None or type(value) is bool or not is_secret(name):  # its class may be made up
+def _is_hidden(name: str, value: object) -> bool:
+    """Whether the value of this key is replaced as a whole; None and booleans reveal nothing."""
+    if value is None or type(value) is bool or not is_secret(name):  # no isinstance: __class__ can lie
         return False
-    return not (type(value) is int and name.lower().endswith("tokens"))  # a language model counts them
+    return not (type(value) is int and name.lower().endswith("tokens"))  # tokens that a language model counts
 
 
 def _simpler(value: object) -> object:
-    """What stands for a value: the value of an enumeration's member, the number in an array of no dimension, a date."""
+    """An enum member's value, a date's text, the number in a zero-dimensional array; every other value as it is."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, date | time):
@@ -203,7 +209,7 @@ def _simpler(value: object) -> object:
 
 
 def _members(value: object) -> Iterable[tuple[object, object]] | None:
-    """Keys and values of what has such; None for everything else."""
+    """Keys and values of mappings, named tuples, dataclasses and models; None for every other value."""
     if isinstance(value, dict):
         return dict.items(value)
     if isinstance(value, Mapping):
@@ -226,25 +232,25 @@ def _attributes(value: object, names: Iterable[str]) -> Iterator[tuple[str, obje
 
 
 def _error_text(error: BaseException) -> str:
-    """`ValueError: what it says`, and what caused it."""
-    said: list[str] = []
+    """`ValueError: its message`, then its causes and the members of an exception group, five in all."""
+    texts: list[str] = []
     waiting: list[BaseException] = [error]
     seen: set[int] = set()
-    while waiting and len(said) < _CAUSES:
+    while waiting and len(texts) < _CAUSES:
         here = waiting.pop(0)
         if id(here) in seen:
             continue
         seen.add(id(here))
-        text = _said(here)
-        said.append(f"{kind_of(here)}: {text}" if text else kind_of(here))
+        message = _message(here)
+        texts.append(f"{kind_of(here)}: {message}" if message else kind_of(here))
         cause = here.__cause__ or (None if here.__suppress_context__ else here.__context__)
         waiting += [cause] if cause is not None else []
         waiting += [part for part in getattr(here, "exceptions", ()) if isinstance(part, BaseException)][:_CAUSES]
-    return "; caused by ".join(said)
+    return "; caused by ".join(texts)
 
 
-def _said(error: BaseException) -> str:
-    """What an exception says; what it was given is looked through where it is not only text."""
+def _message(error: BaseException) -> str:
+    """An exception's redacted message; arguments that are containers are converted, so that their keys are seen."""
     plain = type(error).__str__ in (BaseException.__str__, KeyError.__str__)
     if plain and any(isinstance(given, Collection) and not isinstance(given, str | bytes) for given in error.args):
         given = error.args[0] if len(error.args) == 1 else error.args
@@ -257,6 +263,7 @@ def _not_finite(value: float) -> str:
 
 
 def _strict(answer: object, levels: int) -> Any:
+    """`answer` without NaN and infinity, and every value of another type as its redacted text."""
     if answer is None or isinstance(answer, str | bool) or (isinstance(answer, int) and abs(answer) < _LARGEST):
         return answer
     if isinstance(answer, float):

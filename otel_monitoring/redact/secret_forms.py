@@ -1,26 +1,22 @@
-"""`hide`: the forms in which secrets stand in texts, and what takes their place.
+"""`hide`: every form in which a secret stands in a text (URL, header, assignment, command line, key), in search order.
 
-Every pattern is linear in the text, with a small factor: it begins only where a run of its characters begins, or at a
-word of its own, and repeats nothing that it repeats already. `tests/test_redact.py` tries each against its worst text.
+Each pattern takes time linear in the text: it begins only at a word or where a run of its characters begins, and nests
+no repetition in a repetition. `tests/redact/test_text.py` tries each against its worst text.
 
-The forms were compared with those of gitleaks 8 and detect-secrets 1.5. They search source code, a file at a time, with
-hundreds of patterns, each bound to the length of one service's keys: too slow for a text that is told now, and it
-misses a key that was cut. What both call generic (a telling name and a value) is in `secret_names`; the prefixes that
-services gave their keys so that they can be found are in `secret_keys`; cards and accounts are in `secret_numbers`.
+Compared with gitleaks 8 and detect-secrets 1.5: these search files of source code with hundreds of patterns, each fixed
+to the key length of one service. That is too slow for a log line, and misses a key that was cut off.
 """
 
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from otel_monitoring.redact import secret_keys, secret_names, secret_numbers
-from otel_monitoring.redact.secret_names import ASSIGNS, BEGINS, BRACKETS, SHORT, TELLTALE, VALUE
-from otel_monitoring.redact.secret_numbers import REPLACED as REPLACED
+from otel_monitoring.redact.secret_names import ASSIGNS, BEGINS, BRACKETS, REPLACED, SHORT, TELLTALE, VALUE
 
 
 def hide(text: str) -> str:
-    """`text`, which is one line, without secrets of any known form."""
+    """Replace the secrets of every known form in `text`, one line."""
     lowered = text.lower()
     for form in _FORMS:
         if any(needle in lowered for needle in form.needles):
@@ -31,8 +27,8 @@ def hide(text: str) -> str:
     return text
 
 
-def _credentials(match: re.Match[str]) -> str:
-    """`scheme://user:password@host`, up to the last @: an unescaped password may contain / and @ itself."""
+def _hide_credentials(match: re.Match[str]) -> str:
+    """`scheme://[REDACTED]@host` for a login, up to the last @: an unescaped password may contain / and @ itself."""
     scheme, mark, rest = match[0].partition("://")
     _, at, host = rest.rpartition("@")
     return f"{scheme}{mark}{REPLACED}@{host}" if at else match[0]
@@ -43,14 +39,14 @@ _CHALLENGE = re.compile(r"(?:realm|error|error_description|scope|charset|qop|sta
 _SCHEMES = ("apikey", "basic", "bearer", "digest", "hmac", "key", "negotiate", "ntlm", "oauth", "token")
 
 
-def _header(match: re.Match[str]) -> str:
-    """`Bearer x`: a word is prose, such as `basic authentication`, and `Bearer realm=` asks for a token."""
-    said = match[2]
-    return match[0] if _WORD.fullmatch(said) or _CHALLENGE.fullmatch(said) else f"{match[1]} {REPLACED}"
+def _hide_scheme_value(match: re.Match[str]) -> str:
+    """`Bearer [REDACTED]`; prose (`basic authentication`) and challenges (`Bearer realm=`) stay."""
+    value = match[2]
+    return match[0] if _WORD.fullmatch(value) or _CHALLENGE.fullmatch(value) else f"{match[1]} {REPLACED}"
 
 
-def _authorization(match: re.Match[str]) -> str:
-    """`authorization: pending` is a sentence; in a header a scheme comes first, and is no secret alone."""
+def _hide_authorization(match: re.Match[str]) -> str:
+    """`Authorization: [REDACTED]`; a sentence (`authorization: pending`), which begins with no scheme, stays."""
     first = match["value"].split(None, 1)[0]
     bare = first.rstrip(".,:!?;")
     sentence = bare.isalpha() and bare.islower() and bare not in _SCHEMES and match["sign"][-1:].isspace()
@@ -64,24 +60,24 @@ _HOOK_HOSTS = re.compile(
     r"|outlook\.office\.com/webhook)",
     re.IGNORECASE,
 )
-# `/hooks/…`, `/reset-password/…`: whoever knows what follows may do it.
-_BEARING = re.compile(
+# `/hooks/…`, `/reset-password/…`: the rest of the path is a secret that lets anybody use it.
+_SECRET_PATH = re.compile(
     r"((?:hook|invit|reset|magic|activat|confirm|verif|unsubscri|one-?time|passwordless)[\w.-]{0,40}/)(?:[\w.-]{1,40}/){0,6}?"
     r"(?=[\w~%=-]{0,40}?\d)(?=[\w~%=-]{0,40}?[A-Za-z])[\w~%=-]{8,1024}[^?#]*",
     re.IGNORECASE,
 )
 
 
-def _address(match: re.Match[str]) -> str:
+def _hide_secret_url(match: re.Match[str]) -> str:
     url = match[0]
     if _HOOK_HOSTS.match(url):
         return REPLACED
-    return _BEARING.sub(rf"\1{REPLACED}", url)
+    return _SECRET_PATH.sub(rf"\1{REPLACED}", url)
 
 
 _QUOTE = r"(?:\\{0,7}[\"'])?"
-_IN_ANY = ("",)
-_IN_TELLTALE = (
+_ANY_TEXT = ("",)
+_TELLTALE_NEEDLES = (
     "passw",
     "passc",
     "passp",
@@ -111,7 +107,7 @@ _IN_TELLTALE = (
 
 
 class _Form(NamedTuple):
-    """A form, and in lower case what a text must hold to have it: most texts have none, and are not searched."""
+    """One form of a secret. Texts without one of its needles (lower case) are not searched: most have none."""
 
     needles: tuple[str, ...]
     pattern: re.Pattern[str]
@@ -122,8 +118,8 @@ def _any_case(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
-_ADDRESSES = (
-    _Form(("http",), _any_case(r"https?://[^\s\"'<>]{1,4096}"), _address),
+_URLS = (
+    _Form(("http",), _any_case(r"https?://[^\s\"'<>]{1,4096}"), _hide_secret_url),
     _Form(
         ("=",),
         _any_case(
@@ -133,8 +129,8 @@ _ADDRESSES = (
         ),
         rf"\1{REPLACED}",
     ),
-    _Form(("://",), re.compile(r"(?<![^\s\"'<>])[^\s\"'<>]*?://[^\s\"'<>]*"), _credentials),
-    # A database's password with blanks or quotes in it; `user:password@tcp(host)` of Go, `user/password@` of Oracle.
+    _Form(("://",), re.compile(r"(?<![^\s\"'<>])[^\s\"'<>]*?://[^\s\"'<>]*"), _hide_credentials),
+    # A database's password that contains blanks or quotes; Go's `user:password@tcp(host)`; Oracle's `user/password@`.
     _Form(
         ("://",),
         _any_case(
@@ -147,10 +143,10 @@ _ADDRESSES = (
         ("@tcp(", "@unix("), _any_case(r"(?<![^\s\"'=(])([\w.-]{1,64}:)\S{1,128}(?=@(?:tcp|unix)\()"), rf"\1{REPLACED}"
     ),
     _Form((":thin:",), _any_case(r"(:thin:[\w.-]{1,64}/)[^\s@]{1,128}(?=@)"), rf"\1{REPLACED}"),
-    _Form(
-        ("@",),
-        re.compile(r"(?:(?<![\w.+%-])[\w.+%-]+|\"[^\"]{1,64}\"|'[^']{1,64}')@[\w-]{1,64}(?:\.[\w-]{1,63}){1,8}"),
-    ),
+)
+_EMAIL = _Form(
+    ("@",),
+    re.compile(r"(?:(?<![\w.+%-])[\w.+%-]+|\"[^\"]{1,64}\"|'[^']{1,64}')@[\w-]{1,64}(?:\.[\w-]{1,63}){1,8}"),
 )
 _PARAMETERS = r"(?:,?\s{0,4}[\w-]{1,32}=(?:\\{0,7}\"[^\"]{0,512}\"|[^\s,\"']{0,512})){0,20}"
 _HEADERS = (
@@ -160,7 +156,7 @@ _HEADERS = (
             rf"\b(?P<name>(?:proxy-)?authorization)(?P<sign>(?:{ASSIGNS})\s{{0,4}}b?{_QUOTE})"
             rf"(?P<value>(?:[\w-]{{1,30}}\s{{1,4}})?(?:[\w-]{{1,32}}=\\{{0,7}}\"[^\"]{{0,512}}\"|[^\s\"']{{1,4096}}){_PARAMETERS})"
         ),
-        _authorization,
+        _hide_authorization,
     ),
     _Form(
         ("cookie",),
@@ -174,7 +170,7 @@ _HEADERS = (
     _Form(
         ("bearer", "basic", "digest", "auth "),
         _any_case(r"\b(bearer|basic|digest|auth (?:plain|login))\s{1,4}(?!--)([\w.~+/=-]{4,4096})"),
-        _header,
+        _hide_scheme_value,
     ),
 )
 _NAMED = (
@@ -193,35 +189,35 @@ _NAMED = (
         rf"\1{REPLACED}",
     ),
     _Form(
-        _IN_TELLTALE,
+        _TELLTALE_NEEDLES,
         _any_case(rf"(?P<name>(?:{TELLTALE})[\w-]{{0,32}}(?![\w-]))(?P<sign>(?:{ASSIGNS})\s{{0,4}})(?P<value>{VALUE})"),
-        secret_names.assigned,
+        secret_names.hide_assigned,
     ),
     _Form(
         ("auth", "bearer", "csrf", "cv", "jwt", "otp", "pass", "pin", "ps", "pw", "sid", "ssn", "xsrf"),
         _any_case(rf"(?P<name>{SHORT})(?P<sign>(?:{ASSIGNS})\s{{0,4}})(?P<value>{VALUE})"),
-        secret_names.assigned_short,
+        secret_names.hide_assigned_short,
     ),
-    # `SecretStr('…')`, as types of secrets print themselves or are made.
+    # `SecretStr('…')`: the repr or the constructor of a secret's type.
     _Form(
         ("secret", "password", "token", "apikey"),
         re.compile(rf"(?P<name>\b(?:Secret(?:Str|Bytes|Value)?|Password|ApiKey|Token))(?P<sign>\()(?P<value>{VALUE})"),
-        secret_names.assigned,
+        secret_names.hide_assigned,
     ),
-    # What pydantic says of a field by a telltale name.
+    # Pydantic's message about a field with a telltale name.
     _Form(
         ("input",),
         _any_case(rf"((?:{TELLTALE})\b.{{1,160}}?\binput(?:_value=|[\"']:\s?))(?:{VALUE})"),
         rf"\1{REPLACED}",
     ),
-    # `--password …` of a command line, `PASSWORD '…'` and `IDENTIFIED BY '…'` of SQL, `-u user:…` of curl.
+    # `--password …` of command lines, `PASSWORD '…'` and `IDENTIFIED BY '…'` of SQL, `-u user:…` of curl.
     _Form(
         ("--",),
         _any_case(
             rf"(?P<name>(?<![\w-])--[\w-]{{0,32}}?(?:{TELLTALE}|pass(?![a-z]))[\w-]{{0,32}})(?P<sign>[\"']?,?\s{{1,4}})(?!-)"
             rf"(?P<value>{VALUE})"
         ),
-        secret_names.assigned,
+        secret_names.hide_assigned,
     ),
     _Form(
         ("password", "passphrase", "passcode", "identified"),
@@ -237,7 +233,7 @@ _NAMED = (
             r"(?<![a-z])(?P<name>password|passwort|passwd|passphrase|passcode|pwd|token|api[ _-]?key|secret(?=\s+is))"
             r"(?P<sign>\s{1,4}(?:(?:is|was)\s{1,4})?[\"']?)(?P<value>[\w!@#$%^&*+~-]{6,256}(?![\w=(/:.-]))"
         ),
-        secret_names.said,
+        secret_names.hide_in_sentence,
     ),
     _Form(
         ("-u", "--user", "--proxy-user"),
@@ -261,7 +257,7 @@ _NAMED = (
         ),
         rf"\1 {REPLACED}",
     ),
-    # What is asked for once, as digits.
+    # Codes of digits: one-time passwords, PINs, card verification values.
     _Form(
         ("otp", "cv", "csc", "pin", "code", "mfa", "2fa", "value"),
         _any_case(
@@ -276,19 +272,19 @@ _NAMED = (
     ),
     _Form(("ssn", "social"), _any_case(r"\b((?:ssn|social security)\b.{0,20}?)\d{3}-\d{2}-\d{4}\b"), rf"\1{REPLACED}"),
 )
+_PRIVATE_KEY = _Form(("private key", "private-lines"), secret_keys.PRIVATE)
+_JSON_WEB_TOKEN = _Form(("eyj",), secret_keys.TOKENS)
 _KEYS = (
-    _Form(("private key", "private-lines"), secret_keys.PRIVATE),
-    _Form(("eyj",), secret_keys.TOKENS),
     _Form(("akia", "asia", "abia", "acca", "a3t"), secret_keys.AWS),
     _Form(("$",), secret_keys.HASHED),
-    _Form(_IN_ANY, secret_keys.PREFIXED),
-    _Form(_IN_ANY, secret_keys.HEX, partial(secret_keys.hexadecimal, replaced=REPLACED)),
-    _Form(_IN_ANY, secret_keys.RUN, partial(secret_keys.run, replaced=REPLACED)),
+    _Form(_ANY_TEXT, secret_keys.PREFIXED),
+    _Form(_ANY_TEXT, secret_keys.HEX, secret_keys.hide_hexadecimal),
+    _Form(_ANY_TEXT, secret_keys.RUN, secret_keys.hide_random_run),
 )
 _NUMBERS = (
-    _Form(_IN_ANY, secret_numbers.CARD, secret_numbers.card),
-    _Form(_IN_ANY, secret_numbers.SPREAD_CARD, secret_numbers.card),
-    _Form(_IN_ANY, secret_numbers.IBAN, secret_numbers.iban),
+    _Form(_ANY_TEXT, secret_numbers.CARD, secret_numbers.hide_card),
+    _Form(_ANY_TEXT, secret_numbers.SPREAD_CARD, secret_numbers.hide_card),
+    _Form(_ANY_TEXT, secret_numbers.IBAN, secret_numbers.hide_iban),
 )
-_FORMS = (_KEYS[0], *_ADDRESSES[:-1], *_HEADERS, _KEYS[1], *_NAMED, _ADDRESSES[-1], *_KEYS[2:])
-"""In the order in which they are looked for: what has a name of its own before what only looks like a secret."""
+_FORMS = (_PRIVATE_KEY, *_URLS, *_HEADERS, _JSON_WEB_TOKEN, *_NAMED, _EMAIL, *_KEYS)
+"""In search order: forms with an unmistakable mark before those that only look like a secret."""

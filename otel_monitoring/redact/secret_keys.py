@@ -1,6 +1,8 @@
-"""Keys that can be told by how they look: the prefixes by which services make theirs known, and random text."""
+"""Secrets known by their look: the prefixes of services' keys and tokens, private keys, stored hashes, random text."""
 
 import re
+
+from otel_monitoring.redact.secret_names import REPLACED
 
 # The secret part has a digit or a capital letter: `npm_config_cache` is the name of a setting.
 _REST = r"(?=[\w.+/~-]{0,40}?[0-9A-Z])[\w+/~-]{8,1024}(?:[.$][\w+/~-]{4,1024}){0,4}={0,2}"
@@ -22,7 +24,7 @@ _PREFIXES = (
 )
 PREFIXED = re.compile(
     rf"(?<![A-Za-z0-9])(?:(?:{_PREFIXES}){_REST}"
-    # Stripe, OpenAI, Anthropic and who followed them
+    # Stripe, OpenAI, Anthropic and services that took over their form
     r"|[sprw]k[-_](?:(?=[\w-]{0,40}?[0-9])|(?=[\w-]{0,40}?[a-z][A-Z])|(?:live|test|proj|ant)[-_])[\w-]{8,1024}"
     r"|re_[A-Za-z0-9]{8}_[A-Za-z0-9]{16,64}|SK[0-9a-f]{32}|cio[A-Za-z0-9]{32}|oy2[a-z0-9]{43}|[0-9a-f]{32}-us\d{1,2}"
     r"|pat[A-Za-z0-9]{14}\.[0-9a-f]{64}"
@@ -34,7 +36,7 @@ AWS = re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[0-9A-Z]{1
 HASHED = re.compile(
     r"\$(?:2[abxy]?|argon2[di]{1,2}|scrypt|y|[156])\$[\w$./,=+-]{16,512}|\bpbkdf2[\w:-]{0,16}\$[\w$./+=-]{16,512}"
 )
-"""Passwords as they are stored: crypt(3), PHC strings, Django."""
+"""Hashed passwords as databases store them: crypt(3), PHC strings, Django."""
 
 PRIVATE = re.compile(
     r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]{0,40}-----|\Z)"
@@ -52,20 +54,21 @@ _RUN_CHANGE = re.compile(r"[a-z](?=[A-Z0-9])|[A-Z](?=[a-z0-9])|[0-9](?=[A-Za-z])
 _CLASSES = tuple(re.compile(one) for one in ("[a-z]", "[A-Z]", "[0-9]"))
 
 
-def hexadecimal(match: re.Match[str], replaced: str) -> str:
-    """`replaced`, but for the identifiers of traces, which lead from a log line to its trace."""
+def hide_hexadecimal(match: re.Match[str]) -> str:
+    """The replacement for a long hexadecimal number; trace ids stay, because they lead from a log line to its trace."""
     before = match.string[max(0, match.start() - 16) : match.start()]
-    return match[0] if len(match[0]) == 32 and _TRACED.search(before) else replaced
+    return match[0] if len(match[0]) == 32 and _TRACED.search(before) else REPLACED
 
 
-def run(match: re.Match[str], replaced: str) -> str:
-    """`replaced` for random text, which changes between small, capital and digit on two of three characters.
+def hide_random_run(match: re.Match[str]) -> str:
+    """The replacement for random text; else the match itself.
 
-    Paths and identifiers do so seldom.
+    Random text changes between lower case, upper case and digit at about two of three characters; paths and identifiers
+    do so seldom. One change in four characters counts as random.
     """
     text = match[0]
     changes = len(_RUN_CHANGE.findall(text))
     camel_case = text.isalpha() and changes * 2 < len(text)
     mixed = len(text) >= _LONG_RUN or all(one.search(text) for one in _CLASSES)
     secret = changes * 4 >= len(text) and mixed and not camel_case and not _TRACEPARENT.fullmatch(text)
-    return replaced if secret else text
+    return REPLACED if secret else text

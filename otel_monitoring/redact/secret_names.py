@@ -1,11 +1,12 @@
-"""Names of which the value is a secret, the values that stand under them, and what of it is no secret after all."""
+"""Secrets known by their name: names such as `password`, and the value that a text gives to such a name."""
 
 import re
 
-from otel_monitoring.redact.secret_numbers import REPLACED
+REPLACED = "[REDACTED]"
+"""What takes the place of a secret."""
 
 _KEY = r"[_ -]?key"
-# By their first letters: the engine looks at one branch a letter, where it would try forty at each character.
+# Grouped by first letter, so that the regex engine tries one branch at a character instead of forty.
 TELLTALE = (
     rf"(?:p(?:ass(?:word(?!less)|wd|code|phrase|wort)|wd|word|rivate{_KEY})"
     rf"|s(?:ecret(?!ar)|ignature|enha|ess(?:ion)?[_-]?id|eed[_ -]?phrase|aml[_-]?response|(?<![a-z]s)ig(?![a-z])"
@@ -18,13 +19,13 @@ TELLTALE = (
     r"|m(?:ot[ _-]de[ _-]passe|nemonic)|kennwort|(?:recovery|backup)[_ -]?code"
     r"|\u043f\u0430\u0440\u043e\u043b\u044c|\u5bc6\u7801)"
 )
-"""Names of secrets, wherever they stand in a longer name."""
+"""Names of secrets that count anywhere in a longer name."""
 
 _SHORT = r"auth|bearer|csrf|cvc|cvv|dsn|jwt|otp|pass|pin|psw|pw|sid|ssn|xsrf"
-# As a word of its own or of a name in snake_case or camelCase.
+# The beginning of a word, or of a word inside snake_case or camelCase.
 BEGINS = r"(?:(?<![a-zA-Z])|(?-i:(?<=[a-z])(?=[A-Z])))"
 SHORT = rf"{BEGINS}(?:{_SHORT})(?![a-zA-Z])"
-"""Names of secrets that are parts of other words."""
+"""Names of secrets that also occur inside other words, so that they count as whole words alone."""
 
 _SECRET_NAME = re.compile(
     rf"{TELLTALE}|authorization|cookie|card[_ -]?(?:no|num(?:ber)?)(?![a-z])|{BEGINS}(?:hmac|iban|pem)(?![a-zA-Z])"
@@ -32,7 +33,7 @@ _SECRET_NAME = re.compile(
     r"|(?-i:(?:Auth|Csrf|Cvc|Cvv|Jwt|Otp|Pass|Pin|Sid)(?=[A-Z]))",
     re.IGNORECASE,
 )
-# `token_type`, `password_file`: what is said about a secret.
+# `token_type`, `password_file`: the value describes a secret and is none.
 _ABOUT = re.compile(
     r"[_ -]?(?:consent|count|endpoint|expired|expir(?:y|ation)|expires(?:[_-]?(?:at|in))?"
     r"|field|file|length|level|lifetime|limit|method|mode|name|path"
@@ -42,7 +43,7 @@ _ABOUT = re.compile(
 
 
 def is_secret(name: str) -> bool:
-    """Whether a value of this name is one that nobody should read."""
+    """Whether values of this name are secrets: `password` and `api_key` are, `token_type` is not."""
     return _SECRET_NAME.search(name) is not None and _ABOUT.search(name) is None
 
 
@@ -57,7 +58,7 @@ _ESCAPED = (
 
 
 def _in_brackets(levels: int) -> str:
-    """What stands in brackets, with brackets in it; brackets in quotes do not count."""
+    """A pattern for brackets and what is in them, nested `levels` deep; brackets inside quotes do not count."""
     within = rf"[^\[\](){{}}\"']+|{_QUOTED}" + (f"|{_in_brackets(levels - 1)}" if levels else "")
     return rf"[\[({{](?:{within}){{0,256}}[\])}}]?"
 
@@ -67,8 +68,8 @@ VALUE = (
     rf"{_ESCAPED}|{_TRIPLE}|{_QUOTED}|(?:[A-Za-z_][\w.]{{0,40}})?(?:{BRACKETS})"
     rf"|(?:[^\s,;&)}}\]\"']|,(?=\S)|[)}}\]\"'](?=\w)){{1,{_LONGEST}}}"
 )
-"""What stands behind a name: a text in quotes, something in brackets, what a type made of them, or a word."""
-# A quote as HTML, JSON and URLs escape it.
+"""The value after a name: quoted text, brackets, the repr of a type such as `Secret('…')`, or one word."""
+# A quote, escaped as in HTML and JSON.
 _OTHER_QUOTE = r"(?:&quot;|&#3[49];|\\{1,2}u002[27])"
 ASSIGNS = (
     rf"(?:(?:\\{{0,7}}[\"']|{_OTHER_QUOTE})\]?)?\s{{0,4}}"
@@ -78,7 +79,7 @@ ASSIGNS = (
 )
 """`name=`, `name: `, `"name": `, `name => `, `name%3D`, `<name>`, and the tuple `('name', ` of Python's repr."""
 
-# What stands after `password:` in a sentence, and in the messages of validators.
+# Words that follow `password:` in sentences and in messages of validators.
 _PROSE = re.compile(
     r"(?:a|an|the|this|that|these|those|it|its|your|you|we|is|are|was|were|has|have|had|must|may|can|cannot|can't|should"
     r"|could|would|will|does|did|do|don't|not|no|none|null|nil|true|false|only|also|and|or|but|if|when|while|because|since|as|than"
@@ -89,7 +90,7 @@ _PROSE = re.compile(
     r"|too|at|see|use|enter|try|check|choose|found|given|sent|more|less|same|longer|shorter)[.:!?;]{0,3}",
     re.IGNORECASE,
 )
-# It tells nothing that there is none, or that something was hidden before.
+# Values that reveal nothing: none at all, or already hidden.
 _NOTHING = re.compile(
     r"(?:none|null|nil|nan|true|false|undefined|[\"']{2}|[\"']?(?:\*+|x{3,}|•+|<\w+>|\[\w+\]|\.{3}|…)[\"']?)[.,:!?;]{0,3}",
     re.IGNORECASE,
@@ -98,35 +99,35 @@ _LOOKS_LIKE_A_WORD = re.compile(r"[\"']?(?:[A-Za-z]?[a-z]*|[\d.,]{1,6})[\"']?[.,
 _FEW_DIGITS = 9
 
 
-def assigned(match: re.Match[str]) -> str:
-    """`name=[REDACTED]` for a telltale name, unless it is a sentence or there is nothing to tell."""
+def hide_assigned(match: re.Match[str]) -> str:
+    """`name=[REDACTED]` for a telltale name; the match itself where it is prose or its value reveals nothing."""
     name, sign, value = match["name"], match["sign"], match["value"]
     if sign[-1:].isspace() and "=" not in sign and _PROSE.fullmatch(value):
         return match[0]
     if name.lower().endswith("tokens") and value.rstrip(".,:!?").isdecimal() and len(value) < _FEW_DIGITS:
-        return match[0]  # a language model counts them
-    if name == "PWD" and value.startswith("/"):  # where a process stands
+        return match[0]  # tokens that a language model counts
+    if name == "PWD" and value.startswith("/"):  # the working directory
         return match[0]
     if _ABOUT.search(name) or _NOTHING.fullmatch(value):
         return match[0]
     return match[0] if value.strip("\\\"'") == REPLACED else f"{name}{sign}{REPLACED}"
 
 
-def assigned_short(match: re.Match[str]) -> str:
-    """`pass=[REDACTED]`: such names are words as well, so that words and small numbers under them stay.
+def hide_assigned_short(match: re.Match[str]) -> str:
+    """`sid=[REDACTED]`: short names are also words, so their value stays where it is a plain word or small number.
 
-    But for `pass=word`, in which only a password makes sense.
+    After `pass=`, `pw=` and `ps=` a plain word is hidden too: only a password makes sense there.
     """
     passes = match["name"].lower().startswith(("pass", "pw", "ps")) and (
         "=" in match["sign"] or match["sign"][0] in "\"'\\"
     )
     if _LOOKS_LIKE_A_WORD.fullmatch(match["value"]) and not (passes and not match["value"].strip("\"',").isdecimal()):
         return match[0]
-    return assigned(match)
+    return hide_assigned(match)
 
 
-def said(match: re.Match[str]) -> str:
-    """`password [REDACTED]` in a sentence: what is no word, having letters and digits."""
+def hide_in_sentence(match: re.Match[str]) -> str:
+    """`password [REDACTED]` in a sentence where the next word has both letters and digits; else the match itself."""
     value = match["value"]
-    told = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
-    return f"{match['name']}{match['sign']}{REPLACED}" if told else match[0]
+    is_password = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+    return f"{match['name']}{match['sign']}{REPLACED}" if is_password else match[0]

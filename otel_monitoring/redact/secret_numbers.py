@@ -1,9 +1,8 @@
-"""Numbers that are secrets by what they add up to: of payment cards and of bank accounts."""
+"""Secrets known by their check digits: numbers of payment cards and bank accounts (IBAN)."""
 
 import re
 
-REPLACED = "[REDACTED]"
-"""What takes the place of a secret."""
+from otel_monitoring.redact.secret_names import REPLACED
 
 _SEPARATOR = r"(?:[ ._/+\u2013-]|%20)"
 _GROUPED_CARD = re.compile(
@@ -26,7 +25,7 @@ _ISSUED = re.compile(
     re.ASCII,
 )
 _DOUBLED = str.maketrans("0123456789", "0246813579")
-"""The sum of the digits of twice a digit."""
+"""Luhn's doubling: the digit sum of twice each digit."""
 _NO_SEPARATORS = str.maketrans("", "", " ._/+-")
 _REGISTRY = """
     AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 EE20 EG29
@@ -36,28 +35,28 @@ _REGISTRY = """
     YE30
 """
 _IBAN_LENGTHS = {entry[:2]: int(entry[2:]) for entry in _REGISTRY.split()}
-"""Of each country that has IBANs: the registry of ISO 13616, release 99."""
+"""Characters of an IBAN by country: the registry of ISO 13616, release 99."""
 
 
 def hide_grouped_cards(text: str) -> str:
-    """`text` without cards written four by four, or 4, 6 and 4 or 5, also where other groups of digits stand before."""
-    told, kept, at = [], 0, 0
+    """Replace card numbers written in groups of 4, or of 4, 6 and 4 or 5, also right after other groups of digits."""
+    parts, kept, at = [], 0, 0
     while match := _GROUPED_CARD.search(text, at):
         at = match.end("first")
         for end in {match.end(), match.start("more")} - {-1}:
             if _is_card(text[match.start() : end].replace("%20", "")):
-                told += [text[kept : match.start()], REPLACED]
+                parts += [text[kept : match.start()], REPLACED]
                 kept = at = end
-    return "".join([*told, text[kept:]])
+    return "".join([*parts, text[kept:]])
 
 
-def card(match: re.Match[str]) -> str:
-    """A number that a card has."""
+def hide_card(match: re.Match[str]) -> str:
+    """The replacement where the digits are a card number; else the match itself."""
     return REPLACED if _is_card(match[0]) else match[0]
 
 
 def _is_card(text: str) -> bool:
-    """By the issuer and the Luhn sum, ISO/IEC 7812-1 annex B."""
+    """Whether an issuer has such numbers and the Luhn sum is right (ISO/IEC 7812-1, annex B)."""
     digits = text.translate(_NO_SEPARATORS)
     if not digits.isascii():
         digits = "".join(str(int(c)) for c in digits if c.isdecimal())
@@ -66,12 +65,15 @@ def _is_card(text: str) -> bool:
     return sum(map(int, digits[-1::-2] + digits[-2::-2].translate(_DOUBLED))) % 10 == 0
 
 
-def iban(match: re.Match[str]) -> str:
-    """By the country's length and the check digits, ISO 13616-1: the number that the letters make is 1 modulo 97."""
+def hide_iban(match: re.Match[str]) -> str:
+    """The replacement where the country has IBANs of this length and the check digits are right; else the match itself.
+
+    ISO 13616-1: the IBAN read as a number, its first four characters last, is 1 modulo 97.
+    """
     text, separator = match[0], match[1] or ""
     groups = text.split(separator) if separator else [text]
     length = _IBAN_LENGTHS.get(text[:2].upper(), 0)
-    for end in range(len(groups), 0, -1):  # what follows may be a word
+    for end in range(len(groups), 0, -1):  # the last groups may be words that follow the IBAN
         account = "".join(groups[:end])
         if len(account) == length and int("".join(str(int(c, 36)) for c in account[4:] + account[:4])) % 97 == 1:
             return separator.join([REPLACED, *groups[end:]])

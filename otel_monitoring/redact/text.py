@@ -1,23 +1,20 @@
-"""`redact`: what comes from outside becomes one printable line without secrets before anybody reads it.
-
-Its counterpart for values of any type is `otel_monitoring.redact.json_value`.
-"""
+"""`redact`: text from outside as one printable line without secrets."""
 
 import re
 from functools import lru_cache
 
-from otel_monitoring.redact.secret_forms import REPLACED as REPLACED
 from otel_monitoring.redact.secret_forms import hide
+from otel_monitoring.redact.secret_names import REPLACED as REPLACED
 from otel_monitoring.redact.secret_names import is_secret as is_secret
 
 _READ_LIMIT = 4000
 _LONGEST_SECRET = 512
 _LONGEST_CHARACTER = 4  # bytes, in UTF-8
 _CAUSES = 5
-_SUSPECT = re.compile(r"[^ -~]")
-# Of Unicode's Default_Ignorable_Code_Point what Python takes for printable: fillers, joiners, selectors.
+_NOT_ASCII = re.compile(r"[^ -~]")
+# Unicode's Default_Ignorable_Code_Point as far as Python calls them printable: fillers, joiners, selectors.
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
-# PyMongo repeats each server's error in its description of the topology, and says after it what its timeouts are.
+# PyMongo's messages end with a description of the topology, which repeats each server's error, and with its timeouts.
 _TIMEOUTS = re.compile(r" \(configured timeouts: [^()]{0,200}\)")
 _TOPOLOGY = ", Topology Description: <"
 
@@ -26,55 +23,54 @@ def redact(text: object, *, limit: int = 500) -> str:
     """`text` as one printable line without credentials, tokens, keys, e-mail addresses and card numbers; never raises.
 
     Recognised by form: credentials in URIs, `Authorization` and cookies, `Bearer …`, JSON web tokens, private keys,
-    `password=…` and its like (also as JSON or Python repr), webhook URLs, well-known key prefixes, long random-looking
-    runs, card numbers by the Luhn sum. When in doubt it hides too much. A password that is a
-    word in a sentence has no form: it stays.
-    PyMongo's description of a topology is left out.
+    `password=…` and the like (also as JSON or Python repr), webhook URLs, well-known key prefixes, long random-looking
+    runs, card numbers by the Luhn sum. In doubt, text is hidden. A password that is an ordinary word in a sentence has
+    no form and stays. PyMongo's description of the topology is left out.
 
     Args:
-        text: Anything that has a text, of any length; only its first 4000 characters are looked at.
-        limit: How many characters of the result are kept, 0 or more.
+        text: Any value, of any length; `str` is taken of it. Only the first 4000 characters are read.
+        limit: The most characters of the result, 0 or more.
     """
     result = hide(printable(_cut(_without_topology(text_of(text)))))
     return result if len(result) <= limit else result[: max(0, limit - 1)] + "…" * (limit > 0)
 
 
 def redact_error(error: BaseException) -> str:
-    """`redact` of `ValueError: what it says`; never raises, not even for an exception that cannot be printed."""
+    """`redact` of `ValueError: its message`; never raises, even where the exception cannot be printed."""
     return redact(error_text(error))
 
 
 def error_text(error: BaseException) -> str:
-    """`ValueError: what it says`, no more of it than `redact` looks at; never raises. It may hold secrets."""
-    kind, said = kind_of(error), text_of(error)
-    text = f"{kind}: {said}" if said and said != _unprintable(error) else said or kind
+    """`ValueError: its message`, at most 4001 characters; never raises. It may hold secrets."""
+    kind, message = kind_of(error), text_of(error)
+    text = f"{kind}: {message}" if message and message != _unprintable(error) else message or kind
     return text[: _READ_LIMIT + 1]
 
 
-def told(error: BaseException, causes: int = _CAUSES) -> Exception:
-    """An exception that reads as `error` does, with its traceback and causes, but on one line and without secrets.
+def redacted_exception(error: BaseException, causes: int = _CAUSES) -> Exception:
+    """A stand-in for `error` with its type name, traceback and causes, whose messages are single lines without secrets.
 
-    Whoever formats it (a log handler, an exporter, a tracker of errors) finds nothing else; its notes are left out.
+    Log handlers, exporters and error trackers that format it never see the original. Notes are left out.
 
     Args:
         error: Any exception, also one that cannot be printed.
-        causes: How many of its causes are told.
+        causes: The most causes in the chain.
     """
-    said, kind = redact(error), type(error)
-    members = {"__str__": lambda _: said, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    message, kind = redact(error), type(error)
+    members = {"__str__": lambda _: message, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
     stand_in: Exception = type(kind_of(error), (Exception,), members)().with_traceback(error.__traceback__)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and causes > 0:
-        stand_in.__cause__ = told(cause, causes - 1)
+        stand_in.__cause__ = redacted_exception(cause, causes - 1)
     return stand_in
 
 
 def redact_lines(text: str, *, limit: int = 32_768) -> str:
-    """`redact` of each line of a text that may have several, such as a stack trace.
+    """`redact` of each line of a text with several, such as a stack trace.
 
     Args:
         text: Of any length.
-        limit: How many characters of it are looked at; what is beyond is left out.
+        limit: The most characters that are read; the rest is left out.
     """
     whole = text if len(text) <= limit else text[:limit].rpartition("\n")[0] or text[:limit]
     lines = "\n".join(_redacted_line(line) for line in whole.split("\n"))
@@ -83,19 +79,19 @@ def redact_lines(text: str, *, limit: int = 32_768) -> str:
 
 @lru_cache(maxsize=1024)
 def _redacted_line(line: str) -> str:
-    """Most lines of stack traces come again and again."""
+    """Cached, because stack traces repeat most of their lines."""
     return redact(line, limit=_READ_LIMIT)
 
 
 def printable(text: str) -> str:
-    """`text` with a blank for each line break and each control, invisible, direction-changing or unpaired character."""
+    """`text` with a blank for each line break and each control, invisible, bidirectional or surrogate character."""
     if not text.isascii():
         text = _INVISIBLE.sub(" ", text)
-    return text if text.isprintable() else _SUSPECT.sub(lambda c: c[0] if c[0].isprintable() else " ", text)
+    return text if text.isprintable() else _NOT_ASCII.sub(lambda c: c[0] if c[0].isprintable() else " ", text)
 
 
 def text_of(value: object) -> str:
-    """The text of anything: bytes decoded, everything else as `str` has it; never raises. It may hold secrets."""
+    """The text of any value: bytes decoded as UTF-8, everything else by `str`; never raises. It may hold secrets."""
     try:
         if isinstance(value, str):
             return str.__str__(value)
@@ -117,11 +113,11 @@ def _unprintable(value: object) -> str:
 
 
 def _cut(text: str) -> str:
-    """The part that is looked at. What the cut halves would not be recognised any more: it goes as a whole."""
+    """The part that is read, cut before the last word: half a secret would not be recognised."""
     if len(text) <= _READ_LIMIT:
         return text
-    begun = max(text.rfind(end, 0, _READ_LIMIT) for end in " \t\n\"'<>")
-    return text[: begun if begun >= 0 else _READ_LIMIT - _LONGEST_SECRET]
+    last_word = max(text.rfind(end, 0, _READ_LIMIT) for end in " \t\n\"'<>")
+    return text[: last_word if last_word >= 0 else _READ_LIMIT - _LONGEST_SECRET]
 
 
 def _without_topology(text: str) -> str:

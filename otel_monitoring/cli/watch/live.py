@@ -13,9 +13,9 @@ from typing import TypeVar
 from rich.console import Console, RenderableType
 from rich.live import Live
 
-from otel_monitoring.alerts.model import title
 from otel_monitoring.cli import exit_codes
 from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
+from otel_monitoring.cli.text import type_name
 from otel_monitoring.cli.watch.keyboard import Keyboard
 from otel_monitoring.cli.watch.poll import Refresh, Trail, ask
 from otel_monitoring.cli.watch.screen import framed
@@ -129,7 +129,7 @@ class LiveView:
             return False
         kind = types[self._selected % len(types)]
         change = self._mute if key == "m" else self._unmute
-        self._message = f"{title(kind)}: …"
+        self._message = f"{type_name(kind)}: …"
         self._background.submit(lambda: self._change(change, kind))
         return True
 
@@ -137,18 +137,18 @@ class LiveView:
         try:
             self._message = change(kind)
         except (UnreachableError, DeniedError) as error:
-            self._message = f"{title(kind)}: {error}"
+            self._message = f"{type_name(kind)}: {error}"
 
     def _mute(self, kind: str) -> str:
         body = {"type": kind, "duration_seconds": self._mute_for, "reason": "watch", "author": _user()}
         answer = self._service.post("/alerts/mutes", body)
         if answer is None or answer.status != 201:
-            return f"{title(kind)} was not muted"
-        return f"{title(kind)} is muted until {answer.body.get('until')}"
+            return f"{type_name(kind)} was not muted"
+        return f"{type_name(kind)} is muted until {answer.body.get('until')}"
 
     def _unmute(self, kind: str) -> str:
         ended = self._service.delete(f"/alerts/mutes/{kind}")
-        return f"{title(kind)} is no longer muted" if ended else f"{title(kind)} is not muted"
+        return f"{type_name(kind)} is no longer muted" if ended else f"{type_name(kind)} is not muted"
 
 
 def _end(number: int, _: object) -> None:

@@ -9,8 +9,7 @@ from rich.layout import Layout
 from rich.table import Table
 from rich.text import Text
 
-from otel_monitoring.alerts.model import title
-from otel_monitoring.cli.text import duration, milliseconds, plain, sparkline, style_of, time_of_day
+from otel_monitoring.cli.text import duration, milliseconds, plain, sparkline, style_of, time_of_day, type_name
 from otel_monitoring.cli.watch.poll import Figures, Refresh, Trail, busiest
 
 _Gauge = tuple[str, str, Callable[[Any], str]]
@@ -177,7 +176,7 @@ def _alerts(refresh: Refresh, selected: int | None, limit: int) -> list[Text]:
     for kind in (one for one in choices if one not in shown):
         until = refresh.muted.get(kind)
         state = f"muted until {until[11:16]} UTC" if until else "recent"
-        entries.append((kind == chosen, [_line(plain(f"{_mark(kind == chosen)}{title(kind)}  {state}"))]))
+        entries.append((kind == chosen, [_line(plain(f"{_mark(kind == chosen)}{type_name(kind)}  {state}"))]))
     lines = [_line(Text("alerts:", "dim") if entries else Text("no alerts", "green"))]
     first = max(0, next((index for index, (is_chosen, _) in enumerate(entries) if is_chosen), 0) - 1)
     left = len(entries)
@@ -192,7 +191,9 @@ def _alerts(refresh: Refresh, selected: int | None, limit: int) -> list[Text]:
 def _firing(alert: dict[str, Any], muted: dict[str, str], is_chosen: bool) -> list[Text]:
     kind, rule, severity = (str(alert.get(key) or "") for key in ("type", "rule", "severity"))
     state = "muted" if alert.get("muted") or kind in muted else str(alert.get("state", "firing"))
-    line = Text(_mark(is_chosen)).append_text(plain(title(kind) if rule in ("", kind) else rule, style_of(severity)))
+    line = Text(_mark(is_chosen)).append_text(
+        plain(type_name(kind) if rule in ("", kind) else rule, style_of(severity))
+    )
     state = "inhibited" if alert.get("inhibited") else state
     line.append_text(plain(f"  {state} since {str(alert.get('since', ''))[11:19]} UTC"))
     line.append(_value(alert))
