@@ -1,5 +1,6 @@
 """The documentation holds: examples run, commands, flags, variables, metrics and links exist."""
 
+import asyncio
 import inspect
 import json
 import re
@@ -68,6 +69,9 @@ def test_python_runs(block: Block) -> None:
     namespace: dict[str, object] = {"__name__": "documentation"}
     try:
         exec(compile(block.text, block.place, "exec"), namespace)  # noqa: S102 - our own text
+        for name, value in namespace.items():
+            if name.startswith("test_") and callable(value):
+                asyncio.run(value())
     finally:
         set_monitoring(None)
     assert "monitoring" in namespace

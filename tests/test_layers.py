@@ -18,7 +18,7 @@ FLOORS = (
     {"health", "tracing", "export"},
     {"endpoints"},
     {"monitoring"},
-    {"cli", "zero_code", ""},
+    {"cli", "zero_code", "testing", ""},
 )
 # Where a folder, or the ground floor, has an order of its own: a part imports from those before it.
 ORDER = {
@@ -154,6 +154,7 @@ SEEDED = (
     ("endpoints.routes", "monitoring.service"),
     ("monitoring.service", "zero_code.entry_points"),
     ("cli.check", "zero_code.entry_points"),
+    ("zero_code.entry_points", "testing"),
 )
 
 

@@ -151,7 +151,11 @@ class AlertFeed:
 
     def _report(self) -> WorkerReport:
         recent = self._aggregator.history.recent
-        return WorkerReport(recent, {key: found for key, found in self._evidence() if found})
+        return WorkerReport(recent, self.evidence())
+
+    def evidence(self) -> dict[str, Mapping[str, Any]]:
+        """What explains the alerts of a type, or one alert of a grouped rule: see `WorkerReport.evidence`."""
+        return {key: found for key, found in self._evidence() if found}
 
     def _evidence(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         error = self._database.as_json().get("error")

@@ -111,6 +111,8 @@ class MonitoringService:
         self._app: FastAPI | None = None
         self._assembled: ServiceParts | None = None
         self._ready = False
+        self._driven = False
+        self._undriven: AlertManager | None = None
         self._announced: int | None = None
         self._own_routes: OwnRoutes | None = None
         self._connections: OpenConnections | None = None
@@ -315,6 +317,26 @@ class MonitoringService:
         """For the application's own spans: they leave by the same way."""
         return self._parts.telemetry.tracer_provider.get_tracer("application")
 
+    def drive_by_hand(self, manager: AlertManager | None) -> ServiceParts:
+        """For `otel_monitoring.testing`: start no background work, and have `manager` in place of the alert manager.
+
+        Args:
+            manager: None: as before.
+
+        Returns:
+            What the service is made of.
+
+        Raises:
+            InstrumentationError: The service runs, or is driven already.
+        """
+        if manager is None:
+            self._driven, self._alert_manager = False, self._undriven
+        elif self._worker.running or self._driven:
+            raise InstrumentationError("the service runs: its alerts can be tried only while it does not")
+        else:
+            self._driven, self._undriven, self._alert_manager = True, self._alert_manager, manager
+        return self._parts
+
     # What the routes ask
 
     @property
@@ -391,6 +413,8 @@ class MonitoringService:
 
     def _start(self, *, implicit: bool = False) -> bool:
         """Start the worker; where that fails, the application starts all the same, and it is tried again."""
+        if self._driven:
+            return False
         loop = asyncio.get_running_loop()
         try:
             return self._worker.start(loop, implicit=implicit)
