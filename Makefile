@@ -5,11 +5,11 @@ VENV := .venv
 OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 # What depends on the versions of FastAPI and PyMongo.
-OLDEST_TESTS := tests/conformance tests/test_instrument_*.py tests/test_health_database.py \
+OLDEST_TESTS := tests/conformance tests/instrumentation tests/zero_code tests/health/test_database.py \
 	tests/integration/test_mongodb.py tests/integration/test_service.py tests/integration/test_end_to_end.py \
-	tests/integration/test_documented.py tests/integration/test_auto.py tests/test_auto.py
+	tests/integration/test_documented.py tests/integration/test_auto.py
 TESTS := tests --ignore tests/benchmarks
-# What is tried while writing; one file: make unit UNIT=tests/test_redact.py
+# What is tried while writing; one file: make unit UNIT=tests/redact
 UNIT := $(TESTS) --ignore tests/integration --ignore tests/conformance
 # Real servers on a busy machine: what failed is tried once more, alone. Only what fails twice fails.
 AGAIN := -m pytest -n 0 --last-failed --last-failed-no-failures none
