@@ -1,4 +1,4 @@
-"""Alerts: raise them, mute them, look them up. These names are the documented ones."""
+"""The documented names of alerting: raise, mute and look up alerts, and write rules."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,19 +34,20 @@ __all__ = [
     "set_alert_manager",
 ]
 
-_chosen: AlertManager | None = None
-_first: AlertManager | None = None
-"""The one of the first service, for code outside of every application."""
+_process_wide: AlertManager | None = None
+"""The alert manager of `set_alert_manager` or `initialize_alerts`."""
+_first_of_service: AlertManager | None = None
+"""The alert manager of the first service, for code that runs outside of every application."""
 
 
 def initialize_alerts(settings: Settings | None = None) -> AlertManager:
-    """Make the process's alert manager, for all its services, or return what `get_alert_manager` does.
+    """Return the alert manager that `get_alert_manager` finds; where there is none, make one for the whole process.
 
     Args:
-        settings: Where its channels, store and thresholds come from; the environment when not given.
+        settings: The settings of its channels, store and thresholds; None: those of the environment.
 
     Raises:
-        ConfigurationError: A setting cannot work; the message names it.
+        ConfigurationError: A setting is invalid; the message names it.
     """
     found = get_alert_manager()
     if found is None:
@@ -56,43 +57,53 @@ def initialize_alerts(settings: Settings | None = None) -> AlertManager:
 
 
 def set_alert_manager(manager: AlertManager | None) -> None:
-    """Make `manager` the one of every service that was not given one, and of `get_alert_manager` and the helpers."""
-    global _chosen, _first
-    _chosen = manager
+    """Make `manager` the alert manager of the process: of every service without its own, and of the helpers here.
+
+    Args:
+        manager: The alert manager; None: forget every manager that `get_alert_manager` knows.
+    """
+    global _process_wide, _first_of_service
+    _process_wide = manager
     if manager is None:
-        _first = None
+        _first_of_service = None
 
 
 def get_alert_manager() -> AlertManager | None:
-    """The alert manager of the service whose application is running, see `get_monitoring`.
+    """The alert manager of the service whose application is running: see `get_monitoring`.
 
-    Elsewhere the one of `set_alert_manager` or `initialize_alerts`, or else that of the first service. None before.
+    Outside of an application: the one of `set_alert_manager` or `initialize_alerts`, else that of the first service,
+    else None.
     """
     service = running.get()
-    return service.alert_manager if service is not None else _chosen or _first
+    return service.alert_manager if service is not None else _process_wide or _first_of_service
 
 
 def chosen_alert_manager() -> AlertManager | None:
-    """The one of `set_alert_manager` or `initialize_alerts`."""
-    return _chosen
+    """The alert manager of `set_alert_manager` or `initialize_alerts`, if there is one."""
+    return _process_wide
 
 
 def offer_alert_manager(manager: AlertManager) -> None:
-    """Let `manager`, a service's own, be the one of `get_alert_manager` where there is none."""
-    global _first
-    if _first is None:
-        _first = manager
+    """Make `manager`, which belongs to a service, the answer of `get_alert_manager` unless an earlier service's is."""
+    global _first_of_service
+    if _first_of_service is None:
+        _first_of_service = manager
 
 
 async def alert_database_down(details: Mapping[str, Any] | None = None) -> bool:
-    """Raise DATABASE_DOWN, critical."""
+    """Raise DATABASE_DOWN with severity critical; returns what `AlertManager.send_alert` does."""
     return await initialize_alerts().send_alert(
         AlertType.DATABASE_DOWN, "Database connection lost", AlertSeverity.CRITICAL, details
     )
 
 
 async def alert_high_error_rate(error_rate: float, details: Mapping[str, Any] | None = None) -> bool:
-    """Raise HIGH_ERROR_RATE, a warning; `error_rate` in percent. Whichever it is, it is told once in five minutes."""
+    """Raise HIGH_ERROR_RATE with severity warning; notified once in five minutes, whatever the rate.
+
+    Args:
+        error_rate: The share of failed requests, in percent.
+        details: See `AlertManager.send_alert`.
+    """
     return await initialize_alerts().send_alert(
         AlertType.HIGH_ERROR_RATE,
         f"High error rate: {error_rate:.2f}%",
@@ -105,9 +116,12 @@ async def alert_high_error_rate(error_rate: float, details: Mapping[str, Any] | 
 async def alert_performance_issue(
     endpoint: str, response_time_ms: float, details: Mapping[str, Any] | None = None
 ) -> bool:
-    """Raise API_TIMEOUT, a warning, in the documented form; `response_time_ms` in milliseconds.
+    """Raise API_TIMEOUT with severity warning; notified once in five minutes for each endpoint.
 
-    Each endpoint is told once in five minutes, however slow it is.
+    Args:
+        endpoint: The path or route of the endpoint.
+        response_time_ms: Milliseconds.
+        details: See `AlertManager.send_alert`.
     """
     return await initialize_alerts().send_alert(
         AlertType.API_TIMEOUT,

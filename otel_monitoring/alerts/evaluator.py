@@ -1,8 +1,9 @@
-"""`Evaluator`: one worker's part in alerting: it reports what it knows, and one of all evaluates and delivers.
+"""`Evaluator`: one worker's part in alerting. Every worker reports its metrics; the leader evaluates the rules.
 
-Runs in the watch thread. Every worker calls `beat` about once a second and `tick` after each sample; the one that holds
-the lease evaluates all rules over everybody's reports. When it dies, another one does within the lease's time. It sends
-by its channels too; by a channel that it does not have sends a worker that has it.
+It runs in the background thread. Every worker calls `beat` about once a second and `tick` after each sample. The worker
+that holds the leader lease evaluates all rules over the reports of all workers; when it dies, another worker leads
+once the lease has expired. The leader also delivers through its channels; a channel that only another worker has is
+delivered by that worker.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from os import getpid
 from socket import gethostname
 
 from otel_monitoring.alerts.evaluation.incident import labels_by_rule, saved_incidents
-from otel_monitoring.alerts.evaluation.transitions import Incidents
+from otel_monitoring.alerts.evaluation.transitions import Transitions
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import Notification
@@ -21,30 +22,31 @@ from otel_monitoring.alerts.store.leader_lease import LeaderLease, channels_of_w
 from otel_monitoring.alerts.store.protocol import LEADER, UNREADABLE, lease_of
 from otel_monitoring.guard import fail_open
 
-_asking = fail_open("asking a rule for its metrics", theirs=True)
+_reading_metrics = fail_open("asking a rule for its metrics", theirs=True)
 
 _REPORT_INTERVALS = 2.5
+"""How many intervals the report of a worker counts: a worker that is late once still counts."""
 _LONGEST_LEASE = 5.0
 _SHORTEST_LEASE = 1.0
 
 
 def lease_seconds(interval: float) -> float:
-    """How long a lease lasts where rules are evaluated every `interval` seconds: another takes over within one."""
+    """Seconds that a lease lasts: half of `interval`, the seconds between evaluations, but 1 to 5 seconds."""
     return min(_LONGEST_LEASE, max(_SHORTEST_LEASE, interval / 2))
 
 
 def beat_seconds(interval: float) -> float:
-    """How often to beat, so that a lease is renewed well before it expires."""
+    """Seconds between two beats, so that a lease is renewed well before it expires."""
     return min(1.0, lease_seconds(interval) / 3)
 
 
 class Evaluator:
-    """Evaluates, reports and delivers for one worker; made anew in each process.
+    """Evaluates, reports and delivers for one worker; each process makes its own.
 
     Args:
-        manager: Whose rules, store and channels.
+        manager: The alert manager, with its rules, store and channels.
         worker: This worker's `service.instance.id`.
-        report: What this worker knows now.
+        report: Makes this worker's report.
         interval: Seconds between ticks.
     """
 
@@ -53,59 +55,59 @@ class Evaluator:
         self._worker = worker
         self._report = report
         self._interval = interval
-        self._channels = {name: lease_of(name) for name in manager.policy.channels}
-        wanted = (LEADER, *self._channels.values())
+        self._channel_leases = {name: lease_of(name) for name in manager.policy.channels}
+        wanted = (LEADER, *self._channel_leases.values())
         self._lease = LeaderLease(manager.store, worker, manager.clock, lease_seconds(interval), wanted)
-        self._sends_by: frozenset[str] = frozenset()
+        self._delivers: frozenset[str] = frozenset()
         self._evaluated_at = 0.0
         self._repeated_at: dict[str, float] = {}
 
     @property
     def leads(self) -> bool:
-        """Whether this worker evaluates."""
+        """Whether this worker is the leader."""
         return self._lease.holds(LEADER)
 
     def tick(self, *, urgent: bool = False) -> None:
-        """Evaluate, or report to the worker that does.
+        """Evaluate as the leader, or publish a report for the leader.
 
         Args:
-            urgent: Have that worker evaluate with its next beat.
+            urgent: Whether the leader evaluates the report with its next beat.
         """
         manager = self._manager
-        if self._leads_now():
+        if self._renew_leases():
             self._evaluate()
-            self._look_for_missing()
+            self._note_missing_channels()
             self._pump()
             return
         self._pump()
         metrics: set[str] = set()
         for rule in manager.rules:
-            with _asking:
+            with _reading_metrics:
                 metrics.update(rule.expression.metrics)
         manager.store.publish(self._worker, self._report().encode(metrics), manager.clock(), urgent=urgent)
 
     def beat(self) -> None:
-        """Renew the lease or try to get it; deliver what waits; evaluate where a worker says that it is urgent."""
-        led = self.leads
-        if self._leads_now() and (not led or self._manager.store.urgent_since(self._evaluated_at)):
+        """Renew or acquire the leases and deliver the outbox; a new leader evaluates, and so does an urgent report."""
+        led_before = self.leads
+        if self._renew_leases() and (not led_before or self._manager.store.urgent_since(self._evaluated_at)):
             self._evaluate()
         self._repeat()
         self._pump()
 
     def deliver(self) -> None:
-        """Deliver what waits, evaluating nothing: while draining. The lease then lapses, and another worker leads."""
-        self._leads_now()
+        """Deliver the outbox without evaluating, while the worker drains."""
+        self._renew_leases()
         self._pump()
 
     async def stop(self, timeout: float) -> None:
-        """Deliver what can be delivered in time, leave the rest in the outbox, and let another worker lead.
+        """Deliver what can be delivered in time, leave the rest in the outbox, and give the leases back.
 
         Args:
-            timeout: Seconds.
+            timeout: Seconds to wait for deliveries.
         """
         manager = self._manager
         with fail_open("stopping the alerts"):
-            self._leads_now()
+            self._renew_leases()
             self._pump(paced=False)
             await manager.delivery.flush(timeout)
             self._lease.give_back()
@@ -114,47 +116,47 @@ class Evaluator:
     def _pump(self, *, paced: bool = True) -> None:
         self._manager.delivery.pump(self._manager.store, self._delivers_by, paced=paced)
 
-    def _leads_now(self) -> bool:
-        """Renew the leases, or try to get them; whether this worker evaluates."""
+    def _renew_leases(self) -> bool:
+        """Renew or acquire the leases; returns whether this worker is the leader."""
         self._lease.hold()
-        sends_by = frozenset(name for name in self._channels if self._delivers_by(name))
-        for name in sends_by - self._sends_by:
+        delivers = frozenset(name for name in self._channel_leases if self._delivers_by(name))
+        for name in delivers - self._delivers:
             self._manager.delivery.begin(self._manager.store, name)
-        self._sends_by = sends_by
+        self._delivers = delivers
         return self.leads
 
     def _delivers_by(self, channel: str) -> bool:
-        """Whether this worker sends by a channel now: what has no lease of its own, the one that leads looks after."""
-        return self._lease.holds(self._channels.get(channel, LEADER))
+        """Whether this worker delivers by a channel now. The leader does it for channels without a lease."""
+        return self._lease.holds(self._channel_leases.get(channel, LEADER))
 
-    def _look_for_missing(self) -> None:
-        """Complain about what waits for a channel that no worker has, as after a deploy that took it away."""
+    def _note_missing_channels(self) -> None:
+        """Tell the delivery which channels alerts wait for and no worker has, as after a deploy that removed one."""
         manager = self._manager
         own = [channel.name for channel in manager.channels]
         known = channels_of_workers(manager.store, manager.clock()).union(own)
         waiting = (name for name in manager.store.backlog() if not name.endswith(UNREADABLE))
         leader = f"host {gethostname()}, pid {getpid()}"
         problem = f"no running worker has this channel; the one that leads ({leader}) has: {', '.join(own)}"
-        manager.delivery.stand_in([name for name in waiting if name not in known], problem)
+        manager.delivery.set_missing_channels([name for name in waiting if name not in known], problem)
 
     def _evaluate(self) -> None:
         manager, now = self._manager, self._manager.clock()
         reports = self._reports(manager.store, now)
         rules = manager.rules
 
-        def work(store: Store) -> Incidents:
-            incidents = Incidents(store, manager.policy.joined(channels_of_workers(store, now)), now)
-            if store.leaders(now).get(LEADER) == self._worker:  # else it lasted too long: another one leads
+        def evaluate(store: Store) -> Transitions:
+            transitions = Transitions(store, manager.policy.with_channels(channels_of_workers(store, now)), now)
+            if store.leaders(now).get(LEADER) == self._worker:  # the lease may have expired meanwhile
                 known = {incident.key: incident for incident in saved_incidents(store)}
-                looks = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()))
-                incidents.apply(looks, known, reports, rules)
-            return incidents
+                results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()))
+                transitions.apply(results, known, reports, rules)
+            return transitions
 
-        incidents = manager.store.run(work)
+        transitions = manager.store.run(evaluate)
         self._evaluated_at = now
-        for event in incidents.events:
+        for event in transitions.events:
             manager.signals.raised(event)
-        for event in incidents.told:
+        for event in transitions.notified:
             manager.write(event)
 
     def _reports(self, store: Store, now: float) -> dict[str, WorkerReport]:
@@ -166,22 +168,24 @@ class Evaluator:
         return reports
 
     def _repeat(self) -> None:
-        """Tell channels whose receiver forgets, what fires now."""
+        """Repeat the firing alerts on channels whose receiver expires alerts, as the Alertmanager does."""
         now = self._manager.clock()
         for channel in self._manager.channels:
-            if isinstance(channel, Repeating) and channel.name in self._sends_by and self._is_due(channel, now):
-                held = partial(self._held_by, channel.name, now)
-                if self._manager.delivery.repeat(channel, held):
+            if isinstance(channel, Repeating) and channel.name in self._delivers and self._is_due(channel, now):
+                firing = partial(self._firing_on, channel.name, now)
+                if self._manager.delivery.repeat(channel, firing):
                     self._repeated_at[channel.name] = now
 
-    def _held_by(self, channel: str, now: float) -> Notification | None:
-        """What the receiver holds, muted meanwhile or not; and what it should, as others were told."""
+    def _firing_on(self, channel: str, now: float) -> Notification | None:
+        """The firing alerts that the channel was notified of, even if muted since, and those notified elsewhere."""
         sender = self._manager.sender
         rules = {rule.name: rule for rule in self._manager.rules}
         events = tuple(
             incident.event(rules[incident.rule], now, {"value": incident.value})
             for incident in saved_incidents(self._manager.store)
-            if incident.firing and incident.rule in rules and (incident.is_told or incident.was_told_on(channel))
+            if incident.firing
+            and incident.rule in rules
+            and (incident.is_notified or incident.was_notified_on(channel))
         )
         return sender.message(f"repeat-{now:.3f}", events) if events else None
 

@@ -1,4 +1,4 @@
-"""`AlertManager`: raises alerts, suppresses duplicates, honours mutes, keeps the history, hands over to delivery."""
+"""`AlertManager`: the facade of alerting: alerts of the application, rules, mutes, history and channels."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from otel_monitoring.alerts import overview
-from otel_monitoring.alerts.evaluation.application_alert import HandedOver, event_of, record
+from otel_monitoring.alerts.evaluation.application_alert import SubmittedAlert, event_of, record
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import saved_incidents
-from otel_monitoring.alerts.evaluation.policy import Policy
+from otel_monitoring.alerts.evaluation.policy import NotificationPolicy
 from otel_monitoring.alerts.intake import Intake
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels
 from otel_monitoring.alerts.notify.channels import Channel, Immediate, Repeating
@@ -34,28 +34,31 @@ from otel_monitoring.timestamps import rfc3339
 
 T = TypeVar("T")
 
-_RECENT = 10
+_RECENT_LIMIT = 10
 _LAST_SECOND = 253_402_300_799.0
-"""9999-12-31T23:59:59Z in Unix seconds: no calendar here knows a later one."""
+"""9999-12-31T23:59:59Z in Unix seconds, the last second that `datetime` can hold."""
 _LIMITS = Limits(spacing=1.0, gathering=0.1)
 _raising = fail_open("raising an alert")
 
 
 class AlertManager:
-    """Raises, delivers, mutes and remembers alerts. Thread-safe; methods may be called from any event loop.
+    """Raises, mutes, records and delivers alerts. Thread-safe; its methods may be called from any event loop.
 
-    By itself it delivers in `send_alert`. Connected to a running `MonitoringService`, it hands over to that service's
-    background thread and returns at once.
+    On its own it delivers within `send_alert`. Connected to a running `MonitoringService` it leaves the delivery to
+    that service's background thread, and `send_alert` returns at once.
 
     Args:
-        channels: Where alerts go; those that the settings configure, and the log, when not given.
-        store: Where its state is kept; the one that the settings name when not given.
-        settings: Where channels, store and thresholds come from; the environment when not given.
-        clock: Unix time in seconds.
-        elapsed: Seconds of a clock that nobody sets, for the pauses between attempts.
+        channels: The channels; None: the log and those that the settings configure.
+        store: The store of its state; None: the one that the settings choose.
+        settings: The settings of channels, store and thresholds; None: those of the environment.
+        clock: Returns Unix time in seconds.
+        elapsed: Returns monotonic time in seconds, for the pauses between attempts.
 
     Raises:
-        ConfigurationError: A setting cannot work; the message names it.
+        ConfigurationError: A setting is invalid; the message names it.
+
+    Attributes:
+        hand_over: Asks the background thread to deliver the outbox soon; returns False where there is none.
     """
 
     def __init__(
@@ -72,20 +75,19 @@ class AlertManager:
         self.clock = clock
         self._connected: tuple[Settings, Sender] | None = None
         self._rules = RuleSet()
-        self._intake = Intake[HandedOver, AlertEvent](self._decide)
+        self._intake = Intake[SubmittedAlert, AlertEvent](self._decide)
         self.evaluation = Evaluation()
         known = settings or Settings.load()
         self._configure(known, Sender.here(known, {"service.name": "unknown_service"}), AlertSignals())
         self.hand_over: Callable[[], bool] = lambda: False
-        """Has what waits delivered soon, in the background; False where nobody does that."""
 
     def connect(self, settings: Settings, sender: Sender, signals: AlertSignals) -> None:
-        """Be the alert manager of a service: what was not given at construction comes from it.
+        """Connect to a service: what the constructor was not given comes from it. Mutes move to its store.
 
         Args:
-            settings: The service's.
-            sender: Who notifications are from; with the settings it names the store.
-            signals: Where alerts are measured.
+            settings: The settings of the service.
+            sender: The sender of notifications; with the settings it determines the store.
+            signals: Counts alerts and emits their log events.
         """
         if self._connected == (settings, sender):
             self.signals = signals
@@ -108,7 +110,7 @@ class AlertManager:
             self.channels, sender, clock=self.clock, limits=_LIMITS, count=self._count, elapsed=self._elapsed
         )
         self._rules.use_defaults(default_rules(settings.thresholds, settings.error_statuses))
-        self.policy = Policy(
+        self.policy = NotificationPolicy(
             [channel.name for channel in self.channels if not isinstance(channel, Immediate)],
             settings.repeat_interval,
             settings.window,
@@ -116,19 +118,20 @@ class AlertManager:
             at_once=[channel.name for channel in self.channels if isinstance(channel, Immediate)],
         )
 
-    def _decide(self, handed: Sequence[HandedOver]) -> Sequence[AlertEvent]:
-        rules, raised, now = self._rules.by_name, [one.read() for one in handed], self.clock()
+    def _decide(self, submitted: Sequence[SubmittedAlert]) -> Sequence[AlertEvent]:
+        """Decide about a batch of alerts in one transaction; returns the events with their outcomes."""
+        rules, raised, now = self._rules.by_name, [alert.read() for alert in submitted], self.clock()
         events = self.store.run(
-            lambda store: record(store, raised, rules, self.policy.joined(channels_of_workers(store, now)))
+            lambda store: record(store, raised, rules, self.policy.with_channels(channels_of_workers(store, now)))
         )
-        for one, event in zip(handed, events, strict=True):
-            one.context.run(self.signals.raised, event)
+        for alert, event in zip(submitted, events, strict=True):
+            alert.context.run(self.signals.raised, event)
             if event.outcome is Outcome.NOTIFIED:
-                one.context.run(self.write, event)
+                alert.context.run(self.write, event)
         return events
 
     def write(self, event: AlertEvent) -> None:
-        """Tell the channels that have it at once: see `Immediate`."""
+        """Write `event` to the immediate channels, such as the log."""
         for channel in self.channels:
             if isinstance(channel, Immediate):
                 channel.write(event)
@@ -139,7 +142,7 @@ class AlertManager:
 
     @property
     def store(self) -> Store:
-        """Where its state is kept."""
+        """The store of its state; opened at the first use."""
         if self._store is None:
             sender = self.sender
             self._store = open_store(self.settings, service_name=sender.service, environment=sender.environment)
@@ -149,11 +152,11 @@ class AlertManager:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Every rule, the default ones first."""
+        """All rules, the default rules first."""
         return tuple(self._rules.by_name.values())
 
     def add_rule(self, rule: Rule) -> None:
-        """Add `rule`, in place of a default one of the same name.
+        """Add `rule`; it replaces a default rule of the same name.
 
         Raises:
             ConfigurationError: A rule of this name was added before.
@@ -161,10 +164,10 @@ class AlertManager:
         self._rules.add(rule)
 
     def remove_rule(self, name: str) -> bool:
-        """Take a rule away, default ones too; False when there was none of this name."""
+        """Remove the rule called `name`, also a default rule; returns whether there was one."""
         return self._rules.remove(name)
 
-    # What is documented
+    # The documented methods
 
     async def send_alert(
         self,
@@ -182,27 +185,27 @@ class AlertManager:
             alert_type: One of `AlertType`, or its value.
             message: One line for people. Secrets in it are redacted.
             severity: One of `AlertSeverity`, or its value.
-            details: Values that help to understand it, of any type: see `jsonable`.
-            labels: What it is about within its type, e.g. `{"endpoint": "/api/orders/"}`; mutes may name them.
-            dedup_key: What makes two alerts of a type and labels the same, in place of the message: for messages with
-                figures in them.
+            details: Values of any type that help to understand the alert: see `jsonable`.
+            labels: The alert's identity within its type, e.g. `{"endpoint": "/api/orders/"}`; mutes can select by them.
+            dedup_key: Identifies repetitions among alerts of the same type and labels, in place of the message: for
+                messages that contain figures.
 
         Returns:
-            Whether it is notified: False when it is muted, when the same type, message and labels were notified by
-            `send_alert` within five minutes, at least as urgently, or when an alert that fires explains it. What a
-            rule tells is another matter. It is in the history either way.
+            Whether the alert is notified. It is not if it is muted, if a firing alert inhibits its type, or if
+            `send_alert` notified the same type, message and labels within five minutes with the same or a higher
+            severity; notifications of rules do not count. The history records it either way.
 
         Raises:
             ValueError: Unknown type or severity.
         """
         kind, urgency = AlertType(alert_type), AlertSeverity(severity)
         with _raising:
-            read = partial(event_of, kind, message, urgency, details, labels, self.clock())
-            handed = HandedOver(read, copy_context(), dedup_key)
+            make_event = partial(event_of, kind, message, urgency, details, labels, self.clock())
+            submitted = SubmittedAlert(make_event, copy_context(), dedup_key)
             try:
-                event = await self._intake.take(handed, urgent=urgency is AlertSeverity.CRITICAL)
+                event = await self._intake.take(submitted, urgent=urgency is AlertSeverity.CRITICAL)
             except Exception:
-                self.write(handed.read().event)  # whatever the store would have decided: it is told somewhere
+                self.write(submitted.read().event)  # the store failed: the log has the alert at least
                 raise
             if event.outcome is Outcome.NOTIFIED:
                 if not self.hand_over():
@@ -219,12 +222,12 @@ class AlertManager:
         author: str = "",
         reason: str = "",
     ) -> float:
-        """Mute a type: its alerts go to the history only.
+        """Mute a type: its alerts are recorded, but not notified.
 
         Args:
             alert_type: One of `AlertType`, or its value.
-            duration_seconds: How long; it must end before the year 10000.
-            labels: Only alerts that have all of these, e.g. `{"endpoint": "/api/orders/"}`.
+            duration_seconds: Seconds; the mute must end before the year 10000.
+            labels: Mute only alerts that have all of these labels, e.g. `{"endpoint": "/api/orders/"}`.
             author: Who mutes.
             reason: Why.
 
@@ -232,28 +235,28 @@ class AlertManager:
             When the mute ends, in Unix seconds.
 
         Raises:
-            ValueError: Unknown type, or a duration that is not positive or has no end.
-            TooManyMutesError: 1,000 others are in force.
+            ValueError: The type is unknown, or the duration is no positive number or too long.
+            TooManyMutesError: 1,000 other mutes are in force.
         """
         now = self.clock()
-        given: object = duration_seconds  # whatever the caller passes
+        given: object = duration_seconds  # untyped callers may pass anything
         if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < _LAST_SECOND - now:
             shown = redact(given, limit=40)
             raise ValueError(f"duration_seconds: must be a number above 0 and end before the year 10000, not {shown}")
         until = now + duration_seconds
-        covered, told = readable_labels(labels or {}), (redact(author), redact(reason))
-        self.store.run(partial(_add_mute, Mute(AlertType(alert_type), until, covered, *told), now))
+        mute = Mute(AlertType(alert_type), until, readable_labels(labels or {}), redact(author), redact(reason))
+        self.store.run(partial(_add_mute, mute, now))
         return until
 
     def unmute_alert_type(self, alert_type: AlertType | str, *, labels: Mapping[str, str] | None = None) -> bool:
-        """End the mutes of a type, or the one with exactly these labels; False when there was none."""
+        """End all mutes of a type, or the one with exactly these labels; returns whether there was one."""
         return self.store.unmute(AlertType(alert_type), None if labels is None else readable_labels(labels)) > 0
 
     async def get_alert_summary(self) -> dict[str, Any]:
         """The documented summary.
 
-        `total_alerts`, `alerts_by_type`, `muted_alerts` (types that are muted as a whole, with their ends), `mutes`
-        (every mute), `recent_alerts`.
+        `total_alerts` and `alerts_by_type` count firing events since the last `reset_stats`. `muted_alerts` has the
+        ends (RFC 3339) of the mutes without labels by type, `mutes` every mute, `recent_alerts` the last ten events.
         """
         return await self._off_loop(self._summary)
 
@@ -263,10 +266,15 @@ class AlertManager:
         alert_type: AlertType | str | None = None,
         severity: AlertSeverity | str | None = None,
     ) -> list[dict[str, Any]]:
-        """The newest alerts first, each as `AlertEvent.as_json` has it.
+        """The recorded events as `AlertEvent.as_json`, the newest first.
+
+        Args:
+            limit: The most events to return, 1 to 1000.
+            alert_type: Only events of this type.
+            severity: Only events of this severity.
 
         Raises:
-            ValueError: Unknown type or severity, or a limit outside 1 to 1000.
+            ValueError: The type or severity is unknown, or the limit out of range.
         """
         if not 1 <= limit <= HISTORY_LIMIT:
             raise ValueError(f"limit: must be from 1 to {HISTORY_LIMIT}, not {limit}")
@@ -276,13 +284,13 @@ class AlertManager:
         return [event.as_json() for event in events]
 
     def reset_stats(self) -> None:
-        """Forget history and counts; mutes stay."""
+        """Clear the history and the counts; mutes stay."""
         self.store.clear()
 
-    # What the endpoints ask besides
+    # Further answers for the endpoints
 
     async def test_channels(self) -> dict[str, dict[str, Any]]:
-        """Send a test alert through every channel, side by side.
+        """Send a test alert through every channel concurrently.
 
         Returns:
             By channel name: `delivered`, and `error` (redacted) where it was not.
@@ -292,24 +300,24 @@ class AlertManager:
         return await trial(self.channels, message, self.delivery.limits.timeout)
 
     def recent(self) -> list[dict[str, Any]]:
-        """The last ten alerts, newest first."""
-        return [event.as_json() for event in self.store.events(limit=_RECENT)]
+        """The last ten events, the newest first."""
+        return [event.as_json() for event in self.store.events(limit=_RECENT_LIMIT)]
 
     async def firing(self) -> list[dict[str, Any]]:
-        """What `/alerts/firing` answers: see `overview.firing`."""
+        """The answer of `/alerts/firing`: see `overview.firing`."""
         return await self._off_loop(lambda: overview.firing(saved_incidents(self.store), self._rules.by_name))
 
     async def rule_states(self) -> list[dict[str, Any]]:
-        """What `/alerts/rules` answers: see `overview.rule_states`."""
+        """The answer of `/alerts/rules`: see `overview.rule_states`."""
         return await self._off_loop(
             lambda: overview.rule_states(saved_incidents(self.store), self.rules, self.evaluation)
         )
 
     def state(self) -> dict[str, Any]:
-        """For the diagnostics.
+        """The part of the diagnostics about alerting.
 
-        `leader` (the `service.instance.id` of the worker that evaluates), `channels` (see `overview.channels`),
-        `store_problem` (what is wrong with the store, if anything).
+        `leader` is the `service.instance.id` of the worker that evaluates, `channels` see `overview.channels`, and
+        `store_problem` says why the store does not work as configured, or is None.
         """
         store, now = self.store, self.clock()
         return {
@@ -318,11 +326,9 @@ class AlertManager:
             "store_problem": store.problem,
         }
 
-    # How
-
     @staticmethod
     async def _off_loop(work: Callable[[], T]) -> T:
-        """A store may wait for a disk or another process: never on the application's loop."""
+        """Run `work` in a thread: a store may wait for a disk or another process."""
         return await in_thread(work, name="otel-monitoring-alert")
 
     def _summary(self) -> dict[str, Any]:
@@ -338,6 +344,7 @@ class AlertManager:
 
 
 def _add_mute(mute: Mute, now: float, store: Store) -> None:
+    """Add `mute` to `store`, inside a transaction, unless `MUTES_LIMIT` is reached."""
     others = sum(mute_key(other) != mute_key(mute) for other in store.mutes(now))
     if others >= MUTES_LIMIT:
         raise TooManyMutesError(f"mutes: {others} are in force, more than that cannot be; end one first")

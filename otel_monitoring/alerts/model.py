@@ -1,4 +1,4 @@
-"""What an alert is: its type, its severity, the event that is kept and delivered, and the mute that silences it."""
+"""The alert model: types and severities, the event that is recorded and delivered, notifications and mutes."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,14 +11,14 @@ from otel_monitoring.redact import REPLACED, is_secret, printable, redact, text_
 from otel_monitoring.redact.json_value import jsonable
 from otel_monitoring.timestamps import rfc3339
 
-_LABELS = 20
+_LABELS_LIMIT = 20
 _LABEL_LENGTH = 500
-_PLACES = frozenset({"host", "instance"})
-"""Labels whose values tell machines and processes apart: names that look like secrets must not become one."""
+_PLACE_LABELS = frozenset({"host", "instance"})
+"""Labels whose values are not redacted: hosts and processes with names like secrets must stay distinct."""
 
 
 class AlertType(str, Enum):
-    """The documented alert types; then what else the default rules watch, and whatever an application names itself."""
+    """The documented alert types, further ones of the default rules, and `custom` for those of an application."""
 
     DATABASE_DOWN = "database_down"
     DATABASE_SLOW = "database_slow"
@@ -46,7 +46,7 @@ class AlertSeverity(str, Enum):
 
     @property
     def rank(self) -> int:
-        """Its place in that order, from 0."""
+        """Its position in the rising order, from 0."""
         return tuple(AlertSeverity).index(self)
 
 
@@ -72,31 +72,31 @@ DEFAULT_SEVERITY: Mapping[AlertType, AlertSeverity] = MappingProxyType(
 
 
 class Status(str, Enum):
-    """Whether an event says that something is wrong, or that it is over."""
+    """The status of an event, with Prometheus' names."""
 
     FIRING = "firing"
     RESOLVED = "resolved"
 
 
 class Outcome(str, Enum):
-    """What became of an alert that was raised."""
+    """Whether an alert was notified, or why not."""
 
     NOTIFIED = "notified"
     SUPPRESSED = "suppressed"
     """The same alert was notified less than five minutes before."""
     MUTED = "muted"
     INHIBITED = "inhibited"
-    """Another alert that fires explains it."""
+    """A firing alert explains it."""
 
 
-class Arrival(str, Enum):
-    """Where an alert stands on its way through one channel; `suppressed`, `muted`, `inhibited`: as its outcome says."""
+class DeliveryState(str, Enum):
+    """The state of an alert on one channel; the last three repeat the `Outcome` of an alert that is not delivered."""
 
     WAITING = "waiting"
     RETRYING = "retrying"
     DELIVERED = "delivered"
     SUPERSEDED = "superseded"
-    """A later word about the same incident was delivered in its place."""
+    """A later event of the same incident was delivered in its place."""
     GIVEN_UP = "given up"
     SUPPRESSED = Outcome.SUPPRESSED.value
     MUTED = Outcome.MUTED.value
@@ -104,30 +104,30 @@ class Arrival(str, Enum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing more becomes of it."""
-        return self not in (Arrival.WAITING, Arrival.RETRYING)
+        """Whether the state stays as it is."""
+        return self not in (DeliveryState.WAITING, DeliveryState.RETRYING)
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelResult:
-    """What became of an alert on one channel.
+    """The delivery of an alert on one channel.
 
     Attributes:
-        state: Where it stands.
+        state: Its state.
         at: When it was delivered or given up, in Unix seconds.
-        attempts: How often delivering it was tried.
-        next_attempt: When it is tried again, in Unix seconds.
-        error: Why it was not delivered, in one line without secrets, or empty.
+        attempts: The number of attempts.
+        next_attempt: When the next attempt is due, in Unix seconds.
+        error: Why the last attempt failed, in one line without secrets, or empty.
     """
 
-    state: Arrival
+    state: DeliveryState
     at: float | None = None
     attempts: int = 0
     next_attempt: float | None = None
     error: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """`state`; where there is something to say also `at`, `attempts`, `next_attempt` (RFC 3339), `error`."""
+        """`state`, and those of `at`, `attempts`, `next_attempt` and `error` that are set; times as RFC 3339."""
         further = {
             "at": rfc3339(self.at) if self.at is not None else "",
             "attempts": self.attempts,
@@ -138,28 +138,28 @@ class ChannelResult:
 
 
 LEFT_OUT = "otel_monitoring.left_out"
-"""In place of a rule's name, which has no dot: an event that says how many others were left out."""
+"""The `rule` of an event that counts the alerts left out of a full outbox; no rule's name has a dot."""
 
 
 @dataclass(frozen=True, slots=True)
 class AlertEvent:
-    """One alert, as it stands in the history and as channels get it.
+    """One event of an alert, as the history records it and channels deliver it.
 
     Attributes:
-        time: When it was raised, or when it was over, in Unix seconds.
-        type: What it is about.
-        severity: How urgent it is.
+        time: When the alert started to fire or resolved, in Unix seconds.
+        type: The alert type.
+        severity: The severity.
         message: One line for people.
         details: JSON-serialisable values that help to understand it.
         outcome: Whether it was notified, or why not.
-        status: `firing`; `resolved` for the end of an alert that a rule raised.
-        labels: What it is about within its type, e.g. `{"endpoint": "/api/orders/"}`; with the type its identity.
-        rule: The rule that raised it; empty when the application did, with `send_alert`.
-        incident: The same for everything that is said about one incident, from its firing to its end.
-        since: When the incident began, in Unix seconds; None: at `time`.
-        runbook: A link to what to do about it, or empty.
-        trace_id: The trace of the request that raised it, in hexadecimal, or empty.
-        channels: In the history: what became of it on each channel, by the channel's name.
+        status: `firing`, or `resolved` for the end of a rule's alert.
+        labels: The alert's identity within its type, e.g. `{"endpoint": "/api/orders/"}`.
+        rule: The name of the rule; empty for an alert of `send_alert`.
+        incident: The incident's id; all events of an incident share it.
+        since: When the incident started, in Unix seconds; None: at `time`.
+        runbook: A link to the runbook, or empty.
+        trace_id: The trace in which it was raised, in hexadecimal, or empty.
+        channels: In the history: the delivery on each channel, by the channel's name.
     """
 
     time: float
@@ -179,23 +179,23 @@ class AlertEvent:
 
     @property
     def identity(self) -> str:
-        """The same for what the history and the outbox have of it; in the order of time."""
+        """The key that history and outbox share; sorts by time."""
         return f"{self.time!r}/{self.status.value}/{self.incident}"
 
     @property
-    def is_under_way(self) -> bool:
-        """Whether a channel has still to deliver it."""
+    def is_undelivered(self) -> bool:
+        """Whether a channel still has to deliver it."""
         return any(not result.state.final for result in self.channels.values())
 
     @property
-    def stands_for_others(self) -> bool:
-        """Whether it says how many were left out of a full outbox, and is no alert itself."""
+    def is_overflow_notice(self) -> bool:
+        """Whether it is no alert, but counts the alerts left out of a full outbox."""
         return self.rule == LEFT_OUT
 
     def readable(self) -> "AlertEvent":
-        """The same, fit for every reader: each text a printable line without secrets, the details bounded JSON."""
-        told = jsonable(self.details)
-        details = told if isinstance(told, dict) else {"details": told} if told is not None else {}
+        """The same in a form that is safe to show: texts are printable lines without secrets, details bounded JSON."""
+        value = jsonable(self.details)
+        details = value if isinstance(value, dict) else {"details": value} if value is not None else {}
         return replace(
             self,
             message=redact(self.message),
@@ -206,10 +206,10 @@ class AlertEvent:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The documented form: `timestamp`, `type`, `message`, `severity`; `details`, `outcome`, `status`, `labels`.
+        """The documented JSON: `timestamp`, `type`, `message`, `severity`, `details`, `outcome`, `status`, `labels`.
 
-        Where there is something to say also `rule`, `incident`, `since`, `runbook_url`, `trace_id`, and `channels`: by
-        each channel's name `ChannelResult.as_json`.
+        Also those of `rule`, `incident`, `since`, `runbook_url`, `trace_id` and `channels` that are set; `channels` has
+        `ChannelResult.as_json` by each channel's name. Times as RFC 3339.
         """
         answer: dict[str, Any] = {
             "timestamp": rfc3339(self.time),
@@ -231,35 +231,35 @@ class AlertEvent:
         }
         return {**answer, **{key: value for key, value in further.items() if value}}
 
-    def waits_for(
+    def as_history_entry(
         self, channels: Collection[str], others: Collection[str] = (), written: Collection[str] = ()
     ) -> "AlertEvent":
-        """The same as the history has it.
+        """The same with its state on each channel, for the history.
 
         Args:
-            channels: It waits for these.
-            others: Its outcome, if it was not notified, keeps it from these.
-            written: These have it at once.
+            channels: The channels that will deliver it.
+            others: The channels that do not get it where its outcome is another than notified.
+            written: The channels that have it already.
         """
-        kept = others if self.outcome is not Outcome.NOTIFIED else ()
-        states = {name: ChannelResult(Arrival(self.outcome.value)) for name in kept}
-        states |= {name: ChannelResult(Arrival.DELIVERED, at=self.time, attempts=1) for name in written}
-        states |= {name: ChannelResult(Arrival.WAITING) for name in channels}
+        withheld = others if self.outcome is not Outcome.NOTIFIED else ()
+        states = {name: ChannelResult(DeliveryState(self.outcome.value)) for name in withheld}
+        states |= {name: ChannelResult(DeliveryState.DELIVERED, at=self.time, attempts=1) for name in written}
+        states |= {name: ChannelResult(DeliveryState.WAITING) for name in channels}
         return replace(self, channels=states)
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What a channel delivers in one message: the alerts that are due together.
+    """One message of a channel: the events that are due together.
 
     Attributes:
-        id: The same for every attempt to deliver these events: receivers may recognise a repetition by it.
-        events: At least one, oldest first; firing and resolved ones may stand side by side.
-        service: `service.name` of what is watched.
+        id: Constant over all attempts to deliver these events, so that receivers can drop repetitions.
+        events: At least one event, oldest first; firing and resolved ones may be mixed.
+        service: `service.name` of the monitored service.
         environment: `deployment.environment.name`, or empty.
         version: `service.version`, or empty.
-        host: The name of the host that it runs on, or empty.
-        url: Where people reach it, or empty.
+        host: The name of the service's host, or empty.
+        url: The public URL of the service, or empty.
     """
 
     id: str
@@ -271,31 +271,31 @@ class Notification:
     url: str = ""
 
     def latest(self) -> "Notification":
-        """The same without what is out of date: of each incident the last word, as after a mail server's own outage."""
+        """The same with only the last event of each incident; earlier ones are out of date, as after an outage."""
         last = {event.incident: event for event in self.events}
         return replace(self, events=tuple(e for e in self.events if not e.incident or e is last[e.incident]))
 
     @property
     def severity(self) -> AlertSeverity:
-        """The highest severity among what still fires; where all is over, among everything."""
+        """The highest severity of the firing events; of all events where none fires."""
         firing = [event for event in self.events if event.status is Status.FIRING] or self.events
         return max((event.severity for event in firing), key=lambda severity: severity.rank)
 
     @property
     def status(self) -> Status:
-        """`resolved` when every event says so."""
+        """`resolved` if every event is, else `firing`."""
         return Status.FIRING if any(event.status is Status.FIRING for event in self.events) else Status.RESOLVED
 
 
 @dataclass(frozen=True, slots=True)
 class Mute:
-    """Alerts of one type, or those of them that have all of some labels, go to the history only.
+    """Alerts that are recorded but not notified: those of a type, or those of them with certain labels.
 
     Attributes:
-        type: The type that is muted.
-        until: When it ends, in Unix seconds.
-        labels: Labels an alert must have to be muted; empty: every alert of the type.
-        author: Who muted it.
+        type: The muted type.
+        until: When the mute ends, in Unix seconds.
+        labels: An alert is muted if it has all of these labels; empty: every alert of the type.
+        author: Who muted.
         reason: Why.
     """
 
@@ -306,7 +306,7 @@ class Mute:
     reason: str = ""
 
     def covers(self, kind: AlertType, labels: Mapping[str, str]) -> bool:
-        """Whether an alert of this type with these labels is muted by it."""
+        """Whether an alert of this type with these labels is muted."""
         if kind is not self.type:
             return False
         return self.labels.items() <= labels.items() or self.labels.items() <= readable_labels(labels).items()
@@ -323,23 +323,23 @@ class Mute:
 
 
 def title(kind: str, rule: str = "") -> str:
-    """What people call an alert: its type as documented (`DATABASE_DOWN`), or the rule's name where that says nothing.
+    """The name of an alert for people: its type in capitals (`DATABASE_DOWN`), for a custom type the rule's name.
 
     Args:
-        kind: The type's value, as machines have it: `database_down`.
-        rule: The rule that raised it, or empty.
+        kind: The value of the type, e.g. `database_down`.
+        rule: The name of the rule, or empty.
     """
     return rule if rule and kind == AlertType.CUSTOM.value else kind.upper()
 
 
 def readable_labels(labels: object) -> dict[str, str]:
-    """Labels as people may read them: at most 20, each a printable line without secrets; never raises.
+    """Labels in a form that is safe to show: at most 20, each a printable line without secrets; never raises.
 
     Args:
-        labels: A mapping; anything else has no labels.
+        labels: A mapping; anything else gives no labels.
     """
     try:
-        pairs = list(islice(dict(labels).items(), _LABELS))  # type: ignore[call-overload] # whatever it is
+        pairs = list(islice(dict(labels).items(), _LABELS_LIMIT))  # type: ignore[call-overload] # anything
     except BaseException:  # noqa: BLE001 - an application's own mapping may raise anything
         return {}
     named = [(redact(key, limit=100), value) for key, value in pairs]
@@ -347,7 +347,7 @@ def readable_labels(labels: object) -> dict[str, str]:
 
 
 def _label(name: str, value: object) -> str:
-    if name in _PLACES:
+    if name in _PLACE_LABELS:
         return printable(text_of(value)[:_LABEL_LENGTH])
     return REPLACED if is_secret(name) else redact(value, limit=_LABEL_LENGTH)
 

@@ -1,4 +1,4 @@
-"""`AlertSignals`: what OpenTelemetry hears about alerts: a counter, a log event for each, and what became of them."""
+"""`AlertSignals`: alerts as OpenTelemetry metrics and log events."""
 
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
 
@@ -15,15 +15,15 @@ _SEVERITY = {
     AlertSeverity.ERROR: SeverityNumber.ERROR,
     AlertSeverity.CRITICAL: SeverityNumber.FATAL,
 }
-_telling = fail_open("telling OpenTelemetry about an alert")
+_recording = fail_open("telling OpenTelemetry about an alert")
 
 
 class AlertSignals:
-    """Metrics and log events of alerts.
+    """Counters of alerts and of notifications, and one log event for each alert.
 
     Args:
-        meters: Where the counters are made; nowhere when not given.
-        loggers: Where the log events go; nowhere when not given.
+        meters: Makes the counters; None: alerts are not counted.
+        loggers: Emits the log events; None: there are none.
     """
 
     def __init__(self, meters: MeterProvider | None = None, loggers: LoggerProvider | None = None) -> None:
@@ -37,7 +37,7 @@ class AlertSignals:
         }
 
     def raised(self, event: AlertEvent) -> None:
-        """An alert was raised or resolved; call it where that happened, in the context of its request if it had one."""
+        """Count an alert that fires or resolves, and emit its log event, in the current context of OpenTelemetry."""
         attributes = {
             c.ALERT_TYPE: event.type.value,
             c.ALERT_SEVERITY: event.severity.value,
@@ -45,7 +45,7 @@ class AlertSignals:
             c.ALERT_OUTCOME: event.outcome.value,
         }
         severity = _SEVERITY[event.severity if event.status is Status.FIRING else AlertSeverity.INFO]
-        with _telling:
+        with _recording:
             self._alerts.add(1, attributes)
             self._logger.emit(
                 timestamp=int(event.time * 1e9),
@@ -61,6 +61,12 @@ class AlertSignals:
             )
 
     def count(self, what: str, channel: str, number: int) -> None:
-        """`number` alerts were `sent` by a channel, `failed` for good, or will be `retried`."""
-        with _telling:
+        """Count notifications.
+
+        Args:
+            what: `sent`, `failed` (given up) or `retried`.
+            channel: The channel's name.
+            number: How many alerts.
+        """
+        with _recording:
             self._outcomes[what].add(number, {c.CHANNEL: channel})

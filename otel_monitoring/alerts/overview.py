@@ -1,4 +1,4 @@
-"""What fires, where every rule stands, and how every channel fares, as JSON."""
+"""Firing alerts, the states of rules and the states of channels, as JSON for the endpoints."""
 
 import json
 import math
@@ -20,15 +20,16 @@ from otel_monitoring.timestamps import rfc3339
 T = TypeVar("T")
 
 _VALUES_LIMIT = 20
-_reading = fail_open("reading how a channel fares")
-_asking = fail_open("showing a rule", theirs=True)
+_reading_condition = fail_open("reading how a channel fares")
+_showing_rule = fail_open("showing a rule", theirs=True)
 
 
 def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dict[str, Any]]:
-    """The alerts of rules that fire now, the oldest first.
+    """The firing alerts of rules, the oldest first.
 
-    Each has `rule`, `type`, `severity`, `state`, `since` (RFC 3339), `value`, `threshold`, `labels`, `message`,
-    `scope`, `incident`, `muted` and `inhibited`; one that flaps also `flapping` and `times`, how often it began.
+    Each has `rule`, `type`, `severity`, `state`, `since` (RFC 3339), `value` and `threshold` (in the rule's unit),
+    `labels`, `message`, `scope`, `incident`, `muted` and `inhibited`; a flapping alert also has `flapping` and `times`,
+    how often it started.
     """
     found = [(incident, rules[incident.rule]) for incident in incidents if incident.rule in rules and incident.firing]
     return [
@@ -38,7 +39,7 @@ def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dic
             "severity": rule.urgency.value,
             **_state(incident),
             "threshold": rule.threshold,
-            **_said(incident, rule),
+            **_message_and_value(incident, rule),
             "scope": rule.scope,
             "incident": incident.id,
             "muted": incident.outcome is Outcome.MUTED,
@@ -50,10 +51,11 @@ def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dic
 
 
 def rule_states(incidents: Iterable[Incident], rules: Sequence[Rule], evaluation: Evaluation) -> list[dict[str, Any]]:
-    """Every rule with its definition, its `state` (the worst of its alerts) and its pending and firing `alerts`.
+    """Every rule with its definition, its pending and firing `alerts`, and its `state`.
 
-    `values` are the latest readings of the worker that evaluates, the worst first, at most twenty; elsewhere empty. Of
-    groups, those that are below the threshold are left out. `error` says why a rule could not be evaluated.
+    The state is `firing` or `pending` if one of the alerts is, else `inactive`. `values` are at most twenty of the
+    latest readings, the worst first, without groups below the threshold; only the leader has readings, so the list is
+    empty elsewhere. `error` says why the last evaluation failed.
     """
     by_rule: dict[str, list[Incident]] = {}
     for incident in incidents:
@@ -63,18 +65,19 @@ def rule_states(incidents: Iterable[Incident], rules: Sequence[Rule], evaluation
 
 
 def channels(store: Store, own: Mapping[str, Mapping[str, Any]], now: float) -> dict[str, dict[str, Any]]:
-    """How every channel of the service fares, the same from whichever worker is asked.
+    """The state of every channel of the service; every worker gives the same answer.
 
-    Each has `state`, `pending` (how many alerts wait), `worker` (the `service.instance.id` of the one that sends by it,
-    if any does) and what `Line.condition` says; `missing` is the state of one that alerts wait for and no running
-    worker has. `unreadable` counts those that were set aside because they cannot be read.
+    Each has `state`, `pending` (how many alerts wait), `worker` (the `service.instance.id` of the worker that delivers
+    by it, if there is one) and the further keys of `ChannelQueue.condition`. The state is `missing` where alerts wait
+    for a channel that no running worker has. `unreadable` counts alerts that were set aside because they cannot be
+    read.
 
     Args:
-        store: What the workers share.
-        own: How the channels of this worker fare, as far as it used them.
+        store: The store that the workers share.
+        own: The conditions of this worker's channels, for those that the store has no condition of.
         now: Unix seconds.
     """
-    backlog, told, known = store.backlog(), store.descriptions(), channels_of_workers(store, now)
+    backlog, saved, known = store.backlog(), store.descriptions(), channels_of_workers(store, now)
     senders = {channel_of(lease): worker for lease, worker in store.leaders(now).items()}
     answer: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys((*own, *sorted(known), *sorted(backlog))):
@@ -82,7 +85,7 @@ def channels(store: Store, own: Mapping[str, Mapping[str, Any]], now: float) -> 
             readable = answer.setdefault(name.removesuffix(UNREADABLE), {"state": "ok", "failures": 0, "pending": 0})
             readable["unreadable"] = backlog[name]
             continue
-        condition = {"state": "ok", "failures": 0, **(_decoded(told.get(name, "{}")) or own.get(name, {}))}
+        condition = {"state": "ok", "failures": 0, **(_decoded(saved.get(name, "{}")) or own.get(name, {}))}
         if name not in own and name not in known:
             condition["state"] = "missing"
         sender = {"worker": senders[name]} if name in senders else {}
@@ -91,7 +94,7 @@ def channels(store: Store, own: Mapping[str, Mapping[str, Any]], now: float) -> 
 
 
 def _decoded(condition: str) -> dict[str, Any]:
-    with _reading:
+    with _reading_condition:
         found: dict[str, Any] = {**json.loads(condition)}
         return found
     return {}
@@ -99,12 +102,12 @@ def _decoded(condition: str) -> dict[str, Any]:
 
 def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> dict[str, Any]:
     phases = {incident.state.phase for incident in incidents}
-    none: list[dict[str, Any]] = []
+    no_values: list[dict[str, Any]] = []
     answer: dict[str, Any] = {
         "name": rule.name,
         "type": rule.type.value,
         "severity": rule.urgency.value,
-        "promql": _asked(rule.promql, ""),
+        "promql": _result_or(rule.promql, ""),
         "comparison": rule.comparison,
         "threshold": rule.threshold,
         "clear": rule.clear if rule.clear is not None else rule.threshold,
@@ -117,7 +120,7 @@ def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> 
         "inhibits": sorted(kind.value for kind in rule.inhibits),
         "state": next((p.value for p in (Phase.FIRING, Phase.PENDING) if p in phases), Phase.INACTIVE.value),
         "alerts": [_state(incident) for incident in incidents],
-        "values": _asked(lambda: _values(rule, evaluation.readings.get(rule.name, {})), none),
+        "values": _result_or(lambda: _values(rule, evaluation.readings.get(rule.name, {})), no_values),
     }
     if rule.runbook:
         answer["runbook_url"] = rule.runbook
@@ -126,11 +129,11 @@ def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> 
     return answer
 
 
-def _asked(ask: Callable[[], T], otherwise: T) -> T:
-    """What an expression of the application's answers; `otherwise` where it raises."""
-    with _asking:
-        return ask()
-    return otherwise
+def _result_or(call: Callable[[], T], default: T) -> T:
+    """The result of `call`, which runs an expression of the application; `default` where it raises."""
+    with _showing_rule:
+        return call()
+    return default
 
 
 def _values(rule: Rule, readings: Mapping[str, Sequence[Reading]]) -> list[dict[str, Any]]:
@@ -146,8 +149,8 @@ def _values(rule: Rule, readings: Mapping[str, Sequence[Reading]]) -> list[dict[
     ]
 
 
-def _said(incident: Incident, rule: Rule) -> dict[str, Any]:
-    """Message and value that agree: those of now, or, where nothing is seen now, those of before."""
+def _message_and_value(incident: Incident, rule: Rule) -> dict[str, Any]:
+    """Message and value of the same moment: the present one, or without data the last one that had data."""
     value = incident.state.value
     if value is None:
         return {"message": incident.message, "value": _rounded(incident.value)}

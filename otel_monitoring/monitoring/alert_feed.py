@@ -7,8 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
-from otel_monitoring.alerts.evaluation.transitions import evidence_key
-from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
+from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, evidence_key
 from otel_monitoring.alerts.evaluator import Evaluator
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertType

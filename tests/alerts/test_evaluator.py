@@ -9,7 +9,7 @@ import pytest
 from otel_monitoring.alerts import AlertManager, Gauge, Rule
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import Evaluator, beat_seconds, lease_seconds
-from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Arrival, Notification, Status
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, DeliveryState, Notification, Status
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.metrics.snapshot import Series, Snapshot
@@ -231,11 +231,11 @@ async def test_what_waits_for_a_channel_that_nobody_has_is_told_and_given_up_aft
     assert channel["last_error"].startswith(who)
     assert [line for line in caplog.messages if line.startswith(f"slack: attempt 2 failed: {who}")]
     (event,) = host.store.events(limit=1)
-    assert event.channels["slack"].state is Arrival.RETRYING
+    assert event.channels["slack"].state is DeliveryState.RETRYING
     assert event.channels["slack"].error.startswith(who)
     await leader.tick(after=86_400)
     (event,) = host.store.events(limit=1)
-    assert event.channels["slack"].state is Arrival.GIVEN_UP
+    assert event.channels["slack"].state is DeliveryState.GIVEN_UP
     assert event.channels["slack"].error.startswith(f"not delivered for a day, last: {who}")
     assert "slack" not in leader.manager.state()["channels"]
 

@@ -101,7 +101,7 @@ async def test_the_history_says_what_became_of_an_alert_on_each_channel() -> Non
 async def test_figures_in_a_message_make_no_other_alert_of_it_where_a_key_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for kept in ("_chosen", "_first"):
+    for kept in ("_process_wide", "_first_of_service"):
         monkeypatch.setattr(alerts, kept, None)
     recorder = Recorder()
     manager = AlertManager(channels=[recorder])
@@ -437,7 +437,7 @@ async def test_secrets_do_not_enter_the_history() -> None:
 
 
 async def test_the_documented_helpers_use_the_processs_manager(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kept in ("_chosen", "_first"):
+    for kept in ("_process_wide", "_first_of_service"):
         monkeypatch.setattr(alerts, kept, None)
     assert alerts.get_alert_manager() is None
     channel = Recorder()

@@ -10,8 +10,8 @@ from otel_monitoring import semconv as c
 from otel_monitoring.alerts import Attribute, Count, Gauge, Quantile, Rule, error_rate, requests
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import labels_by_rule, saved_incidents
-from otel_monitoring.alerts.evaluation.policy import Policy
-from otel_monitoring.alerts.evaluation.transitions import Incidents
+from otel_monitoring.alerts.evaluation.policy import NotificationPolicy
+from otel_monitoring.alerts.evaluation.transitions import Transitions
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.store import MemoryStore
@@ -26,7 +26,7 @@ _WORKERS = 4
 _EACH = 20
 _SLOW = 3
 _MILLI = 1e3
-_POLICY = Policy(("log",), repeat_interval=4 * 3600.0, window=300.0)
+_POLICY = NotificationPolicy(("log",), repeat_interval=4 * 3600.0, window=300.0)
 
 
 def rules() -> tuple[Rule, ...]:
@@ -106,7 +106,7 @@ class Evaluator:
         self.now += 10.0
         known = {incident.key: incident for incident in saved_incidents(self.store)}
         with self.store.exclusive():
-            incidents = Incidents(self.store, _POLICY, self.now)
+            incidents = Transitions(self.store, _POLICY, self.now)
             incidents.apply(
                 self.evaluation.evaluate(self.rules, reports, labels_by_rule(known.values())),
                 known,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Arrival, ChannelResult, Mute
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult, DeliveryState, Mute
 from otel_monitoring.alerts.store import MemoryStore, Store
 from otel_monitoring.alerts.store.fallback import FallbackStore
 from otel_monitoring.alerts.store.protocol import HISTORY_LIMIT
@@ -28,7 +28,7 @@ EVENT = AlertEvent(
     incident="0f3c9a5b2e",
     since=NOW - 60,
 )
-DELIVERED = ChannelResult(Arrival.DELIVERED, at=NOW, attempts=1)
+DELIVERED = ChannelResult(DeliveryState.DELIVERED, at=NOW, attempts=1)
 STATES: dict[str, str | None] = {
     f"RULE_{number}/{{}}": '{"phase": "firing", "since": 1700000000.0}' for number in range(50)
 }
@@ -40,7 +40,7 @@ def raised(store: Store, number: int) -> None:
     event = replace(EVENT, time=NOW + number / 1000)
 
     def work(tx: Store) -> None:
-        tx.append(event.waits_for(CHANNELS))
+        tx.append(event.as_history_entry(CHANNELS))
         tx.enqueue(event, CHANNELS, NOW)
 
     store.run(work)

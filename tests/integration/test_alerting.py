@@ -204,9 +204,9 @@ def _kill_leader(service: Service) -> None:
 CRASHES = """
 import os, signal
 from pathlib import Path
-from otel_monitoring.alerts import delivery, incidents
+from otel_monitoring.alerts.evaluation import transitions
+from otel_monitoring.alerts.notify import delivery
 from otel_monitoring.alerts.notify.channels import webhook
-from otel_monitoring.alerts.store import resilient
 
 def die():
     marker = Path(os.environ["CRASHED"])
@@ -234,13 +234,13 @@ def after(owner, name, awaited=False):
     setattr(owner, name, wrapped_async if awaited else wrapped)
 
 def after_attempt_by(channel):
-    original = delivery.Line.attempt
+    original = delivery.ChannelQueue.attempt
     async def wrapped(self, *args, **kwargs):
         delivered = await original(self, *args, **kwargs)
         if delivered and self.channel.name == channel:
             die()
         return delivered
-    delivery.Line.attempt = wrapped
+    delivery.ChannelQueue.attempt = wrapped
 
 {crash}
 """
@@ -251,11 +251,11 @@ monitoring.add_rule(Rule("hot", Gauge("heat"), ">", 10, "It is hot"))
 monitoring.meter.create_observable_gauge("heat", [lambda _: [Observation(11)]])
 """
 STEPS = {
-    "decided, not yet saved": 'after(incidents.Incidents, "apply")',
-    "saved, not yet tried": 'before(delivery.Line, "_due")',
+    "decided, not yet saved": 'after(transitions.Transitions, "apply")',
+    "saved, not yet tried": 'before(delivery.ChannelQueue, "_due")',
     "tried, not yet sent": 'before(webhook.WebhookChannel, "send")',
     "acknowledged, not yet noted": 'after(webhook.WebhookChannel, "send", awaited=True)',
-    "noted, not yet committed": 'after(delivery.Line, "_note_delivery")',
+    "noted, not yet committed": 'after(delivery.ChannelQueue, "_note_delivery")',
     "noted": 'after_attempt_by("webhook")',
 }
 

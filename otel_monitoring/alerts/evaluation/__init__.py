@@ -1,1 +1,1 @@
-"""What fires: readings, the state machine, transitions, and what is notified."""
+"""What fires: the evaluation of rules, the state machine of an alert, and what is notified."""

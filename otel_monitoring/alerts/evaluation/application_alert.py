@@ -1,4 +1,4 @@
-"""What becomes of alerts that the application raises: decided, remembered and enqueued in one transaction."""
+"""Alerts that the application raises: `record` decides, records and enqueues them in one transaction."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from opentelemetry import trace
 
 from otel_monitoring.alerts.evaluation.incident import saved_incidents
-from otel_monitoring.alerts.evaluation.policy import Policy, inhibited_types, lately, muted
+from otel_monitoring.alerts.evaluation.policy import NotificationPolicy, inhibited_types, is_muted, is_recent
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
@@ -18,7 +18,7 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
 
 SUPPRESSION_SECONDS = 300.0
-"""The same alert is notified once in this time, as documented."""
+"""The same alert is notified once within these seconds, as documented."""
 
 
 def event_of(
@@ -29,9 +29,15 @@ def event_of(
     labels: object,
     now: float,
 ) -> AlertEvent:
-    """The event of an alert that is raised here and now: redacted, bounded, with the trace it is raised in.
+    """The event of an alert that the application raises: redacted, bounded, with the id of the current trace.
 
-    Whatever an application hands over as details and labels, the alert is made of it, at worst without them.
+    Args:
+        kind: The alert type.
+        message: One line for people.
+        severity: The severity.
+        details: A mapping of any values. Details that cannot be read are left out; the event is made all the same.
+        labels: A mapping; anything else gives no labels.
+        now: Unix seconds.
     """
     span = trace.get_current_span().get_span_context()
     event = AlertEvent(
@@ -52,85 +58,89 @@ def event_of(
     return replace(event, incident=hashlib.sha256(identity).hexdigest()[:16])
 
 
-class Raised(NamedTuple):
+class ApplicationAlert(NamedTuple):
     """An alert that the application raised.
 
     Attributes:
-        event: As `event_of` made it.
-        dedup_key: What makes two alerts the same in place of the message, or empty.
+        event: The event, made by `event_of`.
+        dedup_key: Identifies repetitions in place of the message; empty: the message does.
     """
 
     event: AlertEvent
     dedup_key: str = ""
 
 
-class HandedOver(NamedTuple):
-    """The same before anybody read it: that takes its time, and is not done where it was raised.
+class SubmittedAlert(NamedTuple):
+    """An alert on its way from the application to the thread that decides about it.
+
+    Redacting its details takes time, so the event is made in that thread.
 
     Attributes:
-        event: Makes the event.
-        context: Where it was raised: event and log line belong to the same trace and request.
-        dedup_key: As above.
+        make_event: Makes the event.
+        context: The context of the caller, so that event and log line have its trace and request.
+        dedup_key: See `ApplicationAlert`.
     """
 
-    event: Callable[[], AlertEvent]
+    make_event: Callable[[], AlertEvent]
     context: Context
     dedup_key: str
 
-    def read(self) -> Raised:
-        """What was raised; called in any thread."""
-        return Raised(self.context.run(self.event), self.dedup_key)
+    def read(self) -> ApplicationAlert:
+        """Make the event, in any thread."""
+        return ApplicationAlert(self.context.run(self.make_event), self.dedup_key)
 
 
-def record(store: Store, raised: Sequence[Raised], rules: Mapping[str, Rule], policy: Policy) -> list[AlertEvent]:
-    """Decide what becomes of alerts that were raised together, and put them where that says.
+def record(
+    store: Store, raised: Sequence[ApplicationAlert], rules: Mapping[str, Rule], policy: NotificationPolicy
+) -> list[AlertEvent]:
+    """Decide about alerts that were raised together, record them in the history and enqueue the notified ones.
 
     Args:
-        store: Inside a transaction.
-        raised: In the order in which they were raised; at least one.
+        store: The store, inside a transaction.
+        raised: The alerts in the order in which they were raised; at least one.
         rules: The rules by name.
-        policy: What decides about notifying.
+        policy: Decides about notifying.
 
     Returns:
-        The events with their outcomes.
+        The events with their outcomes, in the same order.
     """
     now = raised[-1].event.time
-    fired_by = {incident.rule for incident in saved_incidents(store) if incident.firing}
-    quiet = inhibited_types(store, rules.values(), fired_by, now, policy.window)
+    firing = {incident.rule for incident in saved_incidents(store) if incident.firing}
+    inhibited = inhibited_types(store, rules.values(), firing, now, policy.window)
     mutes = store.mutes(now)
     events = []
     for event, dedup_key in raised:
-        said = _identity(event, redact(dedup_key))
-        decided = replace(event, outcome=_outcome(store, event, said, mutes, quiet))
-        told = decided.outcome is Outcome.NOTIFIED
-        store.append(policy.kept(decided, policy.channels if told else (), told=told))
-        if told:
-            store.note_notified(_urgently(event.severity, said), event.time)
+        identity = _identity(event, redact(dedup_key))
+        decided = replace(event, outcome=_outcome(store, event, identity, mutes, inhibited))
+        notified = decided.outcome is Outcome.NOTIFIED
+        store.append(policy.history_entry(decided, policy.channels if notified else (), notified=notified))
+        if notified:
+            store.note_notified(_note_key(event.severity, identity), event.time)
         events.append(decided)
     store.enqueue_all([event for event in events if event.outcome is Outcome.NOTIFIED], policy.channels, now)
     return events
 
 
 def _outcome(
-    store: Store, event: AlertEvent, said: str, mutes: Sequence[Mute], quiet: Collection[AlertType]
+    store: Store, event: AlertEvent, identity: str, mutes: Sequence[Mute], inhibited: Collection[AlertType]
 ) -> Outcome:
-    if muted(mutes, event.type, event.labels):
+    if is_muted(mutes, event.type, event.labels):
         return Outcome.MUTED
-    if event.type in quiet:
+    if event.type in inhibited:
         return Outcome.INHIBITED
-    as_urgent = (severity for severity in AlertSeverity if severity.rank >= event.severity.rank)
-    told = (store.notified_at(_urgently(severity, said)) for severity in as_urgent)
-    said_lately = any(lately(then, event.time, SUPPRESSION_SECONDS) for then in told)
-    return Outcome.SUPPRESSED if said_lately else Outcome.NOTIFIED
+    as_severe = (severity for severity in AlertSeverity if severity.rank >= event.severity.rank)
+    notified_at = (store.notified_at(_note_key(severity, identity)) for severity in as_severe)
+    repeated = any(is_recent(then, event.time, SUPPRESSION_SECONDS) for then in notified_at)
+    return Outcome.SUPPRESSED if repeated else Outcome.NOTIFIED
 
 
-def _urgently(severity: AlertSeverity, said: str) -> str:
-    """Under which it is noted that this was told with an urgency: what has become more urgent is told again."""
-    return f"{severity.value}:{said}"
+def _note_key(severity: AlertSeverity, identity: str) -> str:
+    """The key of the note that an alert was notified with a severity: a more severe repetition is notified again."""
+    return f"{severity.value}:{identity}"
 
 
 def _identity(event: AlertEvent, dedup_key: str = "") -> str:
-    """What makes two alerts of the application the same; no alert of a rule is."""
+    """The same for repetitions of an application's alert; different from the identity of any rule's alert."""
     about = ["key", dedup_key] if dedup_key else [event.message]
     if not event.labels:
         return f"message:{event.type.value}:{json.dumps(about)}"

@@ -1,4 +1,4 @@
-"""`Incident`: what a store keeps of an alert that is pending or firing, or was lately."""
+"""`Incident`: the saved state of one alert that is pending or firing, or was until recently."""
 
 import hashlib
 import json
@@ -16,29 +16,30 @@ from otel_monitoring.alerts.store import Store
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
 
-_UNREST = ("starts", "times", "flapping")
-_APART = (*_UNREST, "unknown")
-"""Fields of a state that stand apart: earlier versions, which may share the store, leave out what they do not know."""
-_STATE_FIELDS = tuple(entry.name for entry in fields(AlertState) if entry.name not in _APART)
+_FLAPPING_FIELDS = ("starts", "times", "flapping")
+_LATER_FIELDS = (*_FLAPPING_FIELDS, "unknown")
+"""State fields that are saved outside of `state`: an earlier version that shares the store then ignores them."""
+_STATE_FIELDS = tuple(entry.name for entry in fields(AlertState) if entry.name not in _LATER_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One alert of a rule, as the store keeps it: while it is pending or firing, and for a while after.
+    """One alert of a rule, as the store keeps it.
 
     Attributes:
         rule: The rule's name.
-        labels: Its identity within the rule.
-        state: Where it stands.
-        message: What was said when it was seen last.
-        outcome: What became of that.
-        told_on: The channels that its firing was told on; None: an earlier version told it and did not note where.
-        value: The value that the message was made of; None: no data.
-        type: What the alert is about.
-        severity: How urgent it is.
-        orphaned_at: Since when its rule is missing, in Unix seconds; None: it is not.
-        worst: The value that was furthest beyond the threshold; None: no data.
-        worst_message: What was said of that; empty where the message names no value.
+        labels: The alert's identity within the rule.
+        state: The state of the alert.
+        message: The message for `value`.
+        outcome: Whether the alert was notified, or why not.
+        notified_on: The channels that were notified that it fires; None: an earlier version notified and did not note
+            the channels.
+        value: The latest value of a breach, in the rule's unit; None: no data.
+        type: The alert type.
+        severity: The severity.
+        orphaned_at: Since when its rule is missing, in Unix seconds; None: the rule exists.
+        worst: The value furthest beyond the threshold; None: no data.
+        worst_message: The message for `worst`; empty where the message contains no value.
     """
 
     rule: str
@@ -46,7 +47,7 @@ class Incident:
     state: AlertState
     message: str = ""
     outcome: Outcome = Outcome.NOTIFIED
-    told_on: frozenset[str] | None = frozenset()
+    notified_on: frozenset[str] | None = frozenset()
     value: float | None = None
     type: AlertType = AlertType.CUSTOM
     severity: AlertSeverity = AlertSeverity.WARNING
@@ -56,38 +57,45 @@ class Incident:
 
     @property
     def key(self) -> str:
-        """What it is saved under."""
+        """The key of its state in the store."""
         return state_key(self.rule, self.labels)
 
     @property
     def id(self) -> str:
-        """The same from its firing to its end, another for the next time."""
+        """The incident's id: constant from its start to its end, different for the next incident of the alert."""
         return hashlib.sha256(f"{self.key}@{self.state.since:.3f}".encode()).hexdigest()[:16]
 
     @property
     def firing(self) -> bool:
-        """Whether it fires."""
+        """Whether the alert fires."""
         return self.state.phase is Phase.FIRING
 
     @property
-    def is_told(self) -> bool:
-        """Whether it was told, and nothing keeps it from being told again."""
+    def is_notified(self) -> bool:
+        """Whether it was notified, and neither a mute nor an inhibiting alert stops its repetitions."""
         return self.state.notified_at is not None and self.outcome is Outcome.NOTIFIED
 
-    def was_told_on(self, channel: str) -> bool:
-        """Whether `channel` was told of its firing, in this incident."""
-        told = self.state.notified_at is not None
-        return told and (self.told_on is None or channel in self.told_on)
+    def was_notified_on(self, channel: str) -> bool:
+        """Whether `channel` was notified that it fires, in this incident."""
+        notified = self.state.notified_at is not None
+        return notified and (self.notified_on is None or channel in self.notified_on)
 
     def event(
         self, rule: Rule | None, now: float, details: Mapping[str, Any], *, status: Status = Status.FIRING
     ) -> AlertEvent:
-        """What is said of it at `now`, in Unix seconds; without a rule: by what is known of it still."""
+        """The event of the incident.
+
+        Args:
+            rule: Its rule; None: the rule was removed, and the saved type and severity count.
+            now: The time of the event, in Unix seconds.
+            details: The event's details; those that are None are left out.
+            status: Firing, or resolved.
+        """
         return AlertEvent(
             time=now,
             type=rule.type if rule is not None else self.type,
             severity=rule.urgency if rule is not None else self.severity,
-            message=self._said(status),
+            message=self._message(status),
             details={
                 **{key: value for key, value in details.items() if value is not None},
                 **({"times": self.state.times} if self.state.flapping else {}),
@@ -101,17 +109,17 @@ class Incident:
             runbook=rule.runbook if rule is not None else "",
         ).readable()
 
-    def seen(self, rule: Rule) -> "Incident":
-        """The same with the message of its present value."""
+    def with_current_value(self, rule: Rule) -> "Incident":
+        """The same with the present value, its message, and the worst value so far."""
         value = self.state.value
         message = message_of(rule, value, self.labels)
-        seen = replace(self, value=value, message=message, type=rule.type, severity=rule.urgency)
+        current = replace(self, value=value, message=message, type=rule.type, severity=rule.urgency)
         if value is None or (self.worst is not None and not rule.is_worse(value, self.worst)):
-            return seen
-        return replace(seen, worst=value, worst_message=message if _names_value(rule) else "")
+            return current
+        return replace(current, worst=value, worst_message=message if _contains_value(rule) else "")
 
-    def over(self, now: float) -> "Incident":
-        """The same with a message of what was, at its worst, until `now`, in Unix seconds."""
+    def resolved(self, now: float) -> "Incident":
+        """The same with the message of its end at `now`, in Unix seconds: the worst value, and how long it lasted."""
         if not self.worst_message:
             return self
         lasted = duration(now - self.state.since)
@@ -119,26 +127,26 @@ class Incident:
         return replace(self, message=f"{self.worst_message} ({which})")
 
     def without_rule(self) -> "Incident":
-        """The same with a message that says why it is over: nobody looks at it any more."""
+        """The same with the message that it ended because its rule was removed."""
         return replace(self, message=f"{self.message} (its rule was removed)")
 
-    def given_up(self) -> "Incident":
-        """The same with a message that does not claim that things are well."""
+    def expired(self) -> "Incident":
+        """The same with the message that it ended without data: whether the problem is over is unknown."""
         return replace(self, message=f"{self.message} (no data for an hour: whether it is over is not known)")
 
-    def notified(self, channels: Collection[str], now: float) -> "Incident":
-        """What it is once `channels` are told of it at `now`, in Unix seconds."""
-        told_on = (self.told_on or frozenset()).union(channels)
-        return replace(self, told_on=told_on, state=replace(self.state, notified_at=now))
+    def after_notifying(self, channels: Collection[str], now: float) -> "Incident":
+        """The same after `channels` were notified at `now`, in Unix seconds."""
+        notified_on = (self.notified_on or frozenset()).union(channels)
+        return replace(self, notified_on=notified_on, state=replace(self.state, notified_at=now))
 
-    def _said(self, status: Status) -> str:
+    def _message(self, status: Status) -> str:
         if not self.state.flapping:
             return self.message
         times = f"flapping: {self.state.times} times"
         return f"{self.message} ({times} so far)" if status is Status.FIRING else f"{self.message} (was {times})"
 
     def encode(self) -> str:
-        """As JSON."""
+        """The incident as JSON."""
         return json.dumps(
             {
                 "rule": self.rule,
@@ -153,47 +161,49 @@ class Incident:
                 "labels": dict(self.labels),
                 "state": {name: getattr(self.state, name) for name in _STATE_FIELDS},
                 "unknown": self.state.unknown,
-                "unrest": {name: getattr(self.state, name) for name in _UNREST},
-                "told_on": sorted(self.told_on) if self.told_on is not None else None,
+                "unrest": {name: getattr(self.state, name) for name in _FLAPPING_FIELDS},
+                "told_on": sorted(self.notified_on) if self.notified_on is not None else None,
             }
         )
 
     @classmethod
     def decode(cls, text: str) -> "Incident":
-        """What `encode` made, here or in an earlier version.
+        """Read what `encode` wrote, in this version or an earlier one.
 
         Raises:
-            ValueError, TypeError, LookupError: It is something else.
+            ValueError, TypeError, LookupError: The text is no incident.
         """
         read = json.loads(text)
         state = {**read["state"], "unknown": read.get("unknown", 0.0), **read.get("unrest", {})}
         if read["outcome"] == Outcome.SUPPRESSED.value:
-            # An earlier version: the application had told something of this type, which the rule itself never did.
+            # An earlier version wrote this where only `send_alert` had notified the type, never the rule itself.
             state["notified_at"] = None
-        return _INCIDENT.validate_python({"told_on": None, "value": state["value"], **read, "state": state})
+        notified_on = read.get("told_on")
+        return _INCIDENT.validate_python({"value": state["value"], **read, "notified_on": notified_on, "state": state})
 
 
 _INCIDENT = TypeAdapter(Incident)
 
 
 def message_of(rule: Rule, value: float | None, labels: Mapping[str, str]) -> str:
-    """What `rule` says of a value, as a printable line without secrets. Without data it names no figure."""
-    if value is None and _names_value(rule):
+    """The message of `rule` for `value`, as a printable line without secrets; None: no data."""
+    if value is None and _contains_value(rule):
         return f"{rule.name}: no data"
     return redact(rule.text(value or 0.0, labels))
 
 
-def _names_value(rule: Rule) -> bool:
+def _contains_value(rule: Rule) -> bool:
+    """Whether the rule's message contains `{value}`."""
     return any(name and name.startswith("value") for _, name, *_ in Formatter().parse(rule.message))
 
 
 def state_key(rule: str, labels: Mapping[str, str]) -> str:
-    """The key of one alert's state."""
+    """The key of an alert's state in the store."""
     return rule + json.dumps(dict(labels), sort_keys=True)
 
 
 def saved_incidents(store: Store) -> list[Incident]:
-    """The incidents in `store`; what cannot be read is left out."""
+    """The incidents in `store`, without those that cannot be read."""
     found = []
     for text in store.states().values():
         with fail_open("reading a saved alert state"):
@@ -202,7 +212,7 @@ def saved_incidents(store: Store) -> list[Incident]:
 
 
 def labels_by_rule(incidents: Iterable[Incident]) -> dict[str, list[Mapping[str, str]]]:
-    """The labels of the alerts that are pending or firing, by rule: what an evaluation has to look at in any case."""
+    """The labels of the pending and firing alerts, by rule: every evaluation has a result for each of them."""
     found: dict[str, list[Mapping[str, str]]] = {}
     for incident in incidents:
         if incident.state.phase is not Phase.INACTIVE:

@@ -1,4 +1,4 @@
-"""`Policy`: when an incident is notified, repeated, suppressed, muted or inhibited."""
+"""`NotificationPolicy`, and whether an alert is muted or inhibited."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,51 +8,62 @@ from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
 
 
-def lately(then: float | None, now: float, seconds: float) -> bool:
-    """Whether `then` was less than `seconds` before `now`; None: never, and so for a clock that was set back."""
+def is_recent(then: float | None, now: float, seconds: float) -> bool:
+    """Whether `then` is at most `seconds` before `now`; False for None, and for a time in the future.
+
+    A time in the future was written before the clock was set back.
+    """
     return then is not None and 0 <= now - then < seconds
 
 
-def muted(mutes: Iterable[Mute], kind: AlertType, labels: Mapping[str, str]) -> bool:
-    """Whether one of `mutes` is for an alert of this type and these labels."""
+def is_muted(mutes: Iterable[Mute], kind: AlertType, labels: Mapping[str, str]) -> bool:
+    """Whether one of `mutes` covers an alert of this type with these labels."""
     return any(mute.covers(kind, labels) for mute in mutes)
 
 
 def inhibited_types(
     store: Store, rules: Iterable[Rule], firing: Collection[str], now: float, window: float
 ) -> frozenset[AlertType]:
-    """Types that are quiet now: a rule that inhibits them fires, or did so lately that the window still shows it.
+    """The alert types that are inhibited now.
+
+    A rule inhibits its types while it fires, and for one window after its end: until then the window still contains
+    the consequences.
 
     Args:
-        store: Where it is noted when inhibiting rules ended.
+        store: Holds the ends that `note_inhibition_ended` noted.
         rules: The rules.
-        firing: The names of those that fire.
+        firing: The names of the firing rules.
         now: Unix seconds.
-        window: Seconds that rules look back.
+        window: Seconds that the rules look back.
     """
-    quiet: set[AlertType] = set()
+    inhibited: set[AlertType] = set()
     for rule in rules:
         if rule.inhibits:
-            ended = None if rule.name in firing else store.notified_at(_ended(rule))
-            if rule.name in firing or lately(ended, now, window):
-                quiet |= rule.inhibits
-    return frozenset(quiet)
+            ended = None if rule.name in firing else store.notified_at(_end_key(rule))
+            if rule.name in firing or is_recent(ended, now, window):
+                inhibited |= rule.inhibits
+    return frozenset(inhibited)
 
 
-def _ended(rule: Rule) -> str:
+def note_inhibition_ended(store: Store, rule: Rule, now: float) -> None:
+    """Note that an inhibiting `rule` stopped firing at `now`, in Unix seconds."""
+    store.note_notified(_end_key(rule), now)
+
+
+def _end_key(rule: Rule) -> str:
     return f"ended:{rule.name}"
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """What decides about notifying, besides the rules.
+class NotificationPolicy:
+    """Where and how often alerts are notified.
 
     Attributes:
-        channels: Where notifications go, but for those that have them at once.
+        channels: The channels that send from the outbox.
         repeat_interval: Seconds until an alert that still fires is notified again.
-        window: Seconds that rules look back: so long does what an inhibiting alert caused remain visible.
-        holding: Those of the channels whose receiver holds an alert until it hears of its end.
-        at_once: The channels that have notifications at once.
+        window: Seconds that the rules look back.
+        holding: Those of `channels` whose receiver holds an alert until it is resolved, as the Alertmanager does.
+        at_once: The channels that write an event where it happens, past the outbox.
     """
 
     channels: Sequence[str]
@@ -61,18 +72,18 @@ class Policy:
     holding: frozenset[str] = frozenset()
     at_once: Sequence[str] = ()
 
-    def kept(self, event: AlertEvent, channels: Collection[str], *, told: bool) -> AlertEvent:
-        """An event as the history has it.
+    def history_entry(self, event: AlertEvent, channels: Collection[str], *, notified: bool) -> AlertEvent:
+        """`event` with its state on each channel, for the history.
 
         Args:
-            event: What happened.
-            channels: Those that it waits for.
-            told: Whether people are told of it.
+            event: The event.
+            channels: The channels that it waits for.
+            notified: Whether it is notified; the channels of `at_once` then have it already.
         """
         others = (*self.channels, *self.at_once)
-        return event.waits_for(channels, others, written=self.at_once if told else ())
+        return event.as_history_entry(channels, others, written=self.at_once if notified else ())
 
-    def joined(self, channels: Collection[str]) -> "Policy":
-        """The same with channels that other workers have."""
+    def with_channels(self, channels: Collection[str]) -> "NotificationPolicy":
+        """The same with the channels of other workers added."""
         others = sorted(set(channels).difference(self.channels))
         return replace(self, channels=(*self.channels, *others)) if others else self

@@ -1,6 +1,6 @@
-"""`Incidents`: turns what the rules see into events, and decides which of them are notified.
+"""`Transitions`: advances the saved incidents by one evaluation, and decides which events are notified.
 
-Mutes and inhibition keep a message from leaving, never an event from the history.
+Mutes and inhibition stop notifications; the history records every event.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,151 +9,158 @@ from typing import Any, NamedTuple
 
 from otel_monitoring.alerts.evaluation.evaluate import RuleResult
 from otel_monitoring.alerts.evaluation.incident import Incident
-from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase, advance, evident
-from otel_monitoring.alerts.evaluation.policy import Policy, _ended, inhibited_types, lately, muted
-from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
+from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase, advance, sees_breach
+from otel_monitoring.alerts.evaluation.policy import (
+    NotificationPolicy,
+    inhibited_types,
+    is_muted,
+    is_recent,
+    note_inhibition_ended,
+)
+from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, evidence_key
 from otel_monitoring.alerts.model import AlertEvent, AlertType, Mute, Outcome, Status
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.guard import logger
 
 ORPHANED_SECONDS = 10.0
-"""How long an alert whose rule is missing goes on firing."""
+"""How long an alert keeps firing after its rule disappeared."""
 
 
-def evidence_key(kind: AlertType, group: str) -> str:
-    """Under which a report has the evidence for one alert of a rule that is grouped."""
-    return f"{kind.value}:{group}"
-
-
-class Incidents:
-    """One evaluation's way into the store; made for one transaction.
+class Transitions:
+    """The effects of one evaluation on the store; made for one transaction.
 
     Args:
-        store: Inside a transaction.
-        policy: What decides about notifying.
-        now: Unix seconds.
+        store: The store, inside a transaction.
+        policy: Decides about notifying.
+        now: The time of the evaluation, in Unix seconds.
+
+    Attributes:
+        events: Every event of this evaluation, firing and resolved, in order.
+        notified: The events that are notified, repeated notifications included, in order.
     """
 
-    def __init__(self, store: Store, policy: Policy, now: float) -> None:
+    def __init__(self, store: Store, policy: NotificationPolicy, now: float) -> None:
         self._store = store
         self._policy = policy
         self._now = now
         self._mutes: Sequence[Mute] = store.mutes(now)
         self._inhibited: frozenset[AlertType] = frozenset()
         self.events: list[AlertEvent] = []
-        """What happened, in order: raised and resolved."""
-        self.told: list[AlertEvent] = []
-        """What people are told, in order: what happened and was not kept back, and repetitions."""
+        self.notified: list[AlertEvent] = []
 
     def apply(
         self,
-        looks: Iterable[RuleResult],
+        results: Iterable[RuleResult],
         known: Mapping[str, Incident],
         reports: Mapping[str, WorkerReport],
         rules: Collection[Rule],
     ) -> None:
-        """Advance every alert by what was seen of it; save, remember and enqueue what follows.
+        """Advance every alert, then save its state, record its events and enqueue its notifications.
 
         Args:
-            looks: What the rules see.
+            results: The results of the evaluation.
             known: The saved incidents by key.
-            reports: What each worker knows, by instance: the evidence is taken from there.
-            rules: All rules, those included that could not be evaluated.
+            reports: The reports of all workers by instance; they hold the evidence.
+            rules: All rules, including those whose evaluation failed.
         """
-        moves = [self._move(look, known, self._settling(look, reports)) for look in looks]
-        self._inhibited = self._inhibitions(moves, rules)
-        # What is known of an alert that is over is kept while it may come back.
-        saved: dict[str, str | None] = {key: None for key, incident in known.items() if not self._matters(incident)}
-        for move in moves:
-            settled = self._settle(move, _evidence(move.look, reports))
-            if self._matters(settled):
-                saved[settled.key] = settled.encode()
-            elif settled.key in known:
-                saved[settled.key] = None
+        transitions = [self._transition(result, known, reports) for result in results]
+        self._inhibited = self._inhibited_types(transitions, rules)
+        # An inactive alert stays saved while its next start may count as flapping.
+        saved: dict[str, str | None] = {key: None for key, incident in known.items() if not self._is_kept(incident)}
+        for transition in transitions:
+            incident = self._carry_out(transition, _evidence(transition.result, reports))
+            if self._is_kept(incident):
+                saved[incident.key] = incident.encode()
+            elif incident.key in known:
+                saved[incident.key] = None
         names = {rule.name for rule in rules}
         saved.update((key, self._orphan(incident)) for key, incident in known.items() if incident.rule not in names)
         if saved:
             self._store.save_states(saved)
 
-    def _settling(self, look: RuleResult, reports: Mapping[str, WorkerReport]) -> bool:
-        """Whether what it was seen in does not fill the window yet, as after a restart."""
-        about = _about(look, reports)
-        return max((report.window.seconds for report in about), default=0.0) < self._policy.window
+    def _is_warming_up(self, result: RuleResult, reports: Mapping[str, WorkerReport]) -> bool:
+        """Whether the window is not full yet, as after a restart."""
+        windows = [report.window.seconds for report in _reports_about(result, reports)]
+        return max(windows, default=0.0) < self._policy.window
 
-    def _matters(self, incident: Incident) -> bool:
-        return incident.state.phase is not Phase.INACTIVE or incident.state.restless(self._now)
+    def _is_kept(self, incident: Incident) -> bool:
+        return incident.state.phase is not Phase.INACTIVE or incident.state.may_flap(self._now)
 
-    def _move(self, look: RuleResult, known: Mapping[str, Incident], warming_up: bool) -> "_Move":
-        fresh = Incident(look.rule.name, look.labels, AlertState())
-        before = known.get(fresh.key, fresh)
-        state = advance(look.rule, before.state, look.reading, self._now, warming_up=warming_up)
-        if look.gone:
+    def _transition(
+        self, result: RuleResult, known: Mapping[str, Incident], reports: Mapping[str, WorkerReport]
+    ) -> "_Transition":
+        rule, reading, warming_up = result.rule, result.reading, self._is_warming_up(result, reports)
+        new = Incident(rule.name, result.labels, AlertState())
+        before = known.get(new.key, new)
+        state = advance(rule, before.state, reading, self._now, warming_up=warming_up)
+        if result.gone:
             state = replace(state, phase=Phase.INACTIVE)
-        seen = evident(look.rule, look.reading, warming_up=warming_up)
-        return _Move(look, before, replace(before, state=state, orphaned_at=None), seen)
+        after = replace(before, state=state, orphaned_at=None)
+        return _Transition(result, before, after, sees_breach(rule, reading, warming_up=warming_up))
 
     def _orphan(self, incident: Incident) -> str | None:
-        """What is saved of an alert whose rule does not exist any more, as after a deploy: nothing, once that is told.
+        """The saved form of an alert whose rule is missing, as after a deploy; None once it is resolved.
 
-        An application may add its rules a moment after its start, so what fires is kept for that moment.
+        An application may add its rules a moment after its start: a firing alert waits `ORPHANED_SECONDS` for its rule.
         """
         if not incident.firing:
             return None
         if incident.orphaned_at is None:
             return replace(incident, orphaned_at=self._now).encode()
-        if lately(incident.orphaned_at, self._now, ORPHANED_SECONDS):
+        if is_recent(incident.orphaned_at, self._now, ORPHANED_SECONDS):
             return incident.encode()
         logger.info("alert of %s is over: the rule was removed", incident.rule)
-        self._end(None, incident.over(self._now).without_rule(), {})
+        self._resolve(None, incident.resolved(self._now).without_rule(), {})
         return None
 
-    def _inhibitions(self, moves: Iterable["_Move"], rules: Collection[Rule]) -> frozenset[AlertType]:
+    def _inhibited_types(self, transitions: Iterable["_Transition"], rules: Collection[Rule]) -> frozenset[AlertType]:
         firing: set[str] = set()
-        for look, before, after, _ in moves:
+        for result, before, after, _ in transitions:
             if after.firing:
-                firing.add(look.rule.name)
-            elif before.firing and look.rule.inhibits:
-                self._store.note_notified(_ended(look.rule), self._now)
+                firing.add(result.rule.name)
+            elif before.firing and result.rule.inhibits:
+                note_inhibition_ended(self._store, result.rule, self._now)
         return inhibited_types(self._store, rules, firing, self._now, self._policy.window)
 
-    def _settle(self, move: "_Move", evidence: Mapping[str, Any]) -> Incident:
-        """Raise or resolve what has changed, and notify what is due; returns what is to be saved."""
-        rule, before, after = move.look.rule, move.before, move.after
+    def _carry_out(self, transition: "_Transition", evidence: Mapping[str, Any]) -> Incident:
+        """Record and enqueue what the transition calls for; returns the incident to save."""
+        rule, before, after = transition.result.rule, transition.before, transition.after
         if before.firing and not after.firing:
-            self._resolve(rule, before, after)
+            ended = before.expired() if after.state.given_up else before.resolved(self._now)
+            details = {"threshold": rule.threshold, "value_now": _rounded(after.state.value)}
+            self._resolve(rule, ended, details)
         if not after.firing:
             return Incident(after.rule, after.labels, after.state)
         if not before.firing:
-            after = replace(after, told_on=frozenset(), worst=None, worst_message="")
-        if move.news or (move.seen and after.state.value is not None):
-            after = after.seen(rule)
-        outcome, first = self._outcome(rule, after), after.state.notified_at is None
-        # Nobody is told what nobody sees, as after a restart.
-        tell = outcome is Outcome.NOTIFIED and move.seen and (move.news or self._due(after))
-        if outcome is Outcome.NOTIFIED and first and not tell:
+            after = replace(after, notified_on=frozenset(), worst=None, worst_message="")
+        if transition.starts or (transition.sees_breach and after.state.value is not None):
+            after = after.with_current_value(rule)
+        outcome, is_first = self._outcome(rule, after), after.state.notified_at is None
+        # A notification needs a breach in the present data: after a restart there may be none yet.
+        notify = outcome is Outcome.NOTIFIED and transition.sees_breach and (transition.starts or self._is_due(after))
+        if outcome is Outcome.NOTIFIED and is_first and not notify:
             outcome = before.outcome
         after = replace(after, outcome=outcome)
-        happened = move.news or (tell and first)
-        if happened or tell:
+        is_event = transition.starts or (notify and is_first)
+        if is_event or notify:
             details = {"value": _rounded(after.value), "threshold": rule.threshold, **evidence}
             event = after.event(rule, self._now, details)
-            if happened:
-                self._record(event, self._policy.channels if tell else (), told=tell)
-            if tell:
-                self.told.append(event)
+            if is_event:
+                self._record(event, self._policy.channels if notify else (), notified=notify)
+            if notify:
+                self.notified.append(event)
                 self._store.enqueue(event, self._policy.channels, self._now)
-                after = after.notified(self._policy.channels, self._now)
+                after = after.after_notifying(self._policy.channels, self._now)
         return after
 
-    def _resolve(self, rule: Rule, before: Incident, after: Incident) -> None:
-        ended = before.given_up() if after.state.given_up else before.over(self._now)
-        details = {"threshold": rule.threshold, "value_now": _rounded(after.state.value)}
-        self._end(rule, ended, details)
+    def _resolve(self, rule: Rule | None, ended: Incident, details: Mapping[str, Any]) -> None:
+        """Record the end of an incident and send it to every channel that was notified of its start.
 
-    def _end(self, rule: Rule | None, ended: Incident, details: Mapping[str, Any]) -> None:
-        """Say that it is over to whom it was told; who holds alerts hears it though it is muted: else it runs out."""
-        told = ended.state.notified_at is not None
+        A mute keeps it from people, but not from a channel that holds alerts: there the alert would stay until it
+        expires.
+        """
+        was_notified = ended.state.notified_at is not None
         event = ended.event(
             rule,
             self._now,
@@ -165,67 +172,68 @@ class Incidents:
             },
             status=Status.RESOLVED,
         )
-        quiet = muted(self._mutes, event.type, ended.labels)
-        event = replace(event, outcome=Outcome.MUTED if quiet else Outcome.NOTIFIED if told else ended.outcome)
-        known = self._policy.channels
-        # Of a channel that was told, and that no worker has now: one that starts again may.
-        gone = sorted((ended.told_on or frozenset()).difference(known, self._policy.at_once))
-        listening = self._policy.holding.intersection(known) if quiet else (*known, *gone)
-        channels = [name for name in listening if ended.was_told_on(name)]
-        told = told and not quiet
-        self._record(event, channels, told=told)
-        if told:
-            self.told.append(event)
+        muted = is_muted(self._mutes, event.type, ended.labels)
+        outcome = Outcome.MUTED if muted else Outcome.NOTIFIED if was_notified else ended.outcome
+        event = replace(event, outcome=outcome)
+        present = self._policy.channels
+        # Channels that were notified and that no worker has now: a worker that starts may bring them back.
+        missing = sorted((ended.notified_on or frozenset()).difference(present, self._policy.at_once))
+        candidates = self._policy.holding.intersection(present) if muted else (*present, *missing)
+        channels = [name for name in candidates if ended.was_notified_on(name)]
+        notify = was_notified and not muted
+        self._record(event, channels, notified=notify)
+        if notify:
+            self.notified.append(event)
         self._store.enqueue(event, channels, self._now)
 
     def _outcome(self, rule: Rule, incident: Incident) -> Outcome:
-        """Whether anything keeps it from being told."""
-        if muted(self._mutes, rule.type, incident.labels):
+        """Whether a mute or an inhibiting alert stops the notification."""
+        if is_muted(self._mutes, rule.type, incident.labels):
             return Outcome.MUTED
         return Outcome.INHIBITED if rule.type in self._inhibited else Outcome.NOTIFIED
 
-    def _due(self, incident: Incident) -> bool:
-        told_at = incident.state.notified_at
-        return told_at is None or self._now - told_at >= self._policy.repeat_interval
+    def _is_due(self, incident: Incident) -> bool:
+        notified_at = incident.state.notified_at
+        return notified_at is None or self._now - notified_at >= self._policy.repeat_interval
 
-    def _record(self, event: AlertEvent, channels: Collection[str], *, told: bool) -> None:
-        self._store.append(self._policy.kept(event, channels, told=told))
+    def _record(self, event: AlertEvent, channels: Collection[str], *, notified: bool) -> None:
+        self._store.append(self._policy.history_entry(event, channels, notified=notified))
         self.events.append(event)
 
 
-class _Move(NamedTuple):
-    """One alert before and after one more look.
+class _Transition(NamedTuple):
+    """One alert before and after an evaluation.
 
     Attributes:
-        look: What was seen of it.
-        before: What was known.
-        after: What is known now.
-        seen: Whether a breach is seen now.
+        result: The result of the evaluation.
+        before: The incident as it was saved.
+        after: The incident now.
+        sees_breach: Whether the present data breaches the rule.
     """
 
-    look: RuleResult
+    result: RuleResult
     before: Incident
     after: Incident
-    seen: bool
+    sees_breach: bool
 
     @property
-    def news(self) -> bool:
-        """Whether it has begun to fire, or to flap."""
-        flaps = self.after.state.flapping and not self.before.state.flapping
-        return self.after.firing and (flaps or not self.before.firing)
+    def starts(self) -> bool:
+        """Whether the alert starts to fire or to flap."""
+        starts_flapping = self.after.state.flapping and not self.before.state.flapping
+        return self.after.firing and (starts_flapping or not self.before.firing)
 
 
-def _about(look: RuleResult, reports: Mapping[str, WorkerReport]) -> Collection[WorkerReport]:
-    """The reports of the worker that an alert is about, or of all."""
-    own = reports.get(look.labels.get("instance", "")) if look.rule.scope == "instance" else None
+def _reports_about(result: RuleResult, reports: Mapping[str, WorkerReport]) -> Collection[WorkerReport]:
+    """The report of the worker that an alert is about, or the reports of all workers."""
+    own = reports.get(result.labels.get("instance", "")) if result.rule.scope == "instance" else None
     return [own] if own is not None else reports.values()
 
 
-def _evidence(look: RuleResult, reports: Mapping[str, WorkerReport]) -> Mapping[str, Any]:
-    """What the first that has anything to say adds to an alert."""
-    keys = (evidence_key(look.rule.type, look.labels.get(look.rule.label, "")), look.rule.type.value)
-    about = _about(look, reports)
-    return next((found for key in keys for report in about if (found := report.evidence.get(key))), {})
+def _evidence(result: RuleResult, reports: Mapping[str, WorkerReport]) -> Mapping[str, Any]:
+    """The first evidence that a worker reports: for the alert's group, else for its type."""
+    keys = (evidence_key(result.rule.type, result.labels.get(result.rule.label, "")), result.rule.type.value)
+    candidates = _reports_about(result, reports)
+    return next((found for key in keys for report in candidates if (found := report.evidence.get(key))), {})
 
 
 def _rounded(value: float | None) -> float | None:

@@ -1,36 +1,42 @@
-"""`WorkerReport`: what one worker measured, as it goes through the store to the worker that evaluates."""
+"""`WorkerReport`: the measurements of one worker, sent through the store to the worker that evaluates."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.redact import redact
 
 INSTANCE = "service.instance.id"
-"""The attribute that tells the gauges of several workers apart, once they are together."""
+"""The attribute that `merge_reports` adds to gauges, so that those of several workers stay apart."""
 
 _FORMAT = 1
 
 
+def evidence_key(kind: AlertType, group: str) -> str:
+    """The key of the evidence for one group of a grouped rule."""
+    return f"{kind.value}:{group}"
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What one worker knows.
+    """The measurements of one worker.
 
     Attributes:
-        window: What it measured.
-        evidence: JSON-serialisable details for the alerts of a type, by the type's value: an error, a stack. For one
-            alert of a grouped rule: by `incidents.evidence_key`.
+        window: Its metrics over the window.
+        evidence: JSON-serialisable details for alerts, e.g. an error or a stack, by the value of the alert type; for
+            one alert of a grouped rule by `evidence_key`.
     """
 
     window: Window
     evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def encode(self, metrics: Collection[str]) -> bytes:
-        """As JSON, with the series of `metrics` only: what the rules read."""
+        """The report as JSON, with the series of `metrics` only: those that the rules read."""
         snapshot = self.window.snapshot
         return json.dumps(
             {
@@ -51,14 +57,14 @@ class WorkerReport:
 
     @classmethod
     def decode(cls, data: bytes) -> "WorkerReport":
-        """What `encode` made.
+        """Read what `encode` wrote.
 
         Raises:
-            ValueError, TypeError, LookupError: It was made by another version, or is damaged.
+            ValueError, TypeError, LookupError: Another version wrote it, or it is damaged.
         """
         read = json.loads(data)
         if read["format"] != _FORMAT:
-            raise ValueError(f"a report of format {read['format']!r}, not {_FORMAT}")
+            raise ValueError(f"the report has format {read['format']!r}, not {_FORMAT}")
         start, end = read["span"]
         snapshot = Snapshot(
             float(start),
@@ -71,7 +77,7 @@ class WorkerReport:
 
 
 def merge_reports(reports: Mapping[str, WorkerReport]) -> Window:
-    """One window over what all workers measured: distributions and counts added, gauges kept apart by instance."""
+    """One window over all workers: histograms and counters are added, gauges stay apart by `INSTANCE`."""
     if len(reports) == 1:
         return next(iter(reports.values())).window
     histograms: dict[Series, list[Histogram]] = {}

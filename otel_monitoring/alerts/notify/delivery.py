@@ -18,7 +18,7 @@ from typing import Any
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from otel_monitoring.alerts.model import AlertEvent, Arrival, ChannelResult, Notification, Status
+from otel_monitoring.alerts.model import AlertEvent, ChannelResult, DeliveryState, Notification, Status
 from otel_monitoring.alerts.notify.channels import Channel, Repeating
 from otel_monitoring.alerts.notify.order import Order, is_urgent
 from otel_monitoring.alerts.store import Store
@@ -203,8 +203,8 @@ class ChannelQueue:
     def _note_delivery(self, store: Store, batch: Sequence[Queued], told: Notification) -> None:
         """These are delivered: what of it was told, and what a later word took the place of."""
         delivered = {id(event) for event in told.events}
-        for state in (Arrival.DELIVERED, Arrival.SUPERSEDED):
-            ids = [entry.id for entry in batch if (id(entry.event) in delivered) is (state is Arrival.DELIVERED)]
+        for state in (DeliveryState.DELIVERED, DeliveryState.SUPERSEDED):
+            ids = [entry.id for entry in batch if (id(entry.event) in delivered) is (state is DeliveryState.DELIVERED)]
             if ids:
                 store.settle(ids, ChannelResult(state, at=self._clock(), attempts=batch[0].attempts))
         self._note_told(store, batch)
@@ -218,7 +218,9 @@ class ChannelQueue:
         """These are tried again; `then`: when, by the clock that nobody sets."""
         error, _ = self._last_error or ("", 0.0)
         next_attempt = self._clock() + max(0.0, then - self._elapsed())
-        result = ChannelResult(Arrival.RETRYING, attempts=batch[0].attempts, next_attempt=next_attempt, error=error)
+        result = ChannelResult(
+            DeliveryState.RETRYING, attempts=batch[0].attempts, next_attempt=next_attempt, error=error
+        )
         store.note([entry.id for entry in batch], result)
         self.describe(store)
 
@@ -288,7 +290,7 @@ class ChannelQueue:
         self.describe(store)
 
     def _given_up_for(self, why: str, attempts: int = 0) -> ChannelResult:
-        return ChannelResult(Arrival.GIVEN_UP, at=self._clock(), attempts=attempts, error=why)
+        return ChannelResult(DeliveryState.GIVEN_UP, at=self._clock(), attempts=attempts, error=why)
 
     def _note_told(self, store: Store, entries: Sequence[Queued]) -> None:
         """A repetition may arrive where the first message did not."""
@@ -441,7 +443,7 @@ class Delivery:
         if not store.pending(name, 1):
             self._lines[name].describe(store)
 
-    def stand_in(self, names: Collection[str], problem: str) -> None:
+    def set_missing_channels(self, names: Collection[str], problem: str) -> None:
         """What waits for channels that no worker has is tried as for any other, which fails, and given up after a day.
 
         Args:

@@ -74,12 +74,12 @@ class MemoryState:
         if len(self.history) == HISTORY_LIMIT:
             self.results.pop(self.history.popleft().identity, None)
         self.history.append(event)
-        if event.is_under_way:
+        if event.is_undelivered:
             self.results[event.identity] = event.channels
 
     def told(self, event: AlertEvent) -> AlertEvent:
         """An event of the history with what has become of it."""
-        results = self.results.get(event.identity) if event.is_under_way else None
+        results = self.results.get(event.identity) if event.is_undelivered else None
         return event if results is None else replace(event, channels=results)
 
     def note(self, row: Queued, result: ChannelResult) -> None:
@@ -236,8 +236,8 @@ class MemoryStore:
         waiting = [row for row in outbox.values() if row.channel == channel]
         if len(waiting) <= OUTBOX_LIMIT:
             return
-        noted = next((row for row in waiting if row.event.stands_for_others and not row.attempts), None)
-        others = [row for row in waiting if not row.event.stands_for_others]
+        noted = next((row for row in waiting if row.event.is_overflow_notice and not row.attempts), None)
+        others = [row for row in waiting if not row.event.is_overflow_notice]
         surplus = len(waiting) - OUTBOX_LIMIT + (noted is None)
         least = sorted(others, key=lambda row: (row.event.severity.rank, row.id))[:surplus]
         for row in least:

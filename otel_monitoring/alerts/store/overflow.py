@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from otel_monitoring.alerts.model import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, Arrival, ChannelResult
+from otel_monitoring.alerts.model import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, ChannelResult, DeliveryState
 from otel_monitoring.alerts.store.protocol import OUTBOX_LIMIT
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
@@ -12,7 +12,7 @@ from otel_monitoring.guard import fail_open
 
 def given_up(now: float) -> ChannelResult:
     """What becomes of those that are left out at `now`, in Unix seconds."""
-    return ChannelResult(Arrival.GIVEN_UP, at=now, error=f"more than {OUTBOX_LIMIT} waited")
+    return ChannelResult(DeliveryState.GIVEN_UP, at=now, error=f"more than {OUTBOX_LIMIT} waited")
 
 
 def note(before: AlertEvent | None, channel: str, left_out: Mapping[str, int], now: float) -> AlertEvent:

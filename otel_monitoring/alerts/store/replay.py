@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 
-from otel_monitoring.alerts.model import Arrival
+from otel_monitoring.alerts.model import DeliveryState
 from otel_monitoring.alerts.store.memory import MemoryState
 from otel_monitoring.alerts.store.protocol import OUTBOX_LIMIT, Queued, Store, mute_key
 
@@ -59,7 +59,7 @@ def _outbox(store: Store, before: MemoryState, after: MemoryState) -> dict[int, 
         result = after.results.get(row.event.identity, {}).get(row.channel)
         if number not in after.outbox:
             store.settle([number], result)
-        elif result is not None and result.state is Arrival.RETRYING:
+        elif result is not None and result.state is DeliveryState.RETRYING:
             store.note([number], result)
     tries: dict[int, int] = {
         number: after.outbox[number].attempts - row.attempts

@@ -12,8 +12,8 @@ from otel_monitoring.alerts.model import (
     AlertEvent,
     AlertSeverity,
     AlertType,
-    Arrival,
     ChannelResult,
+    DeliveryState,
     Mute,
     Status,
     title,
@@ -96,7 +96,7 @@ class SqliteStore:
     # History
 
     def append(self, event: AlertEvent) -> None:
-        key = event.identity if event.is_under_way else None
+        key = event.identity if event.is_undelivered else None
         row = (event.type.value, event.severity.value, encoded_event(event), key, encoded_results(event.channels))
 
         def work(db: sqlite3.Connection) -> None:
@@ -229,7 +229,7 @@ class SqliteStore:
         logger.error("alert store: %d events for %s cannot be read: they are set aside", len(ids), channel)
 
         def work(db: sqlite3.Connection) -> None:
-            _note(db, ids, ChannelResult(Arrival.GIVEN_UP, error="it cannot be read in the outbox"))
+            _note(db, ids, ChannelResult(DeliveryState.GIVEN_UP, error="it cannot be read in the outbox"))
             db.executemany("UPDATE outbox SET channel = channel || ? WHERE id = ?", [(UNREADABLE, i) for i in ids])
 
         self._write(work)

@@ -16,8 +16,8 @@ from otel_monitoring.alerts.evaluation.lifecycle import (
     AlertState,
     Phase,
     advance,
-    begins,
-    evident,
+    sees_breach,
+    starts_alert,
 )
 from otel_monitoring.alerts.rules.expressions import Reading
 
@@ -276,7 +276,7 @@ def test_until_the_window_is_full_nothing_begins_because_nothing_is_seen(seen: R
     own = rule(min_samples=20, no_data=no_data)
     (state,) = live(own, [(10, None)], warming_up=True)
     assert advance(own, state, seen, state.seen + 10, warming_up=True).phase is Phase.INACTIVE
-    assert not evident(own, seen, warming_up=True)
+    assert not sees_breach(own, seen, warming_up=True)
     (held,) = live(replace(own, hold=15), [(10, 90.0)])
     assert advance(replace(own, hold=15), held, seen, held.seen + 60, warming_up=True).phase is not Phase.FIRING
 
@@ -287,7 +287,7 @@ def test_a_count_that_is_too_low_says_something_once_the_window_is_full() -> Non
     assert advance(own, NEW, Reading(3.0, 3), START).phase is Phase.FIRING
     firing = advance(own, NEW, Reading(3.0, 3), START)
     assert advance(own, firing, Reading(3.0, 3), START + 10, warming_up=True).phase is Phase.FIRING
-    assert not evident(own, Reading(3.0, 3), warming_up=True)
+    assert not sees_breach(own, Reading(3.0, 3), warming_up=True)
     assert advance(own, firing, Reading(12.0, 12), START + 10, warming_up=True).phase is Phase.INACTIVE
 
 
@@ -391,4 +391,4 @@ def test_beginnings_follow_each_other_where_the_clock_goes_on(
     rules, st.none() | st.builds(Reading, st.sampled_from([0.0, 80.0, 81.0, math.nan, math.inf]), st.integers(0, 30))
 )
 def test_what_begins_is_what_an_inactive_alert_would_make_of_it(own: Rule, seen: Reading | None) -> None:
-    assert begins(own, seen) == (advance(own, AlertState(), seen, START).phase is not Phase.INACTIVE)
+    assert starts_alert(own, seen) == (advance(own, AlertState(), seen, START).phase is not Phase.INACTIVE)

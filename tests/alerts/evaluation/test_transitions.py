@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from otel_monitoring.alerts.evaluation.application_alert import Raised, event_of, record
+from otel_monitoring.alerts.evaluation.application_alert import ApplicationAlert, event_of, record
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import Incident, labels_by_rule, saved_incidents
 from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase
-from otel_monitoring.alerts.evaluation.policy import Policy
-from otel_monitoring.alerts.evaluation.transitions import Incidents
+from otel_monitoring.alerts.evaluation.policy import NotificationPolicy
+from otel_monitoring.alerts.evaluation.transitions import Transitions
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
-from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Arrival, Mute, Outcome
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, DeliveryState, Mute, Outcome
 from otel_monitoring.alerts.overview import firing
 from otel_monitoring.alerts.rules.expressions import Gauge
 from otel_monitoring.alerts.rules.rule import NoData, Rule
@@ -43,7 +43,7 @@ class Watcher:
         self.rules = rules
         self.store = store or MemoryStore()
         self.now = 1_700_000_000.0
-        self.policy = Policy(("mail", "log"), repeat_interval=3600, window=WINDOW)
+        self.policy = NotificationPolicy(("mail", "log"), repeat_interval=3600, window=WINDOW)
         self.measured = WINDOW
         """How long the workers have measured, in seconds."""
 
@@ -68,7 +68,7 @@ class Watcher:
             for worker, gauges in workers.items()
         }
         known = {incident.key: incident for incident in saved_incidents(self.store)}
-        incidents = Incidents(self.store, self.policy, self.now)
+        incidents = Transitions(self.store, self.policy, self.now)
         looks = Evaluation().evaluate(self.rules, reports, labels_by_rule(known.values()))
         incidents.apply(looks, known, reports, self.rules)
         return [(f"{event.type.value} {event.status.value}", event.outcome.value) for event in incidents.events]
@@ -151,7 +151,7 @@ def test_labels_of_a_rule_are_printable_lines() -> None:
     attributes = (("room", "a\n\x1b[31m password=hunter2"),)
     window = Window(Snapshot(0, WINDOW, gauges={Series("heat", attributes): 5.0}))
     looks = Evaluation().evaluate([heat], {"a": WorkerReport(window)}, {})
-    Incidents(watcher.store, watcher.policy, watcher.now).apply(looks, {}, {"a": WorkerReport(window)}, [heat])
+    Transitions(watcher.store, watcher.policy, watcher.now).apply(looks, {}, {"a": WorkerReport(window)}, [heat])
     (event,) = watcher.sent
     assert (event.message, event.labels) == (
         "Heat in a  [31m password=[REDACTED]",
@@ -253,12 +253,12 @@ def test_what_the_application_tells_and_what_rules_tell_do_not_suppress_each_oth
     watcher = Watcher(own, other)
     said = event_of(own.type, "It is hot", AlertSeverity.INFO, {}, {}, watcher.now)
     rules = {rule.name: rule for rule in watcher.rules}
-    assert record(watcher.store, [Raised(said)], rules, watcher.policy)[0].outcome is Outcome.NOTIFIED
+    assert record(watcher.store, [ApplicationAlert(said)], rules, watcher.policy)[0].outcome is Outcome.NOTIFIED
     assert watcher.see(one=2, two=0) == [("custom firing", "notified")]
     assert watcher.see(one=2, two=2) == [("custom firing", "notified")]
     again = event_of(own.type, "It is hotter", AlertSeverity.INFO, {}, {}, watcher.now)
-    assert record(watcher.store, [Raised(again)], rules, watcher.policy)[0].outcome is Outcome.NOTIFIED
-    assert record(watcher.store, [Raised(again)], rules, watcher.policy)[0].outcome is Outcome.SUPPRESSED
+    assert record(watcher.store, [ApplicationAlert(again)], rules, watcher.policy)[0].outcome is Outcome.NOTIFIED
+    assert record(watcher.store, [ApplicationAlert(again)], rules, watcher.policy)[0].outcome is Outcome.SUPPRESSED
     assert watcher.see(one=0, two=2) == [("custom resolved", "notified")]
     assert watcher.see(3600, one=0, two=2) == []
     assert [event.rule for event in watcher.sent] == ["", "one", "two", "", "one", "two"], "and is repeated when due"
@@ -269,7 +269,7 @@ def test_the_application_is_known_by_type_message_and_labels() -> None:
 
     def outcome(message: str, kind: AlertType = AlertType.CUSTOM, **labels: str) -> str:
         event = event_of(kind, message, AlertSeverity.INFO, {}, labels, watcher.now)
-        return record(watcher.store, [Raised(event)], {}, watcher.policy)[0].outcome.value
+        return record(watcher.store, [ApplicationAlert(event)], {}, watcher.policy)[0].outcome.value
 
     assert outcome("slow") == outcome("slow", endpoint="/a") == outcome("slow", endpoint="/b") == "notified"
     assert outcome("slow", AlertType.API_TIMEOUT) == outcome("slower") == "notified"
@@ -298,7 +298,7 @@ def test_what_an_earlier_version_kept_from_being_told_is_told_and_ends_without_a
 def test_a_channel_hears_of_the_end_of_what_it_was_told() -> None:
     watcher = Watcher(DOWN)
     watcher.see(up=0)
-    watcher.policy = Policy(("mail", "slack"), repeat_interval=3600, window=WINDOW)
+    watcher.policy = NotificationPolicy(("mail", "slack"), repeat_interval=3600, window=WINDOW)
     watcher.see(up=1)
     assert [len(watcher.store.pending(name, 9)) for name in ("mail", "slack", "log")] == [2, 0, 2]
 
@@ -442,7 +442,7 @@ def test_a_fresh_worker_of_several_is_not_taken_for_one_that_saw_nothing() -> No
     watcher.now += 10
     fresh = WorkerReport(Window(Snapshot(0, 10)))
     old = WorkerReport(Window(Snapshot(0, WINDOW, gauges={Series("beats"): 5.0})))
-    incidents = Incidents(watcher.store, watcher.policy, watcher.now)
+    incidents = Transitions(watcher.store, watcher.policy, watcher.now)
     reports = {"old": old, "fresh": fresh}
     incidents.apply(Evaluation().evaluate(watcher.rules, reports, {}), {}, reports, watcher.rules)
     assert incidents.events == []
@@ -493,7 +493,7 @@ def test_evidence_is_that_of_the_worker_the_alert_is_about() -> None:
         )
         for worker in ("a", "b")
     }
-    incidents = Incidents(watcher.store, watcher.policy, watcher.now)
+    incidents = Transitions(watcher.store, watcher.policy, watcher.now)
     incidents.apply(Evaluation().evaluate(watcher.rules, reports, {}), {}, reports, watcher.rules)
     assert {event.labels["instance"]: event.details["stack"] for event in incidents.events} == {"a": ["a"], "b": ["b"]}
 
@@ -508,7 +508,7 @@ def test_the_end_waits_for_a_channel_that_was_told_and_that_no_worker_has_meanwh
     watcher.see(up=1)
     assert watcher.told == [("database_down", state) for state in ("firing", "resolved") * 2]
     assert len(watcher.store.pending("log", 9)) == 1, "it has everything at once now"
-    assert watcher.history[0].channels["mail"].state is Arrival.WAITING
+    assert watcher.history[0].channels["mail"].state is DeliveryState.WAITING
 
 
 def test_the_history_says_which_channels_an_alert_waits_for() -> None:
@@ -608,7 +608,7 @@ def test_pending_alerts_of_a_rule_that_was_removed_are_forgotten_those_of_a_brok
     watcher.rules = (DOWN,)
     assert watcher.see(up=0) == []
     assert [incident.rule for incident in saved_incidents(watcher.store)] == ["database_down"]
-    incidents = Incidents(watcher.store, watcher.policy, watcher.now)
+    incidents = Transitions(watcher.store, watcher.policy, watcher.now)
     incidents.apply([], {i.key: i for i in saved_incidents(watcher.store)}, {}, [DOWN])
     assert [incident.rule for incident in saved_incidents(watcher.store)] == ["database_down"]
 
@@ -630,11 +630,11 @@ RELEASED = """{"rule": "hot", "message": "m", "value": 7.2, "outcome": "notified
 def test_a_state_of_the_first_version_is_read() -> None:
     read = Incident.decode(RELEASED)
     assert (read.rule, read.labels, read.message, read.value) == ("hot", {"endpoint": "/a"}, "m", 7.2)
-    assert (read.outcome, read.told_on) == (Outcome.NOTIFIED, frozenset({"log", "slack"}))
+    assert (read.outcome, read.notified_on) == (Outcome.NOTIFIED, frozenset({"log", "slack"}))
     state = replace(read.state, value=None)
     assert state == AlertState(Phase.FIRING, 10.0, unknown=3.0, notified_at=12.0, starts=(1.0, 2.0), times=2)
     assert (type(state.since), type(state.starts)) == (float, tuple)
-    assert Incident.decode(RELEASED.replace('"told_on": ["log", "slack"]', '"further": 1')).told_on is None
+    assert Incident.decode(RELEASED.replace('"told_on": ["log", "slack"]', '"further": 1')).notified_on is None
 
 
 @pytest.mark.parametrize(("right", "wrong"), [('"firing"', '"burning"'), ('{"endpoint": "/a"}', "[1]"), ("10", '"x"')])

@@ -11,8 +11,8 @@ from otel_monitoring.alerts.model import (
     AlertEvent,
     AlertSeverity,
     AlertType,
-    Arrival,
     ChannelResult,
+    DeliveryState,
     Notification,
     Status,
 )
@@ -87,7 +87,7 @@ class Bench:
         for message in messages:
             event = AlertEvent(self.clock.now, AlertType.CUSTOM, severity, message, **{"incident": message, **fields})
             names = [channel.name for channel in self.channels]
-            self.store.append(event.waits_for(names))
+            self.store.append(event.as_history_entry(names))
             self.store.enqueue(event, names, self.clock.now)
 
     async def pump(self, *, after: float = 0, timeout: float = 5) -> bool:
@@ -438,13 +438,17 @@ async def test_the_history_tells_what_became_of_each_channel() -> None:
     await bench.pump(after=2)
     (event,) = bench.store.events(limit=1)
     retrying, delivered = event.channels["mail"], event.channels["slack"]
-    assert (retrying.state, retrying.attempts, retrying.error) == (Arrival.RETRYING, 2, "refused: password=[REDACTED]")
+    assert (retrying.state, retrying.attempts, retrying.error) == (
+        DeliveryState.RETRYING,
+        2,
+        "refused: password=[REDACTED]",
+    )
     assert retrying.next_attempt is not None
     assert 1 < retrying.next_attempt - bench.clock.now < 3
-    assert delivered == ChannelResult(Arrival.DELIVERED, at=bench.clock.now - 2, attempts=1)
+    assert delivered == ChannelResult(DeliveryState.DELIVERED, at=bench.clock.now - 2, attempts=1)
     await bench.pump(after=5)
     (event,) = bench.store.events(limit=1)
-    assert event.channels["mail"] == ChannelResult(Arrival.DELIVERED, at=bench.clock.now, attempts=3)
+    assert event.channels["mail"] == ChannelResult(DeliveryState.DELIVERED, at=bench.clock.now, attempts=3)
 
 
 async def test_the_history_tells_why_a_channel_was_given_up() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_monitoring.alerts.model import AlertType, Arrival, ChannelResult, Mute
+from otel_monitoring.alerts.model import AlertType, ChannelResult, DeliveryState, Mute
 from otel_monitoring.alerts.store import Store, schema
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.protocol import OUTBOX_LIMIT
@@ -258,9 +258,9 @@ def test_what_became_of_channels_during_an_outage_is_in_the_history_afterwards(w
     world.lock()
     raise_alert(world.store, "new")
     delivered, retried, new = world.store.pending("mail", 9)
-    done = ChannelResult(Arrival.DELIVERED, at=NOW)
+    done = ChannelResult(DeliveryState.DELIVERED, at=NOW)
     world.store.settle([delivered.id], done)
-    world.store.note([retried.id, new.id], ChannelResult(Arrival.RETRYING, error="down"))
+    world.store.note([retried.id, new.id], ChannelResult(DeliveryState.RETRYING, error="down"))
     during = become(world.store)
     assert [during[name]["mail"]["state"] for name in ("delivered", "retried", "new")] == [
         "delivered",

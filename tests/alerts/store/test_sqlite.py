@@ -18,8 +18,8 @@ from otel_monitoring.alerts.model import (
     AlertEvent,
     AlertSeverity,
     AlertType,
-    Arrival,
     ChannelResult,
+    DeliveryState,
     Mute,
     Outcome,
     Status,
@@ -192,7 +192,7 @@ def test_a_file_of_the_released_version_goes_on(store: SqliteStore, path: Path) 
     released.close()
     assert [one.as_json().get("channels") for one in store.events(limit=9)] == [None], "it did not note that"
     (queued,) = store.pending("mail", 9)
-    store.settle([queued.id], ChannelResult(Arrival.DELIVERED))
+    store.settle([queued.id], ChannelResult(DeliveryState.DELIVERED))
     raise_alert(store, "new", ["mail"])
     assert messages(store) == ["new", "old"]
     assert waiting(store, "mail") == ["new"]

@@ -16,8 +16,8 @@ from otel_monitoring.alerts.model import (
     AlertEvent,
     AlertSeverity,
     AlertType,
-    Arrival,
     ChannelResult,
+    DeliveryState,
     Mute,
     Outcome,
     Status,
@@ -264,7 +264,7 @@ def test_a_full_outbox_leaves_out_the_oldest_of_a_channel_and_the_next_message_s
 
     store.run(work)
     assert store.backlog() == {"mail": OUTBOX_LIMIT, "slack": 1}
-    (note,) = [row.event for row in store.pending("mail", OUTBOX_LIMIT) if row.event.stands_for_others]
+    (note,) = [row.event for row in store.pending("mail", OUTBOX_LIMIT) if row.event.is_overflow_notice]
     assert note.message == f"3 alerts were left out, the least severe first: more than {OUTBOX_LIMIT} waited for mail"
     assert note.details == {"count": 3, "types": {"HIGH_CPU": 3}}
     assert waiting(store, "mail", 1) == ["3"]
@@ -283,9 +283,9 @@ def test_a_full_outbox_leaves_out_the_least_severe_and_never_what_is_more_urgent
     store.run(work)
     assert store.backlog() == {"mail": OUTBOX_LIMIT, "slack": OUTBOX_LIMIT}
     kept = [row.event for row in store.pending("mail", OUTBOX_LIMIT)]
-    told = Counter(one.severity for one in kept if not one.stands_for_others)
+    told = Counter(one.severity for one in kept if not one.is_overflow_notice)
     assert told == {AlertSeverity.CRITICAL: OUTBOX_LIMIT / 2, AlertSeverity.ERROR: OUTBOX_LIMIT / 2 - 1}
-    assert [one.details["count"] for one in kept if one.stands_for_others] == [OUTBOX_LIMIT + 1]
+    assert [one.details["count"] for one in kept if one.is_overflow_notice] == [OUTBOX_LIMIT + 1]
 
 
 def test_what_was_left_out_while_a_message_is_on_its_way_is_told_by_the_next(store: Store) -> None:
@@ -309,7 +309,7 @@ def become(store: Store) -> dict[str, dict[str, dict[str, Any]]]:
 
 def raise_alert(store: Store, message: str, channels: Collection[str] = ("mail", "slack"), **values: Any) -> None:
     raised = event(message, incident=message, **values)
-    store.append(raised.waits_for(channels))
+    store.append(raised.as_history_entry(channels))
     store.enqueue(raised, channels, NOW)
 
 
@@ -318,16 +318,16 @@ def test_the_history_tells_what_became_of_each_channel(store: Store) -> None:
         raise_alert(store, message)
     assert become(store)["1"] == {"mail": {"state": "waiting"}, "slack": {"state": "waiting"}}
     (mail, _), (slack, _) = store.pending("mail", 2), store.pending("slack", 2)
-    store.note([mail.id], ChannelResult(Arrival.RETRYING, attempts=3, next_attempt=NOW + 60, error="refused"))
-    store.note([0], ChannelResult(Arrival.RETRYING))
+    store.note([mail.id], ChannelResult(DeliveryState.RETRYING, attempts=3, next_attempt=NOW + 60, error="refused"))
+    store.note([0], ChannelResult(DeliveryState.RETRYING))
     assert become(store)["1"]["mail"] == {
         "state": "retrying",
         "attempts": 3,
         "next_attempt": "2023-11-14T22:14:20.000+00:00",
         "error": "refused",
     }
-    store.settle([mail.id], ChannelResult(Arrival.DELIVERED, at=NOW + 60, attempts=4))
-    store.settle([slack.id], ChannelResult(Arrival.GIVEN_UP, at=NOW, attempts=1, error="invalid_payload"))
+    store.settle([mail.id], ChannelResult(DeliveryState.DELIVERED, at=NOW + 60, attempts=4))
+    store.settle([slack.id], ChannelResult(DeliveryState.GIVEN_UP, at=NOW, attempts=1, error="invalid_payload"))
     assert become(store)["1"] == {
         "mail": {"state": "delivered", "at": "2023-11-14T22:14:20.000+00:00", "attempts": 4},
         "slack": {
@@ -344,24 +344,24 @@ def test_a_channel_may_have_any_name(store: Store) -> None:
     names = ('"', "a.b", "$", "", "\u2028 ünï", "[0]")
     raise_alert(store, "1", names)
     for name in names:
-        store.settle([row.id for row in store.pending(name, 1)], ChannelResult(Arrival.DELIVERED))
+        store.settle([row.id for row in store.pending(name, 1)], ChannelResult(DeliveryState.DELIVERED))
     assert become(store)["1"] == {name: {"state": "delivered"} for name in names}
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUPPRESSED, Outcome.MUTED, Outcome.INHIBITED])
 def test_what_is_kept_from_its_channels_says_so(store: Store, outcome: Outcome) -> None:
     kept = event("1", outcome=outcome, incident="i")
-    store.append(kept.waits_for(["alertmanager"], others=["mail", "alertmanager"]))
+    store.append(kept.as_history_entry(["alertmanager"], others=["mail", "alertmanager"]))
     store.enqueue(kept, ["alertmanager"], NOW)
-    store.settle([row.id for row in store.pending("alertmanager", 1)], ChannelResult(Arrival.DELIVERED))
+    store.settle([row.id for row in store.pending("alertmanager", 1)], ChannelResult(DeliveryState.DELIVERED))
     assert become(store)["1"] == {"mail": {"state": outcome.value}, "alertmanager": {"state": "delivered"}}
 
 
 def test_a_repetition_that_is_no_alert_of_its_own_changes_nothing(store: Store) -> None:
     raise_alert(store, "1", ["mail"])
-    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(Arrival.DELIVERED))
+    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(DeliveryState.DELIVERED))
     store.enqueue(event("1", incident="1", time=NOW + 3600), ["mail"], NOW + 3600)
-    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(Arrival.GIVEN_UP))
+    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(DeliveryState.GIVEN_UP))
     assert become(store) == {"1": {"mail": {"state": "delivered"}}}
 
 
@@ -380,7 +380,7 @@ def test_what_the_history_no_longer_has_is_settled_all_the_same(store: Store) ->
     raise_alert(store, "1", ["mail"])
     store.clear()
     raise_alert(store, "2", ["mail"])
-    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(Arrival.DELIVERED))
+    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(DeliveryState.DELIVERED))
     assert (become(store), waiting(store, "mail")) == ({"2": {"mail": {"state": "waiting"}}}, ["2"])
 
 
@@ -707,7 +707,7 @@ class Agreement(RuleBasedStateMachine):
     def raise_alert(self, event: AlertEvent, channels: list[str]) -> None:
         self.raised += 1
         event = replace(event, incident=str(self.raised))
-        self.both(lambda s: s.append(event.waits_for(channels, "abc")))
+        self.both(lambda s: s.append(event.as_history_entry(channels, "abc")))
         self.both(lambda s: s.enqueue(event, channels, self.now))
 
     @rule()
@@ -731,8 +731,8 @@ class Agreement(RuleBasedStateMachine):
     def save(self, states: dict[str, str | None]) -> None:
         self.both(lambda s: s.save_states(states))
 
-    @rule(channel=NAMES, count=strategies.integers(1, 3), state=strategies.sampled_from(Arrival))
-    def deliver(self, channel: str, count: int, state: Arrival) -> None:
+    @rule(channel=NAMES, count=strategies.integers(1, 3), state=strategies.sampled_from(DeliveryState))
+    def deliver(self, channel: str, count: int, state: DeliveryState) -> None:
         result = ChannelResult(state, at=self.now, error="down")
         for store in self.stores:
             ids = [row.id for row in store.pending(channel, count)]

@@ -88,8 +88,8 @@ def shown(notification: Notification) -> tuple[list[AlertEvent], int]:
     Of more than that, those of one name are one: how many, the first messages, and what is known of the first.
     """
     told = ranked(notification)
-    notes = [event for event in told if event.stands_for_others]
-    others = [[event] for event in told if not event.stands_for_others]
+    notes = [event for event in told if event.is_overflow_notice]
+    others = [[event] for event in told if not event.is_overflow_notice]
     room = EVENTS_SHOWN - len(notes)
     if len(others) > room:
         left_out = _left_out(notes)
@@ -158,8 +158,8 @@ def subject(notification: Notification) -> str:
 
 def _counted(notification: Notification) -> str:
     told = ranked(notification)
-    left_out = _left_out(event for event in told if event.stands_for_others)
-    told = [event for event in told if not event.stands_for_others] or told
+    left_out = _left_out(event for event in told if event.is_overflow_notice)
+    told = [event for event in told if not event.is_overflow_notice] or told
     firing = sum(event.status is Status.FIRING for event in told)
     counts = {"firing": firing + left_out.total(), "resolved": len(told) - firing}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
