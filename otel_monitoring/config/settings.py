@@ -43,6 +43,7 @@ from otel_monitoring.errors import ConfigurationError
 
 PREFIX = "OTEL_MONITORING_"
 _THRESHOLD = f"{PREFIX}THRESHOLD_"
+_THRESHOLD_KEYWORD = "threshold_"
 _PLAIN = {
     "bool_parsing": "it must be true or false",
     "int_parsing": "it must be a whole number",
@@ -230,6 +231,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
             ConfigurationError: one line that names every setting that cannot work and says why, never its value.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
+        thresholds = {name: given.pop(name) for name in tuple(given) if name.startswith(_THRESHOLD_KEYWORD)}
         unknown = sorted(given.keys() - cls.model_fields.keys())
         if unknown:
             raise ConfigurationError(
@@ -239,14 +241,17 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
         dotenv = dotenv_file.variables()
         token = _dotenv.set(dotenv)
         try:
-            return cls._loaded(given, _with_environment(dotenv))
+            return cls._loaded(given, thresholds, _with_environment(dotenv))
         finally:
             _dotenv.reset(token)
 
     @classmethod
-    def _loaded(cls, given: dict[str, Any], variables: Mapping[str, str]) -> "Settings":
-        thresholds = _thresholds(variables)
+    def _loaded(
+        cls, given: dict[str, Any], thresholds_given: Mapping[str, float], variables: Mapping[str, str]
+    ) -> "Settings":
+        thresholds = _thresholds(variables, _THRESHOLD)
         thresholds.update(_as_mapping(given.pop("thresholds", {})))
+        thresholds.update(_thresholds(thresholds_given, _THRESHOLD_KEYWORD))
         if thresholds:
             given["thresholds"] = thresholds
         named = variables.keys() | {_documented(name) for name in given}
@@ -307,10 +312,8 @@ def _as_mapping(value: "Thresholds | dict[str, float]") -> dict[str, float]:
     return value.model_dump(exclude_unset=True) if isinstance(value, Thresholds) else dict(value)
 
 
-def _thresholds(variables: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        name.removeprefix(_THRESHOLD).lower(): value for name, value in variables.items() if name.startswith(_THRESHOLD)
-    }
+def _thresholds(named: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix).lower(): value for name, value in named.items() if name.startswith(prefix)}
 
 
 def _documented(field: str) -> str:

@@ -327,6 +327,16 @@ def test_thresholds_are_overridden_one_by_one(monkeypatch: pytest.MonkeyPatch) -
     assert (thresholds.cpu_percent, thresholds.memory_percent, thresholds.error_rate_percent) == (70, 90, 5)
 
 
+def test_a_threshold_is_a_keyword_as_every_setting_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_MONITORING_THRESHOLD_CPU_PERCENT", "70")
+    settings = Settings.load(threshold_cpu_percent=90, thresholds={"memory_percent": 60, "cpu_percent": 1})
+    assert (settings.thresholds.cpu_percent, settings.thresholds.memory_percent) == (90, 60)
+    assert Settings.load(threshold_cpu_percent=None).thresholds.cpu_percent == 70
+    meant = r"THRESHOLD_ERROR_RATE: no such setting; did you mean OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT\?"
+    with pytest.raises(ConfigurationError, match=meant):
+        Settings.load(threshold_error_rate=5)
+
+
 def test_thresholds_are_read_from_the_file_too(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("OTEL_MONITORING_THRESHOLD_CPU_PERCENT=70\n")
     assert Settings.load().thresholds.cpu_percent == 70
