@@ -36,7 +36,7 @@ class fail_open:  # noqa: N801 - reads as a statement: `with contained("tick"):`
     Args:
         what: The work that is guarded, as it should read in the log line. From a fixed set, never from input.
         theirs: Whether code of the application is called inside: then every `BaseException` is its failure. It must
-            not await inside, or a cancellation of the task would be taken for its own: see `apart`.
+            not await inside, or a cancellation of the task would be taken for its own: see `isolated`.
     """
 
     failures: ClassVar[Counter[str]] = Counter()
@@ -106,7 +106,7 @@ def as_exception(error: BaseException) -> Exception:
     return escaped
 
 
-async def apart(work: Callable[[], Awaitable[T]]) -> T:
+async def isolated(work: Callable[[], Awaitable[T]]) -> T:
     """Await foreign `work` in a task of its own: whatever it raises, its own cancellation included, is its failure.
 
     The loop survives the tasks that the work begins, too, as `asyncio.gather` does and, until Python 3.11, `wait_for`.
@@ -115,7 +115,7 @@ async def apart(work: Callable[[], Awaitable[T]]) -> T:
     Raises:
         Escaped: In place of what is no `Exception`.
     """
-    task = asyncio.ensure_future(survived(_called(work)))
+    task = asyncio.ensure_future(loop_safe(_called(work)))
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:
@@ -130,7 +130,7 @@ async def apart(work: Callable[[], Awaitable[T]]) -> T:
     return task.result()
 
 
-async def survived(work: Awaitable[T]) -> T:
+async def loop_safe(work: Awaitable[T]) -> T:
     """Await `work` so that the loop survives it: `SystemExit` and `KeyboardInterrupt` of a task would end it."""
     try:
         return await work
@@ -158,7 +158,7 @@ def stepwise(work: Awaitable[T], each: Callable[[Callable[[], Any]], Any]) -> Ge
             step = partial(steps.throw, error)
 
 
-class _Sheltered(Awaitable[T]):
+class _LoopSafe(Awaitable[T]):
     """Awaits `work`; the tasks that are begun in any of its steps are `survived` too."""
 
     def __init__(self, work: Awaitable[T]) -> None:
@@ -170,7 +170,7 @@ class _Sheltered(Awaitable[T]):
 
 def _sheltered(loop: asyncio.AbstractEventLoop, step: Callable[[], Any]) -> Any:
     before = loop.get_task_factory()
-    ours = before if isinstance(before, _Surviving) else _Surviving(before)
+    ours = before if isinstance(before, _LoopSafeTasks) else _LoopSafeTasks(before)
     # Nothing else runs in this loop until the step is over: no other task is made by this factory.
     loop.set_task_factory(ours)
     try:
@@ -180,7 +180,7 @@ def _sheltered(loop: asyncio.AbstractEventLoop, step: Callable[[], Any]) -> Any:
             loop.set_task_factory(before)
 
 
-class _Surviving:
+class _LoopSafeTasks:
     """A loop's task factory whose tasks do not end the loop.
 
     Args:
@@ -191,7 +191,7 @@ class _Surviving:
         self._make = before or _task
 
     def __call__(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
-        return self._make(loop, survived(_Sheltered(work)), **options)
+        return self._make(loop, loop_safe(_LoopSafe(work)), **options)
 
 
 def _task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
@@ -199,4 +199,4 @@ def _task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
 
 
 async def _called(work: Callable[[], Awaitable[T]]) -> T:
-    return await _Sheltered(work())
+    return await _LoopSafe(work())

@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.baggage import BaggageKeys
-from otel_monitoring.telemetry.baggage_processors import BaggageSpans
-from otel_monitoring.tracing.providers import Source, use
+from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
+from otel_monitoring.tracing.destination import Destination, use
 
 
 @dataclass
@@ -64,7 +64,7 @@ def recording(*keys: str, accepting: bool = True, service: MonitoringService | N
     """
     recorded, listed = Recorded(), BaggageKeys(keys)
     tracers = TracerProvider(shutdown_on_exit=False)
-    tracers.add_span_processor(BaggageSpans(listed))
+    tracers.add_span_processor(BaggageSpanProcessor(listed))
     tracers.add_span_processor(SimpleSpanProcessor(recorded.exporter))
     meters = MeterProvider([recorded.reader], shutdown_on_exit=False)
 
@@ -73,7 +73,7 @@ def recording(*keys: str, accepting: bool = True, service: MonitoringService | N
             recorded.submitted.append(work)
         return accepting
 
-    undo = use(Source(tracers, meters, listed, submit), service)
+    undo = use(Destination(tracers, meters, listed, submit), service)
     try:
         yield recorded
     finally:

@@ -16,7 +16,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from otel_monitoring.baggage import MAX_KEYS, MAX_VALUE_LENGTH, BaggageKeys, bounded
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.telemetry.baggage_processors import BaggageLogs
+from otel_monitoring.telemetry.baggage_processors import BaggageLogProcessor
 from otel_monitoring.telemetry.pipelines import OtlpHandler
 from otel_monitoring.telemetry.providers import Telemetry
 from otel_monitoring.tracing import tagged, traced
@@ -55,7 +55,7 @@ def test_spans_take_listed_keys_and_bounded_values() -> None:
 def test_log_records_take_the_same_and_keep_what_they_have() -> None:
     exporter: Any = cast("Any", InMemoryLogRecordExporter)()  # untyped
     provider = LoggerProvider(shutdown_on_exit=False)
-    provider.add_log_record_processor(BaggageLogs(BaggageKeys(["order.id", "tenant"])))
+    provider.add_log_record_processor(BaggageLogProcessor(BaggageKeys(["order.id", "tenant"])))
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     logger, handler = logging.getLogger("test_correlation"), OtlpHandler(provider)
     logger.addHandler(handler)

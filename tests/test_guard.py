@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from otel_monitoring.guard import Escaped, apart, fail_open, original
+from otel_monitoring.guard import Escaped, fail_open, isolated, original
 
 
 def test_failures_stay_inside_are_counted_and_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
@@ -108,7 +108,7 @@ async def test_work_apart_fails_with_what_no_loop_survives(error: BaseException)
         raise error
 
     with pytest.raises(Escaped) as raised:
-        await apart(work)
+        await isolated(work)
     assert type(original(raised.value)) is type(error)
 
 
@@ -133,7 +133,7 @@ async def _begins_a_task_late() -> None:
 @pytest.mark.parametrize("work", [_waits, _gathers, _begins_a_task_late])
 async def test_no_task_that_work_apart_begins_ends_the_loop(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     with pytest.raises((Escaped, SystemExit)) as raised:
-        await apart(work)
+        await isolated(work)
     assert isinstance(original(raised.value), SystemExit)
 
 
@@ -159,7 +159,7 @@ async def test_only_tasks_that_work_apart_begins_are_sheltered() -> None:
 
     loop.set_task_factory(factory)
     try:
-        running = asyncio.ensure_future(apart(work))
+        running = asyncio.ensure_future(isolated(work))
         while not running.done():
             await asyncio.sleep(0)
             assert loop.get_task_factory() is factory, "nobody else sees ours"
@@ -178,7 +178,7 @@ async def test_work_apart_that_cancels_itself_fails_and_its_caller_goes_on() -> 
         await asyncio.sleep(0)
 
     with pytest.raises(Escaped, match="CancelledError"):
-        await apart(work)
+        await isolated(work)
 
 
 @pytest.mark.anyio
@@ -193,7 +193,7 @@ async def test_a_cancellation_of_the_caller_reaches_work_apart_and_leaves_as_one
             cancelled.set()
             raise
 
-    caller = asyncio.ensure_future(apart(work))
+    caller = asyncio.ensure_future(isolated(work))
     await begun.wait()
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):

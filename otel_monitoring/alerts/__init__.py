@@ -9,7 +9,7 @@ from otel_monitoring.alerts.rules.expressions import Count, Gauge, Percent, Quan
 from otel_monitoring.alerts.rules.matchers import Attribute
 from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.config.settings import THRESHOLDS, Settings
-from otel_monitoring.runtime.current import running
+from otel_monitoring.runtime.current_service import current_service
 
 __all__ = [
     "THRESHOLDS",
@@ -74,7 +74,7 @@ def get_alert_manager() -> AlertManager | None:
     Outside of an application: the one of `set_alert_manager` or `initialize_alerts`, else that of the first service,
     else None.
     """
-    service = running.get()
+    service = current_service.get()
     return service.alert_manager if service is not None else _process_wide or _first_of_service
 
 

@@ -18,7 +18,7 @@ from otel_monitoring.export import ExportOptions, render, stale, write
 from otel_monitoring.export.files import Target
 from otel_monitoring.export.options import Histograms
 from otel_monitoring.monitoring.service import MonitoringService
-from otel_monitoring.runtime.current import get_monitoring, service_of
+from otel_monitoring.runtime.current_service import get_monitoring, service_of
 
 _EPILOG = """\b
 Examples:

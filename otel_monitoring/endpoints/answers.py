@@ -12,7 +12,7 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.health import status
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
-from otel_monitoring.health.requests import Classifier, PerformanceMetrics
+from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.window import Window
@@ -34,7 +34,7 @@ class Reporter:
         self,
         *,
         thresholds: Thresholds,
-        classifier: Classifier,
+        classifier: RequestStatistics,
         aggregator: Aggregator,
         performance: PerformanceMetrics,
         system: SystemSampler,

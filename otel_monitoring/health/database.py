@@ -11,7 +11,6 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from otel_monitoring import semconv as c
 from otel_monitoring.guard import fail_open, original
-from otel_monitoring.health.asking import NoAnswer
 from otel_monitoring.health.database_probe import (
     CollectionFacts,
     CollectionsReading,
@@ -22,6 +21,7 @@ from otel_monitoring.health.database_probe import (
     unusable,
 )
 from otel_monitoring.health.status import DEGRADED, HEALTHY, UNHEALTHY, UNKNOWN
+from otel_monitoring.health.time_limit import NoAnswer
 from otel_monitoring.instrumentation.mongodb.evidence import Proof, proof_of
 from otel_monitoring.instrumentation.mongodb.server_state import ServerState
 from otel_monitoring.redact import redact, redact_error

@@ -17,8 +17,8 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from otel_monitoring import seams
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import as_exception, original
-from otel_monitoring.health.asking import GRACE, NoAnswer, answered, on_loop, until
 from otel_monitoring.health.database_handle import is_client
+from otel_monitoring.health.time_limit import GRACE, NoAnswer, answered, on_loop, until
 from otel_monitoring.instrumentation.mongodb.evidence import Proof, is_cut, proof_of
 from otel_monitoring.redact import redact_error
 

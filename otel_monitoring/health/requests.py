@@ -14,7 +14,7 @@ from opentelemetry.metrics import Meter
 from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.cardinality import BoundedNames
-from otel_monitoring.metrics.outcome import OutcomeOf, RequestOutcome
+from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
 from otel_monitoring.metrics.snapshot import Histogram, Series, merged
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.redact import error_text, printable, redact, text_of
@@ -37,7 +37,7 @@ _guard = fail_open("recording a request")
 
 
 @dataclass(frozen=True, slots=True)
-class Classifier(OutcomeOf):
+class RequestStatistics(OutcomeClassifier):
     """The documented figures of requests, by how these ended."""
 
     def performance(self, window: Window) -> dict[str, Any]:
@@ -74,9 +74,9 @@ class Classifier(OutcomeOf):
             sum(histogram.count for series, histogram in recorded if self(series) is RequestOutcome.ERROR),
         )
 
-    def _routes(self, window: Window) -> "dict[str, _Route]":
+    def _routes(self, window: Window) -> "dict[str, _RouteStatistics]":
         """What was recorded for each route; worked out once for a window."""
-        known: dict[str, _Route] | None = window.memo.get(self)
+        known: dict[str, _RouteStatistics] | None = window.memo.get(self)
         if known is None:
             groups = window.grouped(HTTP_SERVER_REQUEST_DURATION, HTTP_ROUTE)
             known = {
@@ -86,8 +86,8 @@ class Classifier(OutcomeOf):
             window.memo[self] = known
         return known
 
-    def _route(self, recorded: list[tuple[Series, Histogram]]) -> "_Route":
-        route = _Route(merged(histogram for _, histogram in recorded), {}, {})
+    def _route(self, recorded: list[tuple[Series, Histogram]]) -> "_RouteStatistics":
+        route = _RouteStatistics(merged(histogram for _, histogram in recorded), {}, {})
         for series, histogram in recorded:
             outcome = self(series)
             route.outcomes[outcome] = route.outcomes.get(outcome, 0) + histogram.count
@@ -98,7 +98,7 @@ class Classifier(OutcomeOf):
 
 
 @dataclass(frozen=True, slots=True)
-class _Route:
+class _RouteStatistics:
     durations: Histogram
     outcomes: dict[RequestOutcome, int]
     methods: dict[str, int]
@@ -176,7 +176,7 @@ class PerformanceMetrics:
         self,
         meter: Meter,
         aggregator: Aggregator,
-        classifier: Classifier,
+        classifier: RequestStatistics,
         *,
         refresh: Callable[[], Awaitable[None]],
         is_measured: Callable[[str], bool],

@@ -27,9 +27,13 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.trace import TracerProvider
 
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.shared_providers import Providers, SharedMeters, SharedTracers
 from otel_monitoring.instrumentation.url_query import redacted_query
-from otel_monitoring.runtime.current import PerService
+from otel_monitoring.runtime.current_service import PerService
+from otel_monitoring.telemetry.per_service_providers import (
+    PerServiceMeterProvider,
+    PerServiceTracerProvider,
+    ServiceProviders,
+)
 
 _CLIENTS: Final = (
     ("httpx", "httpx", "HTTPXClientInstrumentor"),
@@ -61,12 +65,12 @@ def instrument_clients(
         meter_provider: Where `http.client.request.duration` goes.
         baggage_hosts: Host names, and `.example.com` for all below.
         capture_query: Keep the values of the query in `url.full`.
-        service: Whose application's requests: see `current.PerService`. A client is instrumented once in a process.
+        service: Whose application's requests: see `PerService`. A client is instrumented once in a process.
 
     Returns:
         The undo.
     """
-    end = _services.use(_Service(tracer_provider, meter_provider, Destinations(baggage_hosts), capture_query), service)
+    end = _services.use(_Service(tracer_provider, meter_provider, InternalHosts(baggage_hosts), capture_query), service)
     _instrument()
 
     def undo() -> None:
@@ -78,11 +82,11 @@ def instrument_clients(
     return undo
 
 
-class _Service(Providers):
+class _Service(ServiceProviders):
     """Whose requests go where."""
 
     def __init__(
-        self, tracers: TracerProvider, meters: MeterProvider, destinations: "Destinations", capture_query: bool
+        self, tracers: TracerProvider, meters: MeterProvider, destinations: "InternalHosts", capture_query: bool
     ) -> None:
         super().__init__(tracers, meters)
         self.destinations = destinations
@@ -102,8 +106,8 @@ def _instrument() -> None:
             if instrumentor is None or instrumentor.is_instrumented_by_opentelemetry:
                 continue
             instrumentor.instrument(
-                tracer_provider=SharedTracers(_services.of_running),
-                meter_provider=SharedMeters(_services.of_running),
+                tracer_provider=PerServiceTracerProvider(_services.of_current),
+                meter_provider=PerServiceMeterProvider(_services.of_current),
                 request_hook=_describe,
                 async_request_hook=_describe_soon,
             )
@@ -118,7 +122,7 @@ def _instrumentor(client: str, module: str, name: str) -> Any:
     return getattr(import_module(package), name)()
 
 
-class Destinations:
+class InternalHosts:
     """Tells by its URL whether a request stays among our own.
 
     Args:
@@ -143,7 +147,7 @@ def _describe(span: Any, request: Any) -> None:
     """What the instrumentations call between the start of the span and the writing of the headers."""
     _goes_out.set(True)
     with _GUARD:
-        service, url = _services.of_running(), _text(request.url)
+        service, url = _services.of_current(), _text(request.url)
         own = service is not None and service.destinations.is_internal((urlsplit(url).hostname or "").rstrip("."))
         _goes_out.set(not own)
         if (service is None or not service.capture_query) and "?" in url and span.is_recording():

@@ -1,4 +1,4 @@
-"""`Aggregator` brings the reader's snapshots into the history; `Collecting` does so off the application's loop."""
+"""`Aggregator` adds snapshots to the history; `BackgroundCollection` has that done off the application's loop."""
 
 import asyncio
 import threading
@@ -70,7 +70,7 @@ class Aggregator:
         return not self._wanted and self._clock() < self._fresh_until
 
 
-class Collecting:
+class BackgroundCollection:
     """Collects in a thread of its own, because the application's observable callbacks may hang.
 
     Args:

@@ -20,7 +20,7 @@ class RequestOutcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomeOf:
+class OutcomeClassifier:
     """Decides what is an error: a 5xx answer (or one of `statuses`), or an exception nobody handled.
 
     Attributes:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Hashable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
-from otel_monitoring.metrics.groups import ByName
+from otel_monitoring.metrics.series_map import SeriesMap
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot
 
 T = TypeVar("T")
@@ -46,19 +46,19 @@ class Window:
         return group.grouped(key) if group is not None else {}
 
     @cached_property
-    def _histograms(self) -> ByName[Histogram]:
-        return ByName.of(self.snapshot.histograms)
+    def _histograms(self) -> SeriesMap[Histogram]:
+        return SeriesMap.of(self.snapshot.histograms)
 
     @cached_property
-    def _sums(self) -> ByName[float]:
-        return ByName.of(self.snapshot.sums)
+    def _sums(self) -> SeriesMap[float]:
+        return SeriesMap.of(self.snapshot.sums)
 
     @cached_property
-    def _gauges(self) -> ByName[float]:
-        return ByName.of(self.snapshot.gauges)
+    def _gauges(self) -> SeriesMap[float]:
+        return SeriesMap.of(self.snapshot.gauges)
 
 
-def _items(values: ByName[T], name: str) -> list[tuple[Series, T]]:
+def _items(values: SeriesMap[T], name: str) -> list[tuple[Series, T]]:
     group = values.group(name)
     return group.items() if group is not None else []
 
@@ -83,7 +83,7 @@ class History:
         self._parts: list[Snapshot] = []  # of the ring's newest entry; joined when the next one begins
         self.total = Window(Snapshot(now, now))
         self.recent = self.total  # until something leaves it
-        self.gauges: ByName[float] = ByName({})
+        self.gauges: SeriesMap[float] = SeriesMap({})
         """The last values of gauges: ours as observed last, the application's as seen in the last five minutes."""
         self._gauges_seen: OrderedDict[Series, float] = OrderedDict()
         self._observed: Collection[Series] = ()
@@ -108,7 +108,7 @@ class History:
         """The ring and what will be its next entry, oldest first."""
         return [*self._ring, *self._parts]
 
-    def _kept_gauges(self, newest: Snapshot) -> ByName[float]:
+    def _kept_gauges(self, newest: Snapshot) -> SeriesMap[float]:
         seen = self._gauges_seen
         for series in newest.gauges.keys() - newest.observed:
             seen[series] = newest.end
@@ -122,8 +122,8 @@ class History:
 
     def _with(self, window: Snapshot, newest: Snapshot) -> Snapshot:
         """`window` with what was measured after it."""
-        histograms = ByName.of(window.histograms).changed(newest.histograms, _recorded_too)
-        sums = ByName.of(window.sums).changed(newest.sums, _added)
+        histograms = SeriesMap.of(window.histograms).changed(newest.histograms, _recorded_too)
+        sums = SeriesMap.of(window.sums).changed(newest.sums, _added)
         return Snapshot(window.start, newest.end, histograms, sums, self.gauges)
 
     def _without(self, window: Snapshot, oldest: Snapshot) -> Snapshot:
@@ -137,8 +137,8 @@ class History:
                 smallest, largest = self._extremes(series)
             return whole.minus(part, smallest=smallest, largest=largest)
 
-        histograms = ByName.of(window.histograms).changed(oldest.histograms, taken_out)
-        sums = ByName.of(window.sums).changed(oldest.sums, _subtracted)
+        histograms = SeriesMap.of(window.histograms).changed(oldest.histograms, taken_out)
+        sums = SeriesMap.of(window.sums).changed(oldest.sums, _subtracted)
         return Snapshot(self._entries()[0].start, window.end, histograms, sums, window.gauges)
 
     def _extremes(self, series: Series) -> tuple[float, float]:

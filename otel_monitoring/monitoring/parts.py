@@ -15,19 +15,19 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.answers import Reporter
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import Checks
-from otel_monitoring.health.requests import Classifier, PerformanceMetrics
+from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
 from otel_monitoring.instrumentation.http_client import instrument_clients
 from otel_monitoring.instrumentation.http_server.request import current_request
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
-from otel_monitoring.metrics.aggregator import Aggregator, Collecting
+from otel_monitoring.metrics.aggregator import Aggregator, BackgroundCollection
 from otel_monitoring.monitoring.alert_feed import AlertFeed
 from otel_monitoring.monitoring.database import WatchedDatabase, database_of
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.semconv import SCHEMA_URL, SCOPE, WRONG_TOKENS
 from otel_monitoring.telemetry.providers import Telemetry
-from otel_monitoring.tracing.providers import Source, use
+from otel_monitoring.tracing.destination import Destination, use
 
 if TYPE_CHECKING:
     from otel_monitoring.monitoring.service import MonitoringService
@@ -82,8 +82,8 @@ class ServiceParts:
             resolution=settings.sample_interval,
             cost_clock=time.thread_time,
         )
-        self.collecting = Collecting(self.aggregator, worker)
-        classifier = Classifier(settings.error_statuses)
+        self.collecting = BackgroundCollection(self.aggregator, worker)
+        classifier = RequestStatistics(settings.error_statuses)
         self.performance = PerformanceMetrics(
             meter,
             self.aggregator,
@@ -248,7 +248,7 @@ class ServiceParts:
         tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
         # Without metric export nobody reads how long operations and requests took: no endpoint answers it.
         durations = meters if telemetry.exports_metrics else NoOpMeterProvider()
-        stack.callback(use(Source(tracers, durations, telemetry.baggage, self._worker.poke), self._service))
+        stack.callback(use(Destination(tracers, durations, telemetry.baggage, self._worker.poke), self._service))
         if telemetry.tracing or telemetry.exports_metrics:
             hosts, capture_query = settings.baggage_hosts, settings.capture_query
             stack.callback(
@@ -257,7 +257,7 @@ class ServiceParts:
                 )
             )
 
-    def _reporter(self, classifier: Classifier) -> Reporter:
+    def _reporter(self, classifier: RequestStatistics) -> Reporter:
         return Reporter(
             thresholds=self._settings.thresholds,
             classifier=classifier,

@@ -23,7 +23,6 @@ from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.database_handle import database_handle
 from otel_monitoring.health.requests import PerformanceMetrics
-from otel_monitoring.instrumentation.http_server.around import look_around
 from otel_monitoring.instrumentation.http_server.fastapi import (
     RequestError,
     RequestOptions,
@@ -33,6 +32,7 @@ from otel_monitoring.instrumentation.http_server.fastapi import (
 )
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
 from otel_monitoring.instrumentation.http_server.lifespan import follow_lifespan
+from otel_monitoring.instrumentation.http_server.mounting_application import watch_mounting_application
 from otel_monitoring.instrumentation.http_server.own_routes import OwnRoutes
 from otel_monitoring.instrumentation.http_server.request import KNOWN_METHODS, OpenConnections
 from otel_monitoring.instrumentation.system.sampler import SystemSampler as SystemMetrics
@@ -41,9 +41,9 @@ from otel_monitoring.monitoring.parts import ServiceParts
 from otel_monitoring.redact import printable
 from otel_monitoring.redact.json_value import json_text
 from otel_monitoring.runtime.background import Job
-from otel_monitoring.runtime.current import get_monitoring, monitors, running_in, set_monitoring
+from otel_monitoring.runtime.current_service import get_monitoring, monitors, set_monitoring, within_service
 from otel_monitoring.runtime.worker import Worker
-from otel_monitoring.telemetry.histograms_only import HistogramsOnly
+from otel_monitoring.telemetry.meter_providers import HistogramMeterProvider
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -157,7 +157,7 @@ class MonitoringService:
         instrumentation = instrument_app(
             app,
             tracer_provider=parts.telemetry.tracer_provider,
-            meter_provider=meters if parts.telemetry.exports_metrics else HistogramsOnly(meters),
+            meter_provider=meters if parts.telemetry.exports_metrics else HistogramMeterProvider(meters),
             logger_provider=parts.telemetry.logger_provider,
             options=self._request_options(parts, own_routes),
         )
@@ -166,10 +166,10 @@ class MonitoringService:
         self._connections = instrumentation.connections
         monitors(self, app)
         own_routes.place()
-        look_around(app)
+        watch_mounting_application(app)
         follow_lifespan(
             app,
-            within=lambda: running_in(self),
+            within=lambda: within_service(self),
             starting=self._begin,
             started=self._started,
             stopping=self.drain,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from otel_monitoring.guard import apart, fail_open, survived
-from otel_monitoring.runtime.current import running
+from otel_monitoring.guard import fail_open, isolated, loop_safe
+from otel_monitoring.runtime.current_service import current_service
 
 if TYPE_CHECKING:
     from otel_monitoring.monitoring.service import MonitoringService
@@ -47,12 +47,12 @@ class Job:
     run: Callable[[], Awaitable[object]]
 
 
-class WatchThread:
+class BackgroundThread:
     """Runs jobs in a daemon thread. Start and stop it once; make another one to start again.
 
     Args:
         jobs: What to run. Each starts at once and then at its interval.
-        service: Whose work it is: see `current.running`.
+        service: Whose work it is: see `current_service`.
     """
 
     def __init__(self, jobs: tuple[Job, ...], service: "MonitoringService | None" = None) -> None:
@@ -152,16 +152,16 @@ class WatchThread:
         return asyncio.create_task(self._ours(self._repeat(job)), name=job.name)
 
     async def _ours(self, work: Coroutine[Any, Any, T]) -> T:
-        running.set(self._service)  # in a task of its own
+        current_service.set(self._service)  # in a task of its own
         with suppress_instrumentation():
-            return await survived(work)
+            return await loop_safe(work)
 
     async def _repeat(self, job: Job) -> None:
         guard = fail_open(job.name)
         due = time.monotonic()
         while True:
             with guard:
-                await apart(job.run)
+                await isolated(job.run)
             now = self._ran[job.name] = time.monotonic()
             due += job.interval
             if due <= now:

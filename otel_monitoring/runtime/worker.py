@@ -10,10 +10,10 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from otel_monitoring.forks import renewed
-from otel_monitoring.guard import apart, fail_open
+from otel_monitoring.guard import fail_open, isolated
 from otel_monitoring.redact import redact_error
-from otel_monitoring.runtime import shutdown
-from otel_monitoring.runtime.background import Job, WatchThread
+from otel_monitoring.runtime import process_exit
+from otel_monitoring.runtime.background import BackgroundThread, Job
 from otel_monitoring.runtime.threads import in_thread
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Worker:
         drain: Run in the watch thread at the beginning of the stop, with the seconds it may take.
         release: Called at the very end of the stop with the seconds that are left.
         timeout: Seconds the whole stop may take.
-        service: Whose work it is: see `current.running`.
+        service: Whose work it is: see `current_service`.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Worker:
         self._drain = drain
         self._release = release
         self.timeout = timeout
-        self._watch: WatchThread | None = None
+        self._watch: BackgroundThread | None = None
         self._stack = ExitStack()
         self._pid: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_loop: asyncio.AbstractEventLoop | None = None
-        self._loop_end = shutdown.LoopEnd(lambda: shutdown.loop_ended(self, self._stop_beside_others))
+        self._loop_end = process_exit.LoopEnd(lambda: process_exit.loop_ended(self, self._stop_beside_others))
         self._implicit = False
         self._alone = 0
         self._stopping = renewed(self, "_stopping", threading.Lock)
@@ -116,7 +116,7 @@ class Worker:
             self._acquire(self._stack)
             self._loop = loop
             self._bind(loop)
-            watch = WatchThread(jobs, self._service)
+            watch = BackgroundThread(jobs, self._service)
             watch.start()
         except BaseException as error:
             self.failure = redact_error(error)
@@ -124,7 +124,7 @@ class Worker:
             raise
         self.failure = None
         self._watch = watch
-        shutdown.enter(self)
+        process_exit.enter(self)
         self._loop_end.follow(loop)
         return True
 
@@ -153,7 +153,7 @@ class Worker:
         """
         if self._pid != os.getpid():
             return
-        until = shutdown.deadline(self.timeout) if deadline is None else deadline
+        until = process_exit.deadline(self.timeout) if deadline is None else deadline
         if not self._stopping.acquire(timeout=max(0.0, until - time.monotonic())):
             return
         try:
@@ -180,7 +180,7 @@ class Worker:
             self._stack.close()
         with fail_open("stopping"):
             self._release(max(_LEAST_SECONDS, until - time.monotonic()))
-        shutdown.leave(self)
+        process_exit.leave(self)
 
     def park(self) -> None:
         """Stop in the background; a new loop starts it again."""
@@ -197,7 +197,7 @@ class Worker:
         if self._loop is not loop and self._loop is not None and self._loop.is_closed():
             self._loop = loop
             self._bind(loop)
-            shutdown.enter(self)
+            process_exit.enter(self)
             self._loop_end.follow(loop)
 
     async def _look_at_loop(self) -> None:
@@ -207,14 +207,14 @@ class Worker:
             self.park()
 
     async def _stop_beside_others(self) -> None:
-        until = shutdown.deadline(self.timeout, alone=False)
+        until = process_exit.deadline(self.timeout, alone=False)
         await in_thread(lambda: self.stop(until), name="otel-monitoring-stop")
 
     async def stop_soon(self) -> None:
         """Stop without blocking the caller's loop; where there can be no thread for that, at the end of the process."""
         with fail_open("stopping"):
             await in_thread(self.stop, name="otel-monitoring-stop")
-        shutdown.release()
+        process_exit.release()
 
     def poke(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Have the watch thread run the coroutine that `work` makes; from any thread, without waiting.
@@ -249,4 +249,4 @@ class Worker:
 
 async def _guarded(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
     with fail_open("work out of turn"):
-        await apart(work)
+        await isolated(work)

@@ -10,7 +10,7 @@ from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.telemetry.logs_sdk import LogRecordProcessor, ReadWriteLogRecord
 
 
-class BaggageSpans(SpanProcessor):
+class BaggageSpanProcessor(SpanProcessor):
     """Adds listed baggage to spans when they start.
 
     Args:
@@ -26,7 +26,7 @@ class BaggageSpans(SpanProcessor):
             span.set_attribute(key, value)
 
 
-class BaggageLogs(LogRecordProcessor):
+class BaggageLogProcessor(LogRecordProcessor):
     """Adds listed baggage to log records; an attribute that a record has already stays.
 
     Args:

@@ -14,8 +14,8 @@ from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
 
-_REASON_LIMIT = 300
-_in_progress = threading.local()
+REASON_LIMIT = 300
+export_in_progress = threading.local()
 
 
 class ExportState:
@@ -41,21 +41,21 @@ class ExportState:
     @contextmanager
     def exporting(self) -> Iterator[None]:
         """While entered, what the exporter logs in this thread is this signal's reason to fail."""
-        _in_progress.state, _in_progress.explained = self, False
+        export_in_progress.state, export_in_progress.explained = self, False
         try:
             yield
         finally:
-            _in_progress.state = None
+            export_in_progress.state = None
 
     def explain(self, reason: str) -> None:
         """Keep the first reason of the export in progress; later ones only say that it was given up."""
-        if not getattr(_in_progress, "explained", False):
-            _in_progress.explained = True
-            self._last_error = redact(reason, limit=_REASON_LIMIT)
+        if not getattr(export_in_progress, "explained", False):
+            export_in_progress.explained = True
+            self._last_error = redact(reason, limit=REASON_LIMIT)
 
     def cannot_begin(self, error: Exception) -> None:
         """The exporter, or its queue, could not be made: this signal is not exported."""
-        self._last_error = redact(f"{type(error).__name__}: {error}", limit=_REASON_LIMIT)
+        self._last_error = redact(f"{type(error).__name__}: {error}", limit=REASON_LIMIT)
         if not isinstance(error, seams.LostError):  # it has been said
             logger.warning("OTLP export of %s: %s; it is not exported", self.signal, self._last_error)
 

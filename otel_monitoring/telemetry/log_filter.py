@@ -9,7 +9,7 @@ from collections.abc import Callable
 from otel_monitoring import seams
 from otel_monitoring.forks import renewed
 from otel_monitoring.redact import redact
-from otel_monitoring.telemetry.export_state import _REASON_LIMIT, ExportState, _in_progress
+from otel_monitoring.telemetry.export_state import REASON_LIMIT, ExportState, export_in_progress
 
 _LOG_EVERY_SECONDS = 60.0
 
@@ -19,7 +19,7 @@ _RETRY = re.compile(r"^Transient error |(?: encountered while exporting .{0,80})
 
 def being_exported() -> bool:
     """Whether the calling thread is inside an export."""
-    return getattr(_in_progress, "state", None) is not None
+    return getattr(export_in_progress, "state", None) is not None
 
 
 class QuietExports(logging.Filter):
@@ -59,7 +59,7 @@ class QuietExports(logging.Filter):
         if record.levelno < logging.WARNING:
             return True
         message = _RETRY.sub("", record.getMessage())
-        state: ExportState | None = getattr(_in_progress, "state", None)
+        state: ExportState | None = getattr(export_in_progress, "state", None)
         if state is not None:
             state.explain(message)
         with self._lock:
@@ -68,7 +68,7 @@ class QuietExports(logging.Filter):
                 return False
             self._silent_until = now + _LOG_EVERY_SECONDS
         about = f"OTLP export of {state.signal}: " if state is not None else ""
-        record.msg = f"{about}{redact(message, limit=_REASON_LIMIT)} (said at most once a minute)"
+        record.msg = f"{about}{redact(message, limit=REASON_LIMIT)} (said at most once a minute)"
         record.args = ()
         record.exc_info = record.exc_text = record.stack_info = None
         return True

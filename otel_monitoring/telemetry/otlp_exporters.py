@@ -100,40 +100,40 @@ class CountedExporter:
             pass
 
 
-class Spans(SpanExporter):
+class CountedSpanExporter(SpanExporter):
     """Exports spans through a `CountedExporter`."""
 
-    def __init__(self, delivery: CountedExporter) -> None:
-        self._delivery = delivery
+    def __init__(self, exporter: CountedExporter) -> None:
+        self._exporter = exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export and count."""
-        sent = self._delivery.send(redacted_spans(spans), len(spans))
+        sent = self._exporter.send(redacted_spans(spans), len(spans))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
         """Shut the exporter down."""
-        self._delivery.close()
+        self._exporter.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Nothing waits here."""
         return True
 
 
-class LogRecords(LogRecordExporter):
+class CountedLogExporter(LogRecordExporter):
     """Exports log records through a `CountedExporter`."""
 
-    def __init__(self, delivery: CountedExporter) -> None:
-        self._delivery = delivery
+    def __init__(self, exporter: CountedExporter) -> None:
+        self._exporter = exporter
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         """Export and count."""
-        sent = self._delivery.send(redacted_records(batch), len(batch))
+        sent = self._exporter.send(redacted_records(batch), len(batch))
         return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
 
     def shutdown(self) -> None:
         """Shut the exporter down."""
-        self._delivery.close()
+        self._exporter.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Nothing waits here."""
@@ -141,21 +141,21 @@ class LogRecords(LogRecordExporter):
 
 
 def counted_metrics(exporter: Any, state: ExportState) -> CountedExporter:
-    """Have an exporter of metrics count what becomes of them; the delivery closes it.
+    """Replace `export` and `shutdown` of a metric exporter by those of a `CountedExporter`, which is returned.
 
-    The exporter stays what the SDK's reader is given: the reader takes temporality and aggregations from it.
+    `exporter` itself still goes to the SDK's reader, which takes temporality and aggregations from it.
     """
-    delivery = CountedExporter(exporter, state)
+    counted = CountedExporter(exporter, state)
 
     def export(metrics_data: MetricsData, timeout_millis: float = 10_000, **_: object) -> MetricExportResult:
         metrics = (m for r in metrics_data.resource_metrics for s in r.scope_metrics for m in s.metrics)
         points = sum(len(metric.data.data_points) for metric in metrics)
-        sent = delivery.send(metrics_data, points, timeout_millis=timeout_millis)
+        sent = counted.send(metrics_data, points, timeout_millis=timeout_millis)
         return MetricExportResult.SUCCESS if sent else MetricExportResult.FAILURE
 
     exporter.export = export
-    exporter.shutdown = lambda *_, **__: delivery.close()
-    return delivery
+    exporter.shutdown = lambda *_, **__: counted.close()
+    return counted
 
 
 class QueueMetrics:

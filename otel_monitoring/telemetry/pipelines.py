@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from otel_monitoring import seams
 from otel_monitoring.config.otlp import OtlpSettings
 from otel_monitoring.guard import fail_open
-from otel_monitoring.runtime.current import PerService
+from otel_monitoring.runtime.current_service import PerService
 from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.log_filter import being_exported
 from otel_monitoring.telemetry.logs_sdk import (
@@ -26,9 +26,9 @@ from otel_monitoring.telemetry.logs_sdk import (
 )
 from otel_monitoring.telemetry.otlp_exporters import (
     CountedExporter,
-    LogRecords,
+    CountedLogExporter,
+    CountedSpanExporter,
     QueueMetrics,
-    Spans,
     counted_metrics,
     make_exporter,
 )
@@ -141,7 +141,7 @@ class OtlpHandler(LoggingHandler):
             and _is_unseen(record)
         ):
             logging.lastResort.handle(record)
-        if first is not None and _handlers.of_running() is not self:
+        if first is not None and _handlers.of_current() is not self:
             return False
         return bool(super().handle(record))
 
@@ -206,12 +206,12 @@ class _BatchPipeline:
 
     def __init__(
         self,
-        delivery: CountedExporter,
+        exporter: CountedExporter,
         processor: BatchSpanProcessor | BatchLogRecordProcessor,
         state: ExportState,
         switch: Callable[[bool], None],
     ) -> None:
-        self._delivery = delivery
+        self._exporter = exporter
         self._processor = processor
         self._state = state
         self._switch = switch
@@ -236,29 +236,29 @@ class _BatchPipeline:
             state.queue = None
 
     def abort(self) -> None:
-        self._delivery.close()
+        self._exporter.close()
 
     def settle(self) -> None:
-        self._delivery.settle()
+        self._exporter.settle()
 
 
 def span_pipeline(settings: OtlpSettings, state: ExportState, switch: SpanSwitch) -> Pipeline:
     """Spans that reach `switch` go to the endpoint for traces."""
-    delivery = CountedExporter(make_exporter("traces", settings), state)
-    processor = BatchSpanProcessor(Spans(delivery))
+    exporter = CountedExporter(make_exporter("traces", settings), state)
+    processor = BatchSpanProcessor(CountedSpanExporter(exporter))
 
     def turn(on: bool) -> None:
         switch.target = processor if on else None
 
-    return _BatchPipeline(delivery, processor, state, turn)
+    return _BatchPipeline(exporter, processor, state, turn)
 
 
 def log_pipeline(
     settings: OtlpSettings, state: ExportState, switch: LogSwitch, provider: LoggerProvider, service: object = None
 ) -> "LogPipeline":
     """Records of `logging` that are `service`'s, and those emitted to `provider` directly, go to the logs' endpoint."""
-    delivery = CountedExporter(make_exporter("logs", settings), state)
-    processor = BatchLogRecordProcessor(LogRecords(delivery))
+    exporter = CountedExporter(make_exporter("logs", settings), state)
+    processor = BatchLogRecordProcessor(CountedLogExporter(exporter))
     handler = OtlpHandler(provider)
 
     def turn(on: bool) -> None:
@@ -267,7 +267,7 @@ def log_pipeline(
         root.addHandler(handler) if on else root.removeHandler(handler)
         _handlers.use(handler, service) if on else _handlers.leave(handler, service)
 
-    return LogPipeline(delivery, processor, state, turn, handler)
+    return LogPipeline(exporter, processor, state, turn, handler)
 
 
 class LogPipeline(_BatchPipeline):
@@ -279,13 +279,13 @@ class LogPipeline(_BatchPipeline):
 
     def __init__(
         self,
-        delivery: CountedExporter,
+        exporter: CountedExporter,
         processor: BatchLogRecordProcessor,
         state: ExportState,
         switch: Callable[[bool], None],
         handler: OtlpHandler,
     ) -> None:
-        super().__init__(delivery, processor, state, switch)
+        super().__init__(exporter, processor, state, switch)
         self._handler = handler
         self.restored = 0
 
@@ -314,7 +314,7 @@ class MetricPipeline:
 
     def __init__(self, settings: OtlpSettings, state: ExportState, provider: MeterProvider) -> None:
         exporter = make_exporter("metrics", settings)
-        self._delivery = counted_metrics(exporter, state)
+        self._exporter = counted_metrics(exporter, state)
         self._provider = provider
         self._reader = _Reader(exporter, export_interval_millis=settings.metric_export_interval)
         provider.add_metric_reader(self._reader)
@@ -333,8 +333,8 @@ class MetricPipeline:
 
     def abort(self) -> None:
         """Stop trying."""
-        self._delivery.close()
+        self._exporter.close()
 
     def settle(self) -> None:
         """Wait for the export in progress."""
-        self._delivery.settle()
+        self._exporter.settle()

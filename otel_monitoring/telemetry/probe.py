@@ -49,7 +49,7 @@ class _Trial:
     def __init__(self, signal: Signal, settings: OtlpSettings) -> None:
         self._state = ExportState(signal, settings.endpoint(signal), settings.protocol(signal))
         try:
-            self._delivery = CountedExporter(make_exporter(signal, settings), self._state)
+            self._exporter = CountedExporter(make_exporter(signal, settings), self._state)
         except (ValueError, RuntimeError, OSError, LookupError) as error:
             raise ConfigurationError(f"OTEL_EXPORTER_OTLP_*: {redact(str(error))}") from error
         self._nothing: Any = MetricsData(resource_metrics=()) if signal == "metrics" else ()
@@ -62,7 +62,7 @@ class _Trial:
     def result(self, deadline: float) -> str | None:
         self._thread.join(max(0.0, deadline - time.monotonic()))
         # Closing gives up what is being tried again, but over gRPC it waits for the attempt.
-        closing = threading.Thread(target=self._delivery.close, daemon=True)
+        closing = threading.Thread(target=self._exporter.close, daemon=True)
         closing.start()
         closing.join(_CLOSE_SECONDS)
         if self._accepted:
@@ -70,4 +70,4 @@ class _Trial:
         return str(self._state.block(0.0)["last_error"] or "no answer in time")
 
     def _send(self) -> None:
-        self._accepted = self._delivery.send(self._nothing, 0)
+        self._accepted = self._exporter.send(self._nothing, 0)

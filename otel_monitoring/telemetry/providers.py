@@ -27,11 +27,11 @@ from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
 from otel_monitoring.telemetry import logs_api, logs_sdk
-from otel_monitoring.telemetry.baggage_processors import BaggageLogs, BaggageSpans
+from otel_monitoring.telemetry.baggage_processors import BaggageLogProcessor, BaggageSpanProcessor
 from otel_monitoring.telemetry.export_state import ExportState, announcement
 from otel_monitoring.telemetry.log_filter import QuietExports
 from otel_monitoring.telemetry.logs_sdk import LoggerProvider
-from otel_monitoring.telemetry.meters import Meters, Requests
+from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider, RequestMeterProvider
 from otel_monitoring.telemetry.pipelines import (
     LogPipeline,
     LogSwitch,
@@ -41,7 +41,7 @@ from otel_monitoring.telemetry.pipelines import (
     log_pipeline,
     span_pipeline,
 )
-from otel_monitoring.telemetry.shutdown import Attached, Joined, close_all
+from otel_monitoring.telemetry.shutdown import JoinedPipeline, ReaderPipeline, close_all
 
 _OWN_LOGGERS = ("otel_monitoring", "otel_monitoring.alerts")
 
@@ -69,7 +69,7 @@ class Telemetry:
         service_name: `service.name` where neither `OTEL_SERVICE_NAME` nor `OTEL_RESOURCE_ATTRIBUTES` has it.
         service_version: `service.version` where neither the settings nor `OTEL_RESOURCE_ATTRIBUTES` have it.
         providers: The providers the application chose for itself, by signal; they come before the global ones.
-        service: Whose it is: see `current.PerService`.
+        service: Whose it is: see `PerService`.
 
     Attributes:
         meter_provider: Where instruments are made.
@@ -103,8 +103,8 @@ class Telemetry:
         self._reader: MetricReader | None = None
         self.baggage = BaggageKeys(settings.baggage_keys)
         listed = bool(settings.baggage_keys)
-        self._spans = SpanSwitch([BaggageSpans(self.baggage)] if listed else ())
-        self._logs = LogSwitch([BaggageLogs(self.baggage)] if listed else ())
+        self._spans = SpanSwitch([BaggageSpanProcessor(self.baggage)] if listed else ())
+        self._logs = LogSwitch([BaggageLogProcessor(self.baggage)] if listed else ())
         self._joined: set[Signal] = set()
         self.resource = self._make_resource()
         self._make_providers(join=not settings.sdk_disabled)
@@ -148,14 +148,16 @@ class Telemetry:
             # Exemplars are for exported points; where there are none, no measurement is asked whether it is one.
             self.exports_metrics = "metrics" in sent
             exemplars = None if self.exports_metrics else AlwaysOffExemplarFilter()
-            meters = _make(lambda: Meters((), self.resource, exemplars, shutdown_on_exit=False))
+            meters = _make(lambda: GuardedMeterProvider((), self.resource, exemplars, shutdown_on_exit=False))
 
         self._sdk = tracers, meters, loggers
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()
         self.logger_provider: logs_api.LoggerProvider = loggers or logs_api.NoOpLoggerProvider()
         self.meter_provider: metrics.MeterProvider = meters if join else metrics.NoOpMeterProvider()
         own = self.meter_provider
-        self.request_meters: metrics.MeterProvider = Requests(own) if isinstance(own, Meters) else own
+        self.request_meters: metrics.MeterProvider = (
+            RequestMeterProvider(own) if isinstance(own, GuardedMeterProvider) else own
+        )
 
     def make_global(self) -> None:
         """Let whoever asks OpenTelemetry for the global providers get ours, where none is set.
@@ -277,7 +279,7 @@ class Telemetry:
             inherited = self._pid != os.getpid()
         if reader is None or inherited:
             return
-        everything: list[tuple[str, Pipeline]] = [*pipelines, ("reader", Attached(self._sdk[1], reader))]
+        everything: list[tuple[str, Pipeline]] = [*pipelines, ("reader", ReaderPipeline(self._sdk[1], reader))]
         close_all([*everything, *self._joined_pipelines()], deadline, afterwards=self._quiet.uninstall)
 
     def flushes(self) -> list[Callable[[], None]]:
@@ -288,7 +290,11 @@ class Telemetry:
 
     def _joined_pipelines(self) -> list[tuple[str, Pipeline]]:
         sdk = zip(SIGNALS, self._sdk, strict=True)
-        return [(signal, Joined(sdk_one)) for signal, sdk_one in sdk if signal in self._joined and sdk_one is not None]
+        return [
+            (signal, JoinedPipeline(sdk_one))
+            for signal, sdk_one in sdk
+            if signal in self._joined and sdk_one is not None
+        ]
 
     def state(self, now: float) -> dict[str, Any]:
         """The `telemetry` block of the diagnostics: one object per signal.

@@ -13,7 +13,7 @@ from otel_monitoring.telemetry.logs_sdk import LoggerProvider
 from otel_monitoring.telemetry.pipelines import Pipeline
 
 
-class Attached:
+class ReaderPipeline:
     """The aggregator's reader as something to close: leaving waits for a collection that runs."""
 
     def __init__(self, provider: MeterProvider, reader: MetricReader) -> None:
@@ -37,7 +37,7 @@ class Attached:
         """Nothing: a reader exports nothing."""
 
 
-class Joined:
+class JoinedPipeline:
     """A provider of the application's as something to close: sent is what waits, and it stays open.
 
     Whoever made it closes it at exit, which a server that ends by the signal it was sent (uvicorn) never comes to.

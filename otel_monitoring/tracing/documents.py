@@ -22,8 +22,8 @@ from opentelemetry.util.types import AttributeValue
 from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.baggage import with_entries
 from otel_monitoring.guard import fail_open
+from otel_monitoring.tracing.destination import current_destination
 from otel_monitoring.tracing.operation import Operation, Run
-from otel_monitoring.tracing.providers import current
 from otel_monitoring.tracing.scope import Block
 
 D = TypeVar("D", bound=MutableMapping[str, Any])
@@ -52,7 +52,7 @@ def carry(document: D) -> D:
     with _GUARD:
         carrier: dict[str, str] = {}
         _TRACE.inject(carrier)
-        _BAGGAGE.inject(carrier, current().keys.alone())
+        _BAGGAGE.inject(carrier, current_destination().keys.alone())
         if "traceparent" in carrier:
             document[CONTEXT_FIELD] = {key: carrier[key] for key in _LIMITS if key in carrier}
     return document
@@ -129,5 +129,5 @@ def _stored(document: object) -> tuple[SpanContext | None, dict[str, str]]:
         if isinstance(value, str) and len(value) <= limit and value.isascii() and value.isprintable():
             carrier[key] = value
     span = get_current_span(_TRACE.extract(carrier, Context())).get_span_context()
-    entries = current().keys.entries(_BAGGAGE.extract(carrier, Context()))
+    entries = current_destination().keys.entries(_BAGGAGE.extract(carrier, Context()))
     return (span if span.is_valid else None), entries

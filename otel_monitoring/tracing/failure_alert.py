@@ -15,7 +15,7 @@ from otel_monitoring.alerts.model import DEFAULT_SEVERITY
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
-from otel_monitoring.tracing.providers import Submit
+from otel_monitoring.tracing.destination import Submit
 
 _GUARD: Final = fail_open("alert of a failed operation")
 _SEND_SECONDS: Final = 10.0
@@ -24,7 +24,7 @@ _threads = renewed(sys.modules[__name__], "_threads", lambda: threading.BoundedS
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedOperation:
     """An operation that failed.
 
     Attributes:
@@ -38,7 +38,7 @@ class Failure:
     error: Exception
 
 
-def raise_alert(kind: AlertType, failure: Failure, submit: Submit) -> None:
+def raise_alert(kind: AlertType, failure: FailedOperation, submit: Submit) -> None:
     """Send an alert of the type `kind` with the type's documented severity; returns at once and never raises.
 
     Its message names operation and type of error, so that repetitions are recognised as such; the error's text is in

@@ -15,8 +15,8 @@ from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
 from otel_monitoring.semconv import ERROR_TYPE, OPERATION_NAME, error_type
-from otel_monitoring.tracing.failure_alert import Failure, raise_alert
-from otel_monitoring.tracing.providers import current
+from otel_monitoring.tracing.destination import current_destination
+from otel_monitoring.tracing.failure_alert import FailedOperation, raise_alert
 from otel_monitoring.tracing.scope import Begun, Block, Scope
 
 _GUARD: Final = fail_open("tracing of an operation")
@@ -58,15 +58,15 @@ class Run(Begun):
         span: Its span.
     """
 
-    __slots__ = ("_began", "_operation", "_source", "scope", "span")
+    __slots__ = ("_began", "_destination", "_operation", "scope", "span")
 
     def __init__(self, operation: Operation, context: Context | None = None, links: Sequence[Link] = ()) -> None:
         self._operation = operation
-        self._source = current()
+        self._destination = current_destination()
         self.span: Span = INVALID_SPAN
         inside = contexts.get_current() if context is None else context
         with _GUARD:
-            self.span = self._source.tracer.start_span(
+            self.span = self._destination.tracer.start_span(
                 operation.name, inside, operation.kind, operation.attributes, links
             )
             inside = set_span_in_context(self.span, inside)
@@ -77,23 +77,25 @@ class Run(Begun):
         """End the span and measure the duration; alert where that is asked for."""
         duration = perf_counter() - self._began
         # Cancellation, a generator that is closed and the end of the process are no errors of the operation.
-        failure = Failure(self._operation.name, error_type(error), error) if isinstance(error, Exception) else None
+        failure = (
+            FailedOperation(self._operation.name, error_type(error), error) if isinstance(error, Exception) else None
+        )
         with _GUARD:
             self._measure(duration, failure)
         if failure is not None:
             with _GUARD:
                 _explain(self.span, failure)
             if self._operation.alert is not None:
-                raise_alert(self._operation.alert, failure, self._source.submit)
+                raise_alert(self._operation.alert, failure, self._destination.submit)
         with _GUARD:
             self.span.end()
 
-    def _measure(self, duration: float, failure: Failure | None) -> None:
-        source = self._source
-        attributes = {OPERATION_NAME: source.operations(self._operation.name)}
+    def _measure(self, duration: float, failure: FailedOperation | None) -> None:
+        destination = self._destination
+        attributes = {OPERATION_NAME: destination.operations(self._operation.name)}
         if failure is not None:
-            attributes[ERROR_TYPE] = source.errors(failure.error_type)
-        source.record(duration, attributes, self.scope.inside)
+            attributes[ERROR_TYPE] = destination.errors(failure.error_type)
+        destination.record(duration, attributes, self.scope.inside)
 
 
 class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a statement
@@ -140,7 +142,7 @@ class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a st
         return run.span, run
 
 
-def _explain(span: Span, failure: Failure) -> None:
+def _explain(span: Span, failure: FailedOperation) -> None:
     """The exception on the span, as `record_exception` has it, without the secrets that its message may hold."""
     if not span.is_recording():
         return

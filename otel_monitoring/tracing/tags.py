@@ -6,7 +6,7 @@ from opentelemetry import context as contexts
 from opentelemetry.trace import get_current_span
 
 from otel_monitoring.baggage import bounded, with_entries
-from otel_monitoring.tracing.providers import current
+from otel_monitoring.tracing.destination import current_destination
 from otel_monitoring.tracing.scope import Begun, Block, Scope
 
 
@@ -37,7 +37,7 @@ class _Tags(Begun):
     __slots__ = ("scope",)
 
     def __init__(self, entries: dict[str, str]) -> None:
-        keys = current().keys
+        keys = current_destination().keys
         get_current_span().set_attributes({key: value for key, value in entries.items() if key in keys})
         self.scope = Scope(with_entries(entries, contexts.get_current()))
 

@@ -86,7 +86,7 @@ class ZeroCode:
 
     def _served(self, app: "FastAPI") -> None:
         with fail_open("zero-code instrumentation"):
-            from otel_monitoring.runtime.current import get_monitoring, service_of
+            from otel_monitoring.runtime.current_service import get_monitoring, service_of
 
             if service_of(app) is not None:
                 return

@@ -16,7 +16,7 @@ from opentelemetry.trace import NoOpTracerProvider, TracerProvider
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.tracing import traced
-from otel_monitoring.tracing.providers import Source, use
+from otel_monitoring.tracing.destination import Destination, use
 from tests.benchmarks.figures import paired, spread
 from tests.benchmarks.report import Report
 
@@ -70,7 +70,7 @@ def run(report: Report, rounds: int) -> None:
 
 
 def _with(tracers: TracerProvider, meters: MeterProvider, function: Callable[[], object]) -> float:
-    undo = use(Source(tracers, meters, BaggageKeys(), lambda _: False))
+    undo = use(Destination(tracers, meters, BaggageKeys(), lambda _: False))
     try:
         return _cost(function)
     finally:

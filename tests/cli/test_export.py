@@ -70,9 +70,9 @@ def test_rules_of_an_application(
     application: str, attribute: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from otel_monitoring.alerts import set_alert_manager
-    from otel_monitoring.runtime import current
+    from otel_monitoring.runtime import current_service
 
-    monkeypatch.setattr(current, "_monitoring", None)
+    monkeypatch.setattr(current_service, "_monitoring", None)
     try:
         assert run_command_line(["export", "prometheus", "--app", f"{application}:{attribute}"]) == exit_codes.OK
     finally:

@@ -23,7 +23,7 @@ from starlette.types import Scope
 
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.instrumentation.http_server.fastapi import RequestError, RequestOptions, instrument_app
-from otel_monitoring.telemetry.baggage_processors import BaggageSpans
+from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
 from tests.conformance.application import WAIT, Gates
 
 ENGINES = ["native", "contrib"] if find_spec("fastapi.telemetry") else ["contrib"]
@@ -51,7 +51,7 @@ class Observed:
         self.spans = InMemorySpanExporter()
         self.logs = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # the SDK left its __init__ untyped
         tracer_provider = TracerProvider(shutdown_on_exit=False)
-        tracer_provider.add_span_processor(BaggageSpans(BaggageKeys(["order.id"])))
+        tracer_provider.add_span_processor(BaggageSpanProcessor(BaggageKeys(["order.id"])))
         tracer_provider.add_span_processor(SimpleSpanProcessor(self.spans))
         logger_provider = LoggerProvider(shutdown_on_exit=False)
         logger_provider.add_log_record_processor(SimpleLogRecordProcessor(self.logs))

@@ -22,8 +22,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind
 
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.http_client import Destinations, InternalOnlyBaggagePropagator, instrument_clients
-from otel_monitoring.runtime.current import running
+from otel_monitoring.instrumentation.http_client import InternalHosts, InternalOnlyBaggagePropagator, instrument_clients
+from otel_monitoring.runtime.current_service import current_service
 from otel_monitoring.tracing import tagged
 
 
@@ -146,7 +146,7 @@ def test_values_of_the_query_stay_off_the_span_unless_wanted(server: Server, get
 
 @pytest.mark.parametrize("get", CLIENTS)
 def test_strangers_get_no_baggage(server: Server, get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Destinations, "own", lambda _self, _host: False)
+    monkeypatch.setattr(InternalHosts, "is_internal", lambda _self, _host: False)
     with instrumented(), tagged({"order.id": "o-1"}):
         get(server.url)
         assert baggage.get_all() == {"order.id": "o-1"}
@@ -200,11 +200,11 @@ def test_each_services_requests_are_its_own(server: Server, get: Get) -> None:
     first, other, silent = Service(), Service(), Service()
 
     def of(service: Service) -> None:
-        token = running.set(service)  # type: ignore[arg-type]
+        token = current_service.set(service)  # type: ignore[arg-type]
         try:
             get(server.url)
         finally:
-            running.reset(token)
+            current_service.reset(token)
 
     with instrumented(service=other, baggage_hosts=["127.0.0.1"]) as others, tagged({"order.id": "o-1"}):
         with instrumented(service=first, capture_query=True) as firsts:
@@ -251,4 +251,4 @@ def test_a_client_without_its_instrumentation_is_left_alone(monkeypatch: pytest.
     ],
 )
 def test_who_is_private(host: str, own: bool) -> None:
-    assert Destinations(["api.example.com", ".partner.example"]).is_internal(host) is own
+    assert InternalHosts(["api.example.com", ".partner.example"]).is_internal(host) is own

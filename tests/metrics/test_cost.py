@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_monitoring.metrics.groups import ByName
+from otel_monitoring.metrics.series_map import SeriesMap
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot
 from otel_monitoring.metrics.window import History
 
@@ -84,8 +84,8 @@ names = st.builds(Series, st.sampled_from("abc"), st.tuples(st.tuples(st.just("k
 @pytest.mark.slow
 def test_it_is_a_mapping_like_any_other_and_never_changes(rounds: list[dict[Series, int | None]]) -> None:
     plain: dict[Series, int] = {}
-    found: ByName[int] = ByName({})
-    kept: list[tuple[ByName[int], dict[Series, int]]] = []
+    found: SeriesMap[int] = SeriesMap({})
+    kept: list[tuple[SeriesMap[int], dict[Series, int]]] = []
     for values in rounds:
         given_ = {key: value or 0 for key, value in values.items()}
         found = found.changed(given_, lambda _series, known, value: (known or 0) + value if value else None)
@@ -106,7 +106,7 @@ def test_it_is_a_mapping_like_any_other_and_never_changes(rounds: list[dict[Seri
 
 
 def test_thousands_of_series_come_and_go() -> None:
-    found: ByName[int] = ByName({})
+    found: SeriesMap[int] = SeriesMap({})
     order = [Series("a", (("k", number),)) for number in range(3000)]
     random.Random(7).shuffle(order)
     for one in order:

@@ -21,7 +21,7 @@ from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.errors import InstrumentationError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.monitoring import get_monitoring, set_monitoring
-from otel_monitoring.runtime.shutdown import stop_all
+from otel_monitoring.runtime.process_exit import stop_all
 from otel_monitoring.runtime.worker import Worker
 from tests.asgi import TIMEOUT, served
 

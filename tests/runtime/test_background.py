@@ -8,7 +8,7 @@ import time
 import pytest
 
 from otel_monitoring.guard import Escaped, fail_open
-from otel_monitoring.runtime.background import Job, WatchThread
+from otel_monitoring.runtime.background import BackgroundThread, Job
 
 PATIENCE = 30.0
 
@@ -40,7 +40,7 @@ def test_a_job_that_fails_or_hangs_delays_no_other() -> None:
         await hanging()
         await asyncio.Event().wait()
 
-    watch = WatchThread((Job("good", 0.001, good), Job("failing", 0.001, failing), Job("hanging", 0.001, hang)))
+    watch = BackgroundThread((Job("good", 0.001, good), Job("failing", 0.001, failing), Job("hanging", 0.001, hang)))
     watch.start()
     try:
         good.wait(20)
@@ -52,7 +52,7 @@ def test_a_job_that_fails_or_hangs_delays_no_other() -> None:
 
 
 def test_work_can_be_submitted_until_it_stops() -> None:
-    watch = WatchThread(())
+    watch = BackgroundThread(())
     watch.start()
 
     async def thread_name() -> str:
@@ -75,7 +75,7 @@ def test_a_job_that_took_too_long_skips_what_it_missed() -> None:
             first.set()
             time.sleep(0.2)  # noqa: ASYNC251 - blocks the loop on purpose: ten starts are missed
 
-    watch = WatchThread((Job("slow", 0.02, slow_once),))
+    watch = BackgroundThread((Job("slow", 0.02, slow_once),))
     watch.start()
     job.wait(3)
     assert watch.stop(PATIENCE)
@@ -94,7 +94,7 @@ def test_whatever_a_job_raises_it_runs_again_and_so_do_the_others(error: BaseExc
         await seen()
         await (asyncio.gather(fail(), asyncio.sleep(0)) if nested else fail())
 
-    watch = WatchThread((Job("failing", 0.001, job), Job("other", 0.001, other)))
+    watch = BackgroundThread((Job("failing", 0.001, job), Job("other", 0.001, other)))
     watch.start()
     try:
         seen.wait(3)
@@ -107,7 +107,7 @@ def test_whatever_a_job_raises_it_runs_again_and_so_do_the_others(error: BaseExc
 
 def test_submitted_work_that_exits_ends_neither_thread_nor_jobs() -> None:
     job = Counted()
-    watch = WatchThread((Job("job", 0.001, job),))
+    watch = BackgroundThread((Job("job", 0.001, job),))
     watch.start()
 
     async def leave() -> None:
@@ -123,7 +123,7 @@ def test_submitted_work_that_exits_ends_neither_thread_nor_jobs() -> None:
 
 def test_a_job_that_somebody_cancels_is_started_again() -> None:
     job = Counted()
-    watch = WatchThread((Job("job", 0.001, job),))
+    watch = BackgroundThread((Job("job", 0.001, job),))
     watch.start()
 
     async def cancel_all() -> None:
@@ -145,7 +145,7 @@ def test_a_dead_thread_and_a_job_without_end_are_troubles() -> None:
         await started()
         await asyncio.Event().wait()
 
-    watch = WatchThread((Job("measuring", 10.0, hang),))
+    watch = BackgroundThread((Job("measuring", 10.0, hang),))
     watch.start()
     started.wait(1)
     now = time.monotonic()
@@ -158,7 +158,7 @@ def test_a_dead_thread_and_a_job_without_end_are_troubles() -> None:
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, MemoryError])
 def test_what_is_raised_into_the_thread_from_outside_does_not_end_it(error: type[BaseException]) -> None:
     job = Counted()
-    watch = WatchThread((Job("job", 0.001, job),))
+    watch = BackgroundThread((Job("job", 0.001, job),))
     watch.start()
     thread = watch._thread
     try:

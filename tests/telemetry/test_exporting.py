@@ -20,7 +20,7 @@ from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.telemetry.export_state import ExportState, without_credentials
 from otel_monitoring.telemetry.log_filter import QuietExports, being_exported
 from otel_monitoring.telemetry.pipelines import OtlpHandler
-from otel_monitoring.telemetry.shutdown import Attached, close_all
+from otel_monitoring.telemetry.shutdown import ReaderPipeline, close_all
 
 EXPORTER = logging.getLogger("opentelemetry.exporter.test")
 RETRYING = "Transient error %s encountered while exporting %s batch, retrying in %.2fs."
@@ -266,7 +266,7 @@ def test_closing_is_parallel_bounded_and_tidies_up_after_the_last() -> None:
     tidied = threading.Event()
     begun = time.monotonic()
     close_all(
-        [("a", hanging[0]), ("b", hanging[1]), ("reader", Attached(provider, reader))],
+        [("a", hanging[0]), ("b", hanging[1]), ("reader", ReaderPipeline(provider, reader))],
         begun + 0.2,
         afterwards=tidied.set,
     )

@@ -14,9 +14,9 @@ from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, set_alert_manager
 from otel_monitoring.alerts.model import DEFAULT_SEVERITY, AlertEvent, Notification
 from otel_monitoring.guard import fail_open
-from otel_monitoring.runtime.current import running_in
+from otel_monitoring.runtime.current_service import within_service
 from otel_monitoring.tracing import traced
-from otel_monitoring.tracing.providers import current
+from otel_monitoring.tracing.destination import current_destination
 from tests.recorded_spans import Recorded, recording
 
 
@@ -351,7 +351,7 @@ def test_a_tracer_that_breaks_does_not_break_the_operation(recorded: Recorded) -
         def start_span(self, *_: Any) -> None:
             raise RuntimeError("no span today")
 
-    current().tracer = Broken()  # type: ignore[assignment]
+    current_destination().tracer = Broken()  # type: ignore[assignment]
     assert bill(3) == 3
     assert fail_open.failures == {"tracing of an operation": 1}
     fail_open.failures.clear()
@@ -368,11 +368,11 @@ def test_the_service_whose_application_runs_gets_the_spans_elsewhere_the_first()
     with recording(service=one) as first:
         with recording(service=other) as second:
             bill(1)
-            with running_in(other):
+            with within_service(other):
                 bill(2)
-            with running_in(one):
+            with within_service(one):
                 bill(3)
-        with running_in(other):  # it has stopped
+        with within_service(other):  # it has stopped
             bill(4)
     bill(5)
     assert (len(first.spans), len(second.spans)) == (3, 1)

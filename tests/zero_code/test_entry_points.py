@@ -17,7 +17,7 @@ from pymongo import MongoClient
 
 from otel_monitoring import MonitoringService, get_monitoring, set_monitoring
 from otel_monitoring.alerts import set_alert_manager
-from otel_monitoring.runtime.current import service_of
+from otel_monitoring.runtime.current_service import service_of
 from otel_monitoring.zero_code.entry_points import OtelMonitoringInstrumentor, take_over
 from tests.asgi import served
 

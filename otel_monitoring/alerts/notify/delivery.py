@@ -25,7 +25,7 @@ from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.protocol import Queued
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import DeliveryError
-from otel_monitoring.guard import apart, fail_open, logger, original
+from otel_monitoring.guard import fail_open, isolated, logger, original
 from otel_monitoring.redact import printable, redact, redact_error, text_of
 from otel_monitoring.timestamps import rfc3339
 
@@ -478,7 +478,7 @@ async def attempt(send: Callable[[Notification], Awaitable[None]], notification:
     """
     try:
         with suppress_instrumentation():
-            await asyncio.wait_for(apart(lambda: send(notification)), timeout)
+            await asyncio.wait_for(isolated(lambda: send(notification)), timeout)
     except DeliveryError:
         raise
     except asyncio.TimeoutError:

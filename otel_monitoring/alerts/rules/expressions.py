@@ -12,7 +12,7 @@ from otel_monitoring.alerts.rules.matchers import Failed, Matcher
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.alerts.rules.series import group_of, group_series, recorded
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.metrics.outcome import OutcomeOf
+from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.semconv import HTTP_SERVER_REQUEST_DURATION, prometheus_label, prometheus_name
 
@@ -266,7 +266,7 @@ def error_rate(statuses: Collection[int] | None = None, *, group_by: str = "") -
         statuses: Status codes that count as errors; None: every 5xx.
         group_by: An attribute whose values are told apart, e.g. `http.route`.
     """
-    failed = Failed(OutcomeOf(frozenset(statuses) if statuses is not None else None))
+    failed = Failed(OutcomeClassifier(frozenset(statuses) if statuses is not None else None))
     return Percent(requests(where=failed, group_by=group_by), requests(group_by=group_by))
 
 

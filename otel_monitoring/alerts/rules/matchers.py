@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.metrics.outcome import DISCONNECTED, OutcomeOf, RequestOutcome
+from otel_monitoring.metrics.outcome import DISCONNECTED, OutcomeClassifier, RequestOutcome
 from otel_monitoring.metrics.snapshot import AttributeValue, Series
 from otel_monitoring.semconv import HTTP_RESPONSE_STATUS_CODE, prometheus_label
 
@@ -58,9 +58,9 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Requests that count as errors of the service: see `OutcomeOf`."""
+    """Requests that count as errors of the service: see `OutcomeClassifier`."""
 
-    outcome_of: OutcomeOf = field(default_factory=OutcomeOf)
+    outcome_of: OutcomeClassifier = field(default_factory=OutcomeClassifier)
 
     def __call__(self, series: Series) -> bool:
         """Whether the requests in `series` were errors."""

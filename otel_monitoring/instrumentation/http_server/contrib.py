@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from otel_monitoring import seams
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.http_server.broken_off import layers
+from otel_monitoring.instrumentation.http_server.broken_responses import layers
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
 from otel_monitoring.instrumentation.http_server.recorder import ORIGINAL_KEY, RAW_SEND_KEY, Recorder
 from otel_monitoring.instrumentation.http_server.request import (
@@ -28,7 +28,7 @@ from otel_monitoring.instrumentation.http_server.request import (
     running_loop,
 )
 from otel_monitoring.instrumentation.http_server.span_attributes import span_details
-from otel_monitoring.runtime.current import running
+from otel_monitoring.runtime.current_service import current_service
 
 if TYPE_CHECKING:
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
@@ -249,7 +249,7 @@ def _decodable(scope: Scope) -> Scope:
     return {**scope, "headers": clean, "query_string": query if query.isascii() else b"", ORIGINAL_KEY: scope}
 
 
-class ContribSeam:
+class ContribLayer:
     """The outermost layer of the built stack: first request, current request, the span's old URL attributes.
 
     Args:
@@ -272,7 +272,7 @@ class ContribSeam:
             self._loop = running_loop()
             with fail_open("start on the first request"):
                 self._options.on_first_request()
-        ours = running.set(self._service)
+        ours = current_service.set(self._service)
         if kind != "lifespan":
             self._connections.began(send)
         try:
@@ -282,7 +282,7 @@ class ContribSeam:
                 await self.app(scope, receive, send)
         finally:
             self._connections.ended(send)
-            running.reset(ours)
+            current_service.reset(ours)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         token = request_path.set(scope["path"])

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from otel_monitoring.errors import InstrumentationError
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.http_server import broken_off, contrib, native
+from otel_monitoring.instrumentation.http_server import broken_responses, contrib, native
 from otel_monitoring.instrumentation.http_server.native import providers_of
 from otel_monitoring.instrumentation.http_server.recorder import Recorder, RouteObserver
 from otel_monitoring.instrumentation.http_server.request import (
@@ -99,14 +99,14 @@ class AppInstrumentation:
             app.user_middleware = before
         completed = True
         with fail_open("look for middleware that completes broken answers"):
-            completed = broken_off.watch(stack)
+            completed = broken_responses.observe(stack)
         layer = contrib.find(stack)
         if layer is not None:
             self._applied = self._applied or self.engine == "native"
             self.engine = "contrib"
             options = contrib.repair(layer, options)
         if self.engine == "native":
-            return native.NativeSeam(
+            return native.NativeLayer(
                 stack,
                 options,
                 self._templates,
@@ -122,7 +122,7 @@ class AppInstrumentation:
             options=options,
         )
         gate = contrib.Gate(recorder, options, tracing=options.tracing or self._applied)
-        return contrib.ContribSeam(contrib.install(stack, recorder, gate), options, self.connections)
+        return contrib.ContribLayer(contrib.install(stack, recorder, gate), options, self.connections)
 
 
 def instrument_app(

@@ -33,7 +33,7 @@ def follow_lifespan(
     async def lifespan(application: Any) -> AsyncIterator[Any]:
         await starting()
         try:
-            async with _Inside(inner(application), within) as state:
+            async with _InnerLifespan(inner(application), within) as state:
                 started()
                 try:
                     yield state
@@ -45,7 +45,7 @@ def follow_lifespan(
     app.router.lifespan_context = lifespan
 
 
-class _Inside:
+class _InnerLifespan:
     """Enters and leaves `inner` inside `within`, which is left while the application serves."""
 
     def __init__(

@@ -9,8 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_monitoring import seams
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.http_server.broken_off import MEASURED, broken_by
-from otel_monitoring.instrumentation.http_server.leaving import client_left, request_error_type, socket_closed, watched
+from otel_monitoring.instrumentation.http_server.broken_responses import MEASURED, broken_by
+from otel_monitoring.instrumentation.http_server.disconnects import (
+    client_left,
+    request_error_type,
+    socket_closed,
+    watched,
+)
 from otel_monitoring.instrumentation.http_server.request import (
     OpenConnections,
     RequestOptions,
@@ -21,7 +26,7 @@ from otel_monitoring.instrumentation.http_server.request import (
 )
 from otel_monitoring.instrumentation.http_server.route_template import Entrance, RouteTemplates
 from otel_monitoring.instrumentation.url_query import hide_query
-from otel_monitoring.runtime.current import running
+from otel_monitoring.runtime.current_service import current_service
 
 _CONFIG = "_telemetry"
 _DECIDERS = ("_normal_websocket_disconnect", "_exception_type", "_exception")
@@ -130,7 +135,7 @@ def _either(ours: Any, theirs: Any) -> Any:
     return ours if theirs is None else lambda scope: ours(scope) or theirs(scope)
 
 
-class NativeSeam:
+class NativeLayer:
     """The outermost layer of the built stack: first request, current request, errors, the span's query.
 
     Args:
@@ -249,7 +254,7 @@ class NativeSeam:
                     report(self._options, self._templates, scope, entrance, None, error)
             return send(message)
 
-        ours, token = running.set(self._service), request_path.set(scope["path"])
+        ours, token = current_service.set(self._service), request_path.set(scope["path"])
         try:
             await self.app(scope, watched_receive, watched_send)
         except Exception as error:
@@ -258,7 +263,7 @@ class NativeSeam:
             raise
         finally:
             request_path.reset(token)
-            running.reset(ours)
+            current_service.reset(ours)
 
     def _name(self, scope: Scope, entrance: Entrance, status: int | None = None) -> None:
         """Name the route where FastAPI does not know it, as behind a router that is not FastAPI's."""
@@ -276,11 +281,11 @@ class NativeSeam:
                     measured.span.update_name(f"{measured.span_method} {route}")
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ours = running.set(self._service)
+        ours = current_service.set(self._service)
         try:
             await self.app(scope, receive, send)
         finally:
-            running.reset(ours)
+            current_service.reset(ours)
 
     def _begin(self) -> None:
         self._loop = running_loop()

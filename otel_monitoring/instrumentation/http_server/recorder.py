@@ -9,8 +9,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_monitoring import semconv as names
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.http_server.broken_off import REQUEST_KEY, broken_by
-from otel_monitoring.instrumentation.http_server.leaving import client_left, request_error_type, socket_closed, watched
+from otel_monitoring.instrumentation.http_server.broken_responses import REQUEST_KEY, broken_by
+from otel_monitoring.instrumentation.http_server.disconnects import (
+    client_left,
+    request_error_type,
+    socket_closed,
+    watched,
+)
 from otel_monitoring.instrumentation.http_server.request import (
     RequestOptions,
     handled_exception,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.types import Scope
 
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.http_server.broken_off import MEASURED
+from otel_monitoring.instrumentation.http_server.broken_responses import MEASURED
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
 from otel_monitoring.instrumentation.http_server.route_template import Entrance, RouteTemplates
 
@@ -64,7 +64,7 @@ class RequestOptions:
         watched_statuses: Statuses below 500 that `on_error` wants to see too.
         on_error: Called for 5xx answers, watched statuses and unhandled exceptions of requests that are not excluded.
         on_first_request: Called before the first request or connection on an event loop is handled.
-        service: Whose requests they are: see `current.running`.
+        service: Whose requests they are: see `current_service`.
     """
 
     exclude: Callable[[Scope], bool]

@@ -8,8 +8,8 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 from otel_monitoring import semconv as c
 from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, command_error_type, failure_in
 from otel_monitoring.instrumentation.mongodb.command_names import NOISE, collection_of
-from otel_monitoring.instrumentation.mongodb.failure import Failure, error_type, failure_in
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.server_state import Address, ServerState
 from otel_monitoring.metrics.cardinality import BoundedNames
@@ -82,8 +82,8 @@ class CommandMetrics(CommandListener):
                 for state in self.states:
                     state.suspect(event.connection_id)
 
-    def _error(self, failure: Failure) -> Attributes:
-        attributes: Attributes = {c.ERROR_TYPE: self._errors(error_type(failure))}
+    def _error(self, failure: CommandFailure) -> Attributes:
+        attributes: Attributes = {c.ERROR_TYPE: self._errors(command_error_type(failure))}
         if (code := failure.get("code")) is not None:
             attributes[c.DB_RESPONSE_STATUS_CODE] = self._errors(str(code))
         return attributes

@@ -10,8 +10,8 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from otel_monitoring import seams
 from otel_monitoring import semconv as c
 from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, command_error_type, failure_in
 from otel_monitoring.instrumentation.mongodb.command_names import NOISE, collection_of
-from otel_monitoring.instrumentation.mongodb.failure import Failure, error_type, failure_in
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.query_text import obfuscated
 from otel_monitoring.redact import redact
@@ -70,7 +70,7 @@ class CommandSpans(CommandTracer):
         with self._guard:
             self._end(event, event.failure)
 
-    def attempt(self) -> None:
+    def try_out(self) -> None:
         """Start a span, and see that it came to us and stays nowhere else.
 
         Raises:
@@ -101,13 +101,13 @@ class CommandSpans(CommandTracer):
             attributes[c.DB_QUERY_TEXT] = obfuscated(operation, event.command, self._statement_length)
         span.set_attributes(attributes)
 
-    def _end(self, event: CommandSucceededEvent | CommandFailedEvent, failure: Failure | None) -> None:
+    def _end(self, event: CommandSucceededEvent | CommandFailedEvent, failure: CommandFailure | None) -> None:
         # Also where the command ends inside of `suppress_instrumentation`: no span stays open.
         span = self._open.pop(event)
         if span is None:
             return
         if failure is not None and span.is_recording():
-            span.set_attribute(c.ERROR_TYPE, error_type(failure))
+            span.set_attribute(c.ERROR_TYPE, command_error_type(failure))
             if (code := failure.get("code")) is not None:
                 span.set_attribute(c.DB_RESPONSE_STATUS_CODE, str(code))
             message = _QUOTED.sub("?", str(failure.get("errmsg", ""))[:2000])
@@ -122,7 +122,7 @@ def command_spans(
     with seams.COMMAND_SPANS:
         if seams.COMMAND_SPANS.holds:
             if is_instrumentation_enabled():
-                CommandSpans(NoOpTracerProvider(), False, 0).attempt()
+                CommandSpans(NoOpTracerProvider(), False, 0).try_out()
             return CommandSpans(tracer_provider, capture_statement, statement_max_length)
     return None
 

@@ -9,7 +9,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandS
 
 T = TypeVar("T")
 Key = tuple[object, object, object]
-Event = CommandStartedEvent | CommandSucceededEvent | CommandFailedEvent
+CommandEvent = CommandStartedEvent | CommandSucceededEvent | CommandFailedEvent
 
 _MAX_ALIKE: Final = 100
 
@@ -44,7 +44,7 @@ class InFlight(Generic[T]):
         waiting[key] = [value]
         return lost
 
-    def pop(self, event: Event) -> T | None:
+    def pop(self, event: CommandEvent) -> T | None:
         """The value kept for the command that ends; None without one."""
         key = _key(event)
         alike = self._waiting.get(key)
@@ -55,7 +55,7 @@ class InFlight(Generic[T]):
         return alike.pop()
 
 
-def _key(event: Event) -> Key:
+def _key(event: CommandEvent) -> Key:
     return event.request_id or _number(requester()), event.connection_id, event.server_connection_id
 
 

@@ -20,7 +20,7 @@ _reading_process = fail_open("reading the process's CPU")
 _looking_up = fail_open("looking up this process")
 
 
-def attempt(guard: fail_open, read: Callable[[], T]) -> T | None:
+def read_or_none(guard: fail_open, read: Callable[[], T]) -> T | None:
     """What `read` returns, or None where it fails, which `guard` notes."""
     with guard:
         return read()
@@ -29,12 +29,12 @@ def attempt(guard: fail_open, read: Callable[[], T]) -> T | None:
 
 def own_process() -> psutil.Process | None:
     """This process as psutil sees it; None where it does not, e.g. without its entry in `/proc`."""
-    return attempt(_looking_up, psutil.Process)
+    return read_or_none(_looking_up, psutil.Process)
 
 
-def attempt_of(guard: fail_open, process: psutil.Process | None, read: Callable[[psutil.Process], T]) -> T | None:
+def read_process(guard: fail_open, process: psutil.Process | None, read: Callable[[psutil.Process], T]) -> T | None:
     """What `read` returns for `process`; None where it fails, which `guard` notes, and where there is no process."""
-    return attempt(guard, lambda: read(process)) if process is not None else None
+    return read_or_none(guard, lambda: read(process)) if process is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +105,17 @@ class CpuMeter:
         return self._use
 
     def _read(self, now: float) -> _Counters:
-        process = attempt_of(_reading_process, self._process, lambda process: sum(process.cpu_times()[:2]))
-        host = attempt(
+        process = read_process(_reading_process, self._process, lambda process: sum(process.cpu_times()[:2]))
+        host = read_or_none(
             _reading_cpus, lambda: {n: _busy(times) for n, times in enumerate(psutil.cpu_times(percpu=True))}
         )
-        return _Counters(now, process, host or {}, attempt(_reading_quota, self._cgroup.cpu))
+        return _Counters(now, process, host or {}, read_or_none(_reading_quota, self._cgroup.cpu))
 
     def _available(self) -> frozenset[int]:
         """The CPUs this process may run on: affinity, cpuset, or all there are."""
         everything = frozenset(range(psutil.cpu_count() or 1))
-        affinity = attempt_of(_reading_cpus, self._process, _affinity) or everything
-        allowed = attempt(_reading_quota, self._cgroup.cpus) or affinity
+        affinity = read_process(_reading_cpus, self._process, _affinity) or everything
+        allowed = read_or_none(_reading_quota, self._cgroup.cpus) or affinity
         return affinity & allowed or affinity
 
     def _percent(self, now: _Counters, available: frozenset[int], elapsed: float) -> float | None:

@@ -12,7 +12,7 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from otel_monitoring import semconv as names
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.system.cgroup import Cgroup
-from otel_monitoring.instrumentation.system.cpu import CpuMeter, CpuUse, attempt, attempt_of, own_process
+from otel_monitoring.instrumentation.system.cpu import CpuMeter, CpuUse, own_process, read_or_none, read_process
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.gc_pauses import GcPauses
 from otel_monitoring.instrumentation.system.sample import MIB, SystemHistory, SystemSample
@@ -101,7 +101,7 @@ class SystemSampler:
         self._pid = os.getpid()
         self._process = own_process()
         self._cgroup = Cgroup(self._root)
-        age = attempt_of(_reading_age, self._process, lambda process: max(0.0, time.time() - process.create_time()))
+        age = read_process(_reading_age, self._process, lambda process: max(0.0, time.time() - process.create_time()))
         self._born = None if age is None else self._clock() - age
         self._cpu = CpuMeter(now, self._cgroup)
         self._pauses.drain()
@@ -109,10 +109,10 @@ class SystemSampler:
         self._history = SystemHistory(self._take(now), self._window)
 
     def _take(self, now: float) -> SystemSample:
-        rss = attempt_of(_reading_memory, self._process, lambda process: process.memory_info().rss)
-        threads = attempt_of(_reading_threads, self._process, lambda process: process.num_threads())
-        cpu = attempt(_reading_cpu, lambda: self._cpu.measure(now, self._age()))
-        used, limit, container = attempt(_reading_limit, self._memory) or (None, None, False)
+        rss = read_process(_reading_memory, self._process, lambda process: process.memory_info().rss)
+        threads = read_process(_reading_threads, self._process, lambda process: process.num_threads())
+        cpu = read_or_none(_reading_cpu, lambda: self._cpu.measure(now, self._age()))
+        used, limit, container = read_or_none(_reading_limit, self._memory) or (None, None, False)
         lag = self._event_loop
         paused, longest = self._garbage()
         return SystemSample(
@@ -125,7 +125,7 @@ class SystemSampler:
             open_file_descriptors=self._descriptors(),
             gc_pause_seconds=paused,
             gc_longest_pause_seconds=longest,
-            event_loop_lag=attempt(_reading_lag, lambda: lag.max_lag(now)) if lag is not None else None,
+            event_loop_lag=read_or_none(_reading_lag, lambda: lag.max_lag(now)) if lag is not None else None,
             memory_container=container,
         )
 
@@ -139,7 +139,7 @@ class SystemSampler:
 
     def _descriptors(self) -> int | None:
         count = getattr(self._process, "num_fds", None)  # absent on Windows
-        return attempt(_reading_descriptors, count) if count is not None else None
+        return read_or_none(_reading_descriptors, count) if count is not None else None
 
     def _age(self) -> float | None:
         """Seconds since the process began: the clock is asked once, since it may be set."""

@@ -13,7 +13,7 @@ from otel_monitoring.alerts.rules.expressions import Expression, Reading
 from otel_monitoring.alerts.rules.matchers import Failed
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.metrics.outcome import OutcomeOf
+from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.semconv import HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION
@@ -266,7 +266,7 @@ def test_the_dialect_decides_how_histograms_are_asked_for() -> None:
         (Attribute("paid", (True,)), 'paid="true"'),
         (Attribute("kind", ("a.b", 'c"d')), r'kind=~"a\\.b|c\"d"'),
         (Failed(), 'error_type!~"|ConnectionError"'),
-        (Failed(OutcomeOf(frozenset({503, 500}))), 'http_response_status_code=~"500|503"'),
+        (Failed(OutcomeClassifier(frozenset({503, 500}))), 'http_response_status_code=~"500|503"'),
     ],
 )
 def test_matchers_as_promql(matcher: Attribute | Failed, text: str) -> None:
@@ -280,7 +280,7 @@ def test_a_scale_keeps_all_its_digits() -> None:
 
 @pytest.mark.parametrize("statuses", [None, frozenset({404}), frozenset({200, 500})])
 def test_errors_found_by_the_windows_indexes_are_those_found_one_by_one(statuses: frozenset[int] | None) -> None:
-    failed = Failed(OutcomeOf(statuses))
+    failed = Failed(OutcomeClassifier(statuses))
     causes = (None, "404", "500", "ValueError", "ConnectionError")
     series = {
         Series(

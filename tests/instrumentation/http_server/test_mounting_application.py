@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanKind
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Router
 
-from otel_monitoring.instrumentation.http_server.around import look_around
+from otel_monitoring.instrumentation.http_server.mounting_application import watch_mounting_application
 from otel_monitoring.monitoring import MonitoringService, set_monitoring
 from tests.asgi import served
 from tests.conformance.application import Gates
@@ -142,7 +142,7 @@ async def test_what_an_application_around_leaves_out_for_itself_stays_left_out()
 
 async def test_an_application_without_ours_is_measured_whole() -> None:
     app = FastAPI()
-    look_around(FastAPI())
+    watch_mounting_application(FastAPI())
     app.add_api_route("/api/health", lambda: "own")
     observed = Observed(ENGINES[0], app, Gates(), exclude=lambda scope: False)
     over = httpx.ASGITransport(app)

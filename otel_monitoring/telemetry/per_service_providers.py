@@ -1,4 +1,4 @@
-"""Providers for what a process instruments once: each span and duration goes to the service whose it is."""
+"""ServiceProviders for what a process instruments once: each span and duration goes to the service whose it is."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
@@ -11,7 +11,7 @@ from opentelemetry.util.types import Attributes
 T = TypeVar("T")
 
 
-class Providers:
+class ServiceProviders:
     """Those of one service.
 
     Args:
@@ -31,10 +31,10 @@ class Providers:
         return cast("T", self._made[key])
 
 
-Running: TypeAlias = Callable[[], Providers | None]
+Running: TypeAlias = Callable[[], ServiceProviders | None]
 
 
-class SharedTracers(TracerProvider):
+class PerServiceTracerProvider(TracerProvider):
     """Makes tracers that are those of the service whose application is running.
 
     Args:
@@ -50,7 +50,7 @@ class SharedTracers(TracerProvider):
 
 
 class _Tracer(Tracer):
-    def __init__(self, running: Running, make: Callable[[Providers], Tracer]) -> None:
+    def __init__(self, running: Running, make: Callable[[ServiceProviders], Tracer]) -> None:
         self._running = running
         self._make = make
 
@@ -65,7 +65,7 @@ class _Tracer(Tracer):
         return NoOpTracer() if one is None else one.made(self, lambda: self._make(one))
 
 
-class SharedMeters(MeterProvider):
+class PerServiceMeterProvider(MeterProvider):
     """Makes meters whose histograms are those of the service whose application is running, and which have no others.
 
     Args:
@@ -96,7 +96,7 @@ class _Meter(NoOpMeter):
         *,
         explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
     ) -> Histogram:
-        def make(one: Providers) -> Histogram:
+        def make(one: ServiceProviders) -> Histogram:
             return one.meters.get_meter(*self._scope).create_histogram(
                 name, unit, description, explicit_bucket_boundaries_advisory=explicit_bucket_boundaries_advisory
             )
@@ -105,7 +105,7 @@ class _Meter(NoOpMeter):
 
 
 class _Histogram(NoOpHistogram):
-    def __init__(self, name: str, running: Running, make: Callable[[Providers], Histogram]) -> None:
+    def __init__(self, name: str, running: Running, make: Callable[[ServiceProviders], Histogram]) -> None:
         super().__init__(name)
         self._running = running
         self._make = make

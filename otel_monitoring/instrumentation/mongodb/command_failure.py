@@ -5,12 +5,12 @@ from typing import Any, Final, TypeAlias
 
 from otel_monitoring import semconv as c
 
-Failure: TypeAlias = Mapping[str, Any]
+CommandFailure: TypeAlias = Mapping[str, Any]
 
-_UNKNOWN: Final[Failure] = {}
+_UNKNOWN: Final[CommandFailure] = {}
 
 
-def failure_in(reply: Mapping[str, Any]) -> Failure | None:
+def failure_in(reply: Mapping[str, Any]) -> CommandFailure | None:
     """The first error in the reply to a command that itself succeeded (`ok: 1`); None where all of it did.
 
     Servers report so: writes that were refused (`writeErrors`; by `bulkWrite` among its results), and writes that were
@@ -31,7 +31,7 @@ def failure_in(reply: Mapping[str, Any]) -> Failure | None:
     return _first([unconfirmed]) if unconfirmed else None
 
 
-def _first(errors: object) -> Failure:
+def _first(errors: object) -> CommandFailure:
     first = next(iter(_items(errors)), None)
     return first if isinstance(first, Mapping) else _UNKNOWN
 
@@ -40,6 +40,6 @@ def _items(values: object) -> list[Any]:
     return values if isinstance(values, list) else []
 
 
-def error_type(failure: Failure) -> str:
+def command_error_type(failure: CommandFailure) -> str:
     """`error.type` of a failed command: the driver's exception class, or the server's name or number of the error."""
     return str(failure.get("errtype") or failure.get("codeName") or failure.get("code") or c.OTHER)

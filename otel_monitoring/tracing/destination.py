@@ -1,6 +1,6 @@
-"""`Source`: where the spans, durations and alerts of traced operations go, which a process decides when it starts.
+"""`Destination`: where the spans, durations and alerts of traced operations go, which a process decides when it starts.
 
-Functions are decorated at import, long before: they ask for the source each time they run.
+Functions are decorated at import, long before: they ask for the destination each time they run.
 """
 
 from collections.abc import Callable, Coroutine
@@ -13,7 +13,7 @@ from opentelemetry.trace import TracerProvider
 
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.metrics.cardinality import BoundedNames
-from otel_monitoring.runtime.current import PerService
+from otel_monitoring.runtime.current_service import PerService
 from otel_monitoring.semconv import OPERATION_DURATIONS, SCHEMA_URL, SCOPE
 
 Submit: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, object]]], bool]
@@ -22,7 +22,7 @@ _MAX_OPERATIONS: Final = 200
 _MAX_ERRORS: Final = 100
 
 
-class Source:
+class Destination:
     """Providers and what else a traced operation needs.
 
     Args:
@@ -54,23 +54,23 @@ class Source:
         self.errors = BoundedNames(_MAX_ERRORS)
 
 
-_sources = PerService[Source]()
+_destinations = PerService[Destination]()
 
 
-def use(source: Source, service: object = None) -> Callable[[], None]:
-    """Let traced operations of `service`'s application use `source` from now on; returns the undo."""
-    return _sources.use(source, service)
+def use(destination: Destination, service: object = None) -> Callable[[], None]:
+    """Let traced operations of `service`'s application use `destination` from now on; returns the undo."""
+    return _destinations.use(destination, service)
 
 
-def current() -> Source:
-    """The source of the application that is running, or the first one in use: see `get_monitoring`.
+def current_destination() -> Destination:
+    """The destination of the application that is running, or the first one in use: see `get_monitoring`.
 
     While none is in use, OpenTelemetry's global providers.
     """
-    return _sources.of_running() or _sources.first() or _global_source()
+    return _destinations.of_current() or _destinations.first() or _global_destination()
 
 
 @cache
-def _global_source() -> Source:
+def _global_destination() -> Destination:
     # The API's proxies: whoever sets the providers later is used from then on.
-    return Source(trace.get_tracer_provider(), metrics.get_meter_provider(), BaggageKeys(), lambda _: False)
+    return Destination(trace.get_tracer_provider(), metrics.get_meter_provider(), BaggageKeys(), lambda _: False)

@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertType, get_alert_manager, set_alert_manager
 from otel_monitoring.monitoring import set_monitoring
-from otel_monitoring.runtime.shutdown import stop_all
+from otel_monitoring.runtime.process_exit import stop_all
 from tests.otlp_sink import HttpSink, eventually
 
 pytest.importorskip("fastapi.telemetry", reason="these requests need no other engine")

@@ -7,7 +7,7 @@ import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from otel_monitoring.telemetry.meters import Meters
+from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 
 
 def values(reader: InMemoryMetricReader) -> dict[str, list[object]]:
@@ -28,7 +28,7 @@ def test_whatever_a_callback_raises_the_others_are_collected(error: BaseExceptio
         raise error
 
     reader = InMemoryMetricReader()
-    provider = Meters((reader,), shutdown_on_exit=False)
+    provider = GuardedMeterProvider((reader,), shutdown_on_exit=False)
     meter = provider.get_meter("application")
     assert provider.get_meter("application") is meter
     create = getattr(meter, f"create_observable_{kind}")
@@ -45,7 +45,7 @@ def test_generators_are_left_to_the_sdk() -> None:
             yield [Observation(5)]
 
     reader = InMemoryMetricReader()
-    provider = Meters((reader,), shutdown_on_exit=False)
+    provider = GuardedMeterProvider((reader,), shutdown_on_exit=False)
     provider.get_meter("application").create_observable_gauge("heat", [observed()])
     assert values(reader) == {"heat": [5]}
     provider.shutdown()

@@ -1,4 +1,4 @@
-"""`ByName`: an immutable mapping of series, by metric, that shares with its predecessor whatever did not change.
+"""`SeriesMap`: an immutable mapping of series, by metric, that shares with its predecessor whatever did not change.
 
 A history makes a new one for every snapshot while readers in other threads keep the old ones; copying all the series of
 a service for the few that changed would cost more than anything else in it.
@@ -18,7 +18,7 @@ _FULL = 64
 """How many series a shard holds on average, before there are twice as many shards."""
 
 
-class Group(Generic[T]):
+class MetricSeries(Generic[T]):
     """The series of one metric with their values, in shards: a change copies those that it touches.
 
     Args:
@@ -58,7 +58,7 @@ class Group(Generic[T]):
             self._grouped[key] = known
         return known
 
-    def changed(self, values: Iterable[tuple[Series, T]], change: Change[T]) -> "Group[T]":
+    def changed(self, values: Iterable[tuple[Series, T]], change: Change[T]) -> "MetricSeries[T]":
         """The group with `change` made for each of `values`."""
         shards, size = self._sharded().copy(), self.size
         mask, copied = len(shards) - 1, set()
@@ -75,7 +75,7 @@ class Group(Generic[T]):
             elif known is not None:
                 del shard[series]
             size += (new is not None) - (known is not None)
-        return Group(_spread(shards, size) if size > _FULL * len(shards) else shards, size)
+        return MetricSeries(_spread(shards, size) if size > _FULL * len(shards) else shards, size)
 
     def _sharded(self) -> list[dict[Series, T]]:
         if self._shards is None:
@@ -94,7 +94,7 @@ def _spread(shards: list[dict[Series, T]], size: int) -> list[dict[Series, T]]:
     return wider
 
 
-class ByName(Mapping[Series, T]):
+class SeriesMap(Mapping[Series, T]):
     """Values by series, found by the metric's name too.
 
     Args:
@@ -103,15 +103,15 @@ class ByName(Mapping[Series, T]):
 
     __slots__ = ("_groups",)
 
-    def __init__(self, groups: dict[str, Group[T]]) -> None:
+    def __init__(self, groups: dict[str, MetricSeries[T]]) -> None:
         self._groups = groups
 
     @classmethod
-    def of(cls, values: Mapping[Series, T]) -> "ByName[T]":
+    def of(cls, values: Mapping[Series, T]) -> "SeriesMap[T]":
         """The same values; `values` itself where it is one of these. It must not change any more."""
-        if isinstance(values, ByName):
+        if isinstance(values, SeriesMap):
             return values
-        return cls({name: Group(None, len(items), items) for name, items in _by_name(values).items()})
+        return cls({name: MetricSeries(None, len(items), items) for name, items in _by_name(values).items()})
 
     def __getitem__(self, series: Series) -> T:
         group = self._groups.get(series.name)
@@ -130,32 +130,32 @@ class ByName(Mapping[Series, T]):
         """Every series with its value."""
         return _Items(self)
 
-    def group(self, name: str) -> Group[T] | None:
+    def group(self, name: str) -> MetricSeries[T] | None:
         """The series of metric `name`; None where there are none."""
         return self._groups.get(name)
 
-    def groups(self) -> Iterable[Group[T]]:
+    def groups(self) -> Iterable[MetricSeries[T]]:
         """The group of each metric."""
         return self._groups.values()
 
-    def changed(self, values: Mapping[Series, T], change: Change[T]) -> "ByName[T]":
+    def changed(self, values: Mapping[Series, T], change: Change[T]) -> "SeriesMap[T]":
         """These with `change` made for each of `values`."""
         if not values:
             return self
         groups = self._groups.copy()
         for name, items in _by_name(values).items():
-            group = (groups.get(name) or Group(None, 0)).changed(items, change)
+            group = (groups.get(name) or MetricSeries(None, 0)).changed(items, change)
             if group.size:
                 groups[name] = group
             else:
                 groups.pop(name, None)
-        return ByName(groups)
+        return SeriesMap(groups)
 
 
 class _Items(ItemsView[Series, T]):
     """Items without looking each series up."""
 
-    _mapping: ByName[T]
+    _mapping: SeriesMap[T]
 
     def __iter__(self) -> Iterator[tuple[Series, T]]:
         return (item for group in self._mapping.groups() for item in group.items())

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-running: ContextVar["MonitoringService | None"] = ContextVar("otel_monitoring_service", default=None)
+current_service: ContextVar["MonitoringService | None"] = ContextVar("otel_monitoring_service", default=None)
 """The service of the application whose lifespan, request or check this code is part of; tasks and worker threads that
 are started there inherit it."""
 
@@ -31,18 +31,18 @@ def get_monitoring() -> "MonitoringService | None":
     Elsewhere, in a thread of the application's own say, the one of `set_monitoring`; without that the first one that
     instrumented an application. None before.
     """
-    return running.get() or _monitoring
+    return current_service.get() or _monitoring
 
 
 @contextmanager
-def running_in(service: "MonitoringService") -> Iterator[None]:
+def within_service(service: "MonitoringService") -> Iterator[None]:
     """What is called inside is part of the application that `service` monitors."""
-    token = running.set(service)
+    token = current_service.set(service)
     try:
         yield
     finally:
         with suppress(ValueError):  # left in another context than it was entered in
-            running.reset(token)
+            current_service.reset(token)
 
 
 def monitors(service: "MonitoringService", app: object) -> None:
@@ -79,7 +79,7 @@ class PerService(Generic[T]):
         """The first in use; None where none is."""
         return next(iter(tuple(self._in_use.values())), None)
 
-    def of_running(self) -> T | None:
+    def of_current(self) -> T | None:
         """That of the service whose application is running, None where it has none; outside of all, the first."""
-        service = running.get()
+        service = current_service.get()
         return self.first() if service is None else self._in_use.get(service)

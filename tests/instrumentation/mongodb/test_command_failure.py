@@ -19,7 +19,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 from otel_monitoring import semconv as c
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.mongodb.failure import error_type, failure_in
+from otel_monitoring.instrumentation.mongodb.command_failure import command_error_type, failure_in
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.instrumentation import MongoInstrumentation, attach
 from tests.instrumentation.mongodb.test_instrumentation import ADDRESS, SECONDS, Telemetry, telemetry
@@ -132,7 +132,7 @@ anything = st.recursive(
 @given(st.dictionaries(FIELDS, anything))
 def test_whatever_a_reply_is_the_command_is_counted(reply: Document) -> None:
     told = failure_in(reply)
-    assert told is None or error_type(told)
+    assert told is None or command_error_type(told)
     said = any(reply.get(field) for field in ("writeErrors", "nErrors", "writeConcernError"))
     assert (told is not None) >= said, "an error that nobody understands is one"
 

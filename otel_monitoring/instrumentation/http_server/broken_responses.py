@@ -12,7 +12,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_monitoring import seams
-from otel_monitoring.instrumentation.http_server.leaving import client_left
+from otel_monitoring.instrumentation.http_server.disconnects import client_left
 from otel_monitoring.instrumentation.http_server.route_template import flat
 
 REQUEST_KEY: Final = "otel_monitoring.request"
@@ -20,7 +20,7 @@ MEASURED: Final = "fastapi.telemetry"
 _BROKEN: Final = "otel_monitoring_broken"  # an attribute of what those keys hold
 
 
-class BrokenOff:
+class BrokenResponseLayer:
     """The layer below such middleware.
 
     Args:
@@ -60,7 +60,7 @@ def _note(scope: Scope, error: Exception) -> None:
             setattr(request, _BROKEN, error)
 
 
-def watch(stack: Any) -> bool:
+def observe(stack: Any) -> bool:
     """Put the layer below such middleware in a built stack, and in all that its routes lead to, once that is built.
 
     Returns:
@@ -97,8 +97,8 @@ def _reached(stack: Any, seen: set[int]) -> Iterator[Any]:
 
 
 def _place(layer: Any) -> None:
-    if isinstance(layer, BaseHTTPMiddleware) and not isinstance(layer.app, BrokenOff):
-        layer.app = BrokenOff(layer.app)
+    if isinstance(layer, BaseHTTPMiddleware) and not isinstance(layer.app, BrokenResponseLayer):
+        layer.app = BrokenResponseLayer(layer.app)
 
 
 def _watching(build: Callable[[], ASGIApp]) -> Callable[[], ASGIApp]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from otel_monitoring.health.asking import NoAnswer, on_loop
+from otel_monitoring.health.time_limit import NoAnswer, on_loop
 from otel_monitoring.runtime.threads import NotStarted
 
 pytestmark = pytest.mark.anyio

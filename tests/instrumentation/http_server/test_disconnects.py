@@ -11,7 +11,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from otel_monitoring import seams
 from otel_monitoring.instrumentation.http_server import native
-from otel_monitoring.instrumentation.http_server.leaving import client_left, socket_closed
+from otel_monitoring.instrumentation.http_server.disconnects import client_left, socket_closed
 from tests.conformance.application import Gates
 from tests.conformance.observed import Observed
 

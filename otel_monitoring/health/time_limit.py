@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from otel_monitoring.guard import apart, stepwise
+from otel_monitoring.guard import isolated, stepwise
 from otel_monitoring.instrumentation.mongodb.evidence import is_timeout
 from otel_monitoring.runtime.threads import NotStarted
 
@@ -31,7 +31,7 @@ class NoAnswer(TimeoutError):  # noqa: N818 - reads as what happened
 
 
 @dataclass(frozen=True)
-class Answer(Generic[T]):
+class TimedResult(Generic[T]):
     """The result of some work.
 
     Attributes:
@@ -45,7 +45,7 @@ class Answer(Generic[T]):
 
 async def on_loop(
     loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]], timeout: float
-) -> Answer[T]:
+) -> TimedResult[T]:
     """Run the coroutine that `work` makes on another thread's `loop`, for at most `timeout` seconds.
 
     Seconds in which the loop, or all of this process, stood still do not count.
@@ -59,8 +59,8 @@ async def on_loop(
         return await _undelayed(work, timeout)
     if not loop.is_running():
         raise NotStarted("the application's event loop does not run")
-    outcome: Future[Answer[T]] = Future()
-    begun: list[asyncio.Future[Answer[T]]] = []
+    outcome: Future[TimedResult[T]] = Future()
+    begun: list[asyncio.Future[TimedResult[T]]] = []
 
     def begin() -> None:
         if not outcome.cancelled():  # else nobody waits any more, and no coroutine is made to be thrown away
@@ -87,7 +87,7 @@ async def on_loop(
                 loop.call_soon_threadsafe(begun[0].cancel)
 
 
-async def _undelayed(work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> Answer[T]:
+async def _undelayed(work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> TimedResult[T]:
     """Await `work` for at most `timeout` seconds, without the delays of the loop.
 
     Raises:
@@ -95,11 +95,11 @@ async def _undelayed(work: Callable[[], Coroutine[Any, Any, T]], timeout: float)
         NotStarted: The work's own time limit ran out because the loop was delayed.
     """
     own = _Timed(work)
-    task = asyncio.ensure_future(apart(lambda: own))
+    task = asyncio.ensure_future(isolated(lambda: own))
     started = time.perf_counter()
     try:
         delayed = await until(task, timeout, lambda: own.seconds)
-        return Answer(answered(task, delayed, timeout), time.perf_counter() - started - delayed)
+        return TimedResult(answered(task, delayed, timeout), time.perf_counter() - started - delayed)
     finally:
         with suppress(RuntimeError):  # the loop was closed over it
             task.cancel()

@@ -16,7 +16,7 @@ _told: WeakSet[FastAPI] = WeakSet()
 _stop: Callable[[], None] | None = None
 
 
-def look_around(app: FastAPI) -> None:
+def watch_mounting_application(app: FastAPI) -> None:
     """Have the application that mounts `app`, once it is served, leave out our endpoints below it.
 
     The mounting application may be measured by FastAPI or contrib without being instrumented here. Where FastAPI does

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 
-from otel_monitoring.health.requests import Classifier, LastError, PerformanceMetrics
+from otel_monitoring.health.requests import LastError, PerformanceMetrics, RequestStatistics
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.outcome import RequestOutcome
 from otel_monitoring.metrics.snapshot import Series
@@ -35,11 +35,11 @@ def series(**attributes: str | int) -> Series:
     ],
 )
 def test_outcomes(recorded: Series, outcome: RequestOutcome) -> None:
-    assert Classifier()(recorded) is outcome
+    assert RequestStatistics()(recorded) is outcome
 
 
 def test_chosen_statuses_replace_every_5xx() -> None:
-    classify = Classifier(frozenset({429, 500}))
+    classify = RequestStatistics(frozenset({429, 500}))
     assert classify(series(status=429)) is RequestOutcome.ERROR
     assert classify(series(status=503, error="503")) is RequestOutcome.SUCCESS
     assert classify(series(status=503, error="ValueError")) is RequestOutcome.ERROR
@@ -56,7 +56,7 @@ class Bench:
         self.metrics = PerformanceMetrics(
             provider.get_meter("test"),
             self.aggregator,
-            Classifier(),
+            RequestStatistics(),
             refresh=self.refresh,
             is_measured=lambda endpoint: endpoint == current_path,
             max_endpoints=max_endpoints,

@@ -16,8 +16,8 @@ from starlette.routing import Mount
 
 from otel_monitoring import MonitoringService, alerts, get_alert_manager, get_monitoring, set_monitoring
 from otel_monitoring.alerts import AlertManager, set_alert_manager
-from otel_monitoring.runtime.current import running, running_in
-from otel_monitoring.tracing import providers
+from otel_monitoring.runtime.current_service import current_service, within_service
+from otel_monitoring.tracing import destination
 from tests.asgi import served
 from tests.integration.processes import eventually, free_port
 from tests.otlp_sink import HttpSink
@@ -31,7 +31,7 @@ def name() -> str:
     assert service is not None
     assert service._app is not None
     assert get_alert_manager() is service.alert_manager
-    assert providers.current() is providers._sources.of_running()
+    assert destination.current_destination() is destination._destinations.of_current()
     return service._app.title
 
 
@@ -233,7 +233,7 @@ def test_each_has_an_alert_manager_of_its_own() -> None:
     assert one.alert_manager is not other.alert_manager
     assert other.alert_manager.settings.public_url == "https://other.example.com"
     assert get_alert_manager() is alerts.initialize_alerts() is one.alert_manager
-    with running_in(other):
+    with within_service(other):
         assert get_alert_manager() is alerts.initialize_alerts() is other.alert_manager
 
 
@@ -242,17 +242,17 @@ def test_the_one_that_is_chosen_is_everybodys_but_of_whom_was_given_one() -> Non
     set_alert_manager(chosen)
     one, other = MonitoringService(None), MonitoringService(None, alert_manager=given)
     assert (one.alert_manager, other.alert_manager, get_alert_manager()) == (chosen, given, chosen)
-    with running_in(other):
+    with within_service(other):
         assert get_alert_manager() is given
 
 
 def test_left_in_another_context_it_raises_nothing() -> None:
     service = MonitoringService(None)
-    entered = running_in(service)
+    entered = within_service(service)
 
     async def enter() -> None:
         entered.__enter__()
 
     asyncio.run(enter())
     entered.__exit__(None, None, None)
-    assert running.get() is None
+    assert current_service.get() is None
