@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -24,6 +25,20 @@ def test_all_names_are_there() -> None:
         assert getattr(otel_monitoring, name).__module__.startswith("otel_monitoring")
     assert sorted(otel_monitoring.__all__) == otel_monitoring.__all__
     assert len(otel_monitoring.__all__) <= 15
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("monitoring", {"MonitoringService", "get_monitoring", "set_monitoring"}),
+        ("monitoring", {"PerformanceMetrics", "SystemMetrics", "DatabaseHealthChecker", "THRESHOLDS"}),
+        ("alerts", {"AlertManager", "AlertSeverity", "AlertType", "THRESHOLDS"}),
+        ("alerts", {"initialize_alerts", "set_alert_manager", "get_alert_manager"}),
+        ("alerts", {"alert_database_down", "alert_high_error_rate", "alert_performance_issue"}),
+    ],
+)
+def test_documented_names_are_in_their_documented_module(module: str, names: set[str]) -> None:
+    assert names <= set(import_module(f"otel_monitoring.{module}").__all__)
 
 
 def test_the_package_alone_is_light() -> None:

@@ -1,4 +1,4 @@
-"""`AlertFeed`: what a service knows, handed to the rules at the right moments."""
+"""`AlertFeed`: hands a service's measurements and evidence to the alert rules, and says when to evaluate them."""
 
 import asyncio
 import os
@@ -24,29 +24,30 @@ from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.telemetry.providers import Telemetry
 
 _PING_SECONDS = 1.0
-_FIGURES = {
+"""How long an evaluation waits for a ping."""
+_RESOURCE_FIGURES = {
     AlertType.HIGH_CPU: ("cpu_percent", "cpu_limit", "process_cpu_percent", "process_cpu_cores"),
     AlertType.HIGH_MEMORY: ("memory_percent", "memory_limit_mb", "memory_mb"),
 }
-"""What an alert about a resource says besides: of the host or container, and of this process."""
+"""Evidence of alerts about a resource: figures of the host or container, and of this process."""
 _FRAMES = 12
-"""How many positions of a blocking stack an alert names, innermost last: the outer ones are the server's."""
+"""Innermost frames of a blocking stack in an alert; the outer ones are the server's."""
 
 
 class AlertFeed:
-    """One service's alerting: `begin` it in each process; all else runs in the watch thread.
+    """One service's part in alerting. `begin` is called in each process; all else runs in the background thread.
 
     Args:
-        settings: The service's.
-        telemetry: Who it is, and where alerts are measured.
-        aggregator: What was measured.
-        database: The state of the database.
-        checks: Which of the application's checks fail, and why.
-        system: CPU and memory.
-        performance: The last error.
-        loop_monitor: The monitor of the application's loop, where there is one.
+        settings: The service's settings.
+        telemetry: The service's identity, and the providers that count alerts.
+        aggregator: The measurements that rules evaluate.
+        database: Evidence: the database's error.
+        checks: Evidence: which of the application's checks fail, and why.
+        system: Evidence: CPU and memory.
+        performance: Evidence: the last error of a request.
+        loop_monitor: Returns the monitor of the application's loop, None before there is one.
         measure: Takes a sample and brings the aggregator up to date.
-        draining: Whether the stop has begun: then nothing is pinged or evaluated any more.
+        draining: Whether the stop has begun: from then on nothing is pinged or evaluated.
     """
 
     def __init__(
@@ -73,72 +74,76 @@ class AlertFeed:
         self._loop_monitor = loop_monitor
         self._measure = measure
         self._draining = draining
-        self._watch: Evaluator | None = None
-        self._stall_seen: float | None = None
-        self._looking_into: asyncio.Task[None] | None = None
+        self._evaluator: Evaluator | None = None
+        self._evaluated_stall: float | None = None
+        self._ping: asyncio.Task[None] | None = None
 
     def begin(self, manager: AlertManager) -> None:
-        """Evaluate and deliver for `manager` in this process, under its present identity."""
+        """Evaluate and deliver for `manager` in this process, under the process's own `service.instance.id`."""
         attributes = self._telemetry.resource.attributes
         sender = Sender.here(self._settings, attributes)
         signals = AlertSignals(self._telemetry.meter_provider, self._telemetry.logger_provider)
         manager.connect(self._settings, sender, signals)
         instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
-        self._watch = Evaluator(manager, instance, self._report, self._settings.sample_interval)
-        self._looking_into = None
+        self._evaluator = Evaluator(manager, instance, self._report, self._settings.sample_interval)
+        self._ping = None
 
     def tick(self) -> None:
-        """After a sample: evaluate, or report to the worker that does."""
-        if self._watch is not None and not self._draining():
-            self._watch.tick()
+        """After a sample: evaluate the rules, or report to the worker that does."""
+        if self._evaluator is not None and not self._draining():
+            self._evaluator.tick()
 
     def beat(self) -> None:
-        """About once a second: lead if nobody does, and deliver."""
-        if self._watch is not None and not self._draining():
-            self._watch.beat()
+        """About once a second: renew the lease or become the leader, and deliver."""
+        if self._evaluator is not None and not self._draining():
+            self._evaluator.beat()
 
     def deliver(self) -> None:
-        """The application raised an alert: have it delivered now."""
-        if self._draining():
-            if self._watch is not None:
-                self._watch.deliver()
-        else:
-            self.beat()
+        """Deliver at once, for an alert that the application raised; also while draining."""
+        if self._evaluator is not None:
+            if self._draining():
+                self._evaluator.deliver()
+            else:
+                self._evaluator.beat()
 
     async def stop(self, timeout: float) -> None:
         """Deliver what can be delivered within `timeout` seconds."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            await watch.stop(timeout)
-
-    async def look_into_database(self) -> None:
-        """The driver noticed something: ping, and evaluate now rather than with the next sample."""
-        if self._draining():
-            return
-        if self._looking_into is None or self._looking_into.done():
-            self._looking_into = asyncio.ensure_future(self._ping_and_evaluate())
-        await asyncio.shield(self._looking_into)
+        evaluator, self._evaluator = self._evaluator, None
+        if evaluator is not None:
+            await evaluator.stop(timeout)
 
     async def evaluate_now(self) -> None:
-        """Measure, and have the rules evaluated without waiting for the next sample."""
+        """Measure and evaluate the rules without waiting for the next sample."""
         if self._draining():
             return
         await self._measure()
-        if self._watch is not None and not self._draining():
-            self._watch.tick(urgent=True)
+        if self._evaluator is not None and not self._draining():
+            self._evaluator.tick(urgent=True)
+
+    async def look_into_database(self) -> None:
+        """Ping the database and evaluate the rules; calls while one is under way wait for it."""
+        if self._draining():
+            return
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.ensure_future(self._ping_and_evaluate())
+        await asyncio.shield(self._ping)
 
     async def look_into_loop(self) -> None:
-        """After a probe of the application's loop: evaluate when a stall has lasted longer than its threshold."""
+        """Evaluate the rules, once for each stall, where the application's loop is blocked beyond the threshold."""
         monitor = self._loop_monitor()
         stall = monitor.stall(time.monotonic()) if monitor is not None else None
-        if stall is None or stall.since == self._stall_seen:
+        if stall is None or stall.since == self._evaluated_stall:
             return
         if stall.seconds * 1000 > self._settings.thresholds.event_loop_lag_ms:
-            self._stall_seen = stall.since
+            self._evaluated_stall = stall.since
             await self.evaluate_now()
 
+    def evidence(self) -> dict[str, Mapping[str, Any]]:
+        """Details that explain the alerts of a type, or one alert of a grouped rule: see `WorkerReport.evidence`."""
+        return {key: found for key, found in self._evidence() if found}
+
     async def _ping_and_evaluate(self) -> None:
-        # A dead server's ping takes until its timeout; that heartbeats fail is known already.
+        # The ping of a dead server lasts until its timeout. The driver's failed heartbeats are evidence before that.
         ping = asyncio.ensure_future(self._database.ping())
         await asyncio.wait({ping}, timeout=_PING_SECONDS)
         with fail_open("alert evaluation"):
@@ -149,12 +154,7 @@ class AlertFeed:
                 await self.evaluate_now()
 
     def _report(self) -> WorkerReport:
-        recent = self._aggregator.history.recent
-        return WorkerReport(recent, self.evidence())
-
-    def evidence(self) -> dict[str, Mapping[str, Any]]:
-        """What explains the alerts of a type, or one alert of a grouped rule: see `WorkerReport.evidence`."""
-        return {key: found for key, found in self._evidence() if found}
+        return WorkerReport(self._aggregator.history.recent, self.evidence())
 
     def _evidence(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         error = self._database.as_json().get("error")
@@ -166,12 +166,12 @@ class AlertFeed:
         monitor = self._loop_monitor()
         stall = (monitor.stall(time.monotonic()) or monitor.last_stall) if monitor is not None else None
         if stall is not None:
-            stack = list(stall.stack[-_FRAMES:])  # how long is the alert's value
+            stack = list(stall.stack[-_FRAMES:])
             where = {"host": socket.gethostname(), "pid": os.getpid(), "stack": stack}
             yield AlertType.EVENT_LOOP_BLOCKED.value, where
         last_error = self._performance.last_error
         if last_error is not None:
             yield AlertType.HIGH_ERROR_RATE.value, {"last_error": last_error}
         figures = self._system.summary()
-        for kind, names in _FIGURES.items():
+        for kind, names in _RESOURCE_FIGURES.items():
             yield kind.value, {"host": socket.gethostname(), **{name: figures.get(name) for name in names}}

@@ -1,4 +1,4 @@
-"""What a service says once it has started: what is on, for whom, and where it goes."""
+"""The line a service logs once it has started: what is monitored, who may read it, where alerts and telemetry go."""
 
 from collections.abc import Collection, Iterable
 
@@ -17,17 +17,17 @@ def announcement(
     store: Store,
     exports: str,
 ) -> str:
-    """One line, without secrets.
+    """The line, without secrets.
 
     Args:
-        settings: The service's.
-        service: Its name.
-        kept: The endpoints that stay the application's, as `GET /api/health`.
-        guarded: Whether a dependency of the application's own guards the private endpoints.
-        database: Name and state of the database; None: there is none.
-        channels: Where alerts go.
-        store: Where they are kept.
-        exports: Where telemetry goes.
+        settings: The service's settings.
+        service: The service's name.
+        kept: Endpoints that the application keeps for itself, such as `GET /api/health`.
+        guarded: Whether the application's own dependency guards the private endpoints.
+        database: Name and state of the database. None: no database.
+        channels: Names of the channels that alerts go to.
+        store: Where alerts are kept.
+        exports: Where telemetry goes, in words.
     """
     health = f"{settings.prefix}/health"
     whose = "the application's own" if f"GET {health}" in kept else "public"
@@ -39,6 +39,7 @@ def announcement(
 
 
 def _readers(settings: Settings, guarded: bool) -> str:
+    """Who may read the private endpoints."""
     details = f"details and {settings.prefix}/alerts"
     if guarded:
         return f"{details} are for whom the application's dependency lets in"

@@ -1,4 +1,4 @@
-"""`WatchedDatabase`: the service's database, instrumented and checked; another one may take its place."""
+"""`MonitoredDatabase`: the service's one database, measured and checked; another database may take its place."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 _MAX_INTERVALS = 2.5
 _MAX_TIMEOUTS = 3.0
-"""Check intervals, and time limits of one check, after which a ping is out of date."""
+"""A ping is out of date after this many check intervals plus this many time limits of one check."""
 
 
 @dataclass(frozen=True)
-class Later:
-    """A database that there is no handle for yet.
+class PendingDatabase:
+    """A database that cannot have a handle yet, because its name does not resolve.
 
     Attributes:
-        make: Makes it; blocks, and raises ConnectionError while it cannot.
-        why: Why there is none.
+        make: Makes the handle; blocks, and raises ConnectionError while it cannot.
+        why: Why there is no handle.
     """
 
     make: Callable[[], Any]
     why: str
 
 
-class WatchedDatabase:
+class MonitoredDatabase:
     """Measures a database's commands and pools, and checks its health. Without a database it does neither.
 
     Args:
-        settings: How it is measured and checked.
-        telemetry: Where spans and metrics go.
-        noticed: Called, in a driver's thread, when the driver noticed something that is worth a ping.
+        settings: How the database is measured and checked.
+        telemetry: The providers of its spans and metrics.
+        noticed: Called in a thread of the driver when the driver noticed a failure or a recovery.
 
     Attributes:
         checker: The state of the database.
@@ -51,7 +51,7 @@ class WatchedDatabase:
         self._telemetry = telemetry
         self._noticed = noticed
         self._db: Any = None
-        self._later: Later | None = None
+        self._pending: PendingDatabase | None = None
         self._instrumentation: MongoInstrumentation | None = None
         self.checker = DatabaseHealthChecker(
             None,
@@ -62,42 +62,46 @@ class WatchedDatabase:
         )
 
     def use(self, db: Any) -> None:
-        """Measure and check `db`, and no other database, from now on; None: none. A `Later` is waited for."""
+        """Measure and check `db`, and no other database, from now on.
+
+        Args:
+            db: A handle; a `PendingDatabase`, whose handle is made when it can be; None: no database.
+        """
         self.detach()
-        self._later = db if isinstance(db, Later) else None
-        self._db = None if self._later is not None else db
+        self._pending = db if isinstance(db, PendingDatabase) else None
+        self._db = None if self._pending is not None else db
         self._instrumentation = self._instrument()
         self.checker.use(self._db, self._instrumentation.state if self._instrumentation is not None else None)
-        if self._later is not None:
-            self.checker.missing(self._later.why)
+        if self._pending is not None:
+            self.checker.missing(self._pending.why)
 
-    async def look_for_it(self) -> None:
-        """Try to make the handle, where there is none yet."""
-        later = self._later
-        if later is None:
+    async def make_pending(self) -> None:
+        """Try to make the handle of a pending database."""
+        pending = self._pending
+        if pending is None:
             return
         try:
-            db = await in_thread(later.make, name="otel-monitoring-database")
+            db = await in_thread(pending.make, name="otel-monitoring-database")
         except ConnectionError as error:
-            if self._later is later:
+            if self._pending is pending:
                 self.checker.missing(str(error))
         else:
-            if self._later is later:
+            if self._pending is pending:  # another database may have taken its place meanwhile
                 self.use(db)
 
     def attach(self) -> None:
-        """After `detach`, or in a process that was forked: measure it again."""
+        """Measure again, after `detach` or in a forked process."""
         if self._instrumentation is not None:
             self._instrumentation.attach(self._db)
             self._instrumentation.instrument_new_clients()
 
     def measure_client(self, client: object) -> None:
-        """Measure the commands and pools of a client that was made before the database was watched."""
+        """Measure the commands and pools of a client that was made before the database was instrumented."""
         if self._instrumentation is not None:
             self._instrumentation.measure(client)
 
     def detach(self) -> None:
-        """Stop measuring; the last state stays readable."""
+        """Stop measuring; the last results stay readable."""
         if self._instrumentation is not None:
             self._instrumentation.detach()
 
@@ -121,7 +125,7 @@ class WatchedDatabase:
 
 
 def check_database_setting(settings: Settings) -> None:
-    """Nothing, where `database_of` has nothing against `OTEL_MONITORING_DATABASE_URI`; nobody is asked for it.
+    """Check `OTEL_MONITORING_DATABASE_URI` without connecting or resolving a name.
 
     Raises:
         ConfigurationError: The setting cannot work, or PyMongo is not installed.
@@ -138,9 +142,10 @@ def check_database_setting(settings: Settings) -> None:
 
 
 def database_of(settings: Settings) -> Any:
-    """A handle of our own for `OTEL_MONITORING_DATABASE_URI`, or None; it connects with the first check.
+    """A handle of our own for `OTEL_MONITORING_DATABASE_URI`, None without the setting.
 
-    Where what the setting names is not there yet, a `Later`: that is no reason not to start.
+    The handle connects with the first check. A name or file that is not there yet keeps no service from starting: the
+    result is then a `PendingDatabase`.
 
     Raises:
         ConfigurationError: The setting cannot work, or PyMongo is not installed.
@@ -153,9 +158,9 @@ def database_of(settings: Settings) -> Any:
     uri = settings.database_uri.get_secret_value()
     make = partial(database_at, uri, timeout=settings.check_timeout)
     if needs_a_name(uri):
-        return Later(make, "its name is not resolved yet")
+        return PendingDatabase(make, "its name is not resolved yet")
     try:
         return make()
     except ConnectionError as error:
         logger.warning("OTEL_MONITORING_DATABASE_URI: %s; it is tried again with every check", str(error))
-        return Later(make, str(error))
+        return PendingDatabase(make, str(error))

@@ -1,28 +1,32 @@
-"""`ServiceParts`: everything a service is made of, built once and connected."""
+"""`ServiceParts`: everything a `MonitoringService` is made of, built once and connected.
+
+What was measured flows from the instrumentation into `telemetry` (exported) and `aggregator` (answered and evaluated);
+`report` makes the answers of the endpoints, `alerting` hands everything to the alert rules.
+"""
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import NoOpMeterProvider
 
 from otel_monitoring.alerts.manager import AlertManager
-from otel_monitoring.config.otlp import Signal
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.answers import Reporter
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
 from otel_monitoring.instrumentation.http_client import instrument_clients
+from otel_monitoring.instrumentation.http_server.fastapi import providers_of
 from otel_monitoring.instrumentation.http_server.request import current_request
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator, BackgroundCollection
 from otel_monitoring.monitoring.alert_feed import AlertFeed
-from otel_monitoring.monitoring.database import WatchedDatabase, database_of
+from otel_monitoring.monitoring.database import MonitoredDatabase, database_of
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.semconv import SCHEMA_URL, SCOPE, WRONG_TOKENS
@@ -30,6 +34,9 @@ from otel_monitoring.telemetry.providers import Telemetry
 from otel_monitoring.tracing.destination import Destination, use
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from otel_monitoring.config.otlp import Signal
     from otel_monitoring.monitoring.service import MonitoringService
 
 
@@ -37,28 +44,32 @@ class ServiceParts:
     """The connected parts of one service.
 
     Args:
-        settings: How they are made.
-        db: The database handle, or None: then the one at `settings.database_uri`, or none.
-        service_name: Name of the service where nothing else says it.
-        service_version: Its version, likewise.
-        providers: OpenTelemetry providers that the application chose for itself, by signal.
-        checks: The application's own checks.
-        worker: What runs them.
-        alert_manager: Answers the service's alert manager.
+        settings: The service's settings.
+        db: The database handle. None: the database of `settings.database_uri`, or no database.
+        app: The application, whose title and version name the telemetry where nothing else does. None: none yet.
+        checks: The application's health checks.
+        worker: Runs the parts in the background.
+        alert_manager: Returns the service's alert manager, which may change.
         service: The service.
 
     Attributes:
-        checked: Done when the database and the checks have been asked for the first time.
+        telemetry: Providers and exporters.
+        aggregator: Collects what was measured and keeps its history.
+        collecting: Runs the aggregator's collections off the event loops.
+        performance: Request counts, times and errors.
+        system: CPU and memory.
+        wrong_tokens: Counts requests with a wrong admin token.
+        database: The state of the database.
+        alerting: Hands samples and evidence to the alert rules.
+        report: Makes the answers of the endpoints.
     """
 
     def __init__(
         self,
         settings: Settings,
         db: Any,
+        app: "FastAPI | None",
         *,
-        service_name: str | None,
-        service_version: str | None,
-        providers: Mapping[Signal, object],
         checks: Checks,
         worker: Worker,
         alert_manager: Callable[[], AlertManager],
@@ -68,199 +79,69 @@ class ServiceParts:
         self._service = service
         self._worker = worker
         self._checks = checks
-        self._unasked: set[str] = set()
-        self.checked: Future[None] = Future()
-        self.loop: asyncio.AbstractEventLoop | None = None
+        self._alert_manager = alert_manager
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_monitor: LoopMonitor | None = None
+        self._not_yet_asked: set[str] = set()
+        self._checked: Future[None] = Future()
         self.telemetry = Telemetry(
-            settings, service_name=service_name, service_version=service_version, providers=providers, service=service
+            settings,
+            service_name=getattr(app, "title", None),
+            service_version=getattr(app, "version", None),
+            providers=cast("dict[Signal, object]", providers_of(app)),
+            service=service,
         )
-        meter = self.telemetry.meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
+        self._make_measurements()
+        self._monitored = MonitoredDatabase(settings, self.telemetry, self._look_into_database)
+        self.database = self._monitored.checker
+        self.database.observe_with(self._meter)
+        checks.observe_with(self._meter)
+        self.alerting = self._make_alert_feed()
+        self._monitored.use(db if db is not None else database_of(settings))
+        self.report = self._make_reporter()
+
+    def _make_measurements(self) -> None:
+        settings = self._settings
+        self._meter = self.telemetry.meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
         self.aggregator = Aggregator(
             clock=time.monotonic,
             span=settings.window,
             resolution=settings.sample_interval,
             cost_clock=time.thread_time,
         )
-        self.collecting = BackgroundCollection(self.aggregator, worker)
-        classifier = RequestStatistics(settings.error_statuses)
+        self.collecting = BackgroundCollection(self.aggregator, self._worker)
+        self._statistics = RequestStatistics(settings.error_statuses)
         self.performance = PerformanceMetrics(
-            meter,
+            self._meter,
             self.aggregator,
-            classifier,
+            self._statistics,
             refresh=self.collecting.refresh,
-            is_measured=_is_measured,
+            is_measured=_is_current_request,
             max_endpoints=settings.max_endpoints,
         )
-        self.system = SystemSampler(meter)
-        self.wrong_tokens = meter.create_counter(
+        self.system = SystemSampler(self._meter)
+        self.wrong_tokens = self._meter.create_counter(
             WRONG_TOKENS, "{request}", "Requests to the private endpoints with a wrong admin token."
         )
-        # What the driver notices is looked into at once: a ping out of turn.
-        self._watched = WatchedDatabase(settings, self.telemetry, lambda: worker.poke(self.alerting.look_into_database))
-        self.database = self._watched.checker
-        self.database.observe_with(meter)
-        checks.observe_with(meter)
-        self._alert_manager = alert_manager
-        self.alerting = AlertFeed(
-            settings,
+
+    def _make_alert_feed(self) -> AlertFeed:
+        return AlertFeed(
+            self._settings,
             telemetry=self.telemetry,
             aggregator=self.aggregator,
             database=self.database,
-            checks=checks,
+            checks=self._checks,
             system=self.system,
             performance=self.performance,
             loop_monitor=lambda: self._loop_monitor,
-            measure=self.measure,
-            draining=lambda: worker.draining,
+            measure=self._measure,
+            draining=lambda: self._worker.draining,
         )
-        self._watched.use(db if db is not None else database_of(settings))
-        self.report = self._reporter(classifier)
 
-    def acquire(self, stack: ExitStack) -> None:
-        """Begin to work in this process; `stack` gives everything back in reverse."""
-        self.collecting.reset_after_fork()
-        self.telemetry.start(self.aggregator.reader)
-        self.resume()
-        self.system.start()
-        stack.callback(self.system.stop)
-        stack.callback(self._watched.detach)
-        self._begin_alerting(stack)
-        self._watched.attach()
-        self._trace(stack)
-        # The reader leaves its provider at the stop: what was recorded up to then stays in the answers.
-        stack.callback(self.collecting.finish)
-
-    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Work for the application's `loop`: async checks and database handles run there, and its lag is measured."""
-        self.loop = loop
-        self.database.bind_loop(loop)
-        self._loop_monitor = LoopMonitor(loop)
-        self.system.start(self._loop_monitor)
-
-    def watch_database(self, db: Any) -> None:
-        """Check and measure `db`, and no other database, from now on; None: none."""
-        self._watched.use(db)
-        self._worker.poke(self.database.check_health)
-
-    def measure_client(self, client: object) -> None:
-        """Measure the commands and pools of a client that was made before the database was watched."""
-        self._watched.measure_client(client)
-
-    def keep_logging(self) -> None:
-        """After the application's start-up, and from time to time: it may have configured `logging` anew."""
-        with fail_open("keeping the way of log records"):
-            self.telemetry.keep_logging()
-
-    # The work of the watch thread
-
-    async def sample(self) -> None:
-        """Measure, and let the rules see it."""
-        if not self._worker.draining:
-            self.keep_logging()
-            with fail_open("measuring"):
-                await self.measure()
-            self.alerting.tick()
-
-    async def check_database(self) -> None:
-        """Ping the database, and read its collections; what changed about it is evaluated at once."""
-        if self._worker.draining:
-            return
-        before = self.database.status
-        await self._watched.look_for_it()
-        await self.database.ping()
-        self._asked("database")
-        if self.database.status != before:
-            await self.alerting.evaluate_now()
-        if not self._worker.draining:
-            await self.database.refresh_collections()
-
-    async def run_checks(self) -> None:
-        """Run every check; what changed about them is evaluated at once."""
-        if self._worker.draining:
-            return
-        before = self._checks.failing()
-        await self._checks.run(self.loop)
-        self._asked("checks")
-        if self._checks.failing() != before:
-            await self.alerting.evaluate_now()
-
-    def freeze(self) -> None:
-        """What is known of the database and the checks stays as it is, whatever is under way."""
-        self.database.freeze()
-        self._checks.freeze()
-
-    def resume(self) -> None:
-        """The database and the checks are asked again."""
-        self.database.begin()
-        self._checks.begin()
-
-    async def drain(self, seconds: float) -> None:
-        """The beginning of the stop: deliver what can be delivered within `seconds`."""
-        self.freeze()
-        await self.alerting.stop(seconds)
-
-    def begin_asking(self) -> Future[None]:
-        """A new `checked`, before a start."""
-        self.resume()
-        self._unasked = {"database", "checks"}
-        self.checked = Future()
-        return self.checked
-
-    def _asked(self, what: str) -> None:
-        self._unasked.discard(what)
-        if not self._unasked and not self.checked.done():
-            self.checked.set_result(None)
-
-    async def probe_loop(self) -> None:
-        """Ask the application's loop for a sign of life."""
-        if self._loop_monitor is not None and not self._worker.draining:
-            self._loop_monitor.probe(time.monotonic())
-            await self.alerting.look_into_loop()
-
-    async def send_early(self) -> None:
-        """While the application shuts down, send what waits: nobody knows whether it is killed before it is done."""
-        if self._worker.draining:
-            await asyncio.gather(*map(_flushed, self.telemetry.flushes()))
-
-    async def beat(self) -> None:
-        """Lead if nobody does, and deliver."""
-        self.alerting.beat()
-
-    async def deliver(self) -> None:
-        """Deliver what the application raised."""
-        self.alerting.deliver()
-
-    async def measure(self) -> None:
-        """Take a sample of CPU, memory and the event loop, and collect all that was measured."""
-        self.system.sample(time.monotonic())
-        await self.collecting.collect()
-
-    def _begin_alerting(self, stack: ExitStack) -> None:
-        manager = self._alert_manager()
-        self.alerting.begin(manager)
-        manager.hand_over = lambda: self._worker.poke(self.deliver)
-        stack.callback(setattr, manager, "hand_over", lambda: False)
-
-    def _trace(self, stack: ExitStack) -> None:
-        """Let traced operations and the application's HTTP clients report here."""
-        telemetry, settings = self.telemetry, self._settings
-        tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
-        # Without metric export nobody reads how long operations and requests took: no endpoint answers it.
-        durations = meters if telemetry.exports_metrics else NoOpMeterProvider()
-        stack.callback(use(Destination(tracers, durations, telemetry.baggage, self._worker.poke), self._service))
-        if telemetry.tracing or telemetry.exports_metrics:
-            hosts, capture_query = settings.baggage_hosts, settings.capture_query
-            stack.callback(
-                instrument_clients(
-                    tracers, durations, baggage_hosts=hosts, capture_query=capture_query, service=self._service
-                )
-            )
-
-    def _reporter(self, classifier: RequestStatistics) -> Reporter:
+    def _make_reporter(self) -> Reporter:
         return Reporter(
             thresholds=self._settings.thresholds,
-            classifier=classifier,
+            classifier=self._statistics,
             aggregator=self.aggregator,
             performance=self.performance,
             system=self.system,
@@ -273,8 +154,156 @@ class ServiceParts:
             troubles=self._troubles,
         )
 
+    # Start and stop in one process
+
+    def begin_asking(self) -> "Future[None]":
+        """Ask the database and the checks from now on; the result is done when each was asked for the first time."""
+        self._resume()
+        self._not_yet_asked = {"database", "checks"}
+        self._checked = Future()
+        return self._checked
+
+    def acquire(self, stack: ExitStack) -> None:
+        """Begin to work in this process; `stack` undoes everything in reverse order."""
+        self.collecting.reset_after_fork()
+        self.telemetry.start(self.aggregator.reader)
+        self._resume()
+        self.system.start()
+        stack.callback(self.system.stop)
+        stack.callback(self._monitored.detach)
+        self._begin_alerting(stack)
+        self._monitored.attach()
+        self._trace(stack)
+        # The last collection, before the reader leaves its provider: the answers keep what was recorded up to then.
+        stack.callback(self.collecting.finish)
+
+    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Work for the application's `loop`: async checks and database handles run there, and its lag is measured."""
+        self._loop = loop
+        self.database.bind_loop(loop)
+        self._loop_monitor = LoopMonitor(loop)
+        self.system.start(self._loop_monitor)
+
+    def freeze(self) -> None:
+        """Keep the results of the database and the checks as they are, also against checks under way."""
+        self.database.freeze()
+        self._checks.freeze()
+
+    async def drain(self, seconds: float) -> None:
+        """Begin the stop: deliver the alerts that can be delivered within `seconds`."""
+        self.freeze()
+        await self.alerting.stop(seconds)
+
+    def keep_logging(self) -> None:
+        """Restore the export of log records, which the application undoes when it configures `logging` anew."""
+        with fail_open("keeping the way of log records"):
+            self.telemetry.keep_logging()
+
+    # Another database, a further client
+
+    def watch_database(self, db: Any) -> None:
+        """Check and measure `db`, and no other database, from now on. None: no database."""
+        self._monitored.use(db)
+        self._worker.poke(self.database.check_health)
+
+    def measure_client(self, client: object) -> None:
+        """Measure the commands and pools of a client that was made before the database was instrumented."""
+        self._monitored.measure_client(client)
+
+    # The jobs of the background thread
+
+    async def sample(self) -> None:
+        """Measure, then evaluate the alert rules."""
+        if not self._worker.draining:
+            self.keep_logging()
+            with fail_open("measuring"):
+                await self._measure()
+            self.alerting.tick()
+
+    async def check_database(self) -> None:
+        """Ping the database and read its collections; evaluate the rules at once where its status changed."""
+        if self._worker.draining:
+            return
+        before = self.database.status
+        await self._monitored.make_pending()
+        await self.database.ping()
+        self._asked("database")
+        if self.database.status != before:
+            await self.alerting.evaluate_now()
+        if not self._worker.draining:
+            await self.database.refresh_collections()
+
+    async def run_checks(self) -> None:
+        """Run every check; evaluate the rules at once where others fail than before."""
+        if self._worker.draining:
+            return
+        before = self._checks.failing()
+        await self._checks.run(self._loop)
+        self._asked("checks")
+        if self._checks.failing() != before:
+            await self.alerting.evaluate_now()
+
+    async def probe_loop(self) -> None:
+        """Measure the lag of the application's loop, and evaluate the rules at once where it is blocked."""
+        if self._loop_monitor is not None and not self._worker.draining:
+            self._loop_monitor.probe(time.monotonic())
+            await self.alerting.look_into_loop()
+
+    async def send_early(self) -> None:
+        """Export what waits while the application shuts down: the process may be killed before the stop."""
+        if self._worker.draining:
+            await asyncio.gather(*map(_flushed, self.telemetry.flushes()))
+
+    async def beat(self) -> None:
+        """Renew the lease or become the leader, and deliver alerts."""
+        self.alerting.beat()
+
+    # Inside
+
+    def _resume(self) -> None:
+        self.database.begin()
+        self._checks.begin()
+
+    def _asked(self, what: str) -> None:
+        self._not_yet_asked.discard(what)
+        if not self._not_yet_asked and not self._checked.done():
+            self._checked.set_result(None)
+
+    async def _measure(self) -> None:
+        """Sample CPU, memory and the event loop, and collect everything that was measured."""
+        self.system.sample(time.monotonic())
+        await self.collecting.collect()
+
+    def _look_into_database(self) -> None:
+        """The driver noticed a failure: ping now instead of waiting for the next check."""
+        self._worker.poke(self.alerting.look_into_database)
+
+    def _begin_alerting(self, stack: ExitStack) -> None:
+        manager = self._alert_manager()
+        self.alerting.begin(manager)
+        manager.hand_over = lambda: self._worker.poke(self._deliver)
+        stack.callback(setattr, manager, "hand_over", lambda: False)
+
+    async def _deliver(self) -> None:
+        self.alerting.deliver()
+
+    def _trace(self, stack: ExitStack) -> None:
+        """Connect traced operations and the application's HTTP clients to this service's providers."""
+        telemetry, settings = self.telemetry, self._settings
+        tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
+        # No endpoint answers these durations: without metric export nobody would read them.
+        durations = meters if telemetry.exports_metrics else NoOpMeterProvider()
+        stack.callback(use(Destination(tracers, durations, telemetry.baggage, self._worker.poke), self._service))
+        if telemetry.tracing or telemetry.exports_metrics:
+            hosts, capture_query = settings.baggage_hosts, settings.capture_query
+            stack.callback(
+                instrument_clients(
+                    tracers, durations, baggage_hosts=hosts, capture_query=capture_query, service=self._service
+                )
+            )
+
     def _troubles(self, now: float) -> list[str]:
-        """Why what is known here may be out of date, at a moment of the monotonic clock."""
+        """Why the results may be out of date; `now` in seconds of the monotonic clock."""
         if self._worker.draining:
             return []
         if not self._worker.running:
@@ -291,6 +320,7 @@ async def _flushed(flush: Callable[[], None]) -> None:
         await in_thread(flush, name="otel-monitoring-flush")
 
 
-def _is_measured(endpoint: str) -> bool:
+def _is_current_request(endpoint: str) -> bool:
+    """Whether `endpoint` is the request being handled, which the instrumentation measures already."""
     request = current_request()
     return request is not None and request.is_called(endpoint)

@@ -1,11 +1,15 @@
-"""`MonitoringService`: the one place that wires the parts together."""
+"""`MonitoringService`: health, metrics, traces and alerts of one FastAPI application, in one object.
+
+`instrument` connects it to the application. `ServiceParts` is what it is made of; `Worker` starts and stops the
+background work of each process.
+"""
 
 import asyncio
 import os
 import re
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import Tracer
@@ -14,7 +18,7 @@ from otel_monitoring.alerts import AlertManager, chosen_alert_manager, offer_ale
 from otel_monitoring.alerts.evaluator import beat_seconds
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.rules.rule import Rule
-from otel_monitoring.config.settings import THRESHOLDS, Settings
+from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.routes import create_routes
 from otel_monitoring.environment import announce, opt_in_to_stable_conventions
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
@@ -28,14 +32,13 @@ from otel_monitoring.instrumentation.http_server.fastapi import (
     RequestOptions,
     check_application,
     instrument_app,
-    providers_of,
 )
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
 from otel_monitoring.instrumentation.http_server.lifespan import follow_lifespan
 from otel_monitoring.instrumentation.http_server.mounting_application import watch_mounting_application
 from otel_monitoring.instrumentation.http_server.own_routes import OwnRoutes
 from otel_monitoring.instrumentation.http_server.request import KNOWN_METHODS, OpenConnections
-from otel_monitoring.instrumentation.system.sampler import SystemSampler as SystemMetrics
+from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.monitoring.announcement import announcement
 from otel_monitoring.monitoring.parts import ServiceParts
 from otel_monitoring.redact import printable
@@ -48,43 +51,36 @@ from otel_monitoring.telemetry.meter_providers import HistogramMeterProvider
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from otel_monitoring.config.otlp import Signal
-
-__all__ = [
-    "THRESHOLDS",
-    "DatabaseHealthChecker",
-    "MonitoringService",
-    "PerformanceMetrics",
-    "SystemMetrics",
-    "get_monitoring",
-    "set_monitoring",
-]
-
-_FIRST_CHECK_SECONDS = 1.0
-_CHECK_INTERVALS = 2.5
-"""Intervals after which what a check said counts no more."""
+_CHECK_MAX_AGE = 2.5
+"""Check intervals after which the result of a check is out of date."""
 _LOOP_PROBE_SECONDS = 1.0
 _EARLY_EXPORT_SECONDS = 1.0
-"""How often what waits is sent while the application shuts down."""
-_RENDER_TIMEOUT = 10.0
+"""Seconds between two exports while the application shuts down."""
+_FIRST_CHECK_SECONDS = 1.0
+"""How long a start waits for the first check."""
+_START_RETRY_SECONDS = 10.0
+"""From a failed start to the next attempt."""
 _LAST_CONNECTIONS_SECONDS = 1.0
-"""How long a stop waits for requests and WebSockets that the server leaves open, or has just cancelled."""
-_RETRY_SECONDS = 10.0
-"""From a start that failed to the next try."""
+"""How long a stop waits for connections that the server left open or has just cancelled."""
+_ANSWER_TIMEOUT = 10.0
+"""Seconds in which an answer must be ready."""
 
 
 class MonitoringService:
     """Health, metrics, traces and alerts of one FastAPI + MongoDB service. It lives as long as the application.
 
     Args:
-        db: The database to watch: a pymongo `Database`, `AsyncDatabase` or Motor database, or a client of these, whose
-            default database is meant (`admin` where its URI names none); None for none.
-        check_interval: Seconds between database checks; `OTEL_MONITORING_CHECK_INTERVAL` or 30 when not given.
-        settings: Settings made before; without it they are read from the environment and `.env`.
+        db: The database to monitor: a PyMongo `Database`, `AsyncDatabase` or Motor database, or a client of these,
+            which stands for its default database (`admin` where its URI names none). None: no database.
+        check_interval: Seconds between database checks. None: `OTEL_MONITORING_CHECK_INTERVAL`, or 30.
+        settings: Settings made before. None: read from the environment and `.env`.
         admin: The application's own dependency, `Depends(...)`, that guards the private endpoints.
-        alert_manager: The alert manager to use. When not given, that of `set_alert_manager` or `initialize_alerts`, or
-            one of its own.
-        overrides: Any field of `Settings`, winning over the environment.
+        alert_manager: The alert manager to use. None: that of `set_alert_manager` or `initialize_alerts`, or its own.
+        overrides: Any field of `Settings`; wins over the environment.
+
+    Attributes:
+        settings: The settings in use.
+        checks: The application's health checks.
 
     Raises:
         ConfigurationError: A setting cannot work; the message names it.
@@ -103,67 +99,45 @@ class MonitoringService:
         if settings is not None and (overrides or check_interval is not None):
             raise ConfigurationError("settings: pass either a Settings object or single settings, not both")
         self.settings = settings or Settings.load(check_interval=check_interval, **overrides)
-        self.checks = Checks(self.settings.check_timeout, _CHECK_INTERVALS * self.settings.check_interval)
+        self.checks = Checks(self.settings.check_timeout, _CHECK_MAX_AGE * self.settings.check_interval)
         self._db = database_handle(db)
         self._admin = admin
-        self._alert_manager = alert_manager
+        self._given_alert_manager = alert_manager
         self._own_alert_manager: AlertManager | None = None
+        self._tested_alert_manager: AlertManager | None = None
         self._app: FastAPI | None = None
         self._assembled: ServiceParts | None = None
-        self._ready = False
-        self._driven = False
-        self._undriven: AlertManager | None = None
-        self._announced: int | None = None
         self._own_routes: OwnRoutes | None = None
         self._connections: OpenConnections | None = None
-        self._worker = Worker(
-            (
-                Job("sampling", self.settings.sample_interval, lambda: self._parts.sample()),
-                Job("database check", self.settings.check_interval, lambda: self._parts.check_database()),
-                Job("health checks", self.settings.check_interval, lambda: self._parts.run_checks()),
-                Job("event loop probe", _LOOP_PROBE_SECONDS, lambda: self._parts.probe_loop()),
-                Job("early export", _EARLY_EXPORT_SECONDS, lambda: self._parts.send_early()),
-                Job("alerts", beat_seconds(self.settings.sample_interval), lambda: self._parts.beat()),
-            ),
-            acquire=lambda stack: self._parts.acquire(stack),
-            bind=lambda loop: self._parts.bind(loop),
-            signalled=self._signalled,
-            drain=lambda seconds: self._parts.drain(seconds),
-            release=lambda seconds: self._parts.telemetry.stop(seconds),
-            timeout=self.settings.shutdown_timeout,
-            service=self,
-        )
+        self._ready = False
+        self._announced_in: int | None = None
+        self._worker = self._make_worker()
 
-    # What users call
+    # Instrument
 
     def instrument(self, app: "FastAPI") -> "MonitoringService":
-        """Instrument `app`: traces, metrics, endpoints, start and stop with its lifespan.
+        """Instrument `app`: traces, metrics, endpoints, and start and stop with its lifespan.
 
         Call it once, after the application is made and before it serves.
 
+        Returns:
+            This service.
+
         Raises:
             InstrumentationError: `app` is no FastAPI application, serves already, or is instrumented already.
+            ConfigurationError: A setting cannot work; the message names it.
         """
         if self._app is not None:
             raise InstrumentationError(
                 "instrument() was called twice: one MonitoringService instruments one application"
             )
         check_application(app)
-        # FastAPI keeps endpoints in caches of the process: they must not keep the application alive.
+        # FastAPI caches endpoints for the life of the process; through the proxy they do not keep the service alive.
         routes = create_routes(app, weakref.proxy(self), self.settings, self._admin)
         parts = self._assemble(app)
-        meters = parts.telemetry.request_meters
         self._own_routes = own_routes = OwnRoutes(app, routes, self.settings.prefix)
-        instrumentation = instrument_app(
-            app,
-            tracer_provider=parts.telemetry.tracer_provider,
-            meter_provider=meters if parts.telemetry.exports_metrics else HistogramMeterProvider(meters),
-            logger_provider=parts.telemetry.logger_provider,
-            options=self._request_options(parts, own_routes),
-        )
-        parts.telemetry.make_global()
+        self._measure_requests(app, parts, own_routes)
         self._app = app
-        self._connections = instrumentation.connections
         monitors(self, app)
         own_routes.place()
         watch_mounting_application(app)
@@ -177,68 +151,14 @@ class MonitoringService:
         )
         if get_monitoring() is None:
             set_monitoring(self)
-        self._offer_alerts()
+        offer_alert_manager(self.alert_manager)
         return self
 
-    def _request_options(self, parts: ServiceParts, own_routes: OwnRoutes) -> RequestOptions:
-        settings = self.settings
-        return RequestOptions(
-            exclude=own_routes.answers,
-            excluded_url=re.compile("|".join(settings.excluded_urls)).search if settings.excluded_urls else None,
-            headers=CapturedHeaders(
-                settings.capture_request_headers, settings.capture_response_headers, settings.sanitize_headers
-            ),
-            tracing=parts.telemetry.tracing,
-            logs=parts.telemetry.logging,
-            operation_spans=settings.operation_spans,
-            capture_query=settings.capture_query,
-            known_methods=frozenset(settings.known_methods) or KNOWN_METHODS,
-            watched_statuses=settings.error_statuses or frozenset(),
-            on_error=self._on_error,
-            on_first_request=self._on_first_request,
-            service=self,
-        )
-
-    async def start(self) -> None:
-        """Start the background work of this process; does nothing when it runs.
-
-        Waits up to a second for the first check, so that the first answer already knows the database.
-        """
-        await self._begin()
-        self._started()
-
-    async def stop(self) -> None:
-        """Flush and stop, within the shutdown timeout; does nothing when not running."""
-        self.drain()
-        await self._worker.stop_soon()
-
-    async def _stopped(self) -> None:
-        # Of streams that the server has just cancelled, the spans are to end before what exports them.
-        if self._connections is not None:
-            await self._connections.all_ended(min(_LAST_CONNECTIONS_SECONDS, self.settings.shutdown_timeout / 4))
-        await self.stop()
-
-    def drain(self) -> None:
-        """Answer 503 at `/health/ready` from now on, so that no new traffic is sent here.
-
-        What is known stays as it is: nothing is measured, checked or evaluated any more, because what the application
-        closes from here on is no outage. Alerts it raises itself are delivered still.
-        """
-        self._ready = False
-        if self._worker.running:
-            self._worker.draining = True
-            self._parts.freeze()
-
-    def _signalled(self) -> None:
-        self.drain()
-        # A server that waits for streams in vain kills the process, be it after a second: before any shutdown.
-        self._worker.poke(self._parts.send_early)
-
     def watch_database(self, db: Any) -> None:
-        """Check and measure `db` from now on, in place of the one given before: for handles made at start-up.
+        """Check and measure `db` from now on, in place of the one before: for handles made at start-up.
 
         Args:
-            db: As for the constructor; None: no database.
+            db: As for the constructor. None: no database.
 
         Raises:
             ConfigurationError: It is no database.
@@ -248,12 +168,40 @@ class MonitoringService:
             self._assembled.watch_database(db)
 
     def measure_client(self, client: Any) -> None:
-        """Measure a further MongoDB client that was made before `instrument`; those made later are measured anyway.
+        """Measure a further MongoDB client, made before `instrument`. Clients made later are measured anyway.
 
         Raises:
-            ConfigurationError: It is no client, and no database of one.
+            ConfigurationError: It is neither a client nor a database of one.
         """
         self._parts.measure_client(database_handle(client))
+
+    # Start and stop
+
+    async def start(self) -> None:
+        """Start the background work of this process. Does nothing where it runs already.
+
+        Waits up to a second for the first check, so that the first answer knows the state of the database.
+        """
+        await self._begin()
+        self._started()
+
+    def drain(self) -> None:
+        """Answer 503 at `/health/ready` from now on, so that load balancers send no new requests.
+
+        Measurements, checks and rules stop, and the last results stay: what the application closes from here on is no
+        outage. Alerts that the application raises are still delivered.
+        """
+        self._ready = False
+        if self._worker.running:
+            self._worker.draining = True
+            self._parts.freeze()
+
+    async def stop(self) -> None:
+        """Flush and stop within the shutdown timeout. Does nothing where it does not run."""
+        self.drain()
+        await self._worker.stop_soon()
+
+    # Checks, rules and alerts
 
     def add_check(
         self, name: str, check: CheckFunction, *, critical: bool = False, timeout: float | None = None
@@ -275,14 +223,20 @@ class MonitoringService:
         """Raise an alert; see `AlertManager.send_alert`."""
         return await self.alert_manager.send_alert(alert_type, message, severity, details)
 
+    # Results
+
     async def get_health_status(self) -> dict[str, Any]:
-        """What `/health/detailed` answers, from the values at hand: cheap enough to ask on every request."""
+        """The answer of `/health/detailed` from the latest results: cheap enough for every request."""
         return self._parts.report.detailed()
 
     async def get_detailed_diagnostics(self) -> dict[str, Any]:
-        """What `/health/diagnostics` answers, brought up to date."""
+        """The answer of `/health/diagnostics` from fresh measurements.
+
+        Raises:
+            TimeoutError: It took longer than ten seconds.
+        """
         await self._parts.collecting.refresh()
-        return await self._worker.call(self._diagnostics, _RENDER_TIMEOUT)
+        return await self._worker.call(self._diagnostics, _ANSWER_TIMEOUT)
 
     @property
     def performance_metrics(self) -> PerformanceMetrics:
@@ -290,7 +244,7 @@ class MonitoringService:
         return self._parts.performance
 
     @property
-    def system_metrics(self) -> SystemMetrics:
+    def system_metrics(self) -> SystemSampler:
         """CPU and memory."""
         return self._parts.system
 
@@ -301,73 +255,106 @@ class MonitoringService:
 
     @property
     def alert_manager(self) -> AlertManager:
-        """The alert manager given, the one chosen for the process, or its own."""
-        found = self._alert_manager or chosen_alert_manager() or self._own_alert_manager
+        """The alert manager that was given, the one chosen for the process, or this service's own."""
+        found = self._tested_alert_manager or self._given_alert_manager or chosen_alert_manager()
+        found = found or self._own_alert_manager
         if found is None:
             found = self._own_alert_manager = AlertManager(settings=self.settings)
         return found
 
     @property
     def meter(self) -> Meter:
-        """For the application's own metrics: they leave by the same way."""
+        """A meter for the application's own metrics, exported like those of this package."""
         return self._parts.telemetry.meter_provider.get_meter("application")
 
     @property
     def tracer(self) -> Tracer:
-        """For the application's own spans: they leave by the same way."""
+        """A tracer for the application's own spans, exported like those of this package."""
         return self._parts.telemetry.tracer_provider.get_tracer("application")
 
-    def drive_by_hand(self, manager: AlertManager | None) -> ServiceParts:
-        """For `otel_monitoring.testing`: start no background work, and have `manager` in place of the alert manager.
+    # What the endpoints ask
+
+    @property
+    def ready(self) -> bool:
+        """Whether this process has started and is not draining."""
+        return self._ready and (self._worker.running or self._worker.failure is not None)
+
+    def basic_health(self) -> dict[str, Any]:
+        """The answer of `/health`."""
+        return self._parts.report.basic()
+
+    async def render(self, what: str) -> bytes:
+        """The JSON of an answer from fresh measurements, made in the background thread.
 
         Args:
-            manager: None: as before.
+            what: `detailed`, `metrics` or `diagnostics`.
+
+        Raises:
+            TimeoutError: It took longer than ten seconds.
+        """
+        await self._parts.collecting.refresh()
+        return await self._worker.call(lambda: self._rendered(what), _ANSWER_TIMEOUT)
+
+    def note_wrong_token(self) -> None:
+        """Count a request to the private endpoints with a wrong admin token."""
+        self._parts.wrong_tokens.add(1)
+
+    async def _diagnostics(self) -> dict[str, Any]:
+        return self._parts.report.diagnostics()
+
+    async def _rendered(self, what: str) -> bytes:
+        return json_text(self._parts.report.answer(what)).encode()
+
+    # What `otel_monitoring.testing` asks
+
+    def drive_by_hand(self, manager: AlertManager | None) -> ServiceParts:
+        """Start no background work, and use `manager` in place of the alert manager; None: as before.
 
         Returns:
-            What the service is made of.
+            The parts of the service, to be driven by the test.
 
         Raises:
             InstrumentationError: The service runs, or is driven already.
         """
-        if manager is None:
-            self._driven, self._alert_manager = False, self._undriven
-        elif self._worker.running or self._driven:
+        if manager is not None and (self._worker.running or self._tested_alert_manager is not None):
             raise InstrumentationError("the service runs: its alerts can be tried only while it does not")
-        else:
-            self._driven, self._undriven, self._alert_manager = True, self._alert_manager, manager
+        self._tested_alert_manager = manager
         return self._parts
 
-    # What the routes ask
-
-    @property
-    def ready(self) -> bool:
-        """Whether this process has started up and is not draining."""
-        return self._ready and (self._worker.running or self._worker.failure is not None)
-
-    def basic_health(self) -> dict[str, Any]:
-        """What `/health` answers."""
-        return self._parts.report.basic()
-
-    async def render(self, what: str) -> bytes:
-        """`detailed`, `metrics` or `diagnostics`, brought up to date, as JSON; made off the application's loop."""
-        await self._parts.collecting.refresh()
-        return await self._worker.call(lambda: self._rendered(what), _RENDER_TIMEOUT)
-
     # The wiring
+
+    def _make_worker(self) -> Worker:
+        settings = self.settings
+        return Worker(
+            (
+                Job("sampling", settings.sample_interval, lambda: self._parts.sample()),
+                Job("database check", settings.check_interval, lambda: self._parts.check_database()),
+                Job("health checks", settings.check_interval, lambda: self._parts.run_checks()),
+                Job("event loop probe", _LOOP_PROBE_SECONDS, lambda: self._parts.probe_loop()),
+                Job("early export", _EARLY_EXPORT_SECONDS, lambda: self._parts.send_early()),
+                Job("alerts", beat_seconds(settings.sample_interval), lambda: self._parts.beat()),
+            ),
+            acquire=lambda stack: self._parts.acquire(stack),
+            bind=lambda loop: self._parts.bind(loop),
+            signalled=self._signalled,
+            drain=lambda seconds: self._parts.drain(seconds),
+            release=lambda seconds: self._parts.telemetry.stop(seconds),
+            timeout=settings.shutdown_timeout,
+            service=self,
+        )
 
     @property
     def _parts(self) -> ServiceParts:
         return self._assembled or self._assemble(None)
 
     def _assemble(self, app: "FastAPI | None") -> ServiceParts:
+        """Make the parts once: for the application, or for a service that is used before or without one."""
         if self._assembled is None:
             opt_in_to_stable_conventions()
             self._assembled = ServiceParts(
                 self.settings,
                 self._db,
-                service_name=getattr(app, "title", None),
-                service_version=getattr(app, "version", None),
-                providers=cast("dict[Signal, object]", providers_of(app)),
+                app,
                 checks=self.checks,
                 worker=self._worker,
                 alert_manager=lambda: self.alert_manager,
@@ -375,18 +362,98 @@ class MonitoringService:
             )
         return self._assembled
 
+    def _measure_requests(self, app: "FastAPI", parts: ServiceParts, own_routes: OwnRoutes) -> None:
+        telemetry = parts.telemetry
+        meters = telemetry.request_meters
+        instrumentation = instrument_app(
+            app,
+            tracer_provider=telemetry.tracer_provider,
+            meter_provider=meters if telemetry.exports_metrics else HistogramMeterProvider(meters),
+            logger_provider=telemetry.logger_provider,
+            options=self._request_options(parts, own_routes),
+        )
+        telemetry.make_global()
+        self._connections = instrumentation.connections
+
+    def _request_options(self, parts: ServiceParts, own_routes: OwnRoutes) -> RequestOptions:
+        settings = self.settings
+        return RequestOptions(
+            exclude=own_routes.answers,
+            excluded_url=re.compile("|".join(settings.excluded_urls)).search if settings.excluded_urls else None,
+            headers=CapturedHeaders(
+                settings.capture_request_headers, settings.capture_response_headers, settings.sanitize_headers
+            ),
+            tracing=parts.telemetry.tracing,
+            logs=parts.telemetry.logging,
+            operation_spans=settings.operation_spans,
+            capture_query=settings.capture_query,
+            known_methods=frozenset(settings.known_methods) or KNOWN_METHODS,
+            watched_statuses=settings.error_statuses or frozenset(),
+            on_error=self._on_error,
+            on_first_request=self._on_first_request,
+            service=self,
+        )
+
+    # What happens in the life of the application
+
+    async def _begin(self) -> None:
+        offer_alert_manager(self.alert_manager)
+        checked = self._parts.begin_asking()
+        if self._start_worker():
+            await asyncio.wait({asyncio.wrap_future(checked)}, timeout=_FIRST_CHECK_SECONDS)
+
+    def _start_worker(self, *, implicit: bool = False) -> bool:
+        """Start the worker. Where that fails the application starts all the same, and another attempt follows."""
+        if self._tested_alert_manager is not None:
+            return False
+        loop = asyncio.get_running_loop()
+        try:
+            return self._worker.start(loop, implicit=implicit)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # noqa: BLE001 - no thread, no descriptor, no memory
+            fail_open.note("starting the monitoring", error)
+            loop.call_later(_START_RETRY_SECONDS, self._start_again, implicit)
+            return False
+
+    def _start_again(self, implicit: bool) -> None:
+        if self._ready and not self._worker.running and self._start_worker(implicit=implicit):
+            self._started()
+
     def _started(self) -> None:
         if self._own_routes is not None:
-            self._own_routes.place()
+            self._own_routes.place()  # before routes that the application has added meanwhile
         self._ready = True
         self._parts.keep_logging()
         with fail_open("saying what is on"):
             self._announce(self._own_routes.announce() if self._own_routes is not None else [])
 
+    def _on_first_request(self) -> None:
+        # Without a lifespan nobody calls start(). The start precedes the request, so that the request is counted.
+        already_running = self._worker.running
+        self._start_worker(implicit=True)
+        if not already_running:
+            self._started()
+
+    def _on_error(self, error: RequestError) -> None:
+        self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)
+
+    def _signalled(self) -> None:
+        self.drain()
+        # A server that waits for open streams may be killed before it shuts down: export now.
+        self._worker.poke(self._parts.send_early)
+
+    async def _stopped(self) -> None:
+        # Streams that the server has just cancelled end their spans before the exporters stop.
+        if self._connections is not None:
+            await self._connections.all_ended(min(_LAST_CONNECTIONS_SECONDS, self.settings.shutdown_timeout / 4))
+        await self.stop()
+
     def _announce(self, kept: list[str]) -> None:
-        if self._announced == os.getpid() or self._worker.failure is not None:
+        """Say once in each process what is monitored; `kept` are the endpoints that stay the application's."""
+        if self._announced_in == os.getpid() or self._worker.failure is not None:
             return
-        self._announced = os.getpid()
+        self._announced_in = os.getpid()
         parts, manager = self._parts, self.alert_manager
         line = announcement(
             self.settings,
@@ -401,53 +468,7 @@ class MonitoringService:
         announce(printable(line))
 
     def _name(self) -> str:
+        """`service.name`, or the application's title where nobody has set one."""
         name = str(self._parts.telemetry.resource.attributes.get("service.name", ""))
-        known = name and not name.startswith("unknown_service")
-        return name if known or self._app is None else self._app.title
-
-    async def _begin(self) -> None:
-        self._offer_alerts()
-        checked = self._parts.begin_asking()
-        if self._start():
-            await asyncio.wait({asyncio.wrap_future(checked)}, timeout=_FIRST_CHECK_SECONDS)
-
-    def _start(self, *, implicit: bool = False) -> bool:
-        """Start the worker; where that fails, the application starts all the same, and it is tried again."""
-        if self._driven:
-            return False
-        loop = asyncio.get_running_loop()
-        try:
-            return self._worker.start(loop, implicit=implicit)
-        except ConfigurationError:
-            raise
-        except Exception as error:  # noqa: BLE001 - no thread, no descriptor, no memory
-            fail_open.note("starting the monitoring", error)
-            loop.call_later(_RETRY_SECONDS, self._start_again, implicit)
-            return False
-
-    def _start_again(self, implicit: bool) -> None:
-        if self._ready and not self._worker.running and self._start(implicit=implicit):
-            self._started()
-
-    def _offer_alerts(self) -> None:
-        offer_alert_manager(self.alert_manager)
-
-    def _on_first_request(self) -> None:
-        # Without a lifespan nobody has called start(). Here and now, so that this very request is counted.
-        fresh = not self._worker.running
-        self._start(implicit=True)
-        if fresh:
-            self._started()
-
-    def _on_error(self, error: RequestError) -> None:
-        self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)
-
-    def note_wrong_token(self) -> None:
-        """Count a request to the private endpoints with a wrong admin token."""
-        self._parts.wrong_tokens.add(1)
-
-    async def _diagnostics(self) -> dict[str, Any]:
-        return self._parts.report.diagnostics()
-
-    async def _rendered(self, what: str) -> bytes:
-        return json_text(self._parts.report.answer(what)).encode()
+        is_set = name and not name.startswith("unknown_service")
+        return name if is_set or self._app is None else self._app.title

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from pymongo import MongoClient
 
 from otel_monitoring import ConfigurationError, MonitoringService, set_monitoring
-from otel_monitoring.monitoring.database import Later
+from otel_monitoring.monitoring.database import PendingDatabase
 from tests.asgi import served
 
 pytestmark = pytest.mark.anyio
@@ -59,13 +59,13 @@ async def test_a_name_is_not_resolved_at_the_start() -> None:
 async def test_a_handle_that_is_given_meanwhile_wins() -> None:
     client: MongoClient[Any] = MongoClient("mongodb://127.0.0.1:1", connect=False, serverSelectionTimeoutMS=20)
     service = MonitoringService(None).instrument(FastAPI())
-    watched = service._parts._watched
+    watched = service._parts._monitored
 
     def make() -> object:
         watched.use(client["given"])
         return client["resolved"]
 
-    watched.use(Later(make, "not yet"))
-    await watched.look_for_it()
+    watched.use(PendingDatabase(make, "not yet"))
+    await watched.make_pending()
     assert service.db_checker._name == "given"
     client.close()
