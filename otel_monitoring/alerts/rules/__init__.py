@@ -1,1 +1,1 @@
-"""What to look at, as data: rules, and their expressions over a window and in PromQL."""
+"""Rules as data: their expressions, evaluated over a window here and written in PromQL for Prometheus."""

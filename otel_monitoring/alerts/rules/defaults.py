@@ -1,4 +1,4 @@
-"""The shipped rules: the documented alert types with the documented thresholds."""
+"""The default rules: the documented alert types with the documented thresholds."""
 
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
@@ -11,10 +11,10 @@ _MIN_REQUESTS = 20
 
 
 def default_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None = None) -> tuple[Rule, ...]:
-    """The documented types with the documented thresholds; then failing checks, database errors, a blocked event loop.
+    """The rules that every service starts with.
 
     Args:
-        thresholds: The numbers.
+        thresholds: The thresholds, in the units that their names end with.
         error_statuses: Status codes that count as errors; None: every 5xx.
     """
     return (
@@ -38,7 +38,7 @@ def _database_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
             AlertType.DATABASE_DOWN,
             keep_firing_for=10,
             no_data=NoData.KEEP,
-            # What follows from it; the database is the thing to mend.
+            # The consequences of a database that is down.
             inhibits=frozenset(
                 {
                     AlertType.DATABASE_SLOW,
@@ -75,7 +75,7 @@ def _database_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
             0,
             "Database answers with an error",
             AlertType.DATABASE_ERROR,
-            hold=30,  # an election takes seconds
+            hold=30,  # the election of a new primary takes seconds
             no_data=NoData.KEEP,
         ),
     )

@@ -1,7 +1,4 @@
-"""What a rule looks at: expressions over a `Window`, each with the PromQL text that asks Prometheus the same.
-
-One definition, two readings: `readings` is for this process, `promql` for the fleet's own engine.
-"""
+"""The expressions of rules. Each is evaluated over a `Window` in this process, and written in PromQL for Prometheus."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +7,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from otel_monitoring.alerts.rules.matchers import Failed, Matcher
 from otel_monitoring.alerts.rules.promql import Dialect
-from otel_monitoring.alerts.rules.series import group_of, group_series, recorded
+from otel_monitoring.alerts.rules.series import group_of, group_series, series_groups
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.window import Window
@@ -21,9 +18,9 @@ class Reading(NamedTuple):
     """One value of an expression.
 
     Attributes:
-        value: In the expression's unit.
-        samples: How many measurements it rests on.
-        group: The value of the attribute the expression groups by; empty without one.
+        value: The value, in the expression's unit.
+        samples: The number of measurements behind it.
+        group: The value of the `group_by` attribute; empty without one.
     """
 
     value: float
@@ -33,40 +30,40 @@ class Reading(NamedTuple):
 
 @runtime_checkable
 class Expression(Protocol):
-    """A value, or one for each group, over a window."""
+    """What a rule compares with its threshold: one value over a window, or one for each group."""
 
     @property
     def metrics(self) -> frozenset[str]:
-        """The instruments it reads."""
+        """The names of the metrics that it reads."""
 
     @property
     def group_by(self) -> str:
-        """The attribute whose values it tells apart; empty for one value."""
+        """The attribute that it groups by; empty for a single value."""
 
     def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
-        """Its values now; none where there is no data.
+        """One reading for each group; none without data.
 
         Args:
-            window: What was measured.
-            above: Groups whose value is certainly below this may be left out: nobody asks.
-            known: Groups that are asked for in any case.
+            window: The metrics of the window.
+            above: Groups with a value below this may be left out, which saves work; None: all groups.
+            known: Groups that are never left out.
         """
 
     def promql(self, dialect: Dialect) -> str:
-        """The same in PromQL."""
+        """The expression in PromQL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """The last value of a gauge; of several series the largest, or the smallest.
+    """The last value of a gauge; the largest or smallest where a group has several series.
 
     Args:
-        metric: The instrument's name.
-        unit: Its UCUM unit: Prometheus spells it in the name.
-        scale: What the value is multiplied by, e.g. 100 for percent of a share.
-        over: Which of several series counts: those of all workers, or with other attributes.
-        group_by: An attribute whose values are told apart, each with a reading of its own.
-        where: Chooses among its series; every one when not given.
+        metric: The metric's name.
+        unit: Its UCUM unit, which is part of the name in Prometheus.
+        scale: A factor, e.g. 100 for a share in percent.
+        over: Whether the largest or the smallest of several series counts.
+        group_by: An attribute to group by.
+        where: Selects series; None: all of them.
     """
 
     metric: str
@@ -78,11 +75,11 @@ class Gauge:
 
     @property
     def metrics(self) -> frozenset[str]:
-        """The instrument it reads."""
+        """The name of the metric."""
         return frozenset((self.metric,))
 
     def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
-        """One reading a group."""
+        """One reading for each group."""
         groups: dict[str, list[float]] = {}
         for series, value in window.gauges(self.metric):
             if math.isfinite(value) and (self.where is None or self.where(series)):
@@ -102,14 +99,14 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many values a histogram recorded, or by how much a counter grew, in the window.
+    """The increase of a counter, or the number of values that a histogram recorded, in the window.
 
     Args:
-        metric: The instrument's name.
+        metric: The metric's name.
         unit: Its UCUM unit.
-        kind: What it is.
-        where: Chooses among its series; every one when not given.
-        group_by: An attribute whose values are told apart.
+        kind: The kind of metric.
+        where: Selects series; None: all of them.
+        group_by: An attribute to group by.
     """
 
     metric: str
@@ -120,16 +117,16 @@ class Count:
 
     @property
     def metrics(self) -> frozenset[str]:
-        """The instrument it reads."""
+        """The name of the metric."""
         return frozenset((self.metric,))
 
     def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
-        """One reading a group; without groups always one, 0 for nothing."""
+        """One reading for each group; without `group_by` always one, 0 where nothing was recorded."""
         counts = self.counts(window).items()
         return [Reading(n, round(n), group) for group, n in counts if above is None or n >= above or group in known]
 
     def counts(self, window: Window) -> Mapping[str, float]:
-        """The count of each group; worked out once for a window."""
+        """The count of each group; computed once for each window."""
         known: dict[str, float] | None = window.memo.get(self)
         if known is None:
             counts = self._histogram_counts(window) if self.kind == "histogram" else self._counter_counts(window)
@@ -159,11 +156,11 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Percent:
-    """`part` of `whole`, in percent; no data where the whole is nothing.
+    """`part` of `whole` in percent; no data where the whole is 0.
 
     Args:
-        part: What is counted.
-        whole: Of what; grouped by the same attribute.
+        part: The numerator.
+        whole: The denominator, grouped by the same attribute.
 
     Raises:
         ConfigurationError: They are grouped by different attributes.
@@ -173,22 +170,22 @@ class Percent:
     whole: Count
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be divided."""
+        """Check that both are grouped by the same attribute."""
         if self.part.group_by != self.whole.group_by:
             raise ConfigurationError(f"group_by: part by {self.part.group_by!r}, whole by {self.whole.group_by!r}")
 
     @property
     def metrics(self) -> frozenset[str]:
-        """The instruments it reads."""
+        """The names of both metrics."""
         return self.part.metrics | self.whole.metrics
 
     @property
     def group_by(self) -> str:
-        """The attribute whose values it tells apart."""
+        """The attribute that both are grouped by."""
         return self.whole.group_by
 
     def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
-        """One reading a group of the whole."""
+        """One reading for each group of the whole."""
         parts, found = self.part.counts(window), []
         for group, whole in self.whole.counts(window).items():
             if whole > 0:
@@ -204,18 +201,18 @@ class Percent:
 
 @dataclass(frozen=True, slots=True)
 class Quantile:
-    """A quantile of what a histogram recorded in the window, e.g. each route's p95.
+    """A quantile of the values that a histogram recorded in the window, e.g. the p95 of each route.
 
     Args:
-        metric: The instrument's name.
-        q: From 0 to 1.
-        unit: Its UCUM unit.
-        scale: What the value is multiplied by, e.g. 1000 for milliseconds of seconds.
-        where: Chooses among its series; every one when not given.
-        group_by: An attribute whose values are told apart.
+        metric: The metric's name.
+        q: The quantile, from 0 to 1.
+        unit: The metric's UCUM unit.
+        scale: A factor, e.g. 1000 for seconds in milliseconds.
+        where: Selects series; None: all of them.
+        group_by: An attribute to group by.
 
     Raises:
-        ConfigurationError: `q` or `scale` cannot work.
+        ConfigurationError: `q` is not from 0 to 1, or `scale` is not positive.
     """
 
     metric: str
@@ -226,7 +223,7 @@ class Quantile:
     group_by: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is no quantile."""
+        """Check `q` and `scale`."""
         if not 0 <= self.q <= 1:
             raise ConfigurationError(f"q: {self.metric}: {self.q!r} is not from 0 to 1")
         if not self.scale > 0:
@@ -234,18 +231,18 @@ class Quantile:
 
     @property
     def metrics(self) -> frozenset[str]:
-        """The instrument it reads."""
+        """The name of the metric."""
         return frozenset((self.metric,))
 
     def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
-        """One reading a group that recorded anything."""
+        """One reading for each group that recorded values."""
         found = []
-        for group, durations in recorded(window, self.metric, self.where, self.group_by).items():
-            # No quantile is above the maximum.
-            if above is None or durations.max * self.scale >= above or group in known:
-                value = durations.together.quantile(self.q)
+        for name, group in series_groups(window, self.metric, self.where, self.group_by).items():
+            # The maximum bounds every quantile: groups below the threshold need no quantile.
+            if above is None or group.max * self.scale >= above or name in known:
+                value = group.histogram.quantile(self.q)
                 if value is not None:
-                    found.append(Reading(value * self.scale, durations.together.count, group))
+                    found.append(Reading(value * self.scale, group.histogram.count, name))
         return found
 
     def promql(self, dialect: Dialect) -> str:
@@ -255,16 +252,21 @@ class Quantile:
 
 
 def requests(*, where: Matcher | None = None, group_by: str = "") -> Count:
-    """How many requests the service answered in the window."""
+    """The number of requests in the window.
+
+    Args:
+        where: Selects series; None: all of them.
+        group_by: An attribute to group by, e.g. `http.route`.
+    """
     return Count(HTTP_SERVER_REQUEST_DURATION, "s", "histogram", where, group_by)
 
 
 def error_rate(statuses: Collection[int] | None = None, *, group_by: str = "") -> Percent:
-    """The share of requests that were errors, in percent.
+    """The share of failed requests in the window, in percent.
 
     Args:
         statuses: Status codes that count as errors; None: every 5xx.
-        group_by: An attribute whose values are told apart, e.g. `http.route`.
+        group_by: An attribute to group by, e.g. `http.route`.
     """
     failed = Failed(OutcomeClassifier(frozenset(statuses) if statuses is not None else None))
     return Percent(requests(where=failed, group_by=group_by), requests(group_by=group_by))

@@ -1,4 +1,4 @@
-"""Matchers: which series an expression counts, here and as PromQL label matchers."""
+"""Matchers select series: here by their attributes, and in Prometheus as label matchers."""
 
 import json
 import re
@@ -13,32 +13,32 @@ from otel_monitoring.semconv import HTTP_RESPONSE_STATUS_CODE, prometheus_label
 
 
 class Matcher(Protocol):
-    """Chooses series by their attributes; hashable, because what it chose is remembered with the window."""
+    """Selects series by their attributes; hashable, so that a window can cache the result."""
 
     def __call__(self, series: Series) -> bool:
-        """Whether `series` is chosen."""
+        """Whether `series` matches."""
 
     def promql(self) -> str:
-        """The same as PromQL label matchers."""
+        """The matcher as PromQL label matchers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """Series whose attribute `key` has one of `values`.
+    """Matches series whose attribute `key` has one of `values`.
 
     Args:
         key: The attribute's key, e.g. `http.response.status_code`.
         values: Several values, or a single text.
 
     Raises:
-        ConfigurationError: There is no value.
+        ConfigurationError: `values` is empty.
     """
 
     key: str
     values: Collection[AttributeValue]
 
     def __post_init__(self) -> None:
-        """Take a list or a single text for what it means."""
+        """Make a tuple of `values`, so that it is hashable."""
         values = (self.values,) if isinstance(self.values, str) else tuple(dict.fromkeys(self.values))
         if not values:
             raise ConfigurationError(f"values: {self.key}: there is none, so nothing would ever be chosen")
@@ -58,18 +58,18 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Requests that count as errors of the service: see `OutcomeClassifier`."""
+    """Matches requests that count as errors of the service: see `OutcomeClassifier`."""
 
     outcome_of: OutcomeClassifier = field(default_factory=OutcomeClassifier)
 
     def __call__(self, series: Series) -> bool:
-        """Whether the requests in `series` were errors."""
+        """Whether the requests of `series` were errors."""
         return self.outcome_of(series) is RequestOutcome.ERROR
 
     def promql(self) -> str:
-        """Status codes of errors where they are chosen by hand; otherwise every `error.type` but a client that left.
+        """The configured error statuses; without them every `error.type` except that of a client that disconnected.
 
-        By hand chosen ones miss exceptions after the answer has begun: one set of matchers cannot say "or".
+        With configured statuses, exceptions after the start of the response are missed: label matchers have no "or".
         """
         if self.outcome_of.statuses is None:
             return f'error_type!~"|{DISCONNECTED}"'
@@ -77,12 +77,12 @@ class Failed:
 
 
 def attribute_text(value: AttributeValue) -> str:
-    """An attribute's value as the text that Prometheus keeps of it."""
+    """The value of an attribute as a Prometheus label value."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value, separators=(",", ":")) if isinstance(value, tuple) else str(value)
 
 
 def _quoted(text: str) -> str:
-    """A PromQL string: it knows every escape that JSON does."""
+    """`text` as a PromQL string, which has every escape of JSON."""
     return json.dumps(text, ensure_ascii=False)

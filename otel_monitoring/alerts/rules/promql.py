@@ -1,4 +1,4 @@
-"""`Dialect`: how PromQL is written, for rules and dashboards alike."""
+"""`Dialect`: writes PromQL for rules and dashboards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How PromQL is written: over which series and window, in which histogram format.
+    """How PromQL is written: for which series, window and histogram format.
 
     Attributes:
-        by: Labels that results are told apart by: for rules the services', and the instances' where a rule is for each.
+        by: Labels to aggregate by.
         span: The window, as a PromQL duration.
-        native: Whether Prometheus stores histograms as native ones, or as `_bucket`, `_count` and `_sum`.
+        native: Whether Prometheus has native histograms; False: `_bucket`, `_count` and `_sum`.
         selector: Further label matchers for every metric, e.g. `job="orders"`.
-        from_zero: Whether the first value of a new series counts, as it does here: a process counts from zero, while
-            Prometheus' `increase` begins with the second value it sees and so misses the first failure of a kind.
-        growth: `increase` in the window, or `rate` a second, which knows no `from_zero`.
+        from_zero: Whether the first value of a new series counts as an increase from 0, as it does in this process.
+            Prometheus' `increase` starts with the second value, and so misses the first failure of a kind.
+        growth: `increase` in the window, or `rate` per second; `rate` ignores `from_zero`.
     """
 
     by: tuple[str, ...] = ("job",)
@@ -32,10 +32,10 @@ class Dialect:
         return f"{metric}{{{inside}}}" if inside else metric
 
     def increase(self, metric: str, *matchers: str) -> str:
-        """By how much each series grew in the window.
+        """The increase of each series in the window.
 
-        With `from_zero`, a series nobody has seen in the hour before the window grew by all it holds. The hour bridges
-        gaps: after a longer one, series that are only back look new for the length of a window.
+        With `from_zero`, a series that did not exist in the hour before the window counts with its whole value. The
+        hour bridges gaps in the data: after a longer gap, a series that returns looks new for one window.
         """
         series = self.select(metric, *matchers)
         grown = f"{self.growth}({series}[{self.span}])"
@@ -44,12 +44,12 @@ class Dialect:
         return grown
 
     def grouped(self, aggregate: str, inner: str, *labels: str) -> str:
-        """`aggregate by (…) (inner)`, or `aggregate(inner)` where nothing is told apart."""
+        """`aggregate by (…) (inner)`, or `aggregate(inner)` without labels."""
         by = ", ".join((*self.by, *filter(None, labels)))
         return f"{aggregate} by ({by}) ({inner})" if by else f"{aggregate}({inner})"
 
     def histogram_count(self, metric: str, *matchers: str, labels: Sequence[str] = ()) -> str:
-        """How many values a histogram recorded."""
+        """The number of values that a histogram recorded."""
         if self.native:
             return self.grouped("sum", f"histogram_count({self.increase(metric, *matchers)})", *labels)
         return self.grouped("sum", self.increase(f"{metric}_count", *matchers), *labels)
@@ -68,5 +68,5 @@ class Dialect:
 
     @staticmethod
     def percent(part: str, whole: str) -> str:
-        """The share of `part` in `whole`; 0, where nothing fell into the part and its series do not exist."""
+        """The share of `part` in `whole`, in percent; 0 where `part` has no series."""
         return f"100 * ({part} or 0 * {whole}) / {whole}"

@@ -1,4 +1,4 @@
-"""`Rule`: when to alert, as data; and the rules every service starts with."""
+"""`Rule`: when to raise an alert, as data."""
 
 import operator
 import string
@@ -22,51 +22,51 @@ _BEYOND: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
 }
-_filling = fail_open("filling a rule's message", theirs=True)
+_formatting = fail_open("filling a rule's message", theirs=True)
 
 
 class NoData(str, Enum):
-    """What it means for a rule that there is nothing to look at."""
+    """What missing data means for a rule."""
 
     RESOLVE = "resolve"
-    """Nothing is wrong, as in Prometheus."""
+    """No breach, as in Prometheus: the alert resolves."""
     KEEP = "keep"
-    """Nothing is known: an alert stays as it is, and after an hour it is given up."""
+    """Unknown: the alert stays as it is, and ends after an hour without data."""
     FIRE = "fire"
-    """That is what is wrong."""
+    """A breach: the alert fires."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When to raise an alert, and what it says.
+    """When to raise an alert, and with which message.
 
-    It fires when `expression comparison threshold` has held for `hold` seconds, and resolves when the value is back
-    across `clear` and has stayed there for `keep_firing_for` seconds. One that begins three times within ten minutes is
+    An alert fires when `expression comparison threshold` has held for `hold` seconds. It resolves when the value has
+    been back across `clear` for `keep_firing_for` seconds. An alert that starts three times within ten minutes is
     flapping: it resolves after five minutes without a breach.
 
     Args:
-        name: Lower case letters, digits and underscores; unique. With the labels it is the identity of an alert.
-        expression: What it looks at.
+        name: A unique name of lower case letters, digits and underscores. With the labels it identifies an alert.
+        expression: The value, or one value for each group.
         comparison: `>`, `>=`, `<` or `<=`.
-        threshold: In the expression's unit.
-        message: One line for people; `{value}`, `{threshold}`, `{rule}` and the labels are filled in, with formats as
+        threshold: The threshold, in the expression's unit.
+        message: One line for people. `{value}`, `{threshold}`, `{rule}` and the labels are filled in, with the formats
             of `str.format`, e.g. `{value:.0f}`.
-        type: Its alert type, or that one's value.
-        severity: Its severity; that of the type when not given.
-        hold: Seconds until it fires, Prometheus' `for`.
-        keep_firing_for: Seconds it goes on firing after the last breach.
-        clear: The threshold below which (with `<`: above which) it resolves; `threshold` when not given.
-        min_samples: With fewer measurements than this there is no data.
+        type: The alert type, or its value.
+        severity: The severity; None: that of the type.
+        hold: Seconds of breach before the alert fires: Prometheus' `for`.
+        keep_firing_for: Seconds that the alert keeps firing after the last breach, as in Prometheus.
+        clear: The threshold for resolving, in the expression's unit; None: `threshold`.
+        min_samples: A value with fewer measurements than this counts as no data.
         no_data: What no data means.
-        scope: `service`: one alert for all workers, over what they measured together; `instance`: one for each, with
-            the label `instance`.
-        label: The name of the label that holds the group of a grouped expression, e.g. `endpoint`.
-        labels: Further labels.
-        inhibits: Types that stay quiet while this rule fires, and until the window no longer shows it.
-        runbook: A link to what to do about it.
+        scope: `service`: one alert over the metrics of all workers; `instance`: one alert for each worker, with the
+            label `instance`.
+        label: The name of the label for the group of a grouped expression, e.g. `endpoint`.
+        labels: Further labels of every alert.
+        inhibits: Alert types that are not notified while this rule fires, and for one window afterwards.
+        runbook: An http or https link to the runbook.
 
     Raises:
-        ConfigurationError: A field cannot work; the message names it.
+        ConfigurationError: A field is invalid; the message begins with its name.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Rule:
     runbook: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work; take the names of members for the members."""
+        """Check every field, and replace the values of enumerations by their members."""
         validation.name(self.name)
         for setting, kind in (("type", AlertType), ("no_data", NoData), ("severity", AlertSeverity)):
             if setting != "severity" or self.severity is not None:
@@ -102,7 +102,7 @@ class Rule:
         validation.link("runbook", self.name, self.runbook)
         if self.type in inhibits:
             validation.refuse("inhibits", self.name, "a rule that keeps its own type quiet would never be heard")
-        validation.message(self.name, self.message, self._figures(0.0, self.identity("group", "instance")))
+        validation.message(self.name, self.message, self._message_fields(0.0, self.identity("group", "instance")))
 
     def _check_condition(self) -> None:
         if not isinstance(self.expression, Expression):
@@ -119,45 +119,47 @@ class Rule:
 
     @property
     def urgency(self) -> AlertSeverity:
-        """The severity given, or that of the type."""
+        """The severity of the rule, else that of its type."""
         return self.severity or DEFAULT_SEVERITY[self.type]
 
     def breached_by(self, value: float, *, firing: bool) -> bool:
-        """Whether `value` is beyond the threshold; while it fires: beyond where it resolves."""
+        """Whether `value` breaches the rule: beyond `threshold`, or beyond `clear` while the alert fires."""
         return self._beyond(value, self.clear if firing and self.clear is not None else self.threshold)
 
     def is_worse(self, value: float, than: float) -> bool:
-        """Whether `value` is further beyond the threshold than another."""
+        """Whether `value` is further beyond the threshold than `than`."""
         return value != than and self._beyond(value, than)
 
     @property
     def waits_for_window(self) -> bool:
-        """Whether a breach means nothing before the window is full: a count that is too low may still rise."""
+        """Whether a breach counts only once the window is full: until then a low count may still rise."""
         return isinstance(self.expression, Count) and self.comparison in ("<", "<=")
 
     def identity(self, group: str, instance: str) -> dict[str, str]:
-        """The labels of one alert of this rule."""
+        """The labels of one alert of this rule.
+
+        Args:
+            group: The group of the reading; ignored without `group_by`.
+            instance: The worker's `service.instance.id`; ignored unless `scope` is `instance`.
+        """
         own = {self.label: group} if self.expression.group_by else {}
         where = {"instance": instance} if self.scope == "instance" else {}
         return {**self.labels, **where, **own}
 
     def promql(self, dialect: Dialect | None = None) -> str:
-        """The condition in PromQL; `hold` and `keep_firing_for` stand beside it in a Prometheus rule."""
+        """The condition in PromQL; a Prometheus rule has `hold` and `keep_firing_for` as fields of their own."""
         dialect = dialect or Dialect()
         if self.scope == "instance":
             dialect = replace(dialect, by=(*dialect.by, "instance"))
         return f"{self.expression.promql(dialect)} {self.comparison} {self.threshold:.15g}"
 
     def text(self, value: float, labels: Mapping[str, str]) -> str:
-        """The message for one value; the bare figures where a template does not take this one."""
-        with _filling:
-            return self._filled(value, labels)
+        """The message for one value; a plain one where the template cannot be filled in."""
+        with _formatting:
+            return string.Formatter().vformat(self.message, (), self._message_fields(value, labels))
         return f"{self.name}: {value:.4g} (threshold {self.threshold:g})"
 
-    def _filled(self, value: float, labels: Mapping[str, str]) -> str:
-        return string.Formatter().vformat(self.message, (), self._figures(value, labels))
-
-    def _figures(self, value: float, labels: Mapping[str, str]) -> dict[str, object]:
+    def _message_fields(self, value: float, labels: Mapping[str, str]) -> dict[str, object]:
         return {**labels, "value": value, "threshold": self.threshold, "rule": self.name}
 
     def _beyond(self, value: float, limit: float) -> bool:

@@ -1,4 +1,4 @@
-"""`RuleSet`: the rules of one alert manager: the default ones, less those taken away, and those added."""
+"""`RuleSet`: the rules of one alert manager: the default rules and the added ones, without the removed ones."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,22 +7,25 @@ from otel_monitoring.errors import ConfigurationError
 
 
 class RuleSet:
-    """Rules by name. What was added or removed stays so, whichever default rules come with a service's settings."""
+    """Rules by name. Additions and removals also hold for default rules that come later, from a service's settings.
+
+    Attributes:
+        by_name: All rules, the default rules first; every change replaces the mapping, so any thread may read it.
+    """
 
     def __init__(self) -> None:
         self._defaults: tuple[Rule, ...] = ()
         self._added: dict[str, Rule] = {}
         self._removed: set[str] = set()
         self.by_name: Mapping[str, Rule] = {}
-        """Every rule, the default ones first; replaced whole by each change, so any thread may read it."""
 
     def use_defaults(self, rules: Iterable[Rule]) -> None:
-        """Take these as the default rules, in place of the former ones."""
+        """Replace the default rules by `rules`."""
         self._defaults = tuple(rules)
         self._renew()
 
     def add(self, rule: Rule) -> None:
-        """Add `rule`, in place of a default one of the same name.
+        """Add `rule`; it replaces a default rule of the same name.
 
         Raises:
             ConfigurationError: A rule of this name was added before.
@@ -34,7 +37,7 @@ class RuleSet:
         self._renew()
 
     def remove(self, name: str) -> bool:
-        """Take a rule away, default ones too; False when there was none of this name."""
+        """Remove the rule called `name`, also a default rule; returns whether there was one."""
         known = name in self.by_name
         self._added.pop(name, None)
         self._removed.add(name)

@@ -1,4 +1,4 @@
-"""What an expression sees of a histogram: the series it chooses, by group, worked out once for each window."""
+"""Selecting and grouping the series of a histogram; each result is computed once for each window."""
 
 from functools import cached_property
 
@@ -9,10 +9,10 @@ from otel_monitoring.semconv import ERROR_TYPE, HTTP_RESPONSE_STATUS_CODE, HTTP_
 
 
 class SeriesGroup:
-    """What was recorded in one group of series.
+    """The histograms of one group of series.
 
     Attributes:
-        max: The largest of all values.
+        max: The largest recorded value.
     """
 
     def __init__(self, parts: list[Histogram]) -> None:
@@ -20,14 +20,14 @@ class SeriesGroup:
         self.max = max([part.max for part in parts])
 
     @cached_property
-    def together(self) -> Histogram:
-        """The distribution of all values."""
+    def histogram(self) -> Histogram:
+        """The merged histogram; merged at the first use."""
         return merged(self._parts)
 
 
-def recorded(window: Window, metric: str, where: Matcher | None, group_by: str) -> dict[str, SeriesGroup]:
-    """What the series of a histogram recorded that `where` chooses, by group."""
-    key = (recorded, metric, where, group_by)
+def series_groups(window: Window, metric: str, where: Matcher | None, group_by: str) -> dict[str, SeriesGroup]:
+    """The selected series of a histogram, by the value of the attribute `group_by`."""
+    key = (series_groups, metric, where, group_by)
     known: dict[str, SeriesGroup] | None = window.memo.get(key)
     if known is None:
         groups = group_series(window, metric, where, group_by)
@@ -36,17 +36,17 @@ def recorded(window: Window, metric: str, where: Matcher | None, group_by: str) 
 
 
 def group_series(window: Window, metric: str, where: Matcher | None, group_by: str) -> dict[str, list[Histogram]]:
-    """The histograms that `where` chooses, by group; a group without any is missing."""
+    """The histograms of the selected series, by the value of the attribute `group_by`."""
     key = (group_series, metric, where, group_by)
     known: dict[str, list[Histogram]] | None = window.memo.get(key)
     if known is None:
         known = window.memo[key] = {}
         if not group_by:
-            if chosen := select_series(window, metric, where):
-                known[""] = [histogram for _, histogram in chosen]
+            if selected := select_series(window, metric, where):
+                known[""] = [histogram for _, histogram in selected]
         elif where is None:
             for value, found in window.grouped(metric, group_by).items():
-                known.setdefault(_named(value, group_by), []).extend([histogram for _, histogram in found])
+                known.setdefault(_group_name(value, group_by), []).extend([histogram for _, histogram in found])
         else:
             for series, histogram in select_series(window, metric, where):
                 known.setdefault(group_of(series, group_by), []).append(histogram)
@@ -54,19 +54,19 @@ def group_series(window: Window, metric: str, where: Matcher | None, group_by: s
 
 
 def group_of(series: Series, key: str) -> str:
-    """The value of the attribute `key` that `series` is grouped by; empty where nothing is."""
-    return _named(series.get(key), key) if key else ""
+    """The group of `series`, by its attribute `key`; empty without a key."""
+    return _group_name(series.get(key), key) if key else ""
 
 
-def _named(value: AttributeValue | None, key: str) -> str:
-    """What the group is called; without the attribute it is the empty one, as for Prometheus."""
+def _group_name(value: AttributeValue | None, key: str) -> str:
+    """The name of a group; empty where the attribute is missing, as in Prometheus."""
     if value is None:
         return UNMATCHED_ROUTE if key == HTTP_ROUTE else ""
     return value if isinstance(value, str) else attribute_text(value)
 
 
 def select_series(window: Window, metric: str, where: Matcher | None) -> list[tuple[Series, Histogram]]:
-    """The histograms of `metric` in the window, those that `where` matches; all of them without it."""
+    """The series of `metric` that `where` matches, with their histograms; None matches every series."""
     if where is None:
         return window.histograms(metric)
     if isinstance(where, Attribute):  # the window has an index
@@ -76,15 +76,18 @@ def select_series(window: Window, metric: str, where: Matcher | None) -> list[tu
     known: list[tuple[Series, Histogram]] | None = window.memo.get(key)
     if known is None:
         if isinstance(where, Failed):
-            known = _failed(window, metric, where)
+            known = _failed_series(window, metric, where)
         else:
             known = [entry for entry in window.histograms(metric) if where(entry[0])]
         window.memo[key] = known
     return known
 
 
-def _failed(window: Window, metric: str, where: Failed) -> list[tuple[Series, Histogram]]:
-    """The same by the window's indexes: a status decides for all its series, and the others need an `error.type`."""
+def _failed_series(window: Window, metric: str, where: Failed) -> list[tuple[Series, Histogram]]:
+    """`select_series` for `Failed`, by the window's indexes.
+
+    An error status selects all its series; of the others only those with an `error.type` can match.
+    """
     by_status = window.grouped(metric, HTTP_RESPONSE_STATUS_CODE)
     errors = {status for status in by_status if isinstance(status, int) and where.outcome_of.is_error_status(status)}
     found = [entry for status in errors for entry in by_status[status]]

@@ -1,4 +1,4 @@
-"""Checks of a rule's fields; each refusal begins with the name of the field."""
+"""Checks of a rule's fields. Each raises a `ConfigurationError` whose message begins with the field's name."""
 
 import math
 import re
@@ -15,11 +15,16 @@ E = TypeVar("E", bound=Enum)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _DOTTED_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]*")
-_FILLED_IN = frozenset({"rule", "value", "threshold"})
+_MESSAGE_FIELDS = frozenset({"rule", "value", "threshold"})
 
 
 def refuse(setting: str, rule: str, why: str) -> NoReturn:
-    """Refuse `setting` of `rule`.
+    """Raise the error of an invalid field.
+
+    Args:
+        setting: The field's name.
+        rule: The rule's name.
+        why: What is wrong with it.
 
     Raises:
         ConfigurationError: Always.
@@ -34,7 +39,7 @@ def name(given: object) -> None:
 
 
 def member(setting: str, rule: str, kind: type[E], given: object) -> E:
-    """The member of `kind` that is given, or named by its value."""
+    """The member of `kind` that `given` is, or is the value of."""
     try:
         return kind(given)
     except ValueError:
@@ -42,13 +47,13 @@ def member(setting: str, rule: str, kind: type[E], given: object) -> E:
 
 
 def choice(setting: str, rule: str, given: str, choices: Iterable[str]) -> None:
-    """Check that a text is one of `choices`."""
+    """Check that `given` is one of `choices`."""
     if given not in choices:
         refuse(setting, rule, f"{given!r} is none of {', '.join(choices)}")
 
 
 def number(setting: str, rule: str, given: object, *, least: float = -math.inf) -> None:
-    """Check that a number is finite, and `least` or more."""
+    """Check that `given` is a finite number and at least `least`."""
     if not isinstance(given, int | float) or not math.isfinite(given):
         refuse(setting, rule, f"{given!r} is not a finite number")
     if given < least:
@@ -56,28 +61,28 @@ def number(setting: str, rule: str, given: object, *, least: float = -math.inf) 
 
 
 def label(rule: str, given: str) -> None:
-    """Check the name of the label that holds a group."""
-    if not _LABEL.fullmatch(given) or given in _FILLED_IN or given == "instance":
+    """Check the name of the label for the group."""
+    if not _LABEL.fullmatch(given) or given in _MESSAGE_FIELDS or given == "instance":
         refuse("label", rule, f"{given!r} cannot be the name of a label")
 
 
 def labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str]) -> None:
-    """Check further labels, whose names must not be `taken`; dots in names become underscores where need be."""
+    """Check the names and values of further labels; names in `taken` are refused, names with dots are accepted."""
     for key, value in given.items():
-        if not _DOTTED_LABEL.fullmatch(key) or key in _FILLED_IN | taken:
+        if not _DOTTED_LABEL.fullmatch(key) or key in _MESSAGE_FIELDS | taken:
             refuse("labels", rule, f"{key!r} cannot be the name of a label")
         if not isinstance(value, str):
             refuse("labels", rule, f"{key}: {value!r} is not a text")
 
 
-def message(rule: str, template: str, figures: Mapping[str, object]) -> None:
-    """Check a message template against the figures of an alert."""
-    fields = ", ".join(f"{{{known}}}" for known in figures)
+def message(rule: str, template: str, known: Mapping[str, object]) -> None:
+    """Check that a message template can be filled in with `known`, the values of an alert by field."""
+    fields = ", ".join(f"{{{field}}}" for field in known)
     try:
-        string.Formatter().vformat(template, (), figures)
+        string.Formatter().vformat(template, (), known)
     except KeyError as error:
         missing = str(error.args[0])
-        refuse("message", rule, f"there is no {{{missing}}}, it may have {fields}{did_you_mean(missing, figures)}")
+        refuse("message", rule, f"there is no {{{missing}}}, it may have {fields}{did_you_mean(missing, known)}")
     except IndexError:
         refuse("message", rule, f"its fields have names: it may have {fields}")
     except (LookupError, ValueError, AttributeError, TypeError) as error:
@@ -85,6 +90,6 @@ def message(rule: str, template: str, figures: Mapping[str, object]) -> None:
 
 
 def link(setting: str, rule: str, given: str) -> None:
-    """Check that a link is empty, or http or https."""
+    """Check that a link is empty or begins with http:// or https://."""
     if given and not given.startswith(("https://", "http://")):
         refuse(setting, rule, f"{given!r} is no http or https link")
