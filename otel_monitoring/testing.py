@@ -12,7 +12,9 @@ from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import Evaluator
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertEvent, Notification
-from otel_monitoring.alerts.notify.delivery import Delivery, Limits, Sender
+from otel_monitoring.alerts.notify.channel_queue import Limits
+from otel_monitoring.alerts.notify.delivery import Delivery
+from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.metrics.aggregator import Aggregator

@@ -14,10 +14,12 @@ from otel_monitoring.alerts.evaluation.incident import saved_incidents
 from otel_monitoring.alerts.evaluation.policy import NotificationPolicy
 from otel_monitoring.alerts.intake import Intake
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels
+from otel_monitoring.alerts.notify.channel_queue import Limits
 from otel_monitoring.alerts.notify.channels import Channel, Immediate, Repeating
 from otel_monitoring.alerts.notify.channels.from_settings import channels_from
-from otel_monitoring.alerts.notify.delivery import Delivery, Limits, Sender, trial
+from otel_monitoring.alerts.notify.delivery import Delivery, trial
 from otel_monitoring.alerts.notify.inline import deliver
+from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.rules.rule import Rule

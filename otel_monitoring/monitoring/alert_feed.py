@@ -11,7 +11,7 @@ from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, eviden
 from otel_monitoring.alerts.evaluator import Evaluator
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertType
-from otel_monitoring.alerts.notify.delivery import Sender
+from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.guard import fail_open

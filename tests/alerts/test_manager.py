@@ -18,7 +18,7 @@ from otel_monitoring import alerts
 from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, Gauge, Rule
 from otel_monitoring.alerts.model import AlertEvent, Notification
 from otel_monitoring.alerts.notify.channels.log import LogChannel
-from otel_monitoring.alerts.notify.delivery import Sender
+from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config import Settings

@@ -205,7 +205,7 @@ CRASHES = """
 import os, signal
 from pathlib import Path
 from otel_monitoring.alerts.evaluation import transitions
-from otel_monitoring.alerts.notify import delivery
+from otel_monitoring.alerts.notify import channel_queue
 from otel_monitoring.alerts.notify.channels import webhook
 
 def die():
@@ -234,13 +234,13 @@ def after(owner, name, awaited=False):
     setattr(owner, name, wrapped_async if awaited else wrapped)
 
 def after_attempt_by(channel):
-    original = delivery.ChannelQueue.attempt
+    original = channel_queue.ChannelQueue.deliver_next
     async def wrapped(self, *args, **kwargs):
         delivered = await original(self, *args, **kwargs)
         if delivered and self.channel.name == channel:
             die()
         return delivered
-    delivery.ChannelQueue.attempt = wrapped
+    channel_queue.ChannelQueue.deliver_next = wrapped
 
 {crash}
 """
@@ -252,10 +252,10 @@ monitoring.meter.create_observable_gauge("heat", [lambda _: [Observation(11)]])
 """
 STEPS = {
     "decided, not yet saved": 'after(transitions.Transitions, "apply")',
-    "saved, not yet tried": 'before(delivery.ChannelQueue, "_due")',
+    "saved, not yet tried": 'before(channel_queue.ChannelQueue, "_due")',
     "tried, not yet sent": 'before(webhook.WebhookChannel, "send")',
     "acknowledged, not yet noted": 'after(webhook.WebhookChannel, "send", awaited=True)',
-    "noted, not yet committed": 'after(delivery.ChannelQueue, "_note_delivery")',
+    "noted, not yet committed": 'after(channel_queue.ChannelQueue, "_note_delivery")',
     "noted": 'after_attempt_by("webhook")',
 }
 

@@ -22,7 +22,8 @@ from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import Evaluator
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.notify.channels.alertmanager import AlertmanagerChannel
-from otel_monitoring.alerts.notify.delivery import Delivery, Sender
+from otel_monitoring.alerts.notify.delivery import Delivery
+from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.metrics.snapshot import Series, Snapshot

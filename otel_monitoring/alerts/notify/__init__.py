@@ -1,1 +1,1 @@
-"""What is said: the delivery of the outbox, and its channels."""
+"""Who is notified: the delivery of the outbox, and the channels."""

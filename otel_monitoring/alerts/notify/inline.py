@@ -1,4 +1,4 @@
-"""Delivery by the caller, where no service does it in the background."""
+"""Delivery within `send_alert`, where no service delivers in the background."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,31 +11,31 @@ from otel_monitoring.alerts.store.protocol import lease_of
 from otel_monitoring.guard import fail_open
 from otel_monitoring.runtime.threads import in_thread
 
-_SECONDS = 15.0
-_PAUSE = 0.1
-_ATTEMPTS = 100
+_LEASE_SECONDS = 15.0
+_PAUSE_SECONDS = 0.1
+_LEASE_ATTEMPTS = 100
 
 _delivering = fail_open("alert delivery")
 
 
 async def deliver(delivery: Delivery, store: Store, clock: Callable[[], float]) -> None:
-    """Deliver what waits, now, in the caller's loop; returns at once what another process delivers already.
+    """Deliver the outbox in the caller's event loop; waits for other processes that deliver at the same time.
 
-    What fails stays in the outbox, for the next alert or the next start of the service.
+    Events that fail stay in the outbox, for the next alert or the next start of the service.
 
     Args:
-        delivery: By which channels.
-        store: Whose outbox is emptied.
-        clock: Unix time in seconds.
+        delivery: The channels.
+        store: The store with the outbox.
+        clock: Returns Unix time in seconds.
     """
     own = delivery.conditions().keys()
-    lease = LeaderLease(store, f"{CALLER}{uuid4().hex}", clock, _SECONDS, [lease_of(name) for name in own])
+    lease = LeaderLease(store, f"{CALLER}{uuid4().hex}", clock, _LEASE_SECONDS, [lease_of(name) for name in own])
     with _delivering:
-        for _ in range(_ATTEMPTS):
+        for _ in range(_LEASE_ATTEMPTS):
             complete = await in_thread(lease.hold, name="otel-monitoring-alert")
             delivery.pump(store, lambda name: lease.holds(lease_of(name)), paced=False)
-            await delivery.flush(_SECONDS)
+            await delivery.flush(_LEASE_SECONDS)
             if complete or own.isdisjoint(await in_thread(store.backlog, name="otel-monitoring-alert")):
                 break
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_PAUSE_SECONDS)
         await in_thread(lease.give_back, name="otel-monitoring-alert")

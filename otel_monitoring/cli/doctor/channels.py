@@ -6,7 +6,7 @@ from typing import Any
 
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.notify.channels.from_settings import channels_from
-from otel_monitoring.alerts.notify.delivery import Sender
+from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level

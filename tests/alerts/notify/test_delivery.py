@@ -16,7 +16,9 @@ from otel_monitoring.alerts.model import (
     Notification,
     Status,
 )
-from otel_monitoring.alerts.notify.delivery import GIVE_UP_SECONDS, Delivery, Limits, Sender
+from otel_monitoring.alerts.notify.channel_queue import GIVE_UP_SECONDS, Limits
+from otel_monitoring.alerts.notify.delivery import Delivery
+from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError

@@ -13,7 +13,7 @@ import pytest
 
 from otel_monitoring.alerts.model import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, Notification
 from otel_monitoring.alerts.notify.channels import alertmanager, email_message, log, slack, text, webhook
-from otel_monitoring.alerts.notify.delivery import Sender
+from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.config import Settings
 from tests.notifications import NOW, STACK, event, notification, resolved
 
