@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -98,6 +99,8 @@ class ChannelQueue:
         self._retry_at: dict[int, float] = {}
         self._give_up_at: dict[int, float] = {}
         self._partly_delivered: set[int] = set()
+        self._outdated: set[int] = set()
+        self._errors: dict[int, str] = {}
 
     def ready(self) -> bool:
         """Whether a message may be sent now: no retry delay runs, and the rate limit is not reached."""
@@ -122,14 +125,16 @@ class ChannelQueue:
         self._order.begin(batch)
         batch = [replace(entry, attempts=entry.attempts + 1) for entry in batch]
         self._sent_at.append(self._elapsed())
-        notification = sender.notification(batch)
-        sent = notification.latest() if getattr(self.channel, "latest_only", False) else notification
+        sent = self._notification(sender, batch)
         try:
-            await send_once(self.channel.send, sent, self._limits.timeout)
+            if sent.events:
+                await send_once(self.channel.send, sent, self._limits.timeout)
         except DeliveryError as error:
             return self._handle_failure(store, error, batch)
         self._failures, self._wait_until = 0, 0.0
         self._delivered_at = self._clock()
+        self._order.delivered()
+        self._outdated |= self._outdated_by(store, batch)
         store.run(lambda store: self._note_delivery(store, batch, sent))
         self._count("sent", self.channel.name, len(batch))
         return True
@@ -166,18 +171,40 @@ class ChannelQueue:
                 "%s: %d alerts could not be delivered for a day and are given up", self.channel.name, len(stale)
             )
             self._count("failed", self.channel.name, len(stale))
-            last = f", last: {self._last_error[0]}" if self._last_error is not None else ""
-            store.run(lambda store: self._give_up(store, stale, f"not delivered for a day{last}"))
+            by_reason: dict[str, list[Queued]] = {}
+            for entry in stale:
+                by_reason.setdefault(f"not delivered for a day{self._last_error_of(entry)}", []).append(entry)
+            for why, entries in by_reason.items():
+                store.run(partial(self._give_up, entries=entries, why=why))
         fresh = [entry for entry in waiting if entry not in stale]
         startless = [entry for entry in fresh if self._is_end_without_start(store, entry.event)]
         if startless:
             store.settle([entry.id for entry in startless], self._given_up_because("its beginning was given up"))
         now = self._elapsed()
         not_due = {number for number, at in self._retry_at.items() if at > now}
+        candidates = [entry for entry in fresh if entry not in startless]
         # Events that some recipients have do not hold up the events behind them.
-        postponed = not_due & self._partly_delivered
-        candidates = [entry for entry in fresh if entry not in startless and entry.id not in postponed]
-        return self._order.next(candidates, not_due)
+        return self._order.next(candidates, not_due, not_blocking=not_due & self._partly_delivered)
+
+    def _notification(self, sender: Sender, batch: Sequence[Queued]) -> Notification:
+        """The message, without outdated events; its id is that of the whole batch, as before an event was outdated."""
+        notification = sender.notification(batch)
+        if getattr(self.channel, "latest_only", False):
+            notification = notification.latest()
+        outdated = {id(entry.event) for entry in batch if entry.id in self._outdated}
+        return replace(notification, events=tuple(event for event in notification.events if id(event) not in outdated))
+
+    def _outdated_by(self, store: Store, batch: Sequence[Queued]) -> set[int]:
+        """Events that some recipients have, of incidents of which the batch says more: nobody gets them afterwards."""
+        incidents = {entry.event.incident for entry in batch if entry.event.incident}
+        waiting = store.pending(self.channel.name, self._limits.batch) if self._partly_delivered else ()
+        earlier = (entry for entry in waiting if entry.id in self._partly_delivered and entry.id < batch[0].id)
+        return {entry.id for entry in earlier if entry.event.incident in incidents}
+
+    def _last_error_of(self, entry: Queued) -> str:
+        """Why the event was not delivered, as far as that is known: others may have failed for other reasons."""
+        why = self._errors.get(entry.id, self._last_error[0] if self._last_error and self._failures else "")
+        return f", last: {why}" if why else ""
 
     def _is_stale(self, entry: Queued) -> bool:
         """Whether the event has waited for `GIVE_UP_SECONDS`; monotonic from the first call on."""
@@ -186,10 +213,11 @@ class ChannelQueue:
 
     def _forget_all_but(self, waiting: Sequence[Queued]) -> None:
         ids = {entry.id for entry in waiting}
-        for times in (self._give_up_at, self._retry_at):
-            for gone in times.keys() - ids:
-                del times[gone]
+        for noted in (self._give_up_at, self._retry_at, self._errors):
+            for gone in noted.keys() - ids:
+                del noted[gone]
         self._partly_delivered &= ids
+        self._outdated &= ids
 
     def _is_pausing(self, batch: Sequence[Queued]) -> bool:
         """Whether the pause after the last message still runs, in which further events may join."""
@@ -218,9 +246,8 @@ class ChannelQueue:
         """Remove the batch from the outbox; events that `sent` does not contain were superseded by later ones."""
         delivered = {id(event) for event in sent.events}
         for state in (DeliveryState.DELIVERED, DeliveryState.SUPERSEDED):
-            ids = [entry.id for entry in batch if (id(entry.event) in delivered) is (state is DeliveryState.DELIVERED)]
-            if ids:
-                store.settle(ids, ChannelResult(state, at=self._clock(), attempts=batch[0].attempts))
+            these = [entry for entry in batch if (id(entry.event) in delivered) is (state is DeliveryState.DELIVERED)]
+            store.arrived(these, ChannelResult(state, at=self._clock(), attempts=batch[0].attempts))
         for entry in batch:  # a repetition may arrive where the first notification was given up
             if entry.event.status is Status.FIRING and store.notified_at(self._give_up_key(entry.event)):
                 store.note_notified(self._give_up_key(entry.event), 0.0)
@@ -232,7 +259,9 @@ class ChannelQueue:
         """Schedule the retry, or give up; returns whether another message may follow at once."""
         why = redact(str(error))
         self._last_error = (why, self._clock())
+        self._errors.update(dict.fromkeys((entry.id for entry in batch), why))
         if error.partly:
+            self._outdated |= self._outdated_by(store, batch)
             retry_at = self._postpone_partly(batch, why)
             store.run(lambda store: self._note_retry(store, batch, retry_at))
             return True

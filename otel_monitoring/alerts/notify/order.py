@@ -19,8 +19,8 @@ class DeliveryOrder:
 
     Events that were tried together stay one message, with its id. All events that were not tried yet are one message
     too. It comes after the messages that failed, with two exceptions: it contains a critical alert, or each failed
-    message may itself be the cause, because it failed often or while others were delivered. Events of one incident
-    keep their order.
+    message may itself be the cause, because it failed often or while others were delivered. After each delivery a
+    failed message is next again. Events of one incident keep their order.
 
     Args:
         patience: Failures of a message after which later ones overtake it; doubled for each further failed message.
@@ -31,17 +31,22 @@ class DeliveryOrder:
         self._groups: dict[int, int] = {}
         self._failures: dict[int, int] = {}
         self._failing_alone: set[int] = set()
+        self._delivers = False
 
-    def next(self, waiting: Sequence[Queued], not_due: Collection[int]) -> list[Queued]:
+    def next(
+        self, waiting: Sequence[Queued], not_due: Collection[int], not_blocking: Collection[int] = frozenset()
+    ) -> list[Queued]:
         """The events of the next message; empty where none is due.
 
         Args:
             waiting: All waiting events, oldest first.
             not_due: The ids of those whose retry is not due yet.
+            not_blocking: The ids of those that no later event of their incident waits for.
         """
         self._forget_all_but({entry.id for entry in waiting})
         fresh = [entry for entry in waiting if not entry.attempts]
-        blocked = {entry.event.incident for entry in waiting if entry.attempts and entry.event.incident}
+        blocking = (entry for entry in waiting if entry.attempts and entry.id not in not_blocking)
+        blocked = {entry.event.incident for entry in blocking if entry.event.incident}
         new_message = [entry for entry in fresh if entry.event.incident not in blocked]
         groups: dict[int, list[Queued]] = {}
         for entry in waiting:
@@ -52,6 +57,7 @@ class DeliveryOrder:
         failures = {group: self._failures.get(group, max(0, -group)) for group in groups}
         others = [count for group, count in failures.items() if group not in self._failing_alone]
         overtakes = all(count >= self._patience * 2 ** (len(others) - 1) for count in others)
+        overtakes = overtakes and not self._delivers
         if new_message and (overtakes or any(is_urgent(entry.event) for entry in new_message)):
             return new_message
         return groups[min(groups, key=lambda group: (failures[group], group))]
@@ -59,6 +65,11 @@ class DeliveryOrder:
     def begin(self, batch: Sequence[Queued]) -> None:
         """Make the batch one message."""
         self._make_group(batch, self._failures_of(batch[0]))
+        self._delivers = False
+
+    def delivered(self) -> None:
+        """The last message was delivered: what failed before may be delivered, too."""
+        self._delivers = True
 
     def failed(self, batch: Sequence[Queued], *, alone: bool) -> None:
         """Count a failure of the batch, which stays one message.

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -285,6 +286,13 @@ class FallbackStore:
 
     def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
         self._do(lambda store: store.settle(self._numbers(store, ids), result))
+
+    def arrived(self, rows: Sequence[Queued], result: ChannelResult) -> None:
+        def work(store: Store) -> None:
+            numbers = self._numbers(store, [row.id for row in rows])
+            store.arrived([replace(row, id=n) for row, n in zip(rows, numbers, strict=True)], result)
+
+        self._do(work)
 
     # Workers
 

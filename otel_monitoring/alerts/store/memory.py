@@ -236,7 +236,7 @@ class MemoryStore:
         waiting = [row for row in outbox.values() if row.channel == channel]
         if len(waiting) <= OUTBOX_LIMIT:
             return
-        noted = next((row for row in waiting if row.event.is_overflow_notice and not row.attempts), None)
+        noted = self._noted(channel)
         others = [row for row in waiting if not row.event.is_overflow_notice]
         surplus = len(waiting) - OUTBOX_LIMIT + (noted is None)
         least = sorted(others, key=lambda row: (row.event.severity.rank, row.id))[:surplus]
@@ -249,6 +249,11 @@ class MemoryStore:
         else:
             noted = replace(noted, event=overflow.note(noted.event, channel, left_out, now))
         outbox[noted.id] = noted
+
+    def _noted(self, channel: str) -> Queued | None:
+        """What waits to tell how many were left out."""
+        waiting = (row for row in self.state.outbox.values() if row.channel == channel and not row.attempts)
+        return next((row for row in waiting if row.event.is_overflow_notice), None)
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
         with self._lock:
@@ -277,6 +282,21 @@ class MemoryStore:
                 row = self.state.outbox.pop(number, None)
                 if row is not None and result is not None:
                     self.state.note(row, result)
+
+    def arrived(self, rows: Sequence[Queued], result: ChannelResult) -> None:
+        with self._lock:
+            late = [row for row in rows if self.state.outbox.pop(row.id, None) is None]
+            for row in rows:
+                self.state.note(row, result)
+            noted = self._noted(late[0].channel) if late else None
+            if noted is None:
+                return
+            titles = [title(row.event.type.value, row.event.rule) for row in late]
+            left = overflow.without(noted.event, noted.channel, titles, noted.event.time)
+            if left is None:
+                del self.state.outbox[noted.id]
+            else:
+                self.state.outbox[noted.id] = replace(noted, event=left)
 
     # Workers
 

@@ -157,6 +157,9 @@ class Store(Protocol):
     def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
         """Take these out of the outbox: they were delivered, or given up, which is noted in the history."""
 
+    def arrived(self, rows: Sequence[Queued], result: ChannelResult) -> None:
+        """Take these out of the outbox: one channel has them, also those that were left out while on their way."""
+
     # Workers: one of them leads, and one sends by each channel
 
     def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:

@@ -257,6 +257,21 @@ class SqliteStore:
         if ids:
             self._write(work)
 
+    def arrived(self, rows: Sequence[Queued], result: ChannelResult) -> None:
+        if not rows:
+            return
+        channel = rows[0].channel
+
+        def work(db: sqlite3.Connection) -> None:
+            waiting = {number for (number,) in db.execute("SELECT id FROM outbox WHERE channel = ?", (channel,))}
+            late = [row for row in rows if row.id not in waiting]
+            _note(db, [row.id for row in rows], result)
+            db.executemany("DELETE FROM outbox WHERE id = ?", [(row.id,) for row in rows])
+            if late:
+                _take_back(db, late, result)
+
+        self._write(work)
+
     # Workers
 
     def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
@@ -340,13 +355,37 @@ def _note(db: sqlite3.Connection, ids: Collection[int], result: ChannelResult) -
     )
 
 
+def _take_back(db: sqlite3.Connection, rows: Sequence[Queued], result: ChannelResult) -> None:
+    """These were left out while they were on their way, and arrived."""
+    channel, text = rows[0].channel, encoded_result(result)
+    db.executemany(
+        "UPDATE history SET channels = json_patch(channels, json_object(:channel, json(:result))) WHERE key = :key",
+        [{"channel": channel, "result": text, "key": row.event.identity} for row in rows],
+    )
+    noted = _noted(db, channel)
+    if noted is None:
+        return
+    number, event = noted
+    left = overflow.without(event, channel, [title(row.event.type.value, row.event.rule) for row in rows], event.time)
+    if left is None:
+        db.execute("DELETE FROM outbox WHERE id = ?", (number,))
+    else:
+        db.execute("UPDATE outbox SET event = ? WHERE id = ?", (encoded_event(left), number))
+
+
+def _noted(db: sqlite3.Connection, channel: str) -> tuple[int, AlertEvent] | None:
+    """The event that waits to tell how many were left out, and its number."""
+    query = f"SELECT id, event FROM outbox WHERE channel = ? AND attempts = 0 AND {_NOTE}"  # noqa: S608 - our constants
+    row = db.execute(query, (channel,)).fetchone()
+    return (int(row[0]), decoded_event(row[1])) if row else None
+
+
 def _leave_out_surplus(db: sqlite3.Connection, channel: str, now: float) -> None:
     (waiting,) = db.execute("SELECT count(*) FROM outbox WHERE channel = ?", (channel,)).fetchone()
     if waiting <= OUTBOX_LIMIT:
         return
-    noted = f"SELECT id, event FROM outbox WHERE channel = ? AND attempts = 0 AND {_NOTE}"  # noqa: S608 - our constants
-    row = db.execute(noted, (channel,)).fetchone()
-    surplus = waiting - OUTBOX_LIMIT + (row is None)
+    noted = _noted(db, channel)
+    surplus = waiting - OUTBOX_LIMIT + (noted is None)
     least = db.execute(
         f"SELECT id, {_TITLE} FROM outbox"  # noqa: S608 - our constants
         f" WHERE channel = ? AND NOT ({_NOTE}) ORDER BY {_RANK}, id LIMIT ?",
@@ -355,8 +394,8 @@ def _leave_out_surplus(db: sqlite3.Connection, channel: str, now: float) -> None
     _note(db, [number for number, *_ in least], overflow.given_up(now))
     db.executemany("DELETE FROM outbox WHERE id = ?", [(number,) for number, *_ in least])
     left_out = Counter(title(kind, rule or "") if kind else "unreadable" for _, kind, rule in least)
-    text = encoded_event(overflow.note(decoded_event(row[1]) if row else None, channel, left_out, now))
-    if row:
-        db.execute("UPDATE outbox SET event = ? WHERE id = ?", (text, row[0]))
+    text = encoded_event(overflow.note(noted[1] if noted else None, channel, left_out, now))
+    if noted:
+        db.execute("UPDATE outbox SET event = ? WHERE id = ?", (text, noted[0]))
     else:
         db.execute(_INSERT, (channel, now, text, None))

@@ -637,3 +637,50 @@ def test_a_sender_is_who_its_resource_says_it_is() -> None:
     assert known.host == "ip-10-0-0-1 [31m"
     assert known.url == "https://orders.example.com"
     assert Sender.here(Settings.load(service_version="1"), {"service.name": "orders"}).version == "1"
+
+
+async def test_what_failed_is_not_forgotten_while_ever_new_alerts_are_delivered() -> None:
+    mail = Channel("mail", *[DeliveryError("answered 403", retryable=True)] * 4)
+    bench = Bench(mail, limits=Limits(spacing=1.0))
+    bench.enqueue("first")
+    for _ in range(4):
+        await bench.pump(after=60)
+    for number in range(6):
+        bench.enqueue(str(number))
+        await bench.pump(after=60)
+    assert mail.messages[1:3] in ([["first"], ["1"]], [["first"], ["1", "2"]])
+
+
+async def test_those_who_get_the_end_first_do_not_get_the_beginning_after_it() -> None:
+    refused = DeliveryError("1 of 2 recipients refused", retryable=True, partly=True)
+    mail = Channel("mail", refused, refused)
+    mail.latest_only = True
+    bench = Bench(mail)
+    bench.enqueue("firing", incident="1")
+    bench.enqueue("other", incident="2")
+    await bench.pump()
+    bench.enqueue("alone", incident="3")
+    bench.enqueue("over", incident="1", status=Status.RESOLVED)
+    await bench.pump(after=1)
+    for _ in range(9):
+        await bench.pump(after=40)
+    assert sorted(mail.messages) == [["alone", "over"], ["other"]]
+    assert [len(ids_of(mail, message)) for message in ("other", "over")] == [1, 1], (
+        "else those who have it get it again"
+    )
+    assert bench.became("firing", "mail") == ("superseded", "")
+    assert bench.store.backlog() == {}
+
+
+async def test_the_history_tells_no_other_alerts_error() -> None:
+    mail = Picky("mail", "bad")
+    bench = Bench(mail)
+    for message in ("good", "bad"):
+        bench.enqueue(message)
+        await bench.pump(after=2)
+    mail.failures = [DeliveryError("answered 413", retryable=False)]
+    bench.enqueue("large", severity=AlertSeverity.CRITICAL)
+    await bench.pump(after=2)
+    assert bench.became("large", "mail") == ("given up", "answered 413")
+    await bench.pump(after=GIVE_UP_SECONDS)
+    assert bench.became("bad", "mail") == ("given up", "not delivered for a day, last: answered 500")

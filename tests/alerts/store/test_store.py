@@ -288,15 +288,27 @@ def test_a_full_outbox_leaves_out_the_least_severe_and_never_what_is_more_urgent
     assert [one.details["count"] for one in kept if one.is_overflow_notice] == [OUTBOX_LIMIT + 1]
 
 
-def test_what_was_left_out_while_a_message_is_on_its_way_is_told_by_the_next(store: Store) -> None:
+def test_what_was_left_out_while_it_was_on_its_way_is_told_by_the_next_unless_it_arrived(store: Store) -> None:
     with store.exclusive():
         for number in range(OUTBOX_LIMIT + 1):
-            store.enqueue(event(str(number)), ["mail"], NOW)
-    sent = [row.id for row in store.pending("mail", OUTBOX_LIMIT)]
-    store.tried(sent)
-    store.enqueue(event("meanwhile"), ["mail"], NOW)
-    store.settle(sent)
-    assert [row.event.details.get("count") for row in store.pending("mail", OUTBOX_LIMIT)] == [None, 2]
+            raise_alert(store, str(number), ["mail"])
+    sent = store.pending("mail", OUTBOX_LIMIT)
+    store.tried([row.id for row in sent])
+    for message in ("meanwhile", "and", "another"):
+        raise_alert(store, message, ["mail"])
+    (note,) = [row for row in store.pending("mail", OUTBOX_LIMIT) if row.event.is_overflow_notice and not row.attempts]
+    assert note.event.details == {"count": 4, "types": {"HIGH_CPU": 4}}
+    left_out = {event.message for event in store.events(limit=HISTORY_LIMIT) if event.channels["mail"].error}
+    assert left_out >= {"4", "5"}
+    store.arrived([row for row in sent if row.event.message != "5"], ChannelResult(DeliveryState.DELIVERED, at=NOW))
+    (note,) = [row for row in store.pending("mail", OUTBOX_LIMIT) if row.event.is_overflow_notice]
+    assert note.event.details == {"count": 1, "types": {"HIGH_CPU": 1}}
+    assert note.event.message.startswith("1 alerts were left out")
+    assert become(store)["4"]["mail"]["state"] == "delivered"
+    assert become(store)["5"]["mail"]["state"] == "given up"
+    assert waiting(store, "mail") == ["meanwhile", note.event.message, "and", "another"]
+    store.arrived([row for row in sent if row.event.message == "5"], ChannelResult(DeliveryState.DELIVERED, at=NOW))
+    assert waiting(store, "mail") == ["meanwhile", "and", "another"], "nothing was left out in the end"
 
 
 # What became of each channel
@@ -735,9 +747,13 @@ class Agreement(RuleBasedStateMachine):
     def deliver(self, channel: str, count: int, state: DeliveryState) -> None:
         result = ChannelResult(state, at=self.now, error="down")
         for store in self.stores:
-            ids = [row.id for row in store.pending(channel, count)]
+            rows = store.pending(channel, count)
+            ids = [row.id for row in rows]
             store.tried(ids)
-            store.settle(ids, result) if state.final else store.note(ids, result)
+            if state is DeliveryState.DELIVERED:
+                store.arrived(rows, result)
+            else:
+                store.settle(ids, result) if state.final else store.note(ids, result)
 
     @rule(worker=NAMES, seconds=strategies.floats(0, 30), leases=CHANNELS)
     def lead(self, worker: str, seconds: float, leases: list[str]) -> None:
