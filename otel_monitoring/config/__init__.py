@@ -1,4 +1,4 @@
-"""Every setting and every environment variable."""
+"""Every setting and every environment variable: `Settings`."""
 
 from otel_monitoring.config.settings import THRESHOLDS, Settings
 

@@ -1,4 +1,4 @@
-"""`ChannelSettings`: the documented variables of the ways an alert leaves; `config.Settings` adds the rest."""
+"""`ChannelSettings`: the variables of the alert channels, such as `SMTP_SERVER` and `SLACK_WEBHOOK_URL`."""
 
 import base64
 import binascii
@@ -17,39 +17,39 @@ _HOST = re.compile(r"[^\s/@:?#\[\]]{1,253}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f]")
 _Secrets = SecretStr | tuple[SecretStr, ...] | None
-_SECRET_PREFIX = "whsec_"  # noqa: S105 - how every such secret begins
+_SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of every such secret
 
 
-def _documented(variable: str, default: Any = None) -> Any:
-    """A field read from the documented `variable` of the environment, or given by that name in lower case."""
+def _from_variable(variable: str, default: Any = None) -> Any:
+    """A field that is read from this environment variable, or given by its name in lower case."""
     return Field(default, validation_alias=AliasChoices(variable, variable.lower()))
 
 
 class ChannelSettings(BaseSettings):
-    """Where alerts go beside the log. A channel without its variables does not exist."""
+    """Channels beside the log. A channel is in use where its variables are set."""
 
-    smtp_server: str | None = _documented("SMTP_SERVER")
-    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = _documented("SMTP_PORT", 587)
-    smtp_username: str | None = _documented("SMTP_USERNAME")
-    """None: the address of `alert_email_from`. Without a password nobody logs in."""
-    smtp_security: Literal["starttls", "tls", "none"] | None = _documented("SMTP_SECURITY")
+    smtp_server: str | None = _from_variable("SMTP_SERVER")
+    smtp_port: Annotated[int, Field(ge=1, le=65_535)] = _from_variable("SMTP_PORT", 587)
+    smtp_username: str | None = _from_variable("SMTP_USERNAME")
+    """None: the address of `alert_email_from`. There is no login without a password."""
+    smtp_security: Literal["starttls", "tls", "none"] | None = _from_variable("SMTP_SECURITY")
     """None: `tls` on port 465, `starttls` elsewhere."""
-    alert_email_from: str | None = _documented("ALERT_EMAIL_FROM")
-    alert_email_password: SecretStr | None = _documented("ALERT_EMAIL_PASSWORD")
-    alert_email_to: Annotated[tuple[str, ...], NoDecode] = _documented("ALERT_EMAIL_TO", ())
-    slack_webhook_url: SecretStr | None = _documented("SLACK_WEBHOOK_URL")
-    alert_webhook_url: SecretStr | None = _documented("ALERT_WEBHOOK_URL")
-    alert_webhook_secret: SecretStr | None = _documented("ALERT_WEBHOOK_SECRET")
-    """As Standard Webhooks writes it: `whsec_` and 24 to 64 bytes in base64. None: unsigned."""
-    alert_webhook_allow_private: bool = _documented("ALERT_WEBHOOK_ALLOW_PRIVATE", False)
+    alert_email_from: str | None = _from_variable("ALERT_EMAIL_FROM")
+    alert_email_password: SecretStr | None = _from_variable("ALERT_EMAIL_PASSWORD")
+    alert_email_to: Annotated[tuple[str, ...], NoDecode] = _from_variable("ALERT_EMAIL_TO", ())
+    slack_webhook_url: SecretStr | None = _from_variable("SLACK_WEBHOOK_URL")
+    alert_webhook_url: SecretStr | None = _from_variable("ALERT_WEBHOOK_URL")
+    alert_webhook_secret: SecretStr | None = _from_variable("ALERT_WEBHOOK_SECRET")
+    """In the form of Standard Webhooks: `whsec_` and 24 to 64 bytes in base64. None: webhooks are not signed."""
+    alert_webhook_allow_private: bool = _from_variable("ALERT_WEBHOOK_ALLOW_PRIVATE", False)
     """Let the webhook's host be a loopback, private or link-local address."""
-    alertmanager_url: Annotated[tuple[SecretStr, ...], NoDecode] = _documented("ALERTMANAGER_URL", ())
-    alert_apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode] = _documented("ALERT_APPRISE_URLS", ())
+    alertmanager_url: Annotated[tuple[SecretStr, ...], NoDecode] = _from_variable("ALERTMANAGER_URL", ())
+    alert_apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode] = _from_variable("ALERT_APPRISE_URLS", ())
 
     @field_validator("alertmanager_url", "alert_apprise_urls", mode="before")
     @classmethod
     def _split_urls(cls, value: object) -> object:
-        """At commas and blanks that a scheme follows: a URL may have commas of its own."""
+        """Split at commas and blanks before a scheme, because a URL may contain commas."""
         if not isinstance(value, str):
             return value
         return tuple(filter(None, (url.strip(", \t\n") for url in re.split(r"[\s,]+(?=[\w.+-]+://)", value))))
@@ -99,10 +99,10 @@ class ChannelSettings(BaseSettings):
 
 
 def mailbox(text: str) -> Address:
-    """The mailbox that `name@example.com` or `Name <name@example.com>` means (RFC 5322 section 3.4).
+    """Parse `name@example.com` or `Name <name@example.com>` (RFC 5322, section 3.4).
 
     Raises:
-        ValueError: It is none, or has line breaks.
+        ValueError: It is no mailbox, or contains control characters.
     """
     name, spec = parseaddr(text)
     try:
@@ -115,12 +115,12 @@ def mailbox(text: str) -> Address:
 
 
 def webhook_key(secret: str) -> bytes:
-    """The key that a secret in the form of Standard Webhooks stands for.
+    """The key in a secret of Standard Webhooks, `whsec_` and base64.
 
     Source: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 
     Raises:
-        ValueError: It has another form.
+        ValueError: The secret has another form.
     """
     try:
         key = base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
@@ -132,10 +132,10 @@ def webhook_key(secret: str) -> bytes:
 
 
 def check_web_address(url: str) -> None:
-    """Nothing, for an absolute HTTP URL.
+    """Check that `url` is an absolute HTTP URL.
 
     Raises:
-        ValueError: `url` is another thing.
+        ValueError: It is none.
     """
     try:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""What `.env` says. It is often another's: whatever is wrong with it, the service starts, and soon."""
+"""Reads `.env`. The file often belongs to other programs, so nothing in it keeps the service from starting promptly."""
 
 import codecs
 import io
@@ -17,10 +17,11 @@ NAME: Final = ".env"
 
 _MAX_BYTES: Final = 1 << 20
 _PIPE_SECONDS = 0.5
-"""How long somebody may take to write a file that is a pipe, as managers of secrets do."""
+"""How long the writer of a named pipe may take; managers of secrets provide `.env` as one."""
 _MAX_LINES: Final = 5
+"""The most line numbers in a notice."""
 _PAUSE_SECONDS: Final = 0.02
-_MARKED: Final = (
+_BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -31,7 +32,7 @@ def variables() -> dict[str, str]:
     """Every variable with a value in the working directory's `.env`; none, and a notice, where it cannot be read."""
     try:
         data = _content()
-        text = _text(data) if data is not None else ""
+        text = _decoded(data) if data is not None else ""
         found = dotenv_values(stream=io.StringIO(_parsable(text)))
     except FileNotFoundError:  # the file, or the working directory
         return {}
@@ -45,7 +46,7 @@ def variables() -> dict[str, str]:
 
 
 def _parsable(text: str) -> str:
-    """What of `text` can be parsed; the rest is ignored, with a notice, where python-dotenv would warn each time."""
+    """The statements of `text` that can be parsed. One notice names the others; python-dotenv would log each."""
     statements = list(parse_stream(io.StringIO(text)))
     wrong = [str(one.original.line) for one in statements if one.error]
     if not wrong:
@@ -56,7 +57,7 @@ def _parsable(text: str) -> str:
 
 
 def _content() -> bytes | None:
-    """What is in the file; None: what has the name is none."""
+    """The bytes of the file or named pipe; None where `.env` is neither, such as a folder."""
     descriptor = os.open(NAME, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     try:
         mode = os.fstat(descriptor).st_mode
@@ -92,8 +93,8 @@ def _bounded(data: bytes) -> bytes:
     return data
 
 
-def _text(data: bytes) -> str:
-    encoding = next((name for mark, name in _MARKED if data.startswith(mark)), "utf-8")
+def _decoded(data: bytes) -> str:
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
     try:
         return data.decode(encoding)
     except UnicodeError:

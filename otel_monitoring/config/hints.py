@@ -1,4 +1,4 @@
-"""What was probably meant by a setting that cannot work."""
+"""Suggestions for a wrong setting: the name or the number that was probably meant."""
 
 import re
 from collections.abc import Iterable
@@ -15,27 +15,30 @@ _SECONDS = {
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """`; did you mean …?` for the name that is closest to `given`, or nothing where none is close.
+    """`; did you mean …?` with the known name closest to `given`, or an empty text where none is close.
 
-    A name that `given` begins, e.g. without its unit, comes first.
+    A single name that continues `given` wins: `repeat` means `repeat_interval`.
     """
     names = sorted(known)
     longer = [name for name in names if name.startswith(f"{given}_")]
     if len(longer) == 1:
         return f"; did you mean {longer[0]}?"
-    # What all begin with makes none of them closer.
+    # Compared without the prefix that all have in common, which would make every name look close.
     first, last = min(given, *names), max(given, *names)
-    alike = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
-    close = get_close_matches(given[alike:], [name[alike:] for name in names], 1, 0.75)
-    return f"; did you mean {given[:alike]}{close[0]}?" if close else ""
+    prefix = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    close = get_close_matches(given[prefix:], [name[prefix:] for name in names], 1, 0.75)
+    return f"; did you mean {given[:prefix]}{close[0]}?" if close else ""
 
 
 def number_meant(given: object, name: str) -> str:
-    """`; did you mean …?` for a number with a unit: `5m` is 300 where `name` is a number of seconds.
+    """`; did you mean …?` with the number for a text with a unit: 300 for `5m` where the setting is in seconds.
 
     Args:
-        given: What cannot be read as a number. It is not repeated.
-        name: The setting; one that ends in `_ms` is in milliseconds, one in `_percent` a percentage.
+        given: The value that is no number. It may be a secret and is not repeated.
+        name: The setting's name; `_ms` at its end means milliseconds, `_percent` a percentage, all others seconds.
+
+    Returns:
+        An empty text where no number can be meant.
     """
     found = _AMOUNT.fullmatch(given.strip("\"' ")) if isinstance(given, str) else None
     if found is None:

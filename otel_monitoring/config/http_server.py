@@ -1,7 +1,4 @@
-"""`RequestSettings`: the variables of OpenTelemetry's request instrumentations that this package honours itself.
-
-Both request engines follow them, whatever opentelemetry-instrumentation-fastapi would do with them.
-"""
+"""`RequestSettings`: OpenTelemetry's variables for HTTP server instrumentations; both request engines follow them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
@@ -19,22 +16,23 @@ _METHODS: Final = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"
 Items = Annotated[tuple[str, ...], NoDecode]
 
 
-def _named(keyword: str, *variables: str) -> Any:
+def _from_variable(keyword: str, *variables: str) -> Any:
+    """A field that is read from the first of these environment variables that is set, or given as `keyword`."""
     return Field((), validation_alias=AliasChoices(*variables, keyword))
 
 
 class RequestSettings(BaseSettings):
-    """Which requests are left out, and which of their headers become attributes of spans."""
+    """Which requests are excluded, and which headers become attributes of spans."""
 
-    excluded_urls: Items = _named("excluded_urls", *_EXCLUDED)
-    """Regular expressions; what one of them finds in a request's path leaves that out: no span, no metric, no log."""
-    capture_request_headers: Items = _named("capture_request_headers", f"{_CAPTURE}SERVER_REQUEST")
-    """Regular expressions; a header whose whole name one of them matches is on the span, in any case of letters."""
-    capture_response_headers: Items = _named("capture_response_headers", f"{_CAPTURE}SERVER_RESPONSE")
-    sanitize_headers: Items = _named("sanitize_headers", f"{_CAPTURE}SANITIZE_FIELDS")
-    """Regular expressions; the values of captured headers in whose name one of them is found are redacted."""
-    known_methods: Items = _named("known_methods", _METHODS)
-    """Methods that are reported as they are; none: those that HTTP's standards know."""
+    excluded_urls: Items = _from_variable("excluded_urls", *_EXCLUDED)
+    """Regular expressions. A request whose path one of them matches anywhere has no span, no metric and no log."""
+    capture_request_headers: Items = _from_variable("capture_request_headers", f"{_CAPTURE}SERVER_REQUEST")
+    """Regular expressions. A header whose whole name one of them matches, in upper or lower case, is on the span."""
+    capture_response_headers: Items = _from_variable("capture_response_headers", f"{_CAPTURE}SERVER_RESPONSE")
+    sanitize_headers: Items = _from_variable("sanitize_headers", f"{_CAPTURE}SANITIZE_FIELDS")
+    """Regular expressions. The value of a captured header is redacted where one of them matches in its name."""
+    known_methods: Items = _from_variable("known_methods", _METHODS)
+    """Methods that are reported by name, all others as `_OTHER`. Empty: the methods of the HTTP standards."""
 
     @field_validator(
         "excluded_urls",
@@ -56,8 +54,8 @@ class RequestSettings(BaseSettings):
         return value
 
 
-def unhonoured(variables: Mapping[str, str]) -> Iterator[str]:
-    """What is set for request instrumentations and has no effect here, a line for each variable."""
+def without_effect(variables: Mapping[str, str]) -> Iterator[str]:
+    """One line for each variable of HTTP server instrumentations that is set and has no effect."""
     if variables.get(_ALL_METHODS):
         yield f"{_ALL_METHODS}: it has no effect; {_METHODS} names the methods that are reported as they are"
     name = next((name for name in _EXCLUDED if variables.get(name)), None)

@@ -1,8 +1,8 @@
-"""`OtlpSettings`: OpenTelemetry's own variables, as far as this package acts on them; `config.Settings` adds the rest.
+"""`OtlpSettings`: the variables of OpenTelemetry that this package reads or checks.
 
-The names and their precedence are those of the OpenTelemetry specification
-(https://opentelemetry.io/docs/specs/otel/protocol/exporter/): a signal's own variable wins over the common one. All
-others (`OTEL_EXPORTER_OTLP_TIMEOUT`, `…_CERTIFICATE`, `OTEL_BSP_*`, `OTEL_TRACES_SAMPLER`, …) are read by the SDK.
+Names and precedence are those of the OpenTelemetry specification
+(https://opentelemetry.io/docs/specs/otel/protocol/exporter/): a signal's own variable wins over the common one.
+Variables that are absent here, such as `OTEL_TRACES_SAMPLER`, are read by the SDK alone.
 """
 
 import re
@@ -27,79 +27,82 @@ Compression = Literal["gzip", "deflate", "none"]
 
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics", "logs")
 
-# What `opentelemetry.util.re.parse_env_headers` accepts; anything else it would log as a whole, secret included.
+# The headers that `opentelemetry.util.re.parse_env_headers` accepts. It logs any other text in full, secrets included.
 _HEADER = re.compile(r"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*=[ \t]*[\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*\s*")
 
 
-def _otel(variable: str, default: Any = None) -> Any:
-    """A field read from `variable` of the environment, or given by the name that is its lower case without `otel_`."""
+def _from_variable(variable: str, default: Any = None) -> Any:
+    """A field that is read from this environment variable, or given by its name in lower case.
+
+    The name is shortened by `otel_` and `exporter_`: `otlp_endpoint` for `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    """
     keyword = variable.removeprefix("OTEL_").removeprefix("EXPORTER_").lower()
     return Field(default, validation_alias=AliasChoices(variable, keyword))
 
 
 class OtlpSettings(BaseSettings):
-    """What is exported, where to, and how."""
+    """Which signals are exported, where to, and how."""
 
-    service_name: str | None = _otel("OTEL_SERVICE_NAME")
-    sdk_disabled: bool = _otel("OTEL_SDK_DISABLED", False)
-    """Nothing is measured, traced or exported; the health endpoints still answer, from their checks alone."""
+    service_name: str | None = _from_variable("OTEL_SERVICE_NAME")
+    sdk_disabled: bool = _from_variable("OTEL_SDK_DISABLED", False)
+    """Measure, trace and export nothing. The health endpoints answer from the checks alone."""
 
-    traces_exporter: str = _otel("OTEL_TRACES_EXPORTER", "otlp")
-    """`none` switches the signal off. Of the other values only `otlp` has an exporter here."""
-    metrics_exporter: str = _otel("OTEL_METRICS_EXPORTER", "otlp")
-    logs_exporter: str = _otel("OTEL_LOGS_EXPORTER", "otlp")
+    traces_exporter: str = _from_variable("OTEL_TRACES_EXPORTER", "otlp")
+    """`otlp` exports the signal; every other value, such as `none`, does not."""
+    metrics_exporter: str = _from_variable("OTEL_METRICS_EXPORTER", "otlp")
+    logs_exporter: str = _from_variable("OTEL_LOGS_EXPORTER", "otlp")
 
-    # Before the endpoints: whether an endpoint needs a scheme depends on the protocol.
-    otlp_protocol: Protocol = _otel("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-    otlp_traces_protocol: Protocol | None = _otel("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-    otlp_metrics_protocol: Protocol | None = _otel("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL")
-    otlp_logs_protocol: Protocol | None = _otel("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL")
+    # The protocols stand before the endpoints, because the protocol decides whether an endpoint needs a scheme.
+    otlp_protocol: Protocol = _from_variable("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    otlp_traces_protocol: Protocol | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
+    otlp_metrics_protocol: Protocol | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL")
+    otlp_logs_protocol: Protocol | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL")
 
-    otlp_endpoint: str | None = _otel("OTEL_EXPORTER_OTLP_ENDPOINT")
-    otlp_traces_endpoint: str | None = _otel("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    otlp_metrics_endpoint: str | None = _otel("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
-    otlp_logs_endpoint: str | None = _otel("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
+    otlp_endpoint: str | None = _from_variable("OTEL_EXPORTER_OTLP_ENDPOINT")
+    otlp_traces_endpoint: str | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    otlp_metrics_endpoint: str | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+    otlp_logs_endpoint: str | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
 
-    otlp_compression: Compression = _otel("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
-    otlp_traces_compression: Compression | None = _otel("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION")
-    otlp_metrics_compression: Compression | None = _otel("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION")
-    otlp_logs_compression: Compression | None = _otel("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION")
+    otlp_compression: Compression = _from_variable("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+    otlp_traces_compression: Compression | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION")
+    otlp_metrics_compression: Compression | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION")
+    otlp_logs_compression: Compression | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION")
 
-    otlp_headers: SecretStr | None = _otel("OTEL_EXPORTER_OTLP_HEADERS")
-    otlp_traces_headers: SecretStr | None = _otel("OTEL_EXPORTER_OTLP_TRACES_HEADERS")
-    otlp_metrics_headers: SecretStr | None = _otel("OTEL_EXPORTER_OTLP_METRICS_HEADERS")
-    otlp_logs_headers: SecretStr | None = _otel("OTEL_EXPORTER_OTLP_LOGS_HEADERS")
+    otlp_headers: SecretStr | None = _from_variable("OTEL_EXPORTER_OTLP_HEADERS")
+    otlp_traces_headers: SecretStr | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+    otlp_metrics_headers: SecretStr | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_HEADERS")
+    otlp_logs_headers: SecretStr | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_HEADERS")
 
-    metric_export_interval: PositiveFloat = _otel("OTEL_METRIC_EXPORT_INTERVAL", 60_000)
+    metric_export_interval: PositiveFloat = _from_variable("OTEL_METRIC_EXPORT_INTERVAL", 60_000)
     """Milliseconds between metric exports."""
 
-    # Checked here, so that a wrong one fails at start by its name; their reader is the SDK.
-    otlp_timeout: PositiveFloat | None = _otel("OTEL_EXPORTER_OTLP_TIMEOUT")
-    otlp_traces_timeout: PositiveFloat | None = _otel("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
-    otlp_metrics_timeout: PositiveFloat | None = _otel("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT")
-    otlp_logs_timeout: PositiveFloat | None = _otel("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT")
-    otlp_certificate: FilePath | None = _otel("OTEL_EXPORTER_OTLP_CERTIFICATE")
-    otlp_client_key: FilePath | None = _otel("OTEL_EXPORTER_OTLP_CLIENT_KEY")
-    otlp_client_certificate: FilePath | None = _otel("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")
-    otlp_traces_certificate: FilePath | None = _otel("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE")
-    otlp_traces_client_key: FilePath | None = _otel("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY")
-    otlp_traces_client_certificate: FilePath | None = _otel("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE")
-    otlp_metrics_certificate: FilePath | None = _otel("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE")
-    otlp_metrics_client_key: FilePath | None = _otel("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY")
-    otlp_metrics_client_certificate: FilePath | None = _otel("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE")
-    otlp_logs_certificate: FilePath | None = _otel("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE")
-    otlp_logs_client_key: FilePath | None = _otel("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY")
-    otlp_logs_client_certificate: FilePath | None = _otel("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE")
-    bsp_max_queue_size: PositiveInt | None = _otel("OTEL_BSP_MAX_QUEUE_SIZE")
-    bsp_max_export_batch_size: PositiveInt | None = _otel("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")
-    bsp_schedule_delay: PositiveInt | None = _otel("OTEL_BSP_SCHEDULE_DELAY")
-    bsp_export_timeout: PositiveInt | None = _otel("OTEL_BSP_EXPORT_TIMEOUT")
-    blrp_max_queue_size: PositiveInt | None = _otel("OTEL_BLRP_MAX_QUEUE_SIZE")
-    blrp_max_export_batch_size: PositiveInt | None = _otel("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE")
-    blrp_schedule_delay: PositiveInt | None = _otel("OTEL_BLRP_SCHEDULE_DELAY")
-    blrp_export_timeout: PositiveInt | None = _otel("OTEL_BLRP_EXPORT_TIMEOUT")
-    metric_export_timeout: PositiveFloat | None = _otel("OTEL_METRIC_EXPORT_TIMEOUT")
-    metrics_exemplar_filter: Literal["always_on", "always_off", "trace_based"] | None = _otel(
+    # Read by the SDK. They are checked here, so that a wrong value is reported at start by its variable.
+    otlp_timeout: PositiveFloat | None = _from_variable("OTEL_EXPORTER_OTLP_TIMEOUT")
+    otlp_traces_timeout: PositiveFloat | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
+    otlp_metrics_timeout: PositiveFloat | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT")
+    otlp_logs_timeout: PositiveFloat | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT")
+    otlp_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_CERTIFICATE")
+    otlp_client_key: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_CLIENT_KEY")
+    otlp_client_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")
+    otlp_traces_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE")
+    otlp_traces_client_key: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY")
+    otlp_traces_client_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE")
+    otlp_metrics_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE")
+    otlp_metrics_client_key: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY")
+    otlp_metrics_client_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE")
+    otlp_logs_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE")
+    otlp_logs_client_key: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY")
+    otlp_logs_client_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE")
+    bsp_max_queue_size: PositiveInt | None = _from_variable("OTEL_BSP_MAX_QUEUE_SIZE")
+    bsp_max_export_batch_size: PositiveInt | None = _from_variable("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")
+    bsp_schedule_delay: PositiveInt | None = _from_variable("OTEL_BSP_SCHEDULE_DELAY")
+    bsp_export_timeout: PositiveInt | None = _from_variable("OTEL_BSP_EXPORT_TIMEOUT")
+    blrp_max_queue_size: PositiveInt | None = _from_variable("OTEL_BLRP_MAX_QUEUE_SIZE")
+    blrp_max_export_batch_size: PositiveInt | None = _from_variable("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE")
+    blrp_schedule_delay: PositiveInt | None = _from_variable("OTEL_BLRP_SCHEDULE_DELAY")
+    blrp_export_timeout: PositiveInt | None = _from_variable("OTEL_BLRP_EXPORT_TIMEOUT")
+    metric_export_timeout: PositiveFloat | None = _from_variable("OTEL_METRIC_EXPORT_TIMEOUT")
+    metrics_exemplar_filter: Literal["always_on", "always_off", "trace_based"] | None = _from_variable(
         "OTEL_METRICS_EXEMPLAR_FILTER"
     )
 
@@ -120,7 +123,7 @@ class OtlpSettings(BaseSettings):
         signals = [s for s in SIGNALS if info.field_name in ("otlp_endpoint", f"otlp_{s}_endpoint")]
         common = info.data.get("otlp_protocol")
         protocols = {info.data.get(f"otlp_{signal}_protocol") or common for signal in signals}
-        bare = "://" not in value and protocols == {"grpc"}  # gRPC's own notation, host:port
+        bare = "://" not in value and protocols == {"grpc"}  # gRPC also takes host:port
         if not bare and not value.lower().startswith(("http://", "https://")):
             raise ValueError("it must be a URL that starts with http:// or https://")
         parts = urlsplit(f"//{value}" if bare else value)
@@ -141,11 +144,11 @@ class OtlpSettings(BaseSettings):
         return value
 
     def exports(self, signal: Signal) -> bool:
-        """Whether `signal` is sent anywhere: an endpoint is set for it and nothing switches it off."""
+        """Whether `signal` is exported: it has an endpoint and is not switched off."""
         return self.endpoint(signal) is not None
 
     def endpoint(self, signal: Signal) -> str | None:
-        """Where `signal` is sent, or None. Over HTTP the signal's path is added to the common endpoint."""
+        """The endpoint of `signal`, None where it is not exported. Over HTTP the signal's path ends the common one."""
         chosen = getattr(self, f"{signal}_exporter").split(",")
         if self.sdk_disabled or not any(name.strip().startswith("otlp") for name in chosen):
             return None
@@ -155,14 +158,14 @@ class OtlpSettings(BaseSettings):
         return f"{self.otlp_endpoint.rstrip('/')}/v1/{signal}"
 
     def protocol(self, signal: Signal) -> Protocol:
-        """How `signal` is sent."""
+        """The OTLP protocol of `signal`."""
         return cast("Protocol", getattr(self, f"otlp_{signal}_protocol") or self.otlp_protocol)
 
     def compression(self, signal: Signal) -> Compression:
-        """How requests with `signal` are compressed."""
+        """The compression of `signal`'s exports."""
         return cast("Compression", getattr(self, f"otlp_{signal}_compression") or self.otlp_compression)
 
     def headers(self, signal: Signal) -> str:
-        """The headers sent with `signal`, as comma-separated name=value pairs; they may hold secrets."""
+        """The headers of `signal`'s exports as comma-separated name=value pairs; they may contain secrets."""
         secret = cast("SecretStr | None", getattr(self, f"otlp_{signal}_headers") or self.otlp_headers)
         return secret.get_secret_value() if secret is not None else ""

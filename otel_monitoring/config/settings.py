@@ -1,7 +1,7 @@
-"""`Settings`: the only reader of the environment and of `.env`.
+"""`Settings`: every setting, read from keyword arguments, the environment and `.env`.
 
-OpenTelemetry's own variables stand in `exporting.settings` and `request_settings`, the documented ones of the channels
-(`SMTP_SERVER`, `SLACK_WEBHOOK_URL`, …) in `channel_settings`; the rest begin with `OTEL_MONITORING_`.
+The variables that begin with `OTEL_MONITORING_` are here. OpenTelemetry's own are in `otlp` and `http_server`, those of
+the alert channels (`SMTP_SERVER`, `SLACK_WEBHOOK_URL`, …) in `channels`.
 """
 
 import os
@@ -36,7 +36,7 @@ from otel_monitoring.baggage import MAX_KEYS
 from otel_monitoring.config import dotenv_file
 from otel_monitoring.config.channels import ChannelSettings, check_web_address
 from otel_monitoring.config.hints import did_you_mean, number_meant
-from otel_monitoring.config.http_server import RequestSettings, unhonoured
+from otel_monitoring.config.http_server import RequestSettings, without_effect
 from otel_monitoring.config.otlp import OtlpSettings
 from otel_monitoring.environment import ignore, ignore_unusable, items, notice
 from otel_monitoring.errors import ConfigurationError
@@ -44,7 +44,7 @@ from otel_monitoring.errors import ConfigurationError
 PREFIX = "OTEL_MONITORING_"
 _THRESHOLD = f"{PREFIX}THRESHOLD_"
 _THRESHOLD_KEYWORD = "threshold_"
-_PLAIN = {
+_MESSAGES = {
     "bool_parsing": "it must be true or false",
     "int_parsing": "it must be a whole number",
     "float_parsing": "it must be a number",
@@ -59,7 +59,7 @@ _Seconds = Annotated[FiniteFloat, Field(gt=0, le=366 * 86_400)]
 
 
 class Thresholds(BaseModel):
-    """The documented thresholds; each is overridden by `OTEL_MONITORING_THRESHOLD_<NAME>` or by keyword."""
+    """The documented thresholds, overridden by `OTEL_MONITORING_THRESHOLD_<NAME>` or the keyword `threshold_<name>`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,7 +68,7 @@ class Thresholds(BaseModel):
     cpu_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
     memory_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
     api_response_time_ms: _Positive = 2000.0
-    # Not in the document, which gives these two no number.
+    # Beyond the documented thresholds.
     event_loop_lag_ms: _Positive = 1000.0
     rejected_requests: Annotated[FiniteFloat, Field(ge=0)] = 50.0
 
@@ -78,10 +78,9 @@ THRESHOLDS: dict[str, float] = Thresholds().model_dump()
 
 
 class Settings(ChannelSettings, OtlpSettings, RequestSettings):
-    """Every setting of the package. Keyword arguments win over the environment, which wins over `.env`.
+    """Every setting of the package; `Settings.load` reads them.
 
-    Raises:
-        ConfigurationError: from `Settings.load`, naming each setting that cannot work.
+    Keyword arguments win over the environment, which wins over `.env`.
     """
 
     model_config = SettingsConfigDict(
@@ -93,7 +92,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
     access: Literal["admin", "open"] = "admin"
     prefix: str = "/api"
 
-    # Rhythm, in seconds
+    # Intervals and time limits, in seconds
     check_interval: _Seconds = 30.0
     sample_interval: _Seconds = 10.0
     window: _Seconds = 300.0
@@ -106,23 +105,23 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
 
     # Requests
     error_statuses: Annotated[frozenset[int] | None, NoDecode] = None
-    """Status codes that count as errors; None: every 5xx."""
+    """Status codes that count as errors. None: every 5xx."""
     operation_spans: bool = False
-    """FastAPI's spans for dependencies, endpoints and serialization: they double the cost of a traced request."""
+    """Make FastAPI's spans for dependencies, endpoints and serialization; they double the cost of a traced request."""
     capture_query: bool = False
-    """Keep the values of `url.query` on spans; otherwise each is replaced."""
+    """Keep the values of `url.query` on spans. False: each value is replaced."""
     max_endpoints: Annotated[int, Field(ge=1, le=100_000)] = 1000
 
     # Baggage
     baggage_keys: Annotated[tuple[str, ...], NoDecode, Field(max_length=MAX_KEYS)] = ()
-    """Which baggage becomes attributes of spans and log records; from a client's headers, too."""
+    """Baggage that becomes attributes of spans and log records, also when it came with a client's headers."""
     baggage_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Hosts that instrumented clients send baggage to, beside private ones; `.example.com`: all below."""
+    """Hosts that instrumented HTTP clients send baggage to, beside private ones. `.example.com`: all hosts below it."""
 
     # Database
     database_uri: SecretStr | None = None
     capture_statement: bool = False
-    """Add `db.query.text` to database spans, values replaced, at most `statement_max_length` characters."""
+    """Add `db.query.text` to database spans, with values replaced and at most `statement_max_length` characters."""
     statement_max_length: Annotated[int, Field(ge=16, le=65_536)] = 1024
     max_collections: Annotated[int, Field(ge=0, le=10_000)] = 100
 
@@ -130,23 +129,23 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
     thresholds: Thresholds = Thresholds()
     store: Literal["memory", "sqlite"] = "sqlite"
     state_dir: Path | None = None
-    """Where the `sqlite` store keeps its file; None: the platform's state directory."""
+    """The folder of the `sqlite` store's file. None: the platform's state directory."""
     repeat_interval: _Seconds = 4 * 3600.0
     """Seconds until an alert that still fires is notified again."""
     public_url: str | None = None
-    """Where the service is reached, without `prefix`: what links in notifications begin with."""
+    """The service's URL in the links of notifications, without `prefix`."""
 
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Keywords, the environment, `.env`: in this order."""
+        """The sources in order of precedence: keywords, the environment, `.env`."""
         return named["init_settings"], named["env_settings"], _DotenvSource(settings_cls)
 
     @field_validator("*", mode="before")
     @classmethod
     def _tidy(cls, value: object, info: ValidationInfo) -> object:
-        """Blanks around a value are a slip, except in a password, and so are capitals in a choice of ours."""
+        """Remove blanks around values, except a password's, and read our choices in upper and lower case."""
         if not isinstance(value, str) or info.field_name == "alert_email_password":
             return value
         if value and not value.strip():
@@ -215,20 +214,24 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        token = value.get_secret_value().strip()  # the file that it was read from may end with a line break
+        token = value.get_secret_value().strip()  # a token that was read from a file may end with a line break
         if len(token) < 8:
             raise ValueError("an admin token has at least 8 characters")
         return SecretStr(token)
 
     @classmethod
     def load(cls, **overrides: Any) -> "Settings":
-        """Read the settings; keyword arguments that are None count as not given.
+        """Read the settings.
 
-        A variable that is not ours alone, OpenTelemetry's or `SMTP_…` where nobody is to be mailed, is ignored when it
-        cannot work, with a warning; so is a name of ours that no setting has.
+        Variables that other programs read too (OpenTelemetry's, and `SMTP_…` where no e-mail is configured) are ignored
+        with a warning where their value cannot work. So is a variable `OTEL_MONITORING_…` that no setting has.
+
+        Args:
+            overrides: Fields of `Settings`, and `threshold_<name>`. None counts as not given.
 
         Raises:
-            ConfigurationError: one line that names every setting that cannot work and says why, never its value.
+            ConfigurationError: Settings cannot work. The message is one line with the name and the reason of each, and
+                without their values.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
         thresholds = {name: given.pop(name) for name in tuple(given) if name.startswith(_THRESHOLD_KEYWORD)}
@@ -241,39 +244,40 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
         dotenv = dotenv_file.variables()
         token = _dotenv.set(dotenv)
         try:
-            return cls._loaded(given, thresholds, _with_environment(dotenv))
+            return cls._from_variables(given, thresholds, _with_environment(dotenv))
         finally:
             _dotenv.reset(token)
 
     @classmethod
-    def _loaded(
+    def _from_variables(
         cls, given: dict[str, Any], thresholds_given: Mapping[str, float], variables: Mapping[str, str]
     ) -> "Settings":
-        thresholds = _thresholds(variables, _THRESHOLD)
+        thresholds = _without_prefix(variables, _THRESHOLD)
         thresholds.update(_as_mapping(given.pop("thresholds", {})))
-        thresholds.update(_thresholds(thresholds_given, _THRESHOLD_KEYWORD))
+        thresholds.update(_without_prefix(thresholds_given, _THRESHOLD_KEYWORD))
         if thresholds:
             given["thresholds"] = thresholds
-        named = variables.keys() | {_documented(name) for name in given}
+        named = variables.keys() | {_variable_of(name) for name in given}
         for line in _notices(named, variables):
             notice(line)
         return cls._validated(given, named)
 
     @classmethod
     def _validated(cls, given: dict[str, Any], named: Set[str]) -> "Settings":
+        """Validate; where only foreign variables are wrong, warn and try again with their defaults."""
         try:
             return cls(**given)
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False)
         except SettingsError as error:
             raise ConfigurationError(f"{PREFIX}*: {error}") from None
-        foreign = {_field(problem): problem for problem in problems if _is_foreign(problem, given, named)}
-        ours = [problem for problem in problems if _field(problem) not in foreign]
+        foreign = {_field_of(problem): problem for problem in problems if _is_foreign(problem, given, named)}
+        ours = [problem for problem in problems if _field_of(problem) not in foreign]
         if ours:
             raise ConfigurationError("; ".join(map(_explain, ours))) from None
         for problem in foreign.values():
             name, why = _explain(problem).split(": ", 1)
-            if _is_opentelemetrys(name):
+            if _is_of_opentelemetry(name):
                 ignore(name, why)
             else:
                 notice(f"{name}: {why}; it is ignored")
@@ -282,18 +286,18 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
 
 
 def known_variables() -> frozenset[str]:
-    """Every variable of ours, `OTEL_MONITORING_…`, thresholds included."""
+    """Every variable `OTEL_MONITORING_…`, thresholds included."""
     fields = Settings.model_fields.items()
     single = {PREFIX + name.upper() for name, field in fields if field.validation_alias is None}
     return frozenset(single | {_THRESHOLD + name.upper() for name in THRESHOLDS})
 
 
 _dotenv: ContextVar[dict[str, str] | None] = ContextVar("dotenv", default=None)
-"""What `.env` says, while settings are loaded: it is read once for all questions."""
+"""The variables of `.env` while settings are loaded, so that the file is read once."""
 
 
 class _DotenvSource(EnvSettingsSource):
-    """As the environment, but from `.env`."""
+    """Reads variables from `.env` as `EnvSettingsSource` does from the environment."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
@@ -303,7 +307,7 @@ class _DotenvSource(EnvSettingsSource):
 
 
 def _with_environment(dotenv: Mapping[str, str]) -> dict[str, str]:
-    """Every variable that has a value: those of `.env`, and over them those of the environment."""
+    """Every variable with a value; the environment wins over `.env`."""
     variables = {name.upper(): value for name, value in dotenv.items()}
     return {**variables, **{name.upper(): value for name, value in os.environ.items() if value.strip()}}
 
@@ -312,55 +316,56 @@ def _as_mapping(value: "Thresholds | dict[str, float]") -> dict[str, float]:
     return value.model_dump(exclude_unset=True) if isinstance(value, Thresholds) else dict(value)
 
 
-def _thresholds(named: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def _without_prefix(named: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Values whose name begins with `prefix`, by the rest of the name in lower case."""
     return {name.removeprefix(prefix).lower(): value for name, value in named.items() if name.startswith(prefix)}
 
 
-def _documented(field: str) -> str:
-    """The name under which users know a field."""
+def _variable_of(field: str) -> str:
+    """The environment variable of a field."""
     alias = Settings.model_fields[field].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
 
 
-def _field(problem: ErrorDetails) -> str:
-    """The field that a validation error is about; it names some by their variables."""
+def _field_of(problem: ErrorDetails) -> str:
+    """The field of a validation error, which has the name of the field or of its variable."""
     name = str(problem["loc"][0])
-    return next((field for field in Settings.model_fields if name in (field, _documented(field))), name)
+    return next((field for field in Settings.model_fields if name in (field, _variable_of(field))), name)
 
 
 def _is_foreign(problem: ErrorDetails, given: Mapping[str, Any], named: Set[str]) -> bool:
-    """Whether a wrong value is in a variable that others read, too, and in which we have no part."""
-    field = _field(problem)
+    """Whether the wrong value is in a variable that other programs read too and that this service does not need."""
+    field = _field_of(problem)
     if field in given:
         return False
-    name = _documented(field)
+    name = _variable_of(field)
     mails = {"SMTP_SERVER", "ALERT_EMAIL_TO"} <= named
-    return _is_opentelemetrys(name) or (name.startswith("SMTP_") and not mails)
+    return _is_of_opentelemetry(name) or (name.startswith("SMTP_") and not mails)
 
 
-def _is_opentelemetrys(name: str) -> bool:
+def _is_of_opentelemetry(name: str) -> bool:
     return name.startswith("OTEL_") and not name.startswith(PREFIX)
 
 
 def _explain(problem: ErrorDetails) -> str:
-    """One line for a problem. Pydantic's own text would quote the value, which may be a secret."""
-    field = _field(problem)
-    name, why = _documented(field), problem["msg"].removeprefix("Value error, ")
+    """One line for a problem, without the value, which may be a secret and which Pydantic's own text quotes."""
+    field = _field_of(problem)
+    name, why = _variable_of(field), problem["msg"].removeprefix("Value error, ")
     meant = ""
     if field == "thresholds" and len(problem["loc"]) > 1:
         name = field = _THRESHOLD + str(problem["loc"][1]).upper()
         if problem["type"] == "extra_forbidden":
             why, meant = "no such setting", did_you_mean(name, (_THRESHOLD + known.upper() for known in THRESHOLDS))
-    if problem["type"] == "float_parsing" and not _is_opentelemetrys(name):
+    if problem["type"] == "float_parsing" and not _is_of_opentelemetry(name):
         meant = number_meant(problem["input"], field)
-    why = _PLAIN.get(problem["type"], why).replace("Input should be", "it must be")
+    why = _MESSAGES.get(problem["type"], why).replace("Input should be", "it must be")
     return f"{name}: {why[0].lower()}{why[1:]}{meant}"
 
 
 def _notices(named: Set[str], variables: Mapping[str, str]) -> Iterator[str]:
-    """What is set and has no effect, or is nearly the name of something that would have."""
+    """One line for each variable that is set and has no effect, with the name that was probably meant."""
     known = known_variables()
-    documented = {_documented(name) for name in Settings.model_fields} - known
+    documented = {_variable_of(name) for name in Settings.model_fields} - known
     for name in sorted(variables.keys() - known - documented):
         if name.startswith(PREFIX) and not name.startswith(_THRESHOLD):  # a wrong threshold is an error
             yield f"{name}: no setting has this name{did_you_mean(name, known) or '; it is ignored'}"
@@ -368,7 +373,7 @@ def _notices(named: Set[str], variables: Mapping[str, str]) -> Iterator[str]:
             meant = did_you_mean(name, known if name.startswith("OTEL_") else documented)
             if meant:
                 yield f"{name}: no setting has this name{meant}"
-    yield from unhonoured(variables)
+    yield from without_effect(variables)
     for name, needed, effect in (
         ("SMTP_SERVER", "ALERT_EMAIL_TO", "no alert is mailed"),
         ("ALERT_EMAIL_TO", "SMTP_SERVER", "no alert is mailed"),

@@ -1,4 +1,4 @@
-"""`TokenGuard`: who may read the private endpoints with the admin token, and what becomes of those who guess it."""
+"""`TokenGuard`: lets requests with the admin token through, and slows down clients that guess it."""
 
 import secrets
 import time
@@ -14,13 +14,13 @@ from otel_monitoring.redact import printable
 NO_STORE = {"Cache-Control": "no-store"}
 """Headers of answers that no cache may keep."""
 _GUESSES_PER_MINUTE = 20
-_MOST_CLIENTS = 1000
+_MAX_CLIENTS = 1000
 _WARN_EVERY_SECONDS = 60.0
-_IPV6_NETWORK_BITS = 64  # what one host usually has: RFC 6177
+_IPV6_NETWORK_BITS = 64  # the network that one host usually has (RFC 6177)
 
 
-class Guesses:
-    """How many wrong tokens each client may send: 20 at once, then one every 3 s (a token bucket).
+class GuessLimit:
+    """Limits how many wrong tokens each client may send: 20 at once, then one every 3 s (a token bucket).
 
     Args:
         clock: Seconds of a monotonic clock.
@@ -31,28 +31,28 @@ class Guesses:
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
     def wait(self, client: str) -> float:
-        """The seconds that a client must wait before another token of its is looked at; 0: none."""
+        """Seconds until the next token of this client is compared; 0: at once."""
         each = 60 / _GUESSES_PER_MINUTE
-        full = self._full_at.get(client, 0.0) - self._clock()  # in so many seconds it may send 20 again
-        return max(0.0, full - (_GUESSES_PER_MINUTE - 1) * each)
+        until_full = self._full_at.get(client, 0.0) - self._clock()
+        return max(0.0, until_full - (_GUESSES_PER_MINUTE - 1) * each)
 
     def note(self, client: str) -> None:
-        """A client sent a wrong token. Beyond 1,000 clients the one that was wrong least lately is forgotten."""
+        """Count a wrong token of this client. At most 1,000 clients are remembered, those with the latest guesses."""
         now = self._clock()
         self._full_at[client] = max(now, self._full_at.get(client, now)) + 60 / _GUESSES_PER_MINUTE
         self._full_at.move_to_end(client)
-        if len(self._full_at) > _MOST_CLIENTS:
+        if len(self._full_at) > _MAX_CLIENTS:
             self._full_at.popitem(last=False)
 
 
 class TokenGuard:
-    """FastAPI dependency that lets requests with the admin token through.
+    """A FastAPI dependency that lets requests with the admin token through.
 
-    A wrong token is counted, and told in the log once a minute. A client that sends 20 in a minute is answered 429 for
-    a while, without a look at its token: else guessing would go on as fast as before.
+    Wrong tokens are counted, and logged once a minute. A client beyond its `GuessLimit` is answered 429 without
+    comparing its token, so that guessing becomes slow.
 
     Args:
-        token: What `Authorization: Bearer …` must hold.
+        token: The token that `Authorization: Bearer …` must hold.
         on_wrong: Called for each wrong token.
         clock: Seconds of a monotonic clock.
     """
@@ -61,8 +61,8 @@ class TokenGuard:
         self._token = token.encode()
         self._on_wrong = on_wrong
         self._clock = clock
-        self._guesses = Guesses(clock)
-        self._wrong = 0
+        self._guesses = GuessLimit(clock)
+        self._wrong_since_warning = 0
         self._warned_at = float("-inf")
 
     async def __call__(self, request: Request) -> None:
@@ -85,20 +85,22 @@ class TokenGuard:
 
     def _is_right(self, given: str) -> bool:
         scheme, _, token = given.partition(" ")
-        # In constant time, and as the bytes that were sent: Starlette reads headers as Latin-1, which has one for each.
+        # Compared in constant time, as the bytes that were sent: Starlette decodes headers as Latin-1, byte by byte.
         return scheme.lower() == "bearer" and secrets.compare_digest(
             token.strip(" \t").encode("latin-1", "replace"), self._token
         )
 
     def _note_wrong(self, client: str) -> None:
         self._on_wrong()
-        self._wrong += 1
+        self._wrong_since_warning += 1
         now = self._clock()
         if now - self._warned_at >= _WARN_EVERY_SECONDS:
             logger.warning(
-                "wrong admin token: %d times since the last such line, the last one from %s", self._wrong, client
+                "wrong admin token: %d times since the last such line, the last one from %s",
+                self._wrong_since_warning,
+                client,
             )
-            self._warned_at, self._wrong = now, 0
+            self._warned_at, self._wrong_since_warning = now, 0
 
     @staticmethod
     def _unauthorized() -> HTTPException:
@@ -106,7 +108,7 @@ class TokenGuard:
 
 
 def _client(request: Request) -> str:
-    """The address a request came from; of IPv6 the network, which one host has for itself."""
+    """The client's address; for IPv6 its /64 network, all of which one host can use."""
     host = request.client.host if request.client is not None else ""
     try:
         address = ip_address(host)

@@ -1,4 +1,4 @@
-"""`Reporter`: the documented answers, put together from values at hand."""
+"""`HealthAnswers`: the JSON of the health endpoints, made from the latest results."""
 
 import os
 import time
@@ -19,22 +19,29 @@ from otel_monitoring.metrics.window import Window
 from otel_monitoring.telemetry.providers import Telemetry
 
 
-class Reporter:
-    """Reads, never measures: every method answers from what the watch thread brought last.
+class HealthAnswers:
+    """Makes answers and measures nothing: the background thread keeps the results up to date.
 
     Args:
-        thresholds: When CPU, memory, error rate degrade the status.
-        classifier: What counts as an error.
-        alert_manager: Answers whose alerts and deliveries are shown.
-        started_at: When this process started, in seconds of the monotonic clock; None before.
-        troubles: Why what is known may be out of date, at a moment of the monotonic clock.
+        thresholds: Limits of CPU, memory and error rate beyond which the status is degraded.
+        statistics: Counts requests and errors of a window.
+        aggregator: The history of measurements.
+        performance: Request counts, times and errors.
+        system: CPU and memory.
+        database: The state of the database.
+        checks: The results of the application's checks.
+        telemetry: The state of exports.
+        event_loop: Returns the figures of the application's event loop.
+        alert_manager: Returns the alert manager whose alerts and deliveries are shown.
+        started_at: Returns when this process started, in seconds of the monotonic clock; None before.
+        troubles: Returns why the results may be out of date, given the monotonic time in seconds.
     """
 
     def __init__(
         self,
         *,
         thresholds: Thresholds,
-        classifier: RequestStatistics,
+        statistics: RequestStatistics,
         aggregator: Aggregator,
         performance: PerformanceMetrics,
         system: SystemSampler,
@@ -47,7 +54,7 @@ class Reporter:
         troubles: Callable[[float], list[str]],
     ) -> None:
         self._thresholds = thresholds
-        self._classifier = classifier
+        self._statistics = statistics
         self._aggregator = aggregator
         self._performance = performance
         self._system = system
@@ -58,24 +65,24 @@ class Reporter:
         self._alert_manager = alert_manager
         self._started_at = started_at
         self._troubles = troubles
-        # The figures of a window never change: they are made once for each, not once for each question.
+        # Figures of a window never change, so each is computed once and kept with its window.
         self._errors_of: tuple[Window | None, tuple[int, int]] = (None, (0, 0))
         self._summary_of: tuple[Window | None, dict[str, Any]] = (None, {})
 
     def answer(self, what: str) -> dict[str, Any]:
-        """`detailed`, `metrics` or `diagnostics`."""
+        """The answer of a private endpoint: `detailed`, `metrics` or `diagnostics`."""
         if what == "metrics":
             return self._summary()
         return self.diagnostics() if what == "diagnostics" else self.detailed()
 
     def basic(self) -> dict[str, Any]:
-        """`status`, `timestamp`, `uptime_seconds`."""
+        """The answer of `/health`: `status`, `timestamp`, `uptime_seconds`."""
         started = self._started_at()
         uptime = time.monotonic() - started if started is not None else 0.0
         return status.basic(self._status()[0], now=time.time(), uptime=uptime)
 
     def detailed(self) -> dict[str, Any]:
-        """The basic answer with `reasons`, `database`, `system`, `performance`."""
+        """The basic answer and `reasons`, `database`, `system`, `performance`."""
         now = time.time()
         return {
             **self.basic(),
@@ -86,7 +93,7 @@ class Reporter:
         }
 
     def diagnostics(self) -> dict[str, Any]:
-        """The detailed answer with endpoints, alerts, checks, the event loop, telemetry, lost seams and the worker."""
+        """The detailed answer and endpoints, alerts, checks, event loop, telemetry, broken seams and the worker."""
         alerts = self._alert_manager()
         return {
             **self.detailed(),
@@ -106,6 +113,7 @@ class Reporter:
         }
 
     def _status(self) -> tuple[str, list[str]]:
+        """The status and the reasons for it."""
         now = time.monotonic()
         critical, others = self._checks.failing()
         requests, errors = self._recent_errors()
@@ -127,9 +135,10 @@ class Reporter:
         return status.status(facts, self._thresholds)
 
     def _recent_errors(self) -> tuple[int, int]:
+        """Requests and errors of the latest window."""
         window = self._aggregator.history.recent
         if self._errors_of[0] is not window:
-            self._errors_of = (window, self._classifier.errors(window))
+            self._errors_of = (window, self._statistics.errors(window))
         return self._errors_of[1]
 
     def _summary(self) -> dict[str, Any]:

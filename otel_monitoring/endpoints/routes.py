@@ -1,4 +1,4 @@
-"""The HTTP shape of the answers: paths, status codes, access. What they say is decided elsewhere."""
+"""The HTTP side of the endpoints: paths, parameters, status codes, access. `answers` and `alerts` make the content."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
@@ -24,7 +24,7 @@ from otel_monitoring.redact.json_value import json_text
 from otel_monitoring.timestamps import rfc3339
 
 _LARGEST_BODY = 64 * 1024
-"""Bytes a body may have: a mute with its labels needs less than 30 kB."""
+"""The most bytes of a body; a mute with all its labels has less than 30 kB."""
 _DENIED = (
     "The monitoring details are private and nothing is configured to open them: set OTEL_MONITORING_ADMIN_TOKEN "
     "(then send it as 'Authorization: Bearer ...'), pass admin=Depends(...) to MonitoringService, or set "
@@ -32,8 +32,8 @@ _DENIED = (
 )
 
 
-class Answers(Protocol):
-    """What the routes ask the monitoring service for."""
+class MonitoredService(Protocol):
+    """What the routes need of the monitoring service."""
 
     @property
     def alert_manager(self) -> AlertManager:
@@ -41,23 +41,23 @@ class Answers(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Started up, and not draining."""
+        """Whether the process has started and is not draining."""
 
     def note_wrong_token(self) -> None:
         """Count a request with a wrong admin token."""
 
     def basic_health(self) -> dict[str, Any]:
-        """`status`, `timestamp`, `uptime_seconds`."""
+        """The answer of `/health`: `status`, `timestamp`, `uptime_seconds`."""
 
     async def render(self, what: str) -> bytes:
-        """`detailed`, `metrics` or `diagnostics`, brought up to date, as JSON."""
+        """The JSON of `detailed`, `metrics` or `diagnostics`, from fresh measurements."""
 
 
 class _Route(APIRoute):
-    """Names what is wrong with a request without repeating it, which may hold a secret or what is no JSON."""
+    """A route whose answer 422 names the wrong field without its value, which may be a secret."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, with our answer to what it refuses."""
+        """FastAPI's handler with the answer 422 replaced by ours."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -85,34 +85,34 @@ class MuteRequest(BaseModel):
 
 
 _FIELDS = frozenset({*MuteRequest.model_fields, "query", "path", "body", "limit", "alert_type", "severity"})
-"""What an error may name: every other name in it is the sender's."""
+"""Names that an error may contain; all other names in it come from the sender."""
 
 
-def create_routes(app: FastAPI, answers: Answers, settings: Settings, admin: object) -> Sequence[BaseRoute]:
-    """Make every endpoint, under the configured prefix.
+def create_routes(app: FastAPI, service: MonitoredService, settings: Settings, admin: object) -> Sequence[BaseRoute]:
+    """Make every endpoint below the configured prefix.
 
-    The application's own dependencies, `FastAPI(dependencies=[...])`, do not guard them: a probe has no user, and two
-    guards that read the same header would never both open. Only where `access` is `open` do they stay before the
+    The application's own dependencies, `FastAPI(dependencies=[...])`, do not guard the endpoints: a probe has no user,
+    and a request cannot satisfy two guards that read the same header. With `access` set to `open` they do guard the
     private endpoints.
 
     Args:
         app: The application, which may override the `admin` dependency.
-        answers: Where the answers come from.
+        service: The service whose health and alerts are shown.
         settings: Prefix, admin token and access.
-        admin: The application's own dependency that guards the private endpoints, in place of the token.
+        admin: The application's own dependency that guards the private endpoints in place of the token, or None.
 
     Raises:
         ConfigurationError: `admin` is no dependency.
     """
     if admin is not None and not isinstance(admin, DependsMarker):
         raise ConfigurationError("admin: must be a FastAPI dependency, e.g. admin=Depends(require_admin)")
-    guards = [admin] if admin is not None else [Depends(_guard(settings, answers))]
+    guards = [admin] if admin is not None else [Depends(_guard(settings, service))]
     if admin is None and settings.access == "open":
         guards += app.router.dependencies
     return [
-        *_public_health(_router(app, f"{settings.prefix}/health"), answers),
-        *_private_health(_router(app, f"{settings.prefix}/health", guards), answers),
-        *_alerts(_router(app, f"{settings.prefix}/alerts", guards), answers),
+        *_public_health(_router(app, f"{settings.prefix}/health"), service),
+        *_private_health(_router(app, f"{settings.prefix}/health", guards), service),
+        *_alerts(_router(app, f"{settings.prefix}/alerts", guards), service),
     ]
 
 
@@ -126,12 +126,12 @@ def _router(app: FastAPI, prefix: str, guards: Sequence[DependsMarker] = ()) -> 
     )
 
 
-def _guard(settings: Settings, answers: Answers) -> Callable[..., Awaitable[None]]:
+def _guard(settings: Settings, service: MonitoredService) -> Callable[..., Awaitable[None]]:
     if settings.access == "open":
         return _open
     if settings.admin_token is None:
         return _closed
-    return TokenGuard(settings.admin_token.get_secret_value(), lambda: answers.note_wrong_token())
+    return TokenGuard(settings.admin_token.get_secret_value(), lambda: service.note_wrong_token())
 
 
 async def _open() -> None:
@@ -148,7 +148,7 @@ def _json(body: Any, status: int = 200, media_type: str = "application/json") ->
 
 
 def _refused(errors: Iterable[Mapping[str, Any]], part: str | None = None) -> Response:
-    """The answer 422, in FastAPI's form: which field, and why."""
+    """The answer 422 in FastAPI's form: which field is wrong, and why. `part` is the part of the request it is in."""
     detail = [
         {"type": error["type"], "loc": [name for name in (part, *error["loc"]) if name in _FIELDS], "msg": error["msg"]}
         for error in errors
@@ -156,13 +156,14 @@ def _refused(errors: Iterable[Mapping[str, Any]], part: str | None = None) -> Re
     return _json({"detail": detail}, 422)
 
 
-async def _from_no_other_site(request: Request) -> None:
-    """Refuse what the page of another site can make a browser send with its cookies: a POST that is not JSON.
+async def _refuse_cross_site(request: Request) -> None:
+    """Refuse a POST without JSON, which a page of another site can make a browser send with the user's cookies (CSRF).
 
-    For JSON, browsers ask us before. We read bodies ourselves, and so past FastAPI's own check of the content type.
+    Browsers ask before they send JSON to another site. FastAPI checks the content type of the bodies it reads itself;
+    ours are read by `_mute_of`.
 
     Raises:
-        HTTPException: 415 for what names another origin than this host and is not JSON.
+        HTTPException: 415 where the request names another origin than this host and is not JSON.
     """
     origin = request.headers.get("origin")
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -173,10 +174,10 @@ async def _from_no_other_site(request: Request) -> None:
 
 
 async def _mute_of(request: Request) -> MuteRequest:
-    """The body, read here and not by FastAPI, which reads it before any dependency has been asked who sends it.
+    """The body, read here because FastAPI would read it before the guards have let the request through.
 
     Raises:
-        HTTPException: It is too large.
+        HTTPException: 413, the body is too large.
         ValidationError: It is no mute.
     """
     body = bytearray()
@@ -187,10 +188,10 @@ async def _mute_of(request: Request) -> MuteRequest:
     return MuteRequest.model_validate_json(bytes(body))
 
 
-def _public_health(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
+def _public_health(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
     @router.api_route("", methods=["GET", "HEAD"])
     async def health(request: Request) -> Response:
-        answer = answers.basic_health()
+        answer = service.basic_health()
         code = 503 if answer["status"] == UNHEALTHY else 200
         if HEALTH_JSON in request.headers.get("accept", ""):
             return _json(health_json(answer), code, HEALTH_JSON)
@@ -202,31 +203,31 @@ def _public_health(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
 
     @router.api_route("/ready", methods=["GET", "HEAD"])
     async def ready() -> Response:
-        return _json({"status": "ready"}) if answers.ready else _json({"status": "not ready"}, 503)
+        return _json({"status": "ready"}) if service.ready else _json({"status": "not ready"}, 503)
 
     return router.routes
 
 
-def _private_health(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
+def _private_health(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
     @router.get("/detailed")
     async def detailed() -> Response:
-        return _json(await answers.render("detailed"))
+        return _json(await service.render("detailed"))
 
     @router.get("/metrics")
     async def metrics() -> Response:
-        return _json(await answers.render("metrics"))
+        return _json(await service.render("metrics"))
 
     @router.get("/diagnostics")
     async def diagnostics() -> Response:
-        return _json(await answers.render("diagnostics"))
+        return _json(await service.render("diagnostics"))
 
     return router.routes
 
 
-def _alerts(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
+def _alerts(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
     @router.get("/summary")
     async def summary() -> Response:
-        return _json(await answers.alert_manager.get_alert_summary())
+        return _json(await service.alert_manager.get_alert_summary())
 
     @router.get("/history")
     async def history(
@@ -234,46 +235,46 @@ def _alerts(router: APIRouter, answers: Answers) -> Sequence[BaseRoute]:
         alert_type: AlertType | None = None,
         severity: AlertSeverity | None = None,
     ) -> Response:
-        return _json(await answers.alert_manager.get_alert_history(limit, alert_type, severity))
+        return _json(await service.alert_manager.get_alert_history(limit, alert_type, severity))
 
     @router.get("/firing")
     async def firing() -> Response:
-        return _json(await answers.alert_manager.firing())
+        return _json(await service.alert_manager.firing())
 
     @router.get("/rules")
     async def rules() -> Response:
-        return _json(await answers.alert_manager.rule_states())
+        return _json(await service.alert_manager.rule_states())
 
-    # In threads: a store may wait for a disk or for another worker.
+    # Mutes are stored in threads: the store may wait for the disk or for another worker.
 
-    @router.post("/mutes", dependencies=[Depends(_from_no_other_site)])
+    @router.post("/mutes", dependencies=[Depends(_refuse_cross_site)])
     async def mute(request: Request) -> Response:
         try:
             body = await _mute_of(request)
         except ValidationError as error:
             return _refused(error.errors(include_input=False, include_url=False, include_context=False), "body")
         try:
-            return await run_in_threadpool(_muted, body)
+            return await run_in_threadpool(_store, body)
         except TooManyMutesError as error:
             raise HTTPException(409, str(error), NO_STORE) from None
 
-    def _muted(body: MuteRequest) -> Response:
-        until = answers.alert_manager.mute_alert_type(
+    def _store(body: MuteRequest) -> Response:
+        until = service.alert_manager.mute_alert_type(
             body.type, body.duration_seconds, labels=body.labels, author=body.author, reason=body.reason
         )
         author, reason = redact(body.author), redact(body.reason)
         logger.info("%s muted until %s by %s: %s", body.type.name, rfc3339(until), author or "nobody", reason or "-")
-        said = {"labels": readable_labels(body.labels), "author": author, "reason": reason, "until": rfc3339(until)}
-        return _json({**body.model_dump(mode="json"), **said}, 201)
+        shown = {"labels": readable_labels(body.labels), "author": author, "reason": reason, "until": rfc3339(until)}
+        return _json({**body.model_dump(mode="json"), **shown}, 201)
 
     @router.delete("/mutes/{alert_type}")
     def unmute(alert_type: AlertType) -> Response:
-        if not answers.alert_manager.unmute_alert_type(alert_type):
+        if not service.alert_manager.unmute_alert_type(alert_type):
             raise HTTPException(404, f"{alert_type.value} is not muted", NO_STORE)
         return Response(status_code=204, headers=NO_STORE)
 
-    @router.post("/test", dependencies=[Depends(_from_no_other_site)])
+    @router.post("/test", dependencies=[Depends(_refuse_cross_site)])
     async def test() -> Response:
-        return _json(await answers.alert_manager.test_channels())
+        return _json(await service.alert_manager.test_channels())
 
     return router.routes

@@ -1,7 +1,7 @@
 """`ServiceParts`: everything a `MonitoringService` is made of, built once and connected.
 
 What was measured flows from the instrumentation into `telemetry` (exported) and `aggregator` (answered and evaluated);
-`report` makes the answers of the endpoints, `alerting` hands everything to the alert rules.
+`answers` makes the JSON of the endpoints, `alerting` hands everything to the alert rules.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.config.settings import Settings
-from otel_monitoring.endpoints.answers import Reporter
+from otel_monitoring.endpoints.answers import HealthAnswers
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
@@ -61,7 +61,7 @@ class ServiceParts:
         wrong_tokens: Counts requests with a wrong admin token.
         database: The state of the database.
         alerting: Hands samples and evidence to the alert rules.
-        report: Makes the answers of the endpoints.
+        answers: Makes the JSON of the health endpoints.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ServiceParts:
         checks.observe_with(self._meter)
         self.alerting = self._make_alert_feed()
         self._monitored.use(db if db is not None else database_of(settings))
-        self.report = self._make_reporter()
+        self.answers = self._make_answers()
 
     def _make_measurements(self) -> None:
         settings = self._settings
@@ -138,10 +138,10 @@ class ServiceParts:
             draining=lambda: self._worker.draining,
         )
 
-    def _make_reporter(self) -> Reporter:
-        return Reporter(
+    def _make_answers(self) -> HealthAnswers:
+        return HealthAnswers(
             thresholds=self._settings.thresholds,
-            classifier=self._statistics,
+            statistics=self._statistics,
             aggregator=self.aggregator,
             performance=self.performance,
             system=self.system,

@@ -227,7 +227,7 @@ class MonitoringService:
 
     async def get_health_status(self) -> dict[str, Any]:
         """The answer of `/health/detailed` from the latest results: cheap enough for every request."""
-        return self._parts.report.detailed()
+        return self._parts.answers.detailed()
 
     async def get_detailed_diagnostics(self) -> dict[str, Any]:
         """The answer of `/health/diagnostics` from fresh measurements.
@@ -281,7 +281,7 @@ class MonitoringService:
 
     def basic_health(self) -> dict[str, Any]:
         """The answer of `/health`."""
-        return self._parts.report.basic()
+        return self._parts.answers.basic()
 
     async def render(self, what: str) -> bytes:
         """The JSON of an answer from fresh measurements, made in the background thread.
@@ -300,10 +300,10 @@ class MonitoringService:
         self._parts.wrong_tokens.add(1)
 
     async def _diagnostics(self) -> dict[str, Any]:
-        return self._parts.report.diagnostics()
+        return self._parts.answers.diagnostics()
 
     async def _rendered(self, what: str) -> bytes:
-        return json_text(self._parts.report.answer(what)).encode()
+        return json_text(self._parts.answers.answer(what)).encode()
 
     # What `otel_monitoring.testing` asks
 

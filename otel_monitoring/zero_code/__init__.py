@@ -1,1 +1,1 @@
-"""Start without code: the entry points of `opentelemetry-instrument`, and what finds the application's clients."""
+"""Instrumentation without code: the entry points of `opentelemetry-instrument`, and the search for MongoDB clients."""

@@ -1,12 +1,12 @@
-"""Zero-code start: what `opentelemetry-instrument` loads, and so what `otel-monitoring run` does.
+"""The entry points that `opentelemetry-instrument` and `otel-monitoring run` load before the application's code.
 
-In each process of the command, before any of the application's code: wait for FastAPI and PyMongo to be imported, then
-follow the MongoDB clients that are built, and look for the FastAPI applications that are served. Each is instrumented
-as `MonitoringService(db).instrument(app)` would, with settings from the environment. Where an application does so
-itself, it decides: others of the process are left alone, and that is said.
+In each process of the command they wait until FastAPI and PyMongo are imported, then follow the MongoDB clients that
+are made and the FastAPI applications that are served. Each application is instrumented as by
+`MonitoringService(db).instrument(app)`, with settings from the environment. Where one application does that itself, the
+others of the process are left alone, and a line says so.
 
-All else is imported when it is needed. This module is loaded in every Python process of the command, also in those that
-serve nothing, and before a server knows that its worker lives.
+All other modules are imported when they are needed: every Python process of the command loads this module, also those
+that serve nothing, and servers wait for their workers meanwhile.
 """
 
 import logging
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OtelMonitoringInstrumentor", "prepare", "take_over"]
 
-_MAX_CHANGES = 20
+_MAX_DATABASE_CHANGES = 20
+"""Changes of the application's database after which its clients are no longer followed."""
 _FASTAPI = ("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor")
 _LIBRARIES = (
     ("opentelemetry.instrumentation.pymongo", "PymongoInstrumentor"),
@@ -38,51 +39,51 @@ _LIBRARIES = (
     ("opentelemetry.instrumentation.aiohttp_client", "AioHttpClientInstrumentor"),
     ("opentelemetry.instrumentation.requests", "RequestsInstrumentor"),
 )
-"""What a service instruments as well; left alone in processes that serve no application."""
+"""Instrumentors of libraries that a service instruments itself. They stay in processes that serve no application."""
 
 
 class ZeroCode:
-    """What one process does between the start of the interpreter and the first call of its application."""
+    """Finds and instruments the applications of one process, and follows its MongoDB clients."""
 
     def __init__(self) -> None:
         self._services: list[MonitoringService] = []
-        self._leave_clients: Callable[[], None] = lambda: None
         self._clients: BuiltClients | None = None
-        self._changes = 0
+        self._stop_following: Callable[[], None] = lambda: None
+        self._database_changes = 0
         self._ended = False
-        self._endings: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], None]] = []
 
     def begin(self) -> None:
-        """Look out for the application and its clients, as soon as there can be any."""
+        """Follow applications and clients from the import of FastAPI and PyMongo on."""
         show_announcements()
-        wrapt.register_post_import_hook(self._when_imported(self._look_for_application), "fastapi")
-        wrapt.register_post_import_hook(self._when_imported(self._look_for_clients), "pymongo")
+        wrapt.register_post_import_hook(self._when_imported(self._follow_applications), "fastapi")
+        wrapt.register_post_import_hook(self._when_imported(self._follow_clients), "pymongo")
 
     def end(self) -> None:
-        """Stop looking; what is instrumented stays so."""
+        """Stop following. Instrumented applications stay instrumented."""
         self._ended = True
-        while self._endings:
-            self._endings.pop()()
+        while self._undo:
+            self._undo.pop()()
 
-    def _when_imported(self, look: Callable[[], Callable[[], None]]) -> Callable[[object], None]:
+    def _when_imported(self, follow: Callable[[], Callable[[], None]]) -> Callable[[object], None]:
         def imported(_: object) -> None:
             with fail_open("zero-code start"):
                 if not self._ended:
-                    self._endings.append(look())
+                    self._undo.append(follow())
 
         return imported
 
-    def _look_for_application(self) -> Callable[[], None]:
+    def _follow_applications(self) -> Callable[[], None]:
         from otel_monitoring.instrumentation.http_server.served_app import when_served
 
         return when_served(self._served)
 
-    def _look_for_clients(self) -> Callable[[], None]:
+    def _follow_clients(self) -> Callable[[], None]:
         from otel_monitoring.zero_code.mongo_clients import BuiltClients
 
         self._clients = BuiltClients(self._database_changed)
-        self._leave_clients = self._clients.follow()
-        return self._leave_clients
+        self._stop_following = self._clients.follow()
+        return self._stop_following
 
     def _served(self, app: "FastAPI") -> None:
         with fail_open("zero-code instrumentation"):
@@ -90,12 +91,12 @@ class ZeroCode:
 
             if service_of(app) is not None:
                 return
-            theirs = get_monitoring()
-            if theirs is not None and theirs not in self._services:
+            in_use = get_monitoring()
+            if in_use is not None and in_use not in self._services:
                 announce(f"{app.title}: not monitored, because another application calls MonitoringService itself")
                 return
             try:
-                _withdraw(*_LIBRARIES)
+                _uninstrument(*_LIBRARIES)
                 self._instrument(app)
             except MonitoringError as error:
                 self.end()
@@ -106,13 +107,13 @@ class ZeroCode:
         from otel_monitoring.monitoring.service import MonitoringService
 
         settings = Settings.load()
-        named = settings.database_uri is not None
-        service = MonitoringService(None if named else self._handle(), settings=settings).instrument(app)
+        is_configured = settings.database_uri is not None
+        service = MonitoringService(None if is_configured else self._handle(), settings=settings).instrument(app)
         for client in self._clients.clients if self._clients is not None else ():
             service.measure_client(client)
         self._services.append(service)
-        if named:
-            self._leave_clients()
+        if is_configured:
+            self._stop_following()
 
     def _handle(self) -> object | None:
         return self._clients.handle if self._clients is not None else None
@@ -121,11 +122,11 @@ class ZeroCode:
         followers = [service for service in self._services if service.settings.database_uri is None]
         if not followers:
             return
-        self._changes += 1
-        if self._changes <= _MAX_CHANGES:
+        self._database_changes += 1
+        if self._database_changes <= _MAX_DATABASE_CHANGES:
             self._watch(followers, self._handle())
         else:
-            self._leave_clients()
+            self._stop_following()
             self._watch(followers, None)
             logger.warning(
                 "The application closes its MongoDB clients all the time, so none is watched: "
@@ -139,12 +140,12 @@ class ZeroCode:
 
 
 class OtelMonitoringInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """The `opentelemetry_instrumentor` entry point, under the name `otel_monitoring`."""
+    """The entry point `opentelemetry_instrumentor`: the instrumentation named `otel_monitoring`."""
 
     _zero_code: ZeroCode | None = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """None besides those of the package."""
+        """None: the package has its own dependencies."""
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
@@ -158,25 +159,27 @@ class OtelMonitoringInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
 
 def prepare() -> None:
-    """The `opentelemetry_pre_instrument` entry point: the first instrumentation to start fixes the conventions."""
+    """The entry point `opentelemetry_pre_instrument`: choose the stable semantic conventions.
+
+    The first instrumentation that starts fixes the conventions for the process.
+    """
     if not zero_code_disabled():
         opt_in_to_stable_conventions()
 
 
 def take_over() -> None:
-    """The `opentelemetry_post_instrument` entry point: one instrumentation for each library.
+    """The entry point `opentelemetry_post_instrument`: uninstrument FastAPI where contrib has instrumented it.
 
-    That for FastAPI is installed because this package needs parts of it. Left on, it would measure beside ours what
-    FastAPI measures by itself, and without our repairs. It has to go before the application is made; the others when
-    there is a service that does their work.
+    contrib's instrumentation for FastAPI is installed because this package needs parts of it. It would measure each
+    request a second time, and must go before the application is made. Other libraries follow in `_served`.
     """
     if OtelMonitoringInstrumentor().is_instrumented_by_opentelemetry:
         with fail_open("zero-code start"):
-            _withdraw(_FASTAPI)
-            _withdraw_log_handler()
+            _uninstrument(_FASTAPI)
+            _remove_log_handler()
 
 
-def _withdraw(*instrumentors: tuple[str, str]) -> None:
+def _uninstrument(*instrumentors: tuple[str, str]) -> None:
     for module, name in instrumentors:
         if module in sys.modules:
             other = getattr(sys.modules[module], name)()
@@ -184,10 +187,11 @@ def _withdraw(*instrumentors: tuple[str, str]) -> None:
                 other.uninstrument()
 
 
-def _withdraw_log_handler() -> None:
-    """Where no logger provider was set, we bring ours with a handler; contrib's would send every record again.
+def _remove_log_handler() -> None:
+    """Remove contrib's log handler where no logger provider is set: our provider and handler take its place.
 
-    It would also keep warnings from reaching stderr, as `logging` sends them there only while nobody handles them.
+    Both handlers would export every record twice. A handler also keeps warnings from stderr, where `logging` prints
+    them only while the root logger has none.
     """
     contrib = sys.modules.get("opentelemetry.instrumentation.logging.handler")
     if contrib is None or not type(get_logger_provider()).__name__.startswith("Proxy"):

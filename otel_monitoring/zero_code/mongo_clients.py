@@ -1,4 +1,4 @@
-"""`BuiltClients`: the MongoDB clients that an application makes, to find its database without being told."""
+"""`BuiltClients`: the MongoDB clients that an application makes, and the database it probably means."""
 
 import threading
 import weakref
@@ -17,23 +17,23 @@ from otel_monitoring.guard import fail_open
 
 Client: TypeAlias = MongoClient[Any] | AsyncMongoClient[Any]
 
-# PyMongo uses these for itself, and so do health checks of the application's own.
+# Used by PyMongo itself and by health checks: they are not the application's database.
 _INTERNAL: Final = frozenset({"admin", "config", "local"})
 
 
 @dataclass(slots=True)
 class _Built:
-    """A client, and the first of its databases that the application used."""
+    """A client, and the first database that the application took from it."""
 
     client: weakref.ref[Client]
     database: Database[Any] | AsyncDatabase[Any] | None = None
 
 
 class BuiltClients:
-    """Follows the construction and closing of PyMongo's clients; Motor's are made of them.
+    """Follows how PyMongo's clients are made and closed. Motor's clients contain one each.
 
     Args:
-        changed: Called, in the thread that caused it, when `handle` answers something else.
+        changed: Called when `handle` has changed, in the thread that made or closed a client.
     """
 
     def __init__(self, changed: Callable[[], None] | None = None) -> None:
@@ -44,7 +44,7 @@ class BuiltClients:
         self._guard = fail_open("looking for the application's database")
 
     def follow(self) -> Callable[[], None]:
-        """Start following; returns what stops it."""
+        """Start following; returns the function that stops it."""
         seams: tuple[tuple[type, str, Callable[..., Any]], ...] = (
             (MongoClient, "__init__", self._client_made),
             (AsyncMongoClient, "__init__", self._client_made),
@@ -64,7 +64,7 @@ class BuiltClients:
 
     @property
     def handle(self) -> object | None:
-        """What to watch: the first client that is still open, or the first database the application took from it."""
+        """The first database that the application took from its first open client; before that the client; or None."""
         return self._handle
 
     @property
@@ -73,7 +73,7 @@ class BuiltClients:
         with self._lock:
             return [client for built in self._built if (client := built.client()) is not None]
 
-    # The wrappers: each runs what it wraps first or last, and never fails by itself.
+    # The wrappers of PyMongo's methods
 
     def _client_made(
         self, wrapped: Callable[..., Any], instance: Client, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -82,7 +82,7 @@ class BuiltClients:
         with self._guard:
             with self._lock:
                 self._built.append(_Built(weakref.ref(instance)))
-            self._look_again()
+            self._choose()
 
     def _client_closed(
         self, wrapped: Callable[..., Any], instance: Client, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -92,7 +92,7 @@ class BuiltClients:
                 open_ones = [(one, one.client()) for one in self._built]
                 # By identity: clients with the same servers are equal.
                 self._built = [one for one, client in open_ones if client is not None and client is not instance]
-            self._look_again()
+            self._choose()
         return wrapped(*args, **kwargs)
 
     def _database_made(
@@ -106,9 +106,9 @@ class BuiltClients:
                 built = next((one for one in self._built if one.client() is instance.client), None)
                 if built is not None and built.database is None:
                     built.database = instance
-            self._look_again()
+            self._choose()
 
-    def _look_again(self) -> None:
+    def _choose(self) -> None:
         with self._lock:
             first = next((one for one in self._built if one.client() is not None), None)
             handle: object | None = None

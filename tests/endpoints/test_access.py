@@ -8,7 +8,7 @@ from fastapi import Depends, FastAPI
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
-from otel_monitoring.endpoints.access import Guesses, TokenGuard
+from otel_monitoring.endpoints.access import GuessLimit, TokenGuard
 from otel_monitoring.semconv import WRONG_TOKENS
 
 pytestmark = pytest.mark.anyio
@@ -99,7 +99,7 @@ async def test_wrong_tokens_are_told_once_a_minute_without_the_token(caplog: pyt
 
 
 def test_of_many_clients_the_latest_are_remembered() -> None:
-    guesses = Guesses(lambda: 0.0)
+    guesses = GuessLimit(lambda: 0.0)
     for _ in range(20):
         guesses.note("old")
     assert guesses.wait("old") == 3
