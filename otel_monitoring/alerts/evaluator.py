@@ -18,8 +18,8 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.notify.channels import Repeating
 from otel_monitoring.alerts.store import Store
-from otel_monitoring.alerts.store.leader_lease import LeaderLease, channels_of_workers
-from otel_monitoring.alerts.store.protocol import LEADER, UNREADABLE, lease_of
+from otel_monitoring.alerts.store.leader_lease import LeaderLease, channels_of_workers, repeating_channels
+from otel_monitoring.alerts.store.protocol import LEADER, UNREADABLE, lease_of, repeats
 from otel_monitoring.guard import fail_open
 
 _reading_metrics = fail_open("asking a rule for its metrics", theirs=True)
@@ -56,7 +56,8 @@ class Evaluator:
         self._report = report
         self._interval = interval
         self._channel_leases = {name: lease_of(name) for name in manager.policy.channels}
-        wanted = (LEADER, *self._channel_leases.values())
+        repeating = sorted(repeats(name) for name in manager.policy.holding)
+        wanted = (LEADER, *self._channel_leases.values(), *repeating)
         self._lease = LeaderLease(manager.store, worker, manager.clock, lease_seconds(interval), wanted)
         self._delivers: frozenset[str] = frozenset()
         self._evaluated_at = 0.0
@@ -145,7 +146,8 @@ class Evaluator:
         rules = manager.rules
 
         def evaluate(store: Store) -> Transitions:
-            transitions = Transitions(store, manager.policy.with_channels(channels_of_workers(store, now)), now)
+            policy = manager.policy.with_channels(channels_of_workers(store, now), repeating_channels(store, now))
+            transitions = Transitions(store, policy, now)
             if store.leaders(now).get(LEADER) == self._worker:  # the lease may have expired meanwhile
                 known = {incident.key: incident for incident in saved_incidents(store)}
                 results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()))

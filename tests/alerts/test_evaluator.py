@@ -195,6 +195,20 @@ async def test_who_has_a_channel_that_the_leader_has_not_sends_by_it() -> None:
     assert follower.manager.state()["channels"]["mailbox"]["worker"] == "follower", "it takes all that it can have"
 
 
+async def test_a_receiver_that_only_the_follower_has_hears_the_end_of_what_was_muted_meanwhile() -> None:
+    host, forgetful, slack = Host(HOT), Forgetful("alertmanager"), Mailbox("slack")
+    leader, follower = host.worker("leader"), host.worker("follower", forgetful, slack)
+    await leader.beat()
+    await follower.beat()
+    await leader.tick(heat=11)
+    await follower.beat()
+    follower.manager.mute_alert_type("custom", 60)
+    await leader.tick(after=1, heat=1)
+    await follower.beat(after=1)
+    assert [event.status for event in forgetful.events] == [Status.FIRING, Status.RESOLVED], "else it runs out there"
+    assert [event.status for event in slack.events] == [Status.FIRING]
+
+
 async def test_a_receiver_that_only_the_follower_has_is_told_again_by_it() -> None:
     host = Host(HOT)
     forgetful = Forgetful("alertmanager")

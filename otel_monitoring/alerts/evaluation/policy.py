@@ -83,7 +83,9 @@ class NotificationPolicy:
         others = (*self.channels, *self.at_once)
         return event.as_history_entry(channels, others, written=self.at_once if notified else ())
 
-    def with_channels(self, channels: Collection[str]) -> "NotificationPolicy":
-        """The same with the channels of other workers added."""
+    def with_channels(self, channels: Collection[str], holding: Collection[str] = ()) -> "NotificationPolicy":
+        """The same with the channels of other workers added, and those of them that are `holding`."""
         others = sorted(set(channels).difference(self.channels))
-        return replace(self, channels=(*self.channels, *others)) if others else self
+        if not others:
+            return self
+        return replace(self, channels=(*self.channels, *others), holding=self.holding.union(holding))

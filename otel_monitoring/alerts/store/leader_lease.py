@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 
 from otel_monitoring.alerts.store import Store
-from otel_monitoring.alerts.store.protocol import LEADER, channel_of
+from otel_monitoring.alerts.store.protocol import LEADER, channel_of, repeats
 
 CALLER = "caller-"
 """How the names begin of those who hold a channel's lease for one message, and are no workers."""
@@ -20,6 +20,17 @@ def channels_of_workers(store: Store, now: float) -> frozenset[str]:
     """
     found = {channel_of(lease): worker for lease, worker in store.leaders(now, _KNOWN_SECONDS).items()}
     return frozenset(name for name, worker in found.items() if name is not None and not worker.startswith(CALLER))
+
+
+def repeating_channels(store: Store, now: float) -> frozenset[str]:
+    """Those of the channels of running workers whose receiver holds an alert until it is resolved.
+
+    Args:
+        store: Where the workers agree.
+        now: Unix seconds.
+    """
+    leases = store.leaders(now, _KNOWN_SECONDS)
+    return frozenset(name for name in map(channel_of, leases) if name is not None and repeats(name) in leases)
 
 
 class LeaderLease:

@@ -44,6 +44,11 @@ def channel_of(lease: str) -> str | None:
     return lease.removeprefix("channel:") if lease.startswith("channel:") else None
 
 
+def repeats(channel: str) -> str:
+    """The lease that says that the receiver of a channel holds an alert until it is resolved, as the Alertmanager."""
+    return f"repeats:{channel}"
+
+
 @dataclass(frozen=True, slots=True)
 class Queued:
     """An event that waits to be delivered by one channel.
