@@ -148,7 +148,10 @@ class OtlpSettings(BaseSettings):
         return self.endpoint(signal) is not None
 
     def endpoint(self, signal: Signal) -> str | None:
-        """The endpoint of `signal`, None where it is not exported. Over HTTP the signal's path ends the common one."""
+        """The endpoint of `signal`, None where it is not exported.
+
+        Over HTTP the common endpoint gets the path of the signal, such as `/v1/traces`.
+        """
         chosen = getattr(self, f"{signal}_exporter").split(",")
         if self.sdk_disabled or not any(name.strip().startswith("otlp") for name in chosen):
             return None

@@ -1,4 +1,4 @@
-"""The rules and dashboards of a service as files for the fleet's own engines: Prometheus, Grafana, Datadog."""
+"""The alert rules and dashboards of a service as files for Prometheus, Grafana and Datadog."""
 
 from otel_monitoring.export.datadog_monitors import datadog
 from otel_monitoring.export.files import grafana, render, stale, write

@@ -13,7 +13,7 @@ from otel_monitoring.alerts.rules.matchers import Attribute, Failed, Matcher, at
 from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.export.options import ExportOptions, duration, number
-from otel_monitoring.export.promql import alert_name
+from otel_monitoring.export.rule_promql import alert_name
 from otel_monitoring.export.templates import Engine, message
 from otel_monitoring.metrics.outcome import DISCONNECTED
 
@@ -22,19 +22,19 @@ _MINUTE = 60.0
 
 
 def datadog(rules: Iterable[Rule], options: ExportOptions | None = None) -> list[dict[str, Any]]:
-    """One monitor for each rule.
+    """One monitor for each rule, in the form of Datadog's API.
 
-    Names are those under which Datadog stores OTLP metrics: the instrument's, with `otel.` before `system.` and
-    `process.`. Percentiles have to be switched on for the metrics that quantiles are asked of (Metrics Summary,
-    "percentiles"). `hold` is the evaluation window of a gauge, in whole minutes. Datadog knows neither
-    `keep_firing_for` nor `min_samples` nor `inhibits`; monitors whose rules have them say so in their message.
+    Metrics have the names under which Datadog stores OTLP metrics; see `stored_name`. Percentiles must be switched on
+    in Datadog for the metrics of quantiles (Metrics Summary, "percentiles"). `hold` becomes the evaluation window of a
+    gauge, in whole minutes. Datadog has no `keep_firing_for`, `min_samples` and `inhibits`; the message of a monitor
+    says where its rule has one of the first two.
 
     Args:
-        rules: The rules; each a rule over the expressions of `alerts.expressions`.
-        options: For which service.
+        rules: The rules, with expressions of `otel_monitoring.alerts`.
+        options: The service to query; every service when not given.
 
     Raises:
-        ConfigurationError: A rule looks at an expression of somebody else's, which has no query for Datadog.
+        ConfigurationError: A rule has an expression or matcher of another kind, which has no query for Datadog.
     """
     options = options or ExportOptions()
     return [_monitor(rule, options) for rule in rules]
@@ -70,7 +70,7 @@ def _monitor(rule: Rule, options: ExportOptions) -> dict[str, Any]:
 
 
 def _missing(rule: Rule, options: ExportOptions) -> dict[str, Any]:
-    """What no data does. Datadog resolves after full hours without it, and takes twice the window to notice."""
+    """The options about missing data. Datadog resolves after whole hours, and needs two windows to notice it."""
     if rule.no_data is NoData.FIRE:
         return {"notify_no_data": True, "no_data_timeframe": max(2, 2 * math.ceil(options.window / _MINUTE))}
     return {"notify_no_data": False, **({"timeout_h": 1} if rule.no_data is NoData.RESOLVE else {})}
@@ -86,7 +86,7 @@ def _query(rule: Rule, options: ExportOptions) -> str:
 
 
 class _Query:
-    """Writes one rule's query."""
+    """Writes the query of one rule."""
 
     def __init__(self, rule: Rule, options: ExportOptions, by: str) -> None:
         self._rule = rule
@@ -95,7 +95,7 @@ class _Query:
         self._by = by
 
     def text(self, expression: Expression) -> str:
-        """The query without the comparison."""
+        """The query of `expression`, without the comparison."""
         match expression:
             case Gauge():
                 series = self._series(expression.over, expression.metric, expression.where)
@@ -111,7 +111,7 @@ class _Query:
         raise ConfigurationError(f"expression: {self._rule.name}: {type(expression).__name__} has no query for Datadog")
 
     def _time(self) -> str:
-        """What is held was beyond the threshold all the time; what is not, at any time."""
+        """The aggregation over time: with `hold` the whole time counts, without it the worst moment."""
         rising, held = self._rule.comparison in (">", ">="), self._rule.hold > 0
         minutes = max(1, math.ceil(self._rule.hold / _MINUTE))
         return f"{'min' if rising == held else 'max'}(last_{minutes}m)"
@@ -129,7 +129,7 @@ class _Query:
 
 
 def stored_name(metric: str) -> str:
-    """The name under which Datadog stores an OTLP metric: its own metrics `system.*` and `process.*` stay apart.
+    """Datadog's name of an OTLP metric: `otel.` before `system.` and `process.`, which are names of its own metrics.
 
     https://docs.datadoghq.com/opentelemetry/mapping/metrics_mapping/
     """
@@ -162,10 +162,10 @@ def _message(rule: Rule) -> str:
     names = {"instance": "service.instance.id"} if rule.scope == "instance" else {}
     if rule.expression.group_by:
         names[rule.label] = rule.expression.group_by
-    lost = []
+    missing = []
     if rule.min_samples:
-        lost.append(f"min_samples {rule.min_samples}")
+        missing.append(f"min_samples {rule.min_samples}")
     if rule.keep_firing_for:
-        lost.append(f"keep_firing_for {duration(rule.keep_firing_for)}")
-    remark = f"Not part of this monitor: {', '.join(lost)}." if lost else ""
+        missing.append(f"keep_firing_for {duration(rule.keep_firing_for)}")
+    remark = f"Not part of this monitor: {', '.join(missing)}." if missing else ""
     return "\n".join(part for part in (message(rule, engine, names), rule.runbook, remark) if part)

@@ -1,4 +1,4 @@
-"""What is exported, as files below one folder; and whether those that are there are still the same."""
+"""Every exported file by its path: render the files, write them below a folder, or find those out of date."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ Target = Literal["prometheus", "grafana", "datadog", "all"]
 def grafana(
     rules: Sequence[Rule], options: ExportOptions | None = None, *, thresholds: Thresholds | None = None
 ) -> dict[str, str]:
-    """What Grafana is given: alert rules, data sources, dashboards, by path.
+    """Grafana's alert rules, data sources and dashboards, by path below the folder.
 
     Args:
         rules: The rules.
-        options: For which service, with which histograms.
-        thresholds: Where the colours of dashboards change.
+        options: The service and the form of its histograms.
+        thresholds: Values at which the colours of dashboards change; the defaults when not given.
 
     Raises:
         ConfigurationError: PyYAML, of the extra `export`, is not installed.
@@ -45,6 +45,12 @@ def render(
 ) -> dict[str, str]:
     """The content of every file of `target`, by its path below the folder.
 
+    Args:
+        target: The engine, or `all`.
+        rules: The rules.
+        options: The service and the form of its histograms.
+        thresholds: Values at which the colours of dashboards change; the defaults when not given.
+
     Raises:
         ConfigurationError: As `grafana` and `datadog`.
     """
@@ -60,7 +66,14 @@ def render(
 
 
 def write(files: Mapping[str, str], folder: Path) -> list[Path]:
-    """Write the files below `folder`; returns those that were not like that before.
+    """Write the files below `folder`.
+
+    Args:
+        files: Contents by path, as by `render`.
+        folder: The folder.
+
+    Returns:
+        The paths of new and changed files.
 
     Raises:
         OSError: A file cannot be written.
@@ -74,7 +87,7 @@ def write(files: Mapping[str, str], folder: Path) -> list[Path]:
 
 
 def stale(files: Mapping[str, str], folder: Path) -> list[str]:
-    """Which of the files are missing below `folder`, or say something else there."""
+    """The paths of `files` that are missing below `folder` or have another content there."""
     return [path for path, text in files.items() if _read(folder / path) != text]
 
 

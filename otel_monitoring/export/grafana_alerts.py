@@ -1,4 +1,4 @@
-"""Alert rules for Grafana's own alerting, as a file it provisions.
+"""Alert rules for Grafana's own alerting, as a provisioning file.
 
 Fields: https://grafana.com/docs/grafana/latest/alerting/set-up/provision-alerting-resources/file-provisioning/.
 """
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from otel_monitoring.alerts.rules.rule import NoData, Rule
-from otel_monitoring.export import promql
+from otel_monitoring.export import rule_promql
 from otel_monitoring.export.grafana_provisioning import PROMETHEUS_UID
 from otel_monitoring.export.options import ExportOptions, duration, number
 from otel_monitoring.export.templates import annotations, labels
@@ -17,23 +17,23 @@ from otel_monitoring.export.yaml_file import document
 FOLDER = "otel_monitoring"
 _UID_LENGTH = 40
 _EVALUATORS = {">": ("gt", "lte"), ">=": ("gte", "lt"), "<": ("lt", "gte"), "<=": ("lte", "gt")}
-"""How Grafana calls a comparison, and its opposite."""
+"""Grafana's names of a comparison and of its opposite."""
 _NO_DATA = {NoData.RESOLVE: "OK", NoData.KEEP: "KeepLast", NoData.FIRE: "Alerting"}
 
-# `.Labels` and `.Values` rather than `$labels` and `$values`: Grafana takes `$name` in the labels of provisioned rules
-# for a variable of its environment.
+# `.Labels` and `.Values`, because Grafana replaces `$name` in the labels of provisioned rules by the environment
+# variable of that name.
 _VALUE, _LABELS = ".Values.A.Value", ".Labels"
 
 
 def grafana_alerts(rules: Iterable[Rule], options: ExportOptions | None = None) -> str:
-    """The file for `provisioning/alerting/`: one group with an alert rule for each rule. Grafana 12 or newer.
+    """The file for `provisioning/alerting/` of Grafana 12 or newer: one group with an alert rule for each rule.
 
-    `hold`, `keep_firing_for`, `clear`, `min_samples` and `no_data` become Grafana's pending period, keep firing for,
-    custom recovery threshold, missing data, and state for no data. `inhibits` has no counterpart.
+    `hold` becomes Grafana's pending period, `clear` its custom recovery threshold, `no_data` its state for no data;
+    `keep_firing_for` has the same name there. Below `min_samples` there is no data. `inhibits` has no counterpart.
 
     Args:
         rules: The rules.
-        options: For which service, with which histograms.
+        options: The service and the form of its histograms.
 
     Raises:
         ConfigurationError: PyYAML is not installed.
@@ -52,7 +52,7 @@ def grafana_alerts(rules: Iterable[Rule], options: ExportOptions | None = None) 
 def _rule(rule: Rule, options: ExportOptions) -> dict[str, Any]:
     return {
         "uid": _uid(rule, options.service),
-        "title": promql.full_name(rule),
+        "title": rule_promql.full_name(rule),
         "condition": "B",
         "data": [_query(rule, options), _threshold(rule)],
         "noDataState": _NO_DATA[rule.no_data],
@@ -66,7 +66,7 @@ def _rule(rule: Rule, options: ExportOptions) -> dict[str, Any]:
 
 
 def _uid(rule: Rule, service: str) -> str:
-    """The same with every export, another for every service; Grafana takes forty characters."""
+    """An identifier of at most forty characters that every export repeats, and that differs between services."""
     name = f"{service}-{rule.name}".lstrip("-").replace("/", "-")
     if len(name) <= _UID_LENGTH and name.replace("-", "").replace("_", "").isalnum() and name.isascii():
         return name
@@ -82,7 +82,7 @@ def _query(rule: Rule, options: ExportOptions) -> dict[str, Any]:
             "refId": "A",
             "datasource": {"type": "prometheus", "uid": PROMETHEUS_UID},
             "editorMode": "code",
-            "expr": promql.value(rule, options.dialect),
+            "expr": rule_promql.value(rule, options.dialect),
             "instant": True,
             "range": False,
         },

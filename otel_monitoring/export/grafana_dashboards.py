@@ -1,6 +1,7 @@
-"""The dashboards that come with the package, `dashboards/*.json`, with the service's own values filled in.
+"""Grafana's dashboards: the JSON files of `dashboards/`, with the service's own values in place of their blanks.
 
-`make dashboards` writes these files. A blank is a text that begins with `@{name}`; alone, it becomes a number.
+A blank is a JSON text that begins with `@{name}`; a text with nothing else becomes the value itself, also a number.
+`make dashboards` writes the files.
 """
 
 import json
@@ -17,8 +18,8 @@ def dashboards(options: ExportOptions, thresholds: Thresholds) -> dict[str, str]
     """The JSON of each dashboard, by name.
 
     Args:
-        options: With which histograms; where the health endpoints are and how often they are asked.
-        thresholds: Where colours change.
+        options: The form of histograms, and the prefix and the interval at which the health dashboard asks.
+        thresholds: Values at which colours change.
     """
     values = _values(options, thresholds)
 

@@ -1,4 +1,4 @@
-"""What Grafana finds at its start: where metrics, traces, logs and health are, and where its dashboards lie."""
+"""Grafana's provisioning files for data sources (metrics, traces, logs, health) and for dashboards."""
 
 from typing import Any
 
@@ -18,9 +18,12 @@ HEALTH_DASHBOARD_UID = "otel-monitoring-health"
 def datasources(options: ExportOptions | None = None) -> str:
     """The file for `provisioning/datasources/`.
 
-    Prometheus, Tempo and Loki are where `docker-compose.yaml` has them. The health endpoints (plugin
-    `yesoreyeram-infinity-datasource`) are where Grafana's environment says: `HEALTH_URL`, e.g. `http://api:8000`, and
-    `OTEL_MONITORING_ADMIN_TOKEN`.
+    Prometheus, Tempo and Loki have the addresses of `docker-compose.yaml`. The health endpoints (plugin
+    `yesoreyeram-infinity-datasource`) are found by two variables of Grafana's environment: `HEALTH_URL`, such as
+    `http://api:8000`, and `OTEL_MONITORING_ADMIN_TOKEN`.
+
+    Args:
+        options: The form of histograms, and the prefix of the health endpoints.
 
     Raises:
         ConfigurationError: PyYAML is not installed.
@@ -33,7 +36,7 @@ def _prometheus() -> dict[str, Any]:
     settings = {
         "httpMethod": "POST",
         "prometheusType": "Prometheus",
-        "timeInterval": "60s",  # how often services export: OTEL_METRIC_EXPORT_INTERVAL
+        "timeInterval": "60s",  # the default of OTEL_METRIC_EXPORT_INTERVAL
         "exemplarTraceIdDestinations": [{"name": "trace_id", "datasourceUid": TEMPO_UID}],
     }
     return {
@@ -54,7 +57,7 @@ def _tempo(options: ExportOptions) -> dict[str, Any]:
     to_metrics = {
         "datasourceUid": PROMETHEUS_UID,
         "tags": [{"key": "http.route", "value": "http_route"}],
-        "queries": [{"name": "Requests per second", "query": _rate(options)}],
+        "queries": [{"name": "Requests per second", "query": _requests_per_second(options)}],
     }
     settings = {
         "tracesToLogsV2": to_logs,
@@ -92,7 +95,7 @@ def _source(name: str, uid: str, kind: str, url: str, settings: dict[str, Any]) 
 
 
 def dashboard_provider() -> str:
-    """The file for `provisioning/dashboards/`: dashboards are read from `/var/lib/grafana/dashboards`.
+    """The file for `provisioning/dashboards/`, which has dashboards read from `/var/lib/grafana/dashboards`.
 
     Raises:
         ConfigurationError: PyYAML is not installed.
@@ -108,6 +111,6 @@ def dashboard_provider() -> str:
     return document({"apiVersion": 1, "providers": [provider]})
 
 
-def _rate(options: ExportOptions) -> str:
+def _requests_per_second(options: ExportOptions) -> str:
     dialect = Dialect(by=(), native=options.histograms == "native", selector="$$__tags", growth="rate")
     return requests().promql(dialect)

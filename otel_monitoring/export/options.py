@@ -1,4 +1,4 @@
-"""`ExportOptions`: for whom files are written, and how the measurements are stored there."""
+"""`ExportOptions`: the service that files are made for, and how Prometheus stores its measurements."""
 
 import re
 from dataclasses import dataclass
@@ -9,26 +9,25 @@ from otel_monitoring.alerts.rules.promql import Dialect
 Histograms = Literal["native", "classic"]
 
 JOB = "job"
-"""Where Prometheus keeps `service.namespace/service.name` of OTLP metrics."""
+"""Prometheus' label for `service.namespace/service.name` of OTLP metrics."""
 ENVIRONMENT = "deployment_environment_name"
-"""Where it keeps the environment, once told to promote that attribute; grouping by a missing label changes nothing."""
+"""Its label for the environment, where it promotes that attribute; grouping by a missing label changes nothing."""
 INSTANCE = "instance"
-"""Where it keeps `service.instance.id`."""
+"""Its label for `service.instance.id`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What the files are for.
+    """The service and the setting that files are made for.
 
     Args:
-        service: `service.name`, or `service.namespace/service.name`; empty: every service.
-        histograms: How Prometheus stores them: `native` (exponential histograms, or explicit ones that it converts:
+        service: `service.name`, or `service.namespace/service.name`. Empty: every service.
+        histograms: How Prometheus stores histograms: `native` (exponential ones, and explicit ones that it converts by
             `otlp.convert_histograms_to_nhcb`), or `classic` (`_bucket`, `_count`, `_sum`).
-        window: Seconds that rules look back, as `OTEL_MONITORING_WINDOW`.
+        window: Seconds of measurements that a rule evaluates, as `OTEL_MONITORING_WINDOW`.
         interval: Seconds between evaluations.
-        check_interval: Seconds between database checks, as `OTEL_MONITORING_CHECK_INTERVAL`: how often health
-            dashboards ask.
-        prefix: Where the health endpoints are mounted, as `OTEL_MONITORING_PREFIX`.
+        check_interval: Seconds between refreshes of the health dashboard, as `OTEL_MONITORING_CHECK_INTERVAL`.
+        prefix: The prefix of the health endpoints, as `OTEL_MONITORING_PREFIX`.
     """
 
     service: str = ""
@@ -40,7 +39,7 @@ class ExportOptions:
 
     @property
     def dialect(self) -> Dialect:
-        """How rules are written."""
+        """How rules are written in PromQL."""
         return Dialect(
             by=(JOB, ENVIRONMENT),
             span=duration(self.window),
@@ -58,7 +57,7 @@ class ExportOptions:
 
 
 def duration(seconds: float) -> str:
-    """As Prometheus, Grafana and Datadog write it, in one unit: `30s`, `5m`, `1500ms`."""
+    """A duration as Prometheus, Grafana and Datadog write it, in one unit: `30s`, `5m`, `1500ms`."""
     if seconds != int(seconds):
         return f"{round(seconds * 1000)}ms"
     for size, unit in ((3600, "h"), (60, "m")):
@@ -68,7 +67,7 @@ def duration(seconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """A threshold, without the tail of binary fractions."""
+    """A threshold as text, in twelve digits: `0.3` for 0.1 + 0.2."""
     return f"{value:.12g}"
 
 

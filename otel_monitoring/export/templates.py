@@ -14,12 +14,12 @@ _FIXED_POINT = re.compile(r"(?:\.\d+)?[eEfFgG]")
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """How one engine writes what is filled in.
+    """How one engine writes the variable parts of a text.
 
     Attributes:
-        value: The alert's value, with a format as of `str.format`.
-        label: The label of this name, or a text where it is empty.
-        literal: Text that must not be taken for a template.
+        value: Writes the alert's value, given a format as of `str.format`.
+        label: Writes a label, given its name and the text for an empty one.
+        literal: Escapes text that must not be read as a template.
     """
 
     value: Callable[[str], str]
@@ -28,12 +28,12 @@ class Engine:
 
 
 def message(rule: Rule, engine: Engine, labels: Mapping[str, str]) -> str:
-    """The message of `rule`; what is known beforehand is filled in.
+    """The message of `rule` as a template, with the threshold, the rule's name and its fixed labels filled in.
 
     Args:
-        rule: Whose.
-        engine: In whose language.
-        labels: What the engine calls the labels that each alert has a value of its own for, by our name.
+        rule: The rule.
+        engine: The template language.
+        labels: The engine's names of the labels that differ between the rule's alerts, by our name.
     """
     known = {**rule.labels, "rule": rule.name}
     parts: list[str] = []
@@ -55,22 +55,22 @@ def message(rule: Rule, engine: Engine, labels: Mapping[str, str]) -> str:
 
 
 def label_names(rule: Rule) -> dict[str, str]:
-    """What Prometheus calls the labels that tell a rule's alerts apart, by our name."""
+    """Prometheus' names of the labels that differ between a rule's alerts, by our name."""
     group = {rule.label: prometheus_label(rule.expression.group_by)} if rule.expression.group_by else {}
     return {**({"instance": "instance"} if rule.scope == "instance" else {}), **group}
 
 
 def unnamed(rule: Rule, name: str) -> str:
-    """What stands for the group that has no name; empty as everywhere, but for routes."""
+    """The text for a label's empty value: a placeholder for requests without a route, empty for all other labels."""
     return UNMATCHED_ROUTE if name == rule.label and rule.expression.group_by == HTTP_ROUTE else ""
 
 
 def go_template(value: str, labels: str) -> Engine:
-    """Go's `text/template`, as Prometheus and Grafana have it.
+    """Go's `text/template`, as Prometheus and Grafana use it.
 
     Args:
-        value: The expression that is the value, e.g. `$value`.
-        labels: The expression that holds the labels, e.g. `$labels`.
+        value: The expression for the value, such as `$value`.
+        labels: The expression for the labels, such as `$labels`.
     """
 
     def formatted(spec: str) -> str:
@@ -86,7 +86,7 @@ def go_template(value: str, labels: str) -> Engine:
 
 
 def labels(rule: Rule, source: str) -> dict[str, str]:
-    """What alerts are routed by; `source` is the template expression that holds the labels of the series."""
+    """The labels of a rule's alerts, by which they are routed; `source` is the expression for the series' labels."""
     engine = go_template("", source)
     renamed = {ours: name for ours, name in label_names(rule).items() if ours != name}
     return {
@@ -101,17 +101,17 @@ def labels(rule: Rule, source: str) -> dict[str, str]:
 
 
 def annotations(rule: Rule, value: str, source: str) -> dict[str, str]:
-    """What alerts say.
+    """The annotations of a rule's alerts: summary, value, threshold and runbook.
 
     Args:
-        rule: Whose.
-        value: The template expression that is the value.
-        source: The template expression that holds the labels.
+        rule: The rule.
+        value: The template expression for the value.
+        source: The template expression for the series' labels.
     """
-    said = {
+    texts = {
         "summary": message(rule, go_template(value, source), label_names(rule)),
         "value": f'{{{{ {value} | printf "%.4g" }}}}',
         "threshold": number(rule.threshold),
         "runbook_url": rule.runbook,
     }
-    return {key: text for key, text in said.items() if text}
+    return {key: text for key, text in texts.items() if text}

@@ -122,7 +122,7 @@ def test_groups_are_labels_and_too_few_samples_are_no_data() -> None:
     ],
 )
 def test_samples_are_counted_as_the_process_counts_them(expression: Any, counted: str) -> None:
-    from otel_monitoring.export.promql import value
+    from otel_monitoring.export.rule_promql import value
 
     rule = Rule("r", expression, ">", 1, min_samples=7)
     assert value(rule, Dialect(native=False)) == f"{expression.promql(Dialect(native=False))}\nand {counted} >= 7"

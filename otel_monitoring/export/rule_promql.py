@@ -1,4 +1,7 @@
-"""A rule's condition in PromQL, with what stands beside the threshold: enough samples, hysteresis, missing data."""
+"""A whole rule in PromQL: its value with `min_samples`, its condition with `clear`, and its condition on missing data.
+
+`alerts/rules/promql.py` has the `Dialect` in which expressions are written.
+"""
 
 from dataclasses import replace
 
@@ -9,44 +12,45 @@ from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.export.options import INSTANCE, number
 from otel_monitoring.semconv import prometheus_label
 
-_SEEN_LATELY = "1h"
+_LOOK_BACK = "1h"
+"""How long a service that has no data any more counts as missing."""
 
 
 def alert_name(rule: Rule) -> str:
-    """What its alerts are called, as in every channel: the documented type, or the rule's name."""
+    """The name of a rule's alerts, as in every channel: the documented type, or the rule's name for a custom one."""
     return rule.name if rule.type is AlertType.CUSTOM else rule.type.name
 
 
 def full_name(rule: Rule) -> str:
-    """Its name where no other rule may have the same: with the rule's own beside a type that it shares."""
+    """A name that no other rule has: the alert's name, and in brackets the rule's own where that differs."""
     name = alert_name(rule)
     return name if rule.name in (name, rule.type.value) else f"{name} ({rule.name})"
 
 
 def dialect_of(rule: Rule, dialect: Dialect) -> Dialect:
-    """`dialect`, with instances told apart where the rule is about each of them."""
+    """`dialect`, grouped by instance too where the rule is about each instance."""
     return replace(dialect, by=(*dialect.by, INSTANCE)) if rule.scope == "instance" else dialect
 
 
 def alert_labels(rule: Rule, dialect: Dialect) -> tuple[str, ...]:
-    """The labels that tell the rule's alerts apart."""
+    """The labels that distinguish the rule's alerts from each other."""
     group = (prometheus_label(rule.expression.group_by),) if rule.expression.group_by else ()
     return (*dialect_of(rule, dialect).by, *group)
 
 
 def value(rule: Rule, dialect: Dialect) -> str:
-    """Its value where there are enough samples; nothing elsewhere."""
+    """The rule's value, and no data where there are fewer than `min_samples`."""
     dialect = dialect_of(rule, dialect)
     return rule.expression.promql(dialect) + _enough(rule, dialect)
 
 
 def recorded(rule: Rule) -> str:
-    """The name under which Prometheus keeps the rule's value, so that it is worked out once."""
+    """The name of the recording rule for the rule's value, which Prometheus then computes once for all uses."""
     return f"otel_monitoring:{rule.name}"
 
 
 def firing(rule: Rule, dialect: Dialect) -> str:
-    """When it fires. Once it does, it goes on beyond `clear`: Prometheus keeps what fires as the series `ALERTS`."""
+    """The rule's condition. With `clear`, alerts that fire (Prometheus' series `ALERTS`) continue until `clear`."""
     measured = dialect.select(recorded(rule))
     begins = f"{measured} {rule.comparison} {number(rule.threshold)}"
     if rule.clear is None or rule.clear == rule.threshold:
@@ -57,15 +61,15 @@ def firing(rule: Rule, dialect: Dialect) -> str:
 
 
 def missing(rule: Rule, dialect: Dialect) -> str | None:
-    """Which services have no data though they were there lately, for rules that fire then; None for others.
+    """The services that had data in the last hour and have none now; None for rules that do not fire on missing data.
 
-    Groups are not known before they have data: without it, a grouped rule has nothing to fire for.
+    Grouped rules are among these: a group without data is unknown.
     """
     if rule.no_data is not NoData.FIRE or rule.expression.group_by:
         return None
     labels = ", ".join(dialect_of(rule, dialect).by)
-    lately = f"last_over_time({dialect.select('target_info')}[{_SEEN_LATELY}])"
-    return f"group by ({labels}) ({lately}) unless on ({labels}) {dialect.select(recorded(rule))}"
+    recently = f"last_over_time({dialect.select('target_info')}[{_LOOK_BACK}])"
+    return f"group by ({labels}) ({recently}) unless on ({labels}) {dialect.select(recorded(rule))}"
 
 
 def _enough(rule: Rule, dialect: Dialect) -> str:
@@ -74,7 +78,7 @@ def _enough(rule: Rule, dialect: Dialect) -> str:
 
 
 def _samples(expression: Expression, dialect: Dialect) -> str | None:
-    """How many measurements a value rests on; None for an expression of somebody else's."""
+    """The number of measurements behind a value; None for an expression of another kind."""
     match expression:
         case Count():
             return expression.promql(dialect)
