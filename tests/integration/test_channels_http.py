@@ -228,7 +228,7 @@ async def test_a_webhooks_certificate_is_checked_against_its_name(
 ) -> None:
     authority = Authority(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.trusted))
-    http_post._tls.cache_clear()
+    http_post._tls_context.cache_clear()
     try:
         async with http(tls=authority.server("localhost")) as receiver:
             await webhook(receiver.port, "https").send(notification())
@@ -239,7 +239,7 @@ async def test_a_webhooks_certificate_is_checked_against_its_name(
         assert "certificate verify failed" in str(error)
         assert receiver.requests == []
     finally:
-        http_post._tls.cache_clear()
+        http_post._tls_context.cache_clear()
 
 
 async def test_all_at_once_from_one_channel() -> None:

@@ -1,4 +1,4 @@
-"""Ways an alert leaves: each channel has a name and one method."""
+"""The protocols of notification channels."""
 
 from typing import Protocol, runtime_checkable
 
@@ -6,29 +6,36 @@ from otel_monitoring.alerts.model import AlertEvent, Notification
 
 
 class Channel(Protocol):
-    """A way to notify people or systems. Used from one event loop at a time; makes its connections where it is used."""
+    """A way to notify people or systems. It is used from one event loop at a time, and connects when it sends.
+
+    A channel may have an attribute `latest_only = True`: it then gets `Notification.latest`, without events that later
+    ones of the same incident replace.
+
+    Attributes:
+        name: A unique name, which the history and the diagnostics use.
+    """
 
     name: str
 
     async def send(self, notification: Notification) -> None:
-        """Deliver `notification` in one message. May be cancelled when it takes too long.
+        """Send `notification` as one message. It is cancelled when it takes too long.
 
         Raises:
-            DeliveryError: It was not delivered; says whether trying again can help, and when.
+            DeliveryError: The notification was not delivered; the error says whether and when to retry.
         """
 
 
 @runtime_checkable
 class Immediate(Channel, Protocol):
-    """A channel that has an alert where it happens, at once: nothing waits for it in the outbox."""
+    """A channel that writes an event at once where it happens, past the outbox."""
 
     def write(self, event: AlertEvent) -> None:
-        """Take `event`; never fails. Called from several threads."""
+        """Write `event`. Called from any thread; must not raise."""
 
 
 @runtime_checkable
 class Repeating(Channel, Protocol):
-    """A channel whose receiver forgets an alert that is not repeated.
+    """A channel whose receiver expires an alert that is not repeated.
 
     Attributes:
         interval: Seconds between repetitions.
@@ -37,8 +44,8 @@ class Repeating(Channel, Protocol):
     interval: float
 
     async def repeat(self, notification: Notification) -> None:
-        """Say again what fires now. A failure is no loss: the next repetition says it all.
+        """Repeat all firing alerts. A failure needs no retry: the next repetition contains all of them.
 
         Raises:
-            DeliveryError: It was not delivered.
+            DeliveryError: The repetition was not delivered.
         """

@@ -1,4 +1,4 @@
-"""Hand-off to Prometheus' Alertmanager: its API v2, `POST /api/v2/alerts`, as Prometheus itself uses it."""
+"""The Alertmanager channel: `POST /api/v2/alerts` of Prometheus' Alertmanager, as Prometheus itself uses it."""
 
 import asyncio
 import json
@@ -21,23 +21,23 @@ from otel_monitoring.timestamps import rfc3339
 logger = logging.getLogger("otel_monitoring")
 
 _RESEND_SECONDS = 60.0
-_INTERVALS_AHEAD = 4
-"""Prometheus' own: an alert ends by itself after four repetitions that did not come."""
+_EXPIRES_AFTER_INTERVALS = 4
+"""An alert expires after four missing repetitions, as those of Prometheus do."""
 
 
 class AlertmanagerChannel:
-    """Posts alerts to every peer of an Alertmanager cluster. Peers do not share alerts: each must be told.
+    """Posts alerts to every peer of an Alertmanager cluster, because peers do not share alerts.
 
-    Grouping, silences and routing are the Alertmanager's. Identity is in the labels alone: what changes while an alert
-    fires (message, value) is an annotation. Alerts of two hosts or two rules never share one: the end of one would be
-    taken for the end of the other.
+    Grouping, silences and routing are left to the Alertmanager. The labels are the identity of an alert; what changes
+    while it fires (message, value) is an annotation. Host and rule are labels: without them, the end of one host's or
+    rule's alert would resolve that of another.
 
     Args:
-        urls: Base URL of each peer, with a path prefix where it has one; `user:password@` becomes basic authentication.
-        generator_url: Where the alerts come from, for people; empty: not said.
-        host: Which host's alerts they are; when not given the one that the notification names, at last this one.
+        urls: The base URL of each peer, with its path prefix; `user:password@` becomes basic authentication.
+        generator_url: The link from an alert back to this service; empty: none.
+        host: The label `host`; None: the host of the notification, else this host.
         interval: Seconds between repetitions.
-        clock: Unix time in seconds.
+        clock: Returns Unix time in seconds.
     """
 
     name = "alertmanager"
@@ -59,13 +59,13 @@ class AlertmanagerChannel:
         self._warned: set[str] = set()
 
     async def send(self, notification: Notification) -> None:
-        """Post it to all peers at once. One that takes it is enough: the others hear it with the next repetition.
+        """Post it to all peers concurrently. One peer that accepts is enough: repetitions reach the others.
 
         Raises:
-            DeliveryError: No peer took it; retryable when one of them may take it later.
+            DeliveryError: No peer accepted it; retryable if it is for one of them.
         """
-        ahead = self._clock() + _INTERVALS_AHEAD * self.interval
-        alerts = [self._alert(event, notification, ahead) for event in notification.events]
+        expires_at = self._clock() + _EXPIRES_AFTER_INTERVALS * self.interval
+        alerts = [self._alert(event, notification, expires_at) for event in notification.events]
         content = json.dumps(alerts).encode()
         async with client() as sender:
             outcomes = await asyncio.gather(*(self._post(sender, i, content) for i in range(len(self._urls))))
@@ -81,27 +81,27 @@ class AlertmanagerChannel:
         )
 
     async def repeat(self, notification: Notification) -> None:
-        """Say again what fires, so that it does not end.
+        """Post the firing alerts again, before they expire.
 
         Raises:
-            DeliveryError: No peer took it.
+            DeliveryError: No peer accepted them.
         """
         await self.send(notification)
 
-    def _alert(self, event: AlertEvent, notification: Notification, ahead: float) -> dict[str, Any]:
-        begun = event.since if event.since is not None else event.time
-        over = event.status is Status.RESOLVED
+    def _alert(self, event: AlertEvent, notification: Notification, expires_at: float) -> dict[str, Any]:
+        since = event.since if event.since is not None else event.time
+        resolved = event.status is Status.RESOLVED
         host = notification.host or socket.gethostname() if self._host is None else self._host
         alert: dict[str, Any] = {
             "labels": labels(event, notification, host),
             "annotations": _annotations(event, notification),
-            "startsAt": rfc3339(begun),
-            "endsAt": rfc3339(max(event.time, begun) if over else ahead),
+            "startsAt": rfc3339(since),
+            "endsAt": rfc3339(max(event.time, since) if resolved else expires_at),
         }
         return {**alert, "generatorURL": self._generator_url} if self._generator_url else alert
 
     def _warn(self, failures: set[str]) -> None:
-        """Once for each failure, not with every repetition."""
+        """Log each failure once, not with every repetition."""
         for failure in sorted(failures - self._warned):
             logger.warning("%s; another peer has the alerts", failure)
         self._warned = failures
@@ -120,9 +120,9 @@ class AlertmanagerChannel:
 
 
 def labels(event: AlertEvent, notification: Notification, host: str = "") -> dict[str, str]:
-    """The alert's identity; label names in Prometheus' alphabet, empty values left out, as they mean nothing there.
+    """The labels of an alert, which are its identity. Names are valid in Prometheus; empty values are left out.
 
-    An alert's own label whose name is taken is called `exported_…`, as Prometheus does.
+    A label of the event whose name is taken gets the prefix `exported_`, as in Prometheus.
     """
     title = text.title(event)
     found = {

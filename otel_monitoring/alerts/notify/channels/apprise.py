@@ -1,4 +1,4 @@
-"""Everything else: the services that apprise knows (Telegram, Discord, Teams, PagerDuty, ntfy, …), one channel each."""
+"""The apprise channel: any service that apprise supports, e.g. Telegram, Discord, Teams, PagerDuty or ntfy."""
 
 from contextvars import copy_context
 from functools import partial
@@ -11,7 +11,7 @@ from otel_monitoring.alerts.notify.channels.http_post import without_http_logs_a
 from otel_monitoring.errors import ConfigurationError, DeliveryError
 from otel_monitoring.runtime.threads import in_thread
 
-_KINDS = {
+_NOTIFY_TYPES = {
     AlertSeverity.INFO: "info",
     AlertSeverity.WARNING: "warning",
     AlertSeverity.ERROR: "failure",
@@ -20,18 +20,17 @@ _KINDS = {
 
 
 class AppriseChannel:
-    """Sends a notification as text to the service one apprise URL stands for.
+    """Sends a notification as text to the service of one apprise URL.
 
     Args:
         url: The apprise URL, which is a secret.
-        name: What the channel is called.
+        name: The channel's name.
 
     Raises:
-        ConfigurationError: apprise is not installed, or does not know such a URL.
+        ConfigurationError: apprise is not installed, or does not support the URL.
     """
 
     latest_only = True
-    """People read what is so now: see `Notification.latest`."""
 
     def __init__(self, url: SecretStr, name: str) -> None:
         self.name = name
@@ -46,10 +45,10 @@ class AppriseChannel:
             raise ConfigurationError(f"ALERT_APPRISE_URLS: apprise cannot use the URL of the channel {name}")
 
     async def send(self, notification: Notification) -> None:
-        """Send it from a thread of its own: apprise blocks.
+        """Send it in a thread, because apprise blocks.
 
         Raises:
-            DeliveryError: The service did not take it. Always retryable: apprise does not tell why.
+            DeliveryError: The service did not accept it. Always retryable: apprise does not tell the reason.
         """
         work = partial(copy_context().run, self._send, notification)
         if not await in_thread(work, name=f"otel-monitoring-{self.name}"):
@@ -61,13 +60,13 @@ class AppriseChannel:
         if hidden:
             paragraphs.append(f"… and {hidden} more")
         paragraphs.append(text.signature(notification))
-        over = notification.status is Status.RESOLVED
+        resolved = notification.status is Status.RESOLVED
         with without_http_logs_and_spans():
             return bool(
                 self._service.notify(
                     title=f"[{text.source(notification)}] {text.summary(notification)}",
                     body="\n\n".join(paragraphs),
-                    notify_type="success" if over else _KINDS[notification.severity],
+                    notify_type="success" if resolved else _NOTIFY_TYPES[notification.severity],
                     body_format="text",
                 )
             )

@@ -1,4 +1,4 @@
-"""E-mail over SMTP: encrypted unless the user says otherwise, certificates verified, one attempt."""
+"""The e-mail channel: SMTP, encrypted unless configured otherwise, with verified certificates."""
 
 import logging
 import re
@@ -25,30 +25,31 @@ from otel_monitoring.redact import redact
 logger = logging.getLogger("otel_monitoring")
 
 _TIMEOUT_SECONDS = 10.0
-_GOODBYE_SECONDS = 1.0
-_REFERENCES = 20
-_CONVERSATIONS = 5000
-_UNFINISHED = 1000
-_FOR_GOOD = 500
+_QUIT_SECONDS = 1.0
+_REFERENCES_LIMIT = 20
+_THREADS_LIMIT = 5000
+_UNFINISHED_LIMIT = 1000
+_PERMANENT = 500
+"""SMTP codes from here on are permanent failures (RFC 5321 section 4.2.1)."""
 _AFTER_REFUSED_LOGIN_SECONDS = 300.0
 """Servers lock accounts after a few refused logins."""
-_QUALIFIED = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
+_QUALIFIED_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
 _TOO_LARGE = 552
-_ABOUT_THE_MESSAGE = frozenset({_TOO_LARGE, 554})
-"""The answers to a message that a server never takes: too large, its content refused (RFC 5321 section 4.2.3)."""
+_MESSAGE_REFUSED = frozenset({_TOO_LARGE, 554})
+"""SMTP codes that refuse this message for good: too large, or its content (RFC 5321 section 4.2.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """The server that takes our mail.
+    """The SMTP server that mails are sent to.
 
     Attributes:
-        host: Its name, which its certificate must have, or its address.
+        host: Its name, which its certificate must contain, or its address.
         port: Its port.
-        security: `starttls`: encrypted or not at all; `tls`: encrypted from the first byte; `none`: in clear.
-        username: Who logs in; None: the sender's address.
-        password: None: nobody logs in.
-        timeout: Seconds for each step.
+        security: `starttls`: encryption is required; `tls`: encrypted from the first byte; `none`: unencrypted.
+        username: The login; None: the sender's address.
+        password: The password; None: no login.
+        timeout: Seconds for each step of the protocol.
     """
 
     host: str
@@ -62,22 +63,21 @@ class MailServer:
 class EmailChannel:
     """Sends a notification as one e-mail to all recipients.
 
-    A mail about an incident refers to the first one that this process delivered about it. Recipients that the server
-    refuses for now get the mail later; those that it took the mail for do not get it again.
+    Mails about one incident form a thread: later ones refer to the first one that this process delivered. Recipients
+    that the server refuses temporarily get the mail later; the others get it once.
 
     Args:
-        server: Who takes it.
+        server: The SMTP server.
         sender: `name@example.com` or `Name <name@example.com>`.
-        recipients: At least one, in the same form. Domains in other scripts are written in ASCII (RFC 5891).
-        clock: Unix time in seconds.
+        recipients: At least one, in the same form. Internationalised domains are converted to ASCII (RFC 5891).
+        clock: Returns Unix time in seconds.
 
     Raises:
-        ValueError: An address that is none.
+        ValueError: An address is invalid.
     """
 
     name = "email"
     latest_only = True
-    """People read what is so now: see `Notification.latest`."""
 
     def __init__(
         self, server: MailServer, sender: str, recipients: Sequence[str], *, clock: Callable[[], float] = time.time
@@ -86,83 +86,87 @@ class EmailChannel:
         self._sender = _in_ascii(mailbox(sender))
         self._recipients = tuple(_in_ascii(mailbox(recipient)) for recipient in recipients)
         self._clock = clock
-        self._conversations: dict[str, str] = {}
-        self._unfinished: dict[str, frozenset[str]] = {}
+        self._first_message_ids: dict[str, str] = {}
+        """The id of the first mail about each incident."""
+        self._finished_recipients: dict[str, frozenset[str]] = {}
+        """The recipients that a notification is not sent to again, by the id of the notification."""
 
     async def send(self, notification: Notification) -> None:
-        """Send it to those who do not have it yet.
+        """Send it to the recipients that do not have it yet.
 
         Raises:
-            DeliveryError: Somebody does not have it. Final is only what the server says about this message: a refused
-                recipient, a refused login or a certificate is put right by people, and then the alert shall arrive.
+            DeliveryError: A recipient does not have it. Only a refusal of this very message is final: refused
+                recipients and logins and invalid certificates can be fixed, and the alert then still arrives.
         """
         incidents = dict.fromkeys(event.incident for event in notification.events if event.incident)
-        earlier = dict.fromkeys(self._conversations[known] for known in incidents if known in self._conversations)
-        message = compose(notification, self._sender, self._recipients, self._clock(), list(earlier)[:_REFERENCES])
-        have = self._unfinished.get(notification.id, frozenset())
-        wanting = [recipient.addr_spec for recipient in self._recipients if recipient.addr_spec not in have]
+        first_ids = self._first_message_ids
+        references = list(dict.fromkeys(first_ids[known] for known in incidents if known in first_ids))
+        message = compose(notification, self._sender, self._recipients, self._clock(), references[:_REFERENCES_LIMIT])
+        finished = self._finished_recipients.get(notification.id, frozenset())
+        missing = [recipient.addr_spec for recipient in self._recipients if recipient.addr_spec not in finished]
         try:
-            refused = await self._transmit(message, wanting)
+            refused = await self._transmit(message, missing)
         except aiosmtplib.SMTPRecipientsRefused as error:
-            if not have:
+            if not finished:
                 raise _delivery_error(error) from None
             refused = {recipient.recipient: recipient.code for recipient in error.recipients}
         except aiosmtplib.SMTPException as error:
             raise _delivery_error(error) from None
-        except (OSError, ValueError) as error:  # TLS: a certificate that does not verify, a protocol in ruins
+        except (OSError, ValueError) as error:  # TLS raises these, e.g. for a certificate that does not verify
             raise DeliveryError(f"e-mail: {redact(error, limit=200)}", retryable=True) from None
-        self._remember(incidents, str(message["Message-ID"]))
-        self._finish(notification.id, have | set(wanting) - refused.keys(), refused)
+        self._start_threads(incidents, str(message["Message-ID"]))
+        self._finish(notification.id, finished | set(missing) - refused.keys(), refused)
 
-    def _finish(self, identifier: str, have: frozenset[str], refused: Mapping[str, int]) -> None:
-        self._unfinished.pop(identifier, None)
+    def _finish(self, identifier: str, finished: frozenset[str], refused: Mapping[str, int]) -> None:
+        """Raise where recipients were refused temporarily, and note which recipients are finished."""
+        self._finished_recipients.pop(identifier, None)
         if not refused:
             return
-        told = f"{len(refused)} of {len(self._recipients)} recipients refused ({_codes(refused.values())})"
-        if all(code >= _FOR_GOOD for code in refused.values()):
-            logger.warning("e-mail: %s", told)
+        summary = f"{len(refused)} of {len(self._recipients)} recipients refused ({_codes(refused.values())})"
+        if all(code >= _PERMANENT for code in refused.values()):
+            logger.warning("e-mail: %s", summary)
             return
-        # Those who are refused for good are not asked again.
-        self._unfinished[identifier] = have | {who for who, code in refused.items() if code >= _FOR_GOOD}
-        if len(self._unfinished) > _UNFINISHED:
-            del self._unfinished[next(iter(self._unfinished))]
-        raise DeliveryError(f"e-mail: {told}", retryable=True, partly=True)
+        permanently = {recipient for recipient, code in refused.items() if code >= _PERMANENT}
+        self._finished_recipients[identifier] = finished | permanently
+        if len(self._finished_recipients) > _UNFINISHED_LIMIT:
+            del self._finished_recipients[next(iter(self._finished_recipients))]
+        raise DeliveryError(f"e-mail: {summary}", retryable=True, partly=True)
 
-    def _remember(self, incidents: Iterable[str], message_id: str) -> None:
-        """The first mail that was delivered about an incident is the one that later ones go on from."""
+    def _start_threads(self, incidents: Iterable[str], message_id: str) -> None:
+        """Make a mail the first one of the incidents that had none."""
         for incident in incidents:
-            self._conversations.setdefault(incident, message_id)
-        while len(self._conversations) > _CONVERSATIONS:
-            del self._conversations[next(iter(self._conversations))]
+            self._first_message_ids.setdefault(incident, message_id)
+        while len(self._first_message_ids) > _THREADS_LIMIT:
+            del self._first_message_ids[next(iter(self._first_message_ids))]
 
     async def _transmit(self, message: EmailMessage, recipients: Sequence[str]) -> dict[str, int]:
-        """Returns the codes of the recipients that were refused while others were not."""
+        """Send the message; returns the SMTP codes of the refused recipients, where not all were refused."""
         server = self._server
         client = aiosmtplib.SMTP(
             hostname=server.host,
             port=server.port,
             timeout=server.timeout,
             use_tls=server.security == "tls",
-            start_tls=False,  # below: who we are is said before it, and known only once there is a connection
+            start_tls=False,  # below, after EHLO has a name that is known only once connected
             local_hostname="localhost",
         )
         try:
             await client.connect()
-            client.local_hostname = _own_name(client)
+            client.local_hostname = _ehlo_name(client)
             if server.security == "starttls":
                 await client.starttls()
             if server.password is not None:
                 await _login(client, server.username or self._sender.addr_spec, server.password.get_secret_value())
             refused, _ = await client.send_message(message, sender=self._sender.addr_spec, recipients=recipients)
-            with suppress(aiosmtplib.SMTPException):  # it has been delivered: no failure of the goodbye may undo that
-                await client.quit(timeout=_GOODBYE_SECONDS)
+            with suppress(aiosmtplib.SMTPException):  # the mail is delivered, whatever becomes of QUIT
+                await client.quit(timeout=_QUIT_SECONDS)
         finally:
             client.close()
-        return {who: response.code for who, response in refused.items()}
+        return {recipient: response.code for recipient, response in refused.items()}
 
 
 async def _login(client: aiosmtplib.SMTP, username: str, password: str) -> None:
-    """Log in, by the first method that both know: a wrong password is sent once, not once for each method."""
+    """Log in with the first method that both sides support; a wrong password is then sent only once."""
     await client.ehlo()
     method = next(iter(client.supported_auth_methods), None)
     if method is None:
@@ -170,13 +174,13 @@ async def _login(client: aiosmtplib.SMTP, username: str, password: str) -> None:
     await getattr(client, f"auth_{method.replace('-', '')}")(username, password)
 
 
-def _own_name(client: aiosmtplib.SMTP) -> str:
-    """What EHLO says: this host's qualified name where it has one, else its address (RFC 5321 section 4.1.4).
+def _ehlo_name(client: aiosmtplib.SMTP) -> str:
+    """The argument of EHLO: the qualified name of this host, else its address (RFC 5321 section 4.1.4).
 
-    The name server is not asked: it may be what is down.
+    It needs no DNS lookup, which may fail in the outage that the mail is about.
     """
     name = socket.gethostname()
-    if _QUALIFIED.fullmatch(name) and not name.startswith("localhost.") and not name.replace(".", "").isdigit():
+    if _QUALIFIED_NAME.fullmatch(name) and not name.startswith("localhost.") and not name.replace(".", "").isdigit():
         return name
     here = client.get_transport_info("sockname")
     try:
@@ -190,7 +194,7 @@ def _in_ascii(address: Address) -> Address:
     """The mailbox with its domain in ASCII.
 
     Raises:
-        ValueError: The domain cannot be one.
+        ValueError: The domain is invalid.
     """
     if address.domain.isascii():
         return address
@@ -206,11 +210,11 @@ def _delivery_error(error: aiosmtplib.SMTPException) -> DeliveryError:
         codes = [recipient.code for recipient in error.recipients]
         return DeliveryError(f"e-mail: every recipient was refused ({_codes(codes)})", retryable=True)
     if isinstance(error, aiosmtplib.SMTPAuthenticationError):
-        # The code alone: some servers repeat what they were told.
+        # The code only: some servers repeat the credentials in their text.
         wait = _AFTER_REFUSED_LOGIN_SECONDS
         return DeliveryError(f"e-mail: the server refused the login ({error.code})", retryable=True, retry_after=wait)
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        final = (isinstance(error, aiosmtplib.SMTPDataError) and error.code in _ABOUT_THE_MESSAGE) or (
+        final = (isinstance(error, aiosmtplib.SMTPDataError) and error.code in _MESSAGE_REFUSED) or (
             isinstance(error, aiosmtplib.SMTPSenderRefused) and error.code == _TOO_LARGE
         )
         return DeliveryError(f"e-mail: {error.code} {redact(error.message, limit=200)}", retryable=not final)

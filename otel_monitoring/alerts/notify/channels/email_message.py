@@ -1,4 +1,4 @@
-"""The e-mail of a notification: headers that say what it goes on from, a text part and an HTML part."""
+"""The e-mail of a notification: headers that form threads, a text part and an HTML part."""
 
 import hashlib
 import re
@@ -20,23 +20,23 @@ _COLOURS = {
 }
 _RESOLVED_COLOUR = "#2b8a3e"
 
-# `email` encodes what does not fit into a line of 78 characters, message ids too, which may not be encoded:
-# `In-Reply-To: <` and `>` leave 63 for both sides and the @.
-_TOKEN_LENGTH = 24
+# `email` encodes lines longer than 78 characters, but a message id must not be encoded. After `In-Reply-To: <` and `>`
+# 63 characters are left for the id.
+_ID_LEFT_LENGTH = 24
 _DOMAIN_LENGTH = 38
-_LINE_LENGTH = 200
-_ANY_DOMAIN = "otel-monitoring.invalid"
+_SUBJECT_LENGTH = 200
+_FALLBACK_DOMAIN = "otel-monitoring.invalid"
 
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 _MONO = "font-family:ui-monospace,Menlo,Consolas,monospace"
 
 
 class _Subject(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc] # typeshed's `max_count`
-    """One line: `email` would begin some of those that it folds with a blank. Only encoded words need short lines."""
+    """An ASCII subject on one line; when `email` folds one, a line may start with an extra blank."""
 
     def fold(self, *, policy: Policy) -> str:
-        whole = policy.clone(max_line_length=_LINE_LENGTH) if self.isascii() else policy
-        return super().fold(policy=whole)
+        unfolded = policy.clone(max_line_length=_SUBJECT_LENGTH) if self.isascii() else policy
+        return super().fold(policy=unfolded)
 
 
 _HEADERS = HeaderRegistry()
@@ -51,27 +51,25 @@ def compose(
     now: float,
     references: Sequence[str] = (),
 ) -> EmailMessage:
-    """The e-mail, the same but for its `Date` for every attempt.
-
-    Mail programs make conversations of the ids in `References` (RFC 5322 section 3.6.4).
+    """The e-mail of a notification; every attempt differs in its `Date` only.
 
     Args:
-        notification: What to say.
+        notification: The notification.
         sender: The mailbox in `From`.
         recipients: The mailboxes in `To`.
-        now: Unix time in seconds.
-        references: The ids of earlier messages that it goes on from; none for the first about an incident.
+        now: Unix seconds, for `Date`.
+        references: The ids of the earlier mails in the thread (RFC 5322 section 3.6.4); none for the first one.
     """
     message = EmailMessage(policy=_POLICY)
     message["From"] = sender
     message["To"] = tuple(recipients)
     message["Subject"] = text.subject(notification)
     message["Date"] = datetime.fromtimestamp(now, timezone.utc)
-    message["Message-ID"] = f"<{_token(notification.id)}@{_domain(sender)}>"
+    message["Message-ID"] = f"<{_id_left(notification.id)}@{_domain(sender)}>"
     if references:
         message["In-Reply-To"] = references[0]
         message["References"] = " ".join(references)
-    # RFC 3834: nobody's holiday notice answers; the second is what Exchange looks at.
+    # RFC 3834: no automatic replies, e.g. holiday notices; Exchange needs the second header.
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     if notification.severity is AlertSeverity.CRITICAL and notification.status is Status.FIRING:
@@ -93,7 +91,7 @@ def plain(notification: Notification) -> str:
 
 
 def html(notification: Notification) -> str:
-    """The HTML part: tables and inline styles, which is what mail programs show alike."""
+    """The HTML part, of tables and inline styles, which all mail programs support."""
     shown, hidden = text.shown(notification)
     cards = "".join(_card(event) for event in shown)
     more = f'<p style="margin:0 0 16px;color:#495057">… and {hidden} more</p>' if hidden else ""
@@ -142,26 +140,26 @@ def _card(event: AlertEvent) -> str:
 
 def _row(name: str, value: str) -> str:
     style = f"{_MONO};font-size:12px;white-space:pre-wrap;" if "\n" in value else ""
-    told = f'<a href="{escape(value)}">{escape(value)}</a>' if name == "URL" and text.link(value) else escape(value)
+    cell = f'<a href="{escape(value)}">{escape(value)}</a>' if name == "URL" and text.link(value) else escape(value)
     return (
         '<tr><td valign="top" style="padding:2px 16px 2px 0;color:#5c636a;min-width:72px;white-space:nowrap">'
         f"{escape(name)}</td>"
         f'<td valign="top" style="padding:2px 0;overflow-wrap:anywhere;word-break:break-word;{style}">'
-        f"{told}</td></tr>"
+        f"{cell}</td></tr>"
     )
 
 
 def _domain(sender: Address) -> str:
-    """The right side of our message ids: the sender's domain in ASCII, unless it makes them too long for a line."""
+    """The right side of message ids: the sender's domain in ASCII, unless it is too long for a line."""
     try:
         domain = sender.domain.encode("idna").decode("ascii")
     except UnicodeError:
-        return _ANY_DOMAIN
-    return domain if len(domain) <= _DOMAIN_LENGTH else _ANY_DOMAIN
+        return _FALLBACK_DOMAIN
+    return domain if len(domain) <= _DOMAIN_LENGTH else _FALLBACK_DOMAIN
 
 
-def _token(identifier: str) -> str:
-    """`identifier` as the left side of a message id: as it is where it may stand there, else its hash."""
-    if len(identifier) <= _TOKEN_LENGTH and re.fullmatch(r"[\w-]+", identifier, re.ASCII):
+def _id_left(identifier: str) -> str:
+    """The left side of a message id: `identifier` if it is valid there, else its hash."""
+    if len(identifier) <= _ID_LEFT_LENGTH and re.fullmatch(r"[\w-]+", identifier, re.ASCII):
         return identifier
-    return hashlib.sha256(identifier.encode("utf-8", "replace")).hexdigest()[:_TOKEN_LENGTH]
+    return hashlib.sha256(identifier.encode("utf-8", "replace")).hexdigest()[:_ID_LEFT_LENGTH]

@@ -1,4 +1,4 @@
-"""Which channels the settings ask for. A channel's module, and the library behind it, is imported when it is used."""
+"""The channels that the settings configure. The module of a channel, with its library, is imported if it is used."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from otel_monitoring.errors import ConfigurationError
 
 
 def channels_from(settings: Settings) -> tuple[Channel, ...]:
-    """The log, and every channel whose variables are set; each has another name.
+    """The log, and every channel whose variables are set; their names are unique.
 
     Raises:
-        ConfigurationError: What is set cannot work; it names the variable, never the value.
+        ConfigurationError: A setting is invalid; the message names the variable and never contains its value.
     """
     return (
         LogChannel(),
@@ -95,10 +95,10 @@ def _apprise(settings: Settings) -> Iterator[Channel]:
 
 
 def _host(url: SecretStr, variable: str) -> str:
-    """The host of `url` as the sending library reads it: another reader may find another one.
+    """The host of `url`, parsed by httpx, which also sends: another parser may read another host.
 
     Raises:
-        ConfigurationError: It cannot be sent to, such as `http://①②⑦.0.0.1/`.
+        ConfigurationError: httpx cannot send to the URL, e.g. `http://①②⑦.0.0.1/`.
     """
     import httpx
 

@@ -1,4 +1,4 @@
-"""One HTTP POST of a notification, and what its outcome means for trying again."""
+"""One HTTP POST of a notification, and whether a failure is worth a retry."""
 
 import logging
 import re
@@ -18,49 +18,49 @@ from otel_monitoring.errors import DeliveryError
 from otel_monitoring.redact import redact
 
 TIMEOUT_SECONDS = 10.0
-"""For each step: connecting, writing, waiting for a byte. Whoever calls a channel limits the whole."""
+"""For each step: connecting, writing, waiting for a byte. The caller of a channel limits the total."""
 
 _LONGEST_WAIT_SECONDS = 86_400.0
-_LARGEST_REASON_BYTES = 256
-_ABOUT_THE_MESSAGE = frozenset({400, 413, 422})
-"""Statuses that say this very message is wrong (RFC 9110 sections 15.5.1, 15.5.14, 15.5.21). Others may be about the
-way: an ingress answers 404 or 403 while its service starts, a portal redirects, an address is put right."""
+_REASON_LIMIT_BYTES = 256
+_MESSAGE_REFUSED = frozenset({400, 413, 422})
+"""Statuses that refuse this very message (RFC 9110 sections 15.5.1, 15.5.14, 15.5.21). Any other may be temporary: an
+ingress answers 404 or 403 while its service starts, a portal redirects, a wrong address gets fixed."""
 
 _HTTP_LOGGERS = ("httpx", "apprise", "urllib3.connectionpool")
 _sending: ContextVar[bool] = ContextVar("otel_monitoring_sending", default=False)
 
 
 @cache
-def _tls() -> ssl.SSLContext:
-    """The trusted authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR`, else certifi's): read once, 50 ms."""
+def _tls_context() -> ssl.SSLContext:
+    """The trusted authorities: `SSL_CERT_FILE` and `SSL_CERT_DIR`, else certifi's. Loaded once, which takes 50 ms."""
     return httpx.create_ssl_context()
 
 
 def client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
-    """A client for one notification: no redirects, certificates checked, proxies as the environment says.
+    """A client for one notification, without redirects, with verified certificates.
 
     Args:
-        transport: How to connect, instead of directly or through the environment's proxy.
+        transport: The transport; None: direct, or through the proxy that the environment names.
     """
-    way = transport or EnvironmentProxies(_tls())
-    return httpx.AsyncClient(transport=way, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
+    transport = transport or EnvironmentProxies(_tls_context())
+    return httpx.AsyncClient(transport=transport, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
 
 
 def direct() -> httpx.AsyncHTTPTransport:
-    """Connections without a proxy, certificates checked."""
-    return httpx.AsyncHTTPTransport(verify=_tls())
+    """A transport without a proxy, with verified certificates."""
+    return httpx.AsyncHTTPTransport(verify=_tls_context())
 
 
 async def post(sender: httpx.AsyncClient, request: httpx.Request, receiver: str) -> None:
-    """Send `request` once; any 2xx answer is success, its body is not read.
+    """Send `request` once. Any 2xx status is success; the body is not read.
 
     Args:
-        sender: Made by `client`.
-        request: What to send, built by `sender`, whose timeouts it carries.
-        receiver: How errors call the other side; no URL.
+        sender: A client made by `client`.
+        request: The request, built by `sender`, whose timeouts it has.
+        receiver: The name of the receiver in errors; it must not be the URL, which may be secret.
 
     Raises:
-        DeliveryError: No answer, or another one. Final are 400, 413 and 422 only.
+        DeliveryError: No response, or another status; retryable unless the status is 400, 413 or 422.
     """
     try:
         with without_http_logs_and_spans():
@@ -74,31 +74,35 @@ async def post(sender: httpx.AsyncClient, request: httpx.Request, receiver: str)
     except httpx.TimeoutException as error:
         raise DeliveryError(f"{receiver}: no answer in time ({type(error).__name__})", retryable=True) from None
     except httpx.HTTPError as error:
-        what = redact(error, limit=200) or type(error).__name__
-        raise DeliveryError(f"{receiver}: {what}", retryable=True) from None
+        cause = redact(error, limit=200) or type(error).__name__
+        raise DeliveryError(f"{receiver}: {cause}", retryable=True) from None
     status = response.status_code
     raise DeliveryError(
         f"{receiver} answered {status}{reason}",
-        retryable=status not in _ABOUT_THE_MESSAGE,
+        retryable=status not in _MESSAGE_REFUSED,
         retry_after=retry_after(response.headers.get("Retry-After", ""), datetime.now(timezone.utc)),
     )
 
 
 async def _reason(response: httpx.Response) -> str:
-    """A code the receiver gives for its refusal, as Slack does. No other text: it may repeat what we sent."""
+    """The error code in the body, as Slack sends it. Any other text is ignored: it may repeat what was sent."""
     body = b""
-    async for chunk in response.aiter_raw(_LARGEST_REASON_BYTES):
+    async for chunk in response.aiter_raw(_REASON_LIMIT_BYTES):
         body += chunk
-        if len(body) >= _LARGEST_REASON_BYTES:
+        if len(body) >= _REASON_LIMIT_BYTES:
             break
     return f" ({body.decode()})" if re.fullmatch(rb"[a-z_]{1,64}", body) else ""
 
 
 def retry_after(value: str, now: datetime) -> float | None:
-    """The seconds that a `Retry-After` header asks for (RFC 9110 section 10.2.3): a number, or a date after `now`.
+    """The delay of a `Retry-After` header (RFC 9110 section 10.2.3), which is a number of seconds or a date.
+
+    Args:
+        value: The header's value, or empty.
+        now: The current time, with a timezone.
 
     Returns:
-        0 to 86,400; None where there is no header or it says nothing.
+        Seconds, from 0 to 86,400; None where the header is missing or invalid.
     """
     if re.fullmatch(r"[0-9]{1,12}", value.strip()):
         return min(float(value), _LONGEST_WAIT_SECONDS)
@@ -111,22 +115,22 @@ def retry_after(value: str, now: datetime) -> float | None:
     return min(max(0.0, (until - now).total_seconds()), _LONGEST_WAIT_SECONDS)
 
 
-class _DropOurs(logging.Filter):
+class _NotWhileSending(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return not _sending.get()
 
 
-_DROP_OURS = _DropOurs()
+_NOT_WHILE_SENDING = _NotWhileSending()
 
 
 @contextmanager
 def without_http_logs_and_spans() -> Iterator[None]:
-    """What is sent inside leaves no log line and no span of the HTTP library: both would carry the full URL.
+    """Suppress the log lines and spans of HTTP libraries inside: they would contain the URL, which may be secret.
 
-    The application's own requests are not touched, whichever thread or task makes them.
+    Only this context is affected, not the application's requests in other tasks and threads.
     """
     for name in _HTTP_LOGGERS:
-        logging.getLogger(name).addFilter(_DROP_OURS)  # does nothing where it is there already
+        logging.getLogger(name).addFilter(_NOT_WHILE_SENDING)  # no-op where it is already added
     token = _sending.set(True)
     try:
         with suppress_http_instrumentation():

@@ -1,4 +1,4 @@
-"""The log channel: always there."""
+"""The log channel, which every service has."""
 
 import json
 import logging
@@ -17,24 +17,24 @@ _LEVELS = {
 
 
 class LogChannel:
-    """Writes each alert as one line to the logger `otel_monitoring.alerts`: name, message, and what is known as JSON.
+    """Writes each event as one line to the logger `otel_monitoring.alerts`: name, message, labels and details as JSON.
 
-    At the level of its severity while it fires, at INFO when it is over.
+    The level is that of the severity for a firing event, INFO for a resolved one.
     """
 
     name = "log"
 
     async def send(self, notification: Notification) -> None:
-        """Write every event; never fails."""
+        """Write every event; never raises."""
         for event in notification.events:
             self.write(event)
 
     def write(self, event: AlertEvent) -> None:
-        """Write one event; never fails."""
+        """Write one event; never raises."""
         facts = {**event.labels, **event.details, "runbook": event.runbook, "trace_id": event.trace_id}
         known = {name: value for name, value in sorted(facts.items()) if value not in ("", None)}
-        said = f"{text.one_line(event.message)} {json.dumps(known, ensure_ascii=False) if known else ''}".rstrip()
+        line = f"{text.one_line(event.message)} {json.dumps(known, ensure_ascii=False) if known else ''}".rstrip()
         if event.status is Status.RESOLVED:
-            logger.info("%s resolved: %s", text.title(event), said)
+            logger.info("%s resolved: %s", text.title(event), line)
         else:
-            logger.log(_LEVELS[event.severity], "%s: %s", text.title(event), said)
+            logger.log(_LEVELS[event.severity], "%s: %s", text.title(event), line)

@@ -1,7 +1,7 @@
-"""The proxies that the environment names, for each request: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
+"""The proxies of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
 
 httpx reads these variables too, but raises for networks (`fd00::/8`), bracketed addresses (`[::1]`) and `socks://`, and
-takes `10.0.0.0/8` for a name. A variable that cannot work is said once, and requests go without it.
+takes `10.0.0.0/8` for a name. An invalid variable is logged once and ignored.
 """
 
 import re
@@ -21,36 +21,37 @@ class EnvironmentProxies(httpx.AsyncBaseTransport):
     """Connects through the proxy that the environment names for a request's scheme and host, or directly.
 
     Args:
-        tls: How certificates are checked.
+        tls: The TLS context that verifies certificates.
     """
 
     def __init__(self, tls: ssl.SSLContext) -> None:
         self._tls = tls
         self._proxies = getproxies()
-        self._open: dict[str | None, httpx.AsyncHTTPTransport] = {}
+        self._transports: dict[str | None, httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Make the request."""
+        """Send the request through its proxy, or directly."""
         proxy = proxy_for(request.url, self._proxies)
-        if proxy not in self._open:
-            self._open[proxy] = transport_through(proxy, self._tls) or httpx.AsyncHTTPTransport(verify=self._tls)
-        return await self._open[proxy].handle_async_request(request)
+        if proxy not in self._transports:
+            transport = transport_through(proxy, self._tls) or httpx.AsyncHTTPTransport(verify=self._tls)
+            self._transports[proxy] = transport
+        return await self._transports[proxy].handle_async_request(request)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        for transport in self._open.values():
+        """Close all connections."""
+        for transport in self._transports.values():
             await transport.aclose()
 
 
 def check() -> None:
-    """Say at the start which variables cannot work."""
+    """Log the invalid proxy variables, at the start."""
     proxies = getproxies()
     for scheme in ("http", "https", "all"):
         transport_through(proxies.get(scheme), tls=False)
 
 
 def transport_through(proxy: str | None, tls: ssl.SSLContext | bool) -> httpx.AsyncHTTPTransport | None:
-    """Connections through `proxy`; None without one, and for one that cannot work, which is said once."""
+    """A transport through `proxy`; None without a proxy, and for an invalid one, which is logged once."""
     if not proxy:
         return None
     url = proxy if "://" in proxy else f"http://{proxy}"
@@ -69,22 +70,22 @@ def transport_through(proxy: str | None, tls: ssl.SSLContext | bool) -> httpx.As
 
 
 def proxy_for(url: httpx.URL, proxies: dict[str, str]) -> str | None:
-    """The proxy for `url`, None for none.
+    """The proxy for `url`; None: connect directly.
 
     Args:
-        url: What is asked for.
-        proxies: As `urllib.request.getproxies` has them: by scheme, `all` for any, and `no` for the exceptions.
+        url: The URL of the request.
+        proxies: The result of `urllib.request.getproxies`: by scheme, `all` for any scheme, `no` for the exceptions.
     """
     proxy = proxies.get(url.scheme) or proxies.get("all")
-    if not proxy or any(_is_meant(entry, url) for entry in re.split(r"[,\s]+", proxies.get("no", ""))):
+    if not proxy or any(_matches(entry, url) for entry in re.split(r"[,\s]+", proxies.get("no", ""))):
         return None
     return proxy
 
 
-def _is_meant(entry: str, url: httpx.URL) -> bool:
-    """Whether an entry of `NO_PROXY` means the host of `url`: a name and those below it, an address, a network, `*`.
+def _matches(entry: str, url: httpx.URL) -> bool:
+    """Whether an entry of `NO_PROXY` matches the host and port of `url`, by the rules of curl and Go.
 
-    As curl and Go read it; a port after it must be the port of `url`.
+    An entry is a name, which also matches its subdomains, an address, a network or `*`; it may end with a port.
     """
     name, port = _name_and_port(entry.lower())
     if not name or (port and port != str(url.port or {"http": 80, "https": 443}.get(url.scheme))):
@@ -98,7 +99,7 @@ def _is_meant(entry: str, url: httpx.URL) -> bool:
 
 
 def _in_ascii(name: str) -> str:
-    """A name as a request's URL has it, also in another script."""
+    """A host name in ASCII, as the URL of a request has it."""
     try:
         return name if name.isascii() else httpx.URL(f"http://{name}").raw_host.decode("ascii")
     except (httpx.InvalidURL, ValueError):
@@ -106,7 +107,7 @@ def _in_ascii(name: str) -> str:
 
 
 def _addresses(host: str) -> list[IPv4Address | IPv6Address]:
-    """The address that `host` is, and the IPv4 one in it; nothing for a name."""
+    """The address that `host` is, with the IPv4 address that is mapped in it; empty for a name."""
     try:
         address = ip_address(host)
     except ValueError:

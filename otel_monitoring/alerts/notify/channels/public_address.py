@@ -1,10 +1,10 @@
-"""Connections to public addresses only: a webhook is no way into the network the service stands in.
+"""Connections to public addresses only, so that a webhook cannot reach into the service's network (SSRF).
 
-The check is made on the very address that is connected to: a name is resolved once and the answer is used, so a name
-server that answers differently the next time (DNS rebinding) gains nothing.
+The check is made on the address that is connected to: a name is resolved once. A name server that answers differently
+the next time (DNS rebinding) changes nothing.
 
-Slack and Alertmanager URLs are not asked about: Alertmanager, and chats that speak Slack's form (Mattermost), usually
-stand in the service's own network, and the alert's text is all that goes there.
+Slack and Alertmanager URLs are not checked: Alertmanager, and chats with Slack's API such as Mattermost, usually are in
+the service's own network, and only the text of alerts is sent there.
 """
 
 import asyncio
@@ -17,37 +17,38 @@ from otel_monitoring.errors import DeliveryError
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
-"""All that IANA gives to hosts on the internet; Python calls much of the unassigned rest global."""
-_PLATFORM = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
-"""Where machines on Azure and Oracle's cloud reach its platform services, in ranges that Python calls global; the other
-clouds' are link-local, unique-local or in the shared range of carriers."""
-_NEVER_PUBLIC = (
+"""All addresses that IANA assigns to hosts on the internet; `ipaddress` calls much of the unassigned rest global."""
+_CLOUD_PLATFORMS = (IPv4Network("168.63.129.16/32"), IPv4Network("192.0.0.0/24"))
+"""The platform services of Azure and of Oracle's cloud, in ranges that `ipaddress` calls global; those of other clouds
+are link-local, unique-local or in the shared range of carriers."""
+_NOT_GLOBAL = (
     IPv4Network("192.88.99.0/24"),  # relays of 6to4: RFC 7526
     IPv6Network("2001::/23"),  # protocol assignments, Teredo among them: RFC 2928
     IPv6Network("2001:db8::/32"),  # documentation: RFC 3849
     IPv6Network("3fff::/20"),  # documentation: RFC 9637
 )
-"""What one Python or another calls global: its tables follow the registry of its day."""
-_MOST_ADDRESSES = 4
+"""Ranges that `ipaddress` calls global in some version of Python: its tables follow the registry of their time."""
+_ADDRESSES_TRIED = 4
 
 NOT_PUBLIC = "host is no public address; ALERT_WEBHOOK_ALLOW_PRIVATE=true allows it"
-"""Why a webhook's host is refused."""
+"""The end of the error for a webhook whose host is refused."""
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is reachable on the internet and means one host there.
+    """Whether an IP address is a unicast address on the internet.
 
     Raises:
-        ValueError: It is no IP address.
+        ValueError: The text is no IP address.
     """
-    meant = _meant(ip_address(address))
-    if isinstance(meant, IPv6Address) and meant not in _GLOBAL_UNICAST:
+    target = _translated(ip_address(address))
+    if isinstance(target, IPv6Address) and target not in _GLOBAL_UNICAST:
         return False
-    return meant.is_global and not meant.is_multicast and not any(meant in net for net in (*_PLATFORM, *_NEVER_PUBLIC))
+    excluded = any(target in network for network in (*_CLOUD_PLATFORMS, *_NOT_GLOBAL))
+    return target.is_global and not target.is_multicast and not excluded
 
 
-def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that gateways take out of an IPv6 address (mapped, 6to4, NAT64), else the address itself."""
+def _translated(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that gateways extract from an IPv6 address (mapped, 6to4, NAT64), else the address itself."""
     if isinstance(address, IPv4Address):
         return address
     if address in _NAT64:
@@ -56,9 +57,9 @@ def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 def is_private_literal(host: str) -> bool:
-    """Whether `host` is an address that is not public, or a name that always means this machine.
+    """Whether `host` is an address that is not public, or `localhost`; a name of another host is False.
 
-    IPv4 addresses are read as resolvers read them: `0177.0.0.1`, `0x7f.1` and `2130706433` are 127.0.0.1.
+    IPv4 addresses are parsed as resolvers do: `0177.0.0.1`, `0x7f.1` and `2130706433` are 127.0.0.1.
     """
     host = host.lower().removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
@@ -71,11 +72,11 @@ def is_private_literal(host: str) -> bool:
 
 
 class PinnedTransport(httpx.AsyncBaseTransport):
-    """Resolves a request's host itself and connects to what it found, if that is allowed.
+    """Resolves the host of a request once and connects to the resolved addresses, if they are allowed.
 
     Args:
-        inner: Makes the connections. Host header and the certificate's name stay the host's.
-        allow_private: Do not ask whether addresses are public.
+        inner: Makes the connections. The `Host` header and the verified name stay those of the host.
+        allow_private: Allow addresses that are not public.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, *, allow_private: bool) -> None:
@@ -83,18 +84,18 @@ class PinnedTransport(httpx.AsyncBaseTransport):
         self._allow_private = allow_private
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Try the host's addresses in turn until one can be connected to.
+        """Send the request to the first of the host's addresses that accepts a connection.
 
         Raises:
-            DeliveryError: None of them is public.
-            httpx.TransportError: None of them answered, or the name has none.
+            DeliveryError: The host has no public address.
+            httpx.TransportError: No address accepts a connection, or the name does not resolve.
         """
         host = request.url.raw_host.decode("ascii")
-        found = await _resolve(request, host)
-        allowed = [address for address in found if self._allow_private or is_public(address)]
+        resolved = await _resolve(request, host)
+        allowed = [address for address in resolved if self._allow_private or is_public(address)]
         if not allowed:
             raise DeliveryError(f"The webhook's {NOT_PUBLIC}", retryable=True)
-        for address in allowed[:_MOST_ADDRESSES]:
+        for address in allowed[:_ADDRESSES_TRIED]:
             try:
                 return await self._inner.handle_async_request(_pinned(request, host, address))
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -115,7 +116,7 @@ async def _resolve(request: httpx.Request, host: str) -> list[str]:
 
 
 def _pinned(request: httpx.Request, host: str, address: str) -> httpx.Request:
-    """The same request to an address; `sni_hostname` is also what the certificate is checked against."""
+    """The same request to an address; the certificate is verified against `sni_hostname`."""
     return httpx.Request(
         request.method,
         request.url.copy_with(host=address),

@@ -1,4 +1,4 @@
-"""Slack, through an incoming webhook: https://api.slack.com/messaging/webhooks."""
+"""The Slack channel: an incoming webhook, https://api.slack.com/messaging/webhooks."""
 
 import json
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ _COLOURS = {
 }
 _RESOLVED_COLOUR = "#2f9e44"
 
-# Slack's limits: 3000 characters in a section, 50 blocks in a message (here one an event), and 13,200 characters in all
-# blocks together (`msg_blocks_too_long`). The margins are for characters that Slack counts twice.
+# Slack's limits: 3000 characters per section, 50 blocks per message (an event is one), 13,200 characters in all blocks
+# (`msg_blocks_too_long`). The margins allow for characters that Slack counts twice.
 _SECTION_LENGTH = 2800
 _SECTIONS_LENGTH = 11_000
 _FALLBACK_LENGTH = 2000
@@ -28,15 +28,14 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 class SlackChannel:
-    """Posts a notification as one message: a line of text, then every alert with the colour of its severity.
+    """Posts a notification as one message: a summary, then each event with the colour of its severity.
 
     Args:
-        url: The incoming webhook's, which is a secret.
+        url: The URL of the incoming webhook, which is a secret.
     """
 
     name = "slack"
     latest_only = True
-    """People read what is so now: see `Notification.latest`."""
 
     def __init__(self, url: SecretStr) -> None:
         self._url = url
@@ -45,8 +44,7 @@ class SlackChannel:
         """Post it.
 
         Raises:
-            DeliveryError: Slack did not take it. 429, 5xx and connection errors are retryable; a webhook that was
-                removed or a channel that was archived are not.
+            DeliveryError: Slack did not accept it: see `post`.
         """
         body = json.dumps(message(notification)).encode()
         async with client() as sender:
@@ -60,18 +58,18 @@ class SlackChannel:
 
 
 def message(notification: Notification) -> dict[str, Any]:
-    """The JSON body: `text` is what push notifications and screen readers give; colours exist on attachments only."""
+    """The JSON body. Push notifications and screen readers use `text`; only attachments have colours."""
     shown, hidden = text.shown(notification)
     length = min(_SECTION_LENGTH, _SECTIONS_LENGTH // max(1, len(shown)))
     attachments = [_attachment(event, length) for event in shown]
     if hidden:
         attachments.append({"fallback": f"{hidden} more", "blocks": [_section(f"… and {hidden} more")]})
     origin = text.origin(notification)
-    told = " · ".join(f"*{name}:* {mrkdwn(value, 400)}" for name, value in origin)
+    footer = " · ".join(f"*{name}:* {mrkdwn(value, 400)}" for name, value in origin)
     plain = ", ".join(value for _, value in origin)
-    attachments.append({"fallback": mrkdwn(plain, _FALLBACK_LENGTH), "blocks": [_section(told)]})
-    line = f"[{text.source(notification)}] {text.summary(notification)}"
-    return {"text": mrkdwn(line, _FALLBACK_LENGTH), "attachments": attachments}
+    attachments.append({"fallback": mrkdwn(plain, _FALLBACK_LENGTH), "blocks": [_section(footer)]})
+    summary = f"[{text.source(notification)}] {text.summary(notification)}"
+    return {"text": mrkdwn(summary, _FALLBACK_LENGTH), "attachments": attachments}
 
 
 def _attachment(event: AlertEvent, length: int) -> dict[str, Any]:
@@ -84,7 +82,7 @@ def _attachment(event: AlertEvent, length: int) -> dict[str, Any]:
 
 
 def _lines(event: AlertEvent, length: int) -> Iterator[str]:
-    """What fits into a section of this length: the headline always, the runbook and facts as long as there is room."""
+    """The lines of a section of at most `length` characters: the headline, the facts that fit, the runbook."""
     runbook = text.link(event.runbook)
     first = f"*{mrkdwn(text.headline(event), min(700, length // 2))}*"
     last = f"<{mrkdwn(runbook, 600)}|Runbook>" if runbook and len(runbook) <= min(500, length // 3) else ""
@@ -101,14 +99,14 @@ def _lines(event: AlertEvent, length: int) -> Iterator[str]:
 
 
 def _section(body: str) -> dict[str, Any]:
-    """`verbatim`: names and addresses in it are not turned into links and mentions."""
+    """A block of mrkdwn. `verbatim` keeps Slack from making links and mentions of names and addresses in it."""
     return {"type": "section", "text": {"type": "mrkdwn", "text": body, "verbatim": True}}
 
 
 def mrkdwn(plain: str, limit: int) -> str:
-    """`plain` with Slack's three control characters escaped, so that nothing in it mentions or links anybody.
+    """`plain` with Slack's three control characters escaped, so that it contains no mention and no link.
 
-    At most `limit` characters; an escape is not cut in two.
+    The result has at most `limit` characters; an escape is never cut.
     """
     escaped: list[str] = []
     length = 0

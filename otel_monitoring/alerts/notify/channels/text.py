@@ -1,4 +1,4 @@
-"""The words of a notification: what every channel that people read says, each in its own markup."""
+"""The texts of a notification, which the channels for people share; each adds its own markup."""
 
 import json
 import re
@@ -16,41 +16,45 @@ from otel_monitoring.redact.json_value import jsonable
 from otel_monitoring.timestamps import moment_of
 
 EVENTS_SHOWN = 20
-"""How many events of one notification are spelt out."""
+"""How many events of a notification are shown in full."""
 
 _MESSAGES_SHOWN = 8
 _MESSAGE_LENGTH = 100
 _DETAILS_SHOWN = 20
 _FACT_LENGTH = 1500
 _LIST_LENGTH = 80
-_LONG = 60.0
-_YES_OR_NO = frozenset({AlertType.DATABASE_DOWN, AlertType.DATABASE_ERROR, AlertType.CHECK_FAILED})
+_SHOWN_DURATION_SECONDS = 60.0
+_BOOLEAN_TYPES = frozenset({AlertType.DATABASE_DOWN, AlertType.DATABASE_ERROR, AlertType.CHECK_FAILED})
+"""Alert types whose value is 0 or 1, which the message already says."""
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """`text` as one printable line, blanks that follow each other being one, at most `limit` characters."""
+    """`text` as one printable line of at most `limit` characters; runs of blanks become one blank."""
     return clipped(" ".join(redact.printable(text).split()), limit)
 
 
 def printable(text: str) -> str:
-    """`text` with its line breaks, without what no encoder takes and what hides or reverses text."""
+    """`text` with its line breaks, without characters that no encoder accepts and those that hide or reverse text."""
     return "\n".join([redact.printable(line) for line in text.splitlines()])
 
 
 def clipped(text: str, limit: int) -> str:
-    """At most `limit` characters of `text`, an ellipsis in the place of the rest."""
+    """`text` cut to `limit` characters, the last one being an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def tail(text: str, limit: int) -> str:
-    """`clipped`, but of several lines the last ones that fit: a stack's innermost call is the one that matters."""
+    """The last lines of `text` that fit into `limit` characters, because the last line of a stack matters most.
+
+    A single line is `clipped`.
+    """
     if len(text) <= limit or "\n" not in text:
         return clipped(text, limit)
     return "…\n" + text[-(limit - 2) :].partition("\n")[2]
 
 
 def title(event: AlertEvent) -> str:
-    """What people call the alert."""
+    """The alert's name for people: see `model.title`."""
     return one_line(model.title(event.type.value, event.rule), 100)
 
 
@@ -66,7 +70,7 @@ def source(notification: Notification) -> str:
 
 
 def origin(notification: Notification) -> list[tuple[str, str]]:
-    """Name and text of what is known about the sender: what every message ends with."""
+    """What is known about the sender, as pairs of name and text, for the end of every message."""
     found = {
         "Service": notification.service,
         "Environment": notification.environment,
@@ -78,37 +82,41 @@ def origin(notification: Notification) -> list[tuple[str, str]]:
 
 
 def ranked(notification: Notification) -> list[AlertEvent]:
-    """What fires before what is over, the most urgent first, else as it happened."""
-    return sorted(notification.events, key=_place)
+    """The events: firing before resolved ones, the most severe first, else in order of time."""
+    return sorted(notification.events, key=_rank)
 
 
 def shown(notification: Notification) -> tuple[list[AlertEvent], int]:
-    """What is spelt out, and how many more alerts there are.
+    """The events to show in full, and how many more alerts there are.
 
-    Of more than that, those of one name are one: how many, the first messages, and what is known of the first.
+    More than `EVENTS_SHOWN` events are grouped by name; one event then stands for each group.
     """
-    told = ranked(notification)
-    notes = [event for event in told if event.is_overflow_notice]
-    others = [[event] for event in told if not event.is_overflow_notice]
-    room = EVENTS_SHOWN - len(notes)
-    if len(others) > room:
-        left_out = _left_out(notes)
-        groups: dict[tuple[str, Status], list[AlertEvent]] = {}
-        for (event,) in others:
-            groups.setdefault((title(event), event.status), []).append(event)
-        others = sorted(groups.values(), key=lambda group: _place(group[0]))
-        spelt = [_digest(group, left_out[title(group[0])]) for group in others[:room]]
-    else:
-        spelt = [event for (event,) in others]
-    return spelt + notes, sum(len(group) for group in others[room:])
+    events = ranked(notification)
+    notices = [event for event in events if event.is_overflow_notice]
+    groups = [[event] for event in events if not event.is_overflow_notice]
+    room = EVENTS_SHOWN - len(notices)
+    if len(groups) <= room:
+        return [event for (event,) in groups] + notices, 0
+    left_out = _left_out(notices)
+    by_name: dict[tuple[str, Status], list[AlertEvent]] = {}
+    for (event,) in groups:
+        by_name.setdefault((title(event), event.status), []).append(event)
+    groups = sorted(by_name.values(), key=lambda group: _rank(group[0]))
+    digests = [_digest(group, left_out[title(group[0])]) for group in groups[:room]]
+    return digests + notices, sum(len(group) for group in groups[room:])
 
 
-def _place(event: AlertEvent) -> tuple[bool, int]:
+def _rank(event: AlertEvent) -> tuple[bool, int]:
     return event.status is Status.RESOLVED, -event.severity.rank
 
 
 def _digest(group: Sequence[AlertEvent], left_out: int) -> AlertEvent:
-    """One in the place of several of one name, the first of which is the most urgent."""
+    """One event for a group of one name, the first of which is the most severe: the count and the first messages.
+
+    Args:
+        group: At least one event.
+        left_out: How many more of this name were left out of a full outbox.
+    """
     first, counted = group[0], len(group) + (left_out if group[0].status is Status.FIRING else 0)
     if counted == 1:
         return first
@@ -127,57 +135,57 @@ def _digest(group: Sequence[AlertEvent], left_out: int) -> AlertEvent:
     )
 
 
-def _left_out(notes: Iterable[AlertEvent]) -> Counter[str]:
-    """How many of each name were left out of a full outbox."""
-    counted: Counter[str] = Counter()
-    for note in notes:
-        counted.update(note.details.get("types", {}))
-    return counted
+def _left_out(notices: Iterable[AlertEvent]) -> Counter[str]:
+    """How many events of each name were left out of a full outbox."""
+    counts: Counter[str] = Counter()
+    for notice in notices:
+        counts.update(notice.details.get("types", {}))
+    return counts
 
 
 def summary(notification: Notification) -> str:
-    """The notification in one line: the alert itself, or how many there are and which."""
+    """The notification in one line: the headline of a single event, or the number and names of several."""
     return headline(notification.events[0]) if len(notification.events) == 1 else _counted(notification)
 
 
 def subject(notification: Notification) -> str:
-    """Where, how urgent, what, and whether it fires or flaps; of several alerts how many.
+    """The subject of a mail: source, severity, name and status of a single event, or the summary of several.
 
-    A type that says nothing is followed by the message; in all others it would tear conversations apart.
+    It contains the message only for alerts whose name says nothing: a subject that changes breaks the thread.
     """
     event = notification.events[0]
     labels = ", ".join(f"{key}={value}" for key, value in sorted(event.labels.items()))
     state = f"{event.status.value}, flapping" if _flaps(event) else event.status.value
-    what = f"{event.severity.value.upper()} {title(event)} {state}{f' ({labels})' if labels else ''}"
+    about = f"{event.severity.value.upper()} {title(event)} {state}{f' ({labels})' if labels else ''}"
     if event.type is AlertType.CUSTOM and not event.rule:
-        what = f"{what}: {event.message}"
-    return one_line(
-        f"[{source(notification)}] {what if len(notification.events) == 1 else _counted(notification)}", 150
-    )
+        about = f"{about}: {event.message}"
+    if len(notification.events) > 1:
+        about = _counted(notification)
+    return one_line(f"[{source(notification)}] {about}", 150)
 
 
 def _counted(notification: Notification) -> str:
-    told = ranked(notification)
-    left_out = _left_out(event for event in told if event.is_overflow_notice)
-    told = [event for event in told if not event.is_overflow_notice] or told
-    firing = sum(event.status is Status.FIRING for event in told)
-    counts = {"firing": firing + left_out.total(), "resolved": len(told) - firing}
+    """The summary of several events: the highest severity, the counts, and the names."""
+    events = ranked(notification)
+    left_out = _left_out(event for event in events if event.is_overflow_notice)
+    events = [event for event in events if not event.is_overflow_notice] or events
+    firing = sum(event.status is Status.FIRING for event in events)
+    counts = {"firing": firing + left_out.total(), "resolved": len(events) - firing}
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    names = ", ".join(
-        dict.fromkeys([*(f"{title(event)} (flapping)" if _flaps(event) else title(event) for event in told), *left_out])
-    )
+    titles = [f"{title(event)} (flapping)" if _flaps(event) else title(event) for event in events]
+    names = ", ".join(dict.fromkeys([*titles, *left_out]))
     return f"{notification.severity.value.upper()} {states}: {clipped(names, 200)}"
 
 
 def _flaps(event: AlertEvent) -> bool:
-    """Whether it fires and is flapping: only then do the details of a rule's alert say how often it began."""
+    """Whether it is a firing event of a flapping alert: only those have `times` in their details."""
     return event.status is Status.FIRING and bool(event.rule) and "times" in event.details
 
 
 def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
-    """Name and text of everything known about an alert beside its headline; texts may have several lines.
+    """What is known about an event besides its headline, as pairs of name and text.
 
-    How long it lasts and what was measured come first.
+    Texts may have several lines. Times and values come first.
     """
     details = dict(event.details)
     since = event.since if event.since is not None else event.time
@@ -187,7 +195,7 @@ def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
         yield "Resolved", f"{moment(event.time)}, after {duration(lasted)}"
         details.pop("duration_seconds", None)
     else:
-        yield "Since", f"{moment(since)}{f', for {duration(lasted)}' if lasted >= _LONG else ''}"
+        yield "Since", f"{moment(since)}{f', for {duration(lasted)}' if lasted >= _SHOWN_DURATION_SECONDS else ''}"
     yield from _measured(details, event.type)
     if event.rule and event.rule not in (title(event), event.type.value):
         yield "Rule", one_line(event.rule, 100)
@@ -201,10 +209,10 @@ def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
 
 
 def _measured(details: dict[str, Any], kind: AlertType) -> Iterator[tuple[str, str]]:
-    """`value`, `threshold`, `worst` and `value_now`, taken out of `details`; a yes or no is in the message already."""
+    """The facts of `value`, `threshold`, `worst` and `value_now`, which are removed from `details`."""
     names = ("value", "threshold", "worst", "value_now")
     value, threshold, worst, now = (details.pop(name, None) for name in names)
-    if value in (0, 1) and (threshold == 1 or kind in _YES_OR_NO):
+    if value in (0, 1) and (threshold == 1 or kind in _BOOLEAN_TYPES):
         return
     if value is not None:
         yield "Value", f"{_text(value)} (threshold {_text(threshold)})" if threshold is not None else _text(value)
@@ -223,16 +231,17 @@ def plain(event: AlertEvent) -> str:
 
 
 def link(url: str) -> str:
-    """`url` where it may be followed from a message, else nothing: `javascript:` and its like are text."""
+    """`url` if it is an http or https URL, which a message may link, else empty."""
     return url if re.match(r"https?://[^\s\"'<>|\x00-\x20]{1,2000}\Z", url) else ""
 
 
 def moment(unix_seconds: float) -> str:
-    """A moment as people read it, in UTC to the second."""
+    """A time for people, in UTC to the second."""
     return moment_of(unix_seconds).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _text(value: object) -> str:
+    """The value of a detail for people; its lines lose their common indentation."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, str):
@@ -250,5 +259,5 @@ def signature(notification: Notification) -> str:
 
 
 def _indented(text: str) -> str:
-    """Further lines begin under the first."""
+    """`text` after its name: on the same line, or as an indented block of several lines."""
     return f" {text}" if "\n" not in text else "\n" + "\n".join(f"    {line}" for line in text.splitlines())

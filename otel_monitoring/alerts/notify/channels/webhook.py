@@ -1,10 +1,10 @@
-"""A generic webhook, signed as Standard Webhooks says: https://www.standardwebhooks.com.
+"""The webhook channel: signed JSON by the rules of Standard Webhooks, https://www.standardwebhooks.com.
 
-The body is JSON: `type` (`alert.firing`, or `alert.resolved` when everything in it is over), `timestamp` (RFC 3339, of
-the newest alert) and `data`: `id`, `service`, `environment`, `version`, `host`, `url` (where people reach the service),
-`status`, `severity` and `alerts`, a list in the form that `/api/alerts/history` answers. Headers: `webhook-id` (the
-same for every attempt: receivers drop repetitions by it), `webhook-timestamp` (Unix seconds of the attempt) and, with a
-secret, `webhook-signature`: `v1,` and the base64 of HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`.
+The body has `type` (`alert.firing`, or `alert.resolved` if every event is), `timestamp` (RFC 3339, of the newest event)
+and `data`: `id`, `service`, `environment`, `version`, `host`, `url` (the service's public URL), `status`, `severity`
+and `alerts`, a list in the form of `/api/alerts/history`. Headers: `webhook-id` (constant over all attempts, so that
+receivers can drop repetitions), `webhook-timestamp` (Unix seconds of the attempt) and, with a secret,
+`webhook-signature`: `v1,` and the base64 of HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`.
 """
 
 import base64
@@ -23,13 +23,13 @@ from otel_monitoring.timestamps import rfc3339
 
 
 class WebhookChannel:
-    """Posts a notification as signed JSON to an address of the user's, always directly: never through a proxy.
+    """Posts a notification as signed JSON to a configured URL, always directly, never through a proxy.
 
     Args:
-        url: Where to; it may hold a secret.
-        secret: Signs the body: `whsec_` and base64. None: unsigned.
-        allow_private: Also connect to loopback, private and link-local addresses.
-        clock: Unix time in seconds.
+        url: The URL; it may contain a secret.
+        secret: The key of the signature: `whsec_` and base64; None: unsigned.
+        allow_private: Allow loopback, private and link-local addresses.
+        clock: Returns Unix time in seconds.
     """
 
     name = "webhook"
@@ -48,10 +48,10 @@ class WebhookChannel:
         self._clock = clock
 
     async def send(self, notification: Notification) -> None:
-        """Post it; any 2xx answer is success.
+        """Post it; any 2xx status is success.
 
         Raises:
-            DeliveryError: The receiver did not take it, or has no address that may be connected to.
+            DeliveryError: The receiver did not accept it, or has no allowed address.
         """
         content = body(notification)
         headers = {
@@ -69,7 +69,7 @@ class WebhookChannel:
 
 
 def body(notification: Notification) -> bytes:
-    """The same bytes for every attempt."""
+    """The JSON body; every attempt has the same bytes, because they are signed."""
     document = {
         "type": f"alert.{notification.status.value}",
         "timestamp": rfc3339(max(event.time for event in notification.events)),
@@ -89,6 +89,13 @@ def body(notification: Notification) -> bytes:
 
 
 def signature(key: bytes, identifier: str, timestamp: str, content: bytes) -> str:
-    """The value of `webhook-signature`."""
+    """The value of the header `webhook-signature`.
+
+    Args:
+        key: The key, decoded.
+        identifier: The value of `webhook-id`.
+        timestamp: The value of `webhook-timestamp`.
+        content: The body.
+    """
     digest = hmac.digest(key, f"{identifier}.{timestamp}.".encode() + content, "sha256")
     return f"v1,{base64.b64encode(digest).decode()}"

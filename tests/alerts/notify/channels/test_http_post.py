@@ -1,10 +1,14 @@
-"""`Retry-After`, in both of its forms."""
+"""`Retry-After` in both of its forms; sending leaves neither log lines nor spans of the HTTP libraries."""
 
+import logging
+import threading
+from contextvars import copy_context
 from datetime import datetime, timezone
 
 import pytest
+from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
 
-from otel_monitoring.alerts.notify.channels.http_post import retry_after
+from otel_monitoring.alerts.notify.channels.http_post import retry_after, without_http_logs_and_spans
 
 NOW = datetime(2026, 5, 28, 20, 26, 40, tzinfo=timezone.utc)
 
@@ -30,3 +34,26 @@ NOW = datetime(2026, 5, 28, 20, 26, 40, tzinfo=timezone.utc)
 )
 def test_retry_after(value: str, seconds: float | None) -> None:
     assert retry_after(value, NOW) == seconds
+
+
+def test_sending_hides_its_own_log_lines_and_spans_only(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def send() -> None:
+        with without_http_logs_and_spans():
+            logging.getLogger("httpx").info("POST https://canary")
+            logging.getLogger("urllib3.connectionpool").debug("POST https://canary")
+            assert not is_http_instrumentation_enabled()
+            inside.set()
+            go_on.wait(10)
+        logging.getLogger("httpx").info("after")
+
+    thread = threading.Thread(target=copy_context().run, args=(send,))
+    thread.start()
+    assert inside.wait(10)
+    logging.getLogger("httpx").info("meanwhile, elsewhere")
+    assert is_http_instrumentation_enabled()
+    go_on.set()
+    thread.join(10)
+    assert [record.getMessage() for record in caplog.records] == ["meanwhile, elsewhere", "after"]
