@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from otel_monitoring.redact import secret_keys, secret_names, secret_numbers
-from otel_monitoring.redact.secret_names import ASSIGNS, BEGINS, BRACKETS, REPLACED, SHORT, TELLTALE, VALUE
+from otel_monitoring.redact.secret_names import ASSIGNS, BEGINS, BRACKETS, REPLACED, SHORT, TELLTALE, VALUE, YAML_BLOCK
 
 
 def hide(text: str) -> str:
@@ -139,6 +139,15 @@ _URLS = (
         ),
         rf"\1{REPLACED}",
     ),
+    # `user:password@host` without a scheme.
+    _Form(
+        ("@",),
+        _any_case(
+            r"((?:(?<![\w.+%/:@-])|(?<=//))[a-z][\w.-]{0,63}:)(?![\"'/])[^\s@\"'<>]{1,128}"
+            r"(?=@(?!sha\d)(?:[a-z\[]|\d{1,3}(?:\.\d{1,3}){3}))"
+        ),
+        rf"\1{REPLACED}",
+    ),
     _Form(
         ("@tcp(", "@unix("), _any_case(r"(?<![^\s\"'=(])([\w.-]{1,64}:)\S{1,128}(?=@(?:tcp|unix)\()"), rf"\1{REPLACED}"
     ),
@@ -190,7 +199,10 @@ _NAMED = (
     ),
     _Form(
         _TELLTALE_NEEDLES,
-        _any_case(rf"(?P<name>(?:{TELLTALE})[\w-]{{0,32}}(?![\w-]))(?P<sign>(?:{ASSIGNS})\s{{0,4}})(?P<value>{VALUE})"),
+        _any_case(
+            rf"(?P<name>(?:{TELLTALE})[\w-]{{0,32}}(?![\w-]))(?P<sign>(?:{ASSIGNS})\s{{0,4}}(?:{YAML_BLOCK}){{0,2}})"
+            rf"(?P<value>{VALUE})"
+        ),
         secret_names.hide_assigned,
     ),
     _Form(
@@ -231,13 +243,34 @@ _NAMED = (
         ("passw", "passp", "passc", "pwd", "token", "key", "secret"),
         _any_case(
             r"(?<![a-z])(?P<name>password|passwort|passwd|passphrase|passcode|pwd|token|api[ _-]?key|secret(?=\s+is))"
-            r"(?P<sign>\s{1,4}(?:(?:is|was)\s{1,4})?[\"']?)(?P<value>[\w!@#$%^&*+~-]{6,256}(?![\w=(/:.-]))"
+            r"(?P<sign>(?:\s{1,4}(?:(?:is|was)\s{1,4})?|\s{0,4}(?:[|~;\u2013\u2014]|<-|\.{3}|\(|(?<=\s)[-.](?=\s))\s{0,4}"
+            r"(?:(?:is|was)\s{1,4})?)[\"']?)(?P<value>[\w!@#$%^&*+~-]{6,256}(?![\w=(/:.-]))"
         ),
         secret_names.hide_in_sentence,
     ),
+    # The commands that log in to Redis, FTP, POP3 and IRC, and SQL without quotes.
+    *(
+        _Form(
+            ("auth ", "pass ", "identified by "),
+            re.compile(
+                rf"(?<![\w-])(?P<name>AUTH|PASS|IDENTIFIED BY)(?P<sign>\s{{1,4}}{user})(?P<value>[^\s\"'\[]{{4,256}})"
+            ),
+            secret_names.hide_in_sentence,
+        )
+        for user in ("", r"(?:[\w.@-]{1,64}|\[REDACTED\])\s{1,4}")
+    ),
+    # A part of a form as browsers send it (RFC 7578), its line breaks as they are or as Python's repr has them.
+    _Form(
+        ("form-data",),
+        _any_case(
+            rf"(form-data;\s{{0,4}}name=[\"']?[\w-]{{0,32}}(?:{TELLTALE})[\w-]{{0,32}}[\"']?(?:\s|\\[rn]){{2,16}}?)"
+            r"(?:[^\s\\]|\\(?![rn])){1,4096}"
+        ),
+        rf"\1{REPLACED}",
+    ),
     _Form(
         ("-u", "--user", "--proxy-user"),
-        _any_case(r"((?<![\w-])(?:-u|--user|--proxy-user)[\"']?[ =,]{1,2}[\"']?[^\s:\"']{0,64}:)[^\s\"']{1,256}"),
+        _any_case(r"((?<![\w-])(?:-u|--user|--proxy-user)[\"']?[ =,]{1,2}[\"']?[^\s:%\"']{0,64}[:%])[^\s\"']{1,256}"),
         rf"\1{REPLACED}",
     ),
     # `mysql -p…`, `mongosh -p …`, `redis-cli -a …`

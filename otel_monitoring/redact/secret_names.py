@@ -73,11 +73,14 @@ VALUE = (
 _OTHER_QUOTE = r"(?:&quot;|&#3[49];|\\{1,2}u002[27])"
 ASSIGNS = (
     rf"(?:(?:\\{{0,7}}[\"']|{_OTHER_QUOTE})\]?)?\s{{0,4}}"
-    r"(?:=>|->|\u2192|:=|[=:]=?|[\uff1a\uff1d]|&#61;|(?:%22)?%3[ad](?:%22)?)"
+    r"(?:=>|->|\u2192|:=|[=:]=?|[\uff1a\uff1d]|&#(?:58|61);|(?:%22)?%3[ad](?:%22)?)"
     rf"(?:\s{{0,4}}{_OTHER_QUOTE})?"
     r"|\\{0,7}[\"'],|(?<=\w)>(?=[^\s<])"
 )
 """`name=`, `name: `, `"name": `, `name => `, `name%3D`, `<name>`, and the tuple `('name', ` of Python's repr."""
+
+YAML_BLOCK = r"(?:[|>][+-]?\d?|![\w!/.-]{1,40})\s{1,8}"
+"""What YAML says about a value before it: that a block follows, or a tag."""
 
 # Words that follow `password:` in sentences and in messages of validators.
 _PROSE = re.compile(
