@@ -1,4 +1,4 @@
-"""Where alert state lives: behind one protocol, so that it can be this process, this host, or all hosts."""
+"""The state of alerting, behind the protocol `Store`: in memory, or in a file that the workers of a host share."""
 
 from otel_monitoring.alerts.store.fallback import FallbackStore
 from otel_monitoring.alerts.store.memory import MemoryStore
@@ -13,16 +13,16 @@ __all__ = ["MemoryStore", "Store", "open_store", "place_of"]
 
 
 def open_store(settings: Settings, *, service_name: str, environment: str | None) -> Store:
-    """The store that `settings` choose. Its directory is made; its file is opened at the first use.
+    """The store that `settings` choose. Its directory is created now; its file is opened at the first use.
 
-    Where the directory that is wanted cannot be used, a private one among the temporary files is, on which all workers
-    of the host agree. Where there is none either, and while the file cannot be used, memory takes its place. Either is
-    one warning and no error, and the store's `problem`.
+    If the configured directory cannot be used, the store uses a private directory for temporary files, which is the
+    same for all workers of the host. If that fails too, it uses memory, as it does whenever the file cannot be used. In
+    each case one warning is logged, and the store's `problem` is set.
 
     Args:
-        settings: `store` and `state_dir` of it.
-        service_name: `service.name`; services do not share a store,
-        environment: nor do the environments of one.
+        settings: The settings `store` and `state_dir`.
+        service_name: `service.name`. Each service has its own store,
+        environment: and so has each environment of a service.
     """
     if settings.store == "memory":
         return MemoryStore()
@@ -36,15 +36,15 @@ def open_store(settings: Settings, *, service_name: str, environment: str | None
         path = private_path(service_name=service_name, environment=environment)
         problem = f"{problem}; it is {path} until the next start"
         store: Store = FallbackStore(SqliteStore(path, problem=problem))
-    except StoreError as further:
-        problem = f"{problem}; {further}: this process keeps it in memory"
+    except StoreError as error:
+        problem = f"{problem}; {error}: this process keeps it in memory"
         store = MemoryStore(problem=problem)
     logger.warning("alert store: %s", problem)
     return store
 
 
 def place_of(store: Store) -> str:
-    """Where a store keeps what it is given, for people: `in memory`, or a file."""
+    """Where a store keeps its state, for people, e.g. `in memory`."""
     if isinstance(store, MemoryStore):
         return "in memory"
     if isinstance(store, FallbackStore):

@@ -1,4 +1,4 @@
-"""`Database`: one connection to a SQLite file that threads, processes and forks share safely."""
+"""`SqliteConnection`: one connection to a SQLite file that is safe with threads, several processes and forks."""
 
 import ctypes
 import os
@@ -12,7 +12,7 @@ from typing import TypeVar
 from weakref import finalize
 
 from otel_monitoring.alerts.store import schema
-from otel_monitoring.alerts.store.fork_safety import around_fork
+from otel_monitoring.alerts.store.fork_safety import register_fork_hooks
 from otel_monitoring.alerts.store.state_file import Identity, StateFile
 from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
@@ -28,19 +28,19 @@ _PRAGMAS = (
     "PRAGMA trusted_schema = OFF",
 )
 _inherited: dict[Identity | None, sqlite3.Connection] = {}
-"""The connections this process has by inheritance, by their files."""
+"""The connections that this process inherited in a fork, by the identity of their files."""
 
 
-class Database:
-    """Runs work on a SQLite file, opened when first used.
+class SqliteConnection:
+    """Runs work on a SQLite file, which is opened at the first use.
 
-    Every failure is a `StoreError` whose message names the file. A damaged file is set aside and a new one begun; a
-    file that was moved or deleted under us is let go. A connection is closed by `close`, or when its `Database` goes,
-    at the latest when the process ends: never by the garbage collector, which complains from Python 3.13 on.
+    Every failure is a `StoreError` whose message names the file. A damaged file is set aside, and a new one is created;
+    a file that was moved or deleted is replaced by a new one. The connection is closed by `close`, when this object is
+    collected, or when the process ends: never by its own finaliser, which warns from Python 3.13 on.
 
     Args:
-        path: Where the file is, absolute.
-        busy_timeout: Seconds to wait for another process at most.
+        path: The absolute path of the file.
+        busy_timeout: The most seconds to wait for another process.
     """
 
     def __init__(self, path: Path, *, busy_timeout: float) -> None:
@@ -48,36 +48,36 @@ class Database:
         self._busy_timeout = busy_timeout
         self._lock = renewed(self, "_lock", threading.RLock)
         self._connection: sqlite3.Connection | None = None
-        self._end: finalize[..., Database] | None = None
+        self._finalizer: finalize[..., SqliteConnection] | None = None
         self._identity: Identity | None = None
         self._pid = os.getpid()
         self._exclusive = False
         self._failed = False
-        self._held_for_fork = False
-        around_fork(self)
+        self._locked_for_fork = False
+        register_fork_hooks(self)
 
     def read(self, work: Work[T]) -> T:
-        """What `work` returns, which is one statement and reads only."""
-        with self._lock, self._reporting():
-            return self._attempt(work)
+        """Run `work`, a single statement that only reads, and return its result."""
+        with self._lock, self._as_store_errors():
+            return self._run(work)
 
     def write(self, work: Work[T]) -> T:
-        """What `work` returns, run in a transaction."""
-        with self._lock, self._reporting():
-            return self._attempt(work if self._exclusive else lambda connection: _transact(connection, work))
+        """Run `work` in a transaction, and return its result."""
+        with self._lock, self._as_store_errors():
+            return self._run(work if self._exclusive else lambda connection: _transact(connection, work))
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """One transaction for every `read` and `write` of this thread inside; others wait."""
+        """One transaction around every `read` and `write` inside; other threads and processes wait."""
         with self._lock:
             if self._exclusive:
                 raise RuntimeError("a store's transactions are not nested")
-            with self._reporting():
-                connection = self._attempt(_begin)
+            with self._as_store_errors():
+                connection = self._run(_begin)
             self._exclusive, self._failed = True, False
             try:
                 yield
-                with self._reporting():
+                with self._as_store_errors():
                     self._commit(connection)
             except BaseException:
                 with suppress(sqlite3.Error):
@@ -87,49 +87,50 @@ class Database:
                 self._exclusive = False
 
     def close(self) -> None:
-        """Give the connection back. The next use opens another."""
-        with self._lock, self._reporting():
-            self._release()
+        """Close the connection; the next use opens another."""
+        with self._lock, self._as_store_errors():
+            self._close()
 
-    # Forks: a child that opens a file which it has open already, by inheritance, gets none of the locks it needs
-    # (SQLite believes that this process holds them), and loses what it writes. So nothing is open during a fork.
+    # Forks: a child that opens a file which it already has open by inheritance gets no locks, because SQLite believes
+    # that the process holds them, and its writes are lost. The connection is therefore closed during a fork.
 
     def before_fork(self) -> None:
-        """Close the connection, unless a transaction keeps it longer than anybody should wait."""
-        self._held_for_fork = self._lock.acquire(timeout=self._busy_timeout)
-        if self._held_for_fork and not self._exclusive:
-            self._release()
+        """Close the connection, unless a transaction runs longer than the busy timeout."""
+        self._locked_for_fork = self._lock.acquire(timeout=self._busy_timeout)
+        if self._locked_for_fork and not self._exclusive:
+            self._close()
 
     def after_fork_in_parent(self) -> None:
-        """Let the other threads go on."""
-        if self._held_for_fork:
-            self._held_for_fork = False
+        """Release the lock."""
+        if self._locked_for_fork:
+            self._locked_for_fork = False
             self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Begin anew."""
-        self._held_for_fork = False
-        self._disinherit()
+        """Start without a connection."""
+        self._locked_for_fork = False
+        self._abandon_inherited()
 
-    def _disinherit(self) -> None:
-        """Never touch a connection of the parent; nor, in this process, its file."""
-        connection = self._let_go()
+    def _abandon_inherited(self) -> None:
+        """Never use or close a connection of the parent, nor open its file in this process."""
+        connection = self._detach()
         if connection is not None:
             _inherited[self._identity] = connection
-            _keep_for_ever(connection)
+            _leak(connection)
         self._pid, self._exclusive = os.getpid(), False
 
     # Opening
 
     def _current(self) -> sqlite3.Connection:
+        """The open connection to the file that has the path now; opened if need be."""
         if self._pid != os.getpid():
-            self._disinherit()
+            self._abandon_inherited()
         if self._connection is not None and (self._exclusive or self._file.identity() == self._identity):
             return self._connection
         if self._exclusive:
             raise StoreError("the process was forked, or the file lost, in the middle of a transaction")
-        self._release()
-        with self._file.alone(self._busy_timeout):
+        self._close()
+        with self._file.locked(self._busy_timeout):
             if self._file.identity() in _inherited:
                 raise StoreError("open in the parent process while this one was forked")
             try:
@@ -140,13 +141,14 @@ class Database:
                 self._file.set_aside(redact(error))
                 connection = self._open()
             self._connection, self._identity = connection, self._file.identity()
-            self._end = finalize(self, _end, connection, self._file, self._lock, self._busy_timeout, os.getpid())
+            arguments = (connection, self._file, self._lock, self._busy_timeout, os.getpid())
+            self._finalizer = finalize(self, _finalize, *arguments)
         return connection
 
-    def _let_go(self) -> sqlite3.Connection | None:
-        """The connection, if there is one, for the caller to close."""
-        if self._end is not None:
-            self._end.detach()
+    def _detach(self) -> sqlite3.Connection | None:
+        """Give up the connection, if there is one; the caller closes it."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
         connection, self._connection = self._connection, None
         return connection
 
@@ -155,10 +157,10 @@ class Database:
         connection = sqlite3.connect(
             self._file.path, timeout=self._busy_timeout, isolation_level=None, check_same_thread=False
         )
-        # Damage may be such that only one value is no text any more.
+        # A damaged file may contain a value that is no UTF-8.
         connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         try:
-            # First of all: nothing in a file of a newer version is changed.
+            # Before anything is written: a file of a newer version stays as it is.
             schema.current(connection)
             for pragma in _PRAGMAS:
                 connection.execute(pragma)
@@ -168,23 +170,23 @@ class Database:
             raise
         return connection
 
-    def _release(self) -> None:
-        connection = self._let_go()
+    def _close(self) -> None:
+        connection = self._detach()
         if connection is not None:
-            _close(connection, self._file, self._busy_timeout)
+            _close_locked(connection, self._file, self._busy_timeout)
 
     # Working
 
-    def _attempt(self, work: Work[T]) -> T:
-        """Run `work`; where that finds the file damaged, run it again on a new one, unless it is part of more."""
+    def _run(self, work: Work[T]) -> T:
+        """Run `work`; if the file turns out to be damaged, run it again on a new file, unless inside `exclusive`."""
         try:
             return work(self._current())
         except sqlite3.DatabaseError as error:
             self._failed = True
             if not _is_damage(error):
                 if "I/O" in str(error) and not self._exclusive:
-                    # A connection that met one may never work again; the file may.
-                    self._release()
+                    # After an I/O error a connection may keep failing, although the file works again.
+                    self._close()
                 raise
             self._set_aside(redact(error))
             if self._exclusive:
@@ -192,23 +194,23 @@ class Database:
             return work(self._current())
 
     def _set_aside(self, reason: str) -> None:
-        connection = self._let_go()
+        connection = self._detach()
         if connection is None:
             return
-        with self._file.alone(self._busy_timeout):
+        with self._file.locked(self._busy_timeout):
             connection.close()
-            # Otherwise another worker was faster.
+            # With another identity, another worker has set the file aside already.
             if self._file.identity() == self._identity:
                 self._file.set_aside(reason)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
-        # After some errors SQLite has rolled back by itself: what came after would stand alone.
+        # After some errors SQLite rolls back by itself: only the later statements would be committed.
         if self._failed or not connection.in_transaction:
             raise StoreError("a statement failed earlier in the transaction")
         connection.execute("COMMIT")
 
     @contextmanager
-    def _reporting(self) -> Iterator[None]:
+    def _as_store_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError, StoreError) as error:
@@ -216,29 +218,29 @@ class Database:
             raise StoreError(f"{self._file.path.name}: {redact(error)}") from error
 
 
-def _close(connection: sqlite3.Connection, file: StateFile, timeout: float) -> None:
-    """Close `connection`, while nobody sets the file aside.
+def _close_locked(connection: sqlite3.Connection, file: StateFile, timeout: float) -> None:
+    """Close `connection` while no other process can set the file aside.
 
-    Closing deletes the write-ahead log by its name. SQLite looks before whether its file still has its own name: in
-    between, the log must not become that of a new file.
+    Closing deletes the write-ahead log by its path. SQLite first checks that its file still has its path; between check
+    and deletion, the path of the log must not become that of a new file's log.
     """
     with ExitStack() as stack:
         with suppress(StoreError, OSError):
-            stack.enter_context(file.alone(timeout))
+            stack.enter_context(file.locked(timeout))
         connection.close()
 
 
-def _end(connection: sqlite3.Connection, file: StateFile, lock: threading.RLock, timeout: float, pid: int) -> None:
-    """Close `connection` for a `Database` that goes, unless it is a parent's or a thread is at work with it."""
+def _finalize(connection: sqlite3.Connection, file: StateFile, lock: threading.RLock, timeout: float, pid: int) -> None:
+    """Close the connection of a collected `SqliteConnection`, unless it is the parent's or a thread still uses it."""
     if pid != os.getpid() or not lock.acquire(timeout=timeout):
-        _keep_for_ever(connection)
+        _leak(connection)
         return
     try:
         with suppress(sqlite3.Error):
             if file.identity() is None:
                 connection.close()
             else:
-                _close(connection, file, timeout)
+                _close_locked(connection, file, timeout)
     finally:
         lock.release()
 
@@ -257,7 +259,7 @@ def _transact(connection: sqlite3.Connection, work: Work[T]) -> T:
 def _begin(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        # A newer version of this package may have migrated it since it was opened.
+        # A newer version of this package may have migrated the file since it was opened.
         schema.current(connection)
     except BaseException:
         _roll_back(connection)
@@ -271,11 +273,11 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    """SQLITE_CORRUPT and SQLITE_NOTADB are the ones `sqlite3` has no class of its own for."""
+    """Whether the file is damaged: only for SQLITE_CORRUPT and SQLITE_NOTADB `sqlite3` has no subclass."""
     return type(error) is sqlite3.DatabaseError
 
 
-def _keep_for_ever(connection: sqlite3.Connection) -> None:
-    """Have it never closed, not even at the end of the interpreter, which clears every container."""
+def _leak(connection: sqlite3.Connection) -> None:
+    """Keep the connection from being closed, even when the interpreter ends and clears every container."""
     with suppress(AttributeError):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

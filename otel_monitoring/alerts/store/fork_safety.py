@@ -1,4 +1,4 @@
-"""What a fork does to a database connection: the child must not have it."""
+"""Hooks that close database connections before a fork, so that the child does not inherit them."""
 
 import os
 from typing import Protocol
@@ -7,8 +7,8 @@ from weakref import WeakSet
 from otel_monitoring.guard import fail_open
 
 
-class Connected(Protocol):
-    """An object that gives up what a child must not inherit."""
+class ForkHooks(Protocol):
+    """An object that is called before and after every fork."""
 
     def before_fork(self) -> None:
         """Called in the parent, in the thread that forks."""
@@ -20,30 +20,30 @@ class Connected(Protocol):
         """Called in the child before anything else of it runs."""
 
 
-_connected: "WeakSet[Connected]" = WeakSet()
+_registered: "WeakSet[ForkHooks]" = WeakSet()
 
 
-def around_fork(target: Connected) -> None:
-    """Have `target` called before and after every fork from now on."""
-    _connected.add(target)
+def register_fork_hooks(hooks: ForkHooks) -> None:
+    """Call `hooks` before and after every fork from now on; it is not kept alive."""
+    _registered.add(hooks)
 
 
 def _before() -> None:
-    for target in list(_connected):
+    for hooks in list(_registered):
         with fail_open("store before a fork"):
-            target.before_fork()
+            hooks.before_fork()
 
 
 def _in_parent() -> None:
-    for target in list(_connected):
+    for hooks in list(_registered):
         with fail_open("store after a fork"):
-            target.after_fork_in_parent()
+            hooks.after_fork_in_parent()
 
 
 def _in_child() -> None:
-    for target in list(_connected):
+    for hooks in list(_registered):
         with fail_open("store after a fork"):
-            target.after_fork_in_child()
+            hooks.after_fork_in_child()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""`LeaderLease`: which worker of a host evaluates, and which one sends by each channel."""
+"""`LeaderLease`: decides which worker evaluates the rules, and which worker delivers by each channel."""
 
 from collections.abc import Callable, Collection
 
@@ -6,16 +6,16 @@ from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.protocol import LEADER, channel_of, repeats
 
 CALLER = "caller-"
-"""How the names begin of those who hold a channel's lease for one message, and are no workers."""
+"""The prefix of names that hold a channel's lease for one delivery within `send_alert`, and are no workers."""
 
 _KNOWN_SECONDS = 60.0
 
 
 def channels_of_workers(store: Store, now: float) -> frozenset[str]:
-    """The channels that running workers have, be it others than this one; a worker that restarts counts as running.
+    """The channels of all running workers; a worker counts as running for a minute after its lease expired.
 
     Args:
-        store: Where the workers agree.
+        store: The store that the workers share.
         now: Unix seconds.
     """
     found = {channel_of(lease): worker for lease, worker in store.leaders(now, _KNOWN_SECONDS).items()}
@@ -23,10 +23,10 @@ def channels_of_workers(store: Store, now: float) -> frozenset[str]:
 
 
 def repeating_channels(store: Store, now: float) -> frozenset[str]:
-    """Those of the channels of running workers whose receiver holds an alert until it is resolved.
+    """The channels of running workers whose receiver holds an alert until it is resolved.
 
     Args:
-        store: Where the workers agree.
+        store: The store that the workers share.
         now: Unix seconds.
     """
     leases = store.leaders(now, _KNOWN_SECONDS)
@@ -34,15 +34,14 @@ def repeating_channels(store: Store, now: float) -> frozenset[str]:
 
 
 class LeaderLease:
-    """One worker's claim to lead, to be renewed before it expires.
+    """One worker's leases in the store, which expire unless they are renewed.
 
     Args:
-        store: Where the workers agree.
-        worker: This worker's name, unlike any other's.
-        clock: Unix time in seconds.
-        seconds: How long the lease lasts without being renewed: so long nobody leads after a leader's death.
-        names: What it is for; the leases of a worker that evaluates and sends by several channels are held together,
-            or, where another worker holds some of them, apart.
+        store: The store that the workers share.
+        worker: The unique name of this worker.
+        clock: Returns Unix time in seconds.
+        seconds: Seconds until a lease expires; after the death of its holder nobody holds it for so long.
+        names: The leases to acquire; another worker may hold some of them.
     """
 
     def __init__(
@@ -61,17 +60,17 @@ class LeaderLease:
 
     @property
     def held(self) -> bool:
-        """Whether this worker holds all of it now, for all it knows; asks nobody."""
+        """Whether this worker holds all of its leases, without asking the store."""
         return all(map(self.holds, self._until))
 
     def holds(self, name: str) -> bool:
-        """Whether this worker holds what has this name now, for all it knows; asks nobody."""
+        """Whether this worker holds the lease called `name`, without asking the store."""
         return 0 < self._until.get(name, 0.0) - self._clock() <= self._seconds
 
     def hold(self) -> bool:
-        """Take the lease or renew it, as far as it is to be had; whether this worker holds all of it.
+        """Acquire or renew the leases that no other worker holds; returns whether this worker holds all of them.
 
-        What has half of its time left is not written again.
+        A lease with more than half of its time left is not renewed.
         """
         now = self._clock()
         due = [name for name, until in self._until.items() if not self._seconds / 2 < until - now <= self._seconds]
@@ -82,6 +81,6 @@ class LeaderLease:
         return all(until > 0 for until in self._until.values())
 
     def give_back(self) -> None:
-        """Let another worker lead at once."""
+        """Give all leases back, so that another worker can take them at once."""
         self._until = dict.fromkeys(self._until, 0.0)
         self._store.resign(self.worker)

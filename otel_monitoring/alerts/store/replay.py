@@ -1,4 +1,4 @@
-"""What was done in memory while a store was down, done again in the store."""
+"""`replay`: applies to a store what was done in memory while the store was down."""
 
 from collections import defaultdict
 
@@ -6,23 +6,23 @@ from otel_monitoring.alerts.model import DeliveryState
 from otel_monitoring.alerts.store.memory import MemoryState
 from otel_monitoring.alerts.store.protocol import OUTBOX_LIMIT, Queued, Store, mute_key
 
-_ATTEMPTS_KEPT = 50
+_ATTEMPTS_REPLAYED = 50
 
 
 def replay(store: Store, before: MemoryState, after: MemoryState, now: float) -> dict[int, int]:
-    """Do to `store` what led from `before` to `after`; what others did to it meanwhile stays otherwise.
+    """Apply the changes from `before` to `after` to `store`, and keep what other workers changed there meanwhile.
 
     Args:
-        store: Inside a transaction.
-        before: What was known of the store when it went down.
-        after: What became of that.
+        store: The store, inside a transaction.
+        before: The known state of the store when it went down.
+        after: The state in memory now.
         now: Unix seconds.
 
     Returns:
-        The numbers that the events added to the outbox have in `store`, by those they had in `after`.
+        The ids that the added events of the outbox have in `store`, by their ids in `after`.
     """
-    _history(store, before, after)
-    _mutes(store, before, after, now)
+    _replay_history(store, before, after)
+    _replay_mutes(store, before, after, now)
     for key, at in after.notified.items():
         if before.notified.get(key) != at and (store.notified_at(key) or float("-inf")) < at:
             store.note_notified(key, at)
@@ -31,10 +31,10 @@ def replay(store: Store, before: MemoryState, after: MemoryState, now: float) ->
     for channel, condition in after.conditions.items():
         if before.conditions.get(channel) != condition:
             store.describe(channel, condition)
-    return _outbox(store, before, after)
+    return _replay_outbox(store, before, after)
 
 
-def _history(store: Store, before: MemoryState, after: MemoryState) -> None:
+def _replay_history(store: Store, before: MemoryState, after: MemoryState) -> None:
     events = list(after.history)
     if after.cleared != before.cleared:
         store.clear()
@@ -44,7 +44,7 @@ def _history(store: Store, before: MemoryState, after: MemoryState) -> None:
         store.append(after.told(event))
 
 
-def _mutes(store: Store, before: MemoryState, after: MemoryState, now: float) -> None:
+def _replay_mutes(store: Store, before: MemoryState, after: MemoryState, now: float) -> None:
     kept = {mute_key(mute) for mute in after.mutes}
     for mute in before.mutes:
         if mute_key(mute) not in kept and mute.until > now:
@@ -54,7 +54,7 @@ def _mutes(store: Store, before: MemoryState, after: MemoryState, now: float) ->
             store.mute(mute)
 
 
-def _outbox(store: Store, before: MemoryState, after: MemoryState) -> dict[int, int]:
+def _replay_outbox(store: Store, before: MemoryState, after: MemoryState) -> dict[int, int]:
     for number, row in before.outbox.items():
         result = after.results.get(row.event.identity, {}).get(row.channel)
         if number not in after.outbox:
@@ -73,7 +73,7 @@ def _outbox(store: Store, before: MemoryState, after: MemoryState) -> dict[int, 
     for channel, rows in added.items():
         moved.update(_enqueue(store, channel, rows))
     tries |= {moved[row.id]: row.attempts for rows in added.values() for row in rows if row.id in moved}
-    for attempt in range(min(_ATTEMPTS_KEPT, max(tries.values(), default=0))):
+    for attempt in range(min(_ATTEMPTS_REPLAYED, max(tries.values(), default=0))):
         store.tried([number for number, count in tries.items() if count > attempt])
     return moved
 
@@ -83,10 +83,10 @@ def _enqueue(store: Store, channel: str, rows: list[Queued]) -> dict[int, int]:
     for row in rows:
         store.enqueue(row.event, (channel,), row.queued_at)
     waiting = store.pending(channel, OUTBOX_LIMIT)
-    new = {_known_by(row): row.id for row in waiting if newest is None or row.id > newest}
-    # Beyond the limit some were left out.
-    return {row.id: new[_known_by(row)] for row in rows if _known_by(row) in new}
+    new = {_content_key(row): row.id for row in waiting if newest is None or row.id > newest}
+    # Events beyond the limit of the outbox have no new id.
+    return {row.id: new[_content_key(row)] for row in rows if _content_key(row) in new}
 
 
-def _known_by(row: Queued) -> tuple[str, float, str, str]:
+def _content_key(row: Queued) -> tuple[str, float, str, str]:
     return row.event.incident, row.event.time, row.event.status.value, row.event.message

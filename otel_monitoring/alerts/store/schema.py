@@ -1,4 +1,4 @@
-"""The tables of the SQLite store, and how a file of an older version gets them."""
+"""The tables of the SQLite store, and the migration of files of older versions."""
 
 import sqlite3
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _FIRST = (
     "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL, queued_at REAL NOT NULL,"
     " attempts INTEGER NOT NULL, event TEXT NOT NULL)",
     "CREATE INDEX outbox_order ON outbox (channel, id)",
-    # Numbers begin at the time in microseconds: an event of a file that was lost is not taken for one of the next.
+    # Ids start at the time in microseconds, so that a new file never repeats the ids of a lost one.
     "INSERT INTO sqlite_sequence (name, seq)"
     " VALUES ('outbox', CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))",
     "CREATE TABLE lease (id INTEGER PRIMARY KEY CHECK (id = 0), worker TEXT NOT NULL, taken REAL NOT NULL,"
@@ -25,7 +25,7 @@ _FIRST = (
 )
 
 _RESULTS = (
-    # What became of an alert on each channel; `key` is its identity while that may change.
+    # The delivery of an event on each channel; `key` is its identity until all deliveries are final.
     "ALTER TABLE history ADD COLUMN key TEXT",
     "ALTER TABLE history ADD COLUMN channels TEXT NOT NULL DEFAULT '{}'",
     "CREATE INDEX history_key ON history (key) WHERE key IS NOT NULL",
@@ -33,7 +33,7 @@ _RESULTS = (
 )
 
 _CHANNELS = (
-    # Each channel has a lease of its own, and says how it fares.
+    # A lease and a condition for each channel.
     "CREATE TABLE leases (name TEXT PRIMARY KEY, worker TEXT NOT NULL, taken REAL NOT NULL, until REAL NOT NULL)"
     " WITHOUT ROWID",
     "INSERT INTO leases SELECT 'leader', worker, taken, until FROM lease",
@@ -42,15 +42,15 @@ _CHANNELS = (
 )
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _RESULTS, _CHANNELS)
-"""The statements that bring a file of version n, its `user_version`, to n + 1."""
+"""The statements that migrate a file from version n (its `user_version`) to n + 1."""
 
 
 def prepare(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> None:
-    """Bring the file to the newest version, in one transaction.
+    """Migrate the file to the newest version, in one transaction.
 
     Raises:
-        StoreError: It was written by a newer version of this package; it is left as it is.
-        sqlite3.Error: It could not be read or written.
+        StoreError: A newer version of this package wrote the file; it stays as it is.
+        sqlite3.Error: The file could not be read or written.
     """
     if current(connection, migrations):
         return
@@ -68,10 +68,10 @@ def prepare(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] 
 
 
 def current(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] = MIGRATIONS) -> bool:
-    """Whether the file has the newest version; False: an older one.
+    """Whether the file has the newest version; False: it has an older one.
 
     Raises:
-        StoreError: It has a newer one.
+        StoreError: A newer version of this package wrote the file.
     """
     found = version(connection)
     if found > len(migrations):
@@ -80,5 +80,5 @@ def current(connection: sqlite3.Connection, migrations: Sequence[Sequence[str]] 
 
 
 def version(connection: sqlite3.Connection) -> int:
-    """The version of the file; 0: it is new."""
+    """The version of the file; 0: a new file."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])

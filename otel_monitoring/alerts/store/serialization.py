@@ -1,4 +1,4 @@
-"""The text form of events, results, labels and mutes in the tables of the SQLite store."""
+"""The text form of events, channel results, labels and mutes in the tables of the SQLite store."""
 
 import json
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ _EVENT = TypeAdapter(AlertEvent)
 _RESULT = TypeAdapter(ChannelResult)
 _RESULTS = TypeAdapter(dict[str, ChannelResult])
 _READABLE = "readable"
-"""Marks rows that were written readable; those of versions before it are made so when they are read."""
+"""Marks rows that were redacted when written; rows of earlier versions are redacted when read."""
 
 
 def encoded_event(event: AlertEvent) -> str:
-    """As JSON, without `channels`. Details that JSON has no form for must not keep the alert from being delivered."""
+    """The event as JSON, without `channels`. Details that JSON cannot represent are made readable first."""
     try:
         return json.dumps(_record(event), allow_nan=False)
     except (ValueError, TypeError, RecursionError):
@@ -29,10 +29,10 @@ def _record(event: AlertEvent) -> dict[str, Any]:
 
 
 def decoded_event(text: str, results: str = "{}") -> AlertEvent:
-    """What `encoded_event` and `encoded_results` made.
+    """Read what `encoded_event` and `encoded_results` wrote.
 
     Raises:
-        ValueError, TypeError, RecursionError: It is something else.
+        ValueError, TypeError, RecursionError: The texts are no event.
     """
     record = json.loads(text)
     event = _EVENT.validate_python({**record, "channels": json.loads(results)})
@@ -40,17 +40,17 @@ def decoded_event(text: str, results: str = "{}") -> AlertEvent:
 
 
 def encoded_results(results: Mapping[str, ChannelResult]) -> str:
-    """As JSON."""
+    """The results by channel as JSON."""
     return _RESULTS.dump_json(dict(results), exclude_defaults=True).decode()
 
 
 def encoded_result(result: ChannelResult) -> str:
-    """As JSON that replaces what was said before, by the rules of RFC 7396."""
+    """The result as a JSON merge patch (RFC 7396) for the previous result of the channel."""
     return _RESULT.dump_json(result).decode()
 
 
 def encoded_labels(labels: Mapping[str, str]) -> str:
-    """As JSON, the same for the same labels."""
+    """The labels as JSON; equal labels have equal texts."""
     return json.dumps(dict(labels), sort_keys=True)
 
 
@@ -58,12 +58,12 @@ def decoded_mute(row: tuple[Any, ...]) -> Mute:
     """A mute from its columns `type`, `labels`, `until`, `author`, `reason`.
 
     Raises:
-        ValueError, TypeError: They are not what was written.
+        ValueError, TypeError: The columns are no mute.
     """
     kind, labels, until, author, reason = row
     return Mute(AlertType(kind), until, json.loads(labels), redact(author), redact(reason))
 
 
 def storable(text: str) -> str:
-    """SQLite takes no halves of surrogate pairs."""
+    """`text` without lone surrogates, which SQLite refuses."""
     return text.encode(errors="replace").decode()

@@ -19,7 +19,7 @@ from otel_monitoring.alerts.model import (
     title,
 )
 from otel_monitoring.alerts.store import overflow
-from otel_monitoring.alerts.store.connection import Database
+from otel_monitoring.alerts.store.connection import SqliteConnection
 from otel_monitoring.alerts.store.protocol import (
     CLOCK_TOLERANCE,
     HISTORY_LIMIT,
@@ -80,18 +80,18 @@ class SqliteStore:
     def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT, problem: str | None = None) -> None:
         self.problem = problem
         self.path = path.absolute()
-        self._database = Database(self.path, busy_timeout=busy_timeout)
-        self._read, self._write = self._database.read, self._database.write
+        self._connection = SqliteConnection(self.path, busy_timeout=busy_timeout)
+        self._read, self._write = self._connection.read, self._connection.write
 
     def run(self, work: Callable[[Store], T]) -> T:
         with self.exclusive():
             return work(self)
 
     def exclusive(self) -> AbstractContextManager[None]:
-        return self._database.exclusive()
+        return self._connection.exclusive()
 
     def close(self) -> None:
-        self._database.close()
+        self._connection.close()
 
     # History
 

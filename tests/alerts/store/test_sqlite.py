@@ -414,7 +414,7 @@ def test_waiting_for_another_process_ends(store: SqliteStore, path: Path) -> Non
     assert messages(quick) == ["1"], "reading does not wait"
     other.execute("ROLLBACK")
     quick.append(event("2"))
-    with StateFile(path).alone(1.0):
+    with StateFile(path).locked(1.0):
         late = SqliteStore(path, busy_timeout=0.05)
         with pytest.raises(StoreError, match="another process is opening"):
             late.append(event("3"))
