@@ -1,4 +1,4 @@
-"""`otel-monitoring`: the commands for people who run services; each is a module of its own, see `commands.COMMANDS`."""
+"""The command line `otel-monitoring`. Each command is a module or folder; `commands.COMMANDS` lists them."""
 
 import sys
 from importlib import import_module
@@ -9,7 +9,7 @@ _NEEDS = "otel-monitoring: the commands need click and rich: pip install 'otel-m
 
 
 def main() -> None:
-    """The console script."""
+    """The console script `otel-monitoring`."""
     try:
         for needed in ("click", "rich"):
             import_module(needed)

@@ -1,4 +1,4 @@
-"""Where a service is, as a person types it: with or without a scheme, the prefix, an endpoint, a login."""
+"""`Address`: parses a service's URL as people type it, with or without scheme, prefix, endpoint and login."""
 
 import re
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ _DEFAULT_PREFIX: Final = "/api"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A service by its URL.
+    """A service's address.
 
     Attributes:
-        bases: The URLs below which its endpoints may be, the likeliest first, without the login.
-        login: User and password that the URL had.
-        host: Name or address, an IPv6 address in brackets.
-        local: Whether it is this machine.
+        bases: URLs below which the endpoints may be, the likeliest first, without the login.
+        login: User and password of the URL, None without them.
+        host: Name or address; an IPv6 address is in brackets.
+        local: Whether the host is this machine.
     """
 
     bases: tuple[str, ...]
@@ -31,14 +31,14 @@ class Address:
 
     @classmethod
     def of(cls, url: str, *, prefix: str | None = None) -> "Address":
-        """Read `url`.
+        """Parse `url`.
 
         Args:
             url: `http://host:8000`, `host:8000`, `http://host/shop`, `https://host/shop/api/health`, …
-            prefix: The prefix that the service was given, where that is known.
+            prefix: The service's prefix, None where it is not known.
 
         Raises:
-            ValueError: It is no HTTP URL. The message holds no password.
+            ValueError: It is no HTTP URL. The message contains no password.
         """
         url, shown = url.strip(), re.sub(r"[^\s]*@", "", url.strip())
         try:
@@ -59,7 +59,7 @@ class Address:
         prefixes = dict.fromkeys(
             f"/{one.strip('/')}".rstrip("/") for one in (prefix, _DEFAULT_PREFIX) if one is not None
         )
-        # A path may end with the prefix, or come before it; without a path it is the prefix that comes first.
+        # The prefix may be at the end of the path already, or follow it. Without a path the prefix is the first guess.
         below = [path + one for one in prefixes]
         found = [path, *below] if parts.path.strip("/") else [*below, path]
         return cls(tuple(dict.fromkeys(origin + one for one in found)), login, host, _is_local(parts.hostname))

@@ -1,4 +1,4 @@
-"""`otel-monitoring check`: one question to a service, for probes and scripts."""
+"""`otel-monitoring check`: one request to a health endpoint, for probes and scripts."""
 
 import json
 import time
@@ -11,9 +11,9 @@ from otel_monitoring.cli import exit_codes, options
 from otel_monitoring.cli.client import Answer, DeniedError, Service, UnreachableError
 from otel_monitoring.cli.text import console, duration, plain, style_of
 
-_GOOD = ("healthy", "alive", "ready")
+_GOOD_STATUSES = ("healthy", "alive", "ready")
 _PATHS = {"health": "/health", "ready": "/health/ready", "live": "/health/live"}
-_PAUSE = 0.5
+_PAUSE_SECONDS = 0.5
 
 _EPILOG = """\b
 Examples:
@@ -59,9 +59,9 @@ def check(service: Service, probe: str, strict: bool, wait: float, as_json: bool
 def _until_good(ask: Callable[[], dict[str, Any]], deadline: float) -> dict[str, Any]:
     while True:
         result = ask()
-        if result["exit_code"] in (exit_codes.OK, exit_codes.DENIED) or time.monotonic() + _PAUSE >= deadline:
+        if result["exit_code"] in (exit_codes.OK, exit_codes.DENIED) or time.monotonic() + _PAUSE_SECONDS >= deadline:
             return result
-        time.sleep(_PAUSE)
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
         return {**result, "error": str(error)}
     except DeniedError as error:
         return {**result, "exit_code": exit_codes.DENIED, "error": str(error)}
-    good = status in _GOOD or (status == "degraded" and not strict)
+    good = status in _GOOD_STATUSES or (status == "degraded" and not strict)
     return {
         **result,
         "status": status,
@@ -90,6 +90,7 @@ def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
 
 
 def _missing(service: Service, probe: str) -> str:
+    """Why no endpoint of ours has answered."""
     if probe == "health" and service.get(_PATHS["live"]) is not None:
         return "this path is the application's own; ask for --probe ready or --probe live, which are ours"
     return service.nothing_found(_PATHS[probe])

@@ -1,4 +1,4 @@
-"""`Service`: the monitoring endpoints of a running service, asked over HTTP."""
+"""`Service`: an HTTP client for the monitoring endpoints of a running service."""
 
 import json
 import time
@@ -17,22 +17,22 @@ _STATUSES: Final = ("healthy", "degraded", "unhealthy", "unknown", "alive", "rea
 
 
 class UnreachableError(Exception):
-    """Nobody answered, or somebody who does not have our endpoints."""
+    """There is no answer, or one that is not from our endpoints."""
 
 
 class DeniedError(Exception):
-    """The endpoint is private and the token is missing or wrong."""
+    """The endpoint is private, and the admin token is missing or wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an endpoint answered.
+    """An endpoint's answer.
 
     Attributes:
         status: The HTTP status.
         body: The decoded JSON.
-        seconds: How long it took.
-        date: The header `Date`; None without one.
+        seconds: The duration of the request.
+        date: The header `Date`, None without it.
     """
 
     status: int
@@ -42,21 +42,21 @@ class Answer:
 
 
 class Service:
-    """A service by its URL. Safe to use from one thread at a time.
+    """A client for one service. Use it from one thread at a time.
 
-    The first answer decides below which of the possible URLs the endpoints are.
+    The endpoints may be below several URLs; the first answer decides which one it is.
 
     Args:
-        url: Where it is: `http://host:8000`, or what comes before or with the prefix of its endpoints, or an endpoint.
-            A login in it is sent in place of the token: both are the header `Authorization`.
-        token: The admin token, if there is one.
-        prefix: The prefix that the service was given, where that is known.
-        timeout: Seconds an answer may take.
+        url: The service's URL, with or without the prefix or an endpoint, as for `Address.of`. A login in it is sent in
+            place of the token, because both use the header `Authorization`.
+        token: The admin token, or None.
+        prefix: The service's prefix, None where it is not known.
+        timeout: Seconds that an answer may take.
 
     Attributes:
-        given: The URL below which the endpoints were looked for first.
-        url: Where the endpoints are, prefix included.
-        has_token: Whether there is a token for the private endpoints.
+        given: The URL at which the endpoints were expected.
+        url: The URL of the endpoints, prefix included.
+        has_token: Whether requests have an admin token.
 
     Raises:
         ValueError: `url` is no HTTP URL.
@@ -72,7 +72,7 @@ class Service:
             auth=address.login,
             headers={"Authorization": f"Bearer {token}"} if self.has_token else {},
             timeout=timeout,
-            # A proxy from the environment would be asked for its own loopback.
+            # A loopback address must not go to the environment's proxy, which would look on its own machine.
             mounts={f"all://{address.host}": None} if address.local else None,
         )
 
@@ -82,37 +82,40 @@ class Service:
 
     @property
     def moved(self) -> str | None:
-        """That the endpoints are elsewhere than was said; None where they are there, or not known yet."""
+        """A line that says where the endpoints are, None where they are at the given URL or not found yet."""
         if self.url == self.given:
             return None
         return f"no monitoring endpoints at {self.given}: they are at {self.url}"
 
     def nothing_found(self, path: str) -> str:
-        """That no endpoint answers, and where else it was looked for."""
+        """The error text for an endpoint that was found nowhere, with the other URLs that were tried."""
         tried = "".join(f" or at {base}{path}" for base in self._others)
         return f"no monitoring endpoint is there{tried}: is the prefix of the service another one?"
 
     @property
     def _bases(self) -> tuple[str, ...]:
-        """Where the endpoints may be: more than one URL until the first answer."""
+        """The URLs at which the endpoints may be: one after the first answer."""
         return (self.url, *self._others)
 
     def get(self, path: str) -> Answer | None:
-        """What the endpoint at `path` answers; None: there is no such endpoint, or the application has its own there.
+        """The answer of the endpoint at `path`, such as `/health`.
+
+        Returns:
+            None where there is no such endpoint, or the application has one of its own there.
 
         Raises:
-            UnreachableError: No answer in time, or not the JSON of our endpoints.
-            DeniedError: It wants a token that we do not have.
+            UnreachableError: There is no answer in time, or one that is no JSON.
+            DeniedError: The admin token is missing or wrong.
         """
         if not self._others:
             answer = self._ask("GET", self.url, path)
-            theirs = answer is not None and path.startswith("/health") and not _is_ours(answer.body)
-            return None if theirs else answer
+            is_foreign = answer is not None and path.startswith("/health") and not _is_ours(answer.body)
+            return None if is_foreign else answer
         problems: dict[str, UnreachableError | DeniedError] = {}
         for base in self._bases:
             try:
                 answer = self._ask("GET", base, path)
-            except _NobodyError:
+            except _NoAnswerError:
                 raise
             except (UnreachableError, DeniedError) as error:
                 problems[base] = error
@@ -121,13 +124,13 @@ class Service:
                 self.url, self._others = base, ()
                 return answer
         for base, problem in problems.items():
-            # What is private is there; it may be somebody else's.
+            # A URL that asks for a token has endpoints, maybe another program's: it is the best guess.
             self.url, self._others = base, tuple(other for other in self._bases if other != base)
             raise problem
         return None
 
     def post(self, path: str, body: Any) -> Answer | None:
-        """As `get`, with a JSON body sent."""
+        """As `get`, for POST with a JSON body."""
         return self._ask("POST", self.url, path, body)
 
     def delete(self, path: str) -> Answer | None:
@@ -135,19 +138,19 @@ class Service:
         return self._ask("DELETE", self.url, path)
 
     def without_token(self) -> "Service":
-        """The same service as a stranger sees it."""
-        stranger = Service(self.url, timeout=self._timeout)
-        stranger.url, stranger._others = self.url, self._others
-        return stranger
+        """A client for the same service without a token."""
+        other = Service(self.url, timeout=self._timeout)
+        other.url, other._others = self.url, self._others
+        return other
 
     def _ask(self, method: str, base: str, path: str, body: Any = None) -> Answer | None:
         started = time.monotonic()
         try:
             response, content = self._exchange(method, base + path, body, started)
         except httpx.HTTPError as error:
-            raise _NobodyError(_explained(error, self._timeout)) from error
+            raise _NoAnswerError(_explained(error, self._timeout)) from error
         seconds, status = time.monotonic() - started, response.status_code
-        if status in (401, 403, 429):  # too many wrong tokens are answered so
+        if status in (401, 403, 429):  # 429 after too many wrong tokens
             raise DeniedError(_detail(content) or "the admin token is missing or wrong")
         if status in (404, 405):
             return None
@@ -168,15 +171,15 @@ class Service:
                     if len(content) > _MAX_BYTES:
                         raise UnreachableError(f"{url} answered more than {_MAX_BYTES} bytes")
                     if time.monotonic() - started > self._timeout:
-                        raise _NobodyError(f"{url} took longer than {self._timeout:g} s")
+                        raise _NoAnswerError(f"{url} took longer than {self._timeout:g} s")
             if not response.has_redirect_location:
                 return response, bytes(content)
             url = _redirected(url, response.headers["location"])
         raise UnreachableError(f"{url} redirects again and again")
 
 
-class _NobodyError(UnreachableError):
-    """Nobody answered at all: no other path would help."""
+class _NoAnswerError(UnreachableError):
+    """The server does not answer, so another path on it would not help."""
 
 
 def _is_ours(body: Any) -> bool:
@@ -184,7 +187,11 @@ def _is_ours(body: Any) -> bool:
 
 
 def _redirected(url: str, location: str) -> str:
-    """Where a redirect leads, which gets the token: the same server, by the same way or by TLS instead."""
+    """The target of a redirect. It gets the token, so it must be the same server, by the same scheme or by TLS.
+
+    Raises:
+        UnreachableError: The target is another server.
+    """
     there = urljoin(url, location)
     before, after = httpx.URL(url), httpx.URL(there)
     upgraded = (before.scheme, before.port, after.scheme, after.port) == ("http", None, "https", None)
@@ -213,7 +220,7 @@ def _explained(error: httpx.HTTPError, timeout: float) -> str:
 
 
 def _detail(content: bytes) -> str | None:
-    """FastAPI's explanation of an error, which in ours says what to set."""
+    """FastAPI's `detail` of an error. That of our endpoints says which setting is missing."""
     try:
         detail = json.loads(content)["detail"]
     except (ValueError, KeyError, TypeError):

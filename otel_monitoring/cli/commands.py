@@ -1,4 +1,4 @@
-"""The group of commands. A command is imported when it is called: `check` must be quick."""
+"""The group of commands. Each command is imported when it is called, so that `check` starts quickly."""
 
 import io
 import sys
@@ -18,7 +18,7 @@ COMMANDS = {
     "run": "otel_monitoring.cli.run:run",
     "watch": "otel_monitoring.cli.watch.command:watch",
 }
-"""Name of the command → module and name of its `click.Command`. A new command is one line here."""
+"""Module and name of each `click.Command`, by the command's name."""
 
 EPILOG = """\b
 Examples:
@@ -45,11 +45,11 @@ class Commands(click.Group):
     """Finds commands in `COMMANDS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Their names."""
+        """The names of all commands."""
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one."""
+        """Import the command of this name, None where there is none."""
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(":")
@@ -67,7 +67,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """Run the command that `arguments` name; returns the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an encoding that lacks a bar or an arrow
+            stream.reconfigure(errors="replace")  # the encoding may lack bars and arrows
     try:
         code = otel_monitoring.main(list(arguments), prog_name="otel-monitoring", standalone_mode=False)
     except click.UsageError as error:

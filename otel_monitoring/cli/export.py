@@ -58,7 +58,7 @@ def export(
     if check and out is None:
         raise click.UsageError("--check: say where the files are: --out DIR")
     try:
-        files = _files(target, app, service=service, histograms=histograms)
+        files = _render(target, app, service=service, histograms=histograms)
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
     if out is None:
@@ -71,7 +71,7 @@ def export(
     return exit_codes.OK
 
 
-def _files(target: Target, app: str | None, *, service: str, histograms: Histograms) -> dict[str, str]:
+def _render(target: Target, app: str | None, *, service: str, histograms: Histograms) -> dict[str, str]:
     settings = None
     if app is not None:
         rules, settings = rules_of(app)
@@ -102,16 +102,19 @@ def _report(old: list[str], folder: Path) -> int:
 
 
 def rules_of(name: str) -> tuple[tuple[Rule, ...], Settings | None]:
-    """The rules of an application, and its settings where it says so. Imports its module, as a server does.
+    """The rules of an application, and the settings of its service.
 
     Args:
-        name: `module:attribute`; the attribute is a `MonitoringService`, an `AlertManager`, rules, or an application
-            that a `MonitoringService` instruments.
+        name: `module:attribute`, imported as by a server. The attribute is a `MonitoringService`, an `AlertManager`,
+            one or more rules, or an application that a `MonitoringService` instruments.
+
+    Returns:
+        The rules and the settings; None in place of settings that are not known.
 
     Raises:
-        ConfigurationError: There is no such thing, or it has no rules.
+        ConfigurationError: There is no such module or attribute, or it has no rules.
     """
-    found = _named(name)
+    found = _imported(name)
     if not isinstance(found, (MonitoringService, AlertManager, Rule, Iterable)):
         found = service_of(found) or get_monitoring() or found
     if isinstance(found, MonitoringService):
@@ -124,7 +127,7 @@ def rules_of(name: str) -> tuple[tuple[Rule, ...], Settings | None]:
     return rules, None
 
 
-def _named(name: str) -> object:
+def _imported(name: str) -> object:
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise ConfigurationError(f"{name}: write module:attribute, e.g. main:monitoring")

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands share."""
 
 import functools
 from collections.abc import Callable
@@ -13,16 +13,16 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for 
 
 
 def service(command: Callable[..., int]) -> Callable[..., int]:
-    """The argument URL and the options `--token`, `--prefix` and `--timeout`, handed over as the argument `service`."""
+    """Add the argument URL and the options `--token`, `--prefix` and `--timeout`; the command gets a `Service`."""
 
     @functools.wraps(command)
     def with_service(url: str, token: str | None, prefix: str | None, timeout: float, **others: Any) -> int:
         try:
-            made = Service(url, token=token, prefix=prefix, timeout=timeout)
+            client = Service(url, token=token, prefix=prefix, timeout=timeout)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="URL") from None
-        with closing(made):
-            return command(service=made, **others)
+        with closing(client):
+            return command(service=client, **others)
 
     url = click.argument("url", metavar="URL")
     token = click.option(

@@ -47,7 +47,7 @@ def run(command: tuple[str, ...]) -> int:
         return exit_codes.USAGE
     from opentelemetry.instrumentation.auto_instrumentation import run as replace_process
 
-    # Ours take their place; and so neither library is imported in processes that do not use it.
+    # Zero-code start of this package replaces both; without them no process imports a library that it does not use.
     disable_instrumentations("fastapi", "pymongo")
     sys.argv = ["opentelemetry-instrument", *command]
     replace_process()
@@ -55,10 +55,10 @@ def run(command: tuple[str, ...]) -> int:
 
 
 def _check_settings() -> None:
-    """Nothing, where the service will start with the settings.
+    """Check the settings as the service will at its start.
 
     Raises:
-        ConfigurationError: It will not.
+        ConfigurationError: The service would not start.
     """
     from otel_monitoring.alerts.notify.channels.from_settings import channels_from
     from otel_monitoring.config.settings import Settings

@@ -1,4 +1,4 @@
-"""How values read in a terminal."""
+"""Values as text for the terminal."""
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -14,11 +14,11 @@ _STYLES: Final = {
     "critical": "bold red",
     "skipped": "dim",
 }
-_BARS: Final = "▁▂▃▄▅▆▇█"
+_SPARKLINE_BARS: Final = "▁▂▃▄▅▆▇█"
 
 
 def console() -> Console:
-    """A console that prints text as it is: no markup, no emoji, no guessing at numbers to colour."""
+    """A console that prints text as it is, without markup, emoji and highlighting."""
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
@@ -28,7 +28,7 @@ def style_of(status: str) -> str:
 
 
 def plain(text: object, style: str = "default") -> Text:
-    """Text from outside: one line, and nothing in it that could steer the terminal."""
+    """Text from outside on one line, with `·` for control characters, which could steer the terminal."""
     return Text("".join(c if c.isprintable() else "·" for c in str(text)), style)
 
 
@@ -38,7 +38,7 @@ def type_name(alert_type: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`12 s`, `3 min`, `5 h 20 min`, `4 d 2 h`."""
+    """A duration in seconds as text: `12 s`, `3 min`, `5 h 20 min`, `4 d 2 h`."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -50,12 +50,12 @@ def duration(seconds: float) -> str:
 
 
 def time_of_day(at: float) -> str:
-    """Of Unix seconds: `16:01:35 UTC`."""
+    """Unix seconds as text: `16:01:35 UTC`."""
     return datetime.fromtimestamp(at, timezone.utc).strftime("%H:%M:%S UTC")
 
 
 def milliseconds(seconds: float | None) -> str:
-    """`12 ms`, `1.20 s`; a dash for none."""
+    """Seconds as text: `12 ms`, `1.20 s`; a dash for None."""
     if seconds is None:
         return "-"
     if seconds >= 1:
@@ -64,10 +64,9 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def sparkline(values: Sequence[float | None], width: int) -> str:
-    """The last `width` values as bars from 0 to the greatest; a blank where there is none."""
-    shown = list(values)[-width:]
+    """The last `width` values as bars between 0 and their maximum; a blank for None."""
+    bars, shown = _SPARKLINE_BARS, list(values)[-width:]
     top = max((value for value in shown if value is not None), default=0.0)
     return "".join(
-        " " if value is None else _BARS[round(value / top * (len(_BARS) - 1))] if top > 0 else _BARS[0]
-        for value in shown
+        " " if value is None else bars[round(value / top * (len(bars) - 1))] if top > 0 else bars[0] for value in shown
     ).rjust(width)

@@ -1,1 +1,1 @@
-"""`otel-monitoring doctor`: walks the deployment checklist and says what to do; each check is a module of its own."""
+"""`otel-monitoring doctor`: examines a deployment and says what to do. Each check is a module; `command` runs them."""

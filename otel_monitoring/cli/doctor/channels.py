@@ -1,4 +1,4 @@
-"""Would an alert reach anybody?"""
+"""Check: the alert channels."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _SETTINGS = {
 
 
 def channels(examination: Examination) -> Iterator[Finding]:
-    """Which channels are configured; with `send_test`, whether each takes a test alert."""
+    """The configured channels; with `send_test`, whether each takes a test alert."""
     settings = examination.settings
     if settings is None:
         yield Finding("channels", Level.SKIPPED, "the settings are not valid")

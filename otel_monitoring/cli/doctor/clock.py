@@ -1,4 +1,4 @@
-"""Does this machine's clock agree with those it talks to?"""
+"""Check: this machine's clock against those of the OTLP endpoint, the service and the database."""
 
 import ssl
 import time
@@ -18,11 +18,11 @@ _NAME = "clock"
 _WARNING_SECONDS = 2.0
 _FAILED_SECONDS = 60.0
 _RESOLUTION = 1.0
-"""A Date header has whole seconds (RFC 9110, section 5.6.7)."""
+"""Seconds: a `Date` header has whole ones (RFC 9110, section 5.6.7)."""
 
 
 def clock(examination: Examination) -> Iterator[Finding]:
-    """Compare it with the `Date` of the OTLP endpoint and of the service, and the local time of the database."""
+    """Compare the clock with the `Date` header of endpoint and service, and with the `localTime` of the database."""
     compared = False
     for source, skew in (*_of_endpoints(examination), *_of_service(examination), *_of_database(examination)):
         compared = True
@@ -53,7 +53,7 @@ def _of_endpoints(examination: Examination) -> Iterator[tuple[str, float]]:
             answer = httpx.get(url, timeout=examination.timeout, verify=verify)
             date = parsedate_to_datetime(answer.headers["date"]).timestamp()
         except (httpx.HTTPError, KeyError, ValueError):
-            continue  # whether it answers is another check's question
+            continue  # the check of OTLP reports it
         yield urlsplit(url).netloc.rpartition("@")[2], _skew(before, time.time(), date, _RESOLUTION)
 
 
@@ -65,7 +65,7 @@ def _of_service(examination: Examination) -> Iterator[tuple[str, float]]:
         answer = examination.service.get("/health/live")
         date = parsedate_to_datetime(answer.date or "").timestamp() if answer is not None else None
     except (UnreachableError, DeniedError, ValueError):
-        return  # likewise
+        return  # the check of the service reports it
     if date is not None:
         yield urlsplit(examination.service.url).netloc, _skew(before, time.time(), date, _RESOLUTION)
 
@@ -91,20 +91,27 @@ def _of_database(examination: Examination) -> Iterator[tuple[str, float]]:
 
         handle = database_at(examination.database_uri, timeout=examination.timeout)
         try:
-            handle.command("ping")  # so that connecting does not count
+            handle.command("ping")  # connects, so that the time of connecting does not count
             before = time.time()
             local = handle.command("hello").get("localTime")
             after = time.time()
         finally:
             handle.client.close()
-    except Exception:  # noqa: BLE001 - whether it answers is another check's question
+    except Exception:  # noqa: BLE001 - the check of the database reports it
         return
     if isinstance(local, datetime):
         yield "the database", _skew(before, after, local.replace(tzinfo=timezone.utc).timestamp(), 0.001)
 
 
 def _skew(before: float, after: float, theirs: float, resolution: float) -> float:
-    """By how many seconds we are surely ahead (positive) or behind: their time was read between ours."""
+    """The least number of seconds by which our clock is ahead (positive) or behind (negative).
+
+    Args:
+        before: Our time before the question.
+        after: Our time after the answer.
+        theirs: The time in the answer.
+        resolution: The resolution of their time.
+    """
     if before > theirs + resolution:
         return before - theirs - resolution
     return min(0.0, after - theirs)

@@ -1,4 +1,4 @@
-"""The command: walks the checks and prints what they find."""
+"""The command: runs the checks in order and prints their findings."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from otel_monitoring.cli.client import Service
 from otel_monitoring.cli.doctor.channels import channels
 from otel_monitoring.cli.doctor.clock import clock
 from otel_monitoring.cli.doctor.database import database
-from otel_monitoring.cli.doctor.findings import Check, Examination, Finding, Level, contained_findings
+from otel_monitoring.cli.doctor.findings import Check, Examination, Finding, Level, findings_of
 from otel_monitoring.cli.doctor.otlp import otlp, trace_context
 from otel_monitoring.cli.doctor.running_service import running_service
 from otel_monitoring.cli.doctor.semconv import semantic_conventions
@@ -59,7 +59,7 @@ CHECKS: Final = (
     Check(channels, "When a rule fires, the alert is logged, and sent to each channel that is configured."),
     Check(running_service, "What a running service answers: its health with the reasons, and how its monitoring does."),
 )
-"""In the order in which they are walked. Each looks at one thing and does not need the others to have passed."""
+"""The checks in the order in which they run. No check depends on another."""
 
 _MARKS: Final = {Level.OK: "✓", Level.WARNING: "!", Level.FAILED: "✗", Level.SKIPPED: "-"}
 
@@ -114,12 +114,12 @@ def doctor(
     endpoint, clocks, state directory, alert channels. Nothing is changed, and nothing sent but empty exports, unless
     --send-test is given. With --url and an admin token it says why a running service is not healthy.
     """
-    # What libraries log about failures is in the findings already.
+    # Findings contain the failures that libraries log.
     logging.getLogger().addHandler(logging.NullHandler())
     examination = Examination.of_this_environment(database_uri=database_uri, send_test=send_test, timeout=timeout)
     if url:
         if prefix is None and examination.settings is not None:
-            prefix = examination.settings.prefix  # it may be in .env
+            prefix = examination.settings.prefix  # it may come from .env
         try:
             service = Service(url, token=token, prefix=prefix, timeout=timeout)
         except ValueError as error:
@@ -127,7 +127,7 @@ def doctor(
         examination = replace(examination, service=service)
     findings: list[tuple[Check, Finding]] = []
     for check in CHECKS:
-        found = list(contained_findings(check.look, examination))
+        found = list(findings_of(check.examine, examination))
         findings += ((check, finding) for finding in found)
         if not as_json:
             _print(check, found)
@@ -143,12 +143,12 @@ def doctor(
 
 def _print(check: Check, findings: Iterable[Finding]) -> None:
     out = console()
-    for explained in textwrap.wrap(check.about, min(out.width, 110)):
-        out.print(plain(explained, "dim"))
+    for line in textwrap.wrap(check.about, min(out.width, 110)):
+        out.print(plain(line, "dim"))
     for finding in findings:
         style = style_of(finding.level.value)
-        line = plain(f"{_MARKS[finding.level]} ", style).append(f"{finding.check:22s}", "bold")
-        out.print(line.append_text(plain(finding.message)))
+        result = plain(f"{_MARKS[finding.level]} ", style).append(f"{finding.check:22s}", "bold")
+        out.print(result.append_text(plain(finding.message)))
         if finding.advice:
             out.print(plain(f"{'':24s}→ {finding.advice}", style))
     out.print()

@@ -1,4 +1,4 @@
-"""Does the database answer, and may we read what we show?"""
+"""Check: the database answers, and its collections can be read."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _NAME = "database"
 
 
 def database(examination: Examination) -> Iterator[Finding]:
-    """Ping it, and read its collections' counts and indexes, as the service does."""
+    """Ping the database and read its collections' counts and indexes, as the service does."""
     uri = examination.database_uri
     if uri is None:
         advice = "pass --database URI to examine the one the application uses"

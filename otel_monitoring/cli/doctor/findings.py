@@ -1,4 +1,4 @@
-"""What a check of `doctor` gets and answers."""
+"""The input and output of `doctor`'s checks: `Examination` and `Finding`."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from otel_monitoring.redact import redact_error
 
 
 class Level(str, Enum):
-    """How a finding is to be taken."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARNING = "warning"
@@ -22,12 +22,12 @@ class Level(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One result.
+    """One result of a check.
 
     Attributes:
-        check: What was looked at, in one or two words.
-        level: How it is.
-        message: What was found.
+        check: The subject, in one or two words.
+        level: How serious the result is.
+        message: The result.
         advice: What to do about it; None where there is nothing to do.
     """
 
@@ -37,21 +37,21 @@ class Finding:
     advice: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The finding for programs."""
+        """The finding as `--json` prints it."""
         return {"check": self.check, "level": self.level.value, "message": self.message, "advice": self.advice}
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What there is to examine.
+    """The deployment to examine.
 
     Attributes:
-        settings: Those of this environment; None if they cannot work.
-        settings_error: Why.
-        database_uri: The database, if one is known.
-        service: A running service, if one was named.
-        send_test: Whether test messages may be sent.
-        timeout: Seconds a question may take.
+        settings: The settings of this environment; None where they cannot work.
+        settings_error: Why the settings cannot work; None where they can.
+        database_uri: The URI of the database; None where none is known.
+        service: A running service; None where none was named.
+        send_test: Whether to send test alerts.
+        timeout: Seconds that an answer may take.
     """
 
     settings: Settings | None
@@ -63,7 +63,7 @@ class Examination:
 
     @classmethod
     def of_this_environment(cls, *, database_uri: str | None, send_test: bool, timeout: float) -> "Examination":
-        """Read the settings as a service would; no running service is named."""
+        """Read the settings as a service does. There is no running service in the result."""
         settings, error = None, None
         try:
             settings = Settings.load()
@@ -74,26 +74,26 @@ class Examination:
         return cls(settings, error, database_uri, None, send_test, timeout)
 
 
-Look: TypeAlias = Callable[[Examination], Iterable[Finding]]
+Examine: TypeAlias = Callable[[Examination], Iterable[Finding]]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that `doctor` looks at.
+    """One check.
 
     Attributes:
-        look: Looks, and finds.
-        about: What it is and why it matters, for somebody who meets it for the first time.
+        examine: Yields the findings.
+        about: The subject and why it matters, for readers who meet it for the first time.
     """
 
-    look: Look
+    examine: Examine
     about: str
 
 
-def contained_findings(look: Look, examination: Examination) -> Iterator[Finding]:
-    """What `look` finds; that it fails itself is a finding, and does not stop the others."""
+def findings_of(examine: Examine, examination: Examination) -> Iterator[Finding]:
+    """The findings of one check. An exception becomes a finding, so that the other checks run."""
     try:
-        yield from look(examination)
-    except Exception as error:  # noqa: BLE001 - what goes wrong in an examination is its result
+        yield from examine(examination)
+    except Exception as error:  # noqa: BLE001 - the failure of a check is its result
         reason = redact_error(error)
-        yield Finding(look.__name__.replace("_", " "), Level.FAILED, reason, "this check itself failed: report it")
+        yield Finding(examine.__name__.replace("_", " "), Level.FAILED, reason, "this check itself failed: report it")

@@ -1,4 +1,4 @@
-"""Does the OTLP endpoint take all three signals?"""
+"""Checks: the OTLP endpoint accepts each signal, and spans are recorded for trace context in documents."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.telemetry.export_state import without_credentials
 from otel_monitoring.telemetry.probe import try_exports
 
-_CARRY = "trace context"
+_TRACE_CONTEXT = "trace context"
 _ADVICE = (
     ("404", "the endpoint does not take this signal: a Collector's pipeline for it is missing, or the path is wrong"),
     ("UNIMPLEMENTED", "the endpoint does not take this signal: a Collector's pipeline for it is missing"),
@@ -23,7 +23,7 @@ _ADVICE = (
 
 
 def otlp(examination: Examination) -> Iterator[Finding]:
-    """Send each signal's endpoint an empty export, with the exporter that the service will use."""
+    """Send an empty export to each signal's endpoint, with the exporter of the service."""
     settings = examination.settings
     if settings is None:
         yield Finding("OTLP", Level.SKIPPED, "the settings are not valid")
@@ -43,15 +43,15 @@ def otlp(examination: Examination) -> Iterator[Finding]:
 
 
 def trace_context(examination: Examination) -> Iterator[Finding]:
-    """Whether `carry` and `continued` have a span to write about."""
+    """Whether `carry` and `continued` have recorded spans to work with."""
     settings = examination.settings
     if settings is None:
-        yield Finding(_CARRY, Level.SKIPPED, "the settings are not valid")
+        yield Finding(_TRACE_CONTEXT, Level.SKIPPED, "the settings are not valid")
     elif settings.exports("traces"):
-        yield Finding(_CARRY, Level.OK, "spans are recorded: carry() writes the current one into documents")
+        yield Finding(_TRACE_CONTEXT, Level.OK, "spans are recorded: carry() writes the current one into documents")
     else:
         yield Finding(
-            _CARRY,
+            _TRACE_CONTEXT,
             Level.SKIPPED,
             "no traces are exported, so no spans are recorded: carry() writes nothing, continued() links nothing",
             "set OTEL_EXPORTER_OTLP_ENDPOINT, unless the application brings a tracer provider of its own",
@@ -66,14 +66,14 @@ def _finding(settings: Settings, signal: Signal, results: Mapping[Signal, str | 
     reason = results[signal]
     if reason is None:
         return Finding(name, Level.OK, f"accepted by {where}")
-    # requests wraps the reason in several others.
+    # The library requests wraps the reason in several others.
     reason = reason.rpartition("Failed to establish a new connection: ")[2].rstrip("\"')")
     return Finding(name, Level.FAILED, f"{where}: {reason}", advice_for(reason))
 
 
 def advice_for(reason: str) -> str:
-    """What to do about an export that failed for `reason`. A port such as 40121 is no status."""
+    """What to do about an export that failed for `reason`."""
     for mark, text in _ADVICE:
-        if re.search(rf"\b{mark}\b", reason):
+        if re.search(rf"\b{mark}\b", reason):  # a whole word: the port 40121 is no status 401
             return text
     return "is the Collector running and reachable from here?"

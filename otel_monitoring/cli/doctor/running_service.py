@@ -1,4 +1,4 @@
-"""Does the service that runs already answer as it should, and what does it say of itself?"""
+"""Check: a running service: its health with the reasons, its privacy, and failures of its monitoring."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -34,7 +34,7 @@ _REASONS: Final = (
 
 
 def running_service(examination: Examination) -> Iterator[Finding]:
-    """Its health and every reason for it, who may see the details, and what of its monitoring does not work."""
+    """The service's health and the reasons for it, who may read the details, and which monitoring has failed."""
     service = examination.service
     if service is None:
         yield Finding(_NAME, Level.SKIPPED, "none named", "--url URL examines one that runs")
@@ -93,7 +93,7 @@ def _reasons(diagnostics: dict[str, Any], level: Level) -> Iterator[Finding]:
 
 
 def _monitoring(diagnostics: dict[str, Any]) -> Iterator[Finding]:
-    """What of the monitoring itself does not work."""
+    """Failures of the monitoring itself: exports, alert channels, the alert store, contained failures, broken seams."""
     telemetry = _block(diagnostics, "telemetry")
     for signal in telemetry:
         block = _block(telemetry, signal)
@@ -126,20 +126,20 @@ def _monitoring(diagnostics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _privacy(service: Service) -> Iterator[Finding]:
-    stranger = service.without_token()
+    without_token = service.without_token()
     try:
-        stranger.get("/health/metrics")
+        without_token.get("/health/metrics")
     except DeniedError:
         yield Finding(_NAME, Level.OK, "strangers do not see the details")
     else:
         advice = "set OTEL_MONITORING_ADMIN_TOKEN, and OTEL_MONITORING_ACCESS=admin"
         yield Finding(_NAME, Level.WARNING, "everybody sees the details and may mute alerts", advice)
     finally:
-        stranger.close()
+        without_token.close()
 
 
 def _block(answer: dict[str, Any], key: str) -> dict[str, Any]:
-    """A block of the answer, which may be of another version of this package."""
+    """An object in the answer, empty where the service's version of this package has none."""
     block = answer.get(key)
     return block if isinstance(block, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Which semantic conventions will the telemetry follow?"""
+"""Check: telemetry follows the stable semantic conventions."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ _NAME = "semantic conventions"
 
 
 def semantic_conventions(_: Examination) -> Iterator[Finding]:
-    """The stable ones for HTTP and databases, unless `OTEL_SEMCONV_STABILITY_OPT_IN` says otherwise."""
+    """Whether `OTEL_SEMCONV_STABILITY_OPT_IN` keeps the stable conventions for HTTP and databases."""
     chosen = semconv_opt_in()
     kinds = {name.partition("/")[0] for name in chosen}
     if not chosen:

@@ -1,4 +1,4 @@
-"""Are the settings valid, and do they say what was meant?"""
+"""Check: the settings."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ _NAME = "settings"
 
 
 def settings_valid(examination: Examination) -> Iterator[Finding]:
-    """Each wrong value, names nobody reads, and who may see the details."""
+    """Wrong values, variables without effect, and who may read the details."""
     settings = examination.settings
     if settings is None:
         for problem in (examination.settings_error or "").split("; "):

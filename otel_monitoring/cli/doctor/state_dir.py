@@ -1,4 +1,4 @@
-"""Can alert state be kept?"""
+"""Check: the folder of the alert store can be written."""
 
 import shutil
 import tempfile
@@ -14,7 +14,7 @@ _MIN_FREE_BYTES = 64 * 1024 * 1024
 
 
 def state_directory(examination: Examination) -> Iterator[Finding]:
-    """Write a file where the store keeps its own, or would make its directory."""
+    """Write a file into the store's folder, or into the folder in which it would be made."""
     settings = examination.settings
     if settings is None:
         yield Finding(_NAME, Level.SKIPPED, "the settings are not valid")

@@ -1,4 +1,4 @@
-"""`otel-monitoring watch`: a live view of one service in the terminal."""
+"""The command: the live view, one picture (`--once`), or one line of JSON for each refresh (`--json`)."""
 
 import json
 import time
@@ -13,10 +13,10 @@ from otel_monitoring.cli import exit_codes, options
 from otel_monitoring.cli.client import Service
 from otel_monitoring.cli.text import console
 from otel_monitoring.cli.watch.live import LiveView
-from otel_monitoring.cli.watch.poll import Refresh, Trail, ask, busiest
+from otel_monitoring.cli.watch.poll import History, Refresh, ask, busiest
 from otel_monitoring.cli.watch.screen import draw
 
-_TOP = 20
+_JSON_ENDPOINTS = 20
 
 _EPILOG = """\b
 Examples:
@@ -63,14 +63,14 @@ def watch(service: Service, interval: float, mute_for: float, once: bool, as_jso
     are the latest, those under "last 5 min" cover the service's window, those of the endpoints go back to its start.
     The service may go and come back. With --json a line is printed for each refresh.
     """
-    trail = Trail()
+    history = History()
     if as_json:
-        return _print_lines(service, trail, interval, once)
+        return _print_lines(service, history, interval, once)
     if once:
         refresh = ask(service)
-        trail.add(refresh)
+        history.add(refresh)
         out = console()
-        out.print(draw(trail, service.url, selected=None, height=1000, width=out.width))
+        out.print(draw(history, service.url, selected=None, height=1000, width=out.width))
         if service.moved:
             click.echo(service.moved, err=True)
         return _code(refresh)
@@ -86,19 +86,19 @@ def _code(refresh: Refresh) -> int:
     return exit_codes.DENIED if refresh.denied else exit_codes.UNREACHABLE
 
 
-def _print_lines(service: Service, trail: Trail, interval: float, once: bool) -> int:
+def _print_lines(service: Service, history: History, interval: float, once: bool) -> int:
     while True:
         started = time.monotonic()
         refresh = ask(service)
-        click.echo(json.dumps(line(trail, refresh, service.url)))
+        click.echo(json.dumps(line(history, refresh, service.url)))
         if once:
             return _code(refresh)
         time.sleep(max(0.0, interval - (time.monotonic() - started)))
 
 
-def line(trail: Trail, refresh: Refresh, url: str) -> dict[str, Any]:
-    """What `--json` prints for one refresh."""
-    figures = trail.add(refresh)
+def line(history: History, refresh: Refresh, url: str) -> dict[str, Any]:
+    """The object that `--json` prints for one refresh."""
+    figures = history.add(refresh)
     diagnostics = refresh.diagnostics or {}
     return {
         "time": datetime.fromtimestamp(refresh.at, timezone.utc).isoformat(timespec="milliseconds"),
@@ -108,11 +108,11 @@ def line(trail: Trail, refresh: Refresh, url: str) -> dict[str, Any]:
         "uptime_seconds": diagnostics.get("uptime_seconds"),
         "reasons": diagnostics.get("reasons", []),
         "worker": diagnostics.get("worker", {}).get("instance_id"),
-        "workers_gone": [gone.pid for gone in trail.gone],
+        "workers_gone": [gone.pid for gone in history.gone],
         **asdict(figures),
         "endpoints": [
             {"route": route, "load_percent": round(share, 2), **values}
-            for route, values, share in busiest(diagnostics)[:_TOP]
+            for route, values, share in busiest(diagnostics)[:_JSON_ENDPOINTS]
         ],
         "firing": refresh.firing,
         "muted": refresh.muted,

@@ -1,4 +1,4 @@
-"""Single keys from the terminal, without Enter."""
+"""`Keyboard`: reads single keys from the terminal, without Enter."""
 
 import os
 import select
@@ -15,7 +15,7 @@ _ARROWS: Final = {b"\x1b[A": "up", b"\x1bOA": "up", b"\x1b[B": "down", b"\x1bOB"
 
 
 class Keyboard:
-    """Context manager: while it is entered, keys arrive one by one and are not shown. Not on Windows."""
+    """Context manager in which keys arrive one by one and are not shown. On Windows there are no keys."""
 
     def __init__(self) -> None:
         self.usable = sys.platform != "win32" and sys.stdin.isatty()
@@ -34,7 +34,7 @@ class Keyboard:
             termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._before)
 
     def wait(self, seconds: float) -> str | None:
-        """The next key: a character, `up` or `down`; None when `seconds` pass without one."""
+        """The next key: a character, `up` or `down`; None after `seconds` without one. A lost terminal means `q`."""
         if not self.usable:
             time.sleep(seconds)
             return None
@@ -42,7 +42,7 @@ class Keyboard:
         if not ready:
             return None
         pressed = os.read(sys.stdin.fileno(), 16)
-        if not pressed:  # the terminal is gone
+        if not pressed:
             self.usable = False
             return "q"
         return _ARROWS.get(pressed, pressed[:1].decode("ascii", "replace"))

@@ -1,4 +1,4 @@
-"""The live view of `watch`: the picture, the keys, and the questions in a thread beside them."""
+"""`LiveView`: redraws the picture and handles keys, while a thread asks the service."""
 
 import getpass
 import signal
@@ -17,30 +17,30 @@ from otel_monitoring.cli import exit_codes
 from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
 from otel_monitoring.cli.text import type_name
 from otel_monitoring.cli.watch.keyboard import Keyboard
-from otel_monitoring.cli.watch.poll import Refresh, Trail, ask
-from otel_monitoring.cli.watch.screen import framed
+from otel_monitoring.cli.watch.poll import History, Refresh, ask
+from otel_monitoring.cli.watch.screen import full_screen
 
 T = TypeVar("T")
 
-_POLL = 0.1
-_REDRAW = 1.0
+_POLL_SECONDS = 0.1
+_REDRAW_SECONDS = 1.0
 
 
 class _Background:
-    """One thread that does what it is given in turn, and keeps no process alive: a service may hang."""
+    """A daemon thread that runs jobs one after the other. It keeps no process alive while the service hangs."""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
         threading.Thread(target=self._run, name="otel-monitoring-watch", daemon=True).start()
 
     def submit(self, work: Callable[[], T]) -> "Future[T]":
-        """Have `work` done."""
+        """Run `work` in the thread."""
         future: Future[T] = Future()
 
         def job() -> None:
             try:
                 future.set_result(work())
-            except Exception as error:  # noqa: BLE001 - handed over to whoever asks the future
+            except Exception as error:  # noqa: BLE001 - raised by the future's `result`
                 future.set_exception(error)
 
         self._jobs.put(job)
@@ -52,18 +52,18 @@ class _Background:
 
 
 class LiveView:
-    """Shows a service until q is pressed. It is asked in a thread, so that keys work while it hangs.
+    """Shows a service until q is pressed. A thread asks the service, so that keys work while it hangs.
 
     Args:
         service: The service.
-        interval: Seconds between two questions.
-        mute_for: Seconds that the key m mutes.
+        interval: Seconds between two refreshes.
+        mute_for: Seconds for which the key m mutes.
         out: The terminal.
     """
 
     def __init__(self, service: Service, *, interval: float, mute_for: float, out: Console) -> None:
         self._service = service
-        self._trail = Trail()
+        self._history = History()
         self._interval = interval
         self._mute_for = mute_for
         self._out = out
@@ -72,7 +72,7 @@ class LiveView:
         self._message = ""
 
     def run(self) -> int:
-        """Until q is pressed. SIGTERM ends it with the terminal as it was."""
+        """Run until q is pressed; returns the exit code. SIGTERM ends it and restores the terminal."""
         before = signal.signal(signal.SIGTERM, _end)
         try:
             return self._run()
@@ -86,29 +86,30 @@ class LiveView:
         with Keyboard() as keyboard, Live(console=self._out, screen=True, auto_refresh=False) as live:
             while True:
                 now = time.monotonic()
-                if changed or now - drawn >= _REDRAW:
+                if changed or now - drawn >= _REDRAW_SECONDS:
                     live.update(self._picture(), refresh=True)
                     drawn, changed = now, False
                 if asking is None and now >= due:
                     asking, due = self._background.submit(lambda: ask(self._service)), now + self._interval
-                key = keyboard.wait(_POLL if asking is not None else min(_REDRAW, max(_POLL, due - now)))
+                until_due = min(_REDRAW_SECONDS, max(_POLL_SECONDS, due - now))
+                key = keyboard.wait(_POLL_SECONDS if asking is not None else until_due)
                 if key == "q":
                     return exit_codes.OK
                 if key is not None:
                     changed = True
                     due = 0.0 if self._pressed(key) else due
                 if asking is not None and asking.done():
-                    self._took(asking.result())
+                    self._add(asking.result())
                     asking, changed = None, True
 
-    def _took(self, refresh: Refresh) -> None:
-        if self._trail.last is None and refresh.diagnostics is not None:
+    def _add(self, refresh: Refresh) -> None:
+        if self._history.last is None and refresh.diagnostics is not None:
             self._message = self._service.moved or ""
-        self._trail.add(refresh)
+        self._history.add(refresh)
 
     def _picture(self) -> RenderableType:
-        return framed(
-            self._trail,
+        return full_screen(
+            self._history,
             self._service.url,
             selected=self._selected,
             message=self._message,
@@ -117,9 +118,9 @@ class LiveView:
         )
 
     def _pressed(self, key: str) -> bool:
-        """Do what `key` says; True if the service should be asked again."""
+        """Handle a key; True where the service is to be asked again."""
         self._message = ""
-        types = self._trail.last.mutable_types if self._trail.last is not None else []
+        types = self._history.last.mutable_types if self._history.last is not None else []
         if key in ("up", "down") and types:
             self._selected = (self._selected + (1 if key == "down" else -1)) % len(types)
         if key not in ("m", "u"):
@@ -152,11 +153,11 @@ class LiveView:
 
 
 def _end(number: int, _: object) -> None:
-    sys.exit(128 + number)  # as shells say it
+    sys.exit(128 + number)  # the exit code that shells use for signals
 
 
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in containers
+    except (KeyError, OSError):  # the user id has no name, as in containers
         return "otel-monitoring watch"

@@ -1,4 +1,4 @@
-"""What `watch` knows of a service: one `Refresh` for each time it was asked, and the `Trail` of its figures."""
+"""`ask` reads a service's state into a `Refresh`; `History` keeps the figures of the last refreshes."""
 
 import time
 from collections import deque
@@ -8,22 +8,22 @@ from typing import Any, Final
 from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
 
 KEPT: Final = 120
-"""Refreshes in a sparkline, at most."""
-_WORKERS: Final = 64
+"""The most refreshes in a sparkline."""
+_MAX_WORKERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Refresh:
-    """One round of questions.
+    """The state of a service at one time.
 
     Attributes:
-        at: When, in Unix seconds.
-        diagnostics: What `/health/diagnostics` answered; None where nobody did.
-        firing: What `/alerts/firing` answered; None where the service has no such endpoint.
-        muted: Muted alert types, and until when.
+        at: Unix seconds.
+        diagnostics: The answer of `/health/diagnostics`, None without one.
+        firing: The answer of `/alerts/firing`, None where the service has no such endpoint.
+        muted: By alert type, until when it is muted, as RFC 3339 text.
         recent_types: Types of the latest alerts, newest first, each once.
-        error: Why there are no diagnostics.
-        denied: Whether that is for want of a token.
+        error: Why there are no diagnostics; None where there are.
+        denied: Whether the reason is a missing or wrong admin token.
     """
 
     at: float
@@ -36,13 +36,13 @@ class Refresh:
 
     @property
     def mutable_types(self) -> list[str]:
-        """Alert types a person may want to mute or unmute now: those firing, else the latest; and those muted."""
+        """Alert types that can be muted or unmuted: those that fire, or the latest where none does; and muted ones."""
         firing = [str(alert.get("type")) for alert in self.firing or ()]
         return list(dict.fromkeys([*firing, *(() if firing else self.recent_types), *self.muted]))
 
 
 def ask(service: Service) -> Refresh:
-    """Ask the service everything once."""
+    """Ask the service for diagnostics, firing alerts and the alert summary; an error is part of the result."""
     now = time.time()
     try:
         answer = service.get("/health/diagnostics")
@@ -90,14 +90,14 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A worker process that answered.
+class SeenWorker:
+    """A worker process at its last answer.
 
     Attributes:
-        pid: Its process id, as it says.
-        at: When it answered last, in Unix seconds.
-        turn: How many answers there had been by then.
-        count: How many requests it had recorded by then.
+        pid: The process id in its answer.
+        at: Unix seconds.
+        turn: The number of answers from all workers until then.
+        count: The number of requests that it had recorded until then.
     """
 
     pid: object
@@ -106,12 +106,14 @@ class Seen:
     count: int
 
 
-class Trail:
+class History:
     """Turns refreshes into figures and keeps the last ones.
 
     Attributes:
-        last: The last refresh that had an answer.
-        lost_at: When the service stopped to answer; None while it does.
+        figures: The figures of the last refreshes, oldest first.
+        latest: The latest refresh.
+        last: The latest refresh with diagnostics.
+        lost_at: When the service stopped answering, in Unix seconds; None while it answers.
     """
 
     def __init__(self) -> None:
@@ -119,8 +121,8 @@ class Trail:
         self.last: Refresh | None = None
         self.latest: Refresh | None = None
         self.lost_at: float | None = None
-        # Answers come from whichever worker took the connection; counts are compared with that worker's own.
-        self._workers: dict[object, Seen] = {}
+        # Any worker may answer, so each count is compared with the last one of the same worker.
+        self._workers: dict[object, SeenWorker] = {}
         self._turn = 0
         self._by_turns = False
 
@@ -131,17 +133,17 @@ class Trail:
         return diagnostics.get("worker", {}).get("pid", "?")
 
     @property
-    def gone(self) -> list[Seen]:
-        """Workers that answered before, and now others do in their place; for as long as figures of theirs are shown.
+    def gone(self) -> list[SeenWorker]:
+        """Workers that have ended, for as long as figures of theirs are shown.
 
-        A connection stays with its worker while that lives. Where each question takes a new one, workers answer by
-        turns, and one is gone when it misses ten rounds.
+        A connection stays with its worker, so another worker's answer shows that the worker has ended. Where each
+        request has a new connection, workers answer in turns, and one that misses ten rounds has ended.
         """
         patience = 10 * len(self._workers) if self._by_turns else 1
         return [seen for seen in self._workers.values() if patience <= self._turn - seen.turn < KEPT]
 
     def add(self, refresh: Refresh) -> Figures:
-        """Take in a refresh."""
+        """Add a refresh; returns its figures."""
         self.latest = refresh
         if refresh.diagnostics is None:
             self.lost_at = self.lost_at or refresh.at
@@ -176,8 +178,8 @@ class Trail:
         before = self._workers.pop(worker.get("instance_id"), None)
         self._by_turns |= before is not None and before.turn < self._turn
         self._turn += 1
-        self._workers[worker.get("instance_id")] = Seen(worker.get("pid", "?"), at, self._turn, count)
-        if len(self._workers) > _WORKERS:
+        self._workers[worker.get("instance_id")] = SeenWorker(worker.get("pid", "?"), at, self._turn, count)
+        if len(self._workers) > _MAX_WORKERS:
             del self._workers[next(iter(self._workers))]
         if before is not None and at > before.at and count >= before.count:
             return (count - before.count) / (at - before.at)
@@ -187,7 +189,10 @@ class Trail:
 
 
 def busiest(diagnostics: dict[str, Any]) -> list[tuple[str, dict[str, Any], float]]:
-    """Route, figures and share of the load in percent, greatest first; the load is calls times average time."""
+    """Each route with its figures and its share of the load in percent, greatest first.
+
+    Load is calls times average time.
+    """
     endpoints = diagnostics.get("endpoints", {})
     load = {route: (f.get("call_count") or 0) * (f.get("avg_time") or 0.0) for route, f in endpoints.items()}
     total = sum(load.values())

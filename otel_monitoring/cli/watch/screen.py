@@ -1,4 +1,4 @@
-"""The picture that `watch` draws."""
+"""Draws the picture of `watch`: headline, gauges with sparklines, endpoints, alerts."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from otel_monitoring.cli.text import duration, milliseconds, plain, sparkline, style_of, time_of_day, type_name
-from otel_monitoring.cli.watch.poll import Figures, Refresh, Trail, busiest
+from otel_monitoring.cli.watch.poll import Figures, History, Refresh, busiest
 
 _Gauge = tuple[str, str, Callable[[Any], str]]
 _NOW: Final[tuple[_Gauge, ...]] = (
@@ -40,47 +40,47 @@ _COLUMNS: Final[tuple[_Column, ...]] = (
     ("p99", 7, lambda figures, _: milliseconds(figures.get("p99_time"))),
     ("errors", 7, lambda figures, _: f"{figures.get('error_rate') or 0:.1f} %"),
 )
-_LEFT_OUT: Final = ("avg", "p99", "calls", "load", "errors")
-"""Columns that a narrow terminal does without, the first one first."""
+_OPTIONAL_COLUMNS: Final = ("avg", "p99", "calls", "load", "errors")
+"""Columns that a narrow terminal lacks, in the order in which they go."""
 _KEYS: Final = "q quit  ↑↓ select  m mute  u unmute"
 
 
-def framed(
-    trail: Trail, url: str, *, selected: int, message: str, height: int, width: int, now: float | None = None
+def full_screen(
+    history: History, url: str, *, selected: int, message: str, height: int, width: int, now: float | None = None
 ) -> RenderableType:
-    """The picture in a terminal of its own: what does not fit is cut off above the message and the keys.
+    """The picture for the whole terminal, with a message and the keys at the bottom.
 
     Args:
-        trail: What is known.
-        url: Of the service.
-        selected: Which of the alert types that can be muted is selected.
-        message: The last thing that a key did.
-        height: Lines there are; endpoints and alerts are left out to fit.
-        width: Columns there are.
+        history: The refreshes to show.
+        url: The service's URL.
+        selected: Index of the selected alert type among those that can be muted.
+        message: The result of the last key.
+        height: Lines of the terminal; endpoints and alerts are left out to fit.
+        width: Columns of the terminal.
         now: Unix seconds; the current time when not given.
     """
     whole, picture, foot = Layout(), Layout(), Layout(size=_FOOT_LINES)
-    picture.update(draw(trail, url, selected=selected, height=height - _FOOT_LINES, width=width, now=now))
+    picture.update(draw(history, url, selected=selected, height=height - _FOOT_LINES, width=width, now=now))
     foot.update(Group(_line(plain(message, "bold")), _line(Text(_KEYS, "dim"))))
     whole.split_column(picture, foot)
     return whole
 
 
 def draw(
-    trail: Trail, url: str, *, selected: int | None, height: int, width: int, now: float | None = None
+    history: History, url: str, *, selected: int | None, height: int, width: int, now: float | None = None
 ) -> RenderableType:
-    """The picture alone; as of `framed`. None selected: there are no keys."""
+    """The picture alone, with the arguments of `full_screen`; `selected` is None where there are no keys."""
     now = time.time() if now is None else now
-    parts: list[RenderableType] = [_headline(trail, url, now), *_workers(trail, now)]
-    if trail.last is None or trail.last.diagnostics is None:
+    parts: list[RenderableType] = [_headline(history, url, now), *_workers(history, now)]
+    if history.last is None or history.last.diagnostics is None:
         return Group(*parts)
-    diagnostics = trail.last.diagnostics
+    diagnostics = history.last.diagnostics
     if reasons := _reasons(diagnostics):
         parts.append(reasons)
     room = height - len(parts) - 1 - _GAUGE_LINES
-    alerts = _alerts(trail.last, selected, max(4, room - _MIN_ENDPOINTS - 2))
+    alerts = _alerts(history.last, selected, max(4, room - _MIN_ENDPOINTS - 2))
     parts += [
-        _gauges(trail, diagnostics, max(8, min(60, width - 27))),
+        _gauges(history, diagnostics, max(8, min(60, width - 27))),
         _endpoints(diagnostics, max(_MIN_ENDPOINTS, room - 2 - len(alerts)), width),
         *alerts,
     ]
@@ -92,26 +92,27 @@ def _line(text: Text) -> Text:
     return text
 
 
-def _headline(trail: Trail, url: str, now: float) -> Text:
-    latest, last = trail.latest, trail.last
+def _headline(history: History, url: str, now: float) -> Text:
+    latest, last = history.latest, history.last
     if latest is None:
         return plain(f"{url}  asking …", "dim")
-    if trail.lost_at is not None:
-        since = duration(now - trail.lost_at)
+    if history.lost_at is not None:
+        since = duration(now - history.lost_at)
         what = "no access" if latest.denied else "no answer"
         return plain(f"{what} for {since}", "bold red").append(f"  {url}  ", "default").append(plain(latest.error))
     diagnostics = last.diagnostics or {} if last is not None else {}
     status = str(diagnostics.get("status"))
     line = plain(status, f"bold {style_of(status)}").append(f"  {url}", "default")
     line.append(f"  up {duration(diagnostics.get('uptime_seconds', 0))}", "default")
-    return line.append(plain(f"  worker {trail.worker}", "dim"))
+    return line.append(plain(f"  worker {history.worker}", "dim"))
 
 
-def _workers(trail: Trail, now: float) -> Iterator[Text]:
-    """Whose figures these are, where that is not the worker they were of before."""
-    if trail.lost_at is not None and trail.last is not None:
-        yield plain(f"worker {trail.worker} answered last at {time_of_day(trail.last.at)}: its figures stay", "yellow")
-    for gone in trail.gone:
+def _workers(history: History, now: float) -> Iterator[Text]:
+    """Lines about workers that no longer answer and whose figures are shown."""
+    if history.lost_at is not None and history.last is not None:
+        at = time_of_day(history.last.at)
+        yield plain(f"worker {history.worker} answered last at {at}: its figures stay", "yellow")
+    for gone in history.gone:
         yield plain(f"worker {gone.pid} is gone: it answered last {duration(now - gone.at)} ago", "yellow")
 
 
@@ -119,28 +120,27 @@ def _reasons(diagnostics: dict[str, Any]) -> Text:
     return _line(plain("; ".join(map(str, diagnostics.get("reasons", ()))), "yellow"))
 
 
-def _gauges(trail: Trail, diagnostics: dict[str, Any], width: int) -> Table:
+def _gauges(history: History, diagnostics: dict[str, Any], width: int) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(width=14, style="dim", no_wrap=True)
-    table.add_column(width=8, justify="right", style="bold" if trail.lost_at is None else "dim", no_wrap=True)
+    table.add_column(width=8, justify="right", style="bold" if history.lost_at is None else "dim", no_wrap=True)
     table.add_column(no_wrap=True)
-    history = list(trail.figures)
-    shown = next((figures for figures in reversed(history) if figures != Figures()), Figures())
+    shown = next((figures for figures in reversed(history.figures) if figures != Figures()), Figures())
     seconds = diagnostics.get("performance", {}).get("window", {}).get("seconds")
     window = f"last {duration(seconds)}:" if isinstance(seconds, int | float) else "lately:"
     for heading, gauges in (("now:", _NOW), (window, _OF_THE_WINDOW)):
         table.add_row(heading)
         for name, label, text in gauges:
             value = getattr(shown, name)
-            bars = sparkline([getattr(figures, name) for figures in history], width)
-            style = "dim" if trail.lost_at is not None else "cyan"
+            bars = sparkline([getattr(figures, name) for figures in history.figures], width)
+            style = "dim" if history.lost_at is not None else "cyan"
             table.add_row(f"  {label}", "-" if value is None else text(value), Text(bars, style))
     return table
 
 
 def _endpoints(diagnostics: dict[str, Any], limit: int, width: int) -> Table:
     columns = list(_COLUMNS)
-    for name in _LEFT_OUT:
+    for name in _OPTIONAL_COLUMNS:
         if _route_width(columns, width) < _MIN_ROUTE:
             columns = [column for column in columns if column[0] != name]
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
@@ -163,7 +163,7 @@ def _route_width(columns: list[_Column], width: int) -> int:
 
 
 def _alerts(refresh: Refresh, selected: int | None, limit: int) -> list[Text]:
-    """At most `limit` lines: two for each alert that fires, one for each type that can be muted beside those."""
+    """At most `limit` lines: two for each alert that fires, one for each further type that can be muted."""
     choices = refresh.mutable_types
     chosen = choices[selected % len(choices)] if choices and selected is not None else None
     entries: list[tuple[bool, list[Text]]] = []

@@ -22,13 +22,13 @@ from otel_monitoring.cli.doctor.channels import channels
 from otel_monitoring.cli.doctor.clock import _skew, clock
 from otel_monitoring.cli.doctor.command import CHECKS
 from otel_monitoring.cli.doctor.database import database
-from otel_monitoring.cli.doctor.findings import Examination, Finding, Level, Look, contained_findings
+from otel_monitoring.cli.doctor.findings import Examination, Examine, Finding, Level, findings_of
 from otel_monitoring.cli.doctor.otlp import advice_for, otlp, trace_context
 from otel_monitoring.cli.doctor.running_service import running_service
 from otel_monitoring.cli.doctor.semconv import semantic_conventions
 from otel_monitoring.cli.doctor.settings import settings_valid
 from otel_monitoring.cli.doctor.state_dir import state_directory
-from otel_monitoring.cli.doctor.versions import KNOWN, Known, versions
+from otel_monitoring.cli.doctor.versions import KNOWN_PROBLEMS, KnownProblem, versions
 from tests.otlp_sink import GrpcSink, HttpSink, closed_port
 
 
@@ -41,7 +41,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def examine(check: Look, *, database_uri: str | None = None, send_test: bool = False) -> list[Finding]:
+def examine(check: Examine, *, database_uri: str | None = None, send_test: bool = False) -> list[Finding]:
     return list(check(Examination.of_this_environment(database_uri=database_uri, send_test=send_test, timeout=3.0)))
 
 
@@ -87,8 +87,8 @@ def test_conventions(monkeypatch: pytest.MonkeyPatch, value: str, level: Level) 
 
 def test_known_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(finding.advice or finding.level is Level.OK for finding in examine(versions))
-    bad = Known("pytest", ">1", Level.FAILED, "it tests", "test less")
-    monkeypatch.setattr("otel_monitoring.cli.doctor.versions.KNOWN", (*KNOWN, bad))
+    bad = KnownProblem("pytest", ">1", Level.FAILED, "it tests", "test less")
+    monkeypatch.setattr("otel_monitoring.cli.doctor.versions.KNOWN_PROBLEMS", (*KNOWN_PROBLEMS, bad))
     assert ("versions", Level.FAILED) in levels(examine(versions))
 
 
@@ -304,7 +304,7 @@ def test_a_check_that_fails_itself_stops_no_other() -> None:
         raise RuntimeError("mongodb://user:hunter2@db")
 
     examination = Examination.of_this_environment(database_uri=None, send_test=False, timeout=1.0)
-    found = list(contained_findings(broken, examination))
+    found = list(findings_of(broken, examination))
     assert levels(found) == [("first", Level.OK), ("broken", Level.FAILED)]
     assert "hunter2" not in found[1].message
 

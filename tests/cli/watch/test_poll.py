@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from otel_monitoring.cli.watch.poll import KEPT, Refresh, Trail, busiest
+from otel_monitoring.cli.watch.poll import KEPT, History, Refresh, busiest
 
 
 def diagnostics(requests: int, worker: str = "a", **more: Any) -> dict[str, Any]:
@@ -18,54 +18,54 @@ def diagnostics(requests: int, worker: str = "a", **more: Any) -> dict[str, Any]
 
 
 def test_the_rate_compares_a_worker_with_itself() -> None:
-    trail = Trail()
-    assert trail.add(Refresh(10.0, diagnostics(1000))).request_rate == 5.0, "at first, that of the window"
-    assert trail.add(Refresh(12.0, diagnostics(1040))).request_rate == 20.0
-    assert trail.add(Refresh(14.0, diagnostics(7, "b"))).request_rate == 5.0, "another worker"
-    assert trail.add(Refresh(16.0, diagnostics(1080))).request_rate == 10.0
-    assert trail.add(Refresh(18.0, diagnostics(3))).request_rate == 5.0, "counts that fell are those of a new start"
+    history = History()
+    assert history.add(Refresh(10.0, diagnostics(1000))).request_rate == 5.0, "at first, that of the window"
+    assert history.add(Refresh(12.0, diagnostics(1040))).request_rate == 20.0
+    assert history.add(Refresh(14.0, diagnostics(7, "b"))).request_rate == 5.0, "another worker"
+    assert history.add(Refresh(16.0, diagnostics(1080))).request_rate == 10.0
+    assert history.add(Refresh(18.0, diagnostics(3))).request_rate == 5.0, "counts that fell are those of a new start"
 
 
 def test_figures_come_from_the_window() -> None:
-    figures = Trail().add(Refresh(10.0, diagnostics(1)))
+    figures = History().add(Refresh(10.0, diagnostics(1)))
     assert (figures.error_rate, figures.p95, figures.cpu_percent) == (2.0, 0.2, 12.5)
     assert (figures.memory_percent, figures.loop_lag, figures.ping_ms) == (40.0, 0.003, 1.5)
 
 
 def test_a_service_that_went_away_leaves_its_last_figures() -> None:
-    trail = Trail()
-    trail.add(Refresh(10.0, diagnostics(1)))
-    trail.add(Refresh(12.0, error="refused"))
-    trail.add(Refresh(14.0, error="refused"))
-    assert trail.lost_at == 12.0
-    assert trail.last is not None
-    assert trail.last.at == 10.0
-    trail.add(Refresh(16.0, diagnostics(1)))
-    assert trail.lost_at is None
+    history = History()
+    history.add(Refresh(10.0, diagnostics(1)))
+    history.add(Refresh(12.0, error="refused"))
+    history.add(Refresh(14.0, error="refused"))
+    assert history.lost_at == 12.0
+    assert history.last is not None
+    assert history.last.at == 10.0
+    history.add(Refresh(16.0, diagnostics(1)))
+    assert history.lost_at is None
 
 
-def answers(trail: Trail, workers: str) -> list[object]:
+def answers(history: History, workers: str) -> list[object]:
     for at, worker in enumerate(workers):
-        trail.add(Refresh(float(at), diagnostics(1, worker)))
-    return [seen.pid for seen in trail.gone]
+        history.add(Refresh(float(at), diagnostics(1, worker)))
+    return [seen.pid for seen in history.gone]
 
 
 def test_a_worker_is_gone_when_another_answers_in_its_place() -> None:
-    trail = Trail()
-    assert answers(trail, "aaa") == []
-    trail.add(Refresh(3.0, error="refused"))
-    assert trail.gone == []
-    assert answers(trail, "b") == ["a"], "a new one has its place"
-    assert answers(trail, "b" * (KEPT - 2)) == ["a"]
-    assert answers(trail, "b") == [], "nothing of it is shown any more"
+    history = History()
+    assert answers(history, "aaa") == []
+    history.add(Refresh(3.0, error="refused"))
+    assert history.gone == []
+    assert answers(history, "b") == ["a"], "a new one has its place"
+    assert answers(history, "b" * (KEPT - 2)) == ["a"]
+    assert answers(history, "b") == [], "nothing of it is shown any more"
 
 
 def test_workers_that_answer_by_turns_are_there() -> None:
-    trail = Trail()
-    assert answers(trail, "abcabaccb") == []
-    assert answers(trail, "ab" * 14) == []
-    assert answers(trail, "ab") == ["c"], "it missed ten rounds of three"
-    assert answers(trail, "c") == [], "it is back"
+    history = History()
+    assert answers(history, "abcabaccb") == []
+    assert answers(history, "ab" * 14) == []
+    assert answers(history, "ab") == ["c"], "it missed ten rounds of three"
+    assert answers(history, "c") == [], "it is back"
 
 
 def test_load_is_calls_times_time() -> None:

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.screen import Screen
 
 from otel_monitoring.cli.text import duration, milliseconds, plain, sparkline
-from otel_monitoring.cli.watch.poll import Refresh, Trail
-from otel_monitoring.cli.watch.screen import framed
+from otel_monitoring.cli.watch.poll import History, Refresh
+from otel_monitoring.cli.watch.screen import full_screen
 
 DIAGNOSTICS: dict[str, Any] = {
     "status": "degraded",
@@ -41,21 +41,23 @@ URL = "http://127.0.0.1:8000/api"
 KEYS = "q quit  ↑↓ select  m mute  u unmute"
 
 
-def picture(trail: Trail, *, height: int = 50, width: int = 100, message: str = "", now: float = 100.0) -> list[str]:
+def picture(
+    history: History, *, height: int = 50, width: int = 100, message: str = "", now: float = 100.0
+) -> list[str]:
     """The lines of the screen."""
     out = Console(file=io.StringIO(), width=width, height=height, markup=False, emoji=False, highlight=False)
-    out.print(Screen(framed(trail, URL, selected=0, message=message, height=height, width=width, now=now)))
+    out.print(Screen(full_screen(history, URL, selected=0, message=message, height=height, width=width, now=now)))
     assert isinstance(out.file, io.StringIO)
     lines = out.file.getvalue().splitlines()
     assert len(lines) == height
     return [line.rstrip() for line in lines]
 
 
-def watched(*refreshes: Refresh) -> Trail:
-    trail = Trail()
+def watched(*refreshes: Refresh) -> History:
+    history = History()
     for refresh in refreshes:
-        trail.add(refresh)
-    return trail
+        history.add(refresh)
+    return history
 
 
 def worker(pid: int, at: float) -> Refresh:
@@ -63,8 +65,8 @@ def worker(pid: int, at: float) -> Refresh:
 
 
 def test_everything_is_shown() -> None:
-    trail = watched(Refresh(90.0, DIAGNOSTICS, [FIRING], {"high_cpu": "2026-01-01T13:00:00+00:00"}))
-    shown = "\n".join(picture(trail))
+    history = watched(Refresh(90.0, DIAGNOSTICS, [FIRING], {"high_cpu": "2026-01-01T13:00:00+00:00"}))
+    shown = "\n".join(picture(history))
     for text in (
         "degraded  http://127.0.0.1:8000/api  up 2 h 1 min  worker 4711",
         "error rate above 5%",
@@ -104,8 +106,8 @@ def test_figures_say_what_time_they_are_about() -> None:
 def test_it_is_readable_at_any_size(width: int, columns: list[str], height: int) -> None:
     many = [{**FIRING, "type": f"type_{number}"} for number in range(30)]
     long = {f"/api/deliveries/{{delivery_id}}/confirm/{'x' * number}": {"call_count": 10} for number in range(30)}
-    trail = watched(Refresh(90.0, {**DIAGNOSTICS, "reasons": ["x " * 200], "endpoints": long}, many))
-    lines = picture(trail, width=width, height=height, message="HIGH_CPU is muted until " + "z" * 200)
+    history = watched(Refresh(90.0, {**DIAGNOSTICS, "reasons": ["x " * 200], "endpoints": long}, many))
+    lines = picture(history, width=width, height=height, message="HIGH_CPU is muted until " + "z" * 200)
     assert lines[-1] == KEYS, "whatever there is to say, and to show"
     assert lines[-2].startswith("HIGH_CPU is muted")
     assert all(len(line) <= width for line in lines)
@@ -122,8 +124,8 @@ def test_it_is_readable_at_any_size(width: int, columns: list[str], height: int)
 def test_the_selected_alert_is_among_those_shown() -> None:
     many = [{**FIRING, "type": f"type_{number}", "rule": f"rule_{number}"} for number in range(30)]
     out = Console(file=io.StringIO(), width=80, height=40)
-    trail = watched(Refresh(90.0, DIAGNOSTICS, many))
-    out.print(Screen(framed(trail, URL, selected=20, message="", height=40, width=80, now=100.0)))
+    history = watched(Refresh(90.0, DIAGNOSTICS, many))
+    out.print(Screen(full_screen(history, URL, selected=20, message="", height=40, width=80, now=100.0)))
     assert isinstance(out.file, io.StringIO)
     assert "> rule_20  firing" in out.file.getvalue()
 
@@ -146,14 +148,14 @@ def test_without_an_answer_the_last_figures_stay() -> None:
 
 
 def test_it_says_that_a_worker_is_gone_and_whose_figures_these_are() -> None:
-    trail = watched(worker(1, 90.0), worker(1, 92.0))
-    assert not any("gone" in line for line in picture(trail, now=92.0))
-    trail.add(worker(2, 94.0))
-    lines = picture(trail, now=94.0)
+    history = watched(worker(1, 90.0), worker(1, 92.0))
+    assert not any("gone" in line for line in picture(history, now=92.0))
+    history.add(worker(2, 94.0))
+    lines = picture(history, now=94.0)
     assert lines[0].endswith("worker 2")
     assert lines[1] == "worker 1 is gone: it answered last 2 s ago"
-    trail.add(worker(1, 96.0))
-    lines = picture(trail, now=96.0)
+    history.add(worker(1, 96.0))
+    lines = picture(history, now=96.0)
     assert lines[0].endswith("worker 1"), "it is there after all: they answer by turns"
     assert not any("gone" in line for line in lines)
 
