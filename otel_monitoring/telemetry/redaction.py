@@ -1,10 +1,12 @@
 """Exceptions leave without the secrets that their texts may hold: in span events, span status and log records.
 
 Of an exception event and of a record about an error everything is looked at: nested attributes, keys, bytes, and what
-stands under a telltale name. It is done where batches are exported, in the thread that exports them: a request that
-fails pays nothing for it, and what the application's own processors and exporters see stays as it was.
+stands under a telltale name. Access logs of servers leave without the values of queries, as spans do. It is done where
+batches are exported, in the thread that exports them: a request that fails pays nothing for it, and what the
+application's own processors and exporters see stays as it was.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -23,6 +25,9 @@ _MESSAGE = "exception.message"
 _STACKTRACE = "exception.stacktrace"
 _LEVELS = 20
 _ERROR = 17  # SeverityNumber.ERROR, OpenTelemetry logs data model
+_ACCESS_LOG = ".access"  # `uvicorn.access`, `gunicorn.access`, `hypercorn.access`
+_QUERY = re.compile(r"(?<=\?)[^\s\"']+")
+_QUERY_VALUE = re.compile(r"(?<==)[^&]*")
 _redacting = fail_open("redacting what is exported")
 
 
@@ -32,8 +37,8 @@ def redacted_spans(spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
 
 
 def redacted_records(records: Sequence[ReadableLogRecord]) -> Sequence[ReadableLogRecord]:
-    """The same records; those of an exception or an error as a copy that tells no secret."""
-    return [_redacted_record(record) if _is_about_error(record) else record for record in records]
+    """The same records; those of an exception, an error or a request as a copy that tells no secret."""
+    return [_leaving(record) for record in records]
 
 
 class _RedactedSpan:
@@ -92,6 +97,21 @@ def _without_secrets(value: Any, levels: int) -> Any:
     if isinstance(value, Sequence):
         return [_without_secrets(item, levels - 1) for item in value]
     return value
+
+
+def _leaving(record: ReadableLogRecord) -> ReadableLogRecord:
+    scope = record.instrumentation_scope
+    if scope is not None and scope.name.endswith(_ACCESS_LOG):
+        return _without_query_values(record)
+    return _redacted_record(record) if _is_about_error(record) else record
+
+
+def _without_query_values(record: ReadableLogRecord) -> ReadableLogRecord:
+    redacted = _redacted_record(record)
+    if isinstance(redacted.log_record.body, str):
+        hidden = _QUERY.sub(lambda query: _QUERY_VALUE.sub("REDACTED", query[0]), redacted.log_record.body)
+        redacted.log_record.body = hidden
+    return redacted
 
 
 def _is_about_error(record: ReadableLogRecord) -> bool:

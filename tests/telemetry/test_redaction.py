@@ -94,6 +94,22 @@ def test_log_records(exported: Exported, text: str) -> None:
     assert "ordinary: ana@example.com" in str(records), "what is about no error is the application's own affair"
 
 
+@pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "hypercorn"])
+def test_access_logs_leave_without_the_values_of_queries_and_other_records_as_they_are(
+    exported: Exported, server: str
+) -> None:
+    _, finished = exported
+    logger, other = logging.getLogger(f"{server}.access"), logging.getLogger("application")
+    line = '127.0.0.1:9 - "GET /orders?name=Anna&code=17&flag&empty= HTTP/1.1" 200'
+    logger.warning('%s - "%s %s HTTP/%s" %d', "127.0.0.1:9", "GET", "/orders?name=Anna&code=17&flag&empty=", "1.1", 200)
+    other.warning(line)
+    bodies = [record.body.string_value for record in finished().records()]
+    assert bodies == [
+        '127.0.0.1:9 - "GET /orders?name=REDACTED&code=REDACTED&flag&empty=REDACTED HTTP/1.1" 200',
+        line,
+    ]
+
+
 def test_log_records_of_errors_tell_no_secret_in_anything_nested(exported: Exported) -> None:
     _, finished = exported
     logger = logging.getLogger("application")
