@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -16,6 +17,8 @@ _REUSE_FACTOR = 20
 _REUSE_LIMIT = 1.0
 
 _ANSWER_TIMEOUT = 2.0
+_COLLECTION_TIMEOUT = 5.0
+_LONG = 30.0
 _FINISH_SECONDS = 0.5
 _refreshing = fail_open("collecting for an answer")
 
@@ -82,17 +85,35 @@ class BackgroundCollection:
         self._aggregator = aggregator
         self._worker = worker
         self._running: asyncio.Task[None] | None = None
+        self._began = 0.0
 
     def reset_after_fork(self) -> None:
         """Forget a collection that was under way in the parent process: it never ends in this one."""
         self._running = None
 
     async def collect(self) -> None:
-        """Collect now, or wait for the collection that is under way. Call it in the watch thread."""
+        """Collect now, or wait for the collection that is under way. Call it in the watch thread.
+
+        Raises:
+            TimeoutError: It takes longer than five seconds. It goes on, and later calls wait for it.
+        """
         if self._running is None or self._running.done():
+            self._began = time.monotonic()
             work = in_thread(self._aggregator.collect, name="otel-monitoring-collect")
             self._running = asyncio.ensure_future(work)
-        await asyncio.shield(self._running)
+            self._running.add_done_callback(
+                lambda done: done.cancelled() or done.exception()
+            )  # whoever waits may leave
+        await asyncio.wait({self._running}, timeout=_COLLECTION_TIMEOUT)
+        if not self._running.done():
+            raise TimeoutError("a callback of an observable instrument has not returned")
+        self._running.result()
+
+    def stale(self, now: float) -> str | None:
+        """What to say where no collection has ended for long; `now` is a moment of the monotonic clock."""
+        if self._running is None or self._running.done() or now - self._began < _LONG:
+            return None
+        return f"metrics: no collection has ended for {now - self._began:.0f} s"
 
     def finish(self) -> None:
         """Collect once more, before the reader leaves; waits half a second for the application's callbacks at most."""

@@ -216,8 +216,7 @@ class ServiceParts:
         """Measure, then evaluate the alert rules."""
         if not self._worker.draining:
             self.keep_logging()
-            with fail_open("measuring"):
-                await self._measure()
+            await self._measure()
             self.alerting.tick()
 
     async def check_database(self) -> None:
@@ -270,9 +269,13 @@ class ServiceParts:
             self._checked.set_result(None)
 
     async def _measure(self) -> None:
-        """Sample CPU, memory and the event loop, and collect everything that was measured."""
-        self.system.sample(time.monotonic())
-        await self.collecting.collect()
+        """Sample CPU, memory and the event loop, and collect everything that was measured.
+
+        What fails or hangs, as a callback of the application may, keeps neither checks nor rules from going on.
+        """
+        with fail_open("measuring"):
+            self.system.sample(time.monotonic())
+            await self.collecting.collect()
 
     def _look_into_database(self) -> None:
         """The driver noticed a failure: ping now instead of waiting for the next check."""
@@ -308,8 +311,8 @@ class ServiceParts:
             return []
         if not self._worker.running:
             return self._worker.troubles(now)
-        stale = self.database.stale(now)
-        return [*self._worker.troubles(now), *([stale] if stale is not None else [])]
+        stale = (self.collecting.stale(now), self.database.stale(now))
+        return [*self._worker.troubles(now), *(text for text in stale if text is not None)]
 
     def _loop_state(self) -> dict[str, Any]:
         return self._loop_monitor.as_json(time.monotonic()) if self._loop_monitor is not None else {}

@@ -1,15 +1,16 @@
 """Meter providers: ours, its view for instrumented applications, and a view that measures histograms alone."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 from opentelemetry import metrics
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, NoOpMeter, Observation
+from opentelemetry.metrics import Histogram, Meter, NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_monitoring import seams
-from otel_monitoring.guard import as_exception
+from otel_monitoring.semconv import SCOPE
+from otel_monitoring.telemetry.observable_callbacks import PatientCallback, contained
 
 _FASTAPI = "fastapi"
 _OBSERVABLE = ("create_observable_counter", "create_observable_gauge", "create_observable_up_down_counter")
@@ -19,7 +20,8 @@ class GuardedMeterProvider(MeterProvider):
     """The SDK's meter provider, guarded against callbacks of observable instruments.
 
     The SDK catches and logs an `Exception` of a callback. `SystemExit`, `KeyboardInterrupt` or a cancellation would end
-    the collection for every other instrument, and the exporting thread; here they become an `Exception`.
+    the collection for every other instrument, and the exporting thread; here they become an `Exception`. One that hangs
+    would end them too: see `PatientCallback`.
 
     It is also the global provider, which FastAPI (>= 0.142) asks for the meter of every application in the process. An
     application that no service instruments gets a no-op meter; `RequestMeterProvider` is for those that are
@@ -38,7 +40,8 @@ class GuardedMeterProvider(MeterProvider):
         meter = super().get_meter(name, *args, **kwargs)
         for method in _OBSERVABLE:
             if method not in vars(meter):
-                setattr(meter, method, _containing(getattr(meter, method)))
+                guard = contained if name == SCOPE else PatientCallback  # ours read what is at hand
+                setattr(meter, method, _guarding(getattr(meter, method), guard))
         return meter
 
 
@@ -97,23 +100,9 @@ class _HistogramMeter(NoOpMeter):
         )
 
 
-def _containing(create: Callable[..., object]) -> Callable[..., object]:
+def _guarding(create: Callable[..., object], guard: Callable[[Any], object]) -> Callable[..., object]:
     @wraps(create)
     def created(name: str, callbacks: Sequence[Any] | None = None, *args: Any, **kwargs: Any) -> object:
-        contained = [_contained(one) if callable(one) else one for one in callbacks or ()]
-        return create(name, contained, *args, **kwargs)
+        return create(name, [guard(one) for one in callbacks or ()], *args, **kwargs)
 
     return created
-
-
-def _contained(callback: Callable[[CallbackOptions], Iterable[Observation]]) -> Callable[[CallbackOptions], Any]:
-    @wraps(callback, updated=())
-    def observe(options: CallbackOptions) -> list[Observation]:
-        try:
-            return list(callback(options))
-        except Exception:
-            raise
-        except BaseException as error:
-            raise as_exception(error) from error
-
-    return observe

@@ -134,6 +134,46 @@ def test_a_killed_database_is_one_mail_and_one_message_and_its_return_another(
     assert "a-password" not in output
 
 
+HANGING = """
+import threading
+from opentelemetry.metrics import Observation
+released = threading.Event()
+
+def waiting(_):
+    released.wait(300)
+    return [Observation(1)]
+
+@app.get("/hang")
+async def hang():
+    monitoring.meter.create_observable_gauge("orders.waiting", [waiting])
+
+@app.get("/release")
+async def release():
+    released.set()
+"""
+
+
+def test_a_callback_of_the_application_that_hangs_keeps_no_alert_and_no_ping(
+    tmp_path: Path, database: Server, loop: Loop
+) -> None:
+    """As one that counts documents while the database does not answer."""
+    with loop.serve(http()) as slack:
+        env: dict[str, Any] = {
+            "SLACK_WEBHOOK_URL": f"http://127.0.0.1:{slack.port}/services/T/B/x",
+            "MONGODB_URI": database.uri,
+        }
+        with serving(tmp_path, SOURCE + HANGING, **env) as service:
+            service.get("/hang")
+            database.kill()
+            eventually(lambda: slack.requests, "the database is down, which is told")
+            assert service.get("/api/health").status_code == 503
+            database.start()
+            eventually(lambda: len(slack.requests) > 1, "its end is told")
+            assert service.get("/api/health").json()["status"] == "healthy"
+            service.get("/release")
+            service.stop()
+
+
 # Two outages, and on a busy machine a connection that fails between them, are not the subject there.
 NEVER_FLAPPING = """
 from otel_monitoring.alerts import lifecycle

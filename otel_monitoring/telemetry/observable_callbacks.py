@@ -1,0 +1,97 @@
+"""Callbacks of observable instruments: code of the application, which may raise anything, take long, or hang."""
+
+import contextvars
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, wait
+
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from otel_monitoring.forks import renewed
+from otel_monitoring.guard import as_exception, fail_open
+
+_PATIENCE_SECONDS = 2.0
+
+Callback = Callable[[CallbackOptions], Iterable[Observation]]
+
+
+class PatientCallback:
+    """A callback as the SDK may call it: it returns in time, and raises an `Exception` at most.
+
+    The SDK calls all callbacks one after the other, and holds a lock that making an instrument takes: one that hangs
+    would end all metrics, and the rules with them. So each runs in a thread of its own. One that is not done in time is
+    left out of the collection, and of later ones until it is done; then they have what it observed.
+
+    Args:
+        callback: The application's: a function, or a generator that is sent the options.
+        patience: Seconds that a collection waits for it.
+    """
+
+    def __init__(
+        self,
+        callback: Callback | Generator[Iterable[Observation], CallbackOptions, None],
+        patience: float = _PATIENCE_SECONDS,
+    ) -> None:
+        self._callback = _function(callback) if isinstance(callback, Generator) else callback
+        self._patience = patience
+        self._running: Future[list[Observation]] | None = renewed(self, "_running", _nothing_running)
+
+    def __call__(self, options: CallbackOptions) -> list[Observation]:
+        """What the callback observed; empty while it runs for longer than a collection waits."""
+        late = self._running
+        running = late or self._begin(options)
+        wait((running,), 0 if late else self._patience)
+        if running.done():
+            self._running = None
+            return running.result()
+        self._running = running
+        if late is None:
+            error = TimeoutError(f"no answer within {self._patience:g} s; its metric is left out until there is one")
+            fail_open.note("an observable callback", error)
+        return []
+
+    def _begin(self, options: CallbackOptions) -> "Future[list[Observation]]":
+        future: Future[list[Observation]] = Future()
+        work = (contextvars.copy_context().run, _run, future, self._callback, options)
+        thread = threading.Thread(target=work[0], args=work[1:], name="otel-monitoring-callback", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there is no further thread, as when the interpreter goes down
+            _run(future, self._callback, options)
+        return future
+
+
+def contained(callback: Callback) -> Callback:
+    """A callback that raises an `Exception` at most; it is known not to hang."""
+
+    def observe(options: CallbackOptions) -> list[Observation]:
+        try:
+            return list(callback(options))
+        except BaseException as error:
+            raise as_exception(error) from error
+
+    return observe
+
+
+def _run(future: "Future[list[Observation]]", callback: Callback, options: CallbackOptions) -> None:
+    try:
+        future.set_result(list(callback(options)))
+    except BaseException as error:  # noqa: BLE001 - raised where the SDK catches and logs it
+        future.set_exception(as_exception(error))
+
+
+def _function(generator: Generator[Iterable[Observation], CallbackOptions, None]) -> Callback:
+    """As the SDK calls a generator: it runs up to its first `yield` now, and is sent the options each time."""
+    next(generator)
+
+    def observe(options: CallbackOptions) -> Iterable[Observation]:
+        try:
+            return generator.send(options)
+        except StopIteration:
+            return ()
+
+    return observe
+
+
+def _nothing_running() -> "Future[list[Observation]] | None":
+    return None
