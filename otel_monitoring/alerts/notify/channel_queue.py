@@ -94,8 +94,9 @@ class ChannelQueue:
         self._failures = 0
         self._last_error: tuple[str, float] | None = None
         self._delivered_at: float | None = None
-        # Monotonic times: of the next attempt, and by event of the next attempt and of giving up.
         self._wait_until = 0.0
+        """The monotonic time of the channel's next attempt."""
+        # By the ids of events: monotonic times, events that some recipients have, events that nobody else gets.
         self._retry_at: dict[int, float] = {}
         self._give_up_at: dict[int, float] = {}
         self._partly_delivered: set[int] = set()
@@ -187,7 +188,7 @@ class ChannelQueue:
         return self._order.next(candidates, not_due, not_blocking=not_due & self._partly_delivered)
 
     def _notification(self, sender: Sender, batch: Sequence[Queued]) -> Notification:
-        """The message, without outdated events; its id is that of the whole batch, as before an event was outdated."""
+        """The message of a batch without its outdated events; its id is that of the whole batch and stays constant."""
         notification = sender.notification(batch)
         if getattr(self.channel, "latest_only", False):
             notification = notification.latest()
@@ -195,14 +196,14 @@ class ChannelQueue:
         return replace(notification, events=tuple(event for event in notification.events if id(event) not in outdated))
 
     def _outdated_by(self, store: Store, batch: Sequence[Queued]) -> set[int]:
-        """Events that some recipients have, of incidents of which the batch says more: nobody gets them afterwards."""
+        """The partly delivered events that the batch makes outdated: it contains later events of their incidents."""
         incidents = {entry.event.incident for entry in batch if entry.event.incident}
         waiting = store.pending(self.channel.name, self._limits.batch) if self._partly_delivered else ()
         earlier = (entry for entry in waiting if entry.id in self._partly_delivered and entry.id < batch[0].id)
         return {entry.id for entry in earlier if entry.event.incident in incidents}
 
     def _last_error_of(self, entry: Queued) -> str:
-        """Why the event was not delivered, as far as that is known: others may have failed for other reasons."""
+        """The end of a sentence: the last error of the event, or of the channel while it fails; else empty."""
         why = self._errors.get(entry.id, self._last_error[0] if self._last_error and self._failures else "")
         return f", last: {why}" if why else ""
 
@@ -246,8 +247,8 @@ class ChannelQueue:
         """Remove the batch from the outbox; events that `sent` does not contain were superseded by later ones."""
         delivered = {id(event) for event in sent.events}
         for state in (DeliveryState.DELIVERED, DeliveryState.SUPERSEDED):
-            these = [entry for entry in batch if (id(entry.event) in delivered) is (state is DeliveryState.DELIVERED)]
-            store.arrived(these, ChannelResult(state, at=self._clock(), attempts=batch[0].attempts))
+            entries = [entry for entry in batch if (id(entry.event) in delivered) is (state is DeliveryState.DELIVERED)]
+            store.arrived(entries, ChannelResult(state, at=self._clock(), attempts=batch[0].attempts))
         for entry in batch:  # a repetition may arrive where the first notification was given up
             if entry.event.status is Status.FIRING and store.notified_at(self._give_up_key(entry.event)):
                 store.note_notified(self._give_up_key(entry.event), 0.0)

@@ -31,7 +31,7 @@ class DeliveryOrder:
         self._groups: dict[int, int] = {}
         self._failures: dict[int, int] = {}
         self._failing_alone: set[int] = set()
-        self._delivers = False
+        self._last_was_delivered = False
 
     def next(
         self, waiting: Sequence[Queued], not_due: Collection[int], not_blocking: Collection[int] = frozenset()
@@ -41,7 +41,7 @@ class DeliveryOrder:
         Args:
             waiting: All waiting events, oldest first.
             not_due: The ids of those whose retry is not due yet.
-            not_blocking: The ids of those that no later event of their incident waits for.
+            not_blocking: The ids of those that later events of their incident may overtake.
         """
         self._forget_all_but({entry.id for entry in waiting})
         fresh = [entry for entry in waiting if not entry.attempts]
@@ -57,7 +57,7 @@ class DeliveryOrder:
         failures = {group: self._failures.get(group, max(0, -group)) for group in groups}
         others = [count for group, count in failures.items() if group not in self._failing_alone]
         overtakes = all(count >= self._patience * 2 ** (len(others) - 1) for count in others)
-        overtakes = overtakes and not self._delivers
+        overtakes = overtakes and not self._last_was_delivered
         if new_message and (overtakes or any(is_urgent(entry.event) for entry in new_message)):
             return new_message
         return groups[min(groups, key=lambda group: (failures[group], group))]
@@ -65,11 +65,11 @@ class DeliveryOrder:
     def begin(self, batch: Sequence[Queued]) -> None:
         """Make the batch one message."""
         self._make_group(batch, self._failures_of(batch[0]))
-        self._delivers = False
+        self._last_was_delivered = False
 
     def delivered(self) -> None:
-        """The last message was delivered: what failed before may be delivered, too."""
-        self._delivers = True
+        """Note that the last message was delivered: failed messages may now be delivered too."""
+        self._last_was_delivered = True
 
     def failed(self, batch: Sequence[Queued], *, alone: bool) -> None:
         """Count a failure of the batch, which stays one message.

@@ -1,4 +1,4 @@
-"""`FallbackStore`: a store that goes on in memory while the one it stands for is down."""
+"""`FallbackStore`: uses another store, and memory while that one fails."""
 
 import threading
 import time
@@ -19,26 +19,26 @@ from otel_monitoring.guard import fail_open, logger
 T = TypeVar("T")
 
 RETRY_SECONDS = 10.0
-"""How long after a failure the store is tried again."""
+"""Seconds from a failure of the primary store to the next attempt to use it."""
 
 _WARN_EVERY_SECONDS = 60.0
-_MOVED_KEPT = 10_000
+_NEW_IDS_LIMIT = 10_000
 _FIRST_ID = 1 << 60
-"""Events queued in memory have numbers from here on: larger than any in a store, and never taken for one of those."""
+"""The first id of events that are enqueued in memory: larger than every id in a store."""
 
 
 class FallbackStore:
-    """A `Store` that uses another, and memory while that one fails: nothing is raised, and nothing is lost.
+    """A `Store` that uses a primary store, and memory while the primary fails: nothing is raised, nothing is lost.
 
-    While the other is down each process is on its own: it keeps what it last knew, and gets the lease from itself, so
-    that alerts may be sent by several workers but never by none. When the other is back, everything done meanwhile is
-    done again there. Events that were waiting when it went down are delivered from memory by the worker that held their
-    channel's lease.
+    While the primary is down, each process continues alone with the state that it last knew. It holds every lease, so
+    an alert may be sent by several workers, but not by none. Events that waited when the primary failed are delivered
+    from memory by the worker that held the lease of their channel. When the primary works again, everything that was
+    done meanwhile is replayed there.
 
     Args:
-        primary: The store to use. It fails with `StoreError` only.
-        clock: Unix time in seconds.
-        retry: Seconds from a failure to the next try.
+        primary: The store to use. It raises `StoreError` only.
+        clock: Returns Unix time in seconds.
+        retry: Seconds from a failure to the next attempt.
 
     Attributes:
         primary: The store to use.
@@ -50,14 +50,16 @@ class FallbackStore:
         self._retry = retry
         self._fallback = MemoryStore(first_id=_FIRST_ID)
         self._before = MemoryState()
+        """The known state of the primary when it failed."""
         self._lock = renewed(self, "_lock", threading.RLock)
-        self._thread = renewed(self, "_thread", _Inside)
+        self._thread = renewed(self, "_thread", _ThreadTransaction)
         self._problem: str | None = None
         self._tried_at = float("-inf")
         self._warned_at = float("-inf")
         self._held_until: dict[str, float] = {}
-        self._delivers_known: frozenset[str] = frozenset()
-        self._moved: dict[int, int] = {}
+        self._held_at_failure: frozenset[str] = frozenset()
+        self._new_ids: dict[int, int] = {}
+        """The ids in the primary of events that were enqueued in memory, by their ids in memory."""
 
     @property
     def problem(self) -> str | None:
@@ -75,7 +77,7 @@ class FallbackStore:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """As the protocol says; a failure in the middle raises `StoreError`, and a second try is made in memory."""
+        """As in the protocol. A failure inside raises `StoreError`; the next transaction then uses memory."""
         try:
             with ExitStack() as stack:
                 self._enter(stack)
@@ -88,11 +90,11 @@ class FallbackStore:
     def close(self) -> None:
         with self._lock, suppress(StoreError):
             self._tried_at = float("-inf")
-            if not self._is_back():
-                self._tell_loss()
+            if not self._primary_works():
+                self._log_losses()
             self.primary.close()
 
-    def _tell_loss(self) -> None:
+    def _log_losses(self) -> None:
         before, after = self._before, self._fallback.state
         alerts, undelivered = after.appended - before.appended, len(after.outbox.keys() - before.outbox.keys())
         if alerts or undelivered:
@@ -107,7 +109,12 @@ class FallbackStore:
     # Which store
 
     def _do(self, work: Callable[[Store], T], learn: Callable[[T], object] | None = None) -> T:
-        """What `work` returns; `learn` gets it where it says something about the primary, once that is certain."""
+        """Run `work` on the store in use, and return its result.
+
+        Args:
+            work: What to do.
+            learn: Gets the result where it comes from the primary, after the transaction was committed.
+        """
         if (store := self._thread.store) is not None:
             result = work(store)
             if learn is not None and store is self.primary:
@@ -115,7 +122,7 @@ class FallbackStore:
             return result
         if self._problem is not None:
             with self._lock:
-                if not self._is_back():
+                if not self._primary_works():
                     return work(self._fallback)
         try:
             result = work(self.primary)
@@ -130,7 +137,7 @@ class FallbackStore:
     def _enter(self, stack: ExitStack) -> None:
         if self._problem is not None:
             stack.enter_context(self._lock)
-            if not self._is_back():
+            if not self._primary_works():
                 stack.enter_context(self._transaction(self._fallback))
                 return
         try:
@@ -142,7 +149,7 @@ class FallbackStore:
 
     @contextmanager
     def _transaction(self, store: Store) -> Iterator[None]:
-        """A transaction of `store`, which is what this thread uses inside."""
+        """A transaction of `store`, which this thread uses inside."""
         learned: list[Callable[[], object]] = []
         with store.exclusive():
             self._thread.store, self._thread.learned = store, learned
@@ -170,33 +177,33 @@ class FallbackStore:
         self._problem = str(error)
 
     def _load_known_state(self, now: float) -> None:
-        """Read what there is to read: a store that cannot be written to, e.g. on a full disk, often still tells."""
+        """Read the state of the primary: when it cannot be written, e.g. on a full disk, it often can be read."""
         state = self._fallback.state
-        self._delivers_known = frozenset(name for name, until in self._held_until.items() if until > now)
+        self._held_at_failure = frozenset(name for name, until in self._held_until.items() if until > now)
         with suppress(StoreError):
             state.states = self.primary.states()
             waiting = [row for name in self.primary.backlog() for row in self.primary.pending(name, OUTBOX_LIMIT)]
             state.outbox = {row.id: row for row in waiting}
             for event in reversed(self.primary.events(limit=HISTORY_LIMIT)):
-                state.remember(event)
+                state.add_to_history(event)
             state.counts.update(self.primary.counts())
             state.mutes = self.primary.mutes(now)
             state.conditions = self.primary.descriptions()
         self._before = state.copy()
 
-    def _is_back(self) -> bool:
-        """Whether the primary is in use, if need be after trying it."""
+    def _primary_works(self) -> bool:
+        """Whether the primary is in use; after `retry` seconds it is tried again, and the changes are replayed."""
         now = self._clock()
         if self._problem is None or 0 <= now - self._tried_at < self._retry:
             return self._problem is None
         self._tried_at = now
         after = self._fallback.state
         try:
-            moved = self.primary.run(lambda store: replay(store, self._before, after, now))
+            new_ids = self.primary.run(lambda store: replay(store, self._before, after, now))
         except StoreError as error:
             self._problem = str(error)
             return False
-        self._moved = dict([*self._moved.items(), *moved.items()][-_MOVED_KEPT:])
+        self._new_ids = dict([*self._new_ids.items(), *new_ids.items()][-_NEW_IDS_LIMIT:])
         self._fallback.state = MemoryState(
             next_id=after.next_id, mutes=after.mutes, notified=after.notified, states=after.states
         )
@@ -204,11 +211,11 @@ class FallbackStore:
         logger.info("alert store: works again")
         return True
 
-    def _numbers(self, store: Store, ids: Collection[int]) -> Collection[int]:
-        """The numbers in `store` of events that were taken from memory before they were brought back."""
-        if store is self._fallback or not self._moved:
+    def _ids_in(self, store: Store, ids: Collection[int]) -> Collection[int]:
+        """The ids in `store` of events whose ids a caller may know from memory."""
+        if store is self._fallback or not self._new_ids:
             return ids
-        return [self._moved.get(number, number) for number in ids]
+        return [self._new_ids.get(number, number) for number in ids]
 
     # History
 
@@ -226,7 +233,7 @@ class FallbackStore:
     def clear(self) -> None:
         self._do(lambda store: store.clear(), lambda _: self._fallback.clear())
 
-    # Mutes, and what was notified
+    # Mutes, and notes about notifications
 
     def mute(self, mute: Mute) -> None:
         self._do(lambda store: store.mute(mute), lambda _: self._fallback.mute(mute))
@@ -248,7 +255,7 @@ class FallbackStore:
     def note_notified(self, key: str, now: float) -> None:
         self._do(lambda store: store.note_notified(key, now), lambda _: self._fallback.note_notified(key, now))
 
-    # The states of the rules
+    # The states of alerts
 
     def states(self) -> dict[str, str]:
         def learn(states: dict[str, str]) -> None:
@@ -269,7 +276,7 @@ class FallbackStore:
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
         def work(store: Store) -> Sequence[Queued]:
-            if store is not self._fallback or lease_of(channel) in self._delivers_known:
+            if store is not self._fallback or lease_of(channel) in self._held_at_failure:
                 return store.pending(channel, limit)
             return [row for row in store.pending(channel, OUTBOX_LIMIT) if row.id >= _FIRST_ID][:limit]
 
@@ -279,17 +286,17 @@ class FallbackStore:
         return self._do(lambda store: store.backlog())
 
     def tried(self, ids: Collection[int]) -> None:
-        self._do(lambda store: store.tried(self._numbers(store, ids)))
+        self._do(lambda store: store.tried(self._ids_in(store, ids)))
 
     def note(self, ids: Collection[int], result: ChannelResult) -> None:
-        self._do(lambda store: store.note(self._numbers(store, ids), result))
+        self._do(lambda store: store.note(self._ids_in(store, ids), result))
 
     def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
-        self._do(lambda store: store.settle(self._numbers(store, ids), result))
+        self._do(lambda store: store.settle(self._ids_in(store, ids), result))
 
     def arrived(self, rows: Sequence[Queued], result: ChannelResult) -> None:
         def work(store: Store) -> None:
-            numbers = self._numbers(store, [row.id for row in rows])
+            numbers = self._ids_in(store, [row.id for row in rows])
             store.arrived([replace(row, id=n) for row, n in zip(rows, numbers, strict=True)], result)
 
         self._do(work)
@@ -326,8 +333,8 @@ class FallbackStore:
         return self._do(lambda store: store.urgent_since(since))
 
 
-class _Inside(threading.local):
-    """The store whose transaction a thread is in, and what it learned there."""
+class _ThreadTransaction(threading.local):
+    """The store whose transaction the thread is in, and what it learned about the primary there."""
 
     def __init__(self) -> None:
         self.store: Store | None = None

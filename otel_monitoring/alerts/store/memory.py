@@ -1,4 +1,4 @@
-"""Alert state of this process alone."""
+"""`MemoryStore`: the state of alerting in the memory of one process."""
 
 import threading
 from collections import Counter, deque
@@ -28,20 +28,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LeaseRow:
-    """Which worker holds it, since when and until when, in Unix seconds."""
+    """A lease: its worker, when it was taken, and when it expires, in Unix seconds."""
 
     worker: str
     taken: float
     until: float
 
     def holds(self, now: float, lately: float) -> bool:
-        """Whether it is in force at `now`, or was within `lately` seconds; never one of before a clock was set back."""
+        """Whether it is in force at `now` or was within `lately` seconds before; False if the clock was set back."""
         return self.until > now - lately and self.taken <= now + CLOCK_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """A worker's latest report, when it was published, and when one of this worker was last urgent."""
+    """The latest report of a worker, when it was published, and when its last urgent one was, in Unix seconds."""
 
     content: bytes
     at: float
@@ -50,16 +50,16 @@ class ReportRow:
 
 @dataclass(slots=True)
 class MemoryState:
-    """Everything a `MemoryStore` keeps. What its containers hold is immutable."""
+    """The state of a `MemoryStore`. Its containers hold immutable values only, so that `copy` can be shallow."""
 
     history: deque[AlertEvent] = field(default_factory=deque)
     results: dict[str, Mapping[str, ChannelResult]] = field(default_factory=dict)
-    """What became on their channels of those in the history that were under way when added, by their identity."""
+    """The results by channel of events in the history that were not delivered yet when added, by event identity."""
     counts: Counter[AlertType] = field(default_factory=Counter)
     appended: int = 0
-    """How many events were ever added."""
+    """The number of events ever added to the history."""
     cleared: int = 0
-    """How often the history was cleared."""
+    """The number of times that the history was cleared."""
     mutes: list[Mute] = field(default_factory=list)
     notified: dict[str, float] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
@@ -69,27 +69,27 @@ class MemoryState:
     conditions: dict[str, str] = field(default_factory=dict)
     reports: dict[str, ReportRow] = field(default_factory=dict)
 
-    def remember(self, event: AlertEvent) -> None:
-        """Add to the history what was in it before, or is new."""
+    def add_to_history(self, event: AlertEvent) -> None:
+        """Add an event to the history, and drop the oldest beyond `HISTORY_LIMIT`."""
         if len(self.history) == HISTORY_LIMIT:
             self.results.pop(self.history.popleft().identity, None)
         self.history.append(event)
         if event.is_undelivered:
             self.results[event.identity] = event.channels
 
-    def told(self, event: AlertEvent) -> AlertEvent:
-        """An event of the history with what has become of it."""
+    def with_results(self, event: AlertEvent) -> AlertEvent:
+        """An event of the history with its present results."""
         results = self.results.get(event.identity) if event.is_undelivered else None
         return event if results is None else replace(event, channels=results)
 
     def note(self, row: Queued, result: ChannelResult) -> None:
-        """What has become of an event of the outbox, if the history has it."""
+        """Set the result of an event of the outbox, if the history has it."""
         before = self.results.get(row.event.identity)
         if before is not None:
             self.results[row.event.identity] = {**before, row.channel: result}
 
     def copy(self) -> "MemoryState":
-        """The same content, changed independently."""
+        """A copy that can be changed independently."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return MemoryState(
             **{name: value.copy() if hasattr(value, "copy") else value for name, value in values.items()}
@@ -97,14 +97,14 @@ class MemoryState:
 
 
 class MemoryStore:
-    """A `Store` that is gone when the process ends.
+    """A `Store` in memory, which is lost when the process ends.
 
     Args:
-        first_id: The number of the first event in the outbox.
-        problem: Why it stands for another store, if it does.
+        first_id: The id of the first event in the outbox.
+        problem: Why it is used in place of the configured store, if it is.
 
     Attributes:
-        state: What it keeps.
+        state: Its state.
     """
 
     def __init__(self, *, first_id: int = 1, problem: str | None = None) -> None:
@@ -133,13 +133,13 @@ class MemoryStore:
                 self._inside = False
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: there are no files."""
 
     # History
 
     def append(self, event: AlertEvent) -> None:
         with self._lock:
-            self.state.remember(event)
+            self.state.add_to_history(event)
             self.state.appended += 1
             if event.status is not Status.RESOLVED:
                 self.state.counts[event.type] += 1
@@ -154,7 +154,7 @@ class MemoryStore:
                 for event in newest_first
                 if alert_type in (None, event.type) and severity in (None, event.severity)
             )
-            return [self.state.told(event) for event in islice(matching, limit)]
+            return [self.state.with_results(event) for event in islice(matching, limit)]
 
     def counts(self) -> dict[AlertType, int]:
         with self._lock:
@@ -168,7 +168,7 @@ class MemoryStore:
             self.state.notified.clear()
             self.state.cleared += 1
 
-    # Mutes, and what was notified
+    # Mutes, and notes about notifications
 
     def mute(self, mute: Mute) -> None:
         with self._lock:
@@ -201,7 +201,7 @@ class MemoryStore:
             while notes[oldest := next(iter(notes))] < now - NOTES_SECONDS:
                 del notes[oldest]
 
-    # The states of the rules
+    # The states of alerts
 
     def states(self) -> dict[str, str]:
         with self._lock:
@@ -236,22 +236,22 @@ class MemoryStore:
         waiting = [row for row in outbox.values() if row.channel == channel]
         if len(waiting) <= OUTBOX_LIMIT:
             return
-        noted = self._noted(channel)
+        notice = self._overflow_notice(channel)
         others = [row for row in waiting if not row.event.is_overflow_notice]
-        surplus = len(waiting) - OUTBOX_LIMIT + (noted is None)
+        surplus = len(waiting) - OUTBOX_LIMIT + (notice is None)
         least = sorted(others, key=lambda row: (row.event.severity.rank, row.id))[:surplus]
         for row in least:
             self.state.note(outbox.pop(row.id), overflow.given_up(now))
         left_out = Counter(title(row.event.type.value, row.event.rule) for row in least)
-        if noted is None:
-            noted = Queued(self.state.next_id, channel, overflow.note(None, channel, left_out, now), now)
+        if notice is None:
+            notice = Queued(self.state.next_id, channel, overflow.notice(None, channel, left_out, now), now)
             self.state.next_id += 1
         else:
-            noted = replace(noted, event=overflow.note(noted.event, channel, left_out, now))
-        outbox[noted.id] = noted
+            notice = replace(notice, event=overflow.notice(notice.event, channel, left_out, now))
+        outbox[notice.id] = notice
 
-    def _noted(self, channel: str) -> Queued | None:
-        """What waits to tell how many were left out."""
+    def _overflow_notice(self, channel: str) -> Queued | None:
+        """The notice about left-out events that waits for the channel and was not tried yet."""
         waiting = (row for row in self.state.outbox.values() if row.channel == channel and not row.attempts)
         return next((row for row in waiting if row.event.is_overflow_notice), None)
 
@@ -285,18 +285,18 @@ class MemoryStore:
 
     def arrived(self, rows: Sequence[Queued], result: ChannelResult) -> None:
         with self._lock:
-            late = [row for row in rows if self.state.outbox.pop(row.id, None) is None]
+            left_out = [row for row in rows if self.state.outbox.pop(row.id, None) is None]
             for row in rows:
                 self.state.note(row, result)
-            noted = self._noted(late[0].channel) if late else None
-            if noted is None:
+            notice = self._overflow_notice(left_out[0].channel) if left_out else None
+            if notice is None:
                 return
-            titles = [title(row.event.type.value, row.event.rule) for row in late]
-            left = overflow.without(noted.event, noted.channel, titles, noted.event.time)
-            if left is None:
-                del self.state.outbox[noted.id]
+            titles = [title(row.event.type.value, row.event.rule) for row in left_out]
+            event = overflow.without(notice.event, notice.channel, titles, notice.event.time)
+            if event is None:
+                del self.state.outbox[notice.id]
             else:
-                self.state.outbox[noted.id] = replace(noted, event=left)
+                self.state.outbox[notice.id] = replace(notice, event=event)
 
     # Workers
 

@@ -1,4 +1,4 @@
-"""`Store`: what the alert manager needs of a place that keeps its state."""
+"""`Store`: the protocol of the state of alerting."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -8,57 +8,57 @@ from typing import Protocol, TypeVar
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute
 
 HISTORY_LIMIT = 1000
-"""How many alerts the history keeps, as documented."""
+"""The number of events that the history keeps, as documented."""
 
 OUTBOX_LIMIT = 1000
-"""How many events wait for one channel at most; beyond that the least severe are left out: see `overflow`."""
+"""The most events that wait for one channel; beyond that the least severe are left out: see `overflow`."""
 
 MUTES_LIMIT = 1000
-"""How many mutes may be in force."""
+"""The most mutes in force."""
 
 NOTES_LIMIT = 10_000
-"""How many notes about what was notified are kept."""
+"""The number of notes of `note_notified` that are kept."""
 
 NOTES_SECONDS = 86_400.0
-"""How long a note about what was notified is kept."""
+"""Seconds that a note of `note_notified` is kept."""
 
 CLOCK_TOLERANCE = 60.0
-"""What was written more than these seconds in the future says that the clock was set back: it holds no more."""
+"""A time that is more than these seconds in the future is void: it was written before the clock was set back."""
 
 UNREADABLE = " (unreadable)"
-"""Appended to a channel's name: what waited for it and cannot be read."""
+"""Appended to the channel of an event in the outbox that cannot be read."""
 
 LEADER = "leader"
-"""The lease of the worker that evaluates."""
+"""The lease of the leader, which evaluates the rules."""
 
 T = TypeVar("T")
 
 
 def lease_of(channel: str) -> str:
-    """The lease of the worker that sends by a channel."""
+    """The lease of the worker that delivers by a channel."""
     return f"channel:{channel}"
 
 
 def channel_of(lease: str) -> str | None:
-    """The channel that a lease is of."""
+    """The channel of a lease; None: the lease is for something else."""
     return lease.removeprefix("channel:") if lease.startswith("channel:") else None
 
 
 def repeats(channel: str) -> str:
-    """The lease that says that the receiver of a channel holds an alert until it is resolved, as the Alertmanager."""
+    """The lease that marks a channel whose receiver holds an alert until it is resolved, as the Alertmanager does."""
     return f"repeats:{channel}"
 
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """An event that waits to be delivered by one channel.
+    """An event in the outbox, which waits for one channel.
 
     Attributes:
-        id: Its number in the outbox; later ones are larger.
+        id: Its id; later events have larger ids.
         channel: The name of the channel.
-        event: What is to be delivered.
-        queued_at: When it was put there, in Unix seconds.
-        attempts: How often delivering it was tried.
+        event: The event.
+        queued_at: When it was enqueued, in Unix seconds.
+        attempts: The number of attempts so far.
     """
 
     id: int
@@ -69,135 +69,151 @@ class Queued:
 
 
 class Store(Protocol):
-    """Everything about alerts that outlives a tick, shared by the workers that use the same store.
+    """The state of alerting that outlives an evaluation, shared by the workers that use the same store.
 
-    Methods are called from several threads. Each is one transaction, unless it runs inside `exclusive`. A store that
-    cannot do its work raises `StoreError`; nothing of that transaction has then happened.
+    Methods may be called from any thread. Each is one transaction, unless it runs inside `exclusive`. A store that
+    fails raises `StoreError`, and its transaction has no effect.
     """
 
     @property
     def problem(self) -> str | None:
-        """Why the store does not do what it should, in one line without secrets; None: it does."""
+        """Why the store does not work as configured, in one line without secrets; None: it does."""
 
     def run(self, work: "Callable[[Store], T]") -> T:
-        """Run `work` in a transaction as `exclusive` makes it, and return what it returns.
+        """Run `work` in a transaction like that of `exclusive`, and return its result.
 
-        `work` gets the store to use inside. A store that has another to fall back to may run it a second time there,
-        after nothing of the first time took effect: `work` changes nothing but the store.
+        Args:
+            work: Gets the store to use. It must change nothing else: a store with a fallback may run it again there,
+                after the first run had no effect.
         """
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """Make all that is done inside one transaction, which no other worker's or thread's comes between.
+        """Make everything inside one transaction, isolated from other workers and threads. Not nested.
 
-        Either everything inside takes effect, or, when it is left by an exception, nothing. Not nested.
+        Everything inside takes effect, or, if an exception leaves it, nothing.
         """
 
     def close(self) -> None:
-        """Give back files and connections. Used again, the store opens them again; idempotent."""
+        """Close files and connections; the next use opens them again. Idempotent."""
 
     # History
 
     def append(self, event: AlertEvent) -> None:
-        """Add `event` to the history, dropping the oldest beyond `HISTORY_LIMIT`; counts it unless it is a resolve.
+        """Add `event` to the history, dropping the oldest beyond `HISTORY_LIMIT`; firing events are counted.
 
-        Its `channels` say where it waits to be delivered; `note` and `settle` say there what becomes of it.
+        Its `channels` have its state on each channel; `note`, `settle` and `arrived` update them.
         """
 
     def events(
         self, *, limit: int, alert_type: AlertType | None = None, severity: AlertSeverity | None = None
     ) -> Sequence[AlertEvent]:
-        """The newest `limit` events that match, newest first."""
+        """The newest `limit` events of this type and severity, the newest first; None: any."""
 
     def counts(self) -> dict[AlertType, int]:
-        """How many firing events of each type the history has seen, dropped ones included."""
+        """The number of firing events of each type since the last `clear`, including dropped ones."""
 
     def clear(self) -> None:
-        """Forget history, counts and what was notified when; everything else stays."""
+        """Delete history, counts and the notes of `note_notified`; everything else stays."""
 
-    # Mutes, and what was notified
+    # Mutes, and notes about notifications
 
     def mute(self, mute: Mute) -> None:
-        """Add a mute, replacing one of the same type and labels."""
+        """Add a mute; it replaces one of the same type and labels."""
 
     def unmute(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
-        """End the mutes of a type, or the one with exactly these labels; returns how many there were."""
+        """End all mutes of a type, or the one with exactly these labels; returns how many were ended."""
 
     def mutes(self, now: float) -> list[Mute]:
-        """The mutes in force at `now`, in Unix seconds, the first to end first; expired ones are forgotten."""
+        """The mutes in force at `now`, in Unix seconds, in the order of their ends; expired ones are deleted."""
 
     def notified_at(self, key: str) -> float | None:
-        """When `key` was last noted as notified, in Unix seconds; None: never, or long ago."""
+        """The time of the last note for `key`, in Unix seconds; None: there is none, or it was deleted."""
 
     def note_notified(self, key: str, now: float) -> None:
-        """Note that `key` was notified at `now`; notes older than a day, and beyond 10,000, may be forgotten."""
+        """Note the time `now`, in Unix seconds, for `key`.
 
-    # The states of the rules: opaque texts
+        Notes older than `NOTES_SECONDS`, and the oldest beyond `NOTES_LIMIT`, may be deleted.
+        """
+
+    # The states of alerts, as opaque texts
 
     def states(self) -> dict[str, str]:
-        """Every saved state by its key."""
+        """All saved states by key."""
 
     def save_states(self, states: Mapping[str, str | None]) -> None:
-        """Save states by their keys; None removes one."""
+        """Save states by key; None deletes the state."""
 
     # The outbox
 
     def enqueue(self, event: AlertEvent, channels: Collection[str], now: float) -> None:
-        """Put `event` into the outbox once for each channel; beyond `OUTBOX_LIMIT` the least severe are left out."""
+        """Add `event` to the outbox of each channel, at `now` in Unix seconds.
+
+        Beyond `OUTBOX_LIMIT` events of a channel the least severe are left out, and an event counts them.
+        """
 
     def enqueue_all(self, events: Sequence[AlertEvent], channels: Collection[str], now: float) -> None:
-        """Put `events`, which were raised together, into the outbox as `enqueue` does each."""
+        """Add `events`, which were raised together, as `enqueue` does."""
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
-        """The `limit` events that have waited for `channel` the longest, oldest first."""
+        """The `limit` oldest events that wait for `channel`, the oldest first."""
 
     def backlog(self) -> dict[str, int]:
-        """How many events wait, by channel; channels with none may be missing."""
+        """The number of waiting events by channel; channels without events may be missing."""
 
     def tried(self, ids: Collection[int]) -> None:
-        """Count one more attempt for each of these."""
+        """Count one more attempt for each of these events of the outbox."""
 
     def note(self, ids: Collection[int], result: ChannelResult) -> None:
-        """Note in the history what has become of these until now."""
+        """Set the result of these events of the outbox in the history."""
 
     def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
-        """Take these out of the outbox: they were delivered, or given up, which is noted in the history."""
+        """Remove events from the outbox, and set their result in the history, unless it is None."""
 
     def arrived(self, rows: Sequence[Queued], result: ChannelResult) -> None:
-        """Take these out of the outbox: one channel has them, also those that were left out while on their way."""
+        """Remove delivered events of one channel from the outbox, and set their result in the history.
 
-    # Workers: one of them leads, and one sends by each channel
+        An event that was left out of a full outbox during its delivery is no longer counted as left out.
+        """
+
+    # Workers, their leases and reports
 
     def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
-        """Take these leases, or renew them, until `until`; without those that another worker holds.
+        """Acquire or renew leases, and return those that `worker` now holds: no other worker held them.
 
-        One that was taken more than `CLOCK_TOLERANCE` after `now` is over: the clock was set back since.
+        A lease that was taken more than `CLOCK_TOLERANCE` after `now` counts as expired: the clock was set back.
+
+        Args:
+            worker: The worker's name.
+            now: Unix seconds.
+            until: When the leases expire, in Unix seconds.
+            leases: The names of the leases.
         """
 
     def leaders(self, now: float, lately: float = 0.0) -> dict[str, str]:
-        """The workers by the leases that they hold at `now`, or held within `lately` seconds before."""
+        """The workers that hold leases at `now` or held them within `lately` seconds before, by the lease's name."""
 
     def resign(self, worker: str) -> None:
-        """Give back the leases that `worker` holds, and forget what `worker` published."""
+        """Give back the leases of `worker`, and delete its report."""
 
     def describe(self, channel: str, condition: str) -> None:
-        """Keep how a channel fares, an opaque text, in place of what was kept of it."""
+        """Save the condition of a channel, an opaque text."""
 
     def descriptions(self) -> dict[str, str]:
-        """How channels fare, by their names."""
+        """The conditions of the channels, by channel."""
 
     def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
-        """Keep `worker`'s latest report, opaque bytes, in place of its former one."""
+        """Save the report of a worker, opaque bytes; it replaces the worker's former report."""
 
     def reports(self, since: float, now: float) -> dict[str, bytes]:
-        """The reports published at `since` or later by worker; older ones are forgotten.
+        """The reports published from `since` on, by worker; older ones are deleted.
 
-        So are those published more than `CLOCK_TOLERANCE` after `now`: the clock was set back since.
+        Reports published more than `CLOCK_TOLERANCE` after `now` are deleted too: the clock was set back.
         """
 
     def urgent_since(self, since: float) -> bool:
-        """Whether a report published after `since` was urgent, be it replaced meanwhile."""
+        """Whether a report published after `since`, in Unix seconds, was urgent, even if it was replaced since."""
 
 
 def mute_key(mute: Mute) -> tuple[AlertType, tuple[tuple[str, str], ...]]:
-    """What two mutes have in common of which the later replaces the former; also their order."""
+    """The identity of a mute, which sorts: a mute replaces another of the same key."""
     return mute.type, tuple(sorted(mute.labels.items()))

@@ -41,7 +41,7 @@ def _replay_history(store: Store, before: MemoryState, after: MemoryState) -> No
     else:
         events = events[max(0, len(events) - (after.appended - before.appended)) :]
     for event in events:
-        store.append(after.told(event))
+        store.append(after.with_results(event))
 
 
 def _replay_mutes(store: Store, before: MemoryState, after: MemoryState, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Alert state of all workers of a host, in one SQLite file."""
+"""`SqliteStore`: the state of alerting in a SQLite file that the workers of a host share."""
 
 import sqlite3
 from collections import Counter
@@ -47,34 +47,36 @@ from otel_monitoring.guard import fail_open, logger
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 1.0
-"""Seconds a statement waits for other processes at most."""
+"""The most seconds that a statement waits for other processes."""
 
-_NOTES_COUNTED_EVERY = 256
-_TITLE = ", ".join(f"CASE WHEN json_valid(event) THEN json_extract(event, '$.{of}') END" for of in ("type", "rule"))
-_NOTE = f"(json_valid(event) AND json_extract(event, '$.rule') = '{LEFT_OUT}')"
+_NOTES_PRUNED_EVERY = 256
+_TYPE_AND_RULE = ", ".join(
+    f"CASE WHEN json_valid(event) THEN json_extract(event, '$.{of}') END" for of in ("type", "rule")
+)
+_IS_NOTICE = f"(json_valid(event) AND json_extract(event, '$.rule') = '{LEFT_OUT}')"
 _RANK = "CASE WHEN json_valid(event) THEN CASE json_extract(event, '$.severity') {} END END".format(
     " ".join(f"WHEN '{severity.value}' THEN {severity.rank}" for severity in AlertSeverity)
 )
-_INSERT = "INSERT INTO outbox (channel, queued_at, attempts, event, key) VALUES (?, ?, 0, ?, ?)"
+_ENQUEUE = "INSERT INTO outbox (channel, queued_at, attempts, event, key) VALUES (?, ?, 0, ?, ?)"
 _LEAD = (
     "INSERT INTO leases VALUES (:name, :worker, :now, :until) ON CONFLICT (name) DO UPDATE"
     " SET worker = :worker, taken = :now, until = :until"
     " WHERE worker = :worker OR until <= :now OR taken > :now + :tolerance"
 )
-_ROW = "SELECT id, channel, event, queued_at, attempts FROM outbox"
+_SELECT_QUEUED = "SELECT id, channel, event, queued_at, attempts FROM outbox"
 
 
 class SqliteStore:
-    """A `Store` in a file that the workers of a host share. Nothing is opened before the first use.
+    """A `Store` in a SQLite file, which is opened at the first use.
 
-    What a crash of the process, even by `kill -9`, leaves behind is consistent; the last transactions before a power
-    failure may be missing.
+    The file stays consistent when a process is killed, even by `kill -9`; after a power failure the last transactions
+    may be missing.
 
     Args:
-        path: The file. Its directory is made when missing, for this user only. On a local disk: SQLite's write-ahead
-            log does not work over a network.
-        busy_timeout: Seconds to wait for other processes at most.
-        problem: Why it stands for another store, if it does.
+        path: The file, on a local disk: SQLite's write-ahead log does not work over a network. Its directory is created
+            for this user only.
+        busy_timeout: The most seconds to wait for other processes.
+        problem: Why it is used in place of the configured store, if it is.
     """
 
     def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT, problem: str | None = None) -> None:
@@ -137,7 +139,7 @@ class SqliteStore:
 
         self._write(work)
 
-    # Mutes, and what was notified
+    # Mutes, and notes about notifications
 
     def mute(self, mute: Mute) -> None:
         row = (mute.type.value, encoded_labels(mute.labels), mute.until, storable(mute.author), storable(mute.reason))
@@ -169,7 +171,7 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> None:
             added = db.execute("INSERT OR REPLACE INTO notified (key, at) VALUES (?, ?)", (storable(key), now))
             db.execute("DELETE FROM notified WHERE at < ?", (now - NOTES_SECONDS,))
-            if (added.lastrowid or 0) % _NOTES_COUNTED_EVERY == 0:
+            if (added.lastrowid or 0) % _NOTES_PRUNED_EVERY == 0:
                 db.execute(
                     "DELETE FROM notified WHERE id IN (SELECT id FROM notified ORDER BY id DESC LIMIT -1 OFFSET ?)",
                     (NOTES_LIMIT,),
@@ -177,7 +179,7 @@ class SqliteStore:
 
         self._write(work)
 
-    # The states of the rules
+    # The states of alerts
 
     def states(self) -> dict[str, str]:
         return dict(self._read(lambda db: db.execute("SELECT key, state FROM states").fetchall()))
@@ -203,14 +205,14 @@ class SqliteStore:
 
         def work(db: sqlite3.Connection) -> None:
             for channel in channels:
-                db.executemany(_INSERT, [(channel, *row) for row in rows])
+                db.executemany(_ENQUEUE, [(channel, *row) for row in rows])
                 _leave_out_surplus(db, channel, now)
 
         if channels and rows:
             self._write(work)
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
-        query = f"{_ROW} WHERE channel = ? ORDER BY id"
+        query = f"{_SELECT_QUEUED} WHERE channel = ? ORDER BY id"
         unreadable: list[int] = []
 
         def decode(row: tuple[Any, ...]) -> Queued:
@@ -225,11 +227,11 @@ class SqliteStore:
         return found
 
     def _set_aside(self, channel: str, ids: Collection[int]) -> None:
-        """Out of the way of those that can be delivered, and kept for people to look at."""
+        """Move events that cannot be read to a channel of their own, where they block nothing and are kept."""
         logger.error("alert store: %d events for %s cannot be read: they are set aside", len(ids), channel)
 
         def work(db: sqlite3.Connection) -> None:
-            _note(db, ids, ChannelResult(DeliveryState.GIVEN_UP, error="it cannot be read in the outbox"))
+            _set_results(db, ids, ChannelResult(DeliveryState.GIVEN_UP, error="it cannot be read in the outbox"))
             db.executemany("UPDATE outbox SET channel = channel || ? WHERE id = ?", [(UNREADABLE, i) for i in ids])
 
         self._write(work)
@@ -246,12 +248,12 @@ class SqliteStore:
 
     def note(self, ids: Collection[int], result: ChannelResult) -> None:
         if ids:
-            self._write(lambda db: _note(db, ids, result))
+            self._write(lambda db: _set_results(db, ids, result))
 
     def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
         def work(db: sqlite3.Connection) -> None:
             if result is not None:
-                _note(db, ids, result)
+                _set_results(db, ids, result)
             db.executemany("DELETE FROM outbox WHERE id = ?", [(number,) for number in ids])
 
         if ids:
@@ -264,11 +266,11 @@ class SqliteStore:
 
         def work(db: sqlite3.Connection) -> None:
             waiting = {number for (number,) in db.execute("SELECT id FROM outbox WHERE channel = ?", (channel,))}
-            late = [row for row in rows if row.id not in waiting]
-            _note(db, [row.id for row in rows], result)
+            left_out = [row for row in rows if row.id not in waiting]
+            _set_results(db, [row.id for row in rows], result)
             db.executemany("DELETE FROM outbox WHERE id = ?", [(row.id,) for row in rows])
-            if late:
-                _take_back(db, late, result)
+            if left_out:
+                _undo_left_out(db, left_out, result)
 
         self._write(work)
 
@@ -325,7 +327,7 @@ class SqliteStore:
         query = "SELECT EXISTS (SELECT 1 FROM reports WHERE urgent_at > ?)"
         return bool(self._read(lambda db: db.execute(query, (since,)).fetchone())[0])
 
-    # Rows that cannot be decoded
+    # Rows that cannot be decoded are left out
 
     def _first(self, limit: int, rows: Iterable[tuple[object, ...]], decode: Callable[..., T]) -> list[T]:
         found: list[T] = []
@@ -344,8 +346,8 @@ class SqliteStore:
                 fail_open.note("alert store", StoreError("a row cannot be read and is left out"))
 
 
-def _note(db: sqlite3.Connection, ids: Collection[int], result: ChannelResult) -> None:
-    """In the history, for the channel that each of these waits for."""
+def _set_results(db: sqlite3.Connection, ids: Collection[int], result: ChannelResult) -> None:
+    """Set the result of these events of the outbox in the history, each for its channel."""
     text = encoded_result(result)
     db.executemany(
         "UPDATE history SET channels ="
@@ -355,27 +357,28 @@ def _note(db: sqlite3.Connection, ids: Collection[int], result: ChannelResult) -
     )
 
 
-def _take_back(db: sqlite3.Connection, rows: Sequence[Queued], result: ChannelResult) -> None:
-    """These were left out while they were on their way, and arrived."""
+def _undo_left_out(db: sqlite3.Connection, rows: Sequence[Queued], result: ChannelResult) -> None:
+    """Set the result of events that were left out during their delivery, and count them no longer as left out."""
     channel, text = rows[0].channel, encoded_result(result)
     db.executemany(
         "UPDATE history SET channels = json_patch(channels, json_object(:channel, json(:result))) WHERE key = :key",
         [{"channel": channel, "result": text, "key": row.event.identity} for row in rows],
     )
-    noted = _noted(db, channel)
-    if noted is None:
+    found = _overflow_notice(db, channel)
+    if found is None:
         return
-    number, event = noted
-    left = overflow.without(event, channel, [title(row.event.type.value, row.event.rule) for row in rows], event.time)
-    if left is None:
+    number, before = found
+    titles = [title(row.event.type.value, row.event.rule) for row in rows]
+    notice = overflow.without(before, channel, titles, before.time)
+    if notice is None:
         db.execute("DELETE FROM outbox WHERE id = ?", (number,))
     else:
-        db.execute("UPDATE outbox SET event = ? WHERE id = ?", (encoded_event(left), number))
+        db.execute("UPDATE outbox SET event = ? WHERE id = ?", (encoded_event(notice), number))
 
 
-def _noted(db: sqlite3.Connection, channel: str) -> tuple[int, AlertEvent] | None:
-    """The event that waits to tell how many were left out, and its number."""
-    query = f"SELECT id, event FROM outbox WHERE channel = ? AND attempts = 0 AND {_NOTE}"  # noqa: S608 - our constants
+def _overflow_notice(db: sqlite3.Connection, channel: str) -> tuple[int, AlertEvent] | None:
+    """The id and the event of the notice about left-out events that waits for the channel and was not tried yet."""
+    query = f"SELECT id, event FROM outbox WHERE channel = ? AND attempts = 0 AND {_IS_NOTICE}"  # noqa: S608 - our constants
     row = db.execute(query, (channel,)).fetchone()
     return (int(row[0]), decoded_event(row[1])) if row else None
 
@@ -384,18 +387,18 @@ def _leave_out_surplus(db: sqlite3.Connection, channel: str, now: float) -> None
     (waiting,) = db.execute("SELECT count(*) FROM outbox WHERE channel = ?", (channel,)).fetchone()
     if waiting <= OUTBOX_LIMIT:
         return
-    noted = _noted(db, channel)
-    surplus = waiting - OUTBOX_LIMIT + (noted is None)
+    found = _overflow_notice(db, channel)
+    surplus = waiting - OUTBOX_LIMIT + (found is None)
     least = db.execute(
-        f"SELECT id, {_TITLE} FROM outbox"  # noqa: S608 - our constants
-        f" WHERE channel = ? AND NOT ({_NOTE}) ORDER BY {_RANK}, id LIMIT ?",
+        f"SELECT id, {_TYPE_AND_RULE} FROM outbox"  # noqa: S608 - our constants
+        f" WHERE channel = ? AND NOT ({_IS_NOTICE}) ORDER BY {_RANK}, id LIMIT ?",
         (channel, surplus),
     ).fetchall()
-    _note(db, [number for number, *_ in least], overflow.given_up(now))
+    _set_results(db, [number for number, *_ in least], overflow.given_up(now))
     db.executemany("DELETE FROM outbox WHERE id = ?", [(number,) for number, *_ in least])
     left_out = Counter(title(kind, rule or "") if kind else "unreadable" for _, kind, rule in least)
-    text = encoded_event(overflow.note(noted[1] if noted else None, channel, left_out, now))
-    if noted:
-        db.execute("UPDATE outbox SET event = ? WHERE id = ?", (text, noted[0]))
+    text = encoded_event(overflow.notice(found[1] if found else None, channel, left_out, now))
+    if found:
+        db.execute("UPDATE outbox SET event = ? WHERE id = ?", (text, found[0]))
     else:
-        db.execute(_INSERT, (channel, now, text, None))
+        db.execute(_ENQUEUE, (channel, now, text, None))
