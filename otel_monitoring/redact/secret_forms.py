@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from otel_monitoring.redact import secret_keys, secret_names, secret_numbers
+from otel_monitoring.redact.lazy_pattern import LazyPattern
 from otel_monitoring.redact.secret_names import ASSIGNS, BEGINS, BRACKETS, REPLACED, SHORT, TELLTALE, VALUE, YAML_BLOCK
 
 
@@ -61,7 +62,7 @@ _HOOK_HOSTS = re.compile(
     re.IGNORECASE,
 )
 # `/hooks/…`, `/reset-password/…`: the rest of the path is a secret that lets anybody use it.
-_SECRET_PATH = re.compile(
+_SECRET_PATH = LazyPattern(
     r"((?:hook|invit|reset|magic|activat|confirm|verif|unsubscri|one-?time|passwordless)[\w.-]{0,40}/)(?:[\w.-]{1,40}/){0,6}?"
     r"(?=[\w~%=-]{0,40}?\d)(?=[\w~%=-]{0,40}?[A-Za-z])[\w~%=-]{8,1024}[^?#]*",
     re.IGNORECASE,
@@ -110,12 +111,12 @@ class _Form(NamedTuple):
     """One form of a secret. Texts without one of its needles (lower case) are not searched: most have none."""
 
     needles: tuple[str, ...]
-    pattern: re.Pattern[str]
+    pattern: LazyPattern
     replacement: str | Callable[[re.Match[str]], str] = REPLACED
 
 
-def _any_case(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
+def _any_case(pattern: str) -> LazyPattern:
+    return LazyPattern(pattern, re.IGNORECASE)
 
 
 _URLS = (
@@ -129,7 +130,7 @@ _URLS = (
         ),
         rf"\1{REPLACED}",
     ),
-    _Form(("://",), re.compile(r"(?<![^\s\"'<>])[^\s\"'<>]*?://[^\s\"'<>]*"), _hide_credentials),
+    _Form(("://",), LazyPattern(r"(?<![^\s\"'<>])[^\s\"'<>]*?://[^\s\"'<>]*"), _hide_credentials),
     # A database's password that contains blanks or quotes; Go's `user:password@tcp(host)`; Oracle's `user/password@`.
     _Form(
         ("://",),
@@ -155,7 +156,7 @@ _URLS = (
 )
 _EMAIL = _Form(
     ("@",),
-    re.compile(r"(?:(?<![\w.+%-])[\w.+%-]+|\"[^\"]{1,64}\"|'[^']{1,64}')@[\w-]{1,64}(?:\.[\w-]{1,63}){1,8}"),
+    LazyPattern(r"(?:(?<![\w.+%-])[\w.+%-]+|\"[^\"]{1,64}\"|'[^']{1,64}')@[\w-]{1,64}(?:\.[\w-]{1,63}){1,8}"),
 )
 _PARAMETERS = r"(?:,?\s{0,4}[\w-]{1,32}=(?:\\{0,7}\"[^\"]{0,512}\"|[^\s,\"']{0,512})){0,20}"
 _HEADERS = (
@@ -213,7 +214,7 @@ _NAMED = (
     # `SecretStr('…')`: the repr or the constructor of a secret's type.
     _Form(
         ("secret", "password", "token", "apikey"),
-        re.compile(rf"(?P<name>\b(?:Secret(?:Str|Bytes|Value)?|Password|ApiKey|Token))(?P<sign>\()(?P<value>{VALUE})"),
+        LazyPattern(rf"(?P<name>\b(?:Secret(?:Str|Bytes|Value)?|Password|ApiKey|Token))(?P<sign>\()(?P<value>{VALUE})"),
         secret_names.hide_assigned,
     ),
     # Pydantic's message about a field with a telltale name.
@@ -252,7 +253,7 @@ _NAMED = (
     *(
         _Form(
             ("auth ", "pass ", "identified by "),
-            re.compile(
+            LazyPattern(
                 rf"(?<![\w-])(?P<name>AUTH|PASS|IDENTIFIED BY)(?P<sign>\s{{1,4}}{user})(?P<value>[^\s\"'\[]{{4,256}})"
             ),
             secret_names.hide_in_sentence,
@@ -276,7 +277,7 @@ _NAMED = (
     # `mysql -p…`, `mongosh -p …`, `redis-cli -a …`
     _Form(
         ("mongo", "mysql", "mariadb", "sshpass", "cqlsh", "login"),
-        re.compile(
+        LazyPattern(
             r"(\b(?:mongo\w{0,8}|mysql\w{0,10}|mariadb\w{0,10}|sshpass|cqlsh|login)\b[\"']?,?\s[^|;]{0,100}?(?<![\w-])-p[\"']?,?)"
             rf"(?:[ =]{{1,4}}(?!-)(?:{VALUE})|(?=\S)(?:{VALUE}))"
         ),
@@ -284,7 +285,7 @@ _NAMED = (
     ),
     _Form(
         ("redis-cli", "valkey-cli", "sqlcmd", "bcp", "ldap"),
-        re.compile(
+        LazyPattern(
             r"(\b(?:(?:redis|valkey)-cli\b[^|;]{0,100}?(?<![\w-])-a|(?:sqlcmd|bcp)\b[^|;]{0,100}?(?<![\w-])-P"
             rf"|ldap[a-z]{{3,10}}\b[^|;]{{0,100}}?(?<![\w-])-w)[\"']?,?)[ =]{{1,4}}(?!-)(?:{VALUE})"
         ),

@@ -2,6 +2,7 @@
 
 import re
 
+from otel_monitoring.redact.lazy_pattern import LazyPattern
 from otel_monitoring.redact.secret_names import REPLACED
 
 # The secret part has a digit or a capital letter: `npm_config_cache` is the name of a setting.
@@ -22,7 +23,7 @@ _PREFIXES = (
     # Models
     r"|hf_|api_org_|r8_(?=[A-Za-z0-9]{16})|gsk_|xai-|pplx-|nvapi-|lsv2_[a-z]{2}_|tgp_v\d_|[ps]k-lf-|ddp_|tfp_|esecret_"
 )
-PREFIXED = re.compile(
+PREFIXED = LazyPattern(
     rf"(?<![A-Za-z0-9])(?:(?:{_PREFIXES}){_REST}"
     # Stripe, OpenAI, Anthropic and services that took over their form
     r"|[sprw]k[-_](?:(?=[\w-]{0,40}?[0-9])|(?=[\w-]{0,40}?[a-z][A-Z])|(?:live|test|proj|ant)[-_])[\w-]{8,1024}"
@@ -32,22 +33,22 @@ PREFIXED = re.compile(
     r"|(?:bot)?\d{6,12}:AA[\w-]{30,40}|[MNO][\w-]{22,30}\.[\w-]{6}\.[\w-]{27,40}|[\w~.]{3}\dQ~[\w~.-]{31,34}"
     r"|v[1-4]\.(?:local|public)\.[\w-]{20,4096}(?:\.[\w-]{1,1024})?|gAAAAA[\w-]{30,4096}={0,2})"
 )
-AWS = re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[0-9A-Z]{16}(?![A-Za-z0-9])")
-HASHED = re.compile(
+AWS = LazyPattern(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[0-9A-Z]{16}(?![A-Za-z0-9])")
+HASHED = LazyPattern(
     r"\$(?:2[abxy]?|argon2[di]{1,2}|scrypt|y|[156])\$[\w$./,=+-]{16,512}|\bpbkdf2[\w:-]{0,16}\$[\w$./+=-]{16,512}"
 )
 """Hashed passwords as databases store them: crypt(3), PHC strings, Django."""
 
-PRIVATE = re.compile(
+PRIVATE = LazyPattern(
     r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z ]{0,40}-----|\Z)"
     r"|\bPrivate-Lines: \d{1,3}.*"
 )
-TOKENS = re.compile(r"(?<![\w-])eyJ[\w-]{4,4096}(?:\.[\w-]{0,4096}){1,4}")
+TOKENS = LazyPattern(r"(?<![\w-])eyJ[\w-]{4,4096}(?:\.[\w-]{0,4096}){1,4}")
 """JSON web tokens, signed (RFC 7515) and encrypted (RFC 7516, whose second part may be empty)."""
 
-HEX = re.compile(r"(?<![A-Za-z0-9])[0-9a-fA-F]{32,4096}(?![A-Za-z0-9])")
-RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{32,}={0,2}")
-_TRACED = re.compile(r"(?:trace[_. -]?(?:id)?[\"']?\s?[=:]?\s?[\"']?|\b00-)\Z", re.IGNORECASE)
+HEX = LazyPattern(r"(?<![A-Za-z0-9])[0-9a-fA-F]{32,4096}(?![A-Za-z0-9])")
+RUN = LazyPattern(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{32,}={0,2}")
+_TRACED = LazyPattern(r"(?:trace[_. -]?(?:id)?[\"']?\s?[=:]?\s?[\"']?|\b00-)\Z", re.IGNORECASE)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 _LONG_RUN = 40
 _RUN_CHANGE = re.compile(r"[a-z](?=[A-Z0-9])|[A-Z](?=[a-z0-9])|[0-9](?=[A-Za-z])")

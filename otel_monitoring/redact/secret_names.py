@@ -2,6 +2,8 @@
 
 import re
 
+from otel_monitoring.redact.lazy_pattern import LazyPattern
+
 REPLACED = "[REDACTED]"
 """What takes the place of a secret."""
 
@@ -27,14 +29,14 @@ BEGINS = r"(?:(?<![a-zA-Z])|(?-i:(?<=[a-z])(?=[A-Z])))"
 SHORT = rf"{BEGINS}(?:{_SHORT})(?![a-zA-Z])"
 """Names of secrets that also occur inside other words, so that they count as whole words alone."""
 
-_SECRET_NAME = re.compile(
+_SECRET_NAME = LazyPattern(
     rf"{TELLTALE}|authorization|cookie|card[_ -]?(?:no|num(?:ber)?)(?![a-z])|{BEGINS}(?:hmac|iban|pem)(?![a-zA-Z])"
     rf"|(?:2fa|mfa|security|sms|verification)[_ -]?code|{SHORT}"
     r"|(?-i:(?:Auth|Csrf|Cvc|Cvv|Jwt|Otp|Pass|Pin|Sid)(?=[A-Z]))",
     re.IGNORECASE,
 )
 # `token_type`, `password_file`: the value describes a secret and is none.
-_ABOUT = re.compile(
+_ABOUT = LazyPattern(
     r"[_ -]?(?:consent|count|endpoint|expired|expir(?:y|ation)|expires(?:[_-]?(?:at|in))?"
     r"|field|file|length|level|lifetime|limit|method|mode|name|path"
     r"|policy|provider|required|scheme|status|type|ur[il]|valid|version)[\"\]]*\Z",

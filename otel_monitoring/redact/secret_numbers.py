@@ -2,17 +2,18 @@
 
 import re
 
+from otel_monitoring.redact.lazy_pattern import LazyPattern
 from otel_monitoring.redact.secret_names import REPLACED
 
 _SEPARATOR = r"(?:[ ._/+\u2013-]|%20)"
-_GROUPED_CARD = re.compile(
+_GROUPED_CARD = LazyPattern(
     rf"(?<![A-Za-z0-9.])(?P<first>\d{{4}})(?P<separator>{_SEPARATOR})"
     r"(?:\d{4}(?P=separator)\d{4}(?P=separator)\d{4}(?P<more>(?P=separator)\d{3}(?!\d))?|\d{6}(?P=separator)\d{4,5})"
     r"(?![A-Za-z0-9])"
 )
-CARD = re.compile(r"(?<![A-Za-z0-9.])\d{12,19}(?![A-Za-z0-9])")
-SPREAD_CARD = re.compile(r"(?<![A-Za-z0-9.])\d(?:[ -]?\d){11,18}(?![A-Za-z0-9])")
-IBAN = re.compile(
+CARD = LazyPattern(r"(?<![A-Za-z0-9.])\d{12,19}(?![A-Za-z0-9])")
+SPREAD_CARD = LazyPattern(r"(?<![A-Za-z0-9.])\d(?:[ -]?\d){11,18}(?![A-Za-z0-9])")
+IBAN = LazyPattern(
     r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[A-Za-z0-9]{11,30}|(?:([ -]|%20)[A-Za-z0-9]{4})(?:\1[A-Za-z0-9]{4}){1,6}"
     r"(?:\1[A-Za-z0-9]{1,3})?)(?![A-Za-z0-9])"
 )

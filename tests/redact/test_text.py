@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -215,3 +217,17 @@ def test_names_of_secrets_are_known_alone_and_in_longer_names(name: str) -> None
 @pytest.mark.parametrize("name", OTHER_NAMES.split())
 def test_names_that_only_look_like_those_of_secrets_are_none(name: str) -> None:
     assert not is_secret(name)
+
+
+def test_a_short_lived_process_compiles_no_pattern_that_it_does_not_need_and_a_service_all_of_them() -> None:
+    code = """
+from otel_monitoring.redact import lazy_pattern, redact
+compiled = lambda: sum("compiled" in vars(pattern) for pattern in lazy_pattern._patterns)
+before = compiled()
+redact("no answer")
+assert before == 0 and compiled() < len(lazy_pattern._patterns) / 2, (before, compiled())
+from otel_monitoring import MonitoringService
+MonitoringService()
+assert compiled() == len(lazy_pattern._patterns)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
