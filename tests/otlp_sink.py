@@ -8,7 +8,6 @@ import contextlib
 import gzip
 import socket
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -225,15 +224,6 @@ def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def eventually(condition: Callable[[], bool], timeout: float = TIMEOUT) -> None:
-    """Wait until `condition()` holds, for what has no event to wait for."""
-    deadline = time.monotonic() + timeout
-    never = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout} s"
-        never.wait(0.01)
 
 
 class Relay:

@@ -21,6 +21,7 @@ from examples.earlybird.plan import Plan, UsageError
 from examples.earlybird.visitors import NO_ANSWER, Report
 from tests.integration.servers import nx27017
 from tests.otlp_sink import closed_port
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -70,15 +71,6 @@ def earlybird(mongodb: str, tmp_path: Path, request: pytest.FixtureRequest) -> I
     with server.running(server.api(port, tmp_path, env)) as part:
         server.api_ready(part, f"http://127.0.0.1:{port}/api/health/ready")
         yield EarlyBird(f"http://127.0.0.1:{port}")
-
-
-def eventually(question: Callable[[], bool], seconds: float = 30) -> bool:
-    deadline = time.monotonic() + seconds
-    while not question():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def test_monitoring_counts_what_the_traffic_sent(earlybird: EarlyBird) -> None:

@@ -17,7 +17,8 @@ import pytest
 from otel_monitoring import seams
 from otel_monitoring.seams import Seam, all_seams
 from tests.forked import called, trees
-from tests.otlp_sink import HttpSink, eventually
+from tests.otlp_sink import HttpSink
+from tests.waiting import eventually
 
 DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
 NATIVE = find_spec("fastapi.telemetry") is not None

@@ -163,10 +163,14 @@ class BackgroundThread:
             with guard:
                 await isolated(job.run)
             now = self._ran[job.name] = time.monotonic()
-            due += job.interval
-            if due <= now:
-                due = now + job.interval - (now - due) % job.interval
+            due = next_start(due, now, job.interval)
             await asyncio.sleep(due - now)
+
+
+def next_start(due: float, now: float, interval: float) -> float:
+    """When a job starts again that was due at `due`: in its old rhythm, and starts that were missed are left out."""
+    due += interval
+    return due if due > now else now + interval - (now - due) % interval
 
 
 async def _end(jobs: "Iterable[asyncio.Task[None]]") -> None:

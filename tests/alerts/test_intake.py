@@ -12,7 +12,7 @@ from otel_monitoring.alerts.intake import Intake
 from otel_monitoring.alerts.model import AlertSeverity
 from otel_monitoring.alerts.store import MemoryStore
 from tests.alerts.test_manager import Recorder
-from tests.otlp_sink import eventually
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
 

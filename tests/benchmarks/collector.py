@@ -25,7 +25,7 @@ from tests.benchmarks.processes import Sink
 from tests.benchmarks.report import Report, say
 from tests.integration.builds import COLLECTOR
 from tests.integration.collector import Collector, collecting
-from tests.integration.processes import eventually
+from tests.waiting import eventually
 
 BARE = """
 receivers: {otlp: {protocols: {http: {endpoint: "${env:OTELCOL_HOST}:${env:OTELCOL_HTTP_PORT}"}}}}

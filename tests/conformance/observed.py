@@ -2,8 +2,6 @@
 
 import socket
 import threading
-import time
-from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
@@ -25,6 +23,7 @@ from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.instrumentation.http_server.fastapi import RequestError, RequestOptions, instrument_app
 from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
 from tests.conformance.application import WAIT, Gates
+from tests.waiting import eventually
 
 ENGINES = ["native", "contrib"] if find_spec("fastapi.telemetry") else ["contrib"]
 DURATION = "http.server.request.duration"
@@ -157,12 +156,3 @@ class Observed:
         """The one span there is."""
         (span,) = self.spans.get_finished_spans()
         return span
-
-
-def eventually(condition: Callable[[], object], timeout: float = WAIT) -> None:
-    """Wait until another thread made something true that no event tells of."""
-    deadline = time.monotonic() + timeout
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        pause.wait(0.005)

@@ -21,7 +21,8 @@ from websockets.sync.client import connect
 
 from tests.conformance.application import WAIT, CopyScope, Gates
 from tests.conformance.conftest import Make
-from tests.conformance.observed import ACTIVE, Observed, eventually
+from tests.conformance.observed import ACTIVE, Observed
+from tests.waiting import eventually
 
 
 class Stream(Response):

@@ -11,7 +11,8 @@ from websockets.sync.client import connect
 
 from tests.conformance.application import with_middleware
 from tests.conformance.conftest import Make
-from tests.conformance.observed import ACTIVE, DURATION, Observed, by_attributes, eventually
+from tests.conformance.observed import ACTIVE, DURATION, Observed, by_attributes
+from tests.waiting import eventually
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import httpx
 
 from tests.conftest import unavailable
 from tests.integration.builds import COLLECTOR, PROMETHEUS, Program
-from tests.integration.processes import PATIENCE, eventually, free_port
+from tests.integration.processes import free_port
+from tests.waiting import PATIENCE, eventually
 
 CONFIG = COLLECTOR.folder
 VARIABLES = {

@@ -10,8 +10,9 @@ import httpx
 
 from examples.earlybird import server, traffic
 from examples.earlybird.visitors import Report
-from tests.integration.processes import PATIENCE, free_port
+from tests.integration.processes import free_port
 from tests.integration.servers import nx27017
+from tests.waiting import PATIENCE
 
 _STAFF = "staff-of-the-test"
 _ADMIN = "admin-of-the-test"

@@ -6,38 +6,25 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
 import otel_monitoring
 from tests.conftest import unavailable
+from tests.waiting import PATIENCE, eventually
 
 ROOT = Path(otel_monitoring.__file__).parents[1]
-PATIENCE = 40.0
-T = TypeVar("T")
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def eventually(ask: Callable[[], T | None], what: str) -> T:
-    """Ask until there is an answer; how long that takes does not matter to any test."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        answer = ask()
-        if answer:
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"never happened: {what}")
 
 
 class Service:

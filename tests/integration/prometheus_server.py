@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 
 from tests.integration.collector import CONFIG, prometheus
-from tests.integration.processes import PATIENCE, eventually, free_port
+from tests.integration.processes import free_port
+from tests.waiting import PATIENCE, eventually
 
 
 class Prometheus:

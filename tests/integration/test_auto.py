@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from tests.integration import servers
-from tests.integration.processes import Service, eventually, serving
+from tests.integration.processes import Service, serving
 from tests.integration.servers import Server
 from tests.integration.test_service import instances_of
 from tests.otlp_sink import HttpSink
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -21,8 +21,9 @@ import pytest
 
 from otel_monitoring.cli import exit_codes
 from tests.integration import servers
-from tests.integration.processes import PATIENCE, Service, eventually, free_port, serving
+from tests.integration.processes import Service, free_port, serving
 from tests.otlp_sink import HttpSink, closed_port
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
 

@@ -16,8 +16,8 @@ from examples.earlybird.visitors import Report
 from tests.integration import otlp
 from tests.integration.collector import collecting
 from tests.integration.earlybird import earlybird
-from tests.integration.processes import eventually
 from tests.otlp_sink import HttpSink, Received, Sink
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

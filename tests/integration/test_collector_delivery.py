@@ -12,8 +12,9 @@ import pytest
 from tests.integration import otlp
 from tests.integration.collector import Collector, collecting
 from tests.integration.earlybird import earlybird
-from tests.integration.processes import PATIENCE, eventually, serving
+from tests.integration.processes import serving
 from tests.otlp_sink import HttpSink, Mode, Sink, closed_port
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
 

@@ -17,8 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from tests.integration import otlp
 from tests.integration.certificates import authority
 from tests.integration.collector import Collector, collecting
-from tests.integration.processes import PATIENCE, eventually
 from tests.otlp_sink import HttpSink
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
 

@@ -13,9 +13,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.integration import otlp
 from tests.integration.certificates import authority
 from tests.integration.collector import Collector, collecting
-from tests.integration.processes import eventually
 from tests.integration.test_collector_backends import calls
 from tests.otlp_sink import HttpSink
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -7,8 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -19,11 +18,11 @@ import pytest
 from pymongo import version_tuple
 
 from tests.integration.servers import nx27017
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 60.0
 EMBEDDED = version_tuple >= (4, 18)
 """With an older PyMongo nx-27017 cannot be installed. Where it can, it is there."""
 PARTS = ("nx_27017", "uvicorn") if EMBEDDED else ("uvicorn",)
@@ -110,15 +109,6 @@ def demo(temporary: Path, **environment: str) -> Iterator[Demo]:
             for part in parts:
                 if part.is_running():
                     part.kill()
-
-
-def eventually(question: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-    deadline = time.monotonic() + seconds
-    while not question():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.processes import Service, eventually, serving
+from tests.integration.processes import Service, serving
 from tests.integration.receivers import Loop, http
 from tests.integration.servers import nx27017
 from tests.otlp_sink import HttpSink, closed_port
 from tests.pages import PAGES, Block, Tree, blocks, keys, name_of, names, page, rows
+from tests.waiting import eventually
 
 SOURCE = """
 import logging, os, threading

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.processes import eventually, serving
+from tests.integration.processes import serving
 from tests.integration.servers import nx27017
+from tests.waiting import eventually
 
 DOCUMENTED = """
 import os, time

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.processes import Service, eventually, serving
+from tests.integration.processes import Service, serving
 from tests.integration.servers import Server, nx27017
 from tests.otlp_sink import HttpSink, Sink, closed_port
+from tests.waiting import eventually
 
 HANDLES = {
     "async": "from pymongo import AsyncMongoClient as Client",

@@ -11,9 +11,10 @@ from typing import Any
 import pymongo.lock
 import pytest
 
-from tests.integration.processes import Service, eventually, serving
+from tests.integration.processes import Service, serving
 from tests.integration.receivers import Loop, Mailbox, smtp
 from tests.integration.servers import Server, nx27017
+from tests.waiting import eventually
 from tests.wire import Document, wire_server
 
 CLIENTS = {

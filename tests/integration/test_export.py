@@ -19,7 +19,8 @@ from otel_monitoring.config import Settings
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.metrics.snapshot import Series
 from otel_monitoring.telemetry.providers import Telemetry
-from tests.otlp_sink import TIMEOUT, GrpcSink, HttpSink, Mode, Relay, Sink, closed_port, eventually
+from tests.otlp_sink import TIMEOUT, GrpcSink, HttpSink, Mode, Relay, Sink, closed_port
+from tests.waiting import eventually, long_before
 
 pytestmark = pytest.mark.integration
 
@@ -169,7 +170,10 @@ def test_the_aggregator_reads_the_numbers_that_are_exported() -> None:
 
 
 @pytest.mark.usefixtures("start")
-def test_metrics_leave_at_the_interval_and_a_dead_endpoint_never_delays_the_aggregator() -> None:
+def test_metrics_leave_at_the_interval_and_a_dead_endpoint_never_delays_the_aggregator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "100")
     with HttpSink("hang") as sink:
         settings = Settings.load(otlp_endpoint=sink.endpoint, metric_export_interval=20)
         telemetry = Telemetry(
@@ -182,32 +186,27 @@ def test_metrics_leave_at_the_interval_and_a_dead_endpoint_never_delays_the_aggr
         counter = telemetry.meter_provider.get_meter("test").create_counter("jobs")
         counter.add(1)
         sink.wait(lambda s: s.attempts >= 1)
-        slowest = 0.0
         for n in range(50):
-            begun = time.monotonic()
             counter.add(1)
             reader.take(float(n + 1))
-            slowest = max(slowest, time.monotonic() - begun)
+        assert states(telemetry)["metrics"]["failures"] == 0, "the first request hangs still"
         telemetry.stop(0.1)
-
-    assert slowest < 1.0  # the request that hangs takes 10 s
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("mode", ["refuse", "hang", "503", "429"])
 def test_stopping_keeps_its_deadline_whatever_the_endpoint_does(
-    start: Start, protocol: str, mode: Any, caplog: pytest.LogCaptureFixture
+    start: Start, protocol: str, mode: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "100")
     with sink_for(protocol, "ok" if mode == "refuse" else mode) as sink:
         endpoint = f"http://127.0.0.1:{closed_port()}" if mode == "refuse" else sink.endpoint
         telemetry = start(endpoint, otlp_protocol=protocol)
         measure(telemetry)
-        begun = time.monotonic()
-        telemetry.stop(0.5)
-        took = time.monotonic() - begun
-        telemetry.stop(0.5)  # again: nothing to do
+        with long_before(100):
+            telemetry.stop(0.5)
+            telemetry.stop(0.5)  # again: nothing to do
 
-    assert took < 1.5
     assert sum("most once a minute" in record.getMessage() for record in caplog.records) <= 1
     loud = [r for r in caplog.records if r.name.startswith("opentelemetry") and r.levelno >= logging.WARNING]
     assert len(loud) <= 1
@@ -243,21 +242,20 @@ def test_what_the_full_queue_drops_is_counted_and_nothing_waits(
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "600000")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "100")
     with HttpSink("hang") as sink:
         telemetry = start(sink.endpoint, metrics_exporter="none", logs_exporter="none")
         tracer = telemetry.tracer_provider.get_tracer("test")
         for _ in range(10):
             tracer.start_span("in flight").end()
         sink.wait(lambda s: s.attempts == 1)
-        begun = time.monotonic()
         for _ in range(100):
             tracer.start_span("too many").end()
-        took = time.monotonic() - begun
         traces = states(telemetry)["traces"]
         telemetry.stop(0.1)
 
-    assert took < 2.0
     assert (traces["queue"], traces["dropped"], traces["exported"]) == (10, 90, 0)
+    assert traces["failures"] == 0, "what was in flight is so still"
     assert len([r for r in caplog.records if "Queue full" in r.getMessage()]) == 1
     assert states(telemetry)["traces"]["dropped"] >= 100
 
@@ -342,14 +340,18 @@ def test_a_hanging_endpoint_does_not_keep_the_process(protocol: str, stops: bool
     print("done", flush=True)
     """
     with sink_for(protocol, "hang") as sink:
-        process = python(body, OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "done\n"
-            begun = time.monotonic()
-        finally:
-            finish(process)
-        assert time.monotonic() - begun < 5  # an export that is waited for takes 10 s
+        process = python(
+            body,
+            OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint,
+            OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+            OTEL_EXPORTER_OTLP_TIMEOUT="100",
+        )
+        with long_before(100):
+            try:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "done\n"
+            finally:
+                finish(process)
 
 
 @pytest.mark.parametrize("given", ["", "pod-7"])

@@ -21,9 +21,10 @@ from otel_monitoring.export import ExportOptions, grafana, prometheus
 from otel_monitoring.export.grafana_provisioning import HEALTH_UID, LOKI_UID, PROMETHEUS_UID
 from tests.integration.collector import CONFIG as COMMITTED
 from tests.integration.collector import collecting
-from tests.integration.processes import Service, eventually, serving
+from tests.integration.processes import Service, serving
 from tests.integration.prometheus_server import Prometheus, prometheus_server
 from tests.integration.servers import ROOT, nx27017
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 

@@ -25,6 +25,7 @@ from otel_monitoring.instrumentation.mongodb.instrumentation import MongoInstrum
 from tests.conftest import unavailable
 from tests.integration import servers
 from tests.integration.servers import Server
+from tests.waiting import eventually_here
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -123,14 +124,6 @@ async def database(kind: str, server: Server, **options: Any) -> AsyncIterator[A
         await done(client.close())
 
 
-async def until(condition: Any, what: str) -> None:
-    """Wait for something that happens in a driver's own thread or task."""
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.01)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("used_before", [False, True])
 async def test_every_command_is_traced_and_counted_once(
@@ -163,7 +156,7 @@ async def test_every_command_is_traced_and_counted_once(
             assert attributes[c.SERVER_PORT] == server.port
         assert telemetry.connections()["used"] == 0
         assert telemetry.connections()["idle"] >= 1
-        await until(lambda: instrumentation.state.status.up, "no heartbeat arrived")
+        await eventually_here(lambda: instrumentation.state.status.up, "no heartbeat arrived")
 
     assert telemetry.connections() == {}
 
@@ -265,22 +258,22 @@ async def test_a_killed_server_is_known_without_asking_and_comes_back(
         state.on_change = changed.set
         checker = DatabaseHealthChecker(db, state=state, check_timeout=3)
         checker.bind_loop(asyncio.get_running_loop())
-        await until(lambda: state.status.up, "no heartbeat arrived")
+        await eventually_here(lambda: state.status.up, "no heartbeat arrived")
         assert await checker.ping() == "healthy"
 
         changed.clear()
         own_server.kill()
-        await until(lambda: state.status.up is False, "the lost server was not noticed")
+        await eventually_here(lambda: state.status.up is False, "the lost server was not noticed")
         assert changed.is_set()
         assert checker.status == "unhealthy"
         assert checker.as_json()["error"]
         assert await checker.ping() == "unhealthy"
 
         own_server.start()
-        await until(lambda: state.status.up, "the returned server was not noticed")
+        await eventually_here(lambda: state.status.up, "the returned server was not noticed")
         assert await checker.ping() == "healthy"
         await done(db.orders.insert_one({}))
-        await until(lambda: telemetry.connections()["used"] == 0, "connections drifted")
+        await eventually_here(lambda: telemetry.connections()["used"] == 0, "connections drifted")
         assert telemetry.connections()["idle"] >= 1
 
 
@@ -352,7 +345,7 @@ async def test_cancelled_commands_leave_nothing_behind(telemetry: Telemetry, own
         await db.orders.find_one({})
         own_server.freeze()
         tasks = [asyncio.create_task(db.orders.find_one({})) for _ in range(5)]
-        await until(lambda: telemetry.connections().get("used"), "no command was sent")
+        await eventually_here(lambda: telemetry.connections().get("used"), "no command was sent")
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.processes import Service, eventually, free_port, serving
+from tests.integration.processes import Service, free_port, serving
+from tests.waiting import eventually
 
 PLAIN = """
 from fastapi import FastAPI, HTTPException

@@ -11,8 +11,9 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-from tests.integration.processes import PATIENCE, Service, eventually, serving
+from tests.integration.processes import Service, serving
 from tests.otlp_sink import HttpSink, closed_port
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.processes import PATIENCE, serving
+from tests.integration.processes import serving
 from tests.otlp_sink import HttpSink
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 

@@ -26,7 +26,7 @@ from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.sqlite import SqliteStore
 from tests.alerts.store.test_store import NOW, event, messages, waiting
 from tests.conftest import unavailable
-from tests.integration.processes import PATIENCE, eventually
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = [
     pytest.mark.integration,
