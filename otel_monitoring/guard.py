@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -191,7 +191,43 @@ class _LoopSafeTasks:
         self._make = before or _task
 
     def __call__(self, loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
-        return self._make(loop, loop_safe(_LoopSafe(work)), **options)
+        return self._make(loop, _LoopSafeCoroutine(loop, work), **options)
+
+
+class _LoopSafeCoroutine(Coroutine[Any, Any, Any]):
+    """A coroutine as its task has it: whatever it, or a task that it begins, raises, the loop survives it.
+
+    Not a coroutine around another one: of a task that is cancelled before its first step, Python would warn that
+    nobody ever awaited the inner one.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Any) -> None:
+        self._loop = loop
+        self._work = work
+
+    def send(self, value: Any) -> Any:
+        """Run the next step."""
+        return self._safe(partial(self._work.send, value))
+
+    def throw(self, *error: Any) -> Any:
+        """Run the next step, which begins with an exception."""
+        return self._safe(partial(self._work.throw, *error))
+
+    def close(self) -> None:
+        """End it."""
+        self._work.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._work.__await__()  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._work, name)  # its name and where it is, for whoever shows a task
+
+    def _safe(self, step: Callable[[], Any]) -> Any:
+        try:
+            return _sheltered(self._loop, step)
+        except (KeyboardInterrupt, SystemExit) as error:
+            raise as_exception(error) from error
 
 
 def _task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:

@@ -1,6 +1,7 @@
 """Our failures stop at the guard; what is not ours passes."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -199,3 +200,24 @@ async def test_a_cancellation_of_the_caller_reaches_work_apart_and_leaves_as_one
     with pytest.raises(asyncio.CancelledError):
         await caller
     await asyncio.wait_for(cancelled.wait(), 30)
+
+
+@pytest.mark.anyio
+async def test_a_task_that_is_cancelled_before_it_begins_leaves_no_coroutine_that_nobody_awaited(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    async def never() -> None:
+        raise AssertionError("it begins")
+
+    async def work() -> tuple[str, bool]:
+        task = asyncio.create_task(never())
+        shown = repr(task)
+        task.cancel()
+        await asyncio.wait({task})
+        return shown, task.cancelled()
+
+    shown, cancelled = await isolated(work)
+    gc.collect()
+    assert cancelled
+    assert "never() running at" in shown, "a task is shown as it is without us"
+    assert [str(warning.message) for warning in recwarn] == []
