@@ -25,9 +25,14 @@ class Bench:
     """An intake whose thread waits at a gate."""
 
     def __init__(self) -> None:
+        self._others = threads()
         self.batches: list[list[int]] = []
         self.gate = threading.Event()
         self.intake = Intake[int, int](self.handle)
+
+    def threads(self) -> list[threading.Thread]:
+        """Its own: one of an earlier test may not have ended yet."""
+        return [thread for thread in threads() if thread not in self._others]
 
     def handle(self, things: Sequence[int]) -> Sequence[int]:
         self.gate.wait(30)
@@ -41,7 +46,7 @@ async def test_what_comes_meanwhile_is_handled_together_by_one_thread() -> None:
     bench = Bench()
     taken = [asyncio.create_task(bench.intake.take(number)) for number in range(1000)]
     await asyncio.sleep(0)
-    assert len(threads()) == 1
+    assert len(bench.threads()) == 1
     bench.gate.set()
     assert await asyncio.gather(*taken) == [number * 10 for number in range(1000)]
     assert [number for batch in bench.batches for number in batch] == list(range(1000))
@@ -101,7 +106,7 @@ def test_the_thread_ends_when_nothing_comes_any_more() -> None:
     bench = Bench()
     bench.gate.set()
     assert asyncio.run(bench.intake.take(1)) == 10
-    eventually(lambda: not threads())
+    eventually(lambda: not bench.threads())
     assert asyncio.run(bench.intake.take(2)) == 20
 
 
