@@ -16,8 +16,8 @@ import psutil
 import pytest
 from pymongo import version_tuple
 
-from examples.earlybird import server, traffic
-from examples.earlybird.plan import Plan, UsageError
+from examples.earlybird import processes, traffic
+from examples.earlybird.demo_options import DemoOptions, UsageError
 from examples.earlybird.visitors import NO_ANSWER, Report
 from tests.integration.servers import nx27017
 from tests.otlp_sink import closed_port
@@ -52,8 +52,8 @@ class EarlyBird:
 @pytest.fixture(scope="module")
 def mongodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if EMBEDDED:
-        with server.running(server.embedded_mongodb(tmp_path_factory.mktemp("mongodb"))) as part:
-            yield server.mongodb_uri(part)
+        with processes.running(processes.embedded_mongodb(tmp_path_factory.mktemp("mongodb"))) as part:
+            yield processes.mongodb_uri(part)
     else:
         with nx27017() as other:
             yield other.uri
@@ -67,9 +67,9 @@ def earlybird(mongodb: str, tmp_path: Path, request: pytest.FixtureRequest) -> I
         "OTEL_MONITORING_ADMIN_TOKEN": ADMIN_TOKEN,
         **getattr(request, "param", {}),
     }
-    port = Plan.from_environment({"PORT": "0"}).port
-    with server.running(server.api(port, tmp_path, env)) as part:
-        server.api_ready(part, f"http://127.0.0.1:{port}/api/health/ready")
+    port = DemoOptions.from_environment({"PORT": "0"}).port
+    with processes.running(processes.api(port, tmp_path, env)) as part:
+        processes.api_ready(part, f"http://127.0.0.1:{port}/api/health/ready")
         yield EarlyBird(f"http://127.0.0.1:{port}")
 
 
@@ -140,7 +140,7 @@ def test_a_delivery_service_that_is_down_is_an_alert(earlybird: EarlyBird) -> No
     assert eventually(lambda: bool(earlybird.monitoring("/alerts/history")))
     (alert,) = earlybird.monitoring("/alerts/history")
     assert (alert["type"], alert["severity"]) == ("delivery_issue", "error")
-    assert alert["message"] == "delivery.plan failed: examples.earlybird.planning.DeliveryServiceError"
+    assert alert["message"] == "delivery.plan failed: examples.earlybird.delivery_planner.DeliveryServiceError"
 
 
 def _until(status: int, outages: set[int], ask: Callable[[], httpx.Response]) -> Any:
@@ -157,9 +157,9 @@ def _until(status: int, outages: set[int], ask: Callable[[], httpx.Response]) ->
 def test_a_part_ends_with_its_parent_even_if_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import pathlib, sys, time\n"
-        "from examples.earlybird import server\n"
-        "part = server.embedded_mongodb(pathlib.Path(sys.argv[1]))\n"
-        "server.mongodb_uri(part)\n"
+        "from examples.earlybird import processes\n"
+        "part = processes.embedded_mongodb(pathlib.Path(sys.argv[1]))\n"
+        "processes.mongodb_uri(part)\n"
         "print(part.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
@@ -177,9 +177,9 @@ def test_a_part_ends_with_its_parent_even_if_that_is_killed(tmp_path: Path) -> N
 
 
 def test_a_part_that_ends_by_itself_is_reported_with_its_last_words(tmp_path: Path) -> None:
-    complaint = pytest.raises(server.PartFailedError, match=r"The API ended with exit code 1(.|\n)*InvalidURI")
-    with server.running(server.api(1, tmp_path, {"MONGODB_URI": "http://localhost"})) as part, complaint:
-        server.api_ready(part, "http://127.0.0.1:1/")
+    complaint = pytest.raises(processes.PartFailedError, match=r"The API ended with exit code 1(.|\n)*InvalidURI")
+    with processes.running(processes.api(1, tmp_path, {"MONGODB_URI": "http://localhost"})) as part, complaint:
+        processes.api_ready(part, "http://127.0.0.1:1/")
 
 
 @pytest.mark.parametrize(
@@ -193,14 +193,14 @@ def test_a_part_that_ends_by_itself_is_reported_with_its_last_words(tmp_path: Pa
 )
 def test_an_environment_that_cannot_work_is_named(environment: dict[str, str], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        Plan.from_environment(environment)
+        DemoOptions.from_environment(environment)
 
 
 def test_what_the_environment_gives_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OTEL_MONITORING_ADMIN_TOKEN", ADMIN_TOKEN)
     monkeypatch.setenv("OTEL_MONITORING_PREFIX", "/ops")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:pass@collector:4318")
-    plan = Plan.from_environment({"PORT": "0", "MONGODB_URI": "mongodb://db", "DEMO_SECONDS": "1.5"})
+    plan = DemoOptions.from_environment({"PORT": "0", "MONGODB_URI": "mongodb://db", "DEMO_SECONDS": "1.5"})
     assert (plan.mongodb_uri, plan.seconds, plan.admin_token) == ("mongodb://db", 1.5, ADMIN_TOKEN)
     text = plan.introduction("somewhere", tmp_path)
     assert f"curl -H 'Authorization: Bearer {ADMIN_TOKEN}' localhost:{plan.port}/ops/health/diagnostics" in text
@@ -210,6 +210,6 @@ def test_what_the_environment_gives_is_kept(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_tokens_are_made_for_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_MONITORING_ADMIN_TOKEN", raising=False)
-    one, other = (Plan.from_environment({"PORT": "0"}) for _ in range(2))
+    one, other = (DemoOptions.from_environment({"PORT": "0"}) for _ in range(2))
     assert len({one.admin_token, other.admin_token, one.staff_token, other.staff_token}) == 4
     assert os.environ.get("OTEL_MONITORING_ADMIN_TOKEN") is None

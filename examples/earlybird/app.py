@@ -1,6 +1,6 @@
 """The EarlyBird API: `MONGODB_URI=mongodb://… uvicorn examples.earlybird.app:app`.
 
-With `DELIVERY_URL` another process plans its deliveries (delivery_service.py); without it does that itself.
+With `DELIVERY_URL` another process plans the deliveries (delivery_service.py); without it the API does.
 """
 
 import logging
@@ -17,14 +17,14 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import ConnectionFailure
 
 from examples.earlybird.database import Document, create_indexes
-from examples.earlybird.planning import DeliveryService, OwnDeliveries
+from examples.earlybird.delivery_planner import LocalPlanner, RemotePlanner
 from examples.earlybird.routers import billing, deliveries, orders, subscriptions, users
 from otel_monitoring import MonitoringService
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What the business counts; leaves by the same way as everything measured."""
+    """The business metrics, exported like those of the monitoring."""
 
     orders_placed: Counter
     deliveries_confirmed: Counter
@@ -38,7 +38,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await create_indexes(app.state.db)
         if url := os.environ.get("DELIVERY_URL"):
             client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=5, trust_env=False))
-            app.state.planner = DeliveryService(client)
+            app.state.planner = RemotePlanner(client)
         yield
 
 
@@ -57,7 +57,7 @@ def create_app(mongodb_uri: str) -> FastAPI:
         app.include_router(router, prefix="/api")
 
     monitoring = MonitoringService(db, check_interval=5, baggage_keys="order.id").instrument(app)
-    app.state.planner = OwnDeliveries(db)
+    app.state.planner = LocalPlanner(db)
     app.state.counters = Counters(
         orders_placed=monitoring.meter.create_counter("orders.placed", unit="{order}"),
         deliveries_confirmed=monitoring.meter.create_counter("deliveries.confirmed", unit="{delivery}"),

@@ -1,4 +1,4 @@
-"""Who is calling: customers by the token they got when they signed up, staff by `EARLYBIRD_STAFF_TOKEN`."""
+"""Authentication: customers by the token of their sign-up, staff by `EARLYBIRD_STAFF_TOKEN`."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""The billing worker: `MONGODB_URI=mongodb://… python -m examples.earlybird.billing_worker`."""
+"""The billing worker charges for orders: `MONGODB_URI=mongodb://… python -m examples.earlybird.billing_worker`."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import logging
 from pymongo.asynchronous.database import AsyncDatabase
 
 from examples.earlybird import events, worker
-from examples.earlybird.charging import bill
+from examples.earlybird.charge import bill
 from examples.earlybird.database import Document
 from otel_monitoring import MonitoringService
 from otel_monitoring.tracing import continued

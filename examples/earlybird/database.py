@@ -1,4 +1,4 @@
-"""The collections, their indexes, and the handle that endpoints ask for."""
+"""The database: the dependency that gives it to endpoints, ids, times, and the indexes of the collections."""
 
 from datetime import datetime, timezone
 from typing import Annotated, Any
@@ -24,7 +24,7 @@ def new_id() -> str:
 
 
 def now() -> datetime:
-    """MongoDB keeps milliseconds: an answer says the same before and after."""
+    """The current time in whole milliseconds, as MongoDB stores it."""
     time = datetime.now(timezone.utc)
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 

@@ -1,4 +1,4 @@
-"""The delivery service: plans deliveries for the order API, and says so in an event that the billing worker finds.
+"""The delivery service plans deliveries for the order API and stores an event for the billing worker.
 
 `MONGODB_URI=mongodb://… uvicorn examples.earlybird.delivery_service:app`
 """

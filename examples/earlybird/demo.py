@@ -1,8 +1,8 @@
-"""`make demo`: the EarlyBird API under traffic, and where to look at what its monitoring says.
+"""`make demo`: runs the EarlyBird API under traffic and prints where to read its monitoring.
 
 Everything runs on this machine and ends with this process: an embedded MongoDB (or the one at `MONGODB_URI`), the API
 on `PORT` (8000), the traffic, a mailbox and a Slack webhook for its alerts (unless `SMTP_SERVER` and
-`SLACK_WEBHOOK_URL` name yours). `DEMO_SECONDS` ends it by itself.
+`SLACK_WEBHOOK_URL` name yours). With `DEMO_SECONDS` it ends after so many seconds.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from typing import Any
 
 import httpx
 
-from examples.earlybird import inbox, server, traffic
+from examples.earlybird import inbox, processes, traffic
+from examples.earlybird.demo_options import DemoOptions, UsageError
+from examples.earlybird.embedded_database import EmbeddedDatabase
 from examples.earlybird.live import LiveLine
-from examples.earlybird.plan import Plan, UsageError
-from examples.earlybird.returning import ReturningDatabase
 from examples.earlybird.visitors import Report
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact
@@ -33,60 +33,60 @@ COUNTED_SECONDS = 2.0
 def main() -> int:
     treat_as_ctrl_c()
     try:
-        run(Plan.from_environment(os.environ))
+        run(DemoOptions.from_environment(os.environ))
     except KeyboardInterrupt:
         pass
-    except (UsageError, ConfigurationError, server.PartFailedError) as error:
+    except (UsageError, ConfigurationError, processes.PartFailedError) as error:
         print(error, file=sys.stderr)
         return 1
-    except BrokenPipeError:  # nobody reads us any more: make demo | head
+    except BrokenPipeError:  # the reader has gone, as in make demo | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     print("Stopped.")
     return 0
 
 
-def run(plan: Plan) -> None:
+def run(options: DemoOptions) -> None:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="earlybird-")))
         database = None
-        if plan.mongodb_uri is None:
+        if options.mongodb_uri is None:
             print("Starting MongoDB ...", flush=True)
-            database = ReturningDatabase(directory)
+            database = EmbeddedDatabase(directory)
             stack.callback(database.stop)
             uri = database.uri
             mongodb = f"{uri} (embedded nx-27017; to see alerts: kill -9 {database.pid})"
         else:
-            uri = plan.mongodb_uri
-            if not server.ping(uri):
+            uri = options.mongodb_uri
+            if not processes.ping(uri):
                 raise UsageError(f"MONGODB_URI: no MongoDB answers at {redact(uri)}")
             mongodb = f"{redact(uri)} (MONGODB_URI)"
         print("Starting the API ...", flush=True)
-        environment = plan.api_environment(uri, directory)
-        if plan.settings.smtp_server is None:
+        environment = options.api_environment(uri, directory)
+        if options.settings.smtp_server is None:
             environment |= stack.enter_context(inbox.mailbox())
-        if plan.settings.slack_webhook_url is None:
+        if options.settings.slack_webhook_url is None:
             environment |= stack.enter_context(inbox.slack())
-        api = stack.enter_context(server.running(server.api(plan.port, directory, environment)))
-        server.api_ready(api, f"{plan.monitoring_url}/health/ready")
-        print(plan.introduction(mongodb, directory), flush=True)
+        api = stack.enter_context(processes.running(processes.api(options.port, directory, environment)))
+        processes.api_ready(api, f"{options.monitoring_url}/health/ready")
+        print(options.introduction(mongodb, directory), flush=True)
         try:
-            asyncio.run(show_traffic(plan, api, database))
+            asyncio.run(show_traffic(options, api, database))
         finally:
             treat_as_ctrl_c()
 
 
-async def show_traffic(plan: Plan, api: server.Part, database: ReturningDatabase | None) -> None:
-    """Send traffic and show the live line until a signal, the end of the time, or an API that ends by itself."""
+async def show_traffic(options: DemoOptions, api: processes.Part, database: EmbeddedDatabase | None) -> None:
+    """Send traffic and show the live line until a signal, `DEMO_SECONDS`, or the end of the API."""
     stop = asyncio.Event()
     for number in STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     report = Report()
-    live = LiveLine(plan.monitoring_url, plan.admin_token)
-    sending = asyncio.ensure_future(traffic.run(plan.api_url, staff_token=plan.staff_token, report=report))
+    live = LiveLine(options.monitoring_url, options.admin_token)
+    sending = asyncio.ensure_future(traffic.run(options.api_url, staff_token=options.staff_token, report=report))
     showing = asyncio.ensure_future(live.run())
     try:
-        await supervise(stop, plan.seconds, api, database, (sending, showing))
+        await supervise(stop, options.seconds, api, database, (sending, showing))
     finally:
         await cancel(showing)
         print("\nStopping ...", flush=True)
@@ -100,8 +100,8 @@ async def show_traffic(plan: Plan, api: server.Part, database: ReturningDatabase
 async def supervise(
     stop: asyncio.Event,
     seconds: float | None,
-    api: server.Part,
-    database: ReturningDatabase | None,
+    api: processes.Part,
+    database: EmbeddedDatabase | None,
     tasks: Sequence["asyncio.Future[Any]"],
 ) -> None:
     now = asyncio.get_running_loop().time
@@ -123,7 +123,7 @@ async def cancel(task: "asyncio.Future[Any]") -> None:
 
 
 def treat_as_ctrl_c() -> None:
-    """While nothing listens for signals, each of them unwinds like Ctrl-C: what runs is stopped on the way out."""
+    """Have each stop signal raise KeyboardInterrupt, so that everything is stopped on the way out."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.default_int_handler)
 

@@ -1,4 +1,4 @@
-"""What happened, as documents: stored by one process, worked on by another, with the trace going on in between."""
+"""Events as documents: one process stores them, another handles them, and the document carries the trace along."""
 
 import asyncio
 import logging
@@ -31,8 +31,8 @@ async def mark(db: AsyncDatabase[Document], event: Document, status: str) -> Non
     await db.events.update_one({"_id": event["_id"]}, {"$set": {"status": status}})
 
 
-async def work_off(db: AsyncDatabase[Document], kind: str, handle: Handler, stop: asyncio.Event) -> None:
-    """Handle each event of a kind as it comes, until `stop` is set; one that fails is put aside."""
+async def handle_all(db: AsyncDatabase[Document], kind: str, handle: Handler, stop: asyncio.Event) -> None:
+    """Handle the events of a kind as they come, until `stop` is set. Events that fail are marked `failed`."""
     while not stop.is_set():
         event = await _claim(db, kind)
         if event is None:
@@ -46,7 +46,7 @@ async def work_off(db: AsyncDatabase[Document], kind: str, handle: Handler, stop
 
 
 async def _claim(db: AsyncDatabase[Document], kind: str) -> Document | None:
-    with suppress_instrumentation():  # looking for work is no work: ten spans a second that say nothing
+    with suppress_instrumentation():  # polling would make ten spans a second without information
         found: Document | None = await db.events.find_one_and_update(
             {"kind": kind, "status": "new"},
             {"$set": {"status": "claimed"}},

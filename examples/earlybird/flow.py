@@ -1,11 +1,11 @@
-"""`make flow`: one order on its way through four processes, and its story as they exported it.
+"""`make flow`: sends one order through four processes and prints its story from the spans that they exported.
 
-A customer signs up and orders. The order API asks the delivery service over HTTP; that stores an event, which the
-billing worker finds; that stores another one, which the notifier finds. Each process exports to a small receiver in
-this one, which reads the story back, and passes everything on to `OTEL_EXPORTER_OTLP_ENDPOINT` where that is set.
+A customer signs up and orders. The order API asks the delivery service over HTTP. The delivery service stores an event
+for the billing worker, and the billing worker one for the notifier. Each process exports to a small receiver in this
+process, which passes everything on to `OTEL_EXPORTER_OTLP_ENDPOINT` where that is set.
 
 Everything runs on this machine and ends with this process: an embedded MongoDB (or the one at `MONGODB_URI`) and the
-four services. It exits with 1 where the story has a gap.
+four services. The exit code is 1 where the story has a gap.
 """
 
 import os
@@ -21,9 +21,9 @@ from typing import Any
 import httpx
 from opentelemetry.util.re import parse_env_headers
 
-from examples.earlybird import server
+from examples.earlybird import processes
 from examples.earlybird.demo import treat_as_ctrl_c
-from examples.earlybird.plan import UsageError, free_port
+from examples.earlybird.demo_options import UsageError, free_port
 from examples.earlybird.receiver import Destination, Receiver
 from examples.earlybird.story import Span, Story
 from otel_monitoring.config import Settings
@@ -42,7 +42,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Stopped.")
         return 1
-    except (UsageError, ConfigurationError, server.PartFailedError, LookupError) as error:
+    except (UsageError, ConfigurationError, processes.PartFailedError, LookupError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -70,7 +70,7 @@ def run(environ: Mapping[str, str]) -> int:
 
 
 def pass_on(settings: Settings) -> dict[str, Destination]:
-    """Where the environment wants each signal."""
+    """The destinations of the signals that the environment configures."""
     destinations: dict[str, Destination] = {}
     for signal in SIGNALS:
         url = settings.endpoint(signal)
@@ -83,31 +83,31 @@ def pass_on(settings: Settings) -> dict[str, Destination]:
 
 
 def place_and_follow(receiver: Receiver, mongodb_uri: str | None) -> str:
-    """Start everything, place an order, wait for its last span, and stop everything; the order's id."""
+    """Start everything, place an order, wait for its last span, and stop everything; returns the order's id."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="earlybird-")))
         parts = []
         if mongodb_uri is None:
             print("Starting MongoDB ...", flush=True)
-            parts.append(stack.enter_context(server.running(server.embedded_mongodb(directory))))
-            mongodb_uri = server.mongodb_uri(parts[0])
-        elif not server.ping(mongodb_uri):
+            parts.append(stack.enter_context(processes.running(processes.embedded_mongodb(directory))))
+            mongodb_uri = processes.mongodb_uri(parts[0])
+        elif not processes.ping(mongodb_uri):
             raise UsageError(f"MONGODB_URI: no MongoDB answers at {redact(mongodb_uri)}")
         print("Starting order API, delivery service, billing worker and notifier ...", flush=True)
         ports = free_port("0"), free_port("0")
         env = environment(receiver.endpoint, mongodb_uri, f"http://127.0.0.1:{ports[1]}")
         orders_env = {**env, "OTEL_SERVICE_NAME": "earlybird-orders"}
         parts += [
-            stack.enter_context(server.running(part))
+            stack.enter_context(processes.running(part))
             for part in (
-                server.api(ports[0], directory, orders_env),
-                server.delivery_service(ports[1], directory, env),
-                server.worker("billing_worker", directory, env),
-                server.worker("notifier", directory, env),
+                processes.api(ports[0], directory, orders_env),
+                processes.delivery_service(ports[1], directory, env),
+                processes.worker("billing_worker", directory, env),
+                processes.worker("notifier", directory, env),
             )
         ]
         for part, port in zip(parts[-4:-2], ports, strict=True):
-            server.api_ready(part, f"http://127.0.0.1:{port}/api/health/ready")
+            processes.api_ready(part, f"http://127.0.0.1:{port}/api/health/ready")
         print("Placing an order ...", flush=True)
         order_id = place_order(f"http://127.0.0.1:{ports[0]}/api")
         wait_for_the_end(receiver, parts)
@@ -115,7 +115,7 @@ def place_and_follow(receiver: Receiver, mongodb_uri: str | None) -> str:
 
 
 def environment(endpoint: str, mongodb_uri: str, delivery_url: str) -> dict[str, str | None]:
-    """What the processes get: of OpenTelemetry's variables ours alone, for the story must not depend on others."""
+    """The environment of the processes; variables of OpenTelemetry from outside are removed (None)."""
     return {
         **{name: None for name in os.environ if name.startswith("OTEL_")},
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
@@ -129,7 +129,7 @@ def environment(endpoint: str, mongodb_uri: str, delivery_url: str) -> dict[str,
 
 
 def place_order(api: str) -> str:
-    """Sign up and order; the order's id."""
+    """Sign up and place an order; returns its id."""
     robin = {"email": f"robin-{time.time_ns()}@example.com", "name": "Robin Lark", "address": "1 Dawn Road"}
     tomorrow = datetime.now(timezone.utc).date() + timedelta(days=1)
     order = {"items": [{"product": "bread", "quantity": 2}], "deliver_on": tomorrow.isoformat()}
@@ -140,13 +140,13 @@ def place_order(api: str) -> str:
     return str(answer["id"])
 
 
-def wait_for_the_end(receiver: Receiver, parts: list[server.Part]) -> None:
+def wait_for_the_end(receiver: Receiver, parts: list[processes.Part]) -> None:
     deadline = time.monotonic() + STORY_SECONDS
     while not receiver.wait(lambda got: any(span.item.name == LAST_SPAN for span in got.spans), 0.25):
         for part in parts:
             part.check()
         if time.monotonic() > deadline:
-            raise server.PartFailedError(f"no {LAST_SPAN} after {STORY_SECONDS:.0f} s")
+            raise processes.PartFailedError(f"no {LAST_SPAN} after {STORY_SECONDS:.0f} s")
 
 
 if __name__ == "__main__":

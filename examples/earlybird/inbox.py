@@ -1,6 +1,6 @@
-"""Where the demo's alerts arrive, unless you have a mail server or a Slack workspace for them: a mailbox and a webhook.
+"""A mailbox and a Slack webhook that print the demo's alerts.
 
-Both are real servers on the loopback: the API sends them what it would send to yours.
+Both are real servers on the loopback address, and receive what the API would send to yours.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from examples.earlybird.plan import free_port
+from examples.earlybird.demo_options import free_port
 
 LIMIT = 100_000
 
@@ -75,4 +75,4 @@ class _Webhook(BaseHTTPRequestHandler):
         self.wfile.write(b"ok")
 
     def log_message(self, *args: Any) -> None:
-        """Not among the alerts."""
+        """Print no line for each request."""

@@ -1,4 +1,4 @@
-"""The demo's live line: what the API's own monitoring endpoints say."""
+"""`LiveLine`: the demo's line with status, rate, p95 and errors, from the API's own monitoring endpoints."""
 
 import asyncio
 import sys
@@ -14,7 +14,7 @@ LOG_SECONDS = 5.0
 
 
 class LiveLine:
-    """Asks the endpoints over HTTP and prints one line: rewritten in place in a terminal, repeated elsewhere."""
+    """Asks the endpoints and prints one line: in a terminal in the same place, elsewhere again and again."""
 
     def __init__(self, monitoring_url: str, admin_token: str) -> None:
         self._url = monitoring_url
@@ -35,7 +35,7 @@ class LiveLine:
                 print()
 
     async def counted(self, at_least: int, seconds: float) -> tuple[int, int]:
-        """Requests and errors that monitoring has counted, once these are `at_least` or `seconds` have passed."""
+        """The requests and errors that monitoring has counted, after `at_least` requests or after `seconds`."""
         end = time.monotonic() + seconds
         async with self._client() as client:
             while True:
@@ -61,7 +61,7 @@ class LiveLine:
 
     async def _get(self, client: httpx.AsyncClient, path: str) -> dict[str, Any]:
         answer = await client.get(self._url + path)
-        if answer.status_code != 503:  # that is how unhealthy looks
+        if answer.status_code != 503:  # the status of an unhealthy service
             answer.raise_for_status()
         body: dict[str, Any] = answer.json()
         return body

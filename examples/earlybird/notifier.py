@@ -1,4 +1,4 @@
-"""The notifier: `MONGODB_URI=mongodb://… python -m examples.earlybird.notifier`."""
+"""The notifier mails customers about billed orders: `MONGODB_URI=mongodb://… python -m examples.earlybird.notifier`."""
 
 import asyncio
 import logging

@@ -1,6 +1,6 @@
-"""Stand-ins for the outside services a delivery business calls, with the latencies and failures those have.
+"""Stand-ins for the external services of a delivery business, with realistic latencies and failures.
 
-`EARLYBIRD_OUTAGES=off` leaves the failures out.
+`EARLYBIRD_OUTAGES=off` switches the failures off.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import random
 OUTAGES = os.environ.get("EARLYBIRD_OUTAGES") != "off"
 
 
-class PaymentDeclined(Exception):  # noqa: N818 - the customer's problem, not an error of ours
+class PaymentDeclined(Exception):  # noqa: N818 - a result of the payment, no error
     pass
 
 
@@ -20,12 +20,12 @@ class PaymentProviderError(Exception):
 
 
 async def _take(median_seconds: float, spread: float = 0.5) -> None:
-    """Network calls are lognormal: mostly quick, sometimes much slower."""
+    """Sleep for a lognormal time, as network calls take it: mostly short, sometimes much longer."""
     await asyncio.sleep(random.lognormvariate(math.log(median_seconds), spread))
 
 
 async def charge(cents: int) -> str:
-    """Charge a card. Returns the provider's reference."""
+    """Charge a card; returns the provider's reference."""
     await _take(0.025)
     chance = random.random() if OUTAGES else 1.0
     if chance < 0.02:
@@ -36,7 +36,7 @@ async def charge(cents: int) -> str:
 
 
 async def store_photo(delivery_id: str) -> str:
-    """Keep the courier's proof of delivery. Returns its address."""
+    """Store the courier's proof of delivery; returns its path."""
     await _take(0.015)
     if OUTAGES and random.random() < 0.04:
         raise TimeoutError(f"photo storage did not answer for delivery {delivery_id}")
@@ -44,7 +44,7 @@ async def store_photo(delivery_id: str) -> str:
 
 
 async def render_report(rows: int) -> str:
-    """Typeset a report: the slow service everybody knows. Returns where to download it."""
+    """Typeset a report, which is slow; returns the path of the download."""
     await _take(0.7)
     return f"reports/{rows}-customers.pdf"
 

@@ -1,6 +1,6 @@
-"""A small OTLP receiver on loopback: keeps spans and log records, and passes everything on where it is told to.
+"""`Receiver`: a small OTLP receiver on the loopback address that keeps spans and log records and passes them on.
 
-What a Collector does, in the little that `make flow` needs: OTLP over HTTP, protobuf, from our own processes.
+It does the part of a Collector's work that `make flow` needs: OTLP over HTTP with protobuf, from its own processes.
 """
 
 import gzip
@@ -35,7 +35,7 @@ _DECODERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.decompress, "defl
 
 @dataclass(frozen=True)
 class Received:
-    """One span or log record, and the name of the service that sent it."""
+    """A span or log record, and the name of the service that sent it."""
 
     service: str
     item: Any
@@ -43,7 +43,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a signal is passed on to."""
+    """The endpoint that a signal is passed on to."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Receiver:
     """Listens from construction to `close`.
 
     Args:
-        pass_on: Where each signal (`traces`, `metrics`, `logs`) goes as well, as it came.
+        pass_on: The destinations by signal (`traces`, `metrics`, `logs`); requests are passed on unchanged.
     """
 
     def __init__(self, pass_on: Mapping[str, Destination]) -> None:
@@ -81,7 +81,7 @@ class Receiver:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def wait(self, condition: Callable[["Receiver"], bool], seconds: float) -> bool:
-        """Wait for something to have arrived; False after so many seconds."""
+        """Wait until `condition` holds; False after `seconds`."""
         with self._changed:
             return self._changed.wait_for(lambda: condition(self), seconds)
 

@@ -1,4 +1,4 @@
-"""The story of one order: which spans belong to it, how they hang together, and how that looks."""
+"""`Story`: the spans of one order, connected by parents and links, as a tree."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ ORDER_ID = "order.id"
 
 @dataclass(frozen=True)
 class Span:
-    """One span as it was exported; times in Unix nanoseconds."""
+    """A span as it was exported; times are Unix nanoseconds."""
 
     service: str
     name: str
@@ -41,16 +41,19 @@ class Span:
 
 
 class Story:
-    """The spans that can be reached from the request that placed an order, along parents and links.
+    """The spans that are connected with the request that placed an order, by parents and links.
 
     Args:
-        order_id: Which order.
-        spans: Everything that was exported.
+        order_id: The order's id.
+        spans: All exported spans.
 
     Attributes:
-        root: The request.
-        spans: All of the story, from its beginning on.
-        strays: Spans with the order's id that do not hang together with the rest.
+        root: The span of the request.
+        spans: The spans of the story, depth first.
+        strays: Spans with the order's id that are not connected with the others.
+
+    Raises:
+        LookupError: No span has the order's id.
     """
 
     def __init__(self, order_id: str, spans: Iterable[Span]) -> None:
@@ -62,7 +65,7 @@ class Story:
         self.root = about[0]
         self._below: dict[bytes, list[Span]] = {}
         for span in everything.values():
-            # A root hangs below what it is linked to.
+            # The root of a linked trace is below the span that it is linked to.
             possible = (span.parent_id,) if span.parent_id else span.links
             above = next((other for other in possible if other in everything), None)
             if above is not None:
@@ -73,7 +76,7 @@ class Story:
 
     @property
     def services(self) -> list[str]:
-        """In the order in which they come in."""
+        """The names of the services, in the order of their first spans."""
         return list(dict.fromkeys(span.service for span in self.spans))
 
     @property
@@ -81,7 +84,7 @@ class Story:
         return (max(span.end for span in self.spans) - self.root.start) / 1e9
 
     def complaints(self, records: Sequence[Received]) -> list[str]:
-        """What is wrong with it: spans without the order's id or without connection, and log lines likewise."""
+        """The gaps of the story: unconnected spans, and spans and log records without the order's id."""
         traces = {span.trace_id for span in self.spans}
         found = [f"{s.service}: {s.name} hangs together with nothing" for s in self.strays]
         found += [
@@ -101,7 +104,7 @@ class Story:
             yield from self._walk(child)
 
     def lines(self) -> list[str]:
-        """The tree: service, span, when it began after the request, how long it took."""
+        """The tree as text: service, span, start relative to the request, duration."""
         rows = list(self._rows(self.root, "", ""))
         services, names = (max(len(row[column]) for row in rows) for column in (0, 1))
         return [f"{service:{services}}  {name:{names}}  {times}" for service, name, times in rows]

@@ -1,6 +1,6 @@
-"""HTTP traffic for the EarlyBird API, bounded.
+"""Sends HTTP traffic to the EarlyBird API, within bounds.
 
-`await run("http://127.0.0.1:8000", requests=1000, seed=1)` sends a thousand requests and returns what came back.
+`await run("http://127.0.0.1:8000", requests=1000, seed=1)` sends a thousand requests and returns their report.
 From a shell: `python -m examples.earlybird.traffic http://127.0.0.1:8000 --seconds 60`.
 """
 
@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import httpx
 
-from examples.earlybird.visitors import Report, Traffic
+from examples.earlybird.visitors import Report, Visitors
 
 MAX_IN_FLIGHT = 64
 DRAIN_SECONDS = 3.0
@@ -31,33 +31,33 @@ async def run(
     staff_token: str | None = None,
     report: Report | None = None,
 ) -> Report:
-    """Send traffic until a bound is reached or the task is cancelled, then wait for the answers under way.
+    """Send traffic until a bound is reached or the task is cancelled, then wait for the outstanding answers.
 
     Args:
-        base_url: Where the API is.
-        requests: How many requests; no bound when not given.
-        seconds: For how long; no bound when not given.
-        rate: Requests per second on average; None sends each as soon as fewer than `MAX_IN_FLIGHT` are under way.
+        base_url: The URL of the API.
+        requests: The number of requests; None: no bound.
+        seconds: The duration; None: no bound.
+        rate: Requests per second on average; None: as many as `MAX_IN_FLIGHT` at once allow.
         seed: The same seed sends the same kinds of requests in the same order.
-        staff_token: What the API has as `EARLYBIRD_STAFF_TOKEN`; the environment's when not given.
-        report: Counts here, for those who want to watch.
+        staff_token: The API's `EARLYBIRD_STAFF_TOKEN`; that of the environment when not given.
+        report: The report to count in, for callers that read it meanwhile.
     """
     token = staff_token if staff_token is not None else os.environ.get("EARLYBIRD_STAFF_TOKEN", "")
-    # A connection for each request: uvicorn closes one after an unhandled exception without saying so beforehand, and a
-    # request that meets the closing one is lost, counted here and not there.
+    # One connection for each request: uvicorn closes a connection after an unhandled exception without notice, and a
+    # request that is just sent on it would be lost, counted here and not by the API.
     limits = httpx.Limits(max_connections=MAX_IN_FLIGHT, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=base_url, timeout=30, limits=limits, trust_env=False) as client:
-        traffic = Traffic(client, report if report is not None else Report(), seed=seed, staff_token=token)
+        visitors = Visitors(client, report if report is not None else Report(), seed=seed, staff_token=token)
         in_flight: set[asyncio.Future[None]] = set()
         try:
-            await _send_all(traffic, in_flight, requests=requests, seconds=seconds, rate=rate)
+            await _send_all(visitors, in_flight, requests=requests, seconds=seconds, rate=rate)
         finally:
             await _drain(in_flight)
-    return traffic.report
+    return visitors.report
 
 
 async def _send_all(
-    traffic: Traffic,
+    visitors: Visitors,
     in_flight: set[asyncio.Future[None]],
     *,
     requests: int | None,
@@ -71,15 +71,15 @@ async def _send_all(
         if sent == requests or now() >= end:
             return
         if sent < FIRST_CUSTOMERS:
-            await traffic.sign_up(random.Random(sent))
+            await visitors.sign_up(random.Random(sent))
             continue
         if len(in_flight) >= MAX_IN_FLIGHT:
             done, _ = await asyncio.wait(in_flight, return_when=asyncio.FIRST_COMPLETED)
             in_flight -= done
         if rate is not None:
-            due = max(due, now() - 1) + traffic.pause_before_next(rate)
+            due = max(due, now() - 1) + visitors.pause_before_next(rate)
             await asyncio.sleep(due - now())
-        task = asyncio.ensure_future(traffic.next_request())
+        task = asyncio.ensure_future(visitors.next_request())
         in_flight.add(task)
         task.add_done_callback(in_flight.discard)
 

@@ -1,4 +1,4 @@
-"""What customers, couriers and the back office ask of the EarlyBird API, as requests in a realistic mix."""
+"""`Visitors`: the requests of customers, couriers and the back office to the EarlyBird API, in a realistic mix."""
 
 import random
 from collections import Counter, deque
@@ -11,15 +11,15 @@ from uuid import uuid4
 import httpx
 
 NO_ANSWER = 0
-"""The status under which requests are counted that got no answer at all."""
+"""The status that counts requests without an answer."""
 
 UNMATCHED = "(unmatched)"
-"""The route of paths the API does not have, as monitoring names it."""
+"""The monitoring's name for the route of paths that the API does not have."""
 
 
 @dataclass
 class Report:
-    """What was sent and what came back: how many answers per (method, route, status)."""
+    """The number of answers by (method, route, status)."""
 
     answers: Counter[tuple[str, str, int]] = field(default_factory=Counter)
 
@@ -60,8 +60,8 @@ class Order:
 Action = Callable[[random.Random], Coroutine[Any, Any, None]]
 
 
-class Traffic:
-    """Sends requests to one EarlyBird API. What each request is follows from the seed, not from the answers."""
+class Visitors:
+    """Sends requests to one EarlyBird API. The seed decides about each request, not the answers."""
 
     def __init__(self, client: httpx.AsyncClient, report: Report, *, seed: int | None, staff_token: str) -> None:
         self.report = report
@@ -92,12 +92,12 @@ class Traffic:
         self._actions, self._weights = list(mix), list(mix.values())
 
     def next_request(self) -> Coroutine[Any, Any, None]:
-        """One more request of the mix, with its own randomness: answers that overtake each other change nothing."""
+        """The next request of the mix, with a random generator of its own: the order of answers changes nothing."""
         (action,) = self._random.choices(self._actions, self._weights)
         return action(random.Random(self._random.getrandbits(64)))
 
     def pause_before_next(self, rate: float) -> float:
-        """Seconds; independent visitors arrive at exponential intervals."""
+        """Seconds until the next request; independent visitors arrive at exponentially distributed intervals."""
         return self._random.expovariate(rate)
 
     # Customers
@@ -172,7 +172,7 @@ class Traffic:
     async def billing_report(self, rng: random.Random) -> None:
         await self._send("GET", "/api/billing/report", token=self._staff_token)
 
-    # What else arrives at a public API
+    # Strangers
 
     async def send_nonsense(self, rng: random.Random) -> None:
         nonsense = {"items": [{"product": "milk", "quantity": -rng.randint(1, 9)}], "deliver_on": "tomorrow"}

@@ -1,4 +1,4 @@
-"""What the workers have in common: a process without a web application, monitored from its start to its end."""
+"""Runs a worker: a process without a web application, monitored from its start to its end."""
 
 import asyncio
 import logging
@@ -17,12 +17,12 @@ Prepare = Callable[[MonitoringService, AsyncDatabase[Document]], events.Handler]
 
 
 async def serve(name: str, kind: str, prepare: Prepare) -> None:
-    """Work on the events of a kind until SIGTERM or Ctrl-C.
+    """Handle the events of a kind until SIGTERM or Ctrl-C.
 
     Args:
         name: The service's name.
-        kind: Which events.
-        prepare: Makes the handler, once.
+        kind: The kind of events.
+        prepare: Makes the handler; called once.
     """
     logging.getLogger("earlybird").setLevel(logging.INFO)
     stop = asyncio.Event()
@@ -34,7 +34,7 @@ async def serve(name: str, kind: str, prepare: Prepare) -> None:
     monitoring = MonitoringService(db, check_interval=5, service_name=name, baggage_keys="order.id")
     await monitoring.start()
     try:
-        await events.work_off(db, kind, prepare(monitoring, db), stop)
+        await events.handle_all(db, kind, prepare(monitoring, db), stop)
     finally:
         await monitoring.stop()
         await client.close()

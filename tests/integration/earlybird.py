@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from examples.earlybird import server, traffic
+from examples.earlybird import processes, traffic
 from examples.earlybird.visitors import Report
 from tests.integration.processes import free_port
 from tests.integration.servers import nx27017
@@ -21,7 +21,7 @@ _ADMIN = "admin-of-the-test"
 class EarlyBird:
     """A running EarlyBird API."""
 
-    def __init__(self, part: server.Part, port: int) -> None:
+    def __init__(self, part: processes.Part, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.part = part
 
@@ -54,6 +54,6 @@ def earlybird(directory: Path, endpoint: str, **env: str) -> Iterator[EarlyBird]
             "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
             **env,
         }
-        with server.running(server.api(port, directory, environment)) as part:
-            server.api_ready(part, f"http://127.0.0.1:{port}/api/health/ready")
+        with processes.running(processes.api(port, directory, environment)) as part:
+            processes.api_ready(part, f"http://127.0.0.1:{port}/api/health/ready")
             yield EarlyBird(part, port)

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from examples.earlybird.demo_options import UsageError
 from examples.earlybird.flow import environment, pass_on
-from examples.earlybird.plan import UsageError
 from examples.earlybird.receiver import Destination, Received, Receiver
 from examples.earlybird.story import Span, Story
 from otel_monitoring.config import Settings

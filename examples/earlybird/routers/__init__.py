@@ -1,1 +1,1 @@
-"""One module per part of the delivery business."""
+"""The endpoints of the API, one module for each part of the delivery business."""

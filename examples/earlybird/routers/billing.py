@@ -5,7 +5,7 @@ from pydantic import BaseModel, Field
 
 from examples.earlybird import providers
 from examples.earlybird.auth import StaffOnly
-from examples.earlybird.charging import bill
+from examples.earlybird.charge import bill
 from examples.earlybird.database import Db
 
 router = APIRouter(prefix="/billing", tags=["billing"], dependencies=[StaffOnly])
@@ -30,7 +30,7 @@ class Report(BaseModel):
 async def run(run: Run, db: Db) -> RunResult:
     result = RunResult(billed=0, declined=0)
     for _ in range(run.max_orders):
-        # Claimed in one step, so that two runs at once never bill an order twice.
+        # Claimed in one step, so that two simultaneous runs never bill an order twice.
         order = await db.orders.find_one_and_update(
             {"status": "delivered", "billing": "open"}, {"$set": {"billing": "claimed"}}
         )

@@ -1,4 +1,4 @@
-"""Deliveries: what couriers see and confirm."""
+"""Deliveries: listed and confirmed by couriers."""
 
 from datetime import date
 
@@ -39,7 +39,7 @@ async def confirm(delivery_id: str, confirmation: Confirmation, request: Request
     changes = {
         "status": "delivered",
         "received_by": confirmation.received_by,
-        "photo": await providers.store_photo(delivery_id),  # a storage that does not answer makes this a 500
+        "photo": await providers.store_photo(delivery_id),  # raises where the storage does not answer: 500
         "delivered_at": now(),
     }
     await db.deliveries.update_one({"_id": delivery_id}, {"$set": changes})

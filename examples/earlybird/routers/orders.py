@@ -12,7 +12,7 @@ from pymongo import DESCENDING, ReturnDocument
 from examples.earlybird import providers
 from examples.earlybird.auth import CurrentUser, StaffOnly
 from examples.earlybird.database import Db, Document, new_id, now
-from examples.earlybird.planning import DeliveryServiceError
+from examples.earlybird.delivery_planner import DeliveryServiceError
 from otel_monitoring.monitoring import get_monitoring
 from otel_monitoring.tracing import tagged
 
@@ -48,14 +48,14 @@ class StatusChange(BaseModel):
 
 
 async def accepting_orders() -> None:
-    """An order that cannot be kept must not be taken."""
+    """Refuse orders with 503 while the service is unhealthy, because they could not be stored."""
     monitor = get_monitoring()
     if monitor and (await monitor.get_health_status())["status"] == "unhealthy":
         raise HTTPException(503, "Service temporarily unavailable")
 
 
 async def new_order_id() -> AsyncIterator[str]:
-    """The id before everything else: each span and log line of the request carries it, here and wherever it goes."""
+    """Make the order's id first, so that every span and log record of the request carries it, in all services."""
     order_id = new_id()
     with tagged({"order.id": order_id}):
         yield order_id

@@ -1,4 +1,4 @@
-"""Subscriptions: the same breakfast, every chosen day."""
+"""Subscriptions: the same breakfast on every chosen weekday."""
 
 from typing import Literal
 

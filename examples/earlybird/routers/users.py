@@ -1,4 +1,4 @@
-"""Customers."""
+"""Customers: sign-up and profile."""
 
 import secrets
 

@@ -1,4 +1,4 @@
-"""What the environment asks of the demo."""
+"""`DemoOptions`: the demo's environment variables, and what is derived from them."""
 
 import secrets
 import socket
@@ -16,7 +16,7 @@ class UsageError(Exception):
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoOptions:
     port: int
     seconds: float | None
     mongodb_uri: str | None
@@ -25,7 +25,7 @@ class Plan:
     staff_token: str
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> "Plan":
+    def from_environment(cls, environ: Mapping[str, str]) -> "DemoOptions":
         settings = Settings.load()
         token = settings.admin_token.get_secret_value() if settings.admin_token else secrets.token_urlsafe(24)
         return cls(
@@ -54,7 +54,7 @@ class Plan:
         }
 
     def introduction(self, mongodb: str, logs: Path) -> str:
-        """Where to look, with the lines to copy."""
+        """The text that says where everything is, with command lines to copy."""
         signals = [signal for signal in ("traces", "metrics", "logs") if self.settings.exports(signal)]
         otlp = "off; to export: OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 make demo"
         if signals:
@@ -83,7 +83,7 @@ class Plan:
 
 
 def free_port(text: str) -> int:
-    """The port to listen on; 0 asks for any."""
+    """The port in `text` once it is known to be free; `0` stands for any free port."""
     try:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

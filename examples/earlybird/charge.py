@@ -1,4 +1,4 @@
-"""Charging for one order: what the API's billing run and the billing worker both do."""
+"""Charges for one order, for the API's billing run and for the billing worker."""
 
 from pymongo.asynchronous.database import AsyncDatabase
 
@@ -10,11 +10,11 @@ from otel_monitoring.tracing import traced
 
 @traced("billing.charge", alert=AlertType.BILLING_FAILURE)
 async def bill(db: AsyncDatabase[Document], order: Document) -> str:
-    """Charge for `order` and keep the record; `billed` or `declined`."""
+    """Charge for `order` and store the record; returns `billed` or `declined`."""
     try:
         reference = await providers.charge(order["total_cents"])
     except providers.PaymentDeclined:
-        outcome = "declined"  # the customer's problem: nothing has failed here
+        outcome = "declined"  # a result, not a failure: it raises no alert
     else:
         outcome = "billed"
         record = {

@@ -1,25 +1,27 @@
-"""The demo's database: when it is killed, it comes back after a while, on the same port, with its data."""
+"""`EmbeddedDatabase`: the demo's MongoDB, which comes back with its data when somebody kills it."""
 
 from pathlib import Path
 
-from examples.earlybird import server
+from examples.earlybird import processes
 
 AWAY_SECONDS = 15.0
 
 
-class ReturningDatabase:
-    """An embedded MongoDB that is started again whenever it has ended; starts with construction.
+class EmbeddedDatabase:
+    """An embedded MongoDB, started by the constructor and started again on the same port whenever it has ended.
 
-    `seconds` is how long it stays away.
+    Args:
+        directory: The folder of its data and logs.
+        seconds: How long it stays away.
     """
 
     def __init__(self, directory: Path, seconds: float = AWAY_SECONDS) -> None:
         self._directory = directory
         self._seconds = seconds
-        self._part = server.embedded_mongodb(directory)
+        self._part = processes.embedded_mongodb(directory)
         self._back_at: float | None = None
         try:
-            self.uri = server.mongodb_uri(self._part)
+            self.uri = processes.mongodb_uri(self._part)
         except BaseException:
             self._part.stop()
             raise
@@ -30,7 +32,14 @@ class ReturningDatabase:
         return self._part.pid
 
     def check(self, now: float) -> str | None:
-        """To be called again and again with a monotonic `now`; what has happened, if anything."""
+        """Start the database again when it is time; call it often.
+
+        Args:
+            now: Seconds of the monotonic clock.
+
+        Returns:
+            The news to print, or None.
+        """
         if self._part.alive:
             return None
         if self._back_at is None:
@@ -39,7 +48,7 @@ class ReturningDatabase:
         if now < self._back_at:
             return None
         self._part.stop()
-        self._part, self._back_at = server.embedded_mongodb(self._directory, self._port), None
+        self._part, self._back_at = processes.embedded_mongodb(self._directory, self._port), None
         return f"MongoDB is started again. To kill it once more: kill -9 {self.pid}"
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Who plans the deliveries of new orders: this very process, or the delivery service at `DELIVERY_URL`."""
+"""Plans the delivery of a new order, in this process or by the delivery service at `DELIVERY_URL`."""
 
 from typing import Protocol
 
@@ -18,7 +18,7 @@ class Planner(Protocol):
     async def plan(self, delivery: Document) -> None: ...
 
 
-class OwnDeliveries:
+class LocalPlanner:
     def __init__(self, db: AsyncDatabase[Document]) -> None:
         self._db = db
 
@@ -26,8 +26,8 @@ class OwnDeliveries:
         await self._db.deliveries.insert_one(delivery)
 
 
-class DeliveryService:
-    """The trace goes on in the service: the request carries it in its headers."""
+class RemotePlanner:
+    """Asks the delivery service. The request's headers carry the trace there."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client

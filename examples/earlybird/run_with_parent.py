@@ -1,7 +1,7 @@
-"""`python -m examples.earlybird.leash MODULE:FUNCTION ARGS…`: run a command that ends when its parent does.
+"""`python -m examples.earlybird.run_with_parent MODULE:FUNCTION ARGS…`: run a command that ends when its parent does.
 
-The parent holds the other end of our standard input and never writes: end of file means that it is gone,
-however it went.
+The parent holds the other end of the standard input and never writes, so end of file means that the parent has ended,
+even if it was killed.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""The example's processes: an embedded MongoDB-compatible server, services under uvicorn, workers."""
+"""Starts the example's processes: an embedded MongoDB-compatible server, services under uvicorn, workers."""
 
 import importlib.util
 import os
@@ -22,13 +22,18 @@ STOP_SECONDS = 10.0
 
 
 class PartFailedError(Exception):
-    """A part of the demo did not start, or ended by itself."""
+    """A process did not start, or ended unexpectedly."""
 
 
 class Part:
-    """A command run as a process of its own: its output in a log file, its end tied to ours.
+    """A process with its output in a log file, which ends when this process does.
 
-    `env` is added to our environment; variables that it gives as None are taken out.
+    Args:
+        name: The name in messages.
+        command: The function to run, `module:function`.
+        args: The arguments of the command line.
+        log: The log file.
+        env: Variables in addition to this process's; None removes one.
     """
 
     def __init__(self, name: str, command: str, args: Sequence[str], log: Path, env: Mapping[str, str | None]) -> None:
@@ -36,9 +41,9 @@ class Part:
         self.log = log
         environment = {**os.environ, **env, "PYTHONUNBUFFERED": "1"}
         with log.open("wb") as output:
-            # A session of its own: Ctrl-C in the terminal reaches the demo alone, which then stops the parts in order.
+            # In a session of its own: Ctrl-C in the terminal reaches the demo alone, which stops the parts in order.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "examples.earlybird.leash", command, *args],
+                [sys.executable, "-m", "examples.earlybird.run_with_parent", command, *args],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -55,14 +60,22 @@ class Part:
         return self._process.poll() is None
 
     def check(self) -> None:
-        """Raise `PartFailedError`, with the end of the log, if the process has ended."""
+        """Check that the process runs.
+
+        Raises:
+            PartFailedError: It has ended. The message has the end of its log.
+        """
         code = self._process.poll()
         if code is not None:
             lines = self.log.read_text(errors="replace").strip().splitlines()[-15:]
             raise PartFailedError("\n    ".join([f"{self.name} ended with exit code {code}:", *lines]))
 
     def wait_for(self, ready: Callable[[], T | None]) -> T:
-        """Ask `ready` until it returns something."""
+        """Call `ready` until it returns something other than None, and return that.
+
+        Raises:
+            PartFailedError: The process has ended, or 30 seconds have passed.
+        """
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             self.check()
@@ -93,20 +106,20 @@ def running(part: Part) -> Iterator[Part]:
 
 
 def embedded_mongodb(directory: Path, port: int = 0) -> Part:
-    """Start `nx-27017`, its data in `directory`, on `port` or a free one; `mongodb_uri` waits for it."""
+    """Start `nx-27017` with its data in `directory`, on `port` or a free one (0); `mongodb_uri` waits for it."""
     if importlib.util.find_spec("nx_27017") is None:
         raise PartFailedError("nx-27017 is not installed: pip install nx-27017, or set MONGODB_URI")
     (directory / "data").mkdir(exist_ok=True)
     args = ["--data-dir", str(directory / "data"), "--port", str(port), "--pid-file", str(directory / "mongodb.pid")]
-    args += ["--log-file", str(directory / "nx-27017.log")]  # its default is shared by all servers of the machine
+    args += ["--log-file", str(directory / "nx-27017.log")]  # all servers of the machine share the default
     return Part("MongoDB", "nx_27017.nx_27017:main", args, directory / "mongodb.log", {})
 
 
 def mongodb_uri(server: Part) -> str:
-    """Wait until an embedded server answers a ping; where it is."""
+    """Wait until an embedded server answers a ping; returns its URI."""
 
     def listening() -> str | None:
-        # It chose the port itself, so that nobody can take it in between.
+        # The server chose its port itself, so that no other process can take it in between.
         found = re.search(r"Listening on (127\.0\.0\.1:\d+)", server.log.read_text(errors="replace"))
         return f"mongodb://{found[1]}" if found else None
 
@@ -116,7 +129,7 @@ def mongodb_uri(server: Part) -> str:
 
 
 def ping(uri: str) -> bool | None:
-    """True if a MongoDB answers at `uri`."""
+    """True where a MongoDB answers at `uri`, else None."""
     client: MongoClient[dict[str, object]] = MongoClient(uri, serverSelectionTimeoutMS=1000)
     try:
         client.admin.command("ping")
