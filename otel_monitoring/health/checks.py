@@ -12,7 +12,7 @@ from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from otel_monitoring import semconv as c
+from otel_monitoring import semconv
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.guard import original
 from otel_monitoring.health.status import HEALTHY, UNHEALTHY, UNKNOWN
@@ -111,14 +111,15 @@ class Checks:
 
     def observe_with(self, meter: Meter) -> None:
         """Make the gauge `otel_monitoring.check.failing`."""
-        meter.create_observable_gauge(c.CHECK_FAILING, callbacks=[self._observe], unit="1")
+        meter.create_observable_gauge(semconv.CHECK_FAILING, callbacks=[self._observe], unit="1")
 
     def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
         """1 for a check that failed last, 0 for one that passed; nothing for a check that has not been run lately."""
         now = time.monotonic()
         return [
             Observation(
-                int(check.outcome.status == UNHEALTHY), {c.CHECK_NAME: check.name, c.CHECK_CRITICAL: check.critical}
+                int(check.outcome.status == UNHEALTHY),
+                {semconv.CHECK_NAME: check.name, semconv.CHECK_CRITICAL: check.critical},
             )
             for check in tuple(self._checks.values())
             if check.outcome is not None

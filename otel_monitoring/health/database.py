@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from otel_monitoring import semconv as c
+from otel_monitoring import semconv
 from otel_monitoring.guard import fail_open, original
 from otel_monitoring.health.database_probe import (
     CollectionFacts,
@@ -308,11 +308,11 @@ class DatabaseHealthChecker:
     def observe_with(self, meter: Meter) -> None:
         """Make the gauges `otel_monitoring.database.…`: up, ping duration, pool wait, error, documents."""
         for name, unit, observe in (
-            (c.DATABASE_UP, "1", self._observe_up),
-            (c.DATABASE_PING_DURATION, "s", self._observe_ping),
-            (c.DATABASE_POOL_WAIT, "s", self._observe_wait),
-            (c.DATABASE_ERROR, "1", self._observe_error),
-            (c.COLLECTION_DOCUMENTS, "{document}", self._observe_documents),
+            (semconv.DATABASE_UP, "1", self._observe_up),
+            (semconv.DATABASE_PING_DURATION, "s", self._observe_ping),
+            (semconv.DATABASE_POOL_WAIT, "s", self._observe_wait),
+            (semconv.DATABASE_ERROR, "1", self._observe_error),
+            (semconv.COLLECTION_DOCUMENTS, "{document}", self._observe_documents),
         ):
             meter.create_observable_gauge(name, callbacks=[observe], unit=unit)
 
@@ -336,7 +336,7 @@ class DatabaseHealthChecker:
         if self.status not in (HEALTHY, DEGRADED):  # what cannot be asked any more has no count
             return []
         return [
-            Observation(facts.document_count, {**self._attributes, c.DB_COLLECTION_NAME: name})
+            Observation(facts.document_count, {**self._attributes, semconv.DB_COLLECTION_NAME: name})
             for name, facts in self._collections.items()
         ]
 
@@ -346,7 +346,7 @@ class DatabaseHealthChecker:
 
     @property
     def _attributes(self) -> dict[str, str]:
-        return {c.DB_NAMESPACE: self._name} if self._name else {}
+        return {semconv.DB_NAMESPACE: self._name} if self._name else {}
 
 
 def _answered_with_error(ping: Ping) -> bool:

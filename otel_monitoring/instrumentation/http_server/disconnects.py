@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Send
 from starlette.websockets import WebSocketDisconnect
 
-from otel_monitoring import semconv as names
+from otel_monitoring import semconv
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
 
 # https://www.iana.org/assignments/websocket/: internal error, try again later, bad gateway.
@@ -33,7 +33,7 @@ def request_error_type(error: BaseException) -> str:
     if client_left(error):
         return "ConnectionError"
     own = type(error) is ConnectionError and error.__traceback__ is not None
-    return "builtins.ConnectionError" if own else names.error_type(error)
+    return "builtins.ConnectionError" if own else semconv.error_type(error)
 
 
 def socket_closed(error: BaseException | None) -> bool:
@@ -52,7 +52,7 @@ def watched(send: Send, span: Span, headers: CapturedHeaders) -> Send:
         elif kind == "websocket.http.response.start" and message["status"] >= 500:
             failure = message["status"]
         if failure is not None and span.is_recording():
-            span.set_attribute(names.ERROR_TYPE, str(failure))
+            span.set_attribute(semconv.ERROR_TYPE, str(failure))
             span.set_status(StatusCode.ERROR)
         if kind in ("websocket.accept", "websocket.http.response.start"):
             headers.of_response(span, message.get("headers") or ())

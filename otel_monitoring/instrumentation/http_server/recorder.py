@@ -7,7 +7,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import INVALID_SPAN, Span, StatusCode, get_current_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from otel_monitoring import semconv as names
+from otel_monitoring import semconv
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.http_server.broken_responses import REQUEST_KEY, broken_by
 from otel_monitoring.instrumentation.http_server.disconnects import (
@@ -55,13 +55,13 @@ class Recorder:
         self.templates = templates
         self.options = options
         self.watched = options.watched_statuses
-        meter = meter_provider.get_meter(names.SCOPE, schema_url=names.SCHEMA_URL)
-        self.duration = names.REQUEST_DURATIONS.create(meter)
+        meter = meter_provider.get_meter(semconv.SCOPE, schema_url=semconv.SCHEMA_URL)
+        self.duration = semconv.REQUEST_DURATIONS.create(meter)
         self.active = meter.create_up_down_counter(
-            names.HTTP_SERVER_ACTIVE_REQUESTS, unit="{request}", description="Number of active HTTP server requests."
+            semconv.HTTP_SERVER_ACTIVE_REQUESTS, unit="{request}", description="Number of active HTTP server requests."
         )
         logs = options.logs and logger_provider is not None
-        self.logger = logger_provider.get_logger(names.SCOPE) if logs and logger_provider is not None else None
+        self.logger = logger_provider.get_logger(semconv.SCOPE) if logs and logger_provider is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Measure one request or connection."""
@@ -86,7 +86,7 @@ class Recorder:
         except BaseException as error:
             if not socket_closed(error):
                 self.note_exception(span, error, None)
-                span.set_attribute(names.ERROR_TYPE, names.error_type(error))
+                span.set_attribute(semconv.ERROR_TYPE, semconv.error_type(error))
                 span.set_status(StatusCode.ERROR)
             raise
         finally:
@@ -94,7 +94,7 @@ class Recorder:
             if span.is_recording():
                 route = self.route_of(routed.scope, entrance)
                 if route is not None:
-                    span.set_attribute(names.HTTP_ROUTE, route)
+                    span.set_attribute(semconv.HTTP_ROUTE, route)
                     span.update_name(f"WS {route}")
                 # The end is here, so that nothing above records the exception a second time.
                 span.end()
@@ -117,7 +117,7 @@ class Recorder:
                 severity_number=SeverityNumber.ERROR,
                 severity_text="ERROR",
                 body="Unhandled exception in FastAPI request",
-                attributes=None if route is None else {names.HTTP_ROUTE: route},
+                attributes=None if route is None else {semconv.HTTP_ROUTE: route},
             )
 
 
@@ -186,12 +186,12 @@ class _Request:
             hide_query(self._span, scope["query_string"])
         method = scope["method"]
         self._active = {
-            names.URL_SCHEME: scope.get("scheme", "http"),
-            names.HTTP_REQUEST_METHOD: method if method in recorder.options.known_methods else "_OTHER",
+            semconv.URL_SCHEME: scope.get("scheme", "http"),
+            semconv.HTTP_REQUEST_METHOD: method if method in recorder.options.known_methods else "_OTHER",
         }
         self._attributes: dict[str, Any] = dict(self._active)
         if scope.get("http_version"):
-            self._attributes[names.NETWORK_PROTOCOL_VERSION] = scope["http_version"]
+            self._attributes[semconv.NETWORK_PROTOCOL_VERSION] = scope["http_version"]
         self._status: int | None = None
         self._error: BaseException | None = None
         self._trailers = self._disconnected = self._finished = self._reported = False
@@ -291,14 +291,14 @@ class _Request:
         attributes = self._attributes
         route = self._route()
         if route is not None:
-            attributes[names.HTTP_ROUTE] = route
+            attributes[semconv.HTTP_ROUTE] = route
         status = self._status
         if status is not None:
-            attributes[names.HTTP_RESPONSE_STATUS_CODE] = status
+            attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = status
         failed = error is not None or status is None or status >= 500
         if failed:
             failure = error or self._error
-            attributes[names.ERROR_TYPE] = (
+            attributes[semconv.ERROR_TYPE] = (
                 request_error_type(failure) if failure else str(status or "incomplete_response")
             )
         span = self._span
@@ -307,7 +307,7 @@ class _Request:
             if failed:
                 span.set_status(StatusCode.ERROR)
             if route is not None:
-                method = attributes[names.HTTP_REQUEST_METHOD]
+                method = attributes[semconv.HTTP_REQUEST_METHOD]
                 span.update_name(f"{'HTTP' if method == '_OTHER' else method} {route}")
 
     def _record(self) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from otel_monitoring import semconv as names
+from otel_monitoring import semconv
 from otel_monitoring.instrumentation.http_server.request import RequestOptions
 from otel_monitoring.instrumentation.url_query import query_with_values, redacted_query
 
@@ -16,7 +16,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 def span_details(options: RequestOptions, scope: Scope) -> tuple[str, dict[str, Any]]:
     """Name and attributes of a server span at its start, as FastAPI's own telemetry has them."""
-    attributes: dict[str, Any] = {names.URL_SCHEME: scope.get("scheme", "http"), **_server(scope)}
+    attributes: dict[str, Any] = {semconv.URL_SCHEME: scope.get("scheme", "http"), **_server(scope)}
     if scope["type"] == "websocket":
         attributes["network.protocol.name"] = "websocket"
         name = "WS"
@@ -24,11 +24,11 @@ def span_details(options: RequestOptions, scope: Scope) -> tuple[str, dict[str, 
         method = scope["method"]
         known = method in options.known_methods
         name = method if known else "HTTP"
-        attributes[names.HTTP_REQUEST_METHOD] = method if known else "_OTHER"
+        attributes[semconv.HTTP_REQUEST_METHOD] = method if known else "_OTHER"
         if not known:
             attributes["http.request.method_original"] = method
         if scope.get("http_version"):
-            attributes[names.NETWORK_PROTOCOL_VERSION] = scope["http_version"]
+            attributes[semconv.NETWORK_PROTOCOL_VERSION] = scope["http_version"]
         attributes["url.path"] = scope["path"]
     query = scope.get("query_string")
     if query:
@@ -52,4 +52,8 @@ def _server(scope: Scope) -> Mapping[str, Any]:
         port = port or _DEFAULT_PORTS.get(scope.get("scheme", "http"))
     if address is None:
         return {}
-    return {names.SERVER_ADDRESS: address} if port is None else {names.SERVER_ADDRESS: address, names.SERVER_PORT: port}
+    return (
+        {semconv.SERVER_ADDRESS: address}
+        if port is None
+        else {semconv.SERVER_ADDRESS: address, semconv.SERVER_PORT: port}
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-from otel_monitoring import semconv as c
+from otel_monitoring import semconv
 
 CommandFailure: TypeAlias = Mapping[str, Any]
 
@@ -42,4 +42,4 @@ def _items(values: object) -> list[Any]:
 
 def command_error_type(failure: CommandFailure) -> str:
     """`error.type` of a failed command: the driver's exception class, or the server's name or number of the error."""
-    return str(failure.get("errtype") or failure.get("codeName") or failure.get("code") or c.OTHER)
+    return str(failure.get("errtype") or failure.get("codeName") or failure.get("code") or semconv.OTHER)

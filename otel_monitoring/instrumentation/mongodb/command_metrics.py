@@ -6,7 +6,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.metrics import Meter
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from otel_monitoring import semconv as c
+from otel_monitoring import semconv
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, command_error_type, failure_in
 from otel_monitoring.instrumentation.mongodb.command_names import NOISE, collection_of
@@ -41,7 +41,7 @@ class CommandMetrics(CommandListener):
     def __init__(self, meter: Meter, max_collections: int) -> None:
         self.enabled = True
         self.states: tuple[ServerState, ...] = ()
-        self._record = c.COMMAND_DURATIONS.create(meter).record
+        self._record = semconv.COMMAND_DURATIONS.create(meter).record
         self._collections = BoundedNames(max_collections)
         self._namespaces = BoundedNames(max_collections)
         self._operations = BoundedNames(_MAX_NAMES)
@@ -83,25 +83,25 @@ class CommandMetrics(CommandListener):
                     state.suspect(event.connection_id)
 
     def _error(self, failure: CommandFailure) -> Attributes:
-        attributes: Attributes = {c.ERROR_TYPE: self._errors(command_error_type(failure))}
+        attributes: Attributes = {semconv.ERROR_TYPE: self._errors(command_error_type(failure))}
         if (code := failure.get("code")) is not None:
-            attributes[c.DB_RESPONSE_STATUS_CODE] = self._errors(str(code))
+            attributes[semconv.DB_RESPONSE_STATUS_CODE] = self._errors(str(code))
         return attributes
 
     def _make(self, operation: str, namespace: str, collection: str | None, address: Address | None) -> Attributes:
         """The attributes of one series; kept for the next command unless there are too many."""
         attributes: Attributes = {
-            c.DB_SYSTEM_NAME: "mongodb",
-            c.DB_OPERATION_NAME: self._operations(operation),
-            c.DB_NAMESPACE: self._namespaces(namespace),
+            semconv.DB_SYSTEM_NAME: "mongodb",
+            semconv.DB_OPERATION_NAME: self._operations(operation),
+            semconv.DB_NAMESPACE: self._namespaces(namespace),
         }
         full = len(self._series) >= _MAX_SERIES
         if collection is not None:
-            attributes[c.DB_COLLECTION_NAME] = c.OTHER if full else self._collections(collection)
+            attributes[semconv.DB_COLLECTION_NAME] = semconv.OTHER if full else self._collections(collection)
         if address is not None:
-            attributes[c.SERVER_ADDRESS] = self._hosts(address[0])
+            attributes[semconv.SERVER_ADDRESS] = self._hosts(address[0])
             if address[1] is not None:
-                attributes[c.SERVER_PORT] = address[1]
+                attributes[semconv.SERVER_PORT] = address[1]
         if not full:
             self._series[operation, namespace, collection, address] = attributes
         return attributes

@@ -7,8 +7,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import NoOpTracerProvider, Span, Status, StatusCode, TracerProvider
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from otel_monitoring import seams
-from otel_monitoring import semconv as c
+from otel_monitoring import seams, semconv
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, command_error_type, failure_in
 from otel_monitoring.instrumentation.mongodb.command_names import NOISE, collection_of
@@ -44,7 +43,7 @@ class CommandSpans(CommandTracer):
     def __init__(self, tracer_provider: TracerProvider, capture_statement: bool, statement_max_length: int) -> None:
         super().__init__(
             tracer_provider.get_tracer(
-                "otel_monitoring.instrumentation.mongodb.instrumentation", schema_url=c.SCHEMA_URL
+                "otel_monitoring.instrumentation.mongodb.instrumentation", schema_url=semconv.SCHEMA_URL
             ),
             request_hook=self._describe,
             **_conventions(),
@@ -94,11 +93,11 @@ class CommandSpans(CommandTracer):
         operation = event.command_name
         collection = collection_of(operation, event.command)
         span.update_name(f"{operation} {collection or event.database_name}")
-        attributes = {c.DB_OPERATION_NAME: operation}
+        attributes = {semconv.DB_OPERATION_NAME: operation}
         if operation == "getMore" and collection is not None:
-            attributes[c.DB_COLLECTION_NAME] = collection
+            attributes[semconv.DB_COLLECTION_NAME] = collection
         if self._statement_length:
-            attributes[c.DB_QUERY_TEXT] = obfuscated(operation, event.command, self._statement_length)
+            attributes[semconv.DB_QUERY_TEXT] = obfuscated(operation, event.command, self._statement_length)
         span.set_attributes(attributes)
 
     def _end(self, event: CommandSucceededEvent | CommandFailedEvent, failure: CommandFailure | None) -> None:
@@ -107,9 +106,9 @@ class CommandSpans(CommandTracer):
         if span is None:
             return
         if failure is not None and span.is_recording():
-            span.set_attribute(c.ERROR_TYPE, command_error_type(failure))
+            span.set_attribute(semconv.ERROR_TYPE, command_error_type(failure))
             if (code := failure.get("code")) is not None:
-                span.set_attribute(c.DB_RESPONSE_STATUS_CODE, str(code))
+                span.set_attribute(semconv.DB_RESPONSE_STATUS_CODE, str(code))
             message = _QUOTED.sub("?", str(failure.get("errmsg", ""))[:2000])
             span.set_status(Status(StatusCode.ERROR, redact(message)))
         span.end()

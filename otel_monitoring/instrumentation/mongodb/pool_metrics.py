@@ -24,7 +24,7 @@ from pymongo.monitoring import (
     PoolReadyEvent,
 )
 
-from otel_monitoring import semconv as c
+from otel_monitoring import semconv
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.inflight import requester
@@ -46,9 +46,9 @@ class Pool:
     """
 
     def __init__(self, name: str) -> None:
-        self.attributes = {c.DB_CLIENT_CONNECTION_POOL_NAME: name}
-        self.idle_attributes = {**self.attributes, c.DB_CLIENT_CONNECTION_STATE: "idle"}
-        self.used_attributes = {**self.attributes, c.DB_CLIENT_CONNECTION_STATE: "used"}
+        self.attributes = {semconv.DB_CLIENT_CONNECTION_POOL_NAME: name}
+        self.idle_attributes = {**self.attributes, semconv.DB_CLIENT_CONNECTION_STATE: "idle"}
+        self.used_attributes = {**self.attributes, semconv.DB_CLIENT_CONNECTION_STATE: "used"}
         self.limits: list[tuple[float, float]] = []
         self._lock = renewed(self, "_lock", threading.Lock)
         self._open: dict[int, int] = {}
@@ -131,15 +131,15 @@ class PoolMetrics(ConnectionPoolListener):
         self.enabled = True
         self._pools: dict[Address, Pool] = {}
         self._guard = fail_open("database pool metrics")
-        self._timeouts = meter.create_counter(c.DB_CLIENT_CONNECTION_TIMEOUTS, unit="{timeout}")
-        self._create_time = c.CONNECTION_CREATE_TIMES.create(meter).record
-        self._wait_time = c.CONNECTION_WAIT_TIMES.create(meter).record
-        self._use_time = c.CONNECTION_USE_TIMES.create(meter).record
+        self._timeouts = meter.create_counter(semconv.DB_CLIENT_CONNECTION_TIMEOUTS, unit="{timeout}")
+        self._create_time = semconv.CONNECTION_CREATE_TIMES.create(meter).record
+        self._wait_time = semconv.CONNECTION_WAIT_TIMES.create(meter).record
+        self._use_time = semconv.CONNECTION_USE_TIMES.create(meter).record
         for name, unit, observe in (
-            (c.DB_CLIENT_CONNECTION_COUNT, "{connection}", _states),
-            (c.DB_CLIENT_CONNECTION_MAX, "{connection}", _largest),
-            (c.DB_CLIENT_CONNECTION_IDLE_MIN, "{connection}", _smallest),
-            (c.DB_CLIENT_CONNECTION_PENDING_REQUESTS, "{request}", _pending),
+            (semconv.DB_CLIENT_CONNECTION_COUNT, "{connection}", _states),
+            (semconv.DB_CLIENT_CONNECTION_MAX, "{connection}", _largest),
+            (semconv.DB_CLIENT_CONNECTION_IDLE_MIN, "{connection}", _smallest),
+            (semconv.DB_CLIENT_CONNECTION_PENDING_REQUESTS, "{request}", _pending),
         ):
             meter.create_observable_up_down_counter(name, callbacks=[self._callback(observe)], unit=unit)
 

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
-from otel_monitoring import semconv as names
+from otel_monitoring import semconv
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.system.cgroup import Cgroup
 from otel_monitoring.instrumentation.system.cpu import CpuMeter, CpuUse, own_process, read_or_none, read_process
@@ -17,7 +17,7 @@ from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.gc_pauses import GcPauses
 from otel_monitoring.instrumentation.system.sample import MIB, SystemHistory, SystemSample
 
-_USED = {names.SYSTEM_MEMORY_STATE: "used"}
+_USED = {semconv.SYSTEM_MEMORY_STATE: "used"}
 
 _reading_cpu = fail_open("measuring CPU")
 _reading_memory = fail_open("reading memory")
@@ -55,7 +55,7 @@ class SystemSampler:
         self._event_loop: LoopMonitor | None = None
         self._pauses = GcPauses()
         self._window = window
-        self._pause_duration = names.GC_PAUSES.create(meter)
+        self._pause_duration = semconv.GC_PAUSES.create(meter)
         self._begin(clock())
         self._register(meter)
 
@@ -151,7 +151,7 @@ class SystemSampler:
         paused, self._paused_before = total - self._paused_before, total
         with _reading_pauses:
             for generation, seconds in pauses:
-                self._pause_duration.record(seconds, {names.GC_GENERATION: generation})
+                self._pause_duration.record(seconds, {semconv.GC_GENERATION: generation})
         return paused, longest
 
     def _register(self, meter: Meter) -> None:
@@ -161,11 +161,13 @@ class SystemSampler:
         for name, unit, description, read, attributes in _AMOUNTS:
             meter.create_observable_up_down_counter(name, [self._observer(read, attributes)], unit, description)
         for name, observe, description in (
-            (names.CPU_PRESSURE, self._observe_cpu, "Share of the CPU in use that this service has a part in."),
-            (names.MEMORY_PRESSURE, self._observe_memory, "Share of the memory in use that it has a part in."),
+            (semconv.CPU_PRESSURE, self._observe_cpu, "Share of the CPU in use that this service has a part in."),
+            (semconv.MEMORY_PRESSURE, self._observe_memory, "Share of the memory in use that it has a part in."),
         ):
             meter.create_observable_gauge(name, [observe], "1", description)
-        meter.create_observable_gauge(names.PROCESS_UPTIME, [self._observe_age], "s", "How long this process has run.")
+        meter.create_observable_gauge(
+            semconv.PROCESS_UPTIME, [self._observe_age], "s", "How long this process has run."
+        )
 
     def _observe_cpu(self, _: CallbackOptions) -> Iterable[Observation]:
         sample = self._history.latest
@@ -196,7 +198,7 @@ def _bytes(amount: float | None) -> int | None:
 
 
 def _pressure(percent: float | None, scope: str) -> tuple[Observation, ...]:
-    return () if percent is None else (Observation(percent / 100.0, {names.RESOURCE_SCOPE: scope}),)
+    return () if percent is None else (Observation(percent / 100.0, {semconv.RESOURCE_SCOPE: scope}),)
 
 
 def _share(percent: float | None) -> float | None:
@@ -208,28 +210,28 @@ _Observer = Callable[[CallbackOptions], Iterable[Observation]]
 _Row = tuple[str, str, str, _Reader, dict[str, str] | None]
 _GAUGES: tuple[_Row, ...] = (
     (
-        names.PROCESS_CPU_UTILIZATION,
+        semconv.PROCESS_CPU_UTILIZATION,
         "1",
         "Share of the available CPU that this process used.",
         lambda sample: _share(sample.cpu.process_percent),
         None,
     ),
     (
-        names.SYSTEM_CPU_UTILIZATION,
+        semconv.SYSTEM_CPU_UTILIZATION,
         "1",
         "Share of the CPU available to this container or host that was used.",
         lambda sample: _share(sample.cpu_percent),
         None,
     ),
     (
-        names.SYSTEM_MEMORY_UTILIZATION,
+        semconv.SYSTEM_MEMORY_UTILIZATION,
         "1",
         "Share of the memory available to this container or host that is used.",
         lambda sample: _share(sample.memory_percent),
         _USED,
     ),
     (
-        names.EVENT_LOOP_LAG,
+        semconv.EVENT_LOOP_LAG,
         "s",
         "Largest delay of a callback in the application's event loop in the last minute.",
         lambda sample: sample.event_loop_lag,
@@ -238,35 +240,35 @@ _GAUGES: tuple[_Row, ...] = (
 )
 _AMOUNTS: tuple[_Row, ...] = (
     (
-        names.PROCESS_MEMORY_USAGE,
+        semconv.PROCESS_MEMORY_USAGE,
         "By",
         "Physical memory of this process.",
         lambda sample: _bytes(sample.memory_mb),
         None,
     ),
     (
-        names.PROCESS_THREAD_COUNT,
+        semconv.PROCESS_THREAD_COUNT,
         "{thread}",
         "Threads of this process.",
         lambda sample: sample.thread_count,
         None,
     ),
     (
-        names.PROCESS_OPEN_FILE_DESCRIPTOR_COUNT,
+        semconv.PROCESS_OPEN_FILE_DESCRIPTOR_COUNT,
         "{file_descriptor}",
         "Open file descriptors of this process.",
         lambda sample: sample.open_file_descriptors,
         None,
     ),
     (
-        names.SYSTEM_MEMORY_USAGE,
+        semconv.SYSTEM_MEMORY_USAGE,
         "By",
         "Memory in use in this container or host.",
         lambda sample: _bytes(sample.memory_used_mb),
         _USED,
     ),
     (
-        names.SYSTEM_MEMORY_LIMIT,
+        semconv.SYSTEM_MEMORY_LIMIT,
         "By",
         "Memory available to this container or host.",
         lambda sample: _bytes(sample.memory_limit_mb),
