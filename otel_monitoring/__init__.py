@@ -1,7 +1,7 @@
 """OpenTelemetry traces, metrics, health endpoints and alerts for FastAPI + MongoDB services, in one call.
 
-The names are imported when they are first used: a command that only asks a service for its health must not pay for
-FastAPI and the OpenTelemetry SDK.
+Each name is imported at its first use. A command that only asks a service for its health thus loads neither FastAPI nor
+the OpenTelemetry SDK.
 """
 
 from importlib import import_module
@@ -39,7 +39,7 @@ _MODULES = {
 }
 _HOMES = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
 
-# Before OpenTelemetry's modules are imported, which would raise for them.
+# OpenTelemetry's modules raise at import for some values of these variables: this runs before they are imported.
 ignore_unusable()
 
 

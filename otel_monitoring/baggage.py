@@ -1,6 +1,6 @@
-"""`BaggageKeys`: which entries of the baggage become attributes, and how much of each.
+"""`BaggageKeys`: the baggage entries that become attributes of spans and log records.
 
-Baggage comes in with requests, so anybody may send it: only listed keys are taken, and a bounded length of each.
+Baggage arrives with requests, so anybody may send it: only listed keys are used, each value up to a maximum length.
 """
 
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ MAX_VALUE_LENGTH: Final = 128
 
 
 class BaggageKeys:
-    """The keys that are listed.
+    """The listed baggage keys.
 
     Args:
-        keys: At most `MAX_KEYS`; further ones are left out.
+        keys: The first `MAX_KEYS` are used, further ones are ignored.
     """
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
@@ -28,7 +28,7 @@ class BaggageKeys:
         return key in self._keys
 
     def entries(self, context: Context | None = None) -> dict[str, str]:
-        """The listed entries of `context` (None: the current one), each as at most `MAX_VALUE_LENGTH` characters."""
+        """The listed entries of `context` (None: the current context), by key; each value made safe by `bounded`."""
         if not self._keys:
             return {}
         entries = baggage.get_all(context)
@@ -36,8 +36,8 @@ class BaggageKeys:
             return {}
         return {key: bounded(entries[key]) for key in self._keys if key in entries}
 
-    def alone(self, context: Context | None = None) -> Context:
-        """A context with these entries and nothing else."""
+    def only(self, context: Context | None = None) -> Context:
+        """A new context whose baggage is the listed entries of `context`, and which holds nothing else."""
         return with_entries(self.entries(context), Context())
 
 
@@ -48,7 +48,7 @@ def bounded(value: object) -> str:
 
 
 def with_entries(entries: dict[str, str], context: Context) -> Context:
-    """`context` with `entries` added to its baggage."""
+    """A copy of `context` with `entries` added to its baggage."""
     for key, value in entries.items():
         context = baggage.set_baggage(key, value, context)
     return context

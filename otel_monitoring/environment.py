@@ -1,4 +1,7 @@
-"""The variables that are read, or set, before any setting is: without importing what reads the settings."""
+"""Environment variables that are read or set before the settings are, and what is said about them at the start.
+
+This module imports neither OpenTelemetry nor the settings: it runs before either.
+"""
 
 import logging
 import os
@@ -13,7 +16,7 @@ from otel_monitoring.redact import redact
 _logger = logging.getLogger("otel_monitoring")
 
 notices: list[str] = []
-"""What was said about variables of this process that are wrong, or have no effect; each is `NAME: why`."""
+"""Each warning about an environment variable that is wrong or has no effect, as `NAME: why`."""
 
 _OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
@@ -24,9 +27,9 @@ _EXPRESSIONS: Final = re.compile(r"OTEL_PYTHON_(?:\w+_)?EXCLUDED_URLS|OTEL_INSTR
 
 
 def opt_in_to_stable_conventions() -> None:
-    """Have the instrumentations emit the stable HTTP and database conventions, unless the user chose otherwise.
+    """Set `OTEL_SEMCONV_STABILITY_OPT_IN` to `http,database` (the stable conventions), unless the user has set it.
 
-    They read `OTEL_SEMCONV_STABILITY_OPT_IN` once in a process: call this before anything is instrumented.
+    OpenTelemetry's instrumentations read it once in a process: call this before anything is instrumented.
     """
     if not semconv_opt_in():
         os.environ[_OPT_IN] = "http,database"
@@ -36,13 +39,13 @@ _on_stderr = False
 
 
 def show_announcements() -> None:
-    """Have what is announced reach stderr where the application's logging does not show it."""
+    """From now on write announcements to stderr as well, where the application's logging does not show level INFO."""
     global _on_stderr
     _on_stderr = True
 
 
 def announce(line: str) -> None:
-    """Say what people want to know at the start, at the level INFO."""
+    """Log `line` at level INFO: what people want to know at the start."""
     _logger.info("%s", line)
     if _on_stderr and not _shows_info():
         with suppress(Exception):  # no stderr, or one that is closed
@@ -50,7 +53,7 @@ def announce(line: str) -> None:
 
 
 def _shows_info() -> bool:
-    """Whether a handler shows INFO to somebody; those that export are no such handlers."""
+    """Whether a handler shows INFO records to people; OpenTelemetry's handlers only export them."""
     if not _logger.isEnabledFor(logging.INFO):
         return False
     logger: logging.Logger | None = _logger
@@ -64,28 +67,27 @@ def _shows_info() -> bool:
 
 
 def notice(line: str) -> None:
-    """Say what is wrong with a variable, as a warning, once in a process."""
+    """Log `line`, which says what is wrong with a variable, as a warning; the same line once in a process."""
     if line not in notices:
         notices.append(line)
         _logger.warning("%s", line)
 
 
 def ignore(name: str, why: str) -> None:
-    """Take a variable of OpenTelemetry's out of this process's environment, with a warning.
+    """Remove an OpenTelemetry variable from this process's environment, with a warning: the SDK uses its default.
 
-    The SDK reads its variables by itself, some when it is imported, and raises for one that cannot work. Without the
-    variable it takes its default.
+    The SDK reads its variables itself, some at import, and raises for a value that cannot work.
 
     Args:
-        name: The variable; one that is not set may come from `.env`.
-        why: What is wrong with it, without its value.
+        name: The variable. It need not be set: the value may come from `.env`.
+        why: What is wrong with the value; the value itself is left out.
     """
     os.environ.pop(name, None)
     notice(f"{name}: {why}; it is ignored")
 
 
 def ignore_unusable() -> None:
-    """Ignore the variables with which OpenTelemetry's modules, or FastAPI's use of them, cannot even be imported."""
+    """Ignore each variable whose value makes the import of OpenTelemetry, or of FastAPI's use of it, fail."""
     for name, value in list(os.environ.items()):
         if not value.strip() or not name.startswith("OTEL_"):
             continue
@@ -113,13 +115,13 @@ def _ignore_missing_propagators() -> None:
 
 
 def _installed(kind: str, name: str) -> bool:
-    from importlib.metadata import entry_points  # rarely needed, and slow to import
+    from importlib.metadata import entry_points  # slow to import, and rarely needed
 
     return bool(entry_points(group=f"opentelemetry_{kind}", name=name.strip()))
 
 
 def are_expressions(values: Iterable[str]) -> bool:
-    """Whether they can be used as OpenTelemetry's instrumentations use them: joined into one."""
+    """Whether `values` joined by `|` are one regular expression, as OpenTelemetry's instrumentations use them."""
     try:
         re.compile("|".join(values))
     except (re.error, RecursionError, OverflowError):
@@ -128,22 +130,22 @@ def are_expressions(values: Iterable[str]) -> bool:
 
 
 def semconv_opt_in() -> frozenset[str]:
-    """What `OTEL_SEMCONV_STABILITY_OPT_IN` names; empty: nothing, and so ours."""
+    """The items of `OTEL_SEMCONV_STABILITY_OPT_IN`; empty where the user has not set it."""
     return frozenset(_items_of(_OPT_IN))
 
 
 def zero_code_disabled() -> bool:
-    """Whether `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` names us, or everybody."""
+    """Whether `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` contains `otel_monitoring` or `*`."""
     return not {"*", "otel_monitoring"}.isdisjoint(_items_of(_DISABLED))
 
 
 def disable_instrumentations(*names: str) -> None:
-    """Add to `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`, for the processes started from here."""
+    """Add `names` to `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` of this process and of those it starts."""
     os.environ[_DISABLED] = ",".join(dict.fromkeys((*_items_of(_DISABLED), *names)))
 
 
 def items(text: str) -> tuple[str, ...]:
-    """The parts of comma-separated text, without the blanks around them; empty ones are left out."""
+    """The items of comma-separated text, stripped of blanks; empty items are left out."""
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 

@@ -4,9 +4,9 @@
 MonitoringError
 ├── ConfigurationError    a setting is wrong; the message begins with its name
 ├── InstrumentationError  instrument() was called too late, twice, or on something it cannot instrument
-├── TooManyMutesError     no further mute before one ends
-├── DeliveryError         a notification channel could not deliver; says whether trying again can help
-└── StoreError            a place that keeps alert state cannot do its work
+├── TooManyMutesError     the maximum number of mutes is in force
+├── DeliveryError         a notification channel could not deliver; says whether a retry can help
+└── StoreError            the store of the alert state could not read or write
 ```
 """
 
@@ -29,13 +29,13 @@ class MonitoringError(Exception):
 class ConfigurationError(MonitoringError, ValueError):
     """A setting has a value that cannot work.
 
-    Raised while the process starts, it is a `SystemExit` as well: where nobody catches it, it ends the process with the
-    message, in one line on stderr, and no traceback around it. Interpreter, multiprocessing and servers treat a
-    `SystemExit` so, also in their workers. Raised later, it ends nothing but the work that it was raised in.
+    While the process starts, it is also a `SystemExit`: uncaught, it ends the process with status 3 and one line on
+    stderr, without a traceback. Interpreter, `multiprocessing` and servers treat a `SystemExit` so, also in workers.
+    Raised later, it is an ordinary exception.
     """
 
     def __new__(cls, message: str = "") -> "ConfigurationError":
-        """One that ends the process, where that is starting."""
+        """Make an error that also ends the process, if the process is starting."""
         starts = cls is ConfigurationError and _is_starting(sys._getframe(1))  # noqa: SLF001 - no frame is kept
         return super().__new__(_StartError if starts else cls, message)
 
@@ -49,9 +49,9 @@ class _StartError(ConfigurationError, SystemExit):
 
     @property
     def code(self) -> int:  # type: ignore[override] # a plain attribute there
-        """The status of the process that it ends: 3, by which uvicorn and gunicorn know that a start has failed.
+        """The exit status: 3, which tells uvicorn and gunicorn that a start has failed.
 
-        Whoever asks is about to end the process; so the first to ask prints the message.
+        Whoever reads it is about to end the process, so the first read prints the message.
         """
         if not self._said:
             self._said = True
@@ -64,9 +64,9 @@ _StartError.__name__ = _StartError.__qualname__ = "ConfigurationError"
 
 
 def _is_starting(frame: FrameType | None) -> bool:
-    """Whether this is the main thread outside of an event loop, or a module that is being imported inside of one.
+    """Whether this is the main thread, outside of an event loop or while a task imports a module.
 
-    A `SystemExit` of any task ends its loop, and so the server.
+    Inside a running server a `SystemExit` of any task would end the loop, and so the server.
     """
     if threading.current_thread() is not threading.main_thread():
         return False
@@ -83,27 +83,27 @@ def _is_starting(frame: FrameType | None) -> bool:
 
 
 def _origin(frame: FrameType | None) -> str:
-    """Where the application called us, for the end of a line."""
+    """The application's code position that called this package, as ` (file:line)`; empty if there is none."""
     while frame is not None and frame.f_code.co_filename.startswith((_PACKAGE, "<")):
         frame = frame.f_back
     return f" ({frame.f_code.co_filename}:{frame.f_lineno})" if frame is not None else ""
 
 
 class InstrumentationError(MonitoringError, RuntimeError):
-    """The application cannot be instrumented the way it was asked for."""
+    """The application cannot be instrumented: it has started, is instrumented already, or is no FastAPI application."""
 
 
 class TooManyMutesError(MonitoringError, ValueError):
-    """As many mutes are in force as there may be."""
+    """The maximum number of mutes is in force; one must end before another begins."""
 
 
 class DeliveryError(MonitoringError):
     """A channel failed to deliver a notification.
 
     Attributes:
-        retryable: Whether the same notification may succeed later.
-        retry_after: Seconds the receiver asked us to wait, or None.
-        partly: Whether some of those it is for have it: the others get it later, and nothing else waits for that.
+        retryable: Whether a retry of the same notification may succeed.
+        retry_after: Seconds the receiver asked to wait before a retry; None if it did not say.
+        partly: Whether some of the recipients have it. The retry for the others delays no other notification.
     """
 
     def __init__(
@@ -116,4 +116,4 @@ class DeliveryError(MonitoringError):
 
 
 class StoreError(MonitoringError):
-    """A store could not read or write; the message says which one and why, without its contents."""
+    """The alert store could not read or write. The message says which store and why, and quotes no contents."""

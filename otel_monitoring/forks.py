@@ -1,7 +1,7 @@
-"""What a fork leaves unusable is made anew in the child.
+"""`renewed`: locks and tables that are replaced by new ones in a forked child.
 
-Only the thread that forks goes on in the child. A lock that another thread held at that moment stays held there for
-ever, and what another thread was about to finish is never finished.
+Only the forking thread exists in the child. A lock that another thread held at the fork stays held there for ever, and
+work that another thread had begun is never finished.
 """
 
 import os
@@ -14,14 +14,14 @@ from weakref import WeakKeyDictionary
 T = TypeVar("T")
 
 _PATIENCE = 1.0
-"""Seconds that a fork waits, over all locks that it waits for."""
+"""Seconds that a fork waits for locks, for all of them together."""
 
 _renewed: "WeakKeyDictionary[object, dict[str, Callable[[], object]]]" = WeakKeyDictionary()
 _waited_for: "WeakKeyDictionary[object, str]" = WeakKeyDictionary()
 
 
 class _Held(threading.local):
-    """The locks that the calling thread acquired for its fork."""
+    """The locks that the forking thread holds during the fork."""
 
     def __init__(self) -> None:
         self.locks: list[Any] = []
@@ -31,14 +31,17 @@ _held = _Held()
 
 
 def renewed(owner: object, attribute: str, make: Callable[[], T], *, wait: bool = False) -> T:
-    """Make the value of `owner.attribute`, and another one in every child that is forked while `owner` lives.
+    """Make the value of `owner.attribute`, and a new value in every child forked while `owner` lives.
 
     Args:
-        owner: An instance, class or module; it is not kept alive.
-        attribute: The attribute that the caller assigns the value to.
-        make: Makes the value: `threading.Lock`, `dict` and the like. It must not refer to `owner`.
-        wait: The value is a lock, and whoever holds it may hold locks of other libraries, which stay as they are in
-            the child: a fork waits for it, up to a second.
+        owner: An instance, class or module; it is held by a weak reference.
+        attribute: The attribute to which the caller assigns the returned value.
+        make: Makes the value, e.g. `threading.Lock` or `dict`. It must not refer to `owner`.
+        wait: For a lock: the fork acquires it first, waiting up to a second. Needed where its holder may also hold
+            locks of other libraries, which are not replaced in the child.
+
+    Returns:
+        The value for this process.
     """
     _renewed.setdefault(owner, {})[attribute] = make
     if wait:

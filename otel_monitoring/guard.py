@@ -1,4 +1,4 @@
-"""The guard at every border between this package and the application: failures stop here, ours and theirs."""
+"""`fail_open`: the guard at every border between this package and the application, where failures stop."""
 
 import asyncio
 import logging
@@ -22,21 +22,21 @@ _ALERTS = logging.getLogger("otel_monitoring.alerts")
 _LOG_EVERY_SECONDS = 60.0
 
 
-class Escaped(Exception):  # noqa: N818 - what happened: foreign code raised what no loop, task or thread survives
-    """Stands for a `BaseException` of foreign code, which is its cause: `SystemExit`, a cancellation of its own."""
+class Escaped(Exception):  # noqa: N818 - an event, not an error of ours
+    """Wraps a `BaseException` of the application's code, e.g. `SystemExit` or a cancellation; that is its `__cause__`."""
 
 
-class fail_open:  # noqa: N801 - reads as a statement: `with contained("tick"):`
-    """Context manager that keeps any `Exception` raised inside it from leaving.
+class fail_open:  # noqa: N801 - reads as a statement: `with fail_open("tick"):`
+    """Context manager that suppresses every `Exception` raised inside, counts it and logs it.
 
-    The exception is counted in `contained.failures[what]` and logged, at most once a minute for each `what`. Around our
-    own code cancellation, `KeyboardInterrupt` and `SystemExit` pass through: they are meant for the application. One
-    instance may be kept and entered many times, from any thread.
+    The count is `fail_open.failures[what]`; the log line is written at most once a minute for each `what`. Cancellation,
+    `KeyboardInterrupt` and `SystemExit` pass through: they are meant for the application. One instance may be entered
+    any number of times, from any thread.
 
     Args:
-        what: The work that is guarded, as it should read in the log line. From a fixed set, never from input.
-        theirs: Whether code of the application is called inside: then every `BaseException` is its failure. It must
-            not await inside, or a cancellation of the task would be taken for its own: see `isolated`.
+        what: The guarded work, as the log line names it. A fixed text, never input.
+        theirs: Whether the application's code runs inside: then every `BaseException` is suppressed. Such a block must
+            not await, because it would suppress a cancellation of the awaiting task: use `isolated` there.
     """
 
     failures: ClassVar[Counter[str]] = Counter()
@@ -62,7 +62,7 @@ class fail_open:  # noqa: N801 - reads as a statement: `with contained("tick"):`
 
     @classmethod
     def note(cls, what: str, error: BaseException) -> None:
-        """Count `error` under `what` and log it if the last minute has not seen one; never raises."""
+        """Count `error` under `what`, and log it unless that was done in the last minute; never raises."""
         now = time.monotonic()
         with cls._lock:
             cls.failures[what] += 1
@@ -78,7 +78,7 @@ fail_open._lock = renewed(fail_open, "_lock", threading.Lock)  # noqa: SLF001 - 
 
 
 def _survive_handlers(own: logging.Logger) -> None:
-    """Let no filter or handler of the application's raise into whoever writes to `own`: not even `SystemExit`."""
+    """Suppress what filters and handlers of the application raise, `SystemExit` included, when we log to `own`."""
     handle = own.handle
 
     def handle_contained(record: logging.LogRecord) -> None:
@@ -93,12 +93,12 @@ _survive_handlers(_ALERTS)
 
 
 def original(error: BaseException) -> BaseException:
-    """What foreign code raised, where `error` stands for it."""
+    """The exception that an `Escaped` wraps; any other `error` itself."""
     return error.__cause__ if isinstance(error, Escaped) and error.__cause__ is not None else error
 
 
 def as_exception(error: BaseException) -> Exception:
-    """`error`, or an `Escaped` in its place where no future could hold it or no loop would survive it."""
+    """`error` if a future can hold it and a loop survives it, else an `Escaped` that wraps it."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     escaped = Escaped(type(error).__name__)
@@ -107,13 +107,15 @@ def as_exception(error: BaseException) -> Exception:
 
 
 async def isolated(work: Callable[[], Awaitable[T]]) -> T:
-    """Await foreign `work` in a task of its own: whatever it raises, its own cancellation included, is its failure.
+    """Await the application's `work` in a task of its own, so that nothing it raises ends the caller or the loop.
 
-    The loop survives the tasks that the work begins, too, as `asyncio.gather` does and, until Python 3.11, `wait_for`.
-    A cancellation of the caller is passed on to it, and only that one leaves as a cancellation.
+    The same holds for tasks that the work begins, e.g. by `asyncio.gather` or, until Python 3.11, `asyncio.wait_for`. A
+    cancellation of the caller cancels the work and leaves as `CancelledError`; a cancellation that the work raises by
+    itself leaves as `Escaped`.
 
     Raises:
-        Escaped: In place of what is no `Exception`.
+        Escaped: The work raised a `BaseException` that is no `Exception`.
+        Exception: The work raised it.
     """
     task = asyncio.ensure_future(loop_safe(_called(work)))
     try:
@@ -131,7 +133,7 @@ async def isolated(work: Callable[[], Awaitable[T]]) -> T:
 
 
 async def loop_safe(work: Awaitable[T]) -> T:
-    """Await `work` so that the loop survives it: `SystemExit` and `KeyboardInterrupt` of a task would end it."""
+    """Await `work`, with `Escaped` in place of `SystemExit` and `KeyboardInterrupt`, which would end the loop."""
     try:
         return await work
     except (KeyboardInterrupt, SystemExit) as error:
@@ -139,11 +141,11 @@ async def loop_safe(work: Awaitable[T]) -> T:
 
 
 def stepwise(work: Awaitable[T], each: Callable[[Callable[[], Any]], Any]) -> Generator[Any, Any, T]:
-    """What `__await__` of an awaitable returns that awaits `work` and does something about each of its steps.
+    """Drive `work` step by step through `each`; an awaitable returns this generator from its `__await__`.
 
     Args:
-        work: What is awaited.
-        each: Called with the next step; it calls it once and returns what that returned.
+        work: The awaitable to drive.
+        each: Called with each step; it must call the step once and return its result.
     """
     steps: Any = work.__await__()
     step: Callable[[], Any] = partial(steps.send, None)
@@ -154,12 +156,12 @@ def stepwise(work: Awaitable[T], each: Callable[[Callable[[], Any]], Any]) -> Ge
             return done.value  # type: ignore[no-any-return]
         try:
             step = partial(steps.send, (yield awaited))
-        except BaseException as error:  # noqa: BLE001 - a cancellation, say: it is the work's
+        except BaseException as error:  # noqa: BLE001 - e.g. a cancellation: the work receives it
             step = partial(steps.throw, error)
 
 
 class _LoopSafe(Awaitable[T]):
-    """Awaits `work`; the tasks that are begun in any of its steps are `survived` too."""
+    """Awaits `work`, with every task that one of its steps begins made `loop_safe` too."""
 
     def __init__(self, work: Awaitable[T]) -> None:
         self._work = work
@@ -171,7 +173,7 @@ class _LoopSafe(Awaitable[T]):
 def _sheltered(loop: asyncio.AbstractEventLoop, step: Callable[[], Any]) -> Any:
     before = loop.get_task_factory()
     ours = before if isinstance(before, _LoopSafeTasks) else _LoopSafeTasks(before)
-    # Nothing else runs in this loop until the step is over: no other task is made by this factory.
+    # Nothing else runs in this loop during the step: only the work's own tasks are made by this factory.
     loop.set_task_factory(ours)
     try:
         return step()
@@ -181,10 +183,10 @@ def _sheltered(loop: asyncio.AbstractEventLoop, step: Callable[[], Any]) -> Any:
 
 
 class _LoopSafeTasks:
-    """A loop's task factory whose tasks do not end the loop.
+    """A task factory that makes `loop_safe` tasks.
 
     Args:
-        before: The factory of the application, which makes them.
+        before: The application's task factory, which makes the tasks; None: asyncio's.
     """
 
     def __init__(self, before: Any) -> None:

@@ -1,9 +1,9 @@
-"""The private names of other libraries that this package leans on: one table, and one way to lean.
+"""`Seam`: every use of a private name of another library, in one table, with what happens when the name is gone.
 
-A release of a library may rename or change such a name at any time. So each is a `Seam`: it is used inside of
-`with seam:`, or loaded by `seam.load`; where it does not hold, what it is for is off, one warning names the library and
-its version, and the diagnostics list it. Names that something is only told by cannot fail, and stand in the table to
-be seen. Where a public name does the same, that is used instead.
+A release of a library may rename or change a private name at any time. A seam is therefore used inside `with seam:`, or
+loaded by `seam.load`. When it fails, the feature that needs it is off, one warning names the library and its version,
+and the diagnostics list the seam. Names that are only compared with cannot fail; they are in the table for
+completeness. A public name is used wherever there is one.
 """
 
 import platform
@@ -20,22 +20,22 @@ T = TypeVar("T")
 
 
 class LostError(LookupError):
-    """What cannot be done because a seam does not hold; the warning has said so."""
+    """Something needs a seam that has failed; its warning has been logged already."""
 
 
 class Seam:
-    """Private names of one library that are used for one purpose, from any thread.
+    """Private names of one library that serve one purpose; usable from any thread.
 
-    As a context manager it keeps any `Exception` from leaving, and notes it: `lost`.
+    As a context manager it suppresses every `Exception` and passes it to `lost`.
 
     Args:
-        library: The distribution, as `pip` knows it, or `Python`.
-        names: What is leaned on, as the library spells it.
-        purpose: What for.
-        without: What is off, or how it is done instead, where the names do not hold.
+        library: Name of the distribution, as pip knows it, or `Python`.
+        names: The private names, as the library spells them.
+        purpose: What they are used for.
+        without: What is off, or done in another way, when they are gone.
 
     Attributes:
-        error: Why it does not hold; None as long as it does.
+        error: Why the seam failed, redacted; None while it works.
     """
 
     def __init__(self, library: str, *names: str, purpose: str, without: str) -> None:
@@ -58,19 +58,19 @@ class Seam:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing has failed so far."""
+        """Whether no use of the seam has failed so far."""
         return self.error is None
 
     @property
     def version(self) -> str | None:
-        """The version of the library that is installed; None where it is not."""
+        """The installed version of the library; None if it is not installed."""
         try:
             return platform.python_version() if self.library == "Python" else version(self.library)
         except PackageNotFoundError:
             return None
 
     def lost(self, error: Exception) -> None:
-        """The names do not hold: warn, the first time."""
+        """Record that the seam has failed with `error`; the first failure is logged as a warning."""
         if self.holds:
             self.error = redact_error(error)
             logger.warning(
@@ -83,14 +83,14 @@ class Seam:
             )
 
     def load(self, module: str, name: str | None = None) -> Any:
-        """The module, or what it calls `name`; None where there is no such thing."""
+        """The module `module`, or its attribute `name`; None if it does not exist."""
         with self:
             found = import_module(module)
             return found if name is None else getattr(found, name)
         return None
 
     def get(self, reach: Callable[[], T], otherwise: T) -> T:
-        """What `reach` answers, or `otherwise` where it fails."""
+        """The result of `reach`, or `otherwise` if it raises an `Exception`."""
         with self:
             return reach()
         return otherwise
@@ -289,12 +289,12 @@ RUNNERS = Seam(
 
 
 def all_seams() -> list[Seam]:
-    """Every seam there is, in the order of the table."""
+    """Every seam, in the order of this module."""
     return [value for value in globals().values() if isinstance(value, Seam)]
 
 
-def lost() -> list[dict[str, str | None]]:
-    """What the diagnostics say: each seam that does not hold: `library`, `version`, `name`, `error`, `without`."""
+def lost_seams() -> list[dict[str, str | None]]:
+    """The failed seams as the diagnostics list them: `library`, `version`, `name`, `error`, `without`."""
     return [
         {
             "library": seam.library,

@@ -1,7 +1,7 @@
-"""The names this package emits: metrics, units, attribute keys, and their Prometheus spelling.
+"""The names of metrics and attributes that this package emits, histogram definitions, and Prometheus' spelling.
 
-Sources: OpenTelemetry semantic conventions 1.38+ (https://opentelemetry.io/docs/specs/semconv/) for HTTP, database,
-process, system and CPython; names of our own begin with `otel_monitoring.`.
+Source: OpenTelemetry semantic conventions 1.38 (https://opentelemetry.io/docs/specs/semconv/) for HTTP, database,
+process, system and CPython. Names that the conventions lack begin with `otel_monitoring.`.
 """
 
 import re
@@ -24,7 +24,7 @@ URL_SCHEME: Final = "url.scheme"
 NETWORK_PROTOCOL_VERSION: Final = "network.protocol.version"
 UNMATCHED_ROUTE: Final = "(unmatched)"
 OTHER: Final = "_OTHER"
-"""What the conventions call a value beyond those that are told apart."""
+"""The conventions' value for everything outside of a limited set of values."""
 
 # Database client
 DB_CLIENT_OPERATION_DURATION: Final = "db.client.operation.duration"
@@ -66,18 +66,18 @@ GC_GENERATION: Final = "cpython.gc.generation"
 DATABASE_UP: Final = "otel_monitoring.database.up"
 DATABASE_PING_DURATION: Final = "otel_monitoring.database.ping.duration"
 DATABASE_POOL_WAIT: Final = "otel_monitoring.database.pool.wait"
-"""Seconds the last ping waited in vain for a free connection of the application's pool; 0: it had one."""
+"""Seconds that the last ping waited for a connection of the application's pool without getting one; 0: it got one."""
 DATABASE_ERROR: Final = "otel_monitoring.database.error"
-"""1: the last ping was answered with an error; 0: it was not."""
+"""1: the last ping was answered with an error; 0: it succeeded."""
 CHECK_FAILING: Final = "otel_monitoring.check.failing"
-"""1: the check failed when it ran last; 0: it passed."""
+"""1: the last run of the check failed; 0: it passed."""
 CHECK_NAME: Final = "otel_monitoring.check.name"
 CHECK_CRITICAL: Final = "otel_monitoring.check.critical"
 CPU_PRESSURE: Final = "otel_monitoring.cpu.pressure"
 MEMORY_PRESSURE: Final = "otel_monitoring.memory.pressure"
-"""Shares of the container's or host's CPU and memory in use; 0 where only others on the host use them."""
+"""Share (0 to 1) of the container's or host's CPU or memory in use; 0 where this service has no part in the use."""
 RESOURCE_SCOPE: Final = "otel_monitoring.resource.scope"
-"""Whose they are: `container` or `host`."""
+"""Whose CPU or memory it is: `container` or `host`."""
 COLLECTION_DOCUMENTS: Final = "otel_monitoring.database.collection.documents"
 ALERTS: Final = "otel_monitoring.alerts"
 NOTIFICATIONS_SENT: Final = "otel_monitoring.notifications.sent"
@@ -90,7 +90,7 @@ ALERT_STATUS: Final = "otel_monitoring.alert.status"
 ALERT_OUTCOME: Final = "otel_monitoring.alert.outcome"
 CHANNEL: Final = "otel_monitoring.channel"
 
-# Counters that applications keep of their failed business operations: the default rules watch them.
+# Counters of the application's own, of failed business operations: the default rules evaluate them.
 BILLING_FAILURES: Final = "billing.failures"
 DELIVERY_FAILURES: Final = "delivery.failures"
 OPERATION_DURATION: Final = "otel_monitoring.operation.duration"
@@ -99,14 +99,15 @@ OPERATION_NAME: Final = "otel_monitoring.operation.name"
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """A histogram of seconds: the one place that says what it is called, what it means, and where its buckets end.
+    """Definition of a duration histogram: the one place for its name, description and bucket boundaries.
 
-    Whoever makes an instrument first decides its buckets for everybody; the SDK's default ones are for milliseconds.
+    The first `create_histogram` in a process sets the boundaries for every later one; the SDK's default boundaries are
+    for milliseconds.
 
     Attributes:
         name: The instrument's name.
-        description: What it measures.
-        bounds: Upper bounds of the buckets in seconds, where somebody exports explicit ones.
+        description: The instrument's description.
+        bounds: Upper bounds of the buckets in seconds, for exporters with explicit buckets.
     """
 
     name: str
@@ -114,7 +115,7 @@ class Durations:
     bounds: tuple[float, ...]
 
     def create(self, meter: Meter) -> Histogram:
-        """Make the instrument; the same one again for the same meter."""
+        """Make the histogram in `meter`, or return the one that the meter has."""
         return meter.create_histogram(
             self.name, unit="s", description=self.description, explicit_bucket_boundaries_advisory=self.bounds
         )
@@ -147,19 +148,19 @@ GC_PAUSES: Final = Durations(
     "Time the garbage collector stopped the process.",
     (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0),
 )
-# As for requests, and on to the minutes that jobs take.
+# The bounds for requests, extended to jobs that take minutes.
 OPERATION_DURATIONS: Final = Durations(
     OPERATION_DURATION,
     "Duration of traced operations.",
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
 )
 
-# Suffixes of https://prometheus.io/docs/specs/om/ as the Collector's and Prometheus' OTLP translation spell UCUM units.
+# UCUM units as the OTLP translation of the Collector and of Prometheus spells them: https://prometheus.io/docs/specs/om/
 _UNIT_SUFFIX: Final = {"s": "seconds", "ms": "milliseconds", "By": "bytes", "1": "ratio", "%": "percent"}
 
 
 def error_type(error: BaseException) -> str:
-    """`error.type` of an exception: its class, with the module unless it is a builtin."""
+    """The value of `error.type` for an exception: its qualified class name, with the module unless it is `builtins`."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
@@ -169,9 +170,9 @@ def prometheus_name(name: str, unit: str = "", *, monotonic: bool = False, gauge
 
     Args:
         name: OpenTelemetry instrument name, e.g. `http.server.request.duration`.
-        unit: UCUM unit, e.g. `s`, `By`, `1`; annotations such as `{request}` add nothing.
-        monotonic: Whether it is a monotonic sum, which ends in `_total`.
-        gauge: Whether it is a gauge: only there does unit `1` become `_ratio`.
+        unit: UCUM unit, e.g. `s`, `By`, `1`; an annotation such as `{request}` adds no suffix.
+        monotonic: Whether it is a monotonic sum: adds `_total`.
+        gauge: Whether it is a gauge: unit `1` adds `_ratio` to gauges only.
     """
     escaped = prometheus_label(name)
     suffix = _UNIT_SUFFIX.get(unit, "")

@@ -103,7 +103,7 @@ class HealthAnswers:
             "checks": self._checks.as_json(time.monotonic()),
             "event_loop": self._event_loop(),
             "telemetry": self._telemetry.state(time.monotonic()),
-            "seams": seams.lost(),
+            "seams": seams.lost_seams(),
             "worker": {
                 "pid": os.getpid(),
                 "instance_id": self._telemetry.resource.attributes.get("service.instance.id"),

@@ -22,7 +22,6 @@ from otel_monitoring.telemetry.logs_sdk import ReadableLogRecord
 
 _EXCEPTION = "exception"
 _MESSAGE = "exception.message"
-_STACKTRACE = "exception.stacktrace"
 _LEVELS = 20
 _ERROR = 17  # SeverityNumber.ERROR, OpenTelemetry logs data model
 _ACCESS_LOG = ".access"  # `uvicorn.access`, `gunicorn.access`, `hypercorn.access`

@@ -52,7 +52,7 @@ def carry(document: D) -> D:
     with _GUARD:
         carrier: dict[str, str] = {}
         _TRACE.inject(carrier)
-        _BAGGAGE.inject(carrier, current_destination().keys.alone())
+        _BAGGAGE.inject(carrier, current_destination().keys.only())
         if "traceparent" in carrier:
             document[CONTEXT_FIELD] = {key: carrier[key] for key in _LIMITS if key in carrier}
     return document
