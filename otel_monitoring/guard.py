@@ -23,13 +23,13 @@ _LOG_EVERY_SECONDS = 60.0
 
 
 class Escaped(Exception):  # noqa: N818 - an event, not an error of ours
-    """Wraps a `BaseException` of the application's code, e.g. `SystemExit` or a cancellation; that is its `__cause__`."""
+    """Wraps a `BaseException` of the application's code, e.g. `SystemExit` or a cancellation, as its `__cause__`."""
 
 
 class fail_open:  # noqa: N801 - reads as a statement: `with fail_open("tick"):`
     """Context manager that suppresses every `Exception` raised inside, counts it and logs it.
 
-    The count is `fail_open.failures[what]`; the log line is written at most once a minute for each `what`. Cancellation,
+    The count is `fail_open.failures[what]`; a log line is written at most once a minute for each `what`. Cancellation,
     `KeyboardInterrupt` and `SystemExit` pass through: they are meant for the application. One instance may be entered
     any number of times, from any thread.
 
