@@ -1,1 +1,1 @@
-"""What was measured: samples and histogram arithmetic, windows over time, and the reader that fetches them."""
+"""What was measured: the reader, snapshots, histogram arithmetic, and windows over time."""

@@ -1,4 +1,4 @@
-"""`Aggregator` adds snapshots to the history; `BackgroundCollection` has that done off the application's loop."""
+"""`Aggregator` adds snapshots to the history; `BackgroundCollection` does it in a thread of its own."""
 
 import asyncio
 import threading
@@ -24,13 +24,13 @@ _refreshing = fail_open("collecting for an answer")
 
 
 class Aggregator:
-    """Owns the reader and the history behind every in-process answer.
+    """The reader and the history from which the health endpoints and the rules get their figures.
 
     Args:
-        clock: Seconds of a monotonic clock.
-        span: Seconds of the window behind rates and percentiles.
-        resolution: Seconds between ticks: the grain of the window.
-        cost_clock: What collecting is timed with, in seconds; the thread's own CPU time serves best.
+        clock: A monotonic clock, in seconds.
+        span: Seconds covered by the recent window, from which rates and percentiles are computed.
+        resolution: Seconds between collections: the granularity of the window.
+        cost_clock: The clock, in seconds, that measures the cost of collecting; best the thread's own CPU time.
     """
 
     def __init__(
@@ -52,18 +52,18 @@ class Aggregator:
         self._last_cost = 0.0
 
     def invalidate(self) -> None:
-        """Something was recorded that the next answer has to show."""
+        """Mark the history as out of date: something was recorded that the next answer has to show."""
         self._wanted = True
 
     def collect(self) -> None:
-        """Bring the history up to date now. Blocks for as long as the provider's callbacks take."""
+        """Add to the history what was measured since the last collection. Blocks while the provider's callbacks run."""
         with self._lock:
             self._wanted = False
             began = self._cost_clock()
             self.history.add(self.reader.take(self._clock()))
-            # An answer is reused for twenty times what it cost, at most a second: whoever polls, collecting
-            # takes no more than a twentieth of one core, and a small service always answers with its latest request.
-            # The cheaper of the last two: a single slow one (the first, a machine under load) makes no answer stale.
+            # A collection is reused for twenty times its cost, at most a second: polling costs at most a twentieth of
+            # one core, and a small service answers with its latest request. The cheaper of the last two counts, so
+            # that a single slow collection (the first one, a machine under load) makes no answer stale.
             cost, self._last_cost = min(self._last_cost, took := self._cost_clock() - began), took
             self._fresh_until = self._clock() + min(_REUSE_LIMIT, _REUSE_FACTOR * cost)
 
@@ -74,11 +74,11 @@ class Aggregator:
 
 
 class BackgroundCollection:
-    """Collects in a thread of its own, because the application's observable callbacks may hang.
+    """Collects in a thread of its own, because observable callbacks of the application may hang.
 
     Args:
-        aggregator: What is brought up to date.
-        worker: Where it runs.
+        aggregator: The aggregator that collects.
+        worker: The worker whose background thread waits for the collection.
     """
 
     def __init__(self, aggregator: Aggregator, worker: Worker) -> None:
@@ -88,11 +88,11 @@ class BackgroundCollection:
         self._began = 0.0
 
     def reset_after_fork(self) -> None:
-        """Forget a collection that was under way in the parent process: it never ends in this one."""
+        """Forget a collection that was in progress in the parent process: it never ends in the child."""
         self._running = None
 
     async def collect(self) -> None:
-        """Collect now, or wait for the collection that is under way. Call it in the watch thread.
+        """Collect now, or wait for the collection in progress. Runs in the background thread.
 
         Raises:
             TimeoutError: It takes longer than five seconds. It goes on, and later calls wait for it.
@@ -116,8 +116,8 @@ class BackgroundCollection:
         return f"metrics: no collection has ended for {now - self._began:.0f} s"
 
     def finish(self) -> None:
-        """Collect once more, before the reader leaves; waits half a second for the application's callbacks at most."""
-        with suppress(RuntimeError):  # the interpreter is going down, and starts no more threads
+        """Collect a last time before the reader is removed; waits at most half a second for the callbacks."""
+        with suppress(RuntimeError):  # the interpreter exits and starts no more threads
             last = threading.Thread(target=self._collect, name="otel-monitoring-collect", daemon=True)
             last.start()
             last.join(_FINISH_SECONDS)
@@ -127,9 +127,9 @@ class BackgroundCollection:
             self._aggregator.collect()
 
     async def refresh(self) -> None:
-        """Have fresh measurements for an answer, from any loop; never raises.
+        """Collect for an answer, unless the history is fresh; callable on any loop, never raises.
 
-        What hangs or fails leaves the answer with the measurements of the last sample.
+        If the collection fails or takes longer than two seconds, the answer shows the last one.
         """
         if not self._worker.running or self._aggregator.fresh:
             return

@@ -1,7 +1,7 @@
-"""`Buckets`: the counts of an exponential histogram packed into one whole number.
+"""`Buckets`: the bucket counts of an exponential histogram, packed into one integer.
 
-Adding two distributions is then one addition of Python's, whatever the number of buckets; and what one interval saw of
-one series, where counts are small, takes a byte a bucket.
+Adding two distributions is then one integer addition, whatever the number of buckets. The small counts of one interval
+take one byte for each bucket.
 """
 
 import struct
@@ -15,12 +15,12 @@ _WIDE = 8
 
 
 class Buckets(NamedTuple):
-    """Counts by bucket index, each below 2**64.
+    """Counts by bucket index; each count is below 2**64.
 
     Attributes:
-        first: Index of the lowest bucket that is kept.
-        packed_counts: The count of bucket `first + i` in bytes `width * i` to `width * (i + 1) - 1`.
-        width: Bytes of one count: 1 as it was recorded, where that is enough; 8 once added up.
+        first: Index of the lowest stored bucket.
+        packed_counts: The count of bucket `first + i` is in bytes `width * i` to `width * (i + 1) - 1`, little-endian.
+        width: Bytes of one count: 1 where every count is below 256 and nothing was added yet, else 8.
     """
 
     first: int = 0
@@ -29,37 +29,37 @@ class Buckets(NamedTuple):
 
     @classmethod
     def of(cls, first: int, counts: Sequence[int]) -> "Buckets":
-        """The `counts` of buckets `first`, `first + 1` and so on; none is negative."""
+        """Pack `counts`, which are those of buckets `first`, `first + 1` and so on; none is negative."""
         try:
             return cls(first, int.from_bytes(bytes(counts), "little"), _NARROW)
-        except ValueError:  # one of them is above 255
+        except ValueError:  # a count is above 255
             return cls(first, _packed(counts))
 
     def counts(self) -> Sequence[int]:
-        """How many values are in bucket `first`, `first + 1` and so on."""
+        """The counts of buckets `first`, `first + 1` and so on."""
         size = -(-self.packed_counts.bit_length() // (8 * self.width))
         data = self.packed_counts.to_bytes(size * self.width, "little")
         return data if self.width == _NARROW else struct.unpack(f"<{size}Q", data)
 
     def plus(self, other: "Buckets") -> "Buckets":
-        """Both together."""
+        """The sums of both counts of each bucket."""
         first = min(other.first, self.first)
-        return Buckets(first, self.lanes_from(first) + other.lanes_from(first))
+        return Buckets(first, self.wide_counts(first) + other.wide_counts(first))
 
     @staticmethod
     def total(parts: "Iterable[Buckets]") -> "Buckets":
-        """All `parts` together."""
+        """The sums of the counts of each bucket over all `parts`."""
         filled = [part for part in parts if part.packed_counts]
         first = min((part.first for part in filled), default=0)
-        return Buckets(first, sum([part.lanes_from(first) for part in filled]))
+        return Buckets(first, sum([part.wide_counts(first) for part in filled]))
 
     def minus(self, part: "Buckets") -> "Buckets":
-        """What remains without `part`, which is contained in these."""
+        """The counts less those of `part`, none of which is larger."""
         first = min(self.first, part.first)
-        return Buckets(first, self.lanes_from(first) - part.lanes_from(first))
+        return Buckets(first, self.wide_counts(first) - part.wide_counts(first))
 
     def coarser(self, halvings: int) -> "Buckets":
-        """At half the resolution, `halvings` times: buckets 2i and 2i + 1 become i."""
+        """The counts at a resolution halved `halvings` times: each halving joins buckets 2i and 2i + 1 to bucket i."""
         if not halvings or not self.packed_counts:
             return self
         first = self.first >> halvings
@@ -70,7 +70,7 @@ class Buckets(NamedTuple):
         return Buckets.of(first, joined)
 
     def at(self, rank: float) -> tuple[int, float] | None:
-        """Where the value of `rank` is: its bucket's index and the share of that bucket below it; None: above all."""
+        """The bucket in which the value of `rank` lies, and the share (0 to 1) of it below that; None: above all."""
         counts = self.counts()
         below = list(accumulate(counts))
         position = bisect_left(below, rank)
@@ -79,8 +79,8 @@ class Buckets(NamedTuple):
         inside = counts[position]
         return self.first + position, (rank - below[position] + inside) / inside
 
-    def lanes_from(self, first: int) -> int:
-        """The lanes, eight bytes wide, beginning at bucket `first`, which is not above the own one."""
+    def wide_counts(self, first: int) -> int:
+        """The counts packed with eight bytes each, beginning at bucket `first`, which is at most `self.first`."""
         packed_counts = self.packed_counts
         if self.width == _NARROW:
             narrow = packed_counts.to_bytes((packed_counts.bit_length() + 7) // 8, "little")

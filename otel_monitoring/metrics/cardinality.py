@@ -1,14 +1,14 @@
-"""How many distinct names may become attribute values of a metric."""
+"""`BoundedNames`: a limit to the distinct values of a metric attribute."""
 
 from otel_monitoring.semconv import OTHER
 
 
 class BoundedNames:
-    """Lets the first `limit` distinct names through; every later one becomes `other`.
+    """Keeps the first `limit` distinct names; every further name becomes `other`.
 
     Args:
-        limit: How many distinct names there may be.
-        other: What the later ones are called.
+        limit: The maximum number of distinct names.
+        other: The value for further names.
     """
 
     def __init__(self, limit: int, other: str = OTHER) -> None:
@@ -17,7 +17,7 @@ class BoundedNames:
         self._known: set[str] = set()
 
     def __call__(self, name: str) -> str:
-        """`name`, or `other` where there are too many."""
+        """`name`, or `other` if it is new and the limit is reached."""
         if name in self._known:
             return name
         if len(self._known) >= self._limit:

@@ -1,8 +1,8 @@
-"""`SnapshotReader`: the pull reader through which the aggregator sees the very measurements that are exported.
+"""`SnapshotReader`: the metric reader from which the aggregator gets the measurements that are also exported.
 
-It stands beside the SDK's own periodic OTLP reader, never in front of it: a Collector that hangs delays only that one.
-It asks for deltas: collecting costs only what changed, a snapshot *is* the sparse difference the history keeps, and
-extremes belong to their interval. Totals are added up here, in whole numbers.
+It is registered beside the SDK's periodic OTLP reader and independent of it, so a Collector that hangs delays only the
+export. Its temporality is delta: collecting costs only what changed, a snapshot is the sparse difference that the
+history keeps, and minimum and maximum belong to their interval.
 """
 
 import inspect
@@ -31,8 +31,8 @@ from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.snapshot import AttributeValue, Series, Snapshot
 from otel_monitoring.semconv import SCOPE
 
-# Scale 5 splits each doubling into 32 buckets: 1.1 % from a bucket's middle to its edge. 480 of them reach over
-# 15 doublings before the scale drops to 4, over 30 (nanoseconds to a second) before it drops to 3.
+# Scale 5 divides each doubling of the value into 32 buckets: 1.1 % from a bucket's middle to its edge. 480 buckets
+# cover 15 doublings before the scale drops to 4, and 30 (a nanosecond to a second) before it drops to 3.
 _MAX_SCALE = 5
 _MAX_SIZE = 480
 _OVERFLOW = (("otel.metric.overflow", True),)
@@ -40,7 +40,7 @@ _NOTHING = sdk.MetricsData(resource_metrics=[])
 
 
 class _NoExemplars(ExemplarReservoir):
-    """Exemplars link exported points to traces; in process nobody asks for them, so sampling them costs nothing."""
+    """Keeps no exemplars: they link exported points to traces, and this reader exports nothing."""
 
     def offer(self, *_: object, **__: object) -> None:
         return None
@@ -50,7 +50,7 @@ class _NoExemplars(ExemplarReservoir):
 
 
 class _Exponential(ExponentialBucketHistogramAggregation):
-    """The SDK's, without exemplars. The application's `record` calls it: it must never raise, whatever changes."""
+    """The SDK's aggregation without exemplars. The application's `record` runs it, so it must never raise."""
 
     used = 0
 
@@ -68,7 +68,7 @@ class _Exponential(ExponentialBucketHistogramAggregation):
 
 
 def _exponential() -> Aggregation:
-    """The aggregation of histograms. The private name in it is tried here: a histogram is recorded and read."""
+    """The aggregation of histograms. A trial histogram is recorded and read here to test the seam."""
     ours = _Exponential(max_size=_MAX_SIZE, max_scale=_MAX_SCALE)
     with seams.EXEMPLARS:
         reader = sdk.InMemoryMetricReader(preferred_aggregation={Histogram: ours})
@@ -89,19 +89,20 @@ def _exponential() -> Aggregation:
 
 
 class SnapshotReader(sdk.InMemoryMetricReader):
-    """Collects on demand and answers with what changed since the last time.
+    """Collects on demand; each snapshot has what was measured since the previous one.
 
     Args:
-        now: The moment from which the first snapshot counts, in seconds of the caller's monotonic clock.
-        max_series: How many series are kept apart, over all metrics. Measurements of further ones are joined in one
-            series per metric with the attribute `otel.metric.overflow`, as the SDK's specification has it.
+        now: Start of the first snapshot, in seconds of the caller's monotonic clock.
+        max_series: Maximum number of series over all metrics. Measurements of further series go into one series for
+            each metric, with the attribute `otel.metric.overflow`
+            (https://opentelemetry.io/docs/specs/otel/metrics/sdk/#cardinality-limits).
     """
 
     def __init__(self, now: float, *, max_series: int = 10_000) -> None:
         delta = sdk.AggregationTemporality.DELTA
         aggregations: dict[type, Aggregation] = {
             Histogram: _exponential(),
-            # Up-down counters (active requests, pool connections) answer no question of ours: not recorded here.
+            # The endpoints and rules use no up-down counters (active requests, pool connections).
             UpDownCounter: DropAggregation(),
             ObservableUpDownCounter: DropAggregation(),
         }
@@ -117,11 +118,14 @@ class SnapshotReader(sdk.InMemoryMetricReader):
     def take(self, now: float) -> Snapshot:
         """Collect what was measured since the last call.
 
-        Runs every observable callback of the provider, the application's own included: call it from a thread that may
-        wait, never from the application's loop.
+        It runs every observable callback of the provider, including the application's own: call it in a thread that may
+        block, never on the application's event loop.
+
+        Args:
+            now: End of the snapshot, in seconds of the caller's monotonic clock.
 
         Raises:
-            MetricsTimeoutError: A callback took longer than ten seconds; nothing is lost, the next call has it all.
+            MetricsTimeoutError: A callback took longer than ten seconds; the next snapshot has all measurements.
         """
         with self._taking:
             snapshot = self._convert(self.get_metrics_data() or _NOTHING, self._last, now)
@@ -161,7 +165,7 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         series = Series(name, tuple(sorted((key, _hashable(value)) for key, value in attributes.items())))
         known = self._known.get(series)
         if known is not None:
-            return known  # the very object, that every snapshot shares
+            return known  # one object, shared by all snapshots
         if len(self._known) >= self._max_series:
             return Series(name, _OVERFLOW)
         self._known[series] = series
@@ -169,7 +173,7 @@ class SnapshotReader(sdk.InMemoryMetricReader):
 
 
 def _metrics(data: sdk.MetricsData) -> list[tuple[sdk.Metric, bool]]:
-    """Each metric, and whether this package makes it."""
+    """Each metric, and whether it is in this package's instrumentation scope."""
     scopes = [scope for resource in data.resource_metrics for scope in resource.scope_metrics]
     return [(metric, scope.scope.name == SCOPE) for scope in scopes for metric in scope.metrics]
 

@@ -1,7 +1,7 @@
-"""`SeriesMap`: an immutable mapping of series, by metric, that shares with its predecessor whatever did not change.
+"""`SeriesMap`: an immutable mapping from series to values that shares all unchanged parts with its predecessor.
 
-A history makes a new one for every snapshot while readers in other threads keep the old ones; copying all the series of
-a service for the few that changed would cost more than anything else in it.
+The history makes a new one for every snapshot, while readers in other threads keep older ones. Copying all series of a
+service for the few that changed would be the largest cost of a collection.
 """
 
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
@@ -12,19 +12,20 @@ from otel_monitoring.metrics.snapshot import AttributeValue, Series
 
 T = TypeVar("T")
 Change = Callable[[Series, T | None, T], T | None]
-"""The new value of a series, from the one it has and the one given; None: it is gone."""
+"""Computes the new value of a series from its present value (None: new series) and the given one; None removes it."""
 
 _FULL = 64
-"""How many series a shard holds on average, before there are twice as many shards."""
+"""Average number of series in a shard above which the number of shards is doubled."""
 
 
 class MetricSeries(Generic[T]):
-    """The series of one metric with their values, in shards: a change copies those that it touches.
+    """The series of one metric with their values, in shards, so that a change copies only the shards that it touches.
 
     Args:
-        shards: A power of two of them, each series in the one of its hash; None: made of `items` when they are needed.
-        size: How many series there are.
-        items: Every series with its value; None: worked out when they are asked for.
+        shards: A power of two of dictionaries; the hash of a series selects its shard. None: made from `items` when
+            first needed.
+        size: The number of series.
+        items: Every series with its value; None: made from `shards` when first needed.
     """
 
     __slots__ = ("_grouped", "_items", "_shards", "size")
@@ -38,18 +39,18 @@ class MetricSeries(Generic[T]):
         self._grouped: dict[str, dict[AttributeValue | None, list[tuple[Series, T]]]] = {}
 
     def get(self, series: Series) -> T | None:
-        """The value of a series; None where it is not here."""
+        """The value of a series; None if it is absent."""
         shards = self._sharded()
         return shards[hash(series) & (len(shards) - 1)].get(series)
 
     def items(self) -> list[tuple[Series, T]]:
-        """Every series with its value; worked out once."""
+        """Every series with its value; computed once."""
         if self._items is None:
             self._items = list(chain.from_iterable(map(dict.items, self._sharded())))
         return self._items
 
     def grouped(self, key: str) -> dict[AttributeValue | None, list[tuple[Series, T]]]:
-        """The series by the value of attribute `key`; None collects those without it. Worked out once."""
+        """The series grouped by the value of attribute `key`, None for series without it; computed once per key."""
         known = self._grouped.get(key)
         if known is None:
             known = {}
@@ -59,7 +60,7 @@ class MetricSeries(Generic[T]):
         return known
 
     def changed(self, values: Iterable[tuple[Series, T]], change: Change[T]) -> "MetricSeries[T]":
-        """The group with `change` made for each of `values`."""
+        """A copy with `change` applied to each of `values`."""
         shards, size = self._sharded().copy(), self.size
         mask, copied = len(shards) - 1, set()
         for series, value in values:
@@ -95,10 +96,10 @@ def _spread(shards: list[dict[Series, T]], size: int) -> list[dict[Series, T]]:
 
 
 class SeriesMap(Mapping[Series, T]):
-    """Values by series, found by the metric's name too.
+    """Values by series, also accessible by metric name.
 
     Args:
-        groups: The group of each metric; none is empty.
+        groups: The series of each metric, by its name; none is empty.
     """
 
     __slots__ = ("_groups",)
@@ -108,7 +109,7 @@ class SeriesMap(Mapping[Series, T]):
 
     @classmethod
     def of(cls, values: Mapping[Series, T]) -> "SeriesMap[T]":
-        """The same values; `values` itself where it is one of these. It must not change any more."""
+        """`values` as a `SeriesMap`; a `SeriesMap` is returned as it is. `values` must not change afterwards."""
         if isinstance(values, SeriesMap):
             return values
         return cls({name: MetricSeries(None, len(items), items) for name, items in _by_name(values).items()})
@@ -131,15 +132,15 @@ class SeriesMap(Mapping[Series, T]):
         return _Items(self)
 
     def group(self, name: str) -> MetricSeries[T] | None:
-        """The series of metric `name`; None where there are none."""
+        """The series of metric `name`; None if there are none."""
         return self._groups.get(name)
 
     def groups(self) -> Iterable[MetricSeries[T]]:
-        """The group of each metric."""
+        """The series of each metric."""
         return self._groups.values()
 
     def changed(self, values: Mapping[Series, T], change: Change[T]) -> "SeriesMap[T]":
-        """These with `change` made for each of `values`."""
+        """A copy with `change` applied to each of `values`."""
         if not values:
             return self
         groups = self._groups.copy()
@@ -153,7 +154,7 @@ class SeriesMap(Mapping[Series, T]):
 
 
 class _Items(ItemsView[Series, T]):
-    """Items without looking each series up."""
+    """Iterates over the items without a look-up for each series."""
 
     _mapping: SeriesMap[T]
 

@@ -1,4 +1,4 @@
-"""`Histogram`, `Series` and `Snapshot`: immutable samples and the arithmetic of exponential histograms.
+"""`Series`, `Histogram` and `Snapshot`: immutable measurements, and the arithmetic of exponential histograms.
 
 Buckets follow the OpenTelemetry data model (https://opentelemetry.io/docs/specs/otel/metrics/data-model/#exponentialhistogram):
 bucket `i` at scale `s` holds values in `(base**i, base**(i + 1)]` with `base = 2**(2**-s)`.
@@ -15,13 +15,13 @@ AttributeValue = str | bool | int | float | tuple[str | bool | int | float, ...]
 
 
 class Series(NamedTuple):
-    """The identity of one stream of measurements: a metric's name and its attributes, sorted by key."""
+    """A metric's name and attributes, sorted by key: the identity of one time series."""
 
     name: str
     attributes: tuple[tuple[str, AttributeValue], ...] = ()
 
     def get(self, key: str) -> AttributeValue | None:
-        """The value of attribute `key`, or None."""
+        """The value of attribute `key`; None if it is absent."""
         for name, value in self.attributes:
             if name == key:
                 return value
@@ -33,13 +33,13 @@ class Histogram:
     """A distribution of non-negative values: durations in seconds, sizes in bytes.
 
     Attributes:
-        count: How many values were recorded.
-        sum: Their sum.
-        min: The smallest of them; `inf` when there is none.
-        max: The largest of them; `-inf` when there is none.
-        scale: Resolution of the buckets: a bucket's upper bound is `2**(2**-scale)` times its lower one.
-        at_zero: How many values were zero (or, against expectation, negative).
-        buckets: How many values are in each bucket.
+        count: Number of recorded values.
+        sum: Sum of the values.
+        min: The smallest value; `inf` if there is none.
+        max: The largest value; `-inf` if there is none.
+        scale: Resolution of the buckets: a bucket's upper bound is `2**(2**-scale)` times its lower bound.
+        at_zero: Number of values that were zero or, contrary to the definition, negative.
+        buckets: Number of values in each bucket.
     """
 
     count: int = 0
@@ -52,11 +52,11 @@ class Histogram:
 
     @property
     def mean(self) -> float | None:
-        """The arithmetic mean, or None when nothing was recorded."""
+        """The arithmetic mean; None if nothing was recorded."""
         return self.sum / self.count if self.count else None
 
     def plus(self, other: "Histogram") -> "Histogram":
-        """The distribution of both sets of values; exact in counts, at the coarser of the two scales."""
+        """The distribution of both sets of values; counts are exact, at the smaller of the two scales."""
         if not other.count:
             return self
         if not self.count:
@@ -73,11 +73,11 @@ class Histogram:
         )
 
     def minus(self, part: "Histogram", *, smallest: float, largest: float) -> "Histogram":
-        """What remains when `part`, which went into this distribution before, is taken out; exact in counts.
+        """The distribution without the values of `part`, which were added to it before; counts are exact.
 
         Args:
-            part: The distribution to take out.
-            smallest: The smallest of the remaining values. Counts can be subtracted, extremes can not.
+            part: The distribution to subtract.
+            smallest: The smallest of the remaining values: minimum and maximum cannot be subtracted.
             largest: The largest of the remaining values.
         """
         scale = min(self.scale, part.scale)
@@ -92,11 +92,11 @@ class Histogram:
         )
 
     def quantile(self, q: float) -> float | None:
-        """Estimate the `q`-quantile (0 ≤ q ≤ 1), or None when nothing was recorded.
+        """Estimate the `q`-quantile (0 ≤ q ≤ 1); None if nothing was recorded.
 
-        Interpolates exponentially inside the bucket, as PromQL's `histogram_quantile` does for native histograms
-        (https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile), then never leaves
-        the range of the recorded values.
+        It interpolates exponentially inside the bucket, as PromQL's `histogram_quantile` does for native histograms
+        (https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile), and limits the estimate
+        to the range of the recorded values.
         """
         if not self.count:
             return None
@@ -112,7 +112,7 @@ class Histogram:
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:
-    """The distribution of all values of `histograms` together; an empty one when there are none."""
+    """The distribution of the values of all `histograms`; an empty one if there are none."""
     filled = [histogram for histogram in histograms if histogram.count]
     if len(filled) < 2:
         return filled[0] if filled else Histogram()
@@ -130,15 +130,15 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was measured between two moments; only series that changed are present.
+    """What was measured in an interval; series that did not change are absent.
 
     Attributes:
-        start: When it begins, in seconds of the caller's monotonic clock.
-        end: When it ends.
-        histograms: Distributions recorded in between.
-        sums: Increases of counters in between.
+        start: Start of the interval, in seconds of the caller's monotonic clock.
+        end: End of the interval.
+        histograms: The distributions recorded in the interval.
+        sums: The increases of counters in the interval.
         gauges: The last value of each gauge.
-        observed: Those of the gauges that are ours: they are observed anew each time, so what is missing is gone.
+        observed: The gauges of this package. Each collection observes all of them, so one that is missing has ended.
     """
 
     start: float

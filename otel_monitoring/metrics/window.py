@@ -1,4 +1,4 @@
-"""`Window`: rates and quantiles over a span of time; `History`: the ring of snapshots any window is cut from."""
+"""`Window`: what was measured in an interval; `History`: the ring of snapshots that the recent window covers."""
 
 import math
 from collections import OrderedDict, deque
@@ -11,25 +11,25 @@ from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, 
 
 T = TypeVar("T")
 
-# As long as Prometheus looks back for a value: a gauge that is set by hand every few minutes does not come and go.
+# Prometheus' lookback: a gauge that the application sets every few minutes keeps its value in between.
 _GAUGE_SECONDS = 300.0
 
 
 class Window:
-    """Everything measured between two moments. It never changes, so any thread may keep one."""
+    """Everything measured in an interval. It is immutable, so any thread may keep one."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.memo: dict[Hashable, Any] = {}
-        """Results that readers worked out from it, by reader: the window never changes."""
+        """Results that readers have computed from the window, by reader; the window never changes."""
 
     @property
     def seconds(self) -> float:
-        """How long the window really is: whole snapshots, so up to one interval more than was asked for."""
+        """Length of the window. It consists of whole snapshots: up to one `resolution` longer than the `span`."""
         return self.snapshot.end - self.snapshot.start
 
     def histograms(self, name: str) -> list[tuple[Series, Histogram]]:
-        """Every series of histogram `name` with what was recorded in it."""
+        """Every series of histogram `name` with its distribution."""
         return _items(self._histograms, name)
 
     def sums(self, name: str) -> list[tuple[Series, float]]:
@@ -41,7 +41,7 @@ class Window:
         return _items(self._gauges, name)
 
     def grouped(self, name: str, key: str) -> dict[AttributeValue | None, list[tuple[Series, Histogram]]]:
-        """The series of histogram `name` by the value of attribute `key`; None collects those without it."""
+        """The series of histogram `name` grouped by the value of attribute `key`, None for series without it."""
         group = self._histograms.group(name)
         return group.grouped(key) if group is not None else {}
 
@@ -66,30 +66,34 @@ def _items(values: SeriesMap[T], name: str) -> list[tuple[Series, T]]:
 class History:
     """A ring of snapshots, the total since the start, and the window over the last `span` seconds.
 
-    One writer calls `add`; `total` and `recent` may be read from any thread: each is replaced whole.
-    The ring keeps only what changed in each interval; the total is kept once. Adding costs in proportion to the
-    series that changed: the recent window gains the newest snapshot and loses those that left it.
+    One thread calls `add`; `total` and `recent` may be read in any thread, because each is replaced as a whole. The
+    ring keeps only what changed in each interval. The cost of `add` is proportional to the series that changed: the
+    newest snapshot is added to the recent window, and those that left the span are subtracted.
 
     Args:
-        now: The moment measuring begins, in seconds of a monotonic clock.
-        span: Seconds kept in the ring and covered by `recent`.
-        resolution: Seconds of one entry of the ring; snapshots that come more often are joined.
+        now: Start of the history, in seconds of a monotonic clock.
+        span: Seconds that the ring and `recent` cover.
+        resolution: Seconds of one entry of the ring; more frequent snapshots are joined into one entry.
+
+    Attributes:
+        total: Everything since the start.
+        recent: The last `span` seconds; the same object as `total` until the first entry leaves it.
+        gauges: The last values of gauges: this package's as last observed, the application's if seen in five minutes.
     """
 
     def __init__(self, now: float, *, span: float, resolution: float) -> None:
         self._span = span
         self._resolution = resolution
         self._ring: deque[Snapshot] = deque()
-        self._parts: list[Snapshot] = []  # of the ring's newest entry; joined when the next one begins
+        self._parts: list[Snapshot] = []  # of the ring's newest entry; they are joined when the next entry begins
         self.total = Window(Snapshot(now, now))
-        self.recent = self.total  # until something leaves it
+        self.recent = self.total
         self.gauges: SeriesMap[float] = SeriesMap({})
-        """The last values of gauges: ours as observed last, the application's as seen in the last five minutes."""
         self._gauges_seen: OrderedDict[Series, float] = OrderedDict()
         self._observed: Collection[Series] = ()
 
     def add(self, snapshot: Snapshot) -> None:
-        """Append what was measured since the last call."""
+        """Append a snapshot, which begins where the previous one ended."""
         if self._parts and snapshot.end - self._parts[0].start > self._resolution:
             self._ring.append(_joined(self._parts))
             self._parts = []
@@ -98,14 +102,14 @@ class History:
         same = self.recent is self.total
         total = self._with(self.total.snapshot, snapshot)
         recent = total if same else self._with(self.recent.snapshot, snapshot)
-        # An entry stays while any part of it is inside the span: a window is never shorter than asked for.
+        # An entry stays while any part of it is inside the span, so that the window is never shorter than the span.
         while self._ring and self._ring[0].end <= snapshot.end - self._span:
             recent = self._without(recent, self._ring.popleft())
         self.total = Window(total)
         self.recent = self.total if recent is total else Window(recent)
 
     def _entries(self) -> list[Snapshot]:
-        """The ring and what will be its next entry, oldest first."""
+        """The entries of the ring and the parts of its next entry, oldest first."""
         return [*self._ring, *self._parts]
 
     def _kept_gauges(self, newest: Snapshot) -> SeriesMap[float]:
@@ -121,15 +125,15 @@ class History:
         return gauges.changed(gone, lambda _series, _known, _value: None)
 
     def _with(self, window: Snapshot, newest: Snapshot) -> Snapshot:
-        """`window` with what was measured after it."""
-        histograms = SeriesMap.of(window.histograms).changed(newest.histograms, _recorded_too)
-        sums = SeriesMap.of(window.sums).changed(newest.sums, _added)
+        """`window` extended by `newest`, which follows it."""
+        histograms = SeriesMap.of(window.histograms).changed(newest.histograms, _sum_of_histograms)
+        sums = SeriesMap.of(window.sums).changed(newest.sums, _sum_of_counters)
         return Snapshot(window.start, newest.end, histograms, sums, self.gauges)
 
     def _without(self, window: Snapshot, oldest: Snapshot) -> Snapshot:
-        """`window` less its oldest entry, which has just left the ring."""
+        """`window` less its oldest entry, which has left the ring."""
 
-        def taken_out(series: Series, whole: Histogram | None, part: Histogram) -> Histogram | None:
+        def subtracted(series: Series, whole: Histogram | None, part: Histogram) -> Histogram | None:
             if whole is None or whole.count == part.count:
                 return None
             smallest, largest = whole.min, whole.max
@@ -137,8 +141,8 @@ class History:
                 smallest, largest = self._extremes(series)
             return whole.minus(part, smallest=smallest, largest=largest)
 
-        histograms = SeriesMap.of(window.histograms).changed(oldest.histograms, taken_out)
-        sums = SeriesMap.of(window.sums).changed(oldest.sums, _subtracted)
+        histograms = SeriesMap.of(window.histograms).changed(oldest.histograms, subtracted)
+        sums = SeriesMap.of(window.sums).changed(oldest.sums, _difference_of_counters)
         return Snapshot(self._entries()[0].start, window.end, histograms, sums, window.gauges)
 
     def _extremes(self, series: Series) -> tuple[float, float]:
@@ -146,26 +150,26 @@ class History:
         return min((h.min for h in found), default=math.inf), max((h.max for h in found), default=-math.inf)
 
 
-def _recorded_too(_series: Series, known: Histogram | None, new: Histogram) -> Histogram:
+def _sum_of_histograms(_series: Series, known: Histogram | None, new: Histogram) -> Histogram:
     return known.plus(new) if known is not None else new
 
 
-def _added(_series: Series, known: float | None, new: float) -> float:
+def _sum_of_counters(_series: Series, known: float | None, new: float) -> float:
     return (known or 0) + new
 
 
-def _subtracted(_series: Series, known: float | None, part: float) -> float:
+def _difference_of_counters(_series: Series, known: float | None, part: float) -> float:
     return (known or 0) - part
 
 
 def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:
-    """One snapshot over consecutive ones."""
+    """Join consecutive snapshots into one."""
     histograms: dict[Series, Histogram] = {}
     sums: dict[Series, float] = {}
     gauges: dict[Series, float] = {}
     for snapshot in snapshots:
         for series, histogram in snapshot.histograms.items():
-            histograms[series] = _recorded_too(series, histograms.get(series), histogram)
+            histograms[series] = _sum_of_histograms(series, histograms.get(series), histogram)
         for series, value in snapshot.sums.items():
             sums[series] = sums.get(series, 0) + value
         gauges.update(snapshot.gauges)

@@ -1,7 +1,7 @@
-"""The watch thread: one background thread with its own event loop, in which everything periodic runs.
+"""`BackgroundThread`: the one thread, with an event loop of its own, in which everything periodic runs.
 
-A blocked application loop cannot silence it, a job that hangs delays no other, and whatever a job raises ends neither
-it nor the thread. What runs here is no traffic of the application: instrumentations are suppressed.
+A blocked application loop does not stop it, a hanging job delays no other job, and an exception ends neither its job
+nor the thread. What runs here is no traffic of the application: OpenTelemetry's instrumentations are suppressed.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _FINISH_SECONDS = 0.5
 _PAUSE_SECONDS = 0.1
-"""Pause before the thread's loop, or a job, is started again after something ended it."""
+"""Seconds before the thread's loop, or a job, is started again after something has ended it."""
 _LATE_INTERVALS = 2.5
 _LATE_SECONDS = 30.0
 
@@ -34,11 +34,11 @@ _guard = fail_open("the watch thread", theirs=True)
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work to do again and again.
+    """Periodic work.
 
     Attributes:
-        name: For the log line, should it fail.
-        interval: Seconds from one start to the next; a run that takes longer skips the starts it missed.
+        name: Its name in log lines.
+        interval: Seconds from one start to the next; a longer run skips the starts it misses.
         run: Makes the coroutine of one run.
     """
 
@@ -48,11 +48,11 @@ class Job:
 
 
 class BackgroundThread:
-    """Runs jobs in a daemon thread. Start and stop it once; make another one to start again.
+    """Runs jobs in a daemon thread. An instance is started and stopped once; a restart needs a new one.
 
     Args:
-        jobs: What to run. Each starts at once and then at its interval.
-        service: Whose work it is: see `current_service`.
+        jobs: What to run. Each job runs at the start and then at its interval.
+        service: The current service inside the jobs: see `current_service`.
     """
 
     def __init__(self, jobs: tuple[Job, ...], service: "MonitoringService | None" = None) -> None:
@@ -81,7 +81,11 @@ class BackgroundThread:
         self._running.wait()
 
     def stop(self, timeout: float) -> bool:
-        """Cancel the jobs and end the thread; False when it did not end within `timeout` seconds."""
+        """Cancel the jobs and end the thread; False if it is still alive after `timeout` seconds.
+
+        Raises:
+            RuntimeError: It was called in this very thread.
+        """
         if not self._thread.is_alive():
             return True
         if self._thread is threading.current_thread():
@@ -91,7 +95,7 @@ class BackgroundThread:
         return not self._thread.is_alive()
 
     def troubles(self, now: float) -> list[str]:
-        """Why the figures may be out of date: the thread has ended, or a job has not finished a run for long.
+        """Why the figures may be out of date: the thread has ended, or no run of a job has ended for too long.
 
         Args:
             now: Seconds of the monotonic clock.
@@ -106,7 +110,7 @@ class BackgroundThread:
         ]
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
-        """Run `work` in the thread's loop.
+        """Run `work` in the thread's loop; returns the future of its result.
 
         Raises:
             RuntimeError: The thread is not running.
@@ -114,17 +118,17 @@ class BackgroundThread:
         if not self._thread.is_alive():
             work.close()
             raise RuntimeError("the watch thread is not running")
-        return asyncio.run_coroutine_threadsafe(self._ours(work), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._as_service(work), self._loop)
 
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
         while not self._finished and not self._loop.is_closed():
-            with suppress(BaseException):  # raised into this thread from outside, wherever it is
+            with suppress(BaseException):  # another thread may raise one in this thread at any point
                 self._drive()
         self._loop.close()
 
     def _drive(self) -> None:
-        """Run the loop until it has finished or something ends it; the next call goes on where it was."""
+        """Run the loop until the jobs have been stopped or an exception ends the loop; the next call continues it."""
         with _guard:
             if self._main_task is None or self._main_task.done():
                 self._main_task = self._loop.create_task(self._run())
@@ -149,10 +153,10 @@ class BackgroundThread:
             await _end(tasks)
 
     def _begin(self, job: Job) -> "asyncio.Task[None]":
-        return asyncio.create_task(self._ours(self._repeat(job)), name=job.name)
+        return asyncio.create_task(self._as_service(self._repeat(job)), name=job.name)
 
-    async def _ours(self, work: Coroutine[Any, Any, T]) -> T:
-        current_service.set(self._service)  # in a task of its own
+    async def _as_service(self, work: Coroutine[Any, Any, T]) -> T:
+        current_service.set(self._service)  # for this task only
         with suppress_instrumentation():
             return await loop_safe(work)
 
@@ -178,7 +182,7 @@ async def _end(jobs: "Iterable[asyncio.Task[None]]") -> None:
     for task in tasks:
         task.cancel()
     leftover = asyncio.all_tasks() - {asyncio.current_task(), *tasks}
-    if leftover:  # what was submitted just now, an alert say, may still finish
+    if leftover:  # submitted work, e.g. an alert, has this long to finish
         await asyncio.wait(leftover, timeout=_FINISH_SECONDS)
     for task in leftover:
         task.cancel()

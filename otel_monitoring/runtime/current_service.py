@@ -1,4 +1,4 @@
-"""Whose work is being done: the monitoring service of the application that runs here."""
+"""`current_service`: the monitoring service of the application whose code is running."""
 
 import weakref
 from collections.abc import Callable, Iterator
@@ -12,15 +12,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 current_service: ContextVar["MonitoringService | None"] = ContextVar("otel_monitoring_service", default=None)
-"""The service of the application whose lifespan, request or check this code is part of; tasks and worker threads that
-are started there inherit it."""
+"""The service whose application's lifespan, request or check is running; its tasks and worker threads inherit it."""
 
 _monitoring: "MonitoringService | None" = None
 _services: "weakref.WeakKeyDictionary[object, weakref.ref[MonitoringService]]" = weakref.WeakKeyDictionary()
 
 
 def set_monitoring(service: "MonitoringService | None") -> None:
-    """Make `service` the one that `get_monitoring` returns where no other one's application is running."""
+    """Make `service` what `get_monitoring` returns outside of every application's lifespan, requests and checks."""
     global _monitoring
     _monitoring = service
 
@@ -28,15 +27,15 @@ def set_monitoring(service: "MonitoringService | None") -> None:
 def get_monitoring() -> "MonitoringService | None":
     """The service of the application whose lifespan, request or check is running.
 
-    Elsewhere, in a thread of the application's own say, the one of `set_monitoring`; without that the first one that
-    instrumented an application. None before.
+    Elsewhere, e.g. in a thread that the application has started: the service of `set_monitoring`, or without one the
+    first service that instrumented an application; None before there is one.
     """
     return current_service.get() or _monitoring
 
 
 @contextmanager
 def within_service(service: "MonitoringService") -> Iterator[None]:
-    """What is called inside is part of the application that `service` monitors."""
+    """Make `service` the current service inside the `with` block."""
     token = current_service.set(service)
     try:
         yield
@@ -45,41 +44,45 @@ def within_service(service: "MonitoringService") -> Iterator[None]:
             current_service.reset(token)
 
 
-def monitors(service: "MonitoringService", app: object) -> None:
-    """Remember that `service` monitors `app`."""
+def register(service: "MonitoringService", app: object) -> None:
+    """Register `service` as the one that monitors `app`; both are held by weak references."""
     _services[app] = weakref.ref(service)
 
 
 def service_of(app: object) -> "MonitoringService | None":
-    """The service that monitors the application `app`, if one does."""
+    """The service that monitors the application `app`; None if there is none."""
     try:
         found = _services.get(app)
-    except TypeError:  # no weak references to it, or no hash
+    except TypeError:  # `app` has no weak references, or no hash
         return None
     return found() if found is not None else None
 
 
 class PerService(Generic[T]):
-    """What each service of the process has of one kind, where OpenTelemetry or `logging` has one for the process."""
+    """One object for each service, where OpenTelemetry or `logging` has one for the whole process."""
 
     def __init__(self) -> None:
         self._in_use: dict[object, T] = {}
 
     def use(self, one: T, service: object) -> Callable[[], None]:
-        """Begin to use `one` for `service`; returns the end."""
+        """Use `one` for `service` from now on.
+
+        Returns:
+            Ends the use.
+        """
         self._in_use[service] = one
         return lambda: self.leave(one, service)
 
     def leave(self, one: T, service: object) -> None:
-        """End the use of `one`."""
+        """End the use of `one` for `service`; does nothing if another object has replaced it."""
         if self._in_use.get(service) is one:
             del self._in_use[service]
 
     def first(self) -> T | None:
-        """The first in use; None where none is."""
+        """The object that has been in use longest; None if none is in use."""
         return next(iter(tuple(self._in_use.values())), None)
 
     def of_current(self) -> T | None:
-        """That of the service whose application is running, None where it has none; outside of all, the first."""
+        """The object of the current service, None if that has none; without a current service the `first`."""
         service = current_service.get()
         return self.first() if service is None else self._in_use.get(service)

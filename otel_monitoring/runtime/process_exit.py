@@ -1,8 +1,8 @@
-"""The end of the process: every service that still runs is stopped, by one deadline, before a signal ends it all.
+"""The end of the process: every worker that still runs is stopped by one deadline before the process ends.
 
-A server need not give an application a lifespan. What there is in any case: the event loop ends, the interpreter exits,
-or a signal kills the process as soon as the server has nothing more to do. uvicorn does the last, so signals that a
-server handles are held back in the main thread until everything is stopped; its own handling stays as it is.
+A server need not run an application's lifespan. In any case one of these happens: the event loop ends, the interpreter
+exits, or a signal kills the process once the server is done. uvicorn raises the signal again for that; so a signal that
+a server handles is blocked in the main thread until everything is stopped. The server's handler runs as before.
 """
 
 import asyncio
@@ -22,27 +22,36 @@ from otel_monitoring.guard import fail_open
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _MAX_IDLE = 8
-"""How many services of this process may run without a loop; the one that has waited longest is parked then."""
+"""Workers that may run without an event loop; one more, and the one that has waited longest is parked."""
 
 
 class Stoppable(Protocol):
-    """What runs until the process ends."""
+    """A worker, as the end of the process sees it."""
 
     timeout: float
-    """Seconds its stop may take."""
+    """Seconds that `stop` may take."""
 
     def stop(self, deadline: float | None = None) -> None:
         """Stop by `deadline`, in seconds of the monotonic clock."""
 
     def park(self) -> None:
-        """Stop without anybody waiting."""
+        """Stop in the background."""
 
     def drain_soon(self) -> None:
-        """The process is about to end: watch nothing any more. Called by a signal handler: it must not take a lock."""
+        """The process is about to end: measure and check nothing new. Runs in a signal handler, so it takes no lock."""
 
 
 class _Process:
-    """What is known of this process."""
+    """The state of this process.
+
+    Attributes:
+        running: Workers that run, in the order of their start.
+        idle: Those of them whose event loop has ended.
+        chained: Our handlers in front of a server's, by signal.
+        signalled: Whether the process is about to end.
+        until: By when every stop ends, in seconds of the monotonic clock; None before the first stop.
+        finalized: Whether `multiprocessing` has been told to call `stop_all`.
+    """
 
     def __init__(self) -> None:
         self.running: dict[Stoppable, None] = {}
@@ -57,9 +66,10 @@ _process = renewed(sys.modules[__name__], "_process", _Process)
 
 
 class _Chained:
-    """A server's handler of a signal, and before it: note the signal, and do not let it end the main thread yet.
+    """A signal handler in front of a server's: it starts the drain and blocks the signal, then calls the server's.
 
-    What runs drains from here on: without a lifespan of ours nobody else says that the application closes its clients.
+    Every running worker drains from here on: without a lifespan nothing else says that the application will close its
+    clients.
     """
 
     def __init__(self, before: Callable[[int, FrameType | None], Any]) -> None:
@@ -71,13 +81,13 @@ class _Chained:
             for target in tuple(_process.running):
                 target.drain_soon()
             if hasattr(signal, "pthread_sigmask"):
-                # A second one is still delivered, to another thread; Python has the main thread handle it.
+                # A second signal is delivered to another thread, and Python still runs the handler in the main thread.
                 signal.pthread_sigmask(signal.SIG_BLOCK, {number})
         return self.before(number, frame)
 
 
 def enter(target: Stoppable) -> None:
-    """`target` runs from now on: it is stopped at the end of the process at the latest."""
+    """`target` has started: it is stopped at the end of the process at the latest."""
     _process.running[target] = None
     _process.idle.pop(target, None)
     atexit.unregister(stop_all)
@@ -90,7 +100,7 @@ def enter(target: Stoppable) -> None:
 
 
 def _finalize() -> None:
-    """Have a child of `multiprocessing`, which ends without `atexit` if it was forked, stop everything at its end."""
+    """Have `multiprocessing` call `stop_all` at the end of its child: a forked child ends without `atexit`."""
     multiprocessing = sys.modules.get("multiprocessing")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
         with seams.FINALIZERS:
@@ -100,14 +110,14 @@ def _finalize() -> None:
 
 
 def leave(target: Stoppable) -> None:
-    """`target` does not run any more."""
+    """`target` has stopped."""
     _process.running.pop(target, None)
     _process.idle.pop(target, None)
     release()
 
 
 def release() -> None:
-    """Once nothing runs any more, let a signal that was held back do its work. Works in the main thread only."""
+    """When no worker runs any more, restore the server's handlers and unblock the signals; in the main thread only."""
     process = _process
     if process.running or threading.current_thread() is not threading.main_thread():
         return
@@ -121,13 +131,14 @@ def release() -> None:
 
 
 def deadline(timeout: float, *, alone: bool = True) -> float:
-    """Until when a stop may take that may take `timeout` seconds, in seconds of the monotonic clock.
+    """By when a stop has to end, in seconds of the monotonic clock.
 
-    At the end of the process all stops together have that time.
+    At the end of the process all stops share one deadline, `timeout` seconds after the first stop began.
 
     Args:
-        timeout: Seconds.
-        alone: Those that still run wait for this one: it gets its share of the time. Otherwise they stop beside it.
+        timeout: Seconds that the stop may take.
+        alone: Whether the other workers stop after this one: then it gets its share of the time that is left. False:
+            they stop at the same time.
     """
     process, now = _process, time.monotonic()
     if not process.signalled:
@@ -139,7 +150,7 @@ def deadline(timeout: float, *, alone: bool = True) -> float:
 
 
 def stop_all() -> None:
-    """Stop whatever runs, all at once, by one deadline; and wait for what is being stopped."""
+    """Stop every running worker, at the same time and by one deadline, and wait for them."""
     process = _process
     process.signalled = True
     targets = list(process.running)
@@ -161,10 +172,10 @@ def stop_all() -> None:
 
 
 class LoopEnd:
-    """Tells when an event loop ends: whoever runs one to its end closes the asynchronous generators begun in it.
+    """Tells when an event loop ends, by an asynchronous generator: `asyncio.run` closes those at the loop's end.
 
     Args:
-        ended: Awaited in the loop.
+        ended: Makes what is awaited in the loop at its end.
     """
 
     def __init__(self, ended: Callable[[], Any]) -> None:
@@ -172,7 +183,7 @@ class LoopEnd:
         self._waiting: Any = None
 
     def follow(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for the end of `loop`, if it is the one that runs here."""
+        """Wait for the end of `loop`, if it is the running loop."""
         with suppress(RuntimeError):
             if asyncio.get_running_loop() is loop:
                 self._waiting = self._wait()
@@ -188,11 +199,11 @@ class LoopEnd:
 
 
 async def loop_ended(target: Stoppable, stop: Callable[[], Any]) -> None:
-    """The loop of `target` ends: with the process, if that was sent a signal; else another loop may come.
+    """The event loop of `target` has ended: stop it if the process ends, else keep it for another loop.
 
     Args:
-        target: What runs.
-        stop: Stops it, awaited.
+        target: The worker.
+        stop: Makes the coroutine that stops it.
     """
     process = _process
     if process.signalled:
@@ -208,9 +219,10 @@ async def loop_ended(target: Stoppable, stop: Callable[[], Any]) -> None:
 
 
 def _chain() -> None:
-    """Get between a signal and the handler that a server has set; one that nobody handles is left alone.
+    """Put our handler in front of the one that a server has set; signals without a handler are left alone.
 
-    Where `asyncio.run` handles SIGINT, it raises `KeyboardInterrupt`, and the loop ends in order.
+    The handler of `asyncio.run` for SIGINT is left alone, too: it raises `KeyboardInterrupt`, and the loop ends in
+    order.
     """
     for number in _SIGNALS:
         handler = signal.getsignal(number)

@@ -1,4 +1,4 @@
-"""Runs the application's blocking code in threads of its own, so that it never blocks the watch thread."""
+"""`in_thread`: blocking code in a thread of its own, so that it never blocks an event loop."""
 
 import asyncio
 import contextvars
@@ -12,15 +12,18 @@ T = TypeVar("T")
 
 
 class NotStarted(Exception):  # noqa: N818 - a state, not an error: the work never began
-    """The event loop of the work was not free in time: nothing is known about its result."""
+    """The work did not run, because its event loop or this process was not free in time: its result is unknown."""
 
 
 async def in_thread(work: Callable[[], T], *, name: str) -> T:
-    """Run blocking `work` in a daemon thread of its own, in the caller's context, and await its result.
+    """Run blocking `work` in a daemon thread of its own, in a copy of the caller's context, and await its result.
 
-    What it raises is raised here, as an `Exception` in any case: see `as_exception`. Cancelling the await (a timeout)
-    leaves the thread behind: Python cannot end it, but as a daemon it does not keep the process alive. Callers run one
-    at a time.
+    A cancellation, e.g. by a timeout, leaves the thread behind: Python cannot end it, but a daemon thread does not keep
+    the process alive. Callers therefore run one `work` of a kind at a time.
+
+    Raises:
+        Exception: What `work` raised; a `BaseException` that is no `Exception` is wrapped in `guard.Escaped`.
+        RuntimeError: There can be no further thread.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -38,11 +41,11 @@ async def in_thread(work: Callable[[], T], *, name: str) -> T:
         failure: BaseException | None = None
         try:
             result = work()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever awaits
+        except BaseException as error:  # noqa: BLE001 - raised in the awaiting coroutine
             failure = as_exception(error)
         try:
             loop.call_soon_threadsafe(deliver, result, failure)
-        except RuntimeError:  # the loop was closed while we worked: nobody waits any more
+        except RuntimeError:  # the loop was closed meanwhile: nobody awaits the result
             return
 
     context = contextvars.copy_context()

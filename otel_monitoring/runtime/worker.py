@@ -1,4 +1,4 @@
-"""`Worker`: start and stop of one worker process, in order."""
+"""`Worker`: the background work of one process, started and stopped in order."""
 
 import asyncio
 import os
@@ -25,26 +25,27 @@ _WATCH_STOP_SECONDS = 1.0
 _DRAIN_SHARE = 0.4
 _LEAST_SECONDS = 0.1
 _PATIENCE = 0.5
-"""Seconds that a start waits for a stop under way; after that the start follows when the stop is over."""
-_LOOK_SECONDS = 1.0
-"""Seconds between two looks whether the application's loop still runs."""
+"""Seconds that a start waits for a stop in progress; after that it is done when the stop has ended."""
+_CHECK_LOOP_SECONDS = 1.0
+"""Seconds between two checks whether the application's loop is closed."""
 
 
 class Worker:
-    """Starts and stops the background work of this process; both are idempotent, and starting again works.
+    """Starts and stops the background work of this process. Both are idempotent; a stopped worker can start again.
 
-    A process forked after the start begins anew: threads do not survive a fork. What nobody stops is stopped at the end
-    of the process.
+    A child forked after the start has to start again: threads do not survive a fork. The end of the process stops a
+    worker that still runs.
 
     Args:
-        jobs: What the watch thread repeats.
-        acquire: Called at the start with a stack that releases in reverse at the stop.
-        bind: Called with the application's loop: at the start, and when another one takes the place of a closed one.
-        signalled: Called in the application's loop when the process is sent the signal to end.
-        drain: Run in the watch thread at the beginning of the stop, with the seconds it may take.
-        release: Called at the very end of the stop with the seconds that are left.
-        timeout: Seconds the whole stop may take.
-        service: Whose work it is: see `current_service`.
+        jobs: The jobs of the background thread.
+        acquire: Called at the start with a stack; the stop releases in reverse what was put on it.
+        bind: Called with the application's loop, at the start and when another loop replaces a closed one.
+        signalled: Called in the application's loop when the process receives the signal to end.
+        drain: Makes the coroutine that the background thread runs first at the stop; its argument is how many seconds
+            it may take.
+        release: Called last at the stop, with the seconds that are left.
+        timeout: Seconds that the whole stop may take.
+        service: The current service in the background thread: see `current_service`.
     """
 
     def __init__(
@@ -77,26 +78,29 @@ class Worker:
         self._alone = 0
         self._stopping = renewed(self, "_stopping", threading.Lock)
         self.started_at: float | None = None
-        """When this process started, in seconds of the monotonic clock; None before."""
+        """When this process started the work, in seconds of the monotonic clock; None before."""
         self.failure: str | None = None
-        """Why the last start did not succeed, redacted; None: it did, or there was none."""
+        """Why the last start failed, redacted; None if it succeeded or there was none."""
         self.draining = False
-        """Whether the stop has begun: from then on nothing new is measured, checked or evaluated."""
+        """Whether the drain or the stop has begun: nothing new is measured, checked or evaluated from then on."""
 
     @property
     def running(self) -> bool:
-        """Whether this very process has started and not stopped."""
+        """Whether this process, rather than its parent, has started and not stopped."""
         return self._watch is not None and self._pid == os.getpid()
 
     def start(self, loop: asyncio.AbstractEventLoop, *, implicit: bool = False) -> bool:
-        """Start for the application's `loop`; False when it runs already. A drain is over with it.
+        """Start for the application's `loop`; an explicit start also ends a drain.
 
         Args:
-            loop: Where the application runs. It takes the place of one that is closed.
-            implicit: Nobody will call `stop`: the work is to end with the loop, or soon after it.
+            loop: The application's event loop. It replaces a closed one.
+            implicit: Whether nobody will call `stop`: the work then ends with the loop, or soon after it.
+
+        Returns:
+            False if the work runs already, or will start when the stop in progress has ended.
 
         Raises:
-            Exception: What keeps it from starting, e.g. that there can be no thread. Nothing is left half done.
+            Exception: Why the start failed, e.g. there can be no further thread; everything acquired is released.
         """
         if self.running:
             self.draining = self.draining and implicit
@@ -111,7 +115,7 @@ class Worker:
         self.draining = False
         self.started_at = time.monotonic()
         self._implicit = implicit
-        jobs = (*self._jobs, Job("application loop", _LOOK_SECONDS, self._look_at_loop))
+        jobs = (*self._jobs, Job("application loop", _CHECK_LOOP_SECONDS, self._check_loop))
         try:
             self._acquire(self._stack)
             self._loop = loop
@@ -120,7 +124,7 @@ class Worker:
             watch.start()
         except BaseException as error:
             self.failure = redact_error(error)
-            self._give_back()
+            self._release_all()
             raise
         self.failure = None
         self._watch = watch
@@ -128,14 +132,14 @@ class Worker:
         self._loop_end.follow(loop)
         return True
 
-    def _give_back(self) -> None:
+    def _release_all(self) -> None:
         with fail_open("stopping"):
             self._stack.close()
         with fail_open("stopping"):
             self._release(_LEAST_SECONDS)
 
     def troubles(self, now: float) -> list[str]:
-        """Why what this process knows may be out of date; nothing before the start and from the drain on.
+        """Why the figures of this process may be out of date; empty before the start and during the drain.
 
         Args:
             now: Seconds of the monotonic clock.
@@ -146,10 +150,10 @@ class Worker:
         return watch.troubles(now) if watch is not None and self.running and not self.draining else []
 
     def stop(self, deadline: float | None = None) -> None:
-        """Stop everything within the timeout. Blocks: use `stop_soon` on an event loop.
+        """Stop everything within the timeout. Blocks the calling thread: use `stop_soon` on an event loop.
 
         Args:
-            deadline: Stop by then, in seconds of the monotonic clock, in place of the timeout.
+            deadline: By when to stop, in seconds of the monotonic clock; None: the timeout from now.
         """
         if self._pid != os.getpid():
             return
@@ -183,14 +187,14 @@ class Worker:
         process_exit.leave(self)
 
     def park(self) -> None:
-        """Stop in the background; a new loop starts it again."""
-        with suppress(RuntimeError):  # the interpreter is going down: the stop is under way
+        """Stop in the background; the application's next loop starts the work again."""
+        with suppress(RuntimeError):  # the interpreter exits: `stop_all` is at work
             threading.Thread(target=self.stop, name="otel-monitoring-park", daemon=True).start()
 
     def drain_soon(self) -> None:
-        """Drain as soon as the application's loop gets to it; from a signal handler, too."""
+        """Have the application's loop begin the drain; may be called in a signal handler."""
         if self._loop is not None and self.running:
-            with suppress(RuntimeError):  # it is closed
+            with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._signalled)
 
     def _rebind(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -200,7 +204,7 @@ class Worker:
             process_exit.enter(self)
             self._loop_end.follow(loop)
 
-    async def _look_at_loop(self) -> None:
+    async def _check_loop(self) -> None:
         gone = self._implicit and self._loop is not None and self._loop.is_closed()
         self._alone = self._alone + 1 if gone else 0
         if self._alone > 1:
@@ -211,28 +215,28 @@ class Worker:
         await in_thread(lambda: self.stop(until), name="otel-monitoring-stop")
 
     async def stop_soon(self) -> None:
-        """Stop without blocking the caller's loop; where there can be no thread for that, at the end of the process."""
+        """Stop without blocking the caller's loop; where there can be no thread, the end of the process stops it."""
         with fail_open("stopping"):
             await in_thread(self.stop, name="otel-monitoring-stop")
         process_exit.release()
 
-    def poke(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-        """Have the watch thread run the coroutine that `work` makes; from any thread, without waiting.
+    def submit(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """Have the background thread run the coroutine that `work` makes, without waiting; callable in any thread.
 
         Returns:
-            False when it does not run.
+            False if the background thread does not run.
         """
         watch = self._watch
         if watch is None or not self.running:
             return False
         try:
             watch.submit(_guarded(work))
-        except RuntimeError:  # it ended just now
+        except RuntimeError:  # the thread has just ended
             return False
         return True
 
     async def call(self, work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> T:
-        """Run the coroutine that `work` makes in the watch thread, or right here while it does not run.
+        """Run the coroutine that `work` makes in the background thread, or in the caller's loop if that does not run.
 
         Raises:
             TimeoutError: It took longer than `timeout` seconds.

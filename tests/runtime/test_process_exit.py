@@ -151,7 +151,7 @@ def test_a_service_that_was_started_by_hand_outlives_the_loop() -> None:
     asyncio.run(monitoring.start())
     looks = threading.Event()
     seen: list[int] = []
-    look, worker = monitoring._worker._look_at_loop, monitoring._worker
+    look, worker = monitoring._worker._check_loop, monitoring._worker
 
     async def twice() -> None:
         await look()
@@ -160,7 +160,7 @@ def test_a_service_that_was_started_by_hand_outlives_the_loop() -> None:
             looks.set()
 
     asyncio.run(monitoring.stop())
-    worker._look_at_loop = twice  # type: ignore[method-assign]
+    worker._check_loop = twice  # type: ignore[method-assign]
     asyncio.run(monitoring.start())
     assert looks.wait(30)
     assert monitoring._worker.running
