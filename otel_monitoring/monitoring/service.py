@@ -465,7 +465,7 @@ class MonitoringService:
             database=parts.database.description,
             channels=[channel.name for channel in manager.channels],
             store=manager.store,
-            exports=parts.telemetry.announcement,
+            exports=parts.telemetry.export_summary,
         )
         announce(printable(line))
 

@@ -1,4 +1,4 @@
-"""Listed baggage as attributes of every span and log record."""
+"""Processors that add listed baggage entries to spans and log records as attributes."""
 
 from typing import Any
 
@@ -11,33 +11,33 @@ from otel_monitoring.telemetry.logs_sdk import LogRecordProcessor, ReadWriteLogR
 
 
 class BaggageSpanProcessor(SpanProcessor):
-    """Adds listed baggage to spans when they start.
+    """Adds listed baggage entries to each span at its start.
 
     Args:
-        keys: What is listed.
+        keys: The listed keys.
     """
 
     def __init__(self, keys: BaggageKeys) -> None:
         self._keys = keys
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Adds what the parent's context holds."""
+        """Add the entries of the parent context."""
         for key, value in self._keys.entries(parent_context).items():
             span.set_attribute(key, value)
 
 
 class BaggageLogProcessor(LogRecordProcessor):
-    """Adds listed baggage to log records; an attribute that a record has already stays.
+    """Adds listed baggage entries to each log record; an attribute that the record already has stays.
 
     Args:
-        keys: What is listed.
+        keys: The listed keys.
     """
 
     def __init__(self, keys: BaggageKeys) -> None:
         self._keys = keys
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        """Adds what the current context holds."""
+        """Add the entries of the current context."""
         attributes: Any = log_record.log_record.attributes
         for key, value in self._keys.entries().items():
             if key not in attributes:
@@ -47,5 +47,5 @@ class BaggageLogProcessor(LogRecordProcessor):
         """Nothing to close."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing waits here."""
+        """True: there is no queue."""
         return True

@@ -1,10 +1,9 @@
-"""Export counters for each signal, and a log filter that keeps an endpoint's failure from flooding the log."""
+"""`ExportState`: counters of the OTLP export of each signal, and the line that says at the start what is exported."""
 
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,18 +12,24 @@ from otel_monitoring.config.otlp import SIGNALS, OtlpSettings, Protocol, Signal
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
+from otel_monitoring.timestamps import rfc3339
 
 REASON_LIMIT = 300
+"""Maximum length of `last_error`, in characters."""
 export_in_progress = threading.local()
+"""For the calling thread: the `state` of the signal that it exports, and whether a failure was `explained`."""
 
 
 class ExportState:
-    """The numbers of one signal. Every method may be called from any thread.
+    """Export counters of one signal; every method may be called in any thread.
 
     Args:
         signal: `traces`, `metrics` or `logs`.
-        endpoint: Where it is sent, or None where we do not send it.
-        protocol: How it is sent.
+        endpoint: The OTLP endpoint; None if this package does not export the signal.
+        protocol: The OTLP protocol.
+
+    Attributes:
+        queue: Reads how many spans or records wait in the queue; None: there is no queue.
     """
 
     def __init__(self, signal: Signal, endpoint: str | None, protocol: Protocol) -> None:
@@ -40,7 +45,7 @@ class ExportState:
 
     @contextmanager
     def exporting(self) -> Iterator[None]:
-        """While entered, what the exporter logs in this thread is this signal's reason to fail."""
+        """Inside the `with` block, an export of this signal is in progress in the calling thread."""
         export_in_progress.state, export_in_progress.explained = self, False
         try:
             yield
@@ -48,32 +53,32 @@ class ExportState:
             export_in_progress.state = None
 
     def explain(self, reason: str) -> None:
-        """Keep the first reason of the export in progress; later ones only say that it was given up."""
+        """Keep `reason` as `last_error` if it is the first of the export in progress: later ones report the retries."""
         if not getattr(export_in_progress, "explained", False):
             export_in_progress.explained = True
             self._last_error = redact(reason, limit=REASON_LIMIT)
 
     def cannot_begin(self, error: Exception) -> None:
-        """The exporter, or its queue, could not be made: this signal is not exported."""
+        """The exporter or its queue could not be made, so the signal is not exported: log and keep the error."""
         self._last_error = redact(f"{type(error).__name__}: {error}", limit=REASON_LIMIT)
-        if not isinstance(error, seams.LostError):  # it has been said
+        if not isinstance(error, seams.LostError):  # its seam has logged a warning
             logger.warning("OTLP export of %s: %s; it is not exported", self.signal, self._last_error)
 
     def succeeded(self, items: int) -> None:
-        """Count spans, log records or data points that the endpoint accepted."""
+        """Count `items` (spans, log records or data points) that the endpoint accepted."""
         with self._lock:
             self._exported += items
             self._success_at = time.monotonic()
-            self._last_success = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            self._last_success = rfc3339(time.time())
 
     def failed(self, items: int) -> None:
-        """Count the items of an export that failed after its retries; the SDK does not send them again."""
+        """Count a failed export and its `items`; the SDK has given up its retries."""
         with self._lock:
             self._failures += 1
             self._dropped += items
 
     def drop(self, items: int) -> None:
-        """Count items that never reached the exporter: the queue was full, or time was up."""
+        """Count `items` that never reached the exporter: the queue was full, or the deadline passed."""
         with self._lock:
             self._dropped += items
 
@@ -84,9 +89,9 @@ class ExportState:
             now: Seconds of `time.monotonic`.
 
         Returns:
-            `endpoint` and `protocol` (None where it is not sent), `last_success` (RFC 3339) and its age in seconds,
-            `exported` and `dropped` in spans, log records or data points, `failures` in requests given up,
-            `last_error`, and `queue`, how many spans or records wait (None: unknown, or no queue).
+            `endpoint` and `protocol` (None if not exported), `last_success` (RFC 3339) and
+            `last_success_age_seconds`, `exported` and `dropped` (spans, log records or data points), `failures`
+            (exports given up), `last_error`, and `queue` (waiting spans or records; None: unknown, or no queue).
         """
         queue = self.queue
         with self._lock:
@@ -104,18 +109,18 @@ class ExportState:
 
 
 def without_credentials(endpoint: str) -> str:
-    """`endpoint` as it may be shown: user, password, query and anything else that looks secret removed."""
+    """`endpoint` without user, password, query and fragment, and with anything else that looks secret redacted."""
     parts = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")
     shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
     return redact(shown.removeprefix("//"))
 
 
-def announcement(settings: OtlpSettings, joined: Collection[Signal]) -> str:
-    """One line: which signals go where, without credentials.
+def export_summary(settings: OtlpSettings, joined: Collection[Signal]) -> str:
+    """One line that says which signals are exported where, without credentials.
 
     Args:
-        settings: Where they go.
-        joined: Signals whose provider is the application's own: how these leave is not known here.
+        settings: The OTLP settings.
+        joined: Signals with a provider of the application's own, which decides about their export.
     """
     if settings.sdk_disabled:
         return "OTEL_SDK_DISABLED is set: nothing is measured or exported"

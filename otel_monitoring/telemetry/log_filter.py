@@ -1,4 +1,4 @@
-"""`QuietExports`: the SDK's exporters say once a minute why they fail, and the reason is kept."""
+"""`QuietExports`: a log filter that passes one warning of the exporters a minute and keeps the reason of a failure."""
 
 import logging
 import re
@@ -13,20 +13,20 @@ from otel_monitoring.telemetry.export_state import REASON_LIMIT, ExportState, ex
 
 _LOG_EVERY_SECONDS = 60.0
 
-# What the SDK's exporters say around the reason when they try again.
+# The text that the SDK's exporters add to the reason when they retry.
 _RETRY = re.compile(r"^Transient error |(?: encountered while exporting .{0,80})?,? retrying in [\d.]+s\.?")
 
 
 def being_exported() -> bool:
-    """Whether the calling thread is inside an export."""
+    """Whether an export is in progress in the calling thread."""
     return getattr(export_in_progress, "state", None) is not None
 
 
 class QuietExports(logging.Filter):
-    """Lets one warning a minute through, over all loggers of the SDK's exporters and queues, and without traceback.
+    """Passes one warning a minute, without a traceback, over all loggers of the SDK's exporters and queues.
 
     Args:
-        clock: Seconds that only grow.
+        clock: A monotonic clock, in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,7 +37,7 @@ class QuietExports(logging.Filter):
         self._loggers: list[logging.Logger] = []
 
     def install(self) -> None:
-        """Put the filter on the loggers that exist by now, and enable those that `logging.config` disabled."""
+        """Add the filter to the exporters' loggers that exist, and enable those that `logging.config` has disabled."""
         self._loggers = [
             known for name, known in _loggers() if isinstance(known, logging.Logger) and _about_exporting(name)
         ]
@@ -46,16 +46,16 @@ class QuietExports(logging.Filter):
         for known in self._loggers:
             known.disabled = False
             if self not in known.filters:
-                known.filters.insert(0, self)  # before the SDK's own, which would hide reasons from us
+                known.filters.insert(0, self)  # before the SDK's filter, which would drop reasons
 
     def uninstall(self) -> None:
-        """Take the filter off again."""
+        """Remove the filter."""
         for known in self._loggers:
             known.removeFilter(self)
         self._loggers = []
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Keep the reason; whether the record may be logged."""
+        """Keep the reason of the export in progress; returns whether the record is logged."""
         if record.levelno < logging.WARNING:
             return True
         message = _RETRY.sub("", record.getMessage())

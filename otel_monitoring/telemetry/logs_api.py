@@ -1,4 +1,4 @@
-"""OpenTelemetry's API of log records, whose module is private by name; where it is not there, nothing comes of them."""
+"""OpenTelemetry's logs API, whose module has a private name; without it, no-op replacements."""
 
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class _Severity(IntEnum):
-    """The numbers of the specification."""
+    """`SeverityNumber` of the OpenTelemetry logs data model."""
 
     INFO = 9
     WARN = 13
@@ -23,7 +23,7 @@ class _Severity(IntEnum):
 
 
 class _Nothing:
-    """Takes the place of the API: a provider whose loggers emit nothing."""
+    """Replaces the API: a logger provider, and its logger, which emits nothing."""
 
     def get_logger(self, *_: object, **__: object) -> "_Nothing":
         return self

@@ -1,4 +1,4 @@
-"""The SDK's log records, whose modules are private by name; where they are not there, logs are not exported."""
+"""The SDK's classes for log records, whose modules have private names; without them, logs are not exported."""
 
 import logging
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,12 @@ _NAMES = {
 
 
 def available() -> bool:
-    """Whether log records can leave at all."""
+    """Whether log records can be exported with the installed libraries."""
     return seams.LOGS.holds and seams.LOG_HANDLER.holds
 
 
 class _Absent:
-    """Takes the place of the SDK's classes: nothing is an instance of it, and nothing is made of it."""
+    """Replaces the SDK's classes; it is never instantiated."""
 
 
 if not TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""The SDK's OTLP exporters, with each export counted.
+"""The SDK's OTLP exporters, with every export counted in an `ExportState`.
 
-The exporters are imported only when one is made: without an endpoint, neither `requests` nor `grpc` is loaded.
+An exporter is imported when it is made: without an endpoint, neither `requests` nor `grpc` is loaded.
 """
 
 import importlib
@@ -30,9 +30,13 @@ _GRPC_COMPRESSION = {"gzip": "Gzip", "deflate": "Deflate", "none": "NoCompressio
 
 
 def make_exporter(signal: Signal, settings: OtlpSettings) -> Any:
-    """The SDK's OTLP exporter for `signal`, for the protocol, endpoint, headers and compression of `settings`.
+    """Make the SDK's OTLP exporter for `signal`, with protocol, endpoint, headers and compression from `settings`.
 
-    Everything else (timeout, certificates, temporality, …) the exporter reads from the environment.
+    The exporter reads everything else (timeout, certificates, temporality, …) from the environment.
+
+    Raises:
+        seams.LostError: The exporter of log records is not there.
+        Exception: What the SDK raises for values of the environment that it cannot use.
     """
     grpc = settings.protocol(signal) == "grpc"
     package = f"opentelemetry.exporter.otlp.proto.{'grpc' if grpc else 'http'}"
@@ -58,7 +62,12 @@ def make_exporter(signal: Signal, settings: OtlpSettings) -> Any:
 
 
 class CountedExporter:
-    """Hands batches to an exporter and counts what was sent, refused and lost."""
+    """Exports batches and counts them as exported, failed or dropped.
+
+    Args:
+        exporter: The SDK's exporter of one signal.
+        state: The counters.
+    """
 
     def __init__(self, exporter: Any, state: ExportState) -> None:
         self._export: Callable[..., Any] = exporter.export
@@ -69,9 +78,13 @@ class CountedExporter:
         self._busy = renewed(self, "_busy", threading.Lock)
 
     def send(self, batch: object, items: int, **options: float) -> bool:
-        """Export `batch` of `items`; False when the exporter gave it up."""
+        """Export `batch`, which has `items` spans, log records or data points; False if the exporter gave it up.
+
+        Raises:
+            Exception: What the exporter raised; it is counted, too.
+        """
         if os.getpid() != self._pid:
-            return True  # a forked child would send its parent's numbers a second time
+            return True  # a forked child would export its parent's batch a second time
         if self._closed:
             self._state.drop(items)
             return False
@@ -89,7 +102,7 @@ class CountedExporter:
         return done
 
     def close(self) -> None:
-        """Shut the exporter down, once; an export in progress stops trying again."""
+        """Shut the exporter down, once; an export in progress does no more retries."""
         if not self._closed:
             self._closed = True
             self._shutdown()
@@ -101,13 +114,13 @@ class CountedExporter:
 
 
 class CountedSpanExporter(SpanExporter):
-    """Exports spans through a `CountedExporter`."""
+    """Redacts spans and exports them through a `CountedExporter`."""
 
     def __init__(self, exporter: CountedExporter) -> None:
         self._exporter = exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export and count."""
+        """Export and count a batch."""
         sent = self._exporter.send(redacted_spans(spans), len(spans))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
@@ -116,18 +129,18 @@ class CountedSpanExporter(SpanExporter):
         self._exporter.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing waits here."""
+        """True: there is no queue."""
         return True
 
 
 class CountedLogExporter(LogRecordExporter):
-    """Exports log records through a `CountedExporter`."""
+    """Redacts log records and exports them through a `CountedExporter`."""
 
     def __init__(self, exporter: CountedExporter) -> None:
         self._exporter = exporter
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        """Export and count."""
+        """Export and count a batch."""
         sent = self._exporter.send(redacted_records(batch), len(batch))
         return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
 
@@ -136,7 +149,7 @@ class CountedLogExporter(LogRecordExporter):
         self._exporter.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing waits here."""
+        """True: there is no queue."""
         return True
 
 
@@ -159,21 +172,21 @@ def counted_metrics(exporter: Any, state: ExportState) -> CountedExporter:
 
 
 class QueueMetrics:
-    """Counts what a batch queue drops, in place of the queue's own metrics, which get the same calls."""
+    """Counts the items that a batch queue drops, in place of the queue's own metrics, to which it passes every call."""
 
     def __init__(self, original: Any, state: ExportState) -> None:
         self._original = original
         self._state = state
 
     def register_queue_size(self, get_queue_size: Callable[[], int]) -> None:
-        """Hand it on."""
+        """Pass the call on."""
         self._original.register_queue_size(get_queue_size)
 
     def drop_items(self, count: int, error_type: str = "queue_full") -> None:
-        """Count items that found the queue full or closed."""
+        """Count `count` items that were dropped because the queue was full or closed."""
         self._state.drop(count)
         self._original.drop_items(count, error_type)
 
     def finish_items(self, count: int) -> None:
-        """Hand it on."""
+        """Pass the call on."""
         self._original.finish_items(count)

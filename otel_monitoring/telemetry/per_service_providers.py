@@ -1,4 +1,4 @@
-"""ServiceProviders for what a process instruments once: each span and duration goes to the service whose it is."""
+"""Providers for libraries that a process instruments once: spans and durations go to the current service."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 class ServiceProviders:
-    """Those of one service.
+    """The providers of one service, and the tracers and instruments made from them.
 
     Args:
-        tracers: Where spans go.
-        meters: Where durations go.
+        tracers: The tracer provider.
+        meters: The meter provider.
     """
 
     def __init__(self, tracers: TracerProvider, meters: MeterProvider) -> None:
@@ -24,34 +24,35 @@ class ServiceProviders:
         self.meters = meters
         self._made: dict[object, Any] = {}
 
-    def made(self, key: object, make: Callable[[], T]) -> T:
-        """What `make` makes, once for each key."""
+    def cached(self, key: object, make: Callable[[], T]) -> T:
+        """What `make` returned at its first call for `key`."""
         if key not in self._made:
             self._made[key] = make()
         return cast("T", self._made[key])
 
 
-Running: TypeAlias = Callable[[], ServiceProviders | None]
+Current: TypeAlias = Callable[[], ServiceProviders | None]
+"""Returns the providers of the current service; None if there is none."""
 
 
 class PerServiceTracerProvider(TracerProvider):
-    """Makes tracers that are those of the service whose application is running.
+    """A tracer provider whose tracers are those of the current service.
 
     Args:
-        running: Answers those of that service.
+        current: Returns the providers of the current service.
     """
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
+    def __init__(self, current: Current) -> None:
+        self._current = current
 
     def get_tracer(self, *args: Any, **options: Any) -> Tracer:
-        """A tracer of that scope."""
-        return _Tracer(self._running, lambda one: one.tracers.get_tracer(*args, **options))
+        """The tracer of an instrumentation scope."""
+        return _Tracer(self._current, lambda one: one.tracers.get_tracer(*args, **options))
 
 
 class _Tracer(Tracer):
-    def __init__(self, running: Running, make: Callable[[ServiceProviders], Tracer]) -> None:
-        self._running = running
+    def __init__(self, current: Current, make: Callable[[ServiceProviders], Tracer]) -> None:
+        self._current = current
         self._make = make
 
     def start_span(self, *args: Any, **options: Any) -> Span:
@@ -61,31 +62,31 @@ class _Tracer(Tracer):
         return self._tracer().start_as_current_span(*args, **options)
 
     def _tracer(self) -> Tracer:
-        one = self._running()
-        return NoOpTracer() if one is None else one.made(self, lambda: self._make(one))
+        one = self._current()
+        return NoOpTracer() if one is None else one.cached(self, lambda: self._make(one))
 
 
 class PerServiceMeterProvider(MeterProvider):
-    """Makes meters whose histograms are those of the service whose application is running, and which have no others.
+    """A meter provider whose histograms are those of the current service; other instruments are no-ops.
 
     Args:
-        running: Answers those of that service.
+        current: Returns the providers of the current service.
     """
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
+    def __init__(self, current: Current) -> None:
+        self._current = current
 
     def get_meter(
         self, name: str, version: str | None = None, schema_url: str | None = None, attributes: Any = None
     ) -> Meter:
-        """A meter of that scope."""
-        return _Meter(self._running, (name, version, schema_url, attributes))
+        """The meter of an instrumentation scope."""
+        return _Meter(self._current, (name, version, schema_url, attributes))
 
 
 class _Meter(NoOpMeter):
-    def __init__(self, running: Running, scope: tuple[Any, ...]) -> None:
+    def __init__(self, current: Current, scope: tuple[Any, ...]) -> None:
         super().__init__(*scope[:3])
-        self._running = running
+        self._current = current
         self._scope = scope
 
     def create_histogram(
@@ -101,16 +102,16 @@ class _Meter(NoOpMeter):
                 name, unit, description, explicit_bucket_boundaries_advisory=explicit_bucket_boundaries_advisory
             )
 
-        return _Histogram(name, self._running, make)
+        return _Histogram(name, self._current, make)
 
 
 class _Histogram(NoOpHistogram):
-    def __init__(self, name: str, running: Running, make: Callable[[ServiceProviders], Histogram]) -> None:
+    def __init__(self, name: str, current: Current, make: Callable[[ServiceProviders], Histogram]) -> None:
         super().__init__(name)
-        self._running = running
+        self._current = current
         self._make = make
 
     def record(self, amount: float, attributes: Attributes = None, context: Context | None = None) -> None:
-        one = self._running()
+        one = self._current()
         if one is not None:
-            one.made(self, lambda: self._make(one)).record(amount, attributes, context)
+            one.cached(self, lambda: self._make(one)).record(amount, attributes, context)

@@ -1,4 +1,4 @@
-"""From a provider to an OTLP endpoint: the SDK's queues and threads, made for each worker, closed under a deadline."""
+"""`Pipeline`: the way of a signal from its provider to an OTLP endpoint, made in each worker, closed by a deadline."""
 
 import inspect
 import logging
@@ -34,34 +34,37 @@ from otel_monitoring.telemetry.otlp_exporters import (
 )
 
 _ALERTS = "otel_monitoring.alerts"
-# Loggers of what an export itself runs through: their records would feed the export that made them.
+# Loggers of libraries that take part in an export: exporting their records would cause further records.
 _NOT_EXPORTED = ("opentelemetry", "urllib3", "requests", "grpc")
 
 
 class Pipeline(Protocol):
-    """The way of one signal out of the process; it works from construction on."""
+    """The way of one signal out of the process; it is at work from construction on."""
 
     def flush(self) -> None:
-        """Send what waits, and stay open; takes as long as an export may."""
+        """Export what waits, and stay open; blocks for as long as an export may take."""
 
     def detach(self) -> None:
-        """Accept nothing any more; returns at once."""
+        """Accept nothing more; returns at once."""
 
     def close(self, timeout: float) -> None:
-        """Send what waits, then end the threads; takes `timeout` seconds, or longer where the SDK does not heed it."""
+        """Export what waits and end the threads, in `timeout` seconds, or longer where the SDK ignores the limit."""
 
     def abort(self) -> None:
-        """Give up what is being sent; returns at once."""
+        """Give up the export in progress; returns at once."""
 
     def settle(self) -> None:
-        """Wait for the end of an export that `abort` or `close` could only interrupt at its next step."""
+        """Wait for the end of an export that `abort` or `close` could not interrupt."""
 
 
 class SpanSwitch(SpanProcessor):
-    """Stands in a tracer provider for good, because nothing can be removed from one; `target` comes and goes.
+    """A span processor that stays in a tracer provider, from which none can be removed, while `target` changes.
 
     Args:
-        first: Processors that see each span before the target does, also while there is none.
+        first: Processors that handle each span before the target, or without one.
+
+    Attributes:
+        target: The processor that exports spans; None: spans are not exported.
     """
 
     def __init__(self, first: Sequence[SpanProcessor] = ()) -> None:
@@ -70,13 +73,13 @@ class SpanSwitch(SpanProcessor):
         self.target: SpanProcessor | None = None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Runs the first processors; the SDK's batch queue has nothing to do here."""
+        """Run the first processors; the target, a batch queue of the SDK, does nothing at the start of a span."""
         for processor in self._first:
             with self._guard:
                 processor.on_start(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Runs the first processors, then the target."""
+        """Run the first processors, then the target."""
         for processor in self._first:
             with self._guard:
                 processor.on_end(span)
@@ -85,16 +88,19 @@ class SpanSwitch(SpanProcessor):
             target.on_end(span)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Have the target send what waits."""
+        """Have the target export what waits."""
         target = self.target
         return target.force_flush(timeout_millis) if target is not None else True
 
 
 class LogSwitch(LogRecordProcessor):
-    """The same for a logger provider.
+    """A log record processor that stays in a logger provider while `target` changes.
 
     Args:
-        first: Processors that see each record before the target does, also while there is none.
+        first: Processors that handle each record before the target, or without one.
+
+    Attributes:
+        target: The processor that exports records; None: records are not exported.
     """
 
     def __init__(self, first: Sequence[LogRecordProcessor] = ()) -> None:
@@ -103,7 +109,7 @@ class LogSwitch(LogRecordProcessor):
         self.target: LogRecordProcessor | None = None
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        """Runs the first processors, then the target."""
+        """Run the first processors, then the target."""
         for processor in self._first:
             with self._guard:
                 processor.on_emit(log_record)
@@ -112,18 +118,19 @@ class LogSwitch(LogRecordProcessor):
             target.on_emit(log_record)
 
     def shutdown(self) -> None:
-        """Nothing to close: the target's owner does it."""
+        """Nothing: the pipeline closes the target."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Have the target send what waits."""
+        """Have the target export what waits."""
         target = self.target
         return target.force_flush(timeout_millis) if target is not None else True
 
 
 class OtlpHandler(LoggingHandler):
-    """Turns records of `logging` into OpenTelemetry's, with the ids of the span they were made in.
+    """Emits records of `logging` as OpenTelemetry log records, with the ids of the current span.
 
-    Of several services in the process, each has those that its own application makes, and the first has all others.
+    With several services in the process, each handles the records of its own application; the first service handles
+    those that belong to no application.
     """
 
     def __init__(self, provider: LoggerProvider) -> None:
@@ -132,7 +139,7 @@ class OtlpHandler(LoggingHandler):
         self.addFilter(_may_leave)
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Handle the record; where nobody else does, `logging` would have shown it on stderr but for us."""
+        """Handle the record; write it to stderr, as `logging` would, if no other handler shows it."""
         first = _handlers.first()
         if (
             first in (None, self)
@@ -146,19 +153,19 @@ class OtlpHandler(LoggingHandler):
         return bool(super().handle(record))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue the record; one that cannot be formatted must not raise into the code that logged it."""
+        """Queue the record; a failure, e.g. to format it, does not reach the code that logged it."""
         with self._guard:
             super().emit(record)
 
     def flush(self) -> None:
-        """Nothing: the pipeline flushes. `logging` calls this at exit, where a hanging endpoint would hold us."""
+        """Nothing: `logging` calls this at exit, where a hanging endpoint would block. The pipeline flushes."""
 
 
 _handlers = PerService[OtlpHandler]()
 
 
 def _is_unseen(record: logging.LogRecord) -> bool:
-    """Whether no handler but those that export sees the record."""
+    """Whether only handlers that export see the record."""
     logger: logging.Logger | None = logging.getLogger(record.name)
     while logger is not None:
         if not all(isinstance(handler, LoggingHandler) for handler in logger.handlers):
@@ -168,20 +175,20 @@ def _is_unseen(record: logging.LogRecord) -> bool:
 
 
 def _may_leave(record: logging.LogRecord) -> bool:
-    if record.name == _ALERTS:  # each is an OpenTelemetry log event already
+    if record.name == _ALERTS:  # alerts are emitted as OpenTelemetry log events already
         return False
     return record.name.partition(".")[0] not in _NOT_EXPORTED and not being_exported()
 
 
 class _Queue:
-    """The SDK's `BatchProcessor`: it alone knows its queue and what it drops, and its shutdown heeds a timeout."""
+    """The SDK's private `BatchProcessor`: the length of its queue, what it drops, and a close with a timeout."""
 
     def __init__(self, batch: Any) -> None:
         self._batch = batch
 
     @classmethod
     def of(cls, processor: Any, state: ExportState) -> "_Queue | None":
-        """That of `processor`, with what it drops counted; None where it is built differently."""
+        """The queue of `processor`, which counts drops in `state` from now on; None if the seam has failed."""
         with seams.EXPORT_QUEUE:
             batch = processor._batch_processor  # noqa: SLF001
             len(batch._queue)  # noqa: SLF001
@@ -194,7 +201,7 @@ class _Queue:
         return seams.EXPORT_QUEUE.get(lambda: len(self._batch._queue), None)  # noqa: SLF001
 
     def close(self, timeout: float) -> bool:
-        """Send what waits for at most `timeout` seconds; False where it cannot be told to."""
+        """Export what waits, for at most `timeout` seconds; False if the seam has failed."""
         with seams.EXPORT_QUEUE:
             self._batch.shutdown(timeout_millis=timeout * 1000)
             return True
@@ -202,7 +209,7 @@ class _Queue:
 
 
 class _BatchPipeline:
-    """What spans and log records have in common: a queue with a thread, and a switch in front of it."""
+    """The pipeline of spans or log records: a batch queue with a thread, and the switch that feeds it."""
 
     def __init__(
         self,
@@ -243,7 +250,7 @@ class _BatchPipeline:
 
 
 def span_pipeline(settings: OtlpSettings, state: ExportState, switch: SpanSwitch) -> Pipeline:
-    """Spans that reach `switch` go to the endpoint for traces."""
+    """Export the spans that reach `switch` to the endpoint for traces."""
     exporter = CountedExporter(make_exporter("traces", settings), state)
     processor = BatchSpanProcessor(CountedSpanExporter(exporter))
 
@@ -256,7 +263,7 @@ def span_pipeline(settings: OtlpSettings, state: ExportState, switch: SpanSwitch
 def log_pipeline(
     settings: OtlpSettings, state: ExportState, switch: LogSwitch, provider: LoggerProvider, service: object = None
 ) -> "LogPipeline":
-    """Records of `logging` that are `service`'s, and those emitted to `provider` directly, go to the logs' endpoint."""
+    """Export records of `logging` that are `service`'s, and those emitted to `provider`, to the endpoint for logs."""
     exporter = CountedExporter(make_exporter("logs", settings), state)
     processor = BatchLogRecordProcessor(CountedLogExporter(exporter))
     handler = OtlpHandler(provider)
@@ -271,10 +278,10 @@ def log_pipeline(
 
 
 class LogPipeline(_BatchPipeline):
-    """The way of log records, which begins with a handler of the root logger.
+    """The pipeline of log records, which begins with a handler of the root logger.
 
     Attributes:
-        restored: How often the handler was gone and put back.
+        restored: How often the handler had been removed and was added again.
     """
 
     def __init__(
@@ -290,7 +297,7 @@ class LogPipeline(_BatchPipeline):
         self.restored = 0
 
     def restore(self) -> bool:
-        """Put the handler back where a configuration of `logging` has taken it away; answers whether it had."""
+        """Add the handler again if a configuration of `logging` has removed it; returns whether it had."""
         if self._handler in logging.getLogger().handlers:
             return False
         self._switch(True)
@@ -299,7 +306,7 @@ class LogPipeline(_BatchPipeline):
 
 
 class _Reader(PeriodicExportingMetricReader):
-    """The SDK's own; that leaving a provider shuts it down once more is no reason for it to warn."""
+    """The SDK's reader without its warning at a second shutdown, which `remove_metric_reader` causes."""
 
     _ended = False
 
@@ -310,7 +317,7 @@ class _Reader(PeriodicExportingMetricReader):
 
 
 class MetricPipeline:
-    """Metrics collected and sent every `OTEL_METRIC_EXPORT_INTERVAL`, beside whatever else reads the provider."""
+    """The pipeline of metrics: collects and exports every `OTEL_METRIC_EXPORT_INTERVAL`, by a reader of its own."""
 
     def __init__(self, settings: OtlpSettings, state: ExportState, provider: MeterProvider) -> None:
         exporter = make_exporter("metrics", settings)
@@ -320,21 +327,21 @@ class MetricPipeline:
         provider.add_metric_reader(self._reader)
 
     def flush(self) -> None:
-        """Collect and send now."""
+        """Collect and export now."""
         self._reader.force_flush()
 
     def detach(self) -> None:
-        """Measurements are taken until the last collection."""
+        """Nothing: `close` collects a last time, with everything measured until then."""
 
     def close(self, timeout: float) -> None:
-        """Collect and send once more, then leave the provider."""
+        """Collect and export a last time, then remove the reader from the provider."""
         self._reader.shutdown(timeout_millis=timeout * 1000)
         self._provider.remove_metric_reader(self._reader)
 
     def abort(self) -> None:
-        """Stop trying."""
+        """Give up retries."""
         self._exporter.close()
 
     def settle(self) -> None:
-        """Wait for the export in progress."""
+        """Wait for the end of the export in progress."""
         self._exporter.settle()

@@ -1,4 +1,4 @@
-"""A trial export to each endpoint, before a service depends on it."""
+"""`try_exports`: an empty export to each endpoint, which shows whether it accepts telemetry."""
 
 import threading
 import time
@@ -18,18 +18,18 @@ _CLOSE_SECONDS = 0.5
 
 
 def try_exports(signals: Iterable[Signal], settings: OtlpSettings, *, timeout: float) -> dict[Signal, str | None]:
-    """Export nothing: empty requests, which a receiver answers as any other.
+    """Send an empty request to the endpoint of each signal, all at the same time.
 
     Args:
-        signals: Which signals' endpoints, all at once.
-        settings: Of the exporters.
-        timeout: Seconds until they are given up.
+        signals: The signals to try.
+        settings: The OTLP settings.
+        timeout: Seconds to wait for the answers.
 
     Returns:
-        By signal, why it was not accepted; None if it was.
+        By signal, why the endpoint did not accept the request; None if it did.
 
     Raises:
-        ConfigurationError: No exporter can be made from the settings.
+        ConfigurationError: An exporter cannot be made from the settings.
     """
     trials = {signal: _Trial(signal, settings) for signal in signals}
     quiet = QuietExports()
@@ -44,7 +44,7 @@ def try_exports(signals: Iterable[Signal], settings: OtlpSettings, *, timeout: f
 
 
 class _Trial:
-    """Make one empty export, in a daemon thread: an endpoint may hang."""
+    """One empty export, in a daemon thread, because an endpoint may hang."""
 
     def __init__(self, signal: Signal, settings: OtlpSettings) -> None:
         self._state = ExportState(signal, settings.endpoint(signal), settings.protocol(signal))
@@ -61,7 +61,7 @@ class _Trial:
 
     def result(self, deadline: float) -> str | None:
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        # Closing gives up what is being tried again, but over gRPC it waits for the attempt.
+        # Closing ends the retries; over gRPC it waits for the attempt in progress.
         closing = threading.Thread(target=self._exporter.close, daemon=True)
         closing.start()
         closing.join(_CLOSE_SECONDS)

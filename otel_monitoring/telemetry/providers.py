@@ -1,6 +1,6 @@
-"""`Telemetry`: the resource, the providers, and what leaves the process; started in each worker, stopped by a deadline.
+"""`Telemetry`: the resource and the providers of a service, and their export, started in each worker process.
 
-Construction makes providers or joins those the application has; no thread and no connection exists before `start`.
+Construction makes providers or joins those of the application; `start` makes the first thread and connection.
 """
 
 import inspect
@@ -28,7 +28,7 @@ from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
 from otel_monitoring.telemetry import logs_api, logs_sdk
 from otel_monitoring.telemetry.baggage_processors import BaggageLogProcessor, BaggageSpanProcessor
-from otel_monitoring.telemetry.export_state import ExportState, announcement
+from otel_monitoring.telemetry.export_state import ExportState, export_summary
 from otel_monitoring.telemetry.log_filter import QuietExports
 from otel_monitoring.telemetry.logs_sdk import LoggerProvider
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider, RequestMeterProvider
@@ -47,41 +47,41 @@ _OWN_LOGGERS = ("otel_monitoring", "otel_monitoring.alerts")
 
 P = TypeVar("P", MeterProvider, TracerProvider, LoggerProvider)
 
-# Providers that a Telemetry of this process made: another service's are not the application's own, so never joined.
+# Providers that a `Telemetry` of this process has made. One of them is another service's, not the application's own: it
+# is never joined.
 _made: "weakref.WeakSet[MeterProvider | TracerProvider | LoggerProvider]" = weakref.WeakSet()
 
 
 class Telemetry:
-    """One service's providers and their exporters. Lives as long as the service; `start` and `stop` may alternate.
+    """The providers of one service and their exporters. It lives as long as the service and may be restarted.
 
-    A provider of the SDK that is already global, set by the application or by `opentelemetry-instrument`, is joined:
-    the aggregator's reader and listed baggage are added to it and nothing else, because whoever set
-    it decided what it exports, and a second exporter would send everything twice. `stop` flushes it and never shuts it
-    down. A signal without such a provider gets one of ours, which `make_global` makes the global one if there is none.
-    Spans and log records that would go nowhere are not made: their providers are then no-ops, and the global ones are
-    left alone.
+    If the application, or `opentelemetry-instrument`, has set a global provider of the SDK, that is joined: only the
+    aggregator's reader and listed baggage are added to it. Whoever set it has decided about its export; a second
+    exporter would send everything twice. `stop` flushes it and never shuts it down. For any other signal this class
+    makes a provider, which `make_global` makes the global one if there is none. Providers of spans and log records that
+    would not be exported are no-ops, and never become global.
 
     With `OTEL_SDK_DISABLED=true` every provider is a no-op: nothing is measured or exported, and the health endpoints
     answer from their checks.
 
     Args:
         settings: What is exported where.
-        service_name: `service.name` where neither `OTEL_SERVICE_NAME` nor `OTEL_RESOURCE_ATTRIBUTES` has it.
-        service_version: `service.version` where neither the settings nor `OTEL_RESOURCE_ATTRIBUTES` have it.
-        providers: The providers the application chose for itself, by signal; they come before the global ones.
-        service: Whose it is: see `PerService`.
+        service_name: `service.name`, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` has it.
+        service_version: `service.version`, unless the settings or `OTEL_RESOURCE_ATTRIBUTES` have it.
+        providers: Providers that the application has chosen, by signal; they take precedence over the global ones.
+        service: The service that all this is for: see `PerService`.
 
     Attributes:
-        meter_provider: Where instruments are made.
-        request_meters: The same for the requests of the service's own application.
-        tracer_provider: Where tracers are made.
-        logger_provider: Where OpenTelemetry log records are emitted.
-        baggage: Which baggage becomes attributes of spans and log records.
-        tracing: Whether spans are worth recording: they are exported, or the application's own provider is joined.
-        logging: The same for log records.
-        exports_metrics: Whether metrics leave the process; else the aggregator's reader is the only one.
-        resource: What the telemetry is about. In each worker process `service.instance.id` is another: a random UUID,
-            or, where one is set in `OTEL_RESOURCE_ATTRIBUTES`, that with `:<process id>` added.
+        meter_provider: The meter provider.
+        request_meters: The meter provider for requests to the service's own application.
+        tracer_provider: The tracer provider.
+        logger_provider: The logger provider.
+        baggage: The baggage keys that become attributes of spans and log records.
+        tracing: Whether spans are recorded: they are exported, or the application's provider is joined.
+        logging: Whether log records are emitted: they are exported, or the application's provider is joined.
+        exports_metrics: Whether metrics leave the process. False: the aggregator's reader is the only one.
+        resource: The resource. `service.instance.id` is different in each worker process: a random UUID, or the one in
+            `OTEL_RESOURCE_ATTRIBUTES` with `:<process id>` added.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Telemetry:
         self._states = self._make_states()
 
     def _make_resource(self) -> Resource:
-        """The resource of this process. Order of precedence: settings, `OTEL_RESOURCE_ATTRIBUTES`, the application."""
+        """The resource of this process, in this precedence: settings, `OTEL_RESOURCE_ATTRIBUTES`, the application."""
         given = OTELResourceDetector().detect().attributes
         name, version = self._names
         instance = given.get("service.instance.id")
@@ -124,31 +124,31 @@ class Telemetry:
         return Resource.create({key: value for key, value in attributes.items() if value})
 
     def _make_providers(self, *, join: bool) -> None:
-        sent = {signal for signal in SIGNALS if self._settings.exports(signal) and _possible(signal)}
+        sent = {signal for signal in SIGNALS if self._settings.exports(signal) and _can_export(signal)}
         given = self._given
-        tracers = self._theirs("traces", given.get("traces") or trace.get_tracer_provider(), TracerProvider, join)
-        meters = self._theirs("metrics", given.get("metrics") or metrics.get_meter_provider(), MeterProvider, join)
-        loggers = self._theirs("logs", given.get("logs") or logs_api.get_logger_provider(), LoggerProvider, join)
+        tracers = self._to_join("traces", given.get("traces") or trace.get_tracer_provider(), TracerProvider, join)
+        meters = self._to_join("metrics", given.get("metrics") or metrics.get_meter_provider(), MeterProvider, join)
+        loggers = self._to_join("logs", given.get("logs") or logs_api.get_logger_provider(), LoggerProvider, join)
         for joined in (loggers, tracers):
-            if joined is not None:  # one process, one resource: the application's wins
+            if joined is not None:  # one process has one resource: the application's takes precedence
                 self.resource = self.resource.merge(joined.resource)
 
         self.exports_metrics = True
         self.tracing = tracers is not None or "traces" in sent
         if tracers is None and self.tracing:
-            tracers = _make(lambda: TracerProvider(resource=self.resource, shutdown_on_exit=False))
+            tracers = _make_provider(lambda: TracerProvider(resource=self.resource, shutdown_on_exit=False))
         if tracers is not None:
             tracers.add_span_processor(self._spans)
         self.logging = loggers is not None or "logs" in sent
         if loggers is None and self.logging:
-            loggers = _make(lambda: LoggerProvider(resource=self.resource, shutdown_on_exit=False))
+            loggers = _make_provider(lambda: LoggerProvider(resource=self.resource, shutdown_on_exit=False))
         if loggers is not None:
             loggers.add_log_record_processor(self._logs)
         if meters is None:
-            # Exemplars are for exported points; where there are none, no measurement is asked whether it is one.
+            # Exemplars belong to exported points: without an export none are sampled.
             self.exports_metrics = "metrics" in sent
             exemplars = None if self.exports_metrics else AlwaysOffExemplarFilter()
-            meters = _make(lambda: GuardedMeterProvider((), self.resource, exemplars, shutdown_on_exit=False))
+            meters = _make_provider(lambda: GuardedMeterProvider((), self.resource, exemplars, shutdown_on_exit=False))
 
         self._sdk = tracers, meters, loggers
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()
@@ -160,10 +160,10 @@ class Telemetry:
         )
 
     def make_global(self) -> None:
-        """Let whoever asks OpenTelemetry for the global providers get ours, where none is set.
+        """Make our providers the global ones, for each signal that has none.
 
-        Not before a service instruments an application: FastAPI measures requests by itself as soon as there are
-        global providers, and requests that are recorded by hand would count twice.
+        Call it when the service instruments an application, not earlier: FastAPI measures requests by itself once there
+        are global providers, and requests recorded by hand would be counted twice.
         """
         if self._settings.sdk_disabled:
             return
@@ -174,8 +174,8 @@ class Telemetry:
         if loggers is not None:
             _set_global(logs_api.get_logger_provider(), logs_api.set_logger_provider, loggers)
 
-    def _theirs(self, signal: Signal, provider: object, kind: type[P], join: bool) -> P | None:
-        """The provider to join, if the application has one."""
+    def _to_join(self, signal: Signal, provider: object, kind: type[P], join: bool) -> P | None:
+        """`provider` if it is the application's own and of the SDK's class, so that it is joined; else None."""
         if not join or not isinstance(provider, kind) or provider in _made:
             return None
         self._joined.add(signal)
@@ -183,16 +183,16 @@ class Telemetry:
 
     def _make_states(self) -> dict[Signal, ExportState]:
         sent: dict[Signal, str | None] = {
-            signal: self._settings.endpoint(signal) if signal not in self._joined and _possible(signal) else None
+            signal: self._settings.endpoint(signal) if signal not in self._joined and _can_export(signal) else None
             for signal in SIGNALS
         }
         return {signal: ExportState(signal, sent[signal], self._settings.protocol(signal)) for signal in SIGNALS}
 
     def start(self, reader: MetricReader) -> None:
-        """Attach the aggregator's reader and, where endpoints are set, the exporters. Does nothing when started.
+        """Add the aggregator's reader and, for each endpoint, a pipeline. Does nothing if it has started.
 
         Args:
-            reader: A pull reader; it is taken off again by `stop`.
+            reader: The aggregator's reader; `stop` removes it.
         """
         with self._lock:
             if self._reader is not None and self._pid == os.getpid():
@@ -202,9 +202,9 @@ class Telemetry:
             meters = self._sdk[1]
             for provider in self._sdk:
                 if provider in _made:
-                    with seams.RESOURCE:  # for a child that will be forked
+                    with seams.RESOURCE:  # tested now for a child that will be forked
                         inspect.signature(cast("Any", provider)._update_resource).bind(self.resource)  # noqa: SLF001
-            if self._reader is not reader:  # else inherited from before a fork, still attached
+            if self._reader is not reader:  # otherwise it was added before a fork
                 meters.add_metric_reader(reader)
             self._pipelines = self._make_pipelines()
             self._reader = reader
@@ -213,7 +213,7 @@ class Telemetry:
                 self._quiet.install()
 
     def _adopt_process(self) -> None:
-        """Be a worker of our own after a fork: another identity, our own numbers, nothing of the parent's threads."""
+        """Begin anew in a forked child: with its own instance id and counters, without the parent's pipelines."""
         self._pid = os.getpid()
         self._pipelines = []
         self._spans.target = self._logs.target = None
@@ -221,7 +221,7 @@ class Telemetry:
         if not self._joined:
             self.resource = self._make_resource()
         for provider in self._sdk:
-            # The SDK renews `service.instance.id` itself, but to a random one even where it was set.
+            # The SDK sets a random `service.instance.id`, even where the user has set one.
             if provider in _made:
                 with seams.RESOURCE:
                     cast("Any", provider)._update_resource(self.resource)  # noqa: SLF001
@@ -240,19 +240,19 @@ class Telemetry:
                 continue
             try:
                 made.append((signal, makers[signal](state)))
-            except Exception as error:  # noqa: BLE001 - the SDK's, from what the environment says; the service starts
+            except Exception as error:  # noqa: BLE001 - the SDK raised for values of the environment; the service starts without the export
                 state.cannot_begin(error)
         return made
 
     @property
-    def announcement(self) -> str:
-        """Where the signals go, in a few words and without credentials."""
-        return announcement(self._settings, self._joined)
+    def export_summary(self) -> str:
+        """One line that says which signals are exported where, without credentials."""
+        return export_summary(self._settings, self._joined)
 
     def keep_logging(self) -> None:
-        """Undo what a configuration of `logging`, made since the start, has done to the way of log records and ours.
+        """Restore our handler, filter and loggers if `logging` has been configured since the start.
 
-        `dictConfig` and `basicConfig(force=True)` take every handler of the root logger away, and the former disables
+        `dictConfig` and `basicConfig(force=True)` remove every handler of the root logger; `dictConfig` also disables
         all loggers that it does not name.
         """
         for name in _OWN_LOGGERS:
@@ -266,11 +266,11 @@ class Telemetry:
                     logger.info("logging was configured anew: the handler that exports log records is back")
 
     def stop(self, timeout: float) -> None:
-        """Send what waits, close every exporter, and take the reader off. Does nothing when not started.
+        """Export what waits, close every pipeline, and remove the reader. Does nothing if it has not started.
 
         Args:
-            timeout: Seconds until it returns, whatever the endpoint does. What has not left by then is dropped; an
-                export that hangs ends later in a daemon thread, which keeps no process alive.
+            timeout: Seconds until it returns, whatever the endpoint does. What is not exported by then is dropped. An
+                export that hangs continues in a daemon thread, which does not keep the process alive.
         """
         deadline = time.monotonic() + timeout
         with self._lock:
@@ -283,7 +283,7 @@ class Telemetry:
         close_all([*everything, *self._joined_pipelines()], deadline, afterwards=self._quiet.uninstall)
 
     def flushes(self) -> list[Callable[[], None]]:
-        """By signal what sends all that waits now, and blocks meanwhile; nothing is closed."""
+        """Functions that each export what waits in one pipeline; they block, and close nothing."""
         with self._lock:
             pipelines = self._pipelines if self._pid == os.getpid() else []
         return [pipeline.flush for _, pipeline in [*pipelines, *self._joined_pipelines()]]
@@ -303,9 +303,9 @@ class Telemetry:
             now: Seconds of `time.monotonic`.
 
         Returns:
-            By signal what `ExportState.block` says, and `provider`: `own`, `application` (joined: how it exports is not
-            known here), or `none` (not made, because it would go nowhere). For logs that are exported also
-            `handler_restored`: how often a configuration of `logging` had taken our handler away.
+            By signal the block of `ExportState.block`, and `provider`: `own`, `application` (joined: it decides about
+            its export), or `none` (a no-op, because the signal is not exported). For exported logs also
+            `handler_restored`: how often a configuration of `logging` had removed our handler.
         """
         return {
             signal: {"provider": self._provider_of(signal), **state.block(now), **self._handler_of(signal)}
@@ -324,11 +324,11 @@ class Telemetry:
         return "own" if signal == "metrics" or self._states[signal].endpoint is not None else "none"
 
 
-def _possible(signal: Signal) -> bool:
+def _can_export(signal: Signal) -> bool:
     return signal != "logs" or logs_sdk.available()
 
 
-def _make(make: Callable[[], P]) -> P:
+def _make_provider(make: Callable[[], P]) -> P:
     try:
         provider = make()
     except ValueError as error:
@@ -338,6 +338,6 @@ def _make(make: Callable[[], P]) -> P:
 
 
 def _set_global(current: object, setter: Callable[[P], None], provider: P) -> None:
-    """Make `provider` the global one if none is: the API then holds a proxy, which only its name tells from others."""
+    """Make `provider` the global one if `current` is the API's proxy, which is recognised by its class name alone."""
     if type(current).__name__.lstrip("_").startswith("Proxy"):
         setter(provider)

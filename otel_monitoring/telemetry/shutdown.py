@@ -1,4 +1,4 @@
-"""Shuts down all that may hang, in parallel and under one deadline."""
+"""`close_all`: closes pipelines in parallel by one deadline, because each of them may hang."""
 
 import threading
 import time
@@ -14,60 +14,66 @@ from otel_monitoring.telemetry.pipelines import Pipeline
 
 
 class ReaderPipeline:
-    """The aggregator's reader as something to close: leaving waits for a collection that runs."""
+    """The aggregator's reader as a `Pipeline`: its removal waits for a collection in progress."""
 
     def __init__(self, provider: MeterProvider, reader: MetricReader) -> None:
         self._provider = provider
         self._reader = reader
 
     def flush(self) -> None:
-        """Nothing: a reader exports nothing."""
+        """Nothing: the reader exports nothing."""
 
     def detach(self) -> None:
-        """Measurements are taken until it has left."""
+        """Nothing: the reader measures until it is removed."""
 
     def close(self, timeout: float) -> None:
-        """Leave the provider."""
+        """Remove the reader from the provider."""
         self._provider.remove_metric_reader(self._reader)
 
     def abort(self) -> None:
-        """Nothing: a reader exports nothing."""
+        """Nothing: the reader exports nothing."""
 
     def settle(self) -> None:
-        """Nothing: a reader exports nothing."""
+        """Nothing: the reader exports nothing."""
 
 
 class JoinedPipeline:
-    """A provider of the application's as something to close: sent is what waits, and it stays open.
+    """A provider of the application's own as a `Pipeline`: `close` flushes it, and it stays open.
 
-    Whoever made it closes it at exit, which a server that ends by the signal it was sent (uvicorn) never comes to.
+    The application closes it at exit, but a server that ends by the signal it received (uvicorn) never gets there.
     """
 
     def __init__(self, provider: MeterProvider | TracerProvider | LoggerProvider) -> None:
         self._provider = provider
 
     def flush(self) -> None:
-        """Flush it."""
+        """Have the provider export what waits."""
         self._provider.force_flush()
 
     def detach(self) -> None:
-        """Nothing: others use it too."""
+        """Nothing: the application uses it, too."""
 
     def close(self, timeout: float) -> None:
-        """Flush it."""
+        """Have the provider export what waits."""
         self._provider.force_flush(int(timeout * 1000))
 
     def abort(self) -> None:
-        """Nothing: its exports are the application's."""
+        """Nothing: the application owns the exports."""
 
     def settle(self) -> None:
-        """Nothing: its exports are the application's."""
+        """Nothing: the application owns the exports."""
 
 
 def close_all(
     pipelines: Sequence[tuple[str, Pipeline]], deadline: float, afterwards: Callable[[], None] | None = None
 ) -> None:
-    """Close all in parallel; return by `deadline`. `afterwards` runs when the last one is closed, maybe later."""
+    """Close all pipelines in parallel, and return by `deadline` at the latest.
+
+    Args:
+        pipelines: The pipelines with their names, which the threads are named after.
+        deadline: Seconds of `time.monotonic`. A pipeline that is still open then is aborted.
+        afterwards: Called when the last pipeline is closed, which may be after the deadline.
+    """
     for _, pipeline in pipelines:
         pipeline.detach()
     open_ones = set(range(len(pipelines)))
@@ -90,7 +96,7 @@ def close_all(
         thread = threading.Thread(target=close, args=(index,), name=f"otel-monitoring-stop-{name}", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the interpreter is going down and starts no more threads
+        except RuntimeError:  # the interpreter exits and starts no more threads
             close(index, 1 / (len(pipelines) - index), settle=False)
         else:
             threads.append(thread)

@@ -114,7 +114,7 @@ def test_without_an_endpoint_there_are_no_spans_no_records_no_threads_and_one_li
     assert isinstance(telemetry.logger_provider, _logs.NoOpLoggerProvider)
     assert threading.enumerate() == before
     assert logging.getLogger().handlers == handlers
-    assert telemetry.announcement == "no OTLP endpoint: nothing is exported"
+    assert telemetry.export_summary == "no OTLP endpoint: nothing is exported"
 
     telemetry.meter_provider.get_meter("test").create_counter("jobs").add(2)
     assert list(reader.take(1.0).sums.values()) == [2]
@@ -151,7 +151,7 @@ def test_it_is_said_where_things_go_without_credentials() -> None:
     with HttpSink() as sink:
         endpoint = sink.endpoint.replace("http://", "http://me:sesame@")
         telemetry = make(otlp_endpoint=endpoint, logs_exporter="none")
-    assert telemetry.announcement == f"exporting traces, metrics to {sink.endpoint} (http/protobuf)"
+    assert telemetry.export_summary == f"exporting traces, metrics to {sink.endpoint} (http/protobuf)"
 
 
 def test_disabled_means_nothing_is_measured_and_everything_still_answers() -> None:
