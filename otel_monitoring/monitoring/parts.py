@@ -204,7 +204,7 @@ class ServiceParts:
     def watch_database(self, db: Any) -> None:
         """Check and measure `db`, and no other database, from now on. None: no database."""
         self._monitored.use(db)
-        self._worker.poke(self.database.check_health)
+        self._worker.submit(self.database.check_health)
 
     def measure_client(self, client: object) -> None:
         """Measure the commands and pools of a client that was made before the database was instrumented."""
@@ -279,12 +279,12 @@ class ServiceParts:
 
     def _look_into_database(self) -> None:
         """The driver noticed a failure: ping now instead of waiting for the next check."""
-        self._worker.poke(self.alerting.look_into_database)
+        self._worker.submit(self.alerting.look_into_database)
 
     def _begin_alerting(self, stack: ExitStack) -> None:
         manager = self._alert_manager()
         self.alerting.begin(manager)
-        manager.hand_over = lambda: self._worker.poke(self._deliver)
+        manager.hand_over = lambda: self._worker.submit(self._deliver)
         stack.callback(setattr, manager, "hand_over", lambda: False)
 
     async def _deliver(self) -> None:
@@ -296,7 +296,7 @@ class ServiceParts:
         tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
         # No endpoint answers these durations: without metric export nobody would read them.
         durations = meters if telemetry.exports_metrics else NoOpMeterProvider()
-        stack.callback(use(Destination(tracers, durations, telemetry.baggage, self._worker.poke), self._service))
+        stack.callback(use(Destination(tracers, durations, telemetry.baggage, self._worker.submit), self._service))
         if telemetry.tracing or telemetry.exports_metrics:
             hosts, capture_query = settings.baggage_hosts, settings.capture_query
             stack.callback(

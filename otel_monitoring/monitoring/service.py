@@ -45,7 +45,7 @@ from otel_monitoring.redact import printable
 from otel_monitoring.redact.json_value import json_text
 from otel_monitoring.redact.lazy_pattern import compile_all
 from otel_monitoring.runtime.background import Job
-from otel_monitoring.runtime.current_service import get_monitoring, monitors, set_monitoring, within_service
+from otel_monitoring.runtime.current_service import get_monitoring, register, set_monitoring, within_service
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.telemetry.meter_providers import HistogramMeterProvider
 
@@ -140,7 +140,7 @@ class MonitoringService:
         self._own_routes = own_routes = OwnRoutes(app, routes, self.settings.prefix)
         self._measure_requests(app, parts, own_routes)
         self._app = app
-        monitors(self, app)
+        register(self, app)
         own_routes.place()
         watch_mounting_application(app)
         follow_lifespan(
@@ -443,7 +443,7 @@ class MonitoringService:
     def _signalled(self) -> None:
         self.drain()
         # A server that waits for open streams may be killed before it shuts down: export now.
-        self._worker.poke(self._parts.send_early)
+        self._worker.submit(self._parts.send_early)
 
     async def _stopped(self) -> None:
         # Streams that the server has just cancelled end their spans before the exporters stop.
