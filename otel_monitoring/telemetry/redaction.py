@@ -1,9 +1,9 @@
-"""Exceptions leave without the secrets that their texts may hold: in span events, span status and log records.
+"""Redaction of exported exceptions (span events, span status, log records) and of servers' access logs.
 
-Of an exception event and of a record about an error everything is looked at: nested attributes, keys, bytes, and what
-stands under a telltale name. Access logs of servers leave without the values of queries, as spans do. It is done where
-batches are exported, in the thread that exports them: a request that fails pays nothing for it, and what the
-application's own processors and exporters see stays as it was.
+Of an exception event, and of a log record about an error, everything is redacted: nested attributes, keys, bytes, and
+values whose key names a secret. Access logs are exported without the values of queries, as spans are. It happens in the
+thread that exports a batch: a failing request has no cost from it, and the application's own processors and exporters
+get the original.
 """
 
 import re
@@ -31,17 +31,17 @@ _redacting = fail_open("redacting what is exported")
 
 
 def redacted_spans(spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
-    """The same spans; those that tell an exception as a copy that tells no secret."""
+    """`spans`, with a redacted copy of each span that has an exception event or a status description."""
     return [_redacted_span(span) if _tells_exception(span) else span for span in spans]
 
 
 def redacted_records(records: Sequence[ReadableLogRecord]) -> Sequence[ReadableLogRecord]:
-    """The same records; those of an exception, an error or a request as a copy that tells no secret."""
-    return [_leaving(record) for record in records]
+    """`records`, with a redacted copy of each that is an ERROR or worse, has an exception, or is an access log."""
+    return [_redacted_if_needed(record) for record in records]
 
 
 class _RedactedSpan:
-    """A span with other events and another status; everything else is the original's."""
+    """A view on a span with redacted events and status; every other attribute is the original's."""
 
     def __init__(self, span: ReadableSpan) -> None:
         self._span = span
@@ -51,7 +51,6 @@ class _RedactedSpan:
         self.status = Status(status.status_code, redact_lines(described)) if described else status
 
     def __getattr__(self, name: str) -> Any:
-        """Whatever else the exporter reads."""
         return getattr(self._span, name)
 
 
@@ -74,7 +73,7 @@ def _redacted_event(event: SpanEvent) -> SpanEvent:
 
 
 def _redacted(value: Any) -> Any:
-    """The same value without secrets; what cannot be looked through is replaced as a whole."""
+    """`value` redacted; replaced as a whole if the redaction fails."""
     with _redacting:
         return _without_secrets(value, _LEVELS)
     return dict.fromkeys(value, REPLACED) if isinstance(value, Mapping) else REPLACED
@@ -98,7 +97,7 @@ def _without_secrets(value: Any, levels: int) -> Any:
     return value
 
 
-def _leaving(record: ReadableLogRecord) -> ReadableLogRecord:
+def _redacted_if_needed(record: ReadableLogRecord) -> ReadableLogRecord:
     scope = record.instrumentation_scope
     if scope is not None and scope.name.endswith(_ACCESS_LOG):
         return _without_query_values(record)
