@@ -22,7 +22,7 @@ from otel_monitoring.alerts.store.leader_lease import LeaderLease, channels_of_w
 from otel_monitoring.alerts.store.protocol import LEADER, UNREADABLE, lease_of, repeats
 from otel_monitoring.guard import fail_open
 
-_reading_metrics = fail_open("asking a rule for its metrics", theirs=True)
+_reading_metrics = fail_open("reading the metrics of a rule", theirs=True)
 
 _REPORT_INTERVALS = 2.5
 """How many intervals the report of a worker counts: a worker that is late once still counts."""
@@ -122,7 +122,7 @@ class Evaluator:
         self._lease.hold()
         delivers = frozenset(name for name in self._channel_leases if self._delivers_by(name))
         for name in delivers - self._delivers:
-            self._manager.delivery.begin(self._manager.store, name)
+            self._manager.delivery.take_over(self._manager.store, name)
         self._delivers = delivers
         return self.leads
 

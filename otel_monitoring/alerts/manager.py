@@ -17,7 +17,7 @@ from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, M
 from otel_monitoring.alerts.notify.channel_queue import Limits
 from otel_monitoring.alerts.notify.channels import Channel, Immediate, Repeating
 from otel_monitoring.alerts.notify.channels.from_settings import channels_from
-from otel_monitoring.alerts.notify.delivery import Delivery, trial
+from otel_monitoring.alerts.notify.delivery import Delivery, try_channels
 from otel_monitoring.alerts.notify.inline import deliver
 from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.alerts.otel_signals import AlertSignals
@@ -299,7 +299,7 @@ class AlertManager:
         """
         event = event_of(AlertType.CUSTOM, "Test alert from otel_monitoring", AlertSeverity.INFO, {}, {}, self.clock())
         message = self.sender.message(uuid4().hex, (event,))
-        return await trial(self.channels, message, self.delivery.limits.timeout)
+        return await try_channels(self.channels, message, self.delivery.limits.timeout)
 
     def recent(self) -> list[dict[str, Any]]:
         """The last ten events, the newest first."""
@@ -349,5 +349,5 @@ def _add_mute(mute: Mute, now: float, store: Store) -> None:
     """Add `mute` to `store`, inside a transaction, unless `MUTES_LIMIT` is reached."""
     others = sum(mute_key(other) != mute_key(mute) for other in store.mutes(now))
     if others >= MUTES_LIMIT:
-        raise TooManyMutesError(f"mutes: {others} are in force, more than that cannot be; end one first")
+        raise TooManyMutesError(f"mutes: {others} are in force, which is the limit; end one first")
     store.mute(mute)

@@ -15,7 +15,7 @@ _SEVERITY = {
     AlertSeverity.ERROR: SeverityNumber.ERROR,
     AlertSeverity.CRITICAL: SeverityNumber.FATAL,
 }
-_recording = fail_open("telling OpenTelemetry about an alert")
+_recording = fail_open("recording an alert with OpenTelemetry")
 
 
 class AlertSignals:

@@ -20,7 +20,7 @@ from otel_monitoring.timestamps import rfc3339
 T = TypeVar("T")
 
 _VALUES_LIMIT = 20
-_reading_condition = fail_open("reading how a channel fares")
+_reading_condition = fail_open("reading the condition of a channel")
 _showing_rule = fail_open("showing a rule", theirs=True)
 
 

@@ -110,7 +110,7 @@ class Transitions:
             return replace(incident, orphaned_at=self._now).encode()
         if is_recent(incident.orphaned_at, self._now, ORPHANED_SECONDS):
             return incident.encode()
-        logger.info("alert of %s is over: the rule was removed", incident.rule)
+        logger.info("the alert of %s resolved: the rule was removed", incident.rule)
         self._resolve(None, incident.resolved(self._now).without_rule(), {})
         return None
 

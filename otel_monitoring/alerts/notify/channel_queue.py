@@ -14,7 +14,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_monitoring.alerts.model import AlertEvent, ChannelResult, DeliveryState, Notification, Status
 from otel_monitoring.alerts.notify.channels import Channel
-from otel_monitoring.alerts.notify.order import DeliveryOrder, is_urgent
+from otel_monitoring.alerts.notify.delivery_order import DeliveryOrder, is_urgent
 from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.protocol import Queued
@@ -169,7 +169,7 @@ class ChannelQueue:
         self._forget_all_but(waiting)
         if stale:
             logger.error(
-                "%s: %d alerts could not be delivered for a day and are given up", self.channel.name, len(stale)
+                "%s: %d alerts were not delivered within a day and are given up", self.channel.name, len(stale)
             )
             self._count("failed", self.channel.name, len(stale))
             by_reason: dict[str, list[Queued]] = {}
@@ -267,7 +267,7 @@ class ChannelQueue:
             store.run(lambda store: self._note_retry(store, batch, retry_at))
             return True
         if not error.retryable and len(batch) == 1:
-            logger.error("%s refused an alert for good, it is given up: %s", self.channel.name, why)
+            logger.error("%s: an alert was refused permanently and is given up: %s", self.channel.name, why)
             self._count("failed", self.channel.name, 1)
             store.run(lambda store: self._give_up(store, batch, why))
         another = self._back_off(error, batch, why)
@@ -281,7 +281,7 @@ class ChannelQueue:
         self._partly_delivered.update(entry.id for entry in batch)
         retry_at = self._postpone(batch, _PARTLY_RETRY_SECONDS)
         self._count("retried", self.channel.name, len(batch))
-        logger.warning("%s; it is tried again for them", why)
+        logger.warning("%s; the delivery to them is retried", why)
         return retry_at
 
     def _postpone(self, batch: Sequence[Queued], shortest: float) -> float:

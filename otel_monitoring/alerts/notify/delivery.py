@@ -58,18 +58,18 @@ class Delivery:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._paced = True
 
-    def pump(self, store: Store, leads: Callable[[str], bool], *, paced: bool = True) -> None:
+    def pump(self, store: Store, delivers: Callable[[str], bool], *, paced: bool = True) -> None:
         """Start to deliver by every idle channel that is ready; returns at once.
 
         Args:
             store: The store with the outbox.
-            leads: Whether this worker delivers by the channel of that name; asked before each message.
+            delivers: Whether this worker delivers by the channel of that name; asked before each message.
             paced: Whether messages keep their pauses from now on; False also holds for deliveries that run already.
         """
         self._paced = paced
         for name, queue in {**self._queues_of_missing, **self._queues}.items():
-            if leads(name) and self._is_idle(name) and queue.ready():
-                self._start(name, self._drain(queue, store, leads))
+            if delivers(name) and self._is_idle(name) and queue.ready():
+                self._start(name, self._drain(queue, store, delivers))
 
     def repeat(self, channel: Repeating, firing: Callable[[], Notification | None]) -> bool:
         """Start to repeat the firing alerts on a channel; returns at once, False where the channel is busy.
@@ -101,7 +101,7 @@ class Delivery:
             task.cancel()
         return not late
 
-    def begin(self, store: Store, name: str) -> None:
+    def take_over(self, store: Store, name: str) -> None:
         """Take over a channel from another worker, whose saved condition stays while events wait."""
         if not store.pending(name, 1):
             self._queues[name].describe(store)
@@ -136,10 +136,10 @@ class Delivery:
         task = self._running.get(name)
         return task is None or task.done() or _is_abandoned(task)
 
-    async def _drain(self, queue: ChannelQueue, store: Store, leads: Callable[[str], bool]) -> None:
+    async def _drain(self, queue: ChannelQueue, store: Store, delivers: Callable[[str], bool]) -> None:
         name = queue.channel.name
         with _delivering:
-            while queue.ready() and leads(name) and await queue.deliver_next(store, self._sender, paced=self._paced):
+            while queue.ready() and delivers(name) and await queue.deliver_next(store, self._sender, paced=self._paced):
                 pass
 
     async def _send_repetition(self, channel: Repeating, notification: Notification) -> None:
@@ -147,7 +147,9 @@ class Delivery:
             await send_once(channel.repeat, notification, self.limits.timeout)
 
 
-async def trial(channels: Sequence[Channel], notification: Notification, timeout: float) -> dict[str, dict[str, Any]]:
+async def try_channels(
+    channels: Sequence[Channel], notification: Notification, timeout: float
+) -> dict[str, dict[str, Any]]:
     """Send `notification` through every channel concurrently, past outbox and limits.
 
     Args:

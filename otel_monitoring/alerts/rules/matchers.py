@@ -41,7 +41,7 @@ class Attribute:
         """Make a tuple of `values`, so that it is hashable."""
         values = (self.values,) if isinstance(self.values, str) else tuple(dict.fromkeys(self.values))
         if not values:
-            raise ConfigurationError(f"values: {self.key}: there is none, so nothing would ever be chosen")
+            raise ConfigurationError(f"values: {self.key}: it is empty, so no series would match")
         object.__setattr__(self, "values", values)
 
     def __call__(self, series: Series) -> bool:

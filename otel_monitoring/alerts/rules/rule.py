@@ -101,12 +101,12 @@ class Rule:
         validation.labels(self.name, self.labels, taken=frozenset(taken))
         validation.link("runbook", self.name, self.runbook)
         if self.type in inhibits:
-            validation.refuse("inhibits", self.name, "a rule that keeps its own type quiet would never be heard")
+            validation.refuse("inhibits", self.name, "a rule that inhibits its own type would never notify")
         validation.message(self.name, self.message, self._message_fields(0.0, self.identity("group", "instance")))
 
     def _check_condition(self) -> None:
         if not isinstance(self.expression, Expression):
-            validation.refuse("expression", self.name, f"{type(self.expression).__name__} has no readings")
+            validation.refuse("expression", self.name, f"{type(self.expression).__name__} is no expression")
         validation.choice("comparison", self.name, self.comparison, get_args(Comparison))
         validation.choice("scope", self.name, self.scope, get_args(Scope))
         validation.number("threshold", self.name, self.threshold)

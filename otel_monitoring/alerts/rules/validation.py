@@ -72,7 +72,7 @@ def labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str]) -> 
         if not _DOTTED_LABEL.fullmatch(key) or key in _MESSAGE_FIELDS | taken:
             refuse("labels", rule, f"{key!r} cannot be the name of a label")
         if not isinstance(value, str):
-            refuse("labels", rule, f"{key}: {value!r} is not a text")
+            refuse("labels", rule, f"{key}: {value!r} is not a string")
 
 
 def message(rule: str, template: str, known: Mapping[str, object]) -> None:

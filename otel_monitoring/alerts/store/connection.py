@@ -128,7 +128,7 @@ class SqliteConnection:
         if self._connection is not None and (self._exclusive or self._file.identity() == self._identity):
             return self._connection
         if self._exclusive:
-            raise StoreError("the process was forked, or the file lost, in the middle of a transaction")
+            raise StoreError("the process was forked, or the file was lost, during a transaction")
         self._close()
         with self._file.locked(self._busy_timeout):
             if self._file.identity() in _inherited:

@@ -309,8 +309,8 @@ class FallbackStore:
 
         return self._do(lambda store: store.lead(worker, now, until, leases), learn)
 
-    def leaders(self, now: float, lately: float = 0.0) -> dict[str, str]:
-        return self._do(lambda store: store.leaders(now, lately))
+    def leaders(self, now: float, within: float = 0.0) -> dict[str, str]:
+        return self._do(lambda store: store.leaders(now, within))
 
     def resign(self, worker: str) -> None:
         self._do(lambda store: store.resign(worker), lambda _: self._held_until.clear())

@@ -34,9 +34,9 @@ class LeaseRow:
     taken: float
     until: float
 
-    def holds(self, now: float, lately: float) -> bool:
-        """Whether it is in force at `now` or was within `lately` seconds before; False if the clock was set back."""
-        return self.until > now - lately and self.taken <= now + CLOCK_TOLERANCE
+    def holds(self, now: float, within: float) -> bool:
+        """Whether it is in force at `now` or was within `within` seconds before; False if the clock was set back."""
+        return self.until > now - within and self.taken <= now + CLOCK_TOLERANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class MemoryState:
         results = self.results.get(event.identity) if event.is_undelivered else None
         return event if results is None else replace(event, channels=results)
 
-    def note(self, row: Queued, result: ChannelResult) -> None:
+    def set_result(self, row: Queued, result: ChannelResult) -> None:
         """Set the result of an event of the outbox, if the history has it."""
         before = self.results.get(row.event.identity)
         if before is not None:
@@ -241,7 +241,7 @@ class MemoryStore:
         surplus = len(waiting) - OUTBOX_LIMIT + (notice is None)
         least = sorted(others, key=lambda row: (row.event.severity.rank, row.id))[:surplus]
         for row in least:
-            self.state.note(outbox.pop(row.id), overflow.given_up(now))
+            self.state.set_result(outbox.pop(row.id), overflow.given_up(now))
         left_out = Counter(title(row.event.type.value, row.event.rule) for row in least)
         if notice is None:
             notice = Queued(self.state.next_id, channel, overflow.notice(None, channel, left_out, now), now)
@@ -274,20 +274,20 @@ class MemoryStore:
         with self._lock:
             for number in ids:
                 if (row := self.state.outbox.get(number)) is not None:
-                    self.state.note(row, result)
+                    self.state.set_result(row, result)
 
     def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
         with self._lock:
             for number in ids:
                 row = self.state.outbox.pop(number, None)
                 if row is not None and result is not None:
-                    self.state.note(row, result)
+                    self.state.set_result(row, result)
 
     def arrived(self, rows: Sequence[Queued], result: ChannelResult) -> None:
         with self._lock:
             left_out = [row for row in rows if self.state.outbox.pop(row.id, None) is None]
             for row in rows:
-                self.state.note(row, result)
+                self.state.set_result(row, result)
             notice = self._overflow_notice(left_out[0].channel) if left_out else None
             if notice is None:
                 return
@@ -307,9 +307,9 @@ class MemoryStore:
             self.state.leases.update(dict.fromkeys(granted, LeaseRow(worker, now, until)))
             return granted
 
-    def leaders(self, now: float, lately: float = 0.0) -> dict[str, str]:
+    def leaders(self, now: float, within: float = 0.0) -> dict[str, str]:
         with self._lock:
-            return {name: lease.worker for name, lease in self.state.leases.items() if lease.holds(now, lately)}
+            return {name: lease.worker for name, lease in self.state.leases.items() if lease.holds(now, within)}
 
     def resign(self, worker: str) -> None:
         with self._lock:

@@ -189,8 +189,8 @@ class Store(Protocol):
             leases: The names of the leases.
         """
 
-    def leaders(self, now: float, lately: float = 0.0) -> dict[str, str]:
-        """The workers that hold leases at `now` or held them within `lately` seconds before, by the lease's name."""
+    def leaders(self, now: float, within: float = 0.0) -> dict[str, str]:
+        """The workers that hold leases at `now` or held them within `within` seconds before, by the lease's name."""
 
     def resign(self, worker: str) -> None:
         """Give back the leases of `worker`, and delete its report."""

@@ -287,9 +287,9 @@ class SqliteStore:
 
         return self._write(work) if wanted else frozenset()
 
-    def leaders(self, now: float, lately: float = 0.0) -> dict[str, str]:
+    def leaders(self, now: float, within: float = 0.0) -> dict[str, str]:
         query = "SELECT name, worker FROM leases WHERE until > ? AND taken <= ?"
-        return dict(self._read(lambda db: db.execute(query, (now - lately, now + CLOCK_TOLERANCE)).fetchall()))
+        return dict(self._read(lambda db: db.execute(query, (now - within, now + CLOCK_TOLERANCE)).fetchall()))
 
     def resign(self, worker: str) -> None:
         def work(db: sqlite3.Connection) -> None:
@@ -327,7 +327,7 @@ class SqliteStore:
         query = "SELECT EXISTS (SELECT 1 FROM reports WHERE urgent_at > ?)"
         return bool(self._read(lambda db: db.execute(query, (since,)).fetchone())[0])
 
-    # Rows that cannot be decoded are left out
+    # Rows that cannot be decoded are skipped
 
     def _first(self, limit: int, rows: Iterable[tuple[object, ...]], decode: Callable[..., T]) -> list[T]:
         found: list[T] = []
@@ -343,7 +343,7 @@ class SqliteStore:
             try:
                 yield decode(row)
             except (ValueError, TypeError, LookupError, RecursionError):
-                fail_open.note("alert store", StoreError("a row cannot be read and is left out"))
+                fail_open.note("alert store", StoreError("a row cannot be read and is skipped"))
 
 
 def _set_results(db: sqlite3.Connection, ids: Collection[int], result: ChannelResult) -> None:

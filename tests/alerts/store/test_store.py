@@ -442,7 +442,7 @@ def test_each_lease_has_a_holder_of_its_own(store: Store) -> None:
     assert store.leaders(NOW) == {LEADER: "a", "channel:mail": "a", "channel:slack": "b"}
     assert store.lead("a", NOW + 4, NOW + 9, ["channel:mail"]) == {"channel:mail"}
     assert store.leaders(NOW + 5) == {"channel:mail": "a"}
-    assert store.leaders(NOW + 64, lately=60) == {LEADER: "a", "channel:mail": "a", "channel:slack": "b"}
+    assert store.leaders(NOW + 64, within=60) == {LEADER: "a", "channel:mail": "a", "channel:slack": "b"}
     store.resign("b")
     assert store.leaders(NOW + 4) == {LEADER: "a", "channel:mail": "a"}
     assert store.lead("c", NOW + 4, NOW + 9, ["channel:slack"]) == {"channel:slack"}

@@ -65,7 +65,7 @@ def transport_through(proxy: str | None, tls: ssl.SSLContext | bool) -> httpx.As
         return None
     except (ValueError, TypeError, httpx.InvalidURL):
         pass
-    notice("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a value is no proxy's URL; alerts leave without it")
+    notice("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a value is no proxy URL; alerts leave without it")
     return None
 
 
