@@ -9,7 +9,7 @@ import click
 
 from otel_monitoring.cli import exit_codes, options
 from otel_monitoring.cli.client import Answer, DeniedError, Service, UnreachableError
-from otel_monitoring.cli.text import console, duration, plain, style_of
+from otel_monitoring.cli.terminal import console, duration, plain, style_of
 
 _GOOD_STATUSES = ("healthy", "alive", "ready")
 _PATHS = {"health": "/health", "ready": "/health/ready", "live": "/health/live"}

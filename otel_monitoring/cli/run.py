@@ -62,7 +62,7 @@ def _check_settings() -> None:
     """
     from otel_monitoring.alerts.notify.channels.from_settings import channels_from
     from otel_monitoring.config.settings import Settings
-    from otel_monitoring.monitoring.database import check_database_setting
+    from otel_monitoring.monitoring.monitored_database import check_database_setting
 
     settings = Settings.load()
     channels_from(settings)

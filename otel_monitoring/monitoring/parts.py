@@ -26,7 +26,7 @@ from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator, BackgroundCollection
 from otel_monitoring.monitoring.alert_feed import AlertFeed
-from otel_monitoring.monitoring.database import MonitoredDatabase, database_of
+from otel_monitoring.monitoring.monitored_database import MonitoredDatabase, database_of
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.semconv import SCHEMA_URL, SCOPE, WRONG_TOKENS

@@ -21,7 +21,7 @@ from otel_monitoring.cli.doctor.semconv import semantic_conventions
 from otel_monitoring.cli.doctor.settings import settings_valid
 from otel_monitoring.cli.doctor.state_dir import state_directory
 from otel_monitoring.cli.doctor.versions import versions
-from otel_monitoring.cli.text import console, plain, style_of
+from otel_monitoring.cli.terminal import console, plain, style_of
 
 CHECKS: Final = (
     Check(

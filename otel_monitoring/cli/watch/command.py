@@ -11,7 +11,7 @@ from rich.console import Console
 
 from otel_monitoring.cli import exit_codes, options
 from otel_monitoring.cli.client import Service
-from otel_monitoring.cli.text import console
+from otel_monitoring.cli.terminal import console
 from otel_monitoring.cli.watch.live import LiveView
 from otel_monitoring.cli.watch.poll import History, Refresh, ask, busiest
 from otel_monitoring.cli.watch.screen import draw

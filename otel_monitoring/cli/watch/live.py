@@ -15,7 +15,7 @@ from rich.live import Live
 
 from otel_monitoring.cli import exit_codes
 from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
-from otel_monitoring.cli.text import type_name
+from otel_monitoring.cli.terminal import type_name
 from otel_monitoring.cli.watch.keyboard import Keyboard
 from otel_monitoring.cli.watch.poll import History, Refresh, ask
 from otel_monitoring.cli.watch.screen import full_screen

@@ -9,7 +9,7 @@ from rich.layout import Layout
 from rich.table import Table
 from rich.text import Text
 
-from otel_monitoring.cli.text import duration, milliseconds, plain, sparkline, style_of, time_of_day, type_name
+from otel_monitoring.cli.terminal import duration, milliseconds, plain, sparkline, style_of, time_of_day, type_name
 from otel_monitoring.cli.watch.poll import Figures, History, Refresh, busiest
 
 _Gauge = tuple[str, str, Callable[[Any], str]]

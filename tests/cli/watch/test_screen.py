@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.screen import Screen
 
-from otel_monitoring.cli.text import duration, milliseconds, plain, sparkline
+from otel_monitoring.cli.terminal import duration, milliseconds, plain, sparkline
 from otel_monitoring.cli.watch.poll import History, Refresh
 from otel_monitoring.cli.watch.screen import full_screen
 

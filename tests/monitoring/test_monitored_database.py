@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from pymongo import MongoClient
 
 from otel_monitoring import ConfigurationError, MonitoringService, set_monitoring
-from otel_monitoring.monitoring.database import PendingDatabase
+from otel_monitoring.monitoring.monitored_database import PendingDatabase
 from tests.asgi import served
 
 pytestmark = pytest.mark.anyio
