@@ -1,1 +1,1 @@
-"""Health: checks, the state of the database, and the documented answers made of them."""
+"""Is the service well: checks, database, request statistics, and the rules for the status."""

@@ -1,4 +1,4 @@
-"""`Checks`: an application's own health checks, run with a timeout, one at a time each, their results kept."""
+"""`Checks`: the application's own health checks, each run with a time limit, and their results."""
 
 import asyncio
 import inspect
@@ -26,24 +26,24 @@ CheckFunction = Callable[[], object] | Callable[[], Awaitable[object]]
 """A check passes when it returns anything but False; it fails when it returns False, raises, or takes too long."""
 
 _STOP_SECONDS = 60.0
-"""Longer than servers let a stop take (mostly 30 s).
+"""Seconds for which a closed client may mean that the service is stopping; servers allow a stop mostly 30 s.
 
-Not every one tells its workers that they stop: those of hypercorn get no signal, and the lifespan may be another's. A
-client that is closed for longer is the application's fault.
+Not every server tells its workers that they stop: workers of hypercorn receive no signal. A client that is closed for
+longer is an error of the application.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The outcome of the last run of a check.
+    """The result of one run of a check.
 
     Attributes:
-        status: `healthy`, `unhealthy`, or `unknown` when the application's loop, or this process, did not get to it, or
-            when it used what the application has closed, as in a stop.
+        status: `healthy`, `unhealthy`, or `unknown`: the check could not run in time, or it used a client that the
+            application has closed, as it does when it stops.
         time: When the run ended, in Unix seconds.
-        duration: How long it took, in seconds.
-        error: Why it failed, or is unknown, redacted; None when it passed.
-        at: When the run ended, in seconds of the monotonic clock: what its age is told by.
+        duration: How long the run took, in seconds.
+        error: Why the check failed or is unknown, redacted; None if it passed.
+        at: When the run ended, in seconds of the monotonic clock; its age is computed from this.
     """
 
     status: str
@@ -62,20 +62,20 @@ class _Check:
     is_async: bool
     result: CheckResult | None = None
     asked_at: float | None = None
-    """When it was run last, in seconds of the monotonic clock, whatever came of it."""
+    """When the last run began, in seconds of the monotonic clock."""
     outcome: CheckResult | None = None
-    """The last result that says something: it passed, or it failed."""
+    """The last result that is `healthy` or `unhealthy`."""
     closed_at: float | None = None
-    """Since when it uses what is closed, in seconds of the monotonic clock; None: it does not."""
+    """Since when the check has used a closed client, in seconds of the monotonic clock; None: it does not."""
     running: "asyncio.Future[Any] | None" = None
 
 
 class Checks:
-    """The registered checks and their latest results. Results may be read from any thread.
+    """The registered checks and their latest results; results may be read in any thread.
 
     Args:
-        default_timeout: Seconds a check may take unless it was added with its own limit.
-        max_age: Seconds after its last run, beside its time limit, from which a check says nothing any more.
+        default_timeout: Time limit, in seconds, of checks that are added without one.
+        max_age: Seconds after the last run, plus twice the check's time limit, for which its gauge is observed.
     """
 
     def __init__(self, default_timeout: float, max_age: float = math.inf) -> None:
@@ -85,11 +85,11 @@ class Checks:
         self._frozen = False
 
     def begin(self) -> None:
-        """Run from now on, after a `freeze` too."""
+        """End a `freeze`."""
         self._frozen = False
 
     def freeze(self) -> None:
-        """Keep the results as they are until `begin`; runs that are under way change nothing."""
+        """Keep the results unchanged until `begin`; runs in progress do not change them either."""
         self._frozen = True
 
     def add(self, name: str, check: CheckFunction, *, critical: bool = False, timeout: float | None = None) -> None:
@@ -114,7 +114,7 @@ class Checks:
         meter.create_observable_gauge(semconv.CHECK_FAILING, callbacks=[self._observe], unit="1")
 
     def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
-        """1 for a check that failed last, 0 for one that passed; nothing for a check that has not been run lately."""
+        """1 for a failed check, 0 for one that passed; nothing for a check without a recent result."""
         now = time.monotonic()
         return [
             Observation(
@@ -128,16 +128,20 @@ class Checks:
         ]
 
     async def run(self, application_loop: asyncio.AbstractEventLoop | None) -> None:
-        """Run all checks side by side; returns when each has a result."""
+        """Run all checks at the same time; returns when each has a result.
+
+        Args:
+            application_loop: Where asynchronous checks run; None: they are `unknown`.
+        """
         await asyncio.gather(*(self._run(check, application_loop) for check in tuple(self._checks.values())))
 
     def failing(self) -> tuple[list[str], list[str]]:
-        """Names of the failing checks: the critical ones, the others."""
+        """Names of the failing checks: the critical ones, and the others."""
         failed = [e for e in tuple(self._checks.values()) if e.result is not None and e.result.status == UNHEALTHY]
         return [e.name for e in failed if e.critical], [e.name for e in failed if not e.critical]
 
     def errors(self) -> dict[str, str]:
-        """Why checks fail, redacted, by the names of those that do."""
+        """The redacted error of each failing check, by name."""
         results = [(check.name, check.result) for check in tuple(self._checks.values())]
         return {
             name: result.error
@@ -155,8 +159,8 @@ class Checks:
 
     async def _run(self, check: _Check, loop: asyncio.AbstractEventLoop | None) -> None:
         check.asked_at = time.monotonic()
-        if check.running is not None and not check.running.done() and _is_ours(check.running):
-            # A thread that hangs cannot be ended; a second one beside it would only hang too.
+        if check.running is not None and not check.running.done() and _is_on_this_loop(check.running):
+            # A hanging thread cannot be ended, and a second one would hang as well.
             self._keep(check, _failed("still running since an earlier check", 0.0))
             return
         started = time.perf_counter()
@@ -166,7 +170,7 @@ class Checks:
             result = CheckResult(UNKNOWN, time.time(), time.perf_counter() - started, str(error))
         except NoAnswer as error:
             result = _failed(str(error), time.perf_counter() - started)
-        except Exception as raised:  # noqa: BLE001 - whatever a check raises is its failure
+        except Exception as raised:  # noqa: BLE001 - an exception is a failed check
             result = _raised(check, original(raised), time.perf_counter() - started)
         else:
             result = _result(answer, time.perf_counter() - started)
@@ -182,8 +186,8 @@ class Checks:
             check.closed_at = None
 
 
-def _is_ours(task: "asyncio.Future[Any]") -> bool:
-    """Whether this loop runs it: it may be one of an earlier start, or of the parent process."""
+def _is_on_this_loop(task: "asyncio.Future[Any]") -> bool:
+    """Whether the running loop has the task; it may be one of an earlier start, or of the parent process."""
     return task.get_loop() is asyncio.get_running_loop()
 
 
@@ -193,11 +197,12 @@ def _is_async(function: CheckFunction) -> bool:
 
 
 async def _ask(check: _Check, loop: asyncio.AbstractEventLoop | None) -> object:
-    """What the check returns. Its time limit counts only the seconds in which it could run.
+    """Run the check and return its result. The time limit counts only the seconds in which it could run.
 
     Raises:
-        NotStarted: It could not be run.
-        NoAnswer: It took too long. Also whatever it raises.
+        NotStarted: The check could not run in time.
+        NoAnswer: The check took too long.
+        Exception: The check raised it.
     """
     if check.is_async:
         return await _on(check, loop, check.function)

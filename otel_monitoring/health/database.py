@@ -1,4 +1,4 @@
-"""`DatabaseHealthChecker`: whether the database answers, how fast, and what is in it."""
+"""`DatabaseHealthChecker`: whether and how fast the database answers, and its collections."""
 
 import asyncio
 import time
@@ -16,9 +16,9 @@ from otel_monitoring.health.database_probe import (
     CollectionsReading,
     LoopTarget,
     ThreadTarget,
-    exhausted,
+    is_closed,
+    is_exhausted,
     target_of,
-    unusable,
 )
 from otel_monitoring.health.status import DEGRADED, HEALTHY, UNHEALTHY, UNKNOWN
 from otel_monitoring.health.time_limit import NoAnswer
@@ -29,20 +29,20 @@ from otel_monitoring.runtime.threads import NotStarted
 from otel_monitoring.timestamps import rfc3339
 
 _FORGET_AFTER = 3
-"""Failed readings in a row after which a collection's last count is dropped."""
+"""Number of failed readings in a row after which the last count of a collection is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """The outcome of the last ping that had one.
+    """The outcome of a ping.
 
     Attributes:
-        status: `healthy`, `degraded` (slow, answered with an error, or without a free connection) or `unhealthy`.
-        time: When it ended, in Unix seconds.
-        at: The same in seconds of the monotonic clock.
-        duration: Round trip in seconds; None when there was none.
-        error: Why it failed, redacted.
-        waited: Seconds it waited in vain for a free connection of the application's pool; None: it had one.
+        status: `healthy`, `degraded` (slow, answered with an error, or no free connection) or `unhealthy`.
+        time: When the ping ended, in Unix seconds.
+        at: When the ping ended, in seconds of the monotonic clock.
+        duration: Round trip in seconds; None if the database did not answer it.
+        error: Why the ping failed, redacted; None if it succeeded.
+        waited: Seconds that it waited for a connection of the application's pool without getting one; None: it got one.
     """
 
     status: str
@@ -58,8 +58,8 @@ class Verdict(NamedTuple):
 
     Attributes:
         status: `healthy`, `degraded`, `unhealthy` or `unknown`.
-        error: Why, redacted, where there is something to say.
-        problem: Why it is degraded, in a few words.
+        error: The error behind the status, redacted; None if there is none.
+        problem: Why it is degraded, in a few words; None otherwise.
     """
 
     status: str
@@ -70,18 +70,19 @@ class Verdict(NamedTuple):
 class DatabaseHealthChecker:
     """Pings a database and reads its collections' counts and index names through the user's own handle.
 
-    Results are kept: `status` and `as_json` only read them, from any thread. Three things make the status: the last
-    ping, heartbeats that failed since, and pings that could not be made, which leave it `unknown`, never down. Down is
-    what was asked and does not answer: a server that answers with an error, and a pool without a free connection, are
-    `degraded`.
+    `status` and `as_json` return kept results, in any thread. The status follows from the last ping, from failed
+    heartbeats since then, and from pings that could not be made: those make it `unknown`. It is `unhealthy` (down) only
+    if the database was asked and did not answer. A server that answers with an error, and a pool without a free
+    connection, are `degraded`.
 
     Args:
-        db: PyMongo's `Database` or `AsyncDatabase`, Motor's, or a client of these; None: no database to check.
-        check_timeout: Seconds that a ping, or one reading of collections, may take.
-        max_collections: How many collections are read, in the order of their names.
-        slow_ms: Above this round trip, in milliseconds, the database is degraded.
-        state: What the driver's heartbeats say; see `otel_monitoring.instrumentation.mongodb.instrumentation.attach`.
-        max_age: Seconds after which a ping says nothing any more; None: it always does.
+        db: PyMongo's `Database` or `AsyncDatabase`, Motor's, or a client of these; None: there is no database.
+        check_timeout: Time limit, in seconds, of a ping, and of one reading of collections.
+        max_collections: Maximum number of collections that are read, in the order of their names.
+        slow_ms: Round trip, in milliseconds, above which the database is degraded.
+        state: The servers' state by the driver's heartbeats; see
+            `otel_monitoring.instrumentation.mongodb.instrumentation.attach`.
+        max_age: Seconds after which the last ping is out of date; None: it never is.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class DatabaseHealthChecker:
         self.use(db, state)
 
     def use(self, db: object | None, state: ServerState | None = None) -> None:
-        """Check `db` from now on, and forget what was known; the arguments are the constructor's."""
+        """Check `db` from now on, and forget all results; for the arguments see the class."""
         self._target: ThreadTarget | LoopTarget | None = target_of(db) if db is not None else None
         self._name = self._target.name if self._target is not None else ""
         self._state = state or ServerState()
@@ -119,41 +120,41 @@ class DatabaseHealthChecker:
         if self._loop is not None:
             self.bind_loop(self._loop)
 
-    def missing(self, why: str) -> None:
-        """There is no handle yet: the status is unknown, with this for a reason."""
+    def set_missing(self, why: str) -> None:
+        """There is no handle yet: the status is `unknown`, with the error `why`."""
         self._unanswered = why
 
     def bind_loop(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Tell which event loop an async handle lives on. Until then it is used on the loop that calls."""
+        """Use an asynchronous handle on `loop`, the application's; until then it is used on the calling loop."""
         self._loop = loop
         if isinstance(self._target, LoopTarget):
             self._target.loop = loop
 
     def begin(self) -> None:
-        """Ping from now on, after a `freeze` too: as old as what is known may be, it counts from here."""
+        """End a `freeze`; the age of the last ping counts from now."""
         self._frozen = None
         self._since = time.monotonic()
 
     def freeze(self) -> None:
-        """Keep what is known as it is, whatever pings and heartbeats say from now on: until `begin`."""
+        """Keep the status unchanged until `begin`, whatever pings and heartbeats say."""
         self._frozen = self._verdict()
 
     async def check_health(self) -> dict[str, Any]:
-        """Ping now, read the collections if that has never been done, and answer as `as_json` does."""
+        """Ping now, read the collections if they have never been read, and return `as_json()`."""
         await self.ping()
         if self._total is None and self.status in (HEALTHY, DEGRADED):
             await self.refresh_collections()
         return self.as_json()
 
     async def ping(self) -> str:
-        """Ask the database for a sign of life; returns the status. Never raises, and ends within the time limit."""
+        """Ping the database; returns the status. It never raises and ends within the time limit."""
         target = self._target
         if target is None or self._frozen is not None:
             return self.status
         started = time.monotonic()
         try:
             duration = await target.ping(self._timeout)
-        except Exception as error:  # noqa: BLE001 - whatever a driver raises is the answer
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything
             ping, unanswered = self._failed(target, error, time.monotonic() - started)
         else:
             status = DEGRADED if duration > self._slow else HEALTHY
@@ -168,10 +169,10 @@ class DatabaseHealthChecker:
     def _failed(
         self, target: ThreadTarget | LoopTarget, error: Exception, waited: float
     ) -> tuple[Ping | None, str | None]:
-        """The ping that failed, None where that says nothing about the database; then why."""
+        """The failed ping and None; or, if the failure proves nothing about the database, None and the error."""
         text = str(error) if isinstance(error, NotStarted | NoAnswer) else redact_error(original(error))
-        proof = Proof.NOTHING if isinstance(error, NotStarted) or unusable(target) else proof_of(error)
-        if isinstance(error, NoAnswer) and proof is Proof.DOWN and exhausted(target):
+        proof = Proof.NOTHING if isinstance(error, NotStarted) or is_closed(target) else proof_of(error)
+        if isinstance(error, NoAnswer) and proof is Proof.DOWN and is_exhausted(target):
             proof = Proof.NO_CONNECTION
         now, at = time.time(), time.monotonic()
         if proof is Proof.NO_CONNECTION:
@@ -181,9 +182,9 @@ class DatabaseHealthChecker:
         return Ping(UNHEALTHY if proof is Proof.DOWN else DEGRADED, now, at, None, text), None
 
     async def refresh_collections(self) -> None:
-        """Read counts and index names, on from where the last reading ended; what could not be read keeps its value.
+        """Read counts and index names, beginning where the last reading ended; never raises.
 
-        Never raises.
+        A collection that could not be read keeps its last values, up to three times in a row.
         """
         target = self._target
         if target is None or self._frozen is not None:
@@ -195,7 +196,7 @@ class DatabaseHealthChecker:
         except NoAnswer:
             if reading.names is None:
                 failure = {"": f"no answer within {self._timeout:g} s"}
-        except Exception as error:  # noqa: BLE001 - whatever a driver raises is the answer
+        except Exception as error:  # noqa: BLE001 - a driver may raise anything
             failure = {"": redact_error(original(error))}
         if target is self._target and self._frozen is None:
             with self._reading:
@@ -226,23 +227,23 @@ class DatabaseHealthChecker:
 
     @property
     def status(self) -> str:
-        """`healthy`, `degraded`, `unhealthy` or `unknown`, from what is known now."""
+        """`healthy`, `degraded`, `unhealthy` or `unknown`, from the kept results."""
         return self._verdict().status
 
     @property
     def description(self) -> str | None:
-        """The database's name and status, for people; None: there is none."""
+        """The database's name and status, for people; None if there is no database."""
         if self._target is not None:
             return f"{self._name} ({self.status})"
         return f"(unknown: {self._unanswered})" if self._unanswered is not None else None
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with it, in a few words, where it is degraded."""
+        """Why the database is degraded, in a few words; None if it is not."""
         return self._verdict().problem
 
     def stale(self, now: float) -> str | None:
-        """That no ping has had an outcome for longer than it may be; None: one had, or there is no database.
+        """A text that says that the last ping is too old; None if it is not, or there is no database.
 
         Args:
             now: Seconds of the monotonic clock.
@@ -256,14 +257,14 @@ class DatabaseHealthChecker:
         return f"the database has not answered a check for {age:.0f} s{why}"
 
     def as_json(self, now: float | None = None) -> dict[str, Any]:
-        """The documented block, from what is known.
+        """The documented block, from the kept results.
 
-        `status`, `response_time_ms`, `collections` (`{name: {"document_count", "indexes"}}`), `timestamp` and
-        `age_seconds` of the last ping that had an outcome; and, where there is something to say, `error`,
-        `collections_error` and `collections_failed` (why, by name), `collections_total` (more than were read).
+        Always: `status`, `response_time_ms`, `collections` (`{name: {"document_count", "indexes"}}`), and `timestamp`
+        and `age_seconds` of the last ping. If present: `error`, `collections_error`, `collections_failed` (the error by
+        collection name), `collections_total` (if more collections exist than are listed).
 
         Args:
-            now: Unix time in seconds, the `timestamp` while there was no ping; the current time when not given.
+            now: Unix time in seconds, which is the `timestamp` before the first ping; None: the current time.
         """
         verdict = self._verdict()
         ping = self._ping
@@ -293,7 +294,7 @@ class DatabaseHealthChecker:
         if self._target is None:
             return Verdict(UNKNOWN, self._unanswered or "no database is configured")
         ping, servers = self._ping, self._state.status
-        # A ping without a connection asked no server: what their heartbeats say counts, be it older.
+        # A ping without a connection asked no server: then heartbeats count, even if they are older.
         asked = ping is not None and ping.waited is None
         if servers.up is False and not (asked and ping is not None and ping.at >= servers.since):
             return Verdict(UNHEALTHY, redact(servers.reason or "the server does not answer"))
@@ -333,7 +334,7 @@ class DatabaseHealthChecker:
         return () if ping is None else (Observation(int(_answered_with_error(ping)), self._attributes),)
 
     def _observe_documents(self, _options: CallbackOptions) -> Iterable[Observation]:
-        if self.status not in (HEALTHY, DEGRADED):  # what cannot be asked any more has no count
+        if self.status not in (HEALTHY, DEGRADED):  # the counts are out of date
             return []
         return [
             Observation(facts.document_count, {**self._attributes, semconv.DB_COLLECTION_NAME: name})
@@ -341,7 +342,7 @@ class DatabaseHealthChecker:
         ]
 
     def _valid_ping(self) -> Ping | None:
-        """The last ping, where it says what is known now."""
+        """The last ping, if the status follows from it."""
         return self._ping if self.status in (HEALTHY, DEGRADED) else None
 
     @property

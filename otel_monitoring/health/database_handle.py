@@ -1,4 +1,4 @@
-"""What may be given as a database, and what is meant by it."""
+"""`database_handle`: checks the object that the application passes as its database."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from otel_monitoring.errors import ConfigurationError
 
 
 def database_handle(given: Any) -> Any:
-    """`given`, where it is a database, or the client of one, whose default database is meant; or None.
+    """Return `given` if it is a database, a client (for its default database), or None.
 
-    It is known by what it can do, because a stand-in of a test may be of another class: a database has `command`.
+    A database is recognised by its method `command`, because a test may pass an object of another class.
 
     Raises:
-        ConfigurationError: It is another thing; the message says what to pass in its place.
+        ConfigurationError: `given` is something else; the message says what to pass instead.
     """
     inner = getattr(given, "__dict__", {}).get("delegate", given)
     wrong = None if given is None or is_client(inner) else _other_thing(given, inner)
@@ -22,12 +22,12 @@ def database_handle(given: Any) -> Any:
 
 
 def is_client(inner: object) -> bool:
-    """Whether it is a client of PyMongo's, or of something that stands for it. Motor's are told by their `delegate`."""
+    """Whether `inner` is a client of PyMongo, or of a class with such a name; for Motor pass the `delegate`."""
     return _is_a(inner, "MongoClient")
 
 
 def _other_thing(given: Any, inner: Any) -> tuple[str, str] | None:
-    """What it is, and what to pass in its place; None: it is a database."""
+    """A description of `given`, and what to pass instead; None if it is a database."""
     kind = type(given).__name__
     if isinstance(given, type):
         return f"the class {given.__name__}", "an instance of PyMongo's: MongoClient(uri)['shop']"

@@ -1,4 +1,4 @@
-"""Ping, document counts and index names of a database, through the user's own handle and within a time limit."""
+"""Pings a database, and reads document counts and index names, through the application's handle, with a time limit."""
 
 import asyncio
 import inspect
@@ -24,26 +24,26 @@ from otel_monitoring.redact import redact_error
 
 
 class Ask(Protocol):
-    """Makes one call of the driver: in a thread for a handle that blocks, on the loop for one that is awaited."""
+    """Runs one call of the driver: blocking calls in a thread, asynchronous ones on the application's loop."""
 
     async def __call__(self, call: Callable[[], Any], limit: float | None = None, /) -> Any:
-        """The result of `call`, which may take `limit` seconds; None: what is left of the question's time."""
+        """The result of `call`; `limit` is its time limit in seconds, None: the time that the question has left."""
 
 
 Question = Callable[[Ask], Coroutine[Any, Any, None]]
-"""Calls to make one after the other, the same for both kinds of handles."""
+"""A sequence of driver calls, each run by the given `Ask`, for both kinds of handles."""
 
 _SHARE_OF_ONE = 0.2
-"""Share of the reading's time that one call about one collection may take."""
+"""Share of a reading's time limit that one call may take."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionFacts:
-    """One collection.
+    """What was read of one collection.
 
     Attributes:
-        document_count: Number of documents, from its metadata (`estimated_document_count`).
-        indexes: Names of its indexes.
+        document_count: Number of documents by the collection's metadata (`estimated_document_count`).
+        indexes: Names of the indexes.
     """
 
     document_count: int
@@ -51,18 +51,18 @@ class CollectionFacts:
 
 
 class CollectionsReading:
-    """One reading of the collections; what was read before a failure stays.
+    """One reading of the collections; a failure keeps what was read before it.
 
     Args:
-        limit: How many collections to read, by name.
-        budget: Seconds for all; one call may take a fifth of it.
-        after: The name after which to begin: `last` of the reading before.
+        limit: Maximum number of collections to read, in the order of their names.
+        budget: Time limit of the whole reading, in seconds; one call may take a fifth of it.
+        after: The collection name after which to begin: `last` of the previous reading.
 
     Attributes:
-        names: Of all collections, sorted; None while they are not known.
-        facts: Count and indexes by name.
-        failures: Why a collection could not be read, redacted, by its name.
-        last: The name that was tried last; the next reading goes on after it.
+        names: Sorted names of all collections; None until they are known.
+        facts: What was read, by collection name.
+        failures: The redacted error of each collection that could not be read, by name.
+        last: The collection that was read last; the next reading continues after it.
     """
 
     def __init__(self, limit: int, budget: float, after: str = "") -> None:
@@ -74,7 +74,7 @@ class CollectionsReading:
         self.failures: dict[str, str] = {}
 
     async def fill(self, database: Any, ask: Ask) -> None:
-        """Ask for the names, then each collection for its count and indexes. Views and `system.*` are left out."""
+        """Read the names, then count and indexes of each collection. Views and `system.*` are left out."""
         cursor = await ask(database.list_collections)
         found = await ask(cursor.to_list)
         self.names = sorted(
@@ -84,17 +84,17 @@ class CollectionsReading:
         for name in [n for n in wanted if n > before] + [n for n in wanted if n <= before]:
             self.last = name
             try:
-                collection = database[name]  # the driver refuses names that the server takes
+                collection = database[name]  # the driver rejects some names that the server accepts
                 count = await ask(collection.estimated_document_count, self._seconds)
                 indexes = await ask(collection.index_information, self._seconds)
-            except Exception as error:  # noqa: BLE001 - one that may not be read must not hide the others
+            except Exception as error:  # noqa: BLE001 - the other collections are read all the same
                 self.failures[name] = redact_error(original(error))
             else:
                 self.facts[name] = CollectionFacts(int(count), tuple(indexes))
 
 
 async def _ping(database: Any, ask: Ask) -> None:
-    """Ping, and once more where the connection was cut: it may have been cut while it lay idle."""
+    """Ping, and ping again if the connection was cut: that may have happened while it was idle."""
     ping = partial(database.command, "ping")
     try:
         await ask(ping)
@@ -103,21 +103,21 @@ async def _ping(database: Any, ask: Ask) -> None:
             raise
         try:
             await ask(ping)
-        except Exception as again:  # noqa: BLE001 - one of the two is raised
+        except Exception as again:  # noqa: BLE001 - the error that proves more is raised
             raise (error if proof_of(again) is Proof.NOTHING else again) from None
 
 
 class ThreadTarget:
-    """A handle whose calls block: each question runs in a daemon thread.
+    """A database whose driver calls block: each question runs in a daemon thread.
 
-    There is one thread a kind of question: while it is stuck, the next caller waits for the same answer.
+    There is one thread for each kind of question. While it hangs, further callers wait for its answer.
 
     Args:
-        database: PyMongo's `Database`, or the one inside of Motor's.
+        database: PyMongo's `Database`, or the one inside Motor's.
 
     Attributes:
-        name: Of the database.
-        client: Its client, where it says so.
+        name: Name of the database.
+        client: The database's client; None if it has no such attribute.
     """
 
     def __init__(self, database: Any) -> None:
@@ -128,20 +128,21 @@ class ThreadTarget:
         self._running: dict[str, Future[float]] = renewed(self, "_running", dict)
 
     async def ping(self, timeout: float) -> float:
-        """Seconds that a round trip took.
+        """Ping the database; returns the seconds of the round trip.
 
         Raises:
-            NoAnswer: It took longer than `timeout` seconds. Also whatever the driver raises.
+            NoAnswer: It took longer than `timeout` seconds.
+            Exception: The driver raised it.
         """
         return await self._ask("ping", partial(_ping, self._database), timeout)
 
     async def read(self, reading: CollectionsReading, budget: float) -> None:
-        """Fill `reading` for at most `budget` seconds. Raises as `ping` does."""
+        """Fill `reading`, for at most `budget` seconds; raises as `ping` does."""
         await self._ask("collections", partial(reading.fill, self._database), budget)
 
     async def _ask(self, kind: str, question: Question, timeout: float) -> float:
         future = asyncio.wrap_future(self._start(kind, question, timeout))
-        # Whoever asks may be cancelled, as at a stop: then nobody else takes the outcome, and asyncio would log that.
+        # The caller may be cancelled, e.g. by a stop: asyncio would log an exception that nobody retrieves.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             delayed = await until(future, timeout + GRACE)
@@ -156,7 +157,7 @@ class ThreadTarget:
             if running is not None and not running.done():
                 return running
             future: Future[float] = Future()
-            future.set_running_or_notify_cancel()  # from here on nobody can cancel it: it ends when the thread does
+            future.set_running_or_notify_cancel()  # it can no longer be cancelled: it ends with its thread
             self._running[kind] = future
         threading.Thread(
             target=_run, args=(future, question, timeout), name=f"otel-monitoring-database-{kind}", daemon=True
@@ -169,14 +170,14 @@ def _run(future: "Future[float]", question: Question, timeout: float) -> None:
         with suppress_instrumentation(), _driver_timeout(timeout):
             started = time.perf_counter()
             with suppress(StopIteration):
-                question(_blocking).send(None)  # it waits for nothing: one step is all there is
+                question(_blocking).send(None)  # the coroutine never waits: one step runs all of it
             future.set_result(time.perf_counter() - started)
-    except BaseException as error:  # noqa: BLE001 - handed to whoever awaits
+    except BaseException as error:  # noqa: BLE001 - raised in the awaiting coroutine
         future.set_exception(as_exception(error))
 
 
 def _driver_timeout(seconds: float | None) -> AbstractContextManager[object]:
-    """PyMongo's own time limit for the calls of this thread, server selection included: it frees the thread."""
+    """PyMongo's time limit for calls in this thread, server selection included: it ends a hanging call."""
     pymongo = sys.modules.get("pymongo")
     return pymongo.timeout(seconds) if pymongo is not None and seconds is not None else nullcontext()
 
@@ -191,15 +192,15 @@ async def _awaiting(call: Callable[[], Any], limit: float | None = None) -> Any:
 
 
 class LoopTarget:
-    """A handle whose calls are awaited: they run on the application's event loop, where its client lives.
+    """A database whose driver calls are awaited: they run on the application's event loop, to which its client belongs.
 
     Args:
         database: PyMongo's `AsyncDatabase`, or any other whose methods are coroutine functions.
 
     Attributes:
-        name: Of the database.
-        client: Its client, where it says so.
-        loop: The application's loop; None: whichever loop asks.
+        name: Name of the database.
+        client: The database's client; None if it has no such attribute.
+        loop: The application's loop; None: the calling loop is used.
     """
 
     def __init__(self, database: Any) -> None:
@@ -209,16 +210,17 @@ class LoopTarget:
         self.loop: asyncio.AbstractEventLoop | None = None
 
     async def ping(self, timeout: float) -> float:
-        """Seconds that a round trip took, without the delays of the loop.
+        """Ping the database; returns the seconds of the round trip, without delays of the loop.
 
         Raises:
-            NoAnswer: It took longer than `timeout` seconds. Also whatever the driver raises.
-            NotStarted: The loop does not run, or was blocked: nothing is known about the database.
+            NoAnswer: It took longer than `timeout` seconds.
+            NotStarted: The loop does not run or was blocked: nothing is known about the database.
+            Exception: The driver raised it.
         """
         return await self._ask(partial(_ping, self._database), timeout)
 
     async def read(self, reading: CollectionsReading, budget: float) -> None:
-        """Fill `reading` for at most `budget` seconds. Raises as `ping` does."""
+        """Fill `reading`, for at most `budget` seconds; raises as `ping` does."""
         await self._ask(partial(reading.fill, self._database), budget)
 
     async def _ask(self, question: Question, timeout: float) -> float:
@@ -230,19 +232,19 @@ class LoopTarget:
         return (await on_loop(loop, work, timeout)).seconds
 
 
-def unusable(target: "ThreadTarget | LoopTarget") -> bool:
-    """Whether the application has closed the client, as far as the driver tells: its errors then say nothing."""
+def is_closed(target: "ThreadTarget | LoopTarget") -> bool:
+    """Whether the application has closed the client, by PyMongo's private state: its errors then prove nothing."""
     client = target.client
     return _is_pymongo(client) and seams.MONGO_CLOSED.get(lambda: client._closed is True, False)  # noqa: SLF001
 
 
 def _is_pymongo(client: object) -> bool:
-    """Whether it is PyMongo's own class: only that has the attributes read here."""
+    """Whether the class of `client` is PyMongo's own, so that it has the private attributes read here."""
     return type(client).__module__.startswith("pymongo.")
 
 
-def exhausted(target: "ThreadTarget | LoopTarget") -> bool:
-    """Whether every connection of one of the client's pools is in use, as far as the driver tells."""
+def is_exhausted(target: "ThreadTarget | LoopTarget") -> bool:
+    """Whether one of the client's pools has all its connections in use, by PyMongo's private state."""
     client = target.client
     if not _is_pymongo(client):
         return False
@@ -253,9 +255,9 @@ def exhausted(target: "ThreadTarget | LoopTarget") -> bool:
 
 
 def target_of(handle: object) -> ThreadTarget | LoopTarget:
-    """How to ask the database behind `handle`: a database, or a client, whose default database is meant.
+    """How to call the database of `handle`, which is a database, or a client (for its default database).
 
-    Motor runs PyMongo's synchronous client in threads: it is asked through that client, its `delegate`.
+    Motor runs PyMongo's synchronous client in threads: that client, its `delegate`, is used directly.
     """
     inner: Any = getattr(handle, "__dict__", {}).get("delegate", handle)
     if is_client(inner):

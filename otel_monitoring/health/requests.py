@@ -1,6 +1,6 @@
-"""What the recorded requests say, and `PerformanceMetrics`: the documented view on them, and a way to add to them.
+"""`RequestStatistics`: counts, times and errors of requests; `PerformanceMetrics`: the documented access to them.
 
-All of it reads the histogram `http.server.request.duration`, the one that is exported; nothing is counted twice.
+All figures come from the histogram `http.server.request.duration`, which is also exported: nothing is counted twice.
 """
 
 import math
@@ -38,10 +38,10 @@ _guard = fail_open("recording a request")
 
 @dataclass(frozen=True, slots=True)
 class RequestStatistics(OutcomeClassifier):
-    """The documented figures of requests, by how these ended."""
+    """Computes the documented figures of the requests in a window."""
 
     def performance(self, window: Window) -> dict[str, Any]:
-        """The documented block: counts, times in seconds (0 before the first request), `error_rate` in percent."""
+        """The documented block: counts, times in seconds (0 without a request), `error_rate` in percent."""
         routes = self._routes(window)
         whole = merged(route.durations for route in routes.values())
         counts = {
@@ -59,15 +59,15 @@ class RequestStatistics(OutcomeClassifier):
         }
 
     def endpoints(self, window: Window) -> dict[str, dict[str, Any]]:
-        """Each route's `call_count`, `avg/min/max/p50/p95/p99_time` (s), `error_count`, `error_rate` (%), `methods`.
+        """By route `call_count`, `avg/min/max/p50/p95/p99_time` (s), `error_count`, `error_rate` (%) and `methods`.
 
-        Routes come busiest first; unmatched paths are one entry.
+        The route with the most requests comes first; all unmatched paths are one entry.
         """
         routes = sorted(self._routes(window).items(), key=lambda item: -item[1].durations.count)
         return {name: route.as_json() for name, route in routes}
 
     def errors(self, window: Window) -> tuple[int, int]:
-        """How many requests were recorded, and how many of them were errors."""
+        """The number of requests, and how many of them were errors."""
         recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
         return (
             sum(histogram.count for _, histogram in recorded),
@@ -75,7 +75,7 @@ class RequestStatistics(OutcomeClassifier):
         )
 
     def _routes(self, window: Window) -> "dict[str, _RouteStatistics]":
-        """What was recorded for each route; worked out once for a window."""
+        """The statistics of each route; computed once for a window."""
         known: dict[str, _RouteStatistics] | None = window.memo.get(self)
         if known is None:
             groups = window.grouped(HTTP_SERVER_REQUEST_DURATION, HTTP_ROUTE)
@@ -117,7 +117,7 @@ class _RouteStatistics:
 
 
 def percent(part: float, whole: float) -> float:
-    """`part` of `whole` in percent, to two places; 0 of nothing is 0."""
+    """`part` of `whole` in percent, rounded to two decimals; 0 if `whole` is 0."""
     return round(100.0 * part / whole, 2) if whole else 0.0
 
 
@@ -135,12 +135,12 @@ def _seconds(value: float | None) -> float:
 
 
 class LastError:
-    """What went wrong last. It is redacted when it is read: a request that fails pays for no more than its text.
+    """The last error. Its text is redacted when it is read, so that a failing request does not pay for it.
 
     Args:
-        cause: What went wrong, as it was said; it may hold secrets.
-        request: `GET /route`, where it was a request that failed.
-        time: When, in Unix seconds.
+        cause: The text of the error, which may contain secrets.
+        request: The failed request as `GET /route`; empty if it was no request.
+        time: When it happened, in Unix seconds.
     """
 
     __slots__ = ("_cause", "_request", "_told", "time")
@@ -153,7 +153,7 @@ class LastError:
 
     @property
     def text(self) -> str:
-        """Its text, redacted."""
+        """The redacted text, with the request."""
         if self._told is None:
             cause = redact(self._cause, limit=_CAUSE_LENGTH)
             self._told = f"{cause} ({redact(self._request)})" if self._request else cause
@@ -161,22 +161,22 @@ class LastError:
 
 
 class PerformanceMetrics:
-    """Request counts, times and errors, read from the histogram that is exported.
+    """Request counts, times and errors, read from the exported histogram.
 
     Args:
-        meter: Where `record_request` records.
-        aggregator: Where the measurements are read from.
-        classifier: What counts as an error.
+        meter: The meter of the histogram in which `record_request` records.
+        aggregator: The history of measurements.
+        statistics: Computes the figures of a window.
         refresh: Brings the aggregator up to date without blocking the caller's loop.
-        is_measured: Whether an endpoint's name is the path of the very request that is being measured anyway.
-        max_endpoints: How many names `record_request` keeps apart; further ones are one endpoint, `(other)`.
+        is_measured: Whether an endpoint name is the path of the current request, which is measured anyway.
+        max_endpoints: Maximum number of names that `record_request` records; further ones are `(other)`.
     """
 
     def __init__(
         self,
         meter: Meter,
         aggregator: Aggregator,
-        classifier: RequestStatistics,
+        statistics: RequestStatistics,
         *,
         refresh: Callable[[], Awaitable[None]],
         is_measured: Callable[[str], bool],
@@ -184,7 +184,7 @@ class PerformanceMetrics:
     ) -> None:
         self._duration = REQUEST_DURATIONS.create(meter)
         self._aggregator = aggregator
-        self._classifier = classifier
+        self._statistics = statistics
         self._refresh = refresh
         self._is_measured = is_measured
         self._bounded = BoundedNames(max_endpoints, _OTHER_ENDPOINTS)
@@ -194,16 +194,16 @@ class PerformanceMetrics:
     async def record_request(
         self, endpoint: str, duration: float, status_code: int = 200, error: str | None = None
     ) -> None:
-        """Record an operation beside the requests that are measured by themselves.
+        """Record an operation in the histogram of requests; requests themselves are measured without this call.
 
-        It goes into the same histogram. Called with the path of the request that is being measured anyway (the
-        documented middleware, left in place), it records nothing and says so once.
+        For the path of the current request, e.g. in the documented middleware, nothing is recorded, because it is
+        measured anyway; one warning says so.
 
         Args:
-            endpoint: Its name, e.g. a route. A path with identifiers in it makes one entry each, up to a limit.
-            duration: Seconds; a clock that went backwards counts as 0.
+            endpoint: The name of the operation, e.g. a route. Paths with identifiers are one endpoint each.
+            duration: Duration in seconds; a negative one counts as 0.
             status_code: HTTP status of the outcome.
-            error: What went wrong, if anything; kept, redacted, as `last_error`.
+            error: The error's text, kept redacted as `last_error`; None if there was no error.
         """
         if self._is_measured(endpoint):
             self._warn_once()
@@ -212,47 +212,47 @@ class PerformanceMetrics:
             self._record(printable(text_of(endpoint))[:_NAME_LENGTH], float(duration), int(status_code), error)
 
     async def get_summary(self) -> dict[str, Any]:
-        """The documented block since the start; under `window` the same figures for the last minutes."""
+        """The documented block since the start; `window` has the same figures for the recent window."""
         await self._refresh()
         return self.summary()
 
     def summary(self) -> dict[str, Any]:
-        """What `get_summary` returns, without collecting first."""
+        """The result of `get_summary` without a collection before it."""
         last = self._last
         recent = self._aggregator.history.recent
         return {
-            **self._classifier.performance(self._aggregator.history.total),
+            **self._statistics.performance(self._aggregator.history.total),
             "last_error": last.text if last is not None else None,
             "last_error_time": rfc3339(last.time) if last is not None else None,
-            "window": {"seconds": round(recent.seconds, 1), **self._classifier.performance(recent)},
+            "window": {"seconds": round(recent.seconds, 1), **self._statistics.performance(recent)},
         }
 
     @property
     def last_error(self) -> str | None:
-        """The last error's text, redacted; None while there was none."""
+        """The redacted text of the last error; None if there was none."""
         return self._last.text if self._last is not None else None
 
     @property
     def endpoints(self) -> dict[str, dict[str, Any]]:
-        """Every route's figures since the start, busiest first: the `endpoints` of the diagnostics."""
-        return self._classifier.endpoints(self._aggregator.history.total)
+        """The figures of every route since the start: `endpoints` of the diagnostics."""
+        return self._statistics.endpoints(self._aggregator.history.total)
 
     def note_failure(self, method: str, route: str | None, status: int | None, error: BaseException | None) -> None:
-        """Remember a request that failed as the last error, if its outcome counts as one.
+        """Keep a failed request as the last error, if its outcome counts as an error.
 
         Args:
             method: The request's method.
-            route: Its route, None for an unmatched path.
-            status: The status it was answered with, None for none.
-            error: What was raised, where that is known.
+            route: The request's route; None: the path matched no route.
+            status: The response's status; None: there was no response.
+            error: The exception that was raised; None if it is not known.
         """
-        if status is not None and error is None and not self._classifier.is_error_status(status):
+        if status is not None and error is None and not self._statistics.is_error_status(status):
             return
         request = f"{method} {route or UNMATCHED_ROUTE}"
         self.note_error(error if error is not None else f"HTTP {status}", request)
 
     def note_error(self, error: object, request: str = "") -> None:
-        """Remember an exception, or anything that has a text, as the last error; and which request failed with it."""
+        """Keep an exception, or any object's text, as the last error, with the request `GET /route` that failed."""
         cause = error_text(error) if isinstance(error, BaseException) else text_of(error)[:_LONGEST_CAUSE]
         self._last = LastError(cause, request, time.time())
 
@@ -263,7 +263,7 @@ class PerformanceMetrics:
             HTTP_ROUTE: self._bounded(endpoint),
             HTTP_RESPONSE_STATUS_CODE: status_code,
         }
-        failed = self._classifier.is_error_status(status_code)
+        failed = self._statistics.is_error_status(status_code)
         if failed or (error is not None and status_code < 400):
             attributes[ERROR_TYPE] = str(status_code) if failed else "_OTHER"
             self.note_error(error if error is not None else f"HTTP {status_code} on {endpoint}")

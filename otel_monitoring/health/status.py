@@ -1,4 +1,4 @@
-"""The status rules, and the documented answers assembled from what was measured."""
+"""`status`: the rules for the status of the service; `basic` and `health_json`: the public answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +10,10 @@ from otel_monitoring.timestamps import rfc3339
 HEALTHY, DEGRADED, UNHEALTHY, UNKNOWN = "healthy", "degraded", "unhealthy", "unknown"
 
 MIN_REQUESTS = 20
-"""Below this many requests in the window an error rate says nothing about the service."""
+"""Minimum number of requests in the window for which the error rate is evaluated."""
 
 MIN_SAMPLES = 3
-"""CPU and memory degrade the service only after this many samples in a row above the threshold."""
+"""Number of samples in a row above the threshold with which CPU or memory degrade the service."""
 
 HEALTH_JSON = "application/health+json"
 _IETF_STATUS = {HEALTHY: "pass", DEGRADED: "warn", UNHEALTHY: "fail"}
@@ -21,21 +21,21 @@ _IETF_STATUS = {HEALTHY: "pass", DEGRADED: "warn", UNHEALTHY: "fail"}
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the status is decided on.
+    """The facts from which the status follows.
 
     Attributes:
-        database: Status of the database: `healthy`, `degraded`, `unhealthy`, `unknown`; None without one.
-        database_problem: What is wrong with it, where there is something to say.
-        critical_failures: Names of critical checks that fail.
-        failures: Names of other checks that fail.
-        errors: Why checks fail, by name.
-        troubles: Why what is known may be out of date.
-        cpu_percent: The latest samples of what the service has a part in, oldest first.
-        memory_percent: The same of memory.
-        cpu_scope: Whose CPU: `host` or `container`; empty where that is not known.
-        memory_scope: Whose memory.
-        requests: Requests in the window.
-        error_rate: Errors among them, in percent.
+        database: Status of the database: `healthy`, `degraded`, `unhealthy`, `unknown`; None: there is no database.
+        database_problem: Why the database is degraded; None if it is not.
+        critical_failures: Names of failing critical checks.
+        failures: Names of other failing checks.
+        errors: The redacted error of each failing check, by name.
+        troubles: Why the figures may be out of date.
+        cpu_percent: The latest samples of CPU in use (0 to 100; 0 if this service has no part in it), oldest first.
+        memory_percent: The latest samples of memory in use, likewise.
+        cpu_scope: Whose CPU it is: `host` or `container`; empty if unknown.
+        memory_scope: Whose memory it is, likewise.
+        requests: Number of requests in the window.
+        error_rate: Share of errors among them, in percent.
     """
 
     database: str | None = None
@@ -53,11 +53,11 @@ class Facts:
 
 
 def status(facts: Facts, thresholds: Thresholds) -> tuple[str, list[str]]:
-    """The status of the service and every reason for it, the fatal ones first.
+    """The status of the service and the reasons for it; those that make it unhealthy come first.
 
-    Database down or a critical check failing: unhealthy. Any other check failing, a database that is slow or answers
-    with errors, CPU or memory above their thresholds for `MIN_SAMPLES`, an error rate above its threshold over
-    `MIN_REQUESTS`, figures that are out of date: degraded. What is not known changes nothing.
+    Unhealthy: the database is down, or a critical check fails. Degraded: another check fails, the database is degraded,
+    CPU or memory is above its threshold in the last `MIN_SAMPLES` samples, the error rate is above its threshold with
+    at least `MIN_REQUESTS` requests, or figures are out of date. Unknown facts change nothing.
     """
     fatal = [_failing(name, facts.errors) for name in facts.critical_failures]
     if facts.database == UNHEALTHY:
@@ -89,12 +89,12 @@ def _stays_above(samples: Sequence[float], threshold: float) -> bool:
 
 
 def basic(service_status: str, *, now: float, uptime: float) -> dict[str, Any]:
-    """The three public fields. `now` in Unix seconds, `uptime` in seconds."""
+    """The public answer: `status`, `timestamp` (RFC 3339, from `now` in Unix seconds), `uptime_seconds`."""
     return {"status": service_status, "timestamp": rfc3339(now), "uptime_seconds": int(uptime)}
 
 
 def health_json(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """What `basic` returned, in the form of draft-inadarei-api-health-check-06 (`application/health+json`)."""
+    """The answer of `basic` as `application/health+json` (draft-inadarei-api-health-check-06)."""
     uptime = {
         "componentType": "system",
         "observedValue": answer["uptime_seconds"],

@@ -1,7 +1,7 @@
-"""Time limits for the application's code on the application's event loop, without the delays of that loop.
+"""Time limits that count only the time in which the limited work could run.
 
-A blocked loop, a paused container or a machine without a free core says nothing about the database or the check that
-was asked.
+A blocked event loop, a paused container or a machine without a free core says nothing about a database or a check, so
+such delays are subtracted.
 """
 
 import asyncio
@@ -19,24 +19,25 @@ from otel_monitoring.runtime.threads import NotStarted
 T = TypeVar("T")
 
 GRACE = 0.2
-"""Seconds that a loop may be late with saying that its own time limit has passed."""
+"""Seconds beyond a time limit in which the loop itself may still report that the limit has passed."""
 
 _STEP = 0.05
+"""Seconds of one wait; what a wait takes longer is a delay."""
 _BUSY_SHARE = 0.25
-"""Share of the time limit: in a process that was delayed by more, a late answer looks like none."""
+"""Share of the time limit. After a longer delay a timeout may be this process's own fault: it proves nothing."""
 
 
 class NoAnswer(TimeoutError):  # noqa: N818 - reads as what happened
-    """No answer within the time limit."""
+    """The work did not end within its time limit."""
 
 
 @dataclass(frozen=True)
 class TimedResult(Generic[T]):
-    """The result of some work.
+    """The result of limited work.
 
     Attributes:
-        result: What it returned.
-        seconds: How long it took, without the delays of the loop.
+        result: What the work returned.
+        seconds: How long it took, without delays.
     """
 
     result: T
@@ -46,14 +47,15 @@ class TimedResult(Generic[T]):
 async def on_loop(
     loop: asyncio.AbstractEventLoop, work: Callable[[], Coroutine[Any, Any, T]], timeout: float
 ) -> TimedResult[T]:
-    """Run the coroutine that `work` makes on another thread's `loop`, for at most `timeout` seconds.
+    """Run the coroutine that `work` makes on `loop`, of this thread or another, for at most `timeout` seconds.
 
-    Seconds in which the loop, or all of this process, stood still do not count.
+    Seconds in which the loop, or the whole process, could not run do not count.
 
     Raises:
-        NotStarted: `loop` is closed, does not run, ended meanwhile, or was too busy to begin, or to go on, in time.
+        NotStarted: `loop` does not run, has ended meanwhile, or was too busy to begin or continue the work in time.
         NoAnswer: The work began and did not end within `timeout`; it is cancelled.
-        Escaped: The work raised what is no `Exception`; the loop does not see it.
+        Escaped: The work raised a `BaseException` that is no `Exception`; it does not reach the loop.
+        Exception: The work raised it.
     """
     if loop is asyncio.get_running_loop():
         return await _undelayed(work, timeout)
@@ -63,7 +65,7 @@ async def on_loop(
     begun: list[asyncio.Future[TimedResult[T]]] = []
 
     def begin() -> None:
-        if not outcome.cancelled():  # else nobody waits any more, and no coroutine is made to be thrown away
+        if not outcome.cancelled():  # otherwise nobody waits any more
             task = asyncio.ensure_future(_undelayed(work, timeout))
             begun.append(task)
             task.add_done_callback(lambda done: _hand_over(done, outcome))
@@ -75,24 +77,25 @@ async def on_loop(
     try:
         return await asyncio.wait_for(asyncio.wrap_future(outcome), timeout + GRACE)
     except asyncio.TimeoutError:
-        if not outcome.cancelled():  # the work's own
+        if not outcome.cancelled():  # the work itself raised it
             raise
         if loop.is_closed():
             raise NotStarted("the application's event loop ended meanwhile") from None
-        # Its own limit, a little shorter, did not fire: the loop stood still meanwhile.
+        # The limit on the loop is shorter by `GRACE` and did not fire: the loop could not run.
         raise NotStarted("the application's event loop is blocked") from None
     finally:
         if begun and not begun[0].done():
-            with suppress(RuntimeError):  # the loop was closed: nothing runs there any more
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(begun[0].cancel)
 
 
 async def _undelayed(work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> TimedResult[T]:
-    """Await `work` for at most `timeout` seconds, without the delays of the loop.
+    """Await what `work` makes for at most `timeout` seconds, delays not counted.
 
     Raises:
         NoAnswer: The work took longer.
-        NotStarted: The work's own time limit ran out because the loop was delayed.
+        NotStarted: A time limit inside the work ran out because of delays.
+        Exception: The work raised it.
     """
     own = _Timed(work)
     task = asyncio.ensure_future(isolated(lambda: own))
@@ -101,14 +104,14 @@ async def _undelayed(work: Callable[[], Coroutine[Any, Any, T]], timeout: float)
         delayed = await until(task, timeout, lambda: own.seconds)
         return TimedResult(answered(task, delayed, timeout), time.perf_counter() - started - delayed)
     finally:
-        with suppress(RuntimeError):  # the loop was closed over it
+        with suppress(RuntimeError):  # the loop is closed
             task.cancel()
 
 
 class _Timed(Awaitable[T]):
-    """Awaits what `work` makes, and adds up the seconds in which the work itself blocks the loop.
+    """Awaits what `work` makes, and sums up the seconds in which the work itself blocks the loop.
 
-    PyMongo 4.9's asynchronous client blocks it while it waits for a server.
+    PyMongo 4.9's asynchronous client, for example, blocks the loop while it waits for a server.
     """
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
@@ -127,15 +130,15 @@ class _Timed(Awaitable[T]):
 
 
 async def until(future: "asyncio.Future[Any]", timeout: float, own: Callable[[], float] = lambda: 0.0) -> float:
-    """Wait for `future`; returns the seconds by which other work delayed this loop, or all of this process, meanwhile.
+    """Wait for `future`; returns the seconds of delay by other work on this loop, or by other processes, meanwhile.
 
     Args:
-        future: What is waited for.
-        timeout: Seconds it may take, without those delays.
-        own: Tells the seconds for which it has blocked this loop itself.
+        future: The future to wait for.
+        timeout: Seconds that it may take, delays not counted.
+        own: Returns the seconds for which the awaited work has blocked this loop itself; they are no delay.
 
     Raises:
-        NoAnswer: It took longer.
+        NoAnswer: The future took longer.
     """
     started = time.perf_counter()
     delayed = 0.0
@@ -155,12 +158,13 @@ def answered(future: "asyncio.Future[T]", delayed: float, timeout: float) -> T:
     """The result of a future that is done.
 
     Args:
-        future: What was waited for.
-        delayed: Seconds by which the waiting was delayed.
-        timeout: Seconds it was allowed.
+        future: A future that is done.
+        delayed: Seconds of delay while it was awaited.
+        timeout: Its time limit, in seconds.
 
     Raises:
-        NotStarted: It was cancelled, or its time ran out while this process was too busy. Also what it raised.
+        NotStarted: The future was cancelled, or timed out after delays of more than a quarter of `timeout`.
+        Exception: What the future raised.
     """
     if future.cancelled():
         raise NotStarted("the question was cancelled")
@@ -171,10 +175,11 @@ def answered(future: "asyncio.Future[T]", delayed: float, timeout: float) -> T:
 
 
 def _hand_over(done: "asyncio.Future[T]", outcome: "Future[T]") -> None:
-    error = None if done.cancelled() else done.exception()  # asked for in any case: unasked, asyncio would log it
+    # Retrieved in any case: asyncio logs an exception that nobody retrieves.
+    error = None if done.cancelled() else done.exception()
     if outcome.cancelled():
         return
-    if done.cancelled():  # not by us, who wait for it: by whoever ends the loop
+    if done.cancelled():  # by the end of the loop: the waiting side has not cancelled it
         outcome.set_exception(NotStarted("the application's event loop ended meanwhile"))
     elif error is not None:
         outcome.set_exception(error)

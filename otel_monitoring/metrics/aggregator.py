@@ -101,16 +101,19 @@ class BackgroundCollection:
             self._began = time.monotonic()
             work = in_thread(self._aggregator.collect, name="otel-monitoring-collect")
             self._running = asyncio.ensure_future(work)
-            self._running.add_done_callback(
-                lambda done: done.cancelled() or done.exception()
-            )  # whoever waits may leave
+            # Retrieved in any case: the caller may be cancelled, and asyncio logs an exception that nobody retrieves.
+            self._running.add_done_callback(lambda done: done.cancelled() or done.exception())
         await asyncio.wait({self._running}, timeout=_COLLECTION_TIMEOUT)
         if not self._running.done():
             raise TimeoutError("a callback of an observable instrument has not returned")
         self._running.result()
 
     def stale(self, now: float) -> str | None:
-        """What to say where no collection has ended for long; `now` is a moment of the monotonic clock."""
+        """A text that says that no collection has ended for too long; None if one has.
+
+        Args:
+            now: Seconds of the monotonic clock.
+        """
         if self._running is None or self._running.done() or now - self._began < _LONG:
             return None
         return f"metrics: no collection has ended for {now - self._began:.0f} s"

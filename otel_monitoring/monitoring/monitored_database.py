@@ -73,7 +73,7 @@ class MonitoredDatabase:
         self._instrumentation = self._instrument()
         self.checker.use(self._db, self._instrumentation.state if self._instrumentation is not None else None)
         if self._pending is not None:
-            self.checker.missing(self._pending.why)
+            self.checker.set_missing(self._pending.why)
 
     async def make_pending(self) -> None:
         """Try to make the handle of a pending database."""
@@ -84,7 +84,7 @@ class MonitoredDatabase:
             db = await in_thread(pending.make, name="otel-monitoring-database")
         except ConnectionError as error:
             if self._pending is pending:
-                self.checker.missing(str(error))
+                self.checker.set_missing(str(error))
         else:
             if self._pending is pending:  # another database may have taken its place meanwhile
                 self.use(db)

@@ -1,4 +1,4 @@
-"""Tracing of the application's own work: operations, and the way of one order through documents and processes."""
+"""Tracing of the application's own operations, and trace context that is stored in documents."""
 
 from otel_monitoring.tracing.documents import CONTEXT_FIELD, carry, continued
 from otel_monitoring.tracing.operation import traced

@@ -1,6 +1,6 @@
-"""`Destination`: where the spans, durations and alerts of traced operations go, which a process decides when it starts.
+"""`Destination`: where spans, durations and alerts of traced operations go, decided when the service starts.
 
-Functions are decorated at import, long before: they ask for the destination each time they run.
+Functions are decorated at import, before there is a service: each call asks for the current destination.
 """
 
 from collections.abc import Callable, Coroutine
@@ -23,19 +23,19 @@ _MAX_ERRORS: Final = 100
 
 
 class Destination:
-    """Providers and what else a traced operation needs.
+    """The tracer, the histogram and the alert thread of one service's traced operations.
 
     Args:
-        tracer_provider: Where spans go.
-        meter_provider: Where durations go.
-        keys: Which baggage a stored context takes along.
-        submit: Runs the coroutine that its argument makes, away from the caller; False when it cannot.
+        tracer_provider: Makes the tracer.
+        meter_provider: Makes the histogram.
+        keys: The baggage keys that `carry` stores in documents.
+        submit: Has the background thread run the coroutine that its argument makes; returns False if it cannot.
 
     Attributes:
         tracer: Makes the spans.
         record: Records a duration in seconds.
-        operations: Bounds the names of operations among the attributes of durations.
-        errors: Bounds the types of errors there.
+        operations: Limits the distinct operation names among the attributes of durations.
+        errors: Limits the distinct error types among them.
     """
 
     def __init__(
@@ -58,19 +58,16 @@ _destinations = PerService[Destination]()
 
 
 def use(destination: Destination, service: object = None) -> Callable[[], None]:
-    """Let traced operations of `service`'s application use `destination` from now on; returns the undo."""
+    """Use `destination` for the traced operations of `service`'s application; the returned function ends that."""
     return _destinations.use(destination, service)
 
 
 def current_destination() -> Destination:
-    """The destination of the application that is running, or the first one in use: see `get_monitoring`.
-
-    While none is in use, OpenTelemetry's global providers.
-    """
+    """The destination of the current service; without one the first in use, else OpenTelemetry's global providers."""
     return _destinations.of_current() or _destinations.first() or _global_destination()
 
 
 @cache
 def _global_destination() -> Destination:
-    # The API's proxies: whoever sets the providers later is used from then on.
+    # These may be the API's proxies, which use the global providers once they are set.
     return Destination(trace.get_tracer_provider(), metrics.get_meter_provider(), BaggageKeys(), lambda _: False)

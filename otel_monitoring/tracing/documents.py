@@ -1,4 +1,4 @@
-"""`carry` and `continued`: from the request that stores a document to the work that finds it, maybe days later."""
+"""`carry` stores the trace context in a document; `continued` traces the work on it, maybe days later."""
 
 from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager
@@ -29,9 +29,9 @@ from otel_monitoring.tracing.scope import Block
 D = TypeVar("D", bound=MutableMapping[str, Any])
 
 CONTEXT_FIELD: Final = "trace_context"
-"""The field of a document in which `carry` keeps the context: an object of `traceparent`, `tracestate`, `baggage`."""
+"""The field of a document in which `carry` stores the context: an object of `traceparent`, `tracestate`, `baggage`."""
 
-# W3C Trace Context and Baggage. A traceparent of version 00 has 55 characters, of later ones maybe more.
+# Maximum lengths. A `traceparent` of W3C Trace Context version 00 has 55 characters; later versions may have more.
 _LIMITS: Final = {"traceparent": 128, "tracestate": 512, "baggage": 4096}
 _GUARD: Final = fail_open("trace context of a document")
 _TRACE: Final = TraceContextTextMapPropagator()
@@ -39,12 +39,11 @@ _BAGGAGE: Final = W3CBaggagePropagator()
 
 
 def carry(document: D) -> D:
-    """Put the current trace context into `document`, for whoever works on it later; see `continued`.
+    """Store the current trace context in `document`; `continued` reads it.
 
-    The field `trace_context` becomes an object with `traceparent` and, where there are any, `tracestate` and `baggage`
-    (the keys of `OTEL_MONITORING_BAGGAGE_KEYS` alone), in the form of their W3C headers. Without a current span the
-    document stays as it is; so it does where nothing is traced, because traces have no endpoint, or are switched off,
-    and the application has no tracer provider of its own. Works for documents to insert and for what `$set` is given.
+    The field `trace_context` becomes an object with `traceparent` and, if present, `tracestate` and `baggage` (only the
+    keys of `OTEL_MONITORING_BAGGAGE_KEYS`), as in the W3C headers. Without a valid current span, e.g. if traces are not
+    exported, the document stays unchanged. It works for documents to insert and for the value of `$set`.
 
     Returns:
         The same document.
@@ -67,21 +66,20 @@ def continued(
     attributes: Mapping[str, AttributeValue] | None = None,
     kind: SpanKind = SpanKind.CONSUMER,
 ) -> AbstractContextManager[Span]:
-    """Trace the work on a document that `carry` has seen.
+    """Trace the work on a document in which `carry` has stored the trace context.
 
-    `with continued(document, "billing.run") as span:` starts a span that is linked to the one in which the document
-    was stored. Where there is no current span it begins a trace of its own: work that waits for hours, or is tried
-    again, would stretch a request's trace beyond recognition. The carried baggage is current again in it. Otherwise it
-    is as `traced`.
+    `with continued(document, "billing.run") as span:` starts a span with a link to the span that stored the document.
+    Without a current span it begins a new trace: work that waits for hours, or is retried, would make the request's
+    trace unreadable. The stored baggage is current inside. Everything else is as in `traced`.
 
-    What stands in the document is not trusted: a context that is missing, malformed or too long is left out.
+    The stored context is not trusted: if it is missing, malformed or too long, it is ignored.
 
     Args:
-        document: A document with or without the context; anything else counts as one without.
-        name: As of `traced`.
-        child: Make the span a child of the one that stored the document, in the same trace, rather than link it.
-        alert: As of `traced`.
-        attributes: As of `traced`.
+        document: A document with or without a stored context; anything else counts as one without.
+        name: See `traced`.
+        child: Make the span a child of the span that stored the document, in its trace, instead of linking it.
+        alert: See `traced`.
+        attributes: See `traced`.
         kind: Kind of the span.
 
     Raises:
@@ -93,7 +91,7 @@ def continued(
 
 
 class _Continued(Block[Span, Run]):
-    """The work on one document; tried again, it is a run of its own."""
+    """The work on one document; each `with` or call is a run of its own."""
 
     def __init__(self, operation: Operation, document: object, *, child: bool) -> None:
         super().__init__()
@@ -119,7 +117,7 @@ class _Continued(Block[Span, Run]):
 
 
 def _stored(document: object) -> tuple[SpanContext | None, dict[str, str]]:
-    """The span in which `document` was stored, if it says so in valid form, and the listed baggage of then."""
+    """The span that stored `document`, None without a valid one, and the listed baggage entries."""
     stored = document.get(CONTEXT_FIELD) if isinstance(document, Mapping) else None
     if not isinstance(stored, Mapping):
         return None, {}

@@ -1,4 +1,4 @@
-"""The alert of a traced operation that failed: sent from wherever it failed, without waiting for it."""
+"""`raise_alert`: the alert of a failed operation, sent without making the operation wait."""
 
 import asyncio
 import contextvars
@@ -25,12 +25,12 @@ _threads = renewed(sys.modules[__name__], "_threads", lambda: threading.BoundedS
 
 @dataclass(frozen=True, slots=True)
 class FailedOperation:
-    """An operation that failed.
+    """An operation that has failed.
 
     Attributes:
-        operation: Its name.
-        error_type: `error.type` of what it raised.
-        error: What it raised.
+        operation: The operation's name.
+        error_type: The exception's `error.type`.
+        error: The exception.
     """
 
     operation: str
@@ -41,13 +41,14 @@ class FailedOperation:
 def raise_alert(kind: AlertType, failure: FailedOperation, submit: Submit) -> None:
     """Send an alert of the type `kind` with the type's documented severity; returns at once and never raises.
 
-    Its message names operation and type of error, so that repetitions are recognised as such; the error's text is in
-    the details. Without an alert manager nothing is sent.
+    The message is the operation's name and the error type, so that repetitions have the same message; the redacted text
+    of the error is in the details. Without an alert manager nothing is sent.
 
     Args:
         kind: The alert's type.
-        failure: What it is about.
-        submit: Has the monitoring thread do it; where none runs, a thread does that the process waits for at its end.
+        failure: The failed operation.
+        submit: Has the background thread send it; if that does not run, a new thread sends it, for which the process
+            waits at its end.
     """
     manager = get_alert_manager()
     if manager is None:

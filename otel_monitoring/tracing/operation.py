@@ -1,4 +1,4 @@
-"""`traced`: an operation of the application as a span and a duration, with an alert when it fails."""
+"""`traced`: measures an operation of the application as a span and a duration, and raises an alert if it fails."""
 
 import traceback
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from otel_monitoring.redact import redact
 from otel_monitoring.semconv import ERROR_TYPE, OPERATION_NAME, error_type
 from otel_monitoring.tracing.destination import current_destination
 from otel_monitoring.tracing.failure_alert import FailedOperation, raise_alert
-from otel_monitoring.tracing.scope import Begun, Block, Scope
+from otel_monitoring.tracing.scope import Block, Entry, Scope
 
 _GUARD: Final = fail_open("tracing of an operation")
 _MAX_FRAMES: Final = 50
@@ -25,13 +25,13 @@ _MAX_FRAMES: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is traced.
+    """An operation that is traced.
 
     Attributes:
-        name: Name of the span and of the duration's series; a fixed text.
+        name: Name of the span, and `otel_monitoring.operation.name` of the duration; a fixed text.
         attributes: Attributes of the span.
         kind: Kind of the span.
-        alert: The type of alert its failure raises, or None.
+        alert: The type of the alert that a failure raises; None: no alert.
     """
 
     name: str
@@ -44,18 +44,18 @@ class Operation:
             raise TypeError(f"name: an operation is named by a text, not by {self.name!r}")  # @traced without ()
 
 
-class Run(Begun):
-    """One run of an operation: its span is current until it ends.
+class Run(Entry):
+    """One run of an operation, whose span is current until it ends.
 
-    What our own side raises is contained: the operation then runs without its span.
+    If the tracer raises, the operation runs without a span.
 
     Args:
-        operation: What runs.
-        context: The parent's context; None: the current one.
+        operation: The operation.
+        context: The parent context; None: the current context.
         links: Links of the span.
 
     Attributes:
-        span: Its span.
+        span: The span of the run.
     """
 
     __slots__ = ("_began", "_destination", "_operation", "scope", "span")
@@ -74,9 +74,9 @@ class Run(Begun):
         self._began = perf_counter()
 
     def end(self, error: BaseException | None) -> None:
-        """End the span and measure the duration; alert where that is asked for."""
+        """End the span, record the duration, and raise the alert if the operation has one and failed."""
         duration = perf_counter() - self._began
-        # Cancellation, a generator that is closed and the end of the process are no errors of the operation.
+        # A cancellation, a closed generator and the end of the process are no errors of the operation.
         failure = (
             FailedOperation(self._operation.name, error_type(error), error) if isinstance(error, Exception) else None
         )
@@ -84,7 +84,7 @@ class Run(Begun):
             self._measure(duration, failure)
         if failure is not None:
             with _GUARD:
-                _explain(self.span, failure)
+                _record_exception(self.span, failure)
             if self._operation.alert is not None:
                 raise_alert(self._operation.alert, failure, self._destination.submit)
         with _GUARD:
@@ -101,20 +101,19 @@ class Run(Begun):
 class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a statement
     """Trace an operation: as a decorator of a function or coroutine function, or as `with traced("…") as span:`.
 
-    Each run is a span, and a measurement of the histogram `otel_monitoring.operation.duration` (seconds; attributes
-    `otel_monitoring.operation.name` and, where it failed, `error.type`). An exception sets the span's status and is
-    recorded on it, secrets redacted; then it goes on as it was. Cancellation is no error, and neither is a generator
+    Each run is a span and one measurement in the histogram `otel_monitoring.operation.duration` (seconds; attributes
+    `otel_monitoring.operation.name` and, after a failure, `error.type`). An exception is recorded on the span, with
+    secrets redacted, sets the span's status, and is raised unchanged. A cancellation is no error, nor is a generator
     that is closed before its end.
 
-    It may be used at import, before any service exists: spans and durations go where the process's service sends its
-    own, once that runs, and to OpenTelemetry's global providers before. One object may be entered many times at once,
-    and left in another thread, task or context than it was entered in: `yield` dependencies and streaming bodies are.
-    Where a synchronous one of these is resumed in another context, the span ends and is measured all the same, but is
-    not the current one there.
+    It may be used at import, before a service exists. Spans and durations go to the providers of the current service,
+    or to OpenTelemetry's global providers while there is none. One instance may be entered any number of times at once,
+    and left in another thread, task or context, as happens in `yield` dependencies and streaming bodies. If a
+    synchronous generator is resumed in another context, the span ends and is measured, but is not current there.
 
     Args:
-        name: Names the span and the duration's series: a fixed text, e.g. `billing.run`.
-        alert: The alert a failure raises, with the documented severity of its type; nobody waits for its delivery.
+        name: Name of the span and attribute of the duration: a fixed text, e.g. `billing.run`.
+        alert: The alert that a failure raises, with the documented severity of its type; its delivery is not awaited.
         attributes: Attributes of the span.
         kind: Kind of the span.
 
@@ -142,8 +141,8 @@ class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a st
         return run.span, run
 
 
-def _explain(span: Span, failure: FailedOperation) -> None:
-    """The exception on the span, as `record_exception` has it, without the secrets that its message may hold."""
+def _record_exception(span: Span, failure: FailedOperation) -> None:
+    """Add the exception to the span as `record_exception` does, with its message redacted."""
     if not span.is_recording():
         return
     message = redact(failure.error)

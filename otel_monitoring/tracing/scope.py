@@ -1,8 +1,8 @@
-"""`Block`: a context manager that finds what it began again, in whichever thread, task or context it is left.
+"""`Block`: a context manager that may be left in another thread, task or context than it was entered in.
 
-The body of a generator runs wherever it is resumed: each `next()` of a synchronous streaming body or `yield` dependency
-in another copy of the context, the last one perhaps in the garbage collector. OpenTelemetry's tokens, and what the
-current context holds, are of no use there.
+A generator's body runs wherever it is resumed. Each `next()` of a synchronous streaming body or `yield` dependency runs
+in another copy of the context; the last one may run in the garbage collector. OpenTelemetry's context tokens do not
+work there.
 """
 
 import inspect
@@ -23,17 +23,17 @@ _NOWHERE: Final = Context()
 
 
 class Scope:
-    """Makes a context current until it is left, wherever that is.
+    """Makes an OpenTelemetry context current until `leave`, which may be called anywhere.
 
-    Where its context is current no longer, there is nothing to restore. Where a scope that was entered later is still
-    open (generators that take turns), that one restores what was current before this one.
+    If the context is no longer current, `leave` restores nothing. If a scope that was entered later is still open, as
+    with alternating generators, that one will restore the context from before this one.
 
     Args:
-        context: What is current inside.
+        context: The context to make current.
 
     Attributes:
-        inside: The same, with the scope in it.
-        before: What was current before.
+        inside: `context` with this scope stored in it.
+        before: The context that was current before.
     """
 
     __slots__ = ("before", "inside")
@@ -44,7 +44,7 @@ class Scope:
         contexts.attach(self.inside)
 
     def leave(self) -> None:
-        """Make current again what was so before, if this scope is."""
+        """Restore the context from before, if this scope is current."""
         later: Scope | None = None
         for scope in open_scopes():
             if scope is self:
@@ -54,16 +54,16 @@ class Scope:
                     later.before = self.before
                 break
             later = scope
-        self.before = self.inside = _NOWHERE  # both may hold this scope
+        self.before = self.inside = _NOWHERE  # both may refer to this scope
 
     @property
     def outer(self) -> "Scope | None":
-        """The scope in which this one was entered."""
+        """The scope in which this one was entered; None if there is none."""
         return _scope_of(self.before)
 
 
 def open_scopes() -> Iterator[Scope]:
-    """The scopes that are current here, innermost first."""
+    """The scopes in the current context, innermost first."""
     scope = _scope_of(contexts.get_current())
     while scope is not None:
         yield scope
@@ -74,28 +74,28 @@ def _scope_of(context: Context) -> Scope | None:
     return cast("Scope | None", context.get(_SCOPE))
 
 
-class Begun(ABC):
-    """What a block has begun, once.
+class Entry(ABC):
+    """One entry into a block.
 
     Attributes:
-        scope: In which it runs.
+        scope: The scope that is current inside.
     """
 
     scope: Scope
 
     @abstractmethod
     def end(self, error: BaseException | None) -> None:
-        """The block was left, with `error` where that left it; never raises."""
+        """The block is left, by `error` or normally (None); never raises."""
 
 
-B = TypeVar("B", bound=Begun)
+B = TypeVar("B", bound=Entry)
 
 
 class Block(ABC, Generic[T, B]):
-    """A context manager, and decorator, that may be entered any number of times at once.
+    """A context manager and decorator that may be entered any number of times at once.
 
-    What a `with` statement began is known by the statement's frame, which is the same when it is left. Where another
-    function does both (`ExitStack`), it is the innermost that is open in the current context, or else the latest.
+    The entry that a `with` statement leaves is found by the statement's frame, which is the same at both ends. If other
+    functions enter and leave, as `ExitStack` does, it is the innermost entry in the current context, else the latest.
     """
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ class Block(ABC, Generic[T, B]):
 
     @abstractmethod
     def _begin(self) -> tuple[T, B]:
-        """Begin; answers what the `with` statement gets, and what is ended later."""
+        """Enter; returns the value of the `with` statement, and the entry that ends later."""
 
     def __enter__(self) -> T:
         frame = inspect.currentframe()
@@ -121,11 +121,11 @@ class Block(ABC, Generic[T, B]):
             begun.scope.leave()
 
     def __call__(self, function: F) -> F:
-        """Decorate `function`: a function, a coroutine function, a method of either kind, or an object to call.
+        """Decorate a function, a coroutine function, a method of either kind, or a callable object.
 
         Raises:
-            TypeError: It is a generator function: its caller decides how long it takes. Use `with` inside of it. Or it
-                is a class or a property: decorate their functions.
+            TypeError: `function` is a generator function, whose duration its caller decides (use `with` inside it), or
+                a class or property (decorate their functions).
         """
         if isinstance(function, staticmethod | classmethod):
             return cast("F", type(function)(self(function.__func__)))
@@ -154,7 +154,7 @@ class Block(ABC, Generic[T, B]):
         return cast("F", in_block)
 
     def _taken(self, frame: FrameType | None) -> B | None:
-        """What is left now; it is open no longer."""
+        """Remove and return the entry that is left now; None if there is none."""
         frames = self._begun
         if frame not in frames:
             here = set(open_scopes())

@@ -1,4 +1,4 @@
-"""`tagged`: what a piece of work is about, on every span and log record of it, in every process it reaches."""
+"""`tagged`: attributes of every span and log record of some work, in every process that the work reaches."""
 
 from collections.abc import Mapping
 
@@ -7,19 +7,19 @@ from opentelemetry.trace import get_current_span
 
 from otel_monitoring.baggage import bounded, with_entries
 from otel_monitoring.tracing.destination import current_destination
-from otel_monitoring.tracing.scope import Begun, Block, Scope
+from otel_monitoring.tracing.scope import Block, Entry, Scope
 
 
 class tagged(Block[None, "_Tags"]):  # noqa: N801 - reads as a statement
     """Tag the current span and everything inside the `with` block.
 
-    `with tagged({"order.id": order_id}):` puts the values into the baggage. Those whose keys are listed in
-    `OTEL_MONITORING_BAGGAGE_KEYS` become attributes of the current span, and of every span and log record that
-    follows: here, in the services that are called, and in work that is `continued` from a document. Never tag with
-    secrets: baggage leaves in the headers of requests.
+    `with tagged({"order.id": order_id}):` adds the values to the baggage. Those with keys in
+    `OTEL_MONITORING_BAGGAGE_KEYS` become attributes of the current span, and of every span and log record made inside:
+    in this process, in called services, and in work that is `continued` from a document. Baggage is sent in the headers
+    of requests: do not tag with secrets.
 
     Args:
-        values: By key; of each value the first 128 characters count.
+        values: The values by key; each is cut to 128 characters.
     """
 
     def __init__(self, values: Mapping[str, str | int | float]) -> None:
@@ -33,7 +33,7 @@ class tagged(Block[None, "_Tags"]):  # noqa: N801 - reads as a statement
         return None, _Tags({key: bounded(value) for key, value in self._values.items()})
 
 
-class _Tags(Begun):
+class _Tags(Entry):
     __slots__ = ("scope",)
 
     def __init__(self, entries: dict[str, str]) -> None:
@@ -42,4 +42,4 @@ class _Tags(Begun):
         self.scope = Scope(with_entries(entries, contexts.get_current()))
 
     def end(self, error: BaseException | None) -> None:
-        """Nothing but the scope ends."""
+        """Nothing: only the scope ends."""
