@@ -147,7 +147,7 @@ SEEDED = (
     ("instrumentation.mongodb.relay", "alerts.model"),
     ("alerts.manager", "health.checks"),
     ("alerts.rules.rule", "alerts.manager"),
-    ("alerts.store.memory", "alerts.evaluation.policy"),
+    ("alerts.store.memory", "alerts.evaluation.notification_policy"),
     ("alerts.notify.channels.email", "alerts.evaluator"),
     ("health.status", "tracing.scope"),
     ("export.files", "endpoints.routes"),

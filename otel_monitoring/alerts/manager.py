@@ -11,7 +11,7 @@ from otel_monitoring.alerts import overview
 from otel_monitoring.alerts.evaluation.application_alert import SubmittedAlert, event_of, record
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import saved_incidents
-from otel_monitoring.alerts.evaluation.policy import NotificationPolicy
+from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
 from otel_monitoring.alerts.intake import Intake
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels
 from otel_monitoring.alerts.notify.channel_queue import Limits

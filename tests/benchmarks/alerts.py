@@ -10,7 +10,7 @@ from otel_monitoring import semconv as c
 from otel_monitoring.alerts import Attribute, Count, Gauge, Quantile, Rule, error_rate, requests
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import labels_by_rule, saved_incidents
-from otel_monitoring.alerts.evaluation.policy import NotificationPolicy
+from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
 from otel_monitoring.alerts.evaluation.transitions import Transitions
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.rules.defaults import default_rules

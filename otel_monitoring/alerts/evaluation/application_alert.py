@@ -10,7 +10,12 @@ from typing import NamedTuple
 from opentelemetry import trace
 
 from otel_monitoring.alerts.evaluation.incident import saved_incidents
-from otel_monitoring.alerts.evaluation.policy import NotificationPolicy, inhibited_types, is_muted, is_recent
+from otel_monitoring.alerts.evaluation.notification_policy import (
+    NotificationPolicy,
+    inhibited_types,
+    is_muted,
+    is_recent,
+)
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from otel_monitoring.alerts.evaluation.evaluate import RuleResult
 from otel_monitoring.alerts.evaluation.incident import Incident
 from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase, advance, sees_breach
-from otel_monitoring.alerts.evaluation.policy import (
+from otel_monitoring.alerts.evaluation.notification_policy import (
     NotificationPolicy,
     inhibited_types,
     is_muted,

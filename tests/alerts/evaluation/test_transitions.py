@@ -10,7 +10,7 @@ from otel_monitoring.alerts.evaluation.application_alert import ApplicationAlert
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import Incident, labels_by_rule, saved_incidents
 from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase
-from otel_monitoring.alerts.evaluation.policy import NotificationPolicy
+from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
 from otel_monitoring.alerts.evaluation.transitions import Transitions
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, DeliveryState, Mute, Outcome
