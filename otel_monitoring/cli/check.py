@@ -90,7 +90,7 @@ def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
 
 
 def _missing(service: Service, probe: str) -> str:
-    """Why no endpoint of ours has answered."""
+    """The error text where no monitoring endpoint has answered."""
     if probe == "health" and service.get(_PATHS["live"]) is not None:
         return "this path is the application's own; ask for --probe ready or --probe live, which are ours"
     return service.nothing_found(_PATHS[probe])

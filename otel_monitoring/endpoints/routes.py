@@ -33,7 +33,7 @@ _DENIED = (
 
 
 class MonitoredService(Protocol):
-    """What the routes need of the monitoring service."""
+    """The part of `MonitoringService` that the routes use."""
 
     @property
     def alert_manager(self) -> AlertManager:

@@ -32,7 +32,7 @@ def prometheus(rules: Iterable[Rule], options: ExportOptions | None = None) -> s
 
 
 def _rules(rule: Rule, options: ExportOptions) -> list[dict[str, Any]]:
-    """The recording rule of a rule's value, the alert on it, and where `no_data` says so the alert on its absence."""
+    """The recording rule of a rule's value, the alert on it, and with `no_data=FIRE` the alert on missing data."""
     dialect = options.dialect
     texts = annotations(rule, _VALUE, _LABELS)
     written = [

@@ -249,7 +249,7 @@ class ServiceParts:
             await self.alerting.look_into_loop()
 
     async def send_early(self) -> None:
-        """Export what waits while the application shuts down: the process may be killed before the stop."""
+        """Export the queued telemetry while the application shuts down: the process may be killed before the stop."""
         if self._worker.draining:
             await asyncio.gather(*map(_flushed, self.telemetry.flushes()))
 

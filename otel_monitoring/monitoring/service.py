@@ -452,7 +452,7 @@ class MonitoringService:
         await self.stop()
 
     def _announce(self, kept: list[str]) -> None:
-        """Say once in each process what is monitored; `kept` are the endpoints that stay the application's."""
+        """Log once in each process what is monitored; `kept` are endpoints that the application keeps for itself."""
         if self._announced_in == os.getpid() or self._worker.failure is not None:
             return
         self._announced_in = os.getpid()

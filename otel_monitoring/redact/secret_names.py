@@ -82,7 +82,7 @@ ASSIGNS = (
 """`name=`, `name: `, `"name": `, `name => `, `name%3D`, `<name>`, and the tuple `('name', ` of Python's repr."""
 
 YAML_BLOCK = r"(?:[|>][+-]?\d?|![\w!/.-]{1,40})\s{1,8}"
-"""What YAML says about a value before it: that a block follows, or a tag."""
+"""YAML's mark before a value: of a block scalar (`|`, `>`), or a tag (`!secret`)."""
 
 # Words that follow `password:` in sentences and in messages of validators.
 _PROSE = re.compile(

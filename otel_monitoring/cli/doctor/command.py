@@ -29,7 +29,7 @@ CHECKS: Final = (
         "Settings are environment variables, or lines of .env where the service is started. A wrong value keeps the "
         "service from starting; a misspelt name does nothing.",
     ),
-    Check(versions, "Some versions of the libraries that are measured are known to get in the way."),
+    Check(versions, "Some versions of the libraries that are measured have known problems."),
     Check(
         semantic_conventions,
         "OpenTelemetry's semantic conventions say how measurements are named. There are old and stable names; the "
@@ -50,14 +50,14 @@ CHECKS: Final = (
         "carry() writes the current span's context into a document, and continued() goes on from it: so one order is "
         "followed through several processes.",
     ),
-    Check(clock, "What is measured is ordered by time, so the clocks of the machines must agree."),
+    Check(clock, "Telemetry is ordered by time, so the clocks of the machines must agree."),
     Check(
         state_directory,
         "Mutes, firing alerts and their history are kept in a file, so that a restart forgets nothing and all workers "
         "of the host agree.",
     ),
     Check(channels, "When a rule fires, the alert is logged, and sent to each channel that is configured."),
-    Check(running_service, "What a running service answers: its health with the reasons, and how its monitoring does."),
+    Check(running_service, "A running service tells its health with the reasons, and failures of its monitoring."),
 )
 """The checks in the order in which they run. No check depends on another."""
 

@@ -59,9 +59,9 @@ Exit codes:
 def watch(service: Service, interval: float, mute_for: float, once: bool, as_json: bool) -> int:
     """Watch the service at URL: status, rates, percentiles, endpoints by load, gauges and firing alerts.
 
-    The figures are those of the worker process that answers, and it is said when that one is gone. Those under "now"
-    are the latest, those under "last 5 min" cover the service's window, those of the endpoints go back to its start.
-    The service may go and come back. With --json a line is printed for each refresh.
+    The figures are those of the worker process that answers; a line says when that worker has ended. "now" has the
+    latest figures, "last 5 min" those of the service's window, and the endpoints have theirs since its start. The
+    service may stop and start again meanwhile. With --json a line is printed for each refresh.
     """
     history = History()
     if as_json:
