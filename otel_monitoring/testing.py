@@ -17,6 +17,7 @@ from otel_monitoring.alerts.notify.delivery import Delivery
 from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.store import MemoryStore
+from otel_monitoring.forks import renewed
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.monitoring.service import MonitoringService
 from otel_monitoring.runtime.threads import in_thread
@@ -64,7 +65,7 @@ class MemoryChannel:
         self.name = name
         self.error: Exception | None = None
         self._kept: list[Notification] = []
-        self._changed = threading.Condition()
+        self._changed = renewed(self, "_changed", threading.Condition)
 
     async def send(self, notification: Notification) -> None:
         """Keep `notification`.

@@ -115,7 +115,8 @@ def _service(folder: Path) -> Any:
     from opentelemetry.metrics import Observation
     from pymongo import MongoClient
 
-    from otel_monitoring import MonitoringService
+    from otel_monitoring import AlertManager, MonitoringService
+    from otel_monitoring.testing import MemoryChannel
     from otel_monitoring.zero_code.mongo_clients import BuiltClients
 
     clients = BuiltClients()
@@ -124,6 +125,7 @@ def _service(folder: Path) -> Any:
     app = FastAPI()
     service = MonitoringService(
         client["shop"],
+        alert_manager=AlertManager(channels=[MemoryChannel()]),
         otlp_endpoint="http://127.0.0.1:1",
         store="sqlite",
         state_dir=folder,
