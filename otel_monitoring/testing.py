@@ -80,22 +80,22 @@ class MemoryChannel:
             self._changed.notify_all()
 
     @property
-    def notifications(self) -> tuple[Notification, ...]:
+    def notifications(self) -> list[Notification]:
         """The messages, in the order they arrived; a message holds the alerts that left together."""
         with self._changed:
-            return tuple(self._kept)
+            return list(self._kept)
 
     @property
-    def alerts(self) -> tuple[AlertEvent, ...]:
+    def alerts(self) -> list[AlertEvent]:
         """The alerts of all messages, in the order they arrived."""
-        return tuple(event for notification in self.notifications for event in notification.events)
+        return [event for notification in self.notifications for event in notification.events]
 
     def clear(self) -> None:
         """Forget what arrived."""
         with self._changed:
             self._kept.clear()
 
-    def wait(self, count: int = 1, timeout: float = _PATIENCE) -> tuple[AlertEvent, ...]:
+    def wait(self, count: int = 1, timeout: float = _PATIENCE) -> list[AlertEvent]:
         """Block until `count` alerts have arrived since the beginning or the last `clear`, and return them all.
 
         Raises:
@@ -106,7 +106,7 @@ class MemoryChannel:
                 raise TimeoutError(f"{len(self.alerts)} of {count} alerts within {timeout:g} s: {self.alerts}")
             return self.alerts
 
-    async def arrived(self, count: int = 1, timeout: float = _PATIENCE) -> tuple[AlertEvent, ...]:
+    async def arrived(self, count: int = 1, timeout: float = _PATIENCE) -> list[AlertEvent]:
         """The same as `wait`, without blocking the event loop.
 
         Raises:
@@ -174,7 +174,7 @@ class AlertTester:
         self._parts.telemetry.stop(0)
         self._service.drive_by_hand(None)
 
-    async def advance(self, seconds: float) -> tuple[AlertEvent, ...]:
+    async def advance(self, seconds: float) -> list[AlertEvent]:
         """Let time pass: ask the database and the checks once, then measure and evaluate at every sample interval.
 
         Returns:
@@ -189,7 +189,7 @@ class AlertTester:
             await in_thread(self._measured.collect, name="otel-monitoring-collect")
             self._evaluator.tick()
             await self.manager.delivery.flush(_DELIVERY_SECONDS)
-        return tuple(event for message in self.channel.notifications[before:] for event in message.events)
+        return [event for message in self.channel.notifications[before:] for event in message.events]
 
     def _report(self) -> WorkerReport:
         return WorkerReport(self._measured.history.recent, self._parts.alerting.evidence())

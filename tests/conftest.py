@@ -10,6 +10,7 @@ from pymongo import monitoring as pymongo_monitoring
 
 from otel_monitoring.environment import notices, opt_in_to_stable_conventions
 from otel_monitoring.guard import fail_open
+from otel_monitoring.metrics import aggregator
 from otel_monitoring.seams import all_seams
 
 # Contrib's instrumentations read this once in a process: before any test makes one.
@@ -45,6 +46,12 @@ def _fresh_guard() -> None:
     for seam in all_seams():
         seam.error = None
     fail_open._logged_at.clear()
+
+
+@pytest.fixture(autouse=True)
+def _latest_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer may be up to a second old; in the process of a test it always has what the test did last."""
+    monkeypatch.setattr(aggregator, "REUSE_FACTOR", 0)
 
 
 @pytest.fixture

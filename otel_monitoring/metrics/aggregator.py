@@ -13,7 +13,7 @@ from otel_monitoring.metrics.window import History
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
 
-_REUSE_FACTOR = 20
+REUSE_FACTOR = 20
 _REUSE_LIMIT = 1.0
 
 _ANSWER_TIMEOUT = 2.0
@@ -65,7 +65,7 @@ class Aggregator:
             # one core, and a small service answers with its latest request. The cheaper of the last two counts, so
             # that a single slow collection (the first one, a machine under load) makes no answer stale.
             cost, self._last_cost = min(self._last_cost, took := self._cost_clock() - began), took
-            self._fresh_until = self._clock() + min(_REUSE_LIMIT, _REUSE_FACTOR * cost)
+            self._fresh_until = self._clock() + min(_REUSE_LIMIT, REUSE_FACTOR * cost)
 
     @property
     def fresh(self) -> bool:

@@ -14,32 +14,22 @@ from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.metrics.snapshot import Series, Snapshot
 from otel_monitoring.metrics.window import Window
+from otel_monitoring.testing import ManualClock, MemoryChannel
 
 pytestmark = pytest.mark.anyio
 
 INTERVAL = 10.0
 
 
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Mailbox:
+class Mailbox(MemoryChannel):
     def __init__(self, name: str = "mailbox") -> None:
-        self.name = name
-        self.events: list[AlertEvent] = []
-        self.error: DeliveryError | None = None
+        super().__init__(name)
         self.hangs = False
 
     async def send(self, notification: Notification) -> None:
         if self.hangs:
             await asyncio.Event().wait()
-        if self.error is not None:
-            raise self.error
-        self.events.extend(notification.events)
+        await super().send(notification)
 
 
 class Forgetful(Mailbox):
@@ -59,7 +49,7 @@ class Host:
     """Workers of one host: one store, one clock, one mailbox."""
 
     def __init__(self, *rules: Rule) -> None:
-        self.clock = Clock()
+        self.clock = ManualClock()
         self.store = MemoryStore()
         self.mailbox = Mailbox()
         self.forgetful = Forgetful()
@@ -126,7 +116,7 @@ async def test_every_worker_says_the_same_of_how_channels_fare() -> None:
     host.mailbox.error = None
     await two.beat(after=5)
     assert one.manager.state() == two.manager.state()
-    assert (one.manager.state()["channels"]["mailbox"]["state"], len(host.mailbox.events)) == ("ok", 1)
+    assert (one.manager.state()["channels"]["mailbox"]["state"], len(host.mailbox.alerts)) == ("ok", 1)
 
 
 async def test_who_takes_over_believes_the_former_while_something_waits() -> None:
@@ -172,8 +162,8 @@ async def test_who_has_a_channel_that_the_leader_has_not_sends_by_it() -> None:
     await leader.tick(heat=11)
     await follower.tick(heat=11)
     said = ["raised by the leader", "raised by the follower", "hot: 11 (threshold 10)"]
-    assert sorted(event.message for event in slack.events) == sorted(said), "a rule's alerts too"
-    assert sorted(event.message for event in host.mailbox.events) == sorted(said), "once"
+    assert sorted(event.message for event in slack.alerts) == sorted(said), "a rule's alerts too"
+    assert sorted(event.message for event in host.mailbox.alerts) == sorted(said), "once"
     assert leader.manager.state() == follower.manager.state()
     channels = leader.manager.state()["channels"]
     assert {name: channel["worker"] for name, channel in channels.items()} == {
@@ -188,7 +178,7 @@ async def test_who_has_a_channel_that_the_leader_has_not_sends_by_it() -> None:
     await follower.tick(heat=1)
     await leader.tick(heat=1)
     await follower.beat(after=4)
-    assert slack.events[-1].status is Status.RESOLVED
+    assert slack.alerts[-1].status is Status.RESOLVED
 
     await leader.watch.stop(1)
     await follower.beat()
@@ -205,8 +195,8 @@ async def test_a_receiver_that_only_the_follower_has_hears_the_end_of_what_was_m
     follower.manager.mute_alert_type("custom", 60)
     await leader.tick(after=1, heat=1)
     await follower.beat(after=1)
-    assert [event.status for event in forgetful.events] == [Status.FIRING, Status.RESOLVED], "else it runs out there"
-    assert [event.status for event in slack.events] == [Status.FIRING]
+    assert [event.status for event in forgetful.alerts] == [Status.FIRING, Status.RESOLVED], "else it runs out there"
+    assert [event.status for event in slack.alerts] == [Status.FIRING]
 
 
 async def test_a_receiver_that_only_the_follower_has_is_told_again_by_it() -> None:
@@ -219,7 +209,7 @@ async def test_a_receiver_that_only_the_follower_has_is_told_again_by_it() -> No
     for _ in range(9):
         await follower.beat()
         await leader.beat(after=4)
-    assert (leader.watch.leads, len(forgetful.events), len(host.forgetful.events)) == (True, 1, 1)
+    assert (leader.watch.leads, len(forgetful.alerts), len(host.forgetful.alerts)) == (True, 1, 1)
     assert forgetful.repeated == host.forgetful.repeated == [["hot"]]
 
 
@@ -266,7 +256,7 @@ async def test_what_waited_for_a_channel_is_sent_when_somebody_has_it() -> None:
     slack = Mailbox("slack")
     follower = host.worker("follower", slack)
     await follower.beat()
-    assert [event.message for event in slack.events] == ["1"]
+    assert [event.message for event in slack.alerts] == ["1"]
     await leader.tick()
     await follower.beat()
     assert leader.manager.state()["channels"]["slack"]["state"] == "ok"
@@ -274,8 +264,12 @@ async def test_what_waited_for_a_channel_is_sent_when_somebody_has_it() -> None:
 
 async def test_what_an_earlier_version_left_for_a_channel_that_has_alerts_at_once_is_sent_by_the_leader() -> None:
     class Log(Mailbox):
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            self.written: list[AlertEvent] = []
+
         def write(self, event: AlertEvent) -> None:
-            self.events.append(event)
+            self.written.append(event)
 
     host, log = Host(HOT), Log("log")
     leader, follower = host.worker("leader", log), host.worker("follower", Log("log"))
@@ -284,7 +278,8 @@ async def test_what_an_earlier_version_left_for_a_channel_that_has_alerts_at_onc
     await follower.beat()
     await leader.tick(heat=11)
     await leader.tick(heat=11)
-    assert [event.message for event in log.events] == ["1", "hot: 11 (threshold 10)"]
+    assert [event.message for event in log.alerts] == ["1"]
+    assert [event.message for event in log.written] == ["hot: 11 (threshold 10)"]
     assert host.store.backlog() == {}
 
 
@@ -295,9 +290,9 @@ async def test_a_script_that_raises_an_alert_is_told_on_the_channels_of_the_serv
     own = Mailbox("own")
     script = AlertManager(channels=[own], store=host.store, clock=host.clock)
     await asyncio.wait_for(script.send_alert("custom", "from a script"), 5)
-    assert [event.message for event in own.events] == ["from a script"]
+    assert [event.message for event in own.alerts] == ["from a script"]
     await worker.beat()
-    assert [event.message for event in host.mailbox.events] == ["from a script"]
+    assert [event.message for event in host.mailbox.alerts] == ["from a script"]
     await worker.tick(heat=11)
     await worker.tick(heat=11)
     assert "own" not in worker.manager.state()["channels"], "it is no worker"
@@ -310,12 +305,12 @@ async def test_one_worker_leads_and_tells_what_another_one_sees_at_its_next_tick
     await two.beat()
     assert (one.watch.leads, two.watch.leads) == (True, False)
     await two.tick(heat=11)
-    assert host.mailbox.events == []
+    assert host.mailbox.alerts == []
     await one.tick(heat=1)
-    assert [event.details["value"] for event in host.mailbox.events] == [11], "the largest of all workers"
+    assert [event.details["value"] for event in host.mailbox.alerts] == [11], "the largest of all workers"
     await two.tick(heat=12)
     await one.tick(heat=12)
-    assert len(host.mailbox.events) == 1
+    assert len(host.mailbox.alerts) == 1
 
 
 async def test_what_is_urgent_is_evaluated_with_the_leaders_next_beat() -> None:
@@ -324,7 +319,7 @@ async def test_what_is_urgent_is_evaluated_with_the_leaders_next_beat() -> None:
     await one.beat()
     await two.tick(after=1, urgent=True, heat=11)
     await one.beat(after=1)
-    assert [event.rule for event in host.mailbox.events] == ["hot"]
+    assert [event.rule for event in host.mailbox.alerts] == ["hot"]
 
 
 async def test_another_worker_takes_over_within_the_lease_and_tells_nothing_twice() -> None:
@@ -332,15 +327,15 @@ async def test_another_worker_takes_over_within_the_lease_and_tells_nothing_twic
     one, two = host.worker("one"), host.worker("two")
     await one.beat()
     await one.tick(heat=11)
-    assert len(host.mailbox.events) == 1
+    assert len(host.mailbox.alerts) == 1
     # Killed: it never gives its lease back.
     await two.tick(after=lease_seconds(INTERVAL) - 0.1, heat=11)
     assert not two.watch.leads
     await two.beat(after=0.2)
     assert two.watch.leads
-    assert len(host.mailbox.events) == 1
+    assert len(host.mailbox.alerts) == 1
     await two.tick(after=INTERVAL, heat=1)
-    assert [event.status.value for event in host.mailbox.events] == ["firing", "resolved"]
+    assert [event.status.value for event in host.mailbox.alerts] == ["firing", "resolved"]
 
 
 async def test_what_a_dead_leader_had_not_sent_is_sent_by_the_next() -> None:
@@ -351,10 +346,10 @@ async def test_what_a_dead_leader_had_not_sent_is_sent_by_the_next() -> None:
     one.watch.tick()  # committed; the process dies before its delivery runs
     for task in one.manager.delivery._running.values():
         task.cancel()
-    assert host.mailbox.events == []
+    assert host.mailbox.alerts == []
     two.gauges = {"heat": 11}
     await two.beat(after=lease_seconds(INTERVAL) + 0.1)
-    assert [event.rule for event in host.mailbox.events] == ["hot"]
+    assert [event.rule for event in host.mailbox.alerts] == ["hot"]
 
 
 async def test_who_stops_lets_another_one_lead_at_once() -> None:
@@ -372,7 +367,7 @@ async def test_a_stop_delivers_what_waits() -> None:
     one.gauges = {"heat": 11}
     one.watch.tick()
     await one.watch.stop(5)
-    assert [event.rule for event in host.mailbox.events] == ["hot"]
+    assert [event.rule for event in host.mailbox.alerts] == ["hot"]
 
 
 async def test_the_alert_of_a_worker_that_reports_no_more_is_over() -> None:
@@ -381,9 +376,9 @@ async def test_the_alert_of_a_worker_that_reports_no_more_is_over() -> None:
     await one.tick(heat=1)
     await two.tick(heat=11)
     await one.tick(after=1, heat=1)
-    assert [event.labels for event in host.mailbox.events] == [{"instance": "two"}]
+    assert [event.labels for event in host.mailbox.alerts] == [{"instance": "two"}]
     await one.tick(after=3 * INTERVAL, heat=1)
-    assert [event.status.value for event in host.mailbox.events] == ["firing", "resolved"]
+    assert [event.status.value for event in host.mailbox.alerts] == ["firing", "resolved"]
 
 
 async def test_a_leader_that_slept_through_its_lease_evaluates_nothing_before_it_has_it_again() -> None:
@@ -393,7 +388,7 @@ async def test_a_leader_that_slept_through_its_lease_evaluates_nothing_before_it
     await two.beat(after=lease_seconds(INTERVAL) + 1)
     await one.tick(heat=11)
     assert (one.watch.leads, two.watch.leads) == (False, True)
-    assert host.mailbox.events == []
+    assert host.mailbox.alerts == []
 
 
 async def test_receivers_that_forget_are_told_again_what_fires() -> None:
@@ -420,10 +415,10 @@ async def test_what_a_receiver_holds_is_repeated_while_it_fires_whoever_must_not
         await one.tick(after=31, heat=11)
         await one.beat()
     assert host.forgetful.repeated == [["hot"]] * 3
-    assert [event.status.value for event in host.forgetful.events] == ["firing"]
+    assert [event.status.value for event in host.forgetful.alerts] == ["firing"]
     await one.tick(after=31, heat=1)
-    assert [event.status.value for event in host.forgetful.events] == ["firing", "resolved"]
-    assert [event.status.value for event in host.mailbox.events] == ["firing"], "people are spared"
+    assert [event.status.value for event in host.forgetful.alerts] == ["firing", "resolved"]
+    assert [event.status.value for event in host.mailbox.alerts] == ["firing"], "people are spared"
 
 
 async def test_what_was_muted_from_its_beginning_is_not_brought_to_a_receiver() -> None:
@@ -433,7 +428,7 @@ async def test_what_was_muted_from_its_beginning_is_not_brought_to_a_receiver() 
     await one.tick(heat=11)
     await one.beat(after=31)
     await one.tick(after=31, heat=1)
-    assert (host.forgetful.repeated, host.forgetful.events) == ([], [])
+    assert (host.forgetful.repeated, host.forgetful.alerts) == ([], [])
 
 
 async def test_an_alert_that_is_inhibited_while_a_receiver_holds_it_goes_on_there() -> None:
@@ -463,7 +458,7 @@ async def test_who_takes_over_repeats_at_once_what_a_receiver_holds(killed: bool
     await two.beat(after=lease_seconds(INTERVAL) + 0.1)
     assert two.watch.leads
     assert host.forgetful.repeated == [["hot"]] * 2
-    assert [event.status.value for event in host.forgetful.events] == ["firing"]
+    assert [event.status.value for event in host.forgetful.alerts] == ["firing"]
 
 
 async def test_the_end_of_an_alert_never_comes_before_its_repetition() -> None:
@@ -499,7 +494,7 @@ async def test_a_report_of_another_version_is_left_out() -> None:
     await one.beat()
     host.store.publish("stranger", b"\x80binary", host.clock.now)
     await one.tick(heat=11)
-    assert len(host.mailbox.events) == 1
+    assert len(host.mailbox.alerts) == 1
 
 
 @pytest.mark.parametrize("interval", [0.1, 1, 10, 600])

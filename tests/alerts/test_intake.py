@@ -11,7 +11,7 @@ from otel_monitoring.alerts import AlertManager
 from otel_monitoring.alerts.intake import Intake
 from otel_monitoring.alerts.model import AlertSeverity
 from otel_monitoring.alerts.store import MemoryStore
-from tests.alerts.test_manager import Recorder
+from otel_monitoring.testing import MemoryChannel
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
@@ -119,7 +119,7 @@ async def test_a_storm_is_decided_in_few_transactions_and_one_thread() -> None:
             return super().run(work)
 
     store = Counting()
-    manager = AlertManager(channels=[Recorder()], store=store)
+    manager = AlertManager(channels=[MemoryChannel()], store=store)
     manager.hand_over = lambda: True  # a service delivers
     most = 0
 

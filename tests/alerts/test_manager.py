@@ -25,18 +25,9 @@ from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError, DeliveryError, TooManyMutesError
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.redact.json_value import LENGTH
+from otel_monitoring.testing import ManualClock, MemoryChannel
 
 pytestmark = pytest.mark.anyio
-
-
-class Recorder:
-    name = "recorder"
-
-    def __init__(self) -> None:
-        self.events: list[AlertEvent] = []
-
-    async def send(self, notification: Notification) -> None:
-        self.events.extend(notification.events)
 
 
 class Broken:
@@ -44,13 +35,6 @@ class Broken:
 
     async def send(self, notification: Notification) -> None:
         raise DeliveryError("password=hunter2 refused", retryable=True)
-
-
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 async def test_an_alert_is_logged_at_its_severity(caplog: pytest.LogCaptureFixture) -> None:
@@ -64,7 +48,7 @@ async def test_an_alert_is_logged_at_its_severity(caplog: pytest.LogCaptureFixtu
 
 
 async def test_the_same_alert_is_notified_once_in_five_minutes() -> None:
-    channel, clock = Recorder(), Clock()
+    channel, clock = MemoryChannel("recorder"), ManualClock()
     manager = AlertManager(channels=[channel], clock=clock)
     assert await manager.send_alert(AlertType.HIGH_CPU, "CPU at 91%")
     clock.now += 299
@@ -72,7 +56,7 @@ async def test_the_same_alert_is_notified_once_in_five_minutes() -> None:
     assert await manager.send_alert(AlertType.HIGH_CPU, "CPU at 99%"), "another message is another alert"
     clock.now += 2
     assert await manager.send_alert(AlertType.HIGH_CPU, "CPU at 91%")
-    assert len(channel.events) == 3
+    assert len(channel.alerts) == 3
     assert [e["outcome"] for e in await manager.get_alert_history()] == [
         "notified",
         "notified",
@@ -82,7 +66,7 @@ async def test_the_same_alert_is_notified_once_in_five_minutes() -> None:
 
 
 async def test_the_history_says_what_became_of_an_alert_on_each_channel() -> None:
-    manager = AlertManager(channels=[Recorder(), LogChannel()], clock=(clock := Clock()))
+    manager = AlertManager(channels=[MemoryChannel("recorder"), LogChannel()], clock=(clock := ManualClock()))
     for _ in range(2):
         await manager.send_alert("high_cpu", "CPU at 91%")
         clock.now += 1
@@ -103,7 +87,7 @@ async def test_figures_in_a_message_make_no_other_alert_of_it_where_a_key_says_s
 ) -> None:
     for kept in ("_process_wide", "_first_of_service"):
         monkeypatch.setattr(alerts, kept, None)
-    recorder = Recorder()
+    recorder = MemoryChannel("recorder")
     manager = AlertManager(channels=[recorder])
     alerts.set_alert_manager(manager)
     for number in range(5):
@@ -112,28 +96,28 @@ async def test_figures_in_a_message_make_no_other_alert_of_it_where_a_key_says_s
         await alerts.alert_high_error_rate(10 + number)
         await alerts.alert_performance_issue("/a", 2000 + number)
         await alerts.alert_performance_issue("/b", 2000 + number)
-    told = [event.message for event in recorder.events if not event.message.startswith("Order")]
+    told = [event.message for event in recorder.alerts if not event.message.startswith("Order")]
     assert told == [
         "The queue is 0 long",
         "High error rate: 10.00%",
         "Slow API response: /a (2000.00ms)",
         "Slow API response: /b (2000.00ms)",
     ]
-    assert len(recorder.events) == len(told) + 5, "five orders are five alerts"
+    assert len(recorder.alerts) == len(told) + 5, "five orders are five alerts"
 
 
 async def test_what_has_become_more_urgent_is_told_again() -> None:
-    clock, recorder = Clock(), Recorder()
+    clock, recorder = ManualClock(), MemoryChannel("recorder")
     manager = AlertManager(channels=[recorder], clock=clock)
     for severity in ("warning", "critical", "error", "warning", "critical"):
         await manager.send_alert("custom", "The disk is filling", severity)
-    assert [event.severity.value for event in recorder.events] == ["warning", "critical"]
+    assert [event.severity.value for event in recorder.alerts] == ["warning", "critical"]
     clock.now += 300
     assert await manager.send_alert("custom", "The disk is filling", "warning"), "five minutes later"
 
 
 async def test_a_muted_type_is_kept_but_not_sent_until_the_mute_ends() -> None:
-    channel, clock = Recorder(), Clock()
+    channel, clock = MemoryChannel("recorder"), ManualClock()
     manager = AlertManager(channels=[channel], clock=clock)
     manager.mute_alert_type(AlertType.HIGH_ERROR_RATE, 300)
     assert not await manager.send_alert("high_error_rate", "6%")
@@ -146,11 +130,11 @@ async def test_a_muted_type_is_kept_but_not_sent_until_the_mute_ends() -> None:
     manager.mute_alert_type(AlertType.HIGH_ERROR_RATE)
     assert manager.unmute_alert_type(AlertType.HIGH_ERROR_RATE)
     assert not manager.unmute_alert_type(AlertType.HIGH_ERROR_RATE)
-    assert [e.message for e in channel.events] == ["6%"]
+    assert [e.message for e in channel.alerts] == ["6%"]
 
 
 async def test_a_mute_may_name_labels_and_keeps_who_and_why() -> None:
-    channel, clock = Recorder(), Clock()
+    channel, clock = MemoryChannel("recorder"), ManualClock()
     manager = AlertManager(channels=[channel], clock=clock)
     manager.mute_alert_type("api_timeout", 60, labels={"endpoint": "/slow"}, author="ana", reason="known, #12")
     assert not await manager.send_alert("api_timeout", "slow", labels={"endpoint": "/slow"})
@@ -172,10 +156,10 @@ async def test_a_mute_may_name_labels_and_keeps_who_and_why() -> None:
 
 
 async def test_the_alert_names_the_trace_it_was_raised_in() -> None:
-    channel = Recorder()
+    channel = MemoryChannel("recorder")
     with TracerProvider(shutdown_on_exit=False).get_tracer("test").start_as_current_span("request") as span:
         await AlertManager(channels=[channel]).send_alert("custom", "in a request")
-    assert channel.events[0].trace_id == f"{span.get_span_context().trace_id:032x}"
+    assert channel.alerts[0].trace_id == f"{span.get_span_context().trace_id:032x}"
 
 
 async def test_the_log_line_needs_no_outbox_and_is_part_of_its_request(caplog: pytest.LogCaptureFixture) -> None:
@@ -190,7 +174,7 @@ async def test_the_log_line_needs_no_outbox_and_is_part_of_its_request(caplog: p
     watching = Requests()
     caplog.handler.addFilter(watching)
     store = MemoryStore()
-    manager = AlertManager(channels=[LogChannel(), Recorder()], store=store)
+    manager = AlertManager(channels=[LogChannel(), MemoryChannel("recorder")], store=store)
     manager.hand_over = lambda: True  # a service that delivers nothing
     request.set("one")
     for number in range(3):
@@ -216,7 +200,7 @@ async def test_each_alert_is_a_log_event_and_counts() -> None:
     metrics, exporter = SnapshotReader(0.0), InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
     loggers = LoggerProvider(shutdown_on_exit=False)
     loggers.add_log_record_processor(SimpleLogRecordProcessor(exporter))
-    manager = AlertManager(channels=[Recorder()])
+    manager = AlertManager(channels=[MemoryChannel("recorder")])
     signals = AlertSignals(MeterProvider([metrics], shutdown_on_exit=False), loggers)
     manager.connect(manager.settings, Sender("orders"), signals)
     with TracerProvider(shutdown_on_exit=False).get_tracer("test").start_as_current_span("request") as span:
@@ -264,15 +248,15 @@ async def test_whatever_the_application_hands_over_the_alert_leaves() -> None:
 
     circle: dict[object, object] = {("a", 1): 1}
     circle["again"] = circle
-    channel = Recorder()
+    channel = MemoryChannel("recorder")
     manager = AlertManager(channels=[channel])
     given: list[Any] = [circle, [1, 2], "text", 7, Hostile(a=1), {"x": Hostile()}, ValueError("no"), {None: 10**5000}]
     for number, details in enumerate(given):
         labels: Any = Hostile(a=1) if number % 2 else details
         assert await manager.send_alert("custom", f"number {number}", details=details, labels=labels)
-    assert [event.message for event in channel.events] == [f"number {number}" for number in range(len(given))]
-    assert channel.events[1].details == {"details": [1, 2]}
-    assert channel.events[6].details == {"details": "ValueError: no"}
+    assert [event.message for event in channel.alerts] == [f"number {number}" for number in range(len(given))]
+    assert channel.alerts[1].details == {"details": [1, 2]}
+    assert channel.alerts[6].details == {"details": "ValueError: no"}
     json.dumps(await manager.get_alert_history(), allow_nan=False)
 
 
@@ -288,14 +272,14 @@ async def test_an_alert_leaves_without_details_where_reading_them_fails(monkeypa
 
 
 async def test_labels_and_message_are_printable_lines_without_secrets_and_mutes_know_them() -> None:
-    channel = Recorder()
+    channel = MemoryChannel("recorder")
     manager = AlertManager(channels=[channel])
     labels: Any = {"endpoint": "/a\n\x1b[31m", "token": "hunter2", 3: b"x", "instance": "0123456789abcdef" * 2}
     manager.mute_alert_type("api_timeout", labels={"endpoint": "/b\n"}, author="ana\n", reason="password=hunter2\n")
     assert await manager.send_alert("api_timeout", "slow\r\n\x1b[2J\u202e", labels=labels)
     assert not await manager.send_alert("api_timeout", "slow, too", labels={"endpoint": "/b\n"})
-    assert channel.events[0].message == "slow   [2J "
-    assert channel.events[0].labels == {
+    assert channel.alerts[0].message == "slow   [2J "
+    assert channel.alerts[0].labels == {
         "endpoint": "/a  [31m",
         "token": "[REDACTED]",
         "3": "x",
@@ -339,14 +323,14 @@ async def test_a_mute_may_last_as_long_as_the_calendar() -> None:
 
 @pytest.mark.slow
 async def test_no_more_than_a_thousand_mutes_are_in_force() -> None:
-    now = [1000.0]
-    manager = AlertManager(channels=[], clock=lambda: now[0])
+    clock = ManualClock(1000.0)
+    manager = AlertManager(channels=[], clock=clock)
     for number in range(1000):
         manager.mute_alert_type("api_timeout", 60 + number % 2, labels={"endpoint": f"/{number}"})
     with pytest.raises(TooManyMutesError, match="1000 are in force"):
         manager.mute_alert_type("api_timeout", labels={"endpoint": "/new"})
     manager.mute_alert_type("api_timeout", 90, labels={"endpoint": "/7"})  # takes the place of one
-    now[0] += 60
+    clock.advance(60)
     manager.mute_alert_type("api_timeout", labels={"endpoint": "/new"})
     assert len((await manager.get_alert_summary())["mutes"]) == 501
 
@@ -418,10 +402,10 @@ async def test_unknown_names_and_durations_are_refused() -> None:
 
 
 async def test_a_broken_channel_stops_neither_the_others_nor_the_caller(caplog: pytest.LogCaptureFixture) -> None:
-    channel = Recorder()
+    channel = MemoryChannel("recorder")
     manager = AlertManager(channels=[Broken(), channel])
     assert await manager.send_alert(AlertType.CUSTOM, "still here")
-    assert [e.message for e in channel.events] == ["still here"]
+    assert [e.message for e in channel.alerts] == ["still here"]
     results = await manager.test_channels()
     assert results["recorder"] == {"delivered": True}
     assert results["broken"]["delivered"] is False
@@ -440,13 +424,13 @@ async def test_the_documented_helpers_use_the_processs_manager(monkeypatch: pyte
     for kept in ("_process_wide", "_first_of_service"):
         monkeypatch.setattr(alerts, kept, None)
     assert alerts.get_alert_manager() is None
-    channel = Recorder()
+    channel = MemoryChannel("recorder")
     alerts.set_alert_manager(AlertManager(channels=[channel]))
     assert alerts.initialize_alerts() is alerts.get_alert_manager()
     await alerts.alert_database_down({"error": "timeout"})
     await alerts.alert_high_error_rate(7.5, {"endpoints": {}})
     await alerts.alert_performance_issue("/api/orders/", 2345.67)
-    assert [(e.type.value, e.severity.value, e.message) for e in channel.events] == [
+    assert [(e.type.value, e.severity.value, e.message) for e in channel.alerts] == [
         ("database_down", "critical", "Database connection lost"),
         ("high_error_rate", "warning", "High error rate: 7.50%"),
         ("api_timeout", "warning", "Slow API response: /api/orders/ (2345.67ms)"),

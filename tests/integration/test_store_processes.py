@@ -24,6 +24,7 @@ from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.sqlite import SqliteStore
+from otel_monitoring.testing import ManualClock
 from tests.alerts.store.test_store import NOW, event, messages, waiting
 from tests.conftest import unavailable
 from tests.waiting import PATIENCE, eventually
@@ -297,8 +298,8 @@ def test_a_connection_inherited_against_our_will_is_never_used(path: Path) -> No
 
 
 def test_a_process_that_holds_the_lock_too_long_is_not_waited_for(path: Path) -> None:
-    now = [NOW]
-    store = FallbackStore(SqliteStore(path, busy_timeout=0.1), clock=lambda: now[0])
+    clock = ManualClock(NOW)
+    store = FallbackStore(SqliteStore(path, busy_timeout=0.1), clock=clock)
     store.append(event("before"))
     ready = os.pipe()
 
@@ -314,7 +315,7 @@ def test_a_process_that_holds_the_lock_too_long_is_not_waited_for(path: Path) ->
     assert store.problem == "alerts.db: database is locked"
     os.kill(holder, signal.SIGKILL)
     assert ended(holder) == -signal.SIGKILL
-    now[0] += RETRY_SECONDS
+    clock.now += RETRY_SECONDS
     assert waiting(store, "mail") == ["meanwhile"]
     assert store.problem is None
     store.close()
@@ -352,9 +353,9 @@ def fill(folder: Path) -> Path:
 
 
 def test_a_full_disk_is_memory_until_there_is_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    now = [NOW]
+    clock = ManualClock(NOW)
     with small_disk(tmp_path / "disk") as disk:
-        store = FallbackStore(SqliteStore(disk / "alerts.db"), clock=lambda: now[0])
+        store = FallbackStore(SqliteStore(disk / "alerts.db"), clock=clock)
         assert store.lead("worker", NOW, NOW + 60, ["channel:mail"])
         store.enqueue(event("before"), ["mail"], NOW)
         store.save_states({"rule": "firing"})
@@ -367,7 +368,7 @@ def test_a_full_disk_is_memory_until_there_is_room(tmp_path: Path, caplog: pytes
         expected = ["before", *(str(number) for number in range(300))]
         assert sorted(waiting(store, "mail")) == sorted(expected)
         filling.unlink()
-        now[0] += RETRY_SECONDS
+        clock.now += RETRY_SECONDS
         assert waiting(store, "mail") == expected
         assert store.problem is None
         assert messages(store) == expected[:0:-1]
@@ -379,14 +380,14 @@ def test_a_full_disk_is_memory_until_there_is_room(tmp_path: Path, caplog: pytes
 
 
 def test_a_disk_full_from_the_start_or_read_only_is_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    now = [NOW]
+    clock = ManualClock(NOW)
     with small_disk(tmp_path / "disk") as disk:
         filling = fill(disk)
-        store = FallbackStore(SqliteStore(disk / "alerts.db"), clock=lambda: now[0])
+        store = FallbackStore(SqliteStore(disk / "alerts.db"), clock=clock)
         store.append(event("full"))
         assert store.problem is not None
         filling.unlink()
-        now[0] += RETRY_SECONDS
+        clock.now += RETRY_SECONDS
         assert messages(store) == ["full"]
         assert store.problem is None
         store.close()
@@ -396,7 +397,7 @@ def test_a_disk_full_from_the_start_or_read_only_is_memory(tmp_path: Path, caplo
         assert "Read-only" in store.problem
         assert messages(store, 1) == ["read-only"]
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)  # noqa: S607
-        now[0] += RETRY_SECONDS
+        clock.now += RETRY_SECONDS
         assert messages(store) == ["read-only", "full"]
         store.close()
     assert len(caplog.messages) == 1

@@ -12,7 +12,8 @@ from opentelemetry import metrics, propagate, trace
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager, AlertType, set_alert_manager
-from otel_monitoring.alerts.model import AlertEvent, Notification
+from otel_monitoring.alerts.model import Notification
+from otel_monitoring.testing import MemoryChannel
 from otel_monitoring.tracing import tagged, traced
 from tests.integration.servers import nx27017
 from tests.otlp_sink import TIMEOUT, HttpSink
@@ -21,19 +22,17 @@ from tests.pages import blocks
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
 
-class Webhook:
+class Webhook(MemoryChannel):
     """A channel that delivers over HTTP."""
 
-    name = "webhook"
-
     def __init__(self, url: str) -> None:
+        super().__init__("webhook")
         self._url = url
-        self.events: list[AlertEvent] = []
 
     async def send(self, notification: Notification) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
             await client.post(self._url, content=b"")
-        self.events.extend(notification.events)
+        await super().send(notification)
 
 
 @traced("billing.run", alert=AlertType.BILLING_FAILURE)
@@ -87,7 +86,7 @@ async def test_a_worker_sends_all_signals_and_its_alerts(service: Callable[..., 
         assert {"orders.billed", "otel_monitoring.operation.duration"} <= {m.name for m in sink.metrics()}
         assert all(resource["service.name"] == "billing" for resource in sink.resources())
 
-        (event,) = channel.events
+        (event,) = channel.alerts
         assert event.message == "billing.run failed: RuntimeError"
         assert all("traceparent" not in request.headers for request in hook.requests)
     assert propagate.get_global_textmap() is before

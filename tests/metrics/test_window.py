@@ -15,6 +15,7 @@ from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot, merged
 from otel_monitoring.metrics.window import History, Window
 from otel_monitoring.semconv import SCOPE
+from otel_monitoring.testing import ManualClock
 from tests.measured import increase_in, recorded_in
 
 NAME = "http.server.request.duration"
@@ -187,23 +188,24 @@ def test_series_are_grouped_by_an_attribute() -> None:
     assert {route: sum(h.count for _, h in found) for route, found in groups.items()} == {"/a": 3, "/b": 1}
 
 
-def test_an_answer_is_reused_for_a_bounded_share_of_time() -> None:
-    now, cpu = [0.0], [0.0]
+def test_an_answer_is_reused_for_a_bounded_share_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # what spares other tests this
+    clock, cpu = ManualClock(0.0), [0.0]
 
     def cost() -> float:
         cpu[0] += 0.005
         return cpu[0]
 
-    aggregator = Aggregator(clock=lambda: now[0], span=60, resolution=10, cost_clock=cost)
+    aggregator = Aggregator(clock=clock, span=60, resolution=10, cost_clock=cost)
     _provider(aggregator.reader)
     assert not aggregator.fresh
     aggregator.collect()
     assert not aggregator.fresh, "what the first one costs says nothing"
     aggregator.collect()
     assert aggregator.fresh
-    now[0] = 0.099
+    clock.now = 0.099
     assert aggregator.fresh, "5 ms of work are reused for 100 ms"
-    now[0] = 0.101
+    clock.now = 0.101
     assert not aggregator.fresh
     aggregator.collect()
     aggregator.invalidate()

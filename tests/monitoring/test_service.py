@@ -15,13 +15,13 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
-from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.errors import InstrumentationError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.monitoring import get_monitoring, set_monitoring
 from otel_monitoring.runtime.process_exit import stop_all
 from otel_monitoring.runtime.worker import Worker
+from otel_monitoring.testing import MemoryChannel
 from tests.asgi import TIMEOUT, served
 from tests.waiting import eventually_here
 
@@ -275,23 +275,13 @@ async def test_a_start_ends_a_drain() -> None:
 
 
 async def test_an_alert_of_the_application_leaves_while_it_drains() -> None:
-    class Mailbox:
-        name = "mailbox"
-
-        def __init__(self) -> None:
-            self.got = asyncio.Event()
-            self.loop = asyncio.get_running_loop()
-
-        async def send(self, notification: Notification) -> None:
-            self.loop.call_soon_threadsafe(self.got.set)
-
-    mailbox = Mailbox()
-    manager = AlertManager(channels=[mailbox], store=MemoryStore())
+    channel = MemoryChannel()
+    manager = AlertManager(channels=[channel], store=MemoryStore())
     monitoring = MonitoringService(None, alert_manager=manager)
     await monitoring.start()
     monitoring.drain()
     assert await monitoring.add_alert("billing_failure", "card declined", "critical")
-    await asyncio.wait_for(mailbox.got.wait(), 30)
+    await channel.arrived()
     await monitoring.stop()
 
 

@@ -21,6 +21,7 @@ from otel_monitoring.telemetry.export_state import ExportState, without_credenti
 from otel_monitoring.telemetry.log_filter import QuietExports, being_exported
 from otel_monitoring.telemetry.pipelines import OtlpHandler
 from otel_monitoring.telemetry.shutdown import ReaderPipeline, close_all
+from otel_monitoring.testing import ManualClock
 
 EXPORTER = logging.getLogger("opentelemetry.exporter.test")
 RETRYING = "Transient error %s encountered while exporting %s batch, retrying in %.2fs."
@@ -147,14 +148,14 @@ def test_the_numbers_of_a_signal() -> None:
 
 
 def test_one_line_a_minute_over_all_exporters_without_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    now = [0.0]
+    clock = ManualClock(0.0)
     other = logging.getLogger("opentelemetry.sdk._shared_internal")
     unrelated = logging.getLogger("opentelemetry.sdk.trace")
-    quiet = QuietExports(lambda: now[0])
+    quiet = QuietExports(clock)
     quiet.install()
     try:
         for second in range(180):
-            now[0] = float(second)
+            clock.now = float(second)
             EXPORTER.error(RETRYING, "X", "spans", 1.0, exc_info=ConnectionError("no"))
             other.warning("Queue full, dropping %s.", "Span")
         unrelated.warning("about something else")

@@ -22,17 +22,11 @@ from otel_monitoring.alerts.notify.sender import Sender
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError
+from otel_monitoring.testing import ManualClock
 
 pytestmark = pytest.mark.anyio
 
 ORDERS = Sender("orders", "production")
-
-
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Channel:
@@ -68,7 +62,7 @@ class Bench:
 
     def __init__(self, *channels: Channel, limits: Limits | None = None) -> None:
         self.channels = channels
-        self.clock, self.elapsed = Clock(), 100.0
+        self.clock, self.elapsed = ManualClock(), 100.0
         self.store = MemoryStore()
         self.counts: list[tuple[str, str, int]] = []
         self.leads = True

@@ -15,6 +15,7 @@ from otel_monitoring.alerts.store.protocol import OUTBOX_LIMIT
 from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
+from otel_monitoring.testing import ManualClock
 from tests.alerts.store.test_store import NOW, become, event, everything, messages, raise_alert, waiting
 
 MAIL = ("channel:mail",)
@@ -362,12 +363,12 @@ def test_it_is_tried_again_at_once_when_the_clock_was_set_back(world: World) -> 
 
 def test_a_path_that_cannot_be_is_memory_with_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").touch()
-    now = [NOW]
-    store = FallbackStore(SqliteStore(tmp_path / "file" / "alerts.db"), clock=lambda: now[0])
+    clock = ManualClock(NOW)
+    store = FallbackStore(SqliteStore(tmp_path / "file" / "alerts.db"), clock=clock)
     for _ in range(20):
         store.run(lambda tx: tx.append(event()))
-        assert store.lead("worker", now[0], now[0] + 30)
-        now[0] += 30
+        assert store.lead("worker", clock.now, clock.now + 30)
+        clock.now += 30
     assert len(messages(store)) == 20
     assert len(caplog.messages) == 1
     store.close()

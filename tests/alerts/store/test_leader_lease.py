@@ -8,13 +8,7 @@ from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.alerts.store.leader_lease import LeaderLease
 from otel_monitoring.alerts.store.protocol import LEADER
 from otel_monitoring.errors import StoreError
-
-
-class Clock:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from otel_monitoring.testing import ManualClock
 
 
 class Counting(MemoryStore):
@@ -33,11 +27,11 @@ class Counting(MemoryStore):
 
 
 @pytest.fixture(name="clock")
-def _clock() -> Clock:
-    return Clock()
+def _clock() -> ManualClock:
+    return ManualClock()
 
 
-def test_one_of_two_leads_and_the_other_when_the_lease_is_over(clock: Clock) -> None:
+def test_one_of_two_leads_and_the_other_when_the_lease_is_over(clock: ManualClock) -> None:
     store = MemoryStore()
     one, two = (LeaderLease(store, name, clock, 5.0) for name in ("one", "two"))
     assert (one.hold(), two.hold()) == (True, False)
@@ -48,7 +42,7 @@ def test_one_of_two_leads_and_the_other_when_the_lease_is_over(clock: Clock) -> 
     assert not one.hold()
 
 
-def test_a_lease_is_renewed_when_half_of_it_is_over(clock: Clock) -> None:
+def test_a_lease_is_renewed_when_half_of_it_is_over(clock: ManualClock) -> None:
     store = Counting()
     lease = LeaderLease(store, "one", clock, 5.0)
     for _ in range(3):
@@ -61,7 +55,7 @@ def test_a_lease_is_renewed_when_half_of_it_is_over(clock: Clock) -> None:
     assert lease.held, "it counts from its renewal"
 
 
-def test_given_back_it_is_free_at_once(clock: Clock) -> None:
+def test_given_back_it_is_free_at_once(clock: ManualClock) -> None:
     store = MemoryStore()
     one, two = (LeaderLease(store, name, clock, 5.0) for name in ("one", "two"))
     one.hold()
@@ -73,7 +67,7 @@ def test_given_back_it_is_free_at_once(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
-def test_a_clock_that_jumps_makes_nobody_lead_for_longer(clock: Clock, jump: float) -> None:
+def test_a_clock_that_jumps_makes_nobody_lead_for_longer(clock: ManualClock, jump: float) -> None:
     store = MemoryStore()
     one = LeaderLease(store, "one", clock, 5.0)
     one.hold()
@@ -82,7 +76,7 @@ def test_a_clock_that_jumps_makes_nobody_lead_for_longer(clock: Clock, jump: flo
     assert one.hold(), "asked again, it is had again"
 
 
-def test_a_store_that_cannot_answer_ends_nothing_before_its_time(clock: Clock) -> None:
+def test_a_store_that_cannot_answer_ends_nothing_before_its_time(clock: ManualClock) -> None:
     store = Counting()
     lease = LeaderLease(store, "one", clock, 5.0)
     lease.hold()

@@ -9,18 +9,9 @@ from concurrent.futures import Future
 import pytest
 
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
+from otel_monitoring.testing import ManualClock
 
 TIMEOUT = 30.0
-
-
-class Clock:
-    """Seconds as told."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Loop:
@@ -72,8 +63,8 @@ class Loop:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> ManualClock:
+    return ManualClock(100.0)
 
 
 @pytest.fixture
@@ -84,28 +75,28 @@ def loop() -> Iterator[Loop]:
 
 
 @pytest.fixture
-def monitor(loop: Loop, clock: Clock) -> LoopMonitor:
+def monitor(loop: Loop, clock: ManualClock) -> LoopMonitor:
     return LoopMonitor(loop.loop, stall_after=0.5, window=60.0, clock=clock)
 
 
-def answered(monitor: LoopMonitor, loop: Loop, clock: Clock) -> None:
+def answered(monitor: LoopMonitor, loop: Loop, clock: ManualClock) -> None:
     monitor.probe(clock.now)
     loop.settle()
 
 
-def test_before_the_first_probe_nothing_is_known(monitor: LoopMonitor, clock: Clock) -> None:
+def test_before_the_first_probe_nothing_is_known(monitor: LoopMonitor, clock: ManualClock) -> None:
     assert monitor.lag(clock.now) is None
     assert monitor.max_lag(clock.now) is None
     assert monitor.stall(clock.now) is None
 
 
-def test_a_free_loop_has_no_lag(monitor: LoopMonitor, loop: Loop, clock: Clock) -> None:
+def test_a_free_loop_has_no_lag(monitor: LoopMonitor, loop: Loop, clock: ManualClock) -> None:
     answered(monitor, loop, clock)
     assert monitor.lag(clock.now) == 0.0
     assert monitor.stall(clock.now) is None
 
 
-def test_a_blocked_loops_lag_grows_until_it_answers(monitor: LoopMonitor, loop: Loop, clock: Clock) -> None:
+def test_a_blocked_loops_lag_grows_until_it_answers(monitor: LoopMonitor, loop: Loop, clock: ManualClock) -> None:
     loop.block()
     monitor.probe(100.0)
     assert monitor.lag(100.25) == 0.25
@@ -120,7 +111,7 @@ def test_a_blocked_loops_lag_grows_until_it_answers(monitor: LoopMonitor, loop: 
     assert monitor.max_lag(105.0) == 4.0
 
 
-def test_the_window_forgets(monitor: LoopMonitor, loop: Loop, clock: Clock) -> None:
+def test_the_window_forgets(monitor: LoopMonitor, loop: Loop, clock: ManualClock) -> None:
     loop.block()
     monitor.probe(100.0)
     clock.now = 102.0
@@ -130,7 +121,7 @@ def test_the_window_forgets(monitor: LoopMonitor, loop: Loop, clock: Clock) -> N
     assert monitor.max_lag(162.1) is None
 
 
-def test_a_stall_shows_the_stack_that_blocks(monitor: LoopMonitor, loop: Loop, clock: Clock) -> None:
+def test_a_stall_shows_the_stack_that_blocks(monitor: LoopMonitor, loop: Loop, clock: ManualClock) -> None:
     answered(monitor, loop, clock)
     loop.block()
     monitor.probe(100.0)
@@ -145,7 +136,7 @@ def test_a_stall_shows_the_stack_that_blocks(monitor: LoopMonitor, loop: Loop, c
     assert "hunter2Canary" not in str(stall)
 
 
-def test_a_stall_ends_and_stays_readable(monitor: LoopMonitor, loop: Loop, clock: Clock) -> None:
+def test_a_stall_ends_and_stays_readable(monitor: LoopMonitor, loop: Loop, clock: ManualClock) -> None:
     answered(monitor, loop, clock)
     loop.block()
     monitor.probe(100.0)
@@ -162,7 +153,7 @@ def test_a_stall_ends_and_stays_readable(monitor: LoopMonitor, loop: Loop, clock
 
 
 def test_each_stall_has_its_own_stack_taken_once(
-    monitor: LoopMonitor, loop: Loop, clock: Clock, caplog: pytest.LogCaptureFixture
+    monitor: LoopMonitor, loop: Loop, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     answered(monitor, loop, clock)
     with caplog.at_level(logging.WARNING, logger="otel_monitoring"):
@@ -184,7 +175,7 @@ def test_each_stall_has_its_own_stack_taken_once(
     assert len([r for r in caplog.records if "event loop has been blocked" in r.getMessage()]) == 1
 
 
-def test_stacks_are_bounded_and_keep_the_innermost_frames(monitor: LoopMonitor, loop: Loop, clock: Clock) -> None:
+def test_stacks_are_bounded_and_keep_the_innermost_frames(monitor: LoopMonitor, loop: Loop, clock: ManualClock) -> None:
     answered(monitor, loop, clock)
     loop.block(depth=200)
     monitor.probe(100.0)
@@ -195,7 +186,7 @@ def test_stacks_are_bounded_and_keep_the_innermost_frames(monitor: LoopMonitor, 
     assert "wait" in stall.stack[-1]
 
 
-def test_made_in_the_loops_thread_it_knows_the_first_stall(loop: Loop, clock: Clock) -> None:
+def test_made_in_the_loops_thread_it_knows_the_first_stall(loop: Loop, clock: ManualClock) -> None:
     made: Future[LoopMonitor] = Future()
     loop.loop.call_soon_threadsafe(lambda: made.set_result(LoopMonitor(loop.loop, clock=clock)))
     monitor = made.result(TIMEOUT)
@@ -207,7 +198,7 @@ def test_made_in_the_loops_thread_it_knows_the_first_stall(loop: Loop, clock: Cl
     assert any("block_here" in position for position in stall.stack)
 
 
-def test_a_closed_loop_is_unknown(monitor: LoopMonitor, loop: Loop, clock: Clock) -> None:
+def test_a_closed_loop_is_unknown(monitor: LoopMonitor, loop: Loop, clock: ManualClock) -> None:
     loop.block()
     monitor.probe(100.0)
     loop.loop.call_soon_threadsafe(loop.loop.stop)
@@ -219,7 +210,7 @@ def test_a_closed_loop_is_unknown(monitor: LoopMonitor, loop: Loop, clock: Clock
     assert monitor.as_json(102.0)["lag_seconds"] is None
 
 
-def test_an_answer_from_before_a_pause_is_no_lag(clock: Clock) -> None:
+def test_an_answer_from_before_a_pause_is_no_lag(clock: ManualClock) -> None:
     loop = asyncio.new_event_loop()
     monitor = LoopMonitor(loop, clock=clock)
 

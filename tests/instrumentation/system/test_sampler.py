@@ -23,6 +23,7 @@ from otel_monitoring.instrumentation.system.cpu import CpuUse
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sample import SystemHistory, SystemSample
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
+from otel_monitoring.testing import ManualClock
 from tests.instrumentation.system.test_cgroup import unified
 from tests.instrumentation.system.test_cpu import burn
 
@@ -44,14 +45,6 @@ DOCUMENTED = (
 )
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Rig:
     """A sampler in a container made of files, with a clock turned by hand, and what is exported of it."""
 
@@ -60,7 +53,7 @@ class Rig:
         self.root = root
         self.reader = InMemoryMetricReader()
         self.provider: AnyMeterProvider = MeterProvider(metric_readers=[self.reader])
-        self.sampler = SystemSampler(self.provider.get_meter("test"), window=3, root=root, clock=Clock())
+        self.sampler = SystemSampler(self.provider.get_meter("test"), window=3, root=root, clock=ManualClock(100.0))
 
     def write(self, name: str, text: str) -> None:
         (self.root / "sys/fs/cgroup" / name).write_text(text)
@@ -119,7 +112,7 @@ def test_a_process_that_psutil_does_not_see_has_no_figures(
         raise psutil.NoSuchProcess(os.getpid())
 
     monkeypatch.setattr(psutil.Process, "__init__", refuse)
-    sampler = SystemSampler(MeterProvider().get_meter("test"), root=tmp_path, clock=Clock())
+    sampler = SystemSampler(MeterProvider().get_meter("test"), root=tmp_path, clock=ManualClock(100.0))
     sample = sampler.sample(110.0)
     assert (sample.memory_mb, sample.thread_count, sample.open_file_descriptors) == (None, None, None)
     assert sample.cpu.process_percent is None
@@ -257,7 +250,7 @@ def test_stopped_it_leaves_the_collector_alone(rig: Rig) -> None:
 
 @pytest.mark.anyio
 async def test_the_loops_lag_is_in_sample_and_gauge(rig: Rig) -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     monitor = LoopMonitor(asyncio.get_running_loop(), clock=clock)
     rig.sampler.start(monitor)
     assert rig.sampler.sample(100.0).event_loop_lag is None
