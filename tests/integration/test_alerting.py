@@ -177,7 +177,7 @@ def test_a_callback_of_the_application_that_hangs_keeps_no_alert_and_no_ping(
 
 # Two outages, and on a busy machine a connection that fails between them, are not the subject there.
 NEVER_FLAPPING = """
-from otel_monitoring.alerts import lifecycle
+from otel_monitoring.alerts.evaluation import lifecycle
 lifecycle.FLAPS = 1000
 """
 
@@ -545,7 +545,7 @@ def body(mailbox: Mailbox, number: int) -> str:
 
 # Instead of five minutes of calm after which flapping is over; longer than `database_down` goes on firing anyway.
 CALM = """
-from otel_monitoring.alerts import lifecycle
+from otel_monitoring.alerts.evaluation import lifecycle
 lifecycle.CALM_SECONDS = 11.0
 """
 
