@@ -153,7 +153,7 @@ async def test_the_root_path_and_mounts(engine: str, path: str, expected: str) -
     check(observed, expected)
 
 
-@pytest.mark.parametrize("kind", ["application", "router", "mount", "plain router", "starlette"])
+@pytest.mark.parametrize("kind", ["application", "router", "mount", "plain router", "mount alone", "starlette"])
 async def test_hosts_that_have_the_same_paths_are_told_apart(engine: str, kind: str) -> None:
     app = FastAPI()
     observed = observe(engine, app)
@@ -167,11 +167,13 @@ async def test_hosts_that_have_the_same_paths_are_told_apart(engine: str, kind: 
             inside.mount("/shop", sub)
         if kind == "plain router":
             inside = Router([Mount("/shop", sub)])
+        if kind == "mount alone":
+            inside = Mount("/shop", Mount("/", sub))
         if kind == "starlette":
             inside = Starlette(routes=list(sub.routes))
         app.host(f"{name}.example.org", inside)
     app.add_route("/items/{rest}", one)
-    prefix = "/shop" if kind in ("mount", "plain router") else ""
+    prefix = "/shop" if kind in ("mount", "plain router", "mount alone") else ""
     for host in ("second.example.org", "first.example.org:8000"):
         assert await get(app, f"{prefix}/items/1", f"{prefix}/fail/1", host=host) == [200, 503]
     assert await get(app, "/items/1", host="elsewhere") == [200]

@@ -65,6 +65,8 @@ class _Branch:
     regex: re.Pattern[str]
     prefix: str | None
     app: Any
+    only: Sequence[Any] = ()
+    """What it leads to where that is itself a mount or a host, and no router."""
 
 
 class _Level:
@@ -106,11 +108,12 @@ class _Level:
 
     def _add(self, place: int, route: Any) -> None:
         original = getattr(route, "original_route", route)
+        only = [route.app] if isinstance(getattr(route, "app", None), (Mount, Host)) else ()
         if isinstance(original, Mount):
             prefix = route.path_format.removesuffix(_MOUNT_TAIL)
-            self.branches.append(_Branch(place, route.path_regex, prefix, route.app))
+            self.branches.append(_Branch(place, route.path_regex, prefix, route.app, only))
         elif isinstance(original, Host):
-            self.branches.append(_Branch(place, route.host_regex, None, route.app))
+            self.branches.append(_Branch(place, route.host_regex, None, route.app, only))
         elif getattr(route, "endpoint", None) is not None and getattr(route, "path_format", None) is not None:
             self._kept.append(route.endpoint)
             self.leaves.setdefault(id(route.endpoint), []).append(_Leaf(place, route.path_regex, route.path_format))
@@ -172,6 +175,8 @@ class RouteTemplates:
 
         A host leads to whatever it likes.
         """
+        if branch.only:
+            return branch.only
         app, seen, inner = branch.app, 0, scope.get("app")
         if not isinstance(inner, FastAPI) or inner is self.app:
             inner = None
