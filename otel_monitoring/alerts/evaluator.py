@@ -19,7 +19,7 @@ from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.notify.channels import Repeating
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.leader_lease import LeaderLease, channels_of_workers, repeating_channels
-from otel_monitoring.alerts.store.protocol import LEADER, UNREADABLE, lease_of, repeats
+from otel_monitoring.alerts.store.protocol import LEADER, UNREADABLE, lease_of, repeating_lease_of
 from otel_monitoring.guard import fail_open
 
 _reading_metrics = fail_open("reading the metrics of a rule", theirs=True)
@@ -56,7 +56,7 @@ class Evaluator:
         self._report = report
         self._interval = interval
         self._channel_leases = {name: lease_of(name) for name in manager.policy.channels}
-        repeating = sorted(repeats(name) for name in manager.policy.holding)
+        repeating = sorted(repeating_lease_of(name) for name in manager.policy.holding)
         wanted = (LEADER, *self._channel_leases.values(), *repeating)
         self._lease = LeaderLease(manager.store, worker, manager.clock, lease_seconds(interval), wanted)
         self._delivers: frozenset[str] = frozenset()

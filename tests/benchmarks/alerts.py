@@ -106,8 +106,8 @@ class Evaluator:
         self.now += 10.0
         known = {incident.key: incident for incident in saved_incidents(self.store)}
         with self.store.exclusive():
-            incidents = Transitions(self.store, _POLICY, self.now)
-            incidents.apply(
+            transitions = Transitions(self.store, _POLICY, self.now)
+            transitions.apply(
                 self.evaluation.evaluate(self.rules, reports, labels_by_rule(known.values())),
                 known,
                 reports,

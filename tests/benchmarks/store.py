@@ -99,7 +99,7 @@ def main() -> None:
         stores: dict[str, Store] = {
             "memory": MemoryStore(),
             "sqlite": SqliteStore(Path(folder) / "sqlite.db"),
-            "resilient": FallbackStore(SqliteStore(Path(folder) / "resilient.db")),
+            "fallback": FallbackStore(SqliteStore(Path(folder) / "fallback.db")),
         }
         for store in stores.values():
             for number in range(3):

@@ -126,9 +126,9 @@ class Fleet:
         for name, labels in self._states:
             known.setdefault(name, []).append(dict(labels))
         reports = {worker.instance: worker.report for worker in self._workers}
-        for look in self._evaluation.evaluate(self._rules, reports, known):
-            key = (look.rule.name, tuple(sorted(look.labels.items())))
-            state = advance(look.rule, self._states.get(key, AlertState(seen=now - STEP)), look.reading, now)
+        for result in self._evaluation.evaluate(self._rules, reports, known):
+            key = (result.rule.name, tuple(sorted(result.labels.items())))
+            state = advance(result.rule, self._states.get(key, AlertState(seen=now - STEP)), result.reading, now)
             self._states[key] = state
             if state.phase is Phase.INACTIVE:
                 del self._states[key]

@@ -96,11 +96,13 @@ class ChannelQueue:
         self._delivered_at: float | None = None
         self._wait_until = 0.0
         """The monotonic time of the channel's next attempt."""
-        # By the ids of events: monotonic times, events that some recipients have, events that nobody else gets.
+        # By the ids of events; times are monotonic.
         self._retry_at: dict[int, float] = {}
         self._give_up_at: dict[int, float] = {}
         self._partly_delivered: set[int] = set()
+        """Events that some recipients have."""
         self._outdated: set[int] = set()
+        """Partly delivered events that the missing recipients do not get any more."""
         self._errors: dict[int, str] = {}
 
     def ready(self) -> bool:
@@ -305,7 +307,7 @@ class ChannelQueue:
             self._order.failed(batch, alone=batch_alone)
             self._count("retried", self.channel.name, len(batch))
             logger.warning("%s: attempt %d failed: %s", self.channel.name, batch[0].attempts, why)
-        elif len(batch) > 1:  # one bad event, or too many: halves of the batch find out
+        elif len(batch) > 1:  # one bad event, or too many events: both halves are tried
             self._order.divide(batch)
         if batch_alone:
             self._postpone(batch, self._limits.first_delay)

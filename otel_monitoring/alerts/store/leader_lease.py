@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 
 from otel_monitoring.alerts.store import Store
-from otel_monitoring.alerts.store.protocol import LEADER, channel_of, repeats
+from otel_monitoring.alerts.store.protocol import LEADER, channel_of, repeating_lease_of
 
 CALLER = "caller-"
 """The prefix of names that hold a channel's lease for one delivery within `send_alert`, and are no workers."""
@@ -30,7 +30,9 @@ def repeating_channels(store: Store, now: float) -> frozenset[str]:
         now: Unix seconds.
     """
     leases = store.leaders(now, _KNOWN_SECONDS)
-    return frozenset(name for name in map(channel_of, leases) if name is not None and repeats(name) in leases)
+    return frozenset(
+        name for name in map(channel_of, leases) if name is not None and repeating_lease_of(name) in leases
+    )
 
 
 class LeaderLease:

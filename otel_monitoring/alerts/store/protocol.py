@@ -44,7 +44,7 @@ def channel_of(lease: str) -> str | None:
     return lease.removeprefix("channel:") if lease.startswith("channel:") else None
 
 
-def repeats(channel: str) -> str:
+def repeating_lease_of(channel: str) -> str:
     """The lease that marks a channel whose receiver holds an alert until it is resolved, as the Alertmanager does."""
     return f"repeats:{channel}"
 

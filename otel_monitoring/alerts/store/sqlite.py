@@ -277,7 +277,7 @@ class SqliteStore:
     # Workers
 
     def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
-        # Most workers never lead: they are content to read.
+        # Reading first keeps the workers that hold no lease from writing.
         held = self.leaders(now)
         wanted = [name for name in leases if held.get(name, worker) == worker]
 

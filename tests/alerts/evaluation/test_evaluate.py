@@ -34,7 +34,7 @@ def report(*, heat: float | None = None, orders: float = 0, **requests_of: int) 
     return WorkerReport(meter.window())
 
 
-def looks(
+def results(
     rule: Rule, reports: Mapping[str, WorkerReport], *known: Mapping[str, str], evaluation: Evaluation | None = None
 ) -> list[tuple[dict[str, str], float | None, bool]]:
     """Labels, value and whether it is gone, of every look."""
@@ -51,24 +51,24 @@ EACH_HOT = Rule("each_hot", Gauge("heat"), ">", 80, scope="instance")
 
 def test_a_service_is_looked_at_as_a_whole_an_instance_by_itself() -> None:
     reports = {"a": report(heat=81), "b": report(heat=99), "c": report(heat=10)}
-    assert looks(HOT, reports) == [({}, 99, False)]
-    assert looks(EACH_HOT, reports) == [({"instance": "a"}, 81, False), ({"instance": "b"}, 99, False)]
+    assert results(HOT, reports) == [({}, 99, False)]
+    assert results(EACH_HOT, reports) == [({"instance": "a"}, 81, False), ({"instance": "b"}, 99, False)]
 
 
 def test_only_what_begins_or_is_known_is_looked_at() -> None:
     reports = {"a": report(heat=10), "b": report(heat=20)}
-    assert looks(HOT, reports) == []
-    assert looks(HOT, reports, {}) == [({}, 20, False)]
-    assert looks(EACH_HOT, reports, {"instance": "b"}) == [({"instance": "b"}, 20, False)]
+    assert results(HOT, reports) == []
+    assert results(HOT, reports, {}) == [({}, 20, False)]
+    assert results(EACH_HOT, reports, {"instance": "b"}) == [({"instance": "b"}, 20, False)]
 
 
 def test_what_a_worker_that_is_gone_knew_is_gone_with_it() -> None:
-    assert looks(EACH_HOT, {"a": report(heat=99)}, {"instance": "a"}, {"instance": "b"}) == [
+    assert results(EACH_HOT, {"a": report(heat=99)}, {"instance": "a"}, {"instance": "b"}) == [
         ({"instance": "a"}, 99, False),
         ({"instance": "b"}, None, True),
     ]
     by_room = Rule("by_room", Gauge("heat", group_by="room"), ">", 80, label="room", scope="instance")
-    assert looks(by_room, {"a": report()}, {"instance": "b", "room": "bath"}, {"instance": "a", "room": "bath"}) == [
+    assert results(by_room, {"a": report()}, {"instance": "b", "room": "bath"}, {"instance": "a", "room": "bath"}) == [
         ({"instance": "b", "room": "bath"}, None, True),
         ({"instance": "a", "room": "bath"}, None, False),
     ]
@@ -76,7 +76,7 @@ def test_what_a_worker_that_is_gone_knew_is_gone_with_it() -> None:
 
 def test_a_group_that_is_seen_no_more_is_no_data_and_not_gone() -> None:
     by_room = Rule("by_room", Gauge("heat", group_by="room"), ">", 80, label="room")
-    assert looks(by_room, {"a": report(heat=99)}, {"room": "bath"}) == [
+    assert results(by_room, {"a": report(heat=99)}, {"room": "bath"}) == [
         ({"room": "kitchen"}, 99, False),
         ({"room": "bath"}, None, False),
     ]
@@ -85,28 +85,28 @@ def test_a_group_that_is_seen_no_more_is_no_data_and_not_gone() -> None:
 @pytest.mark.parametrize("no_data", NoData)
 def test_no_data_is_looked_at_where_it_fires_or_something_is_known(no_data: NoData) -> None:
     rule = Rule("hot", Gauge("heat"), ">", 80, no_data=no_data)
-    assert looks(rule, {"a": report()}) == ([({}, None, False)] if no_data is NoData.FIRE else [])
-    assert looks(rule, {"a": report()}, {}) == [({}, None, False)]
+    assert results(rule, {"a": report()}) == ([({}, None, False)] if no_data is NoData.FIRE else [])
+    assert results(rule, {"a": report()}, {}) == [({}, None, False)]
 
 
 def test_a_low_value_is_not_taken_for_no_data() -> None:
     fast = Quantile(HTTP_SERVER_REQUEST_DURATION, 0.95)
     rule = Rule("slow", fast, ">", 2, no_data=NoData.FIRE)
-    assert looks(rule, {"a": report(a=5)}) == []
+    assert results(rule, {"a": report(a=5)}) == []
 
 
 def test_while_an_endpoint_is_known_all_are_seen_down_to_where_they_resolve() -> None:
     slow = Quantile(HTTP_SERVER_REQUEST_DURATION, 0.95, group_by=HTTP_ROUTE)
     rule = Rule("slow", slow, ">", 2, clear=1, label="endpoint")
     reports = {"a": report(a=5, b=5)}
-    assert looks(rule, reports) == []
-    assert looks(rule, reports, {"endpoint": "/a"}) == [({"endpoint": "/a"}, 0.1, False)]
+    assert results(rule, reports) == []
+    assert results(rule, reports, {"endpoint": "/a"}) == [({"endpoint": "/a"}, 0.1, False)]
 
 
 def test_labels_are_an_alerts_identity_in_whatever_order_they_were_saved() -> None:
     rule = Rule("hot", Gauge("heat", group_by="room"), ">", 80, label="room", labels={"team": "x", "tier": "1"})
     known = {"room": "kitchen", "tier": "1", "team": "x"}
-    assert looks(rule, {"a": report(heat=99)}, known) == [(known, 99, False)]
+    assert results(rule, {"a": report(heat=99)}, known) == [(known, 99, False)]
 
 
 # Several workers together
@@ -136,7 +136,7 @@ def test_one_worker_is_everything_and_none_is_nothing() -> None:
     alone = report(heat=1)
     assert merge_reports({"a": alone}) is alone.window
     assert merge_reports({}).seconds == 0
-    assert looks(HOT, {}) == []
+    assert results(HOT, {}) == []
 
 
 # Between workers
@@ -276,10 +276,10 @@ def test_readings_of_a_wrong_kind_are_the_rules_failure(read: Any) -> None:
 
 def test_what_was_read_is_remembered_with_where_it_was_read() -> None:
     evaluation = Evaluation()
-    assert looks(EACH_HOT, {"a": report(heat=1), "b": report(), "c": report(heat=2)}, evaluation=evaluation) == []
+    assert results(EACH_HOT, {"a": report(heat=1), "b": report(), "c": report(heat=2)}, evaluation=evaluation) == []
     assert evaluation.readings == {"each_hot": {"a": [Reading(1, 1)], "b": [], "c": [Reading(2, 1)]}}
     by_route = Rule("busy", requests(group_by=HTTP_ROUTE), ">", 100, label="endpoint")
-    assert looks(by_route, {"a": report(x=2), "b": report(x=1)}, {"endpoint": "/x"}, evaluation=evaluation) == [
+    assert results(by_route, {"a": report(x=2), "b": report(x=1)}, {"endpoint": "/x"}, evaluation=evaluation) == [
         ({"endpoint": "/x"}, 3, False)
     ]
     assert evaluation.readings["busy"] == {"": [Reading(3, 3, "/x")]}

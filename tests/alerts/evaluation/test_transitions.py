@@ -68,10 +68,10 @@ class Watcher:
             for worker, gauges in workers.items()
         }
         known = {incident.key: incident for incident in saved_incidents(self.store)}
-        incidents = Transitions(self.store, self.policy, self.now)
-        looks = Evaluation().evaluate(self.rules, reports, labels_by_rule(known.values()))
-        incidents.apply(looks, known, reports, self.rules)
-        return [(f"{event.type.value} {event.status.value}", event.outcome.value) for event in incidents.events]
+        transitions = Transitions(self.store, self.policy, self.now)
+        results = Evaluation().evaluate(self.rules, reports, labels_by_rule(known.values()))
+        transitions.apply(results, known, reports, self.rules)
+        return [(f"{event.type.value} {event.status.value}", event.outcome.value) for event in transitions.events]
 
     def restart(self, seconds: float) -> None:
         """Stop for so long; what is measured then does not fill the window yet."""
@@ -150,8 +150,8 @@ def test_labels_of_a_rule_are_printable_lines() -> None:
     watcher.now += 10
     attributes = (("room", "a\n\x1b[31m password=hunter2"),)
     window = Window(Snapshot(0, WINDOW, gauges={Series("heat", attributes): 5.0}))
-    looks = Evaluation().evaluate([heat], {"a": WorkerReport(window)}, {})
-    Transitions(watcher.store, watcher.policy, watcher.now).apply(looks, {}, {"a": WorkerReport(window)}, [heat])
+    results = Evaluation().evaluate([heat], {"a": WorkerReport(window)}, {})
+    Transitions(watcher.store, watcher.policy, watcher.now).apply(results, {}, {"a": WorkerReport(window)}, [heat])
     (event,) = watcher.sent
     assert (event.message, event.labels) == (
         "Heat in a  [31m password=[REDACTED]",
@@ -442,10 +442,10 @@ def test_a_fresh_worker_of_several_is_not_taken_for_one_that_saw_nothing() -> No
     watcher.now += 10
     fresh = WorkerReport(Window(Snapshot(0, 10)))
     old = WorkerReport(Window(Snapshot(0, WINDOW, gauges={Series("beats"): 5.0})))
-    incidents = Transitions(watcher.store, watcher.policy, watcher.now)
+    transitions = Transitions(watcher.store, watcher.policy, watcher.now)
     reports = {"old": old, "fresh": fresh}
-    incidents.apply(Evaluation().evaluate(watcher.rules, reports, {}), {}, reports, watcher.rules)
-    assert incidents.events == []
+    transitions.apply(Evaluation().evaluate(watcher.rules, reports, {}), {}, reports, watcher.rules)
+    assert transitions.events == []
 
 
 def test_an_alert_whose_labels_its_rule_no_longer_has_is_over() -> None:
@@ -493,9 +493,12 @@ def test_evidence_is_that_of_the_worker_the_alert_is_about() -> None:
         )
         for worker in ("a", "b")
     }
-    incidents = Transitions(watcher.store, watcher.policy, watcher.now)
-    incidents.apply(Evaluation().evaluate(watcher.rules, reports, {}), {}, reports, watcher.rules)
-    assert {event.labels["instance"]: event.details["stack"] for event in incidents.events} == {"a": ["a"], "b": ["b"]}
+    transitions = Transitions(watcher.store, watcher.policy, watcher.now)
+    transitions.apply(Evaluation().evaluate(watcher.rules, reports, {}), {}, reports, watcher.rules)
+    assert {event.labels["instance"]: event.details["stack"] for event in transitions.events} == {
+        "a": ["a"],
+        "b": ["b"],
+    }
 
 
 def test_the_end_waits_for_a_channel_that_was_told_and_that_no_worker_has_meanwhile() -> None:
@@ -608,8 +611,8 @@ def test_pending_alerts_of_a_rule_that_was_removed_are_forgotten_those_of_a_brok
     watcher.rules = (DOWN,)
     assert watcher.see(up=0) == []
     assert [incident.rule for incident in saved_incidents(watcher.store)] == ["database_down"]
-    incidents = Transitions(watcher.store, watcher.policy, watcher.now)
-    incidents.apply([], {i.key: i for i in saved_incidents(watcher.store)}, {}, [DOWN])
+    transitions = Transitions(watcher.store, watcher.policy, watcher.now)
+    transitions.apply([], {i.key: i for i in saved_incidents(watcher.store)}, {}, [DOWN])
     assert [incident.rule for incident in saved_incidents(watcher.store)] == ["database_down"]
 
 
