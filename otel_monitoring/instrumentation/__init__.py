@@ -1,1 +1,1 @@
-"""The seams of instrumentation: requests, database commands, the process."""
+"""What measures: HTTP servers and clients, MongoDB, and the system (CPU, memory, garbage collection, event loop)."""

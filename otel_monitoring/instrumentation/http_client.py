@@ -1,7 +1,7 @@
-"""Requests that the application makes: httpx, aiohttp and requests, by OpenTelemetry's instrumentations of them.
+"""HTTP clients of the application: httpx, aiohttp and requests, by OpenTelemetry's instrumentations of them.
 
-Each is instrumented where both the client and its instrumentation are installed (`pip install 'otel-monitoring[http]'`)
-and nobody has done it before.
+A client is instrumented if it and its instrumentation are installed (`pip install 'otel-monitoring[http]'`), and nobody
+else has instrumented it.
 """
 
 import ipaddress
@@ -41,10 +41,10 @@ _CLIENTS: Final = (
     ("requests", "requests", "RequestsInstrumentor"),
 )
 _GUARD: Final = fail_open("instrumentation of an HTTP client")
-# https://www.iana.org/assignments/special-use-domain-names/, and where Kubernetes puts its services.
+# https://www.iana.org/assignments/special-use-domain-names/, and the domain of Kubernetes' services.
 _PRIVATE_DOMAINS: Final = (".internal", ".local", ".localhost", ".home.arpa", ".svc", ".test")
 _URL_ATTRIBUTES: Final = ("url.full", "http.url")  # of the stable and of the old conventions
-_goes_out: ContextVar[bool] = ContextVar("otel_monitoring_request_goes_out", default=False)
+_to_external_host: ContextVar[bool] = ContextVar("otel_monitoring_request_to_external_host", default=False)
 
 
 def instrument_clients(
@@ -55,22 +55,25 @@ def instrument_clients(
     capture_query: bool = False,
     service: object = None,
 ) -> Callable[[], None]:
-    """Give each request of a client a span and a duration, and let the trace go on in the service that is called.
+    """Measure each request of a client by a span and a duration, and send the trace context to the called service.
 
-    Baggage goes to private hosts and to `baggage_hosts` only: it says what the work is about, which is nobody else's
-    business. `suppress_instrumentation` keeps a request out of it all.
+    Baggage is sent to private hosts and to `baggage_hosts` only, because it describes the application's work. Requests
+    inside `suppress_instrumentation` are not measured.
 
     Args:
-        tracer_provider: Where spans go.
-        meter_provider: Where `http.client.request.duration` goes.
-        baggage_hosts: Host names, and `.example.com` for all below.
+        tracer_provider: Makes the tracer of the spans.
+        meter_provider: Makes the histogram `http.client.request.duration`.
+        baggage_hosts: Host names; `.example.com` means all hosts below that domain.
         capture_query: Keep the values of the query in `url.full`.
-        service: Whose application's requests: see `PerService`. A client is instrumented once in a process.
+        service: The service whose application's requests these are: see `PerService`. The clients themselves are
+            instrumented once in a process.
 
     Returns:
-        The undo.
+        Ends the measurement for this service.
     """
-    end = _services.use(_Service(tracer_provider, meter_provider, InternalHosts(baggage_hosts), capture_query), service)
+    end = _services.use(
+        _ClientSettings(tracer_provider, meter_provider, InternalHosts(baggage_hosts), capture_query), service
+    )
     _instrument()
 
     def undo() -> None:
@@ -82,24 +85,24 @@ def instrument_clients(
     return undo
 
 
-class _Service(ServiceProviders):
-    """Whose requests go where."""
+class _ClientSettings(ServiceProviders):
+    """The providers of one service, and its settings for requests of its clients."""
 
     def __init__(
-        self, tracers: TracerProvider, meters: MeterProvider, destinations: "InternalHosts", capture_query: bool
+        self, tracers: TracerProvider, meters: MeterProvider, internal_hosts: "InternalHosts", capture_query: bool
     ) -> None:
         super().__init__(tracers, meters)
-        self.destinations = destinations
+        self.internal_hosts = internal_hosts
         self.capture_query = capture_query
 
 
-_services = PerService[_Service]()
+_services = PerService[_ClientSettings]()
 _clients = ExitStack()
-"""What undoes the instrumentation of the clients."""
+"""Undoes the instrumentation of the clients when it is closed."""
 
 
 def _instrument() -> None:
-    """Instrument the clients that nobody has instrumented so far."""
+    """Instrument the clients that are not instrumented yet."""
     for client, module, name in _CLIENTS:
         with _GUARD:
             instrumentor = _instrumentor(client, module, name)
@@ -108,8 +111,8 @@ def _instrument() -> None:
             instrumentor.instrument(
                 tracer_provider=PerServiceTracerProvider(_services.of_current),
                 meter_provider=PerServiceMeterProvider(_services.of_current),
-                request_hook=_describe,
-                async_request_hook=_describe_soon,
+                request_hook=_request_hook,
+                async_request_hook=_async_request_hook,
             )
             _clients.callback(instrumentor.uninstrument)
     _withhold_baggage()
@@ -123,10 +126,10 @@ def _instrumentor(client: str, module: str, name: str) -> Any:
 
 
 class InternalHosts:
-    """Tells by its URL whether a request stays among our own.
+    """The hosts to which baggage is sent.
 
     Args:
-        hosts: Hosts that do, beside private ones.
+        hosts: Host names, and `.example.com` for all hosts below a domain, in addition to private hosts.
     """
 
     def __init__(self, hosts: Iterable[str]) -> None:
@@ -134,29 +137,31 @@ class InternalHosts:
         self._domains = (*_PRIVATE_DOMAINS, *(host for host in hosts if host.startswith(".")))
 
     def is_internal(self, host: str) -> bool:
-        """Whether `host` is listed, or private by its name or address."""
+        """Whether `host` is listed, or private by its name or IP address."""
         if host in self._hosts or host.endswith(self._domains):
             return True
         try:
             return not ipaddress.ip_address(host).is_global
         except ValueError:
-            return "." not in host and host != ""  # a name without a domain is resolved by our own network
+            return "." not in host and host != ""  # a name without a domain is resolved inside the own network
 
 
-def _describe(span: Any, request: Any) -> None:
-    """What the instrumentations call between the start of the span and the writing of the headers."""
-    _goes_out.set(True)
+def _request_hook(span: Any, request: Any) -> None:
+    """Request hook of the instrumentations: runs after the span has started, before the headers are written."""
+    _to_external_host.set(True)
     with _GUARD:
         service, url = _services.of_current(), _text(request.url)
-        own = service is not None and service.destinations.is_internal((urlsplit(url).hostname or "").rstrip("."))
-        _goes_out.set(not own)
+        internal = service is not None and service.internal_hosts.is_internal(
+            (urlsplit(url).hostname or "").rstrip(".")
+        )
+        _to_external_host.set(not internal)
         if (service is None or not service.capture_query) and "?" in url and span.is_recording():
             _hide_query(span)
 
 
-async def _describe_soon(span: Any, request: Any) -> None:
-    """The same for httpx's asynchronous client."""
-    _describe(span, request)
+async def _async_request_hook(span: Any, request: Any) -> None:
+    """The request hook of httpx's asynchronous client."""
+    _request_hook(span, request)
 
 
 def _text(url: Any) -> str:
@@ -174,10 +179,10 @@ def _hide_query(span: Any) -> None:
 
 
 class InternalOnlyBaggagePropagator(TextMapPropagator):
-    """The propagator that was there, which does not see the baggage when the request goes out to strangers.
+    """The global propagator, without the baggage of requests to hosts that are not internal.
 
     Args:
-        inner: What was there.
+        inner: The propagator that was global before.
     """
 
     def __init__(self, inner: TextMapPropagator) -> None:
@@ -186,21 +191,21 @@ class InternalOnlyBaggagePropagator(TextMapPropagator):
     def extract(
         self, carrier: CarrierT, context: Context | None = None, getter: Getter[CarrierT] = default_getter
     ) -> Context:
-        """As the inner one."""
+        """Extract with the inner propagator."""
         return self._inner.extract(carrier, context, getter)
 
     def inject(
         self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = default_setter
     ) -> None:
-        """As the inner one, maybe without baggage."""
-        if _goes_out.get():
-            _goes_out.set(False)  # noted for this one request
+        """Inject `context`, without its baggage if the request goes to a host that is not internal."""
+        if _to_external_host.get():
+            _to_external_host.set(False)  # it was set for this one request
             context = baggage.clear(context)
         self._inner.inject(carrier, context, setter)
 
     @property
     def fields(self) -> set[str]:
-        """As the inner one."""
+        """The fields of the inner propagator."""
         return self._inner.fields
 
 

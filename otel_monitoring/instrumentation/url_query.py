@@ -1,4 +1,4 @@
-"""The query of a URL as it may leave the process: names without values."""
+"""Redaction of URL queries on spans: parameter names stay, values are replaced."""
 
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
@@ -15,12 +15,12 @@ _MAX_QUERY_KEYS: Final = 32
 
 _MAX_KEY_LENGTH: Final = 64
 
-# Attributes of old and new conventions that may hold the query.
+# Attributes of the old and the stable conventions that may contain the query.
 _URL_ATTRIBUTES = ("url.full", "http.url", "http.target")
 
 
 def redacted_query(query: bytes) -> str:
-    """A query string with every value replaced; an item without `=` is replaced as a whole."""
+    """`query` with every value replaced by `REDACTED`, and every item without `=` as a whole; at most 32 items."""
     parts = query.decode("latin-1").split("&", _MAX_QUERY_KEYS)
     return "&".join(
         f"{part.split('=', 1)[0][:_MAX_KEY_LENGTH]}={REDACTED}" if "=" in part else REDACTED
@@ -29,13 +29,13 @@ def redacted_query(query: bytes) -> str:
 
 
 def query_with_values(query: bytes) -> str:
-    """A query string as FastAPI reports it: only the values of well-known signatures are replaced."""
+    """`query` as FastAPI's telemetry reports it: only values of well-known signature parameters are replaced."""
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     return urlencode([(key, REDACTED if key in _SIGNATURES else value) for key, value in pairs])
 
 
 def hide_query(span: Span, query: bytes) -> None:
-    """Replace the query's values in `span`, which has just started and is exported at its end."""
+    """Redact `query` in the URL attributes that `span` has so far."""
     attributes = getattr(span, "attributes", None)
     if not attributes:
         return

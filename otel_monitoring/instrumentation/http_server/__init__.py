@@ -1,1 +1,1 @@
-"""What measures requests: FastAPI's own telemetry, or contrib's instrumentation repaired."""
+"""What measures requests: FastAPI's own telemetry, or opentelemetry-instrumentation-fastapi with our metrics."""

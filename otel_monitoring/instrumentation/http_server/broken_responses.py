@@ -1,7 +1,7 @@
-"""Answers that break off: below middleware that completes them all the same, what the body raised is noted in time.
+"""Responses that break off: notes what a response body raises below middleware that completes the response.
 
-Starlette's `BaseHTTPMiddleware`, also behind `@app.middleware("http")`, sends the end of an answer whose body raised
-and raises only then (1.10 does, 0.38 did not): who measures until the last byte would have counted a success.
+Starlette's `BaseHTTPMiddleware`, which `@app.middleware("http")` uses, first sends the end of a response whose body has
+raised, and raises after that (1.10 does, 0.38 did not). A measurement until the last byte would count a success.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,21 +17,21 @@ from otel_monitoring.instrumentation.http_server.route_template import flat
 
 REQUEST_KEY: Final = "otel_monitoring.request"
 MEASURED: Final = "fastapi.telemetry"
-_BROKEN: Final = "otel_monitoring_broken"  # an attribute of what those keys hold
+_BROKEN: Final = "otel_monitoring_broken"  # an attribute of the objects under those keys
 
 
 class BrokenResponseLayer:
-    """The layer below such middleware.
+    """The ASGI layer directly below a `BaseHTTPMiddleware`.
 
     Args:
-        app: What it is below, which keeps this name: FastAPI looks through `.app` for contrib.
+        app: The wrapped layer. The attribute has this name because FastAPI follows `.app` to find contrib.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Note an exception that is raised after an answer has begun and before it has ended."""
+        """Handle one connection; note an exception that is raised between the begin and the end of a response."""
         begun = False
 
         def watched_send(message: Message) -> Any:
@@ -48,7 +48,7 @@ class BrokenResponseLayer:
 
 
 def broken_by(request: Any) -> Exception | None:
-    """The exception that broke off the request's answer below middleware that completed it; None without one."""
+    """The exception that broke off the response below a middleware that completed it; None if there is none."""
     found: Exception | None = getattr(request, _BROKEN, None)
     return found
 
@@ -61,10 +61,10 @@ def _note(scope: Scope, error: Exception) -> None:
 
 
 def observe(stack: Any) -> bool:
-    """Put the layer below such middleware in a built stack, and in all that its routes lead to, once that is built.
+    """Add the layer in a built middleware stack, and in mounted applications as soon as their stacks are built.
 
     Returns:
-        Whether there is or may be such middleware.
+        Whether there is, or may be, a `BaseHTTPMiddleware`.
     """
     found = False
     for layer in _reached(stack, set()):
@@ -76,7 +76,7 @@ def observe(stack: Any) -> bool:
 
 
 def layers(stack: Any) -> Iterator[Any]:
-    """The layers of a middleware stack from the outside in, followed through their `.app`."""
+    """The layers of a middleware stack, outermost first, found by their `.app`."""
     seen: set[int] = set()
     while stack is not None and id(stack) not in seen:
         seen.add(id(stack))
@@ -85,7 +85,7 @@ def layers(stack: Any) -> Iterator[Any]:
 
 
 def _reached(stack: Any, seen: set[int]) -> Iterator[Any]:
-    """The layers of a stack, and of the applications that its routes lead to."""
+    """The layers of a stack and of all mounted applications."""
     for layer in layers(stack):
         if id(layer) in seen:
             continue

@@ -1,7 +1,7 @@
-"""The engine of older FastAPI, and of applications that use opentelemetry-instrumentation-fastapi: contrib, repaired.
+"""The engine for FastAPI before 0.142, and for applications that use opentelemetry-instrumentation-fastapi (contrib).
 
-contrib makes the spans; the metrics are ours, because its own include background tasks, collapse mounted applications
-and cost a second matching of all routes. What is changed are public attributes of the layers it builds:
+contrib makes the spans. The metrics are ours: those of contrib include background tasks, join mounted applications into
+one route, and match all routes a second time. Changed are public attributes of contrib's layer:
 `OpenTelemetryMiddleware.app`, `.default_span_details`, `.exclude_*_span` and its instruments.
 """
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 else:
     OpenTelemetryMiddleware = seams.CONTRIB.load("opentelemetry.instrumentation.asgi", "OpenTelemetryMiddleware")
     FastAPIInstrumentor = seams.CONTRIB.load("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor")
-    OpenTelemetryMiddleware = OpenTelemetryMiddleware or type("Nothing", (), {})  # which no layer is
+    OpenTelemetryMiddleware = OpenTelemetryMiddleware or type("Nothing", (), {})  # no layer is an instance
 
 _URLS_OF_ENVIRONMENT = seams.CONTRIB_URLS.load("opentelemetry.instrumentation.fastapi", "_excluded_urls_from_env")
 _FLAG = "_is_instrumented_by_opentelemetry"
@@ -44,15 +44,20 @@ _EXCEPTION_LAYER = "opentelemetry.instrumentation.fastapi", "ExceptionHandlerMid
 
 
 def applied(app: FastAPI) -> bool:
-    """Whether the user already applied contrib to this application, as instrumentor or as middleware."""
+    """Whether the application is instrumented by contrib already, by its instrumentor or as middleware."""
     return bool(getattr(app, _FLAG, False)) or any(_is_layer(entry.cls) for entry in app.user_middleware)
 
 
 def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: bool) -> None:
-    """Apply contrib for its spans only.
+    """Instrument `app` by contrib, for spans only.
 
-    It also replaces `BackgroundTask.__call__` for the whole process, with the first application's tracer for all of
-    them; unless operation spans are wanted, that is undone at once.
+    contrib also replaces `BackgroundTask.__call__` for the whole process, with the tracer of the first application for
+    all of them. Without `operation_spans` that is undone at once.
+
+    Args:
+        app: The application.
+        tracer_provider: Makes the tracer of the spans.
+        operation_spans: Whether background tasks get spans.
     """
     ours = not hasattr(BackgroundTask, "_otel_original_call")
     with seams.CONTRIB:
@@ -68,16 +73,17 @@ def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: boo
 
 
 def find(stack: Any) -> OpenTelemetryMiddleware | None:
-    """Contrib's layer in a built stack, or None."""
+    """Contrib's layer in a built middleware stack; None if there is none."""
     return next((layer for layer in layers(stack) if isinstance(layer, OpenTelemetryMiddleware)), None)
 
 
 def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> RequestOptions:
-    """Silence contrib's metrics and per-message spans, and stop its second matching of all routes.
+    """Switch off contrib's metrics, its spans for each message, and its second matching of all routes.
+
+    Our layers exclude URLs and capture headers in place of contrib, which also matches the host of a URL.
 
     Returns:
-        The options, with what contrib was told in code in place of what the environment says: which URLs it leaves out,
-        and which headers it captures. Both are done by our layers; contrib matches URLs with their Host.
+        The options, with the excluded URLs and captured headers that contrib was given in code, if any.
     """
     with seams.CONTRIB:
         histograms = [name for name in vars(layer) if name.endswith(("_histogram", "_histogram_old", "_histogram_new"))]
@@ -87,7 +93,7 @@ def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> RequestOp
             raise LookupError("there are no histograms")
         layer.active_requests_counter = NoOpUpDownCounter("http.server.active_requests")
         layer.default_span_details = lambda scope: span_details(options, scope)
-        # With these hooks the user asked for those spans.
+        # The user who sets these hooks wants those spans.
         layer.exclude_receive_span = layer.exclude_receive_span or layer.client_request_hook is None
         layer.exclude_send_span = layer.exclude_send_span or layer.client_response_hook is None
         _drop_exception_layer(layer.app)
@@ -105,24 +111,24 @@ def _headers(layer: OpenTelemetryMiddleware, options: RequestOptions) -> Capture
     request, layer.http_capture_headers_server_request = layer.http_capture_headers_server_request, None
     response, layer.http_capture_headers_server_response = layer.http_capture_headers_server_response, None
     sanitize = layer.http_capture_headers_sanitize_fields.sanitize_header_value
-    return options.headers.told(request, response, lambda name: sanitize(name, "") != "")
+    return options.headers.replaced_by(request, response, lambda name: sanitize(name, "") != "")
 
 
-def quieten_mounted(app: FastAPI) -> None:
-    """Take contrib out of mounted applications, which `FastAPIInstrumentor().instrument()` puts into every one.
+def remove_from_mounted(app: FastAPI) -> None:
+    """Remove contrib from mounted applications, to which `FastAPIInstrumentor().instrument()` adds it, too.
 
-    Their requests are measured by the application they are mounted in.
+    The mounting application measures their requests.
     """
     for route in app.routes:
         for mounted in layers(route.app) if isinstance(route, Mount) else ():
             if isinstance(mounted, FastAPI) and mounted is not app:
-                quieten_mounted(mounted)
+                remove_from_mounted(mounted)
                 if applied(mounted):
                     _without_contrib(mounted)
 
 
 def install(stack: ASGIApp, recorder: Recorder, gate: "Gate") -> ASGIApp:
-    """Put the gate before contrib's layer and the recorder behind it; without contrib, before everything."""
+    """Put the gate before contrib's layer and the recorder behind it; without contrib, both before the whole stack."""
     layer = find(stack)
     if layer is None:
         seams.CONTRIB.lost(LookupError("it did not become part of the application"))
@@ -136,7 +142,7 @@ def install(stack: ASGIApp, recorder: Recorder, gate: "Gate") -> ASGIApp:
 
 
 def leave_out(app: FastAPI, exclude: Callable[[Scope], bool]) -> None:
-    """Have contrib, applied to an application that is not instrumented here, leave out some requests."""
+    """Have contrib leave out the requests that `exclude` selects; `app` is not instrumented by us."""
     build = app.build_middleware_stack
 
     def build_middleware_stack() -> ASGIApp:
@@ -150,14 +156,14 @@ def leave_out(app: FastAPI, exclude: Callable[[Scope], bool]) -> None:
 
 
 class _Urls:
-    """What contrib asks which URLs it leaves out: what it was told, and `exclude`."""
+    """Tells contrib which URLs to leave out: those that it was given, and those that `exclude` selects."""
 
     def __init__(self, told: Any, exclude: Callable[[Scope], bool]) -> None:
         self._told = told
         self._exclude = exclude
 
     def url_disabled(self, url: str) -> bool:
-        """Whether contrib leaves out a request of this URL."""
+        """Whether contrib leaves out requests with this URL."""
         if self._told is not None and self._told.url_disabled(url):
             return True
         _, _, host, path = f"{url}///".split("/", 3)
@@ -188,7 +194,7 @@ def _is_layer(middleware: Any) -> bool:
 
 
 def _replaced(stack: Any, old: object, new: ASGIApp) -> ASGIApp:
-    """The stack with one layer replaced by another."""
+    """`stack` with the layer `old` replaced by `new`."""
     if stack is old:
         return new
     parent = next(layer for layer in layers(stack) if getattr(layer, "app", None) is old)
@@ -198,7 +204,7 @@ def _replaced(stack: Any, old: object, new: ASGIApp) -> ASGIApp:
 
 
 def _drop_exception_layer(stack: Any) -> None:
-    """Remove the layer that records exceptions: the recorder does that, once, and knows which were errors."""
+    """Remove contrib's layer that records exceptions: the recorder records each once, and only errors."""
     for layer in layers(stack):
         inner = getattr(layer, "app", None)
         if (type(inner).__module__, type(inner).__name__) == _EXCEPTION_LAYER and inner is not None:
@@ -207,16 +213,16 @@ def _drop_exception_layer(stack: Any) -> None:
 
 
 class Gate:
-    """Decides who sees a request: contrib and the recorder, the recorder alone, or nobody.
+    """Decides what measures a request: contrib and the recorder, the recorder alone, or nothing.
 
     Args:
         recorder: The recorder behind contrib's layer.
-        options: What to do.
-        tracing: Whether requests go through contrib at all.
+        options: How requests are observed.
+        tracing: Whether requests go through contrib.
     """
 
     app: ASGIApp
-    """contrib's layer, or the recorder where there is none. FastAPI looks for contrib through this attribute."""
+    """contrib's layer, or the recorder if there is none. FastAPI follows this attribute to find contrib."""
 
     def __init__(self, recorder: Recorder, options: RequestOptions, *, tracing: bool) -> None:
         self._tracing = tracing
@@ -227,20 +233,20 @@ class Gate:
         """Handle one connection."""
         kind = scope["type"]
         if kind in ("http", "websocket"):
-            # As FastAPI does for what it leaves out: a mounted application must not measure this a second time.
+            # FastAPI's mark for a request that is left out: a mounted application does not measure it a second time.
             scope.setdefault("fastapi.telemetry", None)
         if kind not in ("http", "websocket") or self._leaves_out(scope):
             await self._recorder.app(scope, receive, send)
         elif not self._tracing:
             await self._recorder(scope, receive, send)
         else:
-            # contrib sets status 200 on the span with every message of a WebSocket, and ends it with every last byte.
+            # contrib sets status 200 on the span at every message of a WebSocket, and ends the span at the last byte.
             scope[RAW_SEND_KEY] = send
             await self.app(_decodable(scope), receive, send)
 
 
 def _decodable(scope: Scope) -> Scope:
-    """The scope, or one without the bytes at which contrib's decoding raises: that would answer with 500."""
+    """`scope`, or a copy without the non-ASCII bytes that contrib cannot decode: its exception would be a 500."""
     headers = scope["headers"]
     query: bytes = scope.get("query_string", b"")
     if query.isascii() and all(value.isascii() and name.isascii() for name, value in headers):
@@ -250,12 +256,12 @@ def _decodable(scope: Scope) -> Scope:
 
 
 class ContribLayer:
-    """The outermost layer of the built stack: first request, current request, the span's old URL attributes.
+    """The outermost layer of the stack: notes the first request, the current request and open connections.
 
     Args:
-        app: The built stack.
-        options: What to do.
-        connections: What is open.
+        app: The built middleware stack.
+        options: How requests are observed.
+        connections: The open connections.
     """
 
     def __init__(self, app: ASGIApp, options: RequestOptions, connections: OpenConnections) -> None:

@@ -1,8 +1,8 @@
-"""Clients that leave, and WebSockets that are closed: what of it is an error of the service.
+"""Clients that disconnect, and WebSockets that are closed: which of these are errors of the service.
 
-A request whose client leaves before it has its answer ends as `ConnectionError`, the outcome that FastAPI's telemetry
-gives it, whatever that made the application raise or send afterwards. A WebSocket may be closed by either side, or just
-end: that is an error only where the close code says that an endpoint failed, as a status of 5xx does for a request.
+A request whose client disconnects before the response is complete has the `error.type` `ConnectionError`, as in
+FastAPI's telemetry, whatever the application raises or sends afterwards. The end of a WebSocket is an error only if the
+close code says that an endpoint failed, as a status of 5xx does for a request.
 """
 
 from typing import Final
@@ -20,15 +20,15 @@ FAILED_CLOSES: Final = frozenset({1011, 1013, 1014})
 
 
 def client_left(error: BaseException | None) -> bool:
-    """Whether `error` only says that the client of a request has left."""
+    """Whether `error` means that the client of a request has disconnected."""
     return isinstance(error, ClientDisconnect)
 
 
 def request_error_type(error: BaseException) -> str:
-    """`error.type` of what ended a request.
+    """The value of `error.type` for the exception that ended a request.
 
-    `ConnectionError`, as the outcome of a client that left, was made for that and never raised: the application's own,
-    of a connection to somebody else, is `builtins.ConnectionError`.
+    `ConnectionError` means that the client has disconnected. A `ConnectionError` that the application has raised, e.g.
+    for another service, is `builtins.ConnectionError`.
     """
     if client_left(error):
         return "ConnectionError"
@@ -37,12 +37,12 @@ def request_error_type(error: BaseException) -> str:
 
 
 def socket_closed(error: BaseException | None) -> bool:
-    """Whether `error` only says that a WebSocket was closed, or its client is gone."""
+    """Whether `error` means that a WebSocket was closed without a failure, or its client has disconnected."""
     return isinstance(error, WebSocketDisconnect) and error.code not in FAILED_CLOSES
 
 
-def watched(send: Send, span: Span, headers: CapturedHeaders) -> Send:
-    """`send` of a WebSocket that puts on `span` the captured headers and a failure that the client is told of."""
+def observed_send(send: Send, span: Span, headers: CapturedHeaders) -> Send:
+    """`send` of a WebSocket that adds to `span` captured headers, and the failure that the server reports."""
 
     async def watched_send(message: Message) -> None:
         kind = message["type"]

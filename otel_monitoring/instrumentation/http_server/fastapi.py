@@ -1,6 +1,6 @@
-"""Instrument a FastAPI application: its own telemetry where it has one, contrib's spans and our metrics elsewhere.
+"""`instrument_app`: FastAPI's own telemetry if it has one (>= 0.142), else contrib's spans and our metrics.
 
-Both engines give the same metrics (`http.server.request.duration`, `http.server.active_requests`), attributes and
+Both engines produce the same metrics (`http.server.request.duration`, `http.server.active_requests`), attributes and
 values, and server spans with the same names; `tests/conformance` holds them to that.
 """
 
@@ -47,10 +47,10 @@ class AppInstrumentation:
     """An instrumented application.
 
     Attributes:
-        engine: `native` or `contrib`. An `OpenTelemetryMiddleware` that is added as middleware later turns `native`
-            into `contrib` when the stack is built, because FastAPI then leaves the measuring to it.
-        tracer_provider: Where request spans go: the user's choice in `FastAPI(telemetry={...})`, else as given.
-        meter_provider: Where request metrics go, likewise. Whoever wants to read them reads there.
+        engine: `native` or `contrib`. If an `OpenTelemetryMiddleware` is added later, `native` becomes `contrib` when
+            the middleware stack is built, because FastAPI then leaves the measurement to that.
+        tracer_provider: The provider of request spans: the user's in `FastAPI(telemetry={...})`, else the given one.
+        meter_provider: The provider of request metrics, likewise.
         connections: The requests and WebSockets that are being handled.
     """
 
@@ -89,9 +89,9 @@ class AppInstrumentation:
 
     def _build_stack(self) -> ASGIApp:
         app, options = self._app, self._options
-        contrib.quieten_mounted(app)
+        contrib.remove_from_mounted(app)
         observed = [Middleware(RouteObserver)] if self.engine == "contrib" else []
-        # Innermost, next to the router; gone from the list again, because the list is the user's.
+        # Innermost, next to the router; removed from the list afterwards, because the list is the user's.
         before, app.user_middleware = app.user_middleware, [*app.user_middleware, *observed]
         try:
             stack = self._build()
@@ -136,11 +136,11 @@ def instrument_app(
     """Measure every request of `app`.
 
     Args:
-        app: The application, before it has started. What was passed in `FastAPI(telemetry={...})` stays.
-        tracer_provider: Where spans go, unless the application was given a provider of its own.
-        meter_provider: Where metrics go, likewise.
-        logger_provider: Where unhandled exceptions go, likewise.
-        options: What to observe.
+        app: The application, before it has started. Options in `FastAPI(telemetry={...})` take precedence.
+        tracer_provider: The provider of request spans, unless the application has one of its own.
+        meter_provider: The provider of request metrics, likewise.
+        logger_provider: The provider of log records about unhandled exceptions, likewise.
+        options: How requests are observed.
 
     Raises:
         InstrumentationError: `app` is no FastAPI application, is instrumented already, or has already started.
@@ -152,7 +152,11 @@ def instrument_app(
 
 
 def check_application(app: object) -> None:
-    """Refuse what `instrument_app` cannot instrument; raises as it does."""
+    """Check that `instrument_app` can instrument `app`.
+
+    Raises:
+        InstrumentationError: See `instrument_app`.
+    """
     if not isinstance(app, FastAPI):
         kind = f"{type(app).__module__}.{type(app).__qualname__}"
         wraps = ", which wraps an application" if callable(getattr(app, "app", None)) else ""

@@ -1,4 +1,4 @@
-"""`CapturedHeaders`: headers that become attributes of the request's span, named and redacted as contrib does it."""
+"""`CapturedHeaders`: headers that become attributes of request spans, named and redacted as in contrib."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -12,15 +12,15 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class CapturedHeaders:
-    """Which headers are captured. Everything is compiled here, once.
+    """Selects the captured headers; the regular expressions are compiled once, here.
 
     Args:
-        request: Regular expressions; a request header whose whole name one of them matches is captured.
-        response: Likewise for headers of the answer.
-        sanitize: Regular expressions; the values of headers in whose name one of them is found are redacted.
+        request: Regular expressions; a request header is captured if one matches its whole name.
+        response: Regular expressions; likewise for response headers.
+        sanitize: Regular expressions; the value of a captured header is redacted if one is found in its name.
 
     Raises:
-        re.error: These are no regular expressions.
+        re.error: An expression is invalid.
     """
 
     def __init__(self, request: Sequence[str] = (), response: Sequence[str] = (), sanitize: Sequence[str] = ()) -> None:
@@ -28,13 +28,18 @@ class CapturedHeaders:
         hidden = _either(sanitize)
         self._hides: tuple[Callable[[str], object], ...] = () if hidden is None else (hidden.search,)
 
-    def told(
+    def replaced_by(
         self, request: Sequence[str] | None, response: Sequence[str] | None, hides: Callable[[str], object]
     ) -> "CapturedHeaders":
-        """These, with other names where others are given; `hides` says which further values are redacted.
+        """A copy with other expressions, where they are given.
+
+        Args:
+            request: Expressions in place of those for request headers; empty or None: they stay.
+            response: Expressions in place of those for response headers, likewise.
+            hides: Whether the value of a header, given by its name, is redacted, too.
 
         Raises:
-            re.error: These are no regular expressions.
+            re.error: An expression is invalid.
         """
         captured = CapturedHeaders(request or (), response or ())
         captured._request = captured._request or self._request
@@ -43,12 +48,12 @@ class CapturedHeaders:
         return captured
 
     def of_request(self, span: Span | None, headers: Headers) -> None:
-        """Put captured headers of the request on `span`, if that is recorded."""
+        """Add captured request headers to `span` if it is recording."""
         if self._request is not None and span is not None and span.is_recording():
             self._capture(span, self._request, "http.request.header.", headers)
 
     def of_response(self, span: Span | None, headers: Headers) -> None:
-        """Put captured headers of the answer on `span`, if that is recorded."""
+        """Add captured response headers to `span` if it is recording."""
         if self._response is not None and span is not None and span.is_recording():
             self._capture(span, self._response, "http.response.header.", headers)
 

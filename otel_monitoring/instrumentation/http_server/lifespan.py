@@ -1,4 +1,4 @@
-"""Start and stop with the application: hooks around its lifespan."""
+"""`follow_lifespan`: hooks around the lifespan of an application."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
@@ -17,15 +17,15 @@ def follow_lifespan(
     stopping: Callable[[], None],
     stopped: Callable[[], Awaitable[None]],
 ) -> None:
-    """Wrap the lifespan of `app`, be it a `lifespan=` function or `on_event` handlers, added before or later.
+    """Wrap the lifespan of `app`: a `lifespan=` function, or `on_event` handlers, including those added later.
 
     Args:
         app: The application, before it has started.
-        within: The application's own start-up and shutdown run inside of it.
-        starting: Awaited before the application's own start-up, so that what that does is measured.
-        started: Called when the application's start-up has succeeded.
-        stopping: Called when the shutdown begins, before the application's own, which may close what we use.
-        stopped: Awaited when the application's shutdown is over, however it went; also when its start-up failed.
+        within: Makes the context manager in which the application's own startup and shutdown run.
+        starting: Awaited before the application's startup, so that what happens there is measured.
+        started: Called when the application's startup has succeeded.
+        stopping: Called before the application's shutdown, which may close its clients.
+        stopped: Awaited after the application's shutdown, whether or not it succeeded, or after a failed startup.
     """
     inner = app.router.lifespan_context
 
@@ -46,7 +46,7 @@ def follow_lifespan(
 
 
 class _InnerLifespan:
-    """Enters and leaves `inner` inside `within`, which is left while the application serves."""
+    """Enters and leaves `inner` inside `within`; `within` is not held in between, while the application serves."""
 
     def __init__(
         self, inner: AbstractAsyncContextManager[Any], within: Callable[[], AbstractContextManager[None]]

@@ -1,4 +1,4 @@
-"""An application that mounts ours: ours measures what enters it, and nobody measures our endpoints."""
+"""An application that mounts an instrumented one leaves out our endpoints, and requests that are measured below it."""
 
 from collections.abc import Callable
 from weakref import WeakSet
@@ -12,16 +12,16 @@ from otel_monitoring.instrumentation.http_server.own_routes import answers_below
 from otel_monitoring.instrumentation.http_server.served_app import when_served
 
 _instrumented: WeakSet[FastAPI] = WeakSet()
-_told: WeakSet[FastAPI] = WeakSet()
+_configured: WeakSet[FastAPI] = WeakSet()
 _stop: Callable[[], None] | None = None
 
 
 def watch_mounting_application(app: FastAPI) -> None:
-    """Have the application that mounts `app`, once it is served, leave out our endpoints below it.
+    """Have an application that mounts `app`, once it is served, leave out our endpoints below it.
 
-    The mounting application may be measured by FastAPI or contrib without being instrumented here. Where FastAPI does
-    so with the providers of the process, which may be ours, it leaves out all that `app` measures, so that nothing is
-    counted twice. The look-out ends when `app` itself, or what it is mounted in, is served.
+    FastAPI or contrib may measure the mounting application although it is not instrumented here. If FastAPI measures it
+    with the global providers, which may be ours, it also leaves out all requests that `app` measures: nothing is
+    counted twice. The watch ends when `app`, or an application that mounts it, is served.
     """
     global _stop
     _instrumented.add(app)
@@ -35,8 +35,8 @@ def _served(app: FastAPI) -> None:
         below = list(applications_below(app))
         if app in _instrumented:
             _instrumented.discard(app)
-        elif below and app not in _told:  # with nothing of ours below, no request pays for a look at its routes
-            _told.add(app)
+        elif below and app not in _configured:  # without our endpoints below, no request pays for a look-up
+            _configured.add(app)
             own = bool(native.providers_of(app))
             native.leave_out(app, lambda scope: answers_below(app, scope) if own else _is_measured_below(app, scope))
             if contrib.applied(app):

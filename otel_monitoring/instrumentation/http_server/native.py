@@ -1,4 +1,4 @@
-"""The engine of FastAPI >= 0.142, which measures requests itself: set its options, add one thin ASGI layer."""
+"""The engine for FastAPI >= 0.142, which measures requests itself: sets its options and adds one ASGI layer."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -12,9 +12,9 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.http_server.broken_responses import MEASURED, broken_by
 from otel_monitoring.instrumentation.http_server.disconnects import (
     client_left,
+    observed_send,
     request_error_type,
     socket_closed,
-    watched,
 )
 from otel_monitoring.instrumentation.http_server.request import (
     OpenConnections,
@@ -36,7 +36,7 @@ _PREFIX = "_mount_prefix"
 
 
 def available(app: FastAPI) -> bool:
-    """Whether this FastAPI emits telemetry itself."""
+    """Whether the installed FastAPI has telemetry of its own."""
     if find_spec("fastapi.telemetry") is None:
         return False
     if not isinstance(vars(app).get(_CONFIG), dict):
@@ -45,7 +45,7 @@ def available(app: FastAPI) -> bool:
 
 
 def providers_of(app: object) -> dict[str, object]:
-    """The providers the user chose in `FastAPI(telemetry={...})`: `traces`, `metrics`, `logs`, as far as chosen."""
+    """The providers that the user has set in `FastAPI(telemetry={...})`, by signal (`traces`, `metrics`, `logs`)."""
     config = getattr(app, "__dict__", {}).get(_CONFIG)
     if not isinstance(config, dict):
         return {}
@@ -54,13 +54,13 @@ def providers_of(app: object) -> dict[str, object]:
 
 
 def configure(app: FastAPI, providers: dict[str, Any], options: RequestOptions) -> dict[str, Any]:
-    """Set FastAPI's telemetry options, except those the user chose in `FastAPI(telemetry={...})`.
+    """Set FastAPI's telemetry options, except those that the user has set in `FastAPI(telemetry={...})`.
 
-    A value that differs from what a plain `FastAPI()` has is the user's. `exclude` joins the user's with ours;
-    `auto_configure` is always off, because it would export to the same endpoint a second time.
+    An option is the user's if it differs from the default of `FastAPI()`. `exclude` combines the user's function and
+    ours. `auto_configure` is always off, because it would export to the same endpoint a second time.
 
     Returns:
-        What the options were.
+        The options as they were before; empty if there are none.
     """
     config = vars(app).get(_CONFIG)
     if not isinstance(config, dict):
@@ -68,7 +68,7 @@ def configure(app: FastAPI, providers: dict[str, Any], options: RequestOptions) 
     before = dict(config)
     defaults = vars(FastAPI(openapi_url=None)).get(_CONFIG, {})
     wanted: dict[str, Any] = {**providers, "operation_spans": options.operation_spans}
-    # Who brings a provider has somebody who exports.
+    # A provider that the user has set exports by itself.
     if config.get("tracer_provider") is None:
         wanted["tracing"] = options.tracing
     if config.get("logger_provider") is None:
@@ -78,12 +78,12 @@ def configure(app: FastAPI, providers: dict[str, Any], options: RequestOptions) 
             config[key] = value
     config["exclude"] = _either(_noting(options), config.get("exclude"))
     config["auto_configure"] = False
-    teach_leaving()
+    configure_disconnects()
     return before
 
 
 def leave_out(app: FastAPI, exclude: Callable[[Scope], bool]) -> None:
-    """Have FastAPI's telemetry of an application that is not instrumented here leave out some requests."""
+    """Have FastAPI's telemetry leave out the requests that `exclude` selects; `app` is not instrumented by us."""
     config = vars(app).get(_CONFIG)
     if isinstance(config, dict):
         theirs = config.get("exclude")
@@ -91,24 +91,24 @@ def leave_out(app: FastAPI, exclude: Callable[[Scope], bool]) -> None:
 
 
 def leave_to_others(scope: Scope) -> None:
-    """Mark a request that the application around leaves out: the instrumented one below measures it."""
+    """Mark a request that the mounting application leaves out, and the instrumented mounted one measures."""
     scope[_LEFT] = True
 
 
-def teach_leaving() -> None:
-    """Have FastAPI's telemetry take clients that leave for what they are, in this process from now on.
+def configure_disconnects() -> None:
+    """Have FastAPI's telemetry, in this process, not count disconnected clients and closed WebSockets as errors.
 
-    It decides that in three functions of its own, before or after our layer has any say. What is missing of them stays
-    as FastAPI has it: then such a request or connection is an error.
+    It decides that in three private functions, which run outside our layer and are replaced here. If one is missing,
+    such requests and connections count as errors.
     """
     asgi = seams.FASTAPI_LEAVING.load("fastapi.telemetry._asgi")
     with seams.FASTAPI_LEAVING:
         normal, _, note = (getattr(asgi, name) for name in _DECIDERS)
         if not hasattr(note, "otel_monitoring"):
-            _teach(asgi, normal, note)
+            _replace_deciders(asgi, normal, note)
 
 
-def _teach(asgi: Any, normal: Any, note: Any) -> None:
+def _replace_deciders(asgi: Any, normal: Any, note: Any) -> None:
     def _normal_websocket_disconnect(exc: BaseException) -> bool:
         return socket_closed(exc) or bool(normal(exc))
 
@@ -122,7 +122,7 @@ def _teach(asgi: Any, normal: Any, note: Any) -> None:
 
 
 def _noting(options: RequestOptions) -> Callable[[Scope], bool]:
-    """Tells which requests are left out, and notes in the scope who asked: whoever asks begins to measure."""
+    """Returns whether a request is left out, and notes in the scope which application is going to measure it."""
 
     def leaves_out(scope: Scope) -> bool:
         scope[_MEASURED_BY] = options
@@ -136,15 +136,15 @@ def _either(ours: Any, theirs: Any) -> Any:
 
 
 class NativeLayer:
-    """The outermost layer of the built stack: first request, current request, errors, the span's query.
+    """The outermost layer of the stack: notes first request, current request and errors, redacts the span's query.
 
     Args:
-        app: The stack as FastAPI built it. The attribute keeps this name: FastAPI looks through `.app` for contrib.
-        options: What to do.
-        templates: Finds routes of failed requests.
-        connections: What is open.
-        configured: Whether FastAPI's telemetry has our options, and so says who measures a request.
-        completed: Whether there may be middleware that completes answers that break off.
+        app: The middleware stack. The attribute has this name because FastAPI follows `.app` to find contrib.
+        options: How requests are observed.
+        templates: Finds the routes of failed requests.
+        connections: The open connections.
+        configured: Whether FastAPI's telemetry has our options, so that the scope says who measures a request.
+        completed: Whether there may be middleware that completes a response that broke off.
     """
 
     def __init__(
@@ -192,12 +192,13 @@ class NativeLayer:
             self._connections.ended(send)
 
     async def _measured_here(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle what an application around this one measures, or left out for us: FastAPI measures it once only.
+        """Measure a request that a mounting application measures, too, or leaves to this one.
 
-        That application is not instrumented here: whatever it does with its figures, ours are our own.
+        FastAPI measures a request once. The mounting application is not instrumented by us, so our figures need a
+        measurement of their own.
         """
         around, app = scope.pop(MEASURED), scope["app"]
-        scope[_MEASURED_BY] = None  # should it not begin to measure
+        scope[_MEASURED_BY] = None  # in case this application does not measure it either
 
         def naming_send(message: Message) -> Any:
             _name_around(around, scope)
@@ -216,7 +217,7 @@ class NativeLayer:
         if entrance.root_path:
             _name_from(scope, entrance)
         try:
-            await self._other(scope, receive, watched(send, span, self._options.headers))
+            await self._other(scope, receive, observed_send(send, span, self._options.headers))
         finally:
             self._name(scope, entrance)
 
@@ -266,7 +267,7 @@ class NativeLayer:
             current_service.reset(ours)
 
     def _name(self, scope: Scope, entrance: Entrance, status: int | None = None) -> None:
-        """Name the route where FastAPI does not know it, as behind a router that is not FastAPI's."""
+        """Set the route where FastAPI does not find it, e.g. behind a router that is not FastAPI's."""
         measured: Any = scope.get(MEASURED)
         if measured is None or scope.get("endpoint") is entrance.endpoint:
             return
@@ -294,7 +295,7 @@ class NativeLayer:
 
 
 def _name_around(around: Any, scope: Scope) -> None:
-    """Tell the application around the route: FastAPI tells it to one measurement only."""
+    """Set the route in the mounting application's measurement: FastAPI sets it in one measurement only."""
     route = getattr(scope.get(MEASURED), "route", None)
     if route is not None:
         with seams.FASTAPI_REQUEST:
@@ -306,14 +307,14 @@ def _name_around(around: Any, scope: Scope) -> None:
 
 
 def _measured_around(scope: Scope) -> bool:
-    """Whether an application around measures the request, or leaves it to us."""
+    """Whether a mounting application measures the request, or leaves it to this one."""
     return MEASURED in scope and (scope[MEASURED] is not None or _LEFT in scope)
 
 
 async def _send_to_nobody(scope: Scope, message: Message, send: Send) -> None:
-    """Send what comes after the client has left: middleware completes answers, and errors are answered, all the same.
+    """Send a message after the client has disconnected, as middleware and error handlers may do.
 
-    Nobody gets it, so it neither completes the request for FastAPI's telemetry nor decides its status.
+    The message must neither complete the request for FastAPI's telemetry nor set its status.
     """
     kind = message["type"]
     if kind == "http.response.body":
@@ -327,14 +328,14 @@ async def _send_to_nobody(scope: Scope, message: Message, send: Send) -> None:
 
 
 class _BrokenStatus(int):
-    """The status of an answer that broke off. FastAPI counts it as failed because it is not below 500."""
+    """The status of a response that broke off; it compares as at least 500, so that FastAPI counts a failure."""
 
     def __ge__(self, other: int) -> bool:
         return True
 
 
 def _break_off(scope: Scope, error: Exception) -> None:
-    """Set the failure before FastAPI's telemetry ends, which is at the next message."""
+    """Record the failure before FastAPI's telemetry ends, which is at the next message."""
     measured: Any = scope[MEASURED]
     with seams.FASTAPI_BROKEN:
         measured.status_code = _BrokenStatus(measured.status_code)
@@ -342,12 +343,12 @@ def _break_off(scope: Scope, error: Exception) -> None:
 
 
 def _name_from(scope: Scope, entrance: Entrance) -> None:
-    """Let FastAPI name the routes of a request that it has just begun to measure from where it entered.
+    """Set the prefix of the route of a request that FastAPI has just begun to measure to that of `entrance`.
 
-    FastAPI begins with the root path, also where the path came without it, and with that of an application around.
+    FastAPI's prefix is the root path, even if the path came without it, and includes that of a mounting application.
     """
     measured: Any = scope.get(MEASURED)
     with seams.FASTAPI_REQUEST:
-        # Where an application around measures, it has selected its mount already, and names what is below.
+        # A mounting application that measures has chosen its mount already, and names the routes below.
         if measured is not None and measured.route is None and isinstance(getattr(measured, _PREFIX), str):
             setattr(measured, _PREFIX, entrance.prefix)

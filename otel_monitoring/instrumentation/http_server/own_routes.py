@@ -1,4 +1,4 @@
-"""`OwnRoutes`: our endpoints among the routes of the application."""
+"""`OwnRoutes`: our endpoints as one route of the application."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,19 +16,19 @@ _WHOLE = ("/health", "/alerts")
 
 
 class OwnRoutes(BaseRoute):
-    """All our endpoints as one route, the first of the application, which yields to what the application says itself.
+    """All our endpoints as one route, which is the application's first and gives precedence to its own routes.
 
-    Asked for one of our paths, it looks who would answer without us. A route of the application for exactly that path
-    and method answers, also one that is mounted or was added later. A parameter, a catch-all or a mount that only
-    happens to cover the path does not. `HEAD` goes with `GET`.
+    For a request to one of our paths it looks for the application's route that would take it. A route for exactly that
+    path and method takes it, even if it is mounted or was added later. A path parameter, a catch-all or a mount that
+    merely covers the path does not. `HEAD` is treated as `GET`.
 
-    A root path that covers the prefix, or its beginning, stands for that: with `FastAPI(root_path="/api")`, or mounted
-    at `/api`, the application sees `/health` where the client asked for `/api/health`.
+    A root path may stand for the prefix or its beginning: with `FastAPI(root_path="/api")`, or mounted at `/api`, the
+    application sees `/health` when the client requests `/api/health`.
 
     Args:
-        app: The application, also the attribute `application`.
-        routes: Our routes, complete with the prefix.
-        prefix: What their paths begin with, without a slash at its end; may be empty.
+        app: The application; it is also the attribute `application`.
+        routes: Our routes, with the prefix in their paths.
+        prefix: The beginning of their paths, without a slash at the end; may be empty.
     """
 
     def __init__(self, app: FastAPI, routes: Iterable[BaseRoute], prefix: str) -> None:
@@ -37,13 +37,13 @@ class OwnRoutes(BaseRoute):
         self._prefix = prefix
         self._static = {route.path for route in self._routes if not route.param_convertors}
         self._begins = tuple(route.path.split("{")[0] for route in self._routes if route.param_convertors)
-        # What libraries look at that list an application's routes.
+        # Attributes that libraries read which list the routes of an application.
         self.path = f"{prefix}/health"
         self.name = "otel_monitoring"
         self.include_in_schema = False
 
     def place(self) -> None:
-        """Put our route first, so that the order of the application's routes does not matter."""
+        """Make this the first route, so that the order of the application's routes does not matter."""
         routes = self.application.router.routes
         if not any(route is self for route in routes):
             routes.insert(0, self)
@@ -51,27 +51,27 @@ class OwnRoutes(BaseRoute):
     def answers(self, scope: Scope) -> bool:
         """Whether the request in `scope`, as it enters the application, is for one of our endpoints.
 
-        Those of an application that is mounted in this one are ours, too.
+        This includes our endpoints in mounted applications.
         """
         if scope["type"] != "http":
             return False
         path = route_path(scope, scope.get("root_path", ""))
-        # With a slash too many the router redirects to it.
+        # The router redirects a path with an additional slash to it.
         if self._ours(path.rstrip("/"), scope) is not None and not self._kept(scope):
             return True
         return answers_below(self.application, scope)
 
     def announce(self) -> list[str]:
-        """Name the endpoints that the application keeps for itself, in one line, if there are any.
+        """Log the endpoints that the application answers with routes of its own, if there are any.
 
         Returns:
-            Them, as `GET /api/health`.
+            These endpoints, as `GET /api/health`.
         """
         kept = [
             f"{method} {route.path}"
             for route in self._routes
             for method in _methods(route)
-            if self._told(route, method)
+            if self._is_kept(route, method)
         ]
         if kept:
             announce(
@@ -81,7 +81,7 @@ class OwnRoutes(BaseRoute):
         return kept
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether it takes the request, as the router asks every route."""
+        """Whether this route takes the request; the router calls it for every route."""
         if scope["type"] != "http":
             return Match.NONE, {}
         path = self._ours(route_path(scope, scope.get("root_path", "")), scope)
@@ -98,15 +98,15 @@ class OwnRoutes(BaseRoute):
         return partial
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with the route that `matches` found."""
+        """Handle the request with the route that `matches` found."""
         await scope["route"].handle(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
-        """No name leads here: names are the application's."""
+        """Raise `NoMatchFound`: route names are the application's."""
         raise NoMatchFound(name, path_params)
 
     def _ours(self, path: str, scope: Mapping[str, Any]) -> str | None:
-        """The path of our endpoint that `path`, relative to the root path, means; None for every other."""
+        """The path of our endpoint for `path`, which is relative to the root path; None if it is not ours."""
         if path in self._static or path.startswith(self._begins):
             return path
         root = scope.get("root_path")
@@ -118,19 +118,19 @@ class OwnRoutes(BaseRoute):
         return None
 
     def _uncovered(self, root_path: str) -> list[str]:
-        """The prefix without what the root path already covers; empty where it covers all."""
+        """The rest of the prefix that the root path does not cover, for each way in which it may cover it."""
         root, prefix = root_path.rstrip("/"), self._prefix
         ends = [place for place, sign in enumerate(f"{prefix}/") if sign == "/" and place]
         left = [prefix[end:] for end in ends if root.endswith(prefix[:end])]
         return [*left, ""] if prefix and root.startswith(f"{prefix}/") else left
 
     def _kept(self, scope: Scope) -> bool:
-        """Whether a route of the application answers at exactly this path."""
+        """Whether a route of the application takes exactly this path and method."""
         method = scope["method"]
         asked = {**scope, "method": "GET" if method == "HEAD" else method, "fastapi": {}}
         return _exact(self.application.router.routes, asked, _MAX_DEPTH)
 
-    def _told(self, route: Route, method: str) -> bool:
+    def _is_kept(self, route: Route, method: str) -> bool:
         if route.param_convertors:
             return False
         below = route.path.removeprefix(self._prefix)
@@ -142,7 +142,7 @@ class OwnRoutes(BaseRoute):
 
 
 def answers_below(app: Any, scope: Scope) -> bool:
-    """Whether a request that enters `app` is for our endpoints in an application that is mounted in it."""
+    """Whether a request that enters `app` is for our endpoints in a mounted application."""
     if scope["type"] != "http" or not any(part in scope["path"] for part in _WHOLE):
         return False
     found = instrumented_below(app, scope)
@@ -150,7 +150,7 @@ def answers_below(app: Any, scope: Scope) -> bool:
 
 
 def instrumented_below(app: Any, scope: Scope) -> tuple[OwnRoutes, Scope] | None:
-    """Our endpoints in the application, mounted in `app`, that a request to `app` enters, and the scope there."""
+    """Our endpoints in the mounted application that takes the request, and the scope there; None without one."""
     return _below(app.routes, {**scope, "fastapi": {}}, _MAX_DEPTH)
 
 
@@ -168,10 +168,10 @@ class _Taker(NamedTuple):
     """The route that takes a request.
 
     Attributes:
-        path: Its template; None where it has none.
-        mounts: `Mount` or `Host`; None where it answers itself.
-        below: The routes of the application it leads to; None where they are not known.
-        scope: What that application is called with.
+        path: The route's template; None if it has none.
+        mounts: `Mount` or `Host`; None if the route has an endpoint.
+        below: The routes of the mounted application; None if they are not known.
+        scope: The scope with which the mounted application is called.
     """
 
     path: str | None
@@ -181,7 +181,7 @@ class _Taker(NamedTuple):
 
 
 def _taker(routes: Sequence[Any], scope: Scope) -> _Taker | None:
-    """The first of the application's own `routes` that takes the request; None where none does."""
+    """The first of the application's own `routes` that takes the request; None if none does."""
     for route in flat(routes):
         original = getattr(route, "original_route", route)
         if isinstance(original, OwnRoutes):
@@ -195,10 +195,9 @@ def _taker(routes: Sequence[Any], scope: Scope) -> _Taker | None:
 
 
 def _answer(route: Any, scope: Scope) -> tuple[Match, Scope]:
-    """What `route` says to the request; a route that cannot be asked takes nothing.
+    """The match of `route` for the request; a route that raises does not match.
 
-    The application's own kinds of routes may need what its middleware adds to the scope, and here they are asked before
-    any middleware has run.
+    Route classes of the application may need what its middleware adds to the scope; no middleware has run here.
     """
     try:
         found: tuple[Match, Scope] = route.matches(dict(scope))
@@ -220,7 +219,7 @@ def _methods(route: Route) -> list[str]:
 
 
 def _exact(routes: Sequence[Any], scope: Scope, depth: int) -> bool:
-    """Whether the first of `routes` that takes the request has no parameter in its path, nor have its mounts."""
+    """Whether the route that takes the request, and the mounts that lead to it, have no path parameter."""
     taker = _taker(routes, scope)
     if taker is None or (taker.mounts is not Host and (taker.path is None or "{" in taker.path)):
         return False
@@ -230,7 +229,7 @@ def _exact(routes: Sequence[Any], scope: Scope, depth: int) -> bool:
 
 
 def _routes_below(app: Any) -> Iterator[Sequence[Any]]:
-    """The routes of what is mounted, also behind middleware."""
+    """The routes of a mounted application, also behind middleware."""
     for _ in range(_MAX_DEPTH):
         routes = getattr(app, "routes", None)
         if routes is not None:

@@ -1,4 +1,4 @@
-"""Measures HTTP requests and WebSocket connections as FastAPI's own telemetry does, for FastAPI without it."""
+"""`Recorder`: measures requests and WebSockets like FastAPI's own telemetry, for FastAPI versions without it."""
 
 from time import perf_counter, time_ns
 from typing import Any, Final
@@ -12,9 +12,9 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.http_server.broken_responses import REQUEST_KEY, broken_by
 from otel_monitoring.instrumentation.http_server.disconnects import (
     client_left,
+    observed_send,
     request_error_type,
     socket_closed,
-    watched,
 )
 from otel_monitoring.instrumentation.http_server.request import (
     RequestOptions,
@@ -32,14 +32,14 @@ ORIGINAL_KEY: Final = "otel_monitoring.scope"
 
 
 class Recorder:
-    """ASGI layer that records metrics, and completes the current span where there is one.
+    """ASGI layer that records metrics, and adds attributes and errors to contrib's span if there is one.
 
     Args:
-        app: What it measures.
+        app: The application that it measures.
         templates: Finds the matched route.
-        meter_provider: Where `http.server.request.duration` and `http.server.active_requests` go.
-        logger_provider: Where unhandled exceptions go, if `options.logs`.
-        options: What to do.
+        meter_provider: Makes `http.server.request.duration` and `http.server.active_requests`.
+        logger_provider: Makes the logger for unhandled exceptions, if `options.logs`.
+        options: How requests are observed.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Recorder:
         headers = self.options.headers
         headers.of_request(span, scope["headers"])
         try:
-            await self.app(scope, receive, watched(scope.pop(RAW_SEND_KEY, send), span, headers))
+            await self.app(scope, receive, observed_send(scope.pop(RAW_SEND_KEY, send), span, headers))
         except BaseException as error:
             if not socket_closed(error):
                 self.note_exception(span, error, None)
@@ -96,17 +96,17 @@ class Recorder:
                 if route is not None:
                     span.set_attribute(semconv.HTTP_ROUTE, route)
                     span.update_name(f"WS {route}")
-                # The end is here, so that nothing above records the exception a second time.
+                # The span ends here, so that no outer layer records the exception a second time.
                 span.end()
 
     def route_of(self, scope: Scope, entrance: Entrance, status: int | None = None) -> str | None:
-        """The template of the route that handled a request; None where there is none or it cannot be found."""
+        """The template of the route that handled a request; None if there is none or it is not found."""
         with fail_open("look-up of the matched route"):
             return self.templates.find(scope, entrance, status)
         return None
 
     def note_exception(self, span: Span, error: BaseException, route: str | None) -> None:
-        """Put an unhandled exception into the span and the log, once each."""
+        """Record an unhandled exception on the span and as a log record."""
         if span.is_recording():
             span.record_exception(error)
         if self.logger is not None and isinstance(error, Exception):
@@ -122,12 +122,12 @@ class Recorder:
 
 
 def _span_of(scope: Scope) -> Span:
-    """The span that contrib began for a request; None without one, as the current span is then another's."""
+    """Contrib's span of a request. Without contrib the current span is another's: then the invalid span."""
     return get_current_span() if RAW_SEND_KEY in scope else INVALID_SPAN
 
 
 class _Routed:
-    """Where `RouteObserver` leaves the scope that the router has seen, should middleware have copied it."""
+    """Holds the scope that the router has written to, set by `RouteObserver`: middleware may have copied the scope."""
 
     __slots__ = ("scope",)
 
@@ -136,13 +136,13 @@ class _Routed:
 
 
 class RouteObserver:
-    """The innermost user middleware: remembers the scope object that routing writes to."""
+    """The innermost middleware: keeps the scope object that the router writes to."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Remember the scope."""
+        """Keep the scope, and handle the connection."""
         request = scope.get(REQUEST_KEY)
         if request is not None:
             request.scope = scope
@@ -150,7 +150,7 @@ class RouteObserver:
 
 
 class _Request:
-    """One measured request; it ends at the last byte of the answer, or with the call where there is no answer."""
+    """One measured request; it ends at the last byte of the response, or with the call if there is no response."""
 
     __slots__ = (
         "_active",
@@ -226,7 +226,7 @@ class _Request:
 
     async def send(self, message: Message) -> None:
         if self._disconnected and not self._finished:
-            # Nobody gets it: it neither completes the request nor decides its status, and contrib need not know.
+            # The client has disconnected: the message neither completes the request nor sets its status.
             await self._raw_send(message)
             return
         kind = message["type"]
@@ -242,7 +242,7 @@ class _Request:
             or kind == "http.response.pathsend"
         )
         if last:
-            # contrib ends the span while it sends this.
+            # contrib ends the span when it sends this message.
             self._describe(self._broken_by())
         await self._send(message)
         if last and not self._finished:

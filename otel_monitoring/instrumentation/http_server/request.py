@@ -1,4 +1,4 @@
-"""What both request engines share: their options, the current request, and the texts that may leave the process."""
+"""What both request engines share: options, current request, open connections, and reports of failed requests."""
 
 import asyncio
 import re
@@ -28,18 +28,18 @@ _POLL_SECONDS: Final = 0.01
 _ANSWERED_BY: Final = "starlette.middleware.errors"
 
 request_path: ContextVar[str | None] = ContextVar("otel_monitoring_request_path", default=None)
-"""The path of the HTTP request the code runs in; the engines set it."""
+"""The path of the current HTTP request; the engines set it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestError:
-    """A request that went wrong.
+    """A failed request.
 
     Attributes:
-        method: The request's method, `_OTHER` when it is none of the known ones.
-        route: The matched route's template with all its prefixes, or None.
-        status: The status that was sent, or None when there was none.
-        exception: What was raised, where it can be seen, also when a handler turned it into the answer.
+        method: The request's method; `_OTHER` if it is not a known one.
+        route: The template of the matched route with all prefixes; None if no route matched.
+        status: The status of the response; None if there was no response.
+        exception: The exception that was raised, also if a handler turned it into a response; None if it is unknown.
     """
 
     method: str
@@ -53,18 +53,19 @@ class RequestOptions:
     """How requests are observed.
 
     Attributes:
-        exclude: Which requests and connections get no span and no metric (`scope` → bool): our own endpoints.
-        excluded_url: Whether a path is one of those that the user leaves out likewise; None: there are none.
-        tracing: Whether anybody exports spans; False: no span work at all.
+        exclude: Whether a request or connection, given by its scope, is not measured: our own endpoints.
+        excluded_url: Whether the user has excluded a path; None: no path is excluded.
+        tracing: Whether spans are exported. False: no spans are made.
         logs: Whether unhandled exceptions become log records.
-        operation_spans: Spans for dependencies, endpoint, serialization and background tasks, where the engine can.
-        capture_query: Keep the values of `url.query` on spans; else every one is replaced by `REDACTED`.
-        headers: Which headers of requests and answers spans have.
-        known_methods: Methods that are reported as they are; every other one is `_OTHER`.
-        watched_statuses: Statuses below 500 that `on_error` wants to see too.
-        on_error: Called for 5xx answers, watched statuses and unhandled exceptions of requests that are not excluded.
-        on_first_request: Called before the first request or connection on an event loop is handled.
-        service: Whose requests they are: see `current_service`.
+        operation_spans: Whether dependencies, endpoint, serialization and background tasks get spans, if the engine
+            supports it.
+        capture_query: Keep the values of `url.query` on spans. False: each is replaced by `REDACTED`.
+        headers: The headers that become attributes of spans.
+        known_methods: Methods that are reported as they are; any other is `_OTHER`.
+        watched_statuses: Statuses below 500 for which `on_error` is called, too.
+        on_error: Called for 5xx responses, watched statuses and unhandled exceptions, unless excluded.
+        on_first_request: Called before the first request or connection on an event loop.
+        service: The service of the application: see `current_service`.
     """
 
     exclude: Callable[[Scope], bool]
@@ -81,19 +82,19 @@ class RequestOptions:
     service: "MonitoringService | None" = None
 
     def leaves_out(self, scope: Scope) -> bool:
-        """Whether a request or connection gets no span, metric or log record. The Host header does not matter."""
+        """Whether a request or connection gets no span, metric or log record; its Host header has no influence."""
         return bool(self.excluded_url is not None and self.excluded_url(scope["path"])) or self.exclude(scope)
 
 
 class OpenConnections:
-    """The requests and WebSockets that an application is handling; usable from any thread."""
+    """The requests and WebSockets that an application is handling; usable in any thread."""
 
     def __init__(self) -> None:
         self._open: set[object] = set()
         self.began, self.ended = self._open.add, self._open.discard
 
     async def all_ended(self, seconds: float) -> None:
-        """Wait until there are none, at most `seconds`: cancelled ones may have to tidy up."""
+        """Wait until all have ended, at most `seconds`: cancelled requests may still clean up."""
         until = monotonic() + seconds
         while self._open and monotonic() < until:  # noqa: ASYNC110 - they end in any thread
             await asyncio.sleep(_POLL_SECONDS)
@@ -104,22 +105,22 @@ class CurrentRequest:
     """The instrumented HTTP request in which the calling code runs.
 
     Attributes:
-        path: Its decoded path, as in the ASGI scope.
+        path: The decoded path, as in the ASGI scope.
     """
 
     path: str
 
     def is_called(self, endpoint: str) -> bool:
-        """Whether `endpoint` is this request's path as `request.url.path` spells it: then the request is ours already.
+        """Whether `endpoint` is this request's path, also as `request.url.path` spells it.
 
-        A handler that records an operation under its own path cannot be told from a middleware that records the
-        request; it counts as the request.
+        A handler that records an operation under its own path looks like a middleware that records the request; both
+        are taken for the request.
         """
         return endpoint == self.path or _as_in_url(endpoint) == _as_in_url(self.path)
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The asyncio loop that runs here; None under trio."""
+    """The running asyncio loop; None under trio."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -127,22 +128,22 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def current_request() -> CurrentRequest | None:
-    """The instrumented HTTP request this code runs in, or None.
+    """The instrumented HTTP request in which the calling code runs, or None.
 
-    Known in middleware, handlers, dependencies, worker threads, background tasks, and tasks that were started there.
+    It is known in middleware, handlers, dependencies, worker threads and background tasks, and in tasks started there.
     """
     path = request_path.get()
     return None if path is None else CurrentRequest(path)
 
 
 def _as_in_url(path: str) -> str:
-    """The path as every version of Starlette spells it in `request.url.path`."""
+    """The path in a form that is equal for all spellings of `request.url.path` by Starlette's versions."""
     plain = path.replace("%3F", "?").replace("%23", "#").replace("%5C", "\\")
     return re.split(r"[?#]", plain.translate({9: None, 10: None, 13: None}), maxsplit=1)[0]
 
 
 def root_error(error: BaseException) -> BaseException:
-    """The exception in a group of one: Starlette before 0.42 raises such groups from streaming answers."""
+    """The exception in a group of one; Starlette before 0.42 raises such groups from streaming responses."""
     inner = getattr(error, "exceptions", None)
     while isinstance(inner, tuple) and len(inner) == 1:
         error = inner[0]
@@ -151,12 +152,12 @@ def root_error(error: BaseException) -> BaseException:
 
 
 def handled_exception() -> BaseException | None:
-    """The exception that the caller of `send` is handling, or None."""
+    """The exception that the caller is handling, or None."""
     return sys.exc_info()[1]
 
 
 def unhandled_exception() -> BaseException | None:
-    """Like `handled_exception`, for one that no handler took: `ServerErrorMiddleware` answers and raises it again."""
+    """The exception for which `ServerErrorMiddleware` sends a response, as no handler took it; None without one."""
     error = sys.exc_info()[1]
     trace = None if error is None else error.__traceback__
     caught_in = None if trace is None else trace.tb_frame.f_globals.get("__name__")
@@ -171,7 +172,7 @@ def report(
     status: int | None,
     error: BaseException | None,
 ) -> None:
-    """Tell `on_error` about a request, unless it is excluded."""
+    """Call `options.on_error` for a failed request, unless it is excluded."""
     with fail_open("report of a failed request"):
         if options.leaves_out(scope):
             return

@@ -1,4 +1,4 @@
-"""The full template of the route that answered, from the scope after routing: routes are not matched again."""
+"""`RouteTemplates`: the full template of the matched route, from the scope after routing, without matching again."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,16 +19,16 @@ _REDIRECT = 307
 
 
 class Entrance:
-    """Where a request entered the application, noted before routing changes the scope.
+    """The state of a scope as the request enters the application, before routing changes it.
 
     Args:
-        scope: The scope as it comes in.
+        scope: The scope as it enters the application.
 
     Attributes:
-        root_path: What the path may begin with that is no part of the application's routes.
-        prefix: What the names of its routes begin with: the root path, where the path came with it. Below another
-            application they begin with nothing, wherever that mounts this one.
-        endpoint: What an application around this one routed to.
+        root_path: The root path, with which the path may begin; it is no part of the application's routes.
+        prefix: The prefix of route templates: the root path if the path begins with it; empty if another application
+            mounts this one.
+        endpoint: The endpoint to which a mounting application has routed the request; None without one.
     """
 
     __slots__ = ("endpoint", "prefix", "root_path")
@@ -41,7 +41,7 @@ class Entrance:
 
 
 def route_path(scope: Scope, root_path: str) -> str:
-    """The path that routes are matched with: without the root path, if it begins with that."""
+    """The path with which routes are matched: the scope's path less the root path, if it begins with that."""
     path: str = scope["path"]
     if root_path and path.startswith(root_path):
         rest = path[len(root_path) :]
@@ -59,7 +59,7 @@ class _Leaf:
 
 @dataclass(frozen=True, slots=True)
 class _Branch:
-    """A mount, or a host, which has no prefix: None."""
+    """A mount or a host; the prefix of a host is None."""
 
     place: int
     regex: re.Pattern[str]
@@ -70,12 +70,12 @@ class _Branch:
 
 
 class _Level:
-    """The routes of one router, with those it includes: by endpoint, and the mounts and hosts in order."""
+    """The routes of one router and the routers it includes: leaves by endpoint, mounts and hosts in their order."""
 
     def __init__(self, routes: Sequence[Any]) -> None:
         self.leaves: dict[int, list[_Leaf]] = {}
         self.branches: list[_Branch] = []
-        # Their identities stay taken while this lives.
+        # Keeps the endpoints alive, so that their ids stay unique.
         self._kept: list[object] = []
         self._routers = list(_routers(routes))
         self._seen = [list(router.routes) for router in self._routers]
@@ -84,20 +84,20 @@ class _Level:
             self._add(place, route)
 
     def is_of(self, routes: Sequence[Any]) -> bool:
-        """Whether the router still has these routes."""
+        """Whether the router still has the same routes."""
         return self._routes == routes and all(
             seen == router.routes for router, seen in zip(self._routers, self._seen, strict=True)
         )
 
     def leaf(self, endpoint: object, path: str) -> _Leaf | None:
-        """The route of `endpoint` that took `path`, if no branch did."""
+        """The route of `endpoint` that matches `path`; None if there is none."""
         leaves = self.leaves.get(id(endpoint), ())
         if len(leaves) == 1 and not self.branches:
             return leaves[0]
         return next((leaf for leaf in leaves if leaf.regex.match(path)), None)
 
     def branch(self, path: str, scope: Scope, leaf: _Leaf | None) -> tuple[_Branch | None, re.Match[str] | None]:
-        """The mount or host that took `path`: the first that can, before `leaf`; the router never comes back."""
+        """The first mount or host before `leaf` that matches, which therefore took the request, and its match."""
         for branch in self.branches:
             if leaf is not None and leaf.place < branch.place:
                 break
@@ -120,13 +120,13 @@ class _Level:
 
 
 class RouteTemplates:
-    """Finds the template of the route that handled a request, in the words of FastAPI's own telemetry.
+    """Finds the template of the route that handled a request, as FastAPI's own telemetry reports it.
 
-    A route's template begins with the prefix of the entrance and the templates of its mounts. What is mounted and is no
-    FastAPI application or router has the mount's template, ending in `/{path}`. Unmatched paths have none.
+    A template begins with the prefix of the entrance and the templates of the mounts. For a mounted application that is
+    no FastAPI application or router, it is the mount's template, which ends in `/{path}`. Unmatched paths have none.
 
     Args:
-        app: The instrumented application, also the attribute of that name.
+        app: The instrumented application; also the attribute of that name.
     """
 
     def __init__(self, app: FastAPI) -> None:
@@ -134,12 +134,12 @@ class RouteTemplates:
         self._levels: dict[int, _Level] = {}
 
     def find(self, scope: Scope, entrance: Entrance, status: int | None = None) -> str | None:
-        """The template for a scope that has been routed.
+        """The template of the route that handled the request; None for an unmatched path.
 
         Args:
-            scope: The scope the application's router has seen.
-            entrance: Where it came in.
-            status: The answer's status; a redirect to the path with or without a slash has its target's template.
+            scope: The scope after routing.
+            entrance: The state of the scope before routing.
+            status: The response's status; a redirect to the path with or without a slash has the target's template.
         """
         endpoint = scope.get("endpoint")
         routes: Sequence[Any] = self.app.router.routes
@@ -159,7 +159,7 @@ class RouteTemplates:
             below = self._routes_below(branch, scope)
             if below is None:
                 return tail
-            if branch.app is endpoint:  # nothing in it took the path
+            if branch.app is endpoint:  # no route of the mounted application matched
                 return (_redirected(below, scope, prefix) if status == _REDIRECT else None) or tail
             routes = below
         return tail
@@ -171,9 +171,9 @@ class RouteTemplates:
         return level
 
     def _routes_below(self, branch: _Branch, scope: Scope) -> Sequence[Any] | None:
-        """The routes of a FastAPI application or router, also behind middleware, or of anything that leads to one.
+        """The routes of the mounted FastAPI application or router, also behind middleware; None if there is none.
 
-        A host leads to whatever it likes.
+        Below a host, or if a further FastAPI application handled the request, any object with routes counts.
         """
         if branch.only:
             return branch.only
@@ -191,7 +191,7 @@ class RouteTemplates:
 
 
 def flat(routes: Iterable[Any]) -> Iterator[Any]:
-    """Routes with those of included routers, which FastAPI ≥ 0.137 keeps as a tree."""
+    """`routes`, with included routers replaced by their routes: FastAPI ≥ 0.137 keeps those as a tree."""
     for route in routes:
         yield from seams.FASTAPI_ROUTES.get(lambda included=route: _contexts(included), [route])  # type: ignore[misc]
 
@@ -206,7 +206,7 @@ def _contexts(route: Any) -> list[Any]:
 
 
 def _routers(routes: Iterable[Any]) -> Iterator[Any]:
-    """The routers that such a tree includes."""
+    """The routers in a tree of included routers."""
     for route in routes:
         router = getattr(route, "original_router", None)
         if router is not None:
@@ -219,7 +219,7 @@ def _host(scope: Scope) -> str:
 
 
 def _redirected(routes: Sequence[Any], scope: Scope, prefix: str) -> str | None:
-    """The template that the router redirected to; only here are routes matched again."""
+    """The template of the route to which the router redirected; only here routes are matched again."""
     path: str = scope["path"]
     target = dict(scope, path=path.rstrip("/") if path.endswith("/") else path + "/")
     for route in flat(routes):

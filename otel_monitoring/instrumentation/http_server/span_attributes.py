@@ -1,4 +1,4 @@
-"""What a request span says at its start, in both engines alike."""
+"""`span_details`: name and attributes of a request span at its start, for contrib's engine."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 def span_details(options: RequestOptions, scope: Scope) -> tuple[str, dict[str, Any]]:
-    """Name and attributes of a server span at its start, as FastAPI's own telemetry has them."""
+    """Name and attributes of a server span at its start, as in FastAPI's own telemetry."""
     attributes: dict[str, Any] = {semconv.URL_SCHEME: scope.get("scheme", "http"), **_server(scope)}
     if scope["type"] == "websocket":
         attributes["network.protocol.name"] = "websocket"
@@ -37,7 +37,7 @@ def span_details(options: RequestOptions, scope: Scope) -> tuple[str, dict[str, 
 
 
 def _server(scope: Scope) -> Mapping[str, Any]:
-    """`server.address` and `server.port` as the client asked for them; nothing from a malformed Host."""
+    """`server.address` and `server.port` from the Host header; none from a malformed one."""
     authority = Headers(scope=scope).get("host")
     if authority is None:
         address, port = scope.get("server") or (None, None)

@@ -35,9 +35,9 @@ def test_only_a_client_that_left_has_left() -> None:
 
 @native_only
 def test_it_is_taught_once() -> None:
-    native.teach_leaving()
+    native.configure_disconnects()
     before = vars(import_module("fastapi.telemetry._asgi"))["_exception"]
-    native.teach_leaving()
+    native.configure_disconnects()
     assert vars(import_module("fastapi.telemetry._asgi"))["_exception"] is before
 
 
