@@ -461,6 +461,13 @@ async def test_the_history_tells_why_a_channel_was_given_up() -> None:
     assert bench.became("over", "picky") == ("given up", "its beginning was given up")
 
 
+async def test_every_worker_sees_why_an_alert_was_refused() -> None:
+    bench = Bench(Channel("slack", DeliveryError("invalid_payload", retryable=False)))
+    bench.enqueue("one")
+    await bench.pump()
+    assert bench.state("slack")["last_error"] == "invalid_payload", "from the store, which all workers share"
+
+
 async def test_the_history_tells_which_word_took_the_place_of_another() -> None:
     mail = Channel("mail")
     mail.latest_only = True
