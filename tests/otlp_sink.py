@@ -1,7 +1,7 @@
 """A real OTLP receiver for tests: HTTP and gRPC on loopback, decoding what arrives, failing in the ways that matter.
 
 Modes: `ok`, `503`, `429` (with `Retry-After: 1`), `400` (refused for good), `hang` (takes the request, never answers).
-For a port that refuses, use `closed_port()` or `close()` a sink.
+For a port that refuses, use `free_port()` or `close()` a sink.
 """
 
 import contextlib
@@ -217,13 +217,6 @@ class _Service:
         return grpc.unary_unary_rpc_method_handler(
             export, request_deserializer=request.FromString, response_serializer=response.SerializeToString
         )
-
-
-def closed_port() -> int:
-    """A loopback port that refuses connections."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Relay:

@@ -20,7 +20,7 @@ from examples.earlybird import processes, traffic
 from examples.earlybird.demo_options import DemoOptions, UsageError
 from examples.earlybird.visitors import NO_ANSWER, Report
 from tests.integration.servers import nx27017
-from tests.otlp_sink import closed_port
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.slow
@@ -125,7 +125,7 @@ def test_breakfast_from_order_to_bill(earlybird: EarlyBird) -> None:
         assert _until(200, set(), lambda: staff.post("/billing/run", json={})) == {"billed": 0, "declined": 0}
 
 
-NOBODY = {"DELIVERY_URL": f"http://127.0.0.1:{closed_port()}", "EARLYBIRD_OUTAGES": "off"}
+NOBODY = {"DELIVERY_URL": f"http://127.0.0.1:{free_port()}", "EARLYBIRD_OUTAGES": "off"}
 
 
 @pytest.mark.parametrize("earlybird", [NOBODY], indirect=True, ids=["nobody delivers"])

@@ -13,7 +13,8 @@ from examples.earlybird.flow import environment, pass_on
 from examples.earlybird.receiver import Destination, Received, Receiver
 from examples.earlybird.story import Span, Story
 from otel_monitoring.config import Settings
-from tests.otlp_sink import HttpSink, closed_port
+from tests.otlp_sink import HttpSink
+from tests.ports import free_port
 
 MS = 1_000_000
 
@@ -117,7 +118,7 @@ def test_the_receiver_keeps_and_passes_on() -> None:
 
 
 def test_where_nobody_takes_it_the_story_goes_on_with_a_complaint() -> None:
-    receiver = Receiver({"traces": Destination(f"http://127.0.0.1:{closed_port()}/v1/traces")})
+    receiver = Receiver({"traces": Destination(f"http://127.0.0.1:{free_port()}/v1/traces")})
     assert export(receiver.endpoint).status_code == 200
     receiver.close()
     assert len(receiver.spans) == 1

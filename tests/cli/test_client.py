@@ -13,7 +13,7 @@ import pytest
 
 from otel_monitoring.cli.address import Address
 from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
-from tests.otlp_sink import closed_port
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_the_token_goes_to_no_other_server(web: Any, there: str) -> None:
 def test_why_nobody_answers_is_said(web: Any) -> None:
     url, *_ = web
     for wrong, hint in (
-        (f"http://127.0.0.1:{closed_port()}", "nothing listens there"),
+        (f"http://127.0.0.1:{free_port()}", "nothing listens there"),
         (url.replace("http:", "https:"), "is it http://?"),
         ("http://no-such-host.invalid", "is the host's name right?"),
     ):

@@ -13,7 +13,7 @@ import httpx
 
 from tests.conftest import unavailable
 from tests.integration.builds import COLLECTOR, PROMETHEUS, Program
-from tests.integration.processes import free_port
+from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually
 
 CONFIG = COLLECTOR.folder

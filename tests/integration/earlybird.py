@@ -10,8 +10,8 @@ import httpx
 
 from examples.earlybird import processes, traffic
 from examples.earlybird.visitors import Report
-from tests.integration.processes import free_port
 from tests.integration.servers import nx27017
+from tests.ports import free_port
 from tests.waiting import PATIENCE
 
 _STAFF = "staff-of-the-test"

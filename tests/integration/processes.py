@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -16,15 +15,10 @@ import httpx
 
 import otel_monitoring
 from tests.conftest import unavailable
+from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually
 
 ROOT = Path(otel_monitoring.__file__).parents[1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Service:

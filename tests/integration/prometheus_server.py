@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from tests.integration.collector import CONFIG, prometheus
-from tests.integration.processes import free_port
+from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.conftest import unavailable
 from tests.integration.builds import FERRETDB, BuildError
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 NX27017_VARIABLE = "OTEL_MONITORING_TEST_NX27017"
@@ -31,7 +32,7 @@ class Server:
 
     def __init__(self, name: str, command: list[str], directory: Path) -> None:
         self.name = name
-        self.port = _free_port()
+        self.port = free_port()
         self._command = [part.format(port=self.port, directory=directory) for part in command]
         self._output = directory / "output.log"
         self._directory = directory
@@ -131,10 +132,3 @@ def _nx27017_path() -> Path:
     if found is None:
         unavailable(f"nx-27017 is missing: pip install nx-27017, or name the executable in {NX27017_VARIABLE}")
     return Path(found)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from tests.integration.authority import Authority
-from tests.integration.processes import Service, free_port, serving
+from tests.integration.processes import Service, serving
 from tests.integration.receivers import HttpReceiver, Loop, Mailbox, http, smtp
 from tests.integration.servers import Server, ferretdb, nx27017
 from tests.otlp_sink import HttpSink, Sink
+from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually
 
 SOURCE = """

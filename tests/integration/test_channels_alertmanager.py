@@ -29,11 +29,12 @@ from otel_monitoring.errors import DeliveryError
 from otel_monitoring.metrics.snapshot import Series, Snapshot
 from otel_monitoring.metrics.window import Window
 from tests.conftest import unavailable
-from tests.integration.processes import free_port, serving
+from tests.integration.processes import serving
 from tests.integration.receivers import answer, http
 from tests.integration.servers import nx27017
 from tests.integration.test_alerting import SOURCE
 from tests.notifications import NOW, event, notification, resolved
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]

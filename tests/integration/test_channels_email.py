@@ -12,9 +12,9 @@ from otel_monitoring.alerts.notify.channels import text
 from otel_monitoring.alerts.notify.channels.email import EmailChannel, MailServer
 from otel_monitoring.errors import DeliveryError
 from tests.integration.authority import Authority
-from tests.integration.processes import free_port
 from tests.integration.receivers import Mailbox, smtp
 from tests.notifications import event, notification, resolved
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 

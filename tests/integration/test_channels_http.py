@@ -21,9 +21,9 @@ from otel_monitoring.alerts.notify.channels.webhook import WebhookChannel, signa
 from otel_monitoring.config.channels import webhook_key
 from otel_monitoring.errors import DeliveryError
 from tests.integration.authority import Authority
-from tests.integration.processes import free_port
 from tests.integration.receivers import ENDLESS, HANG, answer, http
 from tests.notifications import NOW, notification, resolved
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 

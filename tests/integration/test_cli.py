@@ -21,8 +21,9 @@ import pytest
 
 from otel_monitoring.cli import exit_codes
 from tests.integration import servers
-from tests.integration.processes import Service, free_port, serving
-from tests.otlp_sink import HttpSink, closed_port
+from tests.integration.processes import Service, serving
+from tests.otlp_sink import HttpSink
+from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
@@ -106,7 +107,7 @@ def test_check_tells_health_by_its_exit_code(service: Service) -> None:
 
 
 def test_check_without_an_answer(service: Service) -> None:
-    refused = command("check", "--json", f"http://127.0.0.1:{closed_port()}")
+    refused = command("check", "--json", f"http://127.0.0.1:{free_port()}")
     assert refused.returncode == exit_codes.UNREACHABLE
     assert json.loads(refused.stdout)["status"] is None
     assert command("check", f"{service.url}/elsewhere").returncode == exit_codes.UNREACHABLE
@@ -134,7 +135,7 @@ def test_watch_as_json(service: Service) -> None:
     picture = command("watch", "--once", service.url)
     assert "/orders/{number}" in picture.stdout
     assert command("watch", "--once", "--json", service.url, token=None).returncode == exit_codes.DENIED
-    assert command("watch", "--once", f"http://127.0.0.1:{closed_port()}").returncode == exit_codes.UNREACHABLE
+    assert command("watch", "--once", f"http://127.0.0.1:{free_port()}").returncode == exit_codes.UNREACHABLE
     assert command("watch", service.url).returncode == exit_codes.USAGE, "no terminal"
 
 
@@ -253,7 +254,7 @@ def test_watch_gives_the_terminal_back_as_it_was() -> None:
         128 + signal.SIGTERM: lambda screen: screen.process.terminate(),
     }
     for code, ending in endings.items():
-        with terminal("watch", f"http://127.0.0.1:{closed_port()}") as screen:
+        with terminal("watch", f"http://127.0.0.1:{free_port()}") as screen:
             before = screen.modes
             screen.wait_for("q quit")
             assert screen.modes != before, "keys arrive one by one"

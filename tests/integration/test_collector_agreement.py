@@ -15,9 +15,9 @@ from examples.earlybird.visitors import UNMATCHED, Report
 from tests.integration import otlp
 from tests.integration.collector import collecting
 from tests.integration.earlybird import earlybird
-from tests.integration.processes import free_port
 from tests.integration.prometheus_server import Prometheus, prometheus_server
 from tests.otlp_sink import HttpSink, Sink
+from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration

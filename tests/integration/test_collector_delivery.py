@@ -11,7 +11,8 @@ from tests.integration import otlp
 from tests.integration.collector import Collector, collecting
 from tests.integration.earlybird import earlybird
 from tests.integration.processes import serving
-from tests.otlp_sink import HttpSink, Mode, Sink, closed_port
+from tests.otlp_sink import HttpSink, Mode, Sink
+from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually, long_before
 
 pytestmark = pytest.mark.integration
@@ -49,7 +50,7 @@ def points(sink: Sink) -> int:
 
 
 def test_what_was_acknowledged_in_an_outage_survives_a_crash(tmp_path: Path, soon: str) -> None:
-    port = closed_port()
+    port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     with collecting(tmp_path, "base", "backend-otlp", soon, OTLP_ENDPOINT=endpoint) as collector:
         with earlybird(tmp_path, collector.endpoint) as service:
@@ -134,7 +135,7 @@ def test_a_stop_keeps_what_was_not_sent(tmp_path: Path) -> None:
 def test_one_dead_backend_stops_no_other_even_with_its_queue_full(tmp_path: Path) -> None:
     with HttpSink() as alive:
         environment = {
-            "OTLP_ENDPOINT": f"http://127.0.0.1:{closed_port()}",
+            "OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
             "GRAFANA_CLOUD_OTLP_ENDPOINT": alive.endpoint,
             "GRAFANA_CLOUD_AUTH": "MTI6YWJj",
             **SMALL,

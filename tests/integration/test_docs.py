@@ -19,8 +19,9 @@ import pytest
 from tests.integration.processes import Service, serving
 from tests.integration.receivers import Loop, http
 from tests.integration.servers import nx27017
-from tests.otlp_sink import HttpSink, closed_port
+from tests.otlp_sink import HttpSink
 from tests.pages import PAGES, Block, Tree, blocks, keys, name_of, names, page, rows
+from tests.ports import free_port
 from tests.waiting import eventually
 
 SOURCE = """
@@ -168,7 +169,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
             OTEL_MONITORING_THRESHOLD_EVENT_LOOP_LAG_MS="500",
             OTEL_EXPORTER_OTLP_ENDPOINT=sink.endpoint,
             OTEL_METRIC_EXPORT_INTERVAL="300",
-            SLACK_WEBHOOK_URL=f"http://127.0.0.1:{closed_port()}/",
+            SLACK_WEBHOOK_URL=f"http://127.0.0.1:{free_port()}/",
             ALERT_WEBHOOK_URL=f"http://127.0.0.1:{hook.port}/",
             ALERT_WEBHOOK_ALLOW_PRIVATE="true",
         ) as service,

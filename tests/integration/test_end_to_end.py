@@ -8,7 +8,8 @@ import pytest
 
 from tests.integration.processes import Service, serving
 from tests.integration.servers import Server, nx27017
-from tests.otlp_sink import HttpSink, Sink, closed_port
+from tests.otlp_sink import HttpSink, Sink
+from tests.ports import free_port
 from tests.waiting import eventually
 
 HANDLES = {
@@ -220,7 +221,7 @@ def test_a_database_that_dies_hangs_and_returns_is_told(tmp_path: Path, database
 @pytest.mark.parametrize("mode", ["absent", "refuse", "hang"])
 def test_a_bad_collector_changes_no_answer_and_is_told_once(tmp_path: Path, database: Server, mode: str) -> None:
     with HttpSink("hang") as sink:
-        endpoint = sink.endpoint if mode == "hang" else f"http://127.0.0.1:{closed_port()}"
+        endpoint = sink.endpoint if mode == "hang" else f"http://127.0.0.1:{free_port()}"
         env: dict[str, Any] = {
             "MONGODB_URI": database.uri,
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,

@@ -19,7 +19,8 @@ from otel_monitoring.config import Settings
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.metrics.snapshot import Series
 from otel_monitoring.telemetry.providers import Telemetry
-from tests.otlp_sink import TIMEOUT, GrpcSink, HttpSink, Mode, Relay, Sink, closed_port
+from tests.otlp_sink import TIMEOUT, GrpcSink, HttpSink, Mode, Relay, Sink
+from tests.ports import free_port
 from tests.waiting import eventually, long_before
 
 pytestmark = pytest.mark.integration
@@ -200,7 +201,7 @@ def test_stopping_keeps_its_deadline_whatever_the_endpoint_does(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "100")
     with sink_for(protocol, "ok" if mode == "refuse" else mode) as sink:
-        endpoint = f"http://127.0.0.1:{closed_port()}" if mode == "refuse" else sink.endpoint
+        endpoint = f"http://127.0.0.1:{free_port()}" if mode == "refuse" else sink.endpoint
         telemetry = start(endpoint, otlp_protocol=protocol)
         measure(telemetry)
         with long_before(100):
@@ -265,7 +266,7 @@ def test_an_endpoint_that_comes_back_is_seen_to_come_back(
 ) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1.5")  # one retry
-    port = closed_port()
+    port = free_port()
     telemetry = start(f"http://user:secret@127.0.0.1:{port}", metrics_exporter="none", logs_exporter="none")
     tracer = telemetry.tracer_provider.get_tracer("test")
 

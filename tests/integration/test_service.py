@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.processes import Service, free_port, serving
+from tests.integration.processes import Service, serving
+from tests.ports import free_port
 from tests.waiting import eventually
 
 PLAIN = """

@@ -12,7 +12,8 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.integration.processes import Service, serving
-from tests.otlp_sink import HttpSink, closed_port
+from tests.otlp_sink import HttpSink
+from tests.ports import free_port
 from tests.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.integration
@@ -206,7 +207,7 @@ def test_all_services_of_a_process_stop_by_one_deadline(
 ) -> None:
     """Nobody takes what they send: each one alone takes its whole time to give up."""
     source = EIGHT.replace("LIFESPAN", str(lifespan))
-    endpoint = f"http://127.0.0.1:{closed_port()}"
+    endpoint = f"http://127.0.0.1:{free_port()}"
     with serving(tmp_path, source, runner=runner, ready="/ready", OTEL_EXPORTER_OTLP_ENDPOINT=endpoint) as service:
         for number in range(8):
             assert service.get(f"/{number}/api/health").status_code == 200

@@ -19,8 +19,8 @@ from otel_monitoring.alerts import AlertManager, set_alert_manager
 from otel_monitoring.runtime.current_service import current_service, within_service
 from otel_monitoring.tracing import destination
 from tests.asgi import served
-from tests.integration.processes import free_port
 from tests.otlp_sink import HttpSink
+from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio

@@ -29,7 +29,8 @@ from otel_monitoring.cli.doctor.semconv import semantic_conventions
 from otel_monitoring.cli.doctor.settings import settings_valid
 from otel_monitoring.cli.doctor.state_dir import state_directory
 from otel_monitoring.cli.doctor.versions import KNOWN_PROBLEMS, KnownProblem, versions
-from tests.otlp_sink import GrpcSink, HttpSink, closed_port
+from tests.otlp_sink import GrpcSink, HttpSink
+from tests.ports import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +133,7 @@ def test_the_advice_follows_the_reason(reason: str, told: str) -> None:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_an_endpoint_that_refuses(monkeypatch: pytest.MonkeyPatch, protocol: str) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{closed_port()}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
     findings = examine(otlp)
@@ -251,7 +252,7 @@ def test_without_a_database_it_says_how_to_name_one() -> None:
     "uri", ["mongodb://", "mongodb://user:hunter2@127.0.0.1:{port}/shop?serverSelectionTimeoutMS=200"]
 )
 def test_a_database_that_does_not_answer(uri: str) -> None:
-    [finding] = examine(database, database_uri=uri.format(port=closed_port()))
+    [finding] = examine(database, database_uri=uri.format(port=free_port()))
     assert finding.level is Level.FAILED
     assert "hunter2" not in str(finding)
 
@@ -281,7 +282,7 @@ def test_test_alerts_arrive(monkeypatch: pytest.MonkeyPatch, answering: Threadin
             return "250 OK"
 
     inbox = Inbox()
-    port = closed_port()
+    port = free_port()
     controller = Controller(inbox, hostname="127.0.0.1", port=port)
     controller.start()
     try:
@@ -290,7 +291,7 @@ def test_test_alerts_arrive(monkeypatch: pytest.MonkeyPatch, answering: Threadin
         monkeypatch.setenv("SMTP_SECURITY", "none")
         monkeypatch.setenv("ALERT_EMAIL_FROM", "alerts@example.com")
         monkeypatch.setenv("ALERT_EMAIL_TO", "ops@example.com")
-        monkeypatch.setenv("SLACK_WEBHOOK_URL", f"http://127.0.0.1:{closed_port()}/services/T0/B0/x")
+        monkeypatch.setenv("SLACK_WEBHOOK_URL", f"http://127.0.0.1:{free_port()}/services/T0/B0/x")
         findings = examine(channels, send_test=True)
     finally:
         controller.stop()
@@ -320,7 +321,7 @@ def test_the_command_walks_all_checks(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert run_command_line(["doctor", "--strict"]) == exit_codes.FAILED
     monkeypatch.setenv("OTEL_MONITORING_CHECK_INTERVAL", "never")
     capsys.readouterr()
-    assert run_command_line(["doctor", "--json", "--url", f"http://127.0.0.1:{closed_port()}"]) == exit_codes.FAILED
+    assert run_command_line(["doctor", "--json", "--url", f"http://127.0.0.1:{free_port()}"]) == exit_codes.FAILED
     assert json.loads(capsys.readouterr().out)["exit_code"] == exit_codes.FAILED
 
 
