@@ -7,12 +7,10 @@ BIN := $(VENV)/bin
 # What depends on the versions of FastAPI and PyMongo.
 OLDEST_TESTS := tests/conformance tests/instrumentation tests/zero_code tests/health/test_database.py \
 	tests/integration/test_mongodb.py tests/integration/test_service.py tests/integration/test_end_to_end.py \
-	tests/integration/test_documented.py tests/integration/test_auto.py
+	tests/integration/test_documented.py tests/integration/test_zero_code.py
 TESTS := tests --ignore tests/benchmarks
 # What is tried while writing; one file: make unit UNIT=tests/redact
 UNIT := $(TESTS) --ignore tests/integration --ignore tests/conformance
-# Real servers on a busy machine: what failed is tried once more, alone. Only what fails twice fails.
-AGAIN := -m pytest -n 0 --last-failed --last-failed-no-failures none
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -50,8 +48,8 @@ unit: $(VENV)/.ready ## while writing: no servers, under a minute
 
 test: lint $(OLDEST)/.ready ## everything CI runs
 	@$(BIN)/python -m tests.integration.builds all
-	@$(BIN)/python -m pytest -n 2 --durations=20 $(TESTS) || $(BIN)/python $(AGAIN) $(TESTS)
-	@$(OLDEST)/bin/python -m pytest -n 2 --durations=20 $(OLDEST_TESTS) || $(OLDEST)/bin/python $(AGAIN) $(OLDEST_TESTS)
+	@$(BIN)/python -m pytest -n 2 --durations=20 $(TESTS)
+	@$(OLDEST)/bin/python -m pytest -n 2 --durations=20 $(OLDEST_TESTS)
 
 dashboards: $(VENV)/.ready ## build the Grafana dashboards that the package ships (Python >= 3.11)
 	@$(BIN)/python -m tests.dashboards

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import NoReturn
 
+import hypothesis
 import pytest
 from pymongo import monitoring as pymongo_monitoring
 
@@ -13,8 +14,20 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics import aggregator
 from otel_monitoring.seams import all_seams
 
+_THEIRS = ("OTEL_", "MONGODB_", "SMTP_", "ALERT_", "SLACK_", "ALERTMANAGER_", "APPRISE_")
+
+# No variable of who runs the tests, a demo beside them say, decides anything in them.
+for name in [name for name in os.environ if name.startswith(_THEIRS) and not name.startswith("OTEL_MONITORING_TEST_")]:
+    del os.environ[name]
+
 # Contrib's instrumentations read this once in a process: before any test makes one.
 opt_in_to_stable_conventions()
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("suite")
 
 # No test leaves anything in the user's state directory; those of the stores name one of their own.
 os.environ["OTEL_MONITORING_STORE"] = "memory"

@@ -174,12 +174,10 @@ def _pip(python: str | Path, *arguments: str | Path) -> bool:
 
 
 def _pytest(python: str | Path, tests: Sequence[str], folder: Path, before: Sequence[Path] = ()) -> bool:
-    again = ("--last-failed", "--last-failed-no-failures", "none")
     command = [python, "-m", "pytest", "-q", "-n", "0", "-o", f"cache_dir={folder / 'pytest'}", *tests]
     path = os.pathsep.join(map(str, (*before, ROOT)))
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    # Beside others on a busy machine: only what fails twice fails, as in `make test`.
-    return _succeeds(command, environment) or _succeeds([*command, *again], environment)
+    return _succeeds(command, environment)
 
 
 def _succeeds(command: Sequence[str | Path], environment: dict[str, str] | None = None) -> bool:

@@ -1,6 +1,6 @@
 """Zero-code start within one process: what it leaves alone, and how it behaves when something is in the way.
 
-The commands and servers are tested for real in `tests/integration/test_auto.py`.
+The commands and servers are tested for real in `tests/integration/test_zero_code.py`.
 """
 
 import logging
