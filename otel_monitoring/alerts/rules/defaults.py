@@ -8,6 +8,15 @@ from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.config.settings import Thresholds
 
 _MIN_REQUESTS = 20
+_CAUSED_BY_DATABASE_DOWN = frozenset(
+    {
+        AlertType.DATABASE_SLOW,
+        AlertType.DATABASE_ERROR,
+        AlertType.DATABASE_POOL_EXHAUSTED,
+        AlertType.HIGH_ERROR_RATE,
+        AlertType.API_TIMEOUT,
+    }
+)
 
 
 def default_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None = None) -> tuple[Rule, ...]:
@@ -38,16 +47,7 @@ def _database_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
             AlertType.DATABASE_DOWN,
             keep_firing_for=10,
             no_data=NoData.KEEP,
-            # The consequences of a database that is down.
-            inhibits=frozenset(
-                {
-                    AlertType.DATABASE_SLOW,
-                    AlertType.DATABASE_ERROR,
-                    AlertType.DATABASE_POOL_EXHAUSTED,
-                    AlertType.HIGH_ERROR_RATE,
-                    AlertType.API_TIMEOUT,
-                }
-            ),
+            inhibits=_CAUSED_BY_DATABASE_DOWN,
         ),
         Rule(
             "database_slow",
