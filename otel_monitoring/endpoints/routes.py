@@ -113,7 +113,7 @@ def create_routes(app: FastAPI, service: MonitoredService, settings: Settings, a
         *_public_health(_router(app, f"{settings.prefix}/health"), service),
         *_private_health(_router(app, f"{settings.prefix}/health", guards), service),
         *_alerts(_router(app, f"{settings.prefix}/alerts", guards), service),
-        *_mutes(_router(app, f"{settings.prefix}/alerts", guards), service),
+        *_alert_actions(_router(app, f"{settings.prefix}/alerts", guards), service),
     ]
 
 
@@ -246,14 +246,10 @@ def _alerts(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]
     async def rules() -> Response:
         return _json(await service.alert_manager.rule_states())
 
-    @router.post("/test", dependencies=[Depends(_refuse_cross_site)])
-    async def test() -> Response:
-        return _json(await service.alert_manager.test_channels())
-
     return router.routes
 
 
-def _mutes(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
+def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
     # Mutes are stored in threads: the store may wait for the disk or for another worker.
 
     @router.post("/mutes", dependencies=[Depends(_refuse_cross_site)])
@@ -281,5 +277,9 @@ def _mutes(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
         if not service.alert_manager.unmute_alert_type(alert_type):
             raise HTTPException(404, f"{alert_type.value} is not muted", NO_STORE)
         return Response(status_code=204, headers=NO_STORE)
+
+    @router.post("/test", dependencies=[Depends(_refuse_cross_site)])
+    async def test() -> Response:
+        return _json(await service.alert_manager.test_channels())
 
     return router.routes
