@@ -19,9 +19,11 @@ from otel_monitoring.redact.secret_names import ASSIGNS, BEGINS, BRACKETS, REPLA
 def hide(text: str) -> str:
     """Replace the secrets of every known form in `text`, one line."""
     lowered = text.lower()
-    for form in _FORMS:
-        if any(needle in lowered for needle in form.needles):
-            text = form.pattern.sub(form.replacement, text)
+    for needles, pattern, replacement in _FORMS:
+        for needle in needles:
+            if needle in lowered:
+                text = pattern.sub(replacement, text)
+                break
     text = secret_numbers.hide_grouped_cards(text)
     for form in _NUMBERS:
         text = form.pattern.sub(form.replacement, text)
