@@ -19,7 +19,7 @@ from otel_monitoring.forks import renewed
 from otel_monitoring.guard import as_exception, original
 from otel_monitoring.health.database_handle import is_client
 from otel_monitoring.health.time_limit import GRACE, NoAnswer, answered, on_loop, until
-from otel_monitoring.instrumentation.mongodb.evidence import Proof, is_cut, proof_of
+from otel_monitoring.instrumentation.mongodb.evidence import Proof, is_lost_connection, proof_of
 from otel_monitoring.redact import redact_error
 
 
@@ -99,7 +99,7 @@ async def _ping(database: Any, ask: Ask) -> None:
     try:
         await ask(ping)
     except Exception as error:
-        if not is_cut(error):
+        if not is_lost_connection(error):
             raise
         try:
             await ask(ping)

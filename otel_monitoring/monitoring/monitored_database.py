@@ -153,11 +153,11 @@ def database_of(settings: Settings) -> Any:
     if settings.database_uri is None:
         return None
     check_database_setting(settings)
-    from otel_monitoring.instrumentation.mongodb.connection import database_at, needs_a_name
+    from otel_monitoring.instrumentation.mongodb.connection import database_at, needs_name_lookup
 
     uri = settings.database_uri.get_secret_value()
     make = partial(database_at, uri, timeout=settings.check_timeout)
-    if needs_a_name(uri):
+    if needs_name_lookup(uri):
         return PendingDatabase(make, "its name is not resolved yet")
     try:
         return make()

@@ -1,1 +1,1 @@
-"""What measures MongoDB: commands, pools, heartbeats, spans."""
+"""What measures MongoDB: commands, connection pools, heartbeats and spans."""

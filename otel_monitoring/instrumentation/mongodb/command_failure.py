@@ -1,4 +1,4 @@
-"""What went wrong with a command, as the server or the driver tells it."""
+"""`failure_in`: errors in the reply to a command; `command_error_type`: their `error.type`."""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
@@ -11,16 +11,19 @@ _UNKNOWN: Final[CommandFailure] = {}
 
 
 def failure_in(reply: Mapping[str, Any]) -> CommandFailure | None:
-    """The first error in the reply to a command that itself succeeded (`ok: 1`); None where all of it did.
+    """The first error in the reply to a command that succeeded as such (`ok: 1`); None without an error.
 
-    Servers report so: writes that were refused (`writeErrors`; by `bulkWrite` among its results), and writes that were
-    made but not acknowledged as asked for (`writeConcernError`). A command may answer with fields of these names that
-    are built otherwise: those are errors of which nothing is known.
+    Servers report in this way failed writes (`writeErrors`; for `bulkWrite` in its results), and writes without the
+    requested acknowledgement (`writeConcernError`). A field with such a name but another structure is an error without
+    details: an empty mapping.
+
+    Args:
+        reply: The reply of the driver's event.
     """
     if errors := reply.get("writeErrors"):
         return _first(errors)
     if reply.get("nErrors"):
-        # The results of many operations come in further batches, the errors perhaps among those.
+        # The results of many operations are in several batches; the errors may be in a later one.
         cursor = reply.get("cursor")
         results = cursor.get("firstBatch") if isinstance(cursor, Mapping) else None
         return _first([one for one in _items(results) if isinstance(one, Mapping) and not one.get("ok")])
@@ -41,5 +44,5 @@ def _items(values: object) -> list[Any]:
 
 
 def command_error_type(failure: CommandFailure) -> str:
-    """`error.type` of a failed command: the driver's exception class, or the server's name or number of the error."""
+    """The value of `error.type`: the driver's exception class, else the server's name, else its code of the error."""
     return str(failure.get("errtype") or failure.get("codeName") or failure.get("code") or semconv.OTHER)

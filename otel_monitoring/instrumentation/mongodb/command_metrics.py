@@ -1,4 +1,4 @@
-"""`CommandMetrics`: the duration of every command, as `db.client.operation.duration`."""
+"""`CommandMetrics`: records the duration of every command in `db.client.operation.duration`."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from otel_monitoring import semconv
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, command_error_type, failure_in
-from otel_monitoring.instrumentation.mongodb.command_names import NOISE, collection_of
+from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMANDS, collection_of
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.server_state import Address, ServerState
 from otel_monitoring.metrics.cardinality import BoundedNames
@@ -25,17 +25,18 @@ _NOT_THE_NETWORK: Final = frozenset(
 
 
 class CommandMetrics(CommandListener):
-    """Records the duration of commands and reports network failures.
+    """Records the duration of commands, and reports network failures to the server states.
 
-    Commands under `suppress_instrumentation` and the driver's handshakes are not counted. The collection is only in
-    the event that starts a command, so its attributes wait in a bounded table until the command ends.
+    Commands inside `suppress_instrumentation` and the driver's own commands are not recorded. Only the start event of a
+    command names the collection, so the attributes are kept in a bounded table until the command ends.
 
     Args:
-        meter: Where the histogram is made.
-        max_collections: How many collections (and, apart from them, databases) are told apart; later ones are `_OTHER`.
+        meter: The meter of the histogram.
+        max_collections: Maximum number of distinct collections, and of distinct databases; further ones are `_OTHER`.
 
     Attributes:
-        states: Told when a command fails on the network.
+        enabled: Whether commands are recorded.
+        states: The server states that are told when a command fails on the network.
     """
 
     def __init__(self, meter: Meter, max_collections: int) -> None:
@@ -54,14 +55,14 @@ class CommandMetrics(CommandListener):
     def started(self, event: CommandStartedEvent) -> None:
         """A command was sent."""
         operation = event.command_name
-        if not self.enabled or operation in NOISE or not is_instrumentation_enabled():
+        if not self.enabled or operation in DRIVER_COMMANDS or not is_instrumentation_enabled():
             return
         with self._guard:
             key = (operation, event.database_name, collection_of(operation, event.command), event.connection_id)
-            self._inflight.put(event, self._series.get(key) or self._make(*key))
+            self._inflight.put(event, self._series.get(key) or self._attributes(*key))
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
-        """A command was answered, perhaps with errors of single writes."""
+        """A command succeeded; its reply may report errors of single writes."""
         with self._guard:
             attributes = self._inflight.pop(event)
             if attributes is not None:
@@ -71,7 +72,7 @@ class CommandMetrics(CommandListener):
                 self._record(event.duration_micros / 1e6, attributes)
 
     def failed(self, event: CommandFailedEvent) -> None:
-        """A command was answered with an error, or not at all."""
+        """A command failed: by an error of the server, or without a reply."""
         with self._guard:
             attributes = self._inflight.pop(event)
             if attributes is None:
@@ -88,8 +89,10 @@ class CommandMetrics(CommandListener):
             attributes[semconv.DB_RESPONSE_STATUS_CODE] = self._errors(str(code))
         return attributes
 
-    def _make(self, operation: str, namespace: str, collection: str | None, address: Address | None) -> Attributes:
-        """The attributes of one series; kept for the next command unless there are too many."""
+    def _attributes(
+        self, operation: str, namespace: str, collection: str | None, address: Address | None
+    ) -> Attributes:
+        """The attributes of one series, kept for the next command unless the maximum number of series is reached."""
         attributes: Attributes = {
             semconv.DB_SYSTEM_NAME: "mongodb",
             semconv.DB_OPERATION_NAME: self._operations(operation),

@@ -1,9 +1,9 @@
-"""Which names of a command may become attribute values."""
+"""The driver's own commands, and the collection that a command works on."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-NOISE: Final = frozenset(
+DRIVER_COMMANDS: Final = frozenset(
     (
         "authenticate",
         "endSessions",
@@ -17,8 +17,8 @@ NOISE: Final = frozenset(
 )
 """The driver's own commands: handshakes, authentication, the end of sessions."""
 
-# Commands whose own value names the collection they work on (MongoDB database commands reference). Others carry user
-# names, role names or whole namespaces there.
+# Commands whose value is the name of the collection (MongoDB database commands reference). In other commands the value
+# is a user name, a role name or a namespace.
 _ON_COLLECTION: Final = frozenset(
     (
         "aggregate",
@@ -50,11 +50,11 @@ _ON_COLLECTION: Final = frozenset(
 
 
 def collection_of(operation: str, command: Mapping[str, Any]) -> str | None:
-    """The collection a command works on; None where it works on none, or on the whole database.
+    """The collection that a command works on; None for a command on no collection or on the whole database.
 
     Args:
         operation: The command's name, e.g. `find`.
-        command: The command document as the driver publishes it.
+        command: The command document of the driver's event.
     """
     if operation in _ON_COLLECTION:
         name = command.get(operation)

@@ -1,4 +1,4 @@
-"""`CommandSpans`: the span listener of `opentelemetry-instrumentation-pymongo`, repaired through its hooks."""
+"""`CommandSpans`: the span listener of `opentelemetry-instrumentation-pymongo` with additional attributes."""
 
 import re
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +10,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from otel_monitoring import seams, semconv
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, command_error_type, failure_in
-from otel_monitoring.instrumentation.mongodb.command_names import NOISE, collection_of
+from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMANDS, collection_of
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.query_text import obfuscated
 from otel_monitoring.redact import redact
@@ -23,21 +23,21 @@ else:
 
 _MAX_OPEN_SPANS: Final = 10_000
 
-# Server messages quote what the client sent: `dup key: { email: "a@b.c" }`.
+# Messages of the server quote values of the client: `dup key: { email: "a@b.c" }`.
 _QUOTED: Final = re.compile(r"\{.*\}|\"[^\"]*\"|'[^']*'", re.DOTALL)
 
 
 class CommandSpans(CommandTracer):
-    """One CLIENT span a command, named `{operation} {collection}`.
+    """Makes one CLIENT span for each command, named `{operation} {collection}`.
 
-    Added to what the library does: `db.operation.name`, the collection of `getMore`, the driver's exception class as
-    `error.type`, status texts without quoted values, no spans for handshakes, a bounded number of open spans; and
-    statement text only where asked for, with its values replaced.
+    Other than the library it sets `db.operation.name`, the collection of `getMore`, and the driver's exception class as
+    `error.type`. Status descriptions have no quoted values, the driver's own commands have no spans, and the number of
+    open spans is bounded. `db.query.text` is optional, and its values are replaced.
 
     Args:
-        tracer_provider: Where the tracer comes from.
-        capture_statement: Whether to add `db.query.text`.
-        statement_max_length: How many characters of it.
+        tracer_provider: Makes the tracer.
+        capture_statement: Whether spans have `db.query.text`.
+        statement_max_length: Maximum length of `db.query.text`, in characters.
     """
 
     def __init__(self, tracer_provider: TracerProvider, capture_statement: bool, statement_max_length: int) -> None:
@@ -45,17 +45,17 @@ class CommandSpans(CommandTracer):
             tracer_provider.get_tracer(
                 "otel_monitoring.instrumentation.mongodb.instrumentation", schema_url=semconv.SCHEMA_URL
             ),
-            request_hook=self._describe,
+            request_hook=self._request_hook,
             **_conventions(),
         )
         self._statement_length = statement_max_length if capture_statement else 0
         self._guard = fail_open("database spans")
         self._open = InFlight[Span](_MAX_OPEN_SPANS)
-        self._span_dict = _Unused()
+        self._span_dict = _NoTable()
 
     def started(self, event: CommandStartedEvent) -> None:
         """A command was sent."""
-        if event.command_name not in NOISE:
+        if event.command_name not in DRIVER_COMMANDS:
             with self._guard:
                 super().started(event)
 
@@ -70,10 +70,10 @@ class CommandSpans(CommandTracer):
             self._end(event, event.failure)
 
     def try_out(self) -> None:
-        """Start a span, and see that it came to us and stays nowhere else.
+        """Start a trial span, and check that only this class keeps it.
 
         Raises:
-            NotImplementedError: It did not.
+            NotImplementedError: The library keeps spans elsewhere.
         """
         event = CommandStartedEvent({"find": "trial"}, "trial", 0, ("localhost", None), 0)
         super()._get_statement_by_command_name("find", event)
@@ -82,10 +82,10 @@ class CommandSpans(CommandTracer):
             raise NotImplementedError("spans are kept elsewhere")
 
     def _get_statement_by_command_name(self, command_name: str, event: object) -> Any:
-        """Nothing: the library would put the bare command name, or every value of the filter, on the span."""
+        """None: the library would set the bare command name, or a text with every value of the filter."""
         return None
 
-    def _describe(self, span: Span, event: CommandStartedEvent) -> None:
+    def _request_hook(self, span: Span, event: CommandStartedEvent) -> None:
         for lost in self._open.put(event, span):
             lost.end()
         if not span.is_recording():
@@ -101,7 +101,7 @@ class CommandSpans(CommandTracer):
         span.set_attributes(attributes)
 
     def _end(self, event: CommandSucceededEvent | CommandFailedEvent, failure: CommandFailure | None) -> None:
-        # Also where the command ends inside of `suppress_instrumentation`: no span stays open.
+        # A span also ends if its command ends inside `suppress_instrumentation`.
         span = self._open.pop(event)
         if span is None:
             return
@@ -117,7 +117,7 @@ class CommandSpans(CommandTracer):
 def command_spans(
     tracer_provider: TracerProvider, capture_statement: bool, statement_max_length: int
 ) -> CommandSpans | None:
-    """See `CommandSpans`; None where the library is built differently, which is tried with a command here."""
+    """A `CommandSpans`, for the arguments see there; None if its seam fails, which a trial span tests here."""
     with seams.COMMAND_SPANS:
         if seams.COMMAND_SPANS.holds:
             if is_instrumentation_enabled():
@@ -127,7 +127,7 @@ def command_spans(
 
 
 def _conventions() -> dict[str, Any]:
-    """The argument that follows `OTEL_SEMCONV_STABILITY_OPT_IN`, read as the library's own instrumentor does."""
+    """The library's argument for the conventions of `OTEL_SEMCONV_STABILITY_OPT_IN`, as its instrumentor sets it."""
     module, signals = "opentelemetry.instrumentation._semconv", "_OpenTelemetryStabilitySignalType"
     stability = seams.SEMCONV.load(module, "_OpenTelemetrySemanticConventionStability")
     signal = seams.SEMCONV.load(module, signals)
@@ -137,8 +137,8 @@ def _conventions() -> dict[str, Any]:
     return {}
 
 
-class _Unused(dict[object, Span]):
-    """In place of the library's table of spans by request and server, in which two of an exhaust cursor are one."""
+class _NoTable(dict[object, Span]):
+    """Replaces the library's table of spans by request and server, whose key does not identify an exhaust cursor's."""
 
     def __setitem__(self, key: object, span: Span) -> None:
         """Keep nothing."""

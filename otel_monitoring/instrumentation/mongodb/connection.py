@@ -1,4 +1,4 @@
-"""Our own MongoDB client, for services that pass no handle."""
+"""`database_at`: a MongoDB client of our own, for services that pass no database handle."""
 
 import warnings
 from typing import Any, Final
@@ -17,34 +17,35 @@ _RECORDS: Final = "mongodb+srv://"
 
 
 def check_uri(uri: str) -> None:
-    """Nothing, for a connection string; neither the network nor a file is asked.
+    """Check that `uri` is a MongoDB connection string, without network access or files.
 
     Raises:
-        ConfigurationError: It is none; the message does not repeat it.
+        ConfigurationError: `uri` is invalid; the message does not quote it.
     """
     text = _SEEDS + uri.removeprefix(_RECORDS) if uri.startswith(_RECORDS) else uri
     try:
-        with warnings.catch_warnings():  # the client gives them again
+        with warnings.catch_warnings():  # the client emits them again
             warnings.simplefilter("ignore")
             parse_uri(text, warn=True)
     except (InvalidURI, PyMongoConfigurationError, ValueError) as error:
-        # PyMongo's own message may quote a part of the password.
+        # PyMongo's message may quote a part of the password.
         raise ConfigurationError(
             f"OTEL_MONITORING_DATABASE_URI: it is no usable MongoDB connection string ({type(error).__name__})"
         ) from None
-    except OSError:  # a file that it names may come
+    except OSError:  # a file in the string, e.g. a certificate, may be created later
         return
 
 
 def database_at(uri: str, *, timeout: float) -> Database[dict[str, Any]]:
-    """The database that `uri` names, `admin` where it names none. Connects with the first command.
+    """The database in `uri`, `admin` if there is none; the client connects at the first command.
 
     Args:
-        uri: A MongoDB connection string that `check_uri` has passed. Its name is resolved here, which may take seconds.
-        timeout: Seconds to look for a server.
+        uri: A MongoDB connection string that `check_uri` has accepted. An SRV name is resolved here, which may take
+            seconds.
+        timeout: Seconds of PyMongo's server selection.
 
     Raises:
-        ConnectionError: There is no client yet, because its name does not resolve or a file is not there.
+        ConnectionError: The client cannot be made yet: a name does not resolve, or a file does not exist.
     """
     try:
         client: MongoClient[dict[str, Any]] = MongoClient(
@@ -55,6 +56,6 @@ def database_at(uri: str, *, timeout: float) -> Database[dict[str, Any]]:
         raise ConnectionError(redact_error(error)) from None
 
 
-def needs_a_name(uri: str) -> bool:
-    """Whether the servers have to be looked up by a name first."""
+def needs_name_lookup(uri: str) -> bool:
+    """Whether `uri` is an SRV connection string, whose servers are looked up in DNS first."""
     return uri.startswith(_RECORDS)

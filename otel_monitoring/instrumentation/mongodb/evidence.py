@@ -1,6 +1,6 @@
-"""What an error of a database's driver proves: that the database is down, that it answers, or nothing about it.
+"""`proof_of`: what a driver's error proves: the database is down, it answers, or nothing.
 
-Classes are told by their names, so that PyMongo need not be there; Motor raises PyMongo's.
+Exception classes are recognised by name, so that PyMongo need not be installed; Motor raises PyMongo's.
 """
 
 import errno
@@ -16,32 +16,32 @@ class Proof(Enum):
     """What an error proves about the database."""
 
     DOWN = "down"
-    """The database was asked, and cannot be reached or does not answer in time."""
+    """The database was asked, and is unreachable or did not answer in time."""
     ANSWERS = "answers"
-    """The database answered: with an error, as a member that takes no commands, or with a refused TLS handshake."""
+    """The database answered: with an error, as a replica set member without the role, or by a failed TLS handshake."""
     NO_CONNECTION = "no connection"
     """The database was not asked: every connection of the application's pool is in use."""
     NOTHING = "nothing"
-    """The database was not asked: the client is closed or misconfigured, no descriptor is left, and the like."""
+    """The database was not asked, e.g. because the client is closed or misconfigured, or no descriptor is left."""
 
 
 _ANSWERS = {"OperationFailure", "NotPrimaryError", "ProtocolError", "SSLError", "CertificateError"}
 _TIMEOUTS = {"NetworkTimeout", "ServerSelectionTimeoutError", "ExecutionTimeout", "WaitQueueTimeoutError", "NoAnswer"}
-# A `ServerSelectionTimeoutError` tells the errors of all servers in its text only, before the topology's description.
+# A `ServerSelectionTimeoutError` has the errors of all servers only in its text, before the topology's description.
 _NO_NAME = re.compile(
     r"name or service not known|name resolution|nodename nor servname|getaddrinfo|no address associated",
     re.IGNORECASE,
 )
 _TLS = re.compile(r"SSL handshake failed|\[SSL|certificate", re.IGNORECASE)
 _OWN_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
-"""Resources that this process, or its host, has run out of."""
+"""Error numbers for exhausted resources of this process or its host."""
 _OWN_LIMIT = re.compile("|".join(re.escape(os.strerror(number)) for number in sorted(_OWN_LIMITS)))
 _SELECTED_NONE = re.compile(r"match selector|available for writes|available for replica set name")
 _NETWORK = re.compile(r"refused|timed out|timeout:? |reset by peer|unreachable|no route", re.IGNORECASE)
 _OWN_TIME = "would exceed time limit"
 _CLOSED = re.compile(r"\b(?:closed|closing|after close|shut ?down)\b", re.IGNORECASE)
 _THEIRS = re.compile(r"\b(?:by|server|peer|remote|host|proxy|broker|unexpectedly|middle|incomplete)\b", re.IGNORECASE)
-"""How it reads when the other side has closed a connection."""
+"""Words of a message that the other side has closed a connection."""
 
 
 def proof_of(error: BaseException) -> Proof:
@@ -53,7 +53,7 @@ def proof_of(error: BaseException) -> Proof:
         return Proof.NOTHING
     text = _text(error)
     if names & _ANSWERS:
-        # The driver raises `ExecutionTimeout` itself too, where no time is left to ask.
+        # The driver also raises `ExecutionTimeout` without asking, if no time is left.
         return Proof.NOTHING if "ExecutionTimeout" in names and _OWN_TIME in text else Proof.ANSWERS
     if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in _OWN_LIMITS:
         return Proof.NOTHING
@@ -67,21 +67,21 @@ def proof_of(error: BaseException) -> Proof:
 
 
 def is_timeout(error: BaseException) -> bool:
-    """Whether `error` is a timeout, which a process that is too busy to listen causes as well."""
+    """Whether `error` is a timeout; a process that is too busy to read the answer causes one as well."""
     return isinstance(error, TimeoutError) or bool(_names(error) & {*_TIMEOUTS, "TimeoutError"})
 
 
-def is_cut(error: BaseException) -> bool:
-    """Whether `error` may concern one connection only: it was cut while idle, or the primary has moved."""
+def is_lost_connection(error: BaseException) -> bool:
+    """Whether `error` may concern one connection only: it was lost while idle, or the primary has changed."""
     names = _names(error)
     return "AutoReconnect" in names and not names & _TIMEOUTS
 
 
 def is_use_after_close(error: BaseException) -> bool:
-    """Whether this process itself had closed what was used, as `error` or a cause of it says; never raises.
+    """Whether `error`, or a cause of it, says that this process had closed the client that was used; never raises.
 
-    As PyMongo's "Cannot use MongoClient after close", httpx' "the client has been closed", aiohttp's "Session is
-    closed", psycopg's "the pool is already closed", `ClosedResourceError`.
+    Examples: PyMongo's "Cannot use MongoClient after close", httpx's "the client has been closed", aiohttp's "Session
+    is closed", psycopg's "the pool is already closed", anyio's `ClosedResourceError`.
     """
     chain = (error, *_causes(error))
     if any(proof_of(one) is not Proof.NOTHING for one in chain):
@@ -90,7 +90,7 @@ def is_use_after_close(error: BaseException) -> bool:
 
 
 def _words(error: BaseException) -> str:
-    """The error's text; without one, the words of its class's name."""
+    """The error's text; if it is empty, the words of its class name."""
     return _text(error) or re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__)
 
 

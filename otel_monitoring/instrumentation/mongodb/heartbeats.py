@@ -1,4 +1,4 @@
-"""`Heartbeats`: tells a `ServerState` what the driver's own monitors find."""
+"""`Heartbeats`: passes the results of the driver's monitors to a `ServerState`."""
 
 from pymongo.monitoring import (
     ServerHeartbeatFailedEvent,
@@ -14,17 +14,17 @@ from otel_monitoring.redact import redact_error
 
 
 class Heartbeats(ServerHeartbeatListener):
-    """Feeds `state` with the heartbeats of one client.
+    """Passes the heartbeats of one client to `state`.
 
-    A server that refuses or drops the connection is down. Any other failure is a suspicion only, which a ping settles:
-    an async client's heartbeats run on the application's loop and time out when that is blocked, and what a client
-    cancels because it is closed, or a name that does not resolve, says nothing about the server.
+    A server that refuses or closes the connection is down. Any other failure is a suspicion, which a ping settles: an
+    asynchronous client's heartbeats run on the application's loop and time out when it is blocked, and a cancelled
+    heartbeat or an unresolved name proves nothing about the server.
 
-    It must not be a `ServerListener` or `TopologyListener` too: put into a client that exists, PyMongo would publish
-    their events through a queue which such a client does not have, and fail to add servers.
+    The class must not be a `ServerListener` or `TopologyListener` as well. For those PyMongo publishes events through a
+    queue that a client made without such listeners does not have: it would fail to add servers.
 
     Args:
-        state: Told of servers that answer and that do not.
+        state: The state of the client's servers.
     """
 
     def __init__(self, state: ServerState) -> None:

@@ -1,4 +1,4 @@
-"""`InFlight`: values kept from the start of a command to its end."""
+"""`InFlight`: keeps a value for each command from its start to its end."""
 
 import asyncio
 import threading
@@ -15,15 +15,14 @@ _MAX_ALIKE: Final = 100
 
 
 class InFlight(Generic[T]):
-    """A bounded table of the commands that were sent and have not ended.
+    """A bounded table of commands that have started and not ended.
 
-    A command is known by its request, server and connection. The requests of an exhaust cursor all have the number 0:
-    the server sends the next batch by itself; of those, the thread or task that reads is known. Commands that look
-    alike even so are kept side by side, and each end takes one of them.
+    The key of a command is its request, server and connection. The requests of an exhaust cursor, for which the server
+    sends further batches by itself, all have the number 0: there the reading thread or task is the key. Commands with
+    the same key are kept in one list, and each end takes one of them.
 
     Args:
-        limit: How many are kept, leaving aside those that look alike. The end of some is never published: the oldest
-            makes room.
+        limit: Maximum number of keys. The end of some commands is never published, so the oldest key is dropped.
     """
 
     def __init__(self, limit: int) -> None:
@@ -34,7 +33,7 @@ class InFlight(Generic[T]):
         return len(self._waiting)
 
     def put(self, event: CommandStartedEvent, value: T) -> Sequence[T]:
-        """Keep `value` until the command ends; returns the values that had to make room."""
+        """Keep `value` until the command ends; returns the values that were dropped for it."""
         waiting, key = self._waiting, _key(event)
         alike = waiting.get(key)
         if alike is not None:
@@ -45,7 +44,7 @@ class InFlight(Generic[T]):
         return lost
 
     def pop(self, event: CommandEvent) -> T | None:
-        """The value kept for the command that ends; None without one."""
+        """Remove and return the value of the command that has ended; None if there is none."""
         key = _key(event)
         alike = self._waiting.get(key)
         if alike is None:
@@ -60,12 +59,12 @@ def _key(event: CommandEvent) -> Key:
 
 
 def _number(asking: object) -> object:
-    """Identifies a task without keeping it alive: the end of a command may never be published."""
+    """A key for a task that does not keep it alive, because the end of a command may never be published."""
     return asking if isinstance(asking, int) else ("task", id(asking))
 
 
 def requester() -> object:
-    """The current task, or the thread where there is none."""
+    """The current task; without one the id of the current thread."""
     try:
         return asyncio.current_task() or threading.get_ident()
     except RuntimeError:

@@ -1,6 +1,6 @@
-"""Commands, connection pools and servers of PyMongo clients: spans, metrics, and what heartbeats tell.
+"""`MongoInstrumentation`: listeners for commands, connection pools and heartbeats of PyMongo clients.
 
-Clients take listeners when they are made; ours are put into clients that exist already (`handle.change_listeners`).
+PyMongo takes listeners when a client is made; ours are added to existing clients (`pymongo_seam.change_listeners`).
 """
 
 import logging
@@ -39,14 +39,15 @@ class MongoInstrumentation:
     """The listeners of one service, and the clients they are attached to.
 
     Args:
-        tracer_provider: Where spans go; None: no span is made and no span listener attached.
-        meter_provider: Where metrics go.
-        capture_statement: Whether spans carry `db.query.text`, every value replaced.
-        statement_max_length: How many characters of it.
-        max_collections: How many collection names are told apart in metrics.
+        tracer_provider: Makes the tracer of the spans; None: there are no spans.
+        meter_provider: Makes the meter of the metrics.
+        capture_statement: Whether spans have `db.query.text`, with every value replaced.
+        statement_max_length: Maximum length of `db.query.text`, in characters.
+        max_collections: Maximum number of distinct collection names in metrics.
 
     Attributes:
-        state: What the driver last said about the servers of the attached client.
+        state: The state of the attached client's servers.
+        providers: The tracer provider and the meter provider.
     """
 
     def __init__(
@@ -68,24 +69,24 @@ class MongoInstrumentation:
         if tracer_provider is not None:
             self._spans = command_spans(tracer_provider, capture_statement, statement_max_length)
         self._clients: list[weakref.ref[Client]] = []
-        self._further: list[weakref.ref[Client]] = []
-        self._undo_global: Callable[[], None] | None = None
-        self._of_new: tuple[Any, ...] = ()
+        self._further_clients: list[weakref.ref[Client]] = []
+        self._end_new_clients: Callable[[], None] | None = None
+        self._listeners_of_new_clients: tuple[Any, ...] = ()
         _instrumentations.add(self)
 
     @property
     def attached(self) -> bool:
-        """Whether a client reports to these listeners."""
+        """Whether an attached client reports to these listeners."""
         return any(self.listens_to(client) for ref in self._clients if (client := ref()) is not None)
 
     def attach(self, handle: object) -> bool:
-        """Listen to the client behind `handle`, once, whether or not it has sent commands already.
+        """Add the listeners to the client of `handle`, once; the client may have sent commands before.
 
         Args:
-            handle: A `Database`, `MongoClient`, their async counterparts, or Motor's.
+            handle: A `Database` or `MongoClient`, their asynchronous counterparts, or Motor's.
 
         Returns:
-            Whether the client reports to us. If not, one warning says what to do; nothing else is affected.
+            Whether the client reports to these listeners. If not, one warning says what to do.
         """
         client = client_of(handle)
         if client is None:
@@ -96,62 +97,63 @@ class MongoInstrumentation:
             if self.listens_to(client):
                 return True
             for other in tuple(_instrumentations):
-                other._leave_to(self, client)  # noqa: SLF001
-            self._put_in(client, self._listeners)
+                other._hand_over_to(self, client)  # noqa: SLF001
+            self._add_listeners(client, self._listeners)
             self._clients.append(weakref.ref(client))
             self.state.known(self._members())
             return True
         return False
 
     def measure(self, handle: object) -> None:
-        """Measure the commands and pools of a further client, whose servers say nothing about the database attached."""
+        """Measure commands and pools of a further client. Its heartbeats do not change `state`."""
         client = client_of(handle)
-        if client is None or any(client is ref() for ref in (*self._clients, *self._further)):
+        if client is None or any(client is ref() for ref in (*self._clients, *self._further_clients)):
             return
         with seams.MONGO_LISTENERS:
-            self._put_in(client, [one for one in self._listeners if one is not self._heartbeats])
-            self._further = [ref for ref in self._further if ref() is not None] + [weakref.ref(client)]
+            self._add_listeners(client, [one for one in self._listeners if one is not self._heartbeats])
+            self._further_clients = [ref for ref in self._further_clients if ref() is not None] + [weakref.ref(client)]
 
     def instrument_new_clients(self) -> Callable[[], None]:
-        """Also measure clients that the application makes from now on; returns the undo.
+        """Measure commands and pools of all clients that are made from now on; their heartbeats do not change `state`.
 
-        Their servers are not those of the attached database, so their heartbeats are not listened to.
+        Returns:
+            Ends the measurement of new clients.
         """
-        if self._undo_global is None:
+        if self._end_new_clients is None:
             added: tuple[Any, ...] = (self._commands, self._pools)
             if self._spans is not None and not _instrumented_globally():
                 added = (*added, self._spans)
-            self._of_new = added
+            self._listeners_of_new_clients = added
             self._enable(True)
             for listener in added:
                 pymongo_monitoring.register(listener)
-            self._undo_global = lambda: self._unregister(added)
-        return self._undo_global
+            self._end_new_clients = lambda: self._unregister(added)
+        return self._end_new_clients
 
     def detach(self) -> None:
-        """Stop measuring, and take the listeners out again where that is possible."""
+        """Stop measuring, and remove the listeners from the clients where that is possible."""
         self._enable(False)
-        for ref in (*self._clients, *self._further):
+        for ref in (*self._clients, *self._further_clients):
             client = ref()
             if client is not None:
                 with seams.MONGO_LISTENERS:
-                    self._take_out(client)
+                    self._remove_listeners(client)
         self._clients.clear()
-        self._further.clear()
-        if self._undo_global is not None:
-            self._undo_global()
+        self._further_clients.clear()
+        if self._end_new_clients is not None:
+            self._end_new_clients()
 
-    def _leave_to(self, owner: "MongoInstrumentation", client: Client) -> None:
-        """Hear no more of a client that was only heard as a new one: it turns out to be another service's database."""
-        if owner._metrics is self._metrics or any(client is ref() for ref in (*self._clients, *self._further)):  # noqa: SLF001
+    def _hand_over_to(self, owner: "MongoInstrumentation", client: Client) -> None:
+        """Remove the listeners that `client` got as a new client: it has turned out to be the client of `owner`."""
+        if owner._metrics is self._metrics or any(client is ref() for ref in (*self._clients, *self._further_clients)):  # noqa: SLF001
             return
         present = listeners_of(client)
-        gone = [one for one in self._of_new if one in present]
+        gone = [one for one in self._listeners_of_new_clients if one in present]
         if gone:
             change_listeners(client, remove=gone)
             with seams.MONGO_SERVERS:
                 for address, connections in open_servers(client):
-                    self._pools.left(address, connections)
+                    self._pools.remove_pool(address, connections)
 
     @property
     def _listeners(self) -> tuple[object, ...]:
@@ -175,7 +177,7 @@ class MongoInstrumentation:
             self._heartbeats in relay.targets for relay in present if isinstance(relay, Relay)
         )
 
-    def _put_in(self, client: Client, listeners: Iterable[object]) -> None:
+    def _add_listeners(self, client: Client, listeners: Iterable[object]) -> None:
         present = listeners_of(client)
         traced = traces_natively(client) or any(isinstance(one, CommandTracer) and one.is_enabled for one in present)
         wanted = tuple(one for one in listeners if one not in present and not (traced and one is self._spans))
@@ -189,9 +191,9 @@ class MongoInstrumentation:
             options = client.options.pool_options
             for address, connections in open_servers(client):
                 if self._pools in wanted:
-                    self._pools.met(address, options.max_pool_size, options.min_pool_size, connections)
+                    self._pools.add_pool(address, options.max_pool_size, options.min_pool_size, connections)
 
-    def _take_out(self, client: Client) -> None:
+    def _remove_listeners(self, client: Client) -> None:
         shared = [one for one in _instrumentations if one._metrics is self._metrics and one is not self]  # noqa: SLF001
         needed = self._metrics.listeners if any(one.listens_to(client) for one in shared) else ()
         gone = [one for one in self._listeners if one not in needed]
@@ -203,8 +205,8 @@ class MongoInstrumentation:
             change_listeners(client, remove=gone)
 
     def _unregister(self, listeners: tuple[object, ...]) -> None:
-        """Take what was registered out of PyMongo's registry, for which it has no public way."""
-        self._undo_global = None
+        """Remove listeners from PyMongo's global registry, which has no public method for it."""
+        self._end_new_clients = None
         if not self.attached:
             self._enable(False)
         with seams.MONGO_REGISTRY:
@@ -213,9 +215,9 @@ class MongoInstrumentation:
 
 
 class _Metrics:
-    """The listeners that record metrics: one pair for a meter provider, whoever uses it.
+    """The two listeners that record metrics, shared by all instrumentations with the same meter provider.
 
-    A second pair would count a client twice that two services share, and the SDK keeps the first callback only.
+    A second pair would count a client of two services twice, and the SDK keeps only the first observable callback.
     """
 
     def __init__(self, meter_provider: MeterProvider, max_collections: int) -> None:
@@ -225,7 +227,7 @@ class _Metrics:
         self.listeners = (self.commands, self.pools)
 
     def use(self, state: ServerState, wanted: bool) -> None:
-        """Enable or disable the instrumentation that has this state; with none enabled, nothing is recorded."""
+        """Enable or disable the instrumentation of `state`; while none is enabled, nothing is recorded."""
         others = tuple(one for one in self.commands.states if one is not state)
         self.commands.states = (*others, state) if wanted else others
         self.commands.enabled = self.pools.enabled = bool(self.commands.states)
@@ -253,9 +255,10 @@ def attach(
     statement_max_length: int = 1024,
     max_collections: int = 100,
 ) -> MongoInstrumentation:
-    """Measure the commands, pools and servers of the client behind `handle`; see `MongoInstrumentation`.
+    """Measure commands, pools and servers of the client of `handle`; for the arguments see `MongoInstrumentation`.
 
-    Called again for the same client and providers, it answers the instrumentation that is there.
+    Returns:
+        The instrumentation; the existing one if it was called for this client and these providers before.
     """
     client = client_of(handle)
     for known in tuple(_instrumentations):

@@ -1,4 +1,4 @@
-"""`PoolMetrics`: the connection-pool metrics of the conventions, counted from the driver's pool events."""
+"""`PoolMetrics`: the metrics of connection pools (`db.client.connection.*`), from the driver's pool events."""
 
 import asyncio
 import math
@@ -33,16 +33,16 @@ from otel_monitoring.instrumentation.mongodb.server_state import Address
 _MAX_POOLS: Final = 1000
 _MAX_WAITING: Final = 10_000
 
-# The driver's defaults; a pool event only carries what differs from them.
+# The driver's defaults; a pool event has only options that differ from them.
 _DEFAULT_MAX_SIZE: Final = 100
 _DEFAULT_MIN_SIZE: Final = 0
 
 
 class Pool:
-    """The connections to one server, of every client that shares this listener.
+    """The connections to one server, over all clients with this listener.
 
-    The driver numbers connections from 1 in each pool, so each number is counted, not merely seen. That also makes
-    it right for a pool met in mid-life: a connection is known from its first event on, whichever that is.
+    The driver numbers connections from 1 in each pool, so the same number may occur several times: connections are
+    counted by number. A pool that exists already is counted correctly, too: any event of a connection makes it known.
     """
 
     def __init__(self, name: str) -> None:
@@ -56,12 +56,12 @@ class Pool:
         self._waiting: dict[object, None] = {}
 
     def opened(self, connection: int) -> None:
-        """A connection was made."""
+        """A connection was created."""
         with self._lock:
             self._open[connection] = self._open.get(connection, 0) + 1
 
     def closed(self, connection: int) -> float | None:
-        """A connection was closed; returns the seconds it had been in use, None where it was idle."""
+        """A connection was closed; returns the seconds since its checkout, None if it was idle."""
         with self._lock:
             count = self._open.get(connection, 0) - 1
             if count > 0:
@@ -72,18 +72,18 @@ class Pool:
         return time.perf_counter() - since[-1] if since else None
 
     def waits(self) -> None:
-        """The current task or thread asks for a connection."""
+        """The current task or thread begins to wait for a connection."""
         waiting = self._waiting
         if len(waiting) >= _MAX_WAITING:
             self.pending()
         waiting[requester()] = None
 
     def waited(self) -> None:
-        """The current task or thread waits no more: it got a connection, or none."""
+        """The current task or thread has ended its wait, with a connection or without."""
         self._waiting.pop(requester(), None)
 
     def taken(self, connection: int) -> None:
-        """A connection is in use from now on."""
+        """A connection was checked out."""
         now = time.perf_counter()
         with self._lock:
             used = self._used.setdefault(connection, [])
@@ -92,7 +92,7 @@ class Pool:
                 self._open[connection] = len(used)
 
     def returned(self, connection: int) -> float | None:
-        """A connection was returned; returns the seconds it was in use, None where its checkout was not seen."""
+        """A connection was checked in; returns the seconds since its checkout, None if that was not observed."""
         with self._lock:
             used = self._used.get(connection)
             if used is None:
@@ -103,16 +103,15 @@ class Pool:
         return time.perf_counter() - since
 
     def count(self) -> tuple[int, int]:
-        """How many connections are idle, and how many are in use."""
+        """The number of idle connections, and of those in use."""
         with self._lock:
             used = sum(map(len, self._used.values()))
             return sum(self._open.values()) - used, used
 
     def pending(self) -> int:
-        """How many requests wait for a connection.
+        """The number of tasks and threads that wait for a connection.
 
-        A task that is cancelled while it waits is never reported to have stopped waiting: it counts until it is done
-        or asks again.
+        The driver reports no end of the wait for a task that is cancelled: it counts until it is done or asks again.
         """
         for one in tuple(self._waiting):
             if isinstance(one, asyncio.Task) and one.done():
@@ -121,10 +120,13 @@ class Pool:
 
 
 class PoolMetrics(ConnectionPoolListener):
-    """Records `db.client.connection.*`. One listener may serve any number of clients.
+    """Records `db.client.connection.*`; one listener may serve any number of clients.
 
     Args:
-        meter: Where the instruments are made.
+        meter: The meter of the instruments.
+
+    Attributes:
+        enabled: Whether events are recorded and pools are observed.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -143,16 +145,16 @@ class PoolMetrics(ConnectionPoolListener):
         ):
             meter.create_observable_up_down_counter(name, callbacks=[self._callback(observe)], unit=unit)
 
-    def met(self, address: Address, max_size: float, min_size: float, connections: Iterable[int] = ()) -> None:
-        """Count a pool that was made before anybody listened, with its idle connections."""
+    def add_pool(self, address: Address, max_size: float, min_size: float, connections: Iterable[int] = ()) -> None:
+        """Count a pool, with the idle connections that it has already."""
         pool = self._pool(address)
         if pool is not None:
             pool.limits.append((max_size, min_size))
             for connection in connections:
                 pool.opened(connection)
 
-    def left(self, address: Address, connections: Iterable[int] = ()) -> None:
-        """A pool is gone, or heard no more, with these idle connections."""
+    def remove_pool(self, address: Address, connections: Iterable[int] = ()) -> None:
+        """Stop counting a pool, with these idle connections."""
         pool = self._pools.get(address)
         if pool is None:
             return
@@ -164,34 +166,34 @@ class PoolMetrics(ConnectionPoolListener):
                 self._pools.pop(address, None)
 
     def forget(self) -> None:
-        """Forget all pools, when their events are no longer heard."""
+        """Forget all pools, because their events are no longer received."""
         self._pools.clear()
 
     def pool_created(self, event: PoolCreatedEvent) -> None:
-        """A pool was made."""
+        """A pool was created."""
         with self._guard:
             largest = event.options.get("maxPoolSize", _DEFAULT_MAX_SIZE) or math.inf
-            self.met(event.address, largest, event.options.get("minPoolSize", _DEFAULT_MIN_SIZE))
+            self.add_pool(event.address, largest, event.options.get("minPoolSize", _DEFAULT_MIN_SIZE))
 
     def pool_ready(self, event: PoolReadyEvent) -> None:
-        """A pool may hand out connections."""
+        """Nothing: a ready pool changes no metric."""
 
     def pool_cleared(self, event: PoolClearedEvent) -> None:
-        """A pool's connections are stale; each is reported closed by itself."""
+        """Nothing: each connection of a cleared pool is reported as closed."""
 
     def pool_closed(self, event: PoolClosedEvent) -> None:
-        """A pool is gone."""
+        """A pool was closed."""
         with self._guard:
-            self.left(event.address)
+            self.remove_pool(event.address)
 
     def connection_created(self, event: ConnectionCreatedEvent) -> None:
-        """A connection is being made."""
+        """A connection is being established."""
         with self._guard:
             if (pool := self._pool(event.address)) is not None:
                 pool.opened(event.connection_id)
 
     def connection_ready(self, event: ConnectionReadyEvent) -> None:
-        """A connection was made."""
+        """A connection was established."""
         with self._guard:
             if self.enabled and (pool := self._pool(event.address)) is not None:
                 self._create_time(event.duration or 0.0, pool.attributes)
@@ -224,7 +226,7 @@ class PoolMetrics(ConnectionPoolListener):
                     self._timeouts.add(1, pool.attributes)
 
     def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
-        """A connection is in use from now on."""
+        """A connection was checked out."""
         if self.enabled:
             with self._guard:
                 if (pool := self._pool(event.address)) is not None:
@@ -233,7 +235,7 @@ class PoolMetrics(ConnectionPoolListener):
                     self._wait_time(event.duration or 0.0, pool.attributes)
 
     def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
-        """A connection is no longer in use."""
+        """A connection was checked in."""
         with self._guard:
             if (pool := self._pools.get(event.address)) is not None:
                 used = pool.returned(event.connection_id)

@@ -1,4 +1,4 @@
-"""The client behind a handle, and the one private seam through which listeners reach a client that exists already."""
+"""The client of a database handle, and the private seam that changes the listeners of an existing client."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,9 @@ Listener = object
 
 
 def client_of(handle: object) -> Client | None:
-    """PyMongo's client behind a database, a client, or Motor's wrapper of one; None where there is none.
+    """PyMongo's client of a database, a client, or Motor's wrapper of either; None for any other object.
 
-    Motor is recognised by the `delegate` of its objects: PyMongo's would answer any attribute with a collection.
+    Motor's objects are recognised by `delegate` in their `__dict__`: PyMongo's return a collection for any attribute.
     """
     inner = handle if isinstance(handle, _HANDLES) else getattr(handle, "__dict__", {}).get("delegate")
     if isinstance(inner, Database | AsyncDatabase):
@@ -30,15 +30,15 @@ _HANDLES = (Database, AsyncDatabase, MongoClient, AsyncMongoClient)
 
 
 def listeners_of(client: Client) -> list[Listener]:
-    """The listeners of a client, each once."""
+    """The listeners of `client`, without duplicates."""
     return _distinct(client.options.event_listeners)
 
 
 def traces_natively(client: Client) -> bool:
-    """Whether PyMongo makes OpenTelemetry spans for this client itself.
+    """Whether PyMongo itself makes OpenTelemetry spans for this client.
 
-    No released version does up to 4.20; its development branch takes a client option `tracing` and an environment
-    variable, both read by `pymongo._otel`.
+    No release up to 4.20 does. The development branch has a client option `tracing` and an environment variable, both
+    read by `pymongo._otel`.
     """
     native = getattr(sys.modules.get("pymongo._otel"), "_is_tracing_enabled", None)
     if native is None:
@@ -50,14 +50,20 @@ def traces_natively(client: Client) -> bool:
 
 
 def change_listeners(client: Client, *, add: Iterable[Listener] = (), remove: Iterable[Listener] = ()) -> None:
-    """Give a client other listeners, after it was made: the private seam.
+    """Change the listeners of an existing client.
 
-    PyMongo keeps one `_EventListeners` for a client, shared by its pools and monitors. A fresh one with the listeners
-    wanted is made and its state put into the old one in one step, so that no event is lost on the way. Making one
-    also takes in what was registered globally since; those are taken out again.
+    A PyMongo client has one `_EventListeners`, which its pools and monitors share. A new one is made with the wanted
+    listeners, and its state is copied into the existing one in one step, so that no event is lost. A new one also has
+    the globally registered listeners, which are removed.
+
+    Args:
+        client: The client.
+        add: Listeners to add.
+        remove: Listeners to remove.
 
     Raises:
-        AttributeError: PyMongo is built differently; nothing was changed. Likewise TypeError.
+        AttributeError: PyMongo's private attributes have changed; the listeners are unchanged.
+        TypeError: PyMongo's private class has changed, likewise.
     """
     shared: Any = client.options.pool_options._event_listeners  # noqa: SLF001
     gone = {id(listener) for listener in remove}
@@ -74,13 +80,16 @@ def change_listeners(client: Client, *, add: Iterable[Listener] = (), remove: It
 
 
 def open_servers(client: Client) -> list[tuple[Address, list[int]]]:
-    """Have pools and monitors that exist already report their events; answers the pools and their idle connections.
+    """Have the existing pools and monitors of a client publish events.
 
-    A pool asks once, when it is made, whether anybody listens; those of a `MongoClient` exist since it was made.
-    In older PyMongo so do monitors, and each connection keeps a copy of its pool's answer.
+    A pool checks once, when it is made, whether there is a listener; those of a `MongoClient` are made with it. In
+    older PyMongo monitors do the same, and each connection has a copy of its pool's result.
+
+    Returns:
+        The address of each pool, and the ids of its idle connections.
 
     Raises:
-        AttributeError: PyMongo is built differently; such pools and monitors stay silent.
+        AttributeError: PyMongo's private attributes have changed; existing pools and monitors publish nothing.
     """
     opened: list[tuple[Address, list[int]]] = []
     topology: Any = client._topology  # noqa: SLF001
@@ -99,5 +108,5 @@ def open_servers(client: Client) -> list[tuple[Address, list[int]]]:
 
 
 def _distinct(listeners: Sequence[Listener]) -> list[Listener]:
-    """Each listener once: PyMongo lists one of two kinds twice, and it would hear everything twice."""
+    """`listeners` without duplicates: PyMongo lists one of two kinds twice, and would call it twice."""
     return list({id(listener): listener for listener in listeners}.values())

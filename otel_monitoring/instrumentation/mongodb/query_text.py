@@ -1,4 +1,4 @@
-"""`obfuscated`: a command's text with every value replaced, so that its shape can be seen and nothing else."""
+"""`obfuscated`: the text of a command with every value replaced (`db.query.text`)."""
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -8,7 +8,7 @@ _MAX_DEPTH: Final = 8
 _MAX_ITEMS: Final = 50
 _MAX_NAME: Final = 64
 
-# Added by the driver to every command; they say nothing about the statement.
+# Fields that the driver adds to every command.
 _ENVELOPE: Final = frozenset(("lsid", "$db", "$clusterTime", "$readPreference", "txnNumber", "startTransaction"))
 _LISTS_OF_DOCUMENTS: Final = frozenset(("documents", "updates", "deletes", "ops"))
 
@@ -16,13 +16,13 @@ _LISTS_OF_DOCUMENTS: Final = frozenset(("documents", "updates", "deletes", "ops"
 def obfuscated(operation: str, command: Mapping[str, Any], max_length: int) -> str:
     """The command as JSON-like text, e.g. `{find: "orders", filter: {email: "?", total: {$gt: "?"}}}`.
 
-    Field names, operators and the structure stay; every value is replaced by `?`. Of a list of documents only the
-    first is written. Depth and number of fields are bounded, whatever the command holds.
+    Field names, operators and structure stay; every value is replaced by `?`. Of a list of documents only the first is
+    written. Depth and number of fields are bounded.
 
     Args:
-        operation: The command's name; its own value, the collection, stays.
-        command: The command document as the driver publishes it.
-        max_length: How many characters the result may have; a longer one ends in `…`.
+        operation: The command's name; its value, the collection, stays.
+        command: The command document of the driver's event.
+        max_length: Maximum length in characters; a longer text is cut and ends in `…`.
     """
     writer = _Writer(max_length)
     writer.write("{")
@@ -42,7 +42,7 @@ def obfuscated(operation: str, command: Mapping[str, Any], max_length: int) -> s
 
 
 class _Writer:
-    """Collects text up to a length and forgets the rest."""
+    """Collects text up to a maximum length."""
 
     def __init__(self, max_length: int) -> None:
         self._max_length = max_length
@@ -86,7 +86,7 @@ def _write_document(writer: _Writer, document: Mapping[Any, Any], depth: int) ->
 
 
 def _write_list(writer: _Writer, items: Sequence[Any], depth: int, *, first_only: bool) -> None:
-    # A list of plain values (`$in`) has no structure worth keeping, and its length would make every text unique.
+    # A list of plain values (`$in`) has no structure, and its length would make every text unique.
     shown = [item for item in islice(items, _MAX_ITEMS) if isinstance(item, Mapping | list | tuple)]
     if not shown:
         writer.write('["?"]' if items else "[]")

@@ -1,8 +1,8 @@
-"""`monitoring_listeners`: listeners that a client takes when it is made, and a service connects to later.
+"""`monitoring_listeners`: listeners that a client gets when it is made, and that a service is connected to later.
 
-They are PyMongo's public way to hear a client that is older than the service, should `handle.change_listeners` not
-work with a new version. Listeners registered for the whole process hear only clients made later, and cannot be used for
-heartbeats: these name a server and no client.
+They are PyMongo's public way to listen to a client that is older than the service, in case a new version breaks
+`pymongo_seam.change_listeners`. Listeners that are registered for the whole process receive events of later clients
+only, and are no use for heartbeats, which name a server but no client.
 """
 
 from pymongo.monitoring import (
@@ -13,18 +13,22 @@ from pymongo.monitoring import (
 
 
 class Relay:
-    """Hands every event on to the listeners that are connected to it."""
+    """Passes every event on to the connected listeners.
+
+    Attributes:
+        targets: The connected listeners.
+    """
 
     def __init__(self) -> None:
         self.targets: tuple[object, ...] = ()
 
     def connect(self, listener: object) -> None:
-        """Hand events on to `listener` too."""
+        """Pass events on to `listener`, too."""
         if listener not in self.targets:
             self.targets = (*self.targets, listener)
 
     def disconnect(self, listener: object) -> None:
-        """Do not hand events on to `listener` any more."""
+        """Pass no more events on to `listener`."""
         self.targets = tuple(target for target in self.targets if target is not listener)
 
 
@@ -47,7 +51,7 @@ _KINDS = (CommandListener, ConnectionPoolListener, ServerHeartbeatListener)
 
 
 def monitoring_listeners() -> list[Relay]:
-    """Listeners for a client's `event_listeners` option, where a warning asks for them.
+    """Listeners for a client's option `event_listeners`, for the case that a warning asks for them.
 
     They do nothing until the client's database is instrumented.
     """
@@ -55,7 +59,7 @@ def monitoring_listeners() -> list[Relay]:
 
 
 def connect(relay: Relay, listeners: tuple[object, ...]) -> None:
-    """Connect those of `listeners` that are of the relay's kind."""
+    """Connect those of `listeners` that are of the relay's kind: commands, pools or heartbeats."""
     for listener in listeners:
         if any(isinstance(relay, kind) and isinstance(listener, kind) for kind in _KINDS):
             relay.connect(listener)

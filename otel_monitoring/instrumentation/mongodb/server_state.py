@@ -1,4 +1,4 @@
-"""`ServerState`: what a driver last said about its servers, without asking them."""
+"""`ServerState`: whether the servers of a client answer, by the driver's heartbeats and failed commands."""
 
 import threading
 import time
@@ -14,12 +14,12 @@ Address = tuple[str, int | None]
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """What is known of the servers of one client.
+    """The state of the servers of one client.
 
     Attributes:
-        up: Whether at least one of them answers; None while nothing has been heard.
-        since: When that became so, in seconds of the monotonic clock.
-        reason: Why the last one was lost; None unless `up` is False.
+        up: Whether at least one server answers; None if that is not known yet.
+        since: Since when `up` has this value, in seconds of the monotonic clock.
+        reason: Why the last server was lost; None unless `up` is False.
     """
 
     up: bool | None
@@ -28,17 +28,17 @@ class ServerStatus:
 
 
 class ServerState:
-    """Fed by a driver's heartbeats and failed commands, read by the health check. Safe to use from any thread.
+    """Updated by a driver's heartbeats and failed commands, read by the health check; usable in any thread.
 
-    A server that refuses its heartbeat is a fact: it is down. A command that failed on the network, or a heartbeat that
-    timed out, is a suspicion only (one connection was cut, the loop was blocked), worth a ping at once.
+    A server that refuses its heartbeat is down. A command that failed on the network, or a heartbeat that timed out, is
+    a suspicion, which calls for a ping: one connection may have been lost, or the loop may have been blocked.
 
     Args:
-        on_change: Called, in the driver's thread, when servers go down or come back and when a suspicion arises.
+        on_change: Called in the driver's thread when servers go down, come back, or are suspected.
 
     Attributes:
-        members: Answers the servers that the client talks to now; None where that is not known.
-        suspected: Whether a server is suspected to be down, since the last call of `settled`.
+        members: Returns the present servers of the client; None: they are not known.
+        suspected: Whether a server has been suspected to be down since the last call of `settled`.
     """
 
     def __init__(self, on_change: Callable[[], object] | None = None) -> None:
@@ -56,7 +56,7 @@ class ServerState:
         return self._status
 
     def known(self, addresses: Iterable[Address]) -> None:
-        """Remember servers that the client is connected to, before anything is heard from them."""
+        """Add servers of the client whose state is not known yet."""
         with self._lock:
             for address in addresses:
                 self._servers.setdefault(address, None)
@@ -73,18 +73,18 @@ class ServerState:
         self._set(address, False, reason)
 
     def suspect(self, address: Address) -> None:
-        """A command failed on the network; ignored for servers of other clients, and while one is suspected."""
+        """A server may be down. Ignored for servers of other clients, and while there is a suspicion."""
         if self.suspected or address not in self._servers:
             return
         self.suspected = True
         self._tell(True)
 
     def settled(self) -> None:
-        """The suspicion was looked into."""
+        """A ping has settled the suspicion."""
         self.suspected = False
 
     def _forget_former(self, address: Address) -> None:
-        """Leave out servers that the client no longer talks to, whatever they said last."""
+        """Remove servers that the client no longer has."""
         if self.members is None:
             return
         with self._guard, self._lock:
@@ -100,11 +100,11 @@ class ServerState:
     def _judge(self, reason: str | None) -> bool:
         answers = self._servers.values()
         up = True if True in answers else False if False in answers and None not in answers else None
-        before, self._status = self._status, self._status if up is self._status.up else self._made(up, reason)
+        before, self._status = self._status, self._status if up is self._status.up else self._new_status(up, reason)
         return self._status is not before
 
     @staticmethod
-    def _made(up: bool | None, reason: str | None) -> ServerStatus:
+    def _new_status(up: bool | None, reason: str | None) -> ServerStatus:
         return ServerStatus(up, time.monotonic(), reason if up is False else None)
 
     def _tell(self, changed: bool) -> None:

@@ -1,1 +1,1 @@
-"""What measures the process and its host: CPU, memory, garbage collection, event loop."""
+"""What measures the system: CPU, memory, garbage collection and the event loop."""

@@ -1,8 +1,8 @@
-"""`Cgroup`: the CPU and memory that the container, rather than the host, gives this process (Linux, versions 1 and 2).
+"""`Cgroup`: CPU and memory limits of the container of this process (Linux control groups, versions 1 and 2).
 
-Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html and …/cgroup-v1/; working set as Kubernetes and cAdvisor
-compute it: usage minus `inactive_file`. `memory.high` is no limit here: beyond it the kernel reclaims, it does not
-kill.
+Sources: https://docs.kernel.org/admin-guide/cgroup-v2.html and …/cgroup-v1/. The working set is usage minus
+`inactive_file`, as in Kubernetes and cAdvisor. `memory.high` is not used: above it the kernel reclaims memory and does
+not kill.
 """
 
 import re
@@ -10,18 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-# Version 1 says "no limit" as the largest multiple of the page size below 2**63.
+# In version 1 "no limit" is the largest multiple of the page size below 2**63.
 _UNLIMITED = 1 << 60
 _UNIFIED = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CpuQuota:
-    """The tightest CPU quota above this process.
+    """The lowest CPU quota for this process.
 
     Attributes:
-        cores: CPU seconds per second.
-        used_seconds: CPU time used so far by everything under that quota; None when it cannot be read.
+        cores: The quota, in CPU seconds per second.
+        used_seconds: CPU seconds used so far by all processes under the quota; None if it cannot be read.
     """
 
     cores: float
@@ -30,11 +30,11 @@ class CpuQuota:
 
 @dataclass(frozen=True, slots=True)
 class MemoryLimit:
-    """The tightest memory limit above this process.
+    """The lowest memory limit for this process.
 
     Attributes:
-        limit: Bytes.
-        used: Working set, in bytes, of everything under that limit; None when it cannot be read.
+        limit: The limit, in bytes.
+        used: Working set, in bytes, of all processes under the limit; None if it cannot be read.
     """
 
     limit: int
@@ -42,12 +42,12 @@ class MemoryLimit:
 
 
 class Cgroup:
-    """Reads the limits on the way from this process's own group up to the outermost one it can see.
+    """Reads the limits of this process's group and of all visible groups above it.
 
-    Files that are absent, unreadable or of unknown form mean "no limit"; no method raises for them.
+    A file that is absent, unreadable or of an unknown format means "no limit"; no method raises.
 
     Args:
-        root: Where `proc` and `sys` are.
+        root: The directory with `proc` and `sys`.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -60,7 +60,7 @@ class Cgroup:
         }
 
     def cpu(self) -> CpuQuota | None:
-        """The tightest quota (`cpu.max`, `cpu.cfs_quota_us`), or None without one."""
+        """The lowest quota (`cpu.max`, `cpu.cfs_quota_us`); None without one."""
         quotas = [(cores, level) for level in self._of("cpu") if (cores := _quota(level)) is not None]
         if not quotas:
             return None
@@ -68,7 +68,7 @@ class Cgroup:
         return CpuQuota(cores, self._cpu_seconds(level))
 
     def memory(self) -> MemoryLimit | None:
-        """The tightest limit (`memory.max`, `memory.limit_in_bytes`) and its working set, or None without one."""
+        """The lowest limit (`memory.max`, `memory.limit_in_bytes`) and its working set; None without one."""
         limits = [(limit, level) for level in self._of("memory") if (limit := _memory_limit(level)) is not None]
         if not limits:
             return None
@@ -76,7 +76,7 @@ class Cgroup:
         return MemoryLimit(limit, _working_set(level))
 
     def cpus(self) -> frozenset[int] | None:
-        """The numbers of the CPUs this group may run on (cpuset), or None where that is not said."""
+        """The numbers of the CPUs that the group may use (cpuset); None if there is no such restriction."""
         for level in self._of("cpuset"):
             for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"):
                 if numbers := _cpu_list(_read(level / name)):
@@ -84,14 +84,14 @@ class Cgroup:
         return None
 
     def _of(self, controller: str) -> tuple[Path, ...]:
-        # A controller is in one hierarchy only: where version 1 has it, the unified one does not.
+        # A controller is in one hierarchy only: of version 1, or the unified one.
         return self._levels.get(controller) or self._levels.get(_UNIFIED, ())
 
     def _cpu_seconds(self, level: Path) -> float | None:
         unified = _fields(_read(level / "cpu.stat")).get("usage_usec")
         if unified is not None:
             return unified / 1e6
-        # Version 1 may mount `cpuacct` apart from `cpu`: the same distance from the top is the same group.
+        # Version 1 may mount `cpuacct` separately: the group at the same distance from the top is the same one.
         cpu, accounting = self._of("cpu"), self._levels.get("cpuacct", ())
         height = len(cpu) - cpu.index(level)
         group = accounting[-height] if height <= len(accounting) else level
@@ -102,12 +102,12 @@ class Cgroup:
 def _read(path: Path) -> str:
     try:
         return path.read_text(errors="replace")
-    except (OSError, ValueError):  # the latter: a path with a NUL, which a mount point may be written to have
+    except (OSError, ValueError):  # ValueError: a mount point whose path contains NUL
         return ""
 
 
 def _own_paths(text: str) -> dict[str, str]:
-    """Controller → path of this process's group, from `/proc/self/cgroup`; the unified hierarchy has the name ''."""
+    """Controller → path of this process's group, from `/proc/self/cgroup`; the unified hierarchy is ''."""
     paths = {}
     for line in text.splitlines():
         _, _, rest = line.partition(":")
@@ -118,7 +118,7 @@ def _own_paths(text: str) -> dict[str, str]:
 
 
 def _mounts(text: str) -> dict[str, tuple[str, str]]:
-    """Controller → (group that is mounted, mount point), from `/proc/self/mountinfo` (proc_pid_mountinfo(5))."""
+    """Controller → (mounted group, mount point), from `/proc/self/mountinfo` (proc_pid_mountinfo(5))."""
     mounts: dict[str, tuple[str, str]] = {}
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
@@ -136,10 +136,10 @@ def _unescaped(field: str) -> str:
 
 
 def _upwards(root: Path, mounted: str, mount_point: str, path: str) -> Iterator[Path]:
-    """The folders of this process's group and of all groups above it up to the mount point."""
+    """The directories of this process's group and of all groups above it, up to the mount point."""
     top = root / mount_point.lstrip("/")
     own = PurePosixPath(path)
-    # Outside a cgroup namespace of its own, a container sees host paths but has only its own group mounted.
+    # Without a cgroup namespace of its own, a container sees paths of the host, but only its own group is mounted.
     inside = own.relative_to(mounted) if own.is_relative_to(mounted) and ".." not in own.parts else PurePosixPath()
     level = top / inside
     while level != top:
@@ -155,7 +155,7 @@ def _number(text: str) -> int | None:
 
 
 def _fields(text: str) -> dict[str, int]:
-    """`name number` lines as the kernel writes them in `*.stat`."""
+    """The `name number` lines of the kernel's `*.stat` files."""
     pairs = (line.split() for line in text.splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
@@ -164,13 +164,13 @@ def _quota(level: Path) -> float | None:
     quota, _, period = _read(level / "cpu.max").strip().partition(" ")
     if not quota:
         quota, period = _read(level / "cpu.cfs_quota_us"), _read(level / "cpu.cfs_period_us")
-    allowed, every = _number(quota), _number(period)  # "max" and -1 are no numbers: no limit
+    allowed, every = _number(quota), _number(period)  # "max" and -1 mean no limit
     return allowed / every if allowed and every else None
 
 
 def _memory_limit(level: Path) -> int | None:
     limits = [_number(_read(level / "memory.max")), _number(_read(level / "memory.limit_in_bytes"))]
-    # Version 1 tells here what groups above, which a container does not see, allow.
+    # In version 1 this is the limit of groups above that a container does not see.
     limits.append(_fields(_read(level / "memory.stat")).get("hierarchical_memory_limit"))
     return min((limit for limit in limits if limit is not None and 0 < limit < _UNLIMITED), default=None)
 

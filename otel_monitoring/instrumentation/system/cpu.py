@@ -1,4 +1,4 @@
-"""`CpuMeter`: shares of the CPU that is available here, from the difference of counters between two moments."""
+"""`CpuMeter`: use of the available CPU, from the difference of counters over an interval."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from otel_monitoring.instrumentation.system.cgroup import Cgroup, CpuQuota
 
 T = TypeVar("T")
 
-# Kernels count CPU time in ticks of 10 ms: over less than this, a difference is mostly rounding.
+# Kernels count CPU time in ticks of 10 ms: over a shorter interval the rounding error is too large.
 _SHORTEST_SECONDS = 0.2
 
 _reading_quota = fail_open("reading the container's CPU")
@@ -21,35 +21,35 @@ _looking_up = fail_open("looking up this process")
 
 
 def read_or_none(guard: fail_open, read: Callable[[], T]) -> T | None:
-    """What `read` returns, or None where it fails, which `guard` notes."""
+    """The result of `read`; None if it fails, which `guard` counts and logs."""
     with guard:
         return read()
     return None
 
 
 def own_process() -> psutil.Process | None:
-    """This process as psutil sees it; None where it does not, e.g. without its entry in `/proc`."""
+    """This process in psutil; None if that fails, e.g. without an entry in `/proc`."""
     return read_or_none(_looking_up, psutil.Process)
 
 
 def read_process(guard: fail_open, process: psutil.Process | None, read: Callable[[psutil.Process], T]) -> T | None:
-    """What `read` returns for `process`; None where it fails, which `guard` notes, and where there is no process."""
+    """The result of `read` for `process`; None if it fails, which `guard` counts and logs, or without a process."""
     return read_or_none(guard, lambda: read(process)) if process is not None else None
 
 
 @dataclass(frozen=True, slots=True)
 class CpuUse:
-    """Use of the CPU over an interval. None: could not be measured.
+    """Use of the CPU over an interval; a figure that cannot be measured is None.
 
     Attributes:
-        percent: Of the CPU available to this container (its quota) or host (the CPUs this process may run on), by
-            everything that runs there, 0 to 100. None before the first interval is over.
-        process_percent: Of the same, by this process alone. In the first interval: since the process began.
-        process_cores: CPU seconds per second of this process: 1.0 is one core fully used, all that the Python code of
-            one process can use under the GIL.
-        limit: Available cores.
-        seconds: Length of the interval; None before the first is over.
-        container: Whether `percent` is of a container's quota, used by nobody else.
+        percent: Use (0 to 100) of the CPU available to this container (its quota) or host (the CPUs on which this
+            process may run), by all processes there. None before the first interval has ended.
+        process_percent: Use of the same CPU by this process alone. In the first interval: since the process started.
+        process_cores: CPU seconds per second of this process. 1.0 is one fully used core, the maximum for the Python
+            code of one process under the GIL.
+        limit: Number of available cores.
+        seconds: Length of the interval; None before the first interval has ended.
+        container: Whether `percent` refers to the quota of a container, rather than to the host.
     """
 
     percent: float | None = None
@@ -69,10 +69,10 @@ class _Counters:
 
 
 class CpuMeter:
-    """Measures from one call of `measure` to the next. Make one in each process, after a fork.
+    """Measures the use of the CPU from one call of `measure` to the next. Make one in each process, after a fork.
 
     Args:
-        now: The moment the first interval begins.
+        now: Start of the first interval, in seconds of a monotonic clock.
         cgroup: The container's limits.
     """
 
@@ -83,11 +83,11 @@ class CpuMeter:
         self._use: CpuUse | None = None
 
     def measure(self, now: float, lifetime: float | None) -> CpuUse:
-        """The use since the last call; called again at once, the same as before.
+        """The use since the last call; within 0.2 seconds of the last call its result is returned again.
 
         Args:
-            now: Seconds of the same clock as in the constructor.
-            lifetime: Seconds since the process began: what its first interval is measured over.
+            now: Seconds of the constructor's clock.
+            lifetime: Seconds since the process started, over which the first result is computed; None: unknown.
         """
         elapsed = now - self._before.at
         if elapsed < _SHORTEST_SECONDS and self._use is not None and self._use.seconds is not None:
@@ -112,7 +112,7 @@ class CpuMeter:
         return _Counters(now, process, host or {}, read_or_none(_reading_quota, self._cgroup.cpu))
 
     def _available(self) -> frozenset[int]:
-        """The CPUs this process may run on: affinity, cpuset, or all there are."""
+        """The CPUs on which this process may run: by affinity and cpuset, else all."""
         everything = frozenset(range(psutil.cpu_count() or 1))
         affinity = read_process(_reading_cpus, self._process, _affinity) or everything
         allowed = read_or_none(_reading_quota, self._cgroup.cpus) or affinity
@@ -125,7 +125,7 @@ class CpuMeter:
             used = _difference(before.used_seconds if before else None, quota.used_seconds)
             return None if used is None else _percentage(used, elapsed * quota.cores)
         cpus = now.host.keys() & self._before.host.keys()
-        if len(available) < len(cpus):  # otherwise all of them, however they are numbered
+        if len(available) < len(cpus):  # otherwise all CPUs, whatever their numbers
             cpus &= available
         busy = total = 0.0
         for cpu in cpus:
@@ -135,7 +135,7 @@ class CpuMeter:
 
 
 def _narrower(quota: CpuQuota | None, available: frozenset[int]) -> CpuQuota | None:
-    """The quota, where it gives less than the CPUs this process may run on."""
+    """`quota` if it is lower than the number of CPUs on which this process may run, else None."""
     return quota if quota is not None and quota.cores < len(available) else None
 
 
@@ -154,16 +154,16 @@ def _use_of_process(used: float | None, elapsed: float | None, limit: float) -> 
 
 
 def _busy(times: Any) -> tuple[float, float]:
-    """Busy and total seconds. Linux counts guests' time in `user` and `nice` too; waiting for disks is idle."""
+    """Busy and total seconds. Linux includes guest time in `user` and `nice`; waiting for I/O counts as idle."""
     total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return total - times.idle - getattr(times, "iowait", 0.0), total
 
 
 def _difference(before: float | None, now: float | None) -> float | None:
-    """None also where a counter went backwards: it is another one now (the process moved to another group)."""
+    """`now - before`; None if one is None, or the counter decreased: the process moved to another group."""
     return now - before if before is not None and now is not None and now >= before else None
 
 
 def _percentage(part: float, whole: float) -> float | None:
-    """0 to 100; a quota may be exceeded for moments (bursts, rounding)."""
+    """`part` of `whole` in percent, limited to 0 to 100, because bursts and rounding may exceed a quota."""
     return min(100.0, max(0.0, 100.0 * part / whole)) if whole > 0 else None

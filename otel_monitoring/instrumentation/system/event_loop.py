@@ -1,4 +1,4 @@
-"""`LoopMonitor`: how late the application's event loop is, measured from another thread, and what blocks it."""
+"""`LoopMonitor`: the lag of the application's event loop, measured from another thread, and what blocks it."""
 
 import asyncio
 import logging
@@ -21,12 +21,12 @@ _LOG_EVERY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """A time in which the loop was blocked.
+    """A period in which the loop was blocked.
 
     Attributes:
-        since: When it was noticed to be late, in seconds of the monitor's clock; it began at most one probe before.
-        seconds: How long it has lasted since then, or had lasted when it was over.
-        stack: Code positions of the loop's thread while it was blocked, innermost last; no values, no source text.
+        since: When the probe that was not answered in time was sent, in seconds of the monitor's clock.
+        seconds: How long the stall has lasted since then, or lasted in total.
+        stack: Code positions of the loop's thread during the stall, innermost last; without values and source text.
         over: Whether the loop runs again.
     """
 
@@ -37,7 +37,7 @@ class Stall:
 
 
 class _Probe:
-    """One probe of the loop."""
+    """One probe of the loop, and when it was sent."""
 
     __slots__ = ("sent",)
 
@@ -46,17 +46,17 @@ class _Probe:
 
 
 class LoopMonitor:
-    """Asks an event loop, again and again, to run a callback, and measures how long that takes.
+    """Measures how long an event loop takes to run a callback; each call of `probe` schedules one.
 
-    `probe` and the readers belong to another thread than the loop's; neither ever waits for it. A loop that does not
-    run is unknown, not late. Make one in each process, after a fork: best in the loop's own thread, otherwise the first
-    stall before any answer has no stack.
+    `probe` and all other methods are called in another thread than the loop's, and never wait for the loop. The lag of
+    a loop that does not run is unknown. Make a monitor in each process, after a fork, best in the loop's own thread: a
+    stall before the first answer has no stack otherwise.
 
     Args:
-        loop: The loop to watch.
-        stall_after: Seconds without an answer, at the time of a later probe, that make a stall.
-        window: Seconds over which `max_lag` looks back.
-        clock: Tells seconds; every `now` is a moment of the same clock.
+        loop: The event loop.
+        stall_after: Seconds without an answer after which a later `probe` reports a stall.
+        window: Seconds that `max_lag` covers.
+        clock: A monotonic clock, in seconds; every `now` is a time of this clock.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class LoopMonitor:
         self._logged_at = float("-inf")
 
     def probe(self, now: float) -> None:
-        """Probe the loop, unless a probe is still unanswered; then see whether it is stalled. Never raises or waits."""
+        """Send a probe; while one is unanswered, check for a stall instead. Never raises, never waits."""
         if not self._loop.is_running():
             self._pending = None
             return
@@ -94,7 +94,7 @@ class LoopMonitor:
             self._pending = None
 
     def lag(self, now: float) -> float | None:
-        """Seconds the loop was late at the last probe, growing while that is unanswered; None when it does not run."""
+        """Seconds that the last probe took, or has taken so far if it is unanswered; None if the loop does not run."""
         if not self._loop.is_running():
             return None
         waited = self._waited(now)
@@ -102,7 +102,7 @@ class LoopMonitor:
         return max((seconds for seconds in (waited, last) if seconds is not None), default=None)
 
     def max_lag(self, now: float) -> float | None:
-        """The largest lag in the last `window` seconds; None when nothing was measured."""
+        """The largest lag in the last `window` seconds; None if there was no probe."""
         recent = [lag for at, lag in tuple(self._answers) if at >= now - self._window]
         waited = self._waited(now)
         if waited is not None:
@@ -110,7 +110,7 @@ class LoopMonitor:
         return max(recent, default=None)
 
     def stall(self, now: float) -> Stall | None:
-        """The stall the loop is in, or None."""
+        """The present stall; None if the loop is not blocked."""
         stall, pending = self._stall, self._pending
         if stall is None or stall.over or pending is None or not self._loop.is_running():
             return None
@@ -118,11 +118,11 @@ class LoopMonitor:
 
     @property
     def last_stall(self) -> Stall | None:
-        """The latest stall, over or not; None when there was none."""
+        """The latest stall, which may be over; None if there was none."""
         return self._stall
 
     def as_json(self, now: float) -> dict[str, Any]:
-        """`lag_seconds`, `max_lag_seconds` of the last `window_seconds`, `stalled`, `last_stall`, for an answer."""
+        """The documented block: `lag_seconds`, `max_lag_seconds`, `window_seconds`, `stalled` and `last_stall`."""
         current = self.stall(now)
         last = current or self._stall
         return {
@@ -143,7 +143,7 @@ class LoopMonitor:
         return max(0.0, now - pending.sent) if pending is not None and self._loop.is_running() else None
 
     def _answer(self, probe: _Probe) -> None:
-        """Runs in the loop. An answer to a probe from before the loop paused says nothing about its lag."""
+        """Runs in the loop. A probe from before the loop paused is ignored: it says nothing about the lag."""
         if self._pending is not probe:
             return
         now = self._clock()
@@ -160,7 +160,7 @@ class LoopMonitor:
         if known is not None and known.since == pending.sent:
             return
         stack = _stack_of(self._thread_id)
-        if self._pending is not pending:  # it answered while we looked: the stack may already be another's
+        if self._pending is not pending:  # it was answered meanwhile: the stack may be of other code
             return
         stall = self._stall = Stall(pending.sent, now - pending.sent, stack, over=False)
         if now - self._logged_at >= _LOG_EVERY_SECONDS:
@@ -177,8 +177,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _stack_of(thread_id: int | None) -> tuple[str, ...]:
-    """The thread's stack, innermost last, at most `_MAX_FRAMES` frames."""
-    # The name has an underscore, yet it is documented, and the one way to see another thread's stack.
+    """The code positions of a thread's stack, innermost last; at most the `_MAX_FRAMES` innermost."""
+    # Despite its underscore the function is documented, and the only one that returns another thread's stack.
     frame = sys._current_frames().get(thread_id) if thread_id is not None else None  # noqa: SLF001
     positions: deque[str] = deque()
     while frame is not None and len(positions) < _MAX_FRAMES:

@@ -10,15 +10,15 @@ _GENERATIONS = 3
 
 
 class GcPauses:
-    """A listener in `gc.callbacks` that only notes durations; `drain` hands them over.
+    """A listener in `gc.callbacks` that only keeps durations; `drain` returns them.
 
-    The collector may run at any allocation, also while this very thread holds a lock of the OpenTelemetry SDK or of
-    `logging`: recording or logging inside the listener could wait for that lock forever. So it takes no lock, calls
-    nothing, and appends a float, which the collector does not track; the sampler records later, outside.
+    The collector may run at any allocation, even while its thread holds a lock of the OpenTelemetry SDK or of
+    `logging`: recording or logging in the listener could deadlock. So it takes no lock and appends a float, which the
+    collector does not track. The sampler records the durations later.
 
     Attributes:
-        count: Collections seen.
-        total: Seconds they took together.
+        count: Number of collections.
+        total: Their total duration, in seconds.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class GcPauses:
         self.total = 0.0
         self._longest = 0.0
         self._started = 0.0
-        # Bounded: between two drains the newest of each generation are kept; count, total and longest miss none.
+        # Between two drains the newest durations of each generation are kept; count, total and longest include all.
         self._durations = tuple(deque[float](maxlen=_KEPT_PER_GENERATION) for _ in range(_GENERATIONS))
 
     def attach(self) -> None:
@@ -41,11 +41,11 @@ class GcPauses:
             gc.callbacks.remove(self._listen)
 
     def drain(self) -> tuple[list[tuple[int, float]], float]:
-        """The collections since the last call as (generation, seconds), the newest of them, and the longest pause."""
+        """The newest collections since the last call as (generation, seconds), and the longest pause in seconds."""
         longest, self._longest = self._longest, 0.0
         taken = []
         for generation, durations in enumerate(self._durations):
-            # What a collection during this very loop appends is left for the next call.
+            # A collection during this loop is left for the next call.
             taken += [(generation, durations.popleft()) for _ in range(len(durations))]
         return taken, longest
 
@@ -53,7 +53,7 @@ class GcPauses:
         if phase == "start":
             self._started = time.perf_counter()
             return
-        if not self._started:  # attached in the middle of a collection
+        if not self._started:  # attached during a collection
             return
         seconds = time.perf_counter() - self._started
         self.count += 1

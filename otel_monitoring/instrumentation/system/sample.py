@@ -1,4 +1,4 @@
-"""`SystemSample` and `SystemHistory`: what was seen of process and system, and the documented figures made of it."""
+"""`SystemSample`: one measurement of process and system; `SystemHistory`: the documented figures over many."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -14,27 +14,27 @@ HOST: Final = "host"
 
 _BUSY_CORES: Final = 0.25
 _LARGE_SHARE: Final = 0.05
-"""A process that uses less than a quarter of a core, or less than a twentieth of the memory, has no part in a host's
-pressure: then it is its neighbours'."""
+"""A process that uses less than a quarter of a core, or less than a twentieth of the memory, has no part in the
+pressure on a host, which then comes from other processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class SystemSample:
-    """One look at process and system. None: not to be had here, or not yet.
+    """One measurement of process and system; a figure that is not available here, or not yet, is None.
 
-    Megabytes are 1024 * 1024 bytes, as containers' limits and `docker stats` count.
+    Megabytes are 1024 * 1024 bytes, as in limits of containers and in `docker stats`.
 
     Attributes:
-        time: When, in seconds of the sampler's clock.
-        cpu: Use of the CPU since the sample before.
+        time: When it was taken, in seconds of the sampler's clock.
+        cpu: Use of the CPU since the previous sample.
         memory_mb: Physical memory of this process (RSS).
-        memory_used_mb: Memory in use by everything under the limit: the container's working set, or the host's memory
-            that is not available.
-        memory_limit_mb: The container's limit, or the host's memory where there is none below it.
+        memory_used_mb: Memory in use by all processes under the limit: the container's working set, or the memory of
+            the host that is not available.
+        memory_limit_mb: The container's limit; the host's memory if there is no lower limit.
         thread_count: Threads of this process.
-        open_file_descriptors: Open descriptors of this process; handles on Windows are not counted.
-        gc_pause_seconds: Time that garbage collections took since the sample before, together.
-        gc_longest_pause_seconds: The longest of them.
+        open_file_descriptors: Open file descriptors of this process; None on Windows.
+        gc_pause_seconds: Total duration of garbage collections since the previous sample, in seconds.
+        gc_longest_pause_seconds: The longest of them, in seconds.
         event_loop_lag: Largest lag of the application's loop in the monitor's window, in seconds.
         memory_container: Whether `memory_limit_mb` is the container's.
     """
@@ -53,29 +53,29 @@ class SystemSample:
 
     @property
     def cpu_percent(self) -> float | None:
-        """Of the CPU available to this container or host, 0 to 100."""
+        """Use of the CPU available to this container or host, 0 to 100."""
         return self.cpu.percent
 
     @property
     def memory_percent(self) -> float | None:
-        """Of the memory available to this container or host, 0 to 100."""
+        """Use of the memory available to this container or host, 0 to 100."""
         if self.memory_used_mb is None or not self.memory_limit_mb:
             return None
         return min(100.0, 100.0 * self.memory_used_mb / self.memory_limit_mb)
 
     @property
     def cpu_scope(self) -> str:
-        """Whose CPU `cpu_percent` is about: `container` or `host`."""
+        """Whose CPU `cpu_percent` refers to: `container` or `host`."""
         return CONTAINER if self.cpu.container else HOST
 
     @property
     def memory_scope(self) -> str:
-        """Whose memory `memory_percent` is about: `container` or `host`."""
+        """Whose memory `memory_percent` refers to: `container` or `host`."""
         return CONTAINER if self.memory_container else HOST
 
     @property
     def cpu_pressure(self) -> float | None:
-        """`cpu_percent`, as far as it is this service's affair: 0 where neighbours on the host use it alone."""
+        """`cpu_percent`; 0 if it refers to the host, and this process uses less than a quarter of a core."""
         percent, cores = self.cpu_percent, self.cpu.process_cores
         if percent is None or self.cpu.container or cores is None:
             return percent
@@ -83,7 +83,7 @@ class SystemSample:
 
     @property
     def memory_pressure(self) -> float | None:
-        """`memory_percent`, as far as it is this service's affair: 0 where neighbours on the host use it alone."""
+        """`memory_percent`; 0 if it refers to the host, and this process uses less than a twentieth of the memory."""
         percent = self.memory_percent
         if percent is None or self.memory_container or self.memory_mb is None or not self.memory_limit_mb:
             return percent
@@ -91,11 +91,11 @@ class SystemSample:
 
 
 class SystemHistory:
-    """The last samples, and averages and maxima over them; one writer, any readers.
+    """The latest samples, with averages and maxima; one thread adds samples, any thread may read.
 
     Args:
         first: The first sample.
-        window: How many samples are kept.
+        window: Maximum number of samples that are kept.
     """
 
     def __init__(self, first: SystemSample, window: int) -> None:
@@ -105,7 +105,7 @@ class SystemHistory:
         self.add(first)
 
     def add(self, sample: SystemSample) -> None:
-        """Keep `sample` and bring the figures up to date."""
+        """Add `sample`, and update the figures."""
         self._max_cpu = _largest(self._max_cpu, sample.cpu_percent)
         self._max_memory = _largest(self._max_memory, sample.memory_mb)
         self._samples.append(sample)
@@ -122,13 +122,13 @@ class SystemHistory:
         return list(self._recent[-count:]) if count > 0 else []
 
     def summary(self) -> dict[str, Any]:
-        """The documented block, from values at hand.
+        """The documented block; nothing is measured for it.
 
-        `cpu_percent`, `avg_cpu_percent`, `max_cpu_percent` (of the CPU available, 0 to 100) and `memory_mb`,
-        `avg_memory_mb`, `max_memory_mb` (of this process, in units of 1024 * 1024 bytes): averages over the samples
-        kept, maxima since this process began to sample. `cpu_interval_seconds` is what the current CPU figures are
-        measured over; while it is null no interval is over yet, and the CPU figures are the process's own share since
-        the process began. Further keys are named as in `SystemSample` and `CpuUse`; null: not to be had here.
+        `cpu_percent`, `avg_cpu_percent` and `max_cpu_percent` are shares of the available CPU (0 to 100). `memory_mb`,
+        `avg_memory_mb` and `max_memory_mb` are of this process, in 1024 * 1024 bytes. Averages are over the kept
+        samples, maxima over all samples of this process. `cpu_interval_seconds` is the interval of the present CPU
+        figures; None before the first interval has ended: then they are the process's own use since its start. Further
+        keys are as in `SystemSample` and `CpuUse`; None: not available here.
         """
         return dict(self._summary)
 

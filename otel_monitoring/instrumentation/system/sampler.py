@@ -1,4 +1,4 @@
-"""`SystemSampler`: CPU, memory, threads, descriptors, garbage collection and loop lag, sampled and kept."""
+"""`SystemSampler`: samples CPU, memory, threads, descriptors, garbage collection and event loop lag."""
 
 import os
 import time
@@ -30,16 +30,16 @@ _reading_lag = fail_open("reading the event loop's lag")
 
 
 class SystemSampler:
-    """Takes samples when asked to, keeps the latest, and exports them as gauges whose callbacks only read them.
+    """Takes samples on demand, keeps the latest, and exports them by observable instruments that only read them.
 
-    Usable as soon as it is made: the first sample is taken at construction. A process forked later begins anew with its
-    own first sample. `start` and `stop` attach and detach the listener for garbage collections.
+    The first sample is taken at construction; a forked child begins anew with its own first sample. `start` and `stop`
+    attach and detach the listener for garbage collections.
 
     Args:
-        meter: Where the metrics are made.
-        window: How many samples are kept for averages: 360 of 10 s are an hour.
-        root: Where `proc` and `sys` are.
-        clock: Tells seconds; every `now` is a moment of the same clock.
+        meter: The meter of the instruments.
+        window: Number of samples that are kept for averages; 360 samples at 10 s are an hour.
+        root: The directory with `proc` and `sys`.
+        clock: A monotonic clock, in seconds; every `now` is a time of this clock.
     """
 
     def __init__(
@@ -60,24 +60,24 @@ class SystemSampler:
         self._register(meter)
 
     def start(self, event_loop: LoopMonitor | None = None) -> None:
-        """Listen for garbage collections, and sample the lag of `event_loop` too; idempotent.
+        """Listen to garbage collections, and sample the lag of `event_loop`, too; idempotent.
 
         Args:
-            event_loop: The monitor of the application's loop in this process.
+            event_loop: The monitor of the application's event loop in this process; None: its lag is not sampled.
         """
         self._renew_after_fork()
         self._event_loop = event_loop
         self._pauses.attach()
 
     def stop(self) -> None:
-        """Stop listening; idempotent. Samples stay readable."""
+        """Stop listening; idempotent. The samples are kept."""
         self._pauses.detach()
         self._event_loop = None
 
     def sample(self, now: float) -> SystemSample:
-        """Take a sample: about half a millisecond; call it from one thread, off the application's loop.
+        """Take a sample, which takes about half a millisecond; call it in one thread, not the application's loop's.
 
-        A source that fails gives None and one log line a minute.
+        A figure whose source fails is None, with one log line a minute.
         """
         self._renew_after_fork()
         sample = self._take(now)
@@ -89,7 +89,7 @@ class SystemSampler:
         return self._history.recent(count)
 
     def summary(self) -> dict[str, Any]:
-        """The documented block, made with the latest sample: see `SystemHistory.summary`. Nothing is measured here."""
+        """The documented block of the latest sample: see `SystemHistory.summary`."""
         return self._history.summary()
 
     def _renew_after_fork(self) -> None:
@@ -97,7 +97,7 @@ class SystemSampler:
             self._begin(self._clock())
 
     def _begin(self, now: float) -> None:
-        """In a new process: its own counters, no samples of the parent's."""
+        """Begin anew in this process, with its own counters and without samples of the parent process."""
         self._pid = os.getpid()
         self._process = own_process()
         self._cgroup = Cgroup(self._root)
@@ -130,7 +130,7 @@ class SystemSampler:
         )
 
     def _memory(self) -> tuple[int | None, int, bool]:
-        """Bytes in use and the limit, and whether they are the container's: where its limit is below the host's."""
+        """Bytes in use, the limit, and whether they are the container's: its limit is lower than the host's."""
         host = psutil.virtual_memory()
         container = self._cgroup.memory()
         if container is not None and container.limit < host.total:
@@ -142,7 +142,7 @@ class SystemSampler:
         return read_or_none(_reading_descriptors, count) if count is not None else None
 
     def _age(self) -> float | None:
-        """Seconds since the process began: the clock is asked once, since it may be set."""
+        """Seconds since the process started; the wall clock is read only once, because it may be changed."""
         return None if self._born is None else self._clock() - self._born
 
     def _garbage(self) -> tuple[float, float]:
@@ -155,7 +155,7 @@ class SystemSampler:
         return paused, longest
 
     def _register(self, meter: Meter) -> None:
-        """Kinds and units as in the semantic conventions: shares are gauges, amounts that may be added are sums."""
+        """Make the instruments, as in the semantic conventions: gauges for shares, up-down counters for amounts."""
         for name, unit, description, read, attributes in _GAUGES:
             meter.create_observable_gauge(name, [self._observer(read, attributes)], unit, description)
         for name, unit, description, read, attributes in _AMOUNTS:

@@ -15,7 +15,13 @@ import httpx
 import pytest
 from pymongo import MongoClient, errors
 
-from otel_monitoring.instrumentation.mongodb.evidence import Proof, is_cut, is_timeout, is_use_after_close, proof_of
+from otel_monitoring.instrumentation.mongodb.evidence import (
+    Proof,
+    is_lost_connection,
+    is_timeout,
+    is_use_after_close,
+    proof_of,
+)
 
 TOPOLOGY = ", Timeout: 5.0s, Topology Description: <TopologyDescription id: 6, topology_type: Unknown, servers: [...]>"
 CONFIGURED = " (configured timeouts: socketTimeoutMS: 20000.0ms, connectTimeoutMS: 20000.0ms)"
@@ -144,7 +150,7 @@ def test_what_a_busy_process_may_have_caused(error: BaseException, timeout: bool
     ],
 )
 def test_what_may_be_about_one_connection(error: BaseException, cut: bool) -> None:
-    assert is_cut(error) is cut
+    assert is_lost_connection(error) is cut
 
 
 def of_mongo() -> object:

@@ -592,7 +592,7 @@ def test_further_clients_that_are_gone_are_forgotten(telemetry: Telemetry, clien
             instrumentation.measure(further)
         del further
         gc.collect()
-    assert len(instrumentation._further) == 1
+    assert len(instrumentation._further_clients) == 1
 
 
 @pytest.mark.parametrize("kind", [MongoClient, AsyncMongoClient])
@@ -734,12 +734,12 @@ def test_the_database_of_one_service_is_no_new_client_of_another(global_listener
 
 
 def test_a_client_that_leaves_takes_its_connections_along(telemetry: Telemetry, pools: PoolMetrics) -> None:
-    pools.met(ADDRESS, 10, 0, [1, 2])
-    pools.met(ADDRESS, 5, 0, [1])
-    pools.left(ADDRESS, [1, 2])
+    pools.add_pool(ADDRESS, 10, 0, [1, 2])
+    pools.add_pool(ADDRESS, 5, 0, [1])
+    pools.remove_pool(ADDRESS, [1, 2])
     assert telemetry.connections() == {"idle": 1, "used": 0}
-    pools.left(ADDRESS, [1])
-    pools.left(ADDRESS, [1])
+    pools.remove_pool(ADDRESS, [1])
+    pools.remove_pool(ADDRESS, [1])
     assert telemetry.connections() == {}
 
 
