@@ -97,16 +97,17 @@ class BackgroundCollection:
         Raises:
             TimeoutError: It takes longer than five seconds. It goes on, and later calls wait for it.
         """
-        if self._running is None or self._running.done():
+        running = self._running
+        if running is None or running.done():
             self._began = time.monotonic()
             work = in_thread(self._aggregator.collect, name="otel-monitoring-collect")
-            self._running = asyncio.ensure_future(work)
+            self._running = running = asyncio.ensure_future(work)
             # Retrieved in any case: the caller may be cancelled, and asyncio logs an exception that nobody retrieves.
-            self._running.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.wait({self._running}, timeout=_COLLECTION_TIMEOUT)
-        if not self._running.done():
+            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+        await asyncio.wait({running}, timeout=_COLLECTION_TIMEOUT)
+        if not running.done():
             raise TimeoutError("a callback of an observable instrument has not returned")
-        self._running.result()
+        running.result()
 
     def stale(self, now: float) -> str | None:
         """A text that says that no collection has ended for too long; None if one has.

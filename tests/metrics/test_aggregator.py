@@ -1,5 +1,6 @@
 """Collections in the background, of a provider that is not ours: nothing guards its callbacks."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterable
@@ -36,4 +37,33 @@ async def test_a_collection_that_hangs_keeps_nobody_and_is_said(monkeypatch: pyt
     monkeypatch.setattr(module, "_COLLECTION_TIMEOUT", 30)
     await collection.collect()
     assert collection.stale(began + 31) is None
+    provider.shutdown()
+
+
+@pytest.mark.anyio
+async def test_who_waits_for_a_collection_does_not_wait_for_the_next_one() -> None:
+    """Two jobs wait for one collection; the first to go on begins another before the second has looked."""
+    turns = [threading.Event(), threading.Event()]
+    waiting = iter(turns)
+
+    def slow(_: CallbackOptions) -> Iterable[Observation]:
+        next(waiting).wait(30)
+        return [Observation(1)]
+
+    aggregator = Aggregator(clock=time.monotonic, span=300, resolution=10, cost_clock=time.thread_time)
+    provider = MeterProvider([aggregator.reader], shutdown_on_exit=False)
+    provider.get_meter("application").create_observable_gauge("slow", [slow])
+    collection = BackgroundCollection(aggregator, Worker.__new__(Worker))
+
+    async def collect_twice() -> None:
+        await collection.collect()
+        await collection.collect()
+
+    first = asyncio.ensure_future(collect_twice())
+    second = asyncio.ensure_future(collection.collect())
+    turns[0].set()
+    await second
+    assert not first.done()
+    turns[1].set()
+    await first
     provider.shutdown()
