@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_monitoring import seams
 from otel_monitoring.semconv import SCOPE
-from otel_monitoring.telemetry.observable_callbacks import PatientCallback, contained
+from otel_monitoring.telemetry.observable_callbacks import PatientCallback, guarded
 
 _FASTAPI = "fastapi"
 _OBSERVABLE = ("create_observable_counter", "create_observable_gauge", "create_observable_up_down_counter")
@@ -20,8 +20,8 @@ class GuardedMeterProvider(MeterProvider):
     """The SDK's meter provider, guarded against callbacks of observable instruments.
 
     The SDK catches and logs an `Exception` of a callback. `SystemExit`, `KeyboardInterrupt` or a cancellation would end
-    the collection for every other instrument, and the exporting thread; here they become an `Exception`. One that hangs
-    would end them too: see `PatientCallback`.
+    the collection for every other instrument, and the exporting thread; here they become an `Exception`. For
+    callbacks that hang see `PatientCallback`.
 
     It is also the global provider, which FastAPI (>= 0.142) asks for the meter of every application in the process. An
     application that no service instruments gets a no-op meter; `RequestMeterProvider` is for those that are
@@ -40,7 +40,7 @@ class GuardedMeterProvider(MeterProvider):
         meter = super().get_meter(name, *args, **kwargs)
         for method in _OBSERVABLE:
             if method not in vars(meter):
-                guard = contained if name == SCOPE else PatientCallback  # ours read what is at hand
+                guard = guarded if name == SCOPE else PatientCallback  # this package's callbacks only read kept values
                 setattr(meter, method, _guarding(getattr(meter, method), guard))
         return meter
 

@@ -1,4 +1,4 @@
-"""Callbacks of observable instruments: code of the application, which may raise anything, take long, or hang."""
+"""Guards around callbacks of observable instruments, which may raise anything, take long, or hang."""
 
 import contextvars
 import threading
@@ -16,15 +16,15 @@ Callback = Callable[[CallbackOptions], Iterable[Observation]]
 
 
 class PatientCallback:
-    """A callback as the SDK may call it: it returns in time, and raises an `Exception` at most.
+    """A callback with a time limit, which raises nothing but an `Exception`.
 
-    The SDK calls all callbacks one after the other, and holds a lock that making an instrument takes: one that hangs
-    would end all metrics, and the rules with them. So each runs in a thread of its own. One that is not done in time is
-    left out of the collection, and of later ones until it is done; then they have what it observed.
+    The SDK calls all callbacks one after the other, and holds a lock that the making of an instrument needs: a callback
+    that hangs would end all metrics and rules. So each runs in a thread of its own. While it is late, its metric is
+    missing from collections; the first collection after its end has what it observed.
 
     Args:
-        callback: The application's: a function, or a generator that is sent the options.
-        patience: Seconds that a collection waits for it.
+        callback: The application's callback: a function, or a generator that receives the options.
+        patience: Seconds that a collection waits for the callback.
     """
 
     def __init__(
@@ -37,7 +37,11 @@ class PatientCallback:
         self._running: Future[list[Observation]] | None = renewed(self, "_running", _nothing_running)
 
     def __call__(self, options: CallbackOptions) -> list[Observation]:
-        """What the callback observed; empty while it runs for longer than a collection waits."""
+        """The observations of the callback; empty while it is late.
+
+        Raises:
+            Exception: The callback raised it; `guard.Escaped` wraps a `BaseException` that is no `Exception`.
+        """
         late = self._running
         running = late or self._begin(options)
         wait((running,), 0 if late else self._patience)
@@ -56,13 +60,13 @@ class PatientCallback:
         thread = threading.Thread(target=work[0], args=work[1:], name="otel-monitoring-callback", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # there is no further thread, as when the interpreter goes down
+        except RuntimeError:  # there can be no further thread, e.g. because the interpreter exits
             _run(future, self._callback, options)
         return future
 
 
-def contained(callback: Callback) -> Callback:
-    """A callback that raises an `Exception` at most; it is known not to hang."""
+def guarded(callback: Callback) -> Callback:
+    """`callback`, which never hangs, with `guard.Escaped` in place of a `BaseException` that is no `Exception`."""
 
     def observe(options: CallbackOptions) -> list[Observation]:
         try:
@@ -76,12 +80,12 @@ def contained(callback: Callback) -> Callback:
 def _run(future: "Future[list[Observation]]", callback: Callback, options: CallbackOptions) -> None:
     try:
         future.set_result(list(callback(options)))
-    except BaseException as error:  # noqa: BLE001 - raised where the SDK catches and logs it
+    except BaseException as error:  # noqa: BLE001 - raised to the SDK, which catches and logs it
         future.set_exception(as_exception(error))
 
 
 def _function(generator: Generator[Iterable[Observation], CallbackOptions, None]) -> Callback:
-    """As the SDK calls a generator: it runs up to its first `yield` now, and is sent the options each time."""
+    """A callback that sends the options to `generator`, which runs to its first `yield` now, as in the SDK."""
     next(generator)
 
     def observe(options: CallbackOptions) -> Iterable[Observation]:

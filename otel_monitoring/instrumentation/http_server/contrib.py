@@ -103,8 +103,8 @@ def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> RequestOp
 
 
 def _excluded_url(layer: OpenTelemetryMiddleware, options: RequestOptions) -> Callable[[str], object] | None:
-    told, layer.excluded_urls = layer.excluded_urls, None
-    return options.excluded_url if told is None or told is _URLS_OF_ENVIRONMENT else told.url_disabled
+    given, layer.excluded_urls = layer.excluded_urls, None
+    return options.excluded_url if given is None or given is _URLS_OF_ENVIRONMENT else given.url_disabled
 
 
 def _headers(layer: OpenTelemetryMiddleware, options: RequestOptions) -> CapturedHeaders:
@@ -158,13 +158,13 @@ def leave_out(app: FastAPI, exclude: Callable[[Scope], bool]) -> None:
 class _Urls:
     """Tells contrib which URLs to leave out: those that it was given, and those that `exclude` selects."""
 
-    def __init__(self, told: Any, exclude: Callable[[Scope], bool]) -> None:
-        self._told = told
+    def __init__(self, given: Any, exclude: Callable[[Scope], bool]) -> None:
+        self._given = given
         self._exclude = exclude
 
     def url_disabled(self, url: str) -> bool:
         """Whether contrib leaves out requests with this URL."""
-        if self._told is not None and self._told.url_disabled(url):
+        if self._given is not None and self._given.url_disabled(url):
             return True
         _, _, host, path = f"{url}///".split("/", 3)
         scope = {"type": "http", "method": "GET", "path": f"/{path[:-3]}", "headers": [(b"host", host.encode())]}

@@ -67,7 +67,7 @@ class AppInstrumentation:
         self.connections = OpenConnections()
         self._native_configured = False
         self._applied = contrib.applied(app)
-        self.engine: Engine = "native" if not self._applied and native.available(app) else "contrib"
+        self.engine: Engine = "native" if not self._applied and native.has_telemetry(app) else "contrib"
         if self.engine == "native":
             self._configure_native()
         elif not self._applied:

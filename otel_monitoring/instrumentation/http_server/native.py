@@ -35,7 +35,7 @@ _LEFT = "otel_monitoring.left"
 _PREFIX = "_mount_prefix"
 
 
-def available(app: FastAPI) -> bool:
+def has_telemetry(app: FastAPI) -> bool:
     """Whether the installed FastAPI has telemetry of its own."""
     if find_spec("fastapi.telemetry") is None:
         return False
