@@ -124,9 +124,10 @@ class ChannelQueue:
             return False
         if paced and self._limits.gathering:
             batch = await self._gather(store, batch)
-        store.tried([entry.id for entry in batch])
+        batch = self._marked_as_tried(store, batch)
+        if not batch:
+            return False
         self._order.begin(batch)
-        batch = [replace(entry, attempts=entry.attempts + 1) for entry in batch]
         self._sent_at.append(self._elapsed())
         sent = self._notification(sender, batch)
         try:
@@ -188,6 +189,16 @@ class ChannelQueue:
         candidates = [entry for entry in fresh if entry not in startless]
         # Events that some recipients have do not hold up the events behind them.
         return self._order.next(candidates, not_due, not_blocking=not_due & self._partly_delivered)
+
+    def _marked_as_tried(self, store: Store, batch: Sequence[Queued]) -> list[Queued]:
+        """The batch as it is now: a full outbox may have left out events since they were read, and counted them."""
+        ids = {entry.id for entry in batch}
+
+        def mark(store: Store) -> list[Queued]:
+            store.tried(ids)
+            return [entry for entry in store.pending(self.channel.name, self._limits.batch) if entry.id in ids]
+
+        return store.run(mark)
 
     def _notification(self, sender: Sender, batch: Sequence[Queued]) -> Notification:
         """The message of a batch without its outdated events; its id is that of the whole batch and stays constant."""

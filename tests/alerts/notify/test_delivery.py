@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,13 +20,14 @@ from otel_monitoring.alerts.model import (
 from otel_monitoring.alerts.notify.channel_queue import GIVE_UP_SECONDS, Limits
 from otel_monitoring.alerts.notify.delivery import Delivery
 from otel_monitoring.alerts.notify.sender import Sender
-from otel_monitoring.alerts.store import MemoryStore
+from otel_monitoring.alerts.store import MemoryStore, Store
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.testing import ManualClock
 
 pytestmark = pytest.mark.anyio
 
+T = TypeVar("T")
 ORDERS = Sender("orders", "production")
 
 
@@ -685,3 +687,40 @@ async def test_the_history_tells_no_other_alerts_error() -> None:
     assert bench.became("large", "mail") == ("given up", "answered 413")
     await bench.pump(after=GIVE_UP_SECONDS)
     assert bench.became("bad", "mail") == ("given up", "not delivered for a day, last: answered 500")
+
+
+class Interrupted(MemoryStore):
+    """Another worker raises alerts just before what is read is marked as tried."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def interrupt(self) -> None:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+
+    def run(self, work: Callable[[Store], T]) -> T:
+        self.interrupt()
+        return super().run(work)
+
+    def tried(self, ids: Collection[int]) -> None:
+        self.interrupt()
+        super().tried(ids)
+
+
+async def test_every_alert_is_delivered_or_counted_as_left_out_whenever_it_is_raised() -> None:
+    class Slow(Channel):
+        async def send(self, notification: Notification) -> None:
+            await super().send(notification)
+            if len(self.delivered) == 1:
+                bench.enqueue(*(f"on its way {number}" for number in range(1300)))
+
+    mail = Slow("mail")
+    bench = Bench(mail)
+    store = bench.store = Interrupted()
+    bench.enqueue(*map(str, range(1100)))
+    store.meanwhile = lambda: bench.enqueue(*(f"meanwhile {number}" for number in range(200)))
+    await bench.pump()
+    events = [event for notification in mail.delivered for event in notification.events]
+    counts = [event.details["count"] for event in events if event.is_overflow_notice]
+    assert len({event.incident for event in events if not event.is_overflow_notice}) + sum(counts) == 2600
