@@ -709,18 +709,25 @@ class Interrupted(MemoryStore):
 
 
 async def test_every_alert_is_delivered_or_counted_as_left_out_whenever_it_is_raised() -> None:
-    class Slow(Channel):
+    def raise_alerts(when: str, count: int) -> None:
+        events = [
+            AlertEvent(bench.clock.now, AlertType.CUSTOM, AlertSeverity.ERROR, "full", incident=f"{when} {number}")
+            for number in range(count)
+        ]
+        store.enqueue_all(events, ["mail"], bench.clock.now)
+
+    class Busy(Channel):
         async def send(self, notification: Notification) -> None:
             await super().send(notification)
             if len(self.delivered) == 1:
-                bench.enqueue(*(f"on its way {number}" for number in range(1300)))
+                raise_alerts("on its way", 1300)
 
-    mail = Slow("mail")
+    mail = Busy("mail")
     bench = Bench(mail)
     store = bench.store = Interrupted()
-    bench.enqueue(*map(str, range(1100)))
-    store.meanwhile = lambda: bench.enqueue(*(f"meanwhile {number}" for number in range(200)))
-    await bench.pump()
+    raise_alerts("before", 1100)
+    store.meanwhile = lambda: raise_alerts("meanwhile", 200)
+    await bench.pump(timeout=60)
     events = [event for notification in mail.delivered for event in notification.events]
     counts = [event.details["count"] for event in events if event.is_overflow_notice]
     assert len({event.incident for event in events if not event.is_overflow_notice}) + sum(counts) == 2600
