@@ -121,7 +121,7 @@ async def isolated(work: Callable[[], Awaitable[T]]) -> T:
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # unasked, asyncio would log it
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # asyncio logs what nobody retrieves
         task.cancel()
         raise
     if task.cancelled():
@@ -167,10 +167,11 @@ class _LoopSafe(Awaitable[T]):
         self._work = work
 
     def __await__(self) -> Generator[Any, Any, T]:
-        return stepwise(self._work, partial(_sheltered, asyncio.get_running_loop()))
+        return stepwise(self._work, partial(_run_step, asyncio.get_running_loop()))
 
 
-def _sheltered(loop: asyncio.AbstractEventLoop, step: Callable[[], Any]) -> Any:
+def _run_step(loop: asyncio.AbstractEventLoop, step: Callable[[], Any]) -> Any:
+    """Run `step` while `loop` makes `loop_safe` tasks."""
     before = loop.get_task_factory()
     ours = before if isinstance(before, _LoopSafeTasks) else _LoopSafeTasks(before)
     # Nothing else runs in this loop during the step: only the work's own tasks are made by this factory.
@@ -197,10 +198,10 @@ class _LoopSafeTasks:
 
 
 class _LoopSafeCoroutine(Coroutine[Any, Any, Any]):
-    """A coroutine as its task has it: whatever it, or a task that it begins, raises, the loop survives it.
+    """The coroutine of a task, with `Escaped` in place of exceptions that would end the loop, also in its own tasks.
 
-    Not a coroutine around another one: of a task that is cancelled before its first step, Python would warn that
-    nobody ever awaited the inner one.
+    It runs the steps of `work` itself instead of awaiting it: if the task is cancelled before its first step, Python
+    would warn that an inner coroutine was never awaited.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Any) -> None:
@@ -212,22 +213,22 @@ class _LoopSafeCoroutine(Coroutine[Any, Any, Any]):
         return self._safe(partial(self._work.send, value))
 
     def throw(self, *error: Any) -> Any:
-        """Run the next step, which begins with an exception."""
+        """Run the next step by raising an exception in the coroutine."""
         return self._safe(partial(self._work.throw, *error))
 
     def close(self) -> None:
-        """End it."""
+        """Close the coroutine."""
         self._work.close()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._work.__await__()  # type: ignore[no-any-return]
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._work, name)  # its name and where it is, for whoever shows a task
+        return getattr(self._work, name)  # name and code position, which asyncio shows for a task
 
     def _safe(self, step: Callable[[], Any]) -> Any:
         try:
-            return _sheltered(self._loop, step)
+            return _run_step(self._loop, step)
         except (KeyboardInterrupt, SystemExit) as error:
             raise as_exception(error) from error
 

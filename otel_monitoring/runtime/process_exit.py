@@ -161,7 +161,7 @@ def stop_all() -> None:
             thread = threading.Thread(target=target.stop, args=(until,), name="otel-monitoring-stop", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the interpreter is going down and starts no more threads
+            except RuntimeError:  # the interpreter exits and starts no more threads
                 target.stop(deadline(target.timeout))
             else:
                 threads.append(thread)

@@ -90,7 +90,7 @@ class LoopMonitor:
         self._pending = pending = _Probe(self._clock())
         try:
             self._loop.call_soon_threadsafe(self._answer, pending)
-        except RuntimeError:  # closed in the meantime
+        except RuntimeError:  # the loop was closed meanwhile
             self._pending = None
 
     def lag(self, now: float) -> float | None:
