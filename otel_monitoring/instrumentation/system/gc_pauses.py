@@ -17,16 +17,14 @@ class GcPauses:
     collector does not track. The sampler records the durations later.
 
     Attributes:
-        count: Number of collections.
-        total: Their total duration, in seconds.
+        total: The total duration of all collections, in seconds.
     """
 
     def __init__(self) -> None:
-        self.count = 0
         self.total = 0.0
         self._longest = 0.0
         self._started = 0.0
-        # Between two drains the newest durations of each generation are kept; count, total and longest include all.
+        # Between two drains the newest durations of each generation are kept; total and longest include all.
         self._durations = tuple(deque[float](maxlen=_KEPT_PER_GENERATION) for _ in range(_GENERATIONS))
 
     def attach(self) -> None:
@@ -56,7 +54,6 @@ class GcPauses:
         if not self._started:  # attached during a collection
             return
         seconds = time.perf_counter() - self._started
-        self.count += 1
         self.total += seconds
         if seconds > self._longest:
             self._longest = seconds
