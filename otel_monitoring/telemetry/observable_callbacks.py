@@ -32,6 +32,7 @@ class PatientCallback:
         callback: Callback | Generator[Iterable[Observation], CallbackOptions, None],
         patience: float = _PATIENCE_SECONDS,
     ) -> None:
+        self._name = getattr(callback, "__qualname__", type(callback).__name__)
         self._callback = _function(callback) if isinstance(callback, Generator) else callback
         self._patience = patience
         self._running: Future[list[Observation]] | None = renewed(self, "_running", _nothing_running)
@@ -50,7 +51,10 @@ class PatientCallback:
             return running.result()
         self._running = running
         if late is None:
-            error = TimeoutError(f"no answer within {self._patience:g} s; its metric is left out until there is one")
+            name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
+            error = TimeoutError(
+                f"{name} has not returned within {self._patience:g} s: its metric is left out until then"
+            )
             fail_open.note("an observable callback", error)
         return []
 

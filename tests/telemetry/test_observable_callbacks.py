@@ -7,6 +7,7 @@ import pytest
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from otel_monitoring.guard import fail_open
 from otel_monitoring.semconv import SCOPE
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from otel_monitoring.telemetry.observable_callbacks import PatientCallback
@@ -43,7 +44,10 @@ def settled(callback: PatientCallback) -> list[Observation]:
     return callback(CallbackOptions())
 
 
-def test_one_that_hangs_ends_no_other_and_is_asked_again_when_it_has_returned(reader: InMemoryMetricReader) -> None:
+def test_one_that_hangs_ends_no_other_and_is_asked_again_when_it_has_returned(
+    reader: InMemoryMetricReader, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fail_open, "_logged_at", {})
     hanging = Hanging()
     callback = PatientCallback(hanging, patience=0.01)
     provider = GuardedMeterProvider((reader,), shutdown_on_exit=False)
@@ -52,6 +56,7 @@ def test_one_that_hangs_ends_no_other_and_is_asked_again_when_it_has_returned(re
     for _ in range(3):
         assert values(reader) == {"good": [7]}
     assert hanging.calls == 1, "it runs once"
+    assert caplog.text.count("Hanging has not returned within 0.01 s") == 1
     hanging.released.set()
     assert hanging.returned.wait(30)
     assert settled(callback) == [Observation(1)], "what it observed is not lost"
