@@ -208,18 +208,15 @@ def test_a_database_that_is_killed_is_one_mail_and_one_message_and_so_is_its_ret
         running.found(r"MongoDB has died")
         running.found(r"unhealthy")
         running.found(r"MongoDB is started again")
-        running.found(r"mail   \[EarlyBird Delivery Services\] CRITICAL DATABASE_DOWN resolved")
-        running.found(r"Slack.*DATABASE_DOWN resolved")
+        # What happens at the same moment, such as a declined payment, is in the same message.
+        running.found(r"mail .*(DATABASE_DOWN resolved|resolved: .*DATABASE_DOWN)")
+        running.found(r"Slack .*(DATABASE_DOWN resolved|resolved: .*DATABASE_DOWN)")
         history = running.curl("/alerts/summary", "/alerts/history?alert_type=database_down")
         assert [(e["status"], e["outcome"]) for e in history] == [("resolved", "notified"), ("firing", "notified")]
         running.process.send_signal(signal.SIGINT)
         assert running.ended() == 0, running.err
-    assert sorted(line for line in running.out.splitlines() if "DATABASE_DOWN" in line) == [
-        "  Slack  [EarlyBird Delivery Services] CRITICAL DATABASE_DOWN firing: Database connection lost",
-        "  Slack  [EarlyBird Delivery Services] CRITICAL DATABASE_DOWN resolved: Database connection lost",
-        "  mail   [EarlyBird Delivery Services] CRITICAL DATABASE_DOWN firing",
-        "  mail   [EarlyBird Delivery Services] CRITICAL DATABASE_DOWN resolved",
-    ]
+    told = [line.split()[0] for line in running.out.splitlines() if "DATABASE_DOWN" in line]
+    assert sorted(told) == ["Slack", "Slack", "mail", "mail"], running.out
 
 
 def test_a_killed_demo_takes_its_parts_with_it(tmp_path: Path, mongodb: dict[str, str]) -> None:
