@@ -218,6 +218,7 @@ FASTAPI_ROUTES = Seam(
     "effective_route_contexts",
     "original_route",
     "original_router",
+    "starlette_route",
     purpose="find the template of a route in an included router (FastAPI 0.137 and later)",
     without="failures in included routers may be reported without their route",
 )

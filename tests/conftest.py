@@ -12,7 +12,6 @@ from pymongo import monitoring as pymongo_monitoring
 from otel_monitoring.environment import notices, opt_in_to_stable_conventions
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics import aggregator
-from otel_monitoring.metrics import aggregator
 from otel_monitoring.seams import all_seams
 
 _THEIRS = ("OTEL_", "MONGODB_", "SMTP_", "ALERT_", "SLACK_", "ALERTMANAGER_", "APPRISE_")
@@ -50,12 +49,6 @@ def unavailable(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI must have it: {reason}")
     pytest.skip(reason)
-
-
-@pytest.fixture(autouse=True)
-def _fresh_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers hold what was just measured: on a busy machine they would be used again for up to a second."""
-    monkeypatch.setattr(aggregator, "_REUSE_LIMIT", 0.0)
 
 
 @pytest.fixture(autouse=True)

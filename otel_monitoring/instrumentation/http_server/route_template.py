@@ -107,12 +107,11 @@ class _Level:
         return None, None
 
     def _add(self, place: int, route: Any) -> None:
-        original = getattr(route, "original_route", route)
         only = [route.app] if isinstance(getattr(route, "app", None), (Mount, Host)) else ()
-        if isinstance(original, Mount):
+        if isinstance(route, Mount):
             prefix = route.path_format.removesuffix(_MOUNT_TAIL)
             self.branches.append(_Branch(place, route.path_regex, prefix, route.app, only))
-        elif isinstance(original, Host):
+        elif isinstance(route, Host):
             self.branches.append(_Branch(place, route.host_regex, None, route.app, only))
         elif getattr(route, "endpoint", None) is not None and getattr(route, "path_format", None) is not None:
             self._kept.append(route.endpoint)
@@ -202,7 +201,9 @@ def _contexts(route: Any) -> list[Any]:
             raise LookupError(f"{type(route).__name__} is of no known kind")
         return [route]
     contexts = getattr(fastapi.routing, "iter_route_contexts", None)
-    return list(contexts([route]) if contexts is not None else route.effective_route_contexts())
+    found = contexts([route]) if contexts is not None else route.effective_route_contexts()
+    # A mount, a host and a route of Starlette's stand there with a copy that has the prefix of the inclusion.
+    return [getattr(context, "starlette_route", None) or context for context in found]
 
 
 def _routers(routes: Iterable[Any]) -> Iterator[Any]:
