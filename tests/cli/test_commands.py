@@ -56,6 +56,7 @@ assert not heavy, heavy
     subprocess.run([sys.executable, "-W", "error", "-c", source], check=True)
 
 
+@pytest.mark.slow
 def test_bash_completes_commands_and_options(capsys: pytest.CaptureFixture[str]) -> None:
     bash = shutil.which("bash")
     if bash is None:

@@ -127,6 +127,7 @@ def test_what_left_the_window_is_gone_and_the_total_stays() -> None:
     assert recorded_in(history.total, NAME).count == 2
 
 
+@pytest.mark.slow
 def test_snapshots_on_demand_do_not_grow_the_ring() -> None:
     history = History(0.0, span=30.0, resolution=10.0)
     for i in range(1, 1001):

@@ -72,6 +72,7 @@ async def test_everything_is_set(caplog: pytest.LogCaptureFixture, tmp_path: Any
         state_dir=tmp_path,
         slack_webhook_url="https://hooks.slack.com/services/T/B/hunter2",
         otlp_endpoint="http://ana:hunter2@127.0.0.1:1",
+        shutdown_timeout=0.5,
     )
     client.close()
     assert "/internal/health is public" in found

@@ -219,6 +219,7 @@ def test_names_that_only_look_like_those_of_secrets_are_none(name: str) -> None:
     assert not is_secret(name)
 
 
+@pytest.mark.slow
 def test_a_short_lived_process_compiles_no_pattern_that_it_does_not_need_and_a_service_all_of_them() -> None:
     code = """
 from otel_monitoring.redact import lazy_pattern, redact

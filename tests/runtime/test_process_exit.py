@@ -62,6 +62,7 @@ def test_services_without_a_loop_do_not_pile_up() -> None:
     eventually(lambda: watching() <= before)
 
 
+@pytest.mark.slow
 def test_a_parked_service_goes_on_with_the_next_loop() -> None:
     app, monitoring = shop()
     worker = monitoring._worker
@@ -145,6 +146,7 @@ def test_an_async_check_runs_again_once_there_is_a_loop() -> None:
         asyncio.run(serve())
 
 
+@pytest.mark.slow
 def test_a_service_that_was_started_by_hand_outlives_the_loop() -> None:
     """A script starts it in one loop, works without any, and stops it in another."""
     monitoring = MonitoringService(None)

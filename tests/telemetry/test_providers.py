@@ -124,6 +124,7 @@ def test_without_an_endpoint_there_are_no_spans_no_records_no_threads_and_one_li
     telemetry.stop(TIMEOUT)
 
 
+@pytest.mark.slow
 def test_without_an_endpoint_no_exporter_is_imported_and_nothing_connects() -> None:
     result = in_a_process_of_its_own("""
         connections = []
@@ -154,6 +155,7 @@ def test_it_is_said_where_things_go_without_credentials() -> None:
     assert telemetry.export_summary == f"exporting traces, metrics to {sink.endpoint} (http/protobuf)"
 
 
+@pytest.mark.slow
 def test_disabled_means_nothing_is_measured_and_everything_still_answers() -> None:
     result = in_a_process_of_its_own(
         """
@@ -175,6 +177,7 @@ def test_disabled_means_nothing_is_measured_and_everything_still_answers() -> No
     assert result["stderr"] == ""
 
 
+@pytest.mark.slow
 def test_the_applications_own_providers_are_joined_and_outlive_us() -> None:
     with HttpSink() as sink:
         result = in_a_process_of_its_own(
@@ -221,6 +224,7 @@ def test_the_applications_own_providers_are_joined_and_outlive_us() -> None:
     assert resources == ["theirs", "theirs"]
 
 
+@pytest.mark.slow
 def test_what_waits_in_a_joined_provider_is_sent_at_the_stop() -> None:
     result = in_a_process_of_its_own(
         """
@@ -243,6 +247,7 @@ def test_what_waits_in_a_joined_provider_is_sent_at_the_stop() -> None:
     assert (result["before"], result["after"]) == (0, 1)
 
 
+@pytest.mark.slow
 def test_the_first_services_providers_become_global_and_the_seconds_are_its_own() -> None:
     with HttpSink() as sink:
         result = in_a_process_of_its_own(

@@ -98,6 +98,7 @@ if sys.argv[2] == "gone":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["gone", "exit"])
 def test_a_connection_is_closed_by_its_owner_and_not_left_to_the_garbage_collector(path: Path, when: str) -> None:
     command = [sys.executable, "-X", "dev", "-c", ENDING, str(path), when]

@@ -36,6 +36,7 @@ def private() -> Path:
     return private_path(service_name="orders", environment=None)
 
 
+@pytest.mark.slow
 def test_without_a_home_all_processes_of_a_user_agree() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can be another user")

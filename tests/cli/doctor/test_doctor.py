@@ -42,8 +42,10 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def examine(check: Examine, *, database_uri: str | None = None, send_test: bool = False) -> list[Finding]:
-    return list(check(Examination.of_this_environment(database_uri=database_uri, send_test=send_test, timeout=3.0)))
+def examine(
+    check: Examine, *, database_uri: str | None = None, send_test: bool = False, timeout: float = 30.0
+) -> list[Finding]:
+    return list(check(Examination.of_this_environment(database_uri=database_uri, send_test=send_test, timeout=timeout)))
 
 
 def levels(findings: list[Finding]) -> list[tuple[str, Level]]:
@@ -136,7 +138,7 @@ def test_an_endpoint_that_refuses(monkeypatch: pytest.MonkeyPatch, protocol: str
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
-    findings = examine(otlp)
+    findings = examine(otlp, timeout=0.5)
     assert levels(findings) == [
         ("OTLP traces", Level.FAILED),
         ("OTLP metrics", Level.FAILED),
@@ -252,7 +254,7 @@ def test_without_a_database_it_says_how_to_name_one() -> None:
     "uri", ["mongodb://", "mongodb://user:hunter2@127.0.0.1:{port}/shop?serverSelectionTimeoutMS=200"]
 )
 def test_a_database_that_does_not_answer(uri: str) -> None:
-    [finding] = examine(database, database_uri=uri.format(port=free_port()))
+    [finding] = examine(database, database_uri=uri.format(port=free_port()), timeout=0.5)
     assert finding.level is Level.FAILED
     assert "hunter2" not in str(finding)
 
