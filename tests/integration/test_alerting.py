@@ -21,6 +21,7 @@ from tests.waiting import PATIENCE, eventually
 
 SOURCE = """
 import asyncio, logging, os, time
+from dataclasses import replace
 from fastapi import FastAPI, HTTPException
 from pymongo import AsyncMongoClient
 from otel_monitoring import MonitoringService
@@ -31,6 +32,8 @@ app = FastAPI(title="orders")
 uri = os.environ.get("MONGODB_URI")
 db = AsyncMongoClient(uri, serverSelectionTimeoutMS=500)["shop"] if uri else None
 monitoring = MonitoringService(db, check_interval=1, sample_interval=1, check_timeout=2).instrument(app)
+[down] = [rule for rule in monitoring.alert_manager.rules if rule.name == "database_down"]
+monitoring.add_rule(replace(down, keep_firing_for=1))  # a test need not wait ten seconds for each end
 
 @app.get("/order")
 async def order():
