@@ -13,7 +13,7 @@ from otel_monitoring.cli import exit_codes, options
 from otel_monitoring.cli.client import Service
 from otel_monitoring.cli.terminal import console
 from otel_monitoring.cli.watch.live import LiveView
-from otel_monitoring.cli.watch.poll import History, Refresh, ask, busiest
+from otel_monitoring.cli.watch.poll import Refresh, RefreshHistory, ask, busiest
 from otel_monitoring.cli.watch.screen import draw
 
 _JSON_ENDPOINTS = 20
@@ -63,7 +63,7 @@ def watch(service: Service, interval: float, mute_for: float, once: bool, as_jso
     latest figures, "last 5 min" those of the service's window, and the endpoints have theirs since its start. The
     service may stop and start again meanwhile. With --json a line is printed for each refresh.
     """
-    history = History()
+    history = RefreshHistory()
     if as_json:
         return _print_lines(service, history, interval, once)
     if once:
@@ -86,7 +86,7 @@ def _code(refresh: Refresh) -> int:
     return exit_codes.DENIED if refresh.denied else exit_codes.UNREACHABLE
 
 
-def _print_lines(service: Service, history: History, interval: float, once: bool) -> int:
+def _print_lines(service: Service, history: RefreshHistory, interval: float, once: bool) -> int:
     while True:
         started = time.monotonic()
         refresh = ask(service)
@@ -96,7 +96,7 @@ def _print_lines(service: Service, history: History, interval: float, once: bool
         time.sleep(max(0.0, interval - (time.monotonic() - started)))
 
 
-def line(history: History, refresh: Refresh, url: str) -> dict[str, Any]:
+def line(history: RefreshHistory, refresh: Refresh, url: str) -> dict[str, Any]:
     """The object that `--json` prints for one refresh."""
     figures = history.add(refresh)
     diagnostics = refresh.diagnostics or {}

@@ -17,7 +17,7 @@ from otel_monitoring.cli import exit_codes
 from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
 from otel_monitoring.cli.terminal import type_name
 from otel_monitoring.cli.watch.keyboard import Keyboard
-from otel_monitoring.cli.watch.poll import History, Refresh, ask
+from otel_monitoring.cli.watch.poll import Refresh, RefreshHistory, ask
 from otel_monitoring.cli.watch.screen import full_screen
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ class LiveView:
 
     def __init__(self, service: Service, *, interval: float, mute_for: float, out: Console) -> None:
         self._service = service
-        self._history = History()
+        self._history = RefreshHistory()
         self._interval = interval
         self._mute_for = mute_for
         self._out = out

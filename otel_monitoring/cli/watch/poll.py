@@ -1,4 +1,4 @@
-"""`ask` reads a service's state into a `Refresh`; `History` keeps the figures of the last refreshes."""
+"""`ask` reads a service's state into a `Refresh`; `RefreshHistory` keeps the figures of the last refreshes."""
 
 import time
 from collections import deque
@@ -106,7 +106,7 @@ class SeenWorker:
     count: int
 
 
-class History:
+class RefreshHistory:
     """Turns refreshes into figures and keeps the last ones.
 
     Attributes:

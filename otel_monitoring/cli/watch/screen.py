@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from otel_monitoring.cli.terminal import duration, milliseconds, plain, sparkline, style_of, time_of_day, type_name
-from otel_monitoring.cli.watch.poll import Figures, History, Refresh, busiest
+from otel_monitoring.cli.watch.poll import Figures, Refresh, RefreshHistory, busiest
 
 _Gauge = tuple[str, str, Callable[[Any], str]]
 _NOW: Final[tuple[_Gauge, ...]] = (
@@ -46,7 +46,7 @@ _KEYS: Final = "q quit  ↑↓ select  m mute  u unmute"
 
 
 def full_screen(
-    history: History, url: str, *, selected: int, message: str, height: int, width: int, now: float | None = None
+    history: RefreshHistory, url: str, *, selected: int, message: str, height: int, width: int, now: float | None = None
 ) -> RenderableType:
     """The picture for the whole terminal, with a message and the keys at the bottom.
 
@@ -67,7 +67,7 @@ def full_screen(
 
 
 def draw(
-    history: History, url: str, *, selected: int | None, height: int, width: int, now: float | None = None
+    history: RefreshHistory, url: str, *, selected: int | None, height: int, width: int, now: float | None = None
 ) -> RenderableType:
     """The picture alone, with the arguments of `full_screen`; `selected` is None where there are no keys."""
     now = time.time() if now is None else now
@@ -92,7 +92,7 @@ def _line(text: Text) -> Text:
     return text
 
 
-def _headline(history: History, url: str, now: float) -> Text:
+def _headline(history: RefreshHistory, url: str, now: float) -> Text:
     latest, last = history.latest, history.last
     if latest is None:
         return plain(f"{url}  asking …", "dim")
@@ -107,7 +107,7 @@ def _headline(history: History, url: str, now: float) -> Text:
     return line.append(plain(f"  worker {history.worker}", "dim"))
 
 
-def _workers(history: History, now: float) -> Iterator[Text]:
+def _workers(history: RefreshHistory, now: float) -> Iterator[Text]:
     """Lines about workers that no longer answer and whose figures are shown."""
     if history.lost_at is not None and history.last is not None:
         at = time_of_day(history.last.at)
@@ -120,7 +120,7 @@ def _reasons(diagnostics: dict[str, Any]) -> Text:
     return _line(plain("; ".join(map(str, diagnostics.get("reasons", ()))), "yellow"))
 
 
-def _gauges(history: History, diagnostics: dict[str, Any], width: int) -> Table:
+def _gauges(history: RefreshHistory, diagnostics: dict[str, Any], width: int) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(width=14, style="dim", no_wrap=True)
     table.add_column(width=8, justify="right", style="bold" if history.lost_at is None else "dim", no_wrap=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from otel_monitoring.cli.watch.poll import KEPT, History, Refresh, busiest
+from otel_monitoring.cli.watch.poll import KEPT, Refresh, RefreshHistory, busiest
 
 
 def diagnostics(requests: int, worker: str = "a", **more: Any) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def diagnostics(requests: int, worker: str = "a", **more: Any) -> dict[str, Any]
 
 
 def test_the_rate_compares_a_worker_with_itself() -> None:
-    history = History()
+    history = RefreshHistory()
     assert history.add(Refresh(10.0, diagnostics(1000))).request_rate == 5.0, "at first, that of the window"
     assert history.add(Refresh(12.0, diagnostics(1040))).request_rate == 20.0
     assert history.add(Refresh(14.0, diagnostics(7, "b"))).request_rate == 5.0, "another worker"
@@ -27,13 +27,13 @@ def test_the_rate_compares_a_worker_with_itself() -> None:
 
 
 def test_figures_come_from_the_window() -> None:
-    figures = History().add(Refresh(10.0, diagnostics(1)))
+    figures = RefreshHistory().add(Refresh(10.0, diagnostics(1)))
     assert (figures.error_rate, figures.p95, figures.cpu_percent) == (2.0, 0.2, 12.5)
     assert (figures.memory_percent, figures.loop_lag, figures.ping_ms) == (40.0, 0.003, 1.5)
 
 
 def test_a_service_that_went_away_leaves_its_last_figures() -> None:
-    history = History()
+    history = RefreshHistory()
     history.add(Refresh(10.0, diagnostics(1)))
     history.add(Refresh(12.0, error="refused"))
     history.add(Refresh(14.0, error="refused"))
@@ -44,14 +44,14 @@ def test_a_service_that_went_away_leaves_its_last_figures() -> None:
     assert history.lost_at is None
 
 
-def answers(history: History, workers: str) -> list[object]:
+def answers(history: RefreshHistory, workers: str) -> list[object]:
     for at, worker in enumerate(workers):
         history.add(Refresh(float(at), diagnostics(1, worker)))
     return [seen.pid for seen in history.gone]
 
 
 def test_a_worker_is_gone_when_another_answers_in_its_place() -> None:
-    history = History()
+    history = RefreshHistory()
     assert answers(history, "aaa") == []
     history.add(Refresh(3.0, error="refused"))
     assert history.gone == []
@@ -61,7 +61,7 @@ def test_a_worker_is_gone_when_another_answers_in_its_place() -> None:
 
 
 def test_workers_that_answer_by_turns_are_there() -> None:
-    history = History()
+    history = RefreshHistory()
     assert answers(history, "abcabaccb") == []
     assert answers(history, "ab" * 14) == []
     assert answers(history, "ab") == ["c"], "it missed ten rounds of three"

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.screen import Screen
 
 from otel_monitoring.cli.terminal import duration, milliseconds, plain, sparkline
-from otel_monitoring.cli.watch.poll import History, Refresh
+from otel_monitoring.cli.watch.poll import Refresh, RefreshHistory
 from otel_monitoring.cli.watch.screen import full_screen
 
 DIAGNOSTICS: dict[str, Any] = {
@@ -42,7 +42,7 @@ KEYS = "q quit  ↑↓ select  m mute  u unmute"
 
 
 def picture(
-    history: History, *, height: int = 50, width: int = 100, message: str = "", now: float = 100.0
+    history: RefreshHistory, *, height: int = 50, width: int = 100, message: str = "", now: float = 100.0
 ) -> list[str]:
     """The lines of the screen."""
     out = Console(file=io.StringIO(), width=width, height=height, markup=False, emoji=False, highlight=False)
@@ -53,8 +53,8 @@ def picture(
     return [line.rstrip() for line in lines]
 
 
-def watched(*refreshes: Refresh) -> History:
-    history = History()
+def watched(*refreshes: Refresh) -> RefreshHistory:
+    history = RefreshHistory()
     for refresh in refreshes:
         history.add(refresh)
     return history
