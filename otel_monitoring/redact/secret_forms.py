@@ -79,6 +79,7 @@ def _hide_secret_url(match: re.Match[str]) -> str:
 
 
 _QUOTE = r"(?:\\{0,7}[\"'])?"
+_BYTES_QUOTE = r"(?:b?\\{0,7}[\"'])?"
 _ANY_TEXT = ("",)
 _TELLTALE_NEEDLES = (
     "passw",
@@ -165,7 +166,7 @@ _HEADERS = (
     _Form(
         ("authorization",),
         _any_case(
-            rf"\b(?P<name>(?:proxy-)?authorization)(?P<sign>(?:{ASSIGNS})\s{{0,4}}b?{_QUOTE})"
+            rf"\b(?P<name>(?:proxy-)?authorization)(?P<sign>(?:{ASSIGNS})\s{{0,4}}{_BYTES_QUOTE})"
             rf"(?P<value>(?:[\w-]{{1,30}}\s{{1,4}})?(?:[\w-]{{1,32}}=\\{{0,7}}\"[^\"]{{0,512}}\"|[^\s\"']{{1,4096}}){_PARAMETERS})"
         ),
         _hide_authorization,
@@ -173,7 +174,7 @@ _HEADERS = (
     _Form(
         ("cookie",),
         _any_case(
-            rf"\b((?:set-)?cookie(?:{ASSIGNS})\s{{0,4}}b?{_QUOTE})"
+            rf"\b((?:set-)?cookie(?:{ASSIGNS})\s{{0,4}}{_BYTES_QUOTE})"
             r"(?:[^\s\"';]{1,1024}(?:\"[^\"]{0,1024}\")?)(?:;\s{0,4}[^\s\"';]{1,1024}(?:\"[^\"]{0,1024}\")?){0,50}"
         ),
         rf"\1{REPLACED}",

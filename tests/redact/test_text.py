@@ -48,6 +48,14 @@ def test_ordinary_texts_stay_as_they_are(line: str) -> None:
     assert redact(line) == line
 
 
+@pytest.mark.parametrize("value", ["Bearer abc", "Basic dXNlcjpwYXNz", "b'Bearer abc'"])
+def test_a_header_of_authorization_goes_as_a_whole(value: str) -> None:
+    assert redact(f"Authorization: {value}").replace("'", "") in (
+        f"Authorization: {REPLACED}",
+        f"Authorization: b{REPLACED}",
+    )
+
+
 def test_the_corpus_is_large() -> None:
     assert min(len(set(lines("secrets.txt"))), len(set(lines("ordinary.txt")))) >= 200
 
