@@ -96,12 +96,14 @@ def test_log_records(exported: Exported, text: str) -> None:
 
 @pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "hypercorn"])
 def test_access_logs_leave_without_the_values_of_queries_and_other_records_as_they_are(
-    exported: Exported, server: str, monkeypatch: pytest.MonkeyPatch
+    exported: Exported, server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, finished = exported
     logger, other = logging.getLogger(f"{server}.access"), logging.getLogger("application")
-    # uvicorn's own configuration, which another test may have loaded, lets nothing propagate.
-    monkeypatch.setattr(logger, "propagate", True)
+    # uvicorn's own configuration, which another test may have loaded, lets nothing propagate, and has a level.
+    caplog.set_level(logging.INFO, logger.name)
+    for one in (logger, logging.getLogger(server)):
+        monkeypatch.setattr(one, "propagate", True)
     monkeypatch.setattr(logger, "disabled", False)
     line = '127.0.0.1:9 - "GET /orders?name=Anna&code=17&flag&empty= HTTP/1.1" 200'
     logger.warning('%s - "%s %s HTTP/%s" %d', "127.0.0.1:9", "GET", "/orders?name=Anna&code=17&flag&empty=", "1.1", 200)

@@ -93,8 +93,9 @@ async def test_each_application_of_the_process_is_monitored(instrumentor: Any) -
 
 
 async def test_an_application_beside_one_that_does_it_itself_is_left_alone(
-    instrumentor: Any, capsys: pytest.CaptureFixture[str]
+    instrumentor: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING, "otel_monitoring")  # a log that takes INFO would have it
     own, other = FastAPI(title="own"), FastAPI(title="other")
     MonitoringService(None).instrument(own)
     async with served(own), served(other) as http:
