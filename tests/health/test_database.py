@@ -506,7 +506,7 @@ async def test_a_real_connection_that_is_cut_is_replaced(make: Any) -> None:
 
     with wire_server(answer) as uri:
         client = make(uri)
-        checker = DatabaseHealthChecker(client["shop"])
+        checker = DatabaseHealthChecker(client["shop"], slow_ms=60_000, check_timeout=60)
         assert await checker.ping() == "healthy"
         cuts[0] = True
         assert await checker.ping() == "healthy"
