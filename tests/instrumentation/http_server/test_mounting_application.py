@@ -115,8 +115,8 @@ async def test_each_application_below_another_has_its_own_figures(way: str, opti
     async with served(outer) as client:
         for path in (f"{prefix}/orders/1", f"{prefix}/orders/2", f"{prefix}/none"):
             await client.get(path)
-    for service in services:
-        await service.performance_metrics.get_summary()
+        for service in services:  # the last collection of a stop waits half a second, which a busy machine may need
+            await service.performance_metrics.get_summary()
     assert not services[0].performance_metrics.endpoints
     counts = {name: one["call_count"] for name, one in services[1].performance_metrics.endpoints.items()}
     assert counts == {"/orders/{order}": 2, "(unmatched)": 1}
