@@ -51,17 +51,17 @@ class PatientCallback:
             return running.result()
         self._running = running
         if late is None:
-            name = getattr(self._callback, "__qualname__", type(self._callback).__name__)
             error = TimeoutError(
-                f"{name} has not returned within {self._patience:g} s: its metric is left out until then"
+                f"{self._name} has not returned within {self._patience:g} s: its metric is left out until then"
             )
             fail_open.note("an observable callback", error)
         return []
 
     def _begin(self, options: CallbackOptions) -> "Future[list[Observation]]":
         future: Future[list[Observation]] = Future()
-        work = (contextvars.copy_context().run, _run, future, self._callback, options)
-        thread = threading.Thread(target=work[0], args=work[1:], name="otel-monitoring-callback", daemon=True)
+        run = contextvars.copy_context().run
+        work = (_run, future, self._callback, options)
+        thread = threading.Thread(target=run, args=work, name="otel-monitoring-callback", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # there can be no further thread, e.g. because the interpreter exits
