@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric
 
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, merged
@@ -16,6 +17,17 @@ from otel_monitoring.semconv import (
 )
 
 Attributes = Mapping[str, AttributeValue]
+
+
+def metrics_of(reader: InMemoryMetricReader) -> list[Metric]:
+    """Every metric that the reader collects now, of all resources and scopes."""
+    data = reader.get_metrics_data()
+    return [
+        metric
+        for resource in (data.resource_metrics if data else ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    ]
 
 
 class Meter:

@@ -23,6 +23,7 @@ from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.instrumentation.http_server.fastapi import RequestError, RequestOptions, instrument_app
 from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
 from tests.conformance.application import WAIT, Gates
+from tests.measured import metrics_of
 from tests.waiting import eventually
 
 ENGINES = ["native", "contrib"] if find_spec("fastapi.telemetry") else ["contrib"]
@@ -124,25 +125,16 @@ class Observed:
 
     def points(self, name: str = DURATION) -> list[tuple[dict[str, Any], int | float]]:
         """Attributes and count (histogram) or value (sum) of every series of one metric, in a stable order."""
-        data = self.metrics.get_metrics_data()
         found: list[tuple[dict[str, Any], Any]] = [
             (dict(point.attributes or {}), getattr(point, "count", None) or getattr(point, "value", 0))
-            for resource in (data.resource_metrics if data else ())
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
+            for metric in metrics_of(self.metrics)
             if metric.name == name
             for point in metric.data.data_points
         ]
         return sorted(found, key=by_attributes)
 
     def metric_names(self) -> set[str]:
-        data = self.metrics.get_metrics_data()
-        return {
-            metric.name
-            for resource in (data.resource_metrics if data else ())
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-        }
+        return {metric.name for metric in metrics_of(self.metrics)}
 
     def total(self) -> int:
         return int(sum(count for _, count in self.points()))

@@ -15,6 +15,7 @@ from otel_monitoring import semconv as c
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.health import checks as module
 from otel_monitoring.health.checks import Checks
+from tests.measured import metrics_of
 
 pytestmark = pytest.mark.anyio
 
@@ -255,12 +256,9 @@ async def test_a_check_that_answers_a_coroutine_is_awaited_where_the_application
 
 
 def gauge(reader: InMemoryMetricReader) -> dict[object, object]:
-    data = reader.get_metrics_data()
     return {
         (point.attributes or {})[c.CHECK_NAME]: point.value
-        for resource in (data.resource_metrics if data else ())
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
+        for metric in metrics_of(reader)
         for point in cast("Gauge", metric.data).data_points
     }
 

@@ -21,6 +21,7 @@ from pymongo import AsyncMongoClient, MongoClient, errors
 from otel_monitoring import semconv as c
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.instrumentation.mongodb.server_state import ServerState
+from tests.measured import metrics_of
 from tests.wire import Document, wire_server
 
 ADDRESS = ("db.example", 27017)
@@ -378,12 +379,9 @@ async def test_reading_collections_has_one_budget() -> None:
 
 
 def gauges(reader: InMemoryMetricReader) -> dict[str, list[tuple[Any, dict[str, Any]]]]:
-    data = reader.get_metrics_data()
     return {
         metric.name: [(point.value, dict(point.attributes or {})) for point in cast("Gauge", metric.data).data_points]
-        for resource in (data.resource_metrics if data else ())
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
+        for metric in metrics_of(reader)
     }
 
 

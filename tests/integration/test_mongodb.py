@@ -25,6 +25,7 @@ from otel_monitoring.instrumentation.mongodb.instrumentation import MongoInstrum
 from tests.conftest import unavailable
 from tests.integration import servers
 from tests.integration.servers import Server
+from tests.measured import metrics_of
 from tests.waiting import eventually_here
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
@@ -65,15 +66,7 @@ class Telemetry:
         return attach(handle, tracer_provider=self.tracer_provider, meter_provider=self.meter_provider, **options)
 
     def points(self, name: str) -> list[Any]:
-        data = self.reader.get_metrics_data()
-        return [
-            point
-            for resource in (data.resource_metrics if data else ())
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-            if metric.name == name
-            for point in metric.data.data_points
-        ]
+        return [point for one in metrics_of(self.reader) if one.name == name for point in one.data.data_points]
 
     def counted(self) -> dict[str, int]:
         counts: dict[str, int] = {}

@@ -44,6 +44,7 @@ from otel_monitoring.instrumentation.mongodb.instrumentation import MongoInstrum
 from otel_monitoring.instrumentation.mongodb.pool_metrics import PoolMetrics
 from otel_monitoring.instrumentation.mongodb.query_text import obfuscated
 from otel_monitoring.instrumentation.mongodb.server_state import ServerState
+from tests.measured import metrics_of
 
 ADDRESS = ("db.example", 27017)
 SECONDS = datetime.timedelta(seconds=0.25)
@@ -63,15 +64,7 @@ class Telemetry:
         return self.exporter.get_finished_spans()
 
     def points(self, name: str) -> list[Any]:
-        data = self.reader.get_metrics_data()
-        return [
-            point
-            for resource in (data.resource_metrics if data else ())
-            for scope in resource.scope_metrics
-            for metric in scope.metrics
-            if metric.name == name
-            for point in metric.data.data_points
-        ]
+        return [point for one in metrics_of(self.reader) if one.name == name for point in one.data.data_points]
 
     def commands(self) -> dict[tuple[str, str | None], int]:
         """How often each operation was counted on each collection."""
