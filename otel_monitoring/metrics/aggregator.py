@@ -4,7 +4,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
@@ -121,10 +120,12 @@ class BackgroundCollection:
 
     def finish(self) -> None:
         """Collect a last time before the reader is removed; waits at most half a second for the callbacks."""
-        with suppress(RuntimeError):  # the interpreter exits and starts no more threads
-            last = threading.Thread(target=self._collect, name="otel-monitoring-collect", daemon=True)
+        last = threading.Thread(target=self._collect, name="otel-monitoring-collect", daemon=True)
+        try:
             last.start()
-            last.join(_FINISH_SECONDS)
+        except RuntimeError:  # the interpreter exits and starts no more threads, and nobody asks for figures any more
+            return
+        last.join(_FINISH_SECONDS)
 
     def _collect(self) -> None:
         with _refreshing:

@@ -21,6 +21,9 @@ async def in_thread(work: Callable[[], T], *, name: str) -> T:
     A cancellation, e.g. by a timeout, leaves the thread behind: Python cannot end it, but a daemon thread does not keep
     the process alive. Callers therefore run one `work` of a kind at a time.
 
+    Python 3.12.0 and 3.12.1 start no thread once the interpreter exits: there `work` runs in the calling thread. Nobody
+    but the end of the process waits for an event loop then.
+
     Raises:
         Exception: What `work` raised; a `BaseException` that is no `Exception` is wrapped in `guard.Escaped`.
         RuntimeError: There can be no further thread.
@@ -49,5 +52,15 @@ async def in_thread(work: Callable[[], T], *, name: str) -> T:
             return
 
     context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
+    try:
+        threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
+    except RuntimeError as error:
+        if not interpreter_exits(error):
+            raise
+        context.run(run)
     return await done
+
+
+def interpreter_exits(error: RuntimeError) -> bool:
+    """Whether a thread could not start because the interpreter exits, not because the machine has no room for it."""
+    return "interpreter shutdown" in str(error)
