@@ -20,12 +20,18 @@ FLOORS = (
     {"monitoring"},
     {"cli", "zero_code", "testing", ""},
 )
-# Where a folder, or the ground floor, has an order of its own: a part imports from those before it.
-ORDER = {
+# Where a folder, or the ground floor, has an order of its own: a part imports from those before it. Parts in brackets
+# stand side by side: none imports another.
+ORDER: dict[str, tuple[str | tuple[str, ...], ...]] = {
     "ground": ("errors", "timestamps", "semconv", "baggage", "forks", "redact", "environment", "guard", "seams"),
     "alerts": (
         *("model", "rules", "store", "evaluation", "notify"),
         *("otel_signals", "intake", "overview", "manager", "evaluator", ""),
+    ),
+    "instrumentation": ("", "url_query", ("http_server", "http_client", "mongodb", "system")),
+    "cli": (
+        *("exit_codes", "terminal", "address", "client", "options"),
+        *(("check", "completion", "doctor", "export", "run", "watch"), "commands", "", "__main__"),
     ),
 }
 OWNERS = {
@@ -36,7 +42,7 @@ OWNERS = {
     "psutil": {"instrumentation.system"},
     "httpx": {"alerts.notify.channels", "cli.client", "cli.doctor.clock"},
     "yaml": {"export"},
-    "grafana_foundation_sdk": {"export.dashboards"},
+    "grafana_foundation_sdk": set(),
     "aiosmtplib": {"alerts.notify.channels.email"},
     "apprise": {"alerts.notify.channels.apprise"},
     "opentelemetry.sdk": {"metrics.reader", "telemetry"},
@@ -54,11 +60,13 @@ MODULES = dict(modules())
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
+    """The full names of what a module imports when it runs, anywhere in it."""
     typing_only = {
         id(node)
         for test in ast.walk(tree)
-        if isinstance(test, ast.If) and "TYPE_CHECKING" in ast.unparse(test.test)
-        for node in ast.walk(test)
+        if isinstance(test, ast.If) and ast.unparse(test.test) == "TYPE_CHECKING"
+        for statement in test.body
+        for node in ast.walk(statement)
     }
     for node in ast.walk(tree):
         if id(node) in typing_only:
@@ -69,16 +77,22 @@ def imported(tree: ast.Module) -> Iterator[str]:
             assert node.level == 0, "imports are absolute"
             module = node.module or ""
             for alias in node.names:
-                inner = f"{module}.{alias.name}".removeprefix("otel_monitoring").removeprefix(".")
-                yield f"otel_monitoring.{inner}" if inner in MODULES else module
+                inner = f"{module}.{alias.name}"
+                yield inner if inner.removeprefix("otel_monitoring.") in MODULES else module
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {"import_module", "__import__"}:
+            yield from (str(given.value) for given in node.args if isinstance(given, ast.Constant))
 
 
 def ours(tree: ast.Module) -> set[str]:
-    """The modules of this package that a module imports."""
-    prefix = "otel_monitoring."
-    return {name.removeprefix(prefix) for name in imported(tree) if name.startswith(prefix)}
+    """The modules of this package that a module imports; empty: the package itself, with its public names."""
+    return {
+        name.removeprefix("otel_monitoring").removeprefix(".")
+        for name in imported(tree)
+        if name == "otel_monitoring" or name.startswith("otel_monitoring.")
+    }
 
 
+FOLDERS = sorted({name.rpartition(".")[0] for name in MODULES if "." in name})
 GRAPH = {name: ours(tree) for name, tree in MODULES.items()}
 
 
@@ -92,6 +106,17 @@ def part(module: str, folder: str) -> str:
     return module.split(".")[0] if folder == "ground" else module.removeprefix(folder).removeprefix(".").split(".")[0]
 
 
+def place(module: str, folder: str) -> int:
+    """How far up in the folder's order a module is; 0 where the folder has none."""
+    wanted = part(module, folder)
+    ranks = (
+        rank
+        for rank, parts in enumerate(ORDER.get(folder, ()))
+        if wanted in ((parts,) if isinstance(parts, str) else parts)
+    )
+    return next(ranks, 0)
+
+
 def upward(graph: Mapping[str, set[str]]) -> list[str]:
     """Every import that points the wrong way, from the full names of both modules."""
     found = []
@@ -100,8 +125,10 @@ def upward(graph: Mapping[str, set[str]]) -> list[str]:
             here, there = name.split(".")[0], target.split(".")[0]
             folder = "ground" if floor(name) == floor(target) == 0 else here
             if here == there or folder == "ground":
-                order = ORDER.get(folder, ())
-                wrong = bool(order) and order.index(part(target, folder)) > order.index(part(name, folder))
+                lower, higher = place(target, folder), place(name, folder)
+                wrong = lower > higher or (
+                    lower == higher and folder in ORDER and part(target, folder) != part(name, folder)
+                )
             else:
                 wrong = floor(target) >= floor(name)
             if wrong:
@@ -109,12 +136,25 @@ def upward(graph: Mapping[str, set[str]]) -> list[str]:
     return found
 
 
+def inside(graph: Mapping[str, set[str]], folder: str) -> dict[str, set[str]]:
+    """What the files and folders of `folder` import of one another; a folder counts as one, with all that is in it."""
+    found: dict[str, set[str]] = {}
+    prefix = f"{folder}."
+    for name, targets in graph.items():
+        if f"{name}.".startswith(prefix):
+            entry = part(name, folder)
+            near = {part(target, folder) for target in targets if f"{target}.".startswith(prefix)}
+            found.setdefault(entry, set()).update(near - {entry})
+    return found
+
+
 def circle(graph: Mapping[str, set[str]]) -> list[str] | None:
-    """Modules that import one another in a circle."""
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        return list(error.args[1])
+    """Modules, or files and folders of one folder, that import one another in a circle."""
+    for level in (graph, *(inside(graph, folder) for folder in FOLDERS)):
+        try:
+            TopologicalSorter(level).prepare()
+        except CycleError as error:
+            return list(error.args[1])
     return None
 
 
@@ -125,8 +165,9 @@ def test_every_module_has_a_floor() -> None:
 
 @pytest.mark.parametrize("folder", ORDER)
 def test_every_part_has_its_place(folder: str) -> None:
-    inside = [name for name in MODULES if (floor(name) == 0 if folder == "ground" else name.split(".")[0] == folder)]
-    assert {part(name, folder) for name in inside} == set(ORDER[folder])
+    members = [name for name in MODULES if (floor(name) == 0 if folder == "ground" else name.split(".")[0] == folder)]
+    places = {name for parts in ORDER[folder] for name in ((parts,) if isinstance(parts, str) else parts)}
+    assert {part(name, folder) for name in members} == places
 
 
 def test_imports_point_downwards() -> None:
@@ -155,6 +196,13 @@ SEEDED = (
     ("monitoring.service", "zero_code.entry_points"),
     ("cli.check", "zero_code.entry_points"),
     ("zero_code.entry_points", "testing"),
+    ("guard", ""),
+    ("monitoring.service", ""),
+    ("instrumentation.url_query", "instrumentation.http_client"),
+    ("instrumentation.system.cpu", "instrumentation.mongodb.server_state"),
+    ("instrumentation.http_server.native", "instrumentation.http_client"),
+    ("cli.terminal", "cli.check"),
+    ("cli.check", "cli.doctor.command"),
 )
 
 
@@ -168,10 +216,67 @@ def test_every_floor_has_a_seeded_import() -> None:
     assert {floor(name) for name, _ in SEEDED} == set(range(len(FLOORS)))
 
 
-def test_a_circle_inside_a_folder_is_found() -> None:
-    found = circle({"config.a": {"config.b"}, "config.b": {"config.a"}})
-    assert found is not None
-    assert set(found) == {"config.a", "config.b"}
+# In folders without an order of their own, a lower module that imports a higher one closes a circle.
+LOWER_AND_HIGHER = (
+    ("redact.lazy_pattern", "redact.text"),
+    ("config.channels", "config.settings"),
+    ("runtime.threads", "runtime.worker"),
+    ("metrics.snapshot", "metrics.aggregator"),
+    ("telemetry.export_state", "telemetry.providers"),
+    ("instrumentation.mongodb.server_state", "instrumentation.mongodb.instrumentation"),
+    ("alerts.rules.matchers", "alerts.rules.rule_set"),
+    ("alerts.notify.channels.text", "alerts.notify.delivery"),
+    ("health.status", "health.database"),
+    ("tracing.scope", "tracing.operation"),
+    ("export.options", "export.files"),
+    ("endpoints.access", "endpoints.routes"),
+    ("monitoring.alert_feed", "monitoring.service"),
+    ("cli.watch.poll", "cli.watch.command"),
+    ("zero_code.mongo_clients", "zero_code.entry_points"),
+)
+
+
+@pytest.mark.parametrize(("name", "target"), LOWER_AND_HIGHER)
+def test_a_wrong_import_inside_a_folder_is_found(name: str, target: str) -> None:
+    assert target not in GRAPH[name]
+    assert circle({**GRAPH, name: GRAPH[name] | {target}})
+
+
+def test_every_folder_has_a_seeded_import_inside() -> None:
+    assert {name.split(".")[0] for name, _ in LOWER_AND_HIGHER} == {folder.split(".")[0] for folder in FOLDERS}
+
+
+WAYS = (
+    "import otel_monitoring.cli.check",
+    "import otel_monitoring.cli.check as innocent",
+    "from otel_monitoring.cli import check",
+    "from otel_monitoring.cli.check import check",
+    "def later():\n    from otel_monitoring.cli.check import check",
+    "try:\n    import otel_monitoring.cli.check\nexcept ImportError:\n    pass",
+    "if TYPE_CHECKING:\n    pass\nelse:\n    import otel_monitoring.cli.check",
+    "if not TYPE_CHECKING:\n    import otel_monitoring.cli.check",
+    "importlib.import_module('otel_monitoring.cli.check')",
+)
+
+
+@pytest.mark.parametrize("source", WAYS)
+def test_an_import_is_seen_however_it_is_written(source: str) -> None:
+    assert ours(ast.parse(source)) == {"cli.check"}
+
+
+@pytest.mark.parametrize("source", ["import otel_monitoring", "from otel_monitoring import MonitoringService"])
+def test_an_import_of_the_public_names_is_seen(source: str) -> None:
+    assert ours(ast.parse(source)) == {""}
+
+
+def test_an_import_for_types_alone_is_none() -> None:
+    assert ours(ast.parse("if TYPE_CHECKING:\n    from otel_monitoring.cli.check import check")) == set()
+
+
+@pytest.mark.parametrize("source", ["from . import check", "from ..cli import check"])
+def test_a_relative_import_is_refused(source: str) -> None:
+    with pytest.raises(AssertionError, match="absolute"):
+        ours(ast.parse(source))
 
 
 @pytest.mark.parametrize("name", MODULES)
