@@ -15,7 +15,7 @@ from otel_monitoring.redact import redact
 
 _logger = logging.getLogger("otel_monitoring")
 
-notices: list[str] = []
+warned: list[str] = []
 """Each warning about an environment variable that is wrong or has no effect, as `NAME: why`."""
 
 _OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
@@ -66,10 +66,10 @@ def _shows_info() -> bool:
     return False
 
 
-def notice(line: str) -> None:
+def warn_once(line: str) -> None:
     """Log `line`, which says what is wrong with a variable, as a warning; the same line once in a process."""
-    if line not in notices:
-        notices.append(line)
+    if line not in warned:
+        warned.append(line)
         _logger.warning("%s", line)
 
 
@@ -83,7 +83,7 @@ def ignore(name: str, why: str) -> None:
         why: What is wrong with the value; the value itself is left out.
     """
     os.environ.pop(name, None)
-    notice(f"{name}: {why}; it is ignored")
+    warn_once(f"{name}: {why}; it is ignored")
 
 
 def ignore_unusable() -> None:
@@ -111,7 +111,7 @@ def _ignore_missing_propagators() -> None:
         ignore(_PROPAGATORS, f"not installed: {redact(', '.join(missing))}")
         return
     os.environ[_PROPAGATORS] = ",".join(present)
-    notice(f"{_PROPAGATORS}: not installed: {redact(', '.join(missing))}; the others are used")
+    warn_once(f"{_PROPAGATORS}: not installed: {redact(', '.join(missing))}; the others are used")
 
 
 def _installed(kind: str, name: str) -> bool:

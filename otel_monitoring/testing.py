@@ -14,7 +14,7 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertEvent, Notification
 from otel_monitoring.alerts.notify.channel_queue import Limits
 from otel_monitoring.alerts.notify.delivery import Delivery
-from otel_monitoring.alerts.notify.sender import Sender
+from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.forks import renewed
@@ -151,11 +151,11 @@ class AlertTester:
         rules = self._service.alert_manager.rules
         self._parts = self._service.drive_by_hand(self.manager)
         telemetry, settings = self._parts.telemetry, self._service.settings
-        sender = Sender.here(settings, telemetry.resource.attributes)
-        self.manager.connect(settings, sender, AlertSignals())
+        origin = Origin.here(settings, telemetry.resource.attributes)
+        self.manager.connect(settings, origin, AlertSignals())
         # Each message leaves at once: while the clock stands still, no pause between messages would end.
         self.manager.delivery = Delivery(
-            [self.channel], sender, clock=self.clock, elapsed=self.clock, limits=Limits(per_minute=_ANY_NUMBER)
+            [self.channel], origin, clock=self.clock, elapsed=self.clock, limits=Limits(per_minute=_ANY_NUMBER)
         )
         for rule in self.manager.rules:
             self.manager.remove_rule(rule.name)

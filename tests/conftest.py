@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from pymongo import monitoring as pymongo_monitoring
 
-from otel_monitoring.environment import notices, opt_in_to_stable_conventions
+from otel_monitoring.environment import opt_in_to_stable_conventions, warned
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics import aggregator
 from otel_monitoring.seams import all_seams
@@ -53,8 +53,8 @@ def unavailable(reason: str) -> NoReturn:
 
 @pytest.fixture(autouse=True)
 def _fresh_guard() -> None:
-    """The guard counts and limits its log lines per process, and notices are said once; each test begins with none."""
-    notices.clear()
+    """Begin each test with no failure counted and no variable warned of: both are kept per process."""
+    warned.clear()
     fail_open.failures.clear()
     for seam in all_seams():
         seam.error = None

@@ -180,7 +180,7 @@ class Evaluator:
 
     def _firing_on(self, channel: str, now: float) -> Notification | None:
         """The firing alerts that the channel was notified of, even if muted since, and those notified elsewhere."""
-        sender = self._manager.sender
+        origin = self._manager.origin
         rules = {rule.name: rule for rule in self._manager.rules}
         events = tuple(
             incident.event(rules[incident.rule], now, {"value": incident.value})
@@ -189,7 +189,7 @@ class Evaluator:
             and incident.rule in rules
             and (incident.is_notified or incident.was_notified_on(channel))
         )
-        return sender.message(f"repeat-{now:.3f}", events) if events else None
+        return origin.message(f"repeat-{now:.3f}", events) if events else None
 
     def _is_due(self, channel: Repeating, now: float) -> bool:
         return not 0 <= now - self._repeated_at.get(channel.name, float("-inf")) < channel.interval

@@ -18,8 +18,8 @@ from otel_monitoring.alerts.notify.channel_queue import Limits
 from otel_monitoring.alerts.notify.channels import Channel, Immediate, Repeating
 from otel_monitoring.alerts.notify.channels.from_settings import channels_from
 from otel_monitoring.alerts.notify.delivery import Delivery, try_channels
-from otel_monitoring.alerts.notify.inline import deliver
-from otel_monitoring.alerts.notify.sender import Sender
+from otel_monitoring.alerts.notify.inline_delivery import deliver_inline
+from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.rules.rule import Rule
@@ -75,41 +75,41 @@ class AlertManager:
         self._elapsed = elapsed
         self._given = channels, store, settings
         self.clock = clock
-        self._connected: tuple[Settings, Sender] | None = None
+        self._connected: tuple[Settings, Origin] | None = None
         self._rules = RuleSet()
         self._intake = Intake[SubmittedAlert, AlertEvent](self._decide)
         self.evaluation = Evaluation()
         known = settings or Settings.load()
-        self._configure(known, Sender.here(known, {"service.name": "unknown_service"}), AlertSignals())
+        self._configure(known, Origin.here(known, {"service.name": "unknown_service"}), AlertSignals())
         self.hand_over: Callable[[], bool] = lambda: False
 
-    def connect(self, settings: Settings, sender: Sender, signals: AlertSignals) -> None:
+    def connect(self, settings: Settings, origin: Origin, signals: AlertSignals) -> None:
         """Connect to a service: what the constructor was not given comes from it. Mutes move to its store.
 
         Args:
             settings: The settings of the service.
-            sender: The sender of notifications; with the settings it determines the store.
+            origin: The origin of notifications; with the settings it determines the store.
             signals: Counts alerts and emits their log events.
         """
-        if self._connected == (settings, sender):
+        if self._connected == (settings, origin):
             self.signals = signals
             return
-        before, self._connected = self._store, (settings, sender)
-        self._configure(self._given[2] or settings, sender, signals)
+        before, self._connected = self._store, (settings, origin)
+        self._configure(self._given[2] or settings, origin, signals)
         if before is not None and before is not self._store:
             for mute in before.mutes(self.clock()):
                 self.store.mute(mute)
             before.close()
 
-    def _configure(self, settings: Settings, sender: Sender, signals: AlertSignals) -> None:
+    def _configure(self, settings: Settings, origin: Origin, signals: AlertSignals) -> None:
         channels, store, _ = self._given
         self.settings = settings
         self.signals = signals
-        self.sender = sender
+        self.origin = origin
         self.channels = tuple(channels) if channels is not None else channels_from(settings)
         self._store: Store | None = store
         self.delivery = Delivery(
-            self.channels, sender, clock=self.clock, limits=_LIMITS, count=self._count, elapsed=self._elapsed
+            self.channels, origin, clock=self.clock, limits=_LIMITS, count=self._count, elapsed=self._elapsed
         )
         self._rules.use_defaults(default_rules(settings.thresholds, settings.error_statuses))
         self.policy = NotificationPolicy(
@@ -146,8 +146,8 @@ class AlertManager:
     def store(self) -> Store:
         """The store of its state; opened at the first use."""
         if self._store is None:
-            sender = self.sender
-            self._store = open_store(self.settings, service_name=sender.service, environment=sender.environment)
+            origin = self.origin
+            self._store = open_store(self.settings, service_name=origin.service, environment=origin.environment)
         return self._store
 
     # Rules
@@ -211,7 +211,7 @@ class AlertManager:
                 raise
             if event.outcome is Outcome.NOTIFIED:
                 if not self.hand_over():
-                    await deliver(self.delivery, self.store, self.clock)
+                    await deliver_inline(self.delivery, self.store, self.clock)
                 return True
         return False
 
@@ -298,7 +298,7 @@ class AlertManager:
             By channel name: `delivered`, and `error` (redacted) where it was not.
         """
         event = event_of(AlertType.CUSTOM, "Test alert from otel_monitoring", AlertSeverity.INFO, {}, {}, self.clock())
-        message = self.sender.message(uuid4().hex, (event,))
+        message = self.origin.message(uuid4().hex, (event,))
         return await try_channels(self.channels, message, self.delivery.limits.timeout)
 
     def recent(self) -> list[dict[str, Any]]:

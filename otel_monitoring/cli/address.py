@@ -1,4 +1,4 @@
-"""`Address`: parses a service's URL as people type it, with or without scheme, prefix, endpoint and login."""
+"""`ServiceAddress`: parses a service's URL as people type it, with or without scheme, prefix, endpoint and login."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _DEFAULT_PREFIX: Final = "/api"
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ServiceAddress:
     """A service's address.
 
     Attributes:
@@ -30,7 +30,7 @@ class Address:
     local: bool
 
     @classmethod
-    def of(cls, url: str, *, prefix: str | None = None) -> "Address":
+    def of(cls, url: str, *, prefix: str | None = None) -> "ServiceAddress":
         """Parse `url`.
 
         Args:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from otel_monitoring.cli import exit_codes, options
-from otel_monitoring.cli.client import Answer, DeniedError, Service, UnreachableError
-from otel_monitoring.cli.terminal import console, duration, plain, style_of
+from otel_monitoring.cli.client import Answer, DeniedError, ServiceClient, UnreachableError
+from otel_monitoring.cli.terminal import console, rounded_duration, safe_text, style_of
 
 _GOOD_STATUSES = ("healthy", "alive", "ready")
 _PATHS = {"health": "/health", "ready": "/health/ready", "live": "/health/live"}
@@ -42,7 +42,7 @@ Exit codes:
     help="Ask again for so long until the answer is good.",
 )
 @options.as_json
-def check(service: Service, probe: str, strict: bool, wait: float, as_json: bool) -> int:
+def check(service: ServiceClient, probe: str, strict: bool, wait: float, as_json: bool) -> int:
     """Ask the service at URL for its health.
 
     URL is where the service is, http://localhost:8000, with the path below which it is, http://localhost/shop. With an
@@ -64,7 +64,7 @@ def _until_good(ask: Callable[[], dict[str, Any]], deadline: float) -> dict[str,
         time.sleep(_PAUSE_SECONDS)
 
 
-def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
+def _ask(service: ServiceClient, probe: str, strict: bool) -> dict[str, Any]:
     path = _PATHS[probe]
     result: dict[str, Any] = {"url": service.url + path, "status": None, "exit_code": exit_codes.UNREACHABLE}
     try:
@@ -89,7 +89,7 @@ def _ask(service: Service, probe: str, strict: bool) -> dict[str, Any]:
     }
 
 
-def _missing(service: Service, probe: str) -> str:
+def _missing(service: ServiceClient, probe: str) -> str:
     """The error text where no monitoring endpoint has answered."""
     if probe == "health" and service.get(_PATHS["live"]) is not None:
         return "this path is the application's own; ask for --probe ready or --probe live, which are ours"
@@ -106,12 +106,12 @@ def _status(answer: Answer | None) -> str | None:
 def _print(result: dict[str, Any]) -> None:
     out = console()
     if result["status"] is None:
-        out.print(plain(f"{result['url']}: {result['error']}", "red"))
+        out.print(safe_text(f"{result['url']}: {result['error']}", "red"))
         return
-    line = plain(f"{result['status']:9s}", style_of(result["status"]))
+    line = safe_text(f"{result['status']:9s}", style_of(result["status"]))
     line.append(f"  {result['url']}  {result['response_time_ms']:.0f} ms", "default")
     if "uptime_seconds" in result:
-        line.append(f"  up {duration(result['uptime_seconds'])}")
+        line.append(f"  up {rounded_duration(result['uptime_seconds'])}")
     out.print(line)
     for reason in result.get("reasons", ()):
-        out.print(plain(f"  {reason}"))
+        out.print(safe_text(f"  {reason}"))

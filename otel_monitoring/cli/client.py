@@ -1,4 +1,4 @@
-"""`Service`: an HTTP client for the monitoring endpoints of a running service."""
+"""`ServiceClient`: an HTTP client for the monitoring endpoints of a running service."""
 
 import json
 import time
@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 
 import httpx
 
-from otel_monitoring.cli.address import Address
+from otel_monitoring.cli.address import ServiceAddress
 from otel_monitoring.redact import redact
 
 _MAX_BYTES: Final = 32 * 1024 * 1024
@@ -41,14 +41,14 @@ class Answer:
     date: str | None = None
 
 
-class Service:
+class ServiceClient:
     """A client for one service. Use it from one thread at a time.
 
     The endpoints may be below several URLs; the first answer decides which one it is.
 
     Args:
-        url: The service's URL, with or without the prefix or an endpoint, as for `Address.of`. A login in it is sent in
-            place of the token, because both use the header `Authorization`.
+        url: The service's URL, with or without the prefix or an endpoint, as for `ServiceAddress.of`. A login in it is
+            sent in place of the token, because both use the header `Authorization`.
         token: The admin token, or None.
         prefix: The service's prefix, None where it is not known.
         timeout: Seconds that an answer may take.
@@ -63,7 +63,7 @@ class Service:
     """
 
     def __init__(self, url: str, *, token: str | None = None, prefix: str | None = None, timeout: float = 5.0) -> None:
-        address = Address.of(url, prefix=prefix)
+        address = ServiceAddress.of(url, prefix=prefix)
         self.given = self.url = address.bases[0]
         self.has_token = bool(token) and address.login is None
         self._others = address.bases[1:]
@@ -137,9 +137,9 @@ class Service:
         """As `get`, for DELETE."""
         return self._ask("DELETE", self.url, path)
 
-    def without_token(self) -> "Service":
+    def without_token(self) -> "ServiceClient":
         """A client for the same service without a token."""
-        other = Service(self.url, timeout=self._timeout)
+        other = ServiceClient(self.url, timeout=self._timeout)
         other.url, other._others = self.url, self._others
         return other
 

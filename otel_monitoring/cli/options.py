@@ -7,18 +7,18 @@ from typing import Any
 
 import click
 
-from otel_monitoring.cli.client import Service
+from otel_monitoring.cli.client import ServiceClient
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 def service(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the argument URL and the options `--token`, `--prefix` and `--timeout`; the command gets a `Service`."""
+    """Add the argument URL, `--token`, `--prefix` and `--timeout`; the command gets a `ServiceClient`."""
 
     @functools.wraps(command)
     def with_service(url: str, token: str | None, prefix: str | None, timeout: float, **others: Any) -> int:
         try:
-            client = Service(url, token=token, prefix=prefix, timeout=timeout)
+            client = ServiceClient(url, token=token, prefix=prefix, timeout=timeout)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="URL") from None
         with closing(client):

@@ -27,7 +27,7 @@ def style_of(status: str) -> str:
     return _STYLES.get(status, "default")
 
 
-def plain(text: object, style: str = "default") -> Text:
+def safe_text(text: object, style: str = "default") -> Text:
     """Text from outside on one line, with `·` for control characters, which could steer the terminal."""
     return Text("".join(c if c.isprintable() else "·" for c in str(text)), style)
 
@@ -37,8 +37,8 @@ def type_name(alert_type: str) -> str:
     return alert_type.upper()
 
 
-def duration(seconds: float) -> str:
-    """A duration in seconds as text: `12 s`, `3 min`, `5 h 20 min`, `4 d 2 h`."""
+def rounded_duration(seconds: float) -> str:
+    """A duration in seconds, rounded down to its larger units: `12 s`, `3 min`, `5 h 20 min`, `4 d 2 h`."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"

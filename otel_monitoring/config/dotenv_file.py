@@ -11,7 +11,7 @@ from typing import Final
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
-from otel_monitoring.environment import notice
+from otel_monitoring.environment import warn_once
 
 NAME: Final = ".env"
 
@@ -19,7 +19,7 @@ _MAX_BYTES: Final = 1 << 20
 _PIPE_SECONDS = 0.5
 """How long the writer of a named pipe may take; managers of secrets provide `.env` as one."""
 _MAX_LINES: Final = 5
-"""The most line numbers in a notice."""
+"""The most line numbers in a warning."""
 _PAUSE_SECONDS: Final = 0.02
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -29,7 +29,7 @@ _BYTE_ORDER_MARKS: Final = (
 
 
 def variables() -> dict[str, str]:
-    """Every variable with a value in the working directory's `.env`; none, and a notice, where it cannot be read."""
+    """Every variable with a value in the working directory's `.env`; none, and a warning, where it cannot be read."""
     try:
         data = _content()
         text = _decoded(data) if data is not None else ""
@@ -37,22 +37,22 @@ def variables() -> dict[str, str]:
     except FileNotFoundError:  # the file, or the working directory
         return {}
     except OSError as error:
-        notice(f"{NAME}: it cannot be read ({type(error).__name__}); it is ignored")
+        warn_once(f"{NAME}: it cannot be read ({type(error).__name__}); it is ignored")
         return {}
     except ValueError as error:
-        notice(f"{NAME}: {error}; it is ignored")
+        warn_once(f"{NAME}: {error}; it is ignored")
         return {}
     return {name: value for name, value in found.items() if value}
 
 
 def _parsable(text: str) -> str:
-    """The statements of `text` that can be parsed. One notice names the others; python-dotenv would log each."""
+    """The statements of `text` that can be parsed. One warning names the others; python-dotenv would log each."""
     statements = list(parse_stream(io.StringIO(text)))
     wrong = [str(one.original.line) for one in statements if one.error]
     if not wrong:
         return text
     more = f" and {len(wrong) - _MAX_LINES} more" if len(wrong) > _MAX_LINES else ""
-    notice(f"{NAME}: what begins at line {', '.join(wrong[:_MAX_LINES])}{more} is no NAME=value; it is ignored")
+    warn_once(f"{NAME}: what begins at line {', '.join(wrong[:_MAX_LINES])}{more} is no NAME=value; it is ignored")
     return "".join(one.original.string for one in statements if not one.error)
 
 
@@ -98,5 +98,5 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode(encoding)
     except UnicodeError:
-        notice(f"{NAME}: it is not UTF-8; it is read as Latin-1")
+        warn_once(f"{NAME}: it is not UTF-8; it is read as Latin-1")
         return data.decode("latin-1")

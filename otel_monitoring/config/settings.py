@@ -38,7 +38,7 @@ from otel_monitoring.config.channels import ChannelSettings, check_web_address
 from otel_monitoring.config.hints import did_you_mean, number_meant
 from otel_monitoring.config.http_server import RequestSettings, without_effect
 from otel_monitoring.config.otlp import OtlpSettings
-from otel_monitoring.environment import ignore, ignore_unusable, items, notice
+from otel_monitoring.environment import ignore, ignore_unusable, items, warn_once
 from otel_monitoring.errors import ConfigurationError
 
 PREFIX = "OTEL_MONITORING_"
@@ -259,7 +259,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
             given["thresholds"] = thresholds
         named = variables.keys() | {_variable_of(name) for name in given}
         for line in _notices(named, variables):
-            notice(line)
+            warn_once(line)
         return cls._validated(given, named)
 
     @classmethod
@@ -280,7 +280,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
             if _is_of_opentelemetry(name):
                 ignore(name, why)
             else:
-                notice(f"{name}: {why}; it is ignored")
+                warn_once(f"{name}: {why}; it is ignored")
         defaults = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in foreign}
         return cls._validated({**given, **defaults}, named)
 

@@ -118,7 +118,7 @@ class HealthAnswers:
         critical, others = self._checks.failing()
         requests, errors = self._recent_errors()
         samples = self._system.recent(status.MIN_SAMPLES)
-        facts = status.Facts(
+        facts = status.ServiceFacts(
             database=self._database.status,
             database_problem=self._database.problem,
             critical_failures=critical,

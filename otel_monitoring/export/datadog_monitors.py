@@ -12,9 +12,9 @@ from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge, P
 from otel_monitoring.alerts.rules.matchers import Attribute, Failed, Matcher, attribute_text
 from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.export.options import ExportOptions, duration, number
+from otel_monitoring.export.options import ExportOptions, number_text, prometheus_duration
 from otel_monitoring.export.rule_promql import alert_name
-from otel_monitoring.export.templates import Engine, message
+from otel_monitoring.export.templates import TemplateEngine, message
 from otel_monitoring.metrics.outcome import DISCONNECTED
 
 _PRIORITY = {AlertSeverity.CRITICAL: 1, AlertSeverity.ERROR: 2, AlertSeverity.WARNING: 3, AlertSeverity.INFO: 4}
@@ -41,11 +41,11 @@ def datadog(rules: Iterable[Rule], options: ExportOptions | None = None) -> list
 
 
 def _monitor(rule: Rule, options: ExportOptions) -> dict[str, Any]:
-    threshold = float(number(rule.threshold))
-    query = f"{_query(rule, options)} {rule.comparison} {number(rule.threshold)}"
+    threshold = float(number_text(rule.threshold))
+    query = f"{_query(rule, options)} {rule.comparison} {number_text(rule.threshold)}"
     thresholds = {"critical": threshold}
     if rule.clear is not None and rule.clear != rule.threshold:
-        thresholds["critical_recovery"] = float(number(rule.clear))
+        thresholds["critical_recovery"] = float(number_text(rule.clear))
     return {
         "name": f"{alert_name(rule)} {{{{service.name}}}}",
         "type": "query alert",
@@ -150,11 +150,11 @@ def _matcher(rule: Rule, where: Matcher | None) -> str:
 
 
 def _times(series: str, scale: float) -> str:
-    return series if scale == 1 else f"{number(scale)} * {series}"
+    return series if scale == 1 else f"{number_text(scale)} * {series}"
 
 
 def _message(rule: Rule) -> str:
-    engine = Engine(
+    engine = TemplateEngine(
         value=lambda spec: "{{value}}",
         label=lambda name, without: f"{{{{[{name}].name}}}}",
         literal=lambda text: text,
@@ -166,6 +166,6 @@ def _message(rule: Rule) -> str:
     if rule.min_samples:
         missing.append(f"min_samples {rule.min_samples}")
     if rule.keep_firing_for:
-        missing.append(f"keep_firing_for {duration(rule.keep_firing_for)}")
+        missing.append(f"keep_firing_for {prometheus_duration(rule.keep_firing_for)}")
     remark = f"Not part of this monitor: {', '.join(missing)}." if missing else ""
     return "\n".join(part for part in (message(rule, engine, names), rule.runbook, remark) if part)

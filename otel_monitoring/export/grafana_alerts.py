@@ -10,7 +10,7 @@ from typing import Any
 from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.export import rule_promql
 from otel_monitoring.export.grafana_provisioning import PROMETHEUS_UID
-from otel_monitoring.export.options import ExportOptions, duration, number
+from otel_monitoring.export.options import ExportOptions, number_text, prometheus_duration
 from otel_monitoring.export.templates import annotations, labels
 from otel_monitoring.export.yaml_file import document
 
@@ -43,7 +43,7 @@ def grafana_alerts(rules: Iterable[Rule], options: ExportOptions | None = None) 
         "orgId": 1,
         "name": "otel_monitoring",
         "folder": FOLDER,
-        "interval": duration(options.interval),
+        "interval": prometheus_duration(options.interval),
         "rules": [_rule(rule, options) for rule in rules],
     }
     return document({"apiVersion": 1, "groups": [group]}, f"Histograms: {options.histograms}.")
@@ -57,8 +57,8 @@ def _rule(rule: Rule, options: ExportOptions) -> dict[str, Any]:
         "data": [_query(rule, options), _threshold(rule)],
         "noDataState": _NO_DATA[rule.no_data],
         "execErrState": "Error",
-        "for": duration(rule.hold),
-        **({"keepFiringFor": duration(rule.keep_firing_for)} if rule.keep_firing_for else {}),
+        "for": prometheus_duration(rule.hold),
+        **({"keepFiringFor": prometheus_duration(rule.keep_firing_for)} if rule.keep_firing_for else {}),
         "labels": labels(rule, _LABELS),
         "annotations": annotations(rule, _VALUE, _LABELS),
         "isPaused": False,
@@ -91,9 +91,9 @@ def _query(rule: Rule, options: ExportOptions) -> dict[str, Any]:
 
 def _threshold(rule: Rule) -> dict[str, Any]:
     begins, ends = _EVALUATORS[rule.comparison]
-    condition: dict[str, Any] = {"evaluator": {"type": begins, "params": [float(number(rule.threshold))]}}
+    condition: dict[str, Any] = {"evaluator": {"type": begins, "params": [float(number_text(rule.threshold))]}}
     if rule.clear is not None and rule.clear != rule.threshold:
-        condition["unloadEvaluator"] = {"type": ends, "params": [float(number(rule.clear))]}
+        condition["unloadEvaluator"] = {"type": ends, "params": [float(number_text(rule.clear))]}
     return {
         "refId": "B",
         "datasourceUid": "__expr__",

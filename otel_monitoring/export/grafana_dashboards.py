@@ -9,7 +9,7 @@ import re
 from importlib.resources import files
 
 from otel_monitoring.config.settings import Thresholds
-from otel_monitoring.export.options import ExportOptions, duration
+from otel_monitoring.export.options import ExportOptions, prometheus_duration
 
 _BLANK = re.compile(r'"@\{(\w+)\}([^"\\]*)"')
 
@@ -35,7 +35,7 @@ def dashboards(options: ExportOptions, thresholds: Thresholds) -> dict[str, str]
 def _values(options: ExportOptions, thresholds: Thresholds) -> dict[str, str | float]:
     return {
         "prefix": options.prefix,
-        "check_interval": duration(options.check_interval),
+        "check_interval": prometheus_duration(options.check_interval),
         "cpu_percent": thresholds.cpu_percent,
         "cpu_percent_near": 0.8 * thresholds.cpu_percent,
         "memory_percent": thresholds.memory_percent,

@@ -42,7 +42,7 @@ class ExportOptions:
         """How rules are written in PromQL."""
         return Dialect(
             by=(JOB, ENVIRONMENT),
-            span=duration(self.window),
+            span=prometheus_duration(self.window),
             native=self.histograms == "native",
             selector=self._selector(),
             from_zero=True,
@@ -56,7 +56,7 @@ class ExportOptions:
         return f'{JOB}=~"(.+/)?{_quoted(re.escape(self.service))}"'
 
 
-def duration(seconds: float) -> str:
+def prometheus_duration(seconds: float) -> str:
     """A duration as Prometheus, Grafana and Datadog write it, in one unit: `30s`, `5m`, `1500ms`."""
     if seconds != int(seconds):
         return f"{round(seconds * 1000)}ms"
@@ -66,7 +66,7 @@ def duration(seconds: float) -> str:
     return f"{int(seconds)}s"
 
 
-def number(value: float) -> str:
+def number_text(value: float) -> str:
     """A threshold as text, in twelve digits: `0.3` for 0.1 + 0.2."""
     return f"{value:.12g}"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.export import rule_promql
-from otel_monitoring.export.options import ExportOptions, duration
+from otel_monitoring.export.options import ExportOptions, prometheus_duration
 from otel_monitoring.export.templates import annotations, labels
 from otel_monitoring.export.yaml_file import document
 
@@ -27,7 +27,7 @@ def prometheus(rules: Iterable[Rule], options: ExportOptions | None = None) -> s
     """
     options = options or ExportOptions()
     written = [one for rule in rules for one in _rules(rule, options)]
-    group = {"name": "otel_monitoring", "interval": duration(options.interval), "rules": written}
+    group = {"name": "otel_monitoring", "interval": prometheus_duration(options.interval), "rules": written}
     return document({"groups": [group]}, f"Histograms: {options.histograms}.")
 
 
@@ -37,7 +37,7 @@ def _rules(rule: Rule, options: ExportOptions) -> list[dict[str, Any]]:
     texts = annotations(rule, _VALUE, _LABELS)
     written = [
         {"record": rule_promql.recorded(rule), "expr": rule_promql.value(rule, dialect)},
-        _alert(rule, rule_promql.firing(rule, dialect), texts),
+        _alert(rule, rule_promql.condition(rule, dialect), texts),
     ]
     missing = rule_promql.missing(rule, dialect)
     if missing is not None:
@@ -50,8 +50,8 @@ def _alert(rule: Rule, expression: str, texts: dict[str, str]) -> dict[str, Any]
     return {
         "alert": rule_promql.alert_name(rule),
         "expr": expression,
-        **({"for": duration(rule.hold)} if rule.hold else {}),
-        **({"keep_firing_for": duration(rule.keep_firing_for)} if rule.keep_firing_for else {}),
+        **({"for": prometheus_duration(rule.hold)} if rule.hold else {}),
+        **({"keep_firing_for": prometheus_duration(rule.keep_firing_for)} if rule.keep_firing_for else {}),
         "labels": labels(rule, _LABELS),
         "annotations": texts,
     }

@@ -9,7 +9,7 @@ from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge, Percent, Quantile
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.alerts.rules.rule import NoData, Rule
-from otel_monitoring.export.options import INSTANCE, number
+from otel_monitoring.export.options import INSTANCE, number_text
 from otel_monitoring.semconv import prometheus_label
 
 _LOOK_BACK = "1h"
@@ -49,14 +49,14 @@ def recorded(rule: Rule) -> str:
     return f"otel_monitoring:{rule.name}"
 
 
-def firing(rule: Rule, dialect: Dialect) -> str:
+def condition(rule: Rule, dialect: Dialect) -> str:
     """The rule's condition. With `clear`, alerts that fire (Prometheus' series `ALERTS`) continue until `clear`."""
     measured = dialect.select(recorded(rule))
-    begins = f"{measured} {rule.comparison} {number(rule.threshold)}"
+    begins = f"{measured} {rule.comparison} {number_text(rule.threshold)}"
     if rule.clear is None or rule.clear == rule.threshold:
         return begins
     already = f'ALERTS{{alertname="{alert_name(rule)}",alertstate="firing",rule="{rule.name}"}}'
-    goes_on = f"{measured} {rule.comparison} {number(rule.clear)}"
+    goes_on = f"{measured} {rule.comparison} {number_text(rule.clear)}"
     return f"{begins}\nor\n{goes_on} and on ({', '.join(alert_labels(rule, dialect))}) {already}"
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from otel_monitoring.alerts.rules.rule import Rule
-from otel_monitoring.export.options import ENVIRONMENT, JOB, number
+from otel_monitoring.export.options import ENVIRONMENT, JOB, number_text
 from otel_monitoring.semconv import HTTP_ROUTE, UNMATCHED_ROUTE, prometheus_label
 
 _FIXED_POINT = re.compile(r"(?:\.\d+)?[eEfFgG]")
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class TemplateEngine:
     """How one engine writes the variable parts of a text.
 
     Attributes:
@@ -27,7 +27,7 @@ class Engine:
     literal: Callable[[str], str]
 
 
-def message(rule: Rule, engine: Engine, labels: Mapping[str, str]) -> str:
+def message(rule: Rule, engine: TemplateEngine, labels: Mapping[str, str]) -> str:
     """The message of `rule` as a template, with the threshold, the rule's name and its fixed labels filled in.
 
     Args:
@@ -65,7 +65,7 @@ def unnamed(rule: Rule, name: str) -> str:
     return UNMATCHED_ROUTE if name == rule.label and rule.expression.group_by == HTTP_ROUTE else ""
 
 
-def go_template(value: str, labels: str) -> Engine:
+def go_template(value: str, labels: str) -> TemplateEngine:
     """Go's `text/template`, as Prometheus and Grafana use it.
 
     Args:
@@ -82,7 +82,7 @@ def go_template(value: str, labels: str) -> Engine:
     def label(name: str, without: str) -> str:
         return f'{{{{ or {labels}.{name} "{without}" }}}}' if without else f"{{{{ {labels}.{name} }}}}"
 
-    return Engine(formatted, label, lambda text: text.replace("{{", '{{ "{{" }}'))
+    return TemplateEngine(formatted, label, lambda text: text.replace("{{", '{{ "{{" }}'))
 
 
 def labels(rule: Rule, source: str) -> dict[str, str]:
@@ -111,7 +111,7 @@ def annotations(rule: Rule, value: str, source: str) -> dict[str, str]:
     texts = {
         "summary": message(rule, go_template(value, source), label_names(rule)),
         "value": f'{{{{ {value} | printf "%.4g" }}}}',
-        "threshold": number(rule.threshold),
+        "threshold": number_text(rule.threshold),
         "runbook_url": rule.runbook,
     }
     return {key: text for key, text in texts.items() if text}

@@ -20,7 +20,7 @@ _IETF_STATUS = {HEALTHY: "pass", DEGRADED: "warn", UNHEALTHY: "fail"}
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ServiceFacts:
     """The facts from which the status follows.
 
     Attributes:
@@ -52,7 +52,7 @@ class Facts:
     error_rate: float = 0.0
 
 
-def status(facts: Facts, thresholds: Thresholds) -> tuple[str, list[str]]:
+def status(facts: ServiceFacts, thresholds: Thresholds) -> tuple[str, list[str]]:
     """The status of the service and the reasons for it; those that make it unhealthy come first.
 
     Unhealthy: the database is down, or a critical check fails. Degraded: another check fails, the database is degraded,

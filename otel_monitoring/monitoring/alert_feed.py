@@ -11,7 +11,7 @@ from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, eviden
 from otel_monitoring.alerts.evaluator import Evaluator
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertType
-from otel_monitoring.alerts.notify.sender import Sender
+from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.guard import fail_open
@@ -81,9 +81,9 @@ class AlertFeed:
     def begin(self, manager: AlertManager) -> None:
         """Evaluate and deliver for `manager` in this process, under the process's own `service.instance.id`."""
         attributes = self._telemetry.resource.attributes
-        sender = Sender.here(self._settings, attributes)
+        origin = Origin.here(self._settings, attributes)
         signals = AlertSignals(self._telemetry.meter_provider, self._telemetry.logger_provider)
-        manager.connect(self._settings, sender, signals)
+        manager.connect(self._settings, origin, signals)
         instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
         self._evaluator = Evaluator(manager, instance, self._report, self._settings.sample_interval)
         self._ping = None

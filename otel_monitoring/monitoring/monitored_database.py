@@ -133,7 +133,7 @@ def check_database_setting(settings: Settings) -> None:
     if settings.database_uri is None:
         return
     try:
-        from otel_monitoring.instrumentation.mongodb.connection import check_uri
+        from otel_monitoring.instrumentation.mongodb.own_client import check_uri
     except ImportError as error:
         raise ConfigurationError(
             "OTEL_MONITORING_DATABASE_URI: needs PyMongo: pip install 'otel-monitoring[mongodb]'"
@@ -153,7 +153,7 @@ def database_of(settings: Settings) -> Any:
     if settings.database_uri is None:
         return None
     check_database_setting(settings)
-    from otel_monitoring.instrumentation.mongodb.connection import database_at, needs_name_lookup
+    from otel_monitoring.instrumentation.mongodb.own_client import database_at, needs_name_lookup
 
     uri = settings.database_uri.get_secret_value()
     make = partial(database_at, uri, timeout=settings.check_timeout)

@@ -29,7 +29,7 @@ _PAUSE_SECONDS = 0.1
 _LATE_INTERVALS = 2.5
 _LATE_SECONDS = 30.0
 
-_guard = fail_open("the watch thread", theirs=True)
+_guard = fail_open("the background thread", theirs=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class BackgroundThread:
         self._stopping = asyncio.Event()
         self._finished = False
         self._main_task: asyncio.Task[None] | None = None
-        self._thread = threading.Thread(target=self._main, name="otel-monitoring-watch", daemon=True)
+        self._thread = threading.Thread(target=self._main, name="otel-monitoring-background", daemon=True)
         self._running = threading.Event()
         self._ran: dict[str, float] = {}
 
@@ -89,7 +89,7 @@ class BackgroundThread:
         if not self._thread.is_alive():
             return True
         if self._thread is threading.current_thread():
-            raise RuntimeError("the watch thread cannot wait for its own end")
+            raise RuntimeError("the background thread cannot wait for its own end")
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -101,7 +101,7 @@ class BackgroundThread:
             now: Seconds of the monotonic clock.
         """
         if not self._thread.is_alive():
-            return ["the watch thread has ended: nothing is measured or checked any more"]
+            return ["the background thread has ended: nothing is measured or checked any more"]
         late = [(job.name, now - self._ran.get(job.name, now), job.interval) for job in self._jobs]
         return [
             f"{name}: no run has ended for {seconds:.0f} s"
@@ -117,7 +117,7 @@ class BackgroundThread:
         """
         if not self._thread.is_alive():
             work.close()
-            raise RuntimeError("the watch thread is not running")
+            raise RuntimeError("the background thread is not running")
         return asyncio.run_coroutine_threadsafe(self._as_service(work), self._loop)
 
     def _main(self) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_WATCH_STOP_SECONDS = 1.0
+_BACKGROUND_STOP_SECONDS = 1.0
 _DRAIN_SHARE = 0.4
 _LEAST_SECONDS = 0.1
 _PATIENCE = 0.5
@@ -68,7 +68,7 @@ class Worker:
         self._drain = drain
         self._release = release
         self.timeout = timeout
-        self._watch: BackgroundThread | None = None
+        self._background: BackgroundThread | None = None
         self._stack = ExitStack()
         self._pid: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,7 +87,7 @@ class Worker:
     @property
     def running(self) -> bool:
         """Whether this process, rather than its parent, has started and not stopped."""
-        return self._watch is not None and self._pid == os.getpid()
+        return self._background is not None and self._pid == os.getpid()
 
     def start(self, loop: asyncio.AbstractEventLoop, *, implicit: bool = False) -> bool:
         """Start for the application's `loop`; an explicit start also ends a drain.
@@ -120,14 +120,14 @@ class Worker:
             self._acquire(self._stack)
             self._loop = loop
             self._bind(loop)
-            watch = BackgroundThread(jobs, self._service)
-            watch.start()
+            background = BackgroundThread(jobs, self._service)
+            background.start()
         except BaseException as error:
             self.failure = redact_error(error)
             self._release_all()
             raise
         self.failure = None
-        self._watch = watch
+        self._background = background
         process_exit.enter(self)
         self._loop_end.follow(loop)
         return True
@@ -146,8 +146,8 @@ class Worker:
         """
         if self.failure is not None:
             return [f"the monitoring has not started: {self.failure}"]
-        watch = self._watch
-        return watch.troubles(now) if watch is not None and self.running and not self.draining else []
+        background = self._background
+        return background.troubles(now) if background is not None and self.running and not self.draining else []
 
     def stop(self, deadline: float | None = None) -> None:
         """Stop everything within the timeout. Blocks the calling thread: use `stop_soon` on an event loop.
@@ -171,15 +171,15 @@ class Worker:
 
     def _stop(self, until: float) -> None:
         self.draining = True
-        watch, self._watch = self._watch, None
-        if watch is None:
+        background, self._background = self._background, None
+        if background is None:
             return
         left = max(0.0, until - time.monotonic())
         seconds = left * _DRAIN_SHARE
         with fail_open("draining"), suppress(FutureTimeoutError):
-            watch.submit(self._drain(seconds)).result(seconds)
+            background.submit(self._drain(seconds)).result(seconds)
         with fail_open("stopping"):
-            watch.stop(min(_WATCH_STOP_SECONDS, left))
+            background.stop(min(_BACKGROUND_STOP_SECONDS, left))
         with fail_open("stopping"):
             self._stack.close()
         with fail_open("stopping"):
@@ -226,11 +226,11 @@ class Worker:
         Returns:
             False if the background thread does not run.
         """
-        watch = self._watch
-        if watch is None or not self.running:
+        background = self._background
+        if background is None or not self.running:
             return False
         try:
-            watch.submit(_guarded(work))
+            background.submit(_guarded(work))
         except RuntimeError:  # the thread has just ended
             return False
         return True
@@ -241,11 +241,11 @@ class Worker:
         Raises:
             TimeoutError: It took longer than `timeout` seconds.
         """
-        watch = self._watch if self.running else None
+        background = self._background if self.running else None
         try:
-            if watch is None:
+            if background is None:
                 return await asyncio.wait_for(work(), timeout)
-            future = watch.submit(work())
+            future = background.submit(work())
             return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
         except asyncio.TimeoutError:
             raise TimeoutError(f"no answer within {timeout:g} s") from None

@@ -17,7 +17,7 @@ from otel_monitoring.redact import redact
 from otel_monitoring.semconv import ERROR_TYPE, OPERATION_NAME, error_type
 from otel_monitoring.tracing.destination import current_destination
 from otel_monitoring.tracing.failure_alert import FailedOperation, raise_alert
-from otel_monitoring.tracing.scope import Block, Entry, Scope
+from otel_monitoring.tracing.scope import Block, ContextScope, Entry
 
 _GUARD: Final = fail_open("tracing of an operation")
 _MAX_FRAMES: Final = 50
@@ -70,7 +70,7 @@ class Run(Entry):
                 operation.name, inside, operation.kind, operation.attributes, links
             )
             inside = set_span_in_context(self.span, inside)
-        self.scope = Scope(inside)
+        self.scope = ContextScope(inside)
         self._began = perf_counter()
 
     def end(self, error: BaseException | None) -> None:

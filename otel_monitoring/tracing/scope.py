@@ -22,7 +22,7 @@ _SCOPE: Final = contexts.create_key("otel_monitoring.scope")
 _NOWHERE: Final = Context()
 
 
-class Scope:
+class ContextScope:
     """Makes an OpenTelemetry context current until `leave`, which may be called anywhere.
 
     If the context is no longer current, `leave` restores nothing. If a scope that was entered later is still open, as
@@ -45,7 +45,7 @@ class Scope:
 
     def leave(self) -> None:
         """Restore the context from before, if this scope is current."""
-        later: Scope | None = None
+        later: ContextScope | None = None
         for scope in open_scopes():
             if scope is self:
                 if later is None:
@@ -57,12 +57,12 @@ class Scope:
         self.before = self.inside = _NOWHERE  # both may refer to this scope
 
     @property
-    def outer(self) -> "Scope | None":
+    def outer(self) -> "ContextScope | None":
         """The scope in which this one was entered; None if there is none."""
         return _scope_of(self.before)
 
 
-def open_scopes() -> Iterator[Scope]:
+def open_scopes() -> Iterator[ContextScope]:
     """The scopes in the current context, innermost first."""
     scope = _scope_of(contexts.get_current())
     while scope is not None:
@@ -70,8 +70,8 @@ def open_scopes() -> Iterator[Scope]:
         scope = scope.outer
 
 
-def _scope_of(context: Context) -> Scope | None:
-    return cast("Scope | None", context.get(_SCOPE))
+def _scope_of(context: Context) -> ContextScope | None:
+    return cast("ContextScope | None", context.get(_SCOPE))
 
 
 class Entry(ABC):
@@ -81,7 +81,7 @@ class Entry(ABC):
         scope: The scope that is current inside.
     """
 
-    scope: Scope
+    scope: ContextScope
 
     @abstractmethod
     def end(self, error: BaseException | None) -> None:

@@ -7,7 +7,7 @@ from opentelemetry.trace import get_current_span
 
 from otel_monitoring.baggage import bounded, with_entries
 from otel_monitoring.tracing.destination import current_destination
-from otel_monitoring.tracing.scope import Block, Entry, Scope
+from otel_monitoring.tracing.scope import Block, ContextScope, Entry
 
 
 class tagged(Block[None, "_Tags"]):  # noqa: N801 - reads as a statement
@@ -39,7 +39,7 @@ class _Tags(Entry):
     def __init__(self, entries: dict[str, str]) -> None:
         keys = current_destination().keys
         get_current_span().set_attributes({key: value for key, value in entries.items() if key in keys})
-        self.scope = Scope(with_entries(entries, contexts.get_current()))
+        self.scope = ContextScope(with_entries(entries, contexts.get_current()))
 
     def end(self, error: BaseException | None) -> None:
         """Nothing: only the scope ends."""

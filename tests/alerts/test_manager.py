@@ -18,7 +18,7 @@ from otel_monitoring import alerts
 from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, Gauge, Rule
 from otel_monitoring.alerts.model import AlertEvent, Notification
 from otel_monitoring.alerts.notify.channels.log import LogChannel
-from otel_monitoring.alerts.notify.sender import Sender
+from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config import Settings
@@ -202,7 +202,7 @@ async def test_each_alert_is_a_log_event_and_counts() -> None:
     loggers.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     manager = AlertManager(channels=[MemoryChannel("recorder")])
     signals = AlertSignals(MeterProvider([metrics], shutdown_on_exit=False), loggers)
-    manager.connect(manager.settings, Sender("orders"), signals)
+    manager.connect(manager.settings, Origin("orders"), signals)
     with TracerProvider(shutdown_on_exit=False).get_tracer("test").start_as_current_span("request") as span:
         await manager.send_alert("billing_failure", "no money", "critical")
     await manager.send_alert("billing_failure", "no money", "critical")
@@ -338,12 +338,12 @@ async def test_no_more_than_a_thousand_mutes_are_in_force() -> None:
 async def test_what_was_muted_before_a_service_connects_stays_muted(tmp_path: Path) -> None:
     manager = AlertManager(settings=Settings.load(store="sqlite", state_dir=tmp_path), channels=[])
     manager.mute_alert_type("high_cpu", 300)
-    manager.connect(manager.settings, Sender("orders", "production"), AlertSignals())
+    manager.connect(manager.settings, Origin("orders", "production"), AlertSignals())
     assert not await manager.send_alert("high_cpu", "91%")
     other = AlertManager(settings=manager.settings, channels=[])
-    other.connect(manager.settings, Sender("orders", "production"), AlertSignals())
+    other.connect(manager.settings, Origin("orders", "production"), AlertSignals())
     assert [e["message"] for e in await other.get_alert_history()] == ["91%"], "the service's store outlives a manager"
-    other.connect(manager.settings, Sender("orders", "staging"), AlertSignals())
+    other.connect(manager.settings, Origin("orders", "staging"), AlertSignals())
     assert await other.get_alert_history() == [], "another environment, another store"
     for one in (manager, other):
         one.store.close()
@@ -366,7 +366,7 @@ async def test_a_rule_that_was_removed_does_not_come_back_when_a_service_connect
     assert manager.remove_rule("high_cpu")
     assert manager.remove_rule("own")
     assert not manager.remove_rule("own")
-    manager.connect(Settings.load(store="memory"), Sender("orders"), AlertSignals())
+    manager.connect(Settings.load(store="memory"), Origin("orders"), AlertSignals())
     assert not {"high_cpu", "own"} & {rule.name for rule in manager.rules}
     manager.add_rule(Rule("own", Gauge("heat"), ">", 2))
     assert manager.rules[-1].threshold == 2

@@ -164,8 +164,8 @@ def run(report: Printed, rounds: int) -> None:
     """The section of the report."""
     report.section(
         f"Evaluating {RULES} rules over {ROUTES} endpoints",
-        f"CPU of the watch thread for one evaluation over {ROUTES} endpoints x 2 statuses, with what follows for the "
-        f"alerts (store in memory); {rounds} evaluations. 'slow' endpoints are beyond four rules each. With "
+        f"CPU of the background thread for one evaluation over {ROUTES} endpoints x 2 statuses, with what follows for "
+        f"the alerts (store in memory); {rounds} evaluations. 'slow' endpoints are beyond four rules each. With "
         f"{_WORKERS} workers the leading one adds up everybody's measurements.",
     )
     quiet, busy = windows(slow=0), windows(slow=_SLOW)

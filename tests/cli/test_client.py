@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from otel_monitoring.cli.address import Address
-from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
+from otel_monitoring.cli.address import ServiceAddress
+from otel_monitoring.cli.client import DeniedError, ServiceClient, UnreachableError
 from tests.ports import free_port
 
 
@@ -36,18 +36,22 @@ from tests.ports import free_port
     ],
 )
 def test_where_the_endpoints_may_be(url: str, bases: list[str]) -> None:
-    assert list(Address.of(url).bases) == bases
+    assert list(ServiceAddress.of(url).bases) == bases
 
 
 def test_a_known_prefix_comes_before_the_usual_one() -> None:
     bases = ("http://localhost/ops", "http://localhost/api", "http://localhost")
-    assert Address.of("localhost", prefix="/ops/").bases == Address.of("localhost", prefix="ops").bases == bases
-    assert Address.of("localhost/x", prefix="").bases == ("http://localhost/x", "http://localhost/x/api")
+    assert (
+        ServiceAddress.of("localhost", prefix="/ops/").bases
+        == ServiceAddress.of("localhost", prefix="ops").bases
+        == bases
+    )
+    assert ServiceAddress.of("localhost/x", prefix="").bases == ("http://localhost/x", "http://localhost/x/api")
 
 
 def test_a_login_is_taken_out_of_the_url() -> None:
-    assert Address.of("https://ana:p%40ss@shop/x").login == ("ana", "p@ss")
-    assert Address.of("https://shop/x@y").login is None
+    assert ServiceAddress.of("https://ana:p%40ss@shop/x").login == ("ana", "p@ss")
+    assert ServiceAddress.of("https://shop/x@y").login is None
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def test_a_login_is_taken_out_of_the_url() -> None:
 )
 def test_what_is_no_url_is_said_without_its_password(url: str) -> None:
     with pytest.raises(ValueError, match=r"port|no URL") as raised:
-        Address.of(url)
+        ServiceAddress.of(url)
     assert "hunter2" not in str(raised.value)
 
 
@@ -110,7 +114,7 @@ def test_the_first_that_answers_as_ours_do_is_the_one(web: Any, other: Any) -> N
     url, pages, asked = web
     pages |= {"/shop/health": other, "/shop/api/health": {"status": "healthy"}}
     pages |= {"/shop/api/health/live": {"status": "alive"}, "/shop/api/health/ready": {"status": "UP"}}
-    with closing(Service(f"{url}/shop")) as service:
+    with closing(ServiceClient(f"{url}/shop")) as service:
         assert service.moved is None
         assert service.get("/health") is not None
         assert service.url == f"{url}/shop/api"
@@ -123,7 +127,7 @@ def test_the_first_that_answers_as_ours_do_is_the_one(web: Any, other: Any) -> N
 
 def test_where_nothing_is_found_it_says_where_it_looked(web: Any) -> None:
     url, pages, _ = web
-    with closing(Service(f"{url}/shop")) as service:
+    with closing(ServiceClient(f"{url}/shop")) as service:
         assert service.get("/health") is None
         assert f"there or at {url}/shop/api/health" in service.nothing_found("/health")
         pages["/shop/api/health"] = 403
@@ -144,7 +148,7 @@ def test_a_login_or_the_token_is_sent(web: Any) -> None:
         (url, "t0ken", "Bearer t0ken"),
         (url.replace("//", "//ana:p%40ss@"), "t0ken", login),
     ):
-        with closing(Service(given, token=token)) as service:
+        with closing(ServiceClient(given, token=token)) as service:
             service.get("/health")
             assert asked.pop() == ("/api/health", sent)
             assert "ana" not in f"{service.url}{service.given}{service.nothing_found('/health')}"
@@ -156,7 +160,7 @@ def test_a_login_or_the_token_is_sent(web: Any) -> None:
 def test_redirects_on_the_same_server_are_followed(web: Any) -> None:
     url, pages, asked = web
     pages |= {"/api/health": "/api/health/", "/api/health/": f"{url}/v2/health", "/v2/health": {"status": "healthy"}}
-    with closing(Service(url, token="t0ken")) as service:
+    with closing(ServiceClient(url, token="t0ken")) as service:
         assert service.get("/health") is not None
         assert asked[-1] == ("/v2/health", "Bearer t0ken")
         pages["/v2/health"] = "/api/health"
@@ -168,7 +172,7 @@ def test_redirects_on_the_same_server_are_followed(web: Any) -> None:
 def test_the_token_goes_to_no_other_server(web: Any, there: str) -> None:
     url, pages, _ = web
     pages["/api/health"] = there
-    with closing(Service(url, token="t0ken")) as service, pytest.raises(UnreachableError) as raised:
+    with closing(ServiceClient(url, token="t0ken")) as service, pytest.raises(UnreachableError) as raised:
         service.get("/health")
     shown = there.replace("ana:pass@", "").replace("?x=1", "")
     assert str(raised.value) == f"it redirects to {shown}: if that is the service, ask there"
@@ -181,7 +185,7 @@ def test_why_nobody_answers_is_said(web: Any) -> None:
         (url.replace("http:", "https:"), "is it http://?"),
         ("http://no-such-host.invalid", "is the host's name right?"),
     ):
-        with closing(Service(wrong)) as service, pytest.raises(UnreachableError, match=re.escape(hint)):
+        with closing(ServiceClient(wrong)) as service, pytest.raises(UnreachableError, match=re.escape(hint)):
             service.get("/health")
 
 
@@ -212,8 +216,8 @@ def answering() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-def service_at(server: ThreadingHTTPServer, timeout: float = 5.0) -> Service:
-    return Service(f"http://127.0.0.1:{server.server_address[1]}", token="s3cret-token", timeout=timeout)
+def service_at(server: ThreadingHTTPServer, timeout: float = 5.0) -> ServiceClient:
+    return ServiceClient(f"http://127.0.0.1:{server.server_address[1]}", token="s3cret-token", timeout=timeout)
 
 
 def test_answers_are_told_apart(answering: ThreadingHTTPServer) -> None:

@@ -15,9 +15,9 @@ CAPTURE = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
 
 
 @pytest.fixture(autouse=True)
-def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     said: list[str] = []
-    monkeypatch.setattr(environment, "notices", said)
+    monkeypatch.setattr(environment, "warned", said)
     return said
 
 
@@ -30,12 +30,12 @@ def notices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ],
 )
 def test_excluded_urls(
-    monkeypatch: pytest.MonkeyPatch, notices: list[str], variables: dict[str, str], expected: tuple[str, ...]
+    monkeypatch: pytest.MonkeyPatch, warned: list[str], variables: dict[str, str], expected: tuple[str, ...]
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert Settings.load().excluded_urls == expected
-    assert notices == []
+    assert warned == []
 
 
 def test_headers_and_methods(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_headers_and_methods(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_malformed_expressions_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    notices: list[str],
+    warned: list[str],
     value: str,
     where: str,
     variable: str,
@@ -75,14 +75,14 @@ def test_malformed_expressions_are_one_line(
     else:
         monkeypatch.setenv(variable, value)
     assert getattr(Settings.load(), field) == ()
-    assert notices == [f"{variable}: it must be regular expressions, separated by commas; it is ignored"]
+    assert warned == [f"{variable}: it must be regular expressions, separated by commas; it is ignored"]
 
 
-def test_what_cannot_be_honoured_is_named(monkeypatch: pytest.MonkeyPatch, notices: list[str]) -> None:
+def test_what_cannot_be_honoured_is_named(monkeypatch: pytest.MonkeyPatch, warned: list[str]) -> None:
     monkeypatch.setenv("OTEL_PYTHON_EXCLUDED_URLS", "https?://shop/health,live")
     monkeypatch.setenv("OTEL_PYTHON_INSTRUMENTATION_HTTP_CAPTURE_ALL_METHODS", "true")
     Settings.load()
-    assert [line.split(":")[0] for line in notices] == [
+    assert [line.split(":")[0] for line in warned] == [
         "OTEL_PYTHON_INSTRUMENTATION_HTTP_CAPTURE_ALL_METHODS",
         "OTEL_PYTHON_EXCLUDED_URLS",
     ]

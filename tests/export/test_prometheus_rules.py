@@ -8,7 +8,7 @@ from otel_monitoring.alerts import AlertSeverity, AlertType, Count, Gauge, NoDat
 from otel_monitoring.alerts.rules.matchers import Attribute
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.export import ExportOptions, prometheus
-from otel_monitoring.export.options import duration, number
+from otel_monitoring.export.options import number_text, prometheus_duration
 from otel_monitoring.export.templates import go_template, label_names, message
 
 ENGINE = go_template("$value", "$labels")
@@ -25,12 +25,12 @@ def exported(*rules: Rule, **options: Any) -> list[dict[str, Any]]:
     ("seconds", "text"), [(30, "30s"), (300, "5m"), (7200, "2h"), (90, "90s"), (1.5, "1500ms"), (0, "0s")]
 )
 def test_durations_have_one_unit(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert prometheus_duration(seconds) == text
 
 
 def test_numbers_are_written_without_binary_tails() -> None:
-    assert number(0.1 + 0.2) == "0.3"
-    assert number(1234567) == "1234567"
+    assert number_text(0.1 + 0.2) == "0.3"
+    assert number_text(1234567) == "1234567"
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ class AsyncDatabase:
 
 @contextmanager
 def application_loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """A loop in a thread of its own, as an application's is to the watch thread."""
+    """A loop in a thread of its own, as an application's is to the background thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

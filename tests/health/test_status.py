@@ -3,30 +3,30 @@
 import pytest
 
 from otel_monitoring.config.settings import Thresholds
-from otel_monitoring.health.status import Facts, basic, health_json, status
+from otel_monitoring.health.status import ServiceFacts, basic, health_json, status
 
 
 @pytest.mark.parametrize(
     ("facts", "expected", "reasons"),
     [
-        (Facts(), "healthy", []),
-        (Facts(database="healthy"), "healthy", []),
-        (Facts(database="unknown"), "healthy", []),
-        (Facts(database="degraded"), "degraded", ["database is slow"]),
-        (Facts(database="unhealthy"), "unhealthy", ["database is down"]),
-        (Facts(critical_failures=["queue"]), "unhealthy", ["check queue fails"]),
-        (Facts(failures=["cache"]), "degraded", ["check cache fails"]),
-        (Facts(cpu_percent=[90, 90, 90]), "degraded", ["CPU above 80%"]),
-        (Facts(cpu_percent=[90, 90]), "healthy", []),
-        (Facts(cpu_percent=[90, 79, 90]), "healthy", []),
-        (Facts(cpu_percent=[10, 90, 90, 90]), "degraded", ["CPU above 80%"]),
-        (Facts(memory_percent=[80.0] * 3), "healthy", []),
-        (Facts(memory_percent=[80.1] * 3), "degraded", ["memory above 80%"]),
-        (Facts(requests=19, error_rate=100.0), "healthy", []),
-        (Facts(requests=20, error_rate=5.0), "healthy", []),
-        (Facts(requests=20, error_rate=5.1), "degraded", ["error rate above 5%"]),
+        (ServiceFacts(), "healthy", []),
+        (ServiceFacts(database="healthy"), "healthy", []),
+        (ServiceFacts(database="unknown"), "healthy", []),
+        (ServiceFacts(database="degraded"), "degraded", ["database is slow"]),
+        (ServiceFacts(database="unhealthy"), "unhealthy", ["database is down"]),
+        (ServiceFacts(critical_failures=["queue"]), "unhealthy", ["check queue fails"]),
+        (ServiceFacts(failures=["cache"]), "degraded", ["check cache fails"]),
+        (ServiceFacts(cpu_percent=[90, 90, 90]), "degraded", ["CPU above 80%"]),
+        (ServiceFacts(cpu_percent=[90, 90]), "healthy", []),
+        (ServiceFacts(cpu_percent=[90, 79, 90]), "healthy", []),
+        (ServiceFacts(cpu_percent=[10, 90, 90, 90]), "degraded", ["CPU above 80%"]),
+        (ServiceFacts(memory_percent=[80.0] * 3), "healthy", []),
+        (ServiceFacts(memory_percent=[80.1] * 3), "degraded", ["memory above 80%"]),
+        (ServiceFacts(requests=19, error_rate=100.0), "healthy", []),
+        (ServiceFacts(requests=20, error_rate=5.0), "healthy", []),
+        (ServiceFacts(requests=20, error_rate=5.1), "degraded", ["error rate above 5%"]),
         (
-            Facts(
+            ServiceFacts(
                 database="unhealthy",
                 critical_failures=["queue"],
                 failures=["cache"],
@@ -36,15 +36,15 @@ from otel_monitoring.health.status import Facts, basic, health_json, status
             ["database is down", "check queue fails: refused", "check cache fails: slow"],
         ),
         (
-            Facts(database="degraded", database_problem="database: no free connection within 5 s"),
+            ServiceFacts(database="degraded", database_problem="database: no free connection within 5 s"),
             "degraded",
             ["database: no free connection within 5 s"],
         ),
-        (Facts(cpu_percent=[90] * 3, cpu_scope="container"), "degraded", ["CPU of the container above 80%"]),
-        (Facts(troubles=["the watch thread has ended"]), "degraded", ["the watch thread has ended"]),
+        (ServiceFacts(cpu_percent=[90] * 3, cpu_scope="container"), "degraded", ["CPU of the container above 80%"]),
+        (ServiceFacts(troubles=["the background thread has ended"]), "degraded", ["the background thread has ended"]),
     ],
 )
-def test_status_rules(facts: Facts, expected: str, reasons: list[str]) -> None:
+def test_status_rules(facts: ServiceFacts, expected: str, reasons: list[str]) -> None:
     assert status(facts, Thresholds()) == (expected, reasons)
 
 

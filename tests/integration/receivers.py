@@ -96,7 +96,7 @@ class Mailbox:
     port: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
     envelopes: list[tuple[str | None, list[str], bool]] = field(default_factory=list)
-    """Sender, recipients, and whether the connection was encrypted."""
+    """Origin, recipients, and whether the connection was encrypted."""
     logins: list[tuple[bytes, bytes]] = field(default_factory=list)
     greetings: list[str] = field(default_factory=list)
     """What clients said they are."""

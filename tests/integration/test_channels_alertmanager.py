@@ -23,7 +23,7 @@ from otel_monitoring.alerts.evaluator import Evaluator
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.notify.channels.alertmanager import AlertmanagerChannel
 from otel_monitoring.alerts.notify.delivery import Delivery
-from otel_monitoring.alerts.notify.sender import Sender
+from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.metrics.snapshot import Series, Snapshot
@@ -189,8 +189,8 @@ class Service:
     def start(self, worker: str) -> None:
         hands_off = channel(self.peer, interval=1.0)
         self.manager = AlertManager(channels=[hands_off], store=self.store)
-        self.manager.sender = Sender(self.name)
-        self.manager.delivery = Delivery([hands_off], self.manager.sender, clock=time.time)
+        self.manager.origin = Origin(self.name)
+        self.manager.delivery = Delivery([hands_off], self.manager.origin, clock=time.time)
         self.manager.add_rule(Rule("hot", Gauge("heat"), ">", 10))
         self.watch = Evaluator(self.manager, worker, self._report, interval=1.0)
 

@@ -322,12 +322,12 @@ async def test_a_failing_check_is_an_alert_and_a_reason_with_its_error() -> None
 async def test_a_watch_thread_that_has_ended_shows_in_the_health() -> None:
     monitoring = MonitoringService(None)
     await monitoring.start()
-    watch = monitoring._worker._watch
-    assert watch is not None
-    assert watch.stop(30)
+    background = monitoring._worker._background
+    assert background is not None
+    assert background.stop(30)
     health = await monitoring.get_health_status()
     assert health["status"] == "degraded"
-    assert health["reasons"] == ["the watch thread has ended: nothing is measured or checked any more"]
+    assert health["reasons"] == ["the background thread has ended: nothing is measured or checked any more"]
     await monitoring.stop()
 
 

@@ -1,4 +1,4 @@
-"""The watch thread repeats its jobs whatever one of them does, and ends when told."""
+"""The background thread repeats its jobs whatever one of them does, and ends when told."""
 
 import asyncio
 import ctypes
@@ -40,28 +40,30 @@ def test_a_job_that_fails_or_hangs_delays_no_other() -> None:
         await hanging()
         await asyncio.Event().wait()
 
-    watch = BackgroundThread((Job("good", 0.001, good), Job("failing", 0.001, failing), Job("hanging", 0.001, hang)))
-    watch.start()
+    background = BackgroundThread(
+        (Job("good", 0.001, good), Job("failing", 0.001, failing), Job("hanging", 0.001, hang))
+    )
+    background.start()
     try:
         good.wait(20)
         hanging.wait(1)
     finally:
-        assert watch.stop(PATIENCE)
+        assert background.stop(PATIENCE)
     assert hanging.calls == 1
 
 
 def test_work_can_be_submitted_until_it_stops() -> None:
-    watch = BackgroundThread(())
-    watch.start()
+    background = BackgroundThread(())
+    background.start()
 
     async def thread_name() -> str:
         return threading.current_thread().name
 
-    assert watch.submit(thread_name()).result(PATIENCE) == "otel-monitoring-watch"
-    assert watch.stop(PATIENCE)
-    assert watch.stop(PATIENCE), "stopping twice is harmless"
+    assert background.submit(thread_name()).result(PATIENCE) == "otel-monitoring-background"
+    assert background.stop(PATIENCE)
+    assert background.stop(PATIENCE), "stopping twice is harmless"
     with pytest.raises(RuntimeError, match="not running"):
-        watch.submit(thread_name())
+        background.submit(thread_name())
 
 
 @pytest.mark.parametrize(
@@ -83,37 +85,37 @@ def test_whatever_a_job_raises_it_runs_again_and_so_do_the_others(error: BaseExc
         await seen()
         await (asyncio.gather(fail(), asyncio.sleep(0)) if nested else fail())
 
-    watch = BackgroundThread((Job("failing", 0.001, job), Job("other", 0.001, other)))
-    watch.start()
+    background = BackgroundThread((Job("failing", 0.001, job), Job("other", 0.001, other)))
+    background.start()
     try:
         seen.wait(3)
         other.wait(other.calls + 3)
-        assert watch.troubles(time.monotonic()) == []
+        assert background.troubles(time.monotonic()) == []
     finally:
-        assert watch.stop(PATIENCE)
+        assert background.stop(PATIENCE)
     assert fail_open.failures["failing"] >= 2
 
 
 def test_submitted_work_that_exits_ends_neither_thread_nor_jobs() -> None:
     job = Counted()
-    watch = BackgroundThread((Job("job", 0.001, job),))
-    watch.start()
+    background = BackgroundThread((Job("job", 0.001, job),))
+    background.start()
 
     async def leave() -> None:
         raise SystemExit(1)
 
     try:
         with pytest.raises(Escaped, match="SystemExit"):
-            watch.submit(leave()).result(PATIENCE)
+            background.submit(leave()).result(PATIENCE)
         job.wait(job.calls + 3)
     finally:
-        assert watch.stop(PATIENCE)
+        assert background.stop(PATIENCE)
 
 
 def test_a_job_that_somebody_cancels_is_started_again() -> None:
     job = Counted()
-    watch = BackgroundThread((Job("job", 0.001, job),))
-    watch.start()
+    background = BackgroundThread((Job("job", 0.001, job),))
+    background.start()
 
     async def cancel_all() -> None:
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
@@ -121,10 +123,10 @@ def test_a_job_that_somebody_cancels_is_started_again() -> None:
 
     try:
         job.wait(1)
-        watch.submit(cancel_all()).result(PATIENCE)
+        background.submit(cancel_all()).result(PATIENCE)
         job.wait(job.calls + 3)
     finally:
-        assert watch.stop(PATIENCE)
+        assert background.stop(PATIENCE)
 
 
 def test_a_dead_thread_and_a_job_without_end_are_troubles() -> None:
@@ -134,28 +136,28 @@ def test_a_dead_thread_and_a_job_without_end_are_troubles() -> None:
         await started()
         await asyncio.Event().wait()
 
-    watch = BackgroundThread((Job("measuring", 10.0, hang),))
-    watch.start()
+    background = BackgroundThread((Job("measuring", 10.0, hang),))
+    background.start()
     started.wait(1)
-    now = watch._ran["measuring"]
-    assert watch.troubles(now + 50) == []
-    assert watch.troubles(now + 100) == ["measuring: no run has ended for 100 s"]
-    assert watch.stop(PATIENCE)
-    assert watch.troubles(now) == ["the watch thread has ended: nothing is measured or checked any more"]
+    now = background._ran["measuring"]
+    assert background.troubles(now + 50) == []
+    assert background.troubles(now + 100) == ["measuring: no run has ended for 100 s"]
+    assert background.stop(PATIENCE)
+    assert background.troubles(now) == ["the background thread has ended: nothing is measured or checked any more"]
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, MemoryError])
 def test_what_is_raised_into_the_thread_from_outside_does_not_end_it(error: type[BaseException]) -> None:
     job = Counted()
-    watch = BackgroundThread((Job("job", 0.001, job),))
-    watch.start()
-    thread = watch._thread
+    background = BackgroundThread((Job("job", 0.001, job),))
+    background.start()
+    thread = background._thread
     try:
         for _ in range(3):
             assert ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(thread.ident or 0), ctypes.py_object(error)
             )
             job.wait(job.calls + 3)
-        assert watch.troubles(time.monotonic()) == []
+        assert background.troubles(time.monotonic()) == []
     finally:
-        assert watch.stop(PATIENCE)
+        assert background.stop(PATIENCE)

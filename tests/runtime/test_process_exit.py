@@ -48,7 +48,7 @@ async def get(app: FastAPI, *paths: str) -> list[httpx.Response]:
 
 
 def watching() -> int:
-    return sum(thread.name == "otel-monitoring-watch" for thread in threading.enumerate())
+    return sum(thread.name == "otel-monitoring-background" for thread in threading.enumerate())
 
 
 @pytest.mark.slow
@@ -93,7 +93,7 @@ def test_from_the_signal_on_nothing_is_watched_any_more() -> None:
         await asyncio.sleep(0)  # a turn of the loop
         ready, _ = await get(app, "/api/health/ready", "/orders")
         assert ready.status_code == 503
-        assert monitoring._worker.draining, "no request begins the watch anew"
+        assert monitoring._worker.draining, "no request begins the background thread anew"
         await monitoring.stop()
 
     before = signal.signal(signal.SIGTERM, lambda number, _frame: handled.append(number))

@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_monitoring.config import Settings
 from otel_monitoring.config.otlp import SIGNALS
-from otel_monitoring.environment import notices, opt_in_to_stable_conventions
+from otel_monitoring.environment import opt_in_to_stable_conventions, warned
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.telemetry.export_state import ExportState, without_credentials
@@ -98,7 +98,7 @@ def test_what_cannot_work_is_ignored_and_said_by_its_name(
     """The variables are OpenTelemetry's: whoever set one may have meant another library, and the service starts."""
     monkeypatch.setenv(variable, value)
     Settings.load()
-    [said] = notices
+    [said] = warned
     assert said.startswith(f"{variable}: ")
     assert said.endswith("; it is ignored")
     assert "\n" not in said

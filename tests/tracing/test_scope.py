@@ -23,7 +23,7 @@ from opentelemetry.trace import StatusCode, get_current_span
 from otel_monitoring.alerts import AlertManager, set_alert_manager
 from otel_monitoring.guard import fail_open
 from otel_monitoring.tracing import continued, tagged, traced
-from otel_monitoring.tracing.scope import Scope
+from otel_monitoring.tracing.scope import ContextScope
 from tests.recorded_spans import Recorded, recording
 
 WAIT = 30.0
@@ -289,7 +289,7 @@ def test_a_job_that_plans_the_next_one_keeps_none_of_those_before(recorded: Reco
         await job(100)
         await done.wait()
         gc.collect()
-        assert sum(type(one) is Scope for one in gc.get_objects()) < 10  # no isinstance: others keep dead proxies
+        assert sum(type(one) is ContextScope for one in gc.get_objects()) < 10  # no isinstance: dead proxies
 
     asyncio.run(use())
     assert len(recorded.spans) == 101

@@ -11,7 +11,7 @@ from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, 
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.redact import redact
 
-INSTANCE = "service.instance.id"
+INSTANCE_ATTRIBUTE = "service.instance.id"
 """The attribute that `merge_reports` adds to gauges, so that those of several workers stay apart."""
 
 _FORMAT = 1
@@ -77,7 +77,7 @@ class WorkerReport:
 
 
 def merge_reports(reports: Mapping[str, WorkerReport]) -> Window:
-    """One window over all workers: histograms and counters are added, gauges stay apart by `INSTANCE`."""
+    """One window over all workers: histograms and counters are added, gauges stay apart by `INSTANCE_ATTRIBUTE`."""
     if len(reports) == 1:
         return next(iter(reports.values())).window
     histograms: dict[Series, list[Histogram]] = {}
@@ -90,7 +90,7 @@ def merge_reports(reports: Mapping[str, WorkerReport]) -> Window:
         for series, value in snapshot.sums.items():
             sums[series] = sums.get(series, 0.0) + value
         for series, value in snapshot.gauges.items():
-            gauges[Series(series.name, (*series.attributes, (INSTANCE, instance)))] = value
+            gauges[Series(series.name, (*series.attributes, (INSTANCE_ATTRIBUTE, instance)))] = value
     seconds = max((report.window.seconds for report in reports.values()), default=0.0)
     return Window(Snapshot(0.0, seconds, {series: merged(h) for series, h in histograms.items()}, sums, gauges))
 

@@ -15,7 +15,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from otel_monitoring.alerts.model import AlertEvent, ChannelResult, DeliveryState, Notification, Status
 from otel_monitoring.alerts.notify.channels import Channel
 from otel_monitoring.alerts.notify.delivery_order import DeliveryOrder, is_urgent
-from otel_monitoring.alerts.notify.sender import Sender
+from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.protocol import Queued
 from otel_monitoring.errors import DeliveryError
@@ -111,12 +111,12 @@ class ChannelQueue:
         rate_limited = len(self._sent_at) == self._limits.per_minute and now - self._sent_at[0] < _MINUTE
         return now >= self._wait_until and not rate_limited
 
-    async def deliver_next(self, store: Store, sender: Sender, *, paced: bool) -> bool:
+    async def deliver_next(self, store: Store, origin: Origin, *, paced: bool) -> bool:
         """Send one message with the events that are due; returns whether another message may follow at once.
 
         Args:
             store: The store with the outbox.
-            sender: The sender of the message.
+            origin: The origin of the message.
             paced: Whether to keep the pauses between messages.
         """
         batch = self._due(store)
@@ -129,7 +129,7 @@ class ChannelQueue:
             return False
         self._order.begin(batch)
         self._sent_at.append(self._elapsed())
-        sent = self._notification(sender, batch)
+        sent = self._notification(origin, batch)
         try:
             if sent.events:
                 await send_once(self.channel.send, sent, self._limits.timeout)
@@ -200,9 +200,9 @@ class ChannelQueue:
 
         return store.run(mark)
 
-    def _notification(self, sender: Sender, batch: Sequence[Queued]) -> Notification:
+    def _notification(self, origin: Origin, batch: Sequence[Queued]) -> Notification:
         """The message of a batch without its outdated events; its id is that of the whole batch and stays constant."""
-        notification = sender.notification(batch)
+        notification = origin.notification(batch)
         if getattr(self.channel, "latest_only", False):
             notification = notification.latest()
         outdated = {id(entry.event) for entry in batch if entry.id in self._outdated}

@@ -13,7 +13,7 @@ from typing import Any
 from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.notify.channel_queue import ChannelQueue, Limits, OutcomeCounter, send_once
 from otel_monitoring.alerts.notify.channels import Channel, Repeating
-from otel_monitoring.alerts.notify.sender import Sender
+from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.guard import fail_open
@@ -33,7 +33,7 @@ class Delivery:
 
     Args:
         channels: The channels.
-        sender: The sender of the messages.
+        origin: The origin of the messages.
         clock: Returns Unix time in seconds.
         limits: The limits of each channel.
         count: Counts the outcomes.
@@ -43,7 +43,7 @@ class Delivery:
     def __init__(
         self,
         channels: Sequence[Channel],
-        sender: Sender,
+        origin: Origin,
         *,
         clock: Callable[[], float],
         limits: Limits = _DEFAULT_LIMITS,
@@ -51,7 +51,7 @@ class Delivery:
         elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
         self.limits = limits
-        self._sender = sender
+        self._origin = origin
         self._make_queue = partial(ChannelQueue, clock=clock, count=count, elapsed=elapsed)
         self._queues = {channel.name: self._make_queue(channel, limits) for channel in channels}
         self._queues_of_missing: dict[str, ChannelQueue] = {}
@@ -139,7 +139,7 @@ class Delivery:
     async def _drain(self, queue: ChannelQueue, store: Store, delivers: Callable[[str], bool]) -> None:
         name = queue.channel.name
         with _delivering:
-            while queue.ready() and delivers(name) and await queue.deliver_next(store, self._sender, paced=self._paced):
+            while queue.ready() and delivers(name) and await queue.deliver_next(store, self._origin, paced=self._paced):
                 pass
 
     async def _send_repetition(self, channel: Repeating, notification: Notification) -> None:

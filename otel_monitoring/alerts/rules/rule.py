@@ -14,7 +14,7 @@ from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.guard import fail_open
 
 Comparison = Literal[">", ">=", "<", "<="]
-Scope = Literal["service", "instance"]
+RuleScope = Literal["service", "instance"]
 
 _BEYOND: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
@@ -81,7 +81,7 @@ class Rule:
     clear: float | None = None
     min_samples: int = 0
     no_data: NoData = NoData.RESOLVE
-    scope: Scope = "service"
+    scope: RuleScope = "service"
     label: str = "group"
     labels: Mapping[str, str] = field(default_factory=dict)
     inhibits: frozenset[AlertType] = frozenset()
@@ -108,7 +108,7 @@ class Rule:
         if not isinstance(self.expression, Expression):
             validation.refuse("expression", self.name, f"{type(self.expression).__name__} is no expression")
         validation.choice("comparison", self.name, self.comparison, get_args(Comparison))
-        validation.choice("scope", self.name, self.scope, get_args(Scope))
+        validation.choice("scope", self.name, self.scope, get_args(RuleScope))
         validation.number("threshold", self.name, self.threshold)
         for setting in ("hold", "keep_firing_for", "min_samples"):
             validation.number(setting, self.name, getattr(self, setting), least=0)

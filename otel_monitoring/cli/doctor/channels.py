@@ -6,7 +6,7 @@ from typing import Any
 
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.notify.channels.from_settings import channels_from
-from otel_monitoring.alerts.notify.sender import Sender
+from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
@@ -47,7 +47,7 @@ def _tested(settings: Settings, configured: list[str]) -> Iterator[Finding]:
     manager = AlertManager(store=MemoryStore(), settings=settings)
     manager.connect(
         settings,
-        Sender.here(settings, {"service.name": settings.service_name or "otel-monitoring doctor"}),
+        Origin.here(settings, {"service.name": settings.service_name or "otel-monitoring doctor"}),
         AlertSignals(),
     )
     results: dict[str, dict[str, Any]] = asyncio.run(manager.test_channels())

@@ -87,7 +87,7 @@ def _of_database(examination: Examination) -> Iterator[tuple[str, float]]:
     if examination.database_uri is None:
         return
     try:
-        from otel_monitoring.instrumentation.mongodb.connection import database_at
+        from otel_monitoring.instrumentation.mongodb.own_client import database_at
 
         handle = database_at(examination.database_uri, timeout=examination.timeout)
         try:

@@ -10,54 +10,56 @@ from typing import Final
 import click
 
 from otel_monitoring.cli import exit_codes, options
-from otel_monitoring.cli.client import Service
+from otel_monitoring.cli.client import ServiceClient
 from otel_monitoring.cli.doctor.channels import channels
 from otel_monitoring.cli.doctor.clock import clock
 from otel_monitoring.cli.doctor.database import database
-from otel_monitoring.cli.doctor.findings import Check, Examination, Finding, Level, findings_of
+from otel_monitoring.cli.doctor.findings import DoctorCheck, Examination, Finding, Level, findings_of
 from otel_monitoring.cli.doctor.otlp import otlp, trace_context
 from otel_monitoring.cli.doctor.running_service import running_service
 from otel_monitoring.cli.doctor.semconv import semantic_conventions
 from otel_monitoring.cli.doctor.settings import settings_valid
 from otel_monitoring.cli.doctor.state_dir import state_directory
 from otel_monitoring.cli.doctor.versions import versions
-from otel_monitoring.cli.terminal import console, plain, style_of
+from otel_monitoring.cli.terminal import console, safe_text, style_of
 
 CHECKS: Final = (
-    Check(
+    DoctorCheck(
         settings_valid,
         "Settings are environment variables, or lines of .env where the service is started. A wrong value keeps the "
         "service from starting; a misspelt name does nothing.",
     ),
-    Check(versions, "Some versions of the libraries that are measured have known problems."),
-    Check(
+    DoctorCheck(versions, "Some versions of the libraries that are measured have known problems."),
+    DoctorCheck(
         semantic_conventions,
         "OpenTelemetry's semantic conventions say how measurements are named. There are old and stable names; the "
         "dashboards and rules look for the stable ones.",
     ),
-    Check(
+    DoctorCheck(
         database,
         "The service pings its MongoDB and reads how many documents its collections have. What works from here works "
         "for a service that is started here.",
     ),
-    Check(
+    DoctorCheck(
         otlp,
         "Traces, metrics and logs leave the service by OTLP, mostly for an OpenTelemetry Collector, which hands them "
         "to a backend. Health, alerts and /api/health/metrics need none of that.",
     ),
-    Check(
+    DoctorCheck(
         trace_context,
         "carry() writes the current span's context into a document, and continued() goes on from it: so one order is "
         "followed through several processes.",
     ),
-    Check(clock, "Telemetry is ordered by time, so the clocks of the machines must agree."),
-    Check(
+    DoctorCheck(clock, "Telemetry is ordered by time, so the clocks of the machines must agree."),
+    DoctorCheck(
         state_directory,
         "Mutes, firing alerts and their history are kept in a file, so that a restart forgets nothing and all workers "
         "of the host agree.",
     ),
-    Check(channels, "When a rule fires, the alert is logged, and sent to each channel that is configured."),
-    Check(running_service, "A running service tells its health with the reasons, and failures of its monitoring."),
+    DoctorCheck(channels, "When a rule fires, the alert is logged, and sent to each channel that is configured."),
+    DoctorCheck(
+        running_service, "A running service tells its health with the reasons, and failures of its monitoring."
+    ),
 )
 """The checks in the order in which they run. No check depends on another."""
 
@@ -121,11 +123,11 @@ def doctor(
         if prefix is None and examination.settings is not None:
             prefix = examination.settings.prefix  # it may come from .env
         try:
-            service = Service(url, token=token, prefix=prefix, timeout=timeout)
+            service = ServiceClient(url, token=token, prefix=prefix, timeout=timeout)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--url") from None
         examination = replace(examination, service=service)
-    findings: list[tuple[Check, Finding]] = []
+    findings: list[tuple[DoctorCheck, Finding]] = []
     for check in CHECKS:
         found = list(findings_of(check.examine, examination))
         findings += ((check, finding) for finding in found)
@@ -141,16 +143,16 @@ def doctor(
     return code
 
 
-def _print(check: Check, findings: Iterable[Finding]) -> None:
+def _print(check: DoctorCheck, findings: Iterable[Finding]) -> None:
     out = console()
     for line in textwrap.wrap(check.about, min(out.width, 110)):
-        out.print(plain(line, "dim"))
+        out.print(safe_text(line, "dim"))
     for finding in findings:
         style = style_of(finding.level.value)
-        result = plain(f"{_MARKS[finding.level]} ", style).append(f"{finding.check:22s}", "bold")
-        out.print(result.append_text(plain(finding.message)))
+        result = safe_text(f"{_MARKS[finding.level]} ", style).append(f"{finding.check:22s}", "bold")
+        out.print(result.append_text(safe_text(finding.message)))
         if finding.advice:
-            out.print(plain(f"{'':24s}→ {finding.advice}", style))
+            out.print(safe_text(f"{'':24s}→ {finding.advice}", style))
     out.print()
 
 
@@ -158,4 +160,4 @@ def _print_summary(findings: Iterable[Finding]) -> None:
     levels = [finding.level for finding in findings]
     counts = ", ".join(f"{levels.count(level)} {level.value}" for level in Level if level in levels)
     worst = Level.FAILED if Level.FAILED in levels else Level.WARNING if Level.WARNING in levels else Level.OK
-    console().print(plain(counts, style_of(worst.value)))
+    console().print(safe_text(counts, style_of(worst.value)))

@@ -20,7 +20,7 @@ def database(examination: Examination) -> Iterator[Finding]:
         return
     try:
         from otel_monitoring.health.database import DatabaseHealthChecker
-        from otel_monitoring.instrumentation.mongodb.connection import check_uri, database_at
+        from otel_monitoring.instrumentation.mongodb.own_client import check_uri, database_at
 
         check_uri(uri)
         handle = database_at(uri, timeout=examination.timeout)

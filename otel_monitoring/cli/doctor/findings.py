@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from otel_monitoring.cli.client import Service
+from otel_monitoring.cli.client import ServiceClient
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact_error
@@ -57,7 +57,7 @@ class Examination:
     settings: Settings | None
     settings_error: str | None
     database_uri: str | None
-    service: Service | None
+    service: ServiceClient | None
     send_test: bool
     timeout: float
 
@@ -78,7 +78,7 @@ Examine: TypeAlias = Callable[[Examination], Iterable[Finding]]
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class DoctorCheck:
     """One check.
 
     Attributes:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
+from otel_monitoring.cli.client import DeniedError, ServiceClient, UnreachableError
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
 
 _NAME = "service"
@@ -55,7 +55,7 @@ def running_service(examination: Examination) -> Iterator[Finding]:
         yield Finding(_NAME, Level.FAILED, f"{service.url}: {error}", "is it running and reachable from here?")
 
 
-def _health(service: Service, status: str | None) -> Iterator[Finding]:
+def _health(service: ServiceClient, status: str | None) -> Iterator[Finding]:
     diagnostics, denied = _diagnostics(service)
     if status is None:
         advice = "ours are beside it: /health/live, /health/ready and, with the admin token, /health/detailed"
@@ -74,7 +74,7 @@ def _health(service: Service, status: str | None) -> Iterator[Finding]:
         yield from _monitoring(diagnostics)
 
 
-def _diagnostics(service: Service) -> tuple[dict[str, Any] | None, DeniedError | None]:
+def _diagnostics(service: ServiceClient) -> tuple[dict[str, Any] | None, DeniedError | None]:
     try:
         answer = service.get("/health/diagnostics")
     except DeniedError as error:
@@ -125,7 +125,7 @@ def _monitoring(diagnostics: dict[str, Any]) -> Iterator[Finding]:
         yield Finding(_NAME, Level.WARNING, message, advice)
 
 
-def _privacy(service: Service) -> Iterator[Finding]:
+def _privacy(service: ServiceClient) -> Iterator[Finding]:
     without_token = service.without_token()
     try:
         without_token.get("/health/metrics")

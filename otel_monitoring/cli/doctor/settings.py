@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
-from otel_monitoring.environment import notices
+from otel_monitoring.environment import warned
 
 _NAME = "settings"
 
@@ -16,7 +16,7 @@ def settings_valid(examination: Examination) -> Iterator[Finding]:
             yield Finding(_NAME, Level.FAILED, problem, "correct it: the service does not start with this")
     else:
         yield Finding(_NAME, Level.OK, "valid")
-    for line in notices:
+    for line in warned:
         problem, _, advice = line.partition("; ")
         yield Finding(_NAME, Level.WARNING, problem, advice if advice.startswith("did you") else "correct or remove it")
     if settings is None:

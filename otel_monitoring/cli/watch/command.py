@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from otel_monitoring.cli import exit_codes, options
-from otel_monitoring.cli.client import Service
+from otel_monitoring.cli.client import ServiceClient
 from otel_monitoring.cli.terminal import console
 from otel_monitoring.cli.watch.live import LiveView
 from otel_monitoring.cli.watch.poll import Refresh, RefreshHistory, ask, busiest
@@ -56,7 +56,7 @@ Exit codes:
 )
 @click.option("--once", is_flag=True, help="Ask once and end.")
 @options.as_json
-def watch(service: Service, interval: float, mute_for: float, once: bool, as_json: bool) -> int:
+def watch(service: ServiceClient, interval: float, mute_for: float, once: bool, as_json: bool) -> int:
     """Watch the service at URL: status, rates, percentiles, endpoints by load, gauges and firing alerts.
 
     The figures are those of the worker process that answers; a line says when that worker has ended. "now" has the
@@ -86,7 +86,7 @@ def _code(refresh: Refresh) -> int:
     return exit_codes.DENIED if refresh.denied else exit_codes.UNREACHABLE
 
 
-def _print_lines(service: Service, history: RefreshHistory, interval: float, once: bool) -> int:
+def _print_lines(service: ServiceClient, history: RefreshHistory, interval: float, once: bool) -> int:
     while True:
         started = time.monotonic()
         refresh = ask(service)

@@ -14,7 +14,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from otel_monitoring.cli import exit_codes
-from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
+from otel_monitoring.cli.client import DeniedError, ServiceClient, UnreachableError
 from otel_monitoring.cli.terminal import type_name
 from otel_monitoring.cli.watch.keyboard import Keyboard
 from otel_monitoring.cli.watch.poll import Refresh, RefreshHistory, ask
@@ -31,7 +31,7 @@ class _Background:
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        threading.Thread(target=self._run, name="otel-monitoring-watch", daemon=True).start()
+        threading.Thread(target=self._run, name="otel-monitoring-poll", daemon=True).start()
 
     def submit(self, work: Callable[[], T]) -> "Future[T]":
         """Run `work` in the thread."""
@@ -61,7 +61,7 @@ class LiveView:
         out: The terminal.
     """
 
-    def __init__(self, service: Service, *, interval: float, mute_for: float, out: Console) -> None:
+    def __init__(self, service: ServiceClient, *, interval: float, mute_for: float, out: Console) -> None:
         self._service = service
         self._history = RefreshHistory()
         self._interval = interval

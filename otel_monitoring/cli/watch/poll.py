@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from otel_monitoring.cli.client import DeniedError, Service, UnreachableError
+from otel_monitoring.cli.client import DeniedError, ServiceClient, UnreachableError
 
 KEPT: Final = 120
 """The most refreshes in a sparkline."""
@@ -41,7 +41,7 @@ class Refresh:
         return list(dict.fromkeys([*firing, *(() if firing else self.recent_types), *self.muted]))
 
 
-def ask(service: Service) -> Refresh:
+def ask(service: ServiceClient) -> Refresh:
     """Ask the service for diagnostics, firing alerts and the alert summary; an error is part of the result."""
     now = time.time()
     try:

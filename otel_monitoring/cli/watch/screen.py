@@ -9,7 +9,15 @@ from rich.layout import Layout
 from rich.table import Table
 from rich.text import Text
 
-from otel_monitoring.cli.terminal import duration, milliseconds, plain, sparkline, style_of, time_of_day, type_name
+from otel_monitoring.cli.terminal import (
+    milliseconds,
+    rounded_duration,
+    safe_text,
+    sparkline,
+    style_of,
+    time_of_day,
+    type_name,
+)
 from otel_monitoring.cli.watch.poll import Figures, Refresh, RefreshHistory, busiest
 
 _Gauge = tuple[str, str, Callable[[Any], str]]
@@ -61,7 +69,7 @@ def full_screen(
     """
     whole, picture, foot = Layout(), Layout(), Layout(size=_FOOT_LINES)
     picture.update(draw(history, url, selected=selected, height=height - _FOOT_LINES, width=width, now=now))
-    foot.update(Group(_line(plain(message, "bold")), _line(Text(_KEYS, "dim"))))
+    foot.update(Group(_line(safe_text(message, "bold")), _line(Text(_KEYS, "dim"))))
     whole.split_column(picture, foot)
     return whole
 
@@ -95,29 +103,31 @@ def _line(text: Text) -> Text:
 def _headline(history: RefreshHistory, url: str, now: float) -> Text:
     latest, last = history.latest, history.last
     if latest is None:
-        return plain(f"{url}  asking …", "dim")
+        return safe_text(f"{url}  asking …", "dim")
     if history.lost_at is not None:
-        since = duration(now - history.lost_at)
+        since = rounded_duration(now - history.lost_at)
         what = "no access" if latest.denied else "no answer"
-        return plain(f"{what} for {since}", "bold red").append(f"  {url}  ", "default").append(plain(latest.error))
+        return (
+            safe_text(f"{what} for {since}", "bold red").append(f"  {url}  ", "default").append(safe_text(latest.error))
+        )
     diagnostics = last.diagnostics or {} if last is not None else {}
     status = str(diagnostics.get("status"))
-    line = plain(status, f"bold {style_of(status)}").append(f"  {url}", "default")
-    line.append(f"  up {duration(diagnostics.get('uptime_seconds', 0))}", "default")
-    return line.append(plain(f"  worker {history.worker}", "dim"))
+    line = safe_text(status, f"bold {style_of(status)}").append(f"  {url}", "default")
+    line.append(f"  up {rounded_duration(diagnostics.get('uptime_seconds', 0))}", "default")
+    return line.append(safe_text(f"  worker {history.worker}", "dim"))
 
 
 def _workers(history: RefreshHistory, now: float) -> Iterator[Text]:
     """Lines about workers that no longer answer and whose figures are shown."""
     if history.lost_at is not None and history.last is not None:
         at = time_of_day(history.last.at)
-        yield plain(f"worker {history.worker} answered last at {at}: its figures stay", "yellow")
+        yield safe_text(f"worker {history.worker} answered last at {at}: its figures stay", "yellow")
     for gone in history.gone:
-        yield plain(f"worker {gone.pid} is gone: it answered last {duration(now - gone.at)} ago", "yellow")
+        yield safe_text(f"worker {gone.pid} is gone: it answered last {rounded_duration(now - gone.at)} ago", "yellow")
 
 
 def _reasons(diagnostics: dict[str, Any]) -> Text:
-    return _line(plain("; ".join(map(str, diagnostics.get("reasons", ()))), "yellow"))
+    return _line(safe_text("; ".join(map(str, diagnostics.get("reasons", ()))), "yellow"))
 
 
 def _gauges(history: RefreshHistory, diagnostics: dict[str, Any], width: int) -> Table:
@@ -127,7 +137,7 @@ def _gauges(history: RefreshHistory, diagnostics: dict[str, Any], width: int) ->
     table.add_column(no_wrap=True)
     shown = next((figures for figures in reversed(history.figures) if figures != Figures()), Figures())
     seconds = diagnostics.get("performance", {}).get("window", {}).get("seconds")
-    window = f"last {duration(seconds)}:" if isinstance(seconds, int | float) else "lately:"
+    window = f"last {rounded_duration(seconds)}:" if isinstance(seconds, int | float) else "lately:"
     for heading, gauges in (("now:", _NOW), (window, _OF_THE_WINDOW)):
         table.add_row(heading)
         for name, label, text in gauges:
@@ -152,7 +162,7 @@ def _endpoints(diagnostics: dict[str, Any], limit: int, width: int) -> Table:
     ranked = busiest(diagnostics)
     for route, figures, share in ranked[:limit]:
         cells = (Text(text(figures, share)) for _, _, text in columns)
-        table.add_row(plain(route), *cells, style="red" if figures.get("error_rate") else "")
+        table.add_row(safe_text(route), *cells, style="red" if figures.get("error_rate") else "")
     if len(ranked) > limit:
         table.add_row(Text(f"and {len(ranked) - limit} more", "dim"))
     return table
@@ -176,7 +186,7 @@ def _alerts(refresh: Refresh, selected: int | None, limit: int) -> list[Text]:
     for kind in (one for one in choices if one not in shown):
         until = refresh.muted.get(kind)
         state = f"muted until {until[11:16]} UTC" if until else "recent"
-        entries.append((kind == chosen, [_line(plain(f"{_mark(kind == chosen)}{type_name(kind)}  {state}"))]))
+        entries.append((kind == chosen, [_line(safe_text(f"{_mark(kind == chosen)}{type_name(kind)}  {state}"))]))
     lines = [_line(Text("alerts:", "dim") if entries else Text("no alerts", "green"))]
     first = max(0, next((index for index, (is_chosen, _) in enumerate(entries) if is_chosen), 0) - 1)
     left = len(entries)
@@ -192,12 +202,12 @@ def _firing(alert: dict[str, Any], muted: dict[str, str], is_chosen: bool) -> li
     kind, rule, severity = (str(alert.get(key) or "") for key in ("type", "rule", "severity"))
     state = "muted" if alert.get("muted") or kind in muted else str(alert.get("state", "firing"))
     line = Text(_mark(is_chosen)).append_text(
-        plain(type_name(kind) if rule in ("", kind) else rule, style_of(severity))
+        safe_text(type_name(kind) if rule in ("", kind) else rule, style_of(severity))
     )
     state = "inhibited" if alert.get("inhibited") else state
-    line.append_text(plain(f"  {state} since {str(alert.get('since', ''))[11:19]} UTC"))
+    line.append_text(safe_text(f"  {state} since {str(alert.get('since', ''))[11:19]} UTC"))
     line.append(_value(alert))
-    return [_line(line), _line(plain(f"    {alert.get('message', '')}"))]
+    return [_line(line), _line(safe_text(f"    {alert.get('message', '')}"))]
 
 
 def _mark(is_chosen: bool) -> str:

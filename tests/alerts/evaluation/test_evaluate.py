@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from otel_monitoring.alerts import Count, Gauge, NoData, Quantile, Rule, error_rate, requests
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
-from otel_monitoring.alerts.evaluation.worker_report import INSTANCE, WorkerReport, merge_reports
+from otel_monitoring.alerts.evaluation.worker_report import INSTANCE_ATTRIBUTE, WorkerReport, merge_reports
 from otel_monitoring.alerts.rules.expressions import Reading
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot, merged
@@ -124,7 +124,7 @@ def test_workers_together_counts_added_gauges_apart() -> None:
     whole = merge_reports({instance: WorkerReport(window) for instance, window in windows.items()})
     assert increase_in(whole, "orders") == 4
     assert recorded_in(whole, HTTP_SERVER_REQUEST_DURATION).count == 22
-    assert {series.get(INSTANCE): value for series, value in whole.gauges("heat")} == {"a": 10, "b": 30}
+    assert {series.get(INSTANCE_ATTRIBUTE): value for series, value in whole.gauges("heat")} == {"a": 10, "b": 30}
     assert whole.seconds == 300
     of_a = recorded_in(whole, HTTP_SERVER_REQUEST_DURATION, lambda series: series.get(HTTP_ROUTE) == "/a")
     assert (of_a.min, of_a.max, of_a.count) == (0.1, 5.0, 20)

@@ -19,7 +19,7 @@ from otel_monitoring.alerts.model import (
 )
 from otel_monitoring.alerts.notify.channel_queue import GIVE_UP_SECONDS, Limits
 from otel_monitoring.alerts.notify.delivery import Delivery
-from otel_monitoring.alerts.notify.sender import Sender
+from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.store import MemoryStore, Store
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError
@@ -28,7 +28,7 @@ from otel_monitoring.testing import ManualClock
 pytestmark = pytest.mark.anyio
 
 T = TypeVar("T")
-ORDERS = Sender("orders", "production")
+ORDERS = Origin("orders", "production")
 
 
 class Channel:
@@ -633,13 +633,13 @@ def test_a_sender_is_who_its_resource_says_it_is() -> None:
         "service.version": "a1b2c3d4e5f60718293a4b5c6d7e8f9012345678",
         "host.name": "ip-10-0-0-1\x1b[31m",
     }
-    known = Sender.here(Settings.load(service_version="1", public_url="https://orders.example.com"), resource)
+    known = Origin.here(Settings.load(service_version="1", public_url="https://orders.example.com"), resource)
     assert known.service == "orders  Bcc: x"
     assert "hunter2" not in known.environment
     assert known.version == resource["service.version"]
     assert known.host == "ip-10-0-0-1 [31m"
     assert known.url == "https://orders.example.com"
-    assert Sender.here(Settings.load(service_version="1"), {"service.name": "orders"}).version == "1"
+    assert Origin.here(Settings.load(service_version="1"), {"service.name": "orders"}).version == "1"
 
 
 async def test_what_failed_is_not_forgotten_while_ever_new_alerts_are_delivered() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from otel_monitoring.cli import exit_codes
-from otel_monitoring.cli.client import Service
+from otel_monitoring.cli.client import ServiceClient
 from otel_monitoring.cli.commands import run_command_line
 from otel_monitoring.cli.doctor.channels import channels
 from otel_monitoring.cli.doctor.clock import _skew, clock
@@ -233,7 +233,7 @@ def test_what_a_running_service_says_is_explained(answering: ThreadingHTTPServer
         "seams": [{"library": "pymongo", "version": "9.0", "without": "no pool gauges", "error": "gone"}, "unknown"],
     }
     answering.says = diagnostics  # type: ignore[attr-defined]
-    with closing(Service(f"http://127.0.0.1:{answering.server_address[1]}", token="t0ken")) as service:
+    with closing(ServiceClient(f"http://127.0.0.1:{answering.server_address[1]}", token="t0ken")) as service:
         examination = Examination.of_this_environment(database_uri=None, send_test=False, timeout=3.0)
         examination = replace(examination, service=service)
         found = {finding.message: str(finding.advice) for finding in running_service(examination)}

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.screen import Screen
 
-from otel_monitoring.cli.terminal import duration, milliseconds, plain, sparkline
+from otel_monitoring.cli.terminal import milliseconds, rounded_duration, safe_text, sparkline
 from otel_monitoring.cli.watch.poll import Refresh, RefreshHistory
 from otel_monitoring.cli.watch.screen import full_screen
 
@@ -168,6 +168,6 @@ def test_sparklines_go_from_zero_to_the_greatest() -> None:
 
 
 def test_values_read_well() -> None:
-    assert [duration(s) for s in (5, 65, 7300, 200_000)] == ["5 s", "1 min", "2 h 1 min", "2 d 7 h"]
+    assert [rounded_duration(s) for s in (5, 65, 7300, 200_000)] == ["5 s", "1 min", "2 h 1 min", "2 d 7 h"]
     assert [milliseconds(s) for s in (None, 0.0012, 0.25, 3.0)] == ["-", "1.2 ms", "250 ms", "3.00 s"]
-    assert plain("a\x1b[31m\nb\u202e").plain == "a·[31m·b·"
+    assert safe_text("a\x1b[31m\nb\u202e").plain == "a·[31m·b·"

@@ -3,7 +3,7 @@
 import pytest
 
 from otel_monitoring.config.settings import Thresholds
-from otel_monitoring.health.status import Facts, status
+from otel_monitoring.health.status import ServiceFacts, status
 from otel_monitoring.instrumentation.system.cpu import CpuUse
 from otel_monitoring.instrumentation.system.sample import SystemSample
 
@@ -45,7 +45,7 @@ def test_whose_memory(rss: float | None, container: bool, pressure: float, scope
 def test_a_busy_neighbour_alone_does_not_degrade() -> None:
     def said(cores: float) -> tuple[str, list[str]]:
         taken = [sample(CpuUse(percent=95.0, process_cores=cores, limit=4, seconds=10.0), rss=10.0)] * 3
-        facts = Facts(
+        facts = ServiceFacts(
             cpu_percent=[one.cpu_pressure or 0.0 for one in taken],
             memory_percent=[one.memory_pressure or 0.0 for one in taken],
             cpu_scope=taken[-1].cpu_scope,

@@ -67,8 +67,8 @@ class AlertmanagerChannel:
         expires_at = self._clock() + _EXPIRES_AFTER_INTERVALS * self.interval
         alerts = [self._alert(event, notification, expires_at) for event in notification.events]
         content = json.dumps(alerts).encode()
-        async with client() as sender:
-            outcomes = await asyncio.gather(*(self._post(sender, i, content) for i in range(len(self._urls))))
+        async with client() as http:
+            outcomes = await asyncio.gather(*(self._post(http, i, content) for i in range(len(self._urls))))
         failures = [failure for failure in outcomes if failure is not None]
         if len(failures) < len(self._urls):
             self._warn({str(failure) for failure in failures})
@@ -106,14 +106,14 @@ class AlertmanagerChannel:
             logger.warning("%s; another peer has the alerts", failure)
         self._warned = failures
 
-    async def _post(self, sender: httpx.AsyncClient, index: int, content: bytes) -> DeliveryError | None:
+    async def _post(self, http: httpx.AsyncClient, index: int, content: bytes) -> DeliveryError | None:
         url = httpx.URL(self._urls[index].get_secret_value())
         headers = {"Content-Type": "application/json"}
         target = url.copy_with(path=f"{url.path.rstrip('/')}/api/v2/alerts")
-        request = sender.build_request("POST", target, content=content, headers=headers)
+        request = http.build_request("POST", target, content=content, headers=headers)
         number = f" {index + 1} of {len(self._urls)}" if len(self._urls) > 1 else ""
         try:
-            await post(sender, request, f"Alertmanager{number}")
+            await post(http, request, f"Alertmanager{number}")
         except DeliveryError as error:
             return error
         return None
@@ -146,11 +146,11 @@ def labels(event: AlertEvent, notification: Notification, host: str = "") -> dic
 def _annotations(event: AlertEvent, notification: Notification) -> dict[str, str]:
     found = {
         "summary": text.one_line(event.message),
-        "description": f"{text.plain(event)}\n\n{text.signature(notification)}",
+        "description": f"{text.plain_text(event)}\n\n{text.origin_lines(notification)}",
         "runbook_url": text.link(event.runbook),
         "value": str(event.details.get("value", "")),
         "threshold": str(event.details.get("threshold", "")),
         "trace_id": event.trace_id,
         "incident": event.incident,
     }
-    return {key: text.printable(value) for key, value in found.items() if value}
+    return {key: text.printable_lines(value) for key, value in found.items() if value}

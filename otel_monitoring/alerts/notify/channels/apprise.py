@@ -56,10 +56,10 @@ class AppriseChannel:
 
     def _send(self, notification: Notification) -> bool:
         shown, hidden = text.shown(notification)
-        paragraphs = [text.plain(event) for event in shown]
+        paragraphs = [text.plain_text(event) for event in shown]
         if hidden:
             paragraphs.append(f"… and {hidden} more")
-        paragraphs.append(text.signature(notification))
+        paragraphs.append(text.origin_lines(notification))
         resolved = notification.status is Status.RESOLVED
         with without_http_logs_and_spans():
             return bool(

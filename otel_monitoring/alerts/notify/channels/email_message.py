@@ -74,23 +74,23 @@ def compose(
     message["X-Auto-Response-Suppress"] = "All"
     if notification.severity is AlertSeverity.CRITICAL and notification.status is Status.FIRING:
         message["Importance"] = "high"
-    message.set_content(plain(notification))
-    message.add_alternative(html(notification), subtype="html")
+    message.set_content(text_part(notification))
+    message.add_alternative(html_part(notification), subtype="html")
     return message
 
 
-def plain(notification: Notification) -> str:
+def text_part(notification: Notification) -> str:
     """The text part."""
     shown, hidden = text.shown(notification)
     blocks = [text.summary(notification)] if len(notification.events) > 1 else []
-    blocks += [text.plain(event) for event in shown]
+    blocks += [text.plain_text(event) for event in shown]
     if hidden:
         blocks.append(f"… and {hidden} more")
-    blocks.append(text.signature(notification))
+    blocks.append(text.origin_lines(notification))
     return "\n\n".join(blocks) + "\n"
 
 
-def html(notification: Notification) -> str:
+def html_part(notification: Notification) -> str:
     """The HTML part, of tables and inline styles, which all mail programs support."""
     shown, hidden = text.shown(notification)
     cards = "".join(_card(event) for event in shown)

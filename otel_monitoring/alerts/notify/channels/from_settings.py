@@ -52,7 +52,7 @@ def _slack(settings: Settings) -> Iterator[Channel]:
         from otel_monitoring.alerts.notify.channels import proxies
         from otel_monitoring.alerts.notify.channels.slack import SlackChannel
 
-        proxies.check()
+        proxies.warn_of_invalid()
         _host(settings.slack_webhook_url, "SLACK_WEBHOOK_URL")
         yield SlackChannel(settings.slack_webhook_url)
 
@@ -75,7 +75,7 @@ def _alertmanager(settings: Settings) -> Iterator[Channel]:
         from otel_monitoring.alerts.notify.channels import proxies
         from otel_monitoring.alerts.notify.channels.alertmanager import AlertmanagerChannel
 
-        proxies.check()
+        proxies.warn_of_invalid()
         for url in settings.alertmanager_url:
             _host(url, "ALERTMANAGER_URL")
         generator = f"{settings.public_url}{settings.prefix}/alerts/firing" if settings.public_url else ""

@@ -51,12 +51,12 @@ def direct() -> httpx.AsyncHTTPTransport:
     return httpx.AsyncHTTPTransport(verify=_tls_context())
 
 
-async def post(sender: httpx.AsyncClient, request: httpx.Request, receiver: str) -> None:
+async def post(http: httpx.AsyncClient, request: httpx.Request, receiver: str) -> None:
     """Send `request` once. Any 2xx status is success; the body is not read.
 
     Args:
-        sender: A client made by `client`.
-        request: The request, built by `sender`, whose timeouts it has.
+        http: A client made by `client`.
+        request: The request, built by `http`, whose timeouts it has.
         receiver: The name of the receiver in errors; it must not be the URL, which may be secret.
 
     Raises:
@@ -64,7 +64,7 @@ async def post(sender: httpx.AsyncClient, request: httpx.Request, receiver: str)
     """
     try:
         with without_http_logs_and_spans():
-            response = await sender.send(request, stream=True)
+            response = await http.send(request, stream=True)
             try:
                 if response.is_success:
                     return

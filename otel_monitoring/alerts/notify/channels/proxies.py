@@ -11,7 +11,7 @@ from urllib.request import getproxies
 
 import httpx
 
-from otel_monitoring.environment import notice
+from otel_monitoring.environment import warn_once
 
 _SOCKS = "socks"
 _PORTS = 65_536
@@ -43,7 +43,7 @@ class EnvironmentProxies(httpx.AsyncBaseTransport):
             await transport.aclose()
 
 
-def check() -> None:
+def warn_of_invalid() -> None:
     """Log the invalid proxy variables, at the start."""
     proxies = getproxies()
     for scheme in ("http", "https", "all"):
@@ -61,11 +61,11 @@ def transport_through(proxy: str | None, tls: ssl.SSLContext | bool) -> httpx.As
         if httpx.URL(url).host and (httpx.URL(url).port or 0) < _PORTS:
             return httpx.AsyncHTTPTransport(verify=tls, proxy=url)
     except ImportError:
-        notice("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a SOCKS proxy needs `pip install socksio`; alerts leave without it")
+        warn_once("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: SOCKS needs `pip install socksio`; alerts leave without it")
         return None
     except (ValueError, TypeError, httpx.InvalidURL):
         pass
-    notice("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a value is no proxy URL; alerts leave without it")
+    warn_once("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a value is no proxy URL; alerts leave without it")
     return None
 
 

@@ -47,14 +47,14 @@ class SlackChannel:
             DeliveryError: Slack did not accept it: see `post`.
         """
         body = json.dumps(message(notification)).encode()
-        async with client() as sender:
-            request = sender.build_request(
+        async with client() as http:
+            request = http.build_request(
                 "POST",
                 self._url.get_secret_value(),
                 content=body,
                 headers={"Content-Type": "application/json; charset=utf-8"},
             )
-            await post(sender, request, "Slack")
+            await post(http, request, "Slack")
 
 
 def message(notification: Notification) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def one_line(text: str, limit: int = 500) -> str:
     return clipped(" ".join(redact.printable(text).split()), limit)
 
 
-def printable(text: str) -> str:
+def printable_lines(text: str) -> str:
     """`text` with its line breaks, without characters that no encoder accepts and those that hide or reverse text."""
     return "\n".join([redact.printable(line) for line in text.splitlines()])
 
@@ -70,7 +70,7 @@ def source(notification: Notification) -> str:
 
 
 def origin(notification: Notification) -> list[tuple[str, str]]:
-    """What is known about the sender, as pairs of name and text, for the end of every message."""
+    """What is known about the origin, as pairs of name and text, for the end of every message."""
     found = {
         "Service": notification.service,
         "Environment": notification.environment,
@@ -222,7 +222,7 @@ def _measured(details: dict[str, Any], kind: AlertType) -> Iterator[tuple[str, s
         yield "Now", _text(now)
 
 
-def plain(event: AlertEvent) -> str:
+def plain_text(event: AlertEvent) -> str:
     """An event as a paragraph of plain text."""
     lines = [headline(event), *(f"  {name}:{_indented(text)}" for name, text in facts(event))]
     if event.runbook:
@@ -250,10 +250,10 @@ def _text(value: object) -> str:
         text = ", ".join(value) if sum(map(len, value)) < _LIST_LENGTH else "\n".join(value)
     else:
         text = json.dumps(jsonable(value), ensure_ascii=False)
-    return tail(dedent(printable(text).strip("\n")).strip(), _FACT_LENGTH)
+    return tail(dedent(printable_lines(text).strip("\n")).strip(), _FACT_LENGTH)
 
 
-def signature(notification: Notification) -> str:
+def origin_lines(notification: Notification) -> str:
     """`origin` as lines of plain text."""
     return "\n".join(f"{name}: {value}" for name, value in origin(notification))
 

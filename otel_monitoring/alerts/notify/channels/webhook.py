@@ -63,9 +63,9 @@ class WebhookChannel:
         if self._secret is not None:
             key = webhook_key(self._secret.get_secret_value())
             headers["webhook-signature"] = signature(key, headers["webhook-id"], headers["webhook-timestamp"], content)
-        async with client(PinnedTransport(direct(), allow_private=self._allow_private)) as sender:
-            request = sender.build_request("POST", self._url.get_secret_value(), content=content, headers=headers)
-            await post(sender, request, "The webhook")
+        async with client(PinnedTransport(direct(), allow_private=self._allow_private)) as http:
+            request = http.build_request("POST", self._url.get_secret_value(), content=content, headers=headers)
+            await post(http, request, "The webhook")
 
 
 def body(notification: Notification) -> bytes:

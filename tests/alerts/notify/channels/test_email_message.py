@@ -13,13 +13,13 @@ from otel_monitoring.alerts.notify.channels.email_message import compose
 from otel_monitoring.config.channels import mailbox
 from tests.notifications import NOW, STACK, event, notification, resolved
 
-SENDER = Address("Órders alerts", "alerts", "example.com")
+ORIGIN = Address("Órders alerts", "alerts", "example.com")
 OPS = (Address("", "ops", "example.com"), Address("Boss", "boss", "example.com"))
 
 
 def received(sent: Notification, now: float = NOW, references: Sequence[str] = ()) -> EmailMessage:
     """What a mail program makes of the bytes."""
-    parsed = message_from_bytes(compose(sent, SENDER, OPS, now, references).as_bytes(), policy=default)
+    parsed = message_from_bytes(compose(sent, ORIGIN, OPS, now, references).as_bytes(), policy=default)
     assert isinstance(parsed, EmailMessage)
     assert not parsed.defects
     return parsed

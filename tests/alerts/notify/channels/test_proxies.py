@@ -5,7 +5,7 @@ import pytest
 
 from otel_monitoring.alerts.notify.channels import proxies
 from otel_monitoring.alerts.notify.channels.proxies import proxy_for, transport_through
-from otel_monitoring.environment import notices
+from otel_monitoring.environment import warned
 
 PROXY = "http://proxy.internal:3128"
 
@@ -82,18 +82,18 @@ def test_everything_else_goes_through_it(no: str, host: str) -> None:
 def test_what_cannot_work_is_said_once_and_done_without(proxy: str) -> None:
     assert transport_through(proxy, tls=False) is None
     assert transport_through(proxy, tls=False) is None
-    assert len(notices) == 1
-    assert "alerts leave without it" in notices[0]
-    assert "127.0.0.1" not in notices[0], "a proxy's URL may hold a password"
+    assert len(warned) == 1
+    assert "alerts leave without it" in warned[0]
+    assert "127.0.0.1" not in warned[0], "a proxy's URL may hold a password"
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:3128", "127.0.0.1:3128", "https://user:pw@proxy.internal"])
 def test_what_works_is_used(proxy: str) -> None:
     assert isinstance(transport_through(proxy, tls=False), httpx.AsyncHTTPTransport)
-    assert notices == []
+    assert warned == []
 
 
 def test_it_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:1")
-    proxies.check()
-    assert len(notices) == 1
+    proxies.warn_of_invalid()
+    assert len(warned) == 1

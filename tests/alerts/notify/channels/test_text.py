@@ -13,7 +13,7 @@ import pytest
 
 from otel_monitoring.alerts.model import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, Notification
 from otel_monitoring.alerts.notify.channels import alertmanager, email_message, log, slack, text, webhook
-from otel_monitoring.alerts.notify.sender import Sender
+from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.config import Settings
 from tests.notifications import NOW, STACK, event, notification, resolved
 
@@ -79,11 +79,11 @@ def test_the_subject_says_that_an_alert_flaps() -> None:
 
 
 def test_every_message_ends_with_where_it_comes_from() -> None:
-    assert text.signature(notification()) == (
+    assert text.origin_lines(notification()) == (
         "Service: orders\nEnvironment: production\nVersion: 1.4.2\nHost: web-1\nURL: https://orders.example.com"
     )
     hostile = {"service": "orders\r\n\x1b[31m", "environment": "", "version": "1\n2", "url": "javascript:alert(1)"}
-    assert text.signature(notification(**hostile)) == "Service: orders [31m\nVersion: 1 2\nHost: web-1"
+    assert text.origin_lines(notification(**hostile)) == "Service: orders [31m\nVersion: 1 2\nHost: web-1"
 
 
 def test_a_custom_alert_is_called_by_its_rule() -> None:
@@ -154,7 +154,7 @@ def test_what_an_application_throws_in_stays_bounded_and_printable() -> None:
 
 
 def test_a_stack_keeps_its_lines() -> None:
-    plain = text.plain(event(details={"stack": STACK}))
+    plain = text.plain_text(event(details={"stack": STACK}))
     assert '  stack:\n    File "/srv/orders.py", line 42, in create\n      total(order)\n    File "/srv/pri' in plain
     assert plain.endswith("  Runbook: https://runbooks.example.com/database-down")
 
@@ -240,7 +240,7 @@ FORGERY = AlertEvent(
     labels={HOSTILE: HOSTILE, "tenant": HOSTILE},
     rule="queue_long",
 )
-SENDER = Sender.here(
+ORIGIN = Origin.here(
     Settings.load(),
     {
         "service.name": HOSTILE,
@@ -293,7 +293,7 @@ def log_of(told: Notification) -> object:
 def test_no_text_from_outside_forges_a_line_a_mention_or_markup_or_tells_a_secret(
     channel: Callable[[Notification], object], count: int
 ) -> None:
-    told = SENDER.message("1", [FORGERY.readable()] * count)
+    told = ORIGIN.message("1", [FORGERY.readable()] * count)
     found = list(texts_in(channel(told)))
     assert any("[REDACTED]" in one for one in found)
     for one in found:

@@ -18,7 +18,7 @@ _LEASE_ATTEMPTS = 100
 _delivering = fail_open("alert delivery")
 
 
-async def deliver(delivery: Delivery, store: Store, clock: Callable[[], float]) -> None:
+async def deliver_inline(delivery: Delivery, store: Store, clock: Callable[[], float]) -> None:
     """Deliver the outbox in the caller's event loop; waits for other processes that deliver at the same time.
 
     Events that fail stay in the outbox, for the next alert or the next start of the service.

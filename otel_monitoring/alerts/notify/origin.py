@@ -1,4 +1,4 @@
-"""`Sender`: the service that notifications come from."""
+"""`Origin`: the service that notifications come from."""
 
 import hashlib
 import socket
@@ -12,7 +12,7 @@ from otel_monitoring.redact import printable, redact, text_of
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class Origin:
     """The service that notifications come from.
 
     Attributes:
@@ -30,8 +30,8 @@ class Sender:
     url: str = ""
 
     @classmethod
-    def here(cls, settings: Settings, resource: Mapping[str, object]) -> "Sender":
-        """The sender that the attributes of a resource describe; this host and the settings fill in what is missing."""
+    def here(cls, settings: Settings, resource: Mapping[str, object]) -> "Origin":
+        """The origin that the attributes of a resource describe; this host and the settings fill in what is missing."""
         service, environment = (
             redact(resource.get(name, "")) for name in ("service.name", "deployment.environment.name")
         )
