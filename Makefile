@@ -16,7 +16,7 @@ AGAIN := -m pytest -n 0 --last-failed --last-failed-no-failures none
 PIP_FLAGS := --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo flow unit test dashboards package matrix lint bench bench-collector collector clean
+.PHONY: help demo flow unit test dashboards package matrix lint bench bench-quick bench-collector collector clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,8 +65,11 @@ package: $(VENV)/.ready ## build the sdist and the wheel into dist/ and check th
 matrix: $(VENV)/.ready ## try every Python and releases of FastAPI and PyMongo (40 minutes; ROWS="3.13 0.142.4")
 	@$(BIN)/python -m tests.matrix $(ROWS)
 
-bench: $(VENV)/.ready ## measure the cost per request beside peers, each in its own environment
+bench: $(VENV)/.ready ## measure what everything costs, beside peers in environments of their own, and the goals (an hour)
 	@$(BIN)/python -m tests.benchmarks
+
+bench-quick: $(VENV)/.ready ## the same in small, in under 3 minutes, before each merge: fails where a goal is far
+	@$(BIN)/python -m tests.benchmarks --quick
 
 bench-collector: $(VENV)/.ready ## the throughput of collector-config/ beside a bare Collector
 	@$(PYTHON) -m tests.integration.builds collector >/dev/null

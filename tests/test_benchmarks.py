@@ -1,16 +1,21 @@
 import json
 import sys
+from collections.abc import Iterable
 from importlib.util import find_spec
+from itertools import repeat
+from math import inf
 
 import pytest
 
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
-from tests.benchmarks import alerts, setups
+from tests.benchmarks import alerts, request_cost, setups
 from tests.benchmarks.application import calls, make_app
+from tests.benchmarks.calibration import slowness
 from tests.benchmarks.client import Client
-from tests.benchmarks.figures import Goal, exact_quantile, markdown, paired, spread
+from tests.benchmarks.figures import Figure, added_ratio, exact_quantile, markdown, paired, spread
+from tests.benchmarks.goals import Goal, Unit
 from tests.benchmarks.operations import Host, proof, requests
-from tests.benchmarks.request_cost import _goals, growth_goals
+from tests.benchmarks.report import Report
 from tests.benchmarks.variants import BY_NAME, PROJECT, VARIANTS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux" and find_spec("resource") is None, reason="needs POSIX")
@@ -20,6 +25,11 @@ def test_a_pair_is_compared_round_by_round() -> None:
     # The second round was noisy for both: the pair is not.
     assert paired([30, 300, 33], [20, 200, 20]) == 1.5
     assert paired([30, 300, 33], [20, 200, 20], "difference") == 13
+
+
+def test_what_is_added_is_compared() -> None:
+    assert added_ratio([110, 220, 131], [140, 240, 160], [100, 200, 120]) == pytest.approx(11 / 40)
+    assert added_ratio([110], [99], [100]) == inf
 
 
 def test_rounds_without_a_partner_are_an_error() -> None:
@@ -37,40 +47,108 @@ def test_exact_quantile(q: float, value: float) -> None:
     assert exact_quantile([1, 2, 3, 4], q) == pytest.approx(value)
 
 
-def test_goals_say_whether_they_are_reached() -> None:
-    assert Goal("a", 1.5, 1.5, "x").cells() == ["a", "1.5 x", "<= 1.5 x", "yes"]
-    assert Goal("b", 20.1, 20, "MiB").cells() == ["b", "20.1 MiB", "<= 20 MiB", "**no**"]
+@pytest.mark.parametrize(
+    ("value", "slowness", "reached", "far"),
+    [(45, 1, True, False), (54, 1, False, False), (54.1, 1, False, True), (90, 2, True, False), (30, 0.5, False, True)],
+)
+def test_time_is_judged_as_it_would_be_on_the_reference_machine(
+    value: float, slowness: float, reached: bool, far: bool
+) -> None:
+    figure = Figure(Goal("a", 45, "µs"), value, slowness=slowness)
+    assert (figure.reached, figure.far) == (reached, far)
+
+
+@pytest.mark.parametrize("unit", ["x", "MiB", "%", "values"])
+def test_what_a_slow_machine_does_not_change_is_judged_as_it_is(unit: Unit) -> None:
+    assert Figure(Goal("a", 1.5, unit), 1.5, slowness=0.1).reached
+    assert Figure(Goal("a", 1.5, unit), 1.81, slowness=10).far
+
+
+def test_nothing_is_tolerated_where_the_goal_is_nothing() -> None:
+    assert not Figure(Goal("a", 0, "values"), 0).far
+    assert Figure(Goal("a", 0, "values"), 1).far
+
+
+def test_a_row_says_what_was_measured_beside_what() -> None:
+    ratio = Figure(Goal("a request", 0.3, peer="theirs"), 0.25, ours="+20 µs", peer="+80 µs")
+    assert ratio.cells() == ["a request", "+20 µs", "theirs: +80 µs", "0.25 x", "<= 0.3 x", "yes"]
+    absolute = Figure(Goal("a start", 150, "ms"), 320, slowness=2)
+    assert absolute.cells() == ["a start", "320 ms", "", "160 ms", "<= 150 ms", "**missed**"]
+
+
+def _report(*sections: str, slow: Iterable[float] = repeat(1.0)) -> Report:
+    return Report(sections, iter(slow).__next__)
+
+
+def test_a_row_far_from_its_goal_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    report = _report("traced")
+    report.section("Traced", "")
+    report.figure("traced.alone", 3.5)
+    report.figure("traced.exported", 1.5, ours="+60 µs", peer="+40 µs")
+    (far,) = report.close()
+    assert far.startswith("traced.exported: ")
+    printed = capsys.readouterr().out
+    assert "| +60 µs | `Tracer.start_as_current_span`: +40 µs | 1.5 x | <= 1.2 x | **missed** |" in printed
+    assert "0 of 2 goals reached" in printed
+
+
+def test_a_section_is_judged_by_the_machine_before_and_after_it() -> None:
+    report = _report("traced", "start", slow=[1.0, 3.0, 1.0])
+    report.section("Start", "")
+    report.figure("start.check", 240)
+    report.figure("start.instrument", 300)
+    report.section("Traced", "")
+    report.figure("traced.alone", 6.1)
+    report.figure("traced.exported", 1)
+    assert report.close() == []
+
+
+def test_what_nothing_has_measured_is_named_unless_somebody_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    report = _report("requests", "collector", "traced")
+    report.section("Requests", "")
+    report.leave_out("collector", "make collector")
+    report.leave_out("requests.traces", "cannot be installed")
+    far = report.close()
+    assert "traced.alone: nothing has measured it" in far
+    assert not [line for line in far if line.startswith(("collector", "requests.traces"))]
+    assert "left out: make collector" in capsys.readouterr().out
+
+
+def test_a_figure_needs_a_goal() -> None:
+    with pytest.raises(KeyError, match="of nothing"):
+        _report().figure("of nothing", 1)
+
+
+def test_the_machine_is_calibrated_by_work() -> None:
+    assert 0.05 < slowness() < 100
 
 
 def test_markdown() -> None:
     assert markdown(("a", "b"), [["x", "1"]]) == "| a | b |\n|---|---:|\n| x | 1 |"
 
 
-def test_goals_of_the_request_cost() -> None:
+def test_the_request_is_judged_by_what_is_added_to_the_bare_one() -> None:
     rounds = {
-        "bare": [100.0],
-        "ours_embedded": [150.0],
-        "prometheus": [160.0],
-        "ours_traces": [230.0],
-        "native_lean": [200.0],
-        "contrib": [460.0],
+        "bare": [100.0, 200.0],
+        "ours_embedded": [115.0, 215.0],
+        "ours_without_rules": [115.0, 215.0],
+        "prometheus": [150.0, 250.0],
+        "native_spans": [200.0, 300.0],
+        "ours_traces": [170.0, 270.0],
+        "ours_full": [191.0, 291.0],
     }
-    goals = {goal.what: goal for goal in _goals({40: rounds})}
-    assert goals["ours_embedded to prometheus, 40 routes"].reached
-    assert goals["ours_traces to native_lean, 40 routes"].reached
-    assert goals["ours_traces to contrib, 40 routes"].reached
-    worse = {**rounds, "ours_traces": [231.0], "ours_embedded": [161.0]}
-    assert not any(goal.reached for goal in _goals({40: worse}))
+    report = _report("requests")
+    report.section("Requests", "")
+    request_cost.judge(report, {40: rounds, 300: {**rounds, "ours_embedded": [116.0, 216.0]}})
+    assert [line.partition(":")[0] for line in report.close()] == ["requests.embedded.300"]
 
 
-def test_growth_with_routes_is_measured_on_what_is_added() -> None:
-    added = {
-        "bare": [0.0, 0.0],
-        "native_lean": [90.0, 95.0],
-        "ours_embedded": [50.0, 59.0],
-        "ours_traces": [100.0, 120.0],
-    }
-    assert [(goal.limit, goal.reached) for goal in growth_goals(added)] == [(60.0, True), (115.0, False)]
+def test_the_request_is_not_judged_without_the_peer() -> None:
+    rounds = {name: [1.0] for name in ("bare", "ours_embedded", "ours_without_rules")}
+    report = _report("requests")
+    report.section("Requests", "")
+    request_cost.judge(report, {40: rounds, 300: rounds})
+    assert report.close() == []
 
 
 def test_every_variant_can_be_set_up() -> None:

@@ -1,39 +1,61 @@
-"""The arithmetic behind the tables: medians over interleaved rounds, ratios of pairs, goals, Markdown."""
+"""The arithmetic behind the tables: medians over interleaved rounds, ratios of pairs, judging, Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import median, quantiles
 from typing import Literal
 
+from tests.benchmarks.goals import SCALED, Goal
+
+_FAR = 1.2
+
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """One thing to reach.
+class Figure:
+    """What was measured for one row of the table of goals.
 
     Attributes:
-        what: In words, with its limit's meaning.
-        value: What was measured.
-        limit: The largest value that reaches the goal.
-        unit: Of both.
+        goal: The row.
+        value: What is judged, in the goal's unit.
+        ours: What was measured, with its unit, where the value is a ratio of it.
+        peer: What was measured of the peer, with its unit.
+        slowness: Of the machine while it was measured; see `calibration`.
     """
 
-    what: str
+    goal: Goal
     value: float
-    limit: float
-    unit: str
+    ours: str = ""
+    peer: str = ""
+    slowness: float = 1.0
+
+    @property
+    def judged(self) -> float:
+        """The value, as it would be on the reference machine."""
+        return self.value / self.slowness if self.goal.unit in SCALED else self.value
 
     @property
     def reached(self) -> bool:
-        """Whether the measured value is within the limit."""
-        return self.value <= self.limit
+        """Whether the goal is reached."""
+        return self.judged <= self.goal.limit
+
+    @property
+    def far(self) -> bool:
+        """Whether the goal is missed by more than a fifth: more than noise explains."""
+        return self.judged > _FAR * self.goal.limit
 
     def cells(self) -> list[str]:
-        """The row of the table of goals."""
-        unit = "" if self.unit == "x" else f" {self.unit}"
-        sign = " x" if self.unit == "x" else ""
-        shown = f"{self.value:.3g}" if self.value < 100 else f"{self.value:.0f}"
-        verdict = "yes" if self.reached else "**no**"
-        return [self.what, f"{shown}{sign}{unit}", f"<= {self.limit:g}{sign}{unit}", verdict]
+        """The row of the table."""
+        goal = self.goal
+        measured = self.ours or shown(self.value, goal.unit)
+        beside = f"{goal.peer}: {self.peer}" if goal.peer and self.peer else goal.peer
+        judged, limit = shown(self.judged, goal.unit), shown(goal.limit, goal.unit)
+        return [goal.what, measured, beside, judged, f"<= {limit}", "yes" if self.reached else "**missed**"]
+
+
+def shown(value: float, unit: str) -> str:
+    """A value with its unit, three digits."""
+    return f"{value:.3g} {unit}" if abs(value) < 100 else f"{value:,.0f} {unit}"
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float], how: Literal["ratio", "difference"] = "ratio") -> float:
@@ -46,6 +68,15 @@ def paired(ours: Sequence[float], theirs: Sequence[float], how: Literal["ratio",
     """
     pairs = zip(ours, theirs, strict=True)
     return median([a / b for a, b in pairs] if how == "ratio" else [a - b for a, b in pairs])
+
+
+def added_ratio(ours: Sequence[float], theirs: Sequence[float], bare: Sequence[float]) -> float:
+    """What `ours` adds to `bare`, to what `theirs` adds; figures of the same rounds.
+
+    Noise may hide what theirs adds: then nothing can be said for ours.
+    """
+    beside = paired(theirs, bare, "difference")
+    return paired(ours, bare, "difference") / beside if beside > 0 else inf
 
 
 def spread(values: Sequence[float]) -> float:

@@ -1,8 +1,9 @@
 """What listening to MongoDB commands costs, against an embedded server in its own process."""
 
+import asyncio
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from importlib.util import find_spec
 from statistics import median
@@ -10,21 +11,29 @@ from typing import Any
 
 from opentelemetry.instrumentation.pymongo import PymongoInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from pymongo import MongoClient
+from pymongo import AsyncMongoClient, MongoClient
 from pymongo.monitoring import CommandListener, ConnectionPoolListener
 
 from otel_monitoring.instrumentation.mongodb.instrumentation import attach
-from tests.benchmarks.figures import paired, spread
+from otel_monitoring.metrics.reader import SnapshotReader
+from tests.benchmarks.figures import added_ratio, paired, spread
 from tests.benchmarks.report import Report, say
 from tests.integration.servers import nx27017
 
 _COMMANDS = 200
 _MICRO = 1e6
+_PLAIN = "no listeners"
+_NOTHING = "listeners that do nothing"
+_METRICS = "**otel_monitoring**, metrics"
+_SPANS = "**otel_monitoring**, metrics and spans"
+_CONTRIB = "opentelemetry-instrumentation-pymongo, spans"
 
-Client = MongoClient[dict[str, Any]]
+Sync = MongoClient[dict[str, Any]]
+Async = AsyncMongoClient[dict[str, Any]]
+Ways = dict[str, Callable[[], float]]
+"""For each way to listen, what measures the CPU seconds of one command."""
 
 
 class _Nowhere(SpanExporter):
@@ -48,7 +57,7 @@ _Pools: Any = type("_Pools", (ConnectionPoolListener,), dict.fromkeys(_POOL_EVEN
 
 
 def _meters() -> MeterProvider:
-    return MeterProvider(metric_readers=[InMemoryMetricReader()], shutdown_on_exit=False)
+    return MeterProvider(metric_readers=[SnapshotReader(0.0)], shutdown_on_exit=False)
 
 
 def _tracers() -> TracerProvider:
@@ -61,63 +70,129 @@ def run(report: Report, rounds: int) -> None:
     """The section of the report."""
     report.section(
         "MongoDB commands",
-        f"Process CPU of one `find_one` by `_id` with a synchronous client; {rounds} interleaved rounds of {_COMMANDS} "
-        "commands. The server is another process and not counted; spans go to an exporter that drops them.",
+        f"Process CPU of one `find_one` by `_id`; {rounds} interleaved rounds of {_COMMANDS} commands. The server is "
+        "another process and not counted; spans go to an exporter that drops them.",
     )
     if find_spec("nx_27017") is None:
-        report.text("Left out: nx-27017 is not installed.")
+        report.leave_out("mongodb", "nx-27017 is not installed")
         return
-    with nx27017() as server, ExitStack() as stack:
-        clients = _clients(server.uri, stack)
-        found: dict[str, list[float]] = {name: [] for name in clients}
-        for number in range(rounds + 1):
-            say(f"MongoDB: round {number} of {rounds}")
-            for name, client in clients.items():
-                cost = _cost(client)
-                if number:
-                    found[name].append(cost * _MICRO)
-    plain = found["no listeners"]
+    with nx27017() as server:
+        with Sync(server.uri) as client:
+            client.shop.items.insert_one({"_id": 1, "name": "an item", "price": 9.5})
+        for title, suffix, measured in (
+            ("`MongoClient`", "", _sync(server.uri, rounds)),
+            ("`AsyncMongoClient`", ".async", _async(server.uri, rounds)),
+        ):
+            _show(report, title, measured)
+            _judge(report, suffix, measured)
+
+
+def _show(report: Report, title: str, found: dict[str, list[float]]) -> None:
+    plain = found[_PLAIN]
     rows = [
         [name, *(f"{v:.0f}" for v in (median(own), spread(own), min(own), paired(own, plain, "difference")))]
         for name, own in found.items()
     ]
-    report.table(("listeners", "median µs", "± µs", "least µs", "added µs"), rows)
+    report.table((title, "median µs", "± µs", "least µs", "added µs"), rows)
 
 
-def _clients(uri: str, stack: ExitStack) -> dict[str, Client]:
-    """A client for each way to listen; contrib's comes last, because it listens to all that are made after it."""
+def _judge(report: Report, suffix: str, found: dict[str, list[float]]) -> None:
+    plain = found[_PLAIN]
 
-    def client(*listeners: Any) -> Client:
-        made: Client = MongoClient(uri, event_listeners=listeners)
-        stack.callback(made.close)
+    def added(name: str, beside: list[float] = plain) -> float:
+        return paired(found[name], beside, "difference")
+
+    report.figure(f"mongodb.metrics{suffix}", added(_METRICS), peer=f"{median(plain):.0f} µs")
+    report.figure(f"mongodb.floor{suffix}", added(_METRICS, found[_NOTHING]), peer=f"+{added(_NOTHING):.0f} µs")
+    ratio = added_ratio(found[_SPANS], found[_CONTRIB], plain)
+    ours, theirs = (f"+{added(name):.0f} µs" for name in (_SPANS, _CONTRIB))
+    report.figure(f"mongodb.spans{suffix}", ratio, ours=ours, peer=theirs)
+
+
+def _rounds(ways: Ways, rounds: int) -> dict[str, list[float]]:
+    """Microseconds of each round, after one that warms up."""
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        say(f"MongoDB: round {number} of {rounds}")
+        for name, cost in ways.items():
+            measured = cost() * _MICRO
+            if number:
+                found[name].append(measured)
+    return found
+
+
+def _clients(make: Callable[..., Any], stack: ExitStack) -> dict[str, Any]:
+    """A client for each way to listen; contrib's comes last, because it listens to all that are made after it.
+
+    Args:
+        make: Makes a client with listeners.
+        stack: Ends what listens.
+    """
+
+    def ours(tracers: TracerProvider | None) -> Any:
+        made = make()
+        stack.callback(attach(made.shop, tracer_provider=tracers, meter_provider=_meters()).detach)
         return made
 
-    def ours(tracers: TracerProvider | None) -> Client:
-        made = client()
-        instrumentation = attach(made.shop, tracer_provider=tracers, meter_provider=_meters())
-        stack.callback(instrumentation.detach)
-        return made
-
-    plain = client()
-    plain.shop.items.insert_one({"_id": 1, "name": "an item", "price": 9.5})
     found = {
-        "no listeners": plain,
-        "listeners that do nothing": client(_Commands(), _Pools()),
-        "**otel_monitoring**, metrics": ours(None),
-        "**otel_monitoring**, metrics and spans": ours(_tracers()),
+        _PLAIN: make(),
+        _NOTHING: make(_Commands(), _Pools()),
+        _METRICS: ours(None),
+        _SPANS: ours(_tracers()),
     }
     contrib = PymongoInstrumentor()
     contrib.instrument(tracer_provider=_tracers())
     stack.callback(contrib.uninstrument)
-    found["opentelemetry-instrumentation-pymongo, spans"] = client()
+    found[_CONTRIB] = make()
     return found
 
 
-def _cost(client: Client) -> float:
+def _sync(uri: str, rounds: int) -> dict[str, list[float]]:
+    with ExitStack() as stack:
+
+        def make(*listeners: Any) -> Sync:
+            return stack.enter_context(Sync(uri, event_listeners=listeners))
+
+        def cost(client: Sync) -> Callable[[], float]:
+            find = client.shop.items.find_one
+
+            def commands() -> None:
+                for _ in range(_COMMANDS):
+                    find({"_id": 1})
+
+            return lambda: _cost(commands)
+
+        return _rounds({name: cost(client) for name, client in _clients(make, stack).items()}, rounds)
+
+
+def _async(uri: str, rounds: int) -> dict[str, list[float]]:
+    loop = asyncio.new_event_loop()
+    with ExitStack() as stack:
+        stack.callback(loop.close)
+
+        def run(work: Coroutine[Any, Any, None]) -> None:
+            loop.run_until_complete(work)
+
+        def make(*listeners: Any) -> Async:
+            client = Async(uri, event_listeners=listeners)
+            stack.callback(lambda: run(client.close()))
+            return client
+
+        def cost(client: Async) -> Callable[[], float]:
+            find = client.shop.items.find_one
+
+            async def commands() -> None:
+                for _ in range(_COMMANDS):
+                    await find({"_id": 1})
+
+            return lambda: _cost(lambda: run(commands()))
+
+        return _rounds({name: cost(client) for name, client in _clients(make, stack).items()}, rounds)
+
+
+def _cost(commands: Callable[[], None]) -> float:
     """CPU seconds of one command."""
-    find: Callable[..., object] = client.shop.items.find_one
     gc.collect()
     began = time.process_time()
-    for _ in range(_COMMANDS):
-        find({"_id": 1})
+    commands()
     return (time.process_time() - began) / _COMMANDS

@@ -1,11 +1,16 @@
-"""What a run prints: progress on standard error, Markdown on standard output."""
+"""What a run prints: progress on standard error, Markdown on standard output; and whether its goals are reached."""
 
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
+from statistics import mean
 
-from tests.benchmarks.figures import Goal, markdown
+from tests.benchmarks.figures import Figure, markdown
+from tests.benchmarks.goals import GOALS, section_of
+
+_HEAD = ("what", "measured", "beside", "judged", "goal", "reached")
 
 
 def say(text: str) -> None:
@@ -15,10 +20,19 @@ def say(text: str) -> None:
 
 
 class Report:
-    """Collects goals over all sections and prints each section as it is done."""
+    """Prints each section as it is done, and in the end all figures beside their goals.
 
-    def __init__(self) -> None:
-        self.goals: list[Goal] = []
+    Args:
+        sections: Those that run: theirs are the rows that must be measured.
+        calibrate: How slow the machine is at the moment; asked before and after each section.
+    """
+
+    def __init__(self, sections: Sequence[str], calibrate: Callable[[], float]) -> None:
+        self._calibrate = calibrate
+        self._slowness: list[float] = []
+        self._found: dict[str, tuple[Figure, int]] = {}
+        self._left_out: dict[str, str] = {}
+        self._due = [key for key in GOALS if section_of(key) in sections]
 
     def title(self) -> None:
         """What was measured where."""
@@ -28,26 +42,58 @@ class Report:
 
     def section(self, heading: str, explanation: str) -> None:
         """Begin a section."""
+        self._slowness.append(self._calibrate())
         self.text(f"### {heading}\n\n{explanation}")
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table."""
         self.text(markdown(head, rows))
 
-    def reach(self, goals: Sequence[Goal]) -> None:
-        """Print whether the section's goals are reached."""
-        self.goals += goals
-        if goals:
-            self.table(("goal", "measured", "limit", "reached"), [goal.cells() for goal in goals])
+    def figure(self, key: str, value: float, *, ours: str = "", peer: str = "") -> None:
+        """Note what was measured for a row of the table of goals.
 
-    def close(self) -> None:
-        """Print the number of goals reached."""
-        missed = [goal.what for goal in self.goals if not goal.reached]
-        self.text(f"{len(self.goals) - len(missed)} of {len(self.goals)} goals reached.")
-        if missed:
-            self.text("Missed: " + "; ".join(missed) + ".")
+        Args:
+            key: Of the row, in `GOALS`.
+            value: In the goal's unit.
+            ours: What was measured, with its unit, where the value is a ratio of it.
+            peer: What was measured of the peer, with its unit.
+        """
+        self._found[key] = Figure(GOALS[key], value, ours, peer), len(self._slowness)
+
+    def leave_out(self, key: str, reason: str) -> None:
+        """Say why a row, or all rows of a section, cannot be measured here."""
+        self._left_out[key] = reason
+
+    def close(self) -> list[str]:
+        """Print all figures beside their goals.
+
+        Returns:
+            A line for each row that misses its goal by more than a fifth, or that nothing has measured.
+        """
+        self._slowness.append(self._calibrate())
+        figures = {key: self._scaled(*found) for key, found in self._found.items()}
+        self.text(f"### Goals\n\nThis machine needs {mean(self._slowness):.2f} times the reference machine's CPU time.")
+        self.table(_HEAD, [figures[key].cells() if key in figures else self._unmeasured(key) for key in self._due])
+        reached = sum(figure.reached for figure in figures.values())
+        self.text(f"{reached} of {len(self._due)} goals reached.")
+        far = [f"{key}: {' | '.join(figure.cells())}" for key, figure in figures.items() if figure.far]
+        return far + [f"{key}: nothing has measured it" for key in self._due if not self._explained(key)]
 
     def text(self, text: str) -> None:
         """Print a paragraph."""
         sys.stdout.write(f"{text}\n\n")
         sys.stdout.flush()
+
+    def _scaled(self, figure: Figure, section: int) -> Figure:
+        return replace(figure, slowness=mean(self._slowness[section - 1 : section + 1]))
+
+    def _reason(self, key: str) -> str | None:
+        return self._left_out.get(key) or self._left_out.get(section_of(key))
+
+    def _explained(self, key: str) -> bool:
+        return key in self._found or self._reason(key) is not None
+
+    def _unmeasured(self, key: str) -> list[str]:
+        goal = GOALS[key]
+        why = self._reason(key) or "nothing has measured it"
+        return [goal.what, "-", goal.peer, "-", f"<= {goal.limit:g} {goal.unit}", f"left out: {why}"]

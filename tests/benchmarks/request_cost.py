@@ -1,14 +1,15 @@
 """CPU per request of every variant, in interleaved rounds."""
 
 import random
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
-from tests.benchmarks.figures import Goal, paired, spread
+from tests.benchmarks.figures import added_ratio, paired, spread
 from tests.benchmarks.processes import Sink, workers
 from tests.benchmarks.report import Report, say
-from tests.benchmarks.variants import BY_NAME, Variant
+from tests.benchmarks.variants import BY_NAME, VARIANTS, Variant
 
 Rounds = dict[str, list[float]]
 """Microseconds per request of each round, by variant."""
@@ -16,13 +17,20 @@ Rounds = dict[str, list[float]]
 _MICRO = 1e6
 _FEW, _MANY = 10, 300
 
-# ours, to what, at most; at every number of routes
-_PAIRS_ANYWHERE = (("ours_embedded", "prometheus", 1.0), ("ours_embedded", "ours_without_rules", 1.05))
-_PAIRS_AT_40 = (
-    ("ours_traces", "native_lean", 1.15),
-    ("ours_traces", "contrib", 0.5),
-    ("ours_full", "native_lean", 1.35),
+# row, routes, ours, the peer; what each adds to the bare application
+_ROWS = (
+    ("requests.embedded.40", 40, "ours_embedded", "prometheus"),
+    ("requests.embedded.300", 300, "ours_embedded", "prometheus"),
+    ("requests.traces", 40, "ours_traces", "native_spans"),
+    ("requests.full", 40, "ours_full", "native_spans"),
 )
+_JUDGED = {
+    40: ("bare", "ours_embedded", "ours_without_rules", "ours_traces", "ours_full", "native_spans", "prometheus"),
+    300: ("bare", "ours_embedded", "prometheus"),
+}
+_EVERYBODY = tuple(variant.name for variant in VARIANTS)
+_ALL = dict.fromkeys((10, 40, 300), _EVERYBODY)
+_MEASURED: dict[bool, Mapping[int, Sequence[str]]] = {True: _JUDGED, False: _ALL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +63,15 @@ def measure(variants: list[Variant], routes: int, sink: Sink, effort: Effort) ->
     return process, thread
 
 
-def run(report: Report, sink: Sink, names: list[str], route_counts: list[int], effort: Effort) -> None:
-    """The section of the report."""
+def run(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
+    """The section of the report.
+
+    Args:
+        report: Where the tables and figures go.
+        sink: The receiver of telemetry.
+        effort: How much to measure.
+        lean: Measure only what has a goal.
+    """
     report.section(
         "CPU per request",
         f"Process CPU, all threads, of one request; {effort.rounds} interleaved rounds of {effort.batch} requests over "
@@ -64,15 +79,14 @@ def run(report: Report, sink: Sink, names: list[str], route_counts: list[int], e
         "gzip, to a receiver that accepts and forgets), so an exporter's thread counts for everyone alike; 'loop' is "
         "the application's thread alone. Ratios and differences are medians of the rounds' own.",
     )
-    variants = [BY_NAME[name] for name in names]
     found: dict[int, Rounds] = {}
-    for routes in route_counts:
-        process, thread = measure(variants, routes, sink, effort)
+    for routes, names in _MEASURED[lean].items():
+        process, thread = measure([BY_NAME[name] for name in names], routes, sink, effort)
         found[routes] = process
         report.text(f"#### {routes} routes")
         rows = [_row(name, process, thread) for name in names if name in process]
         report.table(("variant", "median µs", "± µs", "least µs", "loop µs", "added µs", "to bare"), rows)
-    report.reach(_goals(found))
+    judge(report, found)
 
 
 def _row(name: str, process: Rounds, thread: Rounds) -> list[str]:
@@ -84,14 +98,24 @@ def _row(name: str, process: Rounds, thread: Rounds) -> list[str]:
     return [BY_NAME[name].title, *(f"{figure:.0f}" for figure in figures), added, ratio]
 
 
-def _goals(found: dict[int, Rounds]) -> list[Goal]:
-    goals = []
-    for routes, process in found.items():
-        for ours, theirs, limit in (*_PAIRS_ANYWHERE, *(_PAIRS_AT_40 if routes == 40 else ())):
-            if ours in process and theirs in process:
-                ratio = paired(process[ours], process[theirs])
-                goals.append(Goal(f"{ours} to {theirs}, {routes} routes", ratio, limit, "x"))
-    return goals
+def judge(report: Report, found: Mapping[int, Rounds]) -> None:
+    """The figures that have a goal.
+
+    Args:
+        report: Where they go.
+        found: The rounds by the number of routes.
+    """
+    for key, routes, ours, peer in _ROWS:
+        rounds = found[routes]
+        if peer not in rounds:
+            report.leave_out(key, f"{peer} cannot be installed")
+            continue
+        bare = rounds["bare"]
+        added, theirs = (f"+{paired(rounds[name], bare, 'difference'):.0f} µs" for name in (ours, peer))
+        report.figure(key, added_ratio(rounds[ours], rounds[peer], bare), ours=added, peer=theirs)
+    with_rules, without = found[40]["ours_embedded"], found[40]["ours_without_rules"]
+    cost, less = (f"{median(rounds):.0f} µs" for rounds in (with_rules, without))
+    report.figure("requests.rules", paired(with_rules, without), ours=cost, peer=less)
 
 
 def growth(report: Report, sink: Sink, effort: Effort) -> None:
@@ -127,18 +151,8 @@ def growth(report: Report, sink: Sink, effort: Effort) -> None:
     ]
     heads = (f"{what}, {routes} routes" for what in ("µs", "added") for routes in found)
     report.table(("variant", *heads), rows)
-    report.reach(growth_goals(added))
-
-
-def growth_goals(added: dict[str, list[float]]) -> list[Goal]:
-    """One goal for each of ours.
-
-    Args:
-        added: What each variant adds at few and at many routes, in µs.
-    """
     caches = max(0.0, added["native_lean"][1] - added["native_lean"][0])
-    return [
-        Goal(f"{name}: added at {_MANY} routes, {few:.0f} µs at {_FEW}", many, round(1.1 * few + caches, 1), "µs")
-        for name, (few, many) in added.items()
-        if name.startswith("ours")
-    ]
+    for key, name in (("growth.embedded", "ours_embedded"), ("growth.traces", "ours_traces")):
+        few, many = added[name]
+        grown = few + caches
+        report.figure(key, many / grown, ours=f"+{many:.0f} µs", peer=f"+{grown:.0f} µs")

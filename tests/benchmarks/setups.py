@@ -38,14 +38,16 @@ def bare(routes: int) -> Instrumented:
     return Instrumented(_make(routes))
 
 
-def _providers(*, traces: bool) -> Callable[[], object]:
-    """The SDK's providers, global, each with the one ordinary exporter; returns how to flush spans."""
+def _meters() -> None:
+    """The SDK's global meter provider with the one ordinary exporter."""
     sdk = import_module("opentelemetry.sdk.metrics")
     reader = import_module("opentelemetry.sdk.metrics.export").PeriodicExportingMetricReader
     exporter = import_module("opentelemetry.exporter.otlp.proto.http.metric_exporter").OTLPMetricExporter
     import_module("opentelemetry.metrics").set_meter_provider(sdk.MeterProvider(metric_readers=[reader(exporter())]))
-    if not traces:
-        return _nothing
+
+
+def _tracers() -> Callable[[], object]:
+    """The SDK's global tracer provider with the one ordinary exporter; returns how to flush spans."""
     provider = import_module("opentelemetry.sdk.trace").TracerProvider()
     provider.add_span_processor(_batches())
     import_module("opentelemetry.trace").set_tracer_provider(provider)
@@ -61,22 +63,31 @@ def _batches() -> Any:
 
 def native_metrics(routes: int) -> Instrumented:
     """FastAPI with a meter provider."""
-    return Instrumented(_make(routes), _providers(traces=False))
+    _meters()
+    return Instrumented(_make(routes))
+
+
+def native_spans(routes: int) -> Instrumented:
+    """FastAPI with a tracer provider."""
+    return Instrumented(_make(routes), _tracers())
 
 
 def native(routes: int) -> Instrumented:
     """FastAPI with a meter and a tracer provider."""
-    return Instrumented(_make(routes), _providers(traces=True))
+    _meters()
+    return Instrumented(_make(routes), _tracers())
 
 
 def native_lean(routes: int) -> Instrumented:
     """The same without the spans inside a request."""
-    return Instrumented(_make(routes, telemetry={"operation_spans": False}), _providers(traces=True))
+    _meters()
+    return Instrumented(_make(routes, telemetry={"operation_spans": False}), _tracers())
 
 
 def contrib(routes: int) -> Instrumented:
     """`FastAPIInstrumentor` with its defaults."""
-    flush = _providers(traces=True)
+    _meters()
+    flush = _tracers()
     app = _make(routes)
     import_module("opentelemetry.instrumentation.fastapi").FastAPIInstrumentor.instrument_app(app)
     return Instrumented(app, flush)

@@ -17,7 +17,7 @@ from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.tracing import traced
 from otel_monitoring.tracing.destination import Destination, use
-from tests.benchmarks.figures import paired, spread
+from tests.benchmarks.figures import added_ratio, paired, spread
 from tests.benchmarks.report import Report
 
 _CALLS = 5000
@@ -61,12 +61,15 @@ def run(report: Report, rounds: int) -> None:
                 measured = cost() * _MICRO
                 if number:
                     found[name].append(measured)
-    base = found["undecorated"]
+    base, alone, exported, peer = found.values()
     rows = [
         [name, *(f"{v:.1f}" for v in (median(own), spread(own), paired(own, base, "difference")))]
         for name, own in found.items()
     ]
     report.table(("function", "median µs", "± µs", "added µs"), rows)
+    report.figure("traced.alone", paired(alone, base, "difference"))
+    added, theirs = (f"+{paired(own, base, 'difference'):.1f} µs" for own in (exported, peer))
+    report.figure("traced.exported", added_ratio(exported, peer, base), ours=added, peer=theirs)
 
 
 def _with(tracers: TracerProvider, meters: MeterProvider, function: Callable[[], object]) -> float:

@@ -57,6 +57,12 @@ VARIANTS = (
         sends="native_lean/v1/traces",
     ),
     Variant(
+        "native_spans",
+        "FastAPI's own telemetry, spans alone, its defaults",
+        environ=_otlp("native_spans", "traces"),
+        sends="native_spans/v1/traces",
+    ),
+    Variant(
         "native",
         "FastAPI's own telemetry, traces and metrics, its defaults",
         environ=_otlp("native", "traces", "metrics"),

@@ -1,0 +1,85 @@
+"""What is to be reached: a row for each figure of the benchmarks, with what it is judged by.
+
+A key begins with the section that measures it. A ratio is judged as it is. CPU time is judged as it would be on the
+reference machine, which `calibration` knows: a slow machine misses no goal by itself.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["x", "µs", "ms", "% of a core", "MiB", "%", "values"]
+
+SCALED: frozenset[Unit] = frozenset({"µs", "ms", "% of a core"})
+"""Time on a processor: half as fast a machine needs twice as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One row.
+
+    Attributes:
+        what: Is measured, in words.
+        limit: The largest value that reaches the goal.
+        unit: Of the limit; `x` is a ratio to the peer.
+        peer: What it is measured beside.
+    """
+
+    what: str
+    limit: float
+    unit: Unit = "x"
+    peer: str = ""
+
+
+_PROMETHEUS = "prometheus-fastapi-instrumentator"
+_NATIVE = "FastAPI's own telemetry, spans alone"
+_CONTRIB = "opentelemetry-instrumentation-pymongo, spans"
+_BARE = "bare application"
+_WITHOUT = "without otel_monitoring"
+
+GOALS = {
+    "requests.embedded.40": Goal("a request at 40 routes, embedded default: added", 0.3, peer=_PROMETHEUS),
+    "requests.embedded.300": Goal("a request at 300 routes, embedded default: added", 0.25, peer=_PROMETHEUS),
+    "requests.traces": Goal("a request, traces over OTLP: added", 0.7, peer=_NATIVE),
+    "requests.full": Goal("a request, traces and metrics over OTLP: added", 0.9, peer=_NATIVE),
+    "requests.rules": Goal("a request with the default rules", 1.05, peer="every rule removed"),
+    "growth.embedded": Goal("added at 300 routes, embedded default", 1.1, peer="10 routes, grown as FastAPI's own"),
+    "growth.traces": Goal("added at 300 routes, traces over OTLP", 1.1, peer="10 routes, grown as FastAPI's own"),
+    "mongodb.metrics": Goal("`find_one`, metrics: added", 45, "µs", "no listeners"),
+    "mongodb.metrics.async": Goal("`find_one` of `AsyncMongoClient`, metrics: added", 45, "µs", "no listeners"),
+    "mongodb.floor": Goal("`find_one`, metrics: added", 18, "µs", "listeners that do nothing"),
+    "mongodb.floor.async": Goal(
+        "`find_one` of `AsyncMongoClient`, metrics: added", 18, "µs", "listeners that do nothing"
+    ),
+    "mongodb.spans": Goal("`find_one`, metrics and spans: added", 0.8, peer=_CONTRIB),
+    "mongodb.spans.async": Goal("`find_one` of `AsyncMongoClient`, metrics and spans: added", 0.8, peer=_CONTRIB),
+    "traced.alone": Goal("`traced`, no exporter: added", 3, "µs", "undecorated"),
+    "traced.exported": Goal("`traced`, span and duration: added", 1.2, peer="`Tracer.start_as_current_span`"),
+    "start.instrument": Goal("`instrument(app)` and the lifespan, CPU added to import and start", 150, "ms", _BARE),
+    "start.check": Goal("`otel-monitoring check`, the whole process", 120, "ms"),
+    "idle.cpu": Goal("an idle service, OTLP and everything configured", 0.2, "% of a core"),
+    "idle.memory": Goal("its memory: added", 18, "MiB", _BARE),
+    "idle.ticks": Goal("its memory after a week of ticks: grown", 1, "MiB"),
+    "memory.requests": Goal("memory after many requests over 300 routes, OTLP: added", 18, "MiB", _BARE),
+    "memory.flat": Goal("memory over as many requests again: grown", 1, "MiB", _BARE),
+    "memory.hostile": Goal("memory over as many hostile requests: grown", 1, "MiB", _BARE),
+    "answers.health": Goal("`/api/health`", 1.2, peer="an empty route of the same application"),
+    "answers.health.bare": Goal("`/api/health`", 1.2, peer="an empty route of the bare application"),
+    "answers.diagnostics": Goal("diagnostics, 300 routes x 5 statuses", 25, "ms"),
+    "answers.lag": Goal("its application's loop lags meanwhile: added", 5, "ms", "nothing is asked"),
+    "alerts.rules": Goal("evaluating 50 rules over 300 endpoints", 3, "ms"),
+    "quantiles.error": Goal("largest error of p50, p95 and p99", 2.5, "%", "exact percentiles"),
+    "quantiles.counts": Goal("values a window counts too many or too few", 0, "values"),
+    "history.growth": Goal("a snapshot added to the history, 10,000 series known", 3, peer="100 series known"),
+    "collector.saturated": Goal("the Collector's configuration, saturated: time", 1.25, peer="a bare Collector"),
+    "collector.services": Goal("the Collector's configuration, two services: time", 1.25, peer="a bare Collector"),
+    "load.refused": Goal("p99 under load, the Collector refuses connections", 1.1, peer=_WITHOUT),
+    "load.silent": Goal("p99 under load, the Collector accepts and hangs", 1.1, peer=_WITHOUT),
+    "load.database": Goal("p99 under load, the database is dead", 1.1, peer=_WITHOUT),
+    "load.mail": Goal("p99 under load, the SMTP server accepts and hangs", 1.1, peer=_WITHOUT),
+    "load.store": Goal("p99 under load, the store's disk is full", 1.1, peer=_WITHOUT),
+}
+
+
+def section_of(key: str) -> str:
+    """The section that measures a row."""
+    return key.partition(".")[0]
