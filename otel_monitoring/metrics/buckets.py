@@ -20,7 +20,7 @@ class Buckets(NamedTuple):
     Attributes:
         first: Index of the lowest stored bucket.
         packed_counts: The count of bucket `first + i` is in bytes `width * i` to `width * (i + 1) - 1`, little-endian.
-        width: Bytes of one count: 1 where every count is below 256 and nothing was added yet, else 8.
+        width: Bytes of one count: 1 or 8; where it is 1, every count is below 256.
     """
 
     first: int = 0
@@ -47,10 +47,13 @@ class Buckets(NamedTuple):
         return Buckets(first, self.wide_counts(first) + other.wide_counts(first))
 
     @staticmethod
-    def total(parts: "Iterable[Buckets]") -> "Buckets":
-        """The sums of the counts of each bucket over all `parts`."""
+    def total(parts: "Iterable[Buckets]", most: int) -> "Buckets":
+        """The sums of the counts of each bucket over all `parts`, none of which is above `most`."""
         filled = [part for part in parts if part.packed_counts]
         first = min((part.first for part in filled), default=0)
+        if most < 256 and all(part.width == _NARROW for part in filled):
+            packed = sum([part.packed_counts << 8 * (part.first - first) for part in filled])
+            return Buckets(first, packed, _NARROW)
         return Buckets(first, sum([part.wide_counts(first) for part in filled]))
 
     def minus(self, part: "Buckets") -> "Buckets":

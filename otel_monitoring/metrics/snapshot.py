@@ -117,14 +117,15 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
     if len(filled) < 2:
         return filled[0] if filled else Histogram()
     scale = min(histogram.scale for histogram in filled)
+    count = sum(histogram.count for histogram in filled)
     return Histogram(
-        count=sum(histogram.count for histogram in filled),
+        count=count,
         sum=sum(histogram.sum for histogram in filled),
         min=min(histogram.min for histogram in filled),
         max=max(histogram.max for histogram in filled),
         scale=scale,
         at_zero=sum(histogram.at_zero for histogram in filled),
-        buckets=Buckets.total(h.buckets.coarser(h.scale - scale) for h in filled),
+        buckets=Buckets.total((h.buckets.coarser(h.scale - scale) for h in filled), count),
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -92,10 +92,28 @@ class History:
         self._gauges_seen: OrderedDict[Series, float] = OrderedDict()
         self._observed: Collection[Series] = ()
 
+    @classmethod
+    def restored(
+        cls, total: Snapshot, recent: Snapshot, entries: Iterable[Snapshot], *, span: float, resolution: float
+    ) -> "History":
+        """A history that goes on from another one.
+
+        Args:
+            total: Everything since the start of the other.
+            recent: The sum of `entries`.
+            entries: Its ring, oldest first.
+            span: As in the constructor.
+            resolution: As in the constructor.
+        """
+        history = cls(total.start, span=span, resolution=resolution)
+        history._ring.extend(entries)
+        history.total, history.recent = Window(total), Window(recent)
+        return history
+
     def add(self, snapshot: Snapshot) -> None:
         """Append a snapshot, which begins where the previous one ended."""
         if self._parts and snapshot.end - self._parts[0].start > self._resolution:
-            self._ring.append(_joined(self._parts))
+            self._ring.append(joined(self._parts))
             self._parts = []
         self._parts.append(snapshot)
         self.gauges = self._kept_gauges(snapshot)
@@ -108,8 +126,11 @@ class History:
         self.total = Window(total)
         self.recent = self.total if recent is total else Window(recent)
 
+    def entries(self) -> list[Snapshot]:
+        """The entries of the ring, and the parts of its next entry as one, oldest first."""
+        return [*self._ring, *([joined(self._parts)] if self._parts else [])]
+
     def _entries(self) -> list[Snapshot]:
-        """The entries of the ring and the parts of its next entry, oldest first."""
         return [*self._ring, *self._parts]
 
     def _kept_gauges(self, newest: Snapshot) -> SeriesMap[float]:
@@ -162,8 +183,8 @@ def _difference_of_counters(_series: Series, known: float | None, part: float) -
     return (known or 0) - part
 
 
-def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:
-    """Join consecutive snapshots into one."""
+def joined(snapshots: Sequence[Snapshot]) -> Snapshot:
+    """Consecutive snapshots, of which there is at least one, as one."""
     histograms: dict[Series, Histogram] = {}
     sums: dict[Series, float] = {}
     gauges: dict[Series, float] = {}

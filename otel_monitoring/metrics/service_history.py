@@ -1,0 +1,324 @@
+"""`ServiceHistory`: what all processes of a service measured, as one history that never goes back.
+
+Each process appends what it measured to a stream that all of them read, and adds up what it reads. So the totals are
+those of the stream: a process that ends leaves its counts behind. A base replaces older deltas: their total, and the
+ring of the recent window.
+"""
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from otel_monitoring.errors import StoreError
+from otel_monitoring.forks import renewed
+from otel_monitoring.guard import fail_open
+from otel_monitoring.metrics.serialization import UNREADABLE, EncodedSnapshot, SnapshotCodec
+from otel_monitoring.metrics.snapshot import Snapshot
+from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
+from otel_monitoring.metrics.window import History, joined
+
+_FORMAT = 1
+_ATTEMPTS = 3
+"""How often a base is read anew where another one has replaced it meanwhile."""
+_MANY_DELTAS = 100
+_LONG = 30.0
+"""The base is replaced after so many deltas, or after so many seconds in which there was one."""
+_WRITERS = 500
+"""The most processes of which the base knows the last delta; those that wrote last are kept."""
+_UNSENT = 8
+_IDLE = 1.0
+"""Seconds for which the window stays as it is where nothing was measured."""
+_reading = fail_open("reading the measurements of the service")
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSeen:
+    """An error of the service.
+
+    Attributes:
+        text: Its redacted text.
+        time: When it happened, in Unix seconds.
+    """
+
+    text: str
+    time: float
+
+
+class ServiceHistory:
+    """The history of all processes that use a stream. Thread-safe; `history` may be read in any thread.
+
+    Args:
+        clock: A monotonic clock, in seconds.
+        wall_clock: Returns Unix time in seconds.
+        span: Seconds of the recent window.
+        resolution: Seconds of one entry of its ring.
+
+    Attributes:
+        history: The measurements; it is replaced where the process was behind the base.
+        since: From when the totals count, in Unix seconds.
+        last_error: The last error of any process; None: there was none.
+    """
+
+    def __init__(
+        self, *, clock: Callable[[], float], wall_clock: Callable[[], float], span: float, resolution: float
+    ) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._span = span
+        self._resolution = resolution
+        self._lock = renewed(self, "_lock", threading.Lock, wait=True)
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin as a new process: nothing is known of the stream."""
+        self.history = History(self._clock(), span=self._span, resolution=self._resolution)
+        self.since = self._wall_clock()
+        self.last_error: ErrorSeen | None = None
+        self._codec = SnapshotCodec()
+        self._writer = uuid4().hex[:16]
+        self._sent = 0
+        self._noted: deque[Snapshot] = deque()
+        self._unsent: list[Snapshot] = []
+        self._outgoing: Delta | None = None
+        self._error_sent: ErrorSeen | None = None
+        self._known: dict[str, int] = {}
+        self._version = ""
+        self._beyond_base = 0
+        self._based_at = self._clock()
+        self._ring: dict[int, tuple[Snapshot, bytes]] = {}
+
+    def note(self, snapshot: Snapshot) -> None:
+        """Take what this process measured since the last call; the next `exchange` publishes it."""
+        self._noted.append(Snapshot(snapshot.start, snapshot.end, snapshot.histograms, snapshot.sums))
+
+    def exchange(self, stream: MeasurementStream, error: ErrorSeen | None = None) -> None:
+        """Publish what was noted, then add it and what the others have published.
+
+        Args:
+            stream: The stream.
+            error: The last error of this process.
+
+        Raises:
+            StoreError: The stream failed. What was noted counts, and is published by a later call.
+        """
+        with self._lock:
+            noted = [self._noted.popleft() for _ in range(len(self._noted))]
+            self._unsent += noted
+            if len(self._unsent) > _UNSENT:
+                self._unsent = [joined(self._unsent)]
+            self._see(error)
+            try:
+                self._send(stream, error)
+                restored, deltas = self._receive(stream)
+            except BaseException:
+                self._add(noted, ())
+                raise
+            if restored is not None:
+                self._restore(restored)
+            self._add(() if restored is not None else noted, deltas)
+            if not self._version and not self._replace_base(stream):
+                self._add((), self._receive(stream)[1])  # another process was faster, and its base has nothing yet
+
+    def compact(self, stream: MeasurementStream) -> None:
+        """Replace the base, if that is due: one process does it.
+
+        Raises:
+            StoreError: The stream failed.
+        """
+        with self._lock:
+            now = self._clock()
+            if self._beyond_base >= _MANY_DELTAS or (self._beyond_base and now - self._based_at >= _LONG):
+                self._replace_base(stream)
+
+    def _replace_base(self, stream: MeasurementStream) -> bool:
+        self._based_at = self._clock()
+        known = dict(list(self._known.items())[-_WRITERS:])
+        version = uuid4().hex
+        if not stream.replace_base(self._version, version, self._encoded_base(known), self._known):
+            return False
+        self._version, self._known, self._beyond_base = version, known, 0
+        return True
+
+    # Publishing
+
+    def _send(self, stream: MeasurementStream, error: ErrorSeen | None) -> None:
+        """Append what was not accepted yet; a delta whose acceptance is unknown is appended again as it was."""
+        while True:
+            if self._outgoing is None:
+                whole = joined(self._unsent) if self._unsent else Snapshot(0.0, 0.0)
+                news = error if error != self._error_sent else None
+                if whole.histograms or whole.sums or news:
+                    note = {"error": [news.text, news.time]} if news is not None else {}
+                    self._outgoing = Delta(self._writer, self._sent + 1, self._codec.encode(whole, note))
+                self._unsent, self._error_sent = [], error
+                if self._outgoing is None:
+                    return
+            stream.add(self._outgoing)
+            self._sent += 1
+            self._known[self._writer] = self._sent
+            self._beyond_base += 1
+            self._outgoing = None
+
+    # Reading
+
+    def _receive(self, stream: MeasurementStream) -> "tuple[_ReadBase | None, Sequence[Delta]]":
+        """A base with which to begin anew, if this process is behind it, and the deltas that follow."""
+        known, version, restored = self._known, self._version, None
+        deltas, found = stream.read(known)
+        for _ in range(_ATTEMPTS):
+            if found == version:
+                break
+            base = stream.base()
+            version = base.version if base is not None else ""
+            read = self._read_base(base) if base is not None else None
+            if read is None:
+                self._beyond_base = _MANY_DELTAS
+                break
+            self.since = min(self.since, read.since) if self._version else read.since
+            if not _is_behind(_reach(known, deltas), read.known):
+                break
+            later, found = stream.read(read.known)
+            if _reach(read.known, later).get(self._writer, 0) < self._sent:
+                break  # the store was emptied meanwhile, and this process knows more than the new base
+            restored, known, deltas = read, read.known, later
+        self._version = version
+        return restored, deltas
+
+    def _read_base(self, base: Base) -> "_ReadBase | None":
+        with _reading:
+            try:
+                return _ReadBase.of(base, self._codec)
+            except UNREADABLE as error:
+                raise StoreError("the base of the measurements cannot be read") from error
+        return None
+
+    def _restore(self, base: "_ReadBase") -> None:
+        now = self._clock()
+        entries = [
+            self._codec.total([part], now - base.age - began, now - base.age - ended)
+            for began, ended, part in base.entries
+            if base.age + ended < self._span
+        ]
+        recent = self._codec.total(
+            [part for _, ended, part in base.entries if base.age + ended < self._span],
+            entries[0].start if entries else now,
+            now,
+        )
+        total = self._codec.total([base.total], now - max(0.0, self._wall_clock() - base.since), now)
+        self.history = History.restored(total, recent, entries, span=self._span, resolution=self._resolution)
+        self.since = base.since
+        self._see(base.error)
+        self._known = dict(base.known)
+        self._beyond_base = 0
+        self._ring.clear()
+
+    def _add(self, noted: Sequence[Snapshot], deltas: Sequence[Delta]) -> None:
+        parts: list[EncodedSnapshot] = []
+        for delta in deltas:
+            if self._known.get(delta.writer, 0) >= delta.number:
+                continue
+            self._known.pop(delta.writer, None)
+            self._known[delta.writer] = delta.number
+            self._beyond_base += 1
+            with _reading:
+                try:
+                    part = self._codec.decode(delta.content)
+                    self._see(_error_of(part.note.get("error")))
+                except UNREADABLE as error:
+                    raise StoreError("a delta of the measurements cannot be read") from error
+                parts.append(part)
+        before, now = self.history.total.snapshot.end, self._clock()
+        read = [self._codec.total(parts, before, now)] if parts else []
+        whole = joined([*noted, *read]) if noted or read else Snapshot(before, now)
+        if whole.histograms or whole.sums or now - before >= _IDLE:
+            self.history.add(Snapshot(before, now, whole.histograms, whole.sums))
+
+    def _see(self, error: ErrorSeen | None) -> None:
+        if error is not None and (self.last_error is None or error.time > self.last_error.time):
+            self.last_error = error
+
+    # The base
+
+    def _encoded_base(self, known: Mapping[str, int]) -> bytes:
+        now = self._clock()
+        entries = self.history.entries()
+        self._ring = {id(entry): self._ring.get(id(entry)) or (entry, self._encoded(entry)) for entry in entries}
+        contents = [self._encoded(self.history.total.snapshot), *(self._ring[id(entry)][1] for entry in entries)]
+        error = self.last_error
+        head = {
+            "format": _FORMAT,
+            "known": known,
+            "since": self.since,
+            "error": [error.text, error.time] if error is not None else None,
+            "ages": [(now - entry.start, now - entry.end) for entry in entries],
+            "sizes": [len(content) for content in contents],
+        }
+        return b"\n".join((json.dumps(head).encode(), b"".join(contents)))
+
+    def _encoded(self, snapshot: Snapshot) -> bytes:
+        return self._codec.encode(snapshot, {})
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadBase:
+    """A base that was read.
+
+    Attributes:
+        known: By writer, the number of the last delta that it contains.
+        since: From when its total counts, in Unix seconds.
+        error: The last error until then.
+        total: Everything until then.
+        entries: The entries of the ring, with the seconds from their starts and ends to when the base was written.
+        age: Seconds since then.
+    """
+
+    known: dict[str, int]
+    since: float
+    error: ErrorSeen | None
+    total: EncodedSnapshot
+    entries: Sequence[tuple[float, float, EncodedSnapshot]]
+    age: float
+
+    @classmethod
+    def of(cls, base: Base, codec: SnapshotCodec) -> "_ReadBase":
+        line, _, contents = base.content.partition(b"\n")
+        head: dict[str, Any] = json.loads(line)
+        if head["format"] != _FORMAT:
+            raise ValueError("the base has another format")
+        parts, at = [], 0
+        for size in map(int, head["sizes"]):
+            parts.append(codec.decode(contents[at : at + size]))
+            at += size
+        ages = [(float(began), float(ended)) for began, ended in head["ages"]]
+        return cls(
+            {str(writer): int(number) for writer, number in head["known"].items()},
+            float(head["since"]),
+            _error_of(head["error"]),
+            parts[0],
+            [(*ages, part) for ages, part in zip(ages, parts[1:], strict=True)],
+            max(0.0, base.age),
+        )
+
+
+def _error_of(record: Any) -> ErrorSeen | None:
+    if record is None:
+        return None
+    text, time = record
+    return ErrorSeen(str(text), float(time))
+
+
+def _reach(known: Mapping[str, int], deltas: Sequence[Delta]) -> dict[str, int]:
+    """By writer, the last delta up to which none is missing."""
+    reach = dict(known)
+    for delta in deltas:
+        if delta.number == reach.get(delta.writer, 0) + 1:
+            reach[delta.writer] = delta.number
+    return reach
+
+
+def _is_behind(reach: Mapping[str, int], known: Mapping[str, int]) -> bool:
+    return any(number > reach.get(writer, 0) for writer, number in known.items())

@@ -1,0 +1,100 @@
+"""What a snapshot's bytes say is what was measured; bytes of another kind are refused, whatever they are."""
+
+import random
+import zlib
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_monitoring.metrics.serialization import UNREADABLE, SnapshotCodec
+from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot, merged
+from otel_monitoring.metrics.window import Window
+from tests.measured import Meter, recorded_in
+
+durations = st.lists(st.floats(min_value=0, max_value=1e4), max_size=300)
+NAMES = ("a", 'quo"te', "new\nline", "é", "\ud800")
+
+
+def measured(*values: float, route: str = "/a") -> Snapshot:
+    meter = Meter()
+    for value in values:
+        meter.request(route, seconds=value)
+    return meter.window(10).snapshot
+
+
+def again(*snapshots: Snapshot) -> Snapshot:
+    """The snapshots after their travel, added up."""
+    reader = SnapshotCodec()
+    return reader.total([reader.decode(SnapshotCodec().encode(one, {})) for one in snapshots], 0.0, 10.0)
+
+
+@given(durations)
+def test_a_snapshot_comes_back_as_it_was(values: list[float]) -> None:
+    snapshot = measured(*values)
+    assert dict(again(snapshot).histograms) == dict(snapshot.histograms)
+
+
+@given(st.lists(durations, min_size=1, max_size=5))
+def test_the_total_of_several_is_that_of_all_values(batches: list[list[float]]) -> None:
+    snapshots = [measured(*values) for values in batches]
+    total = recorded_in(Window(again(*snapshots)), "http.server.request.duration")
+    apart: Sequence[Histogram] = [h for one in snapshots for h in one.histograms.values()]
+    whole = merged(apart)
+    assert (total.count, total.min, total.max, total.at_zero) == (whole.count, whole.min, whole.max, whole.at_zero)
+    assert total.sum == pytest.approx(whole.sum)
+    assert [total.quantile(q) for q in (0.1, 0.5, 0.95)] == [whole.quantile(q) for q in (0.1, 0.5, 0.95)]
+
+
+def test_many_values_of_many_workers_keep_every_count() -> None:
+    draw = random.Random(3)
+    values = [[draw.lognormvariate(-3, 1) for _ in range(400)] for _ in range(8)]
+    total = recorded_in(Window(again(*(measured(*batch) for batch in values))), "http.server.request.duration")
+    assert total.count == 3200
+    assert sum(total.buckets.counts()) == 3200
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_counters_and_attributes_of_any_text_come_back(name: str) -> None:
+    series = Series(name, ((name, name), ("number", 7), ("yes", True), ("several", (1, 2))))
+    snapshot = Snapshot(0, 10, sums={series: 2.5, Series("b"): 3})
+    assert dict(again(snapshot, snapshot).sums) == {series: 5.0, Series("b"): 6}
+
+
+def test_what_is_noted_comes_back_with_the_length() -> None:
+    content = SnapshotCodec().encode(Snapshot(5, 15), {"error": ["boom", 1.5]})
+    read = SnapshotCodec().decode(content)
+    assert (read.seconds, read.note) == (10, {"error": ["boom", 1.5]})
+
+
+def test_every_cut_is_refused() -> None:
+    content = SnapshotCodec().encode(measured(0.1, 0.2), {})
+    plain = zlib.decompress(content)
+    for end in range(len(content)):
+        with pytest.raises(UNREADABLE):
+            SnapshotCodec().decode(content[:end])
+    for end in range(len(plain)):
+        with pytest.raises(UNREADABLE):
+            SnapshotCodec().decode(zlib.compress(plain[:end]))
+
+
+@given(st.data())
+def test_damage_is_refused_or_is_a_number_that_adds_up(data: st.DataObject) -> None:
+    """Nothing but `UNREADABLE` is ever raised, by `decode` or afterwards by `total`."""
+    plain = bytearray(zlib.decompress(SnapshotCodec().encode(measured(0.1, 0.2), {})))
+    for _ in range(data.draw(st.integers(1, 4))):
+        plain[data.draw(st.integers(0, len(plain) - 1))] = data.draw(st.integers(0, 255))
+    reader = SnapshotCodec()
+    try:
+        part = reader.decode(zlib.compress(bytes(plain)))
+    except UNREADABLE:
+        return
+    reader.total([part, part], 0, 1)
+
+
+def test_what_unpacks_to_more_than_memory_is_refused() -> None:
+    bomb = zlib.compress(bytes(100_000_000))
+    assert len(bomb) < 200_000
+    with pytest.raises(UNREADABLE):
+        SnapshotCodec().decode(bomb)
