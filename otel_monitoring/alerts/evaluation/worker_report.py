@@ -1,4 +1,7 @@
-"""`WorkerReport`: the measurements of one worker, sent through the store to the worker that evaluates."""
+"""`WorkerReport`: the measurements of one worker, sent through the store to the worker that evaluates.
+
+It is written and read by hand: pydantic takes as long and writes a quarter more, because it has no hexadecimal numbers.
+"""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -89,31 +89,31 @@ class Rule:
 
     def __post_init__(self) -> None:
         """Check every field, and replace the values of enumerations by their members."""
-        validation.name(self.name)
+        validation.check_name(self.name)
         for setting, kind in (("type", AlertType), ("no_data", NoData), ("severity", AlertSeverity)):
             if setting != "severity" or self.severity is not None:
                 object.__setattr__(self, setting, validation.member(setting, self.name, kind, getattr(self, setting)))
         inhibits = frozenset(validation.member("inhibits", self.name, AlertType, kind) for kind in self.inhibits)
         object.__setattr__(self, "inhibits", inhibits)
         self._check_condition()
-        validation.label(self.name, self.label)
+        validation.check_label(self.name, self.label)
         taken = {"instance", self.label} if self.expression.group_by else {"instance"}
-        validation.labels(self.name, self.labels, taken=frozenset(taken))
-        validation.link("runbook", self.name, self.runbook)
+        validation.check_labels(self.name, self.labels, taken=frozenset(taken))
+        validation.check_link("runbook", self.name, self.runbook)
         if self.type in inhibits:
             validation.refuse("inhibits", self.name, "a rule that inhibits its own type would never notify")
-        validation.message(self.name, self.message, self._message_fields(0.0, self.identity("group", "instance")))
+        validation.check_message(self.name, self.message, self._message_fields(0.0, self.identity("group", "instance")))
 
     def _check_condition(self) -> None:
         if not isinstance(self.expression, Expression):
             validation.refuse("expression", self.name, f"{type(self.expression).__name__} is no expression")
-        validation.choice("comparison", self.name, self.comparison, get_args(Comparison))
-        validation.choice("scope", self.name, self.scope, get_args(RuleScope))
-        validation.number("threshold", self.name, self.threshold)
+        validation.check_choice("comparison", self.name, self.comparison, get_args(Comparison))
+        validation.check_choice("scope", self.name, self.scope, get_args(RuleScope))
+        validation.check_number("threshold", self.name, self.threshold)
         for setting in ("hold", "keep_firing_for", "min_samples"):
-            validation.number(setting, self.name, getattr(self, setting), least=0)
+            validation.check_number(setting, self.name, getattr(self, setting), least=0)
         if self.clear is not None:
-            validation.number("clear", self.name, self.clear)
+            validation.check_number("clear", self.name, self.clear)
             if self.clear != self.threshold and self._beyond(self.clear, self.threshold):
                 validation.refuse("clear", self.name, f"{self.clear:g} is beyond the threshold {self.threshold:g}")
 

@@ -32,7 +32,7 @@ def refuse(setting: str, rule: str, why: str) -> NoReturn:
     raise ConfigurationError(f"{setting}: {rule}: {why}") from None
 
 
-def name(given: object) -> None:
+def check_name(given: object) -> None:
     """Check a rule's name."""
     if not _NAME.fullmatch(str(given)):
         raise ConfigurationError(f"name: {given!r} must be lower case letters, digits and underscores")
@@ -46,13 +46,13 @@ def member(setting: str, rule: str, kind: type[E], given: object) -> E:
         refuse(setting, rule, f"{given!r} is none of {', '.join(str(choice.value) for choice in kind)}")
 
 
-def choice(setting: str, rule: str, given: str, choices: Iterable[str]) -> None:
+def check_choice(setting: str, rule: str, given: str, choices: Iterable[str]) -> None:
     """Check that `given` is one of `choices`."""
     if given not in choices:
         refuse(setting, rule, f"{given!r} is none of {', '.join(choices)}")
 
 
-def number(setting: str, rule: str, given: object, *, least: float = -math.inf) -> None:
+def check_number(setting: str, rule: str, given: object, *, least: float = -math.inf) -> None:
     """Check that `given` is a finite number and at least `least`."""
     if not isinstance(given, int | float) or not math.isfinite(given):
         refuse(setting, rule, f"{given!r} is not a finite number")
@@ -60,13 +60,13 @@ def number(setting: str, rule: str, given: object, *, least: float = -math.inf) 
         refuse(setting, rule, f"{given!r} is less than {least:g}")
 
 
-def label(rule: str, given: str) -> None:
+def check_label(rule: str, given: str) -> None:
     """Check the name of the label for the group."""
     if not _LABEL.fullmatch(given) or given in _MESSAGE_FIELDS or given == "instance":
         refuse("label", rule, f"{given!r} cannot be the name of a label")
 
 
-def labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str]) -> None:
+def check_labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str]) -> None:
     """Check the names and values of further labels; names in `taken` are refused, names with dots are accepted."""
     for key, value in given.items():
         if not _DOTTED_LABEL.fullmatch(key) or key in _MESSAGE_FIELDS | taken:
@@ -75,7 +75,7 @@ def labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str]) -> 
             refuse("labels", rule, f"{key}: {value!r} is not a string")
 
 
-def message(rule: str, template: str, known: Mapping[str, object]) -> None:
+def check_message(rule: str, template: str, known: Mapping[str, object]) -> None:
     """Check that a message template can be filled in with `known`, the values of an alert by field."""
     fields = ", ".join(f"{{{field}}}" for field in known)
     try:
@@ -89,7 +89,7 @@ def message(rule: str, template: str, known: Mapping[str, object]) -> None:
         refuse("message", rule, f"{error}; it may have {fields}, with formats as {{value:.1f}}, and {{{{ for a brace")
 
 
-def link(setting: str, rule: str, given: str) -> None:
+def check_link(setting: str, rule: str, given: str) -> None:
     """Check that a link is empty or begins with http:// or https://."""
     if given and not given.startswith(("https://", "http://")):
         refuse(setting, rule, f"{given!r} is no http or https link")
