@@ -118,8 +118,8 @@ class MemoryChannel:
 class AlertTester:
     """Tries the alerts of a service that is not running: a context manager.
 
-    Inside, the service starts no background work, whatever is requested of its application, and its alerts, whether
-    rules tell them or `send_alert`, go to `channel` alone. `advance` lets time pass.
+    Inside the `with` block the service starts no background work, also when its application gets requests. All its
+    alerts, of rules and of `send_alert`, go to `channel` alone. `advance` lets time pass.
 
     Args:
         service: Its rules, checks, database and instruments are used as they are when the `with` block begins.

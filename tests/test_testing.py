@@ -104,7 +104,7 @@ async def test_rules_are_those_of_the_service() -> None:
 async def test_a_service_that_runs_is_left_alone() -> None:
     monitoring = MonitoringService(None)
     await monitoring.start()
-    with pytest.raises(InstrumentationError, match="the service runs"), AlertTester(monitoring):
+    with pytest.raises(InstrumentationError, match="the service is running"), AlertTester(monitoring):
         pass
     await monitoring.stop()
 

@@ -189,7 +189,7 @@ class AlertEvent:
 
     @property
     def is_overflow_notice(self) -> bool:
-        """Whether it is no alert, but counts the alerts left out of a full outbox."""
+        """Whether it is the notice that counts the alerts left out of a full outbox, and no alert."""
         return self.rule == LEFT_OUT
 
     def readable(self) -> "AlertEvent":

@@ -243,7 +243,7 @@ class DatabaseHealthChecker:
         return self._verdict().problem
 
     def stale(self, now: float) -> str | None:
-        """A text that says that the last ping is too old; None if it is not, or there is no database.
+        """Why the status may be out of date: the last ping is too old. None while it is recent, and without a database.
 
         Args:
             now: Seconds of the monotonic clock.

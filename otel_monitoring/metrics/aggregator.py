@@ -109,7 +109,7 @@ class BackgroundCollection:
         running.result()
 
     def stale(self, now: float) -> str | None:
-        """A text that says that no collection has ended for too long; None if one has.
+        """Why the figures are out of date: no collection has ended for too long. None while they are recent.
 
         Args:
             now: Seconds of the monotonic clock.

@@ -319,7 +319,7 @@ class MonitoringService:
             InstrumentationError: The service runs, or is driven already.
         """
         if manager is not None and (self._worker.running or self._tested_alert_manager is not None):
-            raise InstrumentationError("the service runs: its alerts can be tried only while it does not")
+            raise InstrumentationError("the service is running: AlertTester needs one that is stopped")
         self._tested_alert_manager = manager
         return self._parts
 

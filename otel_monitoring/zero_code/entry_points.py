@@ -129,7 +129,7 @@ class ZeroCode:
             self._stop_following()
             self._watch(followers, None)
             logger.warning(
-                "The application closes its MongoDB clients all the time, so none is watched: "
+                "The application keeps closing its MongoDB clients, so no database is checked: "
                 "set OTEL_MONITORING_DATABASE_URI"
             )
 

@@ -61,11 +61,13 @@ def transport_through(proxy: str | None, tls: ssl.SSLContext | bool) -> httpx.As
         if httpx.URL(url).host and (httpx.URL(url).port or 0) < _PORTS:
             return httpx.AsyncHTTPTransport(verify=tls, proxy=url)
     except ImportError:
-        warn_once("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: SOCKS needs `pip install socksio`; alerts leave without it")
+        warn_once(
+            "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: SOCKS needs `pip install socksio`; alerts are sent without a proxy"
+        )
         return None
     except (ValueError, TypeError, httpx.InvalidURL):
         pass
-    warn_once("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a value is no proxy URL; alerts leave without it")
+    warn_once("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: a value is not a proxy URL; alerts are sent without a proxy")
     return None
 
 

@@ -83,7 +83,7 @@ def test_what_cannot_work_is_said_once_and_done_without(proxy: str) -> None:
     assert transport_through(proxy, tls=False) is None
     assert transport_through(proxy, tls=False) is None
     assert len(warned) == 1
-    assert "alerts leave without it" in warned[0]
+    assert "alerts are sent without a proxy" in warned[0]
     assert "127.0.0.1" not in warned[0], "a proxy's URL may hold a password"
 
 
