@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import MeterProvider, NoOpHistogram
 from opentelemetry.trace import TracerProvider
 
 from otel_monitoring.baggage import BaggageKeys
@@ -33,7 +33,7 @@ class Destination:
 
     Attributes:
         tracer: Makes the spans.
-        record: Records a duration in seconds.
+        record: Records a duration in seconds; None: durations are not recorded.
         operations: Limits the distinct operation names among the attributes of durations.
         errors: Limits the distinct error types among them.
     """
@@ -47,7 +47,8 @@ class Destination:
     ) -> None:
         self.tracer = tracer_provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
         meter = meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
-        self.record = OPERATION_DURATIONS.create(meter).record
+        durations = OPERATION_DURATIONS.create(meter)
+        self.record = None if type(durations) is NoOpHistogram else durations.record
         self.keys = keys
         self.submit = submit
         self.operations = BoundedNames(_MAX_OPERATIONS)

@@ -8,7 +8,16 @@ from typing import Final
 
 from opentelemetry import context as contexts
 from opentelemetry.context import Context
-from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.util.types import AttributeValue
 
 from otel_monitoring.alerts.model import AlertType
@@ -58,19 +67,22 @@ class Run(Entry):
         span: The span of the run.
     """
 
-    __slots__ = ("_began", "_destination", "_operation", "scope", "span")
+    __slots__ = ("_began", "_destination", "_operation", "span")
 
     def __init__(self, operation: Operation, context: Context | None = None, links: Sequence[Link] = ()) -> None:
         self._operation = operation
-        self._destination = current_destination()
+        self._destination = destination = current_destination()
         self.span: Span = INVALID_SPAN
-        inside = contexts.get_current() if context is None else context
+        before = contexts.get_current()
+        inside = before if context is None else context
         with _GUARD:
-            self.span = self._destination.tracer.start_span(
+            self.span = span = destination.tracer.start_span(
                 operation.name, inside, operation.kind, operation.attributes, links
             )
-            inside = set_span_in_context(self.span, inside)
-        self.scope = ContextScope(inside)
+            # A tracer that makes no spans returns the current one.
+            if span is not get_current_span(inside):
+                inside = set_span_in_context(span, inside)
+        self.scope = None if inside is before else ContextScope(inside)
         self._began = perf_counter()
 
     def end(self, error: BaseException | None) -> None:
@@ -80,22 +92,25 @@ class Run(Entry):
         failure = (
             FailedOperation(self._operation.name, error_type(error), error) if isinstance(error, Exception) else None
         )
-        with _GUARD:
-            self._measure(duration, failure)
         if failure is not None:
             with _GUARD:
                 _record_exception(self.span, failure)
             if self._operation.alert is not None:
                 raise_alert(self._operation.alert, failure, self._destination.submit)
         with _GUARD:
-            self.span.end()
+            try:
+                self._measure(duration, failure)
+            finally:
+                self.span.end()
 
     def _measure(self, duration: float, failure: FailedOperation | None) -> None:
         destination = self._destination
+        if destination.record is None:
+            return
         attributes = {OPERATION_NAME: destination.operations(self._operation.name)}
         if failure is not None:
             attributes[ERROR_TYPE] = destination.errors(failure.error_type)
-        destination.record(duration, attributes, self.scope.inside)
+        destination.record(duration, attributes, None if self.scope is None else self.scope.inside)
 
 
 class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a statement

@@ -45,6 +45,13 @@ class ContextScope:
 
     def leave(self) -> None:
         """Restore the context from before, if this scope is current."""
+        if contexts.get_current() is self.inside:
+            contexts.attach(self.before)
+        else:
+            self._leave_beneath_others()
+        self.before = self.inside = _NOWHERE  # both may refer to this scope
+
+    def _leave_beneath_others(self) -> None:
         later: ContextScope | None = None
         for scope in open_scopes():
             if scope is self:
@@ -54,7 +61,6 @@ class ContextScope:
                     later.before = self.before
                 break
             later = scope
-        self.before = self.inside = _NOWHERE  # both may refer to this scope
 
     @property
     def outer(self) -> "ContextScope | None":
@@ -75,13 +81,25 @@ def _scope_of(context: Context) -> ContextScope | None:
 
 
 class Entry(ABC):
-    """One entry into a block.
+    """One entry into a block, a context manager itself; it may be left once.
 
     Attributes:
-        scope: The scope that is current inside.
+        scope: The scope that is current inside; None: the context from before is.
     """
 
-    scope: ContextScope
+    __slots__ = ("scope",)
+
+    scope: ContextScope | None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(error)
+        if self.scope is not None:
+            self.scope.leave()
 
     @abstractmethod
     def end(self, error: BaseException | None) -> None:
@@ -117,8 +135,7 @@ class Block(ABC, Generic[T, B]):
         frame = inspect.currentframe()
         begun = self._taken(frame and frame.f_back)
         if begun is not None:
-            begun.end(error)
-            begun.scope.leave()
+            begun.__exit__(kind, error, trace)
 
     def __call__(self, function: F) -> F:
         """Decorate a function, a coroutine function, a method of either kind, or a callable object.
@@ -141,14 +158,14 @@ class Block(ABC, Generic[T, B]):
 
             @wraps(function)
             async def in_block_soon(*args: Any, **kwargs: Any) -> Any:
-                with self:
+                with self._begin()[1]:
                     return await function(*args, **kwargs)
 
             return cast("F", in_block_soon)
 
         @wraps(function)
         def in_block(*args: Any, **kwargs: Any) -> Any:
-            with self:
+            with self._begin()[1]:
                 return function(*args, **kwargs)
 
         return cast("F", in_block)

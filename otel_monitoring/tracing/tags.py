@@ -34,7 +34,7 @@ class tagged(Block[None, "_Tags"]):  # noqa: N801 - reads as a statement
 
 
 class _Tags(Entry):
-    __slots__ = ("scope",)
+    __slots__ = ()
 
     def __init__(self, entries: dict[str, str]) -> None:
         keys = current_destination().keys

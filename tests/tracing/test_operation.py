@@ -8,16 +8,28 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.trace import Span, SpanKind, StatusCode, get_current_span
+from opentelemetry import baggage, trace
+from opentelemetry import context as contexts
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    NoOpTracerProvider,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    get_current_span,
+)
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, set_alert_manager
 from otel_monitoring.alerts.model import DEFAULT_SEVERITY, Notification
+from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.guard import fail_open
 from otel_monitoring.runtime.current_service import within_service
 from otel_monitoring.testing import MemoryChannel
-from otel_monitoring.tracing import traced
-from otel_monitoring.tracing.destination import current_destination
+from otel_monitoring.tracing import continued, tagged, traced
+from otel_monitoring.tracing.destination import Destination, current_destination, use
 from tests.recorded_spans import Recorded, recording
 
 
@@ -356,6 +368,25 @@ def test_without_any_provider_the_function_just_runs() -> None:
     assert bill(4) == 4
     with pytest.raises(BillingError):
         bill(4, fail=True)
+
+
+def test_without_exporters_nothing_becomes_current_and_what_is_inside_is_left_in_order() -> None:
+    undo = use(Destination(NoOpTracerProvider(), NoOpMeterProvider(), BaggageKeys(), lambda _: False))
+    try:
+        before = contexts.get_current()
+        with traced("outer") as outer:
+            assert contexts.get_current() is before
+            with tagged({"order.id": "o-1"}), continued({}, "document", child=True):
+                assert baggage.get_all() == {"order.id": "o-1"}
+            assert contexts.get_current() is before
+        with trace.use_span(NonRecordingSpan(SpanContext(1, 2, is_remote=True))), traced("inner") as inner:
+            assert get_current_span() is inner
+        assert (outer.get_span_context().is_valid, inner.get_span_context().span_id) == (False, 2)
+        with pytest.raises(BillingError):
+            bill(4, fail=True)
+        assert contexts.get_current() is before
+    finally:
+        undo()
 
 
 def test_the_service_whose_application_runs_gets_the_spans_elsewhere_the_first() -> None:
