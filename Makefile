@@ -14,6 +14,8 @@ UNIT := $(TESTS) --ignore tests/integration --ignore tests/conformance
 # Until three runs in a row have passed beside a busy core: what failed is tried once more, alone. It is a fault all the same.
 AGAIN := -m pytest -n 0 --last-failed --last-failed-no-failures none
 PIP_FLAGS := --quiet --disable-pip-version-check
+# Every process that a test starts would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo flow unit test dashboards package matrix lint bench bench-quick bench-collector collector clean
