@@ -12,6 +12,7 @@ from pymongo import monitoring as pymongo_monitoring
 from otel_monitoring.environment import opt_in_to_stable_conventions, warned
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics import aggregator
+from otel_monitoring.runtime import process_exit
 from otel_monitoring.seams import all_seams
 
 _THEIRS = ("OTEL_", "MONGODB_", "SMTP_", "ALERT_", "SLACK_", "ALERTMANAGER_", "APPRISE_")
@@ -59,6 +60,14 @@ def _fresh_guard() -> None:
     for seam in all_seams():
         seam.error = None
     fail_open._logged_at.clear()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on() -> Iterator[None]:
+    """A service that no lifespan has stopped runs on without its loop, and would take part in the next tests."""
+    yield
+    for worker in tuple(process_exit._process.idle):
+        worker.stop()
 
 
 @pytest.fixture(autouse=True)

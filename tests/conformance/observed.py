@@ -1,12 +1,10 @@
 """An instrumented application, what it measured, and a real server around it."""
 
 import socket
-import threading
 from importlib.util import find_spec
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.sdk._logs import LoggerProvider
@@ -24,7 +22,7 @@ from otel_monitoring.instrumentation.http_server.fastapi import RequestError, Re
 from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
 from tests.conformance.application import WAIT, Gates
 from tests.measured import metrics_of
-from tests.waiting import eventually
+from tests.threaded_server import ThreadedServer
 
 ENGINES = ["native", "contrib"] if find_spec("fastapi.telemetry") else ["contrib"]
 DURATION = "http.server.request.duration"
@@ -75,40 +73,27 @@ class Observed:
             ),
         )
         assert self.instrumentation.engine == engine
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
-        self._socket: socket.socket | None = None
+        self._server: ThreadedServer | None = None
 
     def _first_request(self) -> None:
         self.first_requests += 1
 
     def serve(self, **config: Any) -> str:
         """Start a server; returns its address."""
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
         # h11: httptools, where it is installed, answers methods that it does not know by itself.
-        server = uvicorn.Server(
-            uvicorn.Config(self.app, http="h11", log_config=None, lifespan="on", timeout_graceful_shutdown=10, **config)
-        )
-        self._server = server
-        self._thread = threading.Thread(target=server.run, kwargs={"sockets": [self._socket]}, daemon=True)
-        self._thread.start()
-        eventually(lambda: server.started)
-        return f"http://127.0.0.1:{self.port}"
+        self._server = ThreadedServer(self.app, http="h11", lifespan="on", **config)
+        return self._server.url
 
     @property
     def port(self) -> int:
-        assert self._socket is not None
-        return int(self._socket.getsockname()[1])
+        assert self._server is not None
+        return self._server.port
 
     def stop(self) -> None:
         """Stop the server; every request has been measured when this returns."""
         self.gates.release.set()
-        if self._server is not None and self._thread is not None and self._socket is not None:
-            self._server.should_exit = True
-            self._thread.join(WAIT)
-            self._socket.close()
-            assert not self._thread.is_alive()
+        if self._server is not None:
+            self._server.stop()
 
     def get(self, path: str, method: str = "GET", **kwargs: Any) -> httpx.Response:
         with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=WAIT) as client:

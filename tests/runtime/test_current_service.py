@@ -9,7 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import BackgroundTasks, FastAPI, WebSocket
 from starlette.applications import Starlette
 from starlette.routing import Mount
@@ -20,7 +19,7 @@ from otel_monitoring.runtime.current_service import current_service, within_serv
 from otel_monitoring.tracing import destination
 from tests.asgi import served
 from tests.otlp_sink import HttpSink
-from tests.ports import free_port
+from tests.threaded_server import ThreadedServer
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.anyio
@@ -150,29 +149,18 @@ async def test_a_lifespan_that_enters_another_ones() -> None:
     assert (inner.seen["start-up"], inner.seen["shutdown"]) == ("inner", "inner")
 
 
-async def asked(shop: Shop, port: int) -> None:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+async def asked(shop: Shop, url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
         await shop.assert_all(client)
 
 
 def test_two_servers_in_threads() -> None:
     shops = [Shop("one"), Shop("other")]
-    ports = [free_port() for _ in shops]
-    servers = [
-        uvicorn.Server(uvicorn.Config(shop.app, port=port, log_level="critical"))
-        for shop, port in zip(shops, ports, strict=True)
-    ]
-    threads = [threading.Thread(target=server.run) for server in servers]
-    for thread in threads:
-        thread.start()
-    try:
-        for shop, server, port in zip(shops, servers, ports, strict=True):
-            eventually(lambda server=server: server.started, "it serves")  # type: ignore[misc]
-            asyncio.run(asked(shop, port))
-    finally:
-        for server, thread in zip(servers, threads, strict=True):
-            server.should_exit = True
-            thread.join(30)
+    servers = [ThreadedServer(shop.app) for shop in shops]
+    for shop, server in zip(shops, servers, strict=True):
+        asyncio.run(asked(shop, server.url))
+    for server in servers:
+        server.stop()
     assert [shop.seen["shutdown"] for shop in shops] == ["one", "other"]
 
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import contextvars
 import gc
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,6 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 from opentelemetry import baggage
@@ -25,6 +23,7 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.tracing import continued, tagged, traced
 from otel_monitoring.tracing.scope import ContextScope
 from tests.recorded_spans import Recorded, recording
+from tests.threaded_server import ThreadedServer
 
 WAIT = 30.0
 
@@ -361,16 +360,9 @@ def application(left: threading.Event) -> FastAPI:
 
 @contextmanager
 def served(app: FastAPI) -> Iterator[str]:
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(WAIT)
-        listening.close()
+    server = ThreadedServer(app, lifespan="off")
+    yield server.url
+    server.stop()
 
 
 def test_dependencies_and_streaming_bodies_of_a_server(recorded: Recorded) -> None:
