@@ -280,7 +280,7 @@ def test_a_relative_import_is_refused(source: str) -> None:
         ours(imported(ast.parse(source)))
 
 
-def inside(name: str, folder: str) -> bool:
+def belongs(name: str, folder: str) -> bool:
     return name == folder or name.startswith(folder + ".")
 
 
@@ -291,7 +291,7 @@ def astray(imports: Mapping[str, set[str]]) -> list[str]:
         for name, targets in imports.items()
         for target in targets
         for package, owners in OWNERS.items()
-        if inside(target, package) and not any(inside(name, owner) for owner in owners)
+        if belongs(target, package) and not any(belongs(name, owner) for owner in owners)
     ]
 
 
