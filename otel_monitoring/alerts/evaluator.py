@@ -18,8 +18,15 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.notify.channels import Repeating
 from otel_monitoring.alerts.store import Store
-from otel_monitoring.alerts.store.leader_lease import LeaderLease, channels_of_workers, repeating_channels
-from otel_monitoring.alerts.store.protocol import LEADER, UNREADABLE, lease_of, repeating_lease_of
+from otel_monitoring.alerts.store.leases import (
+    LEADER,
+    LeaderLease,
+    channels_of_workers,
+    lease_of,
+    repeating_channels,
+    repeating_lease_of,
+)
+from otel_monitoring.alerts.store.outbox import UNREADABLE
 from otel_monitoring.guard import fail_open
 
 _reading_metrics = fail_open("reading the metrics of a rule", theirs=True)
@@ -58,7 +65,7 @@ class Evaluator:
         self._channel_leases = {name: lease_of(name) for name in manager.policy.channels}
         repeating = sorted(repeating_lease_of(name) for name in manager.policy.holding)
         wanted = (LEADER, *self._channel_leases.values(), *repeating)
-        self._lease = LeaderLease(manager.store, worker, manager.clock, lease_seconds(interval), wanted)
+        self._lease = LeaderLease(manager.store.leases, worker, manager.clock, lease_seconds(interval), wanted)
         self._delivers: frozenset[str] = frozenset()
         self._evaluated_at = 0.0
         self._repeated_at: dict[str, float] = {}
@@ -85,12 +92,12 @@ class Evaluator:
         for rule in manager.rules:
             with _reading_metrics:
                 metrics.update(rule.expression.metrics)
-        manager.store.publish(self._worker, self._report().encode(metrics), manager.clock(), urgent=urgent)
+        manager.store.reports.publish(self._worker, self._report().encode(metrics), manager.clock(), urgent=urgent)
 
     def beat(self) -> None:
         """Renew or acquire the leases and deliver the outbox; a new leader evaluates, and so does an urgent report."""
         led_before = self.leads
-        if self._renew_leases() and (not led_before or self._manager.store.urgent_since(self._evaluated_at)):
+        if self._renew_leases() and (not led_before or self._manager.store.reports.urgent_since(self._evaluated_at)):
             self._evaluate()
         self._repeat()
         self._pump()
@@ -112,6 +119,7 @@ class Evaluator:
             self._pump(paced=False)
             await manager.delivery.flush(timeout)
             self._lease.give_back()
+            manager.store.reports.delete(self._worker)
             manager.store.close()
 
     def _pump(self, *, paced: bool = True) -> None:
@@ -134,8 +142,8 @@ class Evaluator:
         """Tell the delivery which channels alerts wait for and no worker has, as after a deploy that removed one."""
         manager = self._manager
         own = [channel.name for channel in manager.channels]
-        known = channels_of_workers(manager.store, manager.clock()).union(own)
-        waiting = (name for name in manager.store.backlog() if not name.endswith(UNREADABLE))
+        known = channels_of_workers(manager.store.leases, manager.clock()).union(own)
+        waiting = (name for name in manager.store.outbox.backlog() if not name.endswith(UNREADABLE))
         leader = f"host {gethostname()}, pid {getpid()}"
         problem = f"no running worker has this channel; the one that leads ({leader}) has: {', '.join(own)}"
         manager.delivery.set_missing_channels([name for name in waiting if name not in known], problem)
@@ -146,10 +154,11 @@ class Evaluator:
         rules = manager.rules
 
         def evaluate(store: Store) -> Transitions:
-            policy = manager.policy.with_channels(channels_of_workers(store, now), repeating_channels(store, now))
+            leases = store.leases
+            policy = manager.policy.with_channels(channels_of_workers(leases, now), repeating_channels(leases, now))
             transitions = Transitions(store, policy, now)
-            if store.leaders(now).get(LEADER) == self._worker:  # the lease may have expired meanwhile
-                known = {incident.key: incident for incident in saved_incidents(store)}
+            if leases.holders(now).get(LEADER) == self._worker:  # the lease may have expired meanwhile
+                known = {incident.key: incident for incident in saved_incidents(store.incidents)}
                 results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()))
                 transitions.apply(results, known, reports, rules)
             return transitions
@@ -163,7 +172,7 @@ class Evaluator:
 
     def _reports(self, store: Store, now: float) -> dict[str, WorkerReport]:
         reports = {self._worker: self._report()}
-        for worker, data in store.reports(now - _REPORT_INTERVALS * self._interval, now).items():
+        for worker, data in store.reports.published(now - _REPORT_INTERVALS * self._interval, now).items():
             if worker != self._worker:
                 with fail_open("reading another worker's report"):
                     reports[worker] = WorkerReport.decode(data)
@@ -184,7 +193,7 @@ class Evaluator:
         rules = {rule.name: rule for rule in self._manager.rules}
         events = tuple(
             incident.event(rules[incident.rule], now, {"value": incident.value})
-            for incident in saved_incidents(self._manager.store)
+            for incident in saved_incidents(self._manager.store.incidents)
             if incident.firing
             and incident.rule in rules
             and (incident.is_notified or incident.was_notified_on(channel))

@@ -25,8 +25,9 @@ from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.rule_set import RuleSet
 from otel_monitoring.alerts.store import Store, open_store
-from otel_monitoring.alerts.store.leader_lease import channels_of_workers
-from otel_monitoring.alerts.store.protocol import HISTORY_LIMIT, LEADER, MUTES_LIMIT, mute_key
+from otel_monitoring.alerts.store.history import HISTORY_LIMIT
+from otel_monitoring.alerts.store.leases import LEADER, channels_of_workers
+from otel_monitoring.alerts.store.mutes import MUTES_LIMIT, Mutes, mute_key
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import TooManyMutesError
 from otel_monitoring.guard import fail_open
@@ -97,8 +98,8 @@ class AlertManager:
         before, self._connected = self._store, (settings, origin)
         self._configure(self._given[2] or settings, origin, signals)
         if before is not None and before is not self._store:
-            for mute in before.mutes(self.clock()):
-                self.store.mute(mute)
+            for mute in before.mutes.in_force(self.clock()):
+                self.store.mutes.add(mute)
             before.close()
 
     def _configure(self, settings: Settings, origin: Origin, signals: AlertSignals) -> None:
@@ -124,7 +125,9 @@ class AlertManager:
         """Decide about a batch of alerts in one transaction; returns the events with their outcomes."""
         rules, raised, now = self._rules.by_name, [alert.read() for alert in submitted], self.clock()
         events = self.store.run(
-            lambda store: record(store, raised, rules, self.policy.with_channels(channels_of_workers(store, now)))
+            lambda store: record(
+                store, raised, rules, self.policy.with_channels(channels_of_workers(store.leases, now))
+            )
         )
         for alert, event in zip(submitted, events, strict=True):
             alert.context.run(self.signals.raised, event)
@@ -247,12 +250,12 @@ class AlertManager:
             raise ValueError(f"duration_seconds: must be a number above 0 and end before the year 10000, not {shown}")
         until = now + duration_seconds
         mute = Mute(AlertType(alert_type), until, readable_labels(labels or {}), redact(author), redact(reason))
-        self.store.run(partial(_add_mute, mute, now))
+        self.store.run(lambda store: _add_mute(store.mutes, mute, now))
         return until
 
     def unmute_alert_type(self, alert_type: AlertType | str, *, labels: Mapping[str, str] | None = None) -> bool:
         """End all mutes of a type, or the one with exactly these labels; returns whether there was one."""
-        return self.store.unmute(AlertType(alert_type), None if labels is None else readable_labels(labels)) > 0
+        return self.store.mutes.remove(AlertType(alert_type), None if labels is None else readable_labels(labels)) > 0
 
     async def get_alert_summary(self) -> dict[str, Any]:
         """The documented summary.
@@ -282,12 +285,17 @@ class AlertManager:
             raise ValueError(f"limit: must be from 1 to {HISTORY_LIMIT}, not {limit}")
         kind = AlertType(alert_type) if alert_type is not None else None
         urgency = AlertSeverity(severity) if severity is not None else None
-        events = await self._off_loop(lambda: self.store.events(limit=limit, alert_type=kind, severity=urgency))
+        events = await self._off_loop(lambda: self.store.history.events(limit=limit, alert_type=kind, severity=urgency))
         return [event.as_json() for event in events]
 
     def reset_stats(self) -> None:
         """Clear the history and the counts; mutes stay."""
-        self.store.clear()
+
+        def work(store: Store) -> None:
+            store.history.clear()
+            store.notes.clear()
+
+        self.store.run(work)
 
     # Further answers for the endpoints
 
@@ -303,16 +311,16 @@ class AlertManager:
 
     def recent(self) -> list[dict[str, Any]]:
         """The last ten events, the newest first."""
-        return [event.as_json() for event in self.store.events(limit=_RECENT_LIMIT)]
+        return [event.as_json() for event in self.store.history.events(limit=_RECENT_LIMIT)]
 
     async def firing(self) -> list[dict[str, Any]]:
         """The answer of `/alerts/firing`: see `overview.firing`."""
-        return await self._off_loop(lambda: overview.firing(saved_incidents(self.store), self._rules.by_name))
+        return await self._off_loop(lambda: overview.firing(saved_incidents(self.store.incidents), self._rules.by_name))
 
     async def rule_states(self) -> list[dict[str, Any]]:
         """The answer of `/alerts/rules`: see `overview.rule_states`."""
         return await self._off_loop(
-            lambda: overview.rule_states(saved_incidents(self.store), self.rules, self.evaluation)
+            lambda: overview.rule_states(saved_incidents(self.store.incidents), self.rules, self.evaluation)
         )
 
     def state(self) -> dict[str, Any]:
@@ -323,7 +331,7 @@ class AlertManager:
         """
         store, now = self.store, self.clock()
         return {
-            "leader": store.leaders(now).get(LEADER),
+            "leader": store.leases.holders(now).get(LEADER),
             "channels": overview.channels(store, self.delivery.conditions(), now),
             "store_problem": store.problem,
         }
@@ -334,8 +342,8 @@ class AlertManager:
         return await in_thread(work, name="otel-monitoring-alert")
 
     def _summary(self) -> dict[str, Any]:
-        counts = self.store.counts()
-        mutes = self.store.mutes(self.clock())
+        counts = self.store.history.counts()
+        mutes = self.store.mutes.in_force(self.clock())
         return {
             "total_alerts": sum(counts.values()),
             "alerts_by_type": {kind.value: count for kind, count in counts.items()},
@@ -345,9 +353,9 @@ class AlertManager:
         }
 
 
-def _add_mute(mute: Mute, now: float, store: Store) -> None:
-    """Add `mute` to `store`, inside a transaction, unless `MUTES_LIMIT` is reached."""
-    others = sum(mute_key(other) != mute_key(mute) for other in store.mutes(now))
+def _add_mute(mutes: Mutes, mute: Mute, now: float) -> None:
+    """Add `mute`, inside a transaction, unless `MUTES_LIMIT` is reached."""
+    others = sum(mute_key(other) != mute_key(mute) for other in mutes.in_force(now))
     if others >= MUTES_LIMIT:
         raise TooManyMutesError(f"mutes: {others} are in force, which is the limit; end one first")
-    store.mute(mute)
+    mutes.add(mute)

@@ -12,8 +12,8 @@ from otel_monitoring.alerts.model import Outcome, readable_labels
 from otel_monitoring.alerts.rules.expressions import Reading
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
-from otel_monitoring.alerts.store.leader_lease import channels_of_workers
-from otel_monitoring.alerts.store.protocol import UNREADABLE, channel_of
+from otel_monitoring.alerts.store.leases import channel_of, channels_of_workers
+from otel_monitoring.alerts.store.outbox import UNREADABLE
 from otel_monitoring.guard import fail_open
 from otel_monitoring.timestamps import rfc3339
 
@@ -77,8 +77,8 @@ def channels(store: Store, own: Mapping[str, Mapping[str, Any]], now: float) -> 
         own: The conditions of this worker's channels, for those that the store has no condition of.
         now: Unix seconds.
     """
-    backlog, saved, known = store.backlog(), store.descriptions(), channels_of_workers(store, now)
-    senders = {channel_of(lease): worker for lease, worker in store.leaders(now).items()}
+    backlog, saved, known = store.outbox.backlog(), store.conditions.saved(), channels_of_workers(store.leases, now)
+    senders = {channel_of(lease): worker for lease, worker in store.leases.holders(now).items()}
     answer: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys((*own, *sorted(known), *sorted(backlog))):
         if name.endswith(UNREADABLE):

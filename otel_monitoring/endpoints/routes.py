@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertSeverity, AlertType, readable_labels
-from otel_monitoring.alerts.store.protocol import HISTORY_LIMIT
+from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE, TokenGuard
 from otel_monitoring.errors import ConfigurationError, TooManyMutesError

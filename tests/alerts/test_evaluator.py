@@ -136,8 +136,8 @@ async def test_who_takes_over_believes_the_former_while_something_waits() -> Non
 
 async def test_a_start_without_anything_that_waits_is_a_new_beginning() -> None:
     host = Host(HOT)
-    host.store.describe("mailbox", '{"state": "open", "failures": 9}')
-    host.store.describe("forgetful", "no JSON")
+    host.store.conditions.save("mailbox", '{"state": "open", "failures": 9}')
+    host.store.conditions.save("forgetful", "no JSON")
     assert host.worker("two").manager.state()["channels"]["forgetful"]["state"] == "ok"
     one = host.worker("one")
     await one.beat()
@@ -171,9 +171,9 @@ async def test_who_has_a_channel_that_the_leader_has_not_sends_by_it() -> None:
         "forgetful": "leader",
         "slack": "follower",
     }
-    assert {result.state.value for event in host.store.events(limit=9) for result in event.channels.values()} == {
-        "delivered"
-    }
+    assert {
+        result.state.value for event in host.store.history.events(limit=9) for result in event.channels.values()
+    } == {"delivered"}
     await leader.beat(after=4)
     await follower.tick(heat=1)
     await leader.tick(heat=1)
@@ -234,11 +234,11 @@ async def test_what_waits_for_a_channel_that_nobody_has_is_told_and_given_up_aft
     who = f"no running worker has this channel; the one that leads (host {gethostname()}, pid {getpid()})"
     assert channel["last_error"].startswith(who)
     assert [line for line in caplog.messages if line.startswith(f"slack: attempt 2 failed: {who}")]
-    (event,) = host.store.events(limit=1)
+    (event,) = host.store.history.events(limit=1)
     assert event.channels["slack"].state is DeliveryState.RETRYING
     assert event.channels["slack"].error.startswith(who)
     await leader.tick(after=86_400)
-    (event,) = host.store.events(limit=1)
+    (event,) = host.store.history.events(limit=1)
     assert event.channels["slack"].state is DeliveryState.GIVEN_UP
     assert event.channels["slack"].error.startswith(f"not delivered for a day, last: {who}")
     assert "slack" not in leader.manager.state()["channels"]
@@ -248,8 +248,8 @@ async def test_what_waited_for_a_channel_is_sent_when_somebody_has_it() -> None:
     host = Host(HOT)
     leader = host.worker("leader")
     await leader.beat()
-    host.store.enqueue(
-        AlertEvent(host.clock.now, AlertType.CUSTOM, AlertSeverity.ERROR, "1"), ["slack"], host.clock.now
+    host.store.outbox.enqueue(
+        [AlertEvent(host.clock.now, AlertType.CUSTOM, AlertSeverity.ERROR, "1")], ["slack"], host.clock.now
     )
     await leader.tick()
     await leader.tick()
@@ -273,14 +273,16 @@ async def test_what_an_earlier_version_left_for_a_channel_that_has_alerts_at_onc
 
     host, log = Host(HOT), Log("log")
     leader, follower = host.worker("leader", log), host.worker("follower", Log("log"))
-    host.store.enqueue(AlertEvent(host.clock.now, AlertType.CUSTOM, AlertSeverity.ERROR, "1"), ["log"], host.clock.now)
+    host.store.outbox.enqueue(
+        [AlertEvent(host.clock.now, AlertType.CUSTOM, AlertSeverity.ERROR, "1")], ["log"], host.clock.now
+    )
     await leader.beat()
     await follower.beat()
     await leader.tick(heat=11)
     await leader.tick(heat=11)
     assert [event.message for event in log.alerts] == ["1"]
     assert [event.message for event in log.written] == ["hot: 11 (threshold 10)"]
-    assert host.store.backlog() == {}
+    assert host.store.outbox.backlog() == {}
 
 
 async def test_a_script_that_raises_an_alert_is_told_on_the_channels_of_the_service_too() -> None:
@@ -492,7 +494,7 @@ async def test_a_report_of_another_version_is_left_out() -> None:
     host = Host(HOT)
     one = host.worker("one")
     await one.beat()
-    host.store.publish("stranger", b"\x80binary", host.clock.now)
+    host.store.reports.publish("stranger", b"\x80binary", host.clock.now)
     await one.tick(heat=11)
     assert len(host.mailbox.alerts) == 1
 

@@ -136,6 +136,6 @@ async def test_a_storm_is_decided_in_few_transactions_and_one_thread() -> None:
     assert all(told)
     assert most <= before + 1
     assert store.transactions < 200
-    events = store.events(limit=1000)
+    events = store.history.events(limit=1000)
     assert {event.severity for event in events} == {AlertSeverity.WARNING}
     assert len(events) == 1000

@@ -21,6 +21,7 @@ from otel_monitoring.alerts.notify.channels.log import LogChannel
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.store import MemoryStore
+from otel_monitoring.alerts.store.memory.history import MemoryHistory
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError, DeliveryError, TooManyMutesError
 from otel_monitoring.metrics.reader import SnapshotReader
@@ -183,15 +184,17 @@ async def test_the_log_line_needs_no_outbox_and_is_part_of_its_request(caplog: p
     assert set(seen) == {"one"}
     assert not await manager.send_alert("custom", "order 0")
     assert len(caplog.records) == 3, "suppressed"
-    assert store.backlog() == {"recorder": 3}
+    assert store.outbox.backlog() == {"recorder": 3}
 
 
 async def test_an_alert_is_logged_though_the_store_takes_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    class Full(MemoryStore):
+    class Full(MemoryHistory):
         def append(self, event: AlertEvent) -> None:
             raise OSError("full")
 
-    manager = AlertManager(channels=[LogChannel()], store=Full())
+    store = MemoryStore()
+    store.history = Full(store)
+    manager = AlertManager(channels=[LogChannel()], store=store)
     assert not await manager.send_alert("custom", "order 1")
     assert "CUSTOM: order 1" in [record.getMessage() for record in caplog.records]
 

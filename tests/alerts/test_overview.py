@@ -154,13 +154,13 @@ def test_an_expression_that_cannot_be_shown_hides_no_rule(
 def test_what_was_set_aside_because_it_cannot_be_read_is_counted_with_its_channel(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "alerts.db")
     event = AlertEvent(0.0, AlertType.CUSTOM, AlertSeverity.INFO, "1")
-    store.enqueue(event, ["mail", "gone"], 0.0)
+    store.outbox.enqueue([event], ["mail", "gone"], 0.0)
     with sqlite3.connect(store.path) as connection:
         connection.execute("UPDATE outbox SET event = '{'")
     connection.close()
-    store.enqueue(event, ["mail"], 0.0)
+    store.outbox.enqueue([event], ["mail"], 0.0)
     for name in ("mail", "gone"):
-        store.pending(name, 9)
+        store.outbox.pending(name, 9)
     assert channels(store, {"mail": {"state": "ok", "failures": 0}}, 0.0) == {
         "mail": {"state": "ok", "failures": 0, "pending": 1, "unreadable": 1},
         "gone": {"state": "ok", "failures": 0, "pending": 0, "unreadable": 1},

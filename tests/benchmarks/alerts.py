@@ -104,7 +104,7 @@ class Evaluator:
     def evaluate(self, reports: Mapping[str, WorkerReport]) -> int:
         """One evaluation; returns how many alerts are pending or firing after it."""
         self.now += 10.0
-        known = {incident.key: incident for incident in saved_incidents(self.store)}
+        known = {incident.key: incident for incident in saved_incidents(self.store.incidents)}
         with self.store.exclusive():
             transitions = Transitions(self.store, _POLICY, self.now)
             transitions.apply(
@@ -115,7 +115,7 @@ class Evaluator:
             )
         if self.evaluation.errors:
             raise RuntimeError(str(self.evaluation.errors))
-        return len(self.store.states())
+        return len(self.store.incidents.saved())
 
 
 def costs(reports: Iterator[Mapping[str, WorkerReport]], alerts: int) -> list[float]:

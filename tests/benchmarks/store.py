@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult, DeliveryState, Mute
 from otel_monitoring.alerts.store import MemoryStore, Store
 from otel_monitoring.alerts.store.fallback import FallbackStore
-from otel_monitoring.alerts.store.protocol import HISTORY_LIMIT
+from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.sqlite import SqliteStore
 
 NOW = 1_700_000_000.0
@@ -40,44 +40,44 @@ def raised(store: Store, number: int) -> None:
     event = replace(EVENT, time=NOW + number / 1000)
 
     def work(tx: Store) -> None:
-        tx.append(event.as_history_entry(CHANNELS))
-        tx.enqueue(event, CHANNELS, NOW)
+        tx.history.append(event.as_history_entry(CHANNELS))
+        tx.outbox.enqueue([event], CHANNELS, NOW)
 
     store.run(work)
 
 
 def settled(store: Store, _: int) -> None:
     for channel in CHANNELS:
-        store.settle([queued.id for queued in store.pending(channel, 1)], DELIVERED)
+        store.outbox.settle([queued.id for queued in store.outbox.pending(channel, 1)], DELIVERED)
 
 
 def tick(store: Store, number: int) -> None:
     """A tick of a leader at rest: lease, report, everybody's reports, states, mutes, three empty outboxes."""
     now = NOW + number
-    store.lead("worker", now, now + 30)
-    store.publish("worker", REPORT, now)
-    store.reports(now - 30, now)
-    store.states()
-    store.mutes(now)
+    store.leases.lead("worker", now, now + 30)
+    store.reports.publish("worker", REPORT, now)
+    store.reports.published(now - 30, now)
+    store.incidents.saved()
+    store.mutes.in_force(now)
     for channel in CHANNELS:
-        store.pending(channel, 10)
+        store.outbox.pending(channel, 10)
 
 
 OPERATIONS: dict[str, Callable[[Store, int], object]] = {
     "append + enqueue for 3 channels": raised,
-    "pending, 10 of many": lambda store, _: store.pending("log", 10),
+    "pending, 10 of many": lambda store, _: store.outbox.pending("log", 10),
     "pending + settle, 3 channels": settled,
-    "pending, none": lambda store, _: store.pending("none", 10),
-    "lease renewed": lambda store, n: store.lead("worker", NOW + n, NOW + n + 30),
-    "lease held by another": lambda store, n: store.lead("other", NOW, NOW + 30),
-    "publish 300 kB": lambda store, n: store.publish("worker", REPORT, NOW + n),
-    "reports, one of 300 kB": lambda store, n: store.reports(NOW - 1, NOW),
-    "save 50 states": lambda store, _: store.save_states(STATES),
-    "read 50 states": lambda store, _: store.states(),
-    "mutes, 3 of them": lambda store, _: store.mutes(NOW),
-    "note what was notified": lambda store, n: store.note_notified(f"{n % 500}", NOW),
-    "ask what was notified": lambda store, _: store.notified_at("7"),
-    "newest 100 of the history": lambda store, _: store.events(limit=100),
+    "pending, none": lambda store, _: store.outbox.pending("none", 10),
+    "lease renewed": lambda store, n: store.leases.lead("worker", NOW + n, NOW + n + 30),
+    "lease held by another": lambda store, n: store.leases.lead("other", NOW, NOW + 30),
+    "publish 300 kB": lambda store, n: store.reports.publish("worker", REPORT, NOW + n),
+    "reports, one of 300 kB": lambda store, n: store.reports.published(NOW - 1, NOW),
+    "save 50 states": lambda store, _: store.incidents.save(STATES),
+    "read 50 states": lambda store, _: store.incidents.saved(),
+    "mutes, 3 of them": lambda store, _: store.mutes.in_force(NOW),
+    "note what was notified": lambda store, n: store.notes.note(f"{n % 500}", NOW),
+    "ask what was notified": lambda store, _: store.notes.noted_at("7"),
+    "newest 100 of the history": lambda store, _: store.history.events(limit=100),
     "a whole tick at rest": tick,
 }
 
@@ -103,9 +103,9 @@ def main() -> None:
         }
         for store in stores.values():
             for number in range(3):
-                store.mute(Mute(AlertType.CUSTOM, NOW * 2, {"n": str(number)}))
+                store.mutes.add(Mute(AlertType.CUSTOM, NOW * 2, {"n": str(number)}))
             for _ in range(HISTORY_LIMIT):
-                store.append(EVENT)
+                store.history.append(EVENT)
         sys.stdout.write(f"{'µs each: CPU, median wall, worst':34}" + "".join(f"{name:>28}" for name in stores) + "\n")
         for title, operation in OPERATIONS.items():
             figures = [measured(store, operation) for store in stores.values()]

@@ -220,7 +220,7 @@ async def test_neither_a_mute_nor_a_restart_nor_a_takeover_ends_what_fires(peer:
     await service.watch.stop(1)
     service.start("after a restart")
     await service.held()
-    service.store.resign("after a restart")  # as one that was killed, once its lease has run out
+    service.store.leases.resign("after a restart")  # as one that was killed, once its lease has run out
     service.start("after a takeover")
     await service.held()
     service.heat = 1.0

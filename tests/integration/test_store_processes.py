@@ -13,8 +13,10 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.testing import ManualClock
-from tests.alerts.store.test_store import NOW, event, messages, waiting
+from tests.alerts.store.test_store import NOW, event, messages, raise_alert, waiting
 from tests.conftest import unavailable
 from tests.waiting import PATIENCE, eventually
 
@@ -93,7 +95,7 @@ class Workers:
         store = SqliteStore(path, busy_timeout=PATIENT)
         while (asked := pipe.recv()) is not None:
             method, arguments = asked
-            pipe.send(getattr(store, method)(*arguments))
+            pipe.send(attrgetter(method)(store)(*arguments))
         store.close()
 
     def ask(self, method: str, argument: Callable[[int], tuple[Any, ...]]) -> dict[int, Any]:
@@ -126,9 +128,9 @@ def test_four_processes_lose_nothing_of_each_other(path: Path) -> None:
         store = SqliteStore(path, busy_timeout=PATIENT)
 
         def count(tx: Store) -> None:
-            tx.save_states({"n": str(int(tx.states().get("n", "0")) + 1)})
-            tx.append(event(f"{os.getpid()}"))
-            tx.enqueue(event(f"{os.getpid()}"), ["mail", "slack"], NOW)
+            tx.incidents.save({"n": str(int(tx.incidents.saved().get("n", "0")) + 1)})
+            tx.history.append(event(f"{os.getpid()}"))
+            tx.outbox.enqueue([event(f"{os.getpid()}")], ["mail", "slack"], NOW)
 
         for _ in range(50):
             store.run(count)
@@ -136,9 +138,9 @@ def test_four_processes_lose_nothing_of_each_other(path: Path) -> None:
     children = [forked(work) for _ in range(4)]
     assert [ended(pid) for pid in children] == [0] * 4
     store = SqliteStore(path)
-    assert store.states() == {"n": "200"}
-    assert store.counts() == {AlertType.HIGH_CPU: 200}
-    assert store.backlog() == {"mail": 200, "slack": 200}
+    assert store.incidents.saved() == {"n": "200"}
+    assert store.history.counts() == {AlertType.HIGH_CPU: 200}
+    assert store.outbox.backlog() == {"mail": 200, "slack": 200}
     assert sorted(messages(store)) == sorted([str(pid) for pid in children] * 50)
     store.close()
 
@@ -146,7 +148,7 @@ def test_four_processes_lose_nothing_of_each_other(path: Path) -> None:
 def test_one_of_four_leads_and_another_takes_over(workers: Workers) -> None:
     leaders = []
     for tick in range(60):
-        granted = workers.ask("lead", lambda pid, now=NOW + tick: (str(pid), now, now + 5))  # type: ignore[misc]
+        granted = workers.ask("leases.lead", lambda pid, now=NOW + tick: (str(pid), now, now + 5))  # type: ignore[misc]
         leading = [pid for pid, yes in granted.items() if yes]
         assert len(leading) <= 1
         leaders.append(leading[0] if leading else None)
@@ -160,14 +162,14 @@ def test_one_of_four_leads_and_another_takes_over(workers: Workers) -> None:
 
 def test_four_workers_that_notice_damage_at_once_meet_in_one_new_file(path: Path, workers: Workers) -> None:
     for round_ in range(5):
-        workers.ask("append", lambda pid: (event(str(pid)),))
+        workers.ask("history.append", lambda pid: (event(str(pid)),))
         store = SqliteStore(path, busy_timeout=PATIENT)
         connection = sqlite3.connect(path)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
         with path.open("r+b") as file:
             file.write(random.Random(round_).randbytes(path.stat().st_size))
-        workers.ask("append", lambda pid: (event(f"new {pid}"),))
+        workers.ask("history.append", lambda pid: (event(f"new {pid}"),))
         assert sorted(messages(store)) == sorted(f"new {pid}" for pid in workers.pipes)
         store.close()
         assert len(list(path.parent.glob("*.corrupt-*Z"))) == min(3, round_ + 1)
@@ -186,11 +188,11 @@ def test_whatever_is_killed_leaves_a_consistent_store(path: Path) -> None:
         store = SqliteStore(path, busy_timeout=PATIENT)
 
         def transaction(tx: Store) -> None:
-            number = int(tx.states().get("n", "0")) + 1
-            tx.append(event(str(number), details={"filling": "x" * 2000}))
-            tx.enqueue(event(str(number)), ["mail", "slack"], NOW)
-            tx.publish("worker", str(number).encode() * 9000, NOW)
-            tx.save_states({"n": str(number)})
+            number = int(tx.incidents.saved().get("n", "0")) + 1
+            tx.history.append(event(str(number), details={"filling": "x" * 2000}))
+            tx.outbox.enqueue([event(str(number))], ["mail", "slack"], NOW)
+            tx.reports.publish("worker", str(number).encode() * 9000, NOW)
+            tx.incidents.save({"n": str(number)})
 
         while True:
             store.run(transaction)
@@ -206,15 +208,15 @@ def test_whatever_is_killed_leaves_a_consistent_store(path: Path) -> None:
         os.kill(child, signal.SIGKILL)
         assert ended(child) == -signal.SIGKILL
         store = SqliteStore(path)
-        number = int(store.states().get("n", "0"))
-        assert store.counts().get(AlertType.HIGH_CPU, 0) == number
+        number = int(store.incidents.saved().get("n", "0"))
+        assert store.history.counts().get(AlertType.HIGH_CPU, 0) == number
         assert messages(store, 1) == ([str(number)] if number else [])
         assert [waiting(store, name) for name in ("mail", "slack")] == [
             [str(n) for n in range(written + 1, number + 1)]
         ] * 2
-        assert store.reports(NOW, NOW) == ({"worker": str(number).encode() * 9000} if number else {})
+        assert store.reports.published(NOW, NOW) == ({"worker": str(number).encode() * 9000} if number else {})
         for name in ("mail", "slack"):
-            store.settle([row.id for row in store.pending(name, 1000)])
+            store.outbox.settle([row.id for row in store.outbox.pending(name, 1000)])
         store.close()
         assert sound(path)
         written = number
@@ -230,18 +232,18 @@ def test_whatever_is_killed_leaves_a_consistent_store(path: Path) -> None:
 def test_a_child_writes_through_a_connection_of_its_own(path: Path) -> None:
     """Were the parent's still open at the fork, the child would get no locks, and its log deleted under it."""
     store = SqliteStore(path)
-    store.append(event("parent"))
+    store.history.append(event("parent"))
     go, gone = os.pipe(), os.pipe()
 
     def work() -> None:
-        store.append(event("child 1"))
+        store.history.append(event("child 1"))
         os.write(gone[1], b"1")
         os.read(go[0], 1)
-        store.append(event("child 2"))
+        store.history.append(event("child 2"))
 
     child = forked(work)
     os.read(gone[0], 1)
-    store.append(event("parent 2"))
+    store.history.append(event("parent 2"))
     store.close()
     os.write(go[1], b"1")
     assert ended(child) == 0
@@ -258,19 +260,19 @@ def test_forks_while_threads_write(path: Path) -> None:
 
     def add() -> None:
         while not stop.is_set():
-            store.run(lambda tx: tx.append(event("thread")))
+            store.run(lambda tx: tx.history.append(event("thread")))
             added.append(1)
 
     threads = [threading.Thread(target=add) for _ in range(2)]
     for thread in threads:
         thread.start()
-    children = [forked(lambda: store.run(lambda tx: tx.append(event("child")))) for _ in range(12)]
+    children = [forked(lambda: store.run(lambda tx: tx.history.append(event("child")))) for _ in range(12)]
     assert [ended(pid) for pid in children] == [0] * 12
     stop.set()
     for thread in threads:
         thread.join()
     assert store.problem is None
-    assert store.counts() == {AlertType.HIGH_CPU: len(added) + 12}
+    assert store.history.counts() == {AlertType.HIGH_CPU: len(added) + 12}
     store.close()
     assert sound(path)
 
@@ -278,17 +280,17 @@ def test_forks_while_threads_write(path: Path) -> None:
 def test_a_connection_inherited_against_our_will_is_never_used(path: Path) -> None:
     """A fork made in C tells nobody. Such a child goes on in memory: it could not lock the file."""
     store = FallbackStore(SqliteStore(path))
-    store.append(event("parent"))
+    store.history.append(event("parent"))
     result = path.with_suffix(".txt")
 
     def work() -> None:
-        store.append(event("child"))
+        store.history.append(event("child"))
         result.write_text(f"{store.problem} {messages(store)}")
 
     child = forked(work, fork=ctypes.PyDLL(None).fork)
     assert ended(child) == 0
     assert result.read_text() == "alerts.db: open in the parent process while this one was forked ['child']"
-    store.append(event("parent 2"))
+    store.history.append(event("parent 2"))
     assert messages(store) == ["parent 2", "parent"]
     store.close()
     assert sound(path)
@@ -300,7 +302,7 @@ def test_a_connection_inherited_against_our_will_is_never_used(path: Path) -> No
 def test_a_process_that_holds_the_lock_too_long_is_not_waited_for(path: Path) -> None:
     clock = ManualClock(NOW)
     store = FallbackStore(SqliteStore(path, busy_timeout=0.1), clock=clock)
-    store.append(event("before"))
+    store.history.append(event("before"))
     ready = os.pipe()
 
     def work() -> None:
@@ -311,7 +313,7 @@ def test_a_process_that_holds_the_lock_too_long_is_not_waited_for(path: Path) ->
 
     holder = forked(work)
     os.read(ready[0], 1)
-    store.enqueue(event("meanwhile"), ["mail"], NOW)
+    store.outbox.enqueue([event("meanwhile")], ["mail"], NOW)
     assert store.problem == "alerts.db: database is locked"
     os.kill(holder, signal.SIGKILL)
     assert ended(holder) == -signal.SIGKILL
@@ -356,15 +358,15 @@ def test_a_full_disk_is_memory_until_there_is_room(tmp_path: Path, caplog: pytes
     clock = ManualClock(NOW)
     with small_disk(tmp_path / "disk") as disk:
         store = FallbackStore(SqliteStore(disk / "alerts.db"), clock=clock)
-        assert store.lead("worker", NOW, NOW + 60, ["channel:mail"])
-        store.enqueue(event("before"), ["mail"], NOW)
-        store.save_states({"rule": "firing"})
+        assert store.leases.lead("worker", NOW, NOW + 60, ["channel:mail"])
+        store.outbox.enqueue([event("before")], ["mail"], NOW)
+        store.incidents.save({"rule": "firing"})
         filling = fill(disk)
         for number in range(300):
-            store.run(lambda tx, text=f"{number}": (tx.append(event(text)), tx.enqueue(event(text), ["mail"], NOW)))  # type: ignore[misc]
+            store.run(partial(raise_alert, message=f"{number}", channels=["mail"]))
         assert store.problem == "alerts.db: database or disk is full"
         assert len(caplog.messages) == 1
-        assert store.states() == {"rule": "firing"}
+        assert store.incidents.saved() == {"rule": "firing"}
         expected = ["before", *(str(number) for number in range(300))]
         assert sorted(waiting(store, "mail")) == sorted(expected)
         filling.unlink()
@@ -384,7 +386,7 @@ def test_a_disk_full_from_the_start_or_read_only_is_memory(tmp_path: Path, caplo
     with small_disk(tmp_path / "disk") as disk:
         filling = fill(disk)
         store = FallbackStore(SqliteStore(disk / "alerts.db"), clock=clock)
-        store.append(event("full"))
+        store.history.append(event("full"))
         assert store.problem is not None
         filling.unlink()
         clock.now += RETRY_SECONDS
@@ -392,7 +394,7 @@ def test_a_disk_full_from_the_start_or_read_only_is_memory(tmp_path: Path, caplo
         assert store.problem is None
         store.close()
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)  # noqa: S607
-        store.append(event("read-only"))
+        store.history.append(event("read-only"))
         assert store.problem is not None
         assert "Read-only" in store.problem
         assert messages(store, 1) == ["read-only"]
@@ -405,7 +407,7 @@ def test_a_disk_full_from_the_start_or_read_only_is_memory(tmp_path: Path, caplo
 
 def test_a_limit_of_the_size_of_files_is_memory(path: Path) -> None:
     store = SqliteStore(path)
-    store.append(event("before"))
+    store.history.append(event("before"))
     store.close()
 
     def work() -> None:
@@ -413,7 +415,7 @@ def test_a_limit_of_the_size_of_files_is_memory(path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))
         limited = FallbackStore(SqliteStore(path))
         for number in range(300):
-            limited.run(lambda tx, text=f"{number}": tx.append(event(text)))  # type: ignore[misc]
+            limited.run(lambda tx, text=f"{number}": tx.history.append(event(text)))  # type: ignore[misc]
         assert limited.problem is not None
         assert len(messages(limited)) == 301
 

@@ -19,6 +19,7 @@ from otel_monitoring.alerts.evaluation.notification_policy import (
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
+from otel_monitoring.alerts.store.notes import Notes
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
 
@@ -110,31 +111,31 @@ def record(
         The events with their outcomes, in the same order.
     """
     now = raised[-1].event.time
-    firing = {incident.rule for incident in saved_incidents(store) if incident.firing}
-    inhibited = inhibited_types(store, rules.values(), firing, now, policy.window)
-    mutes = store.mutes(now)
+    firing = {incident.rule for incident in saved_incidents(store.incidents) if incident.firing}
+    inhibited = inhibited_types(store.notes, rules.values(), firing, now, policy.window)
+    mutes = store.mutes.in_force(now)
     events = []
     for event, dedup_key in raised:
         identity = _identity(event, redact(dedup_key))
-        decided = replace(event, outcome=_outcome(store, event, identity, mutes, inhibited))
+        decided = replace(event, outcome=_outcome(store.notes, event, identity, mutes, inhibited))
         notified = decided.outcome is Outcome.NOTIFIED
-        store.append(policy.history_entry(decided, policy.channels if notified else (), notified=notified))
+        store.history.append(policy.history_entry(decided, policy.channels if notified else (), notified=notified))
         if notified:
-            store.note_notified(_note_key(event.severity, identity), event.time)
+            store.notes.note(_note_key(event.severity, identity), event.time)
         events.append(decided)
-    store.enqueue_all([event for event in events if event.outcome is Outcome.NOTIFIED], policy.channels, now)
+    store.outbox.enqueue([event for event in events if event.outcome is Outcome.NOTIFIED], policy.channels, now)
     return events
 
 
 def _outcome(
-    store: Store, event: AlertEvent, identity: str, mutes: Sequence[Mute], inhibited: Collection[AlertType]
+    notes: Notes, event: AlertEvent, identity: str, mutes: Sequence[Mute], inhibited: Collection[AlertType]
 ) -> Outcome:
     if is_muted(mutes, event.type, event.labels):
         return Outcome.MUTED
     if event.type in inhibited:
         return Outcome.INHIBITED
     as_severe = (severity for severity in AlertSeverity if severity.rank >= event.severity.rank)
-    notified_at = (store.notified_at(_note_key(severity, identity)) for severity in as_severe)
+    notified_at = (notes.noted_at(_note_key(severity, identity)) for severity in as_severe)
     repeated = any(is_recent(then, event.time, SUPPRESSION_SECONDS) for then in notified_at)
     return Outcome.SUPPRESSED if repeated else Outcome.NOTIFIED
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from otel_monitoring.alerts.model import AlertEvent, AlertType, Mute
 from otel_monitoring.alerts.rules.rule import Rule
-from otel_monitoring.alerts.store import Store
+from otel_monitoring.alerts.store.notes import Notes
 
 
 def is_recent(then: float | None, now: float, seconds: float) -> bool:
@@ -22,7 +22,7 @@ def is_muted(mutes: Iterable[Mute], kind: AlertType, labels: Mapping[str, str]) 
 
 
 def inhibited_types(
-    store: Store, rules: Iterable[Rule], firing: Collection[str], now: float, window: float
+    notes: Notes, rules: Iterable[Rule], firing: Collection[str], now: float, window: float
 ) -> frozenset[AlertType]:
     """The alert types that are inhibited now.
 
@@ -30,7 +30,7 @@ def inhibited_types(
     the consequences.
 
     Args:
-        store: Holds the ends that `note_inhibition_ended` noted.
+        notes: Hold the ends that `note_inhibition_ended` noted.
         rules: The rules.
         firing: The names of the firing rules.
         now: Unix seconds.
@@ -39,15 +39,15 @@ def inhibited_types(
     inhibited: set[AlertType] = set()
     for rule in rules:
         if rule.inhibits:
-            ended = None if rule.name in firing else store.notified_at(_end_key(rule))
+            ended = None if rule.name in firing else notes.noted_at(_end_key(rule))
             if rule.name in firing or is_recent(ended, now, window):
                 inhibited |= rule.inhibits
     return frozenset(inhibited)
 
 
-def note_inhibition_ended(store: Store, rule: Rule, now: float) -> None:
+def note_inhibition_ended(notes: Notes, rule: Rule, now: float) -> None:
     """Note that an inhibiting `rule` stopped firing at `now`, in Unix seconds."""
-    store.note_notified(_end_key(rule), now)
+    notes.note(_end_key(rule), now)
 
 
 def _end_key(rule: Rule) -> str:

@@ -44,7 +44,7 @@ class Transitions:
         self._store = store
         self._policy = policy
         self._now = now
-        self._mutes: Sequence[Mute] = store.mutes(now)
+        self._mutes: Sequence[Mute] = store.mutes.in_force(now)
         self._inhibited: frozenset[AlertType] = frozenset()
         self.events: list[AlertEvent] = []
         self.notified: list[AlertEvent] = []
@@ -77,7 +77,7 @@ class Transitions:
         names = {rule.name for rule in rules}
         saved.update((key, self._orphan(incident)) for key, incident in known.items() if incident.rule not in names)
         if saved:
-            self._store.save_states(saved)
+            self._store.incidents.save(saved)
 
     def _is_warming_up(self, result: RuleResult, reports: Mapping[str, WorkerReport]) -> bool:
         """Whether the window is not full yet, as after a restart."""
@@ -120,8 +120,8 @@ class Transitions:
             if after.firing:
                 firing.add(result.rule.name)
             elif before.firing and result.rule.inhibits:
-                note_inhibition_ended(self._store, result.rule, self._now)
-        return inhibited_types(self._store, rules, firing, self._now, self._policy.window)
+                note_inhibition_ended(self._store.notes, result.rule, self._now)
+        return inhibited_types(self._store.notes, rules, firing, self._now, self._policy.window)
 
     def _carry_out(self, transition: "_Transition", evidence: Mapping[str, Any]) -> Incident:
         """Record and enqueue what the transition calls for; returns the incident to save."""
@@ -150,7 +150,7 @@ class Transitions:
                 self._record(event, self._policy.channels if notify else (), notified=notify)
             if notify:
                 self.notified.append(event)
-                self._store.enqueue(event, self._policy.channels, self._now)
+                self._store.outbox.enqueue([event], self._policy.channels, self._now)
                 after = after.after_notifying(self._policy.channels, self._now)
         return after
 
@@ -184,7 +184,7 @@ class Transitions:
         self._record(event, channels, notified=notify)
         if notify:
             self.notified.append(event)
-        self._store.enqueue(event, channels, self._now)
+        self._store.outbox.enqueue([event], channels, self._now)
 
     def _outcome(self, rule: Rule, incident: Incident) -> Outcome:
         """Whether a mute or an inhibiting alert stops the notification."""
@@ -197,7 +197,7 @@ class Transitions:
         return notified_at is None or self._now - notified_at >= self._policy.repeat_interval
 
     def _record(self, event: AlertEvent, channels: Collection[str], *, notified: bool) -> None:
-        self._store.append(self._policy.history_entry(event, channels, notified=notified))
+        self._store.history.append(self._policy.history_entry(event, channels, notified=notified))
         self.events.append(event)
 
 

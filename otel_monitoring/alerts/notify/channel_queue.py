@@ -17,7 +17,7 @@ from otel_monitoring.alerts.notify.channels import Channel
 from otel_monitoring.alerts.notify.delivery_order import DeliveryOrder, is_urgent
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.store import Store
-from otel_monitoring.alerts.store.protocol import Queued
+from otel_monitoring.alerts.store.outbox import Queued
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.guard import isolated, logger, original
 from otel_monitoring.redact import redact, redact_error
@@ -161,13 +161,13 @@ class ChannelQueue:
 
     def describe(self, store: Store) -> None:
         """Save the condition in the store, for the diagnostics of every worker."""
-        store.describe(self.channel.name, json.dumps(self.condition()))
+        store.conditions.save(self.channel.name, json.dumps(self.condition()))
 
     # Which events leave next
 
     def _due(self, store: Store) -> list[Queued]:
         """The events of the next message. Events that are out of date are given up."""
-        waiting = list(store.pending(self.channel.name, self._limits.batch))
+        waiting = list(store.outbox.pending(self.channel.name, self._limits.batch))
         stale = [entry for entry in waiting if self._is_stale(entry)]
         self._forget_all_but(waiting)
         if stale:
@@ -183,7 +183,7 @@ class ChannelQueue:
         fresh = [entry for entry in waiting if entry not in stale]
         startless = [entry for entry in fresh if self._is_end_without_start(store, entry.event)]
         if startless:
-            store.settle([entry.id for entry in startless], self._given_up_because("its beginning was given up"))
+            store.outbox.settle([entry.id for entry in startless], self._given_up_because("its beginning was given up"))
         now = self._elapsed()
         not_due = {number for number, at in self._retry_at.items() if at > now}
         candidates = [entry for entry in fresh if entry not in startless]
@@ -195,8 +195,8 @@ class ChannelQueue:
         ids = {entry.id for entry in batch}
 
         def mark(store: Store) -> list[Queued]:
-            store.tried(ids)
-            return [entry for entry in store.pending(self.channel.name, self._limits.batch) if entry.id in ids]
+            store.outbox.tried(ids)
+            return [entry for entry in store.outbox.pending(self.channel.name, self._limits.batch) if entry.id in ids]
 
         return store.run(mark)
 
@@ -211,7 +211,7 @@ class ChannelQueue:
     def _outdated_by(self, store: Store, batch: Sequence[Queued]) -> set[int]:
         """The partly delivered events that the batch makes outdated: it contains later events of their incidents."""
         incidents = {entry.event.incident for entry in batch if entry.event.incident}
-        waiting = store.pending(self.channel.name, self._limits.batch) if self._partly_delivered else ()
+        waiting = store.outbox.pending(self.channel.name, self._limits.batch) if self._partly_delivered else ()
         earlier = (entry for entry in waiting if entry.id in self._partly_delivered and entry.id < batch[0].id)
         return {entry.id for entry in earlier if entry.event.incident in incidents}
 
@@ -252,7 +252,7 @@ class ChannelQueue:
         return self._due(store) or batch
 
     def _count_waiting(self, store: Store) -> int:
-        return store.backlog().get(self.channel.name, 0)
+        return store.outbox.backlog().get(self.channel.name, 0)
 
     # After a delivery
 
@@ -261,10 +261,10 @@ class ChannelQueue:
         delivered = {id(event) for event in sent.events}
         for state in (DeliveryState.DELIVERED, DeliveryState.SUPERSEDED):
             entries = [entry for entry in batch if (id(entry.event) in delivered) is (state is DeliveryState.DELIVERED)]
-            store.arrived(entries, ChannelResult(state, at=self._clock(), attempts=batch[0].attempts))
+            store.outbox.arrived(entries, ChannelResult(state, at=self._clock(), attempts=batch[0].attempts))
         for entry in batch:  # a repetition may arrive where the first notification was given up
-            if entry.event.status is Status.FIRING and store.notified_at(self._give_up_key(entry.event)):
-                store.note_notified(self._give_up_key(entry.event), 0.0)
+            if entry.event.status is Status.FIRING and store.notes.noted_at(self._give_up_key(entry.event)):
+                store.notes.note(self._give_up_key(entry.event), 0.0)
         self.describe(store)
 
     # After a failure
@@ -338,7 +338,7 @@ class ChannelQueue:
         result = ChannelResult(
             DeliveryState.RETRYING, attempts=batch[0].attempts, next_attempt=next_attempt, error=error
         )
-        store.note([entry.id for entry in batch], result)
+        store.outbox.note([entry.id for entry in batch], result)
         self.describe(store)
 
     # Giving up. The incident is noted: the channel then does not get its end without its start.
@@ -346,16 +346,16 @@ class ChannelQueue:
     def _give_up(self, store: Store, entries: Sequence[Queued], why: str) -> None:
         for entry in entries:
             if entry.event.status is Status.FIRING and entry.event.incident:
-                store.note_notified(self._give_up_key(entry.event), self._clock())
+                store.notes.note(self._give_up_key(entry.event), self._clock())
         result = self._given_up_because(why, max(entry.attempts for entry in entries))
-        store.settle([entry.id for entry in entries], result)
+        store.outbox.settle([entry.id for entry in entries], result)
         self.describe(store)
 
     def _given_up_because(self, why: str, attempts: int = 0) -> ChannelResult:
         return ChannelResult(DeliveryState.GIVEN_UP, at=self._clock(), attempts=attempts, error=why)
 
     def _is_end_without_start(self, store: Store, event: AlertEvent) -> bool:
-        return event.status is Status.RESOLVED and bool(store.notified_at(self._give_up_key(event)))
+        return event.status is Status.RESOLVED and bool(store.notes.noted_at(self._give_up_key(event)))
 
     def _give_up_key(self, event: AlertEvent) -> str:
         return f"given up:{self.channel.name}:{event.incident}"

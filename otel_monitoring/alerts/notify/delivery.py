@@ -103,7 +103,7 @@ class Delivery:
 
     def take_over(self, store: Store, name: str) -> None:
         """Take over a channel from another worker, whose saved condition stays while events wait."""
-        if not store.pending(name, 1):
+        if not store.outbox.pending(name, 1):
             self._queues[name].describe(store)
 
     def set_missing_channels(self, names: Collection[str], problem: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, Status
-from otel_monitoring.alerts.store.protocol import Queued
+from otel_monitoring.alerts.store.outbox import Queued
 
 _EARLIER_PROCESS = -1
 """A group of events that an earlier process tried has a negative number: minus the number of attempts."""

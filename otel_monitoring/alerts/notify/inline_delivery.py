@@ -6,8 +6,7 @@ from uuid import uuid4
 
 from otel_monitoring.alerts.notify.delivery import Delivery
 from otel_monitoring.alerts.store import Store
-from otel_monitoring.alerts.store.leader_lease import CALLER, LeaderLease
-from otel_monitoring.alerts.store.protocol import lease_of
+from otel_monitoring.alerts.store.leases import CALLER, LeaderLease, lease_of
 from otel_monitoring.guard import fail_open
 from otel_monitoring.runtime.threads import in_thread
 
@@ -29,13 +28,13 @@ async def deliver_inline(delivery: Delivery, store: Store, clock: Callable[[], f
         clock: Returns Unix time in seconds.
     """
     own = delivery.conditions().keys()
-    lease = LeaderLease(store, f"{CALLER}{uuid4().hex}", clock, _LEASE_SECONDS, [lease_of(name) for name in own])
+    lease = LeaderLease(store.leases, f"{CALLER}{uuid4().hex}", clock, _LEASE_SECONDS, [lease_of(name) for name in own])
     with _delivering:
         for _ in range(_LEASE_ATTEMPTS):
             complete = await in_thread(lease.hold, name="otel-monitoring-alert")
             delivery.pump(store, lambda name: lease.holds(lease_of(name)), paced=False)
             await delivery.flush(_LEASE_SECONDS)
-            if complete or own.isdisjoint(await in_thread(store.backlog, name="otel-monitoring-alert")):
+            if complete or own.isdisjoint(await in_thread(store.outbox.backlog, name="otel-monitoring-alert")):
                 break
             await asyncio.sleep(_PAUSE_SECONDS)
         await in_thread(lease.give_back, name="otel-monitoring-alert")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from otel_monitoring.alerts.model import AlertEvent, Notification
-from otel_monitoring.alerts.store.protocol import Queued
+from otel_monitoring.alerts.store.outbox import Queued
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.redact import printable, redact, text_of
 

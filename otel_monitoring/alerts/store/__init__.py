@@ -1,10 +1,14 @@
-"""The state of alerting, behind the protocol `Store`: in memory, or in a file that the workers of a host share."""
+"""The state of alerting, behind the protocol `Store`: in memory, or in a file that the workers of a host share.
+
+Each part of the state has a module, with its protocol: `history`, `outbox`, `mutes`, `notes`, `incidents`, `leases`,
+`reports`, `conditions`. `memory` and `sqlite` implement each part; `fallback` composes both.
+"""
 
 from otel_monitoring.alerts.store.fallback import FallbackStore
 from otel_monitoring.alerts.store.memory import MemoryStore
 from otel_monitoring.alerts.store.protocol import Store
 from otel_monitoring.alerts.store.sqlite import SqliteStore
-from otel_monitoring.alerts.store.state_file import make_usable, private_path, state_path
+from otel_monitoring.alerts.store.sqlite.state_file import make_usable, private_path, state_path
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import logger

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from otel_monitoring.alerts.store.state_file import state_path
+from otel_monitoring.alerts.store.sqlite.state_file import state_path
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
 from otel_monitoring.errors import StoreError
 

@@ -67,7 +67,7 @@ class Watcher:
             )
             for worker, gauges in workers.items()
         }
-        known = {incident.key: incident for incident in saved_incidents(self.store)}
+        known = {incident.key: incident for incident in saved_incidents(self.store.incidents)}
         transitions = Transitions(self.store, self.policy, self.now)
         results = Evaluation().evaluate(self.rules, reports, labels_by_rule(known.values()))
         transitions.apply(results, known, reports, self.rules)
@@ -86,17 +86,17 @@ class Watcher:
     @property
     def sent(self) -> list[AlertEvent]:
         """What waits for one channel, oldest first."""
-        return [entry.event for entry in self.store.pending("mail", 100)]
+        return [entry.event for entry in self.store.outbox.pending("mail", 100)]
 
     @property
     def firing(self) -> list[tuple[str, float]]:
         """Message and value of what fires now, as it is answered."""
-        found = firing(saved_incidents(self.store), {rule.name: rule for rule in self.rules})
+        found = firing(saved_incidents(self.store.incidents), {rule.name: rule for rule in self.rules})
         return [(alert["message"], alert["value"]) for alert in found]
 
     @property
     def history(self) -> list[AlertEvent]:
-        return list(self.store.events(limit=100))
+        return list(self.store.history.events(limit=100))
 
 
 def test_an_incident_is_told_once_and_its_end_once() -> None:
@@ -113,9 +113,9 @@ def test_an_incident_is_told_once_and_its_end_once() -> None:
     assert resolved.details == {"value": 0, "threshold": 1, "value_now": 1, "duration_seconds": 20}
     assert (fired.message, resolved.message) == ("Database connection lost", "Database connection lost")
     assert fired.since == resolved.since == fired.time
-    assert [entry.event for entry in watcher.store.pending("log", 10)] == watcher.sent, "every channel gets all"
+    assert [entry.event for entry in watcher.store.outbox.pending("log", 10)] == watcher.sent, "every channel gets all"
     watcher.see(600, up=1)
-    assert saved_incidents(watcher.store) == [], "nothing is kept of what is over for good"
+    assert saved_incidents(watcher.store.incidents) == [], "nothing is kept of what is over for good"
 
 
 def test_message_and_value_agree_from_the_first_to_the_last() -> None:
@@ -157,7 +157,7 @@ def test_labels_of_a_rule_are_printable_lines() -> None:
         "Heat in a  [31m password=[REDACTED]",
         {"room": "a  [31m password=[REDACTED]"},
     )
-    (alert,) = firing(saved_incidents(watcher.store), {"heat": heat})
+    (alert,) = firing(saved_incidents(watcher.store.incidents), {"heat": heat})
     assert (alert["message"], alert["labels"]) == (event.message, event.labels)
 
 
@@ -199,18 +199,18 @@ def test_what_was_told_before_its_explanation_came_is_also_told_to_be_over() -> 
 
 def test_muted_alerts_are_in_the_history_marked_and_told_when_the_mute_ends() -> None:
     watcher = Watcher(ERRORS)
-    watcher.store.mute(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 60))
+    watcher.store.mutes.add(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 60))
     assert watcher.see(errors=50) == [("high_error_rate firing", "muted")]
     assert watcher.sent == []
     assert watcher.see(60, errors=50) == [("high_error_rate firing", "notified")]
-    watcher.store.mute(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 60))
+    watcher.store.mutes.add(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 60))
     assert watcher.see(errors=0) == [("high_error_rate resolved", "muted")]
     assert [event.status.value for event in watcher.sent] == ["firing"]
 
 
 def test_what_was_muted_from_its_beginning_to_its_end_is_never_told() -> None:
     watcher = Watcher(ERRORS)
-    watcher.store.mute(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 15))
+    watcher.store.mutes.add(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 15))
     watcher.see(errors=50)
     assert watcher.see(errors=0) == [("high_error_rate resolved", "muted")], "though the mute has just ended"
     assert watcher.sent == []
@@ -218,7 +218,7 @@ def test_what_was_muted_from_its_beginning_to_its_end_is_never_told() -> None:
 
 def test_a_mute_may_be_for_one_instance() -> None:
     watcher = Watcher(BLOCKED)
-    watcher.store.mute(Mute(AlertType.EVENT_LOOP_BLOCKED, watcher.now + 60, {"instance": "a"}))
+    watcher.store.mutes.add(Mute(AlertType.EVENT_LOOP_BLOCKED, watcher.now + 60, {"instance": "a"}))
     watcher.see_all({"a": {"lag": 3}, "b": {"lag": 4}})
     assert [event.labels for event in watcher.sent] == [{"instance": "b"}]
 
@@ -234,7 +234,7 @@ def test_what_still_fires_is_repeated_at_the_interval_but_is_one_alert_in_the_hi
     assert len(watcher.sent) == 2
     assert len({event.incident for event in watcher.sent}) == 1
     assert len(watcher.history) == 1
-    assert watcher.store.counts() == {AlertType.DATABASE_DOWN: 1}
+    assert watcher.store.history.counts() == {AlertType.DATABASE_DOWN: 1}
 
 
 def test_a_restart_keeps_what_fires_and_tells_it_no_second_time() -> None:
@@ -286,11 +286,11 @@ def test_what_an_earlier_version_kept_from_being_told_is_told_and_ends_without_a
     )
     for up, told in ((0, [("database_down", "firing")]), (1, [])):
         watcher = Watcher(DOWN)
-        watcher.store.save_states({"database_down{}": saved})
+        watcher.store.incidents.save({"database_down{}": saved})
         watcher.see(up=up)
         assert watcher.told == told
     watcher = Watcher(DOWN)
-    watcher.store.save_states({"database_down{}": saved.replace("suppressed", "notified")})
+    watcher.store.incidents.save({"database_down{}": saved.replace("suppressed", "notified")})
     watcher.see(up=1)
     assert watcher.told == [("database_down", "resolved")], "what it told is over"
 
@@ -300,7 +300,7 @@ def test_a_channel_hears_of_the_end_of_what_it_was_told() -> None:
     watcher.see(up=0)
     watcher.policy = NotificationPolicy(("mail", "slack"), repeat_interval=3600, window=WINDOW)
     watcher.see(up=1)
-    assert [len(watcher.store.pending(name, 9)) for name in ("mail", "slack", "log")] == [2, 0, 2]
+    assert [len(watcher.store.outbox.pending(name, 9)) for name in ("mail", "slack", "log")] == [2, 0, 2]
 
 
 # Flapping
@@ -380,7 +380,7 @@ def test_each_alert_of_a_rule_flaps_for_itself() -> None:
 
 def test_what_begins_to_flap_while_it_is_muted_is_told_as_flapping_when_the_mute_ends() -> None:
     watcher = Watcher(ERRORS)
-    watcher.store.mute(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 100))
+    watcher.store.mutes.add(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 100))
     for errors in (50, 0) * 4:
         watcher.see(errors=errors)
     assert watcher.sent == []
@@ -400,7 +400,7 @@ def test_what_was_never_told_ends_without_a_word(hindered: str, no_data: NoData,
     errors = replace(ERRORS, no_data=no_data, hold=15.0 if hindered == "pending" else 0.0)
     watcher = Watcher(DOWN, errors)
     if hindered == "muted":
-        watcher.store.mute(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 15))
+        watcher.store.mutes.add(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 15))
     watcher.see(up=0 if hindered == "inhibited" else 1, errors=50)
     before = watcher.told
     assert all(kind == "database_down" for kind, _ in before)
@@ -510,7 +510,7 @@ def test_the_end_waits_for_a_channel_that_was_told_and_that_no_worker_has_meanwh
     watcher.policy = replace(watcher.policy, channels=("later",))
     watcher.see(up=1)
     assert watcher.told == [("database_down", state) for state in ("firing", "resolved") * 2]
-    assert len(watcher.store.pending("log", 9)) == 1, "it has everything at once now"
+    assert len(watcher.store.outbox.pending("log", 9)) == 1, "it has everything at once now"
     assert watcher.history[0].channels["mail"].state is DeliveryState.WAITING
 
 
@@ -524,13 +524,13 @@ def test_the_history_says_which_channels_an_alert_waits_for() -> None:
     assert states() == [{"mail": "waiting", "log": "waiting"}] * 2
     watcher.policy = replace(watcher.policy, holding=frozenset({"log"}))
     watcher.see(up=0)
-    watcher.store.mute(Mute(AlertType.DATABASE_DOWN, watcher.now + 3600))
+    watcher.store.mutes.add(Mute(AlertType.DATABASE_DOWN, watcher.now + 3600))
     watcher.see(up=1)
     assert states()[0] == {"mail": "muted", "log": "waiting"}, "who holds an alert hears of its end"
     watcher.policy = replace(watcher.policy, channels=("mail",), holding=frozenset(), at_once=("log",))
     watcher.see(up=0)
     assert states()[0] == {"mail": "muted", "log": "muted"}
-    watcher.store.unmute(AlertType.DATABASE_DOWN)
+    watcher.store.mutes.remove(AlertType.DATABASE_DOWN)
     watcher.see(up=0)
     assert states()[0] == {"mail": "waiting", "log": "delivered"}
 
@@ -566,13 +566,13 @@ def test_the_end_of_an_alert_whose_rule_was_removed_is_told_once_where_its_begin
     assert (resolved.incident, resolved.severity) == (fired.incident, fired.severity)
     assert resolved.message == "Database connection lost (its rule was removed)"
     assert resolved.details == {"value": 0, "duration_seconds": 20}
-    assert watcher.store.pending("later", 9) == [], "it was never told"
-    assert [incident.rule for incident in saved_incidents(watcher.store)] == ["hot"]
+    assert watcher.store.outbox.pending("later", 9) == [], "it was never told"
+    assert [incident.rule for incident in saved_incidents(watcher.store.incidents)] == ["hot"]
 
 
 def test_the_end_of_a_muted_alert_whose_rule_was_removed_is_in_the_history_alone() -> None:
     watcher = Watcher(DOWN)
-    watcher.store.mute(Mute(AlertType.DATABASE_DOWN, watcher.now + 3600))
+    watcher.store.mutes.add(Mute(AlertType.DATABASE_DOWN, watcher.now + 3600))
     watcher.see(up=0)
     watcher.rules = ()
     watcher.see(up=0)
@@ -594,11 +594,11 @@ def test_a_rule_that_is_added_a_moment_after_the_start_goes_on() -> None:
 def test_the_alert_of_an_earlier_version_whose_rule_was_removed_is_over_too() -> None:
     watcher = Watcher(DOWN)
     watcher.see(up=0)
-    ((key, text),) = watcher.store.states().items()
+    ((key, text),) = watcher.store.incidents.saved().items()
     saved = json.loads(text)
     for name in ("type", "severity", "orphaned_at"):
         del saved[name]
-    watcher.store.save_states({key: json.dumps(saved)})
+    watcher.store.incidents.save({key: json.dumps(saved)})
     watcher.rules = ()
     watcher.see(up=0)
     assert watcher.see(up=0) == [("custom resolved", "notified")]
@@ -610,18 +610,18 @@ def test_pending_alerts_of_a_rule_that_was_removed_are_forgotten_those_of_a_brok
     watcher.see(up=0, heat=50)
     watcher.rules = (DOWN,)
     assert watcher.see(up=0) == []
-    assert [incident.rule for incident in saved_incidents(watcher.store)] == ["database_down"]
+    assert [incident.rule for incident in saved_incidents(watcher.store.incidents)] == ["database_down"]
     transitions = Transitions(watcher.store, watcher.policy, watcher.now)
-    transitions.apply([], {i.key: i for i in saved_incidents(watcher.store)}, {}, [DOWN])
-    assert [incident.rule for incident in saved_incidents(watcher.store)] == ["database_down"]
+    transitions.apply([], {i.key: i for i in saved_incidents(watcher.store.incidents)}, {}, [DOWN])
+    assert [incident.rule for incident in saved_incidents(watcher.store.incidents)] == ["database_down"]
 
 
 @pytest.mark.parametrize("damaged", ["", "{}", '{"rule": 1}', "null"])
 def test_a_saved_state_that_cannot_be_read_is_left_out(damaged: str) -> None:
     watcher = Watcher(DOWN)
     watcher.see(up=0)
-    watcher.store.save_states({"damaged": damaged})
-    (incident,) = saved_incidents(watcher.store)
+    watcher.store.incidents.save({"damaged": damaged})
+    (incident,) = saved_incidents(watcher.store.incidents)
     assert Incident.decode(incident.encode()) == incident
 
 

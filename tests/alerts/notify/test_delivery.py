@@ -21,6 +21,7 @@ from otel_monitoring.alerts.notify.channel_queue import GIVE_UP_SECONDS, Limits
 from otel_monitoring.alerts.notify.delivery import Delivery
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.store import MemoryStore, Store
+from otel_monitoring.alerts.store.memory.outbox import MemoryOutbox
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.testing import ManualClock
@@ -85,8 +86,8 @@ class Bench:
         for message in messages:
             event = AlertEvent(self.clock.now, AlertType.CUSTOM, severity, message, **{"incident": message, **fields})
             names = [channel.name for channel in self.channels]
-            self.store.append(event.as_history_entry(names))
-            self.store.enqueue(event, names, self.clock.now)
+            self.store.history.append(event.as_history_entry(names))
+            self.store.outbox.enqueue([event], names, self.clock.now)
 
     async def pump(self, *, after: float = 0, timeout: float = 5) -> bool:
         self.pass_time(after)
@@ -95,7 +96,7 @@ class Bench:
 
     def became(self, message: str, channel: str) -> tuple[str, str]:
         """State and error of an alert on a channel, as the history has it."""
-        (event,) = [event.as_json() for event in self.store.events(limit=1000) if event.message == message]
+        (event,) = [event.as_json() for event in self.store.history.events(limit=1000) if event.message == message]
         result = event["channels"][channel]
         return result["state"], result.get("error", "")
 
@@ -111,7 +112,7 @@ async def test_alerts_that_are_due_together_leave_as_one_message_per_channel() -
     assert mail.messages == slack.messages == [["one", "two"]]
     assert mail.delivered[0].service == "orders"
     assert mail.delivered[0].environment == "production"
-    assert bench.store.backlog() == {}
+    assert bench.store.outbox.backlog() == {}
     assert sorted(bench.counts) == [("sent", "mail", 2), ("sent", "slack", 2)]
     await bench.pump()
     assert len(mail.attempts) == 1
@@ -164,7 +165,7 @@ async def test_a_dead_channel_delays_no_other() -> None:
         bench.enqueue(message)
         await bench.pump(timeout=0.05)
     assert alive.messages == [["one"], ["two"], ["three"]]
-    assert bench.store.backlog() == {"dead": 3, "hanging": 3}
+    assert bench.store.outbox.backlog() == {"dead": 3, "hanging": 3}
 
 
 async def test_a_channel_that_hangs_is_cut_off_and_tried_again() -> None:
@@ -191,7 +192,7 @@ async def test_what_is_refused_for_good_is_given_up_alone(caplog: pytest.LogCapt
     for _ in range(6):
         await bench.pump(after=2)
     assert picky.messages == [["good"], ["better"]]
-    assert bench.store.backlog() == {}
+    assert bench.store.outbox.backlog() == {}
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert ("failed", "picky", 1) in bench.counts
 
@@ -220,7 +221,7 @@ async def test_a_message_that_is_too_large_is_divided(limit: int) -> None:
     for _ in range(200):
         await bench.pump(after=2)
     assert [message for messages in small.messages for message in messages] == given
-    assert bench.store.backlog() == {}
+    assert bench.store.outbox.backlog() == {}
     assert len(small.messages) < 50 or limit == 1
 
 
@@ -264,18 +265,19 @@ async def test_people_hear_of_each_incident_the_last_word_and_programs_all_of_th
     await bench.pump(after=60)
     assert mail.messages == [["hot (flapping)", "an order", "another order", "found"]]
     assert hook.messages == [["lost", "hot", "hot (flapping)", "an order", "another order", "found"]]
-    assert bench.store.backlog() == {}
+    assert bench.store.outbox.backlog() == {}
 
 
 async def test_a_storm_without_end_holds_back_no_alert() -> None:
-    class Endless(MemoryStore):
+    class Endless(MemoryOutbox):
         def pending(self, channel: str, limit: int) -> Any:
             bench.enqueue("another")
             return super().pending(channel, limit)
 
     mail = Channel("mail")
     bench = Bench(mail, limits=Limits(gathering=0.001, per_minute=1))
-    bench.store = Endless()
+    store = bench.store = MemoryStore()
+    store.outbox = Endless(store)
     bench.enqueue("first")
     await bench.pump()
     assert mail.messages[0][0] == "first"
@@ -321,7 +323,7 @@ async def test_nobody_hears_of_the_end_of_what_he_was_never_told() -> None:
     await bench.pump(after=10)
     assert mail.messages == [["kept"], ["kept is over"]]
     assert slack.messages == [["lost"], ["lost is over", "kept"], ["kept is over"]]
-    assert bench.store.backlog() == {}
+    assert bench.store.outbox.backlog() == {}
 
 
 async def test_the_end_of_what_only_its_repetition_told_is_told() -> None:
@@ -383,7 +385,7 @@ async def test_a_flush_that_takes_too_long_leaves_the_rest_in_the_outbox() -> No
     bench = Bench(hanging)
     bench.enqueue("one")
     assert not await bench.pump(timeout=0.01)
-    assert bench.store.backlog() == {"hanging": 1}
+    assert bench.store.outbox.backlog() == {"hanging": 1}
 
 
 @pytest.mark.parametrize("step", [-7 * 86_400, -60, 60, 7 * 86_400])
@@ -423,18 +425,18 @@ async def test_those_who_did_not_get_it_get_it_later_and_nothing_else_waits() ->
     await bench.pump(after=20)
     assert mail.messages == [["urgent"], ["one", "two"]]
     assert mail.attempts[0].id == mail.attempts[2].id
-    assert bench.store.backlog() == {}
+    assert bench.store.outbox.backlog() == {}
 
 
 async def test_the_history_tells_what_became_of_each_channel() -> None:
     mail, slack = Channel("mail", *[DeliveryError("refused: password=hunter2", retryable=True)] * 2), Channel("slack")
     bench = Bench(mail, slack)
     bench.enqueue("one")
-    (event,) = bench.store.events(limit=1)
+    (event,) = bench.store.history.events(limit=1)
     assert event.as_json()["channels"] == {"mail": {"state": "waiting"}, "slack": {"state": "waiting"}}
     await bench.pump()
     await bench.pump(after=2)
-    (event,) = bench.store.events(limit=1)
+    (event,) = bench.store.history.events(limit=1)
     retrying, delivered = event.channels["mail"], event.channels["slack"]
     assert (retrying.state, retrying.attempts, retrying.error) == (
         DeliveryState.RETRYING,
@@ -445,7 +447,7 @@ async def test_the_history_tells_what_became_of_each_channel() -> None:
     assert 1 < retrying.next_attempt - bench.clock.now < 3
     assert delivered == ChannelResult(DeliveryState.DELIVERED, at=bench.clock.now - 2, attempts=1)
     await bench.pump(after=5)
-    (event,) = bench.store.events(limit=1)
+    (event,) = bench.store.history.events(limit=1)
     assert event.channels["mail"] == ChannelResult(DeliveryState.DELIVERED, at=bench.clock.now, attempts=3)
 
 
@@ -672,7 +674,7 @@ async def test_those_who_get_the_end_first_do_not_get_the_beginning_after_it() -
         "else those who have it get it again"
     )
     assert bench.became("firing", "mail") == ("superseded", "")
-    assert bench.store.backlog() == {}
+    assert bench.store.outbox.backlog() == {}
 
 
 async def test_the_history_tells_no_other_alerts_error() -> None:
@@ -692,7 +694,10 @@ async def test_the_history_tells_no_other_alerts_error() -> None:
 class Interrupted(MemoryStore):
     """Another worker raises alerts just before what is read is marked as tried."""
 
-    meanwhile: Callable[[], None] | None = None
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = InterruptedOutbox(self)
+        self.meanwhile: Callable[[], None] | None = None
 
     def interrupt(self) -> None:
         meanwhile, self.meanwhile = self.meanwhile, None
@@ -703,9 +708,15 @@ class Interrupted(MemoryStore):
         self.interrupt()
         return super().run(work)
 
-    def tried(self, ids: Collection[int]) -> None:
+
+class InterruptedOutbox(MemoryOutbox):
+    def __init__(self, store: Interrupted) -> None:
+        super().__init__(store)
+        self.interrupt = store.interrupt
+
+    def tried(self, ids: Collection[int], attempts: int = 1) -> None:
         self.interrupt()
-        super().tried(ids)
+        super().tried(ids, attempts)
 
 
 async def test_every_alert_is_delivered_or_counted_as_left_out_whenever_it_is_raised() -> None:
@@ -714,7 +725,7 @@ async def test_every_alert_is_delivered_or_counted_as_left_out_whenever_it_is_ra
             AlertEvent(bench.clock.now, AlertType.CUSTOM, AlertSeverity.ERROR, "full", incident=f"{when} {number}")
             for number in range(count)
         ]
-        store.enqueue_all(events, ["mail"], bench.clock.now)
+        store.outbox.enqueue(events, ["mail"], bench.clock.now)
 
     class Busy(Channel):
         async def send(self, notification: Notification) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from otel_monitoring.alerts.model import AlertType, ChannelResult, DeliveryState, Mute
-from otel_monitoring.alerts.store import Store, schema
+from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
-from otel_monitoring.alerts.store.protocol import OUTBOX_LIMIT
-from otel_monitoring.alerts.store.sqlite import SqliteStore
+from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
+from otel_monitoring.alerts.store.sqlite import SqliteStore, schema
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.testing import ManualClock
@@ -30,7 +30,7 @@ class World:
         self.primary = SqliteStore(path, busy_timeout=0.02)
         self.store = FallbackStore(self.primary, clock=lambda: self.now)
         self.other = SqliteStore(path)
-        self.other.counts()
+        self.other.history.counts()
         self._outage = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
     def lock(self) -> None:
@@ -65,25 +65,25 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_all_that_is_done_during_an_outage_is_in_the_store_afterwards(world: World) -> None:
     store = world.store
-    store.append(event("before"))
-    store.enqueue(event("before"), ["mail"], NOW)
-    store.save_states({"gone": "1", "changed": "1", "kept": "1"})
+    store.history.append(event("before"))
+    store.outbox.enqueue([event("before")], ["mail"], NOW)
+    store.incidents.save({"gone": "1", "changed": "1", "kept": "1"})
     for labels in ({}, {"a": "1"}, {"a": "2"}):
-        store.mute(Mute(AlertType.HIGH_CPU, NOW + 600, labels))
+        store.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 600, labels))
     world.lock()
-    store.append(event("1"))
-    store.run(lambda tx: tx.append(event("2")))
-    store.enqueue(event("1"), ["mail", "slack"], NOW + 1)
-    store.enqueue(event("2"), ["mail"], NOW + 2)
-    store.save_states({"gone": None, "changed": "2", "new": "2"})
-    store.unmute(AlertType.HIGH_CPU, {"a": "1"})
-    store.mute(Mute(AlertType.HIGH_CPU, NOW + 900, {"a": "2"}))
-    store.mute(Mute(AlertType.CUSTOM, NOW + 60))
-    store.note_notified("key", NOW + 3)
+    store.history.append(event("1"))
+    store.run(lambda tx: tx.history.append(event("2")))
+    store.outbox.enqueue([event("1")], ["mail", "slack"], NOW + 1)
+    store.outbox.enqueue([event("2")], ["mail"], NOW + 2)
+    store.incidents.save({"gone": None, "changed": "2", "new": "2"})
+    store.mutes.remove(AlertType.HIGH_CPU, {"a": "1"})
+    store.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 900, {"a": "2"}))
+    store.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    store.notes.note("key", NOW + 3)
     assert messages(store) == ["2", "1", "before"]
-    assert store.counts() == {AlertType.HIGH_CPU: 3}
-    seen = (store.states(), store.mutes(NOW), store.notified_at("key"))
-    assert world.other.states() == {"gone": "1", "changed": "1", "kept": "1"}
+    assert store.history.counts() == {AlertType.HIGH_CPU: 3}
+    seen = (store.incidents.saved(), store.mutes.in_force(NOW), store.notes.noted_at("key"))
+    assert world.other.incidents.saved() == {"gone": "1", "changed": "1", "kept": "1"}
 
     world.unlock()
     assert messages(store, 1) == ["2"]
@@ -91,63 +91,74 @@ def test_all_that_is_done_during_an_outage_is_in_the_store_afterwards(world: Wor
     world.later()
     assert messages(store) == messages(world.other) == ["2", "1", "before"]
     assert store.problem is None
-    assert world.other.counts() == {AlertType.HIGH_CPU: 3}
-    assert (world.other.states(), world.other.mutes(NOW), world.other.notified_at("key")) == seen
-    rows = world.other.pending("mail", 9)
+    assert world.other.history.counts() == {AlertType.HIGH_CPU: 3}
+    assert (world.other.incidents.saved(), world.other.mutes.in_force(NOW), world.other.notes.noted_at("key")) == seen
+    rows = world.other.outbox.pending("mail", 9)
     assert [(row.event.message, row.queued_at) for row in rows] == [("before", NOW), ("1", NOW + 1), ("2", NOW + 2)]
     assert waiting(world.other, "slack") == ["1"]
     assert everything(store) == everything(world.other)
 
 
 def test_what_others_did_meanwhile_stays(world: World) -> None:
-    world.store.save_states({"ours": "1", "theirs": "1"})
-    world.store.note_notified("late", NOW)
+    world.store.incidents.save({"ours": "1", "theirs": "1"})
+    world.store.notes.note("late", NOW)
     world.upgrade()
-    world.store.save_states({"ours": "2"})
-    world.store.note_notified("key", NOW + 1)
-    world.store.append(event("ours"))
+    world.store.incidents.save({"ours": "2"})
+    world.store.notes.note("key", NOW + 1)
+    world.store.history.append(event("ours"))
     world.downgrade()
-    world.other.save_states({"theirs": "2", "more": "1"})
-    world.other.note_notified("key", NOW + 5)
-    world.other.append(event("theirs"))
-    world.other.mute(Mute(AlertType.CUSTOM, NOW + 60))
+    world.other.incidents.save({"theirs": "2", "more": "1"})
+    world.other.notes.note("key", NOW + 5)
+    world.other.history.append(event("theirs"))
+    world.other.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
     world.later()
-    assert world.store.states() == {"ours": "2", "theirs": "2", "more": "1"}
-    assert world.store.notified_at("key") == NOW + 5
+    assert world.store.incidents.saved() == {"ours": "2", "theirs": "2", "more": "1"}
+    assert world.store.notes.noted_at("key") == NOW + 5
     assert messages(world.store) == ["ours", "theirs"]
-    assert len(world.store.mutes(NOW)) == 1
+    assert len(world.store.mutes.in_force(NOW)) == 1
 
 
 def test_last_known_states_mutes_and_notes_hold_where_nothing_can_be_read(world: World) -> None:
-    world.other.save_states({"rule": "firing"})
-    world.other.mute(Mute(AlertType.CUSTOM, NOW + 60))
-    assert world.store.run(lambda tx: (tx.states(), len(tx.mutes(NOW)))) == ({"rule": "firing"}, 1)
-    world.store.note_notified("key", NOW)
+    world.other.incidents.save({"rule": "firing"})
+    world.other.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    assert world.store.run(lambda tx: (tx.incidents.saved(), len(tx.mutes.in_force(NOW)))) == ({"rule": "firing"}, 1)
+    world.store.notes.note("key", NOW)
     world.upgrade()
-    assert world.store.states() == {"rule": "firing"}
-    assert len(world.store.mutes(NOW)) == 1
-    assert world.store.notified_at("key") == NOW
+    assert world.store.incidents.saved() == {"rule": "firing"}
+    assert len(world.store.mutes.in_force(NOW)) == 1
+    assert world.store.notes.noted_at("key") == NOW
     assert world.store.problem is not None
     assert "newer" in world.store.problem
 
 
 def test_what_a_thread_learned_just_before_an_outage_does_not_undo_what_came_after(world: World) -> None:
     world.lock()
-    world.store.save_states({"rule": "firing"})
-    world.store._learn([lambda: world.store._fallback.save_states({"rule": "old"})])
-    assert world.store.states() == {"rule": "firing"}
+    world.store.incidents.save({"rule": "firing"})
+    world.store._learn([lambda: world.store.memory.incidents.save({"rule": "old"})])
+    assert world.store.incidents.saved() == {"rule": "firing"}
     world.unlock()
 
 
 def test_clearing_during_an_outage_clears(world: World) -> None:
-    world.store.append(event("before"))
+    world.store.history.append(event("before"))
     world.lock()
-    world.store.append(event("1"))
-    world.store.clear()
-    world.store.append(event("2"))
+    world.store.history.append(event("1"))
+    world.store.history.clear()
+    world.store.history.append(event("2"))
     world.unlock()
     world.later()
-    assert (messages(world.store), world.other.counts()) == (["2"], {AlertType.HIGH_CPU: 1})
+    assert (messages(world.store), world.other.history.counts()) == (["2"], {AlertType.HIGH_CPU: 1})
+
+
+def test_clearing_notes_during_an_outage_clears_them(world: World) -> None:
+    world.store.notes.note("before", NOW)
+    world.lock()
+    world.store.notes.clear()
+    world.store.notes.note("after", NOW)
+    world.unlock()
+    world.later()
+    assert world.store.history.counts() == {}
+    assert [world.other.notes.noted_at(key) for key in ("before", "after")] == [None, NOW]
 
 
 # Transactions
@@ -158,9 +169,9 @@ def test_a_transaction_that_fails_in_the_middle_is_run_again_in_memory(world: Wo
 
     def work(tx: Store) -> str:
         runs.append("run")
-        assert tx.notified_at("key") is None, "what the first run noted did not happen"
-        tx.note_notified("key", NOW)
-        tx.enqueue(event("once"), ["mail"], NOW)
+        assert tx.notes.noted_at("key") is None, "what the first run noted did not happen"
+        tx.notes.note("key", NOW)
+        tx.outbox.enqueue([event("once")], ["mail"], NOW)
         if len(runs) == 1:
             raise StoreError("disk full")
         return "done"
@@ -175,35 +186,35 @@ def test_a_transaction_that_fails_in_the_middle_is_run_again_in_memory(world: Wo
 
 def test_a_mistake_of_the_caller_is_no_outage(world: World) -> None:
     def work(tx: Store) -> None:
-        tx.append(event())
-        tx.save_states({"rule": "firing"})
+        tx.history.append(event())
+        tx.incidents.save({"rule": "firing"})
         raise KeyError
 
     for _ in range(2):
         with pytest.raises(KeyError):
             world.store.run(work)
-        assert (messages(world.store), world.store.states()) == ([], {})
+        assert (messages(world.store), world.store.incidents.saved()) == ([], {})
         if world.store.problem is None:
             world.lock()
-            world.store.clear()
+            world.store.history.clear()
     world.unlock()
     world.later()
-    assert (messages(world.store), world.store.states(), world.store.problem) == ([], {}, None)
+    assert (messages(world.store), world.store.incidents.saved(), world.store.problem) == ([], {}, None)
 
 
 def test_exclusive_says_that_it_failed_and_the_next_try_works(world: World) -> None:
-    world.store.append(event("before"))
+    world.store.history.append(event("before"))
 
     def block() -> None:
         with world.store.exclusive():
-            world.store.append(event("1"))
+            world.store.history.append(event("1"))
             raise StoreError("disk full")
 
     with pytest.raises(StoreError, match="disk full"):
         block()
     assert messages(world.store) == ["before"]
     with world.store.exclusive():
-        world.store.append(event("2"))
+        world.store.history.append(event("2"))
     assert (messages(world.store), messages(world.other)) == (["2", "before"], ["before"])
     world.later()
     with world.store.exclusive():
@@ -214,7 +225,7 @@ def test_exclusive_says_that_it_failed_and_the_next_try_works(world: World) -> N
 def test_a_lock_at_the_beginning_of_exclusive_is_not_noticed_inside(world: World) -> None:
     world.lock()
     with world.store.exclusive():
-        world.store.append(event("1"))
+        world.store.history.append(event("1"))
         assert messages(world.store) == ["1"]
     world.unlock()
 
@@ -223,17 +234,17 @@ def test_a_lock_at_the_beginning_of_exclusive_is_not_noticed_inside(world: World
 
 
 def test_what_is_settled_during_an_outage_is_not_delivered_again(world: World) -> None:
-    assert world.store.lead("me", NOW, NOW + 60, MAIL)
+    assert world.store.leases.lead("me", NOW, NOW + 60, MAIL)
     for name in ("sent", "tried"):
-        world.store.enqueue(event(name), ["mail"], NOW)
-    in_flight = world.store.pending("mail", 2)
+        world.store.outbox.enqueue([event(name)], ["mail"], NOW)
+    in_flight = world.store.outbox.pending("mail", 2)
     world.lock()
-    world.store.settle([in_flight[0].id])
-    world.store.tried([in_flight[1].id])
+    world.store.outbox.settle([in_flight[0].id])
+    world.store.outbox.tried([in_flight[1].id])
     assert waiting(world.store, "mail") == ["tried"]
     world.unlock()
     world.later()
-    (row,) = world.store.pending("mail", 9)
+    (row,) = world.store.outbox.pending("mail", 9)
     assert (row.event.message, row.attempts) == ("tried", 1)
     assert waiting(world.other, "mail") == ["tried"]
 
@@ -241,27 +252,27 @@ def test_what_is_settled_during_an_outage_is_not_delivered_again(world: World) -
 def test_what_is_taken_during_an_outage_is_settled_after_it(world: World) -> None:
     world.lock()
     for name in ("sent", "tried", "left"):
-        world.store.enqueue(event(name), ["mail"], NOW)
-    in_flight = world.store.pending("mail", 2)
-    world.store.tried([row.id for row in in_flight])
+        world.store.outbox.enqueue([event(name)], ["mail"], NOW)
+    in_flight = world.store.outbox.pending("mail", 2)
+    world.store.outbox.tried([row.id for row in in_flight])
     world.unlock()
     world.later()
-    world.store.settle([in_flight[0].id])
-    world.store.tried([in_flight[1].id])
-    rows = world.other.pending("mail", 9)
+    world.store.outbox.settle([in_flight[0].id])
+    world.store.outbox.tried([in_flight[1].id])
+    rows = world.other.outbox.pending("mail", 9)
     assert [(row.event.message, row.attempts) for row in rows] == [("tried", 2), ("left", 0)]
 
 
 def test_what_became_of_channels_during_an_outage_is_in_the_history_afterwards(world: World) -> None:
-    assert world.store.lead("me", NOW, NOW + 60, MAIL)
+    assert world.store.leases.lead("me", NOW, NOW + 60, MAIL)
     for message in ("delivered", "retried"):
         raise_alert(world.store, message)
     world.lock()
     raise_alert(world.store, "new")
-    delivered, retried, new = world.store.pending("mail", 9)
+    delivered, retried, new = world.store.outbox.pending("mail", 9)
     done = ChannelResult(DeliveryState.DELIVERED, at=NOW)
-    world.store.settle([delivered.id], done)
-    world.store.note([retried.id, new.id], ChannelResult(DeliveryState.RETRYING, error="down"))
+    world.store.outbox.settle([delivered.id], done)
+    world.store.outbox.note([retried.id, new.id], ChannelResult(DeliveryState.RETRYING, error="down"))
     during = become(world.store)
     assert [during[name]["mail"]["state"] for name in ("delivered", "retried", "new")] == [
         "delivered",
@@ -271,57 +282,57 @@ def test_what_became_of_channels_during_an_outage_is_in_the_history_afterwards(w
     world.unlock()
     world.later()
     assert become(world.store) == become(world.other) == during
-    world.store.settle([new.id], done)
+    world.store.outbox.settle([new.id], done)
     assert become(world.other)["new"]["mail"]["state"] == "delivered", "it is known by the number it had in memory"
 
 
 def test_how_channels_fare_during_an_outage_is_known_to_all_afterwards(world: World) -> None:
-    world.store.describe("mail", "works")
-    world.other.describe("slack", "works")
+    world.store.conditions.save("mail", "works")
+    world.other.conditions.save("slack", "works")
     world.lock()
-    assert world.store.descriptions() == {"mail": "works", "slack": "works"}
-    world.store.describe("mail", "fails")
-    assert world.other.descriptions()["mail"] == "works"
+    assert world.store.conditions.saved() == {"mail": "works", "slack": "works"}
+    world.store.conditions.save("mail", "fails")
+    assert world.other.conditions.saved()["mail"] == "works"
     world.unlock()
     world.later()
-    assert world.store.descriptions() == world.other.descriptions() == {"mail": "fails", "slack": "works"}
+    assert world.store.conditions.saved() == world.other.conditions.saved() == {"mail": "fails", "slack": "works"}
 
 
 def test_the_events_that_waited_are_delivered_by_the_one_that_led(world: World) -> None:
     follower = FallbackStore(SqliteStore(world.path, busy_timeout=0.02), clock=lambda: world.now)
-    assert world.store.lead("leader", NOW, NOW + 60, MAIL)
-    assert not follower.lead("follower", NOW, NOW + 60, MAIL)
-    world.store.enqueue(event("waited"), ["mail"], NOW)
+    assert world.store.leases.lead("leader", NOW, NOW + 60, MAIL)
+    assert not follower.leases.lead("follower", NOW, NOW + 60, MAIL)
+    world.store.outbox.enqueue([event("waited")], ["mail"], NOW)
     world.lock()
-    assert world.store.lead("leader", NOW + 1, NOW + 61, MAIL)
-    world.store.enqueue(event("leader"), ["mail"], NOW + 1)
-    assert not follower.lead("follower", NOW + 59, NOW + 119, MAIL), "it can still read that another leads"
-    assert follower.lead("follower", NOW + 60, NOW + 120, MAIL), "each leads itself"
-    follower.enqueue(event("follower"), ["mail"], NOW + 1)
+    assert world.store.leases.lead("leader", NOW + 1, NOW + 61, MAIL)
+    world.store.outbox.enqueue([event("leader")], ["mail"], NOW + 1)
+    assert not follower.leases.lead("follower", NOW + 59, NOW + 119, MAIL), "it can still read that another leads"
+    assert follower.leases.lead("follower", NOW + 60, NOW + 120, MAIL), "each leads itself"
+    follower.outbox.enqueue([event("follower")], ["mail"], NOW + 2)
     assert waiting(world.store, "mail") == ["waited", "leader"]
     assert waiting(follower, "mail") == ["follower"]
     world.unlock()
     world.later()
     assert waiting(world.store, "mail") == ["waited", "leader"]
     assert waiting(follower, "mail") == ["waited", "leader", "follower"]
-    assert world.store.lead("leader", NOW + 120, NOW + 180, MAIL)
-    assert not follower.lead("follower", NOW + 121, NOW + 181, MAIL)
+    assert world.store.leases.lead("leader", NOW + 120, NOW + 180, MAIL)
+    assert not follower.leases.lead("follower", NOW + 121, NOW + 181, MAIL)
     follower.close()
 
 
 def test_a_full_outbox_comes_back_with_the_newest(world: World) -> None:
     with world.store.exclusive():
         for number in range(OUTBOX_LIMIT - 1):
-            world.store.enqueue(event(f"old {number}"), ["mail"], NOW)
+            world.store.outbox.enqueue([event(f"old {number}")], ["mail"], NOW)
     world.lock()
     for number in range(3):
-        world.store.enqueue(event(f"new {number}"), ["mail"], NOW)
+        world.store.outbox.enqueue([event(f"new {number}")], ["mail"], NOW)
     world.unlock()
     world.later()
     names = waiting(world.store, "mail")
     told = [name for name in names if "left out" not in name]
     assert (told[0], told[-3:]) == ("old 3", ["new 0", "new 1", "new 2"])
-    assert world.store.backlog() == {"mail": OUTBOX_LIMIT}
+    assert world.store.outbox.backlog() == {"mail": OUTBOX_LIMIT}
 
 
 # Telling about it
@@ -332,22 +343,22 @@ def test_one_warning_tells_and_more_come_only_now_and_then(world: World, caplog:
     assert world.store.problem is None
     world.lock()
     for _ in range(30):
-        world.store.append(event())
+        world.store.history.append(event())
     assert world.store.problem == "alerts.db: database is locked"
     (line,) = caplog.messages
     assert "alerts.db: database is locked" in line
     for _ in range(3):
         world.unlock()
         world.later()
-        assert world.store.counts()
+        assert world.store.history.counts()
         world.lock()
-        world.store.append(event())
+        world.store.history.append(event())
     assert len(caplog.messages) == 1
     world.unlock()
     world.now += 60
-    assert world.store.counts() == {AlertType.HIGH_CPU: 33}
+    assert world.store.history.counts() == {AlertType.HIGH_CPU: 33}
     world.lock()
-    world.store.append(event())
+    world.store.history.append(event())
     assert len(caplog.messages) == 2
     assert fail_open.failures["alert store"] == 5
     world.unlock()
@@ -355,7 +366,7 @@ def test_one_warning_tells_and_more_come_only_now_and_then(world: World, caplog:
 
 def test_it_is_tried_again_at_once_when_the_clock_was_set_back(world: World) -> None:
     world.lock()
-    world.store.append(event())
+    world.store.history.append(event())
     world.unlock()
     world.now -= 7 * 86_400
     assert messages(world.store) == messages(world.other) == ["CPU at 91%"]
@@ -366,8 +377,8 @@ def test_a_path_that_cannot_be_is_memory_with_one_warning(tmp_path: Path, caplog
     clock = ManualClock(NOW)
     store = FallbackStore(SqliteStore(tmp_path / "file" / "alerts.db"), clock=clock)
     for _ in range(20):
-        store.run(lambda tx: tx.append(event()))
-        assert store.lead("worker", clock.now, clock.now + 30)
+        store.run(lambda tx: tx.history.append(event()))
+        assert store.leases.lead("worker", clock.now, clock.now + 30)
         clock.now += 30
     assert len(messages(store)) == 20
     assert len(caplog.messages) == 1
@@ -377,12 +388,12 @@ def test_a_path_that_cannot_be_is_memory_with_one_warning(tmp_path: Path, caplog
 
 def test_closing_takes_a_last_chance(world: World) -> None:
     world.lock()
-    world.store.enqueue(event("late"), ["mail"], NOW)
+    world.store.outbox.enqueue([event("late")], ["mail"], NOW)
     world.unlock()
     world.store.close()
     assert waiting(world.other, "mail") == ["late"]
     world.lock()
-    world.store.enqueue(event("later"), ["mail"], NOW)
+    world.store.outbox.enqueue([event("later")], ["mail"], NOW)
     world.store.close()
     assert waiting(world.store, "mail") == ["later"], "we did not lead"
     world.unlock()
@@ -390,8 +401,8 @@ def test_closing_takes_a_last_chance(world: World) -> None:
 
 def test_what_is_lost_when_it_closes_in_an_outage_is_said(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.lock()
-    world.store.append(event("kept nowhere"))
-    world.store.enqueue(event("late"), ["mail"], NOW)
+    world.store.history.append(event("kept nowhere"))
+    world.store.outbox.enqueue([event("late")], ["mail"], NOW)
     world.store.close()
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert said.endswith("1 alerts of its history and 1 that were not delivered are lost")
@@ -404,8 +415,8 @@ def test_nothing_is_lost_when_outages_come_and_go_under_threads(world: World) ->
 
     def add(name: str) -> None:
         for number in range(25):
-            world.store.run(lambda tx, text=f"{name}{number}": tx.enqueue(event(text), ["mail"], NOW))  # type: ignore[misc]
-            world.store.append(event())
+            world.store.run(lambda tx, text=f"{name}{number}": tx.outbox.enqueue([event(text)], ["mail"], NOW))  # type: ignore[misc]
+            world.store.history.append(event())
             world.now += RETRY_SECONDS / 3
 
     def flicker() -> None:
@@ -428,4 +439,4 @@ def test_nothing_is_lost_when_outages_come_and_go_under_threads(world: World) ->
     assert sorted(waiting(world.store, "mail")) == expected
     assert world.store.problem is None
     assert sorted(waiting(world.other, "mail")) == expected
-    assert world.other.counts() == {AlertType.HIGH_CPU: 75}
+    assert world.other.history.counts() == {AlertType.HIGH_CPU: 75}

@@ -14,7 +14,7 @@ import pytest
 from otel_monitoring.alerts.store import MemoryStore, open_store
 from otel_monitoring.alerts.store.fallback import FallbackStore
 from otel_monitoring.alerts.store.sqlite import SqliteStore
-from otel_monitoring.alerts.store.state_file import private_path, state_path
+from otel_monitoring.alerts.store.sqlite.state_file import private_path, state_path
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import StoreError
 
@@ -46,7 +46,7 @@ def test_without_a_home_all_processes_of_a_user_agree() -> None:
         from otel_monitoring.alerts.store import open_store
         os.setgroups([]), os.setgid({NOBODY}), os.setuid({NOBODY})
         store = open_store(Settings.load(), service_name="orders", environment=None)
-        print(bool(store.lead(sys.argv[1], 0, 60)), "home" in store.problem)
+        print(bool(store.leases.lead(sys.argv[1], 0, 60)), "home" in store.problem)
     """)
     # Not pytest's own, which nobody else may enter.
     with TemporaryDirectory(dir="/tmp") as folder:
@@ -80,7 +80,7 @@ def test_a_directory_that_cannot_be_used_is_replaced(
         Settings.load(store="sqlite", state_dir=Path(directory)), service_name="orders", environment=None
     )
     assert isinstance(store, FallbackStore)
-    assert store.backlog() == {}
+    assert store.outbox.backlog() == {}
     assert private().exists()
     [said] = caplog.messages
     assert said.startswith(f"alert store: {directory}")

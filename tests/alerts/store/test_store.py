@@ -24,16 +24,13 @@ from otel_monitoring.alerts.model import (
 )
 from otel_monitoring.alerts.store import MemoryStore, Store, open_store
 from otel_monitoring.alerts.store.fallback import FallbackStore
-from otel_monitoring.alerts.store.protocol import (
-    CLOCK_TOLERANCE,
-    HISTORY_LIMIT,
-    LEADER,
-    NOTES_LIMIT,
-    NOTES_SECONDS,
-    OUTBOX_LIMIT,
-)
+from otel_monitoring.alerts.store.history import HISTORY_LIMIT
+from otel_monitoring.alerts.store.leases import LEADER
+from otel_monitoring.alerts.store.notes import NOTES_LIMIT, NOTES_SECONDS
+from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT, Queued
+from otel_monitoring.alerts.store.protocol import CLOCK_TOLERANCE
 from otel_monitoring.alerts.store.sqlite import SqliteStore
-from otel_monitoring.alerts.store.state_file import state_path
+from otel_monitoring.alerts.store.sqlite.state_file import state_path
 from otel_monitoring.config import Settings
 from otel_monitoring.guard import fail_open
 
@@ -61,11 +58,11 @@ def event(message: str = "CPU at 91%", **values: Any) -> AlertEvent:
 
 
 def messages(store: Store, limit: int = HISTORY_LIMIT, **filters: Any) -> list[str]:
-    return [event.message for event in store.events(limit=limit, **filters)]
+    return [event.message for event in store.history.events(limit=limit, **filters)]
 
 
 def waiting(store: Store, channel: str, limit: int = OUTBOX_LIMIT) -> list[str]:
-    return [queued.event.message for queued in store.pending(channel, limit)]
+    return [queued.event.message for queued in store.outbox.pending(channel, limit)]
 
 
 # History
@@ -87,10 +84,10 @@ def test_an_event_comes_back_as_it_went_in(store: Store) -> None:
         "https://runbooks.example/timeout",
         "0af7651916cd43dd8448eb211c80319c",
     )
-    store.append(full)
-    store.enqueue(full, ["mail"], NOW)
-    assert list(store.events(limit=1)) == [full]
-    assert store.pending("mail", 1)[0].event == full
+    store.history.append(full)
+    store.outbox.enqueue([full], ["mail"], NOW)
+    assert list(store.history.events(limit=1)) == [full]
+    assert store.outbox.pending("mail", 1)[0].event == full
 
 
 def test_the_newest_come_first_filtered_and_limited(store: Store) -> None:
@@ -98,7 +95,7 @@ def test_the_newest_come_first_filtered_and_limited(store: Store) -> None:
         kind, severity = [(AlertType.HIGH_CPU, AlertSeverity.WARNING), (AlertType.CUSTOM, AlertSeverity.INFO)][
             number % 2
         ]
-        store.append(event(str(number), type=kind, severity=severity))
+        store.history.append(event(str(number), type=kind, severity=severity))
     assert messages(store, 3) == ["5", "4", "3"]
     assert messages(store, 2, alert_type=AlertType.HIGH_CPU) == ["4", "2"]
     assert messages(store, 9, severity=AlertSeverity.INFO) == ["5", "3", "1"]
@@ -109,28 +106,28 @@ def test_the_newest_come_first_filtered_and_limited(store: Store) -> None:
 def test_the_history_keeps_a_thousand_and_counts_all_but_resolves(store: Store) -> None:
     def work(tx: Store) -> None:
         for number in range(HISTORY_LIMIT + 5):
-            tx.append(event(str(number)))
-        tx.append(event("over", status=Status.RESOLVED))
-        tx.append(event("own", type=AlertType.CUSTOM))
+            tx.history.append(event(str(number)))
+        tx.history.append(event("over", status=Status.RESOLVED))
+        tx.history.append(event("own", type=AlertType.CUSTOM))
 
     store.run(work)
     kept = messages(store)
     assert (len(kept), kept[0], kept[-1]) == (HISTORY_LIMIT, "own", "7")
-    assert store.counts() == {AlertType.HIGH_CPU: HISTORY_LIMIT + 5, AlertType.CUSTOM: 1}
+    assert store.history.counts() == {AlertType.HIGH_CPU: HISTORY_LIMIT + 5, AlertType.CUSTOM: 1}
 
 
-def test_clear_forgets_history_counts_and_notes_only(store: Store) -> None:
-    store.append(event())
-    store.enqueue(event("waits"), ["mail"], NOW)
-    store.mute(Mute(AlertType.CUSTOM, NOW + 60))
-    store.save_states({"rule": "firing"})
-    store.note_notified("key", NOW)
-    store.clear()
-    assert (messages(store), store.counts(), store.notified_at("key")) == ([], {}, None)
+def test_clear_forgets_events_and_counts_only(store: Store) -> None:
+    store.history.append(event())
+    store.outbox.enqueue([event("waits")], ["mail"], NOW)
+    store.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    store.incidents.save({"rule": "firing"})
+    store.notes.note("key", NOW)
+    store.history.clear()
+    assert (messages(store), store.history.counts(), store.notes.noted_at("key")) == ([], {}, NOW)
     assert waiting(store, "mail") == ["waits"]
-    assert store.states() == {"rule": "firing"}
-    assert len(store.mutes(NOW)) == 1
-    store.append(event("next"))
+    assert store.incidents.saved() == {"rule": "firing"}
+    assert len(store.mutes.in_force(NOW)) == 1
+    store.history.append(event("next"))
     assert messages(store) == ["next"]
 
 
@@ -142,8 +139,8 @@ def test_clear_forgets_history_counts_and_notes_only(store: Store) -> None:
 def test_details_without_a_form_in_json_lose_nothing_else(store: Store, details: dict[Any, Any]) -> None:
     if "loop" in details:
         details["loop"] = details
-    store.append(event("odd", details=details))
-    store.enqueue(event("odd", details=details), ["mail"], NOW)
+    store.history.append(event("odd", details=details))
+    store.outbox.enqueue([event("odd", details=details)], ["mail"], NOW)
     assert (messages(store), waiting(store, "mail")) == (["odd"], ["odd"])
 
 
@@ -153,11 +150,11 @@ def test_details_without_a_form_in_json_lose_nothing_else(store: Store, details:
 def test_mutes_end_and_stand_in_the_order_of_their_ends(store: Store) -> None:
     later = Mute(AlertType.HIGH_CPU, NOW + 60, {"instance": "a"}, "ops", "deploy")
     sooner = Mute(AlertType.CUSTOM, NOW + 30)
-    store.mute(later)
-    store.mute(sooner)
-    assert store.mutes(NOW) == [sooner, later]
-    assert store.mutes(NOW + 30) == [later]
-    assert store.mutes(NOW + 60) == []
+    store.mutes.add(later)
+    store.mutes.add(sooner)
+    assert store.mutes.in_force(NOW) == [sooner, later]
+    assert store.mutes.in_force(NOW + 30) == [later]
+    assert store.mutes.in_force(NOW + 60) == []
 
 
 def test_a_mute_replaces_the_one_of_the_same_type_and_labels(store: Store) -> None:
@@ -165,92 +162,104 @@ def test_a_mute_replaces_the_one_of_the_same_type_and_labels(store: Store) -> No
     second = Mute(AlertType.HIGH_CPU, NOW + 30, {"b": "2", "a": "1"}, reason="shorter")
     other = Mute(AlertType.HIGH_CPU, NOW + 90)
     for mute in (first, other, second):
-        store.mute(mute)
-    assert store.mutes(NOW) == [second, other]
+        store.mutes.add(mute)
+    assert store.mutes.in_force(NOW) == [second, other]
 
 
 def test_unmute_ends_one_by_its_labels_or_all_of_a_type(store: Store) -> None:
     for labels in ({}, {"a": "1"}, {"a": "2"}):
-        store.mute(Mute(AlertType.HIGH_CPU, NOW + 60, labels))
-    store.mute(Mute(AlertType.CUSTOM, NOW + 60))
-    assert store.unmute(AlertType.HIGH_CPU, {"a": "1"}) == 1
-    assert store.unmute(AlertType.HIGH_CPU, {"a": "1"}) == 0
-    assert store.unmute(AlertType.HIGH_CPU, {}) == 1
-    assert store.unmute(AlertType.HIGH_CPU) == 1
-    assert [mute.type for mute in store.mutes(NOW)] == [AlertType.CUSTOM]
+        store.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 60, labels))
+    store.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    assert store.mutes.remove(AlertType.HIGH_CPU, {"a": "1"}) == 1
+    assert store.mutes.remove(AlertType.HIGH_CPU, {"a": "1"}) == 0
+    assert store.mutes.remove(AlertType.HIGH_CPU, {}) == 1
+    assert store.mutes.remove(AlertType.HIGH_CPU) == 1
+    assert [mute.type for mute in store.mutes.in_force(NOW)] == [AlertType.CUSTOM]
 
 
 def test_notes_are_kept_for_a_day(store: Store) -> None:
-    assert store.notified_at("a") is None
-    store.note_notified("a", NOW)
-    store.note_notified("b", NOW + 5)
-    store.note_notified("a", NOW + 9)
-    assert (store.notified_at("a"), store.notified_at("b")) == (NOW + 9, NOW + 5)
-    store.note_notified("c", NOW + 6 + NOTES_SECONDS)
-    assert (store.notified_at("a"), store.notified_at("b")) == (NOW + 9, None)
+    assert store.notes.noted_at("a") is None
+    store.notes.note("a", NOW)
+    store.notes.note("b", NOW + 5)
+    store.notes.note("a", NOW + 9)
+    assert (store.notes.noted_at("a"), store.notes.noted_at("b")) == (NOW + 9, NOW + 5)
+    store.notes.note("c", NOW + 6 + NOTES_SECONDS)
+    assert (store.notes.noted_at("a"), store.notes.noted_at("b")) == (NOW + 9, None)
 
 
 def test_notes_are_bounded_and_the_latest_stay(store: Store) -> None:
     def work(tx: Store) -> None:
         for number in range(NOTES_LIMIT + 600):
-            tx.note_notified(str(number), NOW)
+            tx.notes.note(str(number), NOW)
 
     store.run(work)
-    first = next(number for number in range(NOTES_LIMIT) if store.notified_at(str(number)) is not None)
+    first = next(number for number in range(NOTES_LIMIT) if store.notes.noted_at(str(number)) is not None)
     assert 100 < first <= 600
-    assert store.notified_at(str(NOTES_LIMIT + 599)) == NOW
+    assert store.notes.noted_at(str(NOTES_LIMIT + 599)) == NOW
+
+
+def test_notes_are_cleared(store: Store) -> None:
+    store.notes.note("key", NOW)
+    store.notes.clear()
+    assert store.notes.noted_at("key") is None
+    store.notes.note("key", NOW)
+    assert store.notes.noted_at("key") == NOW
 
 
 def test_keys_may_be_any_text(store: Store) -> None:
     odd = "慢 \x00 \ud800 '\";--"
-    store.note_notified(odd, NOW)
-    store.save_states({odd: "{}"})
-    assert store.notified_at(odd) == NOW
-    assert list(store.states().values()) == ["{}"]
+    store.notes.note(odd, NOW)
+    store.incidents.save({odd: "{}"})
+    assert store.notes.noted_at(odd) == NOW
+    assert list(store.incidents.saved().values()) == ["{}"]
 
 
 # The states of the rules
 
 
 def test_states_are_saved_replaced_and_removed(store: Store) -> None:
-    store.save_states({"a": "pending", "b": "firing"})
-    store.save_states({"a": "firing", "b": None, "c": None})
-    store.save_states({})
-    assert store.states() == {"a": "firing"}
+    store.incidents.save({"a": "pending", "b": "firing"})
+    store.incidents.save({"a": "firing", "b": None, "c": None})
+    store.incidents.save({})
+    assert store.incidents.saved() == {"a": "firing"}
 
 
 # The outbox
 
 
 def test_an_event_waits_for_each_channel_until_it_is_settled(store: Store) -> None:
-    store.enqueue(event("1"), ["mail", "slack"], NOW)
-    store.enqueue(event("2"), ["mail"], NOW + 1)
-    store.enqueue(event("3"), [], NOW + 2)
-    assert store.backlog() == {"mail": 2, "slack": 1}
-    first, second = store.pending("mail", 10)
+    store.outbox.enqueue([event("1")], ["mail", "slack"], NOW)
+    store.outbox.enqueue([event("2")], ["mail"], NOW + 1)
+    store.outbox.enqueue([event("3")], [], NOW + 2)
+    assert store.outbox.backlog() == {"mail": 2, "slack": 1}
+    first, second = store.outbox.pending("mail", 10)
     assert (first.channel, first.queued_at, first.attempts, second.event.message) == ("mail", NOW, 0, "2")
     assert first.id < second.id
-    store.settle([first.id])
-    store.settle([])
+    store.outbox.settle([first.id])
+    store.outbox.settle([])
     assert (waiting(store, "mail"), waiting(store, "slack"), waiting(store, "log")) == (["2"], ["1"], [])
 
 
 def test_numbers_are_not_used_again(store: Store) -> None:
-    store.enqueue(event("1"), ["mail"], NOW)
-    (first,) = store.pending("mail", 1)
-    store.settle([first.id])
-    store.enqueue(event("2"), ["mail"], NOW)
-    store.settle([first.id])
+    store.outbox.enqueue([event("1")], ["mail"], NOW)
+    (first,) = store.outbox.pending("mail", 1)
+    store.outbox.settle([first.id])
+    store.outbox.enqueue([event("2")], ["mail"], NOW)
+    store.outbox.settle([first.id])
     assert waiting(store, "mail") == ["2"]
 
 
 def test_the_oldest_come_first_however_often_they_were_tried(store: Store) -> None:
     for number in range(3):
-        store.enqueue(event(str(number)), ["mail"], NOW)
-    zero, one, _ = store.pending("mail", 10)
-    store.tried([zero.id, one.id])
-    store.tried([zero.id])
-    assert [(row.event.message, row.attempts) for row in store.pending("mail", 10)] == [("0", 2), ("1", 1), ("2", 0)]
+        store.outbox.enqueue([event(str(number))], ["mail"], NOW)
+    zero, one, _ = store.outbox.pending("mail", 10)
+    store.outbox.tried([zero.id, one.id])
+    store.outbox.tried([zero.id])
+    assert [(row.event.message, row.attempts) for row in store.outbox.pending("mail", 10)] == [
+        ("0", 2),
+        ("1", 1),
+        ("2", 0),
+    ]
     assert waiting(store, "mail", 1) == ["0"]
 
 
@@ -258,13 +267,13 @@ def test_a_full_outbox_leaves_out_the_oldest_of_a_channel_and_the_next_message_s
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     def work(tx: Store) -> None:
-        tx.enqueue(event("elsewhere"), ["slack"], NOW)
+        tx.outbox.enqueue([event("elsewhere")], ["slack"], NOW)
         for number in range(OUTBOX_LIMIT + 2):
-            tx.enqueue(event(str(number)), ["mail"], NOW)
+            tx.outbox.enqueue([event(str(number))], ["mail"], NOW)
 
     store.run(work)
-    assert store.backlog() == {"mail": OUTBOX_LIMIT, "slack": 1}
-    (note,) = [row.event for row in store.pending("mail", OUTBOX_LIMIT) if row.event.is_overflow_notice]
+    assert store.outbox.backlog() == {"mail": OUTBOX_LIMIT, "slack": 1}
+    (note,) = [row.event for row in store.outbox.pending("mail", OUTBOX_LIMIT) if row.event.is_overflow_notice]
     assert note.message == f"3 alerts were left out, the least severe first: more than {OUTBOX_LIMIT} waited for mail"
     assert note.details == {"count": 3, "types": {"HIGH_CPU": 3}}
     assert waiting(store, "mail", 1) == ["3"]
@@ -277,12 +286,12 @@ def test_a_full_outbox_leaves_out_the_least_severe_and_never_what_is_more_urgent
 
     def work(tx: Store) -> None:
         raised = [event(str(number), severity=severities[number % 4]) for number in range(OUTBOX_LIMIT * 2)]
-        tx.enqueue_all(raised[:10], ["mail", "slack"], NOW)
-        tx.enqueue_all(raised[10:], ["mail", "slack"], NOW)
+        tx.outbox.enqueue(raised[:10], ["mail", "slack"], NOW)
+        tx.outbox.enqueue(raised[10:], ["mail", "slack"], NOW)
 
     store.run(work)
-    assert store.backlog() == {"mail": OUTBOX_LIMIT, "slack": OUTBOX_LIMIT}
-    kept = [row.event for row in store.pending("mail", OUTBOX_LIMIT)]
+    assert store.outbox.backlog() == {"mail": OUTBOX_LIMIT, "slack": OUTBOX_LIMIT}
+    kept = [row.event for row in store.outbox.pending("mail", OUTBOX_LIMIT)]
     told = Counter(one.severity for one in kept if not one.is_overflow_notice)
     assert told == {AlertSeverity.CRITICAL: OUTBOX_LIMIT / 2, AlertSeverity.ERROR: OUTBOX_LIMIT / 2 - 1}
     assert [one.details["count"] for one in kept if one.is_overflow_notice] == [OUTBOX_LIMIT + 1]
@@ -292,22 +301,28 @@ def test_what_was_left_out_while_it_was_on_its_way_is_told_by_the_next_unless_it
     with store.exclusive():
         for number in range(OUTBOX_LIMIT + 1):
             raise_alert(store, str(number), ["mail"])
-    sent = store.pending("mail", OUTBOX_LIMIT)
-    store.tried([row.id for row in sent])
+    sent = store.outbox.pending("mail", OUTBOX_LIMIT)
+    store.outbox.tried([row.id for row in sent])
     for message in ("meanwhile", "and", "another"):
         raise_alert(store, message, ["mail"])
-    (note,) = [row for row in store.pending("mail", OUTBOX_LIMIT) if row.event.is_overflow_notice and not row.attempts]
+    (note,) = [
+        row for row in store.outbox.pending("mail", OUTBOX_LIMIT) if row.event.is_overflow_notice and not row.attempts
+    ]
     assert note.event.details == {"count": 4, "types": {"HIGH_CPU": 4}}
-    left_out = {event.message for event in store.events(limit=HISTORY_LIMIT) if event.channels["mail"].error}
+    left_out = {event.message for event in store.history.events(limit=HISTORY_LIMIT) if event.channels["mail"].error}
     assert left_out >= {"4", "5"}
-    store.arrived([row for row in sent if row.event.message != "5"], ChannelResult(DeliveryState.DELIVERED, at=NOW))
-    (note,) = [row for row in store.pending("mail", OUTBOX_LIMIT) if row.event.is_overflow_notice]
+    store.outbox.arrived(
+        [row for row in sent if row.event.message != "5"], ChannelResult(DeliveryState.DELIVERED, at=NOW)
+    )
+    (note,) = [row for row in store.outbox.pending("mail", OUTBOX_LIMIT) if row.event.is_overflow_notice]
     assert note.event.details == {"count": 1, "types": {"HIGH_CPU": 1}}
     assert note.event.message.startswith("1 alerts were left out")
     assert become(store)["4"]["mail"]["state"] == "delivered"
     assert become(store)["5"]["mail"]["state"] == "given up"
     assert waiting(store, "mail") == ["meanwhile", note.event.message, "and", "another"]
-    store.arrived([row for row in sent if row.event.message == "5"], ChannelResult(DeliveryState.DELIVERED, at=NOW))
+    store.outbox.arrived(
+        [row for row in sent if row.event.message == "5"], ChannelResult(DeliveryState.DELIVERED, at=NOW)
+    )
     assert waiting(store, "mail") == ["meanwhile", "and", "another"], "nothing was left out in the end"
 
 
@@ -316,30 +331,32 @@ def test_what_was_left_out_while_it_was_on_its_way_is_told_by_the_next_unless_it
 
 def become(store: Store) -> dict[str, dict[str, dict[str, Any]]]:
     """What the history says of each channel, by the event's message."""
-    return {event.message: event.as_json().get("channels", {}) for event in store.events(limit=HISTORY_LIMIT)}
+    return {event.message: event.as_json().get("channels", {}) for event in store.history.events(limit=HISTORY_LIMIT)}
 
 
 def raise_alert(store: Store, message: str, channels: Collection[str] = ("mail", "slack"), **values: Any) -> None:
     raised = event(message, incident=message, **values)
-    store.append(raised.as_history_entry(channels))
-    store.enqueue(raised, channels, NOW)
+    store.history.append(raised.as_history_entry(channels))
+    store.outbox.enqueue([raised], channels, NOW)
 
 
 def test_the_history_tells_what_became_of_each_channel(store: Store) -> None:
     for message in ("1", "2"):
         raise_alert(store, message)
     assert become(store)["1"] == {"mail": {"state": "waiting"}, "slack": {"state": "waiting"}}
-    (mail, _), (slack, _) = store.pending("mail", 2), store.pending("slack", 2)
-    store.note([mail.id], ChannelResult(DeliveryState.RETRYING, attempts=3, next_attempt=NOW + 60, error="refused"))
-    store.note([0], ChannelResult(DeliveryState.RETRYING))
+    (mail, _), (slack, _) = store.outbox.pending("mail", 2), store.outbox.pending("slack", 2)
+    store.outbox.note(
+        [mail.id], ChannelResult(DeliveryState.RETRYING, attempts=3, next_attempt=NOW + 60, error="refused")
+    )
+    store.outbox.note([0], ChannelResult(DeliveryState.RETRYING))
     assert become(store)["1"]["mail"] == {
         "state": "retrying",
         "attempts": 3,
         "next_attempt": "2023-11-14T22:14:20.000+00:00",
         "error": "refused",
     }
-    store.settle([mail.id], ChannelResult(DeliveryState.DELIVERED, at=NOW + 60, attempts=4))
-    store.settle([slack.id], ChannelResult(DeliveryState.GIVEN_UP, at=NOW, attempts=1, error="invalid_payload"))
+    store.outbox.settle([mail.id], ChannelResult(DeliveryState.DELIVERED, at=NOW + 60, attempts=4))
+    store.outbox.settle([slack.id], ChannelResult(DeliveryState.GIVEN_UP, at=NOW, attempts=1, error="invalid_payload"))
     assert become(store)["1"] == {
         "mail": {"state": "delivered", "at": "2023-11-14T22:14:20.000+00:00", "attempts": 4},
         "slack": {
@@ -356,24 +373,26 @@ def test_a_channel_may_have_any_name(store: Store) -> None:
     names = ('"', "a.b", "$", "", "\u2028 ünï", "[0]")
     raise_alert(store, "1", names)
     for name in names:
-        store.settle([row.id for row in store.pending(name, 1)], ChannelResult(DeliveryState.DELIVERED))
+        store.outbox.settle([row.id for row in store.outbox.pending(name, 1)], ChannelResult(DeliveryState.DELIVERED))
     assert become(store)["1"] == {name: {"state": "delivered"} for name in names}
 
 
 @pytest.mark.parametrize("outcome", [Outcome.SUPPRESSED, Outcome.MUTED, Outcome.INHIBITED])
 def test_what_is_kept_from_its_channels_says_so(store: Store, outcome: Outcome) -> None:
     kept = event("1", outcome=outcome, incident="i")
-    store.append(kept.as_history_entry(["alertmanager"], others=["mail", "alertmanager"]))
-    store.enqueue(kept, ["alertmanager"], NOW)
-    store.settle([row.id for row in store.pending("alertmanager", 1)], ChannelResult(DeliveryState.DELIVERED))
+    store.history.append(kept.as_history_entry(["alertmanager"], others=["mail", "alertmanager"]))
+    store.outbox.enqueue([kept], ["alertmanager"], NOW)
+    store.outbox.settle(
+        [row.id for row in store.outbox.pending("alertmanager", 1)], ChannelResult(DeliveryState.DELIVERED)
+    )
     assert become(store)["1"] == {"mail": {"state": outcome.value}, "alertmanager": {"state": "delivered"}}
 
 
 def test_a_repetition_that_is_no_alert_of_its_own_changes_nothing(store: Store) -> None:
     raise_alert(store, "1", ["mail"])
-    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(DeliveryState.DELIVERED))
-    store.enqueue(event("1", incident="1", time=NOW + 3600), ["mail"], NOW + 3600)
-    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(DeliveryState.GIVEN_UP))
+    store.outbox.settle([row.id for row in store.outbox.pending("mail", 1)], ChannelResult(DeliveryState.DELIVERED))
+    store.outbox.enqueue([event("1", incident="1", time=NOW + 3600)], ["mail"], NOW + 3600)
+    store.outbox.settle([row.id for row in store.outbox.pending("mail", 1)], ChannelResult(DeliveryState.GIVEN_UP))
     assert become(store) == {"1": {"mail": {"state": "delivered"}}}
 
 
@@ -390,9 +409,9 @@ def test_what_a_full_outbox_leaves_out_is_given_up(store: Store) -> None:
 
 def test_what_the_history_no_longer_has_is_settled_all_the_same(store: Store) -> None:
     raise_alert(store, "1", ["mail"])
-    store.clear()
+    store.history.clear()
     raise_alert(store, "2", ["mail"])
-    store.settle([row.id for row in store.pending("mail", 1)], ChannelResult(DeliveryState.DELIVERED))
+    store.outbox.settle([row.id for row in store.outbox.pending("mail", 1)], ChannelResult(DeliveryState.DELIVERED))
     assert (become(store), waiting(store, "mail")) == ({"2": {"mail": {"state": "waiting"}}}, ["2"])
 
 
@@ -400,76 +419,76 @@ def test_what_the_history_no_longer_has_is_settled_all_the_same(store: Store) ->
 
 
 def test_one_worker_leads_until_its_lease_ends_or_it_resigns(store: Store) -> None:
-    assert store.leaders(NOW).get(LEADER) is None
-    assert store.lead("a", NOW, NOW + 30)
-    assert not store.lead("b", NOW + 29, NOW + 59)
-    assert store.lead("a", NOW + 29, NOW + 59)
-    assert store.leaders(NOW + 58).get(LEADER) == "a"
-    assert store.leaders(NOW + 59).get(LEADER) is None
-    assert store.lead("b", NOW + 59, NOW + 89)
-    assert not store.lead("a", NOW + 60, NOW + 90)
-    store.resign("a")
-    assert store.leaders(NOW + 60).get(LEADER) == "b"
-    store.resign("b")
-    assert store.leaders(NOW + 60).get(LEADER) is None
-    assert store.lead("a", NOW + 60, NOW + 90)
+    assert store.leases.holders(NOW).get(LEADER) is None
+    assert store.leases.lead("a", NOW, NOW + 30)
+    assert not store.leases.lead("b", NOW + 29, NOW + 59)
+    assert store.leases.lead("a", NOW + 29, NOW + 59)
+    assert store.leases.holders(NOW + 58).get(LEADER) == "a"
+    assert store.leases.holders(NOW + 59).get(LEADER) is None
+    assert store.leases.lead("b", NOW + 59, NOW + 89)
+    assert not store.leases.lead("a", NOW + 60, NOW + 90)
+    store.leases.resign("a")
+    assert store.leases.holders(NOW + 60).get(LEADER) == "b"
+    store.leases.resign("b")
+    assert store.leases.holders(NOW + 60).get(LEADER) is None
+    assert store.leases.lead("a", NOW + 60, NOW + 90)
 
 
 def test_a_lease_from_before_the_clock_was_set_back_is_void(store: Store) -> None:
-    assert store.lead("dead", NOW, NOW + 30)
-    assert not store.lead("b", NOW - CLOCK_TOLERANCE, NOW)
-    assert store.leaders(NOW - CLOCK_TOLERANCE).get(LEADER) == "dead"
+    assert store.leases.lead("dead", NOW, NOW + 30)
+    assert not store.leases.lead("b", NOW - CLOCK_TOLERANCE, NOW)
+    assert store.leases.holders(NOW - CLOCK_TOLERANCE).get(LEADER) == "dead"
     earlier = NOW - 7 * DAY
-    assert store.leaders(earlier).get(LEADER) is None
-    assert store.lead("b", earlier, earlier + 30)
-    assert store.leaders(earlier).get(LEADER) == "b"
+    assert store.leases.holders(earlier).get(LEADER) is None
+    assert store.leases.lead("b", earlier, earlier + 30)
+    assert store.leases.holders(earlier).get(LEADER) == "b"
 
 
 def test_the_latest_report_of_each_worker_is_kept(store: Store) -> None:
-    store.publish("a", b"old", NOW)
-    store.publish("a", bytes(range(256)) * 1200, NOW + 1)
-    store.publish("b", b"", NOW + 2)
-    assert store.reports(NOW + 1, NOW + 2) == {"a": bytes(range(256)) * 1200, "b": b""}
-    assert store.reports(NOW + 2, NOW + 2) == {"b": b""}
-    assert store.reports(NOW, NOW + 2) == {"b": b""}, "older ones were forgotten"
-    store.resign("b")
-    assert store.reports(NOW, NOW + 2) == {}
+    store.reports.publish("a", b"old", NOW)
+    store.reports.publish("a", bytes(range(256)) * 1200, NOW + 1)
+    store.reports.publish("b", b"", NOW + 2)
+    assert store.reports.published(NOW + 1, NOW + 2) == {"a": bytes(range(256)) * 1200, "b": b""}
+    assert store.reports.published(NOW + 2, NOW + 2) == {"b": b""}
+    assert store.reports.published(NOW, NOW + 2) == {"b": b""}, "older ones were forgotten"
+    store.reports.delete("b")
+    assert store.reports.published(NOW, NOW + 2) == {}
 
 
 def test_each_lease_has_a_holder_of_its_own(store: Store) -> None:
-    assert store.lead("a", NOW, NOW + 5, [LEADER, "channel:mail"]) == {LEADER, "channel:mail"}
-    assert store.lead("b", NOW, NOW + 5, [LEADER, "channel:mail", "channel:slack"]) == {"channel:slack"}
-    assert store.leaders(NOW) == {LEADER: "a", "channel:mail": "a", "channel:slack": "b"}
-    assert store.lead("a", NOW + 4, NOW + 9, ["channel:mail"]) == {"channel:mail"}
-    assert store.leaders(NOW + 5) == {"channel:mail": "a"}
-    assert store.leaders(NOW + 64, within=60) == {LEADER: "a", "channel:mail": "a", "channel:slack": "b"}
-    store.resign("b")
-    assert store.leaders(NOW + 4) == {LEADER: "a", "channel:mail": "a"}
-    assert store.lead("c", NOW + 4, NOW + 9, ["channel:slack"]) == {"channel:slack"}
+    assert store.leases.lead("a", NOW, NOW + 5, [LEADER, "channel:mail"]) == {LEADER, "channel:mail"}
+    assert store.leases.lead("b", NOW, NOW + 5, [LEADER, "channel:mail", "channel:slack"]) == {"channel:slack"}
+    assert store.leases.holders(NOW) == {LEADER: "a", "channel:mail": "a", "channel:slack": "b"}
+    assert store.leases.lead("a", NOW + 4, NOW + 9, ["channel:mail"]) == {"channel:mail"}
+    assert store.leases.holders(NOW + 5) == {"channel:mail": "a"}
+    assert store.leases.holders(NOW + 64, within=60) == {LEADER: "a", "channel:mail": "a", "channel:slack": "b"}
+    store.leases.resign("b")
+    assert store.leases.holders(NOW + 4) == {LEADER: "a", "channel:mail": "a"}
+    assert store.leases.lead("c", NOW + 4, NOW + 9, ["channel:slack"]) == {"channel:slack"}
 
 
 def test_how_a_channel_fares_is_known_to_all(store: Store) -> None:
-    store.describe("mail", "1")
-    store.describe("slack", "2")
-    store.describe("mail", "3")
-    assert store.descriptions() == {"mail": "3", "slack": "2"}
+    store.conditions.save("mail", "1")
+    store.conditions.save("slack", "2")
+    store.conditions.save("mail", "3")
+    assert store.conditions.saved() == {"mail": "3", "slack": "2"}
 
 
 def test_a_report_from_before_the_clock_was_set_back_is_forgotten(store: Store) -> None:
-    store.publish("dead", b"of a wrong tomorrow", NOW + DAY, urgent=True)
-    store.publish("a", b"a little ahead", NOW + CLOCK_TOLERANCE)
-    assert store.reports(NOW - 9, NOW) == {"a": b"a little ahead"}
-    assert store.reports(NOW - 9, NOW + DAY) == {"a": b"a little ahead"}, "it was forgotten"
-    assert not store.urgent_since(NOW)
+    store.reports.publish("dead", b"of a wrong tomorrow", NOW + DAY, urgent=True)
+    store.reports.publish("a", b"a little ahead", NOW + CLOCK_TOLERANCE)
+    assert store.reports.published(NOW - 9, NOW) == {"a": b"a little ahead"}
+    assert store.reports.published(NOW - 9, NOW + DAY) == {"a": b"a little ahead"}, "it was forgotten"
+    assert not store.reports.urgent_since(NOW)
 
 
 def test_urgency_outlives_the_report_that_told_it(store: Store) -> None:
-    store.publish("a", b"1", NOW)
-    assert not store.urgent_since(NOW - 1)
-    store.publish("a", b"2", NOW + 1, urgent=True)
-    store.publish("a", b"3", NOW + 2)
-    assert store.urgent_since(NOW)
-    assert not store.urgent_since(NOW + 1)
+    store.reports.publish("a", b"1", NOW)
+    assert not store.reports.urgent_since(NOW - 1)
+    store.reports.publish("a", b"2", NOW + 1, urgent=True)
+    store.reports.publish("a", b"3", NOW + 2)
+    assert store.reports.urgent_since(NOW)
+    assert not store.reports.urgent_since(NOW + 1)
 
 
 # Transactions
@@ -477,50 +496,50 @@ def test_urgency_outlives_the_report_that_told_it(store: Store) -> None:
 
 def test_a_transaction_takes_effect_as_a_whole(store: Store) -> None:
     def work(tx: Store) -> str:
-        tx.append(event())
-        tx.enqueue(event(), ["mail"], NOW)
+        tx.history.append(event())
+        tx.outbox.enqueue([event()], ["mail"], NOW)
         return "done"
 
     assert store.run(work) == "done"
     assert (len(messages(store)), len(waiting(store, "mail"))) == (1, 1)
     with store.exclusive():
-        store.append(event("2"))
+        store.history.append(event("2"))
         assert messages(store) == ["2", "CPU at 91%"], "it sees what it did"
     assert messages(store) == ["2", "CPU at 91%"]
 
 
 def everything(store: Store) -> tuple[object, ...]:
     return (
-        list(store.events(limit=HISTORY_LIMIT)),
-        store.counts(),
-        store.mutes(NOW),
-        store.notified_at("key"),
-        store.states(),
-        store.pending("mail", OUTBOX_LIMIT),
-        store.leaders(NOW),
-        store.descriptions(),
-        store.reports(NOW - 9, NOW),
-        store.urgent_since(NOW - 9),
+        list(store.history.events(limit=HISTORY_LIMIT)),
+        store.history.counts(),
+        store.mutes.in_force(NOW),
+        store.notes.noted_at("key"),
+        store.incidents.saved(),
+        store.outbox.pending("mail", OUTBOX_LIMIT),
+        store.leases.holders(NOW),
+        store.conditions.saved(),
+        store.reports.published(NOW - 9, NOW),
+        store.reports.urgent_since(NOW - 9),
     )
 
 
 def test_a_transaction_left_by_an_exception_did_nothing(store: Store) -> None:
     def fill(name: str) -> None:
-        store.append(event(name))
-        store.mute(Mute(AlertType.HIGH_CPU, NOW + 60, {"name": name}))
-        store.note_notified("key", NOW + len(name))
-        store.save_states({name: name, "kept": name})
-        store.enqueue(event(name), ["mail"], NOW)
-        store.publish(name, b"1", NOW, urgent=True)
+        store.history.append(event(name))
+        store.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 60, {"name": name}))
+        store.notes.note("key", NOW + len(name))
+        store.incidents.save({name: name, "kept": name})
+        store.outbox.enqueue([event(name)], ["mail"], NOW)
+        store.reports.publish(name, b"1", NOW, urgent=True)
 
     def half(error: BaseException) -> None:
         with store.exclusive():
             fill("half")
-            store.settle([row.id for row in store.pending("mail", 1)])
-            store.tried([row.id for row in store.pending("mail", 1)])
-            store.lead("half", NOW, NOW + 60)
-            store.unmute(AlertType.HIGH_CPU)
-            store.clear()
+            store.outbox.settle([row.id for row in store.outbox.pending("mail", 1)])
+            store.outbox.tried([row.id for row in store.outbox.pending("mail", 1)])
+            store.leases.lead("half", NOW, NOW + 60)
+            store.mutes.remove(AlertType.HIGH_CPU)
+            store.history.clear()
             raise error
 
     fill("before")
@@ -529,35 +548,35 @@ def test_a_transaction_left_by_an_exception_did_nothing(store: Store) -> None:
         with pytest.raises(type(error)):
             half(error)
         assert everything(store) == before
-    store.append(event("after"))
+    store.history.append(event("after"))
     assert messages(store) == ["after", "before"]
 
 
 def test_transactions_are_not_nested(store: Store) -> None:
     with pytest.raises(RuntimeError, match="not nested"):
         store.run(lambda tx: tx.run(lambda _: None))
-    store.append(event())
+    store.history.append(event())
 
 
 def test_threads_do_not_come_between(store: Store) -> None:
     def add() -> None:
         for _ in range(20):
-            store.run(lambda tx: tx.save_states({"n": str(int(tx.states().get("n", "0")) + 1)}))
-            store.append(event())
+            store.run(lambda tx: tx.incidents.save({"n": str(int(tx.incidents.saved().get("n", "0")) + 1)}))
+            store.history.append(event())
 
     threads = [threading.Thread(target=add) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (store.states(), store.counts()) == ({"n": "80"}, {AlertType.HIGH_CPU: 80})
+    assert (store.incidents.saved(), store.history.counts()) == ({"n": "80"}, {AlertType.HIGH_CPU: 80})
 
 
 def test_a_closed_store_opens_again(store: Store) -> None:
-    store.append(event("1"))
+    store.history.append(event("1"))
     store.close()
     store.close()
-    store.append(event("2"))
+    store.history.append(event("2"))
     assert messages(store) == ["2", "1"]
 
 
@@ -571,7 +590,7 @@ def test_the_setting_chooses_the_store(tmp_path: Path, monkeypatch: pytest.Monke
     chosen = Settings.load(state_dir=tmp_path / "state")
     store = open_store(chosen, service_name="orders", environment="prod")
     assert not [*(tmp_path / "state").glob("*.db")], "no file is opened before the first use"
-    store.append(event())
+    store.history.append(event())
     (file,) = (tmp_path / "state").glob("*.db")
     assert file.name.startswith("orders-prod-")
     again = open_store(chosen, service_name="orders", environment="prod")
@@ -622,6 +641,42 @@ def test_without_a_directory_it_is_the_platforms(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HOME", str(tmp_path))
     assert tmp_path in state_path(None, service_name="orders", environment=None).parents
     assert state_path(Path("~/alerts"), service_name="a", environment=None).parent == tmp_path / "alerts"
+
+
+# Moved from another store
+
+
+def test_events_move_to_another_store_with_their_ids_and_attempts(store: Store) -> None:
+    other = MemoryStore()
+    raise_alert(store, "here", ["mail"])
+    raise_alert(other, "there", ["mail", "slack"])
+    moved = [*other.outbox.pending("mail", 9), *other.outbox.pending("slack", 9)]
+    other.outbox.tried([moved[0].id], 3)
+    moved[0] = other.outbox.pending("mail", 9)[0]
+    for _ in range(2):
+        store.outbox.restore(moved)
+        assert sorted(waiting(store, "mail")) == ["here", "there"]
+        assert store.outbox.pending("slack", 9) == moved[1:]
+    assert {row.event.message: row.attempts for row in store.outbox.pending("mail", 9)} == {"here": 0, "there": 3}
+    store.outbox.enqueue([event("later")], ["slack"], NOW - DAY)
+    assert waiting(store, "slack") == ["there", "later"], "ids grow, whatever the clock says"
+
+
+def test_ids_of_two_stores_are_never_the_same(store: Store) -> None:
+    other = MemoryStore()
+    for either in (store, other):
+        either.outbox.enqueue([event(str(number)) for number in range(9)], ["mail"], NOW)
+    ids = {row.id for either in (store, other) for row in either.outbox.pending("mail", 9)}
+    assert len(ids) == 18
+
+
+def test_what_moves_into_a_full_outbox_pushes_out_the_least_severe(store: Store) -> None:
+    store.outbox.enqueue([event("info", severity=AlertSeverity.INFO)] * OUTBOX_LIMIT, ["mail"], NOW)
+    store.outbox.restore([Queued(1, "mail", event("moved"), NOW), Queued(2, "mail", event("moved"), NOW)])
+    rows = store.outbox.pending("mail", OUTBOX_LIMIT)
+    assert [row.event.message for row in rows[:2]] == ["moved", "moved"]
+    assert [row.event.details["count"] for row in rows if row.event.is_overflow_notice] == [3]
+    assert len(rows) == OUTBOX_LIMIT
 
 
 # All of them agree
@@ -675,18 +730,18 @@ class Agreement(RuleBasedStateMachine):
     def compare(self) -> None:
         for kind in (None, AlertType.HIGH_CPU):
             for severity in (None, AlertSeverity.WARNING):
-                self.both(lambda s, k=kind, v=severity: list(s.events(limit=7, alert_type=k, severity=v)))  # type: ignore[misc]
-        self.both(lambda s: s.counts())
-        self.both(lambda s: s.states())
-        self.both(lambda s: s.backlog())
+                self.both(lambda s, k=kind, v=severity: list(s.history.events(limit=7, alert_type=k, severity=v)))  # type: ignore[misc]
+        self.both(lambda s: s.history.counts())
+        self.both(lambda s: s.incidents.saved())
+        self.both(lambda s: s.outbox.backlog())
         for name in "abc":
-            self.both(lambda s, n=name: [replace(row, id=0) for row in s.pending(n, 4)])  # type: ignore[misc]
-            self.both(lambda s, n=name: s.notified_at(n))  # type: ignore[misc]
+            self.both(lambda s, n=name: [replace(row, id=0) for row in s.outbox.pending(n, 4)])  # type: ignore[misc]
+            self.both(lambda s, n=name: s.notes.noted_at(n))  # type: ignore[misc]
         for lately in (0.0, 60.0):
-            self.both(lambda s, seconds=lately: s.leaders(self.now, seconds))  # type: ignore[misc]
-        self.both(lambda s: s.descriptions())
-        self.both(lambda s: s.urgent_since(self.now - 9))
-        self.both(lambda s: s.mutes(self.now))
+            self.both(lambda s, seconds=lately: s.leases.holders(self.now, seconds))  # type: ignore[misc]
+        self.both(lambda s: s.conditions.saved())
+        self.both(lambda s: s.reports.urgent_since(self.now - 9))
+        self.both(lambda s: s.mutes.in_force(self.now))
 
     @rule(seconds=strategies.sampled_from([0.5, 10.0, 61.0, DAY]))
     def wait(self, seconds: float) -> None:
@@ -719,61 +774,63 @@ class Agreement(RuleBasedStateMachine):
     def raise_alert(self, event: AlertEvent, channels: list[str]) -> None:
         self.raised += 1
         event = replace(event, incident=str(self.raised))
-        self.both(lambda s: s.append(event.as_history_entry(channels, "abc")))
-        self.both(lambda s: s.enqueue(event, channels, self.now))
+        self.both(lambda s: s.history.append(event.as_history_entry(channels, "abc")))
+        self.both(lambda s: s.outbox.enqueue([event], channels, self.now))
 
     @rule()
     def clear(self) -> None:
-        self.both(lambda s: s.clear())
+        self.both(lambda s: s.history.clear())
+        self.both(lambda s: s.notes.clear())
 
     @rule(kind=TYPES, labels=LABELS, seconds=strategies.floats(-5, 60), author=NAMES)
     def mute(self, kind: AlertType, labels: Mapping[str, str], seconds: float, author: str) -> None:
-        self.both(lambda s: s.mute(Mute(kind, self.now + seconds, labels, author)))
+        self.both(lambda s: s.mutes.add(Mute(kind, self.now + seconds, labels, author)))
 
     @rule(kind=TYPES, labels=strategies.none() | LABELS)
     def unmute(self, kind: AlertType, labels: Mapping[str, str] | None) -> None:
-        self.both(lambda s: s.mutes(self.now))
-        self.both(lambda s: s.unmute(kind, labels))
+        self.both(lambda s: s.mutes.in_force(self.now))
+        self.both(lambda s: s.mutes.remove(kind, labels))
 
     @rule(key=NAMES)
     def note(self, key: str) -> None:
-        self.both(lambda s: s.note_notified(key, self.now))
+        self.both(lambda s: s.notes.note(key, self.now))
 
     @rule(states=strategies.dictionaries(NAMES, strategies.none() | strategies.text(max_size=4)))
     def save(self, states: dict[str, str | None]) -> None:
-        self.both(lambda s: s.save_states(states))
+        self.both(lambda s: s.incidents.save(states))
 
     @rule(channel=NAMES, count=strategies.integers(1, 3), state=strategies.sampled_from(DeliveryState))
     def deliver(self, channel: str, count: int, state: DeliveryState) -> None:
         result = ChannelResult(state, at=self.now, error="down")
         for store in self.stores:
-            rows = store.pending(channel, count)
+            rows = store.outbox.pending(channel, count)
             ids = [row.id for row in rows]
-            store.tried(ids)
+            store.outbox.tried(ids)
             if state is DeliveryState.DELIVERED:
-                store.arrived(rows, result)
+                store.outbox.arrived(rows, result)
             else:
-                store.settle(ids, result) if state.final else store.note(ids, result)
+                store.outbox.settle(ids, result) if state.final else store.outbox.note(ids, result)
 
     @rule(worker=NAMES, seconds=strategies.floats(0, 30), leases=CHANNELS)
     def lead(self, worker: str, seconds: float, leases: list[str]) -> None:
-        self.both(lambda s: s.lead(worker, self.now, self.now + seconds, leases))
+        self.both(lambda s: s.leases.lead(worker, self.now, self.now + seconds, leases))
 
     @rule(channel=NAMES, condition=strategies.text(max_size=3, alphabet="abc"))
     def describe(self, channel: str, condition: str) -> None:
-        self.both(lambda s: s.describe(channel, condition))
+        self.both(lambda s: s.conditions.save(channel, condition))
 
     @rule(worker=NAMES)
     def resign(self, worker: str) -> None:
-        self.both(lambda s: s.resign(worker))
+        self.both(lambda s: s.leases.resign(worker))
+        self.both(lambda s: s.reports.delete(worker))
 
     @rule(worker=NAMES, report=strategies.binary(max_size=4), urgent=strategies.booleans())
     def publish(self, worker: str, report: bytes, urgent: bool) -> None:
-        self.both(lambda s: s.publish(worker, report, self.now, urgent=urgent))
+        self.both(lambda s: s.reports.publish(worker, report, self.now, urgent=urgent))
 
     @rule(seconds=strategies.floats(0, 60))
     def read_reports(self, seconds: float) -> None:
-        self.both(lambda s: s.reports(self.now - seconds, self.now))
+        self.both(lambda s: s.reports.published(self.now - seconds, self.now))
 
 
 TestAgreement = Agreement.TestCase

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 from weakref import finalize
 
-from otel_monitoring.alerts.store import schema
-from otel_monitoring.alerts.store.fork_safety import register_fork_hooks
-from otel_monitoring.alerts.store.state_file import Identity, StateFile
+from otel_monitoring.alerts.store.sqlite import schema
+from otel_monitoring.alerts.store.sqlite.fork_safety import register_fork_hooks
+from otel_monitoring.alerts.store.sqlite.state_file import Identity, StateFile
 from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
 from otel_monitoring.redact import redact

@@ -5,17 +5,17 @@ from collections.abc import Collection
 import pytest
 
 from otel_monitoring.alerts.store import MemoryStore
-from otel_monitoring.alerts.store.leader_lease import LeaderLease
-from otel_monitoring.alerts.store.protocol import LEADER
+from otel_monitoring.alerts.store.leases import LEADER, LeaderLease
+from otel_monitoring.alerts.store.memory.workers import MemoryLeases
 from otel_monitoring.errors import StoreError
 from otel_monitoring.testing import ManualClock
 
 
-class Counting(MemoryStore):
+class Counting(MemoryLeases):
     """Counts how often the lease is written, and may be out of order."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(MemoryStore())
         self.written = 0
         self.broken = False
 
@@ -32,8 +32,8 @@ def _clock() -> ManualClock:
 
 
 def test_one_of_two_leads_and_the_other_when_the_lease_is_over(clock: ManualClock) -> None:
-    store = MemoryStore()
-    one, two = (LeaderLease(store, name, clock, 5.0) for name in ("one", "two"))
+    leases = MemoryStore().leases
+    one, two = (LeaderLease(leases, name, clock, 5.0) for name in ("one", "two"))
     assert (one.hold(), two.hold()) == (True, False)
     assert (one.held, two.held) == (True, False)
     clock.now += 5.0
@@ -43,21 +43,21 @@ def test_one_of_two_leads_and_the_other_when_the_lease_is_over(clock: ManualCloc
 
 
 def test_a_lease_is_renewed_when_half_of_it_is_over(clock: ManualClock) -> None:
-    store = Counting()
-    lease = LeaderLease(store, "one", clock, 5.0)
+    leases = Counting()
+    lease = LeaderLease(leases, "one", clock, 5.0)
     for _ in range(3):
         assert lease.hold()
-    assert store.written == 1
+    assert leases.written == 1
     clock.now += 2.5
     assert lease.hold()
-    assert store.written == 2
+    assert leases.written == 2
     clock.now += 4.9
     assert lease.held, "it counts from its renewal"
 
 
 def test_given_back_it_is_free_at_once(clock: ManualClock) -> None:
-    store = MemoryStore()
-    one, two = (LeaderLease(store, name, clock, 5.0) for name in ("one", "two"))
+    leases = MemoryStore().leases
+    one, two = (LeaderLease(leases, name, clock, 5.0) for name in ("one", "two"))
     one.hold()
     one.give_back()
     assert not one.held
@@ -68,8 +68,8 @@ def test_given_back_it_is_free_at_once(clock: ManualClock) -> None:
 
 @pytest.mark.parametrize("jump", [-3600.0, 3600.0])
 def test_a_clock_that_jumps_makes_nobody_lead_for_longer(clock: ManualClock, jump: float) -> None:
-    store = MemoryStore()
-    one = LeaderLease(store, "one", clock, 5.0)
+    leases = MemoryStore().leases
+    one = LeaderLease(leases, "one", clock, 5.0)
     one.hold()
     clock.now += jump
     assert not one.held
@@ -77,10 +77,10 @@ def test_a_clock_that_jumps_makes_nobody_lead_for_longer(clock: ManualClock, jum
 
 
 def test_a_store_that_cannot_answer_ends_nothing_before_its_time(clock: ManualClock) -> None:
-    store = Counting()
-    lease = LeaderLease(store, "one", clock, 5.0)
+    leases = Counting()
+    lease = LeaderLease(leases, "one", clock, 5.0)
     lease.hold()
-    store.broken = True
+    leases.broken = True
     clock.now += 3.0
     with pytest.raises(StoreError):
         lease.hold()

@@ -1,0 +1,195 @@
+"""The parts of a `FallbackStore`: each asks the store in use, and some tell the memory what they learned."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute
+from otel_monitoring.alerts.store.leases import LEADER, lease_of
+from otel_monitoring.alerts.store.memory import MemoryStore
+from otel_monitoring.alerts.store.memory.state import MemoryState
+from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT, Queued
+from otel_monitoring.alerts.store.protocol import Store
+
+T = TypeVar("T")
+
+
+class Chooser(Protocol):
+    """The `FallbackStore`; see there."""
+
+    memory: MemoryStore
+    before: MemoryState
+    held_until: dict[str, float]
+    held_at_failure: frozenset[str]
+
+    def do(self, work: Callable[[Store], T], learn: Callable[[T], object] | None = None) -> T:
+        """Run `work` on the store in use, and return its result."""
+
+
+class FallbackHistory:
+    """A `History` of the store in use."""
+
+    def __init__(self, stores: Chooser) -> None:
+        self._stores = stores
+
+    def append(self, event: AlertEvent) -> None:
+        self._stores.do(lambda store: store.history.append(event))
+
+    def events(
+        self, *, limit: int, alert_type: AlertType | None = None, severity: AlertSeverity | None = None
+    ) -> Sequence[AlertEvent]:
+        return self._stores.do(
+            lambda store: store.history.events(limit=limit, alert_type=alert_type, severity=severity)
+        )
+
+    def counts(self) -> dict[AlertType, int]:
+        return self._stores.do(lambda store: store.history.counts())
+
+    def clear(self) -> None:
+        self._stores.do(lambda store: store.history.clear())
+
+
+class FallbackOutbox:
+    """An `Outbox` of the store in use. What waited when the primary failed is for who delivered by the channel then."""
+
+    def __init__(self, stores: Chooser) -> None:
+        self._stores = stores
+
+    def enqueue(self, events: Sequence[AlertEvent], channels: Collection[str], now: float) -> None:
+        self._stores.do(lambda store: store.outbox.enqueue(events, channels, now))
+
+    def restore(self, rows: Collection[Queued]) -> None:
+        self._stores.do(lambda store: store.outbox.restore(rows))
+
+    def pending(self, channel: str, limit: int) -> Sequence[Queued]:
+        def work(store: Store) -> Sequence[Queued]:
+            if store is not self._stores.memory or lease_of(channel) in self._stores.held_at_failure:
+                return store.outbox.pending(channel, limit)
+            rows = store.outbox.pending(channel, OUTBOX_LIMIT)
+            return [row for row in rows if row.id not in self._stores.before.outbox][:limit]
+
+        return self._stores.do(work)
+
+    def backlog(self) -> dict[str, int]:
+        return self._stores.do(lambda store: store.outbox.backlog())
+
+    def tried(self, ids: Collection[int], attempts: int = 1) -> None:
+        self._stores.do(lambda store: store.outbox.tried(ids, attempts))
+
+    def note(self, ids: Collection[int], result: ChannelResult) -> None:
+        self._stores.do(lambda store: store.outbox.note(ids, result))
+
+    def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
+        self._stores.do(lambda store: store.outbox.settle(ids, result))
+
+    def arrived(self, rows: Sequence[Queued], result: ChannelResult) -> None:
+        self._stores.do(lambda store: store.outbox.arrived(rows, result))
+
+
+class FallbackMutes:
+    """`Mutes` of the store in use."""
+
+    def __init__(self, stores: Chooser) -> None:
+        self._stores = stores
+
+    def add(self, mute: Mute) -> None:
+        self._stores.do(lambda store: store.mutes.add(mute), lambda _: self._stores.memory.mutes.add(mute))
+
+    def remove(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
+        return self._stores.do(
+            lambda store: store.mutes.remove(alert_type, labels),
+            lambda _: self._stores.memory.mutes.remove(alert_type, labels),
+        )
+
+    def in_force(self, now: float) -> list[Mute]:
+        def learn(mutes: list[Mute]) -> None:
+            self._stores.memory.state.mutes = list(mutes)
+
+        return self._stores.do(lambda store: store.mutes.in_force(now), learn)
+
+
+class FallbackNotes:
+    """`Notes` of the store in use."""
+
+    def __init__(self, stores: Chooser) -> None:
+        self._stores = stores
+
+    def noted_at(self, key: str) -> float | None:
+        return self._stores.do(lambda store: store.notes.noted_at(key))
+
+    def note(self, key: str, now: float) -> None:
+        self._stores.do(lambda store: store.notes.note(key, now), lambda _: self._stores.memory.notes.note(key, now))
+
+    def clear(self) -> None:
+        self._stores.do(lambda store: store.notes.clear(), lambda _: self._stores.memory.notes.clear())
+
+
+class FallbackIncidents:
+    """`Incidents` of the store in use."""
+
+    def __init__(self, stores: Chooser) -> None:
+        self._stores = stores
+
+    def saved(self) -> dict[str, str]:
+        def learn(states: dict[str, str]) -> None:
+            self._stores.memory.state.incidents = dict(states)
+
+        return self._stores.do(lambda store: store.incidents.saved(), learn)
+
+    def save(self, states: Mapping[str, str | None]) -> None:
+        self._stores.do(
+            lambda store: store.incidents.save(states), lambda _: self._stores.memory.incidents.save(states)
+        )
+
+
+class FallbackLeases:
+    """`Leases` of the store in use. In memory this process holds every lease."""
+
+    def __init__(self, stores: Chooser) -> None:
+        self._stores = stores
+
+    def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
+        def learn(granted: frozenset[str]) -> None:
+            self._stores.held_until.update({name: until if name in granted else float("-inf") for name in leases})
+
+        return self._stores.do(lambda store: store.leases.lead(worker, now, until, leases), learn)
+
+    def holders(self, now: float, within: float = 0.0) -> dict[str, str]:
+        return self._stores.do(lambda store: store.leases.holders(now, within))
+
+    def resign(self, worker: str) -> None:
+        self._stores.do(lambda store: store.leases.resign(worker), lambda _: self._stores.held_until.clear())
+
+
+class FallbackReports:
+    """`Reports` of the store in use."""
+
+    def __init__(self, stores: Chooser) -> None:
+        self._stores = stores
+
+    def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
+        self._stores.do(lambda store: store.reports.publish(worker, report, now, urgent=urgent))
+
+    def published(self, since: float, now: float) -> dict[str, bytes]:
+        return self._stores.do(lambda store: store.reports.published(since, now))
+
+    def urgent_since(self, since: float) -> bool:
+        return self._stores.do(lambda store: store.reports.urgent_since(since))
+
+    def delete(self, worker: str) -> None:
+        self._stores.do(lambda store: store.reports.delete(worker))
+
+
+class FallbackConditions:
+    """`Conditions` of the store in use."""
+
+    def __init__(self, stores: Chooser) -> None:
+        self._stores = stores
+
+    def save(self, channel: str, condition: str) -> None:
+        self._stores.do(
+            lambda store: store.conditions.save(channel, condition),
+            lambda _: self._stores.memory.conditions.save(channel, condition),
+        )
+
+    def saved(self) -> dict[str, str]:
+        return self._stores.do(lambda store: store.conditions.saved())
