@@ -37,7 +37,7 @@ def _rules(rule: Rule, options: ExportOptions) -> list[dict[str, Any]]:
     texts = annotations(rule, _VALUE, _LABELS)
     written = [
         {"record": rule_promql.recorded(rule), "expr": rule_promql.value(rule, dialect)},
-        _alert(rule, rule_promql.condition(rule, dialect), texts),
+        _alert(rule, rule_promql.alert_condition(rule, dialect), texts),
     ]
     missing = rule_promql.missing(rule, dialect)
     if missing is not None:

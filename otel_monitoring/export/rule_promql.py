@@ -49,7 +49,7 @@ def recorded(rule: Rule) -> str:
     return f"otel_monitoring:{rule.name}"
 
 
-def condition(rule: Rule, dialect: Dialect) -> str:
+def alert_condition(rule: Rule, dialect: Dialect) -> str:
     """The rule's condition. With `clear`, alerts that fire (Prometheus' series `ALERTS`) continue until `clear`."""
     measured = dialect.select(recorded(rule))
     begins = f"{measured} {rule.comparison} {number_text(rule.threshold)}"

@@ -17,7 +17,7 @@ from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.guard import original
 from otel_monitoring.health.status import HEALTHY, UNHEALTHY, UNKNOWN
 from otel_monitoring.health.time_limit import NoAnswer, answered, on_loop, until
-from otel_monitoring.instrumentation.mongodb.evidence import is_use_after_close
+from otel_monitoring.instrumentation.mongodb.driver_errors import is_use_after_close
 from otel_monitoring.redact import redact_error
 from otel_monitoring.runtime.threads import NotStarted, in_thread
 from otel_monitoring.timestamps import rfc3339

@@ -22,7 +22,7 @@ from otel_monitoring.health.database_probe import (
 )
 from otel_monitoring.health.status import DEGRADED, HEALTHY, UNHEALTHY, UNKNOWN
 from otel_monitoring.health.time_limit import NoAnswer
-from otel_monitoring.instrumentation.mongodb.evidence import Proof, proof_of
+from otel_monitoring.instrumentation.mongodb.driver_errors import Proof, proof_of
 from otel_monitoring.instrumentation.mongodb.server_state import ServerState
 from otel_monitoring.redact import redact, redact_error
 from otel_monitoring.runtime.threads import NotStarted

@@ -19,7 +19,7 @@ from otel_monitoring.forks import renewed
 from otel_monitoring.guard import as_exception, original
 from otel_monitoring.health.database_handle import is_client
 from otel_monitoring.health.time_limit import GRACE, NoAnswer, answered, on_loop, until
-from otel_monitoring.instrumentation.mongodb.evidence import Proof, is_lost_connection, proof_of
+from otel_monitoring.instrumentation.mongodb.driver_errors import Proof, is_lost_connection, proof_of
 from otel_monitoring.redact import redact_error
 
 

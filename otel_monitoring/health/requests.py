@@ -143,21 +143,21 @@ class LastError:
         time: When it happened, in Unix seconds.
     """
 
-    __slots__ = ("_cause", "_request", "_told", "time")
+    __slots__ = ("_cause", "_request", "_text", "time")
 
     def __init__(self, cause: str, request: str, time: float) -> None:
         self._cause = cause
         self._request = request
-        self._told: str | None = None
+        self._text: str | None = None
         self.time = time
 
     @property
     def text(self) -> str:
         """The redacted text, with the request."""
-        if self._told is None:
+        if self._text is None:
             cause = redact(self._cause, limit=_CAUSE_LENGTH)
-            self._told = f"{cause} ({redact(self._request)})" if self._request else cause
-        return self._told
+            self._text = f"{cause} ({redact(self._request)})" if self._request else cause
+        return self._text
 
 
 class PerformanceMetrics:

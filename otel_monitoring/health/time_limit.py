@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from otel_monitoring.guard import isolated, stepwise
-from otel_monitoring.instrumentation.mongodb.evidence import is_timeout
+from otel_monitoring.instrumentation.mongodb.driver_errors import is_timeout
 from otel_monitoring.runtime.threads import NotStarted
 
 T = TypeVar("T")

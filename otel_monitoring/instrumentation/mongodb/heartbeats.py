@@ -8,7 +8,7 @@ from pymongo.monitoring import (
 )
 
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.mongodb.evidence import Proof, is_timeout, proof_of
+from otel_monitoring.instrumentation.mongodb.driver_errors import Proof, is_timeout, proof_of
 from otel_monitoring.instrumentation.mongodb.server_state import ServerState
 from otel_monitoring.redact import redact_error
 

@@ -10,7 +10,7 @@ _GENERATIONS = 3
 
 
 class GcPauses:
-    """A listener in `gc.callbacks` that only keeps durations; `drain` returns them.
+    """A listener in `gc.callbacks` that only keeps durations; `take` returns them.
 
     The collector may run at any allocation, even while its thread holds a lock of the OpenTelemetry SDK or of
     `logging`: recording or logging in the listener could deadlock. So it takes no lock and appends a float, which the
@@ -24,7 +24,7 @@ class GcPauses:
         self.total = 0.0
         self._longest = 0.0
         self._started = 0.0
-        # Between two drains the newest durations of each generation are kept; total and longest include all.
+        # Between two calls of `take` the newest durations of each generation are kept; total and longest include all.
         self._durations = tuple(deque[float](maxlen=_KEPT_PER_GENERATION) for _ in range(_GENERATIONS))
 
     def attach(self) -> None:
@@ -38,7 +38,7 @@ class GcPauses:
         if self._listen in gc.callbacks:
             gc.callbacks.remove(self._listen)
 
-    def drain(self) -> tuple[list[tuple[int, float]], float]:
+    def take(self) -> tuple[list[tuple[int, float]], float]:
         """The newest collections since the last call as (generation, seconds), and the longest pause in seconds."""
         longest, self._longest = self._longest, 0.0
         taken = []

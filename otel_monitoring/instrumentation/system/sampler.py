@@ -104,7 +104,7 @@ class SystemSampler:
         age = read_process(_reading_age, self._process, lambda process: max(0.0, time.time() - process.create_time()))
         self._born = None if age is None else self._clock() - age
         self._cpu = CpuMeter(now, self._cgroup)
-        self._pauses.drain()
+        self._pauses.take()
         self._paused_before = self._pauses.total
         self._history = SystemHistory(self._take(now), self._window)
 
@@ -146,7 +146,7 @@ class SystemSampler:
         return None if self._born is None else self._clock() - self._born
 
     def _garbage(self) -> tuple[float, float]:
-        pauses, longest = self._pauses.drain()
+        pauses, longest = self._pauses.take()
         total = self._pauses.total
         paused, self._paused_before = total - self._paused_before, total
         with _reading_pauses:

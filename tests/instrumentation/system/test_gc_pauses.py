@@ -27,23 +27,23 @@ def pauses() -> Iterator[GcPauses]:
 def test_collections_are_noted_by_generation(pauses: GcPauses) -> None:
     gc.collect(2)
     gc.collect(0)
-    noted, longest = pauses.drain()
+    noted, longest = pauses.take()
     assert {0, 2} <= {generation for generation, _ in noted}
     assert all(seconds > 0 for _, seconds in noted)
     assert longest == max(seconds for _, seconds in noted)
     assert pauses.total == pytest.approx(sum(seconds for _, seconds in noted))
 
 
-def test_drained_once(pauses: GcPauses) -> None:
+def test_taken_once(pauses: GcPauses) -> None:
     gc.collect(1)
-    pauses.drain()
-    assert pauses.drain() == ([], 0.0)
+    pauses.take()
+    assert pauses.take() == ([], 0.0)
 
 
 def test_memory_is_bounded_and_the_total_misses_none(pauses: GcPauses) -> None:
     for _ in range(2000):
         gc.collect(0)
-    noted, _ = pauses.drain()
+    noted, _ = pauses.take()
     assert len(noted) <= 3 * 256
     assert pauses.total > sum(seconds for _, seconds in noted)
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from pymongo import MongoClient, errors
 
-from otel_monitoring.instrumentation.mongodb.evidence import (
+from otel_monitoring.instrumentation.mongodb.driver_errors import (
     Proof,
     is_lost_connection,
     is_timeout,
