@@ -19,6 +19,7 @@ from opentelemetry.trace import Status
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import REPLACED, is_secret, redact_lines, text_of
 from otel_monitoring.telemetry.logs_sdk import ReadableLogRecord
+from otel_monitoring.telemetry.unhurried import Unhurried
 
 _EXCEPTION = "exception"
 _MESSAGE = "exception.message"
@@ -32,12 +33,12 @@ _redacting = fail_open("redacting what is exported")
 
 def redacted_spans(spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
     """`spans`, with a redacted copy of each span that has an exception event or a status description."""
-    return [_redacted_span(span) if _tells_exception(span) else span for span in spans]
+    return Unhurried(spans, _redacted_span)
 
 
 def redacted_records(records: Sequence[ReadableLogRecord]) -> Sequence[ReadableLogRecord]:
     """`records`, with a redacted copy of each that is an ERROR or worse, has an exception, or is an access log."""
-    return [_redacted_if_needed(record) for record in records]
+    return Unhurried(records, _redacted_if_needed)
 
 
 class _RedactedSpan:
@@ -59,7 +60,7 @@ def _tells_exception(span: ReadableSpan) -> bool:
 
 
 def _redacted_span(span: ReadableSpan) -> ReadableSpan:
-    return cast("ReadableSpan", _RedactedSpan(span))
+    return cast("ReadableSpan", _RedactedSpan(span)) if _tells_exception(span) else span
 
 
 def _is_exception(event: SpanEvent) -> bool:

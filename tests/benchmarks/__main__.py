@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.benchmarks import alerts, answers, collector, history, memory, mongodb, quantile_error, request_cost, traced
+from tests.benchmarks import (
+    alerts,
+    answers,
+    collector,
+    history,
+    load,
+    memory,
+    mongodb,
+    quantile_error,
+    request_cost,
+    traced,
+)
 from tests.benchmarks.calibration import slowness
 from tests.benchmarks.processes import Sink
 from tests.benchmarks.report import Report, say
@@ -57,6 +68,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "alerts": lambda run: alerts.run(run.report, rounds=run.rounds(100, 20)),
     "quantiles": lambda run: quantile_error.run(run.report, samples=run.pick(200_000, 20_000)),
     "history": lambda run: history.run(run.report, rounds=run.rounds(15, 5)),
+    "load": lambda run: load.run(run.report, run.sink, rounds=run.rounds(15, 4), seconds=run.pick(2, 1)),
     "collector": lambda run: collector.run(run.report, run.sink, run.rounds(5, 2), batches=run.pick(400, 100)),
 }
 

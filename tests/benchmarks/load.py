@@ -1,0 +1,281 @@
+"""The latency of a loaded service while what its monitoring depends on fails, beside the same service without."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from pymongo import MongoClient
+
+from tests.benchmarks.figures import exact_quantile, paired
+from tests.benchmarks.processes import ROOT, Sink
+from tests.benchmarks.report import Report, say
+from tests.integration.servers import nx27017
+from tests.ports import free_port
+
+_CONNECTIONS = 4
+_WAITING = 2
+_WAITING_PAUSE = 0.05
+_WARM_SECONDS = 1.0
+_START_SECONDS = 30.0
+_MILLI = 1e3
+# One request in twenty fails, so that an alert fires.
+_ORDERS = [*(f"/orders/{number}" for number in range(19)), "/failing"]
+_MENUS = [*(f"/menu/{number}" for number in range(19)), "/failing"]
+_WITHOUT, _HEALTHY, _FAILING = "without", "nothing fails", "it fails"
+Variables = Mapping[str, str]
+Latencies = dict[str, list[list[float]]]
+"""Seconds, sorted, of each round, by service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What fails.
+
+    Attributes:
+        key: Of the row in the table of goals.
+        what: In words.
+        environ: Settings of the monitored service; values name what `Targets` has.
+        well: The same where nothing fails.
+        database: Whether commands go on to a dead database meanwhile.
+    """
+
+    key: str
+    what: str
+    environ: Variables = field(default_factory=dict)
+    well: Variables = field(default_factory=dict)
+    database: bool = False
+
+
+_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_COLLECTOR = {_ENDPOINT: "{collector}"}
+_MAIL = {
+    "SMTP_SERVER": "127.0.0.1",
+    "SMTP_PORT": "{hanging}",
+    "SMTP_SECURITY": "none",
+    "ALERT_EMAIL_FROM": "orders@example.com",
+    "ALERT_EMAIL_TO": "ops@example.com",
+}
+FAILURES = (
+    Failure("load.refused", "the Collector refuses", {_ENDPOINT: "http://127.0.0.1:{refused}"}, _COLLECTOR),
+    Failure("load.silent", "the Collector is silent", {_ENDPOINT: "http://127.0.0.1:{silent}"}, _COLLECTOR),
+    Failure("load.database", "the database is dead", database=True),
+    Failure("load.mail", "the SMTP server hangs", _MAIL),
+    Failure("load.store", "the store is full", {"OTEL_MONITORING_STATE_DIR": "{full}"}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What fails in a run, and what lives.
+
+    Attributes:
+        refused: A port where nobody listens.
+        silent: A port where connections are neither accepted nor refused.
+        hanging: A port where connections are accepted, and nothing is answered.
+        full: A folder on a full disk; None where there can be none.
+        collector: URL of what accepts telemetry.
+        uri: Of the database.
+    """
+
+    refused: int
+    silent: int
+    hanging: int
+    full: str | None
+    collector: str
+    uri: str
+
+    def fill(self, environ: Variables) -> dict[str, str]:
+        """The variables, with what they name."""
+        return {name: value.format(**asdict(self)) for name, value in environ.items()}
+
+
+class LoadedService:
+    """A process of `loaded_service` under uvicorn."""
+
+    def __init__(self, environ: Variables) -> None:
+        self.port = free_port()
+        self._folder = TemporaryDirectory(prefix="otel-monitoring-benchmark-")
+        self._log = Path(self._folder.name) / "output.log"
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "SMTP_", "ALERT_"))}
+        state = {"OTEL_MONITORING_STATE_DIR": self._folder.name, "PYTHONHASHSEED": "0"}
+        command = [sys.executable, "-m", "uvicorn", "--no-access-log", "--port", str(self.port)]
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [*command, "tests.benchmarks.loaded_service:app"],
+                cwd=ROOT,
+                env={**kept, **state, **environ},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    async def ready(self) -> None:
+        """Wait until it accepts connections."""
+        end = time.monotonic() + _START_SECONDS
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.close()
+                return
+            await asyncio.sleep(0.05)
+        raise TimeoutError(self._log.read_text(errors="replace"))
+
+    def end(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        self._folder.cleanup()
+
+
+def run(report: Report, sink: Sink, rounds: int, seconds: float) -> None:
+    """The section of the report."""
+    report.section(
+        "Latency under full load, while something fails",
+        f"p50 and p99 of answers to {_CONNECTIONS} connections that ask a service under uvicorn without pause: a "
+        f"command and 40 objects as JSON; one in twenty is answered 503. {rounds} interleaved rounds of {seconds:g} s, with "
+        "otel_monitoring and without; a ratio is the median of the rounds' own. While the database is dead, requests "
+        "without a command are measured, and others go on with commands.",
+    )
+    if find_spec("nx_27017") is None:
+        report.leave_out("load", "nx-27017 is not installed")
+        return
+    rows = []
+    with _targets(sink) as targets:
+        for failure in FAILURES:
+            if failure.key == "load.store" and targets.full is None:
+                report.leave_out(failure.key, "only root can mount a small disk")
+                continue
+            say(failure.what)
+            found = asyncio.run(_measure(failure, targets, rounds, seconds))
+            rows += _rows(failure.what, found)
+            ours, theirs = (f"{_p99(found[name]) * _MILLI:.1f} ms" for name in (_FAILING, _WITHOUT))
+            report.figure(failure.key, _ratio(found, _FAILING, 0.99), ours=ours, peer=theirs)
+    report.table(("what fails", "service", "p50 ms", "p99 ms", "p50 to without", "p99 to without"), rows)
+
+
+def _rows(what: str, found: Latencies) -> list[list[str]]:
+    return [
+        [what, name, *(f"{_middle(own, q) * _MILLI:.2f}" for q in (0.5, 0.99))]
+        + [f"{_ratio(found, name, q):.2f}" for q in (0.5, 0.99)]
+        for name, own in found.items()
+    ]
+
+
+def _middle(rounds: list[list[float]], q: float) -> float:
+    return median(exact_quantile(latencies, q) for latencies in rounds)
+
+
+def _p99(rounds: list[list[float]]) -> float:
+    return _middle(rounds, 0.99)
+
+
+def _ratio(found: Latencies, name: str, q: float) -> float:
+    ours, theirs = ([exact_quantile(latencies, q) for latencies in found[n]] for n in (name, _WITHOUT))
+    return paired(ours, theirs)
+
+
+async def _measure(failure: Failure, targets: Targets, rounds: int, seconds: float) -> Latencies:
+    async with _services(failure, targets) as services:
+        found: Latencies = {name: [] for name in services}
+        for service in services.values():
+            await under_load(service.port, _WARM_SECONDS, database=failure.database)
+        for _ in range(rounds):
+            for name, service in services.items():
+                found[name].append(await under_load(service.port, seconds, database=failure.database))
+    return found
+
+
+@asynccontextmanager
+async def _services(failure: Failure, targets: Targets) -> AsyncIterator[dict[str, LoadedService]]:
+    """The service without monitoring, with, and with what fails."""
+    lives = {"MONGODB_URI": targets.uri}
+    dead = {"MONGODB_URI": f"mongodb://127.0.0.1:{targets.refused}"} if failure.database else lives
+    environs = {
+        _WITHOUT: dead,
+        _HEALTHY: {**lives, **targets.fill(failure.well), "MONITORED": "1"},
+        _FAILING: {**dead, **targets.fill(failure.environ), "MONITORED": "1"},
+    }
+    with ExitStack() as stack:
+        services = {}
+        for name, environ in environs.items():
+            services[name] = LoadedService(environ)
+            stack.callback(services[name].end)
+        for service in services.values():
+            await service.ready()
+        yield services
+
+
+async def under_load(port: int, seconds: float, *, database: bool) -> list[float]:
+    """Seconds that each answer took, sorted, while several connections ask without pause.
+
+    Args:
+        port: Of the service.
+        seconds: For how long.
+        database: Whether the database is dead: then what needs none is measured, and something else asks for what does.
+    """
+    end = time.perf_counter() + seconds
+    found: list[list[float]] = [[] for _ in range(_CONNECTIONS)]
+    asking = [_ask(port, _MENUS if database else _ORDERS, end, own) for own in found]
+    asking += [_ask(port, _ORDERS[:1], end, [], pause=_WAITING_PAUSE) for _ in range(_WAITING * database)]
+    await asyncio.gather(*asking)
+    return sorted(latency for own in found for latency in own)
+
+
+async def _ask(port: int, paths: list[str], end: float, latencies: list[float], pause: float = 0.0) -> None:
+    requests = [f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode() for path in paths]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with closing(writer):
+        while (began := time.perf_counter()) < end:
+            writer.write(requests[len(latencies) % len(requests)])
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+            await reader.readexactly(length)
+            latencies.append(time.perf_counter() - began)
+            await asyncio.sleep(pause)
+
+
+@contextmanager
+def _targets(sink: Sink) -> Iterator[Targets]:
+    with ExitStack() as stack:
+        database = stack.enter_context(nx27017())
+        with MongoClient[dict[str, object]](database.uri) as client:
+            client.shop.orders.insert_many([{"_id": number} for number in range(len(_ORDERS))])
+        hanging = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1000))
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(2):  # the queue of those that wait to be accepted is full
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(silent.getsockname())
+        yield Targets(
+            refused=free_port(),
+            silent=silent.getsockname()[1],
+            hanging=hanging.getsockname()[1],
+            full=stack.enter_context(_full_disk()),
+            collector=sink.url,
+            uri=database.uri,
+        )
+
+
+@contextmanager
+def _full_disk() -> Iterator[str | None]:
+    """A folder on a disk without room; None where none can be mounted."""
+    with TemporaryDirectory(prefix="otel-monitoring-benchmark-") as folder:
+        command = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", folder]
+        if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
+            yield None
+            return
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", "-l", folder], check=True)  # noqa: S607
