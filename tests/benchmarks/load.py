@@ -143,7 +143,7 @@ def run(report: Report, sink: Sink, rounds: int, seconds: float) -> None:
     report.section(
         "Latency under full load, while something fails",
         f"p50 and p99 of answers to {_CONNECTIONS} connections that ask a service under uvicorn without pause: a "
-        f"command and 40 objects as JSON; one in twenty is answered 503. {rounds} interleaved rounds of {seconds:g} s, with "
+        f"command and 40 objects as JSON; one in twenty is a 503. {rounds} interleaved rounds of {seconds:g} s, with "
         "otel_monitoring and without; a ratio is the median of the rounds' own. While the database is dead, requests "
         "without a command are measured, and others go on with commands.",
     )
