@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal
 from uuid import uuid4
 
 from otel_monitoring.errors import StoreError
@@ -20,6 +20,12 @@ from otel_monitoring.metrics.serialization import UNREADABLE, EncodedSnapshot, S
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
 from otel_monitoring.metrics.window import History, joined
+from otel_monitoring.redact import redact_error
+
+Scope = Literal["service", "instance"]
+"""What an answer is about: all processes of the service, or the one that answers."""
+SERVICE: Final = "service"
+INSTANCE: Final = "instance"
 
 _FORMAT = 1
 _ATTEMPTS = 3
@@ -61,6 +67,8 @@ class ServiceHistory:
         history: The measurements; it is replaced where the process was behind the base.
         since: From when the totals count, in Unix seconds.
         last_error: The last error of any process; None: there was none.
+        joined: Whether there was an exchange; before that the process itself knows more.
+        problem: Why the last exchange failed; None: it did not.
     """
 
     def __init__(
@@ -78,6 +86,8 @@ class ServiceHistory:
         self.history = History(self._clock(), span=self._span, resolution=self._resolution)
         self.since = self._wall_clock()
         self.last_error: ErrorSeen | None = None
+        self.joined = False
+        self.problem: str | None = None
         self._codec = SnapshotCodec()
         self._writer = uuid4().hex[:16]
         self._sent = 0
@@ -95,12 +105,12 @@ class ServiceHistory:
         """Take what this process measured since the last call; the next `exchange` publishes it."""
         self._noted.append(Snapshot(snapshot.start, snapshot.end, snapshot.histograms, snapshot.sums))
 
-    def exchange(self, stream: MeasurementStream, error: ErrorSeen | None = None) -> None:
+    def exchange(self, stream: MeasurementStream, last_error: ErrorSeen | None = None) -> None:
         """Publish what was noted, then add it and what the others have published.
 
         Args:
             stream: The stream.
-            error: The last error of this process.
+            last_error: The last error of this process.
 
         Raises:
             StoreError: The stream failed. What was noted counts, and is published by a later call.
@@ -110,16 +120,19 @@ class ServiceHistory:
             self._unsent += noted
             if len(self._unsent) > _UNSENT:
                 self._unsent = [joined(self._unsent)]
-            self._see(error)
+            self._see(last_error)
             try:
-                self._send(stream, error)
+                self._send(stream, last_error)
                 restored, deltas = self._receive(stream)
-            except BaseException:
+            except BaseException as error:
+                self.problem = redact_error(error)
                 self._add(noted, ())
                 raise
             if restored is not None:
-                self._restore(restored)
-            self._add(() if restored is not None else noted, deltas)
+                self._add((), deltas, self._restored(restored))
+            else:
+                self._add(noted, deltas)
+            self.problem = None
             if not self._version and not self._replace_base(stream):
                 self._add((), self._receive(stream)[1])  # another process was faster, and its base has nothing yet
 
@@ -196,7 +209,7 @@ class ServiceHistory:
                 raise StoreError("the base of the measurements cannot be read") from error
         return None
 
-    def _restore(self, base: "_ReadBase") -> None:
+    def _restored(self, base: "_ReadBase") -> History:
         now = self._clock()
         entries = [
             self._codec.total([part], now - base.age - began, now - base.age - ended)
@@ -209,14 +222,16 @@ class ServiceHistory:
             now,
         )
         total = self._codec.total([base.total], now - max(0.0, self._wall_clock() - base.since), now)
-        self.history = History.restored(total, recent, entries, span=self._span, resolution=self._resolution)
         self.since = base.since
         self._see(base.error)
         self._known = dict(base.known)
         self._beyond_base = 0
         self._ring.clear()
+        return History.restored(total, recent, entries, span=self._span, resolution=self._resolution)
 
-    def _add(self, noted: Sequence[Snapshot], deltas: Sequence[Delta]) -> None:
+    def _add(self, noted: Sequence[Snapshot], deltas: Sequence[Delta], to: History | None = None) -> None:
+        """Add what this process noted and the deltas of others `to` a history, which replaces the present one."""
+        history = to or self.history
         parts: list[EncodedSnapshot] = []
         for delta in deltas:
             if self._known.get(delta.writer, 0) >= delta.number:
@@ -231,11 +246,12 @@ class ServiceHistory:
                 except UNREADABLE as error:
                     raise StoreError("a delta of the measurements cannot be read") from error
                 parts.append(part)
-        before, now = self.history.total.snapshot.end, self._clock()
+        before, now = history.total.snapshot.end, self._clock()
         read = [self._codec.total(parts, before, now)] if parts else []
         whole = joined([*noted, *read]) if noted or read else Snapshot(before, now)
         if whole.histograms or whole.sums or now - before >= _IDLE:
-            self.history.add(Snapshot(before, now, whole.histograms, whole.sums))
+            history.add(Snapshot(before, now, whole.histograms, whole.sums))
+        self.history, self.joined = history, True
 
     def _see(self, error: ErrorSeen | None) -> None:
         if error is not None and (self.last_error is None or error.time > self.last_error.time):

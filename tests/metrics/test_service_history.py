@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from otel_monitoring.alerts.store.memory_measurements import MemoryMeasurements
+from otel_monitoring.alerts.store.memory.measurements import MemoryMeasurements
 from otel_monitoring.errors import StoreError
 from otel_monitoring.metrics.service_history import ErrorSeen, ServiceHistory
 from otel_monitoring.metrics.snapshot import Snapshot

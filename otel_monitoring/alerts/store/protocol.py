@@ -12,6 +12,7 @@ from otel_monitoring.alerts.store.mutes import Mutes
 from otel_monitoring.alerts.store.notes import Notes
 from otel_monitoring.alerts.store.outbox import Outbox
 from otel_monitoring.alerts.store.reports import Reports
+from otel_monitoring.metrics.stream import MeasurementStream
 
 CLOCK_TOLERANCE = 60.0
 """A time that is more than these seconds in the future is void: it was written before the clock was set back."""
@@ -57,6 +58,10 @@ class Store(Protocol):
     @property
     def conditions(self) -> Conditions:
         """How each channel fares."""
+
+    @property
+    def measurements(self) -> MeasurementStream:
+        """What the workers measured; it takes no part in transactions of `run` and `exclusive`."""
 
     @property
     def problem(self) -> str | None:

@@ -9,6 +9,8 @@ from otel_monitoring.alerts.store.memory import MemoryStore
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT, Queued
 from otel_monitoring.alerts.store.protocol import Store
+from otel_monitoring.errors import StoreError
+from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
 
 T = TypeVar("T")
 
@@ -20,6 +22,10 @@ class Chooser(Protocol):
     before: MemoryState
     held_until: dict[str, float]
     held_at_failure: frozenset[str]
+
+    @property
+    def problem(self) -> str | None:
+        """Why the primary is not in use."""
 
     def do(self, work: Callable[[Store], T], learn: Callable[[T], object] | None = None) -> T:
         """Run `work` on the store in use, and return its result."""
@@ -193,3 +199,30 @@ class FallbackConditions:
 
     def saved(self) -> dict[str, str]:
         return self._stores.do(lambda store: store.conditions.saved())
+
+
+class FallbackMeasurements:
+    """A `MeasurementStream` of the primary; while that fails, so does this: the process keeps what it measured."""
+
+    def __init__(self, stores: Chooser) -> None:
+        self._stores = stores
+
+    def add(self, delta: Delta) -> None:
+        self._do(lambda stream: stream.add(delta))
+
+    def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:
+        return self._do(lambda stream: stream.read(known))
+
+    def base(self) -> Base | None:
+        return self._do(lambda stream: stream.base())
+
+    def replace_base(self, before: str, version: str, content: bytes, known: Mapping[str, int]) -> bool:
+        return self._do(lambda stream: stream.replace_base(before, version, content, known))
+
+    def _do(self, work: Callable[[MeasurementStream], T]) -> T:
+        def on_primary(store: Store) -> T:
+            if store is self._stores.memory:
+                raise StoreError(self._stores.problem or "the store does not work")
+            return work(store.measurements)
+
+        return self._stores.do(on_primary)

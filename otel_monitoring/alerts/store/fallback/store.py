@@ -12,6 +12,7 @@ from otel_monitoring.alerts.store.fallback.parts import (
     FallbackHistory,
     FallbackIncidents,
     FallbackLeases,
+    FallbackMeasurements,
     FallbackMutes,
     FallbackNotes,
     FallbackOutbox,
@@ -77,6 +78,7 @@ class FallbackStore:
         self.leases = FallbackLeases(self)
         self.reports = FallbackReports(self)
         self.conditions = FallbackConditions(self)
+        self.measurements = FallbackMeasurements(self)
 
     @property
     def problem(self) -> str | None:

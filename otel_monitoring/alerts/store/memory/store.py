@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from otel_monitoring.alerts.store.memory.history import MemoryHistory
+from otel_monitoring.alerts.store.memory.measurements import MemoryMeasurements
 from otel_monitoring.alerts.store.memory.outbox import MemoryOutbox
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.memory.values import MemoryConditions, MemoryIncidents, MemoryMutes, MemoryNotes
@@ -39,6 +40,7 @@ class MemoryStore:
         self.leases = MemoryLeases(self)
         self.reports = MemoryReports(self)
         self.conditions = MemoryConditions(self)
+        self.measurements = MemoryMeasurements()
 
     def use(self, work: Callable[[MemoryState], T]) -> T:
         """Call `work` with the state while no other thread uses it, and return its result."""

@@ -41,7 +41,15 @@ _CHANNELS = (
     "CREATE TABLE channels (name TEXT PRIMARY KEY, condition TEXT NOT NULL) WITHOUT ROWID",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _RESULTS, _CHANNELS)
+_MEASUREMENTS = (
+    # What each process measured since its last row, and the sum of the rows that were deleted.
+    "CREATE TABLE measurements (writer TEXT NOT NULL, number INTEGER NOT NULL, content BLOB NOT NULL,"
+    " UNIQUE (writer, number))",
+    "CREATE TABLE measurement_base (id INTEGER PRIMARY KEY CHECK (id = 0), version TEXT NOT NULL, at REAL NOT NULL,"
+    " content BLOB NOT NULL)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _RESULTS, _CHANNELS, _MEASUREMENTS)
 """The statements that migrate a file from version n (its `user_version`) to n + 1."""
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 from otel_monitoring.alerts.store.protocol import Store
 from otel_monitoring.alerts.store.sqlite.connection import SqliteConnection
 from otel_monitoring.alerts.store.sqlite.history import SqliteHistory
+from otel_monitoring.alerts.store.sqlite.measurements import SqliteMeasurements
 from otel_monitoring.alerts.store.sqlite.outbox import SqliteOutbox
 from otel_monitoring.alerts.store.sqlite.values import SqliteConditions, SqliteIncidents, SqliteMutes, SqliteNotes
 from otel_monitoring.alerts.store.sqlite.workers import SqliteLeases, SqliteReports
@@ -43,6 +44,7 @@ class SqliteStore:
         self.leases = SqliteLeases(connection)
         self.reports = SqliteReports(connection)
         self.conditions = SqliteConditions(connection)
+        self.measurements = SqliteMeasurements(connection)
 
     def run(self, work: Callable[[Store], T]) -> T:
         with self.exclusive():
