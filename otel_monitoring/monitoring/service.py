@@ -20,7 +20,7 @@ from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.routes import create_routes
-from otel_monitoring.environment import announce, opt_in_to_stable_conventions
+from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import CheckFunction, Checks
@@ -46,6 +46,7 @@ from otel_monitoring.redact.json_value import json_text
 from otel_monitoring.redact.lazy_pattern import compile_all
 from otel_monitoring.runtime.background import Job
 from otel_monitoring.runtime.current_service import get_monitoring, register, set_monitoring, within_service
+from otel_monitoring.runtime.start_log import announce
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.telemetry.meter_providers import HistogramMeterProvider
 

@@ -1,1 +1,1 @@
-"""The background thread, the start and stop of a worker, and work in threads and on loops."""
+"""The background thread, the start and stop of a worker, lines at the start, and work in threads and on loops."""

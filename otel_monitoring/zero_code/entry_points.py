@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined] # not typed
 
-from otel_monitoring.environment import announce, opt_in_to_stable_conventions, show_announcements, zero_code_disabled
+from otel_monitoring.environment import opt_in_to_stable_conventions, zero_code_disabled
 from otel_monitoring.errors import MonitoringError
 from otel_monitoring.guard import fail_open, logger
+from otel_monitoring.runtime.start_log import announce, show_announcements
 from otel_monitoring.telemetry.logs_api import get_logger_provider
 
 if TYPE_CHECKING:

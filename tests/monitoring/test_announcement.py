@@ -8,7 +8,7 @@ import pytest
 from fastapi import Depends, FastAPI
 from pymongo import MongoClient
 
-from otel_monitoring import MonitoringService, environment, set_monitoring
+from otel_monitoring import MonitoringService, set_monitoring
 from otel_monitoring.alerts import AlertManager, set_alert_manager
 from tests.asgi import served
 
@@ -93,24 +93,3 @@ async def test_once_in_a_process_after_the_start_up(caplog: pytest.LogCaptureFix
     [only] = said(caplog)
     assert only.startswith("a b is monitored: ")
     assert "alerts go to nobody" in only
-
-
-async def test_stderr_gets_it_where_it_is_asked_for_and_logging_shows_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    logger, root = logging.getLogger("otel_monitoring"), logging.getLogger()
-    monkeypatch.setattr(root, "handlers", [])
-    monkeypatch.setattr(environment, "_on_stderr", False)
-    environment.announce("quiet")
-    environment.show_announcements()
-    environment.announce("unconfigured")
-    handler = logging.StreamHandler()
-    root.addHandler(handler)
-    environment.announce("shown by logging")
-    logger.setLevel(logging.WARNING)
-    environment.announce("not shown by logging")
-    assert capsys.readouterr().err.splitlines() == [
-        "otel_monitoring: unconfigured",
-        "shown by logging",
-        "otel_monitoring: not shown by logging",
-    ]

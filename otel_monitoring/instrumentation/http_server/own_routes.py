@@ -8,8 +8,8 @@ from starlette.datastructures import URLPath
 from starlette.routing import BaseRoute, Host, Match, Mount, NoMatchFound, Route
 from starlette.types import Receive, Scope, Send
 
-from otel_monitoring.environment import announce
 from otel_monitoring.instrumentation.http_server.route_template import flat, route_path
+from otel_monitoring.runtime.start_log import announce
 
 _MAX_DEPTH = 16
 _WHOLE = ("/health", "/alerts")

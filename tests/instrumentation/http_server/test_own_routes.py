@@ -416,7 +416,7 @@ async def test_nothing_else_of_the_application_changes() -> None:
 async def test_that_a_route_stays_is_said_where_the_start_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("otel_monitoring.environment._on_stderr", True)
+    monkeypatch.setattr("otel_monitoring.runtime.start_log._on_stderr", True)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     app = FastAPI()
     monitor(app)
