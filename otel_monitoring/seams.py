@@ -150,23 +150,6 @@ EXPORT_LOGGERS = Seam(
     purpose="know the loggers of what exports by their names: they warn once a minute at most",
     without="the SDK warns as often as it does on its own",
 )
-SEMCONV = Seam(
-    "opentelemetry-instrumentation",
-    "opentelemetry.instrumentation._semconv",
-    "_OpenTelemetrySemanticConventionStability",
-    "_OpenTelemetryStabilitySignalType",
-    "_initialize",
-    "_get_opentelemetry_stability_opt_in_mode",
-    purpose="database spans of the conventions in `OTEL_SEMCONV_STABILITY_OPT_IN`",
-    without="database spans follow the conventions that the instrumentation has by default",
-)
-COMMAND_SPANS = Seam(
-    "opentelemetry-instrumentation-pymongo",
-    "CommandTracer._span_dict",
-    "CommandTracer._get_statement_by_command_name",
-    purpose="database spans by the library's listener",
-    without="no database spans; metrics are not concerned",
-)
 CONTRIB = Seam(
     "opentelemetry-instrumentation-fastapi",
     "FastAPI._is_instrumented_by_opentelemetry",

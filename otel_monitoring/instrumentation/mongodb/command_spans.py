@@ -1,63 +1,84 @@
-"""`CommandSpans`: the span listener of `opentelemetry-instrumentation-pymongo` with additional attributes."""
+"""`CommandSpans`: makes a span for each command of the MongoDB clients that it listens to."""
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+import sys
+from collections.abc import Iterable
+from typing import Any, Final
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.trace import NoOpTracerProvider, Span, Status, StatusCode, TracerProvider
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from otel_monitoring import seams, semconv
+from otel_monitoring import semconv
+from otel_monitoring.environment import semconv_opt_in
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, command_error_type, failure_in
 from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMANDS, collection_of
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.query_text import obfuscated
+from otel_monitoring.instrumentation.mongodb.server_state import Address
 from otel_monitoring.redact import redact
 
-if TYPE_CHECKING:
-    from opentelemetry.instrumentation.pymongo import CommandTracer as CommandTracer
-else:
-    _found = seams.COMMAND_SPANS.load("opentelemetry.instrumentation.pymongo", "CommandTracer")
-    CommandTracer = _found or type("CommandTracer", (CommandListener,), {})
-
 _MAX_OPEN_SPANS: Final = 10_000
+_MAX_PREPARED: Final = 2000
 
 # Messages of the server quote values of the client: `dup key: { email: "a@b.c" }`.
 _QUOTED: Final = re.compile(r"\{.*\}|\"[^\"]*\"|'[^']*'", re.DOTALL)
 
+# The names of attributes before the conventions were stable, which OpenTelemetry's instrumentations use by default.
+_FORMER_NAMES: Final = {
+    semconv.DB_SYSTEM_NAME: "db.system",
+    semconv.DB_NAMESPACE: "db.name",
+    semconv.DB_COLLECTION_NAME: "db.mongodb.collection",
+    semconv.SERVER_ADDRESS: "net.peer.name",
+    semconv.SERVER_PORT: "net.peer.port",
+}
 
-class CommandSpans(CommandTracer):
+Attributes = dict[str, str | int]
+
+
+class CommandSpans(CommandListener):
     """Makes one CLIENT span for each command, named `{operation} {collection}`.
 
-    Other than the library it sets `db.operation.name`, the collection of `getMore`, and the driver's exception class as
-    `error.type`. Status descriptions have no quoted values, the driver's own commands have no spans, and the number of
-    open spans is bounded. `db.query.text` is optional, and its values are replaced.
+    The driver's own commands and those inside `suppress_instrumentation` have no spans. Status descriptions have no
+    quoted values. `db.query.text` is optional, and its values are replaced. The names of attributes follow
+    `OTEL_SEMCONV_STABILITY_OPT_IN`, as those of `opentelemetry-instrumentation-pymongo` do. The number of open spans is
+    bounded.
 
     Args:
         tracer_provider: Makes the tracer.
         capture_statement: Whether spans have `db.query.text`.
         statement_max_length: Maximum length of `db.query.text`, in characters.
+
+    Attributes:
+        is_enabled: Whether commands get spans.
     """
 
     def __init__(self, tracer_provider: TracerProvider, capture_statement: bool, statement_max_length: int) -> None:
-        super().__init__(
-            tracer_provider.get_tracer(
-                "otel_monitoring.instrumentation.mongodb.instrumentation", schema_url=semconv.SCHEMA_URL
-            ),
-            request_hook=self._request_hook,
-            **_conventions(),
-        )
+        self.is_enabled = True
+        self._start = tracer_provider.get_tracer(
+            "otel_monitoring.instrumentation.mongodb.instrumentation", schema_url=semconv.SCHEMA_URL
+        ).start_span
         self._statement_length = statement_max_length if capture_statement else 0
-        self._guard = fail_open("database spans")
+        self._stable, self._former = _conventions()
+        self._prepared: dict[tuple[str, str, str | None, Address | None], tuple[str, Attributes]] = {}
         self._open = InFlight[Span](_MAX_OPEN_SPANS)
-        self._span_dict = _NoTable()
+        self._guard = fail_open("database spans")
 
     def started(self, event: CommandStartedEvent) -> None:
         """A command was sent."""
-        if event.command_name not in DRIVER_COMMANDS:
-            with self._guard:
-                super().started(event)
+        operation = event.command_name
+        if not self.is_enabled or operation in DRIVER_COMMANDS or not is_instrumentation_enabled():
+            return
+        with self._guard:
+            command = event.command
+            key = (operation, event.database_name, collection_of(operation, command), event.connection_id)
+            name, attributes = self._prepared.get(key) or self._prepare(*key)
+            span = self._start(name, kind=SpanKind.CLIENT, attributes=attributes)
+            if self._statement_length and span.is_recording():
+                span.set_attribute(semconv.DB_QUERY_TEXT, obfuscated(operation, command, self._statement_length))
+            for lost in self._open.put(event, span):
+                lost.end()
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """A command was answered, perhaps with errors of single writes."""
@@ -69,36 +90,26 @@ class CommandSpans(CommandTracer):
         with self._guard:
             self._end(event, event.failure)
 
-    def try_out(self) -> None:
-        """Start a trial span, and check that only this class keeps it.
-
-        Raises:
-            NotImplementedError: The library keeps spans elsewhere.
-        """
-        event = CommandStartedEvent({"find": "trial"}, "trial", 0, ("localhost", None), 0)
-        super()._get_statement_by_command_name("find", event)
-        super().started(event)
-        if self._open.pop(event) is None or any(isinstance(kept, dict) and kept for kept in vars(self).values()):
-            raise NotImplementedError("spans are kept elsewhere")
-
-    def _get_statement_by_command_name(self, command_name: str, event: object) -> Any:
-        """None: the library would set the bare command name, or a text with every value of the filter."""
-        return None
-
-    def _request_hook(self, span: Span, event: CommandStartedEvent) -> None:
-        for lost in self._open.put(event, span):
-            lost.end()
-        if not span.is_recording():
-            return
-        operation = event.command_name
-        collection = collection_of(operation, event.command)
-        span.update_name(f"{operation} {collection or event.database_name}")
-        attributes = {semconv.DB_OPERATION_NAME: operation}
-        if operation == "getMore" and collection is not None:
-            attributes[semconv.DB_COLLECTION_NAME] = collection
-        if self._statement_length:
-            attributes[semconv.DB_QUERY_TEXT] = obfuscated(operation, event.command, self._statement_length)
-        span.set_attributes(attributes)
+    def _prepare(
+        self, operation: str, namespace: str, collection: str | None, address: Address | None
+    ) -> tuple[str, Attributes]:
+        """Name and attributes of a span, kept for the next command unless too many are."""
+        stable: Attributes = {semconv.DB_SYSTEM_NAME: "mongodb", semconv.DB_NAMESPACE: namespace}
+        if collection is not None:
+            stable[semconv.DB_COLLECTION_NAME] = collection
+        if address is not None:
+            stable[semconv.SERVER_ADDRESS] = address[0]
+            if address[1] is not None:
+                stable[semconv.SERVER_PORT] = address[1]
+        attributes: Attributes = {semconv.DB_OPERATION_NAME: operation}
+        if self._stable:
+            attributes.update(stable)
+        if self._former:
+            attributes.update({_FORMER_NAMES[name]: value for name, value in stable.items()})
+        prepared = f"{operation} {collection or namespace}", attributes
+        if len(self._prepared) < _MAX_PREPARED:
+            self._prepared[operation, namespace, collection, address] = prepared
+        return prepared
 
     def _end(self, event: CommandSucceededEvent | CommandFailedEvent, failure: CommandFailure | None) -> None:
         # A span also ends if its command ends inside `suppress_instrumentation`.
@@ -114,31 +125,14 @@ class CommandSpans(CommandTracer):
         span.end()
 
 
-def command_spans(
-    tracer_provider: TracerProvider, capture_statement: bool, statement_max_length: int
-) -> CommandSpans | None:
-    """A `CommandSpans`, for the arguments see there; None if its seam fails, which a trial span tests here."""
-    with seams.COMMAND_SPANS:
-        if seams.COMMAND_SPANS.holds:
-            if is_instrumentation_enabled():
-                CommandSpans(NoOpTracerProvider(), False, 0).try_out()
-            return CommandSpans(tracer_provider, capture_statement, statement_max_length)
-    return None
+def make_spans(listeners: Iterable[object]) -> bool:
+    """Whether one of `listeners` makes spans: a `CommandSpans`, or that of `opentelemetry-instrumentation-pymongo`."""
+    theirs: Any = getattr(sys.modules.get("opentelemetry.instrumentation.pymongo"), "CommandTracer", CommandSpans)
+    return any(isinstance(one, CommandSpans | theirs) and one.is_enabled for one in listeners)
 
 
-def _conventions() -> dict[str, Any]:
-    """The library's argument for the conventions of `OTEL_SEMCONV_STABILITY_OPT_IN`, as its instrumentor sets it."""
-    module, signals = "opentelemetry.instrumentation._semconv", "_OpenTelemetryStabilitySignalType"
-    stability = seams.SEMCONV.load(module, "_OpenTelemetrySemanticConventionStability")
-    signal = seams.SEMCONV.load(module, signals)
-    with seams.SEMCONV:
-        stability._initialize()  # noqa: SLF001
-        return {"semconv_opt_in_mode": stability._get_opentelemetry_stability_opt_in_mode(signal.DATABASE)}  # noqa: SLF001
-    return {}
-
-
-class _NoTable(dict[object, Span]):
-    """Replaces the library's table of spans by request and server, whose key does not identify an exhaust cursor's."""
-
-    def __setitem__(self, key: object, span: Span) -> None:
-        """Keep nothing."""
+def _conventions() -> tuple[bool, bool]:
+    """Whether attributes have the stable names, and whether they have the former ones."""
+    chosen = semconv_opt_in()
+    both = "database/dup" in chosen
+    return both or "database" in chosen, both or "database" not in chosen

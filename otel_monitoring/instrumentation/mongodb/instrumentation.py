@@ -15,7 +15,7 @@ from pymongo import monitoring as pymongo_monitoring
 from otel_monitoring import seams
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
-from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans, CommandTracer, command_spans
+from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans, make_spans
 from otel_monitoring.instrumentation.mongodb.heartbeats import Heartbeats
 from otel_monitoring.instrumentation.mongodb.pool_metrics import PoolMetrics
 from otel_monitoring.instrumentation.mongodb.pymongo_seam import (
@@ -67,7 +67,7 @@ class MongoInstrumentation:
         self._heartbeats = Heartbeats(self.state)
         self._spans: CommandSpans | None = None
         if tracer_provider is not None:
-            self._spans = command_spans(tracer_provider, capture_statement, statement_max_length)
+            self._spans = CommandSpans(tracer_provider, capture_statement, statement_max_length)
         self._clients: list[weakref.ref[Client]] = []
         self._further_clients: list[weakref.ref[Client]] = []
         self._end_new_clients: Callable[[], None] | None = None
@@ -121,7 +121,7 @@ class MongoInstrumentation:
         """
         if self._end_new_clients is None:
             added: tuple[Any, ...] = (self._commands, self._pools)
-            if self._spans is not None and not _instrumented_globally():
+            if self._spans is not None and not make_spans(_registered_command_listeners()):
                 added = (*added, self._spans)
             self._listeners_of_new_clients = added
             self._enable(True)
@@ -179,7 +179,7 @@ class MongoInstrumentation:
 
     def _add_listeners(self, client: Client, listeners: Iterable[object]) -> None:
         present = listeners_of(client)
-        traced = traces_natively(client) or any(isinstance(one, CommandTracer) and one.is_enabled for one in present)
+        traced = traces_natively(client) or make_spans(present)
         wanted = tuple(one for one in listeners if one not in present and not (traced and one is self._spans))
         relays = [one for one in present if isinstance(one, Relay)]
         for relay in relays:
@@ -275,10 +275,6 @@ def attach(
     )
     instrumentation.attach(handle)
     return instrumentation
-
-
-def _instrumented_globally() -> bool:
-    return any(isinstance(one, CommandTracer) and one.is_enabled for one in _registered_command_listeners())
 
 
 def _registered_command_listeners() -> list[object]:

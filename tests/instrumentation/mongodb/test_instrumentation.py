@@ -292,7 +292,7 @@ def test_suppressed_commands_and_handshakes_leave_nothing_behind(telemetry: Tele
     assert not telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
     assert not telemetry.spans
     assert not metrics._inflight
-    assert not spans._span_dict
+    assert not spans._open
 
 
 # Spans
@@ -362,7 +362,7 @@ def test_suppression_that_begins_in_mid_command_leaves_no_open_span(telemetry: T
     with suppress_instrumentation():
         listener.failed(failed("find", {}))
 
-    assert not listener._span_dict
+    assert not listener._open
     assert len(telemetry.spans) == 2
 
 
@@ -623,7 +623,7 @@ def test_a_client_that_exists_is_not_made_to_publish_through_a_queue_it_lacks(te
 def test_without_tracer_provider_there_is_no_span_listener(telemetry: Telemetry, client: MongoClient[Any]) -> None:
     attached(client, telemetry, tracer_provider=None)
 
-    assert not any(isinstance(one, CommandTracer) for one in client.options.event_listeners)
+    assert not any(isinstance(one, CommandSpans) for one in client.options.event_listeners)
     publish(client, {"find": "orders"})
     assert telemetry.commands() == {("find", "orders"): 1}
 
