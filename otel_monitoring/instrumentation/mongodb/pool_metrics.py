@@ -38,11 +38,21 @@ _DEFAULT_MAX_SIZE: Final = 100
 _DEFAULT_MIN_SIZE: Final = 0
 
 
+class _Connection:
+    """The connections with one number: how many are open, and when those in use were checked out."""
+
+    __slots__ = ("open", "since")
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.since: list[float] = []
+
+
 class Pool:
     """The connections to one server, over all clients with this listener.
 
-    The driver numbers connections from 1 in each pool, so the same number may occur several times: connections are
-    counted by number. A pool that exists already is counted correctly, too: any event of a connection makes it known.
+    The driver numbers connections from 1 in each pool, so the same number may occur several times. A pool that exists
+    already is counted correctly, too: any event of a connection makes it known.
     """
 
     def __init__(self, name: str) -> None:
@@ -50,26 +60,53 @@ class Pool:
         self.idle_attributes = {**self.attributes, semconv.DB_CLIENT_CONNECTION_STATE: "idle"}
         self.used_attributes = {**self.attributes, semconv.DB_CLIENT_CONNECTION_STATE: "used"}
         self.limits: list[tuple[float, float]] = []
+        # Held while connections come and go. Commands, which take and return one each, do without.
         self._lock = renewed(self, "_lock", threading.Lock)
-        self._open: dict[int, int] = {}
-        self._used: dict[int, list[float]] = {}
+        self._connections: dict[int, _Connection] = {}
         self._waiting: dict[object, None] = {}
 
     def opened(self, connection: int) -> None:
         """A connection was created."""
         with self._lock:
-            self._open[connection] = self._open.get(connection, 0) + 1
+            self._connections.setdefault(connection, _Connection()).open += 1
 
     def closed(self, connection: int) -> float | None:
         """A connection was closed; returns the seconds since its checkout, None if it was idle."""
         with self._lock:
-            count = self._open.get(connection, 0) - 1
-            if count > 0:
-                self._open[connection] = count
+            known = self._connections.get(connection)
+            if known is None:
                 return None
-            self._open.pop(connection, None)
-            since = self._used.pop(connection, None)
-        return time.perf_counter() - since[-1] if since else None
+            known.open -= 1
+            if known.open > 0:
+                return None
+            del self._connections[connection]
+        return time.perf_counter() - known.since[-1] if known.since else None
+
+    def taken(self, connection: int) -> None:
+        """A connection was checked out."""
+        known = self._connections.get(connection)
+        if known is None or known.open == len(known.since):
+            known = self._learned(connection)
+        known.since.append(time.perf_counter())
+
+    def _learned(self, connection: int) -> _Connection:
+        """A connection that was created before its pool was known."""
+        with self._lock:
+            known = self._connections.setdefault(connection, _Connection())
+            known.open += 1
+            return known
+
+    def returned(self, connection: int) -> float | None:
+        """A connection was checked in; returns the seconds since its checkout, None if that was not observed."""
+        known = self._connections.get(connection)
+        return time.perf_counter() - known.since.pop() if known is not None and known.since else None
+
+    def count(self) -> tuple[int, int]:
+        """The number of idle connections, and of those in use."""
+        with self._lock:
+            connections = self._connections.values()
+            used = sum(len(one.since) for one in connections)
+            return sum(one.open for one in connections) - used, used
 
     def waits(self) -> None:
         """The current task or thread begins to wait for a connection."""
@@ -81,32 +118,6 @@ class Pool:
     def waited(self) -> None:
         """The current task or thread has ended its wait, with a connection or without."""
         self._waiting.pop(requester(), None)
-
-    def taken(self, connection: int) -> None:
-        """A connection was checked out."""
-        now = time.perf_counter()
-        with self._lock:
-            used = self._used.setdefault(connection, [])
-            used.append(now)
-            if self._open.get(connection, 0) < len(used):
-                self._open[connection] = len(used)
-
-    def returned(self, connection: int) -> float | None:
-        """A connection was checked in; returns the seconds since its checkout, None if that was not observed."""
-        with self._lock:
-            used = self._used.get(connection)
-            if used is None:
-                return None
-            since = used.pop()
-            if not used:
-                del self._used[connection]
-        return time.perf_counter() - since
-
-    def count(self) -> tuple[int, int]:
-        """The number of idle connections, and of those in use."""
-        with self._lock:
-            used = sum(map(len, self._used.values()))
-            return sum(self._open.values()) - used, used
 
     def pending(self) -> int:
         """The number of tasks and threads that wait for a connection.
