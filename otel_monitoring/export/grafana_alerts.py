@@ -11,7 +11,7 @@ from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.export import rule_promql
 from otel_monitoring.export.grafana_provisioning import PROMETHEUS_UID
 from otel_monitoring.export.options import ExportOptions, number_text, prometheus_duration
-from otel_monitoring.export.templates import annotations, labels
+from otel_monitoring.export.templates import annotation_templates, label_templates
 from otel_monitoring.export.yaml_file import document
 
 FOLDER = "otel_monitoring"
@@ -59,8 +59,8 @@ def _rule(rule: Rule, options: ExportOptions) -> dict[str, Any]:
         "execErrState": "Error",
         "for": prometheus_duration(rule.hold),
         **({"keepFiringFor": prometheus_duration(rule.keep_firing_for)} if rule.keep_firing_for else {}),
-        "labels": labels(rule, _LABELS),
-        "annotations": annotations(rule, _VALUE, _LABELS),
+        "labels": label_templates(rule, _LABELS),
+        "annotations": annotation_templates(rule, _VALUE, _LABELS),
         "isPaused": False,
     }
 

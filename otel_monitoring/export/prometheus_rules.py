@@ -6,7 +6,7 @@ from typing import Any
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.export import rule_promql
 from otel_monitoring.export.options import ExportOptions, prometheus_duration
-from otel_monitoring.export.templates import annotations, labels
+from otel_monitoring.export.templates import annotation_templates, label_templates
 from otel_monitoring.export.yaml_file import document
 
 _VALUE, _LABELS = "$value", "$labels"
@@ -34,7 +34,7 @@ def prometheus(rules: Iterable[Rule], options: ExportOptions | None = None) -> s
 def _rules(rule: Rule, options: ExportOptions) -> list[dict[str, Any]]:
     """The recording rule of a rule's value, the alert on it, and with `no_data=FIRE` the alert on missing data."""
     dialect = options.dialect
-    texts = annotations(rule, _VALUE, _LABELS)
+    texts = annotation_templates(rule, _VALUE, _LABELS)
     written = [
         {"record": rule_promql.recorded(rule), "expr": rule_promql.value(rule, dialect)},
         _alert(rule, rule_promql.alert_condition(rule, dialect), texts),
@@ -52,6 +52,6 @@ def _alert(rule: Rule, expression: str, texts: dict[str, str]) -> dict[str, Any]
         "expr": expression,
         **({"for": prometheus_duration(rule.hold)} if rule.hold else {}),
         **({"keep_firing_for": prometheus_duration(rule.keep_firing_for)} if rule.keep_firing_for else {}),
-        "labels": labels(rule, _LABELS),
+        "labels": label_templates(rule, _LABELS),
         "annotations": texts,
     }

@@ -27,7 +27,7 @@ class TemplateEngine:
     literal: Callable[[str], str]
 
 
-def message(rule: Rule, engine: TemplateEngine, labels: Mapping[str, str]) -> str:
+def message_template(rule: Rule, engine: TemplateEngine, labels: Mapping[str, str]) -> str:
     """The message of `rule` as a template, with the threshold, the rule's name and its fixed labels filled in.
 
     Args:
@@ -85,7 +85,7 @@ def go_template(value: str, labels: str) -> TemplateEngine:
     return TemplateEngine(formatted, label, lambda text: text.replace("{{", '{{ "{{" }}'))
 
 
-def labels(rule: Rule, source: str) -> dict[str, str]:
+def label_templates(rule: Rule, source: str) -> dict[str, str]:
     """The labels of a rule's alerts, by which they are routed; `source` is the expression for the series' labels."""
     engine = go_template("", source)
     renamed = {ours: name for ours, name in label_names(rule).items() if ours != name}
@@ -100,7 +100,7 @@ def labels(rule: Rule, source: str) -> dict[str, str]:
     }
 
 
-def annotations(rule: Rule, value: str, source: str) -> dict[str, str]:
+def annotation_templates(rule: Rule, value: str, source: str) -> dict[str, str]:
     """The annotations of a rule's alerts: summary, value, threshold and runbook.
 
     Args:
@@ -109,7 +109,7 @@ def annotations(rule: Rule, value: str, source: str) -> dict[str, str]:
         source: The template expression for the series' labels.
     """
     texts = {
-        "summary": message(rule, go_template(value, source), label_names(rule)),
+        "summary": message_template(rule, go_template(value, source), label_names(rule)),
         "value": f'{{{{ {value} | printf "%.4g" }}}}',
         "threshold": number_text(rule.threshold),
         "runbook_url": rule.runbook,

@@ -9,7 +9,7 @@ from otel_monitoring.alerts.rules.matchers import Attribute
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.export import ExportOptions, prometheus
 from otel_monitoring.export.options import number_text, prometheus_duration
-from otel_monitoring.export.templates import go_template, label_names, message
+from otel_monitoring.export.templates import go_template, label_names, message_template
 
 ENGINE = go_template("$value", "$labels")
 SLOW = Rule("slow", Quantile("job.duration", 0.9, group_by="job.kind"), ">", 2, label="kind", min_samples=3)
@@ -46,7 +46,7 @@ def test_numbers_are_written_without_binary_tails() -> None:
 )
 def test_messages_become_go_templates(template: str, text: str) -> None:
     rule = replace(SLOW, message=template, labels={"team": "db"})
-    assert message(rule, ENGINE, label_names(rule)) == text
+    assert message_template(rule, ENGINE, label_names(rule)) == text
 
 
 def test_one_service_is_chosen_by_name_with_any_namespace_or_with_a_given_one() -> None:

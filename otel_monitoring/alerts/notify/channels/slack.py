@@ -46,7 +46,7 @@ class SlackChannel:
         Raises:
             DeliveryError: Slack did not accept it: see `post`.
         """
-        body = json.dumps(message(notification)).encode()
+        body = json.dumps(message_body(notification)).encode()
         async with client() as http:
             request = http.build_request(
                 "POST",
@@ -57,7 +57,7 @@ class SlackChannel:
             await post(http, request, "Slack")
 
 
-def message(notification: Notification) -> dict[str, Any]:
+def message_body(notification: Notification) -> dict[str, Any]:
     """The JSON body. Push notifications and screen readers use `text`; only attachments have colours."""
     shown, hidden = text.shown(notification)
     length = min(_SECTION_LENGTH, _SECTIONS_LENGTH // max(1, len(shown)))

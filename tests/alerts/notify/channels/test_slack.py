@@ -6,12 +6,12 @@ from dataclasses import replace
 import pytest
 
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType
-from otel_monitoring.alerts.notify.channels.slack import message, mrkdwn
+from otel_monitoring.alerts.notify.channels.slack import message_body, mrkdwn
 from tests.notifications import STACK, event, notification, resolved
 
 
 def test_the_whole_message() -> None:
-    assert message(notification(event(details={"value": 7.5, "threshold": 5.0}))) == {
+    assert message_body(notification(event(details={"value": 7.5, "threshold": 5.0}))) == {
         "text": "[orders/production] CRITICAL DATABASE_DOWN firing: Database connection lost",
         "attachments": [
             {
@@ -52,7 +52,7 @@ def test_the_whole_message() -> None:
 
 
 def test_each_alert_has_the_colour_of_its_severity_and_what_is_over_is_green() -> None:
-    sent = message(notification(*(event(severity=severity) for severity in AlertSeverity), resolved()))
+    sent = message_body(notification(*(event(severity=severity) for severity in AlertSeverity), resolved()))
     colours = [attachment["color"] for attachment in sent["attachments"][:-1]]
     assert len(set(colours)) == 5
     assert colours[-1] == "#2f9e44"
@@ -63,7 +63,7 @@ def test_no_text_of_an_alert_mentions_or_links_anybody() -> None:
     hostile = event(
         attack, labels={attack: attack}, details={attack: f"{attack}\n{attack}"}, trace_id=attack, rule=attack
     )
-    sent = json.dumps(message(notification(hostile, service=attack, environment=attack)))
+    sent = json.dumps(message_body(notification(hostile, service=attack, environment=attack)))
     assert "&lt;!channel&gt;" in sent
     assert sent.count("<") == sent.count(">") == 1, "the runbook's link alone"
 
@@ -79,7 +79,7 @@ def test_the_largest_notification_keeps_slacks_limits() -> None:
         labels={f"label{i}": "&" * 900 for i in range(30)},
         runbook="https://example.com/" + "&" * 470,
     )
-    sent = message(notification(*(huge(number) for number in range(60)), service="&" * 300))
+    sent = message_body(notification(*(huge(number) for number in range(60)), service="&" * 300))
     blocks = [block for attachment in sent["attachments"] for block in attachment["blocks"]]
     assert len(sent["attachments"]) == 22
     assert len(blocks) <= 50
@@ -87,18 +87,18 @@ def test_the_largest_notification_keeps_slacks_limits() -> None:
     assert len(sent["text"]) <= 4000
     assert sum(len(block["text"]["text"]) for block in blocks) <= 13_200
     assert blocks[-2]["text"]["text"] == "… and 40 more"
-    alone = message(notification(one))["attachments"][0]["blocks"][0]["text"]["text"]
+    alone = message_body(notification(one))["attachments"][0]["blocks"][0]["text"]["text"]
     assert alone.endswith("|Runbook>")
 
 
 def test_a_stack_is_a_code_block() -> None:
-    body = message(notification(event(details={"stack": STACK})))["attachments"][0]["blocks"][0]["text"]["text"]
+    body = message_body(notification(event(details={"stack": STACK})))["attachments"][0]["blocks"][0]["text"]["text"]
     assert '*stack:*\n```File "/srv/orders.py", line 42, in create\n' in body
 
 
 def test_of_a_long_stack_the_innermost_call_is_shown() -> None:
     stack = [f'File "/srv/module_{i}.py", line {i}, in <function_{i}>' for i in range(100)]
-    body = message(notification(event(details={"stack": stack})))["attachments"][0]["blocks"][0]["text"]["text"]
+    body = message_body(notification(event(details={"stack": stack})))["attachments"][0]["blocks"][0]["text"]["text"]
     assert "in &lt;function_99&gt;```" in body
 
 
