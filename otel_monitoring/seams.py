@@ -168,32 +168,18 @@ CONTRIB_URLS = Seam(
 FASTAPI_OPTIONS = Seam(
     "fastapi",
     "FastAPI._telemetry",
-    purpose="set the options of FastAPI's own telemetry on an application that exists",
-    without="its defaults stay, and the monitoring endpoints and excluded URLs count as requests; pass "
-    "FastAPI(telemetry={...})",
+    purpose="switch off FastAPI's own telemetry, in whose place ours measures",
+    without="FastAPI's own telemetry runs beside ours, with its defaults: it makes the request spans, also of the "
+    "monitoring endpoints and excluded URLs; pass FastAPI(telemetry={...})",
 )
 FASTAPI_REQUEST = Seam(
     "fastapi",
-    'scope["fastapi.telemetry"]',
+    "fastapi.telemetry._api._RequestTelemetry",
+    "_REQUEST_TELEMETRY_KEY",
     "_mount_prefix",
-    purpose="name the routes of hosts and behind a root path as everywhere else",
-    without="routes of hosts and behind a root path have the names FastAPI gives them",
-)
-FASTAPI_LEAVING = Seam(
-    "fastapi",
-    "fastapi.telemetry._asgi._normal_websocket_disconnect",
-    "_exception_type",
-    "_exception",
-    purpose="take clients that leave, and closed WebSockets, for no errors",
-    without="WebSockets closed with 1005 or 1006, and uploads that their clients break off, count as errors",
-)
-FASTAPI_BROKEN = Seam(
-    "fastapi",
-    'scope["fastapi.telemetry"]',
-    "status_code",
-    "fastapi.telemetry._asgi._exception",
-    purpose="take answers for errors whose body raises, where middleware completes them all the same",
-    without='such answers count as successes behind `@app.middleware("http")`',
+    "_exceptions",
+    purpose="have FastAPI name the route of a request, make spans of operations and log failed validations",
+    without="our own search names the routes; there are no spans of operations and no log records of validations",
 )
 FASTAPI_ROUTES = Seam(
     "fastapi",

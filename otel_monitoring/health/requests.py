@@ -9,11 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from opentelemetry.metrics import Meter
-
 from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.cardinality import BoundedNames
+from otel_monitoring.metrics.direct import RecordedHistogram
 from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
 from otel_monitoring.metrics.snapshot import Histogram, Series, merged
 from otel_monitoring.metrics.window import Window
@@ -24,7 +23,6 @@ from otel_monitoring.semconv import (
     HTTP_RESPONSE_STATUS_CODE,
     HTTP_ROUTE,
     HTTP_SERVER_REQUEST_DURATION,
-    REQUEST_DURATIONS,
     UNMATCHED_ROUTE,
 )
 from otel_monitoring.timestamps import rfc3339
@@ -164,7 +162,7 @@ class PerformanceMetrics:
     """Request counts, times and errors, read from the exported histogram.
 
     Args:
-        meter: The meter of the histogram in which `record_request` records.
+        durations: The histogram in which `record_request` records.
         aggregator: The history of measurements.
         statistics: Computes the figures of a window.
         refresh: Brings the aggregator up to date without blocking the caller's loop.
@@ -174,7 +172,7 @@ class PerformanceMetrics:
 
     def __init__(
         self,
-        meter: Meter,
+        durations: RecordedHistogram,
         aggregator: Aggregator,
         statistics: RequestStatistics,
         *,
@@ -182,7 +180,7 @@ class PerformanceMetrics:
         is_measured: Callable[[str], bool],
         max_endpoints: int,
     ) -> None:
-        self._duration = REQUEST_DURATIONS.create(meter)
+        self._durations = durations
         self._aggregator = aggregator
         self._statistics = statistics
         self._refresh = refresh
@@ -267,7 +265,7 @@ class PerformanceMetrics:
         if failed or (error is not None and status_code < 400):
             attributes[ERROR_TYPE] = str(status_code) if failed else "_OTHER"
             self.note_error(error if error is not None else f"HTTP {status_code} on {endpoint}")
-        self._duration.record(max(0.0, duration), attributes)
+        self._durations.bind(attributes).record(max(0.0, duration))
         self._aggregator.invalidate()
 
     def _warn_once(self) -> None:

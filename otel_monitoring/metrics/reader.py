@@ -7,6 +7,7 @@ history keeps, and minimum and maximum belong to their interval.
 
 import inspect
 import threading
+from collections.abc import Container, Mapping
 from typing import Any
 
 from opentelemetry.metrics import NoOpMeter
@@ -28,14 +29,13 @@ from otel_monitoring import seams
 from otel_monitoring.forks import renewed
 from otel_monitoring.metrics import snapshot as ours
 from otel_monitoring.metrics.buckets import Buckets
+from otel_monitoring.metrics.direct import MAX_SCALE, MAX_SIZE, OVERFLOW, DirectHistogram
 from otel_monitoring.metrics.snapshot import AttributeValue, Series, Snapshot
 from otel_monitoring.semconv import SCOPE
 
-# Scale 5 divides each doubling of the value into 32 buckets: 1.1 % from a bucket's middle to its edge. 480 buckets
-# cover 15 doublings before the scale drops to 4, and 30 (a nanosecond to a second) before it drops to 3.
-_MAX_SCALE = 5
-_MAX_SIZE = 480
-_OVERFLOW = (("otel.metric.overflow", True),)
+_OVERFLOW = tuple(OVERFLOW.items())
+_FASTAPI = "fastapi"
+"""The instrumentation scope of FastAPI's own telemetry."""
 _NOTHING = sdk.MetricsData(resource_metrics=[])
 
 
@@ -50,14 +50,21 @@ class _NoExemplars(ExemplarReservoir):
 
 
 class _Exponential(ExponentialBucketHistogramAggregation):
-    """The SDK's aggregation without exemplars. The application's `record` runs it, so it must never raise."""
+    """The SDK's aggregation without exemplars, and none for what comes directly.
+
+    The application's `record` runs it, so it must never raise.
+    """
 
     used = 0
+    direct: Container[str] = ()
 
     def _create_aggregation(self, *args: Any, **kwargs: Any) -> Any:
         create = super()._create_aggregation
         with seams.EXEMPLARS:
             call = inspect.signature(create).bind(*args, **kwargs)
+            instrument = call.arguments["instrument"]
+            if _comes_directly(instrument.name, instrument.instrumentation_scope.name, self.direct):
+                return DropAggregation()._create_aggregation(*args, **kwargs)  # noqa: SLF001
             if seams.EXEMPLARS.holds and call.arguments["reservoir_factory"] is not None:
                 reservoir = _NoExemplars()
                 call.arguments["reservoir_factory"] = lambda _kind: lambda **_: reservoir
@@ -67,9 +74,18 @@ class _Exponential(ExponentialBucketHistogramAggregation):
         return create(*args, **kwargs)
 
 
-def _exponential() -> Aggregation:
+def _comes_directly(name: str, scope: str, direct: Container[str]) -> bool:
+    """Whether a metric of the SDK's has what a `DirectHistogram` has, too.
+
+    FastAPI's own telemetry measures the same requests where it cannot be switched off.
+    """
+    return name in direct and scope in (SCOPE, _FASTAPI)
+
+
+def _exponential(direct: Container[str]) -> Aggregation:
     """The aggregation of histograms. A trial histogram is recorded and read here to test the seam."""
-    ours = _Exponential(max_size=_MAX_SIZE, max_scale=_MAX_SCALE)
+    ours = _Exponential(max_size=MAX_SIZE, max_scale=MAX_SCALE)
+    ours.direct = direct
     with seams.EXEMPLARS:
         reader = sdk.InMemoryMetricReader(preferred_aggregation={Histogram: ours})
         provider = MeterProvider((reader,), Resource.get_empty(), shutdown_on_exit=False)
@@ -85,7 +101,7 @@ def _exponential() -> Aggregation:
             raise ValueError("what it makes does not measure")
     if seams.EXEMPLARS.holds:
         return ours
-    return ExponentialBucketHistogramAggregation(max_size=_MAX_SIZE, max_scale=_MAX_SCALE)
+    return ExponentialBucketHistogramAggregation(max_size=MAX_SIZE, max_scale=MAX_SCALE)
 
 
 class SnapshotReader(sdk.InMemoryMetricReader):
@@ -96,12 +112,18 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         max_series: Maximum number of series over all metrics. Measurements of further series go into one series for
             each metric, with the attribute `otel.metric.overflow`
             (https://opentelemetry.io/docs/specs/otel/metrics/sdk/#cardinality-limits).
+
+    Attributes:
+        exports: False: what it reads stays in the process.
     """
+
+    exports = False
 
     def __init__(self, now: float, *, max_series: int = 10_000) -> None:
         delta = sdk.AggregationTemporality.DELTA
+        self._direct: dict[str, DirectHistogram] = {}
         aggregations: dict[type, Aggregation] = {
-            Histogram: _exponential(),
+            Histogram: _exponential(self._direct),
             # The endpoints and rules use no up-down counters (active requests, pool connections).
             UpDownCounter: DropAggregation(),
             ObservableUpDownCounter: DropAggregation(),
@@ -114,6 +136,10 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         self._known: dict[Series, Series] = {}
         self._last = now
         self._taking = renewed(self, "_taking", threading.Lock)
+
+    def direct(self, name: str) -> DirectHistogram:
+        """The histogram of this name that is in the snapshots without the SDK."""
+        return self._direct.setdefault(name, DirectHistogram(name, max_series=self._max_series))
 
     def take(self, now: float) -> Snapshot:
         """Collect what was measured since the last call.
@@ -137,29 +163,30 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         sums: dict[Series, float] = {}
         gauges: dict[Series, float] = {}
         observed: set[Series] = set()
-        for metric, is_ours in _metrics(data):
+        for direct in list(self._direct.values()):
+            for bound, values in direct.take():
+                _add(histograms, self._series(direct.name, bound.attributes), values)
+        for metric, scope in _metrics(data):
             points = metric.data
+            if _comes_directly(metric.name, scope, self._direct):
+                continue
             if isinstance(points, sdk.ExponentialHistogram):
                 for point in points.data_points:
-                    series = self._series(metric.name, point)
-                    known = histograms.get(series)
-                    converted = _histogram(point)
-                    histograms[series] = known.plus(converted) if known is not None else converted
+                    _add(histograms, self._series(metric.name, point.attributes), _histogram(point))
             elif isinstance(points, sdk.Sum):
                 for number in points.data_points:
-                    series = self._series(metric.name, number)
+                    series = self._series(metric.name, number.attributes)
                     sums[series] = sums.get(series, 0) + number.value
             elif isinstance(points, sdk.Gauge):
                 for number in points.data_points:
-                    series = self._series(metric.name, number)
+                    series = self._series(metric.name, number.attributes)
                     gauges[series] = number.value
-                    if is_ours:
+                    if scope == SCOPE:
                         observed.add(series)
         recorded = {series: histogram for series, histogram in histograms.items() if histogram.count}
         return Snapshot(start, end, recorded, {s: v for s, v in sums.items() if v}, gauges, observed)
 
-    def _series(self, name: str, point: sdk.DataPointT) -> Series:
-        attributes = point.attributes
+    def _series(self, name: str, attributes: Mapping[str, Any] | None) -> Series:
         if not attributes:
             return Series(name)
         series = Series(name, tuple(sorted((key, _hashable(value)) for key, value in attributes.items())))
@@ -172,10 +199,15 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         return series
 
 
-def _metrics(data: sdk.MetricsData) -> list[tuple[sdk.Metric, bool]]:
-    """Each metric, and whether it is in this package's instrumentation scope."""
+def _metrics(data: sdk.MetricsData) -> list[tuple[sdk.Metric, str]]:
+    """Each metric, and the name of its instrumentation scope."""
     scopes = [scope for resource in data.resource_metrics for scope in resource.scope_metrics]
-    return [(metric, scope.scope.name == SCOPE) for scope in scopes for metric in scope.metrics]
+    return [(metric, scope.scope.name) for scope in scopes for metric in scope.metrics]
+
+
+def _add(histograms: dict[Series, ours.Histogram], series: Series, values: ours.Histogram) -> None:
+    known = histograms.get(series)
+    histograms[series] = known.plus(values) if known is not None else values
 
 
 def _hashable(value: Any) -> AttributeValue:

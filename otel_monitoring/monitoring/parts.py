@@ -25,11 +25,13 @@ from otel_monitoring.instrumentation.http_server.request import current_request
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator, BackgroundCollection
+from otel_monitoring.metrics.direct import DirectHistogram, RecordedHistogram
 from otel_monitoring.monitoring.alert_feed import AlertFeed
 from otel_monitoring.monitoring.monitored_database import MonitoredDatabase, database_of
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
-from otel_monitoring.semconv import SCHEMA_URL, SCOPE, WRONG_TOKENS
+from otel_monitoring.semconv import REQUEST_DURATIONS, SCHEMA_URL, SCOPE, WRONG_TOKENS
+from otel_monitoring.telemetry.meter_providers import exported_by
 from otel_monitoring.telemetry.providers import Telemetry
 from otel_monitoring.tracing.destination import Destination, use
 
@@ -56,6 +58,7 @@ class ServiceParts:
         telemetry: Providers and exporters.
         aggregator: Collects what was measured and keeps its history.
         collecting: Runs the aggregator's collections off the event loops.
+        request_durations: The aggregator's histogram of request durations.
         performance: Request counts, times and errors.
         system: CPU and memory.
         wrong_tokens: Counts requests with a wrong admin token.
@@ -111,8 +114,12 @@ class ServiceParts:
         )
         self.collecting = BackgroundCollection(self.aggregator, self._worker)
         self._statistics = RequestStatistics(settings.error_statuses)
+        name = REQUEST_DURATIONS.name
+        # With OTEL_SDK_DISABLED nothing is measured: nobody reads the histogram.
+        self.request_durations = DirectHistogram(name) if settings.sdk_disabled else self.aggregator.reader.direct(name)
+        exported = exported_by(self.telemetry.meter_provider)
         self.performance = PerformanceMetrics(
-            self._meter,
+            RecordedHistogram(self.request_durations, REQUEST_DURATIONS.create(self._meter), exported),
             self.aggregator,
             self._statistics,
             refresh=self.collecting.refresh,

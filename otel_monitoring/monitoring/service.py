@@ -48,7 +48,6 @@ from otel_monitoring.runtime.background import Job
 from otel_monitoring.runtime.current_service import get_monitoring, register, set_monitoring, within_service
 from otel_monitoring.runtime.start_log import announce
 from otel_monitoring.runtime.worker import Worker
-from otel_monitoring.telemetry.meter_providers import HistogramMeterProvider
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -367,13 +366,13 @@ class MonitoringService:
 
     def _measure_requests(self, app: "FastAPI", parts: ServiceParts, own_routes: OwnRoutes) -> None:
         telemetry = parts.telemetry
-        meters = telemetry.request_meters
         instrumentation = instrument_app(
             app,
             tracer_provider=telemetry.tracer_provider,
-            meter_provider=meters if telemetry.exports_metrics else HistogramMeterProvider(meters),
+            meter_provider=telemetry.meter_provider,
             logger_provider=telemetry.logger_provider,
             options=self._request_options(parts, own_routes),
+            durations=parts.request_durations,
         )
         telemetry.make_global()
         self._connections = instrumentation.connections

@@ -1,14 +1,16 @@
-"""Meter providers: ours, its view for instrumented applications, and a view that measures histograms alone."""
+"""`GuardedMeterProvider`: our meter provider; `exported_by`: whether anybody reads a meter provider."""
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 from opentelemetry import metrics
-from opentelemetry.metrics import Histogram, Meter, NoOpMeter
+from opentelemetry.metrics import Meter, NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader
 
-from otel_monitoring import seams
+from otel_monitoring.forks import renewed
 from otel_monitoring.semconv import SCOPE
 from otel_monitoring.telemetry.observable_callbacks import PatientCallback, guarded
 
@@ -23,20 +25,38 @@ class GuardedMeterProvider(MeterProvider):
     the collection for every other instrument, and the exporting thread; here they become an `Exception`. For
     callbacks that hang see `PatientCallback`.
 
-    It is also the global provider, which FastAPI (>= 0.142) asks for the meter of every application in the process. An
-    application that no service instruments gets a no-op meter; `RequestMeterProvider` is for those that are
-    instrumented.
+    It is also the global provider, which FastAPI (>= 0.142) asks for the meter of every application in the process: a
+    no-op, because instrumented applications are measured by this package, and the others are not the service's.
+
+    Attributes:
+        exported: Whether there are other readers than the aggregator's, also those that the application has added.
     """
+
+    def __init__(self, metric_readers: Sequence[MetricReader] = (), *args: Any, **kwargs: Any) -> None:
+        super().__init__(metric_readers, *args, **kwargs)
+        self._exporting = {reader for reader in metric_readers if _exports(reader)}
+        self.exported = bool(self._exporting)
+        self._adding = renewed(self, "_adding", threading.Lock)
+
+    def add_metric_reader(self, metric_reader: MetricReader) -> None:
+        """Add a reader; from now on it reads every measurement."""
+        super().add_metric_reader(metric_reader)
+        with self._adding:
+            if _exports(metric_reader):
+                self._exporting.add(metric_reader)
+            self.exported = bool(self._exporting)
+
+    def remove_metric_reader(self, metric_reader: MetricReader) -> None:
+        """Remove a reader."""
+        super().remove_metric_reader(metric_reader)
+        with self._adding:
+            self._exporting.discard(metric_reader)
+            self.exported = bool(self._exporting)
 
     def get_meter(self, name: str, *args: Any, **kwargs: Any) -> Meter:
         """The meter of an instrumentation scope; a no-op for FastAPI's scope."""
-        # Where the options of FastAPI's telemetry cannot be set, instrumented applications ask here, too.
-        if name == _FASTAPI and seams.FASTAPI_OPTIONS.holds:
+        if name == _FASTAPI:
             return NoOpMeter(name)
-        return self.any_meter(name, *args, **kwargs)
-
-    def any_meter(self, name: str, *args: Any, **kwargs: Any) -> Meter:
-        """The meter of an instrumentation scope, FastAPI's included."""
         meter = super().get_meter(name, *args, **kwargs)
         for method in _OBSERVABLE:
             if method not in vars(meter):
@@ -45,59 +65,17 @@ class GuardedMeterProvider(MeterProvider):
         return meter
 
 
-class RequestMeterProvider(metrics.MeterProvider):
-    """A view on a `GuardedMeterProvider` for an instrumented application: FastAPI's scope measures.
-
-    Args:
-        meters: The provider whose meters it returns.
-    """
-
-    def __init__(self, meters: GuardedMeterProvider) -> None:
-        self._meters = meters
-
-    def get_meter(self, name: str, *args: Any, **kwargs: Any) -> Meter:
-        """The meter of an instrumentation scope."""
-        return self._meters.any_meter(name, *args, **kwargs)
+def exported_by(provider: metrics.MeterProvider) -> Callable[[], bool]:
+    """Returns whether anybody but the aggregator reads `provider` at the moment."""
+    if isinstance(provider, GuardedMeterProvider):
+        return lambda: provider.exported
+    measures = not isinstance(provider, metrics.NoOpMeterProvider)
+    return lambda: measures  # nobody knows the readers of a provider that is the application's
 
 
-class HistogramMeterProvider(metrics.MeterProvider):
-    """A view on a meter provider for when metrics are not exported: histograms measure, other instruments are no-ops.
-
-    The aggregator answers from histograms alone. FastAPI also counts active requests, which costs the SDK work for each
-    request, even where every reader drops the result.
-
-    Args:
-        provider: Where the histograms are made.
-    """
-
-    def __init__(self, provider: metrics.MeterProvider) -> None:
-        self._provider = provider
-
-    def get_meter(
-        self, name: str, version: str | None = None, schema_url: str | None = None, attributes: Any = None
-    ) -> Meter:
-        """The meter of an instrumentation scope."""
-        return _HistogramMeter(
-            name, version, schema_url, self._provider.get_meter(name, version, schema_url, attributes)
-        )
-
-
-class _HistogramMeter(NoOpMeter):
-    def __init__(self, name: str, version: str | None, schema_url: str | None, meter: Meter) -> None:
-        super().__init__(name, version, schema_url)
-        self._meter = meter
-
-    def create_histogram(
-        self,
-        name: str,
-        unit: str = "",
-        description: str = "",
-        *,
-        explicit_bucket_boundaries_advisory: Sequence[float] | None = None,
-    ) -> Histogram:
-        return self._meter.create_histogram(
-            name, unit, description, explicit_bucket_boundaries_advisory=explicit_bucket_boundaries_advisory
-        )
+def _exports(reader: MetricReader) -> bool:
+    """Whether what `reader` reads leaves the process: that of the aggregator says that it does not."""
+    return bool(getattr(reader, "exports", True))
 
 
 def _guarding(create: Callable[..., object], guard: Callable[[Any], object]) -> Callable[..., object]:

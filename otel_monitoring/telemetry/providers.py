@@ -31,7 +31,7 @@ from otel_monitoring.telemetry.baggage_processors import BaggageLogProcessor, Ba
 from otel_monitoring.telemetry.export_state import ExportState, export_summary
 from otel_monitoring.telemetry.log_filter import QuietExports
 from otel_monitoring.telemetry.logs_sdk import LoggerProvider
-from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider, RequestMeterProvider
+from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from otel_monitoring.telemetry.pipelines import (
     LogPipeline,
     LogSwitch,
@@ -73,7 +73,6 @@ class Telemetry:
 
     Attributes:
         meter_provider: The meter provider.
-        request_meters: The meter provider for requests to the service's own application.
         tracer_provider: The tracer provider.
         logger_provider: The logger provider.
         baggage: The baggage keys that become attributes of spans and log records.
@@ -154,10 +153,6 @@ class Telemetry:
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()
         self.logger_provider: logs_api.LoggerProvider = loggers or logs_api.NoOpLoggerProvider()
         self.meter_provider: metrics.MeterProvider = meters if join else metrics.NoOpMeterProvider()
-        own = self.meter_provider
-        self.request_meters: metrics.MeterProvider = (
-            RequestMeterProvider(own) if isinstance(own, GuardedMeterProvider) else own
-        )
 
     def make_global(self) -> None:
         """Make our providers the global ones, for each signal that has none.

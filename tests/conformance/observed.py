@@ -1,6 +1,7 @@
 """An instrumented application, what it measured, and a real server around it."""
 
 import socket
+from collections import Counter
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,6 +20,7 @@ from starlette.types import Scope
 
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.instrumentation.http_server.fastapi import RequestError, RequestOptions, instrument_app
+from otel_monitoring.metrics.direct import DirectHistogram
 from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
 from tests.conformance.application import WAIT, Gates
 from tests.measured import metrics_of
@@ -56,11 +58,15 @@ class Observed:
         self.meter_provider = meter_provider = MeterProvider([self.metrics], shutdown_on_exit=False)
         if engine == "contrib" and "native" in ENGINES and not applied:
             FastAPIInstrumentor.instrument_app(app, tracer_provider=tracer_provider, meter_provider=meter_provider)
+        self._serving = False
+        self._direct = DirectHistogram(DURATION)
+        self._direct_counts: Counter[str] = Counter()
         self.instrumentation = instrument_app(
             app,
             tracer_provider=tracer_provider,
             meter_provider=meter_provider,
             logger_provider=logger_provider,
+            durations=self._direct,
             options=RequestOptions(
                 **{
                     "exclude": excluded,
@@ -81,6 +87,7 @@ class Observed:
     def serve(self, **config: Any) -> str:
         """Start a server; returns its address."""
         # h11: httptools, where it is installed, answers methods that it does not know by itself.
+        self._serving = True
         self._server = ThreadedServer(self.app, http="h11", lifespan="on", **config)
         return self._server.url
 
@@ -94,6 +101,7 @@ class Observed:
         self.gates.release.set()
         if self._server is not None:
             self._server.stop()
+            self._serving = False
 
     def get(self, path: str, method: str = "GET", **kwargs: Any) -> httpx.Response:
         with httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=WAIT) as client:
@@ -109,14 +117,25 @@ class Observed:
         return answer
 
     def points(self, name: str = DURATION) -> list[tuple[dict[str, Any], int | float]]:
-        """Attributes and count (histogram) or value (sum) of every series of one metric, in a stable order."""
+        """Attributes and count (histogram) or value (sum) of every series of one metric, in a stable order.
+
+        Without a server that may be recording, what the aggregator gets is compared with what is exported.
+        """
         found: list[tuple[dict[str, Any], Any]] = [
             (dict(point.attributes or {}), getattr(point, "count", None) or getattr(point, "value", 0))
             for metric in metrics_of(self.metrics)
             if metric.name == name
             for point in metric.data.data_points
         ]
-        return sorted(found, key=by_attributes)
+        found.sort(key=by_attributes)
+        if name == DURATION and not self._serving and self.instrumentation.meter_provider is self.meter_provider:
+            assert self._direct_points() == {by_attributes(point): point[1] for point in found}
+        return found
+
+    def _direct_points(self) -> dict[str, int]:
+        for series, durations in self._direct.take():
+            self._direct_counts[by_attributes((dict(series.attributes), 0))] += durations.count
+        return dict(self._direct_counts)
 
     def metric_names(self) -> set[str]:
         return {metric.name for metric in metrics_of(self.metrics)}

@@ -9,9 +9,11 @@ from opentelemetry.trace import SpanKind, StatusCode
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from otel_monitoring import seams
+from otel_monitoring.instrumentation.http_server import native
 from tests.conformance.application import with_middleware
 from tests.conformance.conftest import Make
-from tests.conformance.observed import ACTIVE, DURATION, Observed, by_attributes
+from tests.conformance.observed import ACTIVE, DURATION, ENGINES, Observed, by_attributes
 from tests.waiting import eventually
 
 
@@ -139,6 +141,19 @@ def test_without_spans_the_metrics_are_the_same(make: Make, engine: str, case: C
     # Who applied contrib themselves keeps their spans.
     if engine == "native":
         assert not observed.spans.get_finished_spans()
+
+
+@pytest.mark.parametrize("case", CASES, ids=_id)
+@pytest.mark.skipif("native" not in ENGINES, reason="this FastAPI names no routes")
+def test_where_fastapi_names_no_routes_they_are_found(make: Make, monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
+    monkeypatch.setattr(seams.FASTAPI_REQUEST, "error", None)
+    monkeypatch.setattr(native, "_MODULE", "fastapi.telemetry.gone")
+    observed = make()
+    assert observed.get(case.path, case.method).status_code == case.status
+    observed.stop()
+    _check(case, observed)
+    assert not seams.FASTAPI_REQUEST.holds
+    monkeypatch.setattr(seams.FASTAPI_REQUEST, "error", None)
 
 
 @pytest.mark.parametrize("where", ["application", "server"])

@@ -7,9 +7,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_monitoring.health.requests import LastError, PerformanceMetrics, RequestStatistics
 from otel_monitoring.metrics.aggregator import Aggregator
+from otel_monitoring.metrics.direct import RecordedHistogram
 from otel_monitoring.metrics.outcome import RequestOutcome
 from otel_monitoring.metrics.snapshot import Series
-from otel_monitoring.semconv import HTTP_SERVER_REQUEST_DURATION
+from otel_monitoring.semconv import HTTP_SERVER_REQUEST_DURATION, REQUEST_DURATIONS, SCOPE
 
 pytestmark = pytest.mark.anyio
 
@@ -53,8 +54,9 @@ class Bench:
         self.aggregator = Aggregator(clock=self.tick, span=300, resolution=10, cost_clock=lambda: 0.0)
         provider = MeterProvider(shutdown_on_exit=False)
         provider.add_metric_reader(self.aggregator.reader)
+        durations = self.aggregator.reader.direct(REQUEST_DURATIONS.name)
         self.metrics = PerformanceMetrics(
-            provider.get_meter("test"),
+            RecordedHistogram(durations, REQUEST_DURATIONS.create(provider.get_meter(SCOPE)), lambda: True),
             self.aggregator,
             RequestStatistics(),
             refresh=self.refresh,

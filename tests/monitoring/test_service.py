@@ -23,6 +23,7 @@ from otel_monitoring.runtime.process_exit import stop_all
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.testing import MemoryChannel
 from tests.asgi import TIMEOUT, served
+from tests.measured import metrics_of
 from tests.waiting import eventually_here
 
 pytestmark = pytest.mark.anyio
@@ -182,24 +183,42 @@ async def test_a_meter_provider_chosen_for_the_application_is_read() -> None:
     assert {"http.server.request.duration", "process.cpu.utilization"} <= names
 
 
-async def test_without_metric_export_only_what_is_answered_is_measured() -> None:
+async def test_an_exporter_that_is_added_while_requests_run_gets_every_further_one() -> None:
     import httpx
 
     app = FastAPI()
-    monitoring = MonitoringService(None).instrument(app)
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    @app.get("/slow")
+    async def slow() -> None:
+        inside.set()
+        await go_on.wait()
+
+    monitoring = MonitoringService(None, store="memory").instrument(app)
     provider = monitoring._parts.telemetry.meter_provider
     assert isinstance(provider, MeterProvider)
     await monitoring.start()
     reader = InMemoryMetricReader()
-    provider.add_metric_reader(reader)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         await client.get("/nowhere")
-    data = reader.get_metrics_data()
+        under_way = asyncio.create_task(client.get("/slow"))
+        await inside.wait()
+        provider.add_metric_reader(reader)
+        await client.get("/nowhere")
+        await monitoring.performance_metrics.record_request("/job", 0.1)
+        go_on.set()
+        await under_way
+        found = {metric.name: metric.data.data_points for metric in metrics_of(reader)}
+        provider.remove_metric_reader(reader)
+        await client.get("/nowhere")
+    summary = await monitoring.performance_metrics.get_summary()
     await monitoring.stop()
-    assert data is not None
-    names = {m.name for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics}
-    assert "http.server.request.duration" in names
-    assert "http.server.active_requests" not in names
+    assert summary["requests_recorded"] == 5
+    exported: list[Any] = list(found["http.server.request.duration"])
+    counts = {point.attributes.get("http.route"): point.count for point in exported}
+    assert counts == {None: 1, "/slow": 1, "/job": 1}
+    # What was under way when the reader came is no active request that ends twice.
+    assert [point.value for point in found["http.server.active_requests"]] == [0]  # type: ignore[union-attr]
 
 
 class Pinged:

@@ -11,13 +11,11 @@ from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from otel_monitoring import seams
 from otel_monitoring.instrumentation.http_server.disconnects import client_left
 from otel_monitoring.instrumentation.http_server.route_template import flat
 
 REQUEST_KEY: Final = "otel_monitoring.request"
-MEASURED: Final = "fastapi.telemetry"
-_BROKEN: Final = "otel_monitoring_broken"  # an attribute of the objects under those keys
+_BROKEN: Final = "otel_monitoring_broken"  # an attribute of the object under that key
 
 
 class BrokenResponseLayer:
@@ -54,10 +52,9 @@ def broken_by(request: Any) -> Exception | None:
 
 
 def _note(scope: Scope, error: Exception) -> None:
-    request = scope.get(REQUEST_KEY) or scope.get(MEASURED)
+    request = scope.get(REQUEST_KEY)
     if request is not None and broken_by(request) is None:
-        with seams.FASTAPI_BROKEN:
-            setattr(request, _BROKEN, error)
+        setattr(request, _BROKEN, error)
 
 
 def observe(stack: Any) -> bool:

@@ -14,21 +14,16 @@ from opentelemetry.metrics import NoOpMeterProvider, NoOpUpDownCounter
 from opentelemetry.trace import TracerProvider
 from starlette.background import BackgroundTask
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from otel_monitoring import seams
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.http_server.broken_responses import layers
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
-from otel_monitoring.instrumentation.http_server.recorder import ORIGINAL_KEY, RAW_SEND_KEY, Recorder
-from otel_monitoring.instrumentation.http_server.request import (
-    OpenConnections,
-    RequestOptions,
-    request_path,
-    running_loop,
-)
+from otel_monitoring.instrumentation.http_server.recorder import Recorder
+from otel_monitoring.instrumentation.http_server.request import RequestOptions
+from otel_monitoring.instrumentation.http_server.request_layers import Gate
 from otel_monitoring.instrumentation.http_server.span_attributes import span_details
-from otel_monitoring.runtime.current_service import current_service
 
 if TYPE_CHECKING:
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
@@ -127,7 +122,7 @@ def remove_from_mounted(app: FastAPI) -> None:
                     _without_contrib(mounted)
 
 
-def install(stack: ASGIApp, recorder: Recorder, gate: "Gate") -> ASGIApp:
+def install(stack: ASGIApp, recorder: Recorder, gate: Gate) -> ASGIApp:
     """Put the gate before contrib's layer and the recorder behind it; without contrib, both before the whole stack."""
     layer = find(stack)
     if layer is None:
@@ -210,89 +205,3 @@ def _drop_exception_layer(stack: Any) -> None:
         if (type(inner).__module__, type(inner).__name__) == _EXCEPTION_LAYER and inner is not None:
             layer.app = inner.app
             return
-
-
-class Gate:
-    """Decides what measures a request: contrib and the recorder, the recorder alone, or nothing.
-
-    Args:
-        recorder: The recorder behind contrib's layer.
-        options: How requests are observed.
-        tracing: Whether requests go through contrib.
-    """
-
-    app: ASGIApp
-    """contrib's layer, or the recorder if there is none. FastAPI follows this attribute to find contrib."""
-
-    def __init__(self, recorder: Recorder, options: RequestOptions, *, tracing: bool) -> None:
-        self._tracing = tracing
-        self._recorder = recorder
-        self._leaves_out = options.leaves_out
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
-        kind = scope["type"]
-        if kind in ("http", "websocket"):
-            # FastAPI's mark for a request that is left out: a mounted application does not measure it a second time.
-            scope.setdefault("fastapi.telemetry", None)
-        if kind not in ("http", "websocket") or self._leaves_out(scope):
-            await self._recorder.app(scope, receive, send)
-        elif not self._tracing:
-            await self._recorder(scope, receive, send)
-        else:
-            # contrib sets status 200 on the span at every message of a WebSocket, and ends the span at the last byte.
-            scope[RAW_SEND_KEY] = send
-            await self.app(_decodable(scope), receive, send)
-
-
-def _decodable(scope: Scope) -> Scope:
-    """`scope`, or a copy without the non-ASCII bytes that contrib cannot decode: its exception would be a 500."""
-    headers = scope["headers"]
-    query: bytes = scope.get("query_string", b"")
-    if query.isascii() and all(value.isascii() and name.isascii() for name, value in headers):
-        return scope
-    clean = [(name, value) for name, value in headers if name.isascii() and value.isascii()]
-    return {**scope, "headers": clean, "query_string": query if query.isascii() else b"", ORIGINAL_KEY: scope}
-
-
-class ContribLayer:
-    """The outermost layer of the stack: notes the first request, the current request and open connections.
-
-    Args:
-        app: The built middleware stack.
-        options: How requests are observed.
-        connections: The open connections.
-    """
-
-    def __init__(self, app: ASGIApp, options: RequestOptions, connections: OpenConnections) -> None:
-        self.app = app
-        self._connections = connections
-        self._options = options
-        self._service = options.service
-        self._loop: object = self
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection."""
-        kind = scope["type"]
-        if kind in ("http", "websocket") and self._loop is not running_loop():
-            self._loop = running_loop()
-            with fail_open("start on the first request"):
-                self._options.on_first_request()
-        ours = current_service.set(self._service)
-        if kind != "lifespan":
-            self._connections.began(send)
-        try:
-            if kind == "http":
-                await self._http(scope, receive, send)
-            else:
-                await self.app(scope, receive, send)
-        finally:
-            self._connections.ended(send)
-            current_service.reset(ours)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token = request_path.set(scope["path"])
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            request_path.reset(token)

@@ -1,23 +1,33 @@
-"""`instrument_app`: FastAPI's own telemetry if it has one (>= 0.142), else contrib's spans and our metrics.
+"""`instrument_app`: one recorder measures requests; the spans are its own, or contrib's.
 
-Both engines produce the same metrics (`http.server.request.duration`, `http.server.active_requests`), attributes and
-values, and server spans with the same names; `tests/conformance` holds them to that.
+For FastAPI with telemetry of its own (>= 0.142), which is switched off, the engine is `native`; else, and where the
+user has applied contrib, it is `contrib`. Both produce the same metrics (`http.server.request.duration`,
+`http.server.active_requests`), attributes and values, and server spans with the same names; `tests/conformance` holds
+them to that.
 """
 
-from typing import Any, Literal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
 from weakref import WeakSet
 
 from fastapi.applications import FastAPI
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
 from opentelemetry.trace import TracerProvider
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
+from otel_monitoring import semconv
 from otel_monitoring.errors import InstrumentationError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.http_server import broken_responses, contrib, native
-from otel_monitoring.instrumentation.http_server.native import providers_of
-from otel_monitoring.instrumentation.http_server.recorder import Recorder, RouteObserver
+from otel_monitoring.instrumentation.http_server.native import (
+    ChosenTelemetry,
+    RouteNaming,
+    ValidationLogger,
+    providers_of,
+)
+from otel_monitoring.instrumentation.http_server.recorder import Recorder, RouteObserver, Spans
 from otel_monitoring.instrumentation.http_server.request import (
     CurrentRequest,
     OpenConnections,
@@ -25,8 +35,13 @@ from otel_monitoring.instrumentation.http_server.request import (
     RequestOptions,
     current_request,
 )
+from otel_monitoring.instrumentation.http_server.request_layers import ApplicationLayer, Gate
+from otel_monitoring.instrumentation.http_server.request_metrics import RequestMetrics
 from otel_monitoring.instrumentation.http_server.route_template import RouteTemplates
+from otel_monitoring.instrumentation.http_server.server_spans import ServerSpans, contribs_span
+from otel_monitoring.metrics.direct import DirectHistogram
 from otel_monitoring.telemetry.logs_api import LoggerProvider
+from otel_monitoring.telemetry.meter_providers import exported_by
 
 __all__ = [
     "AppInstrumentation",
@@ -59,70 +74,93 @@ class AppInstrumentation:
         app: FastAPI,
         options: RequestOptions,
         providers: tuple[TracerProvider, MeterProvider, LoggerProvider | None],
+        durations: DirectHistogram,
     ) -> None:
         self.tracer_provider, self.meter_provider, self._logger_provider = providers
         self._app = app
         self._options = options
+        self._durations = durations
         self._templates = RouteTemplates(app)
         self.connections = OpenConnections()
-        self._native_configured = False
         self._applied = contrib.applied(app)
-        self.engine: Engine = "native" if not self._applied and native.has_telemetry(app) else "contrib"
+        self.engine: Engine = "native" if not self._applied and native.has_telemetry() else "contrib"
+        self._chosen: ChosenTelemetry | None = ChosenTelemetry()
         if self.engine == "native":
-            self._configure_native()
+            self._take_over()
         elif not self._applied:
             contrib.apply(app, self.tracer_provider, operation_spans=options.operation_spans)
         self._build = app.build_middleware_stack
         vars(app)["build_middleware_stack"] = self._build_stack
 
-    def _configure_native(self) -> None:
-        providers: dict[str, Any] = {
-            "tracer_provider": self.tracer_provider,
-            "meter_provider": self.meter_provider,
-            "logger_provider": self._logger_provider,
-        }
-        before = native.configure(self._app, providers, self._options)
-        self._native_configured = bool(before)
-        self.tracer_provider = before.get("tracer_provider") or self.tracer_provider
-        self.meter_provider = before.get("meter_provider") or self.meter_provider
-        self._logger_provider = before.get("logger_provider") or self._logger_provider
+    def _take_over(self) -> None:
+        """Measure in place of FastAPI's own telemetry, and do what the user has told that."""
+        options, chosen = self._options, native.switch_off(self._app)
+        self._chosen = chosen
+        if chosen is None:  # FastAPI's own makes the spans and log records
+            self._options = replace(options, tracing=False, logs=False)
+            return
+        # A provider that the user has set exports by itself.
+        self._options = replace(
+            options,
+            tracing=chosen.tracing and (options.tracing or chosen.tracer_provider is not None),
+            logs=chosen.logs and (options.logs or chosen.logger_provider is not None),
+            operation_spans=chosen.operation_spans and options.operation_spans,
+            exclude=_either(options.exclude, chosen.exclude),
+        )
+        self.tracer_provider = chosen.tracer_provider or self.tracer_provider
+        self.meter_provider = chosen.meter_provider or self.meter_provider
+        self._logger_provider = chosen.logger_provider or self._logger_provider
 
     def _build_stack(self) -> ASGIApp:
         app, options = self._app, self._options
         contrib.remove_from_mounted(app)
-        observed = [Middleware(RouteObserver)] if self.engine == "contrib" else []
         # Innermost, next to the router; removed from the list afterwards, because the list is the user's.
-        before, app.user_middleware = app.user_middleware, [*app.user_middleware, *observed]
+        before, app.user_middleware = app.user_middleware, [*app.user_middleware, Middleware(RouteObserver)]
         try:
             stack = self._build()
         finally:
             app.user_middleware = before
-        completed = True
         with fail_open("look for middleware that completes broken answers"):
-            completed = broken_responses.observe(stack)
+            broken_responses.observe(stack)
         layer = contrib.find(stack)
         if layer is not None:
             self._applied = self._applied or self.engine == "native"
             self.engine = "contrib"
             options = contrib.repair(layer, options)
+        recorder = self._recorder(stack, options)
         if self.engine == "native":
-            return native.NativeLayer(
-                stack,
-                options,
-                self._templates,
-                self.connections,
-                configured=self._native_configured,
-                completed=completed,
-            )
-        recorder = Recorder(
+            gate = Gate(recorder, options, tracing=False)
+            return ApplicationLayer(gate, options, self.connections)
+        gate = Gate(recorder, options, tracing=options.tracing or self._applied)
+        return ApplicationLayer(contrib.install(stack, recorder, gate), options, self.connections)
+
+    def _recorder(self, stack: ASGIApp, options: RequestOptions) -> Recorder:
+        logs = options.logs and self._logger_provider is not None
+        logger = self._logger_provider.get_logger(semconv.SCOPE) if logs and self._logger_provider is not None else None
+        spans: Spans | None = contribs_span
+        tracer = None
+        if self.engine == "native":
+            own = ServerSpans(self.tracer_provider, options) if options.tracing else None
+            tracer = own.tracer if own is not None and options.operation_spans else None
+            spans = own
+        validations = ValidationLogger(logger) if logger is not None and self.engine == "native" else None
+        return Recorder(
             stack,
             self._templates,
-            meter_provider=self.meter_provider,
-            logger_provider=self._logger_provider,
+            metrics=RequestMetrics(self.meter_provider, self._durations, self._exported()),
+            spans=spans,
+            naming=RouteNaming.tried(logger=validations, tracer=tracer),
+            logger=logger,
             options=options,
         )
-        gate = contrib.Gate(recorder, options, tracing=options.tracing or self._applied)
-        return contrib.ContribLayer(contrib.install(stack, recorder, gate), options, self.connections)
+
+    def _exported(self) -> Callable[[], bool]:
+        metrics = self._chosen is None or self._chosen.metrics
+        return exported_by(self.meter_provider if metrics else NoOpMeterProvider())
+
+
+def _either(ours: Callable[[Scope], bool], theirs: Callable[[Scope], bool] | None) -> Callable[[Scope], bool]:
+    return ours if theirs is None else lambda scope: ours(scope) or theirs(scope)
 
 
 def instrument_app(
@@ -132,6 +170,7 @@ def instrument_app(
     meter_provider: MeterProvider,
     logger_provider: LoggerProvider | None,
     options: RequestOptions,
+    durations: DirectHistogram | None = None,
 ) -> AppInstrumentation:
     """Measure every request of `app`.
 
@@ -141,12 +180,18 @@ def instrument_app(
         meter_provider: The provider of request metrics, likewise.
         logger_provider: The provider of log records about unhandled exceptions, likewise.
         options: How requests are observed.
+        durations: The aggregator's histogram of request durations; None: there is no aggregator.
 
     Raises:
         InstrumentationError: `app` is no FastAPI application, is instrumented already, or has already started.
     """
     check_application(app)
-    instrumentation = AppInstrumentation(app, options, (tracer_provider, meter_provider, logger_provider))
+    instrumentation = AppInstrumentation(
+        app,
+        options,
+        (tracer_provider, meter_provider, logger_provider),
+        durations or DirectHistogram(semconv.HTTP_SERVER_REQUEST_DURATION),
+    )
     _instrumented.add(app)
     return instrumentation
 

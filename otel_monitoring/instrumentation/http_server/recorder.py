@@ -1,10 +1,11 @@
-"""`Recorder`: measures requests and WebSockets like FastAPI's own telemetry, for FastAPI versions without it."""
+"""`Recorder`: measures requests and WebSockets, whatever makes their spans."""
 
+from collections.abc import Callable
 from time import perf_counter, time_ns
 from typing import Any, Final
 
-from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import INVALID_SPAN, Span, StatusCode, get_current_span
+from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.trace import Span, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_monitoring import semconv
@@ -16,6 +17,7 @@ from otel_monitoring.instrumentation.http_server.disconnects import (
     request_error_type,
     socket_closed,
 )
+from otel_monitoring.instrumentation.http_server.native import MEASURED, RouteNaming, name_around
 from otel_monitoring.instrumentation.http_server.request import (
     RequestOptions,
     handled_exception,
@@ -23,22 +25,32 @@ from otel_monitoring.instrumentation.http_server.request import (
     root_error,
     unhandled_exception,
 )
+from otel_monitoring.instrumentation.http_server.request_metrics import RequestMetrics
 from otel_monitoring.instrumentation.http_server.route_template import Entrance, RouteTemplates
+from otel_monitoring.instrumentation.http_server.server_spans import RAW_SEND_KEY, contribs_span
 from otel_monitoring.instrumentation.url_query import hide_query
-from otel_monitoring.telemetry.logs_api import LoggerProvider, SeverityNumber
+from otel_monitoring.metrics.direct import RecordedSeries
+from otel_monitoring.telemetry.logs_api import SeverityNumber
 
-RAW_SEND_KEY: Final = "otel_monitoring.send"
 ORIGINAL_KEY: Final = "otel_monitoring.scope"
+
+_REQUEST_EXCEPTION: Final = "http.server.request.exception"
+_SOCKET_EXCEPTION: Final = "fastapi.websocket.exception"
+
+Spans = Callable[[Scope], tuple[Span | None, Context | None]]
+"""Returns the span of a request, and the context in which the request is to be handled; None: the current one."""
 
 
 class Recorder:
-    """ASGI layer that records metrics, and adds attributes and errors to contrib's span if there is one.
+    """ASGI layer that records metrics, and adds attributes and errors to the span if there is one.
 
     Args:
         app: The application that it measures.
-        templates: Finds the matched route.
-        meter_provider: Makes `http.server.request.duration` and `http.server.active_requests`.
-        logger_provider: Makes the logger for unhandled exceptions, if `options.logs`.
+        templates: Finds the matched route where FastAPI does not name it.
+        metrics: Where durations are recorded.
+        spans: Starts or finds the span of a request; None: there are none.
+        naming: Has FastAPI name the route; None: it does not.
+        logger: Receives unhandled exceptions; None: nobody does.
         options: How requests are observed.
     """
 
@@ -47,21 +59,21 @@ class Recorder:
         app: ASGIApp,
         templates: RouteTemplates,
         *,
-        meter_provider: MeterProvider,
-        logger_provider: LoggerProvider | None,
+        metrics: RequestMetrics,
+        spans: Spans | None,
+        naming: RouteNaming | None,
+        logger: Any,
         options: RequestOptions,
     ) -> None:
         self.app = app
         self.templates = templates
+        self.metrics = metrics
+        self.spans = spans
+        self.naming = naming
         self.options = options
         self.watched = options.watched_statuses
-        meter = meter_provider.get_meter(semconv.SCOPE, schema_url=semconv.SCHEMA_URL)
-        self.duration = semconv.REQUEST_DURATIONS.create(meter)
-        self.active = meter.create_up_down_counter(
-            semconv.HTTP_SERVER_ACTIVE_REQUESTS, unit="{request}", description="Number of active HTTP server requests."
-        )
-        logs = options.logs and logger_provider is not None
-        self.logger = logger_provider.get_logger(semconv.SCOPE) if logs and logger_provider is not None else None
+        self.logger = logger
+        self.own_spans = spans is not contribs_span
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Measure one request or connection."""
@@ -71,72 +83,26 @@ class Recorder:
         elif scope["type"] == "http":
             await _Request(self, scope, receive, send).run()
         else:
-            await self._websocket(scope, receive, send)
+            await _Socket(self, scope, receive, send).run()
 
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        span = _span_of(scope)
-        if scope.get("query_string") and not self.options.capture_query:
-            hide_query(span, scope["query_string"])
-        routed, entrance = _Routed(scope), Entrance(scope)
-        scope[REQUEST_KEY] = routed
-        headers = self.options.headers
-        headers.of_request(span, scope["headers"])
-        try:
-            await self.app(scope, receive, observed_send(scope.pop(RAW_SEND_KEY, send), span, headers))
-        except BaseException as error:
-            if not socket_closed(error):
-                self.note_exception(span, error, None)
-                span.set_attribute(semconv.ERROR_TYPE, semconv.error_type(error))
-                span.set_status(StatusCode.ERROR)
-            raise
-        finally:
-            scope.pop(REQUEST_KEY, None)
-            if span.is_recording():
-                route = self.route_of(routed.scope, entrance)
-                if route is not None:
-                    span.set_attribute(semconv.HTTP_ROUTE, route)
-                    span.update_name(f"WS {route}")
-                # The span ends here, so that no outer layer records the exception a second time.
-                span.end()
-
-    def route_of(self, scope: Scope, entrance: Entrance, status: int | None = None) -> str | None:
-        """The template of the route that handled a request; None if there is none or it is not found."""
-        with fail_open("look-up of the matched route"):
-            return self.templates.find(scope, entrance, status)
-        return None
-
-    def note_exception(self, span: Span, error: BaseException, route: str | None) -> None:
-        """Record an unhandled exception on the span and as a log record."""
-        if span.is_recording():
+    def note_exception(self, span: Span | None, error: BaseException, route: str | None, event: str) -> None:
+        """Record an unhandled exception as a log record, and on contrib's span."""
+        if span is not None and not self.own_spans and span.is_recording():
             span.record_exception(error)
         if self.logger is not None and isinstance(error, Exception):
             self.logger.emit(
                 exception=error,
-                event_name="http.server.request.exception",
+                event_name=event,
                 timestamp=time_ns(),
                 severity_number=SeverityNumber.ERROR,
                 severity_text="ERROR",
-                body="Unhandled exception in FastAPI request",
+                body="Unhandled exception in FastAPI " + ("request" if event == _REQUEST_EXCEPTION else "WebSocket"),
                 attributes=None if route is None else {semconv.HTTP_ROUTE: route},
             )
 
 
-def _span_of(scope: Scope) -> Span:
-    """Contrib's span of a request. Without contrib the current span is another's: then the invalid span."""
-    return get_current_span() if RAW_SEND_KEY in scope else INVALID_SPAN
-
-
-class _Routed:
-    """Holds the scope that the router has written to, set by `RouteObserver`: middleware may have copied the scope."""
-
-    __slots__ = ("scope",)
-
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-
-
 class RouteObserver:
-    """The innermost middleware: keeps the scope object that the router writes to."""
+    """The innermost middleware: keeps the scope object that the router writes to; other middleware may copy it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -149,61 +115,164 @@ class RouteObserver:
         await self.app(scope, receive, send)
 
 
-class _Request:
-    """One measured request; it ends at the last byte of the response, or with the call if there is no response."""
+class _Connection:
+    """A request or WebSocket that is measured.
+
+    Attributes:
+        scope: The scope that the router has written to.
+    """
 
     __slots__ = (
-        "_active",
-        "_attributes",
-        "_disconnected",
+        "_around",
+        "_context",
         "_entered",
         "_entrance",
-        "_error",
-        "_finished",
+        "_named",
         "_raw_send",
         "_receive",
         "_recorder",
-        "_reported",
         "_send",
         "_span",
-        "_started",
-        "_status",
-        "_trailers",
+        "_token",
         "otel_monitoring_broken",
         "scope",
     )
 
-    def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
-        self.scope = self._entered = scope
-        self._entrance = Entrance(scope)
+    def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send, method: str) -> None:
         self._recorder = recorder
+        self.scope = self._entered = scope
         self._receive = receive
         self._send = send
-        self._span = _span_of(scope)
+        self._entrance = entrance = Entrance(scope)
+        self._around: Any = scope.get(MEASURED)
+        self._span: Span | None = None
+        self._context: Context | None = None
+        self._token: Any = None
+        if recorder.spans is not None:
+            self._span, self._context = recorder.spans(scope)
+            self._describe_span()
         self._raw_send: Send = scope.pop(RAW_SEND_KEY, send)
-        recorder.options.headers.of_request(self._span, scope["headers"])
-        if scope.get("query_string") and not recorder.options.capture_query:
-            hide_query(self._span, scope["query_string"])
-        method = scope["method"]
-        self._active = {
-            semconv.URL_SCHEME: scope.get("scheme", "http"),
-            semconv.HTTP_REQUEST_METHOD: method if method in recorder.options.known_methods else "_OTHER",
-        }
-        self._attributes: dict[str, Any] = dict(self._active)
-        if scope.get("http_version"):
-            self._attributes[semconv.NETWORK_PROTOCOL_VERSION] = scope["http_version"]
-        self._status: int | None = None
-        self._error: BaseException | None = None
-        self._trailers = self._disconnected = self._finished = self._reported = False
-        self._started = 0.0
+        naming = recorder.naming
+        self._named: Any = None if naming is None else naming.request(self._span, method, entrance.prefix)
+
+    def _describe_span(self) -> None:
+        span, scope, options = self._span, self._entered, self._recorder.options
+        if span is None:
+            return
+        options.headers.of_request(span, scope["headers"])
+        if not self._recorder.own_spans and scope.get("query_string") and not options.capture_query:
+            hide_query(span, scope["query_string"])
+
+    def _enter(self) -> None:
+        """Become the measurement of the scope, and make the context current."""
+        scope, naming, context = self._entered, self._recorder.naming, self._context
+        scope[REQUEST_KEY] = self
+        if naming is not None:
+            scope[MEASURED] = self._named
+            if context is not None or naming.in_context:
+                context = naming.within(self._named, get_current() if context is None else context)
+        if context is not None:
+            self._context, self._token = context, attach(context)
+
+    def _leave(self) -> None:
+        """Undo `_enter`, and end the span."""
+        scope, naming, span = self._entered, self._recorder.naming, self._span
+        scope.pop(REQUEST_KEY, None)
+        if naming is not None:
+            scope[MEASURED] = self._around
+            naming.ended(self._named)
+        if self._token is not None:
+            detach(self._token)
+        if span is not None and span.is_recording():
+            span.end()
+
+    def _route(self, status: int | None = None) -> str | None:
+        """The template of the route that handles the connection; None if there is none or it is not found."""
+        named, scope, templates = self._named, self.scope, self._recorder.templates
+        known: str | None = None
+        if named is not None:
+            known = named.route
+            # FastAPI does not name what is behind a router that is not its own.
+            if known is not None and scope.get("app") is templates.app:
+                return known
+        with fail_open("look-up of the matched route"):
+            return templates.find(scope, self._entrance, status) or known
+        return known
+
+    def _name(self, route: str | None, method: str) -> None:
+        """Name the span, and the measurement of an application around, after the route."""
+        span = self._span
+        if route is None:
+            return
+        if span is not None and span.is_recording() and (self._named is None or self._named.route != route):
+            span.set_attribute(semconv.HTTP_ROUTE, route)
+            span.update_name(f"{method} {route}")
+        if self._around is not None:
+            name_around(self._around, route)
+
+
+class _Socket(_Connection):
+    """One WebSocket: a span from its opening to its end."""
+
+    __slots__ = ()
+
+    def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(recorder, scope, receive, send, "WS")
 
     async def run(self) -> None:
-        recorder, scope = self._recorder, self._entered
-        scope[REQUEST_KEY] = self
-        recorder.active.add(1, self._active)
+        recorder, span, send = self._recorder, self._span, self._raw_send
+        if span is not None:
+            send = observed_send(send, span, recorder.options.headers)
+        self._enter()
+        try:
+            await recorder.app(self._entered, self._receive, send)
+        except BaseException as error:
+            if not socket_closed(error):
+                recorder.note_exception(span, error, None, _SOCKET_EXCEPTION)
+                if span is not None:
+                    span.set_attribute(semconv.ERROR_TYPE, semconv.error_type(error))
+                    span.set_status(StatusCode.ERROR)
+            raise
+        finally:
+            if span is not None or self._around is not None:
+                self._name(self._route(), "WS")
+            # The span ends here, so that no outer layer records the exception a second time.
+            self._leave()
+
+
+class _Request(_Connection):
+    """One measured request; it ends at the last byte of the response, or with the call if there is no response."""
+
+    __slots__ = (
+        "_active",
+        "_disconnected",
+        "_error",
+        "_finished",
+        "_method",
+        "_reported",
+        "_series",
+        "_started",
+        "_status",
+        "_trailers",
+    )
+
+    def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        known = method in recorder.options.known_methods
+        self._method: str = method if known else semconv.OTHER
+        super().__init__(recorder, scope, receive, send, method if known else "HTTP")
+        self._status: int | None = None
+        self._error: BaseException | None = None
+        self._series: RecordedSeries | None = None
+        self._trailers = self._disconnected = self._finished = self._reported = False
+
+    async def run(self) -> None:
+        recorder = self._recorder
+        self._active = recorder.metrics.began(self._method, self._entered.get("scheme", "http"))
+        self._enter()
         self._started = perf_counter()
         try:
-            await recorder.app(scope, self.receive, self.send)
+            await recorder.app(self._entered, self.receive, self.send)
         except BaseException as error:
             self._raised(error)
             raise
@@ -214,9 +283,7 @@ class _Request:
                     if self._disconnected
                     else RuntimeError("Incomplete ASGI response")
                 )
-            scope.pop(REQUEST_KEY, None)
-            if self._span.is_recording():
-                self._span.end()
+            self._leave()
 
     async def receive(self) -> Message:
         message = await self._receive()
@@ -224,46 +291,51 @@ class _Request:
             self._disconnected = True
         return message
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Any:
         if self._disconnected and not self._finished:
             # The client has disconnected: the message neither completes the request nor sets its status.
-            await self._raw_send(message)
-            return
+            return self._raw_send(message)
         kind = message["type"]
         if kind == "http.response.start":
-            self._status = status = message["status"]
-            self._trailers = message.get("trailers", False)
-            self._recorder.options.headers.of_response(self._span, message.get("headers") or ())
-            if status >= 500 or status in self._recorder.watched:
-                self._answered_badly(status)
-        last = (
+            self._begin_answer(message)
+        elif (
             (kind == "http.response.body" and not message.get("more_body", False) and not self._trailers)
             or (kind == "http.response.trailers" and not message.get("more_trailers", False))
             or kind == "http.response.pathsend"
-        )
-        if last:
-            # contrib ends the span when it sends this message.
-            self._describe(self._broken_by())
+        ):
+            return self._send_last(message)
+        return self._send(message)
+
+    def _begin_answer(self, message: Message) -> None:
+        self._status = status = message["status"]
+        self._trailers = message.get("trailers", False)
+        if self._span is not None:
+            self._recorder.options.headers.of_response(self._span, message.get("headers") or ())
+        if status >= 500 or status in self._recorder.watched:
+            self._answered_badly(status)
+
+    async def _send_last(self, message: Message) -> None:
+        # contrib ends the span when it sends this message.
+        self._describe(self._broken_by())
         await self._send(message)
-        if last and not self._finished:
+        if not self._finished:
             self._record()
 
     def _broken_by(self) -> BaseException | None:
-        error = broken_by(self)
-        if error is not None:
-            self._error = root_error(error)
-            self._recorder.note_exception(self._span, self._error, self._route())
-            self._report(self._error)
-        return self._error if error is not None else None
+        found = broken_by(self)
+        if found is None:
+            return None
+        self._error = error = root_error(found)
+        self._note(error)
+        self._report(error)
+        return error
 
     def _answered_badly(self, status: int) -> None:
         self._error = unhandled_exception()
         if self._error is not None:
-            self._recorder.note_exception(self._span, self._error, self._route())
+            self._note(self._error)
         self._reported = True
-        report(
-            self._recorder.options, self._recorder.templates, self.scope, self._entrance, status, handled_exception()
-        )
+        report(self._recorder.options, self._method, self._route(status), status, handled_exception())
 
     def _raised(self, error: BaseException) -> None:
         error = root_error(error)
@@ -272,48 +344,49 @@ class _Request:
                 self._finish(ConnectionError("Client disconnected"))
             return
         if error is not self._error:
-            self._recorder.note_exception(self._span, error, self._route())
+            self._note(error)
         if not self._finished:
             self._finish(error)
         if isinstance(error, Exception):
             self._report(error)
 
+    def _note(self, error: BaseException) -> None:
+        self._recorder.note_exception(self._span, error, self._route(self._status), _REQUEST_EXCEPTION)
+
     def _report(self, error: BaseException) -> None:
         if not self._reported:
             self._reported = True
-            report(self._recorder.options, self._recorder.templates, self.scope, self._entrance, None, error)
+            report(self._recorder.options, self._method, self._route(self._status), None, error)
 
     def _finish(self, error: BaseException) -> None:
         self._describe(error)
         self._record()
 
     def _describe(self, error: BaseException | None) -> None:
-        attributes = self._attributes
-        route = self._route()
-        if route is not None:
-            attributes[semconv.HTTP_ROUTE] = route
-        status = self._status
-        if status is not None:
-            attributes[semconv.HTTP_RESPONSE_STATUS_CODE] = status
-        failed = error is not None or status is None or status >= 500
-        if failed:
+        """Find the series, and put what is known about the answer on the span."""
+        status, scope = self._status, self._entered
+        cause: str | None = None
+        if error is not None or status is None or status >= 500:
             failure = error or self._error
-            attributes[semconv.ERROR_TYPE] = (
-                request_error_type(failure) if failure else str(status or "incomplete_response")
-            )
+            cause = request_error_type(failure) if failure else str(status or "incomplete_response")
+        route = self._route(status)
+        self._series = self._recorder.metrics.series(
+            (self._method, scope.get("scheme", "http"), scope.get("http_version") or None, route, status, cause)
+        )
         span = self._span
-        if span.is_recording():
-            span.set_attributes(attributes)
-            if failed:
+        if span is not None and span.is_recording():
+            if status is not None:
+                span.set_attribute(semconv.HTTP_RESPONSE_STATUS_CODE, status)
+            if cause is not None:
+                span.set_attribute(semconv.ERROR_TYPE, cause)
                 span.set_status(StatusCode.ERROR)
-            if route is not None:
-                method = attributes[semconv.HTTP_REQUEST_METHOD]
-                span.update_name(f"{'HTTP' if method == '_OTHER' else method} {route}")
+        if span is not None or self._around is not None:
+            self._name(route, "HTTP" if self._method == semconv.OTHER else self._method)
 
     def _record(self) -> None:
         self._finished = True
-        self._recorder.duration.record(max(0.0, perf_counter() - self._started), self._attributes)
-        self._recorder.active.add(-1, self._active)
-
-    def _route(self) -> str | None:
-        return self._recorder.route_of(self.scope, self._entrance, self._status)
+        if self._series is not None:
+            self._series.record(max(0.0, perf_counter() - self._started), self._context)
+        self._recorder.metrics.ended(self._active)
+        if self._span is not None and self._recorder.own_spans:
+            self._span.end()

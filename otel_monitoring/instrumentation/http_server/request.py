@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Final
 from starlette.types import Scope
 
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.http_server.broken_responses import MEASURED
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
-from otel_monitoring.instrumentation.http_server.route_template import Entrance, RouteTemplates
 
 if TYPE_CHECKING:
     from otel_monitoring.monitoring.service import MonitoringService
@@ -165,17 +163,8 @@ def unhandled_exception() -> BaseException | None:
 
 
 def report(
-    options: RequestOptions,
-    templates: RouteTemplates,
-    scope: Scope,
-    entrance: Entrance,
-    status: int | None,
-    error: BaseException | None,
+    options: RequestOptions, method: str, route: str | None, status: int | None, error: BaseException | None
 ) -> None:
-    """Call `options.on_error` for a failed request, unless it is excluded."""
+    """Call `options.on_error` for a failed request."""
     with fail_open("report of a failed request"):
-        if options.leaves_out(scope):
-            return
-        method = scope["method"] if scope["method"] in options.known_methods else "_OTHER"
-        route = getattr(scope.get(MEASURED), "route", None) or templates.find(scope, entrance, status)
         options.on_error(RequestError(method, route, status, error))

@@ -1,0 +1,126 @@
+"""Histograms without the SDK have the SDK's figures, in any number of threads, whoever reads them besides."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from otel_monitoring.metrics.direct import DirectHistogram, RecordedHistogram
+from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.metrics.snapshot import Histogram, Series, merged
+from otel_monitoring.semconv import SCOPE
+from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider, exported_by
+from tests.measured import metrics_of
+
+NAME = "work.duration"
+DURATIONS = st.one_of(
+    st.just(0.0), st.floats(1e-9, 1e-6), st.floats(1e-4, 10.0), st.floats(0.0, 1e9, allow_subnormal=False)
+)
+
+
+def by_the_sdk(values: list[float]) -> Histogram:
+    reader = SnapshotReader(0.0)
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    instrument = provider.get_meter(SCOPE).create_histogram(NAME)
+    for value in values:
+        instrument.record(value, {"a": 1})
+    return reader.take(1.0).histograms[Series(NAME, (("a", 1),))]
+
+
+@given(st.lists(DURATIONS, min_size=1, max_size=60))
+def test_the_figures_are_those_of_the_sdk(values: list[float]) -> None:
+    direct = DirectHistogram(NAME)
+    for value in values:
+        direct.bind({"a": 1}).record(value)
+    ((series, ours),), theirs = direct.take(), by_the_sdk(values)
+    assert series.attributes == {"a": 1}
+    assert (ours.count, ours.min, ours.max, ours.at_zero) == (theirs.count, theirs.min, theirs.max, theirs.at_zero)
+    assert ours.sum == pytest.approx(theirs.sum)
+    scale = min(ours.scale, theirs.scale)
+    assert len(ours.buckets.counts()) <= 480
+    coarse, theirs_coarse = (one.buckets.coarser(one.scale - scale) for one in (ours, theirs))
+    assert (coarse.first, list(coarse.counts())) == (theirs_coarse.first, list(theirs_coarse.counts())) or not sum(
+        coarse.counts()
+    ) + sum(theirs_coarse.counts())
+    assert direct.take() == []
+
+
+def test_the_snapshots_have_a_series_once_whoever_exports_it_too() -> None:
+    reader, exporting = SnapshotReader(0.0), InMemoryMetricReader()
+    provider = MeterProvider([reader, exporting], shutdown_on_exit=False)
+    for scope in (SCOPE, "fastapi"):
+        instrument = provider.get_meter(scope).create_histogram(NAME)
+        both = RecordedHistogram(reader.direct(NAME), instrument, lambda: True)
+        both.bind({"a": 1}).record(0.5)
+    provider.get_meter("application").create_histogram(NAME).record(0.5, {"b": 1})
+    found = reader.take(1.0).histograms
+    assert {series.attributes: values.count for series, values in found.items()} == {(("a", 1),): 2, (("b", 1),): 1}
+    assert len(metrics_of(exporting)) == 3
+
+
+def test_further_series_are_one() -> None:
+    direct = DirectHistogram(NAME, max_series=3)
+    for number in range(10):
+        direct.bind({"n": number}).record(1.0)
+    taken = {tuple(series.attributes.items()): values.count for series, values in direct.take()}
+    assert taken == {(("n", 0),): 1, (("n", 1),): 1, (("n", 2),): 1, (("otel.metric.overflow", True),): 7}
+
+
+def beside(threads: int, work: object) -> Iterator[None]:
+    assert callable(work)
+    started = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+    for thread in started:
+        thread.start()
+    while any(thread.is_alive() for thread in started):
+        yield
+    for thread in started:
+        thread.join()
+
+
+def test_many_threads_lose_nothing_while_snapshots_are_taken() -> None:
+    direct = DirectHistogram(NAME)
+
+    def work(number: int) -> None:
+        for _ in range(2000):
+            direct.bind({"n": number % 2}).record(1.0)
+
+    taken: list[Histogram] = []
+    for _ in beside(4, work):
+        taken += [values for _, values in direct.take()]
+    taken += [values for _, values in direct.take()]
+    assert (merged(taken).count, merged(taken).sum) == (8000, 8000.0)
+
+
+def test_readers_come_and_go_while_values_are_recorded() -> None:
+    """The aggregator has each value once, and a reader all since it was added."""
+    reader = SnapshotReader(0.0)
+    provider = GuardedMeterProvider(shutdown_on_exit=False)
+    provider.add_metric_reader(reader)
+    both = RecordedHistogram(
+        reader.direct(NAME), provider.get_meter(SCOPE).create_histogram(NAME), exported_by(provider)
+    )
+    series = both.bind({"a": 1})
+
+    def work(_: int) -> None:
+        for _ in range(2000):
+            series.record(1.0)
+
+    counted = 0
+    for _ in beside(4, work):
+        passing = InMemoryMetricReader()
+        provider.add_metric_reader(passing)
+        counted += sum(one.count for one in reader.take(1.0).histograms.values())
+        provider.remove_metric_reader(passing)
+    assert not provider.exported
+    last = InMemoryMetricReader()
+    provider.add_metric_reader(last)
+    for _ in range(10):
+        series.record(1.0)
+    counted += sum(one.count for one in reader.take(2.0).histograms.values())
+    assert counted == 8010
+    ((point,),) = [metric.data.data_points for metric in metrics_of(last)]
+    assert point.count == 10  # type: ignore[union-attr]
