@@ -1,7 +1,7 @@
 """The command line `otel-monitoring`. Each command is a module or folder; `commands.COMMANDS` lists them."""
 
 import sys
-from importlib import import_module
+from importlib.util import find_spec
 
 from otel_monitoring.cli import exit_codes
 
@@ -10,10 +10,7 @@ _NEEDS = "otel-monitoring: the commands need click and rich: pip install 'otel-m
 
 def main() -> None:
     """The console script `otel-monitoring`."""
-    try:
-        for needed in ("click", "rich"):
-            import_module(needed)
-    except ModuleNotFoundError:
+    if not all(map(find_spec, ("click", "rich"))):
         sys.stderr.write(_NEEDS)
         sys.exit(exit_codes.USAGE)
     from otel_monitoring.cli.commands import run_command_line

@@ -1,15 +1,16 @@
 """`otel-monitoring check`: one request to a health endpoint, for probes and scripts."""
 
 import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 
 from otel_monitoring.cli import exit_codes, options
 from otel_monitoring.cli.client import Answer, DeniedError, ServiceClient, UnreachableError
-from otel_monitoring.cli.terminal import console, rounded_duration, safe_text, style_of
+from otel_monitoring.cli.terminal import console, one_line, rounded_duration, safe_text, style_of
 
 _GOOD_STATUSES = ("healthy", "alive", "ready")
 _PATHS = {"health": "/health", "ready": "/health/ready", "live": "/health/live"}
@@ -104,14 +105,26 @@ def _status(answer: Answer | None) -> str | None:
 
 
 def _print(result: dict[str, Any]) -> None:
-    out = console()
-    if result["status"] is None:
-        out.print(safe_text(f"{result['url']}: {result['error']}", "red"))
+    if not sys.stdout.isatty():  # a probe or a script: nothing is in colour, and what colours takes long to load
+        click.echo("\n".join(one_line("".join(text for text, _ in line)) for line in _lines(result)))
         return
-    line = safe_text(f"{result['status']:9s}", style_of(result["status"]))
-    line.append(f"  {result['url']}  {result['response_time_ms']:.0f} ms", "default")
-    if "uptime_seconds" in result:
-        line.append(f"  up {rounded_duration(result['uptime_seconds'])}")
-    out.print(line)
+    out = console()
+    for line in _lines(result):
+        shown = safe_text("")
+        for text, style in line:
+            shown.append_text(safe_text(text, style))
+        out.print(shown)
+
+
+def _lines(result: dict[str, Any]) -> Iterator[list[tuple[str, str]]]:
+    """Each line as its parts, with the style of each."""
+    if result["status"] is None:
+        yield [(f"{result['url']}: {result['error']}", "red")]
+        return
+    up = f"  up {rounded_duration(result['uptime_seconds'])}" if "uptime_seconds" in result else ""
+    yield [
+        (f"{result['status']:9s}", style_of(result["status"])),
+        (f"  {result['url']}  {result['response_time_ms']:.0f} ms{up}", "default"),
+    ]
     for reason in result.get("reasons", ()):
-        out.print(safe_text(f"  {reason}"))
+        yield [(f"  {reason}", "default")]

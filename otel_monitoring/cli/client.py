@@ -4,14 +4,12 @@ import json
 import time
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urljoin
-
-import httpx
+from urllib.parse import urljoin, urlsplit
 
 from otel_monitoring.cli.address import ServiceAddress
+from otel_monitoring.cli.http_request import NoResponseError, Requests, Response, SlowError, TooLargeError
 from otel_monitoring.redact import redact
 
-_MAX_BYTES: Final = 32 * 1024 * 1024
 _MAX_REDIRECTS: Final = 5
 _STATUSES: Final = ("healthy", "degraded", "unhealthy", "unknown", "alive", "ready", "not ready")
 
@@ -68,17 +66,13 @@ class ServiceClient:
         self.has_token = bool(token) and address.login is None
         self._others = address.bases[1:]
         self._timeout = timeout
-        self._client = httpx.Client(
-            auth=address.login,
-            headers={"Authorization": f"Bearer {token}"} if self.has_token else {},
+        self._requests = Requests(
+            {"Authorization": f"Bearer {token}"} if self.has_token else {},
+            login=address.login,
             timeout=timeout,
             # A loopback address must not go to the environment's proxy, which would look on its own machine.
-            mounts={f"all://{address.host}": None} if address.local else None,
+            direct=address.local,
         )
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
 
     @property
     def moved(self) -> str | None:
@@ -146,10 +140,10 @@ class ServiceClient:
     def _ask(self, method: str, base: str, path: str, body: Any = None) -> Answer | None:
         started = time.monotonic()
         try:
-            response, content = self._exchange(method, base + path, body, started)
-        except httpx.HTTPError as error:
+            response = self._exchange(method, base + path, body)
+        except NoResponseError as error:
             raise _NoAnswerError(_explained(error, self._timeout)) from error
-        seconds, status = time.monotonic() - started, response.status_code
+        seconds, status, content = time.monotonic() - started, response.status, response.content
         if status in (401, 403, 429):  # 429 after too many wrong tokens
             raise DeniedError(_detail(content) or "the admin token is missing or wrong")
         if status in (404, 405):
@@ -162,19 +156,15 @@ class ServiceClient:
         except ValueError:
             raise UnreachableError(f"{path} answered {status} without JSON: this is no monitoring endpoint") from None
 
-    def _exchange(self, method: str, url: str, body: Any, started: float) -> tuple[httpx.Response, bytes]:
+    def _exchange(self, method: str, url: str, body: Any) -> Response:
         for _ in range(_MAX_REDIRECTS):
-            content = bytearray()
-            with self._client.stream(method, url, json=body) as response:
-                for chunk in response.iter_bytes():
-                    content += chunk
-                    if len(content) > _MAX_BYTES:
-                        raise UnreachableError(f"{url} answered more than {_MAX_BYTES} bytes")
-                    if time.monotonic() - started > self._timeout:
-                        raise _NoAnswerError(f"{url} took longer than {self._timeout:g} s")
-            if not response.has_redirect_location:
-                return response, bytes(content)
-            url = _redirected(url, response.headers["location"])
+            try:
+                response = self._requests.send(method, url, body)
+            except TooLargeError:
+                raise UnreachableError(f"{url} answered more than any monitoring endpoint does") from None
+            if response.location is None:
+                return response
+            url = _redirected(url, response.location)
         raise UnreachableError(f"{url} redirects again and again")
 
 
@@ -193,10 +183,14 @@ def _redirected(url: str, location: str) -> str:
         UnreachableError: The target is another server.
     """
     there = urljoin(url, location)
-    before, after = httpx.URL(url), httpx.URL(there)
-    upgraded = (before.scheme, before.port, after.scheme, after.port) == ("http", None, "https", None)
-    if before.host != after.host or not (upgraded or (before.scheme, before.port) == (after.scheme, after.port)):
-        shown = f"{after.scheme}://{after.netloc.decode().rpartition('@')[2]}{after.path}"
+    try:
+        before, after = urlsplit(url), urlsplit(there)
+        upgraded = (before.scheme, before.port, after.scheme, after.port) == ("http", None, "https", None)
+        same = upgraded or (before.scheme, before.port) == (after.scheme, after.port)
+    except ValueError:
+        raise UnreachableError("it redirects to what is no URL") from None
+    if before.hostname != after.hostname or not same:
+        shown = f"{after.scheme}://{after.netloc.rpartition('@')[2]}{after.path}"
         raise UnreachableError(f"it redirects to {shown}: if that is the service, ask there")
     return there
 
@@ -207,14 +201,14 @@ _HINTS: Final = (
     ("Temporary failure in name resolution", "is the host's name right?"),
     ("CERTIFICATE_VERIFY_FAILED", "SSL_CERT_FILE names the file of an authority of your own"),
     ("SSL", "is it http://?"),
-    ("disconnected without sending", "is it https://?"),
+    ("closed connection without response", "is it https://?"),
 )
 
 
-def _explained(error: httpx.HTTPError, timeout: float) -> str:
-    if isinstance(error, httpx.TimeoutException):
+def _explained(error: NoResponseError, timeout: float) -> str:
+    if isinstance(error, SlowError):
         return f"timed out: no answer within {timeout:g} s"
-    text = redact(str(error)) or type(error).__name__
+    text = redact(str(error))
     hint = next((hint for mark, hint in _HINTS if mark in text), None)
     return f"{text}: {hint}" if hint else text
 

@@ -4,7 +4,6 @@ import io
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 
 import click
 
@@ -58,7 +57,7 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version("otel-monitoring"), prog_name="otel-monitoring")
+@click.version_option(package_name="otel-monitoring", prog_name="otel-monitoring")
 def otel_monitoring() -> None:
     """Start, probe, watch and examine services with otel_monitoring."""
 

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from contextlib import closing
 from typing import Any
 
 import click
@@ -21,8 +20,7 @@ def service(command: Callable[..., int]) -> Callable[..., int]:
             client = ServiceClient(url, token=token, prefix=prefix, timeout=timeout)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="URL") from None
-        with closing(client):
-            return command(service=client, **others)
+        return command(service=client, **others)
 
     url = click.argument("url", metavar="URL")
     token = click.option(

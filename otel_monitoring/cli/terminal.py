@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 _STYLES: Final = {
     **dict.fromkeys(("healthy", "alive", "ready", "ok", "info"), "green"),
@@ -17,8 +18,13 @@ _STYLES: Final = {
 _SPARKLINE_BARS: Final = "▁▂▃▄▅▆▇█"
 
 
-def console() -> Console:
+# Rich takes 25 ms to load, so it is imported where something is shown: a probe shows nothing in colour.
+
+
+def console() -> "Console":
     """A console that prints text as it is, without markup, emoji and highlighting."""
+    from rich.console import Console
+
     return Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
@@ -27,9 +33,16 @@ def style_of(status: str) -> str:
     return _STYLES.get(status, "default")
 
 
-def safe_text(text: object, style: str = "default") -> Text:
+def safe_text(text: object, style: str = "default") -> "Text":
+    """`one_line` of text from outside, in a colour."""
+    from rich.text import Text
+
+    return Text(one_line(text), style)
+
+
+def one_line(text: object) -> str:
     """Text from outside on one line, with `·` for control characters, which could steer the terminal."""
-    return Text("".join(c if c.isprintable() else "·" for c in str(text)), style)
+    return "".join(c if c.isprintable() else "·" for c in str(text))
 
 
 def type_name(alert_type: str) -> str:

@@ -37,8 +37,8 @@ def _hide_credentials(match: re.Match[str]) -> str:
     return f"{scheme}{mark}{REPLACED}@{host}" if at else match[0]
 
 
-_WORD = re.compile(r"[A-Za-z]?[a-z]{0,24}")
-_CHALLENGE = re.compile(r"(?:realm|error|error_description|scope|charset|qop|stale|algorithm)=.*")
+_WORD = LazyPattern(r"[A-Za-z]?[a-z]{0,24}")
+_CHALLENGE = LazyPattern(r"(?:realm|error|error_description|scope|charset|qop|stale|algorithm)=.*")
 _SCHEMES = ("apikey", "basic", "bearer", "digest", "hmac", "key", "negotiate", "ntlm", "oauth", "token")
 
 
@@ -56,7 +56,7 @@ def _hide_authorization(match: re.Match[str]) -> str:
     return match[0] if sentence else f"{match['name']}{match['sign']}{REPLACED}"
 
 
-_HOOK_HOSTS = re.compile(
+_HOOK_HOSTS = LazyPattern(
     r"https?://[^/?#]{0,253}?(?:hooks\.slack(?:-gov)?\.com|webhook\.office\.com|logic\.azure\.com|api\.powerplatform\.com"
     r"|api\.telegram\.org|hooks\.zapier\.com|hook\.\w+\.make\.com|maker\.ifttt\.com)(?::\d{1,5})?[/?]."
     r"|https?://[^/?#]{0,253}?(?:discord(?:app)?\.com/api/(?:v\d{1,3}/)?webhooks/|chat\.googleapis\.com/v1/spaces/"

@@ -49,10 +49,10 @@ TOKENS = LazyPattern(r"(?<![\w-])eyJ[\w-]{4,4096}(?:\.[\w-]{0,4096}){1,4}")
 HEX = LazyPattern(r"(?<![A-Za-z0-9])[0-9a-fA-F]{32,4096}(?![A-Za-z0-9])")
 RUN = LazyPattern(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{32,}={0,2}")
 _TRACED = LazyPattern(r"(?:trace[_. -]?(?:id)?[\"']?\s?[=:]?\s?[\"']?|\b00-)\Z", re.IGNORECASE)
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
+_TRACEPARENT = LazyPattern(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 _LONG_RUN = 40
-_RUN_CHANGE = re.compile(r"[a-z](?=[A-Z0-9])|[A-Z](?=[a-z0-9])|[0-9](?=[A-Za-z])")
-_CLASSES = tuple(re.compile(one) for one in ("[a-z]", "[A-Z]", "[0-9]"))
+_RUN_CHANGE = LazyPattern(r"[a-z](?=[A-Z0-9])|[A-Z](?=[a-z0-9])|[0-9](?=[A-Za-z])")
+_CLASSES = tuple(LazyPattern(one) for one in ("[a-z]", "[A-Z]", "[0-9]"))
 
 
 def hide_hexadecimal(match: re.Match[str]) -> str:
@@ -68,7 +68,7 @@ def hide_random_run(match: re.Match[str]) -> str:
     do so seldom. One change in four characters counts as random.
     """
     text = match[0]
-    changes = len(_RUN_CHANGE.findall(text))
+    changes = len(_RUN_CHANGE.compiled.findall(text))
     camel_case = text.isalpha() and changes * 2 < len(text)
     mixed = len(text) >= _LONG_RUN or all(one.search(text) for one in _CLASSES)
     secret = changes * 4 >= len(text) and mixed and not camel_case and not _TRACEPARENT.fullmatch(text)

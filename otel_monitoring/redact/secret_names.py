@@ -85,7 +85,7 @@ YAML_BLOCK = r"(?:[|>][+-]?\d?|![\w!/.-]{1,40})\s{1,8}"
 """YAML's mark before a value: of a block scalar (`|`, `>`), or a tag (`!secret`)."""
 
 # Words that follow `password:` in sentences and in messages of validators.
-_PROSE = re.compile(
+_PROSE = LazyPattern(
     r"(?:a|an|the|this|that|these|those|it|its|your|you|we|is|are|was|were|has|have|had|must|may|can|cannot|can't|should"
     r"|could|would|will|does|did|do|don't|not|no|none|null|nil|true|false|only|also|and|or|but|if|when|while|because|since|as|than"
     r"|at|by|for|from|in|of|on|off|to|too|with|without|value|values|field|input|string|str|int|bytes|type|length|key|keys|required"
@@ -96,11 +96,11 @@ _PROSE = re.compile(
     re.IGNORECASE,
 )
 # Values that reveal nothing: none at all, or already hidden.
-_NOTHING = re.compile(
+_NOTHING = LazyPattern(
     r"(?:none|null|nil|nan|true|false|undefined|[\"']{2}|[\"']?(?:\*+|x{3,}|•+|<\w+>|\[\w+\]|\.{3}|…)[\"']?)[.,:!?;]{0,3}",
     re.IGNORECASE,
 )
-_LOOKS_LIKE_A_WORD = re.compile(r"[\"']?(?:[A-Za-z]?[a-z]*|[\d.,]{1,6})[\"']?[.,:!?;]{0,3}")
+_LOOKS_LIKE_A_WORD = LazyPattern(r"[\"']?(?:[A-Za-z]?[a-z]*|[\d.,]{1,6})[\"']?[.,:!?;]{0,3}")
 _FEW_DIGITS = 9
 
 

@@ -19,7 +19,7 @@ IBAN = LazyPattern(
 )
 
 # Issuers by their first digits and how many digits their numbers have: ISO/IEC 7812, as the issuers publish it.
-_ISSUED = re.compile(
+_ISSUED = LazyPattern(
     r"4(?:\d{12}|\d{15}|\d{18})|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
     r"|3(?:0[0-5]|[689]\d)\d{11}(?:\d\d)?|35(?:2[89]|[3-8]\d)\d{12,15}|6(?:011|5\d\d|4[4-9]\d|2\d\d)\d{12,15}"
     r"|(?:50|5[6-9]|6\d)\d{10,17}",

@@ -1,8 +1,8 @@
 """`redact`: text from outside as one printable line without secrets."""
 
-import re
 from functools import lru_cache
 
+from otel_monitoring.redact.lazy_pattern import LazyPattern
 from otel_monitoring.redact.secret_forms import hide
 from otel_monitoring.redact.secret_names import REPLACED as REPLACED
 from otel_monitoring.redact.secret_names import is_secret as is_secret
@@ -11,11 +11,11 @@ _READ_LIMIT = 4000
 _LONGEST_SECRET = 512
 _LONGEST_CHARACTER = 4  # bytes, in UTF-8
 _CAUSES = 5
-_NOT_ASCII = re.compile(r"[^ -~]")
+_NOT_ASCII = LazyPattern(r"[^ -~]")
 # Unicode's Default_Ignorable_Code_Point as far as Python calls them printable: fillers, joiners, selectors.
-_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_INVISIBLE = LazyPattern("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 # PyMongo's messages end with a description of the topology, which repeats each server's error, and with its timeouts.
-_TIMEOUTS = re.compile(r" \(configured timeouts: [^()]{0,200}\)")
+_TIMEOUTS = LazyPattern(r" \(configured timeouts: [^()]{0,200}\)")
 _TOPOLOGY = ", Topology Description: <"
 
 

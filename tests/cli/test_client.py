@@ -5,7 +5,6 @@ import re
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -114,29 +113,29 @@ def test_the_first_that_answers_as_ours_do_is_the_one(web: Any, other: Any) -> N
     url, pages, asked = web
     pages |= {"/shop/health": other, "/shop/api/health": {"status": "healthy"}}
     pages |= {"/shop/api/health/live": {"status": "alive"}, "/shop/api/health/ready": {"status": "UP"}}
-    with closing(ServiceClient(f"{url}/shop")) as service:
-        assert service.moved is None
-        assert service.get("/health") is not None
-        assert service.url == f"{url}/shop/api"
-        assert service.moved == f"no monitoring endpoints at {url}/shop: they are at {url}/shop/api"
-        asked.clear()
-        assert service.get("/health/live") is not None
-        assert [path for path, _ in asked] == ["/shop/api/health/live"], "it is asked no more where it is not"
-        assert service.get("/health/ready") is None, "the application's own"
+    service = ServiceClient(f"{url}/shop")
+    assert service.moved is None
+    assert service.get("/health") is not None
+    assert service.url == f"{url}/shop/api"
+    assert service.moved == f"no monitoring endpoints at {url}/shop: they are at {url}/shop/api"
+    asked.clear()
+    assert service.get("/health/live") is not None
+    assert [path for path, _ in asked] == ["/shop/api/health/live"], "it is asked no more where it is not"
+    assert service.get("/health/ready") is None, "the application's own"
 
 
 def test_where_nothing_is_found_it_says_where_it_looked(web: Any) -> None:
     url, pages, _ = web
-    with closing(ServiceClient(f"{url}/shop")) as service:
-        assert service.get("/health") is None
-        assert f"there or at {url}/shop/api/health" in service.nothing_found("/health")
-        pages["/shop/api/health"] = 403
-        with pytest.raises(DeniedError):
-            service.get("/health")
-        assert service.url == f"{url}/shop/api", "something is there"
-        pages["/shop/health"] = {"status": "degraded"}
-        assert service.get("/health") is not None
-        assert service.url == f"{url}/shop"
+    service = ServiceClient(f"{url}/shop")
+    assert service.get("/health") is None
+    assert f"there or at {url}/shop/api/health" in service.nothing_found("/health")
+    pages["/shop/api/health"] = 403
+    with pytest.raises(DeniedError):
+        service.get("/health")
+    assert service.url == f"{url}/shop/api", "something is there"
+    pages["/shop/health"] = {"status": "degraded"}
+    assert service.get("/health") is not None
+    assert service.url == f"{url}/shop"
 
 
 def test_a_login_or_the_token_is_sent(web: Any) -> None:
@@ -148,31 +147,32 @@ def test_a_login_or_the_token_is_sent(web: Any) -> None:
         (url, "t0ken", "Bearer t0ken"),
         (url.replace("//", "//ana:p%40ss@"), "t0ken", login),
     ):
-        with closing(ServiceClient(given, token=token)) as service:
-            service.get("/health")
-            assert asked.pop() == ("/api/health", sent)
-            assert "ana" not in f"{service.url}{service.given}{service.nothing_found('/health')}"
-            with closing(service.without_token()) as stranger:
-                stranger.get("/health")
-            assert asked.pop() == ("/api/health", None)
+        service = ServiceClient(given, token=token)
+        service.get("/health")
+        assert asked.pop() == ("/api/health", sent)
+        assert "ana" not in f"{service.url}{service.given}{service.nothing_found('/health')}"
+        stranger = service.without_token()
+        stranger.get("/health")
+        assert asked.pop() == ("/api/health", None)
 
 
 def test_redirects_on_the_same_server_are_followed(web: Any) -> None:
     url, pages, asked = web
     pages |= {"/api/health": "/api/health/", "/api/health/": f"{url}/v2/health", "/v2/health": {"status": "healthy"}}
-    with closing(ServiceClient(url, token="t0ken")) as service:
-        assert service.get("/health") is not None
-        assert asked[-1] == ("/v2/health", "Bearer t0ken")
-        pages["/v2/health"] = "/api/health"
-        with pytest.raises(UnreachableError, match="again and again"):
-            service.get("/health")
+    service = ServiceClient(url, token="t0ken")
+    assert service.get("/health") is not None
+    assert asked[-1] == ("/v2/health", "Bearer t0ken")
+    pages["/v2/health"] = "/api/health"
+    with pytest.raises(UnreachableError, match="again and again"):
+        service.get("/health")
 
 
 @pytest.mark.parametrize("there", ["http://ana:pass@localhost:1/login?x=1", "https://127.0.0.1:1/api/health"])
 def test_the_token_goes_to_no_other_server(web: Any, there: str) -> None:
     url, pages, _ = web
     pages["/api/health"] = there
-    with closing(ServiceClient(url, token="t0ken")) as service, pytest.raises(UnreachableError) as raised:
+    service = ServiceClient(url, token="t0ken")
+    with pytest.raises(UnreachableError) as raised:
         service.get("/health")
     shown = there.replace("ana:pass@", "").replace("?x=1", "")
     assert str(raised.value) == f"it redirects to {shown}: if that is the service, ask there"
@@ -185,7 +185,8 @@ def test_why_nobody_answers_is_said(web: Any) -> None:
         (url.replace("http:", "https:"), "is it http://?"),
         ("http://no-such-host.invalid", "is the host's name right?"),
     ):
-        with closing(ServiceClient(wrong)) as service, pytest.raises(UnreachableError, match=re.escape(hint)):
+        service = ServiceClient(wrong)
+        with pytest.raises(UnreachableError, match=re.escape(hint)):
             service.get("/health")
 
 
@@ -235,14 +236,12 @@ def test_answers_are_told_apart(answering: ThreadingHTTPServer) -> None:
         service.get("/502")
     with pytest.raises(DeniedError, match="token"):
         service.get("/401")
-    service.close()
 
 
 def test_a_service_that_hangs_is_not_waited_for(answering: ThreadingHTTPServer) -> None:
     service = service_at(answering, timeout=0.2)
     with pytest.raises(UnreachableError, match="timed out"):
         service.get("/hang")
-    service.close()
 
 
 def test_a_proxy_is_not_asked_for_this_machine(answering: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,4 +250,29 @@ def test_a_proxy_is_not_asked_for_this_machine(answering: ThreadingHTTPServer, m
     answering.body = b'{"status": "healthy"}'  # type: ignore[attr-defined]
     service = service_at(answering)
     assert service.get("/200") is not None
-    service.close()
+
+
+def test_a_proxy_of_the_environment_is_asked_for_other_machines(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    url, pages, asked = web
+    pages["http://shop.example/api/health"] = {"status": "healthy"}
+    monkeypatch.setenv("ALL_PROXY", url)
+    for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert ServiceClient("http://shop.example", token="t0ken").get("/health") is not None
+    assert asked.pop() == ("http://shop.example/api/health", "Bearer t0ken")
+    monkeypatch.setenv("NO_PROXY", "shop.example")
+    with pytest.raises(UnreachableError):
+        ServiceClient("http://shop.example").get("/health")
+    assert asked == []
+
+
+def test_a_path_in_any_script_is_asked_for(web: Any) -> None:
+    url, pages, _ = web
+    pages["/k%C3%A4se%20laden/health"] = {"status": "healthy"}
+    assert ServiceClient(f"{url}/k\u00e4se laden").get("/health") is not None
+
+
+def test_a_token_that_no_header_takes_is_no_crash(web: Any) -> None:
+    url, *_ = web
+    with pytest.raises(UnreachableError):
+        ServiceClient(url, token="a\nb").get("/health")

@@ -126,16 +126,13 @@ def _monitoring(diagnostics: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _privacy(service: ServiceClient) -> Iterator[Finding]:
-    without_token = service.without_token()
     try:
-        without_token.get("/health/metrics")
+        service.without_token().get("/health/metrics")
     except DeniedError:
         yield Finding(_NAME, Level.OK, "strangers do not see the details")
     else:
         advice = "set OTEL_MONITORING_ADMIN_TOKEN, and OTEL_MONITORING_ACCESS=admin"
         yield Finding(_NAME, Level.WARNING, "everybody sees the details and may mute alerts", advice)
-    finally:
-        without_token.close()
 
 
 def _block(answer: dict[str, Any], key: str) -> dict[str, Any]:

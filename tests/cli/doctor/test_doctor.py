@@ -6,7 +6,6 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -233,10 +232,10 @@ def test_what_a_running_service_says_is_explained(answering: ThreadingHTTPServer
         "seams": [{"library": "pymongo", "version": "9.0", "without": "no pool gauges", "error": "gone"}, "unknown"],
     }
     answering.says = diagnostics  # type: ignore[attr-defined]
-    with closing(ServiceClient(f"http://127.0.0.1:{answering.server_address[1]}", token="t0ken")) as service:
-        examination = Examination.of_this_environment(database_uri=None, send_test=False, timeout=3.0)
-        examination = replace(examination, service=service)
-        found = {finding.message: str(finding.advice) for finding in running_service(examination)}
+    service = ServiceClient(f"http://127.0.0.1:{answering.server_address[1]}", token="t0ken")
+    examination = Examination.of_this_environment(database_uri=None, send_test=False, timeout=3.0)
+    examination = replace(examination, service=service)
+    found = {finding.message: str(finding.advice) for finding in running_service(examination)}
     assert found.keys() >= {*diagnostics["reasons"], "monitoring failed at a listener, 3 times", "disk full"}
     assert "add_check" in found["check cache fails: refused"]
     assert "ValueError: no stock" in found["error rate above 5%"]
