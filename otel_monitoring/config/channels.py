@@ -3,15 +3,15 @@
 import base64
 import binascii
 import re
-from email.errors import MessageError
-from email.headerregistry import Address
-from email.utils import parseaddr
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+if TYPE_CHECKING:
+    from email.headerregistry import Address
 
 _HOST = re.compile(r"[^\s/@:?#\[\]]{1,253}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -27,6 +27,8 @@ def _from_variable(variable: str, default: Any = None) -> Any:
 
 class ChannelSettings(BaseSettings):
     """Channels beside the log. A channel is in use where its variables are set."""
+
+    model_config = SettingsConfigDict(defer_build=True)  # of use as a part of `Settings` alone
 
     smtp_server: str | None = _from_variable("SMTP_SERVER")
     smtp_port: Annotated[int, Field(ge=1, le=65_535)] = _from_variable("SMTP_PORT", 587)
@@ -98,12 +100,17 @@ class ChannelSettings(BaseSettings):
         return value
 
 
-def mailbox(text: str) -> Address:
+def mailbox(text: str) -> "Address":
     """Parse `name@example.com` or `Name <name@example.com>` (RFC 5322, section 3.4).
 
     Raises:
         ValueError: It is no mailbox, or contains control characters.
     """
+    # Imported here: a service without an e-mail channel needs no parser of e-mail headers.
+    from email.errors import MessageError
+    from email.headerregistry import Address
+    from email.utils import parseaddr
+
     name, spec = parseaddr(text)
     try:
         address = Address(display_name=name, addr_spec=spec)

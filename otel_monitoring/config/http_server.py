@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from otel_monitoring.environment import are_expressions, items
 
@@ -23,6 +23,8 @@ def _from_variable(keyword: str, *variables: str) -> Any:
 
 class RequestSettings(BaseSettings):
     """Which requests are excluded, and which headers become attributes of spans."""
+
+    model_config = SettingsConfigDict(defer_build=True)  # of use as a part of `Settings` alone
 
     excluded_urls: Items = _from_variable("excluded_urls", *_EXCLUDED)
     """Regular expressions. A request whose path one of them matches anywhere has no span, no metric and no log."""

@@ -19,7 +19,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Signal = Literal["traces", "metrics", "logs"]
 Protocol = Literal["http/protobuf", "grpc"]
@@ -42,6 +42,8 @@ def _from_variable(variable: str, default: Any = None) -> Any:
 
 class OtlpSettings(BaseSettings):
     """Which signals are exported, where to, and how."""
+
+    model_config = SettingsConfigDict(defer_build=True)  # of use as a part of `Settings` alone
 
     service_name: str | None = _from_variable("OTEL_SERVICE_NAME")
     sdk_disabled: bool = _from_variable("OTEL_SDK_DISABLED", False)

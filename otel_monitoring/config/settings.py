@@ -84,7 +84,12 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="ignore", frozen=True, populate_by_name=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+        env_ignore_empty=True,
+        defer_build=False,
     )
 
     # Endpoints

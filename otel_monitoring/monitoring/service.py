@@ -43,7 +43,6 @@ from otel_monitoring.monitoring.announcement import announcement
 from otel_monitoring.monitoring.parts import ServiceParts
 from otel_monitoring.redact import printable
 from otel_monitoring.redact.json_value import json_text
-from otel_monitoring.redact.lazy_pattern import compile_all
 from otel_monitoring.runtime.background import Job
 from otel_monitoring.runtime.current_service import get_monitoring, register, set_monitoring, within_service
 from otel_monitoring.runtime.start_log import announce
@@ -113,7 +112,6 @@ class MonitoringService:
         self._ready = False
         self._announced_in: int | None = None
         self._worker = self._make_worker()
-        compile_all()
 
     # Instrument
 

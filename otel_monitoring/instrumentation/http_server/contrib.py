@@ -5,6 +5,7 @@ one route, and match all routes a second time. Changed are public attributes of 
 `OpenTelemetryMiddleware.app`, `.default_span_details`, `.exclude_*_span` and its instruments.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -27,15 +28,11 @@ from otel_monitoring.instrumentation.http_server.span_attributes import span_det
 
 if TYPE_CHECKING:
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-else:
-    OpenTelemetryMiddleware = seams.CONTRIB.load("opentelemetry.instrumentation.asgi", "OpenTelemetryMiddleware")
-    FastAPIInstrumentor = seams.CONTRIB.load("opentelemetry.instrumentation.fastapi", "FastAPIInstrumentor")
-    OpenTelemetryMiddleware = OpenTelemetryMiddleware or type("Nothing", (), {})  # no layer is an instance
 
-_URLS_OF_ENVIRONMENT = seams.CONTRIB_URLS.load("opentelemetry.instrumentation.fastapi", "_excluded_urls_from_env")
+_MODULE = "opentelemetry.instrumentation.fastapi"
+_LAYER_MODULE = "opentelemetry.instrumentation.asgi"
 _FLAG = "_is_instrumented_by_opentelemetry"
-_EXCEPTION_LAYER = "opentelemetry.instrumentation.fastapi", "ExceptionHandlerMiddleware"
+_EXCEPTION_LAYER = _MODULE, "ExceptionHandlerMiddleware"
 
 
 def applied(app: FastAPI) -> bool:
@@ -55,8 +52,9 @@ def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: boo
         operation_spans: Whether background tasks get spans.
     """
     ours = not hasattr(BackgroundTask, "_otel_original_call")
+    instrumentor = seams.CONTRIB.load(_MODULE, "FastAPIInstrumentor")
     with seams.CONTRIB:
-        FastAPIInstrumentor.instrument_app(
+        instrumentor.instrument_app(
             app, tracer_provider=tracer_provider, meter_provider=NoOpMeterProvider(), exclude_spans=["receive", "send"]
         )
         if not applied(app) or not hasattr(BackgroundTask, "_otel_original_call"):
@@ -67,12 +65,18 @@ def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: boo
         delattr(BackgroundTask, "_otel_original_call")
 
 
-def find(stack: Any) -> OpenTelemetryMiddleware | None:
+def find(stack: Any) -> "OpenTelemetryMiddleware | None":
     """Contrib's layer in a built middleware stack; None if there is none."""
-    return next((layer for layer in layers(stack) if isinstance(layer, OpenTelemetryMiddleware)), None)
+    kind = _layer_class()
+    return next((layer for layer in layers(stack) if isinstance(layer, kind)), None) if kind is not None else None
 
 
-def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> RequestOptions:
+def _layer_class() -> "type[OpenTelemetryMiddleware] | None":
+    """`OpenTelemetryMiddleware` where somebody has imported it, which takes 20 ms: FastAPI >= 0.142 needs it not."""
+    return seams.CONTRIB.load(_LAYER_MODULE, "OpenTelemetryMiddleware") if _LAYER_MODULE in sys.modules else None
+
+
+def repair(layer: "OpenTelemetryMiddleware", options: RequestOptions) -> RequestOptions:
     """Switch off contrib's metrics, its spans for each message, and its second matching of all routes.
 
     Our layers exclude URLs and capture headers in place of contrib, which also matches the host of a URL.
@@ -97,12 +101,13 @@ def repair(layer: OpenTelemetryMiddleware, options: RequestOptions) -> RequestOp
     return options
 
 
-def _excluded_url(layer: OpenTelemetryMiddleware, options: RequestOptions) -> Callable[[str], object] | None:
+def _excluded_url(layer: "OpenTelemetryMiddleware", options: RequestOptions) -> Callable[[str], object] | None:
+    of_environment = seams.CONTRIB_URLS.load(_MODULE, "_excluded_urls_from_env")
     given, layer.excluded_urls = layer.excluded_urls, None
-    return options.excluded_url if given is None or given is _URLS_OF_ENVIRONMENT else given.url_disabled
+    return options.excluded_url if given is None or given is of_environment else given.url_disabled
 
 
-def _headers(layer: OpenTelemetryMiddleware, options: RequestOptions) -> CapturedHeaders:
+def _headers(layer: "OpenTelemetryMiddleware", options: RequestOptions) -> CapturedHeaders:
     request, layer.http_capture_headers_server_request = layer.http_capture_headers_server_request, None
     response, layer.http_capture_headers_server_response = layer.http_capture_headers_server_response, None
     sanitize = layer.http_capture_headers_sanitize_fields.sanitize_header_value
@@ -185,7 +190,7 @@ def _without_contrib(mounted: FastAPI) -> None:
 
 
 def _is_layer(middleware: Any) -> bool:
-    return middleware is OpenTelemetryMiddleware
+    return middleware is not None and middleware is _layer_class()
 
 
 def _replaced(stack: Any, old: object, new: ASGIApp) -> ASGIApp:
