@@ -30,7 +30,7 @@ ORDER: dict[str, tuple[str | tuple[str, ...], ...]] = {
     ),
     "instrumentation": ("", "url_query", ("http_server", "http_client", "mongodb", "system")),
     "cli": (
-        *("exit_codes", "terminal", "address", "client", "options"),
+        *("exit_codes", "terminal", "address", "http_request", "client", "options"),
         *(("check", "completion", "doctor", "export", "run", "watch"), "commands", "", "__main__"),
     ),
 }
@@ -40,7 +40,7 @@ OWNERS = {
     "pymongo": {"instrumentation.mongodb", "health", "alerts.store", "zero_code.mongo_clients"},
     "bson": {"instrumentation.mongodb", "health", "alerts.store"},
     "psutil": {"instrumentation.system"},
-    "httpx": {"alerts.notify.channels", "cli.client", "cli.doctor.clock"},
+    "httpx": {"alerts.notify.channels", "cli.doctor.clock"},
     "yaml": {"export"},
     "grafana_foundation_sdk": set(),
     "aiosmtplib": {"alerts.notify.channels.email"},
