@@ -99,21 +99,21 @@ class Seam:
 EXEMPLARS = Seam(
     "opentelemetry-sdk",
     "ExponentialBucketHistogramAggregation._create_aggregation",
-    purpose="the reader behind our own answers samples no exemplars, which nobody would read",
-    without="each measurement samples exemplars too, which takes a few microseconds",
+    purpose="the reader of the health endpoints samples no exemplars, which only exported points need",
+    without="each measurement takes a few microseconds more, for exemplars",
 )
 EXPORT_QUEUE = Seam(
     "opentelemetry-sdk",
     "BatchSpanProcessor._batch_processor",
     "BatchProcessor._metrics",
     "BatchProcessor._queue",
-    purpose="count what a full queue drops, tell its length, end it by our deadline",
-    without="`dropped` lacks what a full queue loses, `queue` is null, the end of an export is the SDK's",
+    purpose="count the items that a full queue drops, read its length, and close it by a deadline",
+    without="`dropped` lacks the items that a full queue loses, `queue` is null, and closing has no deadline",
 )
 RESOURCE = Seam(
     "opentelemetry-sdk",
     "TracerProvider._update_resource",
-    purpose="a forked worker keeps the `service.instance.id` that was set, with its process id",
+    purpose="a forked worker has the `service.instance.id` that the user set, with the worker's process id added",
     without="a forked worker has the SDK's random `service.instance.id`",
 )
 LOGS = Seam(
@@ -126,7 +126,7 @@ LOGS = Seam(
 LOG_HANDLER = Seam(
     "opentelemetry-instrumentation-logging",
     "opentelemetry.instrumentation.logging.handler",
-    purpose="records of `logging` become OpenTelemetry's",
+    purpose="turn records of `logging` into OpenTelemetry's log records",
     without="log records are not exported",
 )
 LOG_EXPORTER = Seam(
@@ -141,14 +141,14 @@ PROXIES = Seam(
     "ProxyTracerProvider",
     "_ProxyMeterProvider",
     "ProxyLoggerProvider",
-    purpose="tell by the class's name whether the application has set a global provider",
-    without="ours do not become the global ones; FastAPI and MongoDB are given them in any case",
+    purpose="see by the class name whether the application has set a global provider",
+    without="our providers do not become the global ones; requests and commands are measured all the same",
 )
 EXPORT_LOGGERS = Seam(
     "opentelemetry-sdk",
     "opentelemetry.sdk._shared_internal",
-    purpose="know the loggers of what exports by their names: they warn once a minute at most",
-    without="the SDK warns as often as it does on its own",
+    purpose="find the loggers of the exporters by their names, to limit their warnings to one a minute",
+    without="the warnings of the exporters are not limited",
 )
 CONTRIB = Seam(
     "opentelemetry-instrumentation-fastapi",
@@ -156,14 +156,14 @@ CONTRIB = Seam(
     "BackgroundTask._otel_original_call",
     "OpenTelemetryMiddleware.duration_histogram_new",
     "ExceptionHandlerMiddleware",
-    purpose="request spans for FastAPI before 0.142, and only spans",
-    without="no request spans of ours; metrics are not concerned",
+    purpose="make request spans for FastAPI before 0.142, without contrib's metrics",
+    without="there are no request spans; metrics are recorded all the same",
 )
 CONTRIB_URLS = Seam(
     "opentelemetry-instrumentation-fastapi",
     "_excluded_urls_from_env",
-    purpose="tell URLs that are left out in code, which win, from those of the environment",
-    without="those that the environment named when the process began are taken for such",
+    purpose="distinguish URLs that are excluded in code, which take precedence, from those of the environment",
+    without="URLs that the environment excluded when the process began count as excluded in code",
 )
 FASTAPI_OPTIONS = Seam(
     "fastapi",
@@ -194,8 +194,8 @@ FASTAPI_ROUTES = Seam(
 MONGO_LISTENERS = Seam(
     "pymongo",
     "client.options.pool_options._event_listeners",
-    purpose="listen to a client that exists already",
-    without="commands of a client that exists already are not measured; make it with "
+    purpose="add listeners to an existing client",
+    without="commands of existing clients are not measured; make the client with "
     "event_listeners=otel_monitoring.instrumentation.mongodb.instrumentation.monitoring_listeners()",
 )
 MONGO_SERVERS = Seam(
@@ -207,54 +207,54 @@ MONGO_SERVERS = Seam(
     "_telemetry",
     "_should_publish",
     "enabled_for_cmap",
-    purpose="have the pools and monitors that such a client has already report their events",
-    without="connections of a client that exists already are measured in the pools it makes from now on",
+    purpose="have the existing pools and monitors of such a client report their events",
+    without="an existing client's connections are measured only in pools that it makes from now on",
 )
 MONGO_POOL = Seam(
     "pymongo",
     "client._topology._servers",
     "pool.requests",
     "pool.max_pool_size",
-    purpose="tell an exhausted pool from a database that is down, before a ping waits for it",
-    without="an exhausted pool is told by the error of a ping that waited for it",
+    purpose="distinguish an exhausted pool from a database that is down, before a ping waits for it",
+    without="an exhausted pool is noticed only after a ping has waited for it",
 )
 MONGO_REGISTRY = Seam(
     "pymongo",
     "pymongo.monitoring._LISTENERS",
-    purpose="know who listens to every new client, and take our listeners out of there at the stop",
-    without="our listeners stay with PyMongo after the stop and do nothing",
+    purpose="read which listeners every new client gets, and remove ours at the stop",
+    without="our listeners stay registered after the stop and do nothing",
 )
 MONGO_CLOSED = Seam(
     "pymongo",
     "client._closed",
     "_OperationCancelled",
-    purpose="know that the application has closed its client, so that this is no outage",
-    without="a client that the application has closed is known by its errors",
+    purpose="see that the application has closed its client, which is no outage",
+    without="a client that the application has closed is recognised only by its errors",
 )
 MONGO_TRACING = Seam(
     "pymongo",
     "pymongo._otel._is_tracing_enabled",
     "options._options",
-    purpose="leave the spans to a PyMongo that makes them itself",
-    without="there may be two spans for a command",
+    purpose="make no spans where PyMongo makes them itself",
+    without="a command may have two spans",
 )
 FINALIZERS = Seam(
     "Python",
     "multiprocessing.util.Finalize",
-    purpose="stop in order in a process that `multiprocessing` has forked, which ends without `atexit`",
-    without="a process that `multiprocessing` has forked may end before its last telemetry has left",
+    purpose="stop in order in a process that `multiprocessing` has forked: such a process runs no `atexit` functions",
+    without="a process that `multiprocessing` has forked may end before its last telemetry is exported",
 )
 LOGGERS = Seam(
     "Python",
     "logging.root.manager.loggerDict",
-    purpose="find the loggers of the SDK's exporters, which then warn once a minute at most",
-    without="the SDK's exporters warn as often as they do on their own",
+    purpose="list all loggers, to find those of the exporters and limit their warnings to one a minute",
+    without="the warnings of the exporters are not limited",
 )
 RUNNERS = Seam(
     "Python",
     "asyncio.runners",
-    purpose="leave SIGINT to `asyncio.run`, known by the module of its handler",
-    without="SIGINT is held back until everything is stopped, as a server's is",
+    purpose="recognise `asyncio.run`'s handler of SIGINT by its module, and leave the signal to it",
+    without="SIGINT is blocked until everything is stopped, as it is for a server",
 )
 
 
