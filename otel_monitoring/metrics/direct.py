@@ -130,17 +130,21 @@ class RecordedHistogram:
 
 
 class RecordedSeries:
-    """One series of a `RecordedHistogram`; usable in any thread."""
+    """One series of a `RecordedHistogram`; usable in any thread.
 
-    __slots__ = ("_attributes", "_direct", "_of")
+    Attributes:
+        attributes: The attributes of the series.
+    """
+
+    __slots__ = ("_direct", "_of", "attributes")
 
     def __init__(self, of: RecordedHistogram, attributes: Mapping[str, str | int], direct: BoundHistogram) -> None:
         self._of = of
-        self._attributes = attributes
+        self.attributes = attributes
         self._direct = direct
 
     def record(self, value: float, context: Context | None = None) -> None:
         """Add a value, which must be finite; `context` has the span for an exemplar. None: the current context."""
         self._direct.record(value)
         if self._of.exported():
-            self._of.instrument.record(value, self._attributes, context)
+            self._of.instrument.record(value, self.attributes, context)

@@ -9,6 +9,7 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.guard import logger
 from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.metrics.direct import DirectHistogram
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.telemetry.providers import Telemetry
 
@@ -40,15 +41,23 @@ class MonitoredDatabase:
     Args:
         settings: How the database is measured and checked.
         telemetry: The providers of its spans and metrics.
+        direct: Returns the aggregator's histogram of a name.
         noticed: Called in a thread of the driver when the driver noticed a failure or a recovery.
 
     Attributes:
         checker: The state of the database.
     """
 
-    def __init__(self, settings: Settings, telemetry: Telemetry, noticed: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        telemetry: Telemetry,
+        direct: Callable[[str], DirectHistogram],
+        noticed: Callable[[], object],
+    ) -> None:
         self._settings = settings
         self._telemetry = telemetry
+        self._direct = direct
         self._noticed = noticed
         self._db: Any = None
         self._pending: PendingDatabase | None = None
@@ -115,6 +124,7 @@ class MonitoredDatabase:
             self._db,
             tracer_provider=telemetry.tracer_provider if telemetry.tracing else None,
             meter_provider=telemetry.meter_provider,
+            direct=self._direct,
             capture_statement=settings.capture_statement,
             statement_max_length=settings.statement_max_length,
             max_collections=settings.max_collections,

@@ -95,7 +95,7 @@ class ServiceParts:
             service=service,
         )
         self._make_measurements()
-        self._monitored = MonitoredDatabase(settings, self.telemetry, self._look_into_database)
+        self._monitored = MonitoredDatabase(settings, self.telemetry, self._direct, self._look_into_database)
         self.database = self._monitored.checker
         self.database.observe_with(self._meter)
         checks.observe_with(self._meter)
@@ -114,9 +114,9 @@ class ServiceParts:
         )
         self.collecting = BackgroundCollection(self.aggregator, self._worker)
         self._statistics = RequestStatistics(settings.error_statuses)
-        name = REQUEST_DURATIONS.name
-        # With OTEL_SDK_DISABLED nothing is measured: nobody reads the histogram.
-        self.request_durations = DirectHistogram(name) if settings.sdk_disabled else self.aggregator.reader.direct(name)
+        # With OTEL_SDK_DISABLED nothing is measured: nobody reads the histograms.
+        self._direct = DirectHistogram if settings.sdk_disabled else self.aggregator.reader.direct
+        self.request_durations = self._direct(REQUEST_DURATIONS.name)
         exported = exported_by(self.telemetry.meter_provider)
         self.performance = PerformanceMetrics(
             RecordedHistogram(self.request_durations, REQUEST_DURATIONS.create(self._meter), exported),

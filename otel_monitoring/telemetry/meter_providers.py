@@ -1,6 +1,5 @@
 """`GuardedMeterProvider`: our meter provider; `exported_by`: whether anybody reads a meter provider."""
 
-import threading
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -10,7 +9,6 @@ from opentelemetry.metrics import Meter, NoOpMeter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 
-from otel_monitoring.forks import renewed
 from otel_monitoring.semconv import SCOPE
 from otel_monitoring.telemetry.observable_callbacks import PatientCallback, guarded
 
@@ -29,29 +27,23 @@ class GuardedMeterProvider(MeterProvider):
     no-op, because instrumented applications are measured by this package, and the others are not the service's.
 
     Attributes:
-        exported: Whether there are other readers than the aggregator's, also those that the application has added.
+        exporting: The readers other than the aggregator's, also those that the application has added.
     """
 
     def __init__(self, metric_readers: Sequence[MetricReader] = (), *args: Any, **kwargs: Any) -> None:
         super().__init__(metric_readers, *args, **kwargs)
-        self._exporting = {reader for reader in metric_readers if _exports(reader)}
-        self.exported = bool(self._exporting)
-        self._adding = renewed(self, "_adding", threading.Lock)
+        self.exporting = {reader for reader in metric_readers if _exports(reader)}
 
     def add_metric_reader(self, metric_reader: MetricReader) -> None:
         """Add a reader; from now on it reads every measurement."""
         super().add_metric_reader(metric_reader)
-        with self._adding:
-            if _exports(metric_reader):
-                self._exporting.add(metric_reader)
-            self.exported = bool(self._exporting)
+        if _exports(metric_reader):
+            self.exporting.add(metric_reader)
 
     def remove_metric_reader(self, metric_reader: MetricReader) -> None:
         """Remove a reader."""
         super().remove_metric_reader(metric_reader)
-        with self._adding:
-            self._exporting.discard(metric_reader)
-            self.exported = bool(self._exporting)
+        self.exporting.discard(metric_reader)
 
     def get_meter(self, name: str, *args: Any, **kwargs: Any) -> Meter:
         """The meter of an instrumentation scope; a no-op for FastAPI's scope."""
@@ -68,7 +60,8 @@ class GuardedMeterProvider(MeterProvider):
 def exported_by(provider: metrics.MeterProvider) -> Callable[[], bool]:
     """Returns whether anybody but the aggregator reads `provider` at the moment."""
     if isinstance(provider, GuardedMeterProvider):
-        return lambda: provider.exported
+        exporting = provider.exporting  # the result keeps no provider alive
+        return lambda: bool(exporting)
     measures = not isinstance(provider, metrics.NoOpMeterProvider)
     return lambda: measures  # nobody knows the readers of a provider that is the application's
 

@@ -10,7 +10,6 @@ from statistics import median
 from typing import Any
 
 from opentelemetry.instrumentation.pymongo import PymongoInstrumentor
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from pymongo import AsyncMongoClient, MongoClient
@@ -18,6 +17,7 @@ from pymongo.monitoring import CommandListener, ConnectionPoolListener
 
 from otel_monitoring.instrumentation.mongodb.instrumentation import attach
 from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from tests.benchmarks.figures import added_ratio, paired, spread
 from tests.benchmarks.report import Report, say
 from tests.integration.servers import nx27017
@@ -56,8 +56,11 @@ _POOL_EVENTS = [name for name in vars(ConnectionPoolListener) if name.startswith
 _Pools: Any = type("_Pools", (ConnectionPoolListener,), dict.fromkeys(_POOL_EVENTS, _ignore))
 
 
-def _meters() -> MeterProvider:
-    return MeterProvider(metric_readers=[SnapshotReader(0.0)], shutdown_on_exit=False)
+def _attach(database: Any, tracers: TracerProvider | None) -> Callable[[], None]:
+    """Measure a database as a service does whose metrics stay in the process; returns what ends it."""
+    reader = SnapshotReader(0.0)
+    meters = GuardedMeterProvider([reader], shutdown_on_exit=False)
+    return attach(database, tracer_provider=tracers, meter_provider=meters, direct=reader.direct).detach
 
 
 def _tracers() -> TracerProvider:
@@ -131,7 +134,7 @@ def _clients(make: Callable[..., Any], stack: ExitStack) -> dict[str, Any]:
 
     def ours(tracers: TracerProvider | None) -> Any:
         made = make()
-        stack.callback(attach(made.shop, tracer_provider=tracers, meter_provider=_meters()).detach)
+        stack.callback(_attach(made.shop, tracers))
         return made
 
     found = {

@@ -115,7 +115,7 @@ def test_readers_come_and_go_while_values_are_recorded() -> None:
         provider.add_metric_reader(passing)
         counted += sum(one.count for one in reader.take(1.0).histograms.values())
         provider.remove_metric_reader(passing)
-    assert not provider.exported
+    assert not provider.exporting
     last = InMemoryMetricReader()
     provider.add_metric_reader(last)
     for _ in range(10):

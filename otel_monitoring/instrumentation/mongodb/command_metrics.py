@@ -3,7 +3,6 @@
 from typing import Final
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-from opentelemetry.metrics import Meter
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from otel_monitoring import semconv
@@ -13,6 +12,7 @@ from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMAND
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.server_state import Address, ServerState
 from otel_monitoring.metrics.cardinality import BoundedNames
+from otel_monitoring.metrics.direct import RecordedHistogram, RecordedSeries
 
 Attributes = dict[str, str | int]
 
@@ -28,10 +28,10 @@ class CommandMetrics(CommandListener):
     """Records the duration of commands, and reports network failures to the server states.
 
     Commands inside `suppress_instrumentation` and the driver's own commands are not recorded. Only the start event of a
-    command names the collection, so the attributes are kept in a bounded table until the command ends.
+    command names the collection, so its series is kept in a bounded table until the command ends.
 
     Args:
-        meter: The meter of the histogram.
+        durations: The histogram.
         max_collections: Maximum number of distinct collections, and of distinct databases; further ones are `_OTHER`.
 
     Attributes:
@@ -39,17 +39,17 @@ class CommandMetrics(CommandListener):
         states: The server states that are told when a command fails on the network.
     """
 
-    def __init__(self, meter: Meter, max_collections: int) -> None:
+    def __init__(self, durations: RecordedHistogram, max_collections: int) -> None:
         self.enabled = True
         self.states: tuple[ServerState, ...] = ()
-        self._record = semconv.COMMAND_DURATIONS.create(meter).record
+        self._durations = durations
         self._collections = BoundedNames(max_collections)
         self._namespaces = BoundedNames(max_collections)
         self._operations = BoundedNames(_MAX_NAMES)
         self._hosts = BoundedNames(_MAX_NAMES)
         self._errors = BoundedNames(_MAX_NAMES)
-        self._series: dict[tuple[str, str, str | None, Address | None], Attributes] = {}
-        self._inflight = InFlight[Attributes](_MAX_INFLIGHT)
+        self._series: dict[tuple[str, str, str | None, Address | None], RecordedSeries] = {}
+        self._inflight = InFlight[RecordedSeries](_MAX_INFLIGHT)
         self._guard = fail_open("database command metrics")
 
     def started(self, event: CommandStartedEvent) -> None:
@@ -59,40 +59,39 @@ class CommandMetrics(CommandListener):
             return
         with self._guard:
             key = (operation, event.database_name, collection_of(operation, event.command), event.connection_id)
-            self._inflight.put(event, self._series.get(key) or self._attributes(*key))
+            self._inflight.put(event, self._series.get(key) or self._bind(*key))
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """A command succeeded; its reply may report errors of single writes."""
         with self._guard:
-            attributes = self._inflight.pop(event)
-            if attributes is not None:
+            series = self._inflight.pop(event)
+            if series is not None:
                 failure = failure_in(event.reply)
                 if failure is not None:
-                    attributes = {**attributes, **self._error(failure)}
-                self._record(event.duration_micros / 1e6, attributes)
+                    series = self._failed(series, failure)
+                series.record(event.duration_micros / 1e6)
 
     def failed(self, event: CommandFailedEvent) -> None:
         """A command failed: by an error of the server, or without a reply."""
         with self._guard:
-            attributes = self._inflight.pop(event)
-            if attributes is None:
+            series = self._inflight.pop(event)
+            if series is None:
                 return
-            self._record(event.duration_micros / 1e6, {**attributes, **self._error(event.failure)})
+            self._failed(series, event.failure).record(event.duration_micros / 1e6)
             kind = event.failure.get("errtype")
             if kind is not None and kind not in _NOT_THE_NETWORK:
                 for state in self.states:
                     state.suspect(event.connection_id)
 
-    def _error(self, failure: CommandFailure) -> Attributes:
-        attributes: Attributes = {semconv.ERROR_TYPE: self._errors(command_error_type(failure))}
+    def _failed(self, series: RecordedSeries, failure: CommandFailure) -> RecordedSeries:
+        """The series of the commands that fail in this way and would otherwise be in `series`."""
+        attributes: Attributes = {**series.attributes, semconv.ERROR_TYPE: self._errors(command_error_type(failure))}
         if (code := failure.get("code")) is not None:
             attributes[semconv.DB_RESPONSE_STATUS_CODE] = self._errors(str(code))
-        return attributes
+        return self._durations.bind(attributes)
 
-    def _attributes(
-        self, operation: str, namespace: str, collection: str | None, address: Address | None
-    ) -> Attributes:
-        """The attributes of one series, kept for the next command unless the maximum number of series is reached."""
+    def _bind(self, operation: str, namespace: str, collection: str | None, address: Address | None) -> RecordedSeries:
+        """A series, kept for the next command unless the maximum number of series is reached."""
         attributes: Attributes = {
             semconv.DB_SYSTEM_NAME: "mongodb",
             semconv.DB_OPERATION_NAME: self._operations(operation),
@@ -105,6 +104,7 @@ class CommandMetrics(CommandListener):
             attributes[semconv.SERVER_ADDRESS] = self._hosts(address[0])
             if address[1] is not None:
                 attributes[semconv.SERVER_PORT] = address[1]
+        series = self._durations.bind(attributes)
         if not full:
-            self._series[operation, namespace, collection, address] = attributes
-        return attributes
+            self._series[operation, namespace, collection, address] = series
+        return series

@@ -6,7 +6,7 @@ PyMongo takes listeners when a client is made; ours are added to existing client
 import logging
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -17,7 +17,7 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
 from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans, make_spans
 from otel_monitoring.instrumentation.mongodb.heartbeats import Heartbeats
-from otel_monitoring.instrumentation.mongodb.pool_metrics import PoolMetrics
+from otel_monitoring.instrumentation.mongodb.pool_metrics import ConnectionTimes, PoolMetrics
 from otel_monitoring.instrumentation.mongodb.pymongo_seam import (
     Client,
     change_listeners,
@@ -28,11 +28,23 @@ from otel_monitoring.instrumentation.mongodb.pymongo_seam import (
 )
 from otel_monitoring.instrumentation.mongodb.relay import Relay, connect, monitoring_listeners
 from otel_monitoring.instrumentation.mongodb.server_state import Address, ServerState
-from otel_monitoring.semconv import SCHEMA_URL, SCOPE
+from otel_monitoring.metrics.direct import DirectHistogram, RecordedHistogram
+from otel_monitoring.semconv import (
+    COMMAND_DURATIONS,
+    CONNECTION_CREATE_TIMES,
+    CONNECTION_USE_TIMES,
+    CONNECTION_WAIT_TIMES,
+    SCHEMA_URL,
+    SCOPE,
+    Durations,
+)
+from otel_monitoring.telemetry.meter_providers import exported_by
 
 __all__ = ["MongoInstrumentation", "attach", "monitoring_listeners"]
 
 logger = logging.getLogger("otel_monitoring")
+
+Direct: TypeAlias = Callable[[str], DirectHistogram]
 
 
 class MongoInstrumentation:
@@ -41,6 +53,7 @@ class MongoInstrumentation:
     Args:
         tracer_provider: Makes the tracer of the spans; None: there are no spans.
         meter_provider: Makes the meter of the metrics.
+        direct: Returns the aggregator's histogram of a name; by default one that nobody reads.
         capture_statement: Whether spans have `db.query.text`, with every value replaced.
         statement_max_length: Maximum length of `db.query.text`, in characters.
         max_collections: Maximum number of distinct collection names in metrics.
@@ -55,6 +68,7 @@ class MongoInstrumentation:
         *,
         tracer_provider: TracerProvider | None,
         meter_provider: MeterProvider,
+        direct: Direct = DirectHistogram,
         capture_statement: bool = False,
         statement_max_length: int = 1024,
         max_collections: int = 100,
@@ -62,7 +76,7 @@ class MongoInstrumentation:
         self.state = ServerState()
         self.state.members = self._members
         self.providers = (tracer_provider, meter_provider)
-        self._metrics = _metrics_of(meter_provider, max_collections)
+        self._metrics = _metrics_of(meter_provider, direct, max_collections)
         self._commands, self._pools = self._metrics.commands, self._metrics.pools
         self._heartbeats = Heartbeats(self.state)
         self._spans: CommandSpans | None = None
@@ -220,10 +234,15 @@ class _Metrics:
     A second pair would count a client of two services twice, and the SDK keeps only the first observable callback.
     """
 
-    def __init__(self, meter_provider: MeterProvider, max_collections: int) -> None:
-        meter = meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
-        self.commands = CommandMetrics(meter, max_collections)
-        self.pools = PoolMetrics(meter)
+    def __init__(self, meter_provider: MeterProvider, direct: Direct, max_collections: int) -> None:
+        meter, exported = meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL), exported_by(meter_provider)
+
+        def histogram(of: Durations) -> RecordedHistogram:
+            return RecordedHistogram(direct(of.name), of.create(meter), exported)
+
+        self.commands = CommandMetrics(histogram(COMMAND_DURATIONS), max_collections)
+        times = CONNECTION_CREATE_TIMES, CONNECTION_WAIT_TIMES, CONNECTION_USE_TIMES
+        self.pools = PoolMetrics(meter, ConnectionTimes(*map(histogram, times)))
         self.listeners = (self.commands, self.pools)
 
     def use(self, state: ServerState, wanted: bool) -> None:
@@ -235,10 +254,10 @@ class _Metrics:
             self.pools.forget()
 
 
-def _metrics_of(meter_provider: MeterProvider, max_collections: int) -> _Metrics:
+def _metrics_of(meter_provider: MeterProvider, direct: Direct, max_collections: int) -> _Metrics:
     known = _metrics.get(meter_provider)
     if known is None:
-        known = _metrics[meter_provider] = _Metrics(meter_provider, max_collections)
+        known = _metrics[meter_provider] = _Metrics(meter_provider, direct, max_collections)
     return known
 
 
@@ -251,6 +270,7 @@ def attach(
     *,
     tracer_provider: TracerProvider | None,
     meter_provider: MeterProvider,
+    direct: Direct = DirectHistogram,
     capture_statement: bool = False,
     statement_max_length: int = 1024,
     max_collections: int = 100,
@@ -269,6 +289,7 @@ def attach(
     instrumentation = MongoInstrumentation(
         tracer_provider=tracer_provider,
         meter_provider=meter_provider,
+        direct=direct,
         capture_statement=capture_statement,
         statement_max_length=statement_max_length,
         max_collections=max_collections,

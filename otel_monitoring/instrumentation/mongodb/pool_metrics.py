@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from pymongo.monitoring import (
@@ -29,6 +29,7 @@ from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.inflight import requester
 from otel_monitoring.instrumentation.mongodb.server_state import Address
+from otel_monitoring.metrics.direct import RecordedHistogram
 
 _MAX_POOLS: Final = 1000
 _MAX_WAITING: Final = 10_000
@@ -53,10 +54,22 @@ class Pool:
 
     The driver numbers connections from 1 in each pool, so the same number may occur several times. A pool that exists
     already is counted correctly, too: any event of a connection makes it known.
+
+    Args:
+        name: Host and port of the server.
+        times: The histograms of its connections.
+
+    Attributes:
+        create_time: Records how long a connection took to open, in seconds.
+        wait_time: Records how long a checkout waited.
+        use_time: Records how long a connection was checked out.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, times: "ConnectionTimes") -> None:
         self.attributes = {semconv.DB_CLIENT_CONNECTION_POOL_NAME: name}
+        self.create_time = times.create.bind(self.attributes).record
+        self.wait_time = times.wait.bind(self.attributes).record
+        self.use_time = times.use.bind(self.attributes).record
         self.idle_attributes = {**self.attributes, semconv.DB_CLIENT_CONNECTION_STATE: "idle"}
         self.used_attributes = {**self.attributes, semconv.DB_CLIENT_CONNECTION_STATE: "used"}
         self.limits: list[tuple[float, float]] = []
@@ -130,24 +143,31 @@ class Pool:
         return len(self._waiting)
 
 
+class ConnectionTimes(NamedTuple):
+    """The histograms of connections: how long they took to open, were waited for, and were in use."""
+
+    create: RecordedHistogram
+    wait: RecordedHistogram
+    use: RecordedHistogram
+
+
 class PoolMetrics(ConnectionPoolListener):
     """Records `db.client.connection.*`; one listener may serve any number of clients.
 
     Args:
-        meter: The meter of the instruments.
+        meter: The meter of the other instruments.
+        times: The histograms.
 
     Attributes:
         enabled: Whether events are recorded and pools are observed.
     """
 
-    def __init__(self, meter: Meter) -> None:
+    def __init__(self, meter: Meter, times: ConnectionTimes) -> None:
         self.enabled = True
+        self._times = times
         self._pools: dict[Address, Pool] = {}
         self._guard = fail_open("database pool metrics")
         self._timeouts = meter.create_counter(semconv.DB_CLIENT_CONNECTION_TIMEOUTS, unit="{timeout}")
-        self._create_time = semconv.CONNECTION_CREATE_TIMES.create(meter).record
-        self._wait_time = semconv.CONNECTION_WAIT_TIMES.create(meter).record
-        self._use_time = semconv.CONNECTION_USE_TIMES.create(meter).record
         for name, unit, observe in (
             (semconv.DB_CLIENT_CONNECTION_COUNT, "{connection}", _states),
             (semconv.DB_CLIENT_CONNECTION_MAX, "{connection}", _largest),
@@ -207,7 +227,7 @@ class PoolMetrics(ConnectionPoolListener):
         """A connection was established."""
         with self._guard:
             if self.enabled and (pool := self._pool(event.address)) is not None:
-                self._create_time(event.duration or 0.0, pool.attributes)
+                pool.create_time(event.duration or 0.0)
 
     def connection_closed(self, event: ConnectionClosedEvent) -> None:
         """A connection was closed, perhaps while it was in use."""
@@ -217,7 +237,7 @@ class PoolMetrics(ConnectionPoolListener):
                 return
             used = pool.closed(event.connection_id)
             if used is not None and self.enabled:
-                self._use_time(used, pool.attributes)
+                pool.use_time(used)
             if not pool.limits and pool.count() == (0, 0):
                 self._pools.pop(event.address, None)
 
@@ -243,7 +263,7 @@ class PoolMetrics(ConnectionPoolListener):
                 if (pool := self._pool(event.address)) is not None:
                     pool.waited()
                     pool.taken(event.connection_id)
-                    self._wait_time(event.duration or 0.0, pool.attributes)
+                    pool.wait_time(event.duration or 0.0)
 
     def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
         """A connection was checked in."""
@@ -251,13 +271,13 @@ class PoolMetrics(ConnectionPoolListener):
             if (pool := self._pools.get(event.address)) is not None:
                 used = pool.returned(event.connection_id)
                 if used is not None and self.enabled:
-                    self._use_time(used, pool.attributes)
+                    pool.use_time(used)
 
     def _pool(self, address: Address) -> Pool | None:
         pool = self._pools.get(address)
         if pool is None and len(self._pools) < _MAX_POOLS:
             name = f"{address[0]}:{address[1]}" if address[1] is not None else address[0]
-            pool = self._pools.setdefault(address, Pool(name))
+            pool = self._pools.setdefault(address, Pool(name, self._times))
         return pool
 
     def _callback(

@@ -5,6 +5,7 @@ import datetime
 import gc
 import logging
 import sys
+import weakref
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +38,7 @@ from pymongo.monitoring import (
 
 from otel_monitoring import semconv as c
 from otel_monitoring.instrumentation.mongodb import command_metrics as commands_module
+from otel_monitoring.instrumentation.mongodb import command_spans as spans_module
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
 from otel_monitoring.instrumentation.mongodb.command_names import collection_of
 from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
@@ -44,6 +46,8 @@ from otel_monitoring.instrumentation.mongodb.instrumentation import MongoInstrum
 from otel_monitoring.instrumentation.mongodb.pool_metrics import PoolMetrics
 from otel_monitoring.instrumentation.mongodb.query_text import obfuscated
 from otel_monitoring.instrumentation.mongodb.server_state import ServerState
+from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from tests.measured import metrics_of
 
 ADDRESS = ("db.example", 27017)
@@ -194,8 +198,14 @@ def test_statement_is_bounded_whatever_the_command_holds() -> None:
 # Command metrics
 
 
+def commands_of(telemetry: Telemetry) -> CommandMetrics:
+    return MongoInstrumentation(
+        tracer_provider=None, meter_provider=telemetry.meter_provider, max_collections=10
+    )._commands
+
+
 def test_duration_of_a_command_with_its_attributes(telemetry: Telemetry) -> None:
-    metrics = CommandMetrics(telemetry.meter, 10)
+    metrics = commands_of(telemetry)
 
     metrics.started(started({"find": "orders"}))
     metrics.succeeded(succeeded("find"))
@@ -222,7 +232,7 @@ def test_duration_of_a_command_with_its_attributes(telemetry: Telemetry) -> None
     ],
 )
 def test_error_of_a_command(telemetry: Telemetry, failure: dict[str, Any], attributes: tuple[str, str | None]) -> None:
-    metrics = CommandMetrics(telemetry.meter, 10)
+    metrics = commands_of(telemetry)
 
     metrics.started(started({"find": "orders"}))
     metrics.failed(failed("find", failure))
@@ -242,7 +252,7 @@ def test_error_of_a_command(telemetry: Telemetry, failure: dict[str, Any], attri
 def test_only_a_network_error_raises_a_suspicion(
     telemetry: Telemetry, failure: dict[str, Any], suspicious: bool
 ) -> None:
-    metrics, state = CommandMetrics(telemetry.meter, 10), ServerState()
+    metrics, state = commands_of(telemetry), ServerState()
     state.known([ADDRESS])
     metrics.states = (state,)
 
@@ -253,7 +263,7 @@ def test_only_a_network_error_raises_a_suspicion(
 
 
 def test_hostile_names_make_a_bounded_number_of_series(telemetry: Telemetry) -> None:
-    metrics = CommandMetrics(telemetry.meter, 10)
+    metrics = commands_of(telemetry)
 
     for i in range(3000):
         metrics.started(started({"find": f"collection{i}"}, i, f"database{i}"))
@@ -270,7 +280,7 @@ def test_hostile_names_make_a_bounded_number_of_series(telemetry: Telemetry) -> 
 
 
 def test_commands_that_never_end_are_forgotten(telemetry: Telemetry) -> None:
-    metrics = CommandMetrics(telemetry.meter, 10)
+    metrics = commands_of(telemetry)
 
     for i in range(commands_module._MAX_INFLIGHT + 500):
         metrics.started(started({"find": "orders"}, i))
@@ -279,7 +289,7 @@ def test_commands_that_never_end_are_forgotten(telemetry: Telemetry) -> None:
 
 
 def test_suppressed_commands_and_handshakes_leave_nothing_behind(telemetry: Telemetry) -> None:
-    metrics = CommandMetrics(telemetry.meter, 10)
+    metrics = commands_of(telemetry)
     spans = CommandSpans(telemetry.tracer_provider, False, 100)
 
     for listener in (metrics, spans):
@@ -366,12 +376,58 @@ def test_suppression_that_begins_in_mid_command_leaves_no_open_span(telemetry: T
     assert len(telemetry.spans) == 2
 
 
+STABLE = {
+    "db.system.name": "mongodb",
+    "db.namespace": "shop",
+    "db.collection.name": "orders",
+    "server.address": "db.example",
+    "server.port": 27017,
+}
+FORMER = {
+    "db.system": "mongodb",
+    "db.name": "shop",
+    "db.mongodb.collection": "orders",
+    "net.peer.name": "db.example",
+    "net.peer.port": 27017,
+}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "stable", "former"),
+    [("", False, True), ("http", False, True), ("http,database", True, False), ("database/dup,database", True, True)],
+)
+def test_attributes_have_the_names_of_the_chosen_conventions(
+    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, chosen: str, stable: bool, former: bool
+) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", chosen)
+    listener = spans_of(telemetry)
+
+    for command in ({"find": "orders"}, {"getMore": 7, "collection": "orders"}):
+        listener.started(started(command))
+        listener.succeeded(succeeded(next(iter(command))))
+
+    for span, operation in zip(telemetry.spans, ("find", "getMore"), strict=True):
+        names = {"db.operation.name": operation, **(STABLE if stable else {}), **(FORMER if former else {})}
+        assert dict(span.attributes or {}) == names
+
+
+def test_spans_of_names_that_never_end_are_right_and_what_is_kept_is_bounded(telemetry: Telemetry) -> None:
+    listener = spans_of(telemetry)
+
+    for number in range(spans_module._MAX_PREPARED + 100):
+        listener.started(started({"find": f"orders{number}"}))
+        listener.succeeded(succeeded("find"))
+
+    assert [span.name for span in telemetry.spans][-1] == f"find orders{spans_module._MAX_PREPARED + 99}"
+    assert len(listener._prepared) == spans_module._MAX_PREPARED
+
+
 # Pools
 
 
 @pytest.fixture
 def pools(telemetry: Telemetry) -> PoolMetrics:
-    return PoolMetrics(telemetry.meter)
+    return MongoInstrumentation(tracer_provider=None, meter_provider=telemetry.meter_provider)._pools
 
 
 def check_out(pools: PoolMetrics, connection: int) -> None:
@@ -495,6 +551,77 @@ async def test_tasks_cancelled_while_they_wait_do_not_stay_pending(telemetry: Te
     await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_PENDING_REQUESTS)] == [0]
+
+
+# The aggregator's way, and that of others
+
+
+def measured(reader: SnapshotReader) -> dict[str, int]:
+    """How many values of each metric there are since the last call."""
+    counts: dict[str, int] = {}
+    for series, histogram in reader.take(0.0).histograms.items():
+        counts[series.name] = counts.get(series.name, 0) + histogram.count
+    return counts
+
+
+def use(client: MongoClient[Any], times: int = 1) -> None:
+    """Have the driver tell of commands, each on a connection of its own."""
+    listeners: Any = client.options.pool_options._event_listeners
+    for _ in range(times):
+        listeners.publish_connection_check_out_started(ADDRESS)
+        listeners.publish_connection_checked_out(ADDRESS, 1, 0.5)
+        publish(client, {"find": "orders"})
+        listeners.publish_connection_checked_in(ADDRESS, 1)
+
+
+def counts(commands: int) -> dict[str, int]:
+    names = c.DB_CLIENT_OPERATION_DURATION, c.DB_CLIENT_CONNECTION_WAIT_TIME, c.DB_CLIENT_CONNECTION_USE_TIME
+    return dict.fromkeys(names, commands) if commands else {}
+
+
+def test_an_exporter_that_comes_later_misses_nothing_and_the_aggregator_counts_once(client: MongoClient[Any]) -> None:
+    reader, exporter = SnapshotReader(0.0), InMemoryMetricReader()
+    provider = GuardedMeterProvider([reader], shutdown_on_exit=False)
+    instrumentation = attach(client, tracer_provider=None, meter_provider=provider, direct=reader.direct)
+
+    use(client, 2)
+    provider.add_metric_reader(exporter)
+    use(client, 3)
+    exported = {one.name: sum(point.count for point in one.data.data_points) for one in histograms_of(exporter)}
+    assert (measured(reader), exported) == (counts(5), counts(3))
+
+    provider.remove_metric_reader(exporter)
+    use(client, 4)
+    assert measured(reader) == counts(4)
+    instrumentation.detach()
+    use(client)
+    assert measured(reader) == counts(0)
+
+
+def histograms_of(reader: InMemoryMetricReader) -> list[Any]:
+    return [one for one in metrics_of(reader) if hasattr(one.data.data_points[0], "bucket_counts")]
+
+
+def test_two_services_that_join_one_provider_both_see_a_client_of_both(client: MongoClient[Any]) -> None:
+    readers = [SnapshotReader(0.0) for _ in range(2)]
+    provider = MeterProvider(readers, shutdown_on_exit=False)
+    for reader in readers:
+        instrumentation = MongoInstrumentation(tracer_provider=None, meter_provider=provider, direct=reader.direct)
+        instrumentation.attach(client)
+
+    use(client, 3)
+
+    assert [measured(reader) for reader in readers] == [counts(3), counts(3)]
+
+
+def test_a_provider_that_nobody_uses_any_more_is_forgotten() -> None:
+    provider = GuardedMeterProvider([], shutdown_on_exit=False)
+    MongoInstrumentation(tracer_provider=None, meter_provider=provider)
+    gone = weakref.ref(provider)
+    del provider
+    gc.collect()
+
+    assert gone() is None
 
 
 # Server state
