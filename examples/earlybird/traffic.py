@@ -51,6 +51,7 @@ async def run(
         in_flight: set[asyncio.Future[None]] = set()
         try:
             await _send_all(visitors, in_flight, requests=requests, seconds=seconds, rate=rate)
+            await asyncio.gather(*in_flight)  # the client's timeout ends each
         finally:
             await _drain(in_flight)
     return visitors.report
@@ -85,7 +86,7 @@ async def _send_all(
 
 
 async def _drain(in_flight: set[asyncio.Future[None]]) -> None:
-    """Give the answers under way their time, so that both sides count the same; then give up on them."""
+    """Whoever cancels waits for the answers under way, so that both sides count the same, but not for long."""
     if in_flight:
         _, late = await asyncio.wait(in_flight, timeout=DRAIN_SECONDS)
         for task in late:
