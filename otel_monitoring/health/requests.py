@@ -12,7 +12,7 @@ from typing import Any
 from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.cardinality import BoundedNames
-from otel_monitoring.metrics.direct import RecordedHistogram
+from otel_monitoring.metrics.direct_histogram import RecordedHistogram
 from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
 from otel_monitoring.metrics.snapshot import Histogram, Series, merged
 from otel_monitoring.metrics.window import Window

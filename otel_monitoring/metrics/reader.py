@@ -29,7 +29,7 @@ from otel_monitoring import seams
 from otel_monitoring.forks import renewed
 from otel_monitoring.metrics import snapshot as ours
 from otel_monitoring.metrics.buckets import Buckets
-from otel_monitoring.metrics.direct import MAX_SCALE, MAX_SIZE, OVERFLOW, DirectHistogram
+from otel_monitoring.metrics.direct_histogram import MAX_SCALE, MAX_SIZE, OVERFLOW, DirectHistogram
 from otel_monitoring.metrics.snapshot import AttributeValue, Series, Snapshot
 from otel_monitoring.semconv import SCOPE
 

@@ -25,7 +25,7 @@ from otel_monitoring.instrumentation.http_server.request import current_request
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator, BackgroundCollection
-from otel_monitoring.metrics.direct import DirectHistogram, RecordedHistogram
+from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram
 from otel_monitoring.monitoring.alert_feed import AlertFeed
 from otel_monitoring.monitoring.monitored_database import MonitoredDatabase, database_of
 from otel_monitoring.runtime.threads import in_thread

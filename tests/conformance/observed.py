@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.instrumentation.http_server.fastapi import RequestError, RequestOptions, instrument_app
-from otel_monitoring.metrics.direct import DirectHistogram
+from otel_monitoring.metrics.direct_histogram import DirectHistogram
 from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
 from tests.conformance.application import WAIT, Gates
 from tests.measured import metrics_of

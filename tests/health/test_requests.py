@@ -7,7 +7,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_monitoring.health.requests import LastError, PerformanceMetrics, RequestStatistics
 from otel_monitoring.metrics.aggregator import Aggregator
-from otel_monitoring.metrics.direct import RecordedHistogram
+from otel_monitoring.metrics.direct_histogram import RecordedHistogram
 from otel_monitoring.metrics.outcome import RequestOutcome
 from otel_monitoring.metrics.snapshot import Series
 from otel_monitoring.semconv import HTTP_SERVER_REQUEST_DURATION, REQUEST_DURATIONS, SCOPE

@@ -39,7 +39,7 @@ from otel_monitoring.instrumentation.http_server.request_layers import Applicati
 from otel_monitoring.instrumentation.http_server.request_metrics import RequestMetrics
 from otel_monitoring.instrumentation.http_server.route_template import RouteTemplates
 from otel_monitoring.instrumentation.http_server.server_spans import ServerSpans, contribs_span
-from otel_monitoring.metrics.direct import DirectHistogram
+from otel_monitoring.metrics.direct_histogram import DirectHistogram
 from otel_monitoring.telemetry.logs_api import LoggerProvider
 from otel_monitoring.telemetry.meter_providers import exported_by
 

@@ -29,7 +29,7 @@ from otel_monitoring.instrumentation.http_server.request_metrics import RequestM
 from otel_monitoring.instrumentation.http_server.route_template import Entrance, RouteTemplates
 from otel_monitoring.instrumentation.http_server.server_spans import RAW_SEND_KEY, contribs_span
 from otel_monitoring.instrumentation.url_query import hide_query
-from otel_monitoring.metrics.direct import RecordedSeries
+from otel_monitoring.metrics.direct_histogram import RecordedSeries
 from otel_monitoring.telemetry.logs_api import SeverityNumber
 
 ORIGINAL_KEY: Final = "otel_monitoring.scope"

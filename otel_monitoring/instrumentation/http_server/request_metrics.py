@@ -6,7 +6,7 @@ from typing import Final
 from opentelemetry.metrics import MeterProvider
 
 from otel_monitoring import semconv
-from otel_monitoring.metrics.direct import DirectHistogram, RecordedHistogram, RecordedSeries
+from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram, RecordedSeries
 
 Request = tuple[str, str, str | None, str | None, int | None, str | None]
 """Method, URL scheme, protocol version, route, status and error type: what tells series apart, None where absent."""

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from otel_monitoring.metrics.direct import DirectHistogram, RecordedHistogram
+from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.metrics.snapshot import Histogram, Series, merged
 from otel_monitoring.semconv import SCOPE
