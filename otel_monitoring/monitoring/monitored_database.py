@@ -9,7 +9,7 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.guard import logger
 from otel_monitoring.health.database import DatabaseHealthChecker
-from otel_monitoring.metrics.direct import DirectHistogram
+from otel_monitoring.metrics.direct_histogram import DirectHistogram
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.telemetry.providers import Telemetry
 

@@ -12,7 +12,7 @@ from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMAND
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.server_state import Address, ServerState
 from otel_monitoring.metrics.cardinality import BoundedNames
-from otel_monitoring.metrics.direct import RecordedHistogram, RecordedSeries
+from otel_monitoring.metrics.direct_histogram import RecordedHistogram, RecordedSeries
 
 Attributes = dict[str, str | int]
 

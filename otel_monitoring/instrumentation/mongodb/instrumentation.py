@@ -28,7 +28,7 @@ from otel_monitoring.instrumentation.mongodb.pymongo_seam import (
 )
 from otel_monitoring.instrumentation.mongodb.relay import Relay, connect, monitoring_listeners
 from otel_monitoring.instrumentation.mongodb.server_state import Address, ServerState
-from otel_monitoring.metrics.direct import DirectHistogram, RecordedHistogram
+from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram
 from otel_monitoring.semconv import (
     COMMAND_DURATIONS,
     CONNECTION_CREATE_TIMES,

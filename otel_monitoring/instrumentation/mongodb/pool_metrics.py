@@ -29,7 +29,7 @@ from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.inflight import requester
 from otel_monitoring.instrumentation.mongodb.server_state import Address
-from otel_monitoring.metrics.direct import RecordedHistogram
+from otel_monitoring.metrics.direct_histogram import RecordedHistogram
 
 _MAX_POOLS: Final = 1000
 _MAX_WAITING: Final = 10_000
