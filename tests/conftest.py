@@ -9,10 +9,12 @@ import hypothesis
 import pytest
 from pymongo import monitoring as pymongo_monitoring
 
+from otel_monitoring.alerts import set_alert_manager
 from otel_monitoring.environment import opt_in_to_stable_conventions, warned
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics import aggregator
 from otel_monitoring.runtime import process_exit
+from otel_monitoring.runtime.current_service import set_monitoring
 from otel_monitoring.seams import all_seams
 
 _THEIRS = ("OTEL_", "MONGODB_", "SMTP_", "ALERT_", "SLACK_", "ALERTMANAGER_", "APPRISE_")
@@ -63,11 +65,13 @@ def _fresh_guard() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_runs_on() -> Iterator[None]:
-    """A service that no lifespan has stopped runs on without its loop, and would take part in the next tests."""
+def _no_other_service() -> Iterator[None]:
+    """A test's first service is the process's; one that no lifespan has stopped runs on without its loop."""
     yield
     for worker in tuple(process_exit._process.idle):
         worker.stop()
+    set_monitoring(None)
+    set_alert_manager(None)
 
 
 @pytest.fixture(autouse=True)

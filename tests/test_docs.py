@@ -29,7 +29,7 @@ from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.config.settings import PREFIX, Thresholds, known_variables
 from otel_monitoring.endpoints import access, routes
 from otel_monitoring.endpoints.routes import create_routes
-from otel_monitoring.monitoring import MonitoringService, set_monitoring
+from otel_monitoring.monitoring import MonitoringService
 from tests.pages import (
     PAGES,
     ROOT,
@@ -67,13 +67,10 @@ def test_every_block_has_a_language_that_is_checked(name: str) -> None:
 @pytest.mark.parametrize("block", all_blocks("python"), ids=_id)
 def test_python_runs(block: Block) -> None:
     namespace: dict[str, object] = {"__name__": "documentation"}
-    try:
-        exec(compile(block.text, block.place, "exec"), namespace)  # noqa: S102 - our own text
-        for name, value in namespace.items():
-            if name.startswith("test_") and callable(value):
-                asyncio.run(value())
-    finally:
-        set_monitoring(None)
+    exec(compile(block.text, block.place, "exec"), namespace)  # noqa: S102 - our own text
+    for name, value in namespace.items():
+        if name.startswith("test_") and callable(value):
+            asyncio.run(value())
     assert "monitoring" in namespace
 
 

@@ -1,27 +1,20 @@
 """`otel_monitoring.testing`, as the tests of an application use it."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
-from otel_monitoring import AlertManager, InstrumentationError, MonitoringService, set_monitoring
+from otel_monitoring import AlertManager, InstrumentationError, MonitoringService
 from otel_monitoring.alerts import AlertType, Gauge, Rule
 from otel_monitoring.alerts.model import Status
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.testing import AlertTester, ManualClock, MemoryChannel
 from tests.asgi import served
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("_one_service")]
+pytestmark = pytest.mark.anyio
 
 BACKLOG = Rule("backlog", Gauge("orders.waiting"), ">", 100, "{value:.0f} orders wait", hold=60, clear=80)
-
-
-@pytest.fixture
-def _one_service() -> Iterator[None]:
-    yield
-    set_monitoring(None)
 
 
 async def test_a_rule_fires_and_ends_as_the_clock_says() -> None:

@@ -66,17 +66,8 @@ def test_check_says_what_is_not_up_to_date(tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("attribute", ["monitoring", "manager", "app"])
-def test_rules_of_an_application(
-    application: str, attribute: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from otel_monitoring.alerts import set_alert_manager
-    from otel_monitoring.runtime import current_service
-
-    monkeypatch.setattr(current_service, "_monitoring", None)
-    try:
-        assert run_command_line(["export", "prometheus", "--app", f"{application}:{attribute}"]) == exit_codes.OK
-    finally:
-        set_alert_manager(None)
+def test_rules_of_an_application(application: str, attribute: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["export", "prometheus", "--app", f"{application}:{attribute}"]) == exit_codes.OK
     found = alerts(capsys.readouterr().out)
     assert "queue_long" in found
     assert "DATABASE_DOWN" in found

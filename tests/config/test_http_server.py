@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from otel_monitoring import environment
 from otel_monitoring.config import Settings
-from otel_monitoring.monitoring import MonitoringService, set_monitoring
+from otel_monitoring.monitoring import MonitoringService
 from tests.asgi import served
 
 CAPTURE = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
@@ -106,5 +106,4 @@ async def test_an_excluded_request_is_in_no_statistics(monkeypatch: pytest.Monke
             for path in ("/internal/x", "/orders", "/a/internal"):
                 await client.get(path)
         summary = await service.performance_metrics.get_summary()
-    set_monitoring(None)
     assert (summary["requests_recorded"], summary["error_count"], summary["last_error"]) == (2, 0, None)

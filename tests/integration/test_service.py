@@ -284,11 +284,9 @@ def test_mistakes_fail_with_a_clear_error(source: str, message: str) -> None:
     from fastapi import FastAPI
 
     from otel_monitoring import MonitoringError, MonitoringService, Settings
-    from otel_monitoring.monitoring import set_monitoring
 
     with pytest.raises(MonitoringError, match=message):
         exec(source, {"MonitoringService": MonitoringService, "Settings": Settings, "app": FastAPI()})  # noqa: S102
-    set_monitoring(None)
 
 
 def test_routes_that_would_swallow_ours_do_not(tmp_path: Path) -> None:

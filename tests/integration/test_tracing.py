@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from opentelemetry import metrics, propagate, trace
 
 from otel_monitoring import MonitoringService
-from otel_monitoring.alerts import AlertManager, AlertType, set_alert_manager
+from otel_monitoring.alerts import AlertManager, AlertType
 from otel_monitoring.alerts.model import Notification
 from otel_monitoring.testing import MemoryChannel
 from otel_monitoring.tracing import tagged, traced
@@ -42,13 +42,10 @@ def bill() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("opentelemetry.trace.get_tracer_provider", trace.NoOpTracerProvider)
     monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", metrics.NoOpMeterProvider)
-    set_alert_manager(None)
-    yield
-    set_alert_manager(None)
 
 
 @pytest.fixture

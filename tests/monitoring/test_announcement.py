@@ -1,15 +1,14 @@
 """What a service says at its start: one line of what is on, without secrets, once in a process."""
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from fastapi import Depends, FastAPI
 from pymongo import MongoClient
 
-from otel_monitoring import MonitoringService, set_monitoring
-from otel_monitoring.alerts import AlertManager, set_alert_manager
+from otel_monitoring import MonitoringService
+from otel_monitoring.alerts import AlertManager
 from tests.asgi import served
 
 pytestmark = pytest.mark.anyio
@@ -18,13 +17,8 @@ PUBLIC = "/api/health is public, details and /api/alerts"
 
 
 @pytest.fixture(autouse=True)
-def _alone(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    set_monitoring(None)
-    set_alert_manager(None)
+def _announced(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "otel_monitoring")
-    yield
-    set_monitoring(None)
-    set_alert_manager(None)
 
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:

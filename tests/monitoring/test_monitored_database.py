@@ -10,16 +10,11 @@ import pytest
 from fastapi import FastAPI
 from pymongo import MongoClient
 
-from otel_monitoring import ConfigurationError, MonitoringService, set_monitoring
+from otel_monitoring import ConfigurationError, MonitoringService
 from otel_monitoring.monitoring.monitored_database import PendingDatabase
 from tests.asgi import served
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(autouse=True)
-def _alone() -> None:
-    set_monitoring(None)
 
 
 async def test_a_file_that_the_connection_string_names_comes_later(
@@ -39,7 +34,8 @@ async def test_a_file_that_the_connection_string_names_comes_later(
         await monitoring._parts.check_database()
         assert monitoring.db_checker.status == "unknown", "it is tried again, and is not there yet"
         shutil.copy(certifi.where(), authority)
-        await monitoring._parts.check_database()
+        while monitoring.db_checker.status == "unknown":  # a process that is too busy hears no answer in time
+            await monitoring._parts.check_database()
         assert monitoring.db_checker.description == "shop (unhealthy)"
     assert "hunter2" not in caplog.text
 

@@ -18,7 +18,7 @@ from otel_monitoring.alerts import AlertManager
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.errors import InstrumentationError
 from otel_monitoring.guard import fail_open
-from otel_monitoring.monitoring import get_monitoring, set_monitoring
+from otel_monitoring.monitoring import get_monitoring
 from otel_monitoring.runtime.process_exit import stop_all
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.testing import MemoryChannel
@@ -31,8 +31,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other service, and no provider that another test of this process made global and that would be joined."""
-    set_monitoring(None)
+    """No provider that another test of this process made global and that would be joined."""
     monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", NoOpMeterProvider)
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from fastapi import BackgroundTasks, FastAPI, WebSocket
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from otel_monitoring import MonitoringService, alerts, get_alert_manager, get_monitoring, set_monitoring
+from otel_monitoring import MonitoringService, alerts, get_alert_manager, get_monitoring
 from otel_monitoring.alerts import AlertManager, set_alert_manager
 from otel_monitoring.runtime.current_service import current_service, within_service
 from otel_monitoring.tracing import destination
@@ -93,15 +93,6 @@ class Shop:
         assert (await client.get(f"{path}/sync")).json() == title
         assert (await client.get(f"{path}/async")).json() == [title] * 3
         assert (await client.get(f"{path}/api/health/live")).status_code == 200
-
-
-@pytest.fixture(autouse=True)
-def _alone() -> Iterator[None]:
-    for forget in (set_monitoring, set_alert_manager):
-        forget(None)
-    yield
-    for forget in (set_monitoring, set_alert_manager):
-        forget(None)
 
 
 async def test_two_applications_side_by_side() -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -16,20 +15,13 @@ import pytest
 from fastapi import FastAPI
 
 from otel_monitoring import MonitoringService
-from otel_monitoring.alerts import AlertType, get_alert_manager, set_alert_manager
+from otel_monitoring.alerts import AlertType, get_alert_manager
 from otel_monitoring.monitoring import set_monitoring
 from otel_monitoring.runtime.process_exit import stop_all
 from tests.otlp_sink import HttpSink
 from tests.waiting import eventually
 
 pytest.importorskip("fastapi.telemetry", reason="these requests need no other engine")
-
-
-@pytest.fixture(autouse=True)
-def _no_other_service() -> Iterator[None]:
-    set_monitoring(None)
-    yield
-    set_monitoring(None)
 
 
 def shop(**settings: Any) -> tuple[FastAPI, MonitoringService]:
@@ -173,7 +165,6 @@ def test_a_service_that_was_started_by_hand_outlives_the_loop() -> None:
 @pytest.mark.slow
 def test_an_application_that_is_gone_is_collected() -> None:
     """FastAPI keeps endpoint functions in caches of the process, and that keeps the first alert manager."""
-    set_alert_manager(None)
     app, monitoring = shop()
     gone = weakref.ref(app), weakref.ref(monitoring)
     asyncio.run(get(app, "/orders", "/api/health", "/api/health/detailed"))

@@ -71,11 +71,10 @@ class Channel(MemoryChannel):
 
 
 @pytest.fixture
-def channel() -> Iterator[Channel]:
+def channel() -> Channel:
     channel = Channel()
     set_alert_manager(AlertManager(channels=[channel]))
-    yield channel
-    set_alert_manager(None)
+    return channel
 
 
 def test_a_call_is_a_span_and_a_measurement(recorded: Recorded) -> None:
@@ -337,12 +336,9 @@ def test_a_channel_that_fails_reaches_nobody(recorded: Recorded) -> None:
     channel = Channel()
     channel.error = RuntimeError("down")
     set_alert_manager(AlertManager(channels=[channel]))
-    try:
-        with pytest.raises(BillingError):
-            asyncio.run(bill_soon(1, fail=True))
-        recorded.run_submitted()
-    finally:
-        set_alert_manager(None)
+    with pytest.raises(BillingError):
+        asyncio.run(bill_soon(1, fail=True))
+    recorded.run_submitted()
     assert len(channel.threads) == 1, "it was tried"
     fail_open.failures.clear()
 

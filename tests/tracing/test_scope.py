@@ -148,16 +148,13 @@ def test_a_failure_elsewhere_raises_its_alert_and_being_closed_raises_none(
     recorded: Recorded, kind: str, block: AbstractContextManager[Any]
 ) -> None:
     set_alert_manager(AlertManager())
-    try:
-        failing, closed, ignored = (numbers(BLOCKS[kind]()) for _ in range(3))
-        for body in (failing, closed, ignored):
-            elsewhere(next, body)
-        elsewhere(closed.close)  # type: ignore[attr-defined]
-        del body, ignored
-        with pytest.raises(LookupError):
-            elsewhere(failing.throw, LookupError("gone"))  # type: ignore[attr-defined]
-    finally:
-        set_alert_manager(None)
+    failing, closed, ignored = (numbers(BLOCKS[kind]()) for _ in range(3))
+    for body in (failing, closed, ignored):
+        elsewhere(next, body)
+    elsewhere(closed.close)  # type: ignore[attr-defined]
+    del body, ignored
+    with pytest.raises(LookupError):
+        elsewhere(failing.throw, LookupError("gone"))  # type: ignore[attr-defined]
     assert len(recorded.submitted) == (kind != "tagged")
 
 

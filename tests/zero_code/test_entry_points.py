@@ -15,8 +15,7 @@ from opentelemetry.instrumentation.logging.handler import LoggingHandler
 from opentelemetry.instrumentation.pymongo import PymongoInstrumentor
 from pymongo import MongoClient
 
-from otel_monitoring import MonitoringService, get_monitoring, set_monitoring
-from otel_monitoring.alerts import set_alert_manager
+from otel_monitoring import MonitoringService, get_monitoring
 from otel_monitoring.runtime.current_service import service_of
 from otel_monitoring.zero_code.entry_points import OtelMonitoringInstrumentor, take_over
 from tests.asgi import served
@@ -30,14 +29,11 @@ ORIGINAL = FastAPI.__call__
 def instrumentor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("OTEL_MONITORING_ACCESS", "open")
     monkeypatch.setenv("OTEL_MONITORING_STORE", "memory")
-    set_monitoring(None)
     before = FastAPI.__call__
     one: Any = OtelMonitoringInstrumentor()
     one.instrument()
     yield one
     one.uninstrument()
-    set_monitoring(None)
-    set_alert_manager(None)
     assert FastAPI.__call__ in (before, ORIGINAL)
 
 

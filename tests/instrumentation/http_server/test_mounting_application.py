@@ -1,6 +1,6 @@
 """An application around ours does not measure our endpoints, whoever measures it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -15,19 +15,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount, Router
 
 from otel_monitoring.instrumentation.http_server.mounting_application import watch_mounting_application
-from otel_monitoring.monitoring import MonitoringService, set_monitoring
+from otel_monitoring.monitoring import MonitoringService
 from tests.asgi import served
 from tests.conformance.application import Gates
 from tests.conformance.observed import ENGINES, Observed
 
 pytestmark = pytest.mark.anyio
 PROBES = ["/health", "/health/live", "/health/ready", "/alerts/summary", "/health/live/"]
-
-
-@pytest.fixture(autouse=True)
-def _leave_no_service() -> Iterator[None]:
-    yield
-    set_monitoring(None)
 
 
 def shop() -> FastAPI:

@@ -1,7 +1,7 @@
 """Our endpoints among the routes of the application: found whatever it has, and never in the place of its own."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import BaseRoute, Match, Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from otel_monitoring.monitoring import MonitoringService, set_monitoring
+from otel_monitoring.monitoring import MonitoringService
 from tests.asgi import served
 
 pytestmark = pytest.mark.anyio
 TOKEN = {"authorization": "Bearer token-of-the-test"}
 PATHS = ["/api/health", "/api/health/live", "/api/health/ready", "/api/health/detailed", "/api/alerts/summary"]
-
-
-@pytest.fixture(autouse=True)
-def _leave_no_service() -> Iterator[None]:
-    yield
-    set_monitoring(None)
 
 
 def monitor(app: FastAPI, **settings: Any) -> MonitoringService:
