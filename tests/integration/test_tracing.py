@@ -18,6 +18,7 @@ from otel_monitoring.tracing import tagged, traced
 from tests.integration.servers import nx27017
 from tests.otlp_sink import TIMEOUT, HttpSink
 from tests.pages import blocks
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -51,9 +52,8 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def service() -> Callable[..., MonitoringService]:
     def make(sink: HttpSink, **settings: Any) -> MonitoringService:
-        return MonitoringService(
-            None, otlp_endpoint=sink.endpoint, service_name="billing", baggage_keys="order.id", **settings
-        )
+        common = {"service_name": "billing", "baggage_keys": "order.id", "shutdown_timeout": PATIENCE}
+        return MonitoringService(None, otlp_endpoint=sink.endpoint, **{**common, **settings})
 
     return make
 
