@@ -303,7 +303,8 @@ class ServiceParts:
         tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
         # No endpoint answers these durations: without metric export nobody would read them.
         durations = meters if telemetry.exports_metrics else NoOpMeterProvider()
-        stack.callback(use(Destination(tracers, durations, telemetry.baggage, self._worker.submit), self._service))
+        destination = Destination(tracers, durations, telemetry.baggage, self._worker.submit, self._direct)
+        stack.callback(use(destination, self._service))
         if telemetry.tracing or telemetry.exports_metrics:
             hosts, capture_query = settings.baggage_hosts, settings.capture_query
             stack.callback(

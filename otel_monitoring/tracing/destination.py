@@ -13,13 +13,16 @@ from opentelemetry.trace import TracerProvider
 
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.metrics.cardinality import BoundedNames
+from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram, RecordedSeries
 from otel_monitoring.runtime.current_service import PerService
-from otel_monitoring.semconv import OPERATION_DURATIONS, SCHEMA_URL, SCOPE
+from otel_monitoring.semconv import ERROR_TYPE, OPERATION_DURATIONS, OPERATION_NAME, SCHEMA_URL, SCOPE
+from otel_monitoring.telemetry.meter_providers import exported_by
 
 Submit: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, object]]], bool]
 
 _MAX_OPERATIONS: Final = 200
 _MAX_ERRORS: Final = 100
+_MAX_SERIES: Final = 2000
 
 
 class Destination:
@@ -30,12 +33,10 @@ class Destination:
         meter_provider: Makes the histogram.
         keys: The baggage keys that `carry` stores in documents.
         submit: Has the background thread run the coroutine that its argument makes; returns False if it cannot.
+        direct: Returns the aggregator's histogram of a name; by default one that nobody reads.
 
     Attributes:
         tracer: Makes the spans.
-        record: Records a duration in seconds; None: durations are not recorded.
-        operations: Limits the distinct operation names among the attributes of durations.
-        errors: Limits the distinct error types among them.
     """
 
     def __init__(
@@ -44,15 +45,39 @@ class Destination:
         meter_provider: MeterProvider,
         keys: BaggageKeys,
         submit: Submit,
+        direct: Callable[[str], DirectHistogram] = DirectHistogram,
     ) -> None:
         self.tracer = tracer_provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
-        meter = meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
-        durations = OPERATION_DURATIONS.create(meter)
-        self.record = None if type(durations) is NoOpHistogram else durations.record
         self.keys = keys
         self.submit = submit
-        self.operations = BoundedNames(_MAX_OPERATIONS)
-        self.errors = BoundedNames(_MAX_ERRORS)
+        self._operations = BoundedNames(_MAX_OPERATIONS)
+        self._errors = BoundedNames(_MAX_ERRORS)
+        self._series: dict[tuple[str, str | None], RecordedSeries] = {}
+        self._durations: RecordedHistogram | None = None
+        instrument = OPERATION_DURATIONS.create(meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL))
+        if type(instrument) is not NoOpHistogram:
+            exported = exported_by(meter_provider)
+            self._durations = RecordedHistogram(direct(OPERATION_DURATIONS.name), instrument, exported)
+
+    def durations(self, operation: str, error: str | None) -> RecordedSeries | None:
+        """What records the durations of an operation in seconds; None: nobody wants them.
+
+        Args:
+            operation: The operation's name.
+            error: The type of the error by which it failed; None: it succeeded.
+        """
+        return self._series.get((operation, error)) or self._bind(operation, error)
+
+    def _bind(self, operation: str, error: str | None) -> RecordedSeries | None:
+        if self._durations is None:
+            return None
+        attributes = {OPERATION_NAME: self._operations(operation)}
+        if error is not None:
+            attributes[ERROR_TYPE] = self._errors(error)
+        series = self._durations.bind(attributes)
+        if len(self._series) < _MAX_SERIES:
+            self._series[operation, error] = series
+        return series
 
 
 _destinations = PerService[Destination]()

@@ -23,7 +23,7 @@ from opentelemetry.util.types import AttributeValue
 from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
-from otel_monitoring.semconv import ERROR_TYPE, OPERATION_NAME, error_type
+from otel_monitoring.semconv import ERROR_TYPE, error_type
 from otel_monitoring.tracing.destination import current_destination
 from otel_monitoring.tracing.failure_alert import FailedOperation, raise_alert
 from otel_monitoring.tracing.scope import Block, ContextScope, Entry
@@ -104,13 +104,10 @@ class Run(Entry):
                 self.span.end()
 
     def _measure(self, duration: float, failure: FailedOperation | None) -> None:
-        destination = self._destination
-        if destination.record is None:
-            return
-        attributes = {OPERATION_NAME: destination.operations(self._operation.name)}
-        if failure is not None:
-            attributes[ERROR_TYPE] = destination.errors(failure.error_type)
-        destination.record(duration, attributes, None if self.scope is None else self.scope.inside)
+        error = None if failure is None else failure.error_type
+        series = self._destination.durations(self._operation.name, error)
+        if series is not None:
+            series.record(duration, None if self.scope is None else self.scope.inside)
 
 
 class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a statement
