@@ -16,8 +16,7 @@ from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogR
 from otel_monitoring.baggage import MAX_KEYS, MAX_VALUE_LENGTH, BaggageKeys, bounded
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.telemetry.baggage_processors import BaggageLogProcessor
-from otel_monitoring.telemetry.pipelines import OtlpHandler
+from otel_monitoring.telemetry.log_pipeline import BaggageLogProcessor, OtlpHandler
 from otel_monitoring.telemetry.providers import Telemetry
 from otel_monitoring.tracing import tagged, traced
 from tests.recorded_spans import recording

@@ -18,8 +18,7 @@ from otel_monitoring import seams
 from otel_monitoring.config.otlp import OtlpSettings, Signal
 from otel_monitoring.forks import renewed
 from otel_monitoring.telemetry.export_state import ExportState
-from otel_monitoring.telemetry.logs_sdk import LogRecordExporter, LogRecordExportResult, ReadableLogRecord
-from otel_monitoring.telemetry.redaction import redacted_records, redacted_spans
+from otel_monitoring.telemetry.redaction import redacted_spans
 
 _EXPORTERS: dict[Signal, tuple[str, str]] = {
     "traces": ("trace_exporter", "OTLPSpanExporter"),
@@ -123,26 +122,6 @@ class CountedSpanExporter(SpanExporter):
         """Export and count a batch."""
         sent = self._exporter.send(redacted_spans(spans), len(spans))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
-
-    def shutdown(self) -> None:
-        """Shut the exporter down."""
-        self._exporter.close()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """True: there is no queue."""
-        return True
-
-
-class CountedLogExporter(LogRecordExporter):
-    """Redacts log records and exports them through a `CountedExporter`."""
-
-    def __init__(self, exporter: CountedExporter) -> None:
-        self._exporter = exporter
-
-    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        """Export and count a batch."""
-        sent = self._exporter.send(redacted_records(batch), len(batch))
-        return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
 
     def shutdown(self) -> None:
         """Shut the exporter down."""

@@ -1,9 +1,8 @@
 """`Pipeline`: the way of a signal from its provider to an OTLP endpoint, made in each worker, closed by a deadline."""
 
 import inspect
-import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
@@ -14,28 +13,17 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from otel_monitoring import seams
 from otel_monitoring.config.otlp import OtlpSettings
 from otel_monitoring.guard import fail_open
-from otel_monitoring.runtime.current_service import PerService
 from otel_monitoring.telemetry.export_state import ExportState
-from otel_monitoring.telemetry.log_filter import being_exported
-from otel_monitoring.telemetry.logs_sdk import (
-    BatchLogRecordProcessor,
-    LoggerProvider,
-    LoggingHandler,
-    LogRecordProcessor,
-    ReadWriteLogRecord,
-)
 from otel_monitoring.telemetry.otlp_exporters import (
     CountedExporter,
-    CountedLogExporter,
     CountedSpanExporter,
     QueueMetrics,
     counted_metrics,
     make_exporter,
 )
 
-_ALERTS = "otel_monitoring.alerts"
-# Loggers of libraries that take part in an export: exporting their records would cause further records.
-_NOT_EXPORTED = ("opentelemetry", "urllib3", "requests", "grpc")
+if TYPE_CHECKING:
+    from otel_monitoring.telemetry.logs_sdk import BatchLogRecordProcessor
 
 
 class Pipeline(Protocol):
@@ -93,93 +81,6 @@ class SpanSwitch(SpanProcessor):
         return target.force_flush(timeout_millis) if target is not None else True
 
 
-class LogSwitch(LogRecordProcessor):
-    """A log record processor that stays in a logger provider while `target` changes.
-
-    Args:
-        first: Processors that handle each record before the target, or without one.
-
-    Attributes:
-        target: The processor that exports records; None: records are not exported.
-    """
-
-    def __init__(self, first: Sequence[LogRecordProcessor] = ()) -> None:
-        self._first = tuple(first)
-        self._guard = fail_open("log record processing")
-        self.target: LogRecordProcessor | None = None
-
-    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
-        """Run the first processors, then the target."""
-        for processor in self._first:
-            with self._guard:
-                processor.on_emit(log_record)
-        target = self.target
-        if target is not None:
-            target.on_emit(log_record)
-
-    def shutdown(self) -> None:
-        """Nothing: the pipeline closes the target."""
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Have the target export what waits."""
-        target = self.target
-        return target.force_flush(timeout_millis) if target is not None else True
-
-
-class OtlpHandler(LoggingHandler):
-    """Emits records of `logging` as OpenTelemetry log records, with the ids of the current span.
-
-    With several services in the process, each handles the records of its own application; the first service handles
-    those that belong to no application.
-    """
-
-    def __init__(self, provider: LoggerProvider) -> None:
-        super().__init__(logger_provider=provider)
-        self._guard = fail_open("log export")
-        self.addFilter(_may_leave)
-
-    def handle(self, record: logging.LogRecord) -> bool:
-        """Handle the record; write it to stderr, as `logging` would, if no other handler shows it."""
-        first = _handlers.first()
-        if (
-            first in (None, self)
-            and logging.lastResort is not None
-            and record.levelno >= logging.lastResort.level
-            and _is_unseen(record)
-        ):
-            logging.lastResort.handle(record)
-        if first is not None and _handlers.of_current() is not self:
-            return False
-        return bool(super().handle(record))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Queue the record; a failure, e.g. to format it, does not reach the code that logged it."""
-        with self._guard:
-            super().emit(record)
-
-    def flush(self) -> None:
-        """Nothing: `logging` calls this at exit, where a hanging endpoint would block. The pipeline flushes."""
-
-
-_handlers = PerService[OtlpHandler]()
-
-
-def _is_unseen(record: logging.LogRecord) -> bool:
-    """Whether only handlers that export see the record."""
-    logger: logging.Logger | None = logging.getLogger(record.name)
-    while logger is not None:
-        if not all(isinstance(handler, LoggingHandler) for handler in logger.handlers):
-            return False
-        logger = logger.parent if logger.propagate else None
-    return True
-
-
-def _may_leave(record: logging.LogRecord) -> bool:
-    if record.name == _ALERTS:  # alerts are emitted as OpenTelemetry log events already
-        return False
-    return record.name.partition(".")[0] not in _NOT_EXPORTED and not being_exported()
-
-
 class _Queue:
     """The SDK's private `BatchProcessor`: the length of its queue, what it drops, and a close with a timeout."""
 
@@ -208,13 +109,13 @@ class _Queue:
         return False
 
 
-class _BatchPipeline:
+class BatchPipeline:
     """The pipeline of spans or log records: a batch queue with a thread, and the switch that feeds it."""
 
     def __init__(
         self,
         exporter: CountedExporter,
-        processor: BatchSpanProcessor | BatchLogRecordProcessor,
+        processor: "BatchSpanProcessor | BatchLogRecordProcessor",
         state: ExportState,
         switch: Callable[[bool], None],
     ) -> None:
@@ -228,12 +129,15 @@ class _BatchPipeline:
         switch(True)
 
     def flush(self) -> None:
+        """Have the queue export what waits."""
         self._processor.force_flush()
 
     def detach(self) -> None:
+        """Feed the queue no more."""
         self._switch(False)
 
     def close(self, timeout: float) -> None:
+        """Export what waits and end the queue's thread."""
         queue, state = self._queue, self._state
         if queue is None or not queue.close(timeout):
             cast("Any", self._processor).shutdown()
@@ -243,9 +147,11 @@ class _BatchPipeline:
             state.queue = None
 
     def abort(self) -> None:
+        """Give up retries."""
         self._exporter.close()
 
     def settle(self) -> None:
+        """Wait for the end of the export in progress."""
         self._exporter.settle()
 
 
@@ -257,52 +163,7 @@ def span_pipeline(settings: OtlpSettings, state: ExportState, switch: SpanSwitch
     def turn(on: bool) -> None:
         switch.target = processor if on else None
 
-    return _BatchPipeline(exporter, processor, state, turn)
-
-
-def log_pipeline(
-    settings: OtlpSettings, state: ExportState, switch: LogSwitch, provider: LoggerProvider, service: object = None
-) -> "LogPipeline":
-    """Export records of `logging` that are `service`'s, and those emitted to `provider`, to the endpoint for logs."""
-    exporter = CountedExporter(make_exporter("logs", settings), state)
-    processor = BatchLogRecordProcessor(CountedLogExporter(exporter))
-    handler = OtlpHandler(provider)
-
-    def turn(on: bool) -> None:
-        switch.target = processor if on else None
-        root = logging.getLogger()
-        root.addHandler(handler) if on else root.removeHandler(handler)
-        _handlers.use(handler, service) if on else _handlers.leave(handler, service)
-
-    return LogPipeline(exporter, processor, state, turn, handler)
-
-
-class LogPipeline(_BatchPipeline):
-    """The pipeline of log records, which begins with a handler of the root logger.
-
-    Attributes:
-        restored: How often the handler had been removed and was added again.
-    """
-
-    def __init__(
-        self,
-        exporter: CountedExporter,
-        processor: BatchLogRecordProcessor,
-        state: ExportState,
-        switch: Callable[[bool], None],
-        handler: OtlpHandler,
-    ) -> None:
-        super().__init__(exporter, processor, state, switch)
-        self._handler = handler
-        self.restored = 0
-
-    def restore(self) -> bool:
-        """Add the handler again if a configuration of `logging` has removed it; returns whether it had."""
-        if self._handler in logging.getLogger().handlers:
-            return False
-        self._switch(True)
-        self.restored += 1
-        return True
+    return BatchPipeline(exporter, processor, state, turn)
 
 
 class _Reader(PeriodicExportingMetricReader):

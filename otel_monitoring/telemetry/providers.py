@@ -6,11 +6,12 @@ Construction makes providers or joins those of the application; `start` makes th
 import inspect
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
@@ -26,26 +27,21 @@ from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
-from otel_monitoring.telemetry import logs_api, logs_sdk
-from otel_monitoring.telemetry.baggage_processors import BaggageLogProcessor, BaggageSpanProcessor
+from otel_monitoring.telemetry import logs_api
+from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
 from otel_monitoring.telemetry.export_state import ExportState, export_summary
 from otel_monitoring.telemetry.log_filter import QuietExports
-from otel_monitoring.telemetry.logs_sdk import LoggerProvider
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
-from otel_monitoring.telemetry.pipelines import (
-    LogPipeline,
-    LogSwitch,
-    MetricPipeline,
-    Pipeline,
-    SpanSwitch,
-    log_pipeline,
-    span_pipeline,
-)
+from otel_monitoring.telemetry.pipelines import MetricPipeline, Pipeline, SpanSwitch, span_pipeline
 from otel_monitoring.telemetry.shutdown import JoinedPipeline, ReaderPipeline, close_all
+
+if TYPE_CHECKING:
+    from otel_monitoring.telemetry.log_pipeline import LogPipeline, LogSwitch
+    from otel_monitoring.telemetry.logs_sdk import LoggerProvider
 
 _OWN_LOGGERS = ("otel_monitoring", "otel_monitoring.alerts")
 
-P = TypeVar("P", MeterProvider, TracerProvider, LoggerProvider)
+P = TypeVar("P", MeterProvider, TracerProvider, "LoggerProvider")
 
 # Providers that a `Telemetry` of this process has made. One of them is another service's, not the application's own: it
 # is never joined.
@@ -103,7 +99,7 @@ class Telemetry:
         self.baggage = BaggageKeys(settings.baggage_keys)
         listed = bool(settings.baggage_keys)
         self._spans = SpanSwitch([BaggageSpanProcessor(self.baggage)] if listed else ())
-        self._logs = LogSwitch([BaggageLogProcessor(self.baggage)] if listed else ())
+        self._logs: LogSwitch | None = None
         self._joined: set[Signal] = set()
         self.resource = self._make_resource()
         self._make_providers(join=not settings.sdk_disabled)
@@ -127,7 +123,9 @@ class Telemetry:
         given = self._given
         tracers = self._to_join("traces", given.get("traces") or trace.get_tracer_provider(), TracerProvider, join)
         meters = self._to_join("metrics", given.get("metrics") or metrics.get_meter_provider(), MeterProvider, join)
-        loggers = self._to_join("logs", given.get("logs") or logs_api.get_logger_provider(), LoggerProvider, join)
+        loggers = self._to_join(
+            "logs", given.get("logs") or logs_api.get_logger_provider(), _loaded_logger_provider(), join
+        )
         for joined in (loggers, tracers):
             if joined is not None:  # one process has one resource: the application's takes precedence
                 self.resource = self.resource.merge(joined.resource)
@@ -139,10 +137,8 @@ class Telemetry:
         if tracers is not None:
             tracers.add_span_processor(self._spans)
         self.logging = loggers is not None or "logs" in sent
-        if loggers is None and self.logging:
-            loggers = _make_provider(lambda: LoggerProvider(resource=self.resource, shutdown_on_exit=False))
-        if loggers is not None:
-            loggers.add_log_record_processor(self._logs)
+        if self.logging:
+            loggers, self._logs = self._prepare_logs(loggers)
         if meters is None:
             # Exemplars belong to exported points: without an export none are sampled.
             self.exports_metrics = "metrics" in sent
@@ -153,6 +149,17 @@ class Telemetry:
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()
         self.logger_provider: logs_api.LoggerProvider = loggers or logs_api.NoOpLoggerProvider()
         self.meter_provider: metrics.MeterProvider = meters if join else metrics.NoOpMeterProvider()
+
+    def _prepare_logs(self, loggers: "LoggerProvider | None") -> "tuple[LoggerProvider, LogSwitch]":
+        """The given provider, or one that is made, with the switch that was added to it."""
+        # Imported here, because the SDK's classes for log records take 20 ms to load.
+        from otel_monitoring.telemetry.log_pipeline import BaggageLogProcessor, LogSwitch
+        from otel_monitoring.telemetry.logs_sdk import LoggerProvider
+
+        provider = loggers or _make_provider(lambda: LoggerProvider(resource=self.resource, shutdown_on_exit=False))
+        switch = LogSwitch([BaggageLogProcessor(self.baggage)] if self._settings.baggage_keys else ())
+        provider.add_log_record_processor(switch)
+        return provider, switch
 
     def make_global(self) -> None:
         """Make our providers the global ones, for each signal that has none.
@@ -169,16 +176,18 @@ class Telemetry:
         if loggers is not None:
             _set_global(logs_api.get_logger_provider(), logs_api.set_logger_provider, loggers)
 
-    def _to_join(self, signal: Signal, provider: object, kind: type[P], join: bool) -> P | None:
+    def _to_join(self, signal: Signal, provider: object, kind: type[P] | None, join: bool) -> P | None:
         """`provider` if it is the application's own and of the SDK's class, so that it is joined; else None."""
-        if not join or not isinstance(provider, kind) or provider in _made:
+        if not join or kind is None or not isinstance(provider, kind) or provider in _made:
             return None
         self._joined.add(signal)
         return provider
 
     def _make_states(self) -> dict[Signal, ExportState]:
         sent: dict[Signal, str | None] = {
-            signal: self._settings.endpoint(signal) if signal not in self._joined and _can_export(signal) else None
+            signal: self._settings.endpoint(signal)
+            if signal not in self._joined and self._settings.exports(signal) and _can_export(signal)
+            else None
             for signal in SIGNALS
         }
         return {signal: ExportState(signal, sent[signal], self._settings.protocol(signal)) for signal in SIGNALS}
@@ -211,7 +220,9 @@ class Telemetry:
         """Begin anew in a forked child: with its own instance id and counters, without the parent's pipelines."""
         self._pid = os.getpid()
         self._pipelines = []
-        self._spans.target = self._logs.target = None
+        self._spans.target = None
+        if self._logs is not None:
+            self._logs.target = None
         self._states = self._make_states()
         if not self._joined:
             self.resource = self._make_resource()
@@ -227,8 +238,11 @@ class Telemetry:
             "traces": lambda state: span_pipeline(self._settings, state, self._spans),
             "metrics": lambda state: MetricPipeline(self._settings, state, meters),
         }
-        if loggers is not None:
-            makers["logs"] = lambda state: log_pipeline(self._settings, state, self._logs, loggers, self._service)
+        if loggers is not None and (logs := self._logs) is not None:
+            # Loaded where there is a provider of log records: see `_prepare_logs`.
+            from otel_monitoring.telemetry.log_pipeline import log_pipeline
+
+            makers["logs"] = lambda state: log_pipeline(self._settings, state, logs, loggers, self._service)
         made: list[tuple[Signal, Pipeline]] = []
         for signal, state in self._states.items():
             if state.endpoint is None:
@@ -256,8 +270,8 @@ class Telemetry:
             if self._pid != os.getpid() or not self._pipelines:
                 return
             self._quiet.install()
-            for _, pipeline in self._pipelines:
-                if isinstance(pipeline, LogPipeline) and pipeline.restore():
+            for signal, pipeline in self._pipelines:
+                if signal == "logs" and cast("LogPipeline", pipeline).restore():
                     logger.info("logging was configured anew: the handler that exports log records is back")
 
     def stop(self, timeout: float) -> None:
@@ -308,8 +322,8 @@ class Telemetry:
         }
 
     def _handler_of(self, signal: Signal) -> dict[str, int]:
-        pipeline = dict(self._pipelines).get(signal)
-        return {"handler_restored": pipeline.restored} if isinstance(pipeline, LogPipeline) else {}
+        pipeline = dict(self._pipelines).get(signal) if signal == "logs" else None
+        return {"handler_restored": cast("LogPipeline", pipeline).restored} if pipeline is not None else {}
 
     def _provider_of(self, signal: Signal) -> str:
         if signal in self._joined:
@@ -320,7 +334,21 @@ class Telemetry:
 
 
 def _can_export(signal: Signal) -> bool:
-    return signal != "logs" or logs_sdk.available()
+    if signal != "logs":
+        return True
+    # Asked where logs are to be exported: see `_prepare_logs`.
+    from otel_monitoring.telemetry.logs_sdk import available
+
+    return available()
+
+
+def _loaded_logger_provider() -> "type[LoggerProvider] | None":
+    """The SDK's class, None where nobody has loaded it: then the application's provider is not of that class."""
+    if "opentelemetry.sdk._logs" not in sys.modules:
+        return None
+    from otel_monitoring.telemetry.logs_sdk import LoggerProvider
+
+    return LoggerProvider
 
 
 def _make_provider(make: Callable[[], P]) -> P:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.sdk.trace import Event as SpanEvent
 from opentelemetry.sdk.trace import ReadableSpan
@@ -18,7 +18,9 @@ from opentelemetry.trace import Status
 
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import REPLACED, is_secret, redact_lines, text_of
-from otel_monitoring.telemetry.logs_sdk import ReadableLogRecord
+
+if TYPE_CHECKING:
+    from otel_monitoring.telemetry.logs_sdk import ReadableLogRecord
 from otel_monitoring.telemetry.unhurried import Unhurried
 
 _EXCEPTION = "exception"
@@ -36,7 +38,7 @@ def redacted_spans(spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
     return Unhurried(spans, _redacted_span)
 
 
-def redacted_records(records: Sequence[ReadableLogRecord]) -> Sequence[ReadableLogRecord]:
+def redacted_records(records: "Sequence[ReadableLogRecord]") -> "Sequence[ReadableLogRecord]":
     """`records`, with a redacted copy of each that is an ERROR or worse, has an exception, or is an access log."""
     return Unhurried(records, _redacted_if_needed)
 
@@ -98,14 +100,14 @@ def _without_secrets(value: Any, levels: int) -> Any:
     return value
 
 
-def _redacted_if_needed(record: ReadableLogRecord) -> ReadableLogRecord:
+def _redacted_if_needed(record: "ReadableLogRecord") -> "ReadableLogRecord":
     scope = record.instrumentation_scope
     if scope is not None and scope.name.endswith(_ACCESS_LOG):
         return _without_query_values(record)
     return _redacted_record(record) if _is_about_error(record) else record
 
 
-def _without_query_values(record: ReadableLogRecord) -> ReadableLogRecord:
+def _without_query_values(record: "ReadableLogRecord") -> "ReadableLogRecord":
     redacted = _redacted_record(record)
     if isinstance(redacted.log_record.body, str):
         hidden = _QUERY.sub(lambda query: _QUERY_VALUE.sub("REDACTED", query[0]), redacted.log_record.body)
@@ -113,14 +115,14 @@ def _without_query_values(record: ReadableLogRecord) -> ReadableLogRecord:
     return redacted
 
 
-def _is_about_error(record: ReadableLogRecord) -> bool:
+def _is_about_error(record: "ReadableLogRecord") -> bool:
     log_record = record.log_record
     severity = log_record.severity_number
     attributes = log_record.attributes
     return (severity is not None and severity.value >= _ERROR) or (attributes is not None and _MESSAGE in attributes)
 
 
-def _redacted_record(record: ReadableLogRecord) -> ReadableLogRecord:
+def _redacted_record(record: "ReadableLogRecord") -> "ReadableLogRecord":
     log_record = copy(record.log_record)
     log_record.body = _redacted(log_record.body)
     log_record.attributes = _redacted(log_record.attributes or {})

@@ -3,14 +3,17 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_monitoring.guard import fail_open
-from otel_monitoring.telemetry.logs_sdk import LoggerProvider
 from otel_monitoring.telemetry.pipelines import Pipeline
+
+if TYPE_CHECKING:
+    from otel_monitoring.telemetry.logs_sdk import LoggerProvider
 
 
 class ReaderPipeline:
@@ -43,7 +46,7 @@ class JoinedPipeline:
     The application closes it at exit, but a server that ends by the signal it received (uvicorn) never gets there.
     """
 
-    def __init__(self, provider: MeterProvider | TracerProvider | LoggerProvider) -> None:
+    def __init__(self, provider: "MeterProvider | TracerProvider | LoggerProvider") -> None:
         self._provider = provider
 
     def flush(self) -> None:

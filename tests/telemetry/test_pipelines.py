@@ -19,7 +19,7 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.telemetry.export_state import ExportState, without_credentials
 from otel_monitoring.telemetry.log_filter import QuietExports, being_exported
-from otel_monitoring.telemetry.pipelines import OtlpHandler
+from otel_monitoring.telemetry.log_pipeline import OtlpHandler
 from otel_monitoring.telemetry.shutdown import ReaderPipeline, close_all
 from otel_monitoring.testing import ManualClock
 
