@@ -11,8 +11,6 @@ OLDEST_TESTS := tests/conformance tests/instrumentation tests/zero_code tests/he
 TESTS := tests --ignore tests/benchmarks
 # What is tried while writing; one file: make unit UNIT=tests/redact
 UNIT := $(TESTS) --ignore tests/integration --ignore tests/conformance
-# Until three runs in a row have passed beside a busy core: what failed is tried once more, alone. It is a fault all the same.
-AGAIN := -m pytest -n 0 --last-failed --last-failed-no-failures none
 PIP_FLAGS := --quiet --disable-pip-version-check
 # Every process that a test starts would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -52,8 +50,8 @@ unit: $(VENV)/.ready ## while writing: no servers, under a minute
 
 test: lint $(OLDEST)/.ready ## everything CI runs
 	@$(BIN)/python -m tests.integration.builds all
-	@$(BIN)/python -m pytest -n 2 --durations=20 $(TESTS) || $(BIN)/python $(AGAIN) $(TESTS)
-	@$(OLDEST)/bin/python -m pytest -n 2 --durations=20 $(OLDEST_TESTS) || $(OLDEST)/bin/python $(AGAIN) $(OLDEST_TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --durations=20 $(TESTS)
+	@$(OLDEST)/bin/python -m pytest -n 2 --dist worksteal --durations=20 $(OLDEST_TESTS)
 
 dashboards: $(VENV)/.ready ## build the Grafana dashboards that the package ships (Python >= 3.11)
 	@$(BIN)/python -m tests.dashboards
