@@ -5,13 +5,13 @@ import re
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from otel_monitoring.cli.address import ServiceAddress
 from otel_monitoring.cli.client import DeniedError, ServiceClient, UnreachableError
+from tests.http_server import Answer, HttpServer, Request
 from tests.ports import free_port
 
 
@@ -77,35 +77,24 @@ def test_what_is_no_url_is_said_without_its_password(url: str) -> None:
     assert "hunter2" not in str(raised.value)
 
 
-Request = tuple[str, str | None]
-
-
 @pytest.fixture
 def web() -> Iterator[tuple[str, dict[str, Any], list[Request]]]:
     """A server by its URL: what it answers by path (JSON, or where it redirects), and what it was asked."""
     pages: dict[str, Any] = {}
-    asked: list[Request] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append((self.path, self.headers["Authorization"]))
-            page = pages.get(self.path, 404)
-            self.send_response(307 if isinstance(page, str) else page if isinstance(page, int) else 200)
-            if isinstance(page, str):
-                self.send_header("Location", page)
-            content = json.dumps({"detail": "no"} if isinstance(page, int) else page).encode()
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: Request) -> Answer:
+        page = pages.get(request.path, 404)
+        if isinstance(page, str):
+            return Answer(307, headers={"Location": page})
+        return Answer(page, b'{"detail": "no"}') if isinstance(page, int) else Answer(body=json.dumps(page).encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
+    with HttpServer(answer) as server:
+        yield server.url, pages, server.requests
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", pages, asked
-    server.shutdown()
-    server.server_close()
+
+def sent(request: Request) -> tuple[str, str | None]:
+    """The path, and who asks."""
+    return request.path, request.headers.get("authorization")
 
 
 @pytest.mark.parametrize("other", [404, 403, {"status": "ok"}, ["anything"]], ids=str)
@@ -120,7 +109,7 @@ def test_the_first_that_answers_as_ours_do_is_the_one(web: Any, other: Any) -> N
     assert service.moved == f"no monitoring endpoints at {url}/shop: they are at {url}/shop/api"
     asked.clear()
     assert service.get("/health/live") is not None
-    assert [path for path, _ in asked] == ["/shop/api/health/live"], "it is asked no more where it is not"
+    assert [request.path for request in asked] == ["/shop/api/health/live"], "it is asked no more where it is not"
     assert service.get("/health/ready") is None, "the application's own"
 
 
@@ -142,18 +131,18 @@ def test_a_login_or_the_token_is_sent(web: Any) -> None:
     url, pages, asked = web
     pages["/api/health"] = {"status": "healthy"}
     login = "Basic " + b64encode(b"ana:p@ss").decode()
-    for given, token, sent in (
+    for given, token, expected in (
         (url, None, None),
         (url, "t0ken", "Bearer t0ken"),
         (url.replace("//", "//ana:p%40ss@"), "t0ken", login),
     ):
         service = ServiceClient(given, token=token)
         service.get("/health")
-        assert asked.pop() == ("/api/health", sent)
+        assert sent(asked.pop()) == ("/api/health", expected)
         assert "ana" not in f"{service.url}{service.given}{service.nothing_found('/health')}"
         stranger = service.without_token()
         stranger.get("/health")
-        assert asked.pop() == ("/api/health", None)
+        assert sent(asked.pop()) == ("/api/health", None)
 
 
 def test_redirects_on_the_same_server_are_followed(web: Any) -> None:
@@ -161,7 +150,7 @@ def test_redirects_on_the_same_server_are_followed(web: Any) -> None:
     pages |= {"/api/health": "/api/health/", "/api/health/": f"{url}/v2/health", "/v2/health": {"status": "healthy"}}
     service = ServiceClient(url, token="t0ken")
     assert service.get("/health") is not None
-    assert asked[-1] == ("/v2/health", "Bearer t0ken")
+    assert sent(asked[-1]) == ("/v2/health", "Bearer t0ken")
     pages["/v2/health"] = "/api/health"
     with pytest.raises(UnreachableError, match="again and again"):
         service.get("/health")
@@ -190,64 +179,61 @@ def test_why_nobody_answers_is_said(web: Any) -> None:
             service.get("/health")
 
 
+class Answering:
+    """Answers with the status in the path and with `body`; `hang` never ends."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.body = b""
+        self.released = threading.Event()
+
+    def __call__(self, request: Request) -> Answer:
+        status = request.path.rpartition("/")[2]
+        if status == "hang":
+            return Answer(body=b"{}", before_body=self.released.wait)
+        return Answer(int(status), self.body)
+
+
 @pytest.fixture
-def answering() -> Iterator[ThreadingHTTPServer]:
-    """Answers with the status in the path and the body that the attribute `body` holds; `hang` never ends."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status = self.path.rpartition("/")[2]
-            self.send_response(200 if status == "hang" else int(status))
-            self.end_headers()
-            if status == "hang":
-                released.wait()
-            self.wfile.write(server.body)  # type: ignore[attr-defined]
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    released = threading.Event()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.body = b""  # type: ignore[attr-defined]
-    server.block_on_close = False
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    released.set()
-    server.shutdown()
-    server.server_close()
+def answering() -> Iterator[Answering]:
+    answering = Answering()
+    with HttpServer(answering) as server:
+        answering.url = server.url
+        yield answering
+        answering.released.set()
 
 
-def service_at(server: ThreadingHTTPServer, timeout: float = 5.0) -> ServiceClient:
-    return ServiceClient(f"http://127.0.0.1:{server.server_address[1]}", token="s3cret-token", timeout=timeout)
+def service_at(answering: Answering, timeout: float = 5.0) -> ServiceClient:
+    return ServiceClient(answering.url, token="s3cret-token", timeout=timeout)
 
 
-def test_answers_are_told_apart(answering: ThreadingHTTPServer) -> None:
+def test_answers_are_told_apart(answering: Answering) -> None:
     service = service_at(answering)
-    answering.body = b'{"status": "unhealthy"}'  # type: ignore[attr-defined]
+    answering.body = b'{"status": "unhealthy"}'
     answer = service.get("/503")
     assert answer is not None
     assert (answer.status, answer.body) == (503, {"status": "unhealthy"})
     assert service.get("/404") is None
-    answering.body = json.dumps({"detail": "set OTEL_MONITORING_ADMIN_TOKEN"}).encode()  # type: ignore[attr-defined]
+    answering.body = json.dumps({"detail": "set OTEL_MONITORING_ADMIN_TOKEN"}).encode()
     with pytest.raises(DeniedError, match="set OTEL_MONITORING_ADMIN_TOKEN"):
         service.get("/403")
-    answering.body = b"<html>Bad gateway</html>"  # type: ignore[attr-defined]
+    answering.body = b"<html>Bad gateway</html>"
     with pytest.raises(UnreachableError, match="502 without JSON"):
         service.get("/502")
     with pytest.raises(DeniedError, match="token"):
         service.get("/401")
 
 
-def test_a_service_that_hangs_is_not_waited_for(answering: ThreadingHTTPServer) -> None:
+def test_a_service_that_hangs_is_not_waited_for(answering: Answering) -> None:
     service = service_at(answering, timeout=0.2)
     with pytest.raises(UnreachableError, match="timed out"):
         service.get("/hang")
 
 
-def test_a_proxy_is_not_asked_for_this_machine(answering: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_not_asked_for_this_machine(answering: Answering, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
-    answering.body = b'{"status": "healthy"}'  # type: ignore[attr-defined]
+    answering.body = b'{"status": "healthy"}'
     service = service_at(answering)
     assert service.get("/200") is not None
 
@@ -259,7 +245,7 @@ def test_a_proxy_of_the_environment_is_asked_for_other_machines(web: Any, monkey
     for name in ("HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     assert ServiceClient("http://shop.example", token="t0ken").get("/health") is not None
-    assert asked.pop() == ("http://shop.example/api/health", "Bearer t0ken")
+    assert sent(asked.pop()) == ("http://shop.example/api/health", "Bearer t0ken")
     monkeypatch.setenv("NO_PROXY", "shop.example")
     with pytest.raises(UnreachableError):
         ServiceClient("http://shop.example").get("/health")

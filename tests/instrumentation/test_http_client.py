@@ -1,10 +1,8 @@
 """Outgoing HTTP by three clients, against a real server: spans, durations, headers, and what stays at home."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import aiohttp
@@ -25,39 +23,25 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.http_client import InternalHosts, InternalOnlyBaggagePropagator, instrument_clients
 from otel_monitoring.runtime.current_service import current_service
 from otel_monitoring.tracing import tagged
+from tests.http_server import HttpServer
 
 
-class Server:
-    """Keeps the headers of each request."""
+class Server(HttpServer):
+    """The address of a page with a secret, and the headers of each request."""
 
-    def __init__(self) -> None:
-        self.headers: list[dict[str, str]] = []
-        keep = self.headers
+    @property
+    def page(self) -> str:
+        return f"{self.url}/path?password=hunter2"
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                keep.append({name.lower(): value for name, value in self.headers.items()})
-                self.send_response(200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/path?password=hunter2"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    @property
+    def headers(self) -> list[Mapping[str, str]]:
+        return [request.headers for request in self.requests]
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
+    with Server() as server:
+        yield server
 
 
 def by_httpx(url: str) -> None:
@@ -122,7 +106,7 @@ def instrumented(**options: Any) -> Iterator[Instrumented]:
 @pytest.mark.parametrize("get", CLIENTS)
 def test_a_request_is_a_span_a_duration_and_a_header(server: Server, get: Get) -> None:
     with instrumented() as kept, tagged({"order.id": "o-1"}):
-        get(server.url)
+        get(server.page)
     (span,) = kept.exporter.get_finished_spans()
     assert span.kind is SpanKind.CLIENT
     assert span.attributes is not None
@@ -138,17 +122,17 @@ def test_values_of_the_query_stay_off_the_span_unless_wanted(server: Server, get
     shown = []
     for capture_query in (False, True):
         with instrumented(capture_query=capture_query) as kept:
-            get(server.url)
+            get(server.page)
         (span,) = kept.exporter.get_finished_spans()
         shown.append((span.attributes or {})["url.full"])
-    assert shown == [server.url.replace("hunter2", "REDACTED"), server.url]
+    assert shown == [server.page.replace("hunter2", "REDACTED"), server.page]
 
 
 @pytest.mark.parametrize("get", CLIENTS)
 def test_strangers_get_no_baggage(server: Server, get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(InternalHosts, "is_internal", lambda _self, _host: False)
     with instrumented(), tagged({"order.id": "o-1"}):
-        get(server.url)
+        get(server.page)
         assert baggage.get_all() == {"order.id": "o-1"}
         carrier: dict[str, str] = {}
         propagate.inject(carrier)  # by hand, or by another library: as ever
@@ -161,7 +145,7 @@ def test_strangers_get_no_baggage(server: Server, get: Get, monkeypatch: pytest.
 @pytest.mark.parametrize("get", CLIENTS)
 def test_suppressed_requests_leave_no_trace(server: Server, get: Get) -> None:
     with instrumented() as kept, suppress_instrumentation():
-        get(server.url)
+        get(server.page)
     assert kept.exporter.get_finished_spans() == ()
     assert kept.metrics() == []
     assert "traceparent" not in server.headers[0]
@@ -173,7 +157,7 @@ def test_the_undo_undoes_all_of_it(server: Server, get: Get) -> None:
     with instrumented() as kept:
         assert isinstance(propagate.get_global_textmap(), InternalOnlyBaggagePropagator)
     assert propagate.get_global_textmap() is before
-    get(server.url)
+    get(server.page)
     assert kept.exporter.get_finished_spans() == ()
     assert "traceparent" not in server.headers[0]
 
@@ -183,8 +167,8 @@ def test_what_somebody_else_instrumented_stays_theirs(server: Server) -> None:
     HTTPXClientInstrumentor().instrument(tracer_provider=theirs.tracers, meter_provider=theirs.meters)
     try:
         with instrumented() as ours:
-            by_httpx(server.url)
-        by_httpx(server.url)
+            by_httpx(server.page)
+        by_httpx(server.page)
     finally:
         HTTPXClientInstrumentor().uninstrument()
     assert ours.exporter.get_finished_spans() == ()
@@ -202,7 +186,7 @@ def test_each_services_requests_are_its_own(server: Server, get: Get) -> None:
     def of(service: Service) -> None:
         token = current_service.set(service)  # type: ignore[arg-type]
         try:
-            get(server.url)
+            get(server.page)
         finally:
             current_service.reset(token)
 
@@ -212,7 +196,7 @@ def test_each_services_requests_are_its_own(server: Server, get: Get) -> None:
                 of(service)
         of(other)
         of(first)
-        get(server.url)
+        get(server.page)
     (span,) = firsts.exporter.get_finished_spans()
     assert "hunter2" in str((span.attributes or {})["url.full"])
     assert firsts.metrics() == others.metrics() == ["http.client.request.duration"]

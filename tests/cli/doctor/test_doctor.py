@@ -3,12 +3,10 @@
 import json
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from otel_monitoring.cli.doctor.semconv import semantic_conventions
 from otel_monitoring.cli.doctor.settings import settings_valid
 from otel_monitoring.cli.doctor.state_dir import state_directory
 from otel_monitoring.cli.doctor.versions import KNOWN_PROBLEMS, KnownProblem, versions
+from tests.http_server import Answer, HttpServer, Request
 from tests.otlp_sink import GrpcSink, HttpSink
 from tests.ports import free_port
 
@@ -148,52 +147,47 @@ def test_an_endpoint_that_refuses(monkeypatch: pytest.MonkeyPatch, protocol: str
     assert "Collector" in str(findings[0].advice)
 
 
-def test_an_endpoint_that_takes_no_logs(monkeypatch: pytest.MonkeyPatch, answering: ThreadingHTTPServer) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{answering.server_address[1]}")
+class Answering:
+    """Takes everything but logs; its clock is wrong by `ahead` seconds, and it says `says` to who asks."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self.says: dict[str, Any] | None = None
+        self._server = HttpServer(self._answer)
+        self.url = self._server.url
+
+    def _answer(self, request: Request) -> Answer:
+        date = {"Date": formatdate(time.time() + self.ahead, usegmt=True)}
+        if request.method == "POST":
+            return Answer(404 if request.path == "/v1/logs" else 200, headers=date)
+        return Answer(404, headers=date) if self.says is None else Answer(200, json.dumps(self.says).encode(), date)
+
+    @property
+    def posted(self) -> list[bytes]:
+        return [request.body for request in self._server.requests if request.method == "POST"]
+
+
+@pytest.fixture
+def answering() -> Iterator[Answering]:
+    answering = Answering()
+    with answering._server:
+        yield answering
+
+
+def test_an_endpoint_that_takes_no_logs(monkeypatch: pytest.MonkeyPatch, answering: Answering) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", answering.url)
     findings = {finding.check: finding for finding in examine(otlp)}
     assert findings["OTLP traces"].level is Level.OK
     assert findings["OTLP logs"].level is Level.FAILED
     assert "pipeline" in str(findings["OTLP logs"].advice)
 
 
-@pytest.fixture
-def answering() -> Iterator[ThreadingHTTPServer]:
-    """Takes everything but logs; its clock is wrong by `ahead` seconds, and `posted` counts what it took."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            server.posted.append(self.rfile.read(int(self.headers["content-length"])))  # type: ignore[attr-defined]
-            self.answer(404 if self.path == "/v1/logs" else 200)
-
-        def do_GET(self) -> None:
-            said = server.says  # type: ignore[attr-defined]
-            self.answer(404 if said is None else 200, json.dumps(said).encode() if said else b"")
-
-        def answer(self, status: int, content: bytes = b"") -> None:
-            self.send_response_only(status)
-            self.send_header("Date", formatdate(time.time() + server.ahead, usegmt=True))  # type: ignore[attr-defined]
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.posted, server.ahead, server.says = [], 0.0, None  # type: ignore[attr-defined]
-    server.block_on_close = False
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
 @pytest.mark.parametrize(
     ("ahead", "level"), [(0, Level.OK), (20, Level.WARNING), (-20, Level.WARNING), (900, Level.FAILED)]
 )
-def test_clocks(monkeypatch: pytest.MonkeyPatch, answering: ThreadingHTTPServer, ahead: float, level: Level) -> None:
-    answering.ahead = ahead  # type: ignore[attr-defined]
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{answering.server_address[1]}")
+def test_clocks(monkeypatch: pytest.MonkeyPatch, answering: Answering, ahead: float, level: Level) -> None:
+    answering.ahead = ahead
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", answering.url)
     [finding] = examine(clock)
     assert finding.level is level
     if ahead:
@@ -218,7 +212,7 @@ def test_without_traces_nothing_is_carried(monkeypatch: pytest.MonkeyPatch) -> N
     assert levels(examine(trace_context)) == [("trace context", Level.SKIPPED)]
 
 
-def test_what_a_running_service_says_is_explained(answering: ThreadingHTTPServer) -> None:
+def test_what_a_running_service_says_is_explained(answering: Answering) -> None:
     diagnostics = {
         "status": "degraded",
         "reasons": ["check cache fails: refused", "error rate above 5%", "something new"],
@@ -231,8 +225,8 @@ def test_what_a_running_service_says_is_explained(answering: ThreadingHTTPServer
         "worker": {"contained_failures": {"a listener": 3}},
         "seams": [{"library": "pymongo", "version": "9.0", "without": "no pool gauges", "error": "gone"}, "unknown"],
     }
-    answering.says = diagnostics  # type: ignore[attr-defined]
-    service = ServiceClient(f"http://127.0.0.1:{answering.server_address[1]}", token="t0ken")
+    answering.says = diagnostics
+    service = ServiceClient(answering.url, token="t0ken")
     examination = Examination.of_this_environment(database_uri=None, send_test=False, timeout=3.0)
     examination = replace(examination, service=service)
     found = {finding.message: str(finding.advice) for finding in running_service(examination)}
@@ -258,20 +252,18 @@ def test_a_database_that_does_not_answer(uri: str) -> None:
     assert "hunter2" not in str(finding)
 
 
-def test_channels_are_named_and_nothing_is_sent_unasked(
-    monkeypatch: pytest.MonkeyPatch, answering: ThreadingHTTPServer
-) -> None:
+def test_channels_are_named_and_nothing_is_sent_unasked(monkeypatch: pytest.MonkeyPatch, answering: Answering) -> None:
     assert levels(examine(channels)) == [
         ("email", Level.SKIPPED),
         ("slack", Level.SKIPPED),
         ("channels", Level.WARNING),
     ]
-    monkeypatch.setenv("SLACK_WEBHOOK_URL", f"http://127.0.0.1:{answering.server_address[1]}/services/T0/B0/x")
+    monkeypatch.setenv("SLACK_WEBHOOK_URL", f"{answering.url}/services/T0/B0/x")
     assert levels(examine(channels)) == [("email", Level.SKIPPED), ("slack", Level.OK)]
-    assert not answering.posted  # type: ignore[attr-defined]
+    assert not answering.posted
 
 
-def test_test_alerts_arrive(monkeypatch: pytest.MonkeyPatch, answering: ThreadingHTTPServer) -> None:
+def test_test_alerts_arrive(monkeypatch: pytest.MonkeyPatch, answering: Answering) -> None:
     from aiosmtpd.controller import Controller
 
     class Inbox:
@@ -327,11 +319,11 @@ def test_the_command_walks_all_checks(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_the_prefix_may_be_in_the_file_of_settings(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, answering: ThreadingHTTPServer
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, answering: Answering
 ) -> None:
-    answering.says = {"status": "healthy"}  # type: ignore[attr-defined]
+    answering.says = {"status": "healthy"}
     (tmp_path / ".env").write_text("OTEL_MONITORING_PREFIX=/internal\n")
-    url = f"http://127.0.0.1:{answering.server_address[1]}"
+    url = answering.url
     run_command_line(["doctor", "--json", "--url", url])
     said = [finding["message"] for finding in json.loads(capsys.readouterr().out)["findings"]]
     assert f"{url}/internal is healthy" in said
