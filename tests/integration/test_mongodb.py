@@ -11,22 +11,18 @@ from typing import Any
 
 import pymongo
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pymongo import AsyncMongoClient, InsertOne, MongoClient
 from pymongo.errors import BulkWriteError, DuplicateKeyError, PyMongoError
 
 from otel_monitoring import semconv as c
 from otel_monitoring.health.database import DatabaseHealthChecker
-from otel_monitoring.instrumentation.mongodb.instrumentation import MongoInstrumentation, attach
 from tests.conftest import unavailable
 from tests.integration import servers
 from tests.integration.servers import Server
-from tests.measured import metrics_of
+from tests.mongodb_telemetry import Telemetry, telemetry
 from tests.waiting import eventually_here
+
+__all__ = ["telemetry"]
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -52,44 +48,6 @@ def own_server() -> Iterator[Server]:
     """A server that a test may kill or freeze."""
     with servers.nx27017() as running:
         yield running
-
-
-class Telemetry:
-    def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.tracer_provider = TracerProvider()
-        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.reader = InMemoryMetricReader()
-        self.meter_provider = MeterProvider([self.reader])
-
-    def attach(self, handle: object, **options: Any) -> MongoInstrumentation:
-        return attach(handle, tracer_provider=self.tracer_provider, meter_provider=self.meter_provider, **options)
-
-    def points(self, name: str) -> list[Any]:
-        return [point for one in metrics_of(self.reader) if one.name == name for point in one.data.data_points]
-
-    def counted(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for point in self.points(c.DB_CLIENT_OPERATION_DURATION):
-            name = f"{point.attributes[c.DB_OPERATION_NAME]} {point.attributes.get(c.DB_COLLECTION_NAME)}"
-            counts[name] = counts.get(name, 0) + point.count
-        return counts
-
-    def traced(self) -> dict[str, int]:
-        names = [span.name for span in self.exporter.get_finished_spans()]
-        return {name: names.count(name) for name in names}
-
-    def connections(self) -> dict[str, int]:
-        return {
-            point.attributes[c.DB_CLIENT_CONNECTION_STATE]: point.value
-            for point in self.points(c.DB_CLIENT_CONNECTION_COUNT)
-        }
-
-
-@pytest.fixture
-def telemetry(monkeypatch: pytest.MonkeyPatch) -> Telemetry:
-    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
-    return Telemetry()
 
 
 async def done(result: Any) -> Any:
@@ -135,7 +93,7 @@ async def test_every_command_is_traced_and_counted_once(
             await done(db.orders.insert_one({"_id": 1}))
 
         expected = {"insert orders": 2, "find orders": 1, "update users": 1}
-        assert telemetry.counted() == expected
+        assert telemetry.commands() == expected
         assert telemetry.traced() == expected
         for span in telemetry.exporter.get_finished_spans():
             assert "hunter2" not in span.to_json()
@@ -177,7 +135,7 @@ async def test_cursors_name_their_collection(telemetry: Telemetry, server: Serve
         found = await cursor.to_list(None) if kind != "sync" else list(cursor)
 
     assert len(found) == 10
-    assert telemetry.counted() == telemetry.traced() == {"find orders": 1, "getMore orders": 2}
+    assert telemetry.commands() == telemetry.traced() == {"find orders": 1, "getMore orders": 2}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -236,7 +194,7 @@ async def test_health_reads_the_database_unseen(telemetry: Telemetry, server: Se
         assert answer["collections"]["users"]["document_count"] == 3
         assert {"_id_", index} == set(answer["collections"]["users"]["indexes"])
         assert "collections_error" not in answer
-        assert telemetry.counted() == {}
+        assert telemetry.commands() == {}
         assert telemetry.traced() == {}
 
 
@@ -363,7 +321,7 @@ async def test_attached_again_the_pool_is_known_again(telemetry: Telemetry, serv
         assert telemetry.connections() == before
         assert before["idle"] >= 1
         assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_MAX)] == [100]
-        assert telemetry.counted() == {}
+        assert telemetry.commands() == {}
 
 
 async def test_a_full_pool_shows(telemetry: Telemetry, server: Server) -> None:

@@ -15,9 +15,6 @@ from opentelemetry.instrumentation.pymongo import CommandTracer
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo import monitoring as pymongo_monitoring
 from pymongo.monitoring import (
@@ -49,46 +46,12 @@ from otel_monitoring.instrumentation.mongodb.server_state import ServerState
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from tests.measured import metrics_of
+from tests.mongodb_telemetry import Telemetry, telemetry
+
+__all__ = ["telemetry"]
 
 ADDRESS = ("db.example", 27017)
 SECONDS = datetime.timedelta(seconds=0.25)
-
-
-class Telemetry:
-    def __init__(self) -> None:
-        self.exporter = InMemorySpanExporter()
-        self.tracer_provider = TracerProvider()
-        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.reader = InMemoryMetricReader()
-        self.meter_provider = MeterProvider([self.reader])
-        self.meter = self.meter_provider.get_meter("test")
-
-    @property
-    def spans(self) -> tuple[ReadableSpan, ...]:
-        return self.exporter.get_finished_spans()
-
-    def points(self, name: str) -> list[Any]:
-        return [point for one in metrics_of(self.reader) if one.name == name for point in one.data.data_points]
-
-    def commands(self) -> dict[tuple[str, str | None], int]:
-        """How often each operation was counted on each collection."""
-        return {
-            (point.attributes[c.DB_OPERATION_NAME], point.attributes.get(c.DB_COLLECTION_NAME)): point.count
-            for point in self.points(c.DB_CLIENT_OPERATION_DURATION)
-        }
-
-    def connections(self, name: str = "db.example:27017") -> dict[str, int]:
-        return {
-            point.attributes[c.DB_CLIENT_CONNECTION_STATE]: point.value
-            for point in self.points(c.DB_CLIENT_CONNECTION_COUNT)
-            if point.attributes[c.DB_CLIENT_CONNECTION_POOL_NAME] == name
-        }
-
-
-@pytest.fixture
-def telemetry(monkeypatch: pytest.MonkeyPatch) -> Telemetry:
-    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", "http,database")
-    return Telemetry()
 
 
 @pytest.fixture
@@ -700,13 +663,8 @@ def test_a_failing_callback_does_not_reach_the_driver() -> None:
 # Attaching
 
 
-def attached(handle: object, telemetry: Telemetry, **options: Any) -> MongoInstrumentation:
-    options.setdefault("tracer_provider", telemetry.tracer_provider)
-    return attach(handle, meter_provider=telemetry.meter_provider, **options)
-
-
 def test_further_clients_that_are_gone_are_forgotten(telemetry: Telemetry, client: MongoClient[Any]) -> None:
-    instrumentation = attached(client, telemetry)
+    instrumentation = telemetry.attach(client)
     for _ in range(3):
         with offline() as further:
             instrumentation.measure(further)
@@ -722,14 +680,14 @@ def test_a_client_that_exists_is_heard_once(telemetry: Telemetry, kind: Any, dat
     client = kind("127.0.0.1:1", connect=False, event_listeners=[own])
     handle = client.shop if database else client
 
-    first = attached(handle, telemetry)
-    again = attached(handle, telemetry)
+    first = telemetry.attach(handle)
+    again = telemetry.attach(handle)
     first.attach(handle)
     publish(client, {"find": "orders"})
 
     assert again is first
     assert first.attached
-    assert telemetry.commands() == {("find", "orders"): 1}
+    assert telemetry.commands() == {"find orders": 1}
     assert [span.name for span in telemetry.spans] == ["find orders"]
     assert own.heard == ["find"]
 
@@ -738,7 +696,7 @@ def test_a_client_that_exists_is_heard_once(telemetry: Telemetry, kind: Any, dat
 def test_a_client_that_exists_is_not_made_to_publish_through_a_queue_it_lacks(telemetry: Telemetry, kind: Any) -> None:
     """PyMongo makes the queue of server and topology events with the client; without it, adding servers would fail."""
     client = kind("127.0.0.1:1", connect=False)
-    attached(client, telemetry)
+    telemetry.attach(client)
 
     listeners = client.options.pool_options._event_listeners
 
@@ -748,17 +706,17 @@ def test_a_client_that_exists_is_not_made_to_publish_through_a_queue_it_lacks(te
 
 
 def test_without_tracer_provider_there_is_no_span_listener(telemetry: Telemetry, client: MongoClient[Any]) -> None:
-    attached(client, telemetry, tracer_provider=None)
+    telemetry.attach(client, tracer_provider=None)
 
     assert not any(isinstance(one, CommandSpans) for one in client.options.event_listeners)
     publish(client, {"find": "orders"})
-    assert telemetry.commands() == {("find", "orders"): 1}
+    assert telemetry.commands() == {"find orders": 1}
 
 
 def test_a_client_that_the_library_traces_already_gets_no_second_span(telemetry: Telemetry) -> None:
     library = CommandTracer(telemetry.tracer_provider.get_tracer("library"))
     with offline(event_listeners=[library]) as client:
-        attached(client, telemetry)
+        telemetry.attach(client)
         publish(client, {"find": "orders"})
 
     assert len(telemetry.spans) == 1
@@ -770,7 +728,7 @@ def test_a_client_that_traces_natively_gets_no_second_span(
 ) -> None:
     monkeypatch.setitem(sys.modules, "pymongo._otel", SimpleNamespace(_is_tracing_enabled=lambda _tracing: native))
 
-    attached(client, telemetry)
+    telemetry.attach(client)
     publish(client, {"find": "orders"})
 
     assert len(telemetry.spans) == spans
@@ -782,7 +740,7 @@ def test_listeners_registered_globally_since_are_not_taken_in(
     later = Listener()
     pymongo_monitoring.register(later)
 
-    attached(client, telemetry)
+    telemetry.attach(client)
     publish(client, {"find": "orders"})
 
     assert later.heard == []
@@ -792,7 +750,7 @@ def test_a_global_listener_of_the_client_is_not_doubled(telemetry: Telemetry, gl
     before = Listener()
     pymongo_monitoring.register(before)
     with offline() as client:
-        attached(client, telemetry)
+        telemetry.attach(client)
         publish(client, {"find": "orders"})
 
     assert before.heard == ["find"]
@@ -801,7 +759,7 @@ def test_a_global_listener_of_the_client_is_not_doubled(telemetry: Telemetry, gl
 def test_detaching_takes_ours_out_and_leaves_the_others(telemetry: Telemetry) -> None:
     own = Listener()
     with offline(event_listeners=[own]) as client:
-        instrumentation = attached(client, telemetry)
+        instrumentation = telemetry.attach(client)
         instrumentation.detach()
         publish(client, {"find": "orders"})
 
@@ -811,7 +769,7 @@ def test_detaching_takes_ours_out_and_leaves_the_others(telemetry: Telemetry) ->
 
         assert instrumentation.attach(client)
         publish(client, {"find": "orders"})
-        assert telemetry.commands() == {("find", "orders"): 1}
+        assert telemetry.commands() == {"find orders": 1}
 
 
 def test_two_services_share_a_client_and_count_it_once(telemetry: Telemetry, client: MongoClient[Any]) -> None:
@@ -820,15 +778,15 @@ def test_two_services_share_a_client_and_count_it_once(telemetry: Telemetry, cli
     first.attach(client)
     second.attach(client)
     publish(client, {"find": "orders"})
-    assert telemetry.commands() == {("find", "orders"): 1}
+    assert telemetry.commands() == {"find orders": 1}
 
     first.detach()
     publish(client, {"find": "orders"})
-    assert telemetry.commands() == {("find", "orders"): 2}
+    assert telemetry.commands() == {"find orders": 2}
 
     second.detach()
     publish(client, {"find": "orders"})
-    assert telemetry.commands() == {("find", "orders"): 2}
+    assert telemetry.commands() == {"find orders": 2}
 
 
 def test_the_database_of_one_service_is_no_new_client_of_another(global_listeners: None) -> None:
@@ -839,18 +797,18 @@ def test_the_database_of_one_service_is_no_new_client_of_another(global_listener
         first.measure(further)
         listener: Any = next(found for found in theirs.options.event_listeners if isinstance(found, PoolMetrics))
         listener.pool_created(PoolCreatedEvent(ADDRESS, {}))
-        second = attached(theirs, other)
-        attached(further, other)
+        second = other.attach(theirs)
+        other.attach(further)
         publish(theirs, {"find": "orders"})
-        assert other.commands() == {("find", "orders"): 1}
+        assert other.commands() == {"find orders": 1}
         assert [span.name for span in other.spans] == ["find orders"]
         assert one.commands() == {}
         assert one.spans == ()
         publish(further, {"find": "users"}, 2)
-        assert one.commands() == {("find", "users"): 1}
+        assert one.commands() == {"find users": 1}
         second.detach()
         publish(theirs, {"find": "orders"}, 3)
-        assert one.commands() == {("find", "users"): 1}
+        assert one.commands() == {"find users": 1}
 
 
 def test_a_client_that_leaves_takes_its_connections_along(telemetry: Telemetry, pools: PoolMetrics) -> None:
@@ -871,7 +829,7 @@ def test_where_the_seam_does_not_hold_one_warning_says_what_to_do(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.delattr("pymongo.pool_options.PoolOptions._event_listeners")
-        instrumentation = attached(client, telemetry)
+        instrumentation = telemetry.attach(client)
         instrumentation.detach()
 
     assert not instrumentation.attached
@@ -888,13 +846,13 @@ def test_a_changed_driver_is_noticed_before_anything_is_changed(
     before = dict(vars(client.options.pool_options._event_listeners))
     monkeypatch.setattr("pymongo.monitoring._EventListeners.__init__", lambda self, listeners: None)
 
-    assert not attached(client, telemetry).attached
+    assert not telemetry.attach(client).attached
     assert vars(client.options.pool_options._event_listeners) == before
     assert len(caplog.records) == 1
 
 
 def test_no_handle_is_a_warning(telemetry: Telemetry, caplog: pytest.LogCaptureFixture) -> None:
-    assert not attached(SimpleNamespace(), telemetry).attached
+    assert not telemetry.attach(SimpleNamespace()).attached
 
     assert "SimpleNamespace is no PyMongo or Motor handle" in caplog.text
 
@@ -904,20 +862,20 @@ def test_relayed_listeners_work_without_the_seam(telemetry: Telemetry, monkeypat
         publish(client, {"find": "before"})
         monkeypatch.setattr("otel_monitoring.instrumentation.mongodb.instrumentation.change_listeners", None)
 
-        instrumentation = attached(client, telemetry)
-        attached(client, telemetry)
+        instrumentation = telemetry.attach(client)
+        telemetry.attach(client)
         publish(client, {"find": "orders"})
         listeners: Any = client.options.pool_options._event_listeners
         listeners.publish_server_heartbeat_failed(("127.0.0.1", 1), 0.1, OSError("refused"), False)
 
         assert instrumentation.attached
-        assert telemetry.commands() == {("find", "orders"): 1}
+        assert telemetry.commands() == {"find orders": 1}
         assert len(telemetry.spans) == 1
         assert instrumentation.state.status.reason == "OSError: refused"
 
         instrumentation.detach()
         publish(client, {"find": "after"})
-        assert telemetry.commands() == {("find", "orders"): 1}
+        assert telemetry.commands() == {"find orders": 1}
 
 
 def test_clients_made_later_are_heard_once_until_undone(telemetry: Telemetry, global_listeners: None) -> None:
@@ -931,7 +889,7 @@ def test_clients_made_later_are_heard_once_until_undone(telemetry: Telemetry, gl
         instrumentation.attach(new)
         publish(new, {"find": "orders"})
         publish(other, {"find": "users"}, 2)
-        assert telemetry.commands() == {("find", "orders"): 1, ("find", "users"): 1}
+        assert telemetry.commands() == {"find orders": 1, "find users": 1}
         assert len(telemetry.spans) == 2
 
     undo()
