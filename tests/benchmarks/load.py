@@ -7,14 +7,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
+import psutil
 from pymongo import MongoClient
 
 from tests.benchmarks.figures import exact_quantile, paired
@@ -28,14 +30,40 @@ _WAITING = 2
 _WAITING_PAUSE = 0.05
 _WARM_SECONDS = 1.0
 _START_SECONDS = 30.0
-_MILLI = 1e3
+_MILLI, _MICRO = 1e3, 1e6
 # One request in twenty fails, so that an alert fires.
 _ORDERS = [*(f"/orders/{number}" for number in range(19)), "/failing"]
 _MENUS = [*(f"/menu/{number}" for number in range(19)), "/failing"]
 _WITHOUT, _HEALTHY, _FAILING = "without", "nothing fails", "it fails"
 Variables = Mapping[str, str]
-Latencies = dict[str, list[list[float]]]
-"""Seconds, sorted, of each round, by service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a service did in one round.
+
+    Attributes:
+        latencies: Seconds that each answer took, sorted.
+        cpu: Seconds of the service's CPU for each answer.
+    """
+
+    latencies: list[float]
+    cpu: float
+
+    @property
+    def p50(self) -> float:
+        """The median latency."""
+        return exact_quantile(self.latencies, 0.5)
+
+    @property
+    def p99(self) -> float:
+        """What one answer in a hundred exceeds."""
+        return exact_quantile(self.latencies, 0.99)
+
+
+Rounds = dict[str, list[Round]]
+"""By service."""
+_COLUMNS = ((_MICRO, attrgetter("cpu")), (_MILLI, attrgetter("p50")), (_MILLI, attrgetter("p99")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +159,11 @@ class LoadedService:
             await asyncio.sleep(0.05)
         raise TimeoutError(self._log.read_text(errors="replace"))
 
+    def cpu(self) -> float:
+        """Seconds of CPU, of all threads, so far."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return times.user + times.system
+
     def end(self) -> None:
         """End it."""
         self._process.kill()
@@ -142,8 +175,8 @@ def run(report: Report, sink: Sink, rounds: int, seconds: float) -> None:
     """The section of the report."""
     report.section(
         "Latency under full load, while something fails",
-        f"p50 and p99 of answers to {_CONNECTIONS} connections that ask a service under uvicorn without pause: a "
-        f"command and 40 objects as JSON; one in twenty is a 503. {rounds} interleaved rounds of {seconds:g} s, with "
+        f"CPU, p50 and p99 of an answer of a service under uvicorn that {_CONNECTIONS} connections ask without pause: "
+        f"a command and 40 objects as JSON; one in twenty is a 503. {rounds} interleaved rounds of {seconds:g} s, with "
         "otel_monitoring and without; a ratio is the median of the rounds' own. While the database is dead, requests "
         "without a command are measured, and others go on with commands.",
     )
@@ -158,41 +191,40 @@ def run(report: Report, sink: Sink, rounds: int, seconds: float) -> None:
                 continue
             say(failure.what)
             found = asyncio.run(_measure(failure, targets, rounds, seconds))
-            rows += _rows(failure.what, found)
-            ours, theirs = (f"{_p99(found[name]) * _MILLI:.1f} ms" for name in (_FAILING, _WITHOUT))
-            report.figure(failure.key, _ratio(found, _FAILING, 0.99), ours=ours, peer=theirs)
-    report.table(("what fails", "service", "p50 ms", "p99 ms", "p50 to without", "p99 to without"), rows)
+            rows += [_row(failure.what, name, found) for name in found]
+            ours, theirs = _in_pairs(found, _FAILING, attrgetter("p99"))
+            report.figure(
+                failure.key,
+                paired(ours, theirs),
+                ours=f"{median(ours) * _MILLI:.1f} ms",
+                peer=f"{median(theirs) * _MILLI:.1f} ms",
+            )
+    report.table(("what fails", "service", "CPU µs", "to without", "p50 ms", "to", "p99 ms", "to"), rows)
 
 
-def _rows(what: str, found: Latencies) -> list[list[str]]:
-    return [
-        [what, name, *(f"{_middle(own, q) * _MILLI:.2f}" for q in (0.5, 0.99))]
-        + [f"{_ratio(found, name, q):.2f}" for q in (0.5, 0.99)]
-        for name, own in found.items()
-    ]
+def _row(what: str, name: str, found: Rounds) -> list[str]:
+    cells = [what, name]
+    for scale, of in _COLUMNS:
+        ours, theirs = _in_pairs(found, name, of)
+        cells += [f"{median(ours) * scale:.3g}", f"{paired(ours, theirs):.2f}"]
+    return cells
 
 
-def _middle(rounds: list[list[float]], q: float) -> float:
-    return median(exact_quantile(latencies, q) for latencies in rounds)
+def _in_pairs(found: Rounds, name: str, of: Callable[[Round], float]) -> tuple[list[float], list[float]]:
+    """A figure of each round, of a service and of the one without monitoring."""
+    return [of(own) for own in found[name]], [of(own) for own in found[_WITHOUT]]
 
 
-def _p99(rounds: list[list[float]]) -> float:
-    return _middle(rounds, 0.99)
-
-
-def _ratio(found: Latencies, name: str, q: float) -> float:
-    ours, theirs = ([exact_quantile(latencies, q) for latencies in found[n]] for n in (name, _WITHOUT))
-    return paired(ours, theirs)
-
-
-async def _measure(failure: Failure, targets: Targets, rounds: int, seconds: float) -> Latencies:
+async def _measure(failure: Failure, targets: Targets, rounds: int, seconds: float) -> Rounds:
     async with _services(failure, targets) as services:
-        found: Latencies = {name: [] for name in services}
+        found: Rounds = {name: [] for name in services}
         for service in services.values():
             await under_load(service.port, _WARM_SECONDS, database=failure.database)
         for _ in range(rounds):
             for name, service in services.items():
-                found[name].append(await under_load(service.port, seconds, database=failure.database))
+                used = service.cpu()
+                latencies = await under_load(service.port, seconds, database=failure.database)
+                found[name].append(Round(latencies, (service.cpu() - used) / len(latencies)))
     return found
 
 
