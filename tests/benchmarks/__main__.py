@@ -55,21 +55,21 @@ class Run:
     @property
     def effort(self) -> Effort:
         """How many requests to make."""
-        return Effort(self.rounds(25, 7), self.pick(400, 150), self.pick(1000, 200))
+        return Effort(self.rounds(60, 25), self.pick(160, 60), self.pick(1000, 200))
 
 
 SECTIONS: dict[str, Callable[[Run], None]] = {
     "requests": lambda run: request_cost.run(run.report, run.sink, run.effort, lean=run.quick),
-    "growth": lambda run: request_cost.growth(run.report, run.sink, run.effort),
-    "mongodb": lambda run: mongodb.run(run.report, rounds=run.rounds(15, 7)),
-    "traced": lambda run: traced.run(run.report, rounds=run.rounds(25, 5)),
+    "growth": lambda run: request_cost.growth(run.report, run.sink, run.effort, lean=run.quick),
+    "mongodb": lambda run: mongodb.run(run.report, rounds=run.rounds(50, 20)),
+    "traced": lambda run: traced.run(run.report, rounds=run.rounds(40, 8)),
     "memory": lambda run: memory.run(run.report, run.sink, requests=run.pick(100_000, 10_000)),
     "answers": lambda run: answers.run(run.report, run.sink, rounds=run.rounds(20, 5)),
     "alerts": lambda run: alerts.run(run.report, rounds=run.rounds(100, 20)),
     "quantiles": lambda run: quantile_error.run(run.report, samples=run.pick(200_000, 20_000)),
     "history": lambda run: history.run(run.report, rounds=run.rounds(15, 5)),
     "load": lambda run: load.run(run.report, run.sink, rounds=run.rounds(15, 4), seconds=run.pick(2, 1)),
-    "collector": lambda run: collector.run(run.report, run.sink, run.rounds(5, 2), batches=run.pick(400, 100)),
+    "collector": lambda run: collector.run(run.report, run.sink, run.rounds(5, 2), batches=run.pick(400, 60)),
 }
 
 

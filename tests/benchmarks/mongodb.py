@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import random
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
@@ -22,7 +23,7 @@ from tests.benchmarks.figures import added_ratio, paired, spread
 from tests.benchmarks.report import Report, say
 from tests.integration.servers import nx27017
 
-_COMMANDS = 200
+_COMMANDS = 60
 _MICRO = 1e6
 _PLAIN = "no listeners"
 _NOTHING = "listeners that do nothing"
@@ -115,10 +116,14 @@ def _judge(report: Report, suffix: str, found: dict[str, list[float]]) -> None:
 def _rounds(ways: Ways, rounds: int) -> dict[str, list[float]]:
     """Microseconds of each round, after one that warms up."""
     found: dict[str, list[float]] = {name: [] for name in ways}
+    order, shuffled = list(ways), random.Random(rounds)
     for number in range(rounds + 1):
-        say(f"MongoDB: round {number} of {rounds}")
-        for name, cost in ways.items():
-            measured = cost() * _MICRO
+        if number % 10 == 0:
+            say(f"MongoDB: round {number} of {rounds}")
+        shuffled.shuffle(order)
+        gc.collect()
+        for name in order:
+            measured = ways[name]() * _MICRO
             if number:
                 found[name].append(measured)
     return found
@@ -195,7 +200,6 @@ def _async(uri: str, rounds: int) -> dict[str, list[float]]:
 
 def _cost(commands: Callable[[], None]) -> float:
     """CPU seconds of one command."""
-    gc.collect()
     began = time.process_time()
     commands()
     return (time.process_time() - began) / _COMMANDS

@@ -118,9 +118,9 @@ def judge(report: Report, found: Mapping[int, Rounds]) -> None:
     report.figure("requests.rules", paired(with_rules, without), ours=cost, peer=less)
 
 
-def growth(report: Report, sink: Sink, effort: Effort) -> None:
+def growth(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
     """What ours adds must not depend on the number of routes; in rounds of its own, so that both meet one noise."""
-    names = ("bare", "ours_embedded", "ours_traces", "native_lean", "contrib")
+    names = ("bare", "ours_embedded", "ours_traces", "native_lean", *(() if lean else ("contrib",)))
     report.section(
         "Growth with the number of routes",
         f"Microseconds of process CPU added to a request, over all routes, in applications of {_FEW} and of {_MANY} "

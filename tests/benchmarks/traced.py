@@ -21,7 +21,7 @@ from otel_monitoring.tracing.destination import Destination, use
 from tests.benchmarks.figures import added_ratio, paired, spread
 from tests.benchmarks.report import Report
 
-_CALLS = 5000
+_CALLS = 2000
 _MICRO = 1e6
 
 _UNDECORATED = "undecorated"
