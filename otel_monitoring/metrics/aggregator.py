@@ -8,6 +8,7 @@ from collections.abc import Callable
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.window import History
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
@@ -30,6 +31,9 @@ class Aggregator:
         span: Seconds covered by the recent window, from which rates and percentiles are computed.
         resolution: Seconds between collections: the granularity of the window.
         cost_clock: The clock, in seconds, that measures the cost of collecting; best the thread's own CPU time.
+
+    Attributes:
+        listeners: Each is called with every snapshot that was added.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Aggregator:
         now = clock()
         self.reader = SnapshotReader(now)
         self.history = History(now, span=span, resolution=resolution)
+        self.listeners: list[Callable[[Snapshot], object]] = []
         self._clock = clock
         self._cost_clock = cost_clock
         self._lock = renewed(self, "_lock", threading.Lock, wait=True)
@@ -59,7 +64,10 @@ class Aggregator:
         with self._lock:
             self._wanted = False
             began = self._cost_clock()
-            self.history.add(self.reader.take(self._clock()))
+            snapshot = self.reader.take(self._clock())
+            self.history.add(snapshot)
+            for listener in self.listeners:
+                listener(snapshot)
             # A collection is reused for twenty times its cost, at most a second: polling costs at most a twentieth of
             # one core, and a small service answers with its latest request. The cheaper of the last two counts, so
             # that a single slow collection (the first one, a machine under load) makes no answer stale.
