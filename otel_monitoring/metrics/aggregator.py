@@ -99,11 +99,16 @@ class BackgroundCollection:
         self._running = None
 
     async def collect(self) -> None:
-        """Collect now, or wait for the collection in progress. Runs in the background thread.
+        """Collect everything that was recorded before the call. Runs in the background thread.
+
+        A collection in progress may have passed what was recorded last: it is awaited, and one more follows, which all
+        who waited share.
 
         Raises:
-            TimeoutError: It takes longer than five seconds. It goes on, and later calls wait for it.
+            TimeoutError: A collection takes longer than five seconds. It goes on, and later calls wait for it.
         """
+        if self._running is not None and not self._running.done():
+            await _end_of(self._running)
         running = self._running
         if running is None or running.done():
             self._began = time.monotonic()
@@ -111,9 +116,7 @@ class BackgroundCollection:
             self._running = running = asyncio.ensure_future(work)
             # Retrieved in any case: the caller may be cancelled, and asyncio logs an exception that nobody retrieves.
             running.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.wait({running}, timeout=_COLLECTION_TIMEOUT)
-        if not running.done():
-            raise TimeoutError("a callback of an observable instrument has not returned")
+        await _end_of(running)
         running.result()
 
     def stale(self, now: float) -> str | None:
@@ -148,3 +151,9 @@ class BackgroundCollection:
             return
         with _refreshing:
             await self._worker.call(self.collect, _ANSWER_TIMEOUT)
+
+
+async def _end_of(running: "asyncio.Task[None]") -> None:
+    await asyncio.wait({running}, timeout=_COLLECTION_TIMEOUT)
+    if not running.done():
+        raise TimeoutError("a callback of an observable instrument has not returned")
