@@ -75,6 +75,11 @@ class Aggregator:
             self._fresh_until = self._clock() + min(_REUSE_LIMIT, REUSE_FACTOR * cost)
 
     @property
+    def cost(self) -> float:
+        """What the last collection cost, in seconds of the `cost_clock`."""
+        return self._last_cost
+
+    @property
     def fresh(self) -> bool:
         """Whether the history is recent enough to answer from."""
         return not self._wanted and self._clock() < self._fresh_until

@@ -143,6 +143,11 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         """The histogram of this name that is in the snapshots without the SDK."""
         return self._direct.setdefault(name, DirectHistogram(name, max_series=self._max_series))
 
+    @property
+    def has_values(self) -> bool:
+        """Whether a request, or another value of a direct histogram, was measured since the last `take`."""
+        return any(direct.has_values for direct in list(self._direct.values()))
+
     def take(self, now: float) -> Snapshot:
         """Collect what was measured since the last call.
 

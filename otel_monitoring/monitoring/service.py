@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 _CHECK_MAX_AGE = 2.5
 """Check intervals after which the result of a check is out of date."""
 _LOOP_PROBE_SECONDS = 1.0
+_PUBLISH_SECONDS = 1.0
 _EARLY_EXPORT_SECONDS = 1.0
 """Seconds between two exports while the application shuts down."""
 _FIRST_CHECK_SECONDS = 1.0
@@ -351,6 +352,7 @@ class MonitoringService:
         return Worker(
             (
                 Job("sampling", settings.sample_interval, lambda: self._parts.sample()),
+                Job("publishing", _PUBLISH_SECONDS, lambda: self._parts.publish()),
                 Job("database check", settings.check_interval, lambda: self._parts.check_database()),
                 Job("health checks", settings.check_interval, lambda: self._parts.run_checks()),
                 Job("event loop probe", _LOOP_PROBE_SECONDS, lambda: self._parts.probe_loop()),
