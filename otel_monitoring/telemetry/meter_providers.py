@@ -1,6 +1,6 @@
-"""`GuardedMeterProvider`: our meter provider; `exported_by`: whether anybody reads a meter provider."""
+"""`GuardedMeterProvider`: our meter provider; `other_readers`: who reads a meter provider."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import wraps
 from typing import Any
 
@@ -32,7 +32,7 @@ class GuardedMeterProvider(MeterProvider):
 
     def __init__(self, metric_readers: Sequence[MetricReader] = (), *args: Any, **kwargs: Any) -> None:
         super().__init__(metric_readers, *args, **kwargs)
-        self.exporting = {reader for reader in metric_readers if _exports(reader)}
+        self.exporting: set[object] = {reader for reader in metric_readers if _exports(reader)}
 
     def add_metric_reader(self, metric_reader: MetricReader) -> None:
         """Add a reader; from now on it reads every measurement."""
@@ -57,13 +57,12 @@ class GuardedMeterProvider(MeterProvider):
         return meter
 
 
-def exported_by(provider: metrics.MeterProvider) -> Callable[[], bool]:
-    """Returns whether anybody but the aggregator reads `provider` at the moment."""
+def other_readers(provider: metrics.MeterProvider) -> Collection[object]:
+    """Who reads `provider` besides the aggregator; the result changes as readers come and go."""
     if isinstance(provider, GuardedMeterProvider):
-        exporting = provider.exporting  # the result keeps no provider alive
-        return lambda: bool(exporting)
-    measures = not isinstance(provider, metrics.NoOpMeterProvider)
-    return lambda: measures  # nobody knows the readers of a provider that is the application's
+        return provider.exporting
+    # Nobody knows the readers of a provider that is the application's.
+    return () if isinstance(provider, metrics.NoOpMeterProvider) else ("the application's",)
 
 
 def _exports(reader: MetricReader) -> bool:

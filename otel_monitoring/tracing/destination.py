@@ -16,7 +16,7 @@ from otel_monitoring.metrics.cardinality import BoundedNames
 from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram, RecordedSeries
 from otel_monitoring.runtime.current_service import PerService
 from otel_monitoring.semconv import ERROR_TYPE, OPERATION_DURATIONS, OPERATION_NAME, SCHEMA_URL, SCOPE
-from otel_monitoring.telemetry.meter_providers import exported_by
+from otel_monitoring.telemetry.meter_providers import other_readers
 
 Submit: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, object]]], bool]
 
@@ -56,8 +56,8 @@ class Destination:
         self._durations: RecordedHistogram | None = None
         instrument = OPERATION_DURATIONS.create(meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL))
         if type(instrument) is not NoOpHistogram:
-            exported = exported_by(meter_provider)
-            self._durations = RecordedHistogram(direct(OPERATION_DURATIONS.name), instrument, exported)
+            readers = other_readers(meter_provider)
+            self._durations = RecordedHistogram(direct(OPERATION_DURATIONS.name), instrument, readers)
 
     def durations(self, operation: str, error: str | None) -> RecordedSeries | None:
         """What records the durations of an operation in seconds; None: nobody wants them.

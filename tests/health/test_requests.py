@@ -56,7 +56,7 @@ class Bench:
         provider.add_metric_reader(self.aggregator.reader)
         durations = self.aggregator.reader.direct(REQUEST_DURATIONS.name)
         self.metrics = PerformanceMetrics(
-            RecordedHistogram(durations, REQUEST_DURATIONS.create(provider.get_meter(SCOPE)), lambda: True),
+            RecordedHistogram(durations, REQUEST_DURATIONS.create(provider.get_meter(SCOPE)), [provider]),
             self.aggregator,
             RequestStatistics(),
             refresh=self.refresh,

@@ -13,7 +13,7 @@ from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHi
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.metrics.snapshot import Histogram, Series, merged
 from otel_monitoring.semconv import SCOPE
-from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider, exported_by
+from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider, other_readers
 from tests.measured import metrics_of
 
 NAME = "work.duration"
@@ -54,7 +54,7 @@ def test_the_snapshots_have_a_series_once_whoever_exports_it_too() -> None:
     provider = MeterProvider([reader, exporting], shutdown_on_exit=False)
     for scope in (SCOPE, "fastapi"):
         instrument = provider.get_meter(scope).create_histogram(NAME)
-        both = RecordedHistogram(reader.direct(NAME), instrument, lambda: True)
+        both = RecordedHistogram(reader.direct(NAME), instrument, [reader])
         both.bind({"a": 1}).record(0.5)
     provider.get_meter("application").create_histogram(NAME).record(0.5, {"b": 1})
     found = reader.take(1.0).histograms
@@ -101,7 +101,7 @@ def test_readers_come_and_go_while_values_are_recorded() -> None:
     provider = GuardedMeterProvider(shutdown_on_exit=False)
     provider.add_metric_reader(reader)
     both = RecordedHistogram(
-        reader.direct(NAME), provider.get_meter(SCOPE).create_histogram(NAME), exported_by(provider)
+        reader.direct(NAME), provider.get_meter(SCOPE).create_histogram(NAME), other_readers(provider)
     )
     series = both.bind({"a": 1})
 

@@ -6,13 +6,13 @@ user has applied contrib, it is `contrib`. Both produce the same metrics (`http.
 them to that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Literal
 from weakref import WeakSet
 
 from fastapi.applications import FastAPI
-from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Scope
@@ -41,7 +41,7 @@ from otel_monitoring.instrumentation.http_server.route_template import RouteTemp
 from otel_monitoring.instrumentation.http_server.server_spans import ServerSpans, contribs_span
 from otel_monitoring.metrics.direct_histogram import DirectHistogram
 from otel_monitoring.telemetry.logs_api import LoggerProvider
-from otel_monitoring.telemetry.meter_providers import exported_by
+from otel_monitoring.telemetry.meter_providers import other_readers
 
 __all__ = [
     "AppInstrumentation",
@@ -147,16 +147,15 @@ class AppInstrumentation:
         return Recorder(
             stack,
             self._templates,
-            metrics=RequestMetrics(self.meter_provider, self._durations, self._exported()),
+            metrics=RequestMetrics(self.meter_provider, self._durations, self._readers()),
             spans=spans,
             naming=RouteNaming.tried(logger=validations, tracer=tracer),
             logger=logger,
             options=options,
         )
 
-    def _exported(self) -> Callable[[], bool]:
-        metrics = self._chosen is None or self._chosen.metrics
-        return exported_by(self.meter_provider if metrics else NoOpMeterProvider())
+    def _readers(self) -> Collection[object]:
+        return other_readers(self.meter_provider) if self._chosen is None or self._chosen.metrics else ()
 
 
 def _either(ours: Callable[[Scope], bool], theirs: Callable[[Scope], bool] | None) -> Callable[[Scope], bool]:

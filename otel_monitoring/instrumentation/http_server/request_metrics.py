@@ -1,6 +1,6 @@
 """`RequestMetrics`: durations of requests and the number of active ones, recorded once a request."""
 
-from collections.abc import Callable
+from collections.abc import Collection
 from typing import Final
 
 from opentelemetry.metrics import MeterProvider
@@ -31,16 +31,16 @@ class RequestMetrics:
     Args:
         provider: Makes `http.server.request.duration` and `http.server.active_requests`.
         durations: The aggregator's histogram of request durations.
-        exported: Whether anybody reads `provider`.
+        readers: Who reads `provider` at the moment; see `other_readers`.
     """
 
-    def __init__(self, provider: MeterProvider, durations: DirectHistogram, exported: Callable[[], bool]) -> None:
+    def __init__(self, provider: MeterProvider, durations: DirectHistogram, readers: Collection[object]) -> None:
         meter = provider.get_meter(semconv.SCOPE, schema_url=semconv.SCHEMA_URL)
-        self._durations = RecordedHistogram(durations, semconv.REQUEST_DURATIONS.create(meter), exported)
+        self._durations = RecordedHistogram(durations, semconv.REQUEST_DURATIONS.create(meter), readers)
         self._active = meter.create_up_down_counter(
             semconv.HTTP_SERVER_ACTIVE_REQUESTS, unit="{request}", description="Number of active HTTP server requests."
         )
-        self._exported = exported
+        self._readers = readers
         self._bound: dict[Request, RecordedSeries] = {}
 
     def began(self, method: str, scheme: str) -> dict[str, str] | None:
@@ -49,7 +49,7 @@ class RequestMetrics:
         Returns:
             What `ended` needs; None if nobody exports.
         """
-        if not self._exported():
+        if not self._readers:
             return None
         attributes = {semconv.URL_SCHEME: scheme, semconv.HTTP_REQUEST_METHOD: method}
         self._active.add(1, attributes)

@@ -8,18 +8,17 @@ from typing import Final, Generic, TypeVar
 from pymongo.monitoring import CommandFailedEvent, CommandStartedEvent, CommandSucceededEvent
 
 T = TypeVar("T")
-Key = tuple[object, object, object]
 CommandEvent = CommandStartedEvent | CommandSucceededEvent | CommandFailedEvent
 
 _MAX_ALIKE: Final = 100
 
 
 class InFlight(Generic[T]):
-    """A bounded table of commands that have started and not ended.
+    """A bounded table of commands that have started and not ended, by the number of their request.
 
-    The key of a command is its request, server and connection. The requests of an exhaust cursor, for which the server
-    sends further batches by itself, all have the number 0: there the reading thread or task is the key. Commands with
-    the same key are kept in one list, and each end takes one of them.
+    The numbers are random. Those of an exhaust cursor's requests, for which the server sends further batches by itself,
+    are all 0: there the reading thread or task is the key. Commands with the same key are kept in one list, and each
+    end takes one of them.
 
     Args:
         limit: Maximum number of keys. The end of some commands is never published, so the oldest key is dropped.
@@ -27,14 +26,14 @@ class InFlight(Generic[T]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._waiting: dict[Key, list[T]] = {}
+        self._waiting: dict[object, list[T]] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def put(self, event: CommandStartedEvent, value: T) -> Sequence[T]:
         """Keep `value` until the command ends; returns the values that were dropped for it."""
-        waiting, key = self._waiting, _key(event)
+        waiting, key = self._waiting, event.request_id or _reader()
         alike = waiting.get(key)
         if alike is not None:
             alike.append(value)
@@ -45,7 +44,7 @@ class InFlight(Generic[T]):
 
     def pop(self, event: CommandEvent) -> T | None:
         """Remove and return the value of the command that has ended; None if there is none."""
-        key = _key(event)
+        key = event.request_id or _reader()
         alike = self._waiting.pop(key, None)
         if alike is None:
             return None
@@ -55,13 +54,10 @@ class InFlight(Generic[T]):
         return value
 
 
-def _key(event: CommandEvent) -> Key:
-    return event.request_id or _number(requester()), event.connection_id, event.server_connection_id
-
-
-def _number(asking: object) -> object:
-    """A key for a task that does not keep it alive, because the end of a command may never be published."""
-    return asking if isinstance(asking, int) else ("task", id(asking))
+def _reader() -> object:
+    """A key for the current task that does not keep it alive, because the end of a command may never be published."""
+    asking = requester()
+    return ("thread", asking) if isinstance(asking, int) else ("task", id(asking))
 
 
 def requester() -> object:

@@ -38,7 +38,7 @@ from otel_monitoring.semconv import (
     SCOPE,
     Durations,
 )
-from otel_monitoring.telemetry.meter_providers import exported_by
+from otel_monitoring.telemetry.meter_providers import other_readers
 
 __all__ = ["MongoInstrumentation", "attach", "monitoring_listeners"]
 
@@ -235,10 +235,10 @@ class _Metrics:
     """
 
     def __init__(self, meter_provider: MeterProvider, direct: Direct, max_collections: int) -> None:
-        meter, exported = meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL), exported_by(meter_provider)
+        meter, readers = meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL), other_readers(meter_provider)
 
         def histogram(of: Durations) -> RecordedHistogram:
-            return RecordedHistogram(direct(of.name), of.create(meter), exported)
+            return RecordedHistogram(direct(of.name), of.create(meter), readers)
 
         self.commands = CommandMetrics(histogram(COMMAND_DURATIONS), max_collections)
         times = CONNECTION_CREATE_TIMES, CONNECTION_WAIT_TIMES, CONNECTION_USE_TIMES

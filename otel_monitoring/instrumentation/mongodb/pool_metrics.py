@@ -63,6 +63,7 @@ class Pool:
         create_time: Records how long a connection took to open, in seconds.
         wait_time: Records how long a checkout waited.
         use_time: Records how long a connection was checked out.
+        waiting: The tasks and threads that wait for a connection.
     """
 
     def __init__(self, name: str, times: "ConnectionTimes") -> None:
@@ -76,7 +77,7 @@ class Pool:
         # Held while connections come and go. Commands, which take and return one each, do without.
         self._lock = renewed(self, "_lock", threading.Lock)
         self._connections: dict[int, _Connection] = {}
-        self._waiting: dict[object, None] = {}
+        self.waiting: dict[object, None] = {}
 
     def opened(self, connection: int) -> None:
         """A connection was created."""
@@ -121,26 +122,15 @@ class Pool:
             used = sum(len(one.since) for one in connections)
             return sum(one.open for one in connections) - used, used
 
-    def waits(self) -> None:
-        """The current task or thread begins to wait for a connection."""
-        waiting = self._waiting
-        if len(waiting) >= _MAX_WAITING:
-            self.pending()
-        waiting[requester()] = None
-
-    def waited(self) -> None:
-        """The current task or thread has ended its wait, with a connection or without."""
-        self._waiting.pop(requester(), None)
-
     def pending(self) -> int:
         """The number of tasks and threads that wait for a connection.
 
         The driver reports no end of the wait for a task that is cancelled: it counts until it is done or asks again.
         """
-        for one in tuple(self._waiting):
+        for one in tuple(self.waiting):
             if isinstance(one, asyncio.Task) and one.done():
-                self._waiting.pop(one, None)
-        return len(self._waiting)
+                self.waiting.pop(one, None)
+        return len(self.waiting)
 
 
 class ConnectionTimes(NamedTuple):
@@ -241,37 +231,54 @@ class PoolMetrics(ConnectionPoolListener):
             if not pool.limits and pool.count() == (0, 0):
                 self._pools.pop(event.address, None)
 
+    # Every command causes the next three events: a `try` takes the place of `with self._guard`, which takes longer.
+
     def connection_check_out_started(self, event: ConnectionCheckOutStartedEvent) -> None:
         """A checkout began."""
-        if self.enabled:
-            with self._guard:
-                if (pool := self._pool(event.address)) is not None:
-                    pool.waits()
+        if not self.enabled:
+            return
+        try:
+            address = event.address
+            pool = self._pools.get(address) or self._pool(address)
+            if pool is not None:
+                if len(pool.waiting) >= _MAX_WAITING:
+                    pool.pending()
+                pool.waiting[requester()] = None
+        except Exception as error:  # noqa: BLE001
+            self._guard.caught(error)
+
+    def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
+        """A connection was checked out."""
+        if not self.enabled:
+            return
+        try:
+            address = event.address
+            pool = self._pools.get(address) or self._pool(address)
+            if pool is not None:
+                pool.waiting.pop(requester(), None)
+                pool.taken(event.connection_id)
+                pool.wait_time(event.duration or 0.0)
+        except Exception as error:  # noqa: BLE001
+            self._guard.caught(error)
+
+    def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
+        """A connection was checked in."""
+        try:
+            pool = self._pools.get(event.address)
+            if pool is not None:
+                used = pool.returned(event.connection_id)
+                if used is not None and self.enabled:
+                    pool.use_time(used)
+        except Exception as error:  # noqa: BLE001
+            self._guard.caught(error)
 
     def connection_check_out_failed(self, event: ConnectionCheckOutFailedEvent) -> None:
         """A checkout failed."""
         with self._guard:
             if (pool := self._pool(event.address)) is not None:
-                pool.waited()
+                pool.waiting.pop(requester(), None)
                 if self.enabled and event.reason == ConnectionCheckOutFailedReason.TIMEOUT:
                     self._timeouts.add(1, pool.attributes)
-
-    def connection_checked_out(self, event: ConnectionCheckedOutEvent) -> None:
-        """A connection was checked out."""
-        if self.enabled:
-            with self._guard:
-                if (pool := self._pool(event.address)) is not None:
-                    pool.waited()
-                    pool.taken(event.connection_id)
-                    pool.wait_time(event.duration or 0.0)
-
-    def connection_checked_in(self, event: ConnectionCheckedInEvent) -> None:
-        """A connection was checked in."""
-        with self._guard:
-            if (pool := self._pools.get(event.address)) is not None:
-                used = pool.returned(event.connection_id)
-                if used is not None and self.enabled:
-                    pool.use_time(used)
 
     def _pool(self, address: Address) -> Pool | None:
         pool = self._pools.get(address)

@@ -34,6 +34,7 @@ from pymongo.monitoring import (
 )
 
 from otel_monitoring import semconv as c
+from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb import command_metrics as commands_module
 from otel_monitoring.instrumentation.mongodb import command_spans as spans_module
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
@@ -514,6 +515,23 @@ async def test_tasks_cancelled_while_they_wait_do_not_stay_pending(telemetry: Te
     await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_PENDING_REQUESTS)] == [0]
+
+
+def test_whatever_fails_in_a_listener_stays_there(telemetry: Telemetry) -> None:
+    made = MongoInstrumentation(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
+    events = ("started", "succeeded", "failed")
+    for listener in (made._commands, made._spans):
+        for name in events:
+            getattr(listener, name)(object())
+    of_pools = [name for name in vars(PoolMetrics) if name.startswith(("pool_c", "connection_"))]
+    for name in of_pools:
+        getattr(made._pools, name)(object())
+
+    assert fail_open.failures == {
+        "database command metrics": len(events),
+        "database spans": len(events),
+        "database pool metrics": len(of_pools) - 1,  # a cleared pool is nothing to count
+    }
 
 
 # The aggregator's way, and that of others
