@@ -13,9 +13,22 @@ from otel_monitoring.environment import (
 )
 
 
-@pytest.mark.parametrize(("before", "after"), [("", "http,database"), (" ", "http,database"), ("http/dup", "http/dup")])
-def test_the_stable_conventions_are_the_default(monkeypatch: pytest.MonkeyPatch, before: str, after: str) -> None:
-    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", before)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (None, "http,database"),
+        ("", "http,database"),
+        (" ", "http,database"),
+        ("http/dup", "http/dup"),
+        ("x", "x"),
+    ],
+)
+def test_the_stable_conventions_are_the_default(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_STABILITY_OPT_IN", before or "")
+    if before is None:
+        monkeypatch.delenv("OTEL_SEMCONV_STABILITY_OPT_IN")
     opt_in_to_stable_conventions()
     assert os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] == after
     assert semconv_opt_in() == frozenset(after.split(","))

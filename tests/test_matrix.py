@@ -38,6 +38,7 @@ def test_pythons_are_those_the_package_says_it_is_for() -> None:
     assert f'requires-python = ">={PYTHONS[0]}"' in project
 
 
+@pytest.mark.slow
 def test_every_python_is_found_on_the_path_and_in_pyenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = ".".join(map(str, sys.version_info[:2]))
     for name in ("path/python3", f"pyenv/versions/{here}.0/bin/python"):

@@ -41,6 +41,7 @@ def test_documented_names_are_in_their_documented_module(module: str, names: set
     assert names <= set(import_module(f"otel_monitoring.{module}").__all__)
 
 
+@pytest.mark.slow
 def test_the_package_alone_is_light() -> None:
     """Commands that ask a service over HTTP begin with it."""
     heavy = "{'fastapi', 'pydantic', 'opentelemetry', 'pymongo'}"

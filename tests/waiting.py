@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -33,6 +33,15 @@ async def eventually_here(ask: Callable[[], T | None], what: str = "what is wait
     """The same for what happens in the event loop of the test."""
     for _ in _attempts(what):
         if answer := ask():
+            return answer
+        await asyncio.sleep(_PAUSE)
+    raise AssertionError("unreachable")
+
+
+async def eventually_answered(ask: Callable[[], Awaitable[T | None]], what: str = "what is waited for") -> T:
+    """The same for what is asked by a coroutine."""
+    for _ in _attempts(what):
+        if answer := await ask():
             return answer
         await asyncio.sleep(_PAUSE)
     raise AssertionError("unreachable")

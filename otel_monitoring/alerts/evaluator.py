@@ -6,17 +6,20 @@ once the lease has expired. The leader also delivers through its channels; a cha
 delivered by that worker.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from os import getpid
 from socket import gethostname
+from typing import Any
 
 from otel_monitoring.alerts.evaluation.incident import labels_by_rule, saved_incidents
 from otel_monitoring.alerts.evaluation.transitions import Transitions
-from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
+from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, WorkerReport, part_of
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.notify.channels import Repeating
+from otel_monitoring.alerts.overview import results
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.leases import (
     LEADER,
@@ -29,10 +32,9 @@ from otel_monitoring.alerts.store.leases import (
 from otel_monitoring.alerts.store.outbox import UNREADABLE
 from otel_monitoring.guard import fail_open
 
+_reading_report = fail_open("reading another worker's report")
 _reading_metrics = fail_open("reading the metrics of a rule", theirs=True)
 
-_REPORT_INTERVALS = 2.5
-"""How many intervals the report of a worker counts: a worker that is late once still counts."""
 _LONGEST_LEASE = 5.0
 _SHORTEST_LEASE = 1.0
 
@@ -69,6 +71,7 @@ class Evaluator:
         self._delivers: frozenset[str] = frozenset()
         self._evaluated_at = 0.0
         self._repeated_at: dict[str, float] = {}
+        self._states: dict[str, tuple[bytes, Mapping[str, Any]]] = {}
 
     @property
     def leads(self) -> bool:
@@ -76,23 +79,40 @@ class Evaluator:
         return self._lease.holds(LEADER)
 
     def tick(self, *, urgent: bool = False) -> None:
-        """Evaluate as the leader, or publish a report for the leader.
+        """Evaluate as the leader, and publish a report: for the leader, and for the answers of the others.
 
         Args:
             urgent: Whether the leader evaluates the report with its next beat.
         """
         manager = self._manager
-        if self._renew_leases():
+        leads = self._renew_leases()
+        if leads:
             self._evaluate()
             self._note_missing_channels()
-            self._pump()
-            return
+        else:
+            manager.evaluation.clear()
         self._pump()
         metrics: set[str] = set()
-        for rule in manager.rules:
+        for rule in () if leads else manager.rules:
             with _reading_metrics:
                 metrics.update(rule.expression.metrics)
-        manager.store.reports.publish(self._worker, self._report().encode(metrics), manager.clock(), urgent=urgent)
+        report = replace(self._report(), results=results(manager.rules, manager.evaluation) if leads else {})
+        manager.store.reports.publish(self._worker, report.encode(metrics), manager.clock(), urgent=urgent)
+
+    def others(self) -> tuple[Mapping[str, Mapping[str, Any]], str | None]:
+        """What the other workers say about themselves, by worker, and which worker leads. May run in any thread."""
+        store, now = self._manager.store, self._manager.clock()
+        published = store.reports.published(now - REPORT_INTERVALS * self._interval, now)
+        known, self._states = self._states, {}
+        for worker, data in published.items():
+            if worker != self._worker:
+                before = known.get(worker)
+                if before is None or before[0] != data:
+                    with _reading_report:
+                        before = data, part_of(data, "state")
+                if before is not None:
+                    self._states[worker] = before
+        return {worker: state for worker, (_, state) in self._states.items()}, store.leases.holders(now).get(LEADER)
 
     def beat(self) -> None:
         """Renew or acquire the leases and deliver the outbox; a new leader evaluates, and so does an urgent report."""
@@ -172,9 +192,9 @@ class Evaluator:
 
     def _reports(self, store: Store, now: float) -> dict[str, WorkerReport]:
         reports = {self._worker: self._report()}
-        for worker, data in store.reports.published(now - _REPORT_INTERVALS * self._interval, now).items():
+        for worker, data in store.reports.published(now - REPORT_INTERVALS * self._interval, now).items():
             if worker != self._worker:
-                with fail_open("reading another worker's report"):
+                with _reading_report:
                     reports[worker] = WorkerReport.decode(data)
         return reports
 

@@ -12,6 +12,7 @@ from otel_monitoring.alerts.evaluation.application_alert import SubmittedAlert, 
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import saved_incidents
 from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
+from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, part_of
 from otel_monitoring.alerts.intake import Intake
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels
 from otel_monitoring.alerts.notify.channel_queue import Limits
@@ -41,6 +42,7 @@ _RECENT_LIMIT = 10
 _LAST_SECOND = 253_402_300_799.0
 """9999-12-31T23:59:59Z in Unix seconds, the last second that `datetime` can hold."""
 _LIMITS = Limits(spacing=1.0, gathering=0.1)
+_reading_results = fail_open("reading the leader's report")
 _raising = fail_open("raising an alert")
 
 
@@ -320,8 +322,20 @@ class AlertManager:
     async def rule_states(self) -> list[dict[str, Any]]:
         """The answer of `/alerts/rules`: see `overview.rule_states`."""
         return await self._off_loop(
-            lambda: overview.rule_states(saved_incidents(self.store.incidents), self.rules, self.evaluation)
+            lambda: overview.rule_states(saved_incidents(self.store.incidents), self.rules, self._latest_results())
         )
+
+    def _latest_results(self) -> Mapping[str, Mapping[str, Any]]:
+        """The results of the latest evaluation: of this worker, or of the one that leads."""
+        own = overview.results(self.rules, self.evaluation)
+        if own:
+            return own
+        store, now = self.store, self.clock()
+        leader = store.leases.holders(now).get(LEADER)
+        published = store.reports.published(now - REPORT_INTERVALS * self.settings.sample_interval, now)
+        with _reading_results:
+            return part_of(published[leader], "results") if leader in published else {}
+        return {}
 
     def state(self) -> dict[str, Any]:
         """The part of the diagnostics about alerting.

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
@@ -50,18 +51,36 @@ def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dic
     ]
 
 
-def rule_states(incidents: Iterable[Incident], rules: Sequence[Rule], evaluation: Evaluation) -> list[dict[str, Any]]:
+def results(rules: Iterable[Rule], evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+    """The latest `values` and the `error` of each rule that was evaluated, by its name.
+
+    The values are at most twenty of the latest readings, the worst first, without groups below the threshold. The error
+    says why the last evaluation failed.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for rule in rules:
+        no_values: list[dict[str, Any]] = []
+        readings, error = evaluation.readings.get(rule.name), evaluation.errors.get(rule.name)
+        if readings is not None:
+            found[rule.name] = {"values": _result_or(partial(_values, rule, readings), no_values)}
+        if error is not None:
+            found.setdefault(rule.name, {})["error"] = error
+    return found
+
+
+def rule_states(
+    incidents: Iterable[Incident], rules: Sequence[Rule], latest: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Every rule with its definition, its pending and firing `alerts`, and its `state`.
 
-    The state is `firing` or `pending` if one of the alerts is, else `inactive`. `values` are at most twenty of the
-    latest readings, the worst first, without groups below the threshold; only the leader has readings, so the list is
-    empty elsewhere. `error` says why the last evaluation failed.
+    The state is `firing` or `pending` if one of the alerts is, else `inactive`. `values` and `error` are those of
+    `latest`, the `results` of the worker that leads.
     """
     by_rule: dict[str, list[Incident]] = {}
     for incident in incidents:
         if incident.state.phase is not Phase.INACTIVE:
             by_rule.setdefault(incident.rule, []).append(incident)
-    return [_rule(rule, by_rule.get(rule.name, ()), evaluation) for rule in rules]
+    return [_rule(rule, by_rule.get(rule.name, ()), latest.get(rule.name, {})) for rule in rules]
 
 
 def channels(store: Store, own: Mapping[str, Mapping[str, Any]], now: float) -> dict[str, dict[str, Any]]:
@@ -100,9 +119,8 @@ def _decoded(condition: str) -> dict[str, Any]:
     return {}
 
 
-def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> dict[str, Any]:
+def _rule(rule: Rule, incidents: Sequence[Incident], latest: Mapping[str, Any]) -> dict[str, Any]:
     phases = {incident.state.phase for incident in incidents}
-    no_values: list[dict[str, Any]] = []
     answer: dict[str, Any] = {
         "name": rule.name,
         "type": rule.type.value,
@@ -120,12 +138,12 @@ def _rule(rule: Rule, incidents: Sequence[Incident], evaluation: Evaluation) -> 
         "inhibits": sorted(kind.value for kind in rule.inhibits),
         "state": next((p.value for p in (Phase.FIRING, Phase.PENDING) if p in phases), Phase.INACTIVE.value),
         "alerts": [_state(incident) for incident in incidents],
-        "values": _result_or(lambda: _values(rule, evaluation.readings.get(rule.name, {})), no_values),
+        "values": latest.get("values", []),
     }
     if rule.runbook:
         answer["runbook_url"] = rule.runbook
-    if rule.name in evaluation.errors:
-        answer["error"] = evaluation.errors[rule.name]
+    if "error" in latest:
+        answer["error"] = latest["error"]
     return answer
 
 

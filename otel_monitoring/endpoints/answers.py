@@ -3,29 +3,37 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from otel_monitoring import seams
 from otel_monitoring.alerts.manager import AlertManager
+from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.guard import fail_open
-from otel_monitoring.health import status
+from otel_monitoring.health import application_metrics, status
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.health.instances import Instances, SeenInstance, reasons_of, system_of
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
-from otel_monitoring.metrics.window import Window
+from otel_monitoring.metrics.service_history import SERVICE, Scope, ServiceHistory
 from otel_monitoring.telemetry.providers import Telemetry
+from otel_monitoring.timestamps import rfc3339
 
 
-class HealthAnswers:
-    """Makes answers and measures nothing: the background thread keeps the results up to date.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where the answers come from.
 
-    Args:
+    Attributes:
         thresholds: Limits of CPU, memory and error rate beyond which the status is degraded.
         statistics: Counts requests and errors of a window.
-        aggregator: The history of measurements.
+        aggregator: The measurements of this process.
+        service: Those of all processes of the service.
+        instances: What the other processes say about themselves.
         performance: Request counts, times and errors.
         system: CPU and memory.
         database: The state of the database.
@@ -35,96 +43,201 @@ class HealthAnswers:
         alert_manager: Returns the alert manager whose alerts and deliveries are shown.
         started_at: Returns when this process started, in seconds of the monotonic clock; None before.
         troubles: Returns why the results may be out of date, given the monotonic time in seconds.
+        in_flight: Returns the number of requests that this process is handling.
+        origin: Returns the service's name, version, environment and host.
     """
 
-    def __init__(
-        self,
-        *,
-        thresholds: Thresholds,
-        statistics: RequestStatistics,
-        aggregator: Aggregator,
-        performance: PerformanceMetrics,
-        system: SystemSampler,
-        database: DatabaseHealthChecker,
-        checks: Checks,
-        telemetry: Telemetry,
-        event_loop: Callable[[], dict[str, Any]],
-        alert_manager: Callable[[], AlertManager],
-        started_at: Callable[[], float | None],
-        troubles: Callable[[float], list[str]],
-    ) -> None:
-        self._thresholds = thresholds
-        self._statistics = statistics
-        self._aggregator = aggregator
-        self._performance = performance
-        self._system = system
-        self._database = database
-        self._checks = checks
-        self._telemetry = telemetry
-        self._event_loop = event_loop
-        self._alert_manager = alert_manager
-        self._started_at = started_at
-        self._troubles = troubles
-        # Figures of a window never change, so each is computed once and kept with its window.
-        self._errors_of: tuple[Window | None, tuple[int, int]] = (None, (0, 0))
-        self._summary_of: tuple[Window | None, dict[str, Any]] = (None, {})
+    thresholds: Thresholds
+    statistics: RequestStatistics
+    aggregator: Aggregator
+    service: ServiceHistory
+    instances: Instances
+    performance: PerformanceMetrics
+    system: SystemSampler
+    database: DatabaseHealthChecker
+    checks: Checks
+    telemetry: Telemetry
+    event_loop: Callable[[], dict[str, Any]]
+    alert_manager: Callable[[], AlertManager]
+    started_at: Callable[[], float | None]
+    troubles: Callable[[float], list[str]]
+    in_flight: Callable[[], int]
+    origin: Callable[[], Origin]
 
-    def answer(self, what: str) -> dict[str, Any]:
+
+class HealthAnswers:
+    """Makes answers and measures nothing: the background thread keeps the results up to date.
+
+    Each answer is about the service, or with the scope `instance` about this process alone.
+
+    Args:
+        sources: Where they come from.
+    """
+
+    def __init__(self, sources: Sources) -> None:
+        self._from = sources
+        self._numbers = count(1)
+
+    def answer(self, what: str, scope: Scope = SERVICE) -> dict[str, Any]:
         """The answer of a private endpoint: `detailed`, `metrics` or `diagnostics`."""
         if what == "metrics":
-            return self._summary()
-        return self.diagnostics() if what == "diagnostics" else self.detailed()
+            return self.metrics(scope)
+        return self.diagnostics(scope) if what == "diagnostics" else self.detailed(scope)
 
-    def basic(self) -> dict[str, Any]:
+    def basic(self, scope: Scope = SERVICE) -> dict[str, Any]:
         """The answer of `/health`: `status`, `timestamp`, `uptime_seconds`."""
-        started = self._started_at()
-        uptime = time.monotonic() - started if started is not None else 0.0
-        return status.basic(self._status()[0], now=time.time(), uptime=uptime)
+        return status.basic(self._status(scope)[0], now=time.time(), uptime=self._uptime())
 
-    def detailed(self) -> dict[str, Any]:
-        """The basic answer and `reasons`, `database`, `system`, `performance`."""
-        now = time.time()
+    def metrics(self, scope: Scope = SERVICE) -> dict[str, Any]:
+        """The answer of `/health/metrics`: requests, durations and errors."""
+        others = self._others(scope)
+        in_flight = self._from.in_flight() + sum(_number(other, "requests_in_flight") for other in others)
+        return {**self._from.performance.summary(scope), "requests_in_flight": in_flight, **self._about(scope)}
+
+    def detailed(self, scope: Scope = SERVICE) -> dict[str, Any]:
+        """The basic answer and `reasons`, `database`, `system`, `performance`, `instances`."""
+        others, own = self._others(scope), self.own_state()
+        service_status, reasons = self._status(scope)
+        uptime = max([self._uptime(), *(_number(other, "uptime_seconds") + other.age for other in others)])
         return {
-            **self.basic(),
-            "reasons": self._status()[1],
-            "database": self._database.as_json(now),
-            "system": self._system.summary(),
-            "performance": self._summary(),
+            **status.basic(service_status, now=time.time(), uptime=uptime),
+            "reasons": reasons,
+            "database": self._from.database.as_json(time.time()),
+            "system": system_of([own["system"], *(_block(other, "system") for other in others)]),
+            "performance": self.metrics(scope),
+            **self._about(scope),
+            "service": self._identity(),
+            "instances": [self._own_instance(own).as_json(), *(other.as_json() for other in others)],
         }
 
-    def diagnostics(self) -> dict[str, Any]:
+    def diagnostics(self, scope: Scope = SERVICE) -> dict[str, Any]:
         """The detailed answer and endpoints, alerts, checks, event loop, telemetry, broken seams and the worker."""
-        alerts = self._alert_manager()
+        sources = self._from
+        alerts = sources.alert_manager()
         return {
-            **self.detailed(),
-            "endpoints": self._performance.endpoints,
+            **self.detailed(scope),
+            "endpoints": sources.performance.endpoints_of(scope),
+            "application": self._application(scope),
             "alerts": alerts.recent(),
             "alerting": alerts.state(),
-            "checks": self._checks.as_json(time.monotonic()),
-            "event_loop": self._event_loop(),
-            "telemetry": self._telemetry.state(time.monotonic()),
+            "checks": sources.checks.as_json(time.monotonic()),
+            "event_loop": sources.event_loop(),
+            "telemetry": sources.telemetry.state(time.monotonic()),
             "seams": seams.lost_seams(),
             "worker": {
                 "pid": os.getpid(),
-                "instance_id": self._telemetry.resource.attributes.get("service.instance.id"),
+                "instance_id": self._instance_id(),
                 "scope": "this worker process",
                 "contained_failures": dict(fail_open.failures),
             },
         }
 
-    def _status(self) -> tuple[str, list[str]]:
-        """The status and the reasons for it."""
-        now = time.monotonic()
-        critical, others = self._checks.failing()
-        requests, errors = self._recent_errors()
-        samples = self._system.recent(status.MIN_SAMPLES)
-        facts = status.ServiceFacts(
-            database=self._database.status,
-            database_problem=self._database.problem,
+    def own_state(self) -> dict[str, Any]:
+        """What this process says about itself: in `instances`, and to the other processes."""
+        sources, origin = self._from, self._from.origin()
+        own_status, reasons = self._status("instance")
+        database = sources.database.as_json(time.time())
+        loop = sources.event_loop()
+        return {
+            "number": next(self._numbers),
+            "instance_id": self._instance_id(),
+            "host": origin.host,
+            "pid": os.getpid(),
+            "version": origin.version,
+            "started_at": rfc3339(time.time() - self._uptime()),
+            "uptime_seconds": int(self._uptime()),
+            "status": own_status,
+            "reasons": reasons,
+            "requests_per_second": sources.statistics.rate(sources.aggregator.history.recent),
+            "requests_in_flight": sources.in_flight(),
+            "database": {key: database[key] for key in ("status", "response_time_ms", "error") if key in database},
+            "checks": {name: check["status"] for name, check in sources.checks.as_json(time.monotonic()).items()},
+            "event_loop": {key: loop.get(key) for key in ("lag_seconds", "max_lag_seconds", "stalled")},
+            "system": sources.system.summary(),
+            "gauges": self._own_gauges(),
+            "counters": sorted(self._own_names())[: application_metrics.LIMIT],
+        }
+
+    # What an answer is about
+
+    def _about(self, scope: Scope) -> dict[str, Any]:
+        service = self._from.service
+        if scope != SERVICE or not service.joined:
+            return {"scope": scope, "since": rfc3339(time.time() - self._uptime())}
+        problem = {"incomplete": service.problem} if service.problem is not None else {}
+        return {"scope": scope, "since": rfc3339(service.since), **problem}
+
+    def _identity(self) -> dict[str, Any]:
+        origin = self._from.origin()
+        return {
+            "name": origin.service,
+            "version": origin.version,
+            "environment": origin.environment,
+            "host": origin.host,
+        }
+
+    def _instance_id(self) -> str | None:
+        found = self._from.telemetry.resource.attributes.get("service.instance.id")
+        return None if found is None else str(found)
+
+    def _uptime(self) -> float:
+        started = self._from.started_at()
+        return time.monotonic() - started if started is not None else 0.0
+
+    def _others(self, scope: Scope) -> list[SeenInstance]:
+        own = self._instance_id()
+        others = self._from.instances.others(time.monotonic()) if scope == SERVICE else []
+        return [other for other in others if other.id != own]
+
+    def _own_instance(self, state: dict[str, Any]) -> SeenInstance:
+        instance = str(self._instance_id())
+        return SeenInstance(instance, state, 0.0, self._from.instances.leads(instance))
+
+    # The application's own counters and gauges
+
+    def _own_names(self) -> frozenset[str]:
+        return frozenset(self._from.aggregator.reader.application)
+
+    def _own_gauges(self) -> list[dict[str, Any]]:
+        return application_metrics.gauges(self._own_names(), self._from.aggregator.history.gauges.items())
+
+    def _application(self, scope: Scope) -> dict[str, Any]:
+        others = self._others(scope)
+        names = self._own_names().union(*(map(str, other.state.get("counters") or ()) for other in others))
+        own = [{**gauge, "instance_id": self._instance_id()} for gauge in self._own_gauges()]
+        theirs = [{**gauge, "instance_id": other.id} for other in others for gauge in other.state.get("gauges") or ()]
+        return {
+            "counters": application_metrics.counters(names, self._from.performance.history(scope)),
+            "gauges": [*own, *theirs][: application_metrics.LIMIT],
+        }
+
+    # The status
+
+    def _status(self, scope: Scope) -> tuple[str, list[str]]:
+        """The status and the reasons for it.
+
+        What this process sees itself, its database and its critical checks, decides whether it is unhealthy. What the
+        service measured, and what other processes see, can degrade it.
+        """
+        own = self._facts(scope)
+        found, reasons = status.status(own, self._from.thresholds)
+        elsewhere = reasons_of(self._others(scope), reasons)
+        if elsewhere and found == status.HEALTHY:
+            found = status.DEGRADED
+        return found, [*reasons, *elsewhere]
+
+    def _facts(self, scope: Scope) -> status.ServiceFacts:
+        sources, now = self._from, time.monotonic()
+        critical, others = sources.checks.failing()
+        requests, errors = sources.statistics.errors(sources.performance.history(scope).recent)
+        samples = sources.system.recent(status.MIN_SAMPLES)
+        return status.ServiceFacts(
+            database=sources.database.status,
+            database_problem=sources.database.problem,
             critical_failures=critical,
             failures=others,
-            errors=self._checks.errors(),
-            troubles=self._troubles(now),
+            errors=sources.checks.errors(),
+            troubles=sources.troubles(now),
             cpu_percent=[s.cpu_pressure for s in samples if s.cpu_pressure is not None],
             memory_percent=[s.memory_pressure for s in samples if s.memory_pressure is not None],
             cpu_scope=samples[-1].cpu_scope if samples else "",
@@ -132,17 +245,13 @@ class HealthAnswers:
             requests=requests,
             error_rate=100.0 * errors / requests if requests else 0.0,
         )
-        return status.status(facts, self._thresholds)
 
-    def _recent_errors(self) -> tuple[int, int]:
-        """Requests and errors of the latest window."""
-        window = self._aggregator.history.recent
-        if self._errors_of[0] is not window:
-            self._errors_of = (window, self._statistics.errors(window))
-        return self._errors_of[1]
 
-    def _summary(self) -> dict[str, Any]:
-        window = self._aggregator.history.recent
-        if self._summary_of[0] is not window:
-            self._summary_of = (window, self._performance.summary())
-        return self._summary_of[1]
+def _block(other: SeenInstance, name: str) -> dict[str, Any]:
+    found = other.state.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _number(other: SeenInstance, name: str) -> float:
+    found = other.state.get(name)
+    return found if isinstance(found, int | float) else 0

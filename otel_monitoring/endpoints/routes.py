@@ -19,6 +19,7 @@ from otel_monitoring.endpoints.access import NO_STORE, TokenGuard
 from otel_monitoring.errors import ConfigurationError, TooManyMutesError
 from otel_monitoring.guard import logger
 from otel_monitoring.health.status import HEALTH_JSON, UNHEALTHY, health_json
+from otel_monitoring.metrics.service_history import SERVICE, Scope
 from otel_monitoring.redact import redact
 from otel_monitoring.redact.json_value import json_text
 from otel_monitoring.timestamps import rfc3339
@@ -49,7 +50,7 @@ class MonitoredService(Protocol):
     def basic_health(self) -> dict[str, Any]:
         """The answer of `/health`: `status`, `timestamp`, `uptime_seconds`."""
 
-    async def render(self, what: str) -> bytes:
+    async def render(self, what: str, scope: Scope) -> bytes:
         """The JSON of `detailed`, `metrics` or `diagnostics`, from fresh measurements."""
 
 
@@ -84,7 +85,7 @@ class MuteRequest(BaseModel):
     author: Annotated[str, Field(max_length=200)] = ""
 
 
-_FIELDS = frozenset({*MuteRequest.model_fields, "query", "path", "body", "limit", "alert_type", "severity"})
+_FIELDS = frozenset({*MuteRequest.model_fields, "query", "path", "body", "limit", "alert_type", "severity", "scope"})
 """Names that an error may contain; all other names in it come from the sender."""
 
 
@@ -211,16 +212,16 @@ def _public_health(router: APIRouter, service: MonitoredService) -> Sequence[Bas
 
 def _private_health(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
     @router.get("/detailed")
-    async def detailed() -> Response:
-        return _json(await service.render("detailed"))
+    async def detailed(scope: Scope = SERVICE) -> Response:
+        return _json(await service.render("detailed", scope))
 
     @router.get("/metrics")
-    async def metrics() -> Response:
-        return _json(await service.render("metrics"))
+    async def metrics(scope: Scope = SERVICE) -> Response:
+        return _json(await service.render("metrics", scope))
 
     @router.get("/diagnostics")
-    async def diagnostics() -> Response:
-        return _json(await service.render("diagnostics"))
+    async def diagnostics(scope: Scope = SERVICE) -> Response:
+        return _json(await service.render("diagnostics", scope))
 
     return router.routes
 

@@ -14,8 +14,9 @@ from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.cardinality import BoundedNames
 from otel_monitoring.metrics.direct_histogram import RecordedHistogram
 from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
+from otel_monitoring.metrics.service_history import SERVICE, ErrorSeen, Scope, ServiceHistory
 from otel_monitoring.metrics.snapshot import Histogram, Series, merged
-from otel_monitoring.metrics.window import Window
+from otel_monitoring.metrics.window import History, Window
 from otel_monitoring.redact import error_text, printable, redact, text_of
 from otel_monitoring.semconv import (
     ERROR_TYPE,
@@ -31,6 +32,7 @@ _NAME_LENGTH = 500
 _OTHER_ENDPOINTS = "(other)"
 _CAUSE_LENGTH = 400
 _LONGEST_CAUSE = 4096
+_NO_STATUS = "none"
 _guard = fail_open("recording a request")
 
 
@@ -39,7 +41,16 @@ class RequestStatistics(OutcomeClassifier):
     """Computes the documented figures of the requests in a window."""
 
     def performance(self, window: Window) -> dict[str, Any]:
-        """The documented block: counts, times in seconds (0 without a request), `error_rate` in percent."""
+        """The documented block: counts, times in seconds (0 without a request), `error_rate` in percent.
+
+        It is computed once for a window, as is `errors`.
+        """
+        known: dict[str, Any] | None = window.memo.get(("performance", self))
+        if known is None:
+            known = window.memo["performance", self] = self._performance(window)
+        return known
+
+    def _performance(self, window: Window) -> dict[str, Any]:
         routes = self._routes(window)
         whole = merged(route.durations for route in routes.values())
         counts = {
@@ -56,21 +67,32 @@ class RequestStatistics(OutcomeClassifier):
             "error_rate": percent(errors, whole.count),
         }
 
-    def endpoints(self, window: Window) -> dict[str, dict[str, Any]]:
-        """By route `call_count`, `avg/min/max/p50/p95/p99_time` (s), `error_count`, `error_rate` (%) and `methods`.
+    def rate(self, window: Window) -> float:
+        """Requests a second."""
+        count, _ = self.errors(window)
+        return round(count / window.seconds, 2) if window.seconds > 0 else 0.0
 
-        The route with the most requests comes first; all unmatched paths are one entry.
+    def endpoints(self, total: Window, recent: Window) -> dict[str, dict[str, Any]]:
+        """The figures of each route in `total`, and in `window` the same for `recent`.
+
+        These are `call_count`, `avg/min/max/p50/p95/p99_time` (s), `error_count`, `error_rate` (%), and the requests by
+        `methods` and by `statuses`, the classes of statuses. The route with the most requests comes first; all
+        unmatched paths are one entry.
         """
-        routes = sorted(self._routes(window).items(), key=lambda item: -item[1].durations.count)
-        return {name: route.as_json() for name, route in routes}
+        routes = sorted(self._routes(total).items(), key=lambda item: -item[1].durations.count)
+        lately = self._routes(recent)
+        return {name: {**route.as_json(), "window": lately.get(name, _NO_REQUESTS).as_json()} for name, route in routes}
 
     def errors(self, window: Window) -> tuple[int, int]:
         """The number of requests, and how many of them were errors."""
-        recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
-        return (
-            sum(histogram.count for _, histogram in recorded),
-            sum(histogram.count for series, histogram in recorded if self(series) is RequestOutcome.ERROR),
-        )
+        known: tuple[int, int] | None = window.memo.get(("errors", self))
+        if known is None:
+            recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
+            known = window.memo["errors", self] = (
+                sum(histogram.count for _, histogram in recorded),
+                sum(histogram.count for series, histogram in recorded if self(series) is RequestOutcome.ERROR),
+            )
+        return known
 
     def _routes(self, window: Window) -> "dict[str, _RouteStatistics]":
         """The statistics of each route; computed once for a window."""
@@ -85,13 +107,15 @@ class RequestStatistics(OutcomeClassifier):
         return known
 
     def _route(self, recorded: list[tuple[Series, Histogram]]) -> "_RouteStatistics":
-        route = _RouteStatistics(merged(histogram for _, histogram in recorded), {}, {})
+        route = _RouteStatistics(merged(histogram for _, histogram in recorded), {}, {}, {})
         for series, histogram in recorded:
             outcome = self(series)
             route.outcomes[outcome] = route.outcomes.get(outcome, 0) + histogram.count
             method = series.get(HTTP_REQUEST_METHOD)
             if method is not None:
                 route.methods[str(method)] = route.methods.get(str(method), 0) + histogram.count
+            status = _status_class(series)
+            route.statuses[status] = route.statuses.get(status, 0) + histogram.count
         return route
 
 
@@ -100,6 +124,7 @@ class _RouteStatistics:
     durations: Histogram
     outcomes: dict[RequestOutcome, int]
     methods: dict[str, int]
+    statuses: dict[str, int]
 
     def as_json(self) -> dict[str, Any]:
         durations, errors = self.durations, self.outcomes.get(RequestOutcome.ERROR, 0)
@@ -111,7 +136,17 @@ class _RouteStatistics:
             "error_count": errors,
             "error_rate": percent(errors, durations.count),
             "methods": self.methods,
+            "statuses": self.statuses,
         }
+
+
+_NO_REQUESTS = _RouteStatistics(Histogram(min=0.0, max=0.0), {}, {}, {})
+
+
+def _status_class(series: Series) -> str:
+    """`2xx` and so on; `none` where there was no response."""
+    status = series.get(HTTP_RESPONSE_STATUS_CODE)
+    return f"{int(status) // 100}xx" if isinstance(status, int) else _NO_STATUS
 
 
 def percent(part: float, whole: float) -> float:
@@ -159,15 +194,16 @@ class LastError:
 
 
 class PerformanceMetrics:
-    """Request counts, times and errors, read from the exported histogram.
+    """Request counts, times and errors of the service, read from the exported histogram.
 
     Args:
         durations: The histogram in which `record_request` records.
-        aggregator: The history of measurements.
+        aggregator: The measurements of this process.
         statistics: Computes the figures of a window.
-        refresh: Brings the aggregator up to date without blocking the caller's loop.
+        refresh: Brings the measurements up to date without blocking the caller's loop.
         is_measured: Whether an endpoint name is the path of the current request, which is measured anyway.
         max_endpoints: Maximum number of names that `record_request` records; further ones are `(other)`.
+        service: The measurements of the service; None: this process is the service.
     """
 
     def __init__(
@@ -179,9 +215,11 @@ class PerformanceMetrics:
         refresh: Callable[[], Awaitable[None]],
         is_measured: Callable[[str], bool],
         max_endpoints: int,
+        service: ServiceHistory | None = None,
     ) -> None:
         self._durations = durations
         self._aggregator = aggregator
+        self._service = service
         self._statistics = statistics
         self._refresh = refresh
         self._is_measured = is_measured
@@ -209,31 +247,57 @@ class PerformanceMetrics:
         with _guard:
             self._record(printable(text_of(endpoint))[:_NAME_LENGTH], float(duration), int(status_code), error)
 
-    async def get_summary(self) -> dict[str, Any]:
-        """The documented block since the start; `window` has the same figures for the recent window."""
-        await self._refresh()
-        return self.summary()
+    async def get_summary(self, scope: Scope = SERVICE) -> dict[str, Any]:
+        """The documented block since the service's totals count; `window` has the same figures for the recent window.
 
-    def summary(self) -> dict[str, Any]:
+        Args:
+            scope: `service`, or `instance` for this process alone.
+        """
+        await self._refresh()
+        return self.summary(scope)
+
+    def summary(self, scope: Scope = SERVICE) -> dict[str, Any]:
         """The result of `get_summary` without a collection before it."""
-        last = self._last
-        recent = self._aggregator.history.recent
+        history, last = self.history(scope), self._last_error(scope)
+        recent = history.recent
         return {
-            **self._statistics.performance(self._aggregator.history.total),
+            **self._statistics.performance(history.total),
             "last_error": last.text if last is not None else None,
             "last_error_time": rfc3339(last.time) if last is not None else None,
+            "requests_per_second": self._statistics.rate(recent),
             "window": {"seconds": round(recent.seconds, 1), **self._statistics.performance(recent)},
         }
 
     @property
     def last_error(self) -> str | None:
-        """The redacted text of the last error; None if there was none."""
+        """The redacted text of the last error of this process; None if there was none."""
         return self._last.text if self._last is not None else None
 
     @property
     def endpoints(self) -> dict[str, dict[str, Any]]:
-        """The figures of every route since the start: `endpoints` of the diagnostics."""
-        return self._statistics.endpoints(self._aggregator.history.total)
+        """The figures of every route since the service's totals count: `endpoints` of the diagnostics."""
+        return self.endpoints_of(SERVICE)
+
+    def endpoints_of(self, scope: Scope) -> dict[str, dict[str, Any]]:
+        """The figures of every route."""
+        history = self.history(scope)
+        return self._statistics.endpoints(history.total, history.recent)
+
+    def history(self, scope: Scope) -> History:
+        """What was measured; before the first exchange with the other processes, this process alone."""
+        service = self._service
+        return (
+            service.history if scope == SERVICE and service is not None and service.joined else self._aggregator.history
+        )
+
+    def _last_error(self, scope: Scope) -> "ErrorSeen | LastError | None":
+        service = self._service
+        return service.last_error if scope == SERVICE and service is not None and service.joined else self._last
+
+    def error_seen(self) -> ErrorSeen | None:
+        """The last error of this process, to be published."""
+        last = self._last
+        return ErrorSeen(last.text, last.time) if last is not None else None
 
     def note_failure(self, method: str, route: str | None, status: int | None, error: BaseException | None) -> None:
         """Keep a failed request as the last error, if its outcome counts as an error.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.window import History
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
@@ -30,6 +31,9 @@ class Aggregator:
         span: Seconds covered by the recent window, from which rates and percentiles are computed.
         resolution: Seconds between collections: the granularity of the window.
         cost_clock: The clock, in seconds, that measures the cost of collecting; best the thread's own CPU time.
+
+    Attributes:
+        listeners: Each is called with every snapshot that was added.
     """
 
     def __init__(
@@ -43,6 +47,7 @@ class Aggregator:
         now = clock()
         self.reader = SnapshotReader(now)
         self.history = History(now, span=span, resolution=resolution)
+        self.listeners: list[Callable[[Snapshot], object]] = []
         self._clock = clock
         self._cost_clock = cost_clock
         self._lock = renewed(self, "_lock", threading.Lock, wait=True)
@@ -59,12 +64,20 @@ class Aggregator:
         with self._lock:
             self._wanted = False
             began = self._cost_clock()
-            self.history.add(self.reader.take(self._clock()))
+            snapshot = self.reader.take(self._clock())
+            self.history.add(snapshot)
+            for listener in self.listeners:
+                listener(snapshot)
             # A collection is reused for twenty times its cost, at most a second: polling costs at most a twentieth of
             # one core, and a small service answers with its latest request. The cheaper of the last two counts, so
             # that a single slow collection (the first one, a machine under load) makes no answer stale.
             cost, self._last_cost = min(self._last_cost, took := self._cost_clock() - began), took
             self._fresh_until = self._clock() + min(_REUSE_LIMIT, REUSE_FACTOR * cost)
+
+    @property
+    def cost(self) -> float:
+        """What the last collection cost, in seconds of the `cost_clock`."""
+        return self._last_cost
 
     @property
     def fresh(self) -> bool:
@@ -91,11 +104,16 @@ class BackgroundCollection:
         self._running = None
 
     async def collect(self) -> None:
-        """Collect now, or wait for the collection in progress. Runs in the background thread.
+        """Collect everything that was recorded before the call. Runs in the background thread.
+
+        A collection in progress may have passed what was recorded last: it is awaited, and one more follows, which all
+        who waited share.
 
         Raises:
-            TimeoutError: It takes longer than five seconds. It goes on, and later calls wait for it.
+            TimeoutError: A collection takes longer than five seconds. It goes on, and later calls wait for it.
         """
+        if self._running is not None and not self._running.done():
+            await _end_of(self._running)
         running = self._running
         if running is None or running.done():
             self._began = time.monotonic()
@@ -103,9 +121,7 @@ class BackgroundCollection:
             self._running = running = asyncio.ensure_future(work)
             # Retrieved in any case: the caller may be cancelled, and asyncio logs an exception that nobody retrieves.
             running.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await asyncio.wait({running}, timeout=_COLLECTION_TIMEOUT)
-        if not running.done():
-            raise TimeoutError("a callback of an observable instrument has not returned")
+        await _end_of(running)
         running.result()
 
     def stale(self, now: float) -> str | None:
@@ -140,3 +156,9 @@ class BackgroundCollection:
             return
         with _refreshing:
             await self._worker.call(self.collect, _ANSWER_TIMEOUT)
+
+
+async def _end_of(running: "asyncio.Task[None]") -> None:
+    await asyncio.wait({running}, timeout=_COLLECTION_TIMEOUT)
+    if not running.done():
+        raise TimeoutError("a callback of an observable instrument has not returned")

@@ -63,6 +63,11 @@ class BoundHistogram:
             self._sum += sum(recent)
             self._min, self._max = min(self._min, *recent), max(self._max, *recent)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no value since the last `take`."""
+        return not self._counts
+
     def take(self) -> Histogram | None:
         """The distribution of the values since the last call; None if there was none."""
         with self._of.lock:
@@ -113,6 +118,11 @@ class DirectHistogram:
                     return self._bound.setdefault(None, BoundHistogram(self, OVERFLOW))
                 bound = self._bound[key] = BoundHistogram(self, attributes)
             return bound
+
+    @property
+    def has_values(self) -> bool:
+        """Whether there are values that were not taken yet."""
+        return not all(bound.is_empty for bound in list(self._bound.values()))
 
     def take(self) -> list[tuple[BoundHistogram, Histogram]]:
         """Each series that has new values, with their distribution."""

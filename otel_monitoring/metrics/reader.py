@@ -115,6 +115,7 @@ class SnapshotReader(sdk.InMemoryMetricReader):
 
     Attributes:
         exports: False: what it reads stays in the process.
+        application: The names of the counters and gauges that are the application's own.
     """
 
     exports = False
@@ -134,12 +135,18 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         )
         self._max_series = max_series
         self._known: dict[Series, Series] = {}
+        self.application: set[str] = set()
         self._last = now
         self._taking = renewed(self, "_taking", threading.Lock)
 
     def direct(self, name: str) -> DirectHistogram:
         """The histogram of this name that is in the snapshots without the SDK."""
         return self._direct.setdefault(name, DirectHistogram(name, max_series=self._max_series))
+
+    @property
+    def has_values(self) -> bool:
+        """Whether a request, or another value of a direct histogram, was measured since the last `take`."""
+        return any(direct.has_values for direct in list(self._direct.values()))
 
     def take(self, now: float) -> Snapshot:
         """Collect what was measured since the last call.
@@ -170,6 +177,8 @@ class SnapshotReader(sdk.InMemoryMetricReader):
             points = metric.data
             if _comes_directly(metric.name, scope, self._direct):
                 continue
+            if _is_of_application(scope) and isinstance(points, sdk.Sum | sdk.Gauge):
+                self.application.add(metric.name)
             if isinstance(points, sdk.ExponentialHistogram):
                 for point in points.data_points:
                     _add(histograms, self._series(metric.name, point.attributes), _histogram(point))
@@ -208,6 +217,11 @@ def _metrics(data: sdk.MetricsData) -> list[tuple[sdk.Metric, str]]:
 def _add(histograms: dict[Series, ours.Histogram], series: Series, values: ours.Histogram) -> None:
     known = histograms.get(series)
     histograms[series] = known.plus(values) if known is not None else values
+
+
+def _is_of_application(scope: str) -> bool:
+    """Whether neither this package, nor FastAPI, nor an instrumentation of OpenTelemetry has the scope."""
+    return scope not in {SCOPE, "fastapi"} and not scope.startswith("opentelemetry.")
 
 
 def _hashable(value: Any) -> AttributeValue:

@@ -6,6 +6,7 @@ ring of the recent window.
 """
 
 import json
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -81,8 +82,14 @@ class ServiceHistory:
         self._lock = renewed(self, "_lock", threading.Lock, wait=True)
         self.begin()
 
+    def begin_after_fork(self) -> None:
+        """Begin anew in a forked child."""
+        if self._pid != os.getpid():
+            self.begin()
+
     def begin(self) -> None:
         """Begin as a new process: nothing is known of the stream."""
+        self._pid = os.getpid()
         self.history = History(self._clock(), span=self._span, resolution=self._resolution)
         self.since = self._wall_clock()
         self.last_error: ErrorSeen | None = None

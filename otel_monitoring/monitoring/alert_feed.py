@@ -47,6 +47,7 @@ class AlertFeed:
         performance: Evidence: the last error of a request.
         loop_monitor: Returns the monitor of the application's loop, None before there is one.
         measure: Takes a sample and brings the aggregator up to date.
+        state: Returns what this process says about itself to the others.
         draining: Whether the stop has begun: from then on nothing is pinged or evaluated.
     """
 
@@ -62,6 +63,7 @@ class AlertFeed:
         performance: PerformanceMetrics,
         loop_monitor: Callable[[], LoopMonitor | None],
         measure: Callable[[], Awaitable[None]],
+        state: Callable[[], Mapping[str, Any]],
         draining: Callable[[], bool],
     ) -> None:
         self._settings = settings
@@ -73,6 +75,7 @@ class AlertFeed:
         self._performance = performance
         self._loop_monitor = loop_monitor
         self._measure = measure
+        self._state = state
         self._draining = draining
         self._evaluator: Evaluator | None = None
         self._evaluated_stall: float | None = None
@@ -87,6 +90,19 @@ class AlertFeed:
         instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
         self._evaluator = Evaluator(manager, instance, self._report, self._settings.sample_interval)
         self._ping = None
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process evaluates the rules."""
+        return self._evaluator is not None and self._evaluator.leads
+
+    def others(self) -> tuple[Mapping[str, Mapping[str, Any]], str | None]:
+        """What the other processes say about themselves, by `service.instance.id`, and which one leads; in any thread.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        return self._evaluator.others() if self._evaluator is not None else ({}, None)
 
     def tick(self) -> None:
         """After a sample: evaluate the rules, or report to the worker that does."""
@@ -154,7 +170,7 @@ class AlertFeed:
                 await self.evaluate_now()
 
     def _report(self) -> WorkerReport:
-        return WorkerReport(self._aggregator.history.recent, self.evidence())
+        return WorkerReport(self._aggregator.history.recent, self.evidence(), self._state())
 
     def _evidence(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         error = self._database.as_json().get("error")

@@ -9,6 +9,7 @@ import os
 import re
 import weakref
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import Meter
@@ -39,6 +40,7 @@ from otel_monitoring.instrumentation.http_server.mounting_application import wat
 from otel_monitoring.instrumentation.http_server.own_routes import OwnRoutes
 from otel_monitoring.instrumentation.http_server.request import KNOWN_METHODS, OpenConnections
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
+from otel_monitoring.metrics.service_history import SERVICE, Scope
 from otel_monitoring.monitoring.announcement import announcement
 from otel_monitoring.monitoring.parts import ServiceParts
 from otel_monitoring.redact import printable
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 _CHECK_MAX_AGE = 2.5
 """Check intervals after which the result of a check is out of date."""
 _LOOP_PROBE_SECONDS = 1.0
+_PUBLISH_SECONDS = 1.0
 _EARLY_EXPORT_SECONDS = 1.0
 """Seconds between two exports while the application shuts down."""
 _FIRST_CHECK_SECONDS = 1.0
@@ -109,6 +112,7 @@ class MonitoringService:
         self._assembled: ServiceParts | None = None
         self._own_routes: OwnRoutes | None = None
         self._connections: OpenConnections | None = None
+        self._answering = 0
         self._ready = False
         self._announced_in: int | None = None
         self._worker = self._make_worker()
@@ -225,18 +229,25 @@ class MonitoringService:
 
     # Results
 
-    async def get_health_status(self) -> dict[str, Any]:
-        """The answer of `/health/detailed` from the latest results: cheap enough for every request."""
-        return self._parts.answers.detailed()
+    async def get_health_status(self, scope: Scope = SERVICE) -> dict[str, Any]:
+        """The answer of `/health/detailed` from the latest results: cheap enough for every request.
 
-    async def get_detailed_diagnostics(self) -> dict[str, Any]:
+        Args:
+            scope: `service`, or `instance` for this process alone.
+        """
+        return self._parts.answers.detailed(scope)
+
+    async def get_detailed_diagnostics(self, scope: Scope = SERVICE) -> dict[str, Any]:
         """The answer of `/health/diagnostics` from fresh measurements.
+
+        Args:
+            scope: `service`, or `instance` for this process alone.
 
         Raises:
             TimeoutError: It took longer than ten seconds.
         """
-        await self._parts.collecting.refresh()
-        return await self._worker.call(self._diagnostics, _ANSWER_TIMEOUT)
+        await self._refresh(scope)
+        return await self._worker.call(partial(self._answer, "diagnostics", scope), _ANSWER_TIMEOUT)
 
     @property
     def performance_metrics(self) -> PerformanceMetrics:
@@ -283,27 +294,40 @@ class MonitoringService:
         """The answer of `/health`."""
         return self._parts.answers.basic()
 
-    async def render(self, what: str) -> bytes:
+    async def render(self, what: str, scope: Scope = SERVICE) -> bytes:
         """The JSON of an answer from fresh measurements, made in the background thread.
 
         Args:
             what: `detailed`, `metrics` or `diagnostics`.
+            scope: `service`, or `instance` for this process alone.
 
         Raises:
             TimeoutError: It took longer than ten seconds.
         """
-        await self._parts.collecting.refresh()
-        return await self._worker.call(lambda: self._rendered(what), _ANSWER_TIMEOUT)
+        self._answering += 1
+        try:
+            await self._refresh(scope)
+            return await self._worker.call(partial(self._rendered, what, scope), _ANSWER_TIMEOUT)
+        finally:
+            self._answering -= 1
 
     def note_wrong_token(self) -> None:
         """Count a request to the private endpoints with a wrong admin token."""
         self._parts.wrong_tokens.add(1)
 
-    async def _diagnostics(self) -> dict[str, Any]:
-        return self._parts.answers.diagnostics()
+    async def _refresh(self, scope: Scope) -> None:
+        parts = self._parts
+        await (parts.exchange if scope == SERVICE else parts.collecting).refresh()
 
-    async def _rendered(self, what: str) -> bytes:
-        return json_text(self._parts.answers.answer(what)).encode()
+    async def _answer(self, what: str, scope: Scope) -> dict[str, Any]:
+        return self._parts.answers.answer(what, scope)
+
+    async def _rendered(self, what: str, scope: Scope) -> bytes:
+        return json_text(await self._answer(what, scope)).encode()
+
+    def _in_flight(self) -> int:
+        """The requests that the application is handling, without those that ask for this answer."""
+        return max(0, len(self._connections) - self._answering) if self._connections is not None else 0
 
     # What `otel_monitoring.testing` asks
 
@@ -328,6 +352,7 @@ class MonitoringService:
         return Worker(
             (
                 Job("sampling", settings.sample_interval, lambda: self._parts.sample()),
+                Job("publishing", _PUBLISH_SECONDS, lambda: self._parts.publish()),
                 Job("database check", settings.check_interval, lambda: self._parts.check_database()),
                 Job("health checks", settings.check_interval, lambda: self._parts.run_checks()),
                 Job("event loop probe", _LOOP_PROBE_SECONDS, lambda: self._parts.probe_loop()),
@@ -359,6 +384,7 @@ class MonitoringService:
                 worker=self._worker,
                 alert_manager=lambda: self.alert_manager,
                 service=self,
+                in_flight=self._in_flight,
             )
         return self._assembled
 

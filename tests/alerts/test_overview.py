@@ -13,7 +13,7 @@ from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import Incident
 from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Outcome
-from otel_monitoring.alerts.overview import channels, firing, rule_states
+from otel_monitoring.alerts.overview import channels, firing, results, rule_states
 from otel_monitoring.alerts.rules.expressions import Reading
 from otel_monitoring.alerts.store.sqlite import SqliteStore
 
@@ -29,7 +29,7 @@ def incident(
 
 
 def states(*incidents: Incident, evaluation: Evaluation | None = None) -> dict[str, dict[str, Any]]:
-    found = rule_states(incidents, [HOT, COLD], evaluation or Evaluation())
+    found = rule_states(incidents, [HOT, COLD], results([HOT, COLD], evaluation or Evaluation()))
     json.dumps(found, allow_nan=False)
     return {rule["name"]: rule for rule in found}
 
@@ -110,7 +110,7 @@ def test_a_rule_is_shown_as_it_is_defined() -> None:
     )
     assert "runbook_url" not in found["cold"]
     inhibiting = Rule("down", Gauge("up"), "<", 1, inhibits=frozenset({AlertType.HIGH_CPU, AlertType.API_TIMEOUT}))
-    assert rule_states([], [inhibiting], Evaluation())[0]["inhibits"] == ["api_timeout", "high_cpu"]
+    assert rule_states([], [inhibiting], {})[0]["inhibits"] == ["api_timeout", "high_cpu"]
 
 
 def test_values_are_the_worst_twenty_with_their_labels_and_numbers_only() -> None:
@@ -136,7 +136,7 @@ def test_an_error_is_shown_with_its_rule() -> None:
 
 
 def test_a_rule_over_requests_is_shown_before_there_were_any() -> None:
-    (found,) = rule_states([], [Rule("busy", requests(), ">", 5)], Evaluation())
+    (found,) = rule_states([], [Rule("busy", requests(), ">", 5)], {})
     assert (found["values"], found["alerts"], found["state"]) == ([], [], "inactive")
 
 

@@ -35,6 +35,7 @@ def test_a_wrong_call_is_told_from_an_unhealthy_service(
     assert "Error: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_its_extra_it_says_what_to_install(missing: str) -> None:
     source = f"import sys; sys.modules[{missing!r}] = None; from otel_monitoring.cli import main; main()"
@@ -43,6 +44,7 @@ def test_without_its_extra_it_says_what_to_install(missing: str) -> None:
     assert done.stderr == "otel-monitoring: the commands need click and rich: pip install 'otel-monitoring[cli]'\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "spared"), [("check", "rich httpx importlib.metadata"), ("watch", "httpx")])
 def test_a_command_that_asks_a_service_starts_quickly(command: str, spared: str) -> None:
     """It imports neither the web framework nor the SDK nor the validation library: together they take half a second."""

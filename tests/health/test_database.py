@@ -208,6 +208,7 @@ async def test_a_hanging_database_delays_nobody_and_piles_nothing_up() -> None:
     assert await checker.ping() == "healthy"
 
 
+@pytest.mark.slow
 def test_a_stuck_thread_does_not_keep_the_process_alive() -> None:
     program = """
 import asyncio, threading

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,7 @@ def test_a_killed_database_is_one_mail_and_one_message_and_its_return_another(
         with serving(tmp_path, SOURCE, **env) as service:
             assert service.get("/order").status_code == 200
             database.kill()
-            for _ in range(25):  # the errors that follow from it: many, and all of one cause
-                service.get("/order")
+            _fail_many(service)  # the errors that follow from it: many, and all of one cause
             eventually(lambda: mailbox.mails and slack.requests, "the mail and the message about the database")
             eventually(lambda: "high_error_rate" in firing(service), "the errors are seen")
             assert ("high_error_rate", "firing", "inhibited") in history(service)
@@ -137,6 +137,13 @@ def test_a_killed_database_is_one_mail_and_one_message_and_its_return_another(
     assert output.count("otel_monitoring.alerts:DATABASE_DOWN: Database connection lost") == 1
     assert output.count("otel_monitoring.alerts:DATABASE_DOWN resolved") == 1
     assert "a-password" not in output
+
+
+def _fail_many(service: Service) -> None:
+    """At once: each waits half a second for the database."""
+    with ThreadPoolExecutor(25) as pool:
+        for answer in pool.map(service.get, ["/order"] * 25):
+            assert answer.status_code == 500
 
 
 HANGING = """
@@ -670,8 +677,7 @@ def test_after_an_outage_and_a_long_stop_a_start_in_health_tells_its_end_alone(
         with serving(tmp_path, SOURCE + LATER, AHEAD="0", **env) as service:
             assert service.get("/order").status_code == 200
             database.kill()
-            for _ in range(25):
-                service.get("/order")
+            _fail_many(service)
             eventually(lambda: "high_error_rate" in firing(service), "the errors are seen")
             eventually(lambda: box.mails and slack.requests, "the outage is told")
             service.stop()

@@ -42,6 +42,11 @@ class Evaluation:
         self.readings: dict[str, Mapping[str, Sequence[Reading]]] = {}
         self.errors: dict[str, str] = {}
 
+    def clear(self) -> None:
+        """Forget the latest readings: another worker evaluates now."""
+        self.readings.clear()
+        self.errors.clear()
+
     def evaluate(
         self,
         rules: Iterable[Rule],

@@ -17,6 +17,9 @@ from otel_monitoring.redact import redact
 INSTANCE_ATTRIBUTE = "service.instance.id"
 """The attribute that `merge_reports` adds to gauges, so that those of several workers stay apart."""
 
+REPORT_INTERVALS = 3.0
+"""For how many intervals the report of a worker counts: a worker that is late once still counts."""
+
 _FORMAT = 1
 
 
@@ -33,10 +36,14 @@ class WorkerReport:
         window: Its metrics over the window.
         evidence: JSON-serialisable details for alerts, e.g. an error or a stack, by the value of the alert type; for
             one alert of a grouped rule by `evidence_key`.
+        state: JSON about the worker itself, for the answers of the others.
+        results: If the worker leads, the results of its latest evaluation: see `overview.results`.
     """
 
     window: Window
     evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    state: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def encode(self, metrics: Collection[str]) -> bytes:
         """The report as JSON, with the series of `metrics` only: those that the rules read."""
@@ -53,6 +60,8 @@ class WorkerReport:
                 "sums": [(*series, value) for name in sorted(metrics) for series, value in self.window.sums(name)],
                 "gauges": [(*series, value) for name in sorted(metrics) for series, value in self.window.gauges(name)],
                 "evidence": self.evidence,
+                "state": self.state,
+                "results": self.results,
             },
             default=redact,
             separators=(",", ":"),
@@ -76,7 +85,20 @@ class WorkerReport:
             {_series(name, attributes): value for name, attributes, value in read["sums"]},
             {_series(name, attributes): value for name, attributes, value in read["gauges"]},
         )
-        return cls(Window(snapshot), read["evidence"])
+        return cls(Window(snapshot), dict(read["evidence"]), _part(read, "state"), _part(read, "results"))
+
+
+def part_of(data: bytes, name: str) -> Mapping[str, Any]:
+    """The `state` or the `results` of a report that `encode` wrote, without its metrics.
+
+    Raises:
+        ValueError, TypeError, AttributeError: It is damaged.
+    """
+    return _part(json.loads(data), name)
+
+
+def _part(read: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {**(read.get(name) or {})}  # earlier versions write neither
 
 
 def merge_reports(reports: Mapping[str, WorkerReport]) -> Window:

@@ -4,15 +4,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastapi.applications import FastAPI
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.datastructures import URLPath
-from starlette.routing import BaseRoute, Host, Match, Mount, NoMatchFound, Route
+from starlette.routing import BaseRoute, Host, Match, Mount, NoMatchFound, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from otel_monitoring.instrumentation.http_server.route_template import flat, route_path
+from otel_monitoring.instrumentation.http_server.route_template import SeenRoutes, flat, route_path
 from otel_monitoring.runtime.start_log import announce
 
 _MAX_DEPTH = 16
 _WHOLE = ("/health", "/alerts")
+_KNOWN = (Route.matches, APIRoute.matches, WebSocketRoute.matches, APIWebSocketRoute.matches, Mount.matches)
 
 
 class OwnRoutes(BaseRoute):
@@ -37,6 +39,7 @@ class OwnRoutes(BaseRoute):
         self._prefix = prefix
         self._static = {route.path for route in self._routes if not route.param_convertors}
         self._begins = tuple(route.path.split("{")[0] for route in self._routes if route.param_convertors)
+        self._exact_paths: _ExactPaths | None = None
         # Attributes that libraries read which list the routes of an application.
         self.path = f"{prefix}/health"
         self.name = "otel_monitoring"
@@ -126,9 +129,14 @@ class OwnRoutes(BaseRoute):
 
     def _kept(self, scope: Scope) -> bool:
         """Whether a route of the application takes exactly this path and method."""
+        routes, known = self.application.router.routes, self._exact_paths
+        if known is None or not known.is_of(routes):
+            known = self._exact_paths = _ExactPaths(routes)
+        if not known.may_have(route_path(scope, scope.get("root_path", ""))):
+            return False
         method = scope["method"]
         asked = {**scope, "method": "GET" if method == "HEAD" else method, "fastapi": {}}
-        return _exact(self.application.router.routes, asked, _MAX_DEPTH)
+        return _exact(routes, asked, _MAX_DEPTH)
 
     def _is_kept(self, route: Route, method: str) -> bool:
         if route.param_convertors:
@@ -139,6 +147,36 @@ class OwnRoutes(BaseRoute):
             self._kept({"type": "http", "method": method, "path": path, "root_path": "", "headers": []})
             for path in paths
         )
+
+
+class _ExactPaths(SeenRoutes):
+    """Which paths the routes may take exactly, as `_exact` means it: nearly every request needs no more than that."""
+
+    def __init__(self, routes: Sequence[Any]) -> None:
+        super().__init__(routes)
+        self._paths: set[str] = set()
+        self._mounted: list[str] = []
+        self._anything = False
+        for route in flat(routes):
+            self._add(route, getattr(route, "original_route", route))
+        self._begins = tuple(self._mounted)
+
+    def may_have(self, path: str) -> bool:
+        """False if no route takes exactly `path`."""
+        return self._anything or path in self._paths or path.startswith(self._begins)
+
+    def _add(self, route: Any, original: Any) -> None:
+        if isinstance(original, OwnRoutes):
+            return
+        path = getattr(route, "path", None)
+        if type(original).matches not in _KNOWN or path is None:
+            self._anything = True  # a host, or a class of the application's own
+        elif "{" in path:
+            return
+        elif not isinstance(original, Mount):
+            self._paths.add(path)
+        elif next(_routes_below(route.app), None) is not None:
+            self._mounted.append(path)
 
 
 def answers_below(app: Any, scope: Scope) -> bool:

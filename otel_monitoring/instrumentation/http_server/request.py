@@ -91,6 +91,10 @@ class OpenConnections:
         self._open: set[object] = set()
         self.began, self.ended = self._open.add, self._open.discard
 
+    def __len__(self) -> int:
+        """How many are being handled."""
+        return len(self._open)
+
     async def all_ended(self, seconds: float) -> None:
         """Wait until all have ended, at most `seconds`: cancelled requests may still clean up."""
         until = monotonic() + seconds

@@ -69,25 +69,34 @@ class _Branch:
     """What it leads to where that is itself a mount or a host, and no router."""
 
 
-class _Level:
+class SeenRoutes:
+    """The routes of one router and the routers it includes, as they were: what is known of them may be kept.
+
+    Args:
+        routes: The routes of the router.
+    """
+
+    def __init__(self, routes: Sequence[Any]) -> None:
+        self._routers = list(_routers(routes))
+        self._seen = [list(router.routes) for router in self._routers]
+        self._routes = list(routes)
+
+    def is_of(self, routes: Sequence[Any]) -> bool:
+        """Whether the router still has the same routes."""
+        return self._routes == routes and self._seen == [router.routes for router in self._routers]
+
+
+class _Level(SeenRoutes):
     """The routes of one router and the routers it includes: leaves by endpoint, mounts and hosts in their order."""
 
     def __init__(self, routes: Sequence[Any]) -> None:
+        super().__init__(routes)
         self.leaves: dict[int, list[_Leaf]] = {}
         self.branches: list[_Branch] = []
         # Keeps the endpoints alive, so that their ids stay unique.
         self._kept: list[object] = []
-        self._routers = list(_routers(routes))
-        self._seen = [list(router.routes) for router in self._routers]
-        self._routes = list(routes)
         for place, route in enumerate(flat(routes)):
             self._add(place, route)
-
-    def is_of(self, routes: Sequence[Any]) -> bool:
-        """Whether the router still has the same routes."""
-        return self._routes == routes and all(
-            seen == router.routes for router, seen in zip(self._routers, self._seen, strict=True)
-        )
 
     def leaf(self, endpoint: object, path: str) -> _Leaf | None:
         """The route of `endpoint` that matches `path`; None if there is none."""

@@ -120,6 +120,7 @@ def test_a_process_that_psutil_does_not_see_has_no_figures(
     assert [record.getMessage() for record in caplog.records] == ["looking up this process failed: NoSuchProcess"]
 
 
+@pytest.mark.slow
 def test_the_process_itself() -> None:
     """In a process of its own: threads, memory and descriptors of earlier tests are let go at any time."""
     script = textwrap.dedent(
@@ -294,6 +295,7 @@ def test_a_summary_belongs_to_its_caller(rig: Rig) -> None:
     assert rig.sampler.summary()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 def test_a_forked_worker_measures_itself() -> None:
     script = textwrap.dedent(

@@ -1,0 +1,129 @@
+"""`ServiceExchange`: publishes what this process measured, and reads what the others did, off every event loop."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from otel_monitoring.guard import fail_open
+from otel_monitoring.health.instances import Instances
+from otel_monitoring.metrics.aggregator import BackgroundCollection
+from otel_monitoring.metrics.service_history import ErrorSeen, ServiceHistory
+from otel_monitoring.metrics.stream import MeasurementStream
+from otel_monitoring.runtime.threads import in_thread
+from otel_monitoring.runtime.worker import Worker
+
+_ANSWER_TIMEOUT = 2.0
+_TIMEOUT = 5.0
+_FINISH_SECONDS = 1.0
+_exchanging = fail_open("exchanging measurements")
+
+
+class ServiceExchange:
+    """Exchanges measurements and states with the other processes of the service.
+
+    An answer that waits for an exchange waits for one that begins after it was asked for, and shows nothing of its own
+    that was not published before: so no later answer of another process goes back.
+
+    Args:
+        service: The measurements of all processes.
+        instances: The states of the other processes.
+        collecting: Collects what this process measured.
+        worker: Its background thread waits for the exchange.
+        stream: Returns the stream of measurements.
+        states: Reads the states of the other processes, by `service.instance.id`, and says which process leads.
+        leads: Whether this process leads: then it replaces the base of the measurements where that is due.
+        last_error: Returns the last error of this process.
+        close: Closes the store, after what was published last.
+
+    Attributes:
+        cost: CPU time of the last exchange, in seconds.
+    """
+
+    def __init__(
+        self,
+        service: ServiceHistory,
+        instances: Instances,
+        *,
+        collecting: BackgroundCollection,
+        worker: Worker,
+        stream: Callable[[], MeasurementStream],
+        states: Callable[[], tuple[Mapping[str, Mapping[str, Any]], str | None]],
+        leads: Callable[[], bool],
+        last_error: Callable[[], ErrorSeen | None],
+        close: Callable[[], object],
+    ) -> None:
+        self._service = service
+        self._instances = instances
+        self._collecting = collecting
+        self._worker = worker
+        self._stream = stream
+        self._states = states
+        self._leads = leads
+        self._last_error = last_error
+        self._close = close
+        self.reset_after_fork()
+
+    def reset_after_fork(self) -> None:
+        """Forget an exchange that was in progress in the parent process."""
+        self._running: asyncio.Task[None] | None = None
+        self._begun = self._ended = 0
+        self.cost = 0.0
+
+    async def refresh(self) -> None:
+        """Collect and exchange for an answer; callable on any loop, never raises.
+
+        If either fails or takes longer than two seconds, the answer shows the last one.
+        """
+        await self._collecting.refresh()
+        if self._worker.running:
+            with _exchanging:
+                await self._worker.call(self.exchange, _ANSWER_TIMEOUT)
+
+    async def exchange(self) -> None:
+        """Wait for an exchange that begins after this call. Runs in the background thread.
+
+        Raises:
+            TimeoutError: It takes longer than five seconds; it goes on, and later calls wait for it.
+        """
+        needed = self._begun + 1
+        while self._ended < needed:
+            if self._running is None or self._running.done():
+                self._begun += 1
+                self._running = asyncio.ensure_future(self._run(self._begun))
+            await asyncio.wait({self._running}, timeout=_TIMEOUT)
+            if not self._running.done():
+                raise TimeoutError("the store of the measurements has not answered")
+
+    async def _run(self, number: int) -> None:
+        try:
+            with _exchanging:
+                await in_thread(self._exchange, name="otel-monitoring-exchange")
+        finally:
+            self._ended = number
+
+    def _exchange(self) -> None:
+        began = time.thread_time()
+        with _exchanging:
+            self._service.exchange(self._stream(), self._last_error())
+            if self._leads():
+                self._service.compact(self._stream())
+        states, leader = self._states()
+        self._instances.learn(states, leader, time.monotonic())
+        self.cost = time.thread_time() - began
+
+    def finish(self) -> None:
+        """Publish what was collected last, before the process ends; waits at most a second."""
+        last = threading.Thread(target=self._publish, name="otel-monitoring-exchange", daemon=True)
+        try:
+            last.start()
+        except RuntimeError:  # the interpreter exits and starts no more threads
+            self._publish()
+            return
+        last.join(_FINISH_SECONDS)
+
+    def _publish(self) -> None:
+        with _exchanging:
+            self._service.exchange(self._stream(), self._last_error())
+            self._close()

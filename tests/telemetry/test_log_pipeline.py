@@ -1,0 +1,51 @@
+"""Which log records are exported, and that nothing waits for them."""
+
+import logging
+import threading
+from typing import Any
+
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+
+from otel_monitoring.guard import fail_open
+from otel_monitoring.telemetry.export_state import ExportState
+from otel_monitoring.telemetry.log_pipeline import OtlpHandler
+
+
+def test_records_that_an_export_makes_are_not_exported() -> None:
+    exporter: Any = InMemoryLogRecordExporter  # untyped
+    exporter = exporter()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    handler = OtlpHandler(provider)
+    state = ExportState("logs", "http://c", "grpc")
+
+    def log(name: str, message: str = "text", *args: object) -> None:
+        handler.handle(logging.LogRecord(name, logging.ERROR, __file__, 1, message, args, None))
+
+    for name in ("opentelemetry.exporter.otlp", "urllib3.connectionpool", "requests", "grpc._cython"):
+        log(name)
+    with state.exporting():
+        log("anything.a.session.logs")
+    log("app", "%d pieces", "not a number")  # must not raise into the code that logs
+    log("app", "kept")
+    assert [r.log_record.body for r in exporter.get_finished_logs()] == ["kept"]
+    assert fail_open.failures["log export"] == 1
+
+
+def test_the_handlers_flush_at_exit_waits_for_nobody() -> None:
+    released = threading.Event()
+
+    class Stuck(SimpleLogRecordProcessor):
+        def force_flush(self, timeout_millis: int = 30_000) -> bool:
+            return released.wait(30)
+
+    provider = LoggerProvider(shutdown_on_exit=False)
+    exporter: Any = InMemoryLogRecordExporter
+    provider.add_log_record_processor(Stuck(exporter()))
+    before = threading.enumerate()
+    OtlpHandler(provider).flush()
+    try:
+        assert threading.enumerate() == before
+    finally:
+        released.set()
