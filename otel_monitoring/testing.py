@@ -162,7 +162,11 @@ class AlertTester:
         for rule in rules:
             self.manager.add_rule(rule)
         self._measured = Aggregator(
-            clock=self.clock, span=settings.window, resolution=self._interval, cost_clock=lambda: 0.0
+            clock=self.clock,
+            span=settings.window,
+            resolution=self._interval,
+            cost_clock=lambda: 0.0,
+            in_place_of=self._parts.aggregator,
         )
         telemetry.start(self._measured.reader)
         self._evaluator = Evaluator(self.manager, "tester", self._report, self._interval)

@@ -13,8 +13,8 @@ def test_every_histogram_is_defined_in_one_place() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr == "create_histogram"
     }
-    # `meter_providers` and `per_service_providers` hand on what they are asked for; `reader` tries the SDK.
-    assert makers == {"semconv", "telemetry.meter_providers", "telemetry.per_service_providers", "metrics.reader"}
+    # `per_service_providers` hands on what it is asked for; `reader` tries the SDK.
+    assert makers == {"semconv", "telemetry.per_service_providers", "metrics.reader"}
 
 
 def test_every_histogram_has_rising_buckets_below_and_above_a_second() -> None:

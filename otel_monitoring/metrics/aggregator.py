@@ -31,6 +31,7 @@ class Aggregator:
         span: Seconds covered by the recent window, from which rates and percentiles are computed.
         resolution: Seconds between collections: the granularity of the window.
         cost_clock: The clock, in seconds, that measures the cost of collecting; best the thread's own CPU time.
+        in_place_of: The aggregator of a service that does not run: its histograms are read here.
 
     Attributes:
         listeners: Each is called with every snapshot that was added.
@@ -43,9 +44,12 @@ class Aggregator:
         span: float,
         resolution: float,
         cost_clock: Callable[[], float],
+        in_place_of: "Aggregator | None" = None,
     ) -> None:
         now = clock()
-        self.reader = SnapshotReader(now)
+        self.reader: SnapshotReader = SnapshotReader(
+            now, in_place_of=None if in_place_of is None else in_place_of.reader
+        )
         self.history = History(now, span=span, resolution=resolution)
         self.listeners: list[Callable[[Snapshot], object]] = []
         self._clock = clock

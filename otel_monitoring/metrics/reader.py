@@ -112,19 +112,21 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         max_series: Maximum number of series over all metrics. Measurements of further series go into one series for
             each metric, with the attribute `otel.metric.overflow`
             (https://opentelemetry.io/docs/specs/otel/metrics/sdk/#cardinality-limits).
+        in_place_of: A reader that takes no snapshots meanwhile: its direct histograms are read here.
 
     Attributes:
         exports: False: what it reads stays in the process.
         application: The names of the counters and gauges that are the application's own.
+        direct_histograms: The histograms that are in the snapshots without the SDK, by name.
     """
 
     exports = False
 
-    def __init__(self, now: float, *, max_series: int = 10_000) -> None:
+    def __init__(self, now: float, *, max_series: int = 10_000, in_place_of: "SnapshotReader | None" = None) -> None:
         delta = sdk.AggregationTemporality.DELTA
-        self._direct: dict[str, DirectHistogram] = {}
+        self.direct_histograms: dict[str, DirectHistogram] = in_place_of.direct_histograms if in_place_of else {}
         aggregations: dict[type, Aggregation] = {
-            Histogram: _exponential(self._direct),
+            Histogram: _exponential(self.direct_histograms),
             # The endpoints and rules use no up-down counters (active requests, pool connections).
             UpDownCounter: DropAggregation(),
             ObservableUpDownCounter: DropAggregation(),
@@ -141,12 +143,12 @@ class SnapshotReader(sdk.InMemoryMetricReader):
 
     def direct(self, name: str) -> DirectHistogram:
         """The histogram of this name that is in the snapshots without the SDK."""
-        return self._direct.setdefault(name, DirectHistogram(name, max_series=self._max_series))
+        return self.direct_histograms.setdefault(name, DirectHistogram(name, max_series=self._max_series))
 
     @property
     def has_values(self) -> bool:
         """Whether a request, or another value of a direct histogram, was measured since the last `take`."""
-        return any(direct.has_values for direct in list(self._direct.values()))
+        return any(direct.has_values for direct in list(self.direct_histograms.values()))
 
     def take(self, now: float) -> Snapshot:
         """Collect what was measured since the last call.
@@ -170,12 +172,12 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         sums: dict[Series, float] = {}
         gauges: dict[Series, float] = {}
         observed: set[Series] = set()
-        for direct in list(self._direct.values()):
+        for direct in list(self.direct_histograms.values()):
             for bound, values in direct.take():
                 _add(histograms, self._series(direct.name, bound.attributes), values)
         for metric, scope in _metrics(data):
             points = metric.data
-            if _comes_directly(metric.name, scope, self._direct):
+            if _comes_directly(metric.name, scope, self.direct_histograms):
                 continue
             if _is_of_application(scope) and isinstance(points, sdk.Sum | sdk.Gauge):
                 self.application.add(metric.name)
