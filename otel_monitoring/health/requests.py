@@ -79,9 +79,17 @@ class RequestStatistics(OutcomeClassifier):
         `methods` and by `statuses`, the classes of statuses. The route with the most requests comes first; all
         unmatched paths are one entry.
         """
-        routes = sorted(self._routes(total).items(), key=lambda item: -item[1].durations.count)
-        lately = self._routes(recent)
-        return {name: {**route.as_json(), "window": lately.get(name, _NO_REQUESTS).as_json()} for name, route in routes}
+        figures, lately = self._endpoints(total), self._endpoints(recent)
+        names = sorted(figures, key=lambda name: -figures[name]["call_count"])
+        return {name: {**figures[name], "window": lately.get(name, _NO_FIGURES)} for name in names}
+
+    def _endpoints(self, window: Window) -> dict[str, dict[str, Any]]:
+        """The figures of each route; computed once for a window."""
+        known: dict[str, dict[str, Any]] | None = window.memo.get(("endpoints", self))
+        if known is None:
+            known = {name: route.as_json() for name, route in self._routes(window).items()}
+            window.memo["endpoints", self] = known
+        return known
 
     def errors(self, window: Window) -> tuple[int, int]:
         """The number of requests, and how many of them were errors."""
@@ -140,9 +148,6 @@ class _RouteStatistics:
         }
 
 
-_NO_REQUESTS = _RouteStatistics(Histogram(min=0.0, max=0.0), {}, {}, {})
-
-
 def _status_class(series: Series) -> str:
     """`2xx` and so on; `none` where there was no response."""
     status = series.get(HTTP_RESPONSE_STATUS_CODE)
@@ -155,16 +160,15 @@ def percent(part: float, whole: float) -> float:
 
 
 def _times(histogram: Histogram) -> dict[str, float]:
-    return {
-        "avg": _seconds(histogram.mean),
-        "p50": _seconds(histogram.quantile(0.50)),
-        "p95": _seconds(histogram.quantile(0.95)),
-        "p99": _seconds(histogram.quantile(0.99)),
-    }
+    p50, p95, p99 = map(_seconds, histogram.quantiles((0.50, 0.95, 0.99)))
+    return {"avg": _seconds(histogram.mean), "p50": p50, "p95": p95, "p99": p99}
 
 
 def _seconds(value: float | None) -> float:
     return 0.0 if value is None else round(value, 6)
+
+
+_NO_FIGURES = _RouteStatistics(Histogram(min=0.0, max=0.0), {}, {}, {}).as_json()
 
 
 class LastError:

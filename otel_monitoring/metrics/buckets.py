@@ -6,7 +6,7 @@ take one byte for each bucket.
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -35,9 +35,27 @@ class Buckets(NamedTuple):
         except ValueError:  # a count is above 255
             return cls(first, _packed(counts))
 
+    @classmethod
+    def of_indexes(cls, counts: Mapping[int, int]) -> "Buckets":
+        """Pack `counts` by bucket index; none is negative."""
+        first = min(counts, default=0)
+        size = max(counts, default=-1) - first + 1
+        data = bytearray(size)
+        try:
+            for index, count in counts.items():
+                data[index - first] = count
+        except ValueError:  # a count is above 255
+            return cls.of(first, [counts.get(index, 0) for index in range(first, first + size)])
+        return cls(first, int.from_bytes(data, "little"), _NARROW)
+
+    @property
+    def size(self) -> int:
+        """The number of buckets up to the last that is not empty."""
+        return -(-self.packed_counts.bit_length() // (8 * self.width))
+
     def counts(self) -> Sequence[int]:
         """The counts of buckets `first`, `first + 1` and so on."""
-        size = -(-self.packed_counts.bit_length() // (8 * self.width))
+        size = self.size
         data = self.packed_counts.to_bytes(size * self.width, "little")
         return data if self.width == _NARROW else struct.unpack(f"<{size}Q", data)
 
@@ -72,15 +90,19 @@ class Buckets(NamedTuple):
             joined[(index >> halvings) - first] += count
         return Buckets.of(first, joined)
 
-    def at(self, rank: float) -> tuple[int, float] | None:
-        """The bucket in which the value of `rank` lies, and the share (0 to 1) of it below that; None: above all."""
+    def at(self, ranks: Iterable[float]) -> list[tuple[int, float] | None]:
+        """For each rank, above 0, the bucket in which its value lies and the share (0 to 1) of it below; None: none."""
         counts = self.counts()
         below = list(accumulate(counts))
-        position = bisect_left(below, rank)
-        if position == len(below):
-            return None
-        inside = counts[position]
-        return self.first + position, (rank - below[position] + inside) / inside
+        found: list[tuple[int, float] | None] = []
+        for rank in ranks:
+            position = bisect_left(below, rank)
+            if position == len(below):
+                found.append(None)
+            else:
+                inside = counts[position]
+                found.append((self.first + position, (rank - below[position] + inside) / inside))
+        return found
 
     def wide_counts(self, first: int) -> int:
         """The counts packed with eight bytes each, beginning at bucket `first`, which is at most `self.first`."""

@@ -23,8 +23,8 @@ MAX_SCALE = 5
 MAX_SIZE = 480
 _PER_DOUBLING = 2**MAX_SCALE
 OVERFLOW: Final[Mapping[str, AttributeValue]] = {"otel.metric.overflow": True}
-_ZERO: Final = -math.inf
-"""The bucket of values that are not positive."""
+_ZERO: Final = -(2**31)
+"""The bucket of values that are not positive: below that of the smallest number."""
 _BATCH: Final = 64
 
 
@@ -44,7 +44,7 @@ class BoundHistogram:
         self._begin()
 
     def _begin(self) -> None:
-        self._counts = Counter[float]()
+        self._counts = Counter[int]()
         self._sum, self._min, self._max = 0.0, math.inf, -math.inf
 
     def record(self, value: float) -> None:
@@ -77,15 +77,15 @@ class BoundHistogram:
             counts, total, least, most = self._counts, self._sum, self._min, self._max
             self._begin()
         count, at_zero = sum(counts.values()), counts.pop(_ZERO, 0)
-        first, last = int(min(counts, default=0)), int(max(counts, default=-1))
+        buckets = Buckets.of_indexes(counts)
+        first, last = buckets.first, buckets.first + buckets.size - 1
         halvings = 0
         while (last >> halvings) - (first >> halvings) >= MAX_SIZE:
             halvings += 1
-        buckets = Buckets.of(first, [counts.get(index, 0) for index in range(first, last + 1)])
         return Histogram(count, total, least, most, MAX_SCALE - halvings, at_zero, buckets.coarser(halvings))
 
 
-def _bucket(value: float) -> float:
+def _bucket(value: float) -> int:
     return math.ceil(math.log2(value) * _PER_DOUBLING) - 1 if value > 0 else _ZERO
 
 

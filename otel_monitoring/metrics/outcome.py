@@ -18,6 +18,8 @@ class RequestOutcome(Enum):
     CLIENT_DISCONNECT = "client_disconnect"
     ERROR = "error"
 
+    __hash__ = object.__hash__  # that of `Enum` hashes the name, in Python
+
 
 @dataclass(frozen=True, slots=True)
 class OutcomeClassifier:

@@ -5,7 +5,7 @@ bucket `i` at scale `s` holds values in `(base**i, base**(i + 1)]` with `base = 
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -98,15 +98,21 @@ class Histogram:
         (https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile), and limits the estimate
         to the range of the recorded values.
         """
+        return self.quantiles((q,))[0]
+
+    def quantiles(self, qs: Sequence[float]) -> list[float | None]:
+        """`quantile` of each of `qs`; several cost little more than one."""
         if not self.count:
-            return None
-        rank = q * self.count
-        if rank <= self.at_zero:
-            return min(self.min, 0.0) if self.at_zero else self.min
-        found = self.buckets.at(rank - self.at_zero)
-        if found is None:
+            return [None] * len(qs)
+        ranks = [q * self.count - self.at_zero for q in qs]
+        lowest = min(self.min, 0.0) if self.at_zero else self.min
+        places = iter(self.buckets.at([rank for rank in ranks if rank > 0]))
+        return [self._estimate(next(places)) if rank > 0 else lowest for rank in ranks]
+
+    def _estimate(self, place: tuple[int, float] | None) -> float:
+        if place is None:
             return self.max
-        index, share = found
+        index, share = place
         estimate: float = 2.0 ** ((index + share) * 2.0**-self.scale)
         return min(max(estimate, self.min), self.max)
 

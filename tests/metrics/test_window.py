@@ -11,6 +11,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 
 from otel_monitoring.metrics.aggregator import Aggregator
+from otel_monitoring.metrics.direct_histogram import DirectHistogram
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot, merged
 from otel_monitoring.metrics.window import History, Window
@@ -75,6 +76,18 @@ def test_values_over_nine_decades_keep_their_count_and_order() -> None:
     assert histogram.count == len(values)
     assert histogram.quantile(0.0) == 1e-6
     assert histogram.quantile(1.0) == 1e3
+
+
+@given(st.lists(st.just(0.0) | durations, max_size=300))
+def test_several_quantiles_are_those_one_by_one(values: list[float]) -> None:
+    direct = DirectHistogram(NAME)
+    bound = direct.bind({})
+    for value in values:
+        bound.record(value)
+    histogram = bound.take() or Histogram()
+    qs = (0.0, 0.5, 0.66, 0.95, 1.0)
+    assert histogram.quantiles(qs) == [histogram.quantile(q) for q in qs]
+    assert all((found is not None) == bool(values) for found in histogram.quantiles(qs))
 
 
 @given(st.lists(durations, min_size=1, max_size=50), st.lists(durations, min_size=1, max_size=50))
