@@ -221,7 +221,7 @@ async def test_nobody_listens() -> None:
 @pytest.mark.parametrize("command", ["MAIL", "DATA"])
 async def test_a_server_that_stalls_is_given_up(command: str) -> None:
     async with smtp(Mailbox(stalls=command)) as box:
-        error = await failure(channel(box, security="none", timeout=0.2))
+        error = await failure(channel(box, security="none", timeout=1))
     assert (error.retryable, str(error)) == (True, "e-mail: Timed out waiting for server response")
 
 
