@@ -91,7 +91,6 @@ class Worker:
 
     Raises:
         PeerUnavailableError: Its environment cannot be made.
-        WorkerError: It does not start.
     """
 
     def __init__(self, variant: Variant, routes: int, sink: Sink, environ: Mapping[str, str]) -> None:
@@ -102,19 +101,24 @@ class Worker:
         # A worker's standard error is the user's: there is nothing to hide, and a full pipe would block it.
         command = [str(python), "-m", "tests.benchmarks.worker", variant.name, str(routes)]
         self._process = Process(command, {**own, **environ}, None)
+
+    def warm_up(self, requests: int) -> None:
+        """Wait until it is ready, and make so many requests.
+
+        Raises:
+            WorkerError: It does not start, or does not do what it is compared for.
+        """
         self._process.line()
+        for done in range(0, requests, _CHUNK):  # more at once than an exporter's queue holds would be dropped
+            self.do("requests", count=min(_CHUNK, requests - done))
+        self._prove()
 
     def do(self, name: str, **arguments: Any) -> Any:
         """Have it run a function of `operations`."""
         self._process.write(json.dumps([name, arguments]))
         return json.loads(self._process.line())
 
-    def prove(self) -> None:
-        """Make sure that the variant does what it is compared for.
-
-        Raises:
-            WorkerError: It does not.
-        """
+    def _prove(self) -> None:
         missing = self.do("proof")
         if not missing and self.variant.sends is not None and not self._sink.received(self.variant.sends):
             missing = f"nothing was sent to {self.variant.sends}"
@@ -138,18 +142,24 @@ def workers(
         WorkerError: A variant of this checkout's own environment does not work.
     """
     with ExitStack() as stack:
-        started = []
+        started: list[Worker] = []
         for variant in variants:
-            try:
-                worker = Worker(variant, routes, sink, environ)
-                stack.callback(worker.end)
-                for done in range(0, warm_up, _CHUNK):  # more at once than an exporter's queue holds would be dropped
-                    worker.do("requests", count=min(_CHUNK, warm_up - done))
-                worker.prove()
-            except (PeerUnavailableError, WorkerError) as error:
-                if variant.environment == PROJECT:
-                    raise
-                say(f"{variant.name} is left out: {error}")
-            else:
-                started.append(worker)
-        yield started
+            with _peers_may_be_missing(variant):
+                started.append(Worker(variant, routes, sink, environ))
+                stack.callback(started[-1].end)
+        warm: list[Worker] = []
+        for worker in started:
+            with _peers_may_be_missing(worker.variant):
+                worker.warm_up(warm_up)
+                warm.append(worker)
+        yield warm
+
+
+@contextmanager
+def _peers_may_be_missing(variant: Variant) -> Iterator[None]:
+    try:
+        yield
+    except (PeerUnavailableError, WorkerError) as error:
+        if variant.environment == PROJECT:
+            raise
+        say(f"{variant.name} is left out: {error}")
