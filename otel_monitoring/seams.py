@@ -198,6 +198,12 @@ MONGO_LISTENERS = Seam(
     without="commands of existing clients are not measured; make the client with "
     "event_listeners=otel_monitoring.instrumentation.mongodb.instrumentation.monitoring_listeners()",
 )
+MONGO_OPTIONS = Seam(
+    "pymongo",
+    "client._init_kwargs",
+    purpose="make the alert store's own client like the application's",
+    without="OTEL_MONITORING_STORE=mongodb needs OTEL_MONITORING_STORE_URI",
+)
 MONGO_SERVERS = Seam(
     "pymongo",
     "client._topology",

@@ -127,7 +127,7 @@ def _service(folder: Path) -> Any:
         client["shop"],
         alert_manager=AlertManager(channels=[MemoryChannel()]),
         otlp_endpoint="http://127.0.0.1:1",
-        store="sqlite",
+        store="mongodb",
         state_dir=folder,
         shutdown_timeout=1,
         check_timeout=1,

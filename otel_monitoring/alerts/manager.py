@@ -26,6 +26,7 @@ from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.rule_set import RuleSet
 from otel_monitoring.alerts.store import Store, open_store
+from otel_monitoring.alerts.store.application_database import ApplicationDatabase
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.leases import LEADER, channels_of_workers
 from otel_monitoring.alerts.store.mutes import MUTES_LIMIT, Mutes, mute_key
@@ -63,6 +64,7 @@ class AlertManager:
         ConfigurationError: A setting is invalid; the message names it.
 
     Attributes:
+        clock: Returns Unix time in seconds, as all workers of the service have it.
         hand_over: Asks the background thread to deliver the outbox soon; returns False where there is none.
     """
 
@@ -77,7 +79,9 @@ class AlertManager:
     ) -> None:
         self._elapsed = elapsed
         self._given = channels, store, settings
-        self.clock = clock
+        self._clock = clock
+        self.clock: Callable[[], float] = self._time
+        self._database: Callable[[], ApplicationDatabase | None] = lambda: None
         self._connected: tuple[Settings, Origin] | None = None
         self._rules = RuleSet()
         self._intake = Intake[SubmittedAlert, AlertEvent](self._decide)
@@ -86,18 +90,26 @@ class AlertManager:
         self._configure(known, Origin.here(known, {"service.name": "unknown_service"}), AlertSignals())
         self.hand_over: Callable[[], bool] = lambda: False
 
-    def connect(self, settings: Settings, origin: Origin, signals: AlertSignals) -> None:
+    def connect(
+        self,
+        settings: Settings,
+        origin: Origin,
+        signals: AlertSignals,
+        database: Callable[[], ApplicationDatabase | None] = lambda: None,
+    ) -> None:
         """Connect to a service: what the constructor was not given comes from it. Mutes move to its store.
 
         Args:
             settings: The settings of the service.
             origin: The origin of notifications; with the settings it determines the store.
             signals: Counts alerts and emits their log events.
+            database: Returns the application's database, if it has one by now; the store may be there.
         """
         if self._connected == (settings, origin):
             self.signals = signals
             return
         before, self._connected = self._store, (settings, origin)
+        self._database = database
         self._configure(self._given[2] or settings, origin, signals)
         if before is not None and before is not self._store:
             for mute in before.mutes.in_force(self.clock()):
@@ -152,8 +164,17 @@ class AlertManager:
         """The store of its state; opened at the first use."""
         if self._store is None:
             origin = self.origin
-            self._store = open_store(self.settings, service_name=origin.service, environment=origin.environment)
+            self._store = open_store(
+                self.settings,
+                service_name=origin.service,
+                environment=origin.environment,
+                database=lambda: self._database(),
+            )
         return self._store
+
+    def _time(self) -> float:
+        """Unix seconds, by the store's clock where several hosts share it: theirs may differ."""
+        return self._clock() + (self._store.clock_offset if self._store is not None else 0.0)
 
     # Rules
 

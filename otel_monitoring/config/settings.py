@@ -132,9 +132,11 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
 
     # Alerts
     thresholds: Thresholds = Thresholds()
-    store: Literal["memory", "sqlite"] = "sqlite"
+    store: Literal["memory", "sqlite", "mongodb"] = "sqlite"
+    store_uri: SecretStr | None = None
+    """The database of the `mongodb` store. None: the database that the service has."""
     state_dir: Path | None = None
-    """The folder of the `sqlite` store's file. None: the platform's state directory."""
+    """The folder of the `sqlite` store's file, and of that of `mongodb` in outages. None: the platform's."""
     repeat_interval: _Seconds = 4 * 3600.0
     """Seconds until an alert that still fires is notified again."""
     public_url: str | None = None
@@ -193,7 +195,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
             )
         return value
 
-    @field_validator("database_uri")
+    @field_validator("database_uri", "store_uri")
     @classmethod
     def _with_scheme(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):

@@ -13,6 +13,7 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
+from otel_monitoring.alerts.store.application_database import ApplicationDatabase
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import Checks
@@ -49,6 +50,7 @@ class AlertFeed:
         measure: Takes a sample and brings the aggregator up to date.
         state: Returns what this process says about itself to the others.
         draining: Whether the stop has begun: from then on nothing is pinged or evaluated.
+        store_database: Returns the application's database, if it has one by now; the store may be there.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class AlertFeed:
         measure: Callable[[], Awaitable[None]],
         state: Callable[[], Mapping[str, Any]],
         draining: Callable[[], bool],
+        store_database: Callable[[], ApplicationDatabase | None],
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
@@ -77,6 +80,7 @@ class AlertFeed:
         self._measure = measure
         self._state = state
         self._draining = draining
+        self._store_database = store_database
         self._evaluator: Evaluator | None = None
         self._evaluated_stall: float | None = None
         self._ping: asyncio.Task[None] | None = None
@@ -86,7 +90,7 @@ class AlertFeed:
         attributes = self._telemetry.resource.attributes
         origin = Origin.here(self._settings, attributes)
         signals = AlertSignals(self._telemetry.meter_provider, self._telemetry.logger_provider)
-        manager.connect(self._settings, origin, signals)
+        manager.connect(self._settings, origin, signals, self._store_database)
         instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
         self._evaluator = Evaluator(manager, instance, self._report, self._settings.sample_interval)
         self._ping = None

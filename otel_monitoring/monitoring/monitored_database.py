@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from otel_monitoring.alerts.store.application_database import ApplicationDatabase
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.guard import logger
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.metrics.direct_histogram import DirectHistogram
 from otel_monitoring.runtime.threads import in_thread
+from otel_monitoring.seams import LostError
 from otel_monitoring.telemetry.providers import Telemetry
 
 if TYPE_CHECKING:
@@ -84,6 +86,11 @@ class MonitoredDatabase:
         if self._pending is not None:
             self.checker.set_missing(self._pending.why)
 
+    @property
+    def application_database(self) -> ApplicationDatabase | None:
+        """The database that is monitored, for the alert store; None: there is none yet."""
+        return application_database(self._db)
+
     async def make_pending(self) -> None:
         """Try to make the handle of a pending database."""
         pending = self._pending
@@ -149,6 +156,55 @@ def check_database_setting(settings: Settings) -> None:
             "OTEL_MONITORING_DATABASE_URI: needs PyMongo: pip install 'otel-monitoring[mongodb]'"
         ) from error
     check_uri(settings.database_uri.get_secret_value())
+
+
+def check_store_setting(settings: Settings, db: Any) -> None:
+    """Check where `OTEL_MONITORING_STORE=mongodb` has its database, without connecting.
+
+    Args:
+        settings: The settings.
+        db: The handle of the application's database; None: it has none, or not yet.
+
+    Raises:
+        ConfigurationError: A setting cannot work, PyMongo is not installed, or no client can be made like that of `db`.
+    """
+    if settings.store != "mongodb":
+        return
+    try:
+        from otel_monitoring.alerts.store.mongodb.client import options_of
+        from otel_monitoring.instrumentation.mongodb.own_client import check_uri
+    except ImportError as error:
+        raise ConfigurationError(
+            "OTEL_MONITORING_STORE=mongodb: needs PyMongo: pip install 'otel-monitoring[mongodb]'"
+        ) from error
+    if settings.store_uri is not None:
+        check_uri(settings.store_uri.get_secret_value(), setting="OTEL_MONITORING_STORE_URI")
+    elif db is not None:
+        found = application_database(db)
+        try:
+            if found is not None:
+                options_of(found.client)
+                return
+        except LostError as error:
+            raise ConfigurationError(f"OTEL_MONITORING_STORE=mongodb: {error}") from error
+        raise ConfigurationError(
+            f"OTEL_MONITORING_STORE=mongodb: {type(db).__name__} is no PyMongo or Motor handle: "
+            "set OTEL_MONITORING_STORE_URI"
+        )
+
+
+def application_database(db: Any) -> ApplicationDatabase | None:
+    """The client and the name of a database handle; None: it is no handle of PyMongo's or Motor's."""
+    if db is None:
+        return None
+    from otel_monitoring.instrumentation.mongodb.pymongo_seam import client_of
+
+    client = client_of(db)
+    if client is None:
+        return None
+    inner = getattr(db, "__dict__", {}).get("delegate", db)
+    database = client.get_default_database(default="admin") if inner is client else inner
+    return ApplicationDatabase(client, str(database.name))
 
 
 def database_of(settings: Settings) -> Any:

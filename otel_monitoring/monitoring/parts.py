@@ -175,6 +175,7 @@ class ServiceParts:
             measure=self._measure,
             state=lambda: self.answers.own_state(),
             draining=lambda: self._worker.draining,
+            store_database=lambda: self._monitored.application_database,
         )
 
     def _make_answers(self) -> HealthAnswers:

@@ -42,6 +42,7 @@ from otel_monitoring.instrumentation.http_server.request import KNOWN_METHODS, O
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.service_history import SERVICE, Scope
 from otel_monitoring.monitoring.announcement import announcement
+from otel_monitoring.monitoring.monitored_database import check_store_setting
 from otel_monitoring.monitoring.parts import ServiceParts
 from otel_monitoring.redact import printable
 from otel_monitoring.redact.json_value import json_text
@@ -104,6 +105,7 @@ class MonitoringService:
         self.settings = settings or Settings.load(check_interval=check_interval, **overrides)
         self.checks = Checks(self.settings.check_timeout, _CHECK_MAX_AGE * self.settings.check_interval)
         self._db = database_handle(db)
+        check_store_setting(self.settings, self._db)
         self._admin = admin
         self._given_alert_manager = alert_manager
         self._own_alert_manager: AlertManager | None = None

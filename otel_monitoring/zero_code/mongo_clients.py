@@ -18,6 +18,8 @@ from otel_monitoring.guard import fail_open
 Client: TypeAlias = MongoClient[Any] | AsyncMongoClient[Any]
 
 # Used by PyMongo itself and by health checks: they are not the application's database.
+_OURS: Final = "otel_monitoring"
+"""The `appname` of clients that this package makes."""
 _INTERNAL: Final = frozenset({"admin", "config", "local"})
 
 
@@ -79,6 +81,8 @@ class BuiltClients:
         self, wrapped: Callable[..., Any], instance: Client, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Any:
         wrapped(*args, **kwargs)
+        if kwargs.get("appname") == _OURS:
+            return
         with self._guard:
             with self._lock:
                 self._built.append(_Built(weakref.ref(instance)))

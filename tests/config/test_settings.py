@@ -388,7 +388,7 @@ def test_a_password_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CHECK_INTERVAL", '"30"', "it must be a number, in seconds; did you mean 30?"),
         ("CHECK_INTERVAL", "0,5", "it must be a number, in seconds; did you mean 0.5?"),
         ("THRESHOLD_API_RESPONSE_TIME_MS", "inf", "it must be a finite number"),
-        ("STORE", "redis", "it must be 'memory' or 'sqlite'"),
+        ("STORE", "redis", "it must be 'memory', 'sqlite' or 'mongodb'"),
     ],
 )
 def test_what_cannot_work_is_said_in_plain_words(

@@ -91,9 +91,9 @@ class Server:
 
 
 @contextmanager
-def nx27017() -> Iterator[Server]:
-    """A running `nx-27017`, in memory."""
-    command = [str(_nx27017_path()), "--db", "memory", "--host", "127.0.0.1", "-p", "{port}"]
+def nx27017(database: str = "memory") -> Iterator[Server]:
+    """A running `nx-27017`, in memory, or in the file `database`, which outlives a restart."""
+    command = [str(_nx27017_path()), "--db", database, "--host", "127.0.0.1", "-p", "{port}"]
     with _running(
         "nx-27017", [*command, "--log-file", "{directory}/server.log", "--pid-file", "{directory}/pid"]
     ) as server:

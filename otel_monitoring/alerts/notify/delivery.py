@@ -67,8 +67,9 @@ class Delivery:
             paced: Whether messages keep their pauses from now on; False also holds for deliveries that run already.
         """
         self._paced = paced
+        waiting = store.outbox.waiting()
         for name, queue in {**self._queues_of_missing, **self._queues}.items():
-            if delivers(name) and self._is_idle(name) and queue.ready():
+            if name in waiting and delivers(name) and self._is_idle(name) and queue.ready():
                 self._start(name, self._drain(queue, store, delivers))
 
     def repeat(self, channel: Repeating, firing: Callable[[], Notification | None]) -> bool:

@@ -21,5 +21,8 @@ class Notes(Protocol):
         Notes older than `NOTES_SECONDS`, and the oldest beyond `NOTES_LIMIT`, may be deleted.
         """
 
+    def all(self) -> dict[str, float]:
+        """The time of each key, in Unix seconds."""
+
     def clear(self) -> None:
         """Delete all notes."""

@@ -54,6 +54,9 @@ class Outbox(Protocol):
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
         """The `limit` oldest events that wait for `channel`, the oldest first."""
 
+    def waiting(self) -> frozenset[str]:
+        """The channels with waiting events; where other workers enqueued them, it may be a second late."""
+
     def backlog(self) -> dict[str, int]:
         """The number of waiting events by channel; channels without events may be missing."""
 

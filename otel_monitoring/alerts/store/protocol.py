@@ -1,7 +1,6 @@
 """`Store`: the state of alerting, one part for each purpose."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
 from otel_monitoring.alerts.store.conditions import Conditions
@@ -23,8 +22,8 @@ T = TypeVar("T")
 class Store(Protocol):
     """The state of alerting that outlives an evaluation, shared by the workers that use the same store.
 
-    Its parts may be used from any thread. Each of their methods is one transaction, unless it runs inside `run` or
-    `exclusive`. A store that fails raises `StoreError`, and its transaction has no effect.
+    Its parts may be used from any thread. Each of their methods is one transaction, unless it runs inside `run`. A
+    store that fails raises `StoreError`, and its transaction has no effect.
     """
 
     @property
@@ -67,18 +66,19 @@ class Store(Protocol):
     def problem(self) -> str | None:
         """Why the store does not work as configured, in one line without secrets; None: it does."""
 
+    @property
+    def clock_offset(self) -> float:
+        """Seconds that the clock of the store is ahead of this host's, where several hosts share it: it counts then."""
+
     def run(self, work: "Callable[[Store], T]") -> T:
-        """Run `work` in a transaction like that of `exclusive`, and return its result.
+        """Run `work` in one transaction, isolated from other workers and threads, and return its result. Not nested.
+
+        Everything inside takes effect, or, if an exception leaves it, nothing; leases and reports may take effect at
+        once.
 
         Args:
             work: Gets the store to use. It must change nothing else: a store may run it again, after the first run had
                 no effect.
-        """
-
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Make everything inside one transaction, isolated from other workers and threads. Not nested.
-
-        Everything inside takes effect, or, if an exception leaves it, nothing.
         """
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The text form of events, channel results, labels and mutes in the tables of the SQLite store."""
+"""The text form of events, channel results, labels and mutes in a file or a database."""
 
 import json
 from collections.abc import Mapping
@@ -45,6 +45,15 @@ def encoded_results(results: Mapping[str, ChannelResult]) -> str:
     return _RESULTS.dump_json(dict(results), exclude_defaults=True).decode()
 
 
+def decoded_results(text: str) -> dict[str, ChannelResult]:
+    """Read what `encoded_results` wrote.
+
+    Raises:
+        ValueError, TypeError: The text is no results.
+    """
+    return _RESULTS.validate_json(text)
+
+
 def encoded_result(result: ChannelResult) -> str:
     """The result as a JSON merge patch (RFC 7396) for the previous result of the channel."""
     return _RESULT.dump_json(result).decode()
@@ -55,8 +64,13 @@ def encoded_labels(labels: Mapping[str, str]) -> str:
     return json.dumps(dict(labels), sort_keys=True)
 
 
+def encoded_mute(mute: Mute) -> tuple[str, str, float, str, str]:
+    """The columns of a mute."""
+    return mute.type.value, encoded_labels(mute.labels), mute.until, storable(mute.author), storable(mute.reason)
+
+
 def decoded_mute(row: tuple[Any, ...]) -> Mute:
-    """A mute from its columns `type`, `labels`, `until`, `author`, `reason`.
+    """A mute from its columns `type`, `labels`, `until`, `author`, `reason`, as `encoded_mute` made them.
 
     Raises:
         ValueError, TypeError: The columns are no mute.

@@ -16,8 +16,8 @@ _SEEDS: Final = "mongodb://"
 _RECORDS: Final = "mongodb+srv://"
 
 
-def check_uri(uri: str) -> None:
-    """Check that `uri` is a MongoDB connection string, without network access or files.
+def check_uri(uri: str, *, setting: str = "OTEL_MONITORING_DATABASE_URI") -> None:
+    """Check that `uri`, the value of `setting`, is a MongoDB connection string, without network access or files.
 
     Raises:
         ConfigurationError: `uri` is invalid; the message does not quote it.
@@ -30,7 +30,7 @@ def check_uri(uri: str) -> None:
     except (InvalidURI, PyMongoConfigurationError, ValueError) as error:
         # PyMongo's message may quote a part of the password.
         raise ConfigurationError(
-            f"OTEL_MONITORING_DATABASE_URI: it is no usable MongoDB connection string ({type(error).__name__})"
+            f"{setting}: it is no usable MongoDB connection string ({type(error).__name__})"
         ) from None
     except OSError:  # a file in the string, e.g. a certificate, may be created later
         return

@@ -4,11 +4,12 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 
-from otel_monitoring.alerts.model import AlertType, ChannelResult, DeliveryState, Mute
+from otel_monitoring.alerts.model import AlertEvent, AlertType, ChannelResult, DeliveryState, Mute
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
@@ -16,9 +17,18 @@ from otel_monitoring.alerts.store.sqlite import SqliteStore, schema
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.testing import ManualClock
-from tests.alerts.store.test_store import NOW, become, event, everything, messages, raise_alert, waiting
+from tests.alerts.store.test_store import NOW, become, everything, messages, raise_alert, waiting
+from tests.alerts.store.test_store import event as event_of
 
 MAIL = ("channel:mail",)
+
+
+_numbers = count()
+
+
+def event(message: str = "CPU at 91%") -> AlertEvent:
+    """An event of an incident of its own."""
+    return event_of(message, incident=str(next(_numbers)))
 
 
 class World:
@@ -134,7 +144,7 @@ def test_last_known_states_mutes_and_notes_hold_where_nothing_can_be_read(world:
 def test_what_a_thread_learned_just_before_an_outage_does_not_undo_what_came_after(world: World) -> None:
     world.lock()
     world.store.incidents.save({"rule": "firing"})
-    world.store._learn([lambda: world.store.memory.incidents.save({"rule": "old"})])
+    world.store._learn([lambda: world.store.learned.incidents.save({"rule": "old"})])
     assert world.store.incidents.saved() == {"rule": "firing"}
     world.unlock()
 
@@ -200,34 +210,6 @@ def test_a_mistake_of_the_caller_is_no_outage(world: World) -> None:
     world.unlock()
     world.later()
     assert (messages(world.store), world.store.incidents.saved(), world.store.problem) == ([], {}, None)
-
-
-def test_exclusive_says_that_it_failed_and_the_next_try_works(world: World) -> None:
-    world.store.history.append(event("before"))
-
-    def block() -> None:
-        with world.store.exclusive():
-            world.store.history.append(event("1"))
-            raise StoreError("disk full")
-
-    with pytest.raises(StoreError, match="disk full"):
-        block()
-    assert messages(world.store) == ["before"]
-    with world.store.exclusive():
-        world.store.history.append(event("2"))
-    assert (messages(world.store), messages(world.other)) == (["2", "before"], ["before"])
-    world.later()
-    with world.store.exclusive():
-        assert messages(world.store) == ["2", "before"]
-    assert messages(world.other) == ["2", "before"]
-
-
-def test_a_lock_at_the_beginning_of_exclusive_is_not_noticed_inside(world: World) -> None:
-    world.lock()
-    with world.store.exclusive():
-        world.store.history.append(event("1"))
-        assert messages(world.store) == ["1"]
-    world.unlock()
 
 
 # The outbox across outages
@@ -321,9 +303,7 @@ def test_the_events_that_waited_are_delivered_by_the_one_that_led(world: World) 
 
 
 def test_a_full_outbox_comes_back_with_the_newest(world: World) -> None:
-    with world.store.exclusive():
-        for number in range(OUTBOX_LIMIT - 1):
-            world.store.outbox.enqueue([event(f"old {number}")], ["mail"], NOW)
+    world.store.outbox.enqueue([event(f"old {number}") for number in range(OUTBOX_LIMIT - 1)], ["mail"], NOW)
     world.lock()
     for number in range(3):
         world.store.outbox.enqueue([event(f"new {number}")], ["mail"], NOW)

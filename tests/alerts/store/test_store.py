@@ -1,16 +1,21 @@
 """What every store promises, asked of each of them; and that they agree on whatever is asked of them."""
 
+import atexit
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from pymongo import MongoClient
 
 from otel_monitoring.alerts.model import (
     AlertEvent,
@@ -26,6 +31,7 @@ from otel_monitoring.alerts.store import MemoryStore, Store, open_store
 from otel_monitoring.alerts.store.fallback import FallbackStore
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.leases import LEADER
+from otel_monitoring.alerts.store.mongodb import MongoStore
 from otel_monitoring.alerts.store.notes import NOTES_LIMIT, NOTES_SECONDS
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT, Queued
 from otel_monitoring.alerts.store.protocol import CLOCK_TOLERANCE
@@ -33,14 +39,36 @@ from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.alerts.store.sqlite.state_file import state_path
 from otel_monitoring.config import Settings
 from otel_monitoring.guard import fail_open
+from tests.integration.servers import Server, ferretdb, nx27017
 
 NOW = 1_700_000_000.0
 DAY = 86_400.0
 KINDS: dict[str, Callable[[Path], Store]] = {
     "memory": lambda _: MemoryStore(),
     "sqlite": lambda folder: SqliteStore(folder / "alerts.db"),
-    "resilient": lambda folder: FallbackStore(SqliteStore(folder / "alerts.db")),
+    "sqlite, memory": lambda folder: FallbackStore(SqliteStore(folder / "alerts.db")),
+    "nx-27017": lambda _: mongo_store(nx27017),
+    "FerretDB": lambda _: mongo_store(ferretdb),
+    "nx-27017, sqlite, memory": lambda folder: with_file(mongo_store(nx27017), folder),
 }
+_servers = ExitStack()
+atexit.register(_servers.close)
+
+
+@cache
+def server_of(kind: Callable[[], AbstractContextManager[Server]]) -> Server:
+    """One server of a kind for all tests of the process."""
+    return _servers.enter_context(kind())
+
+
+def mongo_store(kind: Callable[[], AbstractContextManager[Server]]) -> MongoStore:
+    server = server_of(kind)
+    return MongoStore(lambda: MongoClient(server.uri)["shop"], uuid4().hex)
+
+
+def with_file(primary: MongoStore, folder: Path) -> FallbackStore:
+    secondary = FallbackStore(SqliteStore(folder / "alerts.db"))
+    return FallbackStore(primary, secondary, known=lambda: primary.known)
 
 
 @pytest.fixture(params=KINDS)
@@ -298,9 +326,11 @@ def test_a_full_outbox_leaves_out_the_least_severe_and_never_what_is_more_urgent
 
 
 def test_what_was_left_out_while_it_was_on_its_way_is_told_by_the_next_unless_it_arrived(store: Store) -> None:
-    with store.exclusive():
+    def fill(tx: Store) -> None:
         for number in range(OUTBOX_LIMIT + 1):
-            raise_alert(store, str(number), ["mail"])
+            raise_alert(tx, str(number), ["mail"])
+
+    store.run(fill)
     sent = store.outbox.pending("mail", OUTBOX_LIMIT)
     store.outbox.tried([row.id for row in sent])
     for message in ("meanwhile", "and", "another"):
@@ -502,9 +532,12 @@ def test_a_transaction_takes_effect_as_a_whole(store: Store) -> None:
 
     assert store.run(work) == "done"
     assert (len(messages(store)), len(waiting(store, "mail"))) == (1, 1)
-    with store.exclusive():
-        store.history.append(event("2"))
-        assert messages(store) == ["2", "CPU at 91%"], "it sees what it did"
+
+    def see(tx: Store) -> None:
+        tx.history.append(event("2"))
+        assert messages(tx) == messages(store) == ["2", "CPU at 91%"], "it sees what it did"
+
+    store.run(see)
     assert messages(store) == ["2", "CPU at 91%"]
 
 
@@ -518,8 +551,7 @@ def everything(store: Store) -> tuple[object, ...]:
         store.outbox.pending("mail", OUTBOX_LIMIT),
         store.leases.holders(NOW),
         store.conditions.saved(),
-        store.reports.published(NOW - 9, NOW),
-        store.reports.urgent_since(NOW - 9),
+        store.notes.all(),
     )
 
 
@@ -530,23 +562,20 @@ def test_a_transaction_left_by_an_exception_did_nothing(store: Store) -> None:
         store.notes.note("key", NOW + len(name))
         store.incidents.save({name: name, "kept": name})
         store.outbox.enqueue([event(name)], ["mail"], NOW)
-        store.reports.publish(name, b"1", NOW, urgent=True)
 
-    def half(error: BaseException) -> None:
-        with store.exclusive():
-            fill("half")
-            store.outbox.settle([row.id for row in store.outbox.pending("mail", 1)])
-            store.outbox.tried([row.id for row in store.outbox.pending("mail", 1)])
-            store.leases.lead("half", NOW, NOW + 60)
-            store.mutes.remove(AlertType.HIGH_CPU)
-            store.history.clear()
-            raise error
+    def half(tx: Store, error: BaseException) -> None:
+        fill("half")
+        tx.outbox.settle([row.id for row in tx.outbox.pending("mail", 1)])
+        tx.outbox.tried([row.id for row in tx.outbox.pending("mail", 1)])
+        tx.mutes.remove(AlertType.HIGH_CPU)
+        tx.history.clear()
+        raise error
 
     fill("before")
     before = everything(store)
     for error in (KeyError(), KeyboardInterrupt()):
         with pytest.raises(type(error)):
-            half(error)
+            store.run(partial(half, error=error))
         assert everything(store) == before
     store.history.append(event("after"))
     assert messages(store) == ["after", "before"]
@@ -705,7 +734,7 @@ class Agreement(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
-        self.stores: list[Store] = [MemoryStore(), SqliteStore(Path(self.folder.name) / "alerts.db")]
+        self.stores: list[Any] = [MemoryStore(), SqliteStore(Path(self.folder.name) / "alerts.db")]
         self.transaction: list[Any] = []
         self.raised = 0
         self.now = NOW

@@ -4,12 +4,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute
-from otel_monitoring.alerts.store.leases import LEADER, lease_of
+from otel_monitoring.alerts.store.fallback.outage import note_cleared
+from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory import MemoryStore
-from otel_monitoring.alerts.store.memory.state import MemoryState
-from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT, Queued
+from otel_monitoring.alerts.store.outbox import Queued
 from otel_monitoring.alerts.store.protocol import Store
-from otel_monitoring.errors import StoreError
 from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
 
 T = TypeVar("T")
@@ -18,17 +17,16 @@ T = TypeVar("T")
 class Chooser(Protocol):
     """The `FallbackStore`; see there."""
 
-    memory: MemoryStore
-    before: MemoryState
+    primary: Store
+    learned: MemoryStore
     held_until: dict[str, float]
-    held_at_failure: frozenset[str]
-
-    @property
-    def problem(self) -> str | None:
-        """Why the primary is not in use."""
+    record: str
 
     def do(self, work: Callable[[Store], T], learn: Callable[[T], object] | None = None) -> T:
         """Run `work` on the store in use, and return its result."""
+
+    def do_on_primary(self, work: Callable[[Store], T]) -> T:
+        """Run `work` on the primary, and return its result."""
 
 
 class FallbackHistory:
@@ -51,11 +49,15 @@ class FallbackHistory:
         return self._stores.do(lambda store: store.history.counts())
 
     def clear(self) -> None:
-        self._stores.do(lambda store: store.history.clear())
+        def work(store: Store) -> None:
+            store.history.clear()
+            note_cleared(store, self._stores.record, history=True)
+
+        self._stores.do(work)
 
 
 class FallbackOutbox:
-    """An `Outbox` of the store in use. What waited when the primary failed is for who delivered by the channel then."""
+    """An `Outbox` of the store in use."""
 
     def __init__(self, stores: Chooser) -> None:
         self._stores = stores
@@ -67,13 +69,10 @@ class FallbackOutbox:
         self._stores.do(lambda store: store.outbox.restore(rows))
 
     def pending(self, channel: str, limit: int) -> Sequence[Queued]:
-        def work(store: Store) -> Sequence[Queued]:
-            if store is not self._stores.memory or lease_of(channel) in self._stores.held_at_failure:
-                return store.outbox.pending(channel, limit)
-            rows = store.outbox.pending(channel, OUTBOX_LIMIT)
-            return [row for row in rows if row.id not in self._stores.before.outbox][:limit]
+        return self._stores.do(lambda store: store.outbox.pending(channel, limit))
 
-        return self._stores.do(work)
+    def waiting(self) -> frozenset[str]:
+        return self._stores.do(lambda store: store.outbox.waiting())
 
     def backlog(self) -> dict[str, int]:
         return self._stores.do(lambda store: store.outbox.backlog())
@@ -98,17 +97,17 @@ class FallbackMutes:
         self._stores = stores
 
     def add(self, mute: Mute) -> None:
-        self._stores.do(lambda store: store.mutes.add(mute), lambda _: self._stores.memory.mutes.add(mute))
+        self._stores.do(lambda store: store.mutes.add(mute), lambda _: self._stores.learned.mutes.add(mute))
 
     def remove(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
         return self._stores.do(
             lambda store: store.mutes.remove(alert_type, labels),
-            lambda _: self._stores.memory.mutes.remove(alert_type, labels),
+            lambda _: self._stores.learned.mutes.remove(alert_type, labels),
         )
 
     def in_force(self, now: float) -> list[Mute]:
         def learn(mutes: list[Mute]) -> None:
-            self._stores.memory.state.mutes = list(mutes)
+            self._stores.learned.state.mutes = list(mutes)
 
         return self._stores.do(lambda store: store.mutes.in_force(now), learn)
 
@@ -123,10 +122,17 @@ class FallbackNotes:
         return self._stores.do(lambda store: store.notes.noted_at(key))
 
     def note(self, key: str, now: float) -> None:
-        self._stores.do(lambda store: store.notes.note(key, now), lambda _: self._stores.memory.notes.note(key, now))
+        self._stores.do(lambda store: store.notes.note(key, now), lambda _: self._stores.learned.notes.note(key, now))
 
     def clear(self) -> None:
-        self._stores.do(lambda store: store.notes.clear(), lambda _: self._stores.memory.notes.clear())
+        def work(store: Store) -> None:
+            store.notes.clear()
+            note_cleared(store, self._stores.record, notes=True)
+
+        self._stores.do(work, lambda _: self._stores.learned.notes.clear())
+
+    def all(self) -> dict[str, float]:
+        return self._stores.do(lambda store: store.notes.all())
 
 
 class FallbackIncidents:
@@ -137,18 +143,18 @@ class FallbackIncidents:
 
     def saved(self) -> dict[str, str]:
         def learn(states: dict[str, str]) -> None:
-            self._stores.memory.state.incidents = dict(states)
+            self._stores.learned.state.incidents = dict(states)
 
         return self._stores.do(lambda store: store.incidents.saved(), learn)
 
     def save(self, states: Mapping[str, str | None]) -> None:
         self._stores.do(
-            lambda store: store.incidents.save(states), lambda _: self._stores.memory.incidents.save(states)
+            lambda store: store.incidents.save(states), lambda _: self._stores.learned.incidents.save(states)
         )
 
 
 class FallbackLeases:
-    """`Leases` of the store in use. In memory this process holds every lease."""
+    """`Leases` of the store in use."""
 
     def __init__(self, stores: Chooser) -> None:
         self._stores = stores
@@ -194,11 +200,12 @@ class FallbackConditions:
     def save(self, channel: str, condition: str) -> None:
         self._stores.do(
             lambda store: store.conditions.save(channel, condition),
-            lambda _: self._stores.memory.conditions.save(channel, condition),
+            lambda _: self._stores.learned.conditions.save(channel, condition),
         )
 
     def saved(self) -> dict[str, str]:
-        return self._stores.do(lambda store: store.conditions.saved())
+        saved = self._stores.do(lambda store: store.conditions.saved())
+        return {name: text for name, text in saved.items() if name != self._stores.record}
 
 
 class FallbackMeasurements:
@@ -220,9 +227,4 @@ class FallbackMeasurements:
         return self._do(lambda stream: stream.replace_base(before, version, content, known))
 
     def _do(self, work: Callable[[MeasurementStream], T]) -> T:
-        def on_primary(store: Store) -> T:
-            if store is self._stores.memory:
-                raise StoreError(self._stores.problem or "the store does not work")
-            return work(store.measurements)
-
-        return self._stores.do(on_primary)
+        return self._stores.do_on_primary(lambda store: work(store.measurements))

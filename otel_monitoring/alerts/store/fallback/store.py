@@ -1,12 +1,13 @@
-"""`FallbackStore`: uses another store, and memory while that one fails."""
+"""`FallbackStore`: uses a store, and another one while that fails."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
+from otel_monitoring.alerts.store.fallback.outage import RECORD, Meanwhile, Outage, begin, end, merge, take_over
 from otel_monitoring.alerts.store.fallback.parts import (
     FallbackConditions,
     FallbackHistory,
@@ -18,8 +19,8 @@ from otel_monitoring.alerts.store.fallback.parts import (
     FallbackOutbox,
     FallbackReports,
 )
-from otel_monitoring.alerts.store.fallback.replay import replay
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
+from otel_monitoring.alerts.store.leases import channel_of
 from otel_monitoring.alerts.store.memory import MemoryStore
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
@@ -37,36 +38,53 @@ _WARN_EVERY_SECONDS = 60.0
 
 
 class FallbackStore:
-    """A `Store` that uses a primary store, and memory while the primary fails: nothing is raised, nothing is lost.
+    """A `Store` that uses a primary store, and a secondary one while the primary fails: nothing is raised or lost.
 
-    While the primary is down, each process continues alone with the state that it last knew. It holds every lease, so
-    an alert may be sent by several workers, but not by none. Events that waited when the primary failed are delivered
-    from memory by the worker that held the lease of their channel. When the primary works again, everything that was
-    done meanwhile is replayed there.
+    The secondary is memory, or a file that the processes of a host share. It continues with what is known of the
+    primary: whoever shares it elects a leader there, so that an alert may be sent once for each secondary, but never
+    by nobody. Events that waited when the primary failed are delivered by who delivered by their channel then. When
+    the primary works again, what was done meanwhile is merged there: see `merge`.
 
     Args:
         primary: The store to use. It raises `StoreError` only.
+        secondary: The store to use meanwhile, which never fails; None: memory.
+        known: Returns the state of the primary that this process knows, also while the primary fails. None: it is read
+            when the primary fails, if it can still be read; else it is what was read or written lately.
         clock: Returns Unix time in seconds.
         retry: Seconds from a failure to the next attempt.
 
     Attributes:
         primary: The store to use.
-        memory: What is used while the primary fails; until then it has what is known of the primary.
-        before: The known state of the primary when it failed.
+        secondary: The store to use meanwhile.
+        learned: What was read from the primary, or written to it.
         held_until: When the leases of this process expire that it holds in the primary, by name, in Unix seconds.
-        held_at_failure: The leases that this process held when the primary failed.
+        record: The key of the record of an outage in the secondary.
     """
 
-    def __init__(self, primary: Store, *, clock: Callable[[], float] = time.time, retry: float = RETRY_SECONDS) -> None:
+    def __init__(
+        self,
+        primary: Store,
+        secondary: Store | None = None,
+        *,
+        known: Callable[[], MemoryState] | None = None,
+        clock: Callable[[], float] = time.time,
+        retry: float = RETRY_SECONDS,
+    ) -> None:
         self.primary = primary
+        self.secondary: Store = secondary if secondary is not None else MemoryStore()
+        self.learned = MemoryStore()
+        self.held_until: dict[str, float] = {}
+        self.record = f"{RECORD}{type(primary).__name__}"
+        self._known_to_primary = known
+        self._known = MemoryState()
+        """The state of the primary, as it was known when it failed."""
+        self._to_take_over: frozenset[str] | None = frozenset()
+        """The channels by which this process delivered then; None: the secondary has taken them over."""
         self._clock = clock
         self._retry = retry
-        self.memory = MemoryStore()
-        self.before = MemoryState()
-        self.held_until: dict[str, float] = {}
-        self.held_at_failure: frozenset[str] = frozenset()
         self._lock = renewed(self, "_lock", threading.RLock)
         self._thread = renewed(self, "_thread", _ThreadTransaction)
+        self._started = secondary is None  # a file may have what was not merged when a process ended
         self._problem: str | None = None
         self._tried_at = float("-inf")
         self._warned_at = float("-inf")
@@ -84,48 +102,24 @@ class FallbackStore:
     def problem(self) -> str | None:
         return self._problem or self.primary.problem
 
+    @property
+    def clock_offset(self) -> float:
+        return self.primary.clock_offset
+
     def run(self, work: Callable[[Store], T]) -> T:
-        try:
-            with self.exclusive():
+        if self._thread.store is not None:
+            raise RuntimeError("a store's transactions are not nested")
+        learned: list[Callable[[], object]] = []
+
+        def inside(store: Store) -> T:
+            learned.clear()
+            self._thread.store, self._thread.learned = store, learned
+            try:
                 return work(self)
-        except StoreError as error:
-            with self._lock:
-                self._fall_back(error)
-                with self._transaction(self.memory):
-                    return work(self)
+            finally:
+                self._thread.store = None
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """As in the protocol. A failure inside raises `StoreError`; the next transaction then uses memory."""
-        try:
-            with ExitStack() as stack:
-                self._enter(stack)
-                yield
-        except StoreError as error:
-            with self._lock:
-                self._fall_back(error)
-            raise
-
-    def close(self) -> None:
-        with self._lock, suppress(StoreError):
-            self._tried_at = float("-inf")
-            if not self._primary_works():
-                self._log_losses()
-            self.primary.close()
-
-    def _log_losses(self) -> None:
-        before, after = self.before, self.memory.state
-        alerts, undelivered = after.appended - before.appended, len(after.outbox.keys() - before.outbox.keys())
-        if alerts or undelivered:
-            logger.error(
-                "alert store: closed while it does not work (%s): "
-                "%d alerts of its history and %d that were not delivered are lost",
-                self._problem,
-                alerts,
-                undelivered,
-            )
-
-    # Which store
+        return self._choose(lambda: self.primary.run(inside), inside, lambda _: learned)
 
     def do(self, work: Callable[[Store], T], learn: Callable[[T], object] | None = None) -> T:
         """Run `work` on the store in use, and return its result.
@@ -139,44 +133,68 @@ class FallbackStore:
             if learn is not None and store is self.primary:
                 self._thread.learned.append(partial(learn, result))
             return result
-        if self._problem is not None:
+        return self._choose(
+            lambda: work(self.primary), work, lambda result: [] if learn is None else [partial(learn, result)]
+        )
+
+    def do_on_primary(self, work: Callable[[Store], T]) -> T:
+        """Run `work` on the primary, and return its result.
+
+        Raises:
+            StoreError: The primary fails.
+        """
+        if self._problem is not None or not self._started:
             with self._lock:
                 if not self._primary_works():
-                    return work(self.memory)
+                    raise StoreError(self._problem or "the store does not work")
         try:
-            result = work(self.primary)
+            return work(self.primary)
         except StoreError as error:
             with self._lock:
                 self._fall_back(error)
-                return work(self.memory)
-        if learn is not None:
-            self._learn([partial(learn, result)])
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            with suppress(StoreError):
+                self._tried_at = float("-inf")
+                if self._problem is not None and not self._primary_works():
+                    self._log_losses()
+                self.primary.close()
+            self.secondary.close()
+
+    # Which store
+
+    def _choose(
+        self,
+        on_primary: Callable[[], T],
+        on_secondary: Callable[[Store], T],
+        learned: Callable[[T], list[Callable[[], object]]],
+    ) -> T:
+        if self._problem is not None or not self._started:
+            with self._lock:
+                if not self._primary_works():
+                    return self._do_meanwhile(on_secondary)
+        try:
+            result = on_primary()
+        except StoreError as error:
+            with self._lock:
+                self._fall_back(error)
+                return self._do_meanwhile(on_secondary)
+        self._learn(learned(result))
         return result
 
-    def _enter(self, stack: ExitStack) -> None:
-        if self._problem is not None:
-            stack.enter_context(self._lock)
-            if not self._primary_works():
-                stack.enter_context(self._transaction(self.memory))
-                return
-        try:
-            stack.enter_context(self._transaction(self.primary))
-        except StoreError as error:
-            stack.enter_context(self._lock)
-            self._fall_back(error)
-            stack.enter_context(self._transaction(self.memory))
+    def _do_meanwhile(self, work: Callable[[Store], T]) -> T:
+        def in_transaction(store: Store) -> T:
+            if Outage.of(store, self.record) is None:
+                begin(store, self.record, self._known, self._clock())
+            if self._to_take_over is not None:
+                take_over(store, self.record, self._known, self._to_take_over)
+            return work(store)
 
-    @contextmanager
-    def _transaction(self, store: Store) -> Iterator[None]:
-        """A transaction of `store`, which this thread uses inside."""
-        learned: list[Callable[[], object]] = []
-        with store.exclusive():
-            self._thread.store, self._thread.learned = store, learned
-            try:
-                yield
-            finally:
-                self._thread.store = None
-        self._learn(learned)
+        result = self.secondary.run(in_transaction)
+        self._to_take_over = None
+        return result
 
     def _learn(self, learned: list[Callable[[], object]]) -> None:
         with self._lock:
@@ -184,51 +202,95 @@ class FallbackStore:
                 for note in learned:
                     note()
 
-    def _fall_back(self, error: StoreError) -> None:
+    def _fall_back(self, error: Exception) -> None:
         now = self._clock()
         self._tried_at = now
         fail_open.failures["alert store"] += 1
         if self._problem is None:
-            self._load_known_state(now)
+            held = [channel_of(name) for name, until in self.held_until.items() if until > now]
+            self._to_take_over = frozenset(name for name in held if name is not None)
+            self._known = self._known_state(now)
             if not 0 <= now - self._warned_at < _WARN_EVERY_SECONDS:
                 self._warned_at = now
-                logger.warning("alert store: %s; this process goes on in memory until it works again", str(error))
+                logger.warning("alert store: %s; until it works again, alerts are kept %s", str(error), self._where())
         self._problem = str(error)
+        self._started = True
 
-    def _load_known_state(self, now: float) -> None:
-        """Read the state of the primary: when it cannot be written, e.g. on a full disk, it often can be read."""
-        state = self.memory.state
-        self.held_at_failure = frozenset(name for name, until in self.held_until.items() if until > now)
+    def _known_state(self, now: float) -> MemoryState:
+        """What is known of the primary: when it cannot be written, e.g. on a full disk, it often can be read."""
+        if self._known_to_primary is not None:
+            return self._known_to_primary().copy()
+        state = self.learned.state.copy()
         with suppress(StoreError):
             state.incidents = self.primary.incidents.saved()
             outbox = self.primary.outbox
             waiting = [row for name in outbox.backlog() for row in outbox.pending(name, OUTBOX_LIMIT)]
-            self.memory.outbox.restore(waiting)
+            state.outbox = {row.id: row for row in waiting}
             for event in reversed(self.primary.history.events(limit=HISTORY_LIMIT)):
                 state.add_to_history(event)
-            state.counts.update(self.primary.history.counts())
             state.mutes = self.primary.mutes.in_force(now)
             state.conditions = self.primary.conditions.saved()
-        self.before = state.copy()
+        return state
 
     def _primary_works(self) -> bool:
-        """Whether the primary is in use; after `retry` seconds it is tried again, and the changes are replayed."""
+        """Whether the primary is in use; after `retry` seconds it is tried again, and what was done is merged."""
+        if self._problem is None and self._started:
+            return True
         now = self._clock()
-        if self._problem is None or 0 <= now - self._tried_at < self._retry:
-            return self._problem is None
-        self._tried_at = now
-        after = self.memory.state
-        try:
-            self.primary.run(lambda store: replay(store, self.before, after, now))
-        except StoreError as error:
-            self._problem = str(error)
+        if self._problem is not None and 0 <= now - self._tried_at < self._retry and not self._returned_for_others():
             return False
-        self.memory.state = MemoryState(
-            largest_id=after.largest_id, mutes=after.mutes, notes=after.notes, incidents=after.incidents
-        )
-        self._problem = None
-        logger.info("alert store: works again")
+        self._tried_at = now
+        try:
+            self.primary.run(lambda _: None)  # first, because others wait for the secondary during the merge
+            self.secondary.run(partial(self._merge, now))
+        except (StoreError, _MergeError) as error:
+            self._fall_back(error)
+            return False
+        self._known = MemoryState()
+        if self._problem is not None:
+            logger.info("alert store: works again")
+        self._problem, self._started = None, True
         return True
+
+    def _merge(self, now: float, store: Store) -> None:
+        meanwhile = Meanwhile.read(store, self.record, now)
+        if meanwhile is not None:
+            try:
+                self.primary.run(lambda primary: merge(primary, meanwhile))
+            except StoreError as error:
+                raise _MergeError(str(error)) from error
+            end(store, self.record)
+
+    def _returned_for_others(self) -> bool:
+        """Whether another process that shares the secondary uses the primary again."""
+        return self._to_take_over is None and not self.secondary.run(
+            lambda store: Outage.of(store, self.record) is not None
+        )
+
+    def _where(self) -> str:
+        return "in memory" if isinstance(self.secondary, MemoryStore) else "in the file of this host"
+
+    def _log_losses(self) -> None:
+        if not isinstance(self.secondary, MemoryStore):
+            return  # the file keeps them until the next start
+        meanwhile = Meanwhile.read(self.secondary, self.record, self._clock())
+        if meanwhile is None:
+            return
+        known = {event.identity for event in self._known.history}
+        alerts = sum(event.identity not in known for event in meanwhile.state.history)
+        undelivered = len(meanwhile.state.outbox.keys() - set(meanwhile.record.taken_over))
+        if alerts or undelivered:
+            logger.error(
+                "alert store: closed while it does not work (%s): "
+                "%d alerts of its history and %d that were not delivered are lost",
+                self._problem,
+                alerts,
+                undelivered,
+            )
+
+
+class _MergeError(Exception):
+    """The primary failed again: no failure of the secondary, inside whose transaction that was."""
 
 
 class _ThreadTransaction(threading.local):

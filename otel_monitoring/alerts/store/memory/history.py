@@ -16,7 +16,6 @@ class MemoryHistory:
     def append(self, event: AlertEvent) -> None:
         def work(state: MemoryState) -> None:
             state.add_to_history(event)
-            state.appended += 1
             if event.status is not Status.RESOLVED:
                 state.counts[event.type] += 1
 
@@ -43,6 +42,5 @@ class MemoryHistory:
             state.history.clear()
             state.results.clear()
             state.counts.clear()
-            state.cleared += 1
 
         self._state.use(work)

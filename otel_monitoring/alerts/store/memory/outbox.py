@@ -47,6 +47,9 @@ class MemoryOutbox:
         waiting = self._state.use(lambda state: _waiting(state, channel))
         return sorted(waiting, key=lambda row: row.id)[:limit]
 
+    def waiting(self) -> frozenset[str]:
+        return self._state.use(lambda state: frozenset(row.channel for row in state.outbox.values()))
+
     def backlog(self) -> dict[str, int]:
         return self._state.use(lambda state: dict(Counter(row.channel for row in state.outbox.values())))
 

@@ -43,14 +43,8 @@ class MemoryState:
     results: dict[str, Mapping[str, ChannelResult]] = field(default_factory=dict)
     """The results by channel of events in the history that were not delivered yet when added, by event identity."""
     counts: Counter[AlertType] = field(default_factory=Counter)
-    appended: int = 0
-    """The number of events ever added to the history."""
-    cleared: int = 0
-    """The number of times that the history was cleared."""
     mutes: list[Mute] = field(default_factory=list)
     notes: dict[str, float] = field(default_factory=dict)
-    notes_cleared: int = 0
-    """The number of times that the notes were cleared."""
     incidents: dict[str, str] = field(default_factory=dict)
     outbox: dict[int, Queued] = field(default_factory=dict)
     largest_id: int = 0

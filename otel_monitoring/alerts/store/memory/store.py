@@ -29,6 +29,7 @@ class MemoryStore:
 
     def __init__(self, *, problem: str | None = None) -> None:
         self.problem = problem
+        self.clock_offset = 0.0
         self.state = MemoryState()
         self._lock = renewed(self, "_lock", threading.RLock)
         self._inside = renewed(self, "_inside", bool)

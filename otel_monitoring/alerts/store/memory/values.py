@@ -57,12 +57,11 @@ class MemoryNotes:
 
         self._state.use(work)
 
-    def clear(self) -> None:
-        def work(state: MemoryState) -> None:
-            state.notes.clear()
-            state.notes_cleared += 1
+    def all(self) -> dict[str, float]:
+        return self._state.use(lambda state: dict(state.notes))
 
-        self._state.use(work)
+    def clear(self) -> None:
+        self._state.use(lambda state: state.notes.clear())
 
 
 class MemoryIncidents:

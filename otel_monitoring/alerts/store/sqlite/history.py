@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Status
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
+from otel_monitoring.alerts.store.rows import decodable, first
 from otel_monitoring.alerts.store.serialization import decoded_event, encoded_event, encoded_results
 from otel_monitoring.alerts.store.sqlite.connection import SqliteConnection
-from otel_monitoring.alerts.store.sqlite.rows import decodable, first
 
 
 class SqliteHistory:

@@ -15,9 +15,9 @@ from otel_monitoring.alerts.store.outbox import (
     notice_without,
     overflow_notice,
 )
+from otel_monitoring.alerts.store.rows import first
 from otel_monitoring.alerts.store.serialization import decoded_event, encoded_event, encoded_result
 from otel_monitoring.alerts.store.sqlite.connection import SqliteConnection
-from otel_monitoring.alerts.store.sqlite.rows import first
 from otel_monitoring.guard import logger
 
 _TYPE_AND_RULE = ", ".join(
@@ -87,6 +87,10 @@ class SqliteOutbox:
             db.executemany("UPDATE outbox SET channel = channel || ? WHERE id = ?", [(UNREADABLE, i) for i in ids])
 
         self._write(work)
+
+    def waiting(self) -> frozenset[str]:
+        rows = self._read(lambda db: db.execute("SELECT DISTINCT channel FROM outbox").fetchall())
+        return frozenset(channel for (channel,) in rows)
 
     def backlog(self) -> dict[str, int]:
         query = "SELECT channel, count(*) FROM outbox GROUP BY channel"

@@ -173,7 +173,7 @@ def state_path(directory: Path | None, *, service_name: str, environment: str | 
     Raises:
         StoreError: The directory cannot be determined: the user has no home, or the working directory was deleted.
     """
-    return _directory(directory) / _file_name(service_name, environment)
+    return _directory(directory) / f"{service_key(service_name, environment)}.db"
 
 
 def private_path(*, service_name: str, environment: str | None) -> Path:
@@ -192,7 +192,7 @@ def private_path(*, service_name: str, environment: str | None) -> Path:
         _check_private(base, directory)
     except OSError as error:
         raise StoreError(f"no directory for temporary files: {error.strerror or error}") from error
-    return directory / _file_name(service_name, environment)
+    return directory / f"{service_key(service_name, environment)}.db"
 
 
 def make_usable(path: Path) -> None:
@@ -224,12 +224,13 @@ def _directory(given: Path | None) -> Path:
     return found
 
 
-def _file_name(service_name: str, environment: str | None) -> str:
+def service_key(service_name: str, environment: str | None) -> str:
+    """A readable key, unique for a service and environment: letters, digits, `.`, `_` and `-`; see `state_path`."""
     generic = _GENERIC_NAME.fullmatch(service_name.strip()) is not None
     identity = [service_name, environment or "", _working_directory() if generic else ""]
     digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:10]
     readable = re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(part for part in identity[:2] if part)).strip("._-")
-    return f"{readable[:_READABLE_LENGTH] or 'alerts'}-{digest}.db"
+    return f"{readable[:_READABLE_LENGTH] or 'alerts'}-{digest}"
 
 
 def _working_directory() -> str:

@@ -34,6 +34,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, busy_timeout: float = BUSY_TIMEOUT, problem: str | None = None) -> None:
         self.problem = problem
+        self.clock_offset = 0.0
         self.path = path.absolute()
         self._connection = connection = SqliteConnection(self.path, busy_timeout=busy_timeout)
         self.history = SqliteHistory(connection)

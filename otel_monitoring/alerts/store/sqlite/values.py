@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from otel_monitoring.alerts.model import AlertType, Mute
 from otel_monitoring.alerts.store.mutes import mute_key
 from otel_monitoring.alerts.store.notes import NOTES_LIMIT, NOTES_SECONDS
-from otel_monitoring.alerts.store.serialization import decoded_mute, encoded_labels, storable
+from otel_monitoring.alerts.store.rows import decodable
+from otel_monitoring.alerts.store.serialization import decoded_mute, encoded_labels, encoded_mute, storable
 from otel_monitoring.alerts.store.sqlite.connection import SqliteConnection
-from otel_monitoring.alerts.store.sqlite.rows import decodable
 
 _NOTES_PRUNED_EVERY = 256
 
@@ -20,7 +20,7 @@ class SqliteMutes:
         self._read, self._write = connection.read, connection.write
 
     def add(self, mute: Mute) -> None:
-        row = (mute.type.value, encoded_labels(mute.labels), mute.until, storable(mute.author), storable(mute.reason))
+        row = encoded_mute(mute)
         self._write(lambda db: db.execute("INSERT OR REPLACE INTO mutes VALUES (?, ?, ?, ?, ?)", row))
 
     def remove(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
@@ -57,6 +57,9 @@ class SqliteNotes:
                 )
 
         self._write(work)
+
+    def all(self) -> dict[str, float]:
+        return dict(self._read(lambda db: db.execute("SELECT key, at FROM notified").fetchall()))
 
     def clear(self) -> None:
         self._write(lambda db: db.execute("DELETE FROM notified"))

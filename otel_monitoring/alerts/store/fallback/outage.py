@@ -1,0 +1,220 @@
+"""An outage of a store: how it begins in the store that is used meanwhile, and how both are merged afterwards."""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TypeVar
+
+from otel_monitoring.alerts.model import AlertEvent, DeliveryState, Mute
+from otel_monitoring.alerts.store.history import HISTORY_LIMIT
+from otel_monitoring.alerts.store.memory.state import MemoryState
+from otel_monitoring.alerts.store.mutes import mute_key
+from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT, Queued
+from otel_monitoring.alerts.store.protocol import Store
+from otel_monitoring.alerts.store.serialization import decoded_mute, encoded_mute
+
+T = TypeVar("T")
+
+RECORD = "\x00outage:"
+"""The beginning of the key of the record: it is saved among the conditions, which nothing clears, like no channel."""
+
+
+@dataclass(frozen=True)
+class Outage:
+    """The record of an outage, saved in the store that is used meanwhile, which several processes may share.
+
+    Attributes:
+        key: The key of the record, which begins with `RECORD`.
+        incidents: The states of alerts as they were known when the outage began.
+        conditions: The conditions of channels likewise.
+        mutes: The mutes likewise.
+        taken_over: The ids of events that waited in the store that is away, and are delivered from here.
+        history_cleared: Whether the history was cleared meanwhile.
+        notes_cleared: Whether the notes were cleared meanwhile.
+    """
+
+    key: str
+    incidents: Mapping[str, str] = field(default_factory=dict)
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    mutes: tuple[Mute, ...] = ()
+    taken_over: tuple[int, ...] = ()
+    history_cleared: bool = False
+    notes_cleared: bool = False
+
+    @staticmethod
+    def of(store: Store, key: str) -> "Outage | None":
+        """The record in `store`; None: it is not in use."""
+        text = store.conditions.saved().get(key)
+        if not text:
+            return None
+        try:
+            return Outage(key, **{**(found := json.loads(text)), "mutes": tuple(map(decoded_mute, found["mutes"]))})
+        except (ValueError, TypeError, LookupError):
+            return Outage(key)
+
+    def save(self, store: Store) -> None:
+        """Save the record in `store`."""
+        record = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "key"}
+        store.conditions.save(self.key, json.dumps({**record, "mutes": [encoded_mute(mute) for mute in self.mutes]}))
+
+
+def note_cleared(store: Store, key: str, *, history: bool = False, notes: bool = False) -> None:
+    """Note in the record of the outage, if `store` has one, that its history or its notes were cleared."""
+    record = Outage.of(store, key)
+    if record is not None:
+        replace(
+            record,
+            history_cleared=record.history_cleared or history,
+            notes_cleared=record.notes_cleared or notes,
+        ).save(store)
+
+
+def begin(store: Store, key: str, known: MemoryState, now: float) -> None:
+    """Fill `store`, inside a transaction, with what is known of the one that is away."""
+    store.history.clear()
+    for event in known.history:
+        store.history.append(known.with_results(event))
+    for mute in store.mutes.in_force(now):
+        store.mutes.remove(mute.type, mute.labels)
+    for mute in known.mutes:
+        store.mutes.add(mute)
+    for noted, at in known.notes.items():
+        if (store.notes.noted_at(noted) or float("-inf")) < at:
+            store.notes.note(noted, at)
+    store.incidents.save({**dict.fromkeys(store.incidents.saved()), **known.incidents})
+    for channel, condition in known.conditions.items():
+        store.conditions.save(channel, condition)
+    store.outbox.settle([row.id for row in _waiting(store)])
+    Outage(key, known.incidents, known.conditions, tuple(known.mutes)).save(store)
+
+
+def take_over(store: Store, key: str, known: MemoryState, channels: Collection[str]) -> None:
+    """Deliver from `store`, inside a transaction, what waits for these channels in the one that is away."""
+    rows = [row for row in known.outbox.values() if row.channel in channels]
+    record = Outage.of(store, key)
+    if rows and record is not None:
+        store.outbox.restore(rows)
+        replace(record, taken_over=(*record.taken_over, *(row.id for row in rows))).save(store)
+
+
+def end(store: Store, key: str) -> None:
+    """Leave `store`, inside a transaction, as one whose events have moved; the rest is known until the next outage."""
+    store.outbox.settle([row.id for row in _waiting(store)])
+    store.conditions.save(key, "")
+
+
+@dataclass(frozen=True)
+class Meanwhile:
+    """What `merge` adds to the store that has returned.
+
+    Attributes:
+        record: The record of the outage.
+        state: The state of the store that was used meanwhile.
+        notes: Its notes.
+        now: Unix seconds.
+    """
+
+    record: Outage
+    state: MemoryState
+    notes: Mapping[str, float]
+    now: float
+
+    @staticmethod
+    def read(store: Store, key: str, now: float) -> "Meanwhile | None":
+        """Read `store`, inside a transaction; None: it was not in use."""
+        record = Outage.of(store, key)
+        if record is None:
+            return None
+        state = MemoryState(mutes=store.mutes.in_force(now), incidents=store.incidents.saved())
+        state.conditions = {name: text for name, text in store.conditions.saved().items() if name != key}
+        state.history.extend(reversed(store.history.events(limit=HISTORY_LIMIT)))
+        state.outbox = {row.id: row for row in _waiting(store)}
+        return Meanwhile(record, state, store.notes.all(), now)
+
+
+def merge(store: Store, meanwhile: Meanwhile) -> None:
+    """Add to `store`, inside a transaction, what was done meanwhile, and keep what other workers did there.
+
+    The history gets what it has not, by the events' identity; the outbox what waits, without what was delivered on the
+    other side. Of everything else the side counts that has changed it since the outage began; if both have, what is
+    there stays, but of a mute the later end, and of a note the later time.
+
+    Args:
+        store: The store that has returned.
+        meanwhile: What the other store has now.
+    """
+    ours, record = meanwhile.state, meanwhile.record
+    if record.history_cleared:
+        store.history.clear()
+    recorded = {event.identity: event for event in store.history.events(limit=HISTORY_LIMIT)}
+    _merge_outbox(store, meanwhile, recorded)
+    for event in ours.history:
+        if event.identity not in recorded:
+            store.history.append(event)
+    if record.notes_cleared:
+        store.notes.clear()
+    noted = store.notes.all()
+    for key, at in meanwhile.notes.items():
+        if noted.get(key, float("-inf")) < at:
+            store.notes.note(key, at)
+    _merge_mutes(store, record.mutes, ours.mutes, meanwhile.now)
+    store.incidents.save(dict(_changed(record.incidents, ours.incidents, store.incidents.saved())))
+    for channel, condition in _changed(record.conditions, ours.conditions, store.conditions.saved()):
+        if condition is not None:
+            store.conditions.save(channel, condition)
+
+
+def _merge_outbox(store: Store, meanwhile: Meanwhile, recorded: Mapping[str, AlertEvent]) -> None:
+    here, there = _waiting(store), meanwhile.state.outbox
+    results = {event.identity: event.channels for event in meanwhile.state.history}
+    for row in here:
+        result = results.get(row.event.identity, {}).get(row.channel)
+        if row.id in there:
+            if result is not None and result.state is DeliveryState.RETRYING:
+                store.outbox.note([row.id], result)
+            if (tried := there[row.id].attempts - row.attempts) > 0:
+                store.outbox.tried([row.id], tried)
+        elif row.id in meanwhile.record.taken_over or (result is not None and result.state.final):
+            store.outbox.settle([row.id], result)
+    # A transaction whose outcome was unknown may have taken effect on both sides.
+    present = {(row.event.identity, row.channel) for row in here if row.event.identity in recorded}
+    done = {
+        (identity, channel)
+        for identity, event in recorded.items()
+        for channel, result in event.channels.items()
+        if result.state.final
+    }
+    taken_over = set(meanwhile.record.taken_over)
+    store.outbox.restore(
+        [
+            row
+            for row in there.values()
+            if row.id not in taken_over and (row.event.identity, row.channel) not in present | done
+        ]
+    )
+
+
+def _merge_mutes(store: Store, known: Iterable[Mute], ours: Iterable[Mute], now: float) -> None:
+    before, after, here = (
+        {mute_key(mute): mute for mute in mutes} for mutes in (known, ours, store.mutes.in_force(now))
+    )
+    for key in before.keys() | after.keys():
+        mute, other = after.get(key), here.get(key)
+        if mute == before.get(key):
+            continue
+        if mute is None:
+            if other is not None and other == before[key]:
+                store.mutes.remove(other.type, other.labels)
+        elif other is None or other == before.get(key) or other.until < mute.until:
+            store.mutes.add(mute)
+
+
+def _changed(before: Mapping[str, T], after: Mapping[str, T], here: Mapping[str, T]) -> Iterator[tuple[str, T | None]]:
+    """What has changed from `before` to `after` and is `here` as it was before; None: it was removed."""
+    for key in before.keys() | after.keys():
+        if after.get(key) != before.get(key) and here.get(key) == before.get(key):
+            yield key, after.get(key)
+
+
+def _waiting(store: Store) -> list[Queued]:
+    return [row for channel in store.outbox.backlog() for row in store.outbox.pending(channel, OUTBOX_LIMIT)]

@@ -1,0 +1,308 @@
+"""`Documents`: what the store has in the database, as numbered documents that are added and never changed.
+
+The only thing that every MongoDB-compatible server does for one of several writers alone is to insert a document with a
+given `_id`: updates with a condition are not atomic on some. The next state of a service is therefore a further
+document, whose `_id` ends with the next number. Whoever inserts it has decided; the others get a duplicate key, read
+what was decided, and decide again. A writer that is killed has inserted its document or not.
+"""
+
+import json
+import os
+import threading
+import time
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timezone
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+from pymongo import MongoClient, ReadPreference, WriteConcern
+from pymongo.database import Database
+from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
+
+from otel_monitoring.alerts.store.memory.state import LeaseRow
+from otel_monitoring.errors import StoreError
+from otel_monitoring.forks import renewed
+from otel_monitoring.redact import redact_error
+
+T = TypeVar("T")
+
+STATE = "otel_monitoring_state"
+REPORTS = "otel_monitoring_reports"
+MEASUREMENTS = "otel_monitoring_measurements"
+
+FRESH_SECONDS = 0.9
+"""What is asked about once a second may be this old."""
+
+_LONGEST_SECONDS = 10.0
+"""The most seconds from reading a number to inserting the next."""
+_KEPT_SECONDS = 60.0
+"""How long a number stays taken after a later one was: longer than anybody takes to insert."""
+_CLEAN_EVERY_SECONDS = 20.0
+_CLOCK_EVERY_SECONDS = 60.0
+_CLOCK_STEP = 1.0
+"""A difference of clocks is corrected when it has changed by more seconds than this."""
+_LEASE_KEPT_SECONDS = 3600.0
+
+_of_parents: list[MongoClient[dict[str, Any]]] = []
+"""Clients inherited in a fork: they are not used, not closed and not collected."""
+
+
+@dataclass
+class Head:
+    """The numbers of the latest documents, and the small ones themselves.
+
+    Attributes:
+        state: The number of the latest state; 0: there is none.
+        base: The number of the latest base of the measurements; 0: there is none.
+        leases_number: The number of the latest leases; 0: there are none.
+        base_version: The version of that base, or empty.
+        leases: The latest leases.
+        urgent: When each worker published its last urgent report, in Unix seconds.
+        read_at: When this was read, in monotonic seconds.
+    """
+
+    state: int = 0
+    base: int = 0
+    leases_number: int = 0
+    base_version: str = ""
+    leases: Mapping[str, LeaseRow] = field(default_factory=dict)
+    urgent: Mapping[str, float] = field(default_factory=dict)
+    read_at: float = float("-inf")
+
+
+class Documents:
+    """The documents of one service.
+
+    Every failure is a `StoreError`. Nothing here is measured or traced.
+
+    Args:
+        open_database: Makes a client, and returns the database. It may raise `StoreError`.
+        service: The key of the service.
+        clock: Returns Unix time in seconds.
+
+    Attributes:
+        clock_offset: Seconds that the server's clock is ahead of this host's.
+    """
+
+    def __init__(
+        self, open_database: Callable[[], Database[dict[str, Any]]], service: str, clock: Callable[[], float]
+    ) -> None:
+        self.service = service
+        self.clock_offset = 0.0
+        self._open_database = open_database
+        self._clock = clock
+        self._lock = renewed(self, "_lock", threading.RLock)
+        self._database: Database[dict[str, Any]] | None = None
+        self._pid = os.getpid()
+        self._head = Head()
+        self._asked_clock_at = float("-inf")
+        self._cleaned_at = float("-inf")
+
+    # The database
+
+    def do(self, work: Callable[[Database[dict[str, Any]]], T]) -> T:
+        """Run `work` on the database, and return its result."""
+        with self._lock, suppress_instrumentation():
+            try:
+                return work(self._current())
+            except (PyMongoError, OSError) as error:
+                self._head = Head()
+                raise StoreError(f"MongoDB: {_first_sentence(error)}") from error
+
+    def close(self) -> None:
+        """Close the client; the next use makes another."""
+        with self._lock:
+            database, self._database = self._database, None
+            self._head, self._asked_clock_at = Head(), float("-inf")
+            if database is not None and self._pid == os.getpid():
+                database.client.close()
+
+    def _current(self) -> Database[dict[str, Any]]:
+        if self._pid != os.getpid():
+            if self._database is not None:
+                _of_parents.append(self._database.client)
+            self._database, self._pid, self._asked_clock_at = None, os.getpid(), float("-inf")
+        if self._database is None:
+            found = self._open_database()
+            majority = WriteConcern(w="majority", wtimeout=2000)
+            self._database = found.client.get_database(
+                found.name, write_concern=majority, read_preference=ReadPreference.PRIMARY
+            )
+        if time.monotonic() - self._asked_clock_at >= _CLOCK_EVERY_SECONDS:
+            self._ask_clock(self._database)
+        return self._database
+
+    def _ask_clock(self, database: Database[dict[str, Any]]) -> None:
+        asked = self._clock()
+        answer = database.client.admin.command("hello")
+        now = (asked + self._clock()) / 2
+        self._asked_clock_at = time.monotonic()
+        local_time = answer.get("localTime")
+        if local_time is not None:
+            offset = local_time.replace(tzinfo=local_time.tzinfo or timezone.utc).timestamp() - now
+            if abs(offset - self.clock_offset) > _CLOCK_STEP:
+                self.clock_offset = offset
+
+    # Numbered documents
+
+    def head(self, max_age: float = 0.0) -> Head:
+        """The latest numbers, as the database has them now, or had at most `max_age` seconds ago."""
+        with self._lock:
+            if time.monotonic() - self._head.read_at > max_age or self._pid != os.getpid():
+                self.do(self._read_head)
+            return self._head
+
+    def _read_head(self, database: Database[dict[str, Any]]) -> None:
+        head = Head(read_at=time.monotonic())
+        urgent: dict[str, float] = {}
+        latest_leases: list[Any] = []
+        for found in database[STATE].find(self.of_service(), {"content": 0, "commit": 0}):
+            kind, _, rest = found["_id"].removeprefix(f"{self.service}:").partition(":")
+            if kind == "urgent":
+                urgent[rest] = found["at"]
+            elif kind == "state":
+                head.state = max(head.state, int(rest))
+            elif kind == "base" and int(rest) > head.base:
+                head.base, head.base_version = int(rest), found["version"]
+            elif kind == "leases" and int(rest) > head.leases_number:
+                head.leases_number, latest_leases = int(rest), json.loads(found["leases"])
+        head.urgent = urgent
+        head.leases = {name: LeaseRow(worker, taken, until) for name, worker, taken, until in latest_leases}
+        self._head = head
+
+    def of_service(self) -> dict[str, Any]:
+        """The filter of the service's documents in a collection."""
+        return {"_id": {"$gt": f"{self.service}:", "$lt": f"{self.service};"}}
+
+    def content(self, kind: str, number: int) -> tuple[bytes, float] | None:
+        """The content of a `state` or `base`, and when it was added, in Unix seconds; None: a later one is there."""
+        found = self.do(lambda db: db[STATE].find_one({"_id": self._id(kind, number)}))
+        return (bytes_of(found["content"]), float(found["at"])) if found is not None and "content" in found else None
+
+    def add_state(self, content: bytes) -> bool:
+        """Add a state after the latest of `head`; returns False where another worker has added one meanwhile."""
+        with self._lock:
+            number = self._head.state + 1
+            if not self._add("state", number, {"content": text_of(content)}):
+                return False
+            self._head.state = number
+            self._empty("state", number)
+            return True
+
+    def add_base(self, version: str, content: bytes) -> bool:
+        """Add a base after the latest of `head`; returns False where another worker has added one meanwhile."""
+        with self._lock:
+            number = self._head.base + 1
+            if not self._add("base", number, {"version": version, "content": text_of(content)}):
+                return False
+            self._head.base, self._head.base_version = number, version
+            self._empty("base", number)
+            return True
+
+    def _empty(self, kind: str, number: int) -> None:
+        """Remove the content before the last: who has just read the last number still needs that one."""
+        replaced = {"_id": self._id(kind, number - 2)}
+        with suppress(StoreError):  # the document has been added all the same; the content goes with its number
+            self.do(lambda db: db[STATE].update_one(replaced, {"$unset": {"content": ""}}))
+
+    def add_leases(self, leases: Mapping[str, LeaseRow], now: float) -> bool:
+        """Change the latest leases of `head`; returns False where another worker has changed them meanwhile."""
+        with self._lock:
+            number = self._head.leases_number + 1
+            kept = {name: row for name, row in leases.items() if row.until > now - _LEASE_KEPT_SECONDS}
+            rows = [[name, row.worker, row.taken, row.until] for name, row in kept.items()]
+            if not self._add("leases", number, {"leases": json.dumps(rows)}):
+                return False
+            self._head.leases_number, self._head.leases = number, kept
+            return True
+
+    def _id(self, kind: str, number: int) -> str:
+        return f"{self.service}:{kind}:{number:012d}"
+
+    def _add(self, kind: str, number: int, content: dict[str, Any]) -> bool:
+        if time.monotonic() - self._head.read_at > _LONGEST_SECONDS:
+            self._head = Head()
+            return False
+        commit = uuid4().hex
+        document = {"_id": self._id(kind, number), "commit": commit, "at": self.server_time(), **content}
+
+        def insert(database: Database[dict[str, Any]]) -> bool:
+            try:
+                database[STATE].insert_one(document)
+            except DuplicateKeyError:
+                return False
+            except AutoReconnect:
+                # Whether it was inserted before the connection broke is asked once; it may be asked in vain.
+                found = database[STATE].find_one({"_id": document["_id"]}, {"commit": 1})
+                if found is None:
+                    raise
+                return bool(found["commit"] == commit)
+            return True
+
+        added = self.do(insert)
+        if added and time.monotonic() - self._head.read_at > 2 * _LONGEST_SECONDS:
+            raise StoreError("MongoDB: the server, or this process, stood still during a transaction")
+        if not added:
+            self._head = Head()
+        self._clean()
+        return added
+
+    def _clean(self) -> None:
+        """Delete numbers that were passed long ago."""
+        if time.monotonic() - self._cleaned_at < _CLEAN_EVERY_SECONDS:
+            return
+        self._cleaned_at = time.monotonic()
+        with suppress(StoreError):  # it is tried again soon
+            head, before = self.head(FRESH_SECONDS), self.server_time() - _KEPT_SECONDS
+            for kind, number in (("state", head.state), ("leases", head.leases_number), ("base", head.base)):
+                span = {"$gt": self._id(kind, 0), "$lt": self._id(kind, number)}
+                old = {"_id": span, "at": {"$lt": before}}
+                self.do(lambda db, old=old: db[STATE].delete_many(old))  # type: ignore[misc]
+
+    def server_time(self) -> float:
+        """The time of the server's clock, in Unix seconds."""
+        return self._clock() + self.clock_offset
+
+    # Urgent reports
+
+    def set_urgent(self, worker: str, now: float) -> None:
+        """Note that a worker has published an urgent report at `now`, in Unix seconds."""
+        document = {"_id": f"{self.service}:urgent:{worker}", "at": now}
+        self.do(lambda db: db[STATE].replace_one({"_id": document["_id"]}, document, upsert=True))
+        self._head = Head()
+
+    def forget_urgent(self, workers: list[str]) -> None:
+        """Forget the urgent reports of workers."""
+        ids = [f"{self.service}:urgent:{worker}" for worker in workers]
+        self.do(lambda db: db[STATE].delete_many({"_id": {"$in": ids}}))
+        self._head = Head()
+
+
+def text_of(content: bytes) -> str:
+    """The content of a document, compressed: some servers take no binary values where they take texts."""
+    return b64encode(zlib.compress(content, 1)).decode()
+
+
+def bytes_of(text: str) -> bytes:
+    """What `text_of` made a text of.
+
+    Raises:
+        StoreError: It is damaged.
+    """
+    try:
+        return zlib.decompress(b64decode(text))
+    except (ValueError, TypeError, zlib.error) as error:
+        raise StoreError(f"MongoDB: a document is damaged: {type(error).__name__}") from error
+
+
+def _first_sentence(error: Exception) -> str:
+    """The beginning of an error, without PyMongo's description of every server."""
+    text = redact_error(error)
+    for rest in (", Timeout:", " (configured timeouts:", ", full error:"):
+        text = text.partition(rest)[0]
+    return text

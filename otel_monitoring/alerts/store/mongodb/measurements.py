@@ -1,0 +1,60 @@
+"""`MongoMeasurements`: what the workers of a service measured, a document for each delta."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
+
+from otel_monitoring.alerts.store.mongodb.documents import MEASUREMENTS, Documents, bytes_of, text_of
+from otel_monitoring.metrics.stream import Base, Delta
+
+
+class MongoMeasurements:
+    """A `MeasurementStream` in a MongoDB database."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    def add(self, delta: Delta) -> None:
+        service = self._documents.service
+        document = {
+            "_id": f"{service}:{delta.writer}:{delta.number:012d}",
+            "service": service,
+            "writer": delta.writer,
+            "number": delta.number,
+            "content": text_of(delta.content),
+        }
+
+        def insert(database: Database[dict[str, Any]]) -> None:
+            with suppress(DuplicateKeyError):
+                database[MEASUREMENTS].insert_one(document)
+
+        self._documents.do(insert)
+
+    def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:
+        unknown: list[dict[str, Any]] = [{"writer": {"$nin": list(known)}}]
+        unknown += [{"writer": writer, "number": {"$gt": number}} for writer, number in known.items()]
+        wanted = {"service": self._documents.service, "$or": unknown}
+        found = self._documents.do(lambda db: list(db[MEASUREMENTS].find(wanted)))
+        deltas = sorted(Delta(row["writer"], row["number"], bytes_of(row["content"])) for row in found)
+        # After the deltas: a base that replaced some of them is seen.
+        return deltas, self._documents.head().base_version
+
+    def base(self) -> Base | None:
+        while number := (head := self._documents.head()).base:
+            found = self._documents.content("base", number)
+            if found is not None:
+                content, at = found
+                return Base(head.base_version, content, max(0.0, self._documents.server_time() - at))
+        return None
+
+    def replace_base(self, before: str, version: str, content: bytes, known: Mapping[str, int]) -> bool:
+        if self._documents.head().base_version != before or not self._documents.add_base(version, content):
+            return False
+        service = self._documents.service
+        contained = [{"writer": writer, "number": {"$lte": number}} for writer, number in known.items()]
+        if contained:
+            self._documents.do(lambda db: db[MEASUREMENTS].delete_many({"service": service, "$or": contained}))
+        return True
