@@ -2,13 +2,13 @@
 
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from statistics import mean
 
 from tests.benchmarks.figures import Figure, markdown
-from tests.benchmarks.goals import GOALS, section_of
+from tests.benchmarks.goals import GOALS, Goal, section_of
 
 _HEAD = ("what", "measured", "beside", "judged", "goal", "reached")
 
@@ -25,14 +25,18 @@ class Report:
     Args:
         sections: Those that run: theirs are the rows that must be measured.
         calibrate: How slow the machine is at the moment; asked before and after each section.
+        goals: The rows.
     """
 
-    def __init__(self, sections: Sequence[str], calibrate: Callable[[], float]) -> None:
+    def __init__(
+        self, sections: Sequence[str], calibrate: Callable[[], float], goals: Mapping[str, Goal] = GOALS
+    ) -> None:
+        self._goals = goals
         self._calibrate = calibrate
         self._slowness: list[float] = []
         self._found: dict[str, tuple[Figure, int]] = {}
         self._left_out: dict[str, str] = {}
-        self._due = [key for key in GOALS if section_of(key) in sections]
+        self._due = [key for key in goals if section_of(key) in sections]
 
     def title(self) -> None:
         """What was measured where."""
@@ -53,12 +57,12 @@ class Report:
         """Note what was measured for a row of the table of goals.
 
         Args:
-            key: Of the row, in `GOALS`.
+            key: Of the row, in the table of goals.
             value: In the goal's unit.
             ours: What was measured, with its unit, where the value is a ratio of it.
             peer: What was measured of the peer, with its unit.
         """
-        self._found[key] = Figure(GOALS[key], value, ours, peer), len(self._slowness)
+        self._found[key] = Figure(self._goals[key], value, ours, peer), len(self._slowness)
 
     def leave_out(self, key: str, reason: str) -> None:
         """Say why a row, or all rows of a section, cannot be measured here."""
@@ -94,6 +98,6 @@ class Report:
         return key in self._found or self._reason(key) is not None
 
     def _unmeasured(self, key: str) -> list[str]:
-        goal = GOALS[key]
+        goal = self._goals[key]
         why = self._reason(key) or "nothing has measured it"
         return [goal.what, "-", goal.peer, "-", f"<= {goal.limit:g} {goal.unit}", f"left out: {why}"]
