@@ -20,6 +20,7 @@ from tests.benchmarks import (
     mongodb,
     quantile_error,
     request_cost,
+    start,
     traced,
 )
 from tests.benchmarks.calibration import slowness
@@ -63,6 +64,8 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "growth": lambda run: request_cost.growth(run.report, run.sink, run.effort, lean=run.quick),
     "mongodb": lambda run: mongodb.run(run.report, rounds=run.rounds(50, 20)),
     "traced": lambda run: traced.run(run.report, rounds=run.rounds(40, 8)),
+    "start": lambda run: start.run(run.report, run.sink, rounds=run.rounds(10, 2)),
+    "idle": lambda run: start.idle(run.report, run.sink, seconds=run.pick(60, 5), ticks=run.pick(60_480, 300)),
     "memory": lambda run: memory.run(run.report, run.sink, requests=run.pick(100_000, 10_000)),
     "answers": lambda run: answers.run(run.report, run.sink, rounds=run.rounds(20, 5)),
     "alerts": lambda run: alerts.run(run.report, rounds=run.rounds(100, 20)),

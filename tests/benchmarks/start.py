@@ -1,0 +1,203 @@
+"""What the monitoring adds to the start of the example, and what it costs while nothing happens; and a probe."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.benchmarks.figures import paired, spread
+from tests.benchmarks.processes import ROOT, Sink
+from tests.benchmarks.report import Report, say
+from tests.integration.servers import nx27017
+from tests.ports import free_port
+
+_MILLI = 1e3
+_MIB = 2**20
+_BARE, _OURS, _EVERYTHING = "bare", "**otel_monitoring**, embedded", "**otel_monitoring**, everything configured"
+_STAGES = ("imported", "started", "settled")
+_TIMEOUT = 1800
+_FOREIGN = ("OTEL_", "SMTP_", "ALERT", "SLACK_", "PYTHON")
+_CHECK = "from otel_monitoring.cli import main; main()"
+
+
+def run(report: Report, sink: Sink, rounds: int) -> None:
+    """The section about the start, and the probe."""
+    report.section(
+        "Start of the example",
+        "Process CPU of `examples/earlybird` under uvicorn, against a MongoDB-compatible server, once with the package "
+        f"and once with names that stand for nothing; {rounds} interleaved rounds, each in new processes, whose "
+        "bytecode is there. 'settled' is a second after the first answers.",
+    )
+    if find_spec("nx_27017") is None:
+        report.leave_out("start.instrument", "nx-27017 is not installed")
+    else:
+        with _examples(sink) as start:
+            _start(report, start, rounds)
+    _check(report, rounds)
+
+
+def _start(report: Report, start: Any, rounds: int) -> None:
+    found: dict[str, list[dict[str, float]]] = {_BARE: [], _OURS: [], _EVERYTHING: []}
+    for number in range(rounds + 1):
+        say(f"start: round {number} of {rounds}")
+        for name, own in found.items():
+            measured = start(name, 0)
+            if number:  # the first compiles
+                own.append(measured)
+    rows = []
+    for name, own in found.items():
+        stages = [[one[stage] * _MILLI for one in own] for stage in _STAGES]
+        added = paired(stages[1], [one["started"] * _MILLI for one in found[_BARE]], "difference")
+        rows.append([name, *(f"{median(stage):.0f}" for stage in stages), f"{spread(stages[1]):.0f}", f"{added:.0f}"])
+    report.table(("variant", *(f"{stage} ms" for stage in _STAGES), "± ms", "start: added ms"), rows)
+    least = {name: min(one["started"] for one in own) * _MILLI for name, own in found.items()}
+    report.figure(
+        "start.instrument",
+        least[_OURS] - least[_BARE],
+        ours=f"{least[_OURS] - least[_BARE]:.0f} ms",
+        peer=f"{least[_BARE]:.0f} ms",
+    )
+
+
+def _check(report: Report, rounds: int) -> None:
+    report.section(
+        "`otel-monitoring check`",
+        f"CPU of the whole process that asks a service which answers at once; {rounds} interleaved rounds.",
+    )
+    commands = {
+        "`python -c pass`": ["-c", "pass"],
+        "`python -c 'import httpx'`": ["-c", "import httpx"],
+        "**otel-monitoring check**": ["-c", _CHECK, "check"],
+    }
+    found: dict[str, list[float]] = {name: [] for name in commands}
+    with _healthy() as url, TemporaryDirectory() as cache:
+        for number in range(rounds + 1):
+            for name, command in commands.items():
+                arguments = [*command, url] if command[-1] == "check" else command
+                cost = _cpu_of([sys.executable, *arguments], _environment({"PYTHONPYCACHEPREFIX": cache}))
+                if number:
+                    found[name].append(cost * _MILLI)
+    rows = [[name, *(f"{v:.0f}" for v in (median(own), spread(own), min(own)))] for name, own in found.items()]
+    report.table(("process", "median ms", "± ms", "least ms"), rows)
+    report.figure("start.check", min(found["**otel-monitoring check**"]))
+
+
+def idle(report: Report, sink: Sink, *, seconds: int, ticks: int) -> None:
+    """The section about a service to which nothing happens."""
+    report.section(
+        "An idle service",
+        f"The example for {seconds} s after its start, with all signals over OTLP, e-mail, Slack, a webhook and the "
+        "SQLite store, and without the package; and a service that is driven by a clock set by hand, "
+        f"{ticks:,} ticks of ten seconds, with requests in some of them and alerts that begin and end.",
+    )
+    if find_spec("nx_27017") is None:
+        for key in ("idle.cpu", "idle.memory"):
+            report.leave_out(key, "nx-27017 is not installed")
+    else:
+        with _examples(sink) as start:
+            start(_EVERYTHING, 0)
+            _idle(report, start, seconds)
+    grown: dict[str, float] = _run_json([sys.executable, "-m", "tests.benchmarks.ticks", str(ticks)], _environment({}))
+    report.table(("after so many ticks", "resident MiB"), [[name, f"{mib:.1f}"] for name, mib in grown.items()])
+    (*_, before, after) = grown.values()
+    report.figure("idle.ticks", after - before)
+
+
+def _idle(report: Report, start: Any, seconds: int) -> None:
+    with ThreadPoolExecutor(2) as both:
+        bare, ours = both.map(lambda name: start(name, seconds), (_BARE, _EVERYTHING))
+    rows = [
+        [name, f"{own['idle'] * 100:.2f}", f"{own['resident'] / _MIB:.1f}"]
+        for name, own in ((_BARE, bare), (_EVERYTHING, ours))
+    ]
+    report.table(("variant", "% of a core", "resident MiB"), rows)
+    report.figure("idle.cpu", (ours["idle"] - bare["idle"]) * 100)
+    memory = [one["resident"] / _MIB for one in (bare, ours)]
+    report.figure("idle.memory", memory[1] - memory[0], ours=f"{memory[1]:.1f} MiB", peer=f"{memory[0]:.1f} MiB")
+
+
+@contextmanager
+def _examples(sink: Sink) -> Iterator[Any]:
+    """Starts the example, by the name of its variant, and answers what it cost."""
+    with ExitStack() as stack:
+        server = stack.enter_context(nx27017())
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        common = {"MONGODB_URI": server.uri, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+        nowhere = f"http://127.0.0.1:{free_port()}"
+        everything = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": sink.url,
+            "SMTP_SERVER": "127.0.0.1",
+            "SMTP_PORT": nowhere.rpartition(":")[2],
+            "SMTP_SECURITY": "none",
+            "ALERT_EMAIL_FROM": "ops@example.com",
+            "ALERT_EMAIL_TO": "ops@example.com",
+            "SLACK_WEBHOOK_URL": f"{nowhere}/slack",
+            "ALERT_WEBHOOK_URL": f"{nowhere}/hook",
+            "ALERT_WEBHOOK_ALLOW_PRIVATE": "true",
+            "ALERTMANAGER_URL": nowhere,
+        }
+
+        def start(variant: str, idle_seconds: float) -> dict[str, float]:
+            which = "bare" if variant == _BARE else "monitored"
+            state = stack.enter_context(TemporaryDirectory())
+            own = {**common, **(everything if variant == _EVERYTHING else {}), "OTEL_MONITORING_STATE_DIR": state}
+            command = [sys.executable, "-m", "tests.benchmarks.starting", which, str(idle_seconds)]
+            cost: dict[str, float] = _run_json(command, _environment(own))
+            return cost
+
+        yield start
+
+
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    return {**kept, "PYTHONHASHSEED": "0", "PYTHONPATH": str(ROOT), **own}
+
+
+def _run_json(command: list[str], environ: dict[str, str]) -> Any:
+    done = subprocess.run(
+        command, env=environ, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=_TIMEOUT, check=True
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _cpu_of(command: list[str], environ: dict[str, str]) -> float:
+    """CPU seconds of a process, which must succeed."""
+    process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return usage.ru_utime + usage.ru_stime
+
+
+@contextmanager
+def _healthy() -> Iterator[str]:
+    """The URL of a service that says it is healthy."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = json.dumps({"status": "healthy", "uptime_seconds": 1}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
