@@ -16,6 +16,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
 from otel_monitoring.alerts.store import MemoryStore
+from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.errors import InstrumentationError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.monitoring import get_monitoring
@@ -35,6 +36,10 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("opentelemetry.metrics.get_meter_provider", NoOpMeterProvider)
 
 
+ANYTHING = Thresholds(cpu_percent=100, memory_percent=100, event_loop_lag_ms=60_000)
+"""What else the machine does decides no status."""
+
+
 def refuse(_: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 
@@ -44,7 +49,7 @@ async def test_the_application_starts_where_no_thread_can(
 ) -> None:
     app = FastAPI()
     caplog.set_level(logging.INFO, "otel_monitoring")
-    monitoring = MonitoringService(None, access="open").instrument(app)
+    monitoring = MonitoringService(None, access="open", thresholds=ANYTHING).instrument(app)
     async with AsyncExitStack() as serving:
         with monkeypatch.context() as full:
             full.setattr(threading.Thread, "start", refuse)
@@ -124,7 +129,7 @@ async def test_stop_and_start_are_idempotent_and_counting_goes_on() -> None:
 
 
 async def test_before_the_start_every_answer_exists() -> None:
-    monitoring = MonitoringService(None)
+    monitoring = MonitoringService(None, thresholds=ANYTHING)
     health = await monitoring.get_health_status()
     assert (health["status"], health["uptime_seconds"]) == ("healthy", 0)
     assert (await monitoring.get_detailed_diagnostics())["endpoints"] == {}
@@ -132,7 +137,7 @@ async def test_before_the_start_every_answer_exists() -> None:
 
 
 async def test_draining_makes_it_not_ready_and_leaves_it_running() -> None:
-    monitoring = MonitoringService(None)
+    monitoring = MonitoringService(None, thresholds=ANYTHING)
     await monitoring.start()
     assert monitoring.ready
     monitoring.drain()

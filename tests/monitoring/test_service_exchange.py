@@ -46,7 +46,8 @@ class Process:
             access="open",
             sample_interval=0.2,
             check_interval=0.2,
-            thresholds=Thresholds(cpu_percent=100, memory_percent=100),  # what else the machine does is no matter here
+            # What else the machine does is no matter here.
+            thresholds=Thresholds(cpu_percent=100, memory_percent=100, event_loop_lag_ms=60_000),
             alert_manager=AlertManager(channels=[], store=self.store),
         )
         self.monitoring.add_rule(Rule("sold", Count("sold"), ">", 1e9))
