@@ -59,9 +59,10 @@ Exit codes:
 def watch(service: ServiceClient, interval: float, mute_for: float, once: bool, as_json: bool) -> int:
     """Watch the service at URL: status, rates, percentiles, endpoints by load, gauges and firing alerts.
 
-    The figures are those of the worker process that answers; a line says when that worker has ended. "now" has the
-    latest figures, "last 5 min" those of the service's window, and the endpoints have theirs since its start. The
-    service may stop and start again meanwhile. With --json a line is printed for each refresh.
+    The figures are those of the service, whichever of its workers answers; loop lag and database are as that worker
+    sees them. A line says when a worker has ended. "now" has the latest figures, "last 5 min" those of the service's
+    window, and the endpoints have theirs since its totals count. The service may stop and start again meanwhile. With
+    --json a line is printed for each refresh.
     """
     history = RefreshHistory()
     if as_json:

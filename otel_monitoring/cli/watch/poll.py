@@ -69,8 +69,8 @@ class Figures:
     """The figures of one refresh, None where they are unknown.
 
     Attributes:
-        request_rate: Requests a second since that worker was asked last; the first time, over its window.
-        error_rate: Percent of the requests of its window.
+        request_rate: Requests a second since the service was asked last; the first time, over its window.
+        error_rate: Percent of the requests of the window.
         p50: Seconds, over the window; likewise `p95` and `p99`.
         cpu_percent: Of the machine or container.
         memory_percent: Likewise.
@@ -97,13 +97,11 @@ class SeenWorker:
         pid: The process id in its answer.
         at: Unix seconds.
         turn: The number of answers from all workers until then.
-        count: The number of requests that it had recorded until then.
     """
 
     pid: object
     at: float
     turn: int
-    count: int
 
 
 class RefreshHistory:
@@ -121,7 +119,7 @@ class RefreshHistory:
         self.last: Refresh | None = None
         self.latest: Refresh | None = None
         self.lost_at: float | None = None
-        # Any worker may answer, so each count is compared with the last one of the same worker.
+        self._counted: tuple[float, int] | None = None
         self._workers: dict[object, SeenWorker] = {}
         self._turn = 0
         self._by_turns = False
@@ -174,15 +172,16 @@ class RefreshHistory:
     def _rate(self, at: float, diagnostics: dict[str, Any]) -> float | None:
         performance = diagnostics["performance"]
         worker = diagnostics.get("worker", {})
-        count = int(performance.get("requests_recorded", 0))
-        before = self._workers.pop(worker.get("instance_id"), None)
-        self._by_turns |= before is not None and before.turn < self._turn
+        seen = self._workers.pop(worker.get("instance_id"), None)
+        self._by_turns |= seen is not None and seen.turn < self._turn
         self._turn += 1
-        self._workers[worker.get("instance_id")] = SeenWorker(worker.get("pid", "?"), at, self._turn, count)
+        self._workers[worker.get("instance_id")] = SeenWorker(worker.get("pid", "?"), at, self._turn)
         if len(self._workers) > _MAX_WORKERS:
             del self._workers[next(iter(self._workers))]
-        if before is not None and at > before.at and count >= before.count:
-            return (count - before.count) / (at - before.at)
+        count = int(performance.get("requests_recorded", 0))
+        before, self._counted = self._counted, (at, count)
+        if before is not None and at > before[0] and count >= before[1]:
+            return (count - before[1]) / (at - before[0])
         window = performance.get("window", {})
         seconds = window.get("seconds") or 0
         return window.get("requests_recorded", 0) / seconds if seconds else None
