@@ -31,6 +31,7 @@ from otel_monitoring.alerts.store.leases import (
 )
 from otel_monitoring.alerts.store.outbox import UNREADABLE
 from otel_monitoring.guard import fail_open
+from otel_monitoring.metrics.window import Window
 
 _reading_report = fail_open("reading another worker's report")
 _reading_metrics = fail_open("reading the metrics of a rule", theirs=True)
@@ -57,13 +58,22 @@ class Evaluator:
         worker: This worker's `service.instance.id`.
         report: Makes this worker's report.
         interval: Seconds between ticks.
+        measured: Returns the sum of all workers' histograms and counters; None: the reports have them.
     """
 
-    def __init__(self, manager: AlertManager, worker: str, report: Callable[[], WorkerReport], interval: float) -> None:
+    def __init__(
+        self,
+        manager: AlertManager,
+        worker: str,
+        report: Callable[[], WorkerReport],
+        interval: float,
+        measured: Callable[[], Window] | None = None,
+    ) -> None:
         self._manager = manager
         self._worker = worker
         self._report = report
         self._interval = interval
+        self._measured = measured
         self._channel_leases = {name: lease_of(name) for name in manager.policy.channels}
         repeating = sorted(repeating_lease_of(name) for name in manager.policy.holding)
         wanted = (LEADER, *self._channel_leases.values(), *repeating)
@@ -92,12 +102,20 @@ class Evaluator:
         else:
             manager.evaluation.clear()
         self._pump()
-        metrics: set[str] = set()
-        for rule in () if leads else manager.rules:
-            with _reading_metrics:
-                metrics.update(rule.expression.metrics)
         report = replace(self._report(), results=results(manager.rules, manager.evaluation) if leads else {})
-        manager.store.reports.publish(self._worker, report.encode(metrics), manager.clock(), urgent=urgent)
+        metrics, gauges = self._reported() if not leads else ((), ())  # it evaluates its own without a report
+        data = report.encode(metrics, gauges)
+        manager.store.reports.publish(self._worker, data, manager.clock(), urgent=urgent)
+
+    def _reported(self) -> tuple[set[str], set[str]]:
+        """The metrics of which the leader needs all series of this worker, and those of which it needs the gauges."""
+        metrics: set[str] = set()
+        gauges: set[str] = set()
+        for rule in self._manager.rules:
+            with _reading_metrics:
+                of_all = self._measured is not None and rule.scope == "service"
+                (gauges if of_all else metrics).update(rule.expression.metrics)
+        return metrics, gauges
 
     def others(self) -> tuple[Mapping[str, Mapping[str, Any]], str | None]:
         """What the other workers say about themselves, by worker, and which worker leads. May run in any thread."""
@@ -171,6 +189,7 @@ class Evaluator:
     def _evaluate(self) -> None:
         manager, now = self._manager, self._manager.clock()
         reports = self._reports(manager.store, now)
+        measured = self._measured() if self._measured is not None else None
         rules = manager.rules
 
         def evaluate(store: Store) -> Transitions:
@@ -179,7 +198,7 @@ class Evaluator:
             transitions = Transitions(store, policy, now)
             if leases.holders(now).get(LEADER) == self._worker:  # the lease may have expired meanwhile
                 known = {incident.key: incident for incident in saved_incidents(store.incidents)}
-                results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()))
+                results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()), measured)
                 transitions.apply(results, known, reports, rules)
             return transitions
 
@@ -195,7 +214,9 @@ class Evaluator:
         for worker, data in store.reports.published(now - REPORT_INTERVALS * self._interval, now).items():
             if worker != self._worker:
                 with _reading_report:
-                    reports[worker] = WorkerReport.decode(data)
+                    report = WorkerReport.decode(data)
+                    if not report.results:  # a worker that led until now: it reports its metrics with its next tick
+                        reports[worker] = report
         return reports
 
     def _repeat(self) -> None:

@@ -22,6 +22,7 @@ from otel_monitoring.health.requests import PerformanceMetrics
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
+from otel_monitoring.metrics.service_history import SERVICE
 from otel_monitoring.telemetry.providers import Telemetry
 
 _PING_SECONDS = 1.0
@@ -47,7 +48,7 @@ class AlertFeed:
         system: Evidence: CPU and memory.
         performance: Evidence: the last error of a request.
         loop_monitor: Returns the monitor of the application's loop, None before there is one.
-        measure: Takes a sample and brings the aggregator up to date.
+        measure: Takes a sample and brings the measurements of this process and of the service up to date.
         state: Returns what this process says about itself to the others.
         draining: Whether the stop has begun: from then on nothing is pinged or evaluated.
         store_database: Returns the application's database, if it has one by now; the store may be there.
@@ -92,7 +93,13 @@ class AlertFeed:
         signals = AlertSignals(self._telemetry.meter_provider, self._telemetry.logger_provider)
         manager.connect(self._settings, origin, signals, self._store_database)
         instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
-        self._evaluator = Evaluator(manager, instance, self._report, self._settings.sample_interval)
+        self._evaluator = Evaluator(
+            manager,
+            instance,
+            self._report,
+            self._settings.sample_interval,
+            lambda: self._performance.history(SERVICE).recent,
+        )
         self._ping = None
 
     @property

@@ -266,8 +266,6 @@ class ServiceParts:
         if not self._worker.draining:
             self.keep_logging()
             await self._measure()
-            with fail_open("exchanging measurements"):
-                await self.exchange.exchange()
             self.alerting.tick()
 
     async def publish(self) -> None:
@@ -332,13 +330,15 @@ class ServiceParts:
             self._checked.set_result(None)
 
     async def _measure(self) -> None:
-        """Sample CPU, memory and the event loop, and collect everything that was measured.
+        """Sample CPU, memory and the event loop, collect everything that was measured, and exchange it.
 
         What fails or hangs, as a callback of the application may, keeps neither checks nor rules from going on.
         """
         with fail_open("measuring"):
             self.system.sample(time.monotonic())
             await self.collecting.collect()
+        with fail_open("exchanging measurements"):
+            await self.exchange.exchange()
 
     def _look_into_database(self) -> None:
         """The driver noticed a failure: ping now instead of waiting for the next check."""

@@ -1,12 +1,13 @@
 """Several workers on one store: one evaluates and delivers, another takes over, nothing is told twice or lost."""
 
 import asyncio
+from functools import partial
 from os import getpid
 from socket import gethostname
 
 import pytest
 
-from otel_monitoring.alerts import AlertManager, Gauge, Rule
+from otel_monitoring.alerts import AlertManager, Count, Gauge, Rule
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import Evaluator, beat_seconds, lease_seconds
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, DeliveryState, Notification, Status
@@ -503,3 +504,55 @@ async def test_a_report_of_another_version_is_left_out() -> None:
 def test_a_lease_outlasts_its_renewals_and_ends_within_a_tick(interval: float) -> None:
     assert 2.9 * beat_seconds(interval) <= lease_seconds(interval)
     assert lease_seconds(interval) <= max(interval, 1.0)
+
+
+async def test_what_the_service_measured_is_evaluated_once_and_reported_by_nobody() -> None:
+    """Histograms and counters come from the measurements of the service; reports have what is each worker's own."""
+    host = Host(
+        Rule("sold", Count("sold"), ">", 10), Rule("each_sold", Count("sold_here"), ">", 10, scope="instance"), HOT
+    )
+    measured = Window(Snapshot(0, 300, sums={Series("sold"): 12.0}))
+    workers = {name: host.worker(name) for name in ("one", "two")}
+
+    def report(name: str) -> WorkerReport:
+        sums = {Series("sold"): 12.0, Series("sold_here"): 11.0 if name == "two" else 1.0}
+        return WorkerReport(Window(Snapshot(0, 300, sums=sums, gauges={Series("heat"): 1.0})))
+
+    for name, worker in workers.items():
+        worker.watch = Evaluator(worker.manager, name, partial(report, name), INTERVAL, lambda: measured)
+    workers["one"].watch.beat()
+    workers["two"].watch.tick()
+    workers["one"].watch.tick()
+    states = {rule["name"]: rule for rule in await workers["one"].manager.rule_states()}
+    assert [value["value"] for value in states["sold"]["values"]] == [12.0], "not the 24 of both reports"
+    assert {v["labels"]["instance"]: v["value"] for v in states["each_sold"]["values"]} == {"one": 1.0, "two": 11.0}
+    published = host.store.reports.published(0, host.clock())
+    snapshot = WorkerReport.decode(published["two"]).window.snapshot
+    assert dict(snapshot.sums) == {Series("sold_here"): 11.0}
+    assert dict(snapshot.gauges) == {Series("heat"): 1.0}
+
+
+async def test_every_worker_has_the_results_of_the_one_that_leads() -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    await one.tick(heat=11)
+    await two.tick(heat=5)
+    await one.tick(heat=12)
+    values = [rule["values"] for worker in (one, two) for rule in await worker.manager.rule_states()]
+    assert values[0] == values[1] != []
+    await one.watch.stop(1)
+    await two.tick(heat=5)
+    ((value,),) = (rule["values"] for rule in await two.manager.rule_states())
+    assert value["value"] == 5
+    await one.tick(heat=50)
+    (ones,) = (rule["values"] for rule in await one.manager.rule_states())
+    assert [shown["value"] for shown in ones] == [5], "not its own of before"
+
+
+async def test_a_report_that_cannot_be_read_hides_no_rule() -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    await one.tick(heat=11)
+    host.store.reports.publish("one", b"\xff", host.clock())
+    assert [rule["values"] for rule in await two.manager.rule_states()] == [[]]
+    assert two.watch.others() == ({}, "one")

@@ -52,6 +52,7 @@ class Evaluation:
         rules: Iterable[Rule],
         reports: Mapping[str, WorkerReport],
         known: Mapping[str, Sequence[Mapping[str, str]]],
+        measured: Window | None = None,
     ) -> list[RuleResult]:
         """Evaluate `rules`: one result for each known alert, and for each alert that starts.
 
@@ -61,8 +62,9 @@ class Evaluation:
             rules: The rules.
             reports: The reports of all workers by instance.
             known: The labels of the pending and firing alerts, by rule.
+            measured: The sum of all workers' histograms and counters; None: the reports have them.
         """
-        everywhere = {"": merge_reports(reports)}
+        everywhere = {"": merge_reports(reports, measured)}
         apart = {instance: report.window for instance, report in reports.items()}
         found: list[RuleResult] = []
         for rule in rules:

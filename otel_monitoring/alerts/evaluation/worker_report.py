@@ -45,8 +45,13 @@ class WorkerReport:
     state: Mapping[str, Any] = field(default_factory=dict)
     results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def encode(self, metrics: Collection[str]) -> bytes:
-        """The report as JSON, with the series of `metrics` only: those that the rules read."""
+    def encode(self, metrics: Collection[str], gauges: Collection[str] = ()) -> bytes:
+        """The report as JSON, with those series only that the rules read.
+
+        Args:
+            metrics: The metrics of which all series are needed,
+            gauges: and those of which the gauges are.
+        """
         snapshot = self.window.snapshot
         return json.dumps(
             {
@@ -58,7 +63,11 @@ class WorkerReport:
                     for series, histogram in self.window.histograms(name)
                 ],
                 "sums": [(*series, value) for name in sorted(metrics) for series, value in self.window.sums(name)],
-                "gauges": [(*series, value) for name in sorted(metrics) for series, value in self.window.gauges(name)],
+                "gauges": [
+                    (*series, value)
+                    for name in sorted({*metrics, *gauges})
+                    for series, value in self.window.gauges(name)
+                ],
                 "evidence": self.evidence,
                 "state": self.state,
                 "results": self.results,
@@ -101,23 +110,39 @@ def _part(read: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {**(read.get(name) or {})}  # earlier versions write neither
 
 
-def merge_reports(reports: Mapping[str, WorkerReport]) -> Window:
-    """One window over all workers: histograms and counters are added, gauges stay apart by `INSTANCE_ATTRIBUTE`."""
-    if len(reports) == 1:
+def merge_reports(reports: Mapping[str, WorkerReport], measured: Window | None = None) -> Window:
+    """One window over all workers: histograms and counters are added, gauges stay apart by `INSTANCE_ATTRIBUTE`.
+
+    Args:
+        reports: The reports of all workers by instance.
+        measured: The sum of all workers' histograms and counters; None: the reports have them.
+    """
+    if len(reports) == 1 and measured is None:
         return next(iter(reports.values())).window
+    whole = measured.snapshot if measured is not None else _sum_of(reports.values())
+    return Window(Snapshot(whole.start, whole.end, whole.histograms, whole.sums, _gauges_apart(reports)))
+
+
+def _sum_of(reports: Collection[WorkerReport]) -> Snapshot:
     histograms: dict[Series, list[Histogram]] = {}
     sums: dict[Series, float] = {}
-    gauges: dict[Series, float] = {}
-    for instance, report in reports.items():
-        snapshot = report.window.snapshot
-        for series, histogram in snapshot.histograms.items():
+    for report in reports:
+        for series, histogram in report.window.snapshot.histograms.items():
             histograms.setdefault(series, []).append(histogram)
-        for series, value in snapshot.sums.items():
+        for series, value in report.window.snapshot.sums.items():
             sums[series] = sums.get(series, 0.0) + value
-        for series, value in snapshot.gauges.items():
-            gauges[Series(series.name, (*series.attributes, (INSTANCE_ATTRIBUTE, instance)))] = value
-    seconds = max((report.window.seconds for report in reports.values()), default=0.0)
-    return Window(Snapshot(0.0, seconds, {series: merged(h) for series, h in histograms.items()}, sums, gauges))
+    seconds = max((report.window.seconds for report in reports), default=0.0)
+    return Snapshot(0.0, seconds, {series: merged(h) for series, h in histograms.items()}, sums)
+
+
+def _gauges_apart(reports: Mapping[str, WorkerReport]) -> Mapping[Series, float]:
+    if len(reports) == 1:
+        return next(iter(reports.values())).window.snapshot.gauges
+    return {
+        Series(series.name, (*series.attributes, (INSTANCE_ATTRIBUTE, instance))): value
+        for instance, report in reports.items()
+        for series, value in report.window.snapshot.gauges.items()
+    }
 
 
 def _flat(histogram: Histogram) -> tuple[Any, ...]:
