@@ -66,7 +66,7 @@ class BoundHistogram:
     @property
     def is_empty(self) -> bool:
         """Whether there is no value since the last `take`."""
-        return not self._counts
+        return not self._recent and not self._counts
 
     def take(self) -> Histogram | None:
         """The distribution of the values since the last call; None if there was none."""

@@ -62,6 +62,18 @@ def test_the_snapshots_have_a_series_once_whoever_exports_it_too() -> None:
     assert len(metrics_of(exporting)) == 3
 
 
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 1000])
+def test_it_is_known_whether_there_are_values_to_take(count: int) -> None:
+    direct = DirectHistogram(NAME)
+    series = direct.bind({"a": 1})
+    assert not direct.has_values
+    for _ in range(count):
+        series.record(1.0)
+        assert direct.has_values
+    assert [values.count for _, values in direct.take()] == [count]
+    assert not direct.has_values
+
+
 def test_further_series_are_one() -> None:
     direct = DirectHistogram(NAME, max_series=3)
     for number in range(10):

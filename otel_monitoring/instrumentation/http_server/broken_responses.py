@@ -15,7 +15,6 @@ from otel_monitoring.instrumentation.http_server.disconnects import client_left
 from otel_monitoring.instrumentation.http_server.route_template import flat
 
 REQUEST_KEY: Final = "otel_monitoring.request"
-_BROKEN: Final = "otel_monitoring_broken"  # an attribute of the object under that key
 
 
 class BrokenResponseLayer:
@@ -45,16 +44,10 @@ class BrokenResponseLayer:
             raise
 
 
-def broken_by(request: Any) -> Exception | None:
-    """The exception that broke off the response below a middleware that completed it; None if there is none."""
-    found: Exception | None = getattr(request, _BROKEN, None)
-    return found
-
-
 def _note(scope: Scope, error: Exception) -> None:
     request = scope.get(REQUEST_KEY)
-    if request is not None and broken_by(request) is None:
-        setattr(request, _BROKEN, error)
+    if request is not None and request.broken_by is None:
+        request.broken_by = error
 
 
 def observe(stack: Any) -> bool:

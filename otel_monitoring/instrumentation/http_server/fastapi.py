@@ -115,7 +115,8 @@ class AppInstrumentation:
         app, options = self._app, self._options
         contrib.remove_from_mounted(app)
         # Innermost, next to the router; removed from the list afterwards, because the list is the user's.
-        before, app.user_middleware = app.user_middleware, [*app.user_middleware, Middleware(RouteObserver)]
+        observed = [] if self.engine == "native" and RouteNaming.tried() else [Middleware(RouteObserver)]
+        before, app.user_middleware = app.user_middleware, [*app.user_middleware, *observed]
         try:
             stack = self._build()
         finally:

@@ -13,7 +13,6 @@ from otel_monitoring.instrumentation.http_server.route_template import SeenRoute
 from otel_monitoring.runtime.start_log import announce
 
 _MAX_DEPTH = 16
-_WHOLE = ("/health", "/alerts")
 _KNOWN = (Route.matches, APIRoute.matches, WebSocketRoute.matches, APIWebSocketRoute.matches, Mount.matches)
 
 
@@ -56,7 +55,7 @@ class OwnRoutes(BaseRoute):
 
         This includes our endpoints in mounted applications.
         """
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not _may_be_ours(scope["path"]):
             return False
         path = route_path(scope, scope.get("root_path", ""))
         # The router redirects a path with an additional slash to it.
@@ -85,7 +84,7 @@ class OwnRoutes(BaseRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Whether this route takes the request; the router calls it for every route."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or not _may_be_ours(scope["path"]):
             return Match.NONE, {}
         path = self._ours(route_path(scope, scope.get("root_path", "")), scope)
         if path is None or self._kept(scope):
@@ -113,7 +112,7 @@ class OwnRoutes(BaseRoute):
         if path in self._static or path.startswith(self._begins):
             return path
         root = scope.get("root_path")
-        if root and any(part in path for part in _WHOLE):
+        if root:
             for begin in self._uncovered(root):
                 whole = self._prefix + path.removeprefix(begin)
                 if path.startswith(begin) and (whole in self._static or whole.startswith(self._begins)):
@@ -179,9 +178,14 @@ class _ExactPaths(SeenRoutes):
             self._mounted.append(path)
 
 
+def _may_be_ours(path: str) -> bool:
+    """Whether a path may be that of one of our endpoints: most requests need no closer look."""
+    return "/health" in path or "/alerts" in path
+
+
 def answers_below(app: Any, scope: Scope) -> bool:
     """Whether a request that enters `app` is for our endpoints in a mounted application."""
-    if scope["type"] != "http" or not any(part in scope["path"] for part in _WHOLE):
+    if scope["type"] != "http" or not _may_be_ours(scope["path"]):
         return False
     found = instrumented_below(app, scope)
     return found is not None and found[0].answers(found[1])

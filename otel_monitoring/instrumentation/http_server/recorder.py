@@ -1,6 +1,6 @@
 """`Recorder`: measures requests and WebSockets, whatever makes their spans."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import perf_counter, time_ns
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_monitoring import semconv
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.http_server.broken_responses import REQUEST_KEY, broken_by
+from otel_monitoring.instrumentation.http_server.broken_responses import REQUEST_KEY
 from otel_monitoring.instrumentation.http_server.disconnects import (
     client_left,
     observed_send,
@@ -26,7 +26,7 @@ from otel_monitoring.instrumentation.http_server.request import (
     unhandled_exception,
 )
 from otel_monitoring.instrumentation.http_server.request_metrics import RequestMetrics
-from otel_monitoring.instrumentation.http_server.route_template import Entrance, RouteTemplates
+from otel_monitoring.instrumentation.http_server.route_template import RouteTemplates, entrance_of
 from otel_monitoring.instrumentation.http_server.server_spans import RAW_SEND_KEY, contribs_span
 from otel_monitoring.instrumentation.url_query import hide_query
 from otel_monitoring.metrics.direct_histogram import RecordedSeries
@@ -75,15 +75,13 @@ class Recorder:
         self.logger = logger
         self.own_spans = spans is not contribs_span
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Measure one request or connection."""
         scope = scope.get(ORIGINAL_KEY, scope)
         if REQUEST_KEY in scope or scope["type"] not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-        elif scope["type"] == "http":
-            await _Request(self, scope, receive, send).run()
-        else:
-            await _Socket(self, scope, receive, send).run()
+            return self.app(scope, receive, send)
+        kind = _Request if scope["type"] == "http" else _Socket
+        return kind(self, scope, receive, send).run()
 
     def note_exception(self, span: Span | None, error: BaseException, route: str | None, event: str) -> None:
         """Record an unhandled exception as a log record, and on contrib's span."""
@@ -120,6 +118,7 @@ class _Connection:
 
     Attributes:
         scope: The scope that the router has written to.
+        broken_by: What broke off the response below a middleware that completed it.
     """
 
     __slots__ = (
@@ -134,7 +133,7 @@ class _Connection:
         "_send",
         "_span",
         "_token",
-        "otel_monitoring_broken",
+        "broken_by",
         "scope",
     )
 
@@ -143,8 +142,9 @@ class _Connection:
         self.scope = self._entered = scope
         self._receive = receive
         self._send = send
-        self._entrance = entrance = Entrance(scope)
+        self._entrance = entrance = entrance_of(scope)
         self._around: Any = scope.get(MEASURED)
+        self.broken_by: Exception | None = None
         self._span: Span | None = None
         self._context: Context | None = None
         self._token: Any = None
@@ -322,7 +322,7 @@ class _Request(_Connection):
             self._record()
 
     def _broken_by(self) -> BaseException | None:
-        found = broken_by(self)
+        found = self.broken_by
         if found is None:
             return None
         self._error = error = root_error(found)
@@ -387,6 +387,7 @@ class _Request(_Connection):
         self._finished = True
         if self._series is not None:
             self._series.record(max(0.0, perf_counter() - self._started), self._context)
-        self._recorder.metrics.ended(self._active)
+        if self._active is not None:
+            self._recorder.metrics.ended(self._active)
         if self._span is not None and self._recorder.own_spans:
             self._span.end()

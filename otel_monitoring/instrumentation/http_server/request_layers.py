@@ -1,5 +1,7 @@
 """The layers around every request: `ApplicationLayer`, the outermost of the stack, and `Gate`, before what measures."""
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from otel_monitoring.guard import fail_open
@@ -32,22 +34,20 @@ class Gate:
         self._recorder = recorder
         self._leaves_out = options.leaves_out
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one connection."""
         if scope["type"] not in ("http", "websocket"):
-            await self._recorder.app(scope, receive, send)
-            return
+            return self._recorder.app(scope, receive, send)
         left_out = left_out_around(scope)
         # FastAPI's mark for a request that is left out: a mounted application does not measure it a second time.
         scope.setdefault(MEASURED, None)
         if left_out or self._leaves_out(scope):
-            await self._recorder.app(scope, receive, send)
-        elif not self._tracing:
-            await self._recorder(scope, receive, send)
-        else:
-            # contrib sets status 200 on the span at every message of a WebSocket, and ends the span at the last byte.
-            scope[RAW_SEND_KEY] = send
-            await self.app(_decodable(scope), receive, send)
+            return self._recorder.app(scope, receive, send)
+        if not self._tracing:
+            return self._recorder(scope, receive, send)
+        # contrib sets status 200 on the span at every message of a WebSocket, and ends the span at the last byte.
+        scope[RAW_SEND_KEY] = send
+        return self.app(_decodable(scope), receive, send)
 
 
 def _decodable(scope: Scope) -> Scope:
@@ -79,25 +79,27 @@ class ApplicationLayer:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         kind = scope["type"]
-        if kind in ("http", "websocket") and self._loop is not running_loop():
-            self._loop = running_loop()
-            with fail_open("start on the first request"):
-                self._options.on_first_request()
-        ours = current_service.set(self._service)
-        if kind != "lifespan":
-            self._connections.began(send)
-        try:
-            if kind == "http":
-                await self._http(scope, receive, send)
-            else:
+        if kind == "lifespan":
+            with_service = current_service.set(self._service)
+            try:
                 await self.app(scope, receive, send)
-        finally:
-            self._connections.ended(send)
-            current_service.reset(ours)
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        token = request_path.set(scope["path"])
+            finally:
+                current_service.reset(with_service)
+            return
+        if self._loop is not running_loop():
+            self._begin()
+        with_service = current_service.set(self._service)
+        with_path = request_path.set(scope["path"]) if kind == "http" else None
+        self._connections.began(send)
         try:
             await self.app(scope, receive, send)
         finally:
-            request_path.reset(token)
+            self._connections.ended(send)
+            if with_path is not None:
+                request_path.reset(with_path)
+            current_service.reset(with_service)
+
+    def _begin(self) -> None:
+        self._loop = running_loop()
+        with fail_open("start on the first request"):
+            self._options.on_first_request()

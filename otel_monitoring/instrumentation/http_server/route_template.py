@@ -40,6 +40,14 @@ class Entrance:
         self.prefix: str = root.rstrip("/") if with_root else ""
 
 
+def entrance_of(scope: Scope) -> Entrance:
+    """The entrance of a scope; one for all requests that come without a root path to an application of its own."""
+    return Entrance(scope) if scope.get("root_path") or "endpoint" in scope else _PLAIN
+
+
+_PLAIN = Entrance({"root_path": ""})
+
+
 def route_path(scope: Scope, root_path: str) -> str:
     """The path with which routes are matched: the scope's path less the root path, if it begins with that."""
     path: str = scope["path"]
