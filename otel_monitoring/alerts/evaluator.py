@@ -181,7 +181,7 @@ class Evaluator:
         manager = self._manager
         own = [channel.name for channel in manager.channels]
         known = channels_of_workers(manager.store.leases, manager.clock()).union(own)
-        waiting = (name for name in manager.store.outbox.backlog() if not name.endswith(UNREADABLE))
+        waiting = (name for name in manager.store.outbox.waiting() if not name.endswith(UNREADABLE))
         leader = f"host {gethostname()}, pid {getpid()}"
         problem = f"no running worker has this channel; the one that leads ({leader}) has: {', '.join(own)}"
         manager.delivery.set_missing_channels([name for name in waiting if name not in known], problem)

@@ -55,7 +55,7 @@ class Outbox(Protocol):
         """The `limit` oldest events that wait for `channel`, the oldest first."""
 
     def waiting(self) -> frozenset[str]:
-        """The channels with waiting events; where other workers enqueued them, it may be a second late."""
+        """The channels with waiting events; where other workers enqueued them, it may be two seconds late."""
 
     def backlog(self) -> dict[str, int]:
         """The number of waiting events by channel; channels without events may be missing."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import timezone
 from typing import Any, TypeVar
 from uuid import uuid4
+from weakref import finalize
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from pymongo import MongoClient, ReadPreference, WriteConcern
@@ -35,14 +36,14 @@ STATE = "otel_monitoring_state"
 REPORTS = "otel_monitoring_reports"
 MEASUREMENTS = "otel_monitoring_measurements"
 
-FRESH_SECONDS = 0.9
-"""What is asked about once a second may be this old."""
+FRESH_SECONDS = 1.5
+"""What each worker asks once a second may be this old: it asks the database every other time."""
 
 _LONGEST_SECONDS = 10.0
 """The most seconds from reading a number to inserting the next."""
 _KEPT_SECONDS = 60.0
 """How long a number stays taken after a later one was: longer than anybody takes to insert."""
-_CLEAN_EVERY_SECONDS = 20.0
+_CLEAN_EVERY_SECONDS = 30.0
 _CLOCK_EVERY_SECONDS = 60.0
 _CLOCK_STEP = 1.0
 """A difference of clocks is corrected when it has changed by more seconds than this."""
@@ -98,6 +99,7 @@ class Documents:
         self._clock = clock
         self._lock = renewed(self, "_lock", threading.RLock)
         self._database: Database[dict[str, Any]] | None = None
+        self._finalizer: finalize[..., Documents] | None = None
         self._pid = os.getpid()
         self._head = Head()
         self._asked_clock_at = float("-inf")
@@ -119,12 +121,13 @@ class Documents:
         with self._lock:
             database, self._database = self._database, None
             self._head, self._asked_clock_at = Head(), float("-inf")
-            if database is not None and self._pid == os.getpid():
-                database.client.close()
+            if database is not None and self._finalizer is not None:
+                self._finalizer()
 
     def _current(self) -> Database[dict[str, Any]]:
         if self._pid != os.getpid():
-            if self._database is not None:
+            if self._database is not None and self._finalizer is not None:
+                self._finalizer.detach()
                 _of_parents.append(self._database.client)
             self._database, self._pid, self._asked_clock_at = None, os.getpid(), float("-inf")
         if self._database is None:
@@ -133,6 +136,7 @@ class Documents:
             self._database = found.client.get_database(
                 found.name, write_concern=majority, read_preference=ReadPreference.PRIMARY
             )
+            self._finalizer = finalize(self, _close, found.client, os.getpid())
         if time.monotonic() - self._asked_clock_at >= _CLOCK_EVERY_SECONDS:
             self._ask_clock(self._database)
         return self._database
@@ -259,10 +263,9 @@ class Documents:
         self._cleaned_at = time.monotonic()
         with suppress(StoreError):  # it is tried again soon
             head, before = self.head(FRESH_SECONDS), self.server_time() - _KEPT_SECONDS
-            for kind, number in (("state", head.state), ("leases", head.leases_number), ("base", head.base)):
-                span = {"$gt": self._id(kind, 0), "$lt": self._id(kind, number)}
-                old = {"_id": span, "at": {"$lt": before}}
-                self.do(lambda db, old=old: db[STATE].delete_many(old))  # type: ignore[misc]
+            latest = (("state", head.state), ("leases", head.leases_number), ("base", head.base))
+            spans = [{"_id": {"$gt": self._id(kind, 0), "$lt": self._id(kind, number)}} for kind, number in latest]
+            self.do(lambda db: db[STATE].delete_many({"$or": spans, "at": {"$lt": before}}))
 
     def server_time(self) -> float:
         """The time of the server's clock, in Unix seconds."""
@@ -281,6 +284,13 @@ class Documents:
         ids = [f"{self.service}:urgent:{worker}" for worker in workers]
         self.do(lambda db: db[STATE].delete_many({"_id": {"$in": ids}}))
         self._head = Head()
+
+
+def _close(client: MongoClient[dict[str, Any]], pid: int) -> None:
+    if pid == os.getpid():
+        client.close()
+    else:
+        _of_parents.append(client)
 
 
 def text_of(content: bytes) -> str:

@@ -1,0 +1,335 @@
+"""The store in a MongoDB database, on real servers: its client, its clock, its writers, its size."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import bson
+import pytest
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import AsyncMongoClient, MongoClient, monitoring
+from pymongo.event_loggers import ConnectionPoolLogger
+
+from otel_monitoring import MonitoringService
+from otel_monitoring.alerts.manager import AlertManager
+from otel_monitoring.alerts.model import AlertSeverity, AlertType, ChannelResult, DeliveryState
+from otel_monitoring.alerts.store import Store, open_store
+from otel_monitoring.alerts.store.application_database import ApplicationDatabase
+from otel_monitoring.alerts.store.history import HISTORY_LIMIT
+from otel_monitoring.alerts.store.leases import LEADER
+from otel_monitoring.alerts.store.mongodb import MongoStore
+from otel_monitoring.alerts.store.mongodb.client import opener, options_of
+from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
+from otel_monitoring.config.settings import Settings
+from otel_monitoring.errors import ConfigurationError, StoreError
+from otel_monitoring.monitoring.monitored_database import application_database
+from tests.alerts.store.test_store import NOW, event, messages, raise_alert, server_of, waiting
+from tests.integration.servers import Server, ferretdb, nx27017
+from tests.integration.test_store_processes import ended, forked
+
+SERVERS = {"nx-27017": nx27017, "FerretDB": ferretdb}
+Made = Callable[..., MongoStore]
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    return server_of(SERVERS[request.param])
+
+
+@pytest.fixture
+def made(server: Server) -> Iterator[Made]:
+    """Makes stores of one service, as several workers have them."""
+    service, stores = uuid4().hex, []
+
+    def make(**options: Any) -> MongoStore:
+        stores.append(MongoStore(lambda: MongoClient(server.uri)["shop"], service, **options))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+# Its client
+
+
+@pytest.mark.parametrize("kind", [MongoClient, AsyncMongoClient, AsyncIOMotorClient])
+def test_its_client_has_the_hosts_tls_and_credentials_of_the_applications(kind: Any) -> None:
+    uri = "mongodb://ada:secret@one.test:1,two.test:2/?authSource=users&replicaSet=rs"
+    given = {"tls": True, "serverSelectionTimeoutMS": 60_000, "tz_aware": True, "maxPoolSize": 7, "connect": False}
+    application = kind(uri, **given)
+    found = application_database(application["shop"])
+    assert found is not None
+    database = opener(Settings(), lambda: found)()
+    own = database.client
+    try:
+        assert (type(own), database.name, own is application) == (MongoClient, "shop", False)
+        assert own.options.pool_options._ssl_context is not None
+        credentials = own.options.pool_options._credentials
+        assert credentials is not None
+        assert (credentials.source, credentials.username) == ("users", "ada")
+        assert (own.options.server_selection_timeout, own.options.pool_options.max_pool_size) == (1.0, 2)
+        assert own.options.replica_set_name == "rs"
+        assert not own.codec_options.tz_aware
+    finally:
+        own.close()
+        if kind is not AsyncMongoClient:
+            application.close()
+
+
+def test_nobody_listens_to_its_client(server: Server, made: Made) -> None:
+    heard: list[str] = []
+
+    class Commands(monitoring.CommandListener):
+        def started(self, event: monitoring.CommandStartedEvent) -> None:
+            heard.append(event.command_name)
+
+        def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+            heard.append(event.command_name)
+
+        def failed(self, event: monitoring.CommandFailedEvent) -> None:
+            heard.append(event.command_name)
+
+    class Pools(ConnectionPoolLogger):
+        def __getattribute__(self, name: str) -> Any:
+            heard.append(name)
+            return super().__getattribute__(name)
+
+    registered = [Commands(), Pools()]
+    for listener in registered:
+        monitoring.register(listener)
+    heard.clear()
+    try:
+        with MongoClient[dict[str, Any]](server.uri) as application:
+            application.admin.command("ping")
+            assert {"ping", "connection_created"} <= set(heard), "the application's own client is heard"
+            heard.clear()
+            found = ApplicationDatabase(application, "shop")
+            store = MongoStore(opener(Settings(), lambda: found), uuid4().hex)
+            store.history.append(event())
+            assert heard == []
+            store.close()
+    finally:
+        for listeners in monitoring._LISTENERS:
+            listeners[:] = [one for one in listeners if one not in registered]
+
+
+def test_without_a_database_the_problem_names_the_setting(tmp_path: Any) -> None:
+    settings = Settings.load(store="mongodb", state_dir=tmp_path)
+    store = open_store(settings, service_name="orders", environment=None)
+    store.history.append(event())
+    assert store.problem is not None
+    assert "OTEL_MONITORING_STORE_URI" in store.problem
+    assert messages(store) == ["CPU at 91%"], "meanwhile the file has it"
+    store.close()
+
+
+class OtherHandle:
+    def command(self, name: str) -> None:
+        """As a test's double of a database has it."""
+
+
+@pytest.mark.parametrize(
+    ("db", "settings", "said"),
+    [
+        (OtherHandle(), {}, "OTEL_MONITORING_STORE=mongodb: OtherHandle is no PyMongo or Motor handle: set OTEL_MO"),
+        (None, {"store_uri": "mongodb://ada:hunter2@[::1"}, "OTEL_MONITORING_STORE_URI: it is no usable MongoDB con"),
+        (None, {"store_uri": "redis://here"}, "OTEL_MONITORING_STORE_URI: it must begin with mongodb://"),
+    ],
+)
+def test_what_cannot_work_is_said_at_the_start(db: Any, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        MonitoringService(db, store="mongodb", **settings)
+    assert said in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_options_of_an_unknown_client_are_an_error() -> None:
+    with pytest.raises(LookupError, match="OTEL_MONITORING_STORE_URI"):
+        options_of(object())
+
+
+# Its clock
+
+
+def test_the_servers_clock_counts_where_those_of_hosts_differ(made: Made) -> None:
+    ahead = made(clock=lambda: time.time() + 300)
+    behind = made(clock=lambda: time.time() - 300)
+    hosts = [
+        AlertManager(channels=[], store=store, settings=Settings(), clock=clock)
+        for store, clock in ((ahead, lambda: time.time() + 300), (behind, lambda: time.time() - 300))
+    ]
+    for store in (ahead, behind):
+        store.history.counts()
+    assert ahead.clock_offset == pytest.approx(-300, abs=2)
+    assert behind.clock_offset == pytest.approx(300, abs=2)
+    first, second = (host.clock() for host in hosts)
+    assert first == pytest.approx(second, abs=2)
+    assert ahead.leases.lead("a", first, first + 5) == {LEADER}
+    assert behind.leases.lead("b", second, second + 5) == frozenset()
+    assert behind.leases.lead("b", second + 8, second + 13) == {LEADER}
+
+
+# Its writers
+
+
+def test_of_many_writers_none_is_lost(made: Made) -> None:
+    """A conditional update would tell several of them that they had won."""
+    stores = [made() for _ in range(4)]
+
+    def add(store: MongoStore) -> None:
+        for _ in range(5):
+            store.run(lambda tx: tx.incidents.save({"n": str(int(tx.incidents.saved().get("n", "0")) + 1)}))
+            store.outbox.enqueue([event()], ["mail"], NOW)
+
+    threads = [threading.Thread(target=add, args=(store,)) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    fresh = made()
+    assert fresh.incidents.saved() == {"n": "20"}
+    assert fresh.outbox.backlog() == {"mail": 20}
+    assert len({row.id for row in fresh.outbox.pending("mail", 99)}) == 20
+
+
+def test_of_many_workers_one_holds_a_lease(made: Made) -> None:
+    stores = [made() for _ in range(4)]
+    held: list[str] = []
+
+    def take(store: MongoStore, name: str) -> None:
+        held.extend(name for _ in store.leases.lead(name, NOW, NOW + 5))
+
+    for _ in range(3):
+        held.clear()
+        threads = [threading.Thread(target=take, args=(store, str(n))) for n, store in enumerate(stores)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(held) == 1
+        made().leases.resign(held[0])
+        for store in stores:
+            store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_killed_writer_leaves_a_whole_transaction_or_none(made: Made) -> None:
+    chance = random.Random(7)
+    told = os.pipe()
+
+    def transaction(tx: Store) -> None:
+        number = int(tx.incidents.saved().get("n", "0")) + 1
+        tx.history.append(event(str(number), incident=str(number)))
+        tx.outbox.enqueue([event(str(number))], ["mail", "slack"], NOW)
+        tx.incidents.save({"n": str(number)})
+
+    def work(store: MongoStore) -> None:
+        while True:
+            store.run(transaction)
+            os.write(told[1], b"1")
+
+    written = 0
+    for _ in range(8):
+        children = [forked(partial(work, made())) for _ in range(2)]
+        for _ in range(chance.randrange(1, 4)):
+            os.read(told[0], 1)
+        time.sleep(chance.uniform(0, 0.01))
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        assert [ended(child) for child in children] == [-signal.SIGKILL] * 2
+        store = made()
+        number = int(store.incidents.saved()["n"])
+        expected = [str(n) for n in range(1, number + 1)]
+        assert messages(store) == expected[::-1]
+        assert sorted(waiting(store, "mail"), key=int) == sorted(waiting(store, "slack"), key=int) == expected
+        written = number
+    assert written > 8
+    for descriptor in told:
+        os.close(descriptor)
+
+
+def test_a_writer_that_stood_still_takes_no_number_that_was_passed(made: Made) -> None:
+    late, others = made(), made()
+    late.history.append(event("1"))
+    head = late._documents.head()
+    for number in range(2, 6):
+        others.history.append(event(str(number)))
+    late._documents._head = head
+    assert late._documents.add_state(b"{}") is False
+    head.read_at -= 60
+    late._documents._head = head
+    assert late._documents.add_state(b"{}") is False
+    assert messages(made()) == ["5", "4", "3", "2", "1"]
+
+
+# Its size
+
+
+def test_it_stays_small_however_much_happens(server: Server, made: Made) -> None:
+    store = made()
+    details = {"path": "/api/orders", "errors": ["E" * 50] * 10, "value": 1.5}
+    for number in range(12):
+        raised = [event(f"{number} {n}", incident=f"{number} {n}", details=details) for n in range(100)]
+
+        def work(tx: Store, raised: Any = raised) -> None:
+            for one in raised:
+                tx.history.append(one.as_history_entry(["mail", "slack", "webhook"]))
+            tx.outbox.enqueue(raised, ["mail", "slack", "webhook"], NOW)
+
+        store.run(work)
+    for worker in range(16):
+        store.reports.publish(str(worker), os.urandom(1000) * 100, NOW)
+        store.leases.lead(str(worker), NOW + worker * 10, NOW + worker * 10 + 5)
+    assert len(store.history.events(limit=9999)) == HISTORY_LIMIT
+    assert store.outbox.backlog() == dict.fromkeys(("mail", "slack", "webhook"), OUTBOX_LIMIT)
+    with MongoClient[dict[str, Any]](server.uri) as client:
+        found = [
+            document
+            for name in client["shop"].list_collection_names()
+            for document in client["shop"][name].find({"_id": {"$gt": store._documents.service}})
+            if document["_id"].startswith(store._documents.service)
+        ]
+    assert sum(len(bson.encode(document)) for document in found) < 2_000_000
+    assert sum("content" in document for document in found) == 2
+
+
+def test_an_event_too_many_takes_the_oldest_away(made: Made) -> None:
+    store = made()
+    huge = [
+        event(str(n), incident=str(n), details={str(k): os.urandom(400).hex() for k in range(10)}) for n in range(600)
+    ]
+
+    def work(tx: Store) -> None:
+        for one in huge:
+            tx.history.append(one)
+
+    store.run(work)
+    kept = messages(made())
+    assert kept[0] == "599"
+    assert 300 < len(kept) < 600
+
+
+def test_a_damaged_or_newer_state_is_left_alone(server: Server, made: Made) -> None:
+    store = made()
+    store.history.append(event("1"))
+    documents = store._documents
+    documents.add_state(b'{"format": 99}')
+    with pytest.raises(StoreError, match="format 99 was written by another version"):
+        made().history.append(event("2"))
+
+
+def test_results_and_severities_come_back(made: Made) -> None:
+    store = made()
+    raise_alert(store, "1", ["mail"], severity=AlertSeverity.CRITICAL, type=AlertType.CUSTOM)
+    (row,) = store.outbox.pending("mail", 1)
+    store.outbox.settle([row.id], ChannelResult(DeliveryState.DELIVERED, at=NOW))
+    (found,) = made().history.events(limit=1)
+    assert (found.severity, found.channels["mail"].state) == (AlertSeverity.CRITICAL, DeliveryState.DELIVERED)
