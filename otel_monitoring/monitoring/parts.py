@@ -357,11 +357,11 @@ class ServiceParts:
         """Connect traced operations and the application's HTTP clients to this service's providers."""
         telemetry, settings = self.telemetry, self._settings
         tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
-        # No endpoint answers these durations: without metric export nobody would read them.
-        durations = meters if telemetry.exports_metrics else NoOpMeterProvider()
-        destination = Destination(tracers, durations, telemetry.baggage, self._worker.submit, self._direct)
+        destination = Destination(tracers, meters, telemetry.baggage, self._worker.submit, self._direct)
         stack.callback(use(destination, self._service))
         if telemetry.tracing or telemetry.exports_metrics:
+            # No endpoint answers these durations: without metric export nobody would read them.
+            durations = meters if telemetry.exports_metrics else NoOpMeterProvider()
             hosts, capture_query = settings.baggage_hosts, settings.capture_query
             stack.callback(
                 instrument_clients(

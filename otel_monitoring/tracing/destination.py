@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Final, TypeAlias
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import MeterProvider, NoOpHistogram
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from otel_monitoring.baggage import BaggageKeys
@@ -53,24 +53,20 @@ class Destination:
         self._operations = BoundedNames(_MAX_OPERATIONS)
         self._errors = BoundedNames(_MAX_ERRORS)
         self._series: dict[tuple[str, str | None], RecordedSeries] = {}
-        self._durations: RecordedHistogram | None = None
         instrument = OPERATION_DURATIONS.create(meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL))
-        if type(instrument) is not NoOpHistogram:
-            readers = other_readers(meter_provider)
-            self._durations = RecordedHistogram(direct(OPERATION_DURATIONS.name), instrument, readers)
+        self._readers = other_readers(meter_provider)
+        self._durations = RecordedHistogram(direct(OPERATION_DURATIONS.name), instrument, self._readers)
 
     def durations(self, operation: str, error: str | None) -> RecordedSeries | None:
-        """What records the durations of an operation in seconds; None: nobody wants them.
+        """What records the durations of an operation in seconds; None: nobody exports them.
 
         Args:
             operation: The operation's name.
             error: The type of the error by which it failed; None: it succeeded.
         """
-        return self._series.get((operation, error)) or self._bind(operation, error)
+        return (self._series.get((operation, error)) or self._bind(operation, error)) if self._readers else None
 
-    def _bind(self, operation: str, error: str | None) -> RecordedSeries | None:
-        if self._durations is None:
-            return None
+    def _bind(self, operation: str, error: str | None) -> RecordedSeries:
         attributes = {OPERATION_NAME: self._operations(operation)}
         if error is not None:
             attributes[ERROR_TYPE] = self._errors(error)

@@ -11,6 +11,7 @@ import pytest
 from opentelemetry import baggage, trace
 from opentelemetry import context as contexts
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.trace import (
     NonRecordingSpan,
     NoOpTracerProvider,
@@ -26,10 +27,13 @@ from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, set_a
 from otel_monitoring.alerts.model import DEFAULT_SEVERITY, Notification
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.guard import fail_open
+from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.runtime.current_service import within_service
+from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from otel_monitoring.testing import MemoryChannel
 from otel_monitoring.tracing import continued, tagged, traced
 from otel_monitoring.tracing.destination import Destination, current_destination, use
+from tests.measured import metrics_of
 from tests.recorded_spans import Recorded, recording
 
 
@@ -381,6 +385,25 @@ def test_without_exporters_nothing_becomes_current_and_what_is_inside_is_left_in
         with pytest.raises(BillingError):
             bill(4, fail=True)
         assert contexts.get_current() is before
+    finally:
+        undo()
+
+
+def test_durations_are_measured_while_somebody_exports_them() -> None:
+    aggregators, exporter = SnapshotReader(0.0), InMemoryMetricReader()
+    meters = GuardedMeterProvider([aggregators], shutdown_on_exit=False)
+    undo = use(Destination(NoOpTracerProvider(), meters, BaggageKeys(), lambda _: False, aggregators.direct))
+    try:
+        bill(1)
+        meters.add_metric_reader(exporter)
+        bill(2)
+        (metric,) = metrics_of(exporter)
+        assert [point.count for point in metric.data.data_points] == [1]  # type: ignore[union-attr]
+        (measured,) = aggregators.take(1.0).histograms.values()
+        assert measured.count == 1
+        meters.remove_metric_reader(exporter)
+        bill(3)
+        assert not aggregators.take(2.0).histograms
     finally:
         undo()
 
