@@ -16,10 +16,13 @@ from otel_monitoring.health import application_metrics, status
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.instances import Instances, SeenInstance, reasons_of, system_of
+from otel_monitoring.health.readings import readings_of
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.service_history import SERVICE, Scope, ServiceHistory
+from otel_monitoring.metrics.slices.recorder import Readings
+from otel_monitoring.semconv import DB_CLIENT_CONNECTION_COUNT, DB_CLIENT_CONNECTION_STATE
 from otel_monitoring.telemetry.providers import Telemetry
 from otel_monitoring.timestamps import rfc3339
 
@@ -156,7 +159,13 @@ class HealthAnswers:
             "system": sources.system.summary(),
             "gauges": self._own_gauges(),
             "counters": sorted(self._own_names())[: application_metrics.LIMIT],
+            "pool": self._connections_in_use(),
         }
+
+    def readings(self) -> Readings:
+        """The gauges of all processes, for the slices of the past."""
+        states = [self.own_state(), *(other.state for other in self._others(SERVICE))]
+        return readings_of(states, self._from.database.as_json(time.time())["collections"])
 
     # What an answer is about
 
@@ -192,6 +201,13 @@ class HealthAnswers:
     def _own_instance(self, state: dict[str, Any]) -> SeenInstance:
         instance = str(self._instance_id())
         return SeenInstance(instance, state, 0.0, self._from.instances.leads(instance))
+
+    def _connections_in_use(self) -> float | None:
+        """The connections of this process that its commands hold; None: no pool is measured."""
+        group = self._from.aggregator.history.gauges.group(DB_CLIENT_CONNECTION_COUNT)
+        states = group.items() if group is not None else []
+        used = [value for series, value in states if series.get(DB_CLIENT_CONNECTION_STATE) == "used"]
+        return sum(used) if used else None
 
     # The application's own counters and gauges
 

@@ -8,6 +8,7 @@ import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from operator import add
 from typing import NamedTuple
 
 _NARROW = 1
@@ -83,12 +84,15 @@ class Buckets(NamedTuple):
         """The counts at a resolution halved `halvings` times: each halving joins buckets 2i and 2i + 1 to bucket i."""
         if not halvings or not self.packed_counts:
             return self
-        first = self.first >> halvings
-        counts = self.counts()
-        joined = [0] * (((self.first + len(counts) - 1) >> halvings) - first + 1)
-        for index, count in enumerate(counts, self.first):
-            joined[(index >> halvings) - first] += count
-        return Buckets.of(first, joined)
+        first, counts = self.first, list(self.counts())
+        for _ in range(halvings):
+            if first % 2:
+                counts.insert(0, 0)
+            if len(counts) % 2:
+                counts.append(0)
+            first //= 2
+            counts = list(map(add, counts[::2], counts[1::2]))
+        return Buckets.of(first, counts)
 
     def at(self, ranks: Iterable[float]) -> list[tuple[int, float] | None]:
         """For each rank, above 0, the bucket in which its value lies and the share (0 to 1) of it below; None: none."""

@@ -112,9 +112,9 @@ class SnapshotCodec:
                 else:
                     known.append(row)
             for text, value in zip(part.series[len(part.records) :], part.sums, strict=True):
-                series = self._known(text)
+                series = self.series_of(text)
                 sums[series] = sums.get(series, 0) + value
-        return Snapshot(start, end, {self._known(text): _histogram(rows) for text, rows in found.items()}, sums)
+        return Snapshot(start, end, {self.series_of(text): histogram_of(rows) for text, rows in found.items()}, sums)
 
     def _text(self, series: Series) -> str:
         text = self._texts.get(series)
@@ -123,7 +123,8 @@ class SnapshotCodec:
             _remember(self._texts, series, text)
         return text
 
-    def _known(self, text: str) -> Series:
+    def series_of(self, text: str) -> Series:
+        """The series of a text of `EncodedSnapshot.series`."""
         return self._series.get(text) or _series(text)
 
 
@@ -159,8 +160,8 @@ _SIZE, _WIDTH = 7, 8
 _bytes_of = itemgetter(_SIZE)
 
 
-def _histogram(rows: Sequence[tuple[tuple[Any, ...], int]]) -> Histogram:
-    """The sum of histograms; they are many, so none is made for a part."""
+def histogram_of(rows: Sequence[tuple[tuple[Any, ...], int]]) -> Histogram:
+    """The sum of the histograms of `EncodedSnapshot.rows`; they are many, so none is made for a part."""
     if len(rows) == 1:
         (count, total, least, most, scale, at_zero, first, _, width), packed = rows[0]
         return Histogram(count, total, least, most, scale, at_zero, Buckets(first, packed, width))

@@ -70,6 +70,7 @@ class ServiceHistory:
         last_error: The last error of any process; None: there was none.
         joined: Whether there was an exchange; before that the process itself knows more.
         problem: Why the last exchange failed; None: it did not.
+        before_base: Called before a base takes the place of deltas; False: it must not yet, somebody needs them.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class ServiceHistory:
         self._wall_clock = wall_clock
         self._span = span
         self._resolution = resolution
+        self.before_base: Callable[[], bool] = lambda: True
         self._lock = renewed(self, "_lock", threading.Lock, wait=True)
         self.begin()
 
@@ -155,6 +157,8 @@ class ServiceHistory:
                 self._replace_base(stream)
 
     def _replace_base(self, stream: MeasurementStream) -> bool:
+        if not self.before_base():
+            return False
         self._based_at = self._clock()
         known = dict(list(self._known.items())[-_WRITERS:])
         version = uuid4().hex
@@ -172,7 +176,9 @@ class ServiceHistory:
                 whole = joined(self._unsent) if self._unsent else Snapshot(0.0, 0.0)
                 news = error if error != self._error_sent else None
                 if whole.histograms or whole.sums or news:
-                    note = {"error": [news.text, news.time]} if news is not None else {}
+                    note: dict[str, Any] = {"at": self._wall_clock()}
+                    if news is not None:
+                        note["error"] = [news.text, news.time]
                     self._outgoing = Delta(self._writer, self._sent + 1, self._codec.encode(whole, note))
                 self._unsent, self._error_sent = [], error
                 if self._outgoing is None:

@@ -33,6 +33,7 @@ from otel_monitoring.metrics.service_history import ServiceHistory
 from otel_monitoring.monitoring.alert_feed import AlertFeed
 from otel_monitoring.monitoring.monitored_database import MonitoredDatabase, database_of
 from otel_monitoring.monitoring.service_exchange import ServiceExchange
+from otel_monitoring.monitoring.slice_writer import SliceWriter
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.semconv import REQUEST_DURATIONS, SCHEMA_URL, SCOPE, WRONG_TOKENS
@@ -71,6 +72,7 @@ class ServiceParts:
         database: The state of the database.
         alerting: Hands samples and evidence to the alert rules.
         service_history: What all processes of the service measured.
+        slices: Writes the slices of the past.
         exchange: Exchanges measurements and states with the other processes.
         answers: Makes the JSON of the health endpoints.
     """
@@ -144,6 +146,15 @@ class ServiceParts:
             close=lambda: self._alert_manager().store.close(),
         )
         self._statistics = RequestStatistics(settings.error_statuses)
+        self.slices = SliceWriter(
+            self._statistics,
+            table=lambda: self._alert_manager().store.slices,
+            stream=lambda: self._alert_manager().store.measurements,
+            readings=lambda: self.answers.readings(),
+            leads=lambda: self.alerting.leads,
+            clock=time.time,
+        )
+        self.service_history.before_base = self.slices.write
         # With OTEL_SDK_DISABLED nothing is measured: nobody reads the histograms.
         self._direct = DirectHistogram if settings.sdk_disabled else self.aggregator.reader.direct
         self.request_durations = self._direct(REQUEST_DURATIONS.name)
@@ -313,6 +324,11 @@ class ServiceParts:
         """Export the queued telemetry while the application shuts down: the process may be killed before the stop."""
         if self._worker.draining:
             await asyncio.gather(*map(_flushed, self.telemetry.flushes()))
+
+    async def write_slices(self) -> None:
+        """As the leader, write the slice of the past of every slot of time."""
+        if not self._worker.draining:
+            await self.slices.tick()
 
     async def beat(self) -> None:
         """Renew the lease or become the leader, and deliver alerts."""

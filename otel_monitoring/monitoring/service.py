@@ -60,6 +60,8 @@ _LOOP_PROBE_SECONDS = 1.0
 _PUBLISH_SECONDS = 1.0
 _EARLY_EXPORT_SECONDS = 1.0
 """Seconds between two exports while the application shuts down."""
+_SLICE_SECONDS = 1.0
+"""Seconds between two looks at whether a slot of time is over."""
 _FIRST_CHECK_SECONDS = 1.0
 """How long a start waits for the first check."""
 _START_RETRY_SECONDS = 10.0
@@ -358,6 +360,7 @@ class MonitoringService:
                 Job("database check", settings.check_interval, lambda: self._parts.check_database()),
                 Job("health checks", settings.check_interval, lambda: self._parts.run_checks()),
                 Job("event loop probe", _LOOP_PROBE_SECONDS, lambda: self._parts.probe_loop()),
+                Job("slices", _SLICE_SECONDS, lambda: self._parts.write_slices()),
                 Job("early export", _EARLY_EXPORT_SECONDS, lambda: self._parts.send_early()),
                 Job("alerts", beat_seconds(settings.sample_interval), lambda: self._parts.beat()),
             ),

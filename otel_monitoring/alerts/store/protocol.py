@@ -11,6 +11,7 @@ from otel_monitoring.alerts.store.mutes import Mutes
 from otel_monitoring.alerts.store.notes import Notes
 from otel_monitoring.alerts.store.outbox import Outbox
 from otel_monitoring.alerts.store.reports import Reports
+from otel_monitoring.metrics.slices.table import SliceTable
 from otel_monitoring.metrics.stream import MeasurementStream
 
 CLOCK_TOLERANCE = 60.0
@@ -61,6 +62,10 @@ class Store(Protocol):
     @property
     def measurements(self) -> MeasurementStream:
         """What the workers measured; it takes no part in transactions of `run` and `exclusive`."""
+
+    @property
+    def slices(self) -> SliceTable:
+        """The past, as slices; it takes no part in transactions of `run` and `exclusive`."""
 
     @property
     def problem(self) -> str | None:

@@ -9,7 +9,8 @@ from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory import MemoryStore
 from otel_monitoring.alerts.store.outbox import Queued
 from otel_monitoring.alerts.store.protocol import Store
-from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
+from otel_monitoring.metrics.slices.table import Position, SliceRow
+from otel_monitoring.metrics.stream import Base, Delta
 
 T = TypeVar("T")
 
@@ -215,16 +216,37 @@ class FallbackMeasurements:
         self._stores = stores
 
     def add(self, delta: Delta) -> None:
-        self._do(lambda stream: stream.add(delta))
+        self._stores.do_on_primary(lambda store: store.measurements.add(delta))
 
     def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:
-        return self._do(lambda stream: stream.read(known))
+        return self._stores.do_on_primary(lambda store: store.measurements.read(known))
 
     def base(self) -> Base | None:
-        return self._do(lambda stream: stream.base())
+        return self._stores.do_on_primary(lambda store: store.measurements.base())
 
     def replace_base(self, before: str, version: str, content: bytes, known: Mapping[str, int]) -> bool:
-        return self._do(lambda stream: stream.replace_base(before, version, content, known))
+        return self._stores.do_on_primary(
+            lambda store: store.measurements.replace_base(before, version, content, known)
+        )
 
-    def _do(self, work: Callable[[MeasurementStream], T]) -> T:
-        return self._stores.do_on_primary(lambda store: work(store.measurements))
+
+class FallbackSlices:
+    """A `SliceTable` of the primary; while that fails, so does this: slices are made of measurements, which wait."""
+
+    def __init__(self, stores: Chooser) -> None:
+        self._stores = stores
+
+    def position(self) -> Position | None:
+        return self._stores.do_on_primary(lambda store: store.slices.position())
+
+    def advance(self, before: str, position: Position, rows: Sequence[SliceRow]) -> bool:
+        return self._stores.do_on_primary(lambda store: store.slices.advance(before, position, rows))
+
+    def read(self, tier: int, start: int, end: int, *, routes: bool = False) -> Sequence[SliceRow]:
+        return self._stores.do_on_primary(lambda store: store.slices.read(tier, start, end, routes=routes))
+
+    def starts(self, tier: int, start: int, end: int) -> Sequence[int]:
+        return self._stores.do_on_primary(lambda store: store.slices.starts(tier, start, end))
+
+    def prune(self, tier: int, start: int, end: int) -> None:
+        self._stores.do_on_primary(lambda store: store.slices.prune(tier, start, end))

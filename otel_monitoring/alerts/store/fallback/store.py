@@ -18,6 +18,7 @@ from otel_monitoring.alerts.store.fallback.parts import (
     FallbackNotes,
     FallbackOutbox,
     FallbackReports,
+    FallbackSlices,
 )
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.leases import channel_of
@@ -97,6 +98,7 @@ class FallbackStore:
         self.reports = FallbackReports(self)
         self.conditions = FallbackConditions(self)
         self.measurements = FallbackMeasurements(self)
+        self.slices = FallbackSlices(self)
 
     @property
     def problem(self) -> str | None:

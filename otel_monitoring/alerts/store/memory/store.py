@@ -8,6 +8,7 @@ from typing import TypeVar
 from otel_monitoring.alerts.store.memory.history import MemoryHistory
 from otel_monitoring.alerts.store.memory.measurements import MemoryMeasurements
 from otel_monitoring.alerts.store.memory.outbox import MemoryOutbox
+from otel_monitoring.alerts.store.memory.slices import MemorySlices
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.memory.values import MemoryConditions, MemoryIncidents, MemoryMutes, MemoryNotes
 from otel_monitoring.alerts.store.memory.workers import MemoryLeases, MemoryReports
@@ -42,6 +43,7 @@ class MemoryStore:
         self.reports = MemoryReports(self)
         self.conditions = MemoryConditions(self)
         self.measurements = MemoryMeasurements()
+        self.slices = MemorySlices()
 
     def use(self, work: Callable[[MemoryState], T]) -> T:
         """Call `work` with the state while no other thread uses it, and return its result."""

@@ -35,6 +35,7 @@ T = TypeVar("T")
 STATE = "otel_monitoring_state"
 REPORTS = "otel_monitoring_reports"
 MEASUREMENTS = "otel_monitoring_measurements"
+SLICES = "otel_monitoring_slices"
 
 FRESH_SECONDS = 1.5
 """What each worker asks once a second may be this old: it asks the database every other time."""
@@ -60,6 +61,8 @@ class Head:
     Attributes:
         state: The number of the latest state; 0: there is none.
         base: The number of the latest base of the measurements; 0: there is none.
+        slices: The number of the latest position of the slices; 0: there is none.
+        slices_version: The version of that position, or empty.
         leases_number: The number of the latest leases; 0: there are none.
         base_version: The version of that base, or empty.
         leases: The latest leases.
@@ -71,6 +74,8 @@ class Head:
     base: int = 0
     leases_number: int = 0
     base_version: str = ""
+    slices: int = 0
+    slices_version: str = ""
     leases: Mapping[str, LeaseRow] = field(default_factory=dict)
     urgent: Mapping[str, float] = field(default_factory=dict)
     read_at: float = float("-inf")
@@ -173,6 +178,8 @@ class Documents:
                 head.state = max(head.state, int(rest))
             elif kind == "base" and int(rest) > head.base:
                 head.base, head.base_version = int(rest), found["version"]
+            elif kind == "slices" and int(rest) > head.slices:
+                head.slices, head.slices_version = int(rest), found["version"]
             elif kind == "leases" and int(rest) > head.leases_number:
                 head.leases_number, latest_leases = int(rest), json.loads(found["leases"])
         head.urgent = urgent
@@ -184,7 +191,7 @@ class Documents:
         return {"_id": {"$gt": f"{self.service}:", "$lt": f"{self.service};"}}
 
     def content(self, kind: str, number: int) -> tuple[bytes, float] | None:
-        """The content of a `state` or `base`, and when it was added, in Unix seconds; None: a later one is there."""
+        """The content of a `state`, `base` or `slices`, and its time in Unix seconds; None: a later one is there."""
         found = self.do(lambda db: db[STATE].find_one({"_id": self._id(kind, number)}))
         return (bytes_of(found["content"]), float(found["at"])) if found is not None and "content" in found else None
 
@@ -206,6 +213,16 @@ class Documents:
                 return False
             self._head.base, self._head.base_version = number, version
             self._empty("base", number)
+            return True
+
+    def add_slices(self, version: str, content: bytes) -> bool:
+        """Add a position of the slices, as `add_base` adds a base."""
+        with self._lock:
+            number = self._head.slices + 1
+            if not self._add("slices", number, {"version": version, "content": text_of(content)}):
+                return False
+            self._head.slices, self._head.slices_version = number, version
+            self._empty("slices", number)
             return True
 
     def _empty(self, kind: str, number: int) -> None:
@@ -263,8 +280,9 @@ class Documents:
         self._cleaned_at = time.monotonic()
         with suppress(StoreError):  # it is tried again soon
             head, before = self.head(FRESH_SECONDS), self.server_time() - _KEPT_SECONDS
-            latest = (("state", head.state), ("leases", head.leases_number), ("base", head.base))
-            spans = [{"_id": {"$gt": self._id(kind, 0), "$lt": self._id(kind, number)}} for kind, number in latest]
+            latest = {"state": head.state, "leases": head.leases_number, "base": head.base, "slices": head.slices}
+            numbers = latest.items()
+            spans = [{"_id": {"$gt": self._id(kind, 0), "$lt": self._id(kind, number)}} for kind, number in numbers]
             self.do(lambda db: db[STATE].delete_many({"$or": spans, "at": {"$lt": before}}))
 
     def server_time(self) -> float:

@@ -15,6 +15,7 @@ from otel_monitoring.alerts.store.memory.values import MemoryConditions, MemoryI
 from otel_monitoring.alerts.store.mongodb.documents import FRESH_SECONDS, Documents
 from otel_monitoring.alerts.store.mongodb.encoding import StateCodec
 from otel_monitoring.alerts.store.mongodb.measurements import MongoMeasurements
+from otel_monitoring.alerts.store.mongodb.slices import MongoSlices
 from otel_monitoring.alerts.store.mongodb.workers import MongoLeases, MongoReports
 from otel_monitoring.alerts.store.protocol import Store
 from otel_monitoring.errors import StoreError
@@ -66,6 +67,7 @@ class MongoStore:
         self.leases = MongoLeases(self._documents)
         self.reports = MongoReports(self._documents)
         self.measurements = MongoMeasurements(self._documents)
+        self.slices = MongoSlices(self._documents)
 
     @property
     def clock_offset(self) -> float:

@@ -49,7 +49,14 @@ _MEASUREMENTS = (
     " content BLOB NOT NULL)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _RESULTS, _CHANNELS, _MEASUREMENTS)
+_SLICES = (
+    # What the service measured in each slot of time, and which measurements that contains.
+    "CREATE TABLE slices (tier INTEGER NOT NULL, start INTEGER NOT NULL, service BLOB NOT NULL, routes BLOB NOT NULL,"
+    " UNIQUE (tier, start))",
+    "CREATE TABLE slice_position (id INTEGER PRIMARY KEY CHECK (id = 0), version TEXT NOT NULL, content BLOB NOT NULL)",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _RESULTS, _CHANNELS, _MEASUREMENTS, _SLICES)
 """The statements that migrate a file from version n (its `user_version`) to n + 1."""
 
 

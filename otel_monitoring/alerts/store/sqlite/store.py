@@ -10,6 +10,7 @@ from otel_monitoring.alerts.store.sqlite.connection import SqliteConnection
 from otel_monitoring.alerts.store.sqlite.history import SqliteHistory
 from otel_monitoring.alerts.store.sqlite.measurements import SqliteMeasurements
 from otel_monitoring.alerts.store.sqlite.outbox import SqliteOutbox
+from otel_monitoring.alerts.store.sqlite.slices import SqliteSlices
 from otel_monitoring.alerts.store.sqlite.values import SqliteConditions, SqliteIncidents, SqliteMutes, SqliteNotes
 from otel_monitoring.alerts.store.sqlite.workers import SqliteLeases, SqliteReports
 
@@ -46,6 +47,7 @@ class SqliteStore:
         self.reports = SqliteReports(connection)
         self.conditions = SqliteConditions(connection)
         self.measurements = SqliteMeasurements(connection)
+        self.slices = SqliteSlices(connection)
 
     def run(self, work: Callable[[Store], T]) -> T:
         with self.exclusive():

@@ -1,0 +1,66 @@
+"""`readings_of`: the gauges of a service for its slices of the past, from what its processes say about themselves."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from otel_monitoring.metrics.slices.recorder import Readings
+from otel_monitoring.redact import redact
+
+OWN: Final = "~"
+"""The prefix of the application's own gauges among those of a slice, which keeps them apart from ours."""
+DOCUMENTS: Final = "documents/"
+"""The prefix of the numbers of documents, before the name of the collection."""
+_OWN_LIMIT = 50
+_COLLECTIONS_LIMIT = 40
+_NAME_LENGTH = 200
+_MS = 1000.0
+_PER_PROCESS = (
+    ("cpu", "system", "cpu_percent"),
+    ("process_cpu", "system", "process_cpu_percent"),
+    ("memory", "system", "memory_mb"),
+    ("memory_percent", "system", "memory_percent"),
+    ("loop_lag", "event_loop", "max_lag_seconds"),
+)
+
+
+def readings_of(states: Sequence[Mapping[str, Any]], collections: Mapping[str, Any]) -> Readings:
+    """What the processes report, as readings.
+
+    Args:
+        states: The states of all processes, that of this one first; see `HealthAnswers.own_state`.
+        collections: The collections of the database, as in its documented block.
+    """
+    gauges: dict[str, list[float]] = {}
+    for name, block, key in _PER_PROCESS:
+        gauges[name] = _numbers(_block(state, block).get(key) for state in states)
+    pings = _numbers(_block(state, "database").get("response_time_ms") for state in states)
+    gauges["ping"] = [ping / _MS for ping in pings]
+    pools = _numbers(state.get("pool") for state in states)
+    gauges["pool"] = [sum(pools)] if pools else []
+    for name in sorted(collections)[:_COLLECTIONS_LIMIT]:
+        facts = collections[name]
+        count = facts.get("document_count") if isinstance(facts, Mapping) else None
+        gauges[DOCUMENTS + redact(name, limit=_NAME_LENGTH)] = _numbers([count])
+    gauges.update(_own_gauges(states))
+    counters = {str(name) for state in states for name in state.get("counters") or ()}
+    version = states[0].get("version") if states else None
+    few = frozenset(sorted(counters)[:_OWN_LIMIT])
+    return Readings(gauges, few, redact(str(version), limit=_NAME_LENGTH) if version else None)
+
+
+def _own_gauges(states: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for state in states:
+        for gauge in state.get("gauges") or ():
+            if isinstance(gauge, Mapping):
+                found.setdefault(OWN + str(gauge.get("name")), []).extend(_numbers([gauge.get("value")]))
+    return {name: found[name] for name in sorted(found)[:_OWN_LIMIT]}
+
+
+def _block(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = state.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _numbers(values: Iterable[Any]) -> list[float]:
+    return [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)]

@@ -1,0 +1,1 @@
+"""The past of a service as slices of time, coarser with age."""

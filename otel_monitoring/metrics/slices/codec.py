@@ -1,0 +1,122 @@
+"""The bytes of a slice, in two parts: the service, which every chart reads, and its routes, which few do."""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from otel_monitoring.metrics.buckets import Buckets
+from otel_monitoring.metrics.slices.model import Figures, Requests, Slice
+from otel_monitoring.metrics.snapshot import Histogram
+
+_FORMAT = 1
+_LARGEST = 16 * 1024 * 1024
+"""The most bytes that a part may have when it is uncompressed."""
+_LARGEST_FLOAT = 3.4e38
+_SIZE = struct.Struct("<I")
+# A column holds one figure of every route, so that like is beside like when it is compressed.
+_COLUMNS = "QQdffbQiIB"
+"""Count, errors, sum, minimum, maximum, scale, values at zero, first bucket, number of buckets, bytes of a bucket."""
+_WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+
+def encoded_service(content: Slice) -> bytes:
+    """The figures of the service; `routes` are not in them."""
+    head = {
+        "format": _FORMAT,
+        "seconds": content.seconds,
+        "gauges": {n: [f.count, f.total, f.least, f.most] for n, f in content.gauges.items()},
+        "counters": dict(content.counters),
+    }
+    return _packed(head, [content.requests])
+
+
+def encoded_routes(routes: Mapping[str, Requests]) -> bytes:
+    """The requests of each route."""
+    return _packed({"format": _FORMAT, "routes": list(routes)}, routes.values())
+
+
+def decoded_service(content: bytes) -> Slice:
+    """Read what `encoded_service` wrote.
+
+    Raises:
+        UNREADABLE: Another version wrote it, or it is damaged; see `metrics.serialization`.
+    """
+    head, (requests,) = _unpacked(content, 1)
+    gauges = {str(name): Figures(int(f[0]), *map(float, f[1:4])) for name, f in head["gauges"].items()}
+    counters = {str(name): float(value) for name, value in head["counters"].items()}
+    return Slice(float(head["seconds"]), requests, {}, gauges, counters)
+
+
+def decoded_routes(content: bytes) -> dict[str, Requests]:
+    """Read what `encoded_routes` wrote.
+
+    Raises:
+        UNREADABLE: Another version wrote it, or it is damaged; see `metrics.serialization`.
+    """
+    head, requests = _unpacked(content, None)
+    return dict(zip(map(str, head["routes"]), requests, strict=True))
+
+
+def _packed(head: Mapping[str, Any], requests: Iterable[Requests]) -> bytes:
+    rows, counts = [], []
+    for one in requests:
+        durations = one.durations
+        inside = durations.buckets.counts()
+        width = _width(max(inside, default=0))
+        counts.append(struct.pack(f"<{len(inside)}{_WIDTHS[width]}", *inside))
+        rows.append(
+            (
+                *(durations.count, one.errors, durations.sum),
+                *(min(durations.min, _LARGEST_FLOAT), max(-1.0, min(durations.max, _LARGEST_FLOAT))),
+                *(durations.scale, durations.at_zero, durations.buckets.first, len(inside), width),
+            )
+        )
+    columns = zip(*rows, strict=True)
+    figures = [
+        struct.pack(f"<{len(rows)}{kind}", *column) for kind, column in zip(_COLUMNS, columns, strict=bool(rows))
+    ]
+    text = json.dumps(head, separators=(",", ":")).encode()
+    return zlib.compress(b"".join((_SIZE.pack(len(text)), text, _SIZE.pack(len(rows)), *figures, *counts)))
+
+
+def _width(most: int) -> int:
+    return 1 if most < 2**8 else 2 if most < 2**16 else 4 if most < 2**32 else 8
+
+
+def _unpacked(content: bytes, expected: int | None) -> tuple[dict[str, Any], list[Requests]]:
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(content, _LARGEST)
+    if not unpacker.eof:
+        raise ValueError("the content is incomplete or too large")
+    (size,) = _SIZE.unpack_from(data)
+    at = _SIZE.size + size
+    head = json.loads(data[_SIZE.size : at])
+    if head["format"] != _FORMAT:
+        raise ValueError("the content has another format")
+    (rows,) = _SIZE.unpack_from(data, at)
+    if expected not in (None, rows) or rows > len(data):
+        raise ValueError("the content is damaged")
+    at += _SIZE.size
+    columns: list[Sequence[Any]] = []
+    for kind in _COLUMNS:
+        layout = f"<{rows}{kind}"
+        columns.append(struct.unpack_from(layout, data, at))
+        at += struct.calcsize(layout)
+    found = []
+    for count, errors, total, least, most, scale, at_zero, first, length, width in zip(*columns, strict=True):
+        end = at + length * width
+        buckets = _buckets(first, data[at:end], width) if length else Buckets()
+        least, most = (least, most) if count else (float("inf"), float("-inf"))
+        found.append(Requests(Histogram(count, total, least, most, scale, at_zero, buckets), errors))
+        at = end
+    if at != len(data):
+        raise ValueError("the content is damaged")
+    return head, found
+
+
+def _buckets(first: int, counts: bytes, width: int) -> Buckets:
+    if width in (1, 8):
+        return Buckets(first, int.from_bytes(counts, "little"), width)
+    return Buckets.of(first, struct.unpack(f"<{len(counts) // width}{_WIDTHS[width]}", counts))

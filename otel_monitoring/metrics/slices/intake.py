@@ -1,0 +1,99 @@
+"""`SliceIntake`: what the processes of a service published, as a slice."""
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
+from otel_monitoring.metrics.serialization import EncodedSnapshot, SnapshotCodec, histogram_of
+from otel_monitoring.metrics.slices.model import (
+    ROUTE_SCALE,
+    SCALE,
+    Requests,
+    Slice,
+    merged_requests,
+    merged_slices,
+)
+from otel_monitoring.metrics.snapshot import Histogram
+from otel_monitoring.redact import redact
+from otel_monitoring.semconv import HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION, UNMATCHED_ROUTE
+
+_NAME_LENGTH = 200
+_MAX_KNOWN = 50_000
+_Row = tuple[tuple[Any, ...], int]
+
+
+class _Kind(NamedTuple):
+    """What a series is: `route` for requests, `counter` for a counter; neither for everything else."""
+
+    route: str | None
+    is_error: bool
+    counter: str | None
+    metric: str
+
+
+class SliceIntake:
+    """Makes slices of decoded deltas. It remembers what each series is. One thread at a time uses it.
+
+    Args:
+        codec: Decoded the deltas.
+        classify: Which requests are errors.
+    """
+
+    def __init__(self, codec: SnapshotCodec, classify: OutcomeClassifier) -> None:
+        self._codec = codec
+        self._classify = classify
+        self._kinds: dict[str, _Kind] = {}
+
+    def slice_of(self, parts: Sequence[EncodedSnapshot], counters: Collection[str]) -> Slice:
+        """The requests in `parts`, and the increases of the counters of these names."""
+        rows: dict[tuple[str, bool], list[_Row]] = {}
+        increases: dict[str, float] = {}
+        for part in parts:
+            for text, row in zip(part.series, part.rows(), strict=False):
+                kind = self._kind(text)
+                if kind.route is not None:
+                    rows.setdefault((kind.route, kind.is_error), []).append(row)
+            for text, value in zip(part.series[len(part.records) :], part.sums, strict=True):
+                kind = self._kind(text)
+                if kind.counter is not None and kind.metric in counters:
+                    increases[kind.counter] = increases.get(kind.counter, 0.0) + value
+        by_route: dict[str, list[Requests]] = {}
+        for (route, is_error), found in rows.items():
+            durations = _at_most(histogram_of(found), SCALE)
+            by_route.setdefault(route, []).append(Requests(durations, durations.count if is_error else 0))
+        routes = {route: merged_requests(found) for route, found in by_route.items()}
+        few = {name: Requests(_at_most(one.durations, ROUTE_SCALE), one.errors) for name, one in routes.items()}
+        # A slice that is merged with nothing but itself and an empty one is bounded.
+        return merged_slices([Slice(0.0, merged_requests(routes.values()), few, {}, increases), Slice()])
+
+    def _kind(self, text: str) -> _Kind:
+        known = self._kinds.get(text)
+        if known is None:
+            if len(self._kinds) >= _MAX_KNOWN:
+                self._kinds.clear()
+            known = self._kinds[text] = self._found(text)
+        return known
+
+    def _found(self, text: str) -> _Kind:
+        series = self._codec.series_of(text)
+        if series.name != HTTP_SERVER_REQUEST_DURATION:
+            return _Kind(None, False, redact(series.name, limit=_NAME_LENGTH), series.name)
+        route = series.get(HTTP_ROUTE)
+        is_error = self._classify(series) is RequestOutcome.ERROR
+        return _Kind(UNMATCHED_ROUTE if route is None else str(route), is_error, None, series.name)
+
+
+def _at_most(histogram: Histogram, scale: int) -> Histogram:
+    """The distribution at `scale`, or at its own if that is smaller."""
+    halvings = histogram.scale - scale
+    if halvings <= 0 or not histogram.count:
+        return histogram
+    return Histogram(
+        count=histogram.count,
+        sum=histogram.sum,
+        min=histogram.min,
+        max=histogram.max,
+        scale=scale,
+        at_zero=histogram.at_zero,
+        buckets=histogram.buckets.coarser(halvings),
+    )

@@ -1,0 +1,167 @@
+"""`Slice`: what a service measured in one slot of time; `TIERS`: how long the slots are, and how long they are kept.
+
+A slice is merged from others exactly, so a coarser slice is the sum of the finer ones in its time. A slot in which
+nobody measured has no slice.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from otel_monitoring.metrics.snapshot import Histogram, merged
+
+T = TypeVar("T")
+
+ROUTES_LIMIT = 300
+"""The most routes of a slice; those with the fewest requests beyond them are one, `OTHER_ROUTES`."""
+OTHER_ROUTES: Final = "(other)"
+NAMES_LIMIT = 100
+"""The most gauges of a slice, and the most counters."""
+SCALE = 5
+"""The most scale of the distribution of all requests: p50, p95 and p99 within 1.1 % of exact."""
+ROUTE_SCALE = 3
+"""The most scale of the distribution of one route: within 4.4 % of exact, in a quarter of the bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Slots of one length, which begin at multiples of it in Unix time.
+
+    Attributes:
+        seconds: Length of a slot.
+        kept: Seconds for which its slices are kept.
+    """
+
+    seconds: int
+    kept: int
+
+    def slot(self, time: float) -> int:
+        """The start of the slot that contains `time`, both in Unix seconds."""
+        return math.floor(time / self.seconds) * self.seconds
+
+
+_DAY = 86_400
+TIERS: Final = (Tier(10, 3600), Tier(60, _DAY), Tier(300, 3 * _DAY), Tier(3600, 30 * _DAY))
+"""The tiers, the finest first; each slot of a tier consists of whole slots of the tier before."""
+FINEST: Final = TIERS[0]
+
+
+_NOTHING = Histogram()
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests, of all routes or of one.
+
+    Attributes:
+        durations: The distribution of their durations, in seconds.
+        errors: How many of them were errors.
+    """
+
+    durations: Histogram = _NOTHING
+    errors: int = 0
+
+
+NO_REQUESTS = Requests()
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Readings of a gauge.
+
+    Attributes:
+        count: Number of readings.
+        total: Their sum.
+        least: The smallest.
+        most: The largest.
+    """
+
+    count: int
+    total: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, readings: Iterable[float]) -> "Figures | None":
+        """The figures of the readings that are finite numbers; None if there are none."""
+        found = [float(value) for value in readings if math.isfinite(value)]
+        return cls(len(found), sum(found), min(found), max(found)) if found else None
+
+    @property
+    def mean(self) -> float:
+        """The arithmetic mean."""
+        return self.total / self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """What was measured in a slot.
+
+    Attributes:
+        seconds: Seconds of the slot in which somebody measured.
+        requests: All requests.
+        routes: The requests of each route.
+        gauges: The readings of each gauge.
+        counters: The increase of each counter.
+    """
+
+    seconds: float = 0.0
+    requests: Requests = NO_REQUESTS
+    routes: Mapping[str, Requests] = field(default_factory=dict)
+    gauges: Mapping[str, Figures] = field(default_factory=dict)
+    counters: Mapping[str, float] = field(default_factory=dict)
+
+
+def merged_slices(slices: Iterable[Slice]) -> Slice:
+    """The sum of slices; an empty one if there are none."""
+    found = list(slices)
+    if len(found) == 1:
+        return found[0]
+    return Slice(
+        seconds=sum(one.seconds for one in found),
+        requests=merged_requests([one.requests for one in found]),
+        routes=_bounded({name: merged_requests(parts) for name, parts in _by_name(s.routes for s in found).items()}),
+        gauges=_first({name: _merged_figures(parts) for name, parts in _by_name(s.gauges for s in found).items()}),
+        counters=_first({name: sum(parts) for name, parts in _by_name(s.counters for s in found).items()}),
+    )
+
+
+def merged_requests(parts: Iterable[Requests]) -> Requests:
+    """The requests of all `parts`."""
+    found = list(parts)
+    if len(found) == 1:
+        return found[0]
+    return Requests(merged(part.durations for part in found), sum(part.errors for part in found))
+
+
+def _merged_figures(parts: Iterable[Figures]) -> Figures:
+    found = list(parts)
+    return Figures(
+        sum(part.count for part in found),
+        sum(part.total for part in found),
+        min(part.least for part in found),
+        max(part.most for part in found),
+    )
+
+
+def _by_name(values: Iterable[Mapping[str, T]]) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for mapping in values:
+        for name, value in mapping.items():
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def _bounded(routes: dict[str, Requests]) -> dict[str, Requests]:
+    """At most `ROUTES_LIMIT` routes, the rest as one."""
+    if len(routes) <= ROUTES_LIMIT:
+        return routes
+    rest = routes.pop(OTHER_ROUTES, None)
+    ranked = sorted(routes, key=lambda name: (-routes[name].durations.count, name))
+    few = [routes.pop(name) for name in ranked[ROUTES_LIMIT - 1 :]]
+    return {**routes, OTHER_ROUTES: merged_requests(few if rest is None else [*few, rest])}
+
+
+def _first(values: dict[str, T]) -> dict[str, T]:
+    return values if len(values) <= NAMES_LIMIT else {name: values[name] for name in sorted(values)[:NAMES_LIMIT]}

@@ -1,0 +1,266 @@
+"""`SliceRecorder`: writes what the processes of a service measured as slices; one process at a time does it.
+
+The position that is stored with the slices says which deltas of the processes they contain. A process that goes on
+with another one's slices therefore adds exactly the deltas that are missing, and of two that write at the same time
+one has no effect.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+from uuid import uuid4
+
+from otel_monitoring.errors import StoreError
+from otel_monitoring.guard import fail_open
+from otel_monitoring.metrics.outcome import OutcomeClassifier
+from otel_monitoring.metrics.serialization import UNREADABLE, EncodedSnapshot, SnapshotCodec
+from otel_monitoring.metrics.slices.codec import decoded_routes, decoded_service, encoded_routes, encoded_service
+from otel_monitoring.metrics.slices.intake import SliceIntake
+from otel_monitoring.metrics.slices.model import FINEST, NAMES_LIMIT, TIERS, Figures, Slice, merged_slices
+from otel_monitoring.metrics.slices.table import Position, SliceRow, SliceTable
+from otel_monitoring.metrics.stream import Delta, MeasurementStream
+
+RELEASES_LIMIT = 100
+"""The most releases that are remembered."""
+_FORMAT = 1
+_CONTINUOUS = 30.0
+"""Seconds without a write in which the processes nevertheless measured: as when another process begins to lead."""
+_LATE = 60.0
+"""Seconds by which a delta may be older than the position; the clocks of hosts that differ by more are wrong."""
+_PRUNE_EVERY = 600
+_FUTURE = 86_400
+"""Seconds after which a slice of the future is void: it was written before the clock was set back."""
+_WRITERS = 500
+_OPEN = 3
+_VERSION_LENGTH = 200
+_PARENT = dict(pairwise(TIERS))
+_CHILD = {parent: child for child, parent in _PARENT.items()}
+_reading = fail_open("reading slices of the past")
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What is not in the deltas.
+
+    Attributes:
+        gauges: The present readings of gauges, by name, of all processes.
+        counters: The names of the counters that slices contain.
+        version: The `service.version` that runs; None: it has none.
+    """
+
+    gauges: Mapping[str, Iterable[float]] = field(default_factory=dict)
+    counters: Collection[str] = ()
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenUpTo:
+    """The content of a position.
+
+    Attributes:
+        at: When it was written, in Unix seconds.
+        known: By process, the number of its last delta that the slices contain.
+        releases: When each version began, in Unix seconds, the newest last.
+    """
+
+    at: float
+    known: Mapping[str, int]
+    releases: Sequence[tuple[float, str]]
+
+    @classmethod
+    def of(cls, position: Position | None) -> "WrittenUpTo | None":
+        """What a position says; None: there is none, or another version of this package wrote it."""
+        if position is None:
+            return None
+        with _reading:
+            try:
+                content: dict[str, Any] = json.loads(position.content)
+                if content["format"] != _FORMAT:
+                    raise ValueError("the position has another format")
+                known = {str(writer): int(number) for writer, number in content["known"].items()}
+                releases = [(float(at), str(version)) for at, version in content["releases"]]
+                return cls(float(content["at"]), known, releases)
+            except UNREADABLE as error:
+                raise StoreError("the position of the slices cannot be read") from error
+        return None
+
+    def encoded(self) -> bytes:
+        """The bytes of the position."""
+        content = {"format": _FORMAT, "at": self.at, "known": self.known, "releases": self.releases}
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
+class SliceRecorder:
+    """Writes the slices of a service. One thread at a time uses it.
+
+    Args:
+        classify: Which requests are errors.
+    """
+
+    def __init__(self, classify: OutcomeClassifier) -> None:
+        self._codec = SnapshotCodec()
+        self._intake = SliceIntake(self._codec, classify)
+        self._version: str | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._open: dict[int, Slice] = {}
+        self._due: set[tuple[int, int]] = set()
+
+    def write(self, table: SliceTable, stream: MeasurementStream, readings: Readings, now: float) -> bool:
+        """Add what was published and the readings to the slices, and one coarser slice whose time is over.
+
+        Args:
+            table: The slices.
+            stream: What the processes published. Nothing that the slices lack may be deleted from it: call this before
+                the base of the stream is replaced.
+            readings: What is not in it.
+            now: Unix seconds.
+
+        Returns:
+            False: another process has written meanwhile, and this call had no effect.
+
+        Raises:
+            StoreError: The store failed. The next call does what this one did not.
+        """
+        position = table.position()
+        before = WrittenUpTo.of(position)
+        if position is None or position.version != self._version:
+            self._forget()
+            self._find_due(table, now)
+        known = dict(before.known) if before is not None else {}
+        deltas, _ = stream.read(known)
+        parts = self._by_slot(deltas, before, now)
+        for delta in deltas:
+            known.pop(delta.writer, None)
+            known[delta.writer] = delta.number
+        rows = self._finest(table, parts, readings, before, now)
+        rolled = self._rolled_up(table, now)
+        after = WrittenUpTo(now, dict(list(known.items())[-_WRITERS:]), _with_release(before, readings.version, now))
+        version, replaced = uuid4().hex, position.version if position is not None else ""
+        self._version = None  # until it is known that this one was written
+        if not table.advance(replaced, Position(version, after.encoded()), [*rows, *([rolled] if rolled else [])]):
+            return False
+        self._version = version
+        self._written(rows, rolled)
+        if FINEST.slot(now) % _PRUNE_EVERY == 0:
+            self._prune(table, now)
+        return True
+
+    # The finest tier
+
+    def _by_slot(
+        self, deltas: Sequence[Delta], before: WrittenUpTo | None, now: float
+    ) -> dict[int, list[EncodedSnapshot]]:
+        """The deltas by the slot in which the middle of each lies."""
+        newest = FINEST.slot(now)
+        oldest = FINEST.slot(max(before.at - _LATE, now - FINEST.kept + _LATE)) if before is not None else newest
+        found: dict[int, list[EncodedSnapshot]] = {}
+        for delta in deltas:
+            with _reading:
+                try:
+                    part = self._codec.decode(delta.content)
+                    middle = float(part.note.get("at", now)) - part.seconds / 2
+                    slot = min(newest, max(oldest, FINEST.slot(middle)))
+                except UNREADABLE as error:
+                    raise StoreError("a delta of the measurements cannot be read") from error
+                found.setdefault(slot, []).append(part)
+        return found
+
+    def _finest(
+        self,
+        table: SliceTable,
+        parts: Mapping[int, Sequence[EncodedSnapshot]],
+        readings: Readings,
+        before: WrittenUpTo | None,
+        now: float,
+    ) -> list[SliceRow]:
+        newest = FINEST.slot(now)
+        first = newest
+        if before is not None and 0 <= now - before.at <= _CONTINUOUS:
+            first = FINEST.slot(before.at) + FINEST.seconds
+        measured = range(min(first, newest), newest + 1, FINEST.seconds)
+        gauges = {name: found for name, values in readings.gauges.items() if (found := Figures.of(values)) is not None}
+        few = {name: gauges[name] for name in list(gauges)[:NAMES_LIMIT]}
+        rows = []
+        for start in sorted({*measured, *parts}):
+            news = [self._intake.slice_of(parts[start], readings.counters)] if start in parts else []
+            if start == newest:
+                news.append(Slice(gauges=few))
+            whole = replace(merged_slices([self._slice(table, start), *news]), seconds=float(FINEST.seconds))
+            self._open[start] = whole
+            rows.append(_row(FINEST.seconds, start, whole))
+        return rows
+
+    def _slice(self, table: SliceTable, start: int) -> Slice:
+        known = self._open.get(start)
+        if known is None:
+            known = merged_slices(_slices(table.read(FINEST.seconds, start, start + 1, routes=True)))
+        return known
+
+    def _written(self, rows: Sequence[SliceRow], rolled: SliceRow | None) -> None:
+        for start in sorted(self._open)[:-_OPEN]:
+            del self._open[start]
+        if rolled is not None:
+            self._due.discard((rolled.tier, rolled.start))
+        for row in (*rows, *([rolled] if rolled is not None else [])):
+            self._add_due(row.tier, row.start)
+
+    # The coarser tiers
+
+    def _add_due(self, tier: int, start: int) -> None:
+        for child, parent in _PARENT.items():
+            if child.seconds == tier:
+                self._due.add((parent.seconds, parent.slot(start)))
+
+    def _find_due(self, table: SliceTable, now: float) -> None:
+        """The coarser slices that were not made yet, as when the process that wrote before has ended."""
+        for child, parent in _PARENT.items():
+            made = table.starts(parent.seconds, 0, int(now) + 1)
+            start = made[-1] + parent.seconds if made else 0
+            for found in table.starts(child.seconds, start, int(now) + 1):
+                self._add_due(child.seconds, found)
+
+    def _rolled_up(self, table: SliceTable, now: float) -> SliceRow | None:
+        """One coarser slice whose slot is over, from the slices in it: the finest first, then the oldest."""
+        for tier, start in sorted(self._due):
+            if start + tier <= FINEST.slot(now):
+                child = next(child for parent, child in _CHILD.items() if parent.seconds == tier)
+                rows = table.read(child.seconds, start, start + tier, routes=True)
+                if rows:
+                    return _row(tier, start, merged_slices(_slices(rows)))
+                self._due.discard((tier, start))
+        return None
+
+    def _prune(self, table: SliceTable, now: float) -> None:
+        """Delete what is too old, but nothing of which a coarser slice is still to be made."""
+        for tier in TIERS:
+            parent = _PARENT.get(tier)
+            due = [start for seconds, start in self._due if parent is not None and seconds == parent.seconds]
+            table.prune(tier.seconds, min([int(now) - tier.kept, *due]), int(now) + _FUTURE)
+
+
+def _with_release(before: WrittenUpTo | None, version: str | None, now: float) -> Sequence[tuple[float, str]]:
+    releases = before.releases if before is not None else []
+    if version is None or (releases and releases[-1][1] == version[:_VERSION_LENGTH]):
+        return releases
+    return [*releases, (now, version[:_VERSION_LENGTH])][-RELEASES_LIMIT:]
+
+
+def _row(tier: int, start: int, content: Slice) -> SliceRow:
+    return SliceRow(tier, start, encoded_service(content), encoded_routes(content.routes))
+
+
+def _slices(rows: Iterable[SliceRow]) -> list[Slice]:
+    """The slices that can be read."""
+    found = []
+    for row in rows:
+        with _reading:
+            try:
+                routes = decoded_routes(row.routes) if row.routes else {}
+                found.append(replace(decoded_service(row.service), routes=routes))
+            except UNREADABLE as error:
+                raise StoreError("a slice of the past cannot be read") from error
+    return found

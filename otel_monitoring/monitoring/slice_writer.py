@@ -1,0 +1,67 @@
+"""`SliceWriter`: the process that leads writes the slices of the past, once in each slot and before a compaction."""
+
+import threading
+from collections.abc import Callable
+
+from otel_monitoring.forks import renewed
+from otel_monitoring.guard import fail_open
+from otel_monitoring.metrics.outcome import OutcomeClassifier
+from otel_monitoring.metrics.slices.model import FINEST
+from otel_monitoring.metrics.slices.recorder import Readings, SliceRecorder
+from otel_monitoring.metrics.slices.table import SliceTable
+from otel_monitoring.metrics.stream import MeasurementStream
+from otel_monitoring.runtime.threads import in_thread
+
+_writing = fail_open("writing slices of the past")
+
+
+class SliceWriter:
+    """Writes the slices of a service.
+
+    Args:
+        classify: Which requests are errors.
+        table: Returns the slices.
+        stream: Returns what the processes published.
+        readings: Returns what is not in the stream.
+        leads: Whether this process leads.
+        clock: Returns Unix time in seconds.
+    """
+
+    def __init__(
+        self,
+        classify: OutcomeClassifier,
+        *,
+        table: Callable[[], SliceTable],
+        stream: Callable[[], MeasurementStream],
+        readings: Callable[[], Readings],
+        leads: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._recorder = SliceRecorder(classify)
+        self._table = table
+        self._stream = stream
+        self._readings = readings
+        self._leads = leads
+        self._clock = clock
+        self._slot: int | None = None
+        self._lock = renewed(self, "_lock", threading.Lock)
+
+    async def tick(self) -> None:
+        """Write where a slot has begun since the last time, in a thread of its own. Runs in the background thread."""
+        if self._leads() and FINEST.slot(self._clock()) != self._slot:
+            with _writing:
+                await in_thread(self.write, name="otel-monitoring-slices")
+
+    def write(self) -> bool:
+        """Write what was published until now.
+
+        Returns:
+            False: another process does it, too, and was faster.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        with self._lock:
+            now = self._clock()
+            self._slot = FINEST.slot(now)
+            return self._recorder.write(self._table(), self._stream(), self._readings(), now)
