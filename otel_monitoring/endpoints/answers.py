@@ -18,6 +18,7 @@ from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.instances import Instances, SeenInstance, reasons_of, system_of
 from otel_monitoring.health.readings import readings_of
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
+from otel_monitoring.health.series import Known
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.service_history import SERVICE, Scope, ServiceHistory
@@ -166,6 +167,10 @@ class HealthAnswers:
         """The gauges of all processes, for the slices of the past."""
         states = [self.own_state(), *(other.state for other in self._others(SERVICE))]
         return readings_of(states, self._from.database.as_json(time.time())["collections"])
+
+    def known(self) -> Known:
+        """The metrics of the application and the endpoints that exist at present, for answers about the past."""
+        return Known(self._own_names(), tuple(self._from.performance.endpoints))
 
     # What an answer is about
 

@@ -16,8 +16,9 @@ from otel_monitoring.alerts.model import AlertSeverity, AlertType, readable_labe
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE, TokenGuard
-from otel_monitoring.errors import ConfigurationError, TooManyMutesError
+from otel_monitoring.errors import ConfigurationError, StoreError, TooManyMutesError
 from otel_monitoring.guard import logger
+from otel_monitoring.health.series import SeriesQuery, SeriesQueryError
 from otel_monitoring.health.status import HEALTH_JSON, UNHEALTHY, health_json
 from otel_monitoring.metrics.service_history import SERVICE, Scope
 from otel_monitoring.redact import redact
@@ -43,6 +44,9 @@ class MonitoredService(Protocol):
     @property
     def ready(self) -> bool:
         """Whether the process has started and is not draining."""
+
+    def series(self, query: SeriesQuery) -> dict[str, Any]:
+        """The answer of `/health/series`; it waits for the store. Raises `SeriesQueryError` and `StoreError`."""
 
     def note_wrong_token(self) -> None:
         """Count a request with a wrong admin token."""
@@ -85,7 +89,8 @@ class MuteRequest(BaseModel):
     author: Annotated[str, Field(max_length=200)] = ""
 
 
-_FIELDS = frozenset({*MuteRequest.model_fields, "query", "path", "body", "limit", "alert_type", "severity", "scope"})
+_PARAMETERS = ("limit", "alert_type", "severity", "scope", "metric", "range", "step", "endpoint")
+_FIELDS = frozenset({*MuteRequest.model_fields, "query", "path", "body", *_PARAMETERS})
 """Names that an error may contain; all other names in it come from the sender."""
 
 
@@ -222,6 +227,20 @@ def _private_health(router: APIRouter, service: MonitoredService) -> Sequence[Ba
     @router.get("/diagnostics")
     async def diagnostics(scope: Scope = SERVICE) -> Response:
         return _json(await service.render("diagnostics", scope))
+
+    @router.get("/series")
+    def series(
+        metric: str,
+        span: Annotated[str, Query(alias="range")] = "1h",
+        step: str | None = None,
+        endpoint: str | None = None,
+    ) -> Response:
+        try:
+            return _json(service.series(SeriesQuery(metric, span, step, endpoint)))
+        except SeriesQueryError as error:
+            return _refused([{"type": "value_error", "loc": (error.field,), "msg": str(error)}], "query")
+        except StoreError as error:
+            raise HTTPException(503, f"the past cannot be read: {error}", NO_STORE) from None
 
     return router.routes
 

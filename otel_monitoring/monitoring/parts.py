@@ -18,6 +18,7 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.answers import HealthAnswers, Sources
+from otel_monitoring.endpoints.past import PastAnswers
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.instances import Instances
@@ -75,6 +76,7 @@ class ServiceParts:
         slices: Writes the slices of the past.
         exchange: Exchanges measurements and states with the other processes.
         answers: Makes the JSON of the health endpoints.
+        past: Makes the JSON about the past.
     """
 
     def __init__(
@@ -115,6 +117,9 @@ class ServiceParts:
         self.alerting = self._make_alert_feed()
         self._monitored.use(db if db is not None else database_of(settings))
         self.answers = self._make_answers()
+        self.past = PastAnswers(
+            lambda: self._alert_manager().store, lambda: self.answers.known(), self._settings.sample_interval
+        )
 
     def _make_measurements(self) -> None:
         settings = self._settings

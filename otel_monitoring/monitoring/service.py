@@ -28,6 +28,7 @@ from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.database_handle import database_handle
 from otel_monitoring.health.requests import PerformanceMetrics
+from otel_monitoring.health.series import SeriesQuery
 from otel_monitoring.instrumentation.http_server.fastapi import (
     RequestError,
     RequestOptions,
@@ -314,6 +315,15 @@ class MonitoringService:
             return await self._worker.call(partial(self._rendered, what, scope), _ANSWER_TIMEOUT)
         finally:
             self._answering -= 1
+
+    def series(self, query: SeriesQuery) -> dict[str, Any]:
+        """The answer of `/health/series`; it waits for the store.
+
+        Raises:
+            SeriesQueryError: The query has no answer.
+            StoreError: The store failed.
+        """
+        return self._parts.past.series(query)
 
     def note_wrong_token(self) -> None:
         """Count a request to the private endpoints with a wrong admin token."""

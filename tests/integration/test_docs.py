@@ -116,6 +116,7 @@ ANSWERS = {
     "/health/detailed": "detailed",
     "/health/metrics": "performance",
     "/health/diagnostics": "diagnostics",
+    "/health/series?metric=requests&range=15m": "series",
     "/alerts/summary": "summary",
     "/alerts/history": "history",
     "/alerts/firing": "firing",
@@ -216,6 +217,8 @@ def live_through(service: Service, found: Seen) -> None:
     eventually(lambda: service.diagnostics()["checks"]["printer"].get("error"), "the check fails")
     eventually(lambda: "collections_total" in service.diagnostics()["database"], "collections are read")
     eventually(lambda: service.diagnostics()["alerting"]["channels"]["slack"].get("next_attempt"), "it is tried again")
+    series = "/api/health/series?metric=requests&range=15m"
+    eventually(lambda: any(point["value"] for point in service.get(series).json()["points"]), "the past begins")
     found.look(service)
 
 
