@@ -40,6 +40,10 @@ def _from_variable(variable: str, default: Any = None) -> Any:
     return Field(default, validation_alias=AliasChoices(variable, keyword))
 
 
+CHOICES = ("_protocol", "_compression", "s_exporter")
+"""The ends of the names of fields whose values are read in upper and lower case."""
+
+
 class OtlpSettings(BaseSettings):
     """Which signals are exported, where to, and how."""
 
@@ -107,14 +111,6 @@ class OtlpSettings(BaseSettings):
     metrics_exemplar_filter: Literal["always_on", "always_off", "trace_based"] | None = _from_variable(
         "OTEL_METRICS_EXEMPLAR_FILTER"
     )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _tidy_enumerations(cls, value: object, info: ValidationInfo) -> object:
-        name = str(info.field_name)
-        if isinstance(value, str) and name.endswith(("_protocol", "_compression", "s_exporter")):
-            return value.strip().lower()
-        return value
 
     @field_validator("otlp_endpoint", "otlp_traces_endpoint", "otlp_metrics_endpoint", "otlp_logs_endpoint")
     @classmethod

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Set
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
@@ -37,7 +39,7 @@ from otel_monitoring.config import dotenv_file
 from otel_monitoring.config.channels import ChannelSettings, check_web_address
 from otel_monitoring.config.hints import did_you_mean, number_meant
 from otel_monitoring.config.http_server import RequestSettings, without_effect
-from otel_monitoring.config.otlp import OtlpSettings
+from otel_monitoring.config.otlp import CHOICES, OtlpSettings
 from otel_monitoring.environment import ignore, ignore_unusable, items, warn_once
 from otel_monitoring.errors import ConfigurationError
 
@@ -50,6 +52,7 @@ _MESSAGES = {
     "float_parsing": "it must be a number",
     "path_not_file": "there is no such file",
 }
+_BLANK = object()
 _BAGGAGE_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
 
@@ -149,15 +152,16 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
         """The sources in order of precedence: keywords, the environment, `.env`."""
         return named["init_settings"], named["env_settings"], _DotenvSource(settings_cls)
 
-    @field_validator("*", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _tidy(cls, value: object, info: ValidationInfo) -> object:
-        """Remove blanks around values, except a password's, and read our choices in upper and lower case."""
-        if not isinstance(value, str) or info.field_name == "alert_email_password":
-            return value
-        if value and not value.strip():
-            return cls.model_fields[str(info.field_name)].get_default(call_default_factory=True)
-        return value.strip().lower() if info.field_name in ("access", "store") else value.strip()
+    def _tidy(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Remove blanks around values, and values that are blank, except a password's; read choices in any case.
+
+        It is one validator for all fields, because the class takes twice as long to build with one for each.
+        """
+        fields = _fields()
+        tidied = {key: _tidied(fields.get(key.lower(), key), value) for key, value in given.items()}
+        return {key: value for key, value in tidied.items() if value is not _BLANK}
 
     @field_validator("error_statuses", "alert_email_to", "baggage_keys", "baggage_hosts", mode="before")
     @classmethod
@@ -290,6 +294,25 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
                 warn_once(f"{name}: {why}; it is ignored")
         defaults = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in foreign}
         return cls._validated({**given, **defaults}, named)
+
+
+@cache
+def _fields() -> dict[str, str]:
+    """Each field by its names in lower case: its own, and those of its variables."""
+    return {
+        name.lower(): field
+        for field, info in Settings.model_fields.items()
+        for name in (field, *(getattr(info.validation_alias, "choices", ())))
+    }
+
+
+def _tidied(field: str, value: object) -> object:
+    if not isinstance(value, str) or field == "alert_email_password":
+        return value
+    if value and not value.strip():
+        return _BLANK
+    any_case = field in ("access", "store") or field.endswith(CHOICES)
+    return value.strip().lower() if any_case else value.strip()
 
 
 def known_variables() -> frozenset[str]:
