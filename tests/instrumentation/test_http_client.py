@@ -1,6 +1,8 @@
 """Outgoing HTTP by three clients, against a real server: spans, durations, headers, and what stays at home."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -210,6 +212,28 @@ def test_a_client_without_its_instrumentation_is_left_alone(monkeypatch: pytest.
     monkeypatch.setattr("otel_monitoring.instrumentation.http_client.find_spec", lambda _name: None)
     with instrumented():
         assert not hasattr(httpx.HTTPTransport.handle_request, "__wrapped__")
+
+
+@pytest.mark.slow
+def test_a_client_is_loaded_by_the_application_alone_and_measured_from_then_on() -> None:
+    code = """
+import sys
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.trace import NoOpTracerProvider
+from otel_monitoring.instrumentation.http_client import instrument_clients
+undos = [instrument_clients(NoOpTracerProvider(), NoOpMeterProvider()) for _ in range(2)]
+assert not {"aiohttp", "httpx", "requests"} & sys.modules.keys()
+import aiohttp, httpx
+assert hasattr(aiohttp.ClientSession.__init__, "__wrapped__")
+assert hasattr(httpx.HTTPTransport.handle_request, "__wrapped__")
+for undo in undos: undo()
+import requests
+assert not hasattr(httpx.HTTPTransport.handle_request, "__wrapped__")
+assert not hasattr(requests.Session.send, "__wrapped__")
+instrument_clients(NoOpTracerProvider(), NoOpMeterProvider())
+assert hasattr(httpx.HTTPTransport.handle_request, "__wrapped__") and hasattr(requests.Session.send, "__wrapped__")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 @pytest.mark.parametrize(
