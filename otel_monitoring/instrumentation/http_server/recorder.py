@@ -268,7 +268,8 @@ class _Request(_Connection):
 
     async def run(self) -> None:
         recorder = self._recorder
-        self._active = recorder.metrics.began(self._method, self._entered.get("scheme", "http"))
+        self._active = active = recorder.metrics.active(self._method, self._entered.get("scheme", "http"))
+        active.add(self)
         self._enter()
         self._started = perf_counter()
         try:
@@ -387,7 +388,6 @@ class _Request(_Connection):
         self._finished = True
         if self._series is not None:
             self._series.record(max(0.0, perf_counter() - self._started), self._context)
-        if self._active is not None:
-            self._recorder.metrics.ended(self._active)
+        self._active.discard(self)
         if self._span is not None and self._recorder.own_spans:
             self._span.end()

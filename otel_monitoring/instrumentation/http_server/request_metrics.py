@@ -2,10 +2,12 @@
 
 from collections.abc import Collection
 from typing import Final
+from weakref import WeakKeyDictionary
 
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 from otel_monitoring import semconv
+from otel_monitoring.forks import renewed
 from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram, RecordedSeries
 
 Request = tuple[str, str, str | None, str | None, int | None, str | None]
@@ -22,11 +24,46 @@ _NAMES: Final = (
 _MAX_BOUND: Final = 10_000
 
 
+class _ActiveRequests:
+    """`http.server.active_requests`: counted when it is read; a request costs its place in a set."""
+
+    def __init__(self) -> None:
+        self._active: dict[tuple[str, str], set[object]] = renewed(self, "_active", dict)
+
+    @classmethod
+    def observed_by(cls, provider: MeterProvider) -> "_ActiveRequests":
+        """The active requests that `provider` counts: one count for all services that measure with it."""
+        active = _observed.get(provider)
+        if active is None:
+            active = _observed[provider] = cls()
+            meter = provider.get_meter(semconv.SCOPE, schema_url=semconv.SCHEMA_URL)
+            meter.create_observable_up_down_counter(
+                semconv.HTTP_SERVER_ACTIVE_REQUESTS,
+                [active._observe],
+                unit="{request}",
+                description="Number of active HTTP server requests.",
+            )
+        return active
+
+    def of(self, method: str, scheme: str) -> set[object]:
+        found = self._active.get((method, scheme))
+        return self._active.setdefault((method, scheme), set()) if found is None else found
+
+    def _observe(self, _: CallbackOptions) -> list[Observation]:
+        return [
+            Observation(len(active), {semconv.HTTP_REQUEST_METHOD: method, semconv.URL_SCHEME: scheme})
+            for (method, scheme), active in list(self._active.items())
+        ]
+
+
+_observed: "WeakKeyDictionary[MeterProvider, _ActiveRequests]" = WeakKeyDictionary()
+
+
 class RequestMetrics:
     """The metrics of requests; usable in any thread.
 
-    Durations go to the aggregator in any case. The SDK's instruments, which cost more, measure while somebody exports:
-    a reader that is added later gets every request from then on.
+    Durations go to the aggregator in any case, and to the SDK's histogram, which costs more, while somebody exports: a
+    reader that is added later gets every request from then on.
 
     Args:
         provider: Makes `http.server.request.duration` and `http.server.active_requests`.
@@ -37,28 +74,12 @@ class RequestMetrics:
     def __init__(self, provider: MeterProvider, durations: DirectHistogram, readers: Collection[object]) -> None:
         meter = provider.get_meter(semconv.SCOPE, schema_url=semconv.SCHEMA_URL)
         self._durations = RecordedHistogram(durations, semconv.REQUEST_DURATIONS.create(meter), readers)
-        self._active = meter.create_up_down_counter(
-            semconv.HTTP_SERVER_ACTIVE_REQUESTS, unit="{request}", description="Number of active HTTP server requests."
-        )
-        self._readers = readers
+        self._active = _ActiveRequests.observed_by(provider)
         self._bound: dict[Request, RecordedSeries] = {}
 
-    def began(self, method: str, scheme: str) -> dict[str, str] | None:
-        """Count an active request.
-
-        Returns:
-            What `ended` needs; None if nobody exports.
-        """
-        if not self._readers:
-            return None
-        attributes = {semconv.URL_SCHEME: scheme, semconv.HTTP_REQUEST_METHOD: method}
-        self._active.add(1, attributes)
-        return attributes
-
-    def ended(self, active: dict[str, str] | None) -> None:
-        """Count a request that `began` counted no more."""
-        if active is not None:
-            self._active.add(-1, active)
+    def active(self, method: str, scheme: str) -> set[object]:
+        """The set in which a request is while it is active."""
+        return self._active.of(method, scheme)
 
     def series(self, request: Request) -> RecordedSeries:
         """The series of a request."""
