@@ -15,6 +15,7 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.health import application_metrics, status
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.health.errors import errors_as_json
 from otel_monitoring.health.instances import Instances, SeenInstance, reasons_of, system_of
 from otel_monitoring.health.readings import readings_of
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
@@ -83,7 +84,9 @@ class HealthAnswers:
         self._numbers = count(1)
 
     def answer(self, what: str, scope: Scope = SERVICE) -> dict[str, Any]:
-        """The answer of a private endpoint: `detailed`, `metrics` or `diagnostics`."""
+        """The answer of a private endpoint: `detailed`, `metrics`, `diagnostics` or `errors`."""
+        if what == "errors":
+            return self.errors()
         if what == "metrics":
             return self.metrics(scope)
         return self.diagnostics(scope) if what == "diagnostics" else self.detailed(scope)
@@ -135,6 +138,11 @@ class HealthAnswers:
                 "contained_failures": dict(fail_open.failures),
             },
         }
+
+    def errors(self) -> dict[str, Any]:
+        """The answer of `/health/errors`: the failed requests of the service in groups."""
+        groups = self._from.service.errors.values()
+        return {"errors": errors_as_json(groups, time.time()), **self._about(SERVICE)}
 
     def own_state(self) -> dict[str, Any]:
         """What this process says about itself: in `instances`, and to the other processes."""

@@ -55,7 +55,7 @@ class MonitoredService(Protocol):
         """The answer of `/health`: `status`, `timestamp`, `uptime_seconds`."""
 
     async def render(self, what: str, scope: Scope) -> bytes:
-        """The JSON of `detailed`, `metrics` or `diagnostics`, from fresh measurements."""
+        """The JSON of `detailed`, `metrics`, `diagnostics` or `errors`, from fresh measurements."""
 
 
 class _Route(APIRoute):
@@ -227,6 +227,10 @@ def _private_health(router: APIRouter, service: MonitoredService) -> Sequence[Ba
     @router.get("/diagnostics")
     async def diagnostics(scope: Scope = SERVICE) -> Response:
         return _json(await service.render("diagnostics", scope))
+
+    @router.get("/errors")
+    async def errors() -> Response:
+        return _json(await service.render("errors", SERVICE))
 
     @router.get("/series")
     def series(

@@ -303,8 +303,8 @@ class PerformanceMetrics:
         last = self._last
         return ErrorSeen(last.text, last.time) if last is not None else None
 
-    def note_failure(self, method: str, route: str | None, status: int | None, error: BaseException | None) -> None:
-        """Keep a failed request as the last error, if its outcome counts as an error.
+    def note_failure(self, method: str, route: str | None, status: int | None, error: BaseException | None) -> bool:
+        """Keep a failed request as the last error, if its outcome counts as an error; returns whether it does.
 
         Args:
             method: The request's method.
@@ -313,9 +313,10 @@ class PerformanceMetrics:
             error: The exception that was raised; None if it is not known.
         """
         if status is not None and error is None and not self._statistics.is_error_status(status):
-            return
+            return False
         request = f"{method} {route or UNMATCHED_ROUTE}"
         self.note_error(error if error is not None else f"HTTP {status}", request)
+        return True
 
     def note_error(self, error: object, request: str = "") -> None:
         """Keep an exception, or any object's text, as the last error, with the request `GET /route` that failed."""

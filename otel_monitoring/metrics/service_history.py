@@ -8,6 +8,7 @@ ring of the recent window.
 import json
 import os
 import threading
+import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from uuid import uuid4
 from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
+from otel_monitoring.metrics.error_groups import ErrorGroup, ErrorKey, merged_groups
 from otel_monitoring.metrics.serialization import UNREADABLE, EncodedSnapshot, SnapshotCodec
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
@@ -70,6 +72,8 @@ class ServiceHistory:
         last_error: The last error of any process; None: there was none.
         joined: Whether there was an exchange; before that the process itself knows more.
         problem: Why the last exchange failed; None: it did not.
+        errors: The groups of failed requests of all processes; it is replaced as a whole.
+        take_errors: Returns those of this process since the last call.
         before_base: Called before a base takes the place of deltas; False: it must not yet, somebody needs them.
     """
 
@@ -81,6 +85,7 @@ class ServiceHistory:
         self._span = span
         self._resolution = resolution
         self.before_base: Callable[[], bool] = lambda: True
+        self.take_errors: Callable[[], Sequence[ErrorGroup]] = lambda: ()
         self._lock = renewed(self, "_lock", threading.Lock, wait=True)
         self.begin()
 
@@ -104,6 +109,8 @@ class ServiceHistory:
         self._unsent: list[Snapshot] = []
         self._outgoing: Delta | None = None
         self._error_sent: ErrorSeen | None = None
+        self.errors: Mapping[ErrorKey, ErrorGroup] = {}
+        self._unsent_errors: Mapping[ErrorKey, ErrorGroup] = {}
         self._known: dict[str, int] = {}
         self._version = ""
         self._beyond_base = 0
@@ -130,16 +137,20 @@ class ServiceHistory:
             if len(self._unsent) > _UNSENT:
                 self._unsent = [joined(self._unsent)]
             self._see(last_error)
+            errors = self.take_errors()
+            self._unsent_errors = merged_groups(self._unsent_errors, errors)
             try:
                 self._send(stream, last_error)
                 restored, deltas = self._receive(stream)
             except BaseException as error:
                 self.problem = redact_error(error)
+                self.errors = merged_groups(self.errors, errors)
                 self._add(noted, ())
                 raise
             if restored is not None:
                 self._add((), deltas, self._restored(restored))
             else:
+                self.errors = merged_groups(self.errors, errors)
                 self._add(noted, deltas)
             self.problem = None
             if not self._version and not self._replace_base(stream):
@@ -175,12 +186,15 @@ class ServiceHistory:
             if self._outgoing is None:
                 whole = joined(self._unsent) if self._unsent else Snapshot(0.0, 0.0)
                 news = error if error != self._error_sent else None
-                if whole.histograms or whole.sums or news:
+                groups = self._unsent_errors
+                if whole.histograms or whole.sums or news or groups:
                     note: dict[str, Any] = {"at": self._wall_clock()}
                     if news is not None:
                         note["error"] = [news.text, news.time]
+                    if groups:
+                        note["errors"] = [group.as_record() for group in groups.values()]
                     self._outgoing = Delta(self._writer, self._sent + 1, self._codec.encode(whole, note))
-                self._unsent, self._error_sent = [], error
+                self._unsent, self._error_sent, self._unsent_errors = [], error, {}
                 if self._outgoing is None:
                     return
             stream.add(self._outgoing)
@@ -237,6 +251,7 @@ class ServiceHistory:
         total = self._codec.total([base.total], now - max(0.0, self._wall_clock() - base.since), now)
         self.since = base.since
         self._see(base.error)
+        self.errors = merged_groups({}, base.errors)
         self._known = dict(base.known)
         self._beyond_base = 0
         self._ring.clear()
@@ -256,8 +271,10 @@ class ServiceHistory:
                 try:
                     part = self._codec.decode(delta.content)
                     self._see(_error_of(part.note.get("error")))
+                    groups = _groups_of(part.note.get("errors"))
                 except UNREADABLE as error:
                     raise StoreError("a delta of the measurements cannot be read") from error
+                self.errors = merged_groups(self.errors, groups) if groups else self.errors
                 parts.append(part)
         before, now = history.total.snapshot.end, self._clock()
         read = [self._codec.total(parts, before, now)] if parts else []
@@ -278,6 +295,7 @@ class ServiceHistory:
         self._ring = {id(entry): self._ring.get(id(entry)) or (entry, self._encoded(entry)) for entry in entries}
         contents = [self._encoded(self.history.total.snapshot), *(self._ring[id(entry)][1] for entry in entries)]
         error = self.last_error
+        groups = zlib.compress(json.dumps([group.as_record() for group in self.errors.values()]).encode(), 1)
         head = {
             "format": _FORMAT,
             "known": known,
@@ -285,8 +303,9 @@ class ServiceHistory:
             "error": [error.text, error.time] if error is not None else None,
             "ages": [(now - entry.start, now - entry.end) for entry in entries],
             "sizes": [len(content) for content in contents],
+            "errors_size": len(groups),
         }
-        return b"\n".join((json.dumps(head).encode(), b"".join(contents)))
+        return b"\n".join((json.dumps(head).encode(), b"".join((*contents, groups))))
 
     def _encoded(self, snapshot: Snapshot) -> bytes:
         return self._codec.encode(snapshot, {})
@@ -300,6 +319,7 @@ class _ReadBase:
         known: By writer, the number of the last delta that it contains.
         since: From when its total counts, in Unix seconds.
         error: The last error until then.
+        errors: The groups of failed requests until then.
         total: Everything until then.
         entries: The entries of the ring, with the seconds from their starts and ends to when the base was written.
         age: Seconds since then.
@@ -308,6 +328,7 @@ class _ReadBase:
     known: dict[str, int]
     since: float
     error: ErrorSeen | None
+    errors: Sequence[ErrorGroup]
     total: EncodedSnapshot
     entries: Sequence[tuple[float, float, EncodedSnapshot]]
     age: float
@@ -322,11 +343,13 @@ class _ReadBase:
         for size in map(int, head["sizes"]):
             parts.append(codec.decode(contents[at : at + size]))
             at += size
+        errors = contents[at : at + int(head.get("errors_size", 0))]
         ages = [(float(began), float(ended)) for began, ended in head["ages"]]
         return cls(
             {str(writer): int(number) for writer, number in head["known"].items()},
             float(head["since"]),
             _error_of(head["error"]),
+            _groups_of(json.loads(zlib.decompress(errors))) if errors else [],
             parts[0],
             [(*ages, part) for ages, part in zip(ages, parts[1:], strict=True)],
             max(0.0, base.age),
@@ -338,6 +361,10 @@ def _error_of(record: Any) -> ErrorSeen | None:
         return None
     text, time = record
     return ErrorSeen(str(text), float(time))
+
+
+def _groups_of(records: Any) -> list[ErrorGroup]:
+    return [ErrorGroup.of_record(record) for record in records or ()]
 
 
 def _reach(known: Mapping[str, int], deltas: Sequence[Delta]) -> dict[str, int]:

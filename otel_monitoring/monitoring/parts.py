@@ -21,6 +21,7 @@ from otel_monitoring.endpoints.answers import HealthAnswers, Sources
 from otel_monitoring.endpoints.past import PastAnswers
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import Checks
+from otel_monitoring.health.errors import ErrorRecorder
 from otel_monitoring.health.instances import Instances
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
 from otel_monitoring.instrumentation.http_client import instrument_clients
@@ -74,6 +75,7 @@ class ServiceParts:
         alerting: Hands samples and evidence to the alert rules.
         service_history: What all processes of the service measured.
         slices: Writes the slices of the past.
+        errors: Groups the failed requests of this process.
         exchange: Exchanges measurements and states with the other processes.
         answers: Makes the JSON of the health endpoints.
         past: Makes the JSON about the past.
@@ -160,6 +162,8 @@ class ServiceParts:
             clock=time.time,
         )
         self.service_history.before_base = self.slices.write
+        self.errors = ErrorRecorder()
+        self.service_history.take_errors = lambda: self.errors.take(self._origin().version)
         # With OTEL_SDK_DISABLED nothing is measured: nobody reads the histograms.
         self._direct = DirectHistogram if settings.sdk_disabled else self.aggregator.reader.direct
         self.request_durations = self._direct(REQUEST_DURATIONS.name)
@@ -212,7 +216,7 @@ class ServiceParts:
                 started_at=lambda: self._worker.started_at,
                 troubles=self._troubles,
                 in_flight=self._in_flight,
-                origin=lambda: Origin.here(self._settings, self.telemetry.resource.attributes),
+                origin=self._origin,
             )
         )
 
@@ -389,6 +393,9 @@ class ServiceParts:
                     tracers, durations, baggage_hosts=hosts, capture_query=capture_query, service=self._service
                 )
             )
+
+    def _origin(self) -> Origin:
+        return Origin.here(self._settings, self.telemetry.resource.attributes)
 
     def _troubles(self, now: float) -> list[str]:
         """Why the results may be out of date; `now` in seconds of the monotonic clock."""

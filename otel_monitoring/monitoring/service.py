@@ -7,6 +7,7 @@ background work of each process.
 import asyncio
 import os
 import re
+import time
 import weakref
 from collections.abc import Mapping
 from functools import partial
@@ -303,7 +304,7 @@ class MonitoringService:
         """The JSON of an answer from fresh measurements, made in the background thread.
 
         Args:
-            what: `detailed`, `metrics` or `diagnostics`.
+            what: `detailed`, `metrics`, `diagnostics` or `errors`.
             scope: `service`, or `instance` for this process alone.
 
         Raises:
@@ -477,7 +478,9 @@ class MonitoringService:
             self._started()
 
     def _on_error(self, error: RequestError) -> None:
-        self._parts.performance.note_failure(error.method, error.route, error.status, error.exception)
+        parts, failure = self._parts, (error.method, error.route, error.status, error.exception)
+        if parts.performance.note_failure(*failure):
+            parts.errors.note(*failure, time.time())
 
     def _signalled(self) -> None:
         self.drain()

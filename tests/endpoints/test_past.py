@@ -24,7 +24,7 @@ class Service:
     """A service that does not run, with a past."""
 
     def __init__(self, **settings: Any) -> None:
-        self.app = FastAPI(title="orders")
+        self.app = FastAPI(title="orders", version="1.1")
         self.manager = AlertManager(channels=[], store=MemoryStore())
         self.store = self.manager.store
         MonitoringService(None, alert_manager=self.manager, **{"access": "open", **settings}).instrument(self.app)

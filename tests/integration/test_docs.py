@@ -116,6 +116,7 @@ ANSWERS = {
     "/health/detailed": "detailed",
     "/health/metrics": "performance",
     "/health/diagnostics": "diagnostics",
+    "/health/errors": "errors",
     "/health/series?metric=requests&range=15m": "series",
     "/alerts/summary": "summary",
     "/alerts/history": "history",

@@ -264,3 +264,18 @@ def test_the_answers_are_json(tmp_path: Path) -> None:
     for scope in ("service", "instance"):
         for what in ("detailed", "metrics", "diagnostics"):
             json.dumps(answers.answer(what, scope), allow_nan=False)
+
+
+async def test_whoever_is_asked_has_the_errors_of_all(processes: list[Process]) -> None:
+    one, two, three = processes
+    await one.requests(5, 5)
+    await two.requests(1, 5)
+    assert [group["count"] for group in (await two.get("/health/errors"))["errors"]] in ([1], [3])
+    await one.get("/health/errors")
+    answers = [await process.get("/health/errors") for process in (one, two, three)]
+    for answer in answers:
+        (group,) = answer["errors"]
+        assert (group["type"], group["route"], group["count"]) == ("RuntimeError", "GET /items/{number}", 3)
+        assert (group["new"], group["version"]) == (True, "1.2")
+        assert "raise RuntimeError" in group["stack"]
+        assert answer["scope"] == "service"

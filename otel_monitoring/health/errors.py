@@ -1,0 +1,135 @@
+"""`ErrorRecorder`: the failed requests of this process in groups; `errors_as_json`: those of the service, answered."""
+
+import threading
+from collections.abc import Iterable
+from traceback import StackSummary, walk_tb
+from typing import Any, Final
+
+from opentelemetry import trace
+
+from otel_monitoring.forks import renewed
+from otel_monitoring.metrics.error_groups import GROUPS_LIMIT, ErrorGroup, ErrorKey
+from otel_monitoring.redact import error_text, redact, redact_lines
+from otel_monitoring.semconv import UNMATCHED_ROUTE, error_type
+from otel_monitoring.timestamps import rfc3339
+
+NEW_SECONDS: Final = 86_400.0
+"""How long a group is marked as new."""
+_FORGOTTEN_SECONDS = 30 * 86_400.0
+_FRAMES = 12
+_STACK_LENGTH = 2400
+_NAME_LENGTH = 300
+
+
+class _Pending:
+    """A group that was not published yet. Its stack is formatted and redacted when it is published."""
+
+    __slots__ = ("count", "first", "frames", "last", "text", "trace_id")
+
+    def __init__(self, now: float) -> None:
+        self.count = 0
+        self.first = self.last = now
+        self.frames: StackSummary | None = None
+        self.text = ""
+        self.trace_id = 0
+
+
+class ErrorRecorder:
+    """Groups failed requests by the type of their exception and their route; usable in any thread.
+
+    A failure costs a look-up; the first one of a group also keeps file, line and function of the innermost frames.
+    """
+
+    def __init__(self) -> None:
+        self._lock = renewed(self, "_lock", threading.Lock)
+        self._pending: dict[ErrorKey, _Pending] = renewed(self, "_pending", dict)
+        self._described: set[ErrorKey] = renewed(self, "_described", set)
+
+    def note(self, method: str, route: str | None, status: int | None, error: BaseException | None, now: float) -> None:
+        """Count a failed request.
+
+        Args:
+            method: The request's method.
+            route: The request's route; None: the path matched no route.
+            status: The response's status; None: there was no response.
+            error: The exception that was raised; None if it is not known.
+            now: Unix seconds.
+        """
+        key = error_type(error) if error is not None else f"HTTP {status}", f"{method} {route or UNMATCHED_ROUTE}"
+        trace_id = trace.get_current_span().get_span_context().trace_id
+        with self._lock:
+            group = self._pending.get(key)
+            if group is None:
+                if len(self._pending) >= GROUPS_LIMIT:
+                    return
+                group = self._pending[key] = _Pending(now)
+                if error is not None and key not in self._described:
+                    self._describe(group, key, error)
+            group.count += 1
+            group.last = now
+            group.trace_id = trace_id or group.trace_id
+
+    def _describe(self, group: _Pending, key: ErrorKey, error: BaseException) -> None:
+        if len(self._described) >= GROUPS_LIMIT:
+            self._described.clear()
+        self._described.add(key)
+        # Sources are not read here, and no frame is kept alive.
+        group.frames = StackSummary.extract(walk_tb(error.__traceback__), limit=-_FRAMES, lookup_lines=False)
+        group.text = error_text(error)
+
+    def take(self, version: str | None) -> list[ErrorGroup]:
+        """The groups since the last call.
+
+        Args:
+            version: The `service.version` of this process.
+        """
+        with self._lock:
+            pending, self._pending = self._pending, {}
+        return [
+            ErrorGroup(
+                type=redact(key[0], limit=_NAME_LENGTH),
+                route=redact(key[1], limit=_NAME_LENGTH),
+                count=group.count,
+                first=group.first,
+                last=group.last,
+                version=version and redact(version, limit=_NAME_LENGTH),
+                stack=_stack_of(group),
+                trace_id=trace.format_trace_id(group.trace_id) if group.trace_id else None,
+            )
+            for key, group in pending.items()
+        ]
+
+
+def _stack_of(group: _Pending) -> str:
+    if group.frames is None:
+        return ""
+    frames = redact_lines("".join(group.frames.format()).rstrip("\n"), limit=_STACK_LENGTH)
+    return f"{frames}\n{redact(group.text)}" if frames else redact(group.text)
+
+
+def errors_as_json(groups: Iterable[ErrorGroup], now: float) -> list[dict[str, Any]]:
+    """The documented list: new groups first, then those that were seen last; nothing older than 30 days.
+
+    Args:
+        groups: The groups of the service.
+        now: Unix seconds.
+    """
+    shown = [group for group in groups if group.last > now - _FORGOTTEN_SECONDS]
+    return [
+        {
+            "type": group.type,
+            "route": group.route,
+            "count": group.count,
+            "first_seen": rfc3339(group.first),
+            "last_seen": rfc3339(group.last),
+            "new": _is_new(group, now),
+            "version": group.version,
+            "stack": group.stack,
+            "trace_id": group.trace_id,
+        }
+        for group in sorted(shown, key=lambda group: (not _is_new(group, now), -group.last))
+    ]
+
+
+def _is_new(group: ErrorGroup, now: float) -> bool:
+    return group.first > now - NEW_SECONDS

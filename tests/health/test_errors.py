@@ -1,0 +1,91 @@
+"""Failed requests in groups: what is kept of them, and what is answered."""
+
+from dataclasses import replace
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+
+from otel_monitoring.health.errors import NEW_SECONDS, ErrorRecorder, errors_as_json
+from otel_monitoring.metrics.error_groups import GROUPS_LIMIT, ErrorGroup
+
+NOW = 1_800_000_000.0
+ONE = ErrorGroup("ValueError", "GET /a", 1, NOW - 10, NOW - 5, "1.0", "a stack", None)
+
+
+def raised(message: str, depth: int = 1) -> Exception:
+    def deeper(left: int) -> None:
+        if left:
+            deeper(left - 1)
+        raise ValueError(message)
+
+    with pytest.raises(ValueError, match=message.partition(":")[0]) as caught:
+        deeper(depth)
+    return caught.value
+
+
+def test_failures_of_one_type_and_route_are_a_group() -> None:
+    recorder = ErrorRecorder()
+    recorder.note("GET", "/a", None, raised("x"), NOW)
+    recorder.note("GET", "/a", None, raised("y"), NOW + 5)
+    recorder.note("GET", "/b", None, raised("x"), NOW)
+    recorder.note("POST", None, 503, None, NOW)
+    groups = {group.key: group for group in recorder.take("2.0")}
+    assert groups.keys() == {("ValueError", "GET /a"), ("ValueError", "GET /b"), ("HTTP 503", "POST (unmatched)")}
+    first = groups["ValueError", "GET /a"]
+    assert (first.count, first.first, first.last, first.version) == (2, NOW, NOW + 5, "2.0")
+    assert groups["HTTP 503", "POST (unmatched)"].stack == ""
+    assert recorder.take("2.0") == []
+
+
+def test_the_stack_is_that_of_the_first_failure_short_and_redacted() -> None:
+    recorder = ErrorRecorder()
+    recorder.note("GET", "/a", None, raised("mongodb://ana:hunter2@host/ is away", depth=500), NOW)
+    (group,) = recorder.take(None)
+    assert "hunter2" not in group.stack
+    assert group.stack.count("in deeper") <= 12
+    assert "raise ValueError(message)" in group.stack
+    assert group.stack.splitlines()[-1].startswith("ValueError: mongodb://")
+    assert len(group.stack) < 3000
+    recorder.note("GET", "/a", None, raised("again"), NOW)
+    assert recorder.take(None)[0].stack == "", "it is described already"
+
+
+def test_a_group_has_a_trace_while_there_is_one() -> None:
+    recorder = ErrorRecorder()
+    recorder.note("GET", "/a", 500, None, NOW)
+    assert recorder.take(None)[0].trace_id is None
+    provider = TracerProvider(shutdown_on_exit=False)
+    with provider.get_tracer("test").start_as_current_span("request") as span:
+        recorder.note("GET", "/a", 500, None, NOW)
+    assert recorder.take(None)[0].trace_id == trace.format_trace_id(span.get_span_context().trace_id)
+
+
+def test_the_groups_of_a_process_are_bounded() -> None:
+    recorder = ErrorRecorder()
+    for number in range(GROUPS_LIMIT * 3):
+        recorder.note("GET", f"/{number}", 500, None, NOW)
+    assert len(recorder.take(None)) == GROUPS_LIMIT
+
+
+def test_new_groups_come_first_then_the_last_ones() -> None:
+    old = replace(ONE, route="GET /old", first=NOW - NEW_SECONDS - 1, last=NOW)
+    newer = replace(ONE, route="GET /newer", last=NOW - 1)
+    forgotten = replace(ONE, route="GET /gone", first=0.0, last=NOW - 31 * 86_400)
+    answer = errors_as_json([old, forgotten, ONE, newer], NOW)
+    assert [(group["route"], group["new"]) for group in answer] == [
+        ("GET /newer", True),
+        ("GET /a", True),
+        ("GET /old", False),
+    ]
+    assert answer[1] == {
+        "type": "ValueError",
+        "route": "GET /a",
+        "count": 1,
+        "first_seen": "2027-01-15T07:59:50.000+00:00",
+        "last_seen": "2027-01-15T07:59:55.000+00:00",
+        "new": True,
+        "version": "1.0",
+        "stack": "a stack",
+        "trace_id": None,
+    }
