@@ -84,7 +84,6 @@ def begin(store: Store, key: str, known: MemoryState, now: float) -> None:
     store.incidents.save({**dict.fromkeys(store.incidents.saved()), **known.incidents})
     for channel, condition in known.conditions.items():
         store.conditions.save(channel, condition)
-    store.outbox.settle([row.id for row in _waiting(store)])
     Outage(key, known.incidents, known.conditions, tuple(known.mutes)).save(store)
 
 
@@ -121,14 +120,18 @@ class Meanwhile:
 
     @staticmethod
     def read(store: Store, key: str, now: float) -> "Meanwhile | None":
-        """Read `store`, inside a transaction; None: it was not in use."""
+        """Read `store`, inside a transaction; None: nothing happened there.
+
+        Events may wait there without an outage: before the setting of the store was changed, it was the only one.
+        """
         record = Outage.of(store, key)
+        waiting = {row.id: row for row in _waiting(store)}
         if record is None:
-            return None
+            return Meanwhile(Outage(key), MemoryState(outbox=waiting), {}, now) if waiting else None
         state = MemoryState(mutes=store.mutes.in_force(now), incidents=store.incidents.saved())
         state.conditions = {name: text for name, text in store.conditions.saved().items() if name != key}
         state.history.extend(reversed(store.history.events(limit=HISTORY_LIMIT)))
-        state.outbox = {row.id: row for row in _waiting(store)}
+        state.outbox = waiting
         return Meanwhile(record, state, store.notes.all(), now)
 
 

@@ -75,7 +75,8 @@ class FallbackStore:
         self.secondary: Store = secondary if secondary is not None else MemoryStore()
         self.learned = MemoryStore()
         self.held_until: dict[str, float] = {}
-        self.record = f"{RECORD}{type(primary).__name__}"
+        # Where the secondary is a fallback too, it has a record of its own in the same store.
+        self.record = f"{RECORD}{type(primary).__name__}, {type(self.secondary).__name__}"
         self._known_to_primary = known
         self._known = MemoryState()
         """The state of the primary, as it was known when it failed."""

@@ -1,0 +1,261 @@
+"""A database away: each host goes on with its file, which its workers share, and what happened is merged."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from otel_monitoring.alerts.model import AlertType, ChannelResult, DeliveryState, Mute
+from otel_monitoring.alerts.store import MemoryStore, Store
+from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
+from otel_monitoring.alerts.store.leases import LEADER
+from otel_monitoring.alerts.store.memory.state import MemoryState
+from otel_monitoring.alerts.store.sqlite import SqliteStore, schema
+from otel_monitoring.errors import StoreError
+from tests.alerts.store.test_fallback import event
+from tests.alerts.store.test_store import NOW, become, messages, raise_alert, waiting
+
+T = TypeVar("T")
+MAIL = ("channel:mail",)
+DONE = ChannelResult(DeliveryState.DELIVERED, at=NOW)
+
+
+class Hosts:
+    """A database of all, which can be away, and hosts with a file each. The database is a file here, too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.now = NOW
+        self.database = SqliteStore(folder / "database.db")
+        self.database.history.counts()
+        self._outage = sqlite3.connect(self.database.path, isolation_level=None)
+        self.opened: list[Store] = [self.database]
+
+    def worker(self, host: str) -> FallbackStore:
+        file = FallbackStore(SqliteStore(self.folder / f"{host}.db"), clock=lambda: self.now)
+        store = FallbackStore(SqliteStore(self.database.path), file, clock=lambda: self.now)
+        self.opened.append(store)
+        return store
+
+    def away(self) -> None:
+        for store in self.opened:
+            getattr(store, "primary", store).close()
+        self._outage.execute("PRAGMA user_version = 99")
+
+    def back(self) -> None:
+        self._outage.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
+        self.now += RETRY_SECONDS
+
+    def close(self) -> None:
+        for store in self.opened:
+            store.close()
+        self._outage.close()
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[Hosts]:
+    hosts = Hosts(tmp_path)
+    yield hosts
+    hosts.close()
+
+
+def test_what_happened_on_all_hosts_is_in_the_database_once(hosts: Hosts) -> None:
+    one, two = hosts.worker("one"), hosts.worker("two")
+    raise_alert(one, "before", ["mail"])
+    one.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    for store in (one, two):
+        assert len(store.mutes.in_force(NOW)) == 1
+        store.incidents.save({"kept": "1"})
+    hosts.away()
+    for name, store, kind in (("one", one, AlertType.HIGH_CPU), ("two", two, AlertType.HIGH_MEMORY)):
+        raise_alert(store, f"on {name}", ["mail"])
+        store.mutes.add(Mute(kind, NOW + 60))
+        store.incidents.save({f"of {name}": name})
+        store.notes.note(name, NOW)
+        store.conditions.save(name, "works")
+        assert waiting(store, "mail") == [f"on {name}"], "what waited before is for who delivered then"
+        assert store.incidents.saved() == {"kept": "1", f"of {name}": name}
+    hosts.back()
+    for store in (one, two, one, two):
+        store.history.counts()
+    for store in (one, two):
+        assert store.problem is None
+        assert sorted(messages(store)) == ["before", "on one", "on two"]
+        assert sorted(waiting(store, "mail")) == ["before", "on one", "on two"]
+        assert {mute.type for mute in store.mutes.in_force(NOW)} == {
+            AlertType.CUSTOM,
+            AlertType.HIGH_CPU,
+            AlertType.HIGH_MEMORY,
+        }
+        assert store.incidents.saved() == {"kept": "1", "of one": "one", "of two": "two"}
+        assert store.notes.all() == {"one": NOW, "two": NOW}
+        assert store.conditions.saved() == {"one": "works", "two": "works"}
+    assert hosts.database.conditions.saved() == {"one": "works", "two": "works"}
+    hosts.away()
+    assert waiting(one, "mail") == [], "it is merged: nothing is delivered from the file again"
+
+
+def test_the_workers_of_a_host_share_what_happens_and_return_together(hosts: Hosts) -> None:
+    first, second = hosts.worker("one"), hosts.worker("one")
+    for store in (first, second):
+        store.incidents.saved()
+    hosts.away()
+    assert first.leases.lead("first", NOW, NOW + 60) == {LEADER}
+    assert second.leases.lead("second", NOW, NOW + 60) == frozenset(), "one of them leads"
+    raise_alert(first, "1", ["mail"])
+    second.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    first.incidents.save({"rule": "firing"})
+    assert (waiting(second, "mail"), second.incidents.saved()) == (["1"], {"rule": "firing"})
+    assert len(first.mutes.in_force(NOW)) == 1
+    hosts.now += RETRY_SECONDS / 2
+    second.history.counts()
+    hosts.back()
+    hosts.now -= RETRY_SECONDS / 4
+    second._tried_at = hosts.now  # it has just tried
+    first._tried_at = float("-inf")
+    first.history.counts()
+    assert first.problem is None
+    assert waiting(second, "mail") == ["1"]
+    assert second.problem is None, "another one of its host is back: it does not wait"
+    assert messages(hosts.database) == ["1"]
+
+
+def test_what_was_not_merged_when_a_process_ended_is_merged_by_the_next(hosts: Hosts) -> None:
+    store = hosts.worker("one")
+    store.incidents.save({"rule": "pending"})
+    hosts.away()
+    raise_alert(store, "1", ["mail"])
+    store.incidents.save({"rule": "firing"})
+    store.close()
+    hosts.back()
+    again = hosts.worker("one")
+    assert waiting(again, "mail") == waiting(hosts.database, "mail") == ["1"]
+    assert again.incidents.saved() == {"rule": "firing"}
+    raise_alert(again, "2", ["mail"])
+    assert messages(hosts.worker("one")) == ["2", "1"]
+
+
+def test_what_waits_in_the_file_of_a_host_moves_once_the_database_is_the_store(hosts: Hosts) -> None:
+    former = SqliteStore(hosts.folder / "one.db")
+    raise_alert(former, "from before", ["mail"])
+    former.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    former.close()
+    store = hosts.worker("one")
+    assert waiting(store, "mail") == ["from before"]
+    hosts.away()
+    assert waiting(store, "mail") == []
+    assert store.mutes.in_force(NOW) == [], "the rest is that of the database"
+
+
+def test_an_alert_that_waited_is_delivered_once_by_who_delivered_then(hosts: Hosts) -> None:
+    one, two = hosts.worker("one"), hosts.worker("two")
+    colleague = hosts.worker("one")
+    assert one.leases.lead("one", NOW, NOW + 60, MAIL)
+    raise_alert(two, "delivered", ["mail"])
+    raise_alert(two, "waits on", ["mail"])
+    hosts.away()
+    colleague.history.counts()
+    assert [waiting(store, "mail") for store in (two, one)] == [[], []], "nobody knows of it before it is read"
+    hosts.back()
+    assert waiting(one, "mail") == ["delivered", "waits on"]
+    known = MemoryStore()
+    known.outbox.restore(one.outbox.pending("mail", 9))
+    one._known_to_primary = lambda: known.state
+    assert one.leases.lead("one", hosts.now, hosts.now + 60, MAIL)
+    hosts.away()
+    first, _ = one.outbox.pending("mail", 9)
+    one.outbox.tried([first.id])
+    one.outbox.arrived([first], DONE)
+    assert waiting(colleague, "mail") == ["waits on"], "whoever delivers on this host"
+    hosts.back()
+    assert waiting(one, "mail") == waiting(hosts.database, "mail") == ["waits on"]
+    assert set(messages(two)) == {"delivered", "waits on"}
+
+
+def test_an_unmute_holds_and_so_does_what_others_did_meanwhile(hosts: Hosts) -> None:
+    one = hosts.worker("one")
+    for kind in (AlertType.CUSTOM, AlertType.HIGH_CPU):
+        one.mutes.add(Mute(kind, NOW + 600))
+    one.incidents.save({"ours": "1", "theirs": "1", "both": "1"})
+    hosts.away()
+    one.mutes.remove(AlertType.CUSTOM)
+    one.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 700))
+    one.incidents.save({"ours": None, "both": "ours"})
+    hosts.back()
+    hosts.database.incidents.save({"theirs": None, "both": "theirs", "new": "1"})
+    hosts.database.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 900))
+    assert one.incidents.saved() == {"both": "theirs", "new": "1"}
+    assert one.mutes.in_force(NOW) == [Mute(AlertType.HIGH_CPU, NOW + 900)], "the later end"
+
+
+def test_clearing_the_history_meanwhile_clears_it(hosts: Hosts) -> None:
+    one = hosts.worker("one")
+    raise_alert(one, "before", ["mail"])
+    hosts.away()
+    one.history.clear()
+    raise_alert(one, "after", ["mail"])
+    hosts.back()
+    assert messages(one) == messages(hosts.database) == ["after"]
+
+
+class LostReply(MemoryStore):
+    """A database whose connection breaks after a transaction took effect: nobody knows whether it did."""
+
+    breaks = False
+
+    def run(self, work: Callable[[Store], T]) -> T:
+        result = super().run(work)
+        if self.breaks:
+            self.breaks = False
+            raise StoreError("connection closed")
+        return result
+
+
+@pytest.mark.parametrize("delivered", ["here", "there", "nowhere"])
+def test_a_transaction_that_took_effect_unnoticed_counts_once(hosts: Hosts, delivered: str) -> None:
+    database = LostReply()
+    store = FallbackStore(database, SqliteStore(hosts.folder / "one.db"), known=MemoryState, clock=lambda: hosts.now)
+    hosts.opened.append(store)
+    store.history.counts()
+    database.breaks = True
+    store.run(lambda tx: raise_alert(tx, "1", ["mail"]))
+    assert store.problem is not None
+    assert waiting(database, "mail") == waiting(store, "mail") == ["1"]
+    if delivered == "here":
+        store.outbox.arrived(store.outbox.pending("mail", 1), DONE)
+    elif delivered == "there":
+        database.outbox.arrived(database.outbox.pending("mail", 1), DONE)
+    hosts.now += RETRY_SECONDS
+    assert messages(store) == ["1"]
+    assert store.history.counts() == {AlertType.HIGH_CPU: 1}
+    assert waiting(store, "mail") == (["1"] if delivered == "nowhere" else [])
+    if delivered != "nowhere":
+        assert become(store)["1"]["mail"]["state"] == "delivered"
+
+
+def test_a_database_that_fails_during_the_merge_loses_nothing(hosts: Hosts) -> None:
+    database = LostReply()
+    store = FallbackStore(database, SqliteStore(hosts.folder / "one.db"), known=MemoryState, clock=lambda: hosts.now)
+    hosts.opened.append(store)
+    store.history.counts()
+    database.breaks = True
+    lost = event("lost reply")
+    store.run(lambda tx: tx.history.append(lost))
+    raise_alert(store, "1", ["mail"])
+    hosts.now += RETRY_SECONDS
+    calls = iter([False, True])
+
+    class Twice(LostReply):
+        def run(self, work: Callable[[Store], T]) -> T:
+            self.breaks = next(calls, False)
+            return super().run(work)
+
+    database.__class__ = Twice
+    assert messages(store) == ["1", "lost reply"], "still in the file"
+    assert store.problem is not None
+    hosts.now += RETRY_SECONDS
+    assert messages(store) == messages(database) == ["1", "lost reply"]
+    assert waiting(store, "mail") == ["1"]
+    assert store.problem is None
