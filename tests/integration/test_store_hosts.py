@@ -28,7 +28,7 @@ from otel_monitoring import MonitoringService
 logging.basicConfig(level=logging.INFO)
 app = FastAPI(title="orders")
 db = AsyncMongoClient(os.environ["MONGODB_URI"], serverSelectionTimeoutMS=500)["shop"]
-monitoring = MonitoringService(db, check_interval=1, sample_interval=1, check_timeout=2).instrument(app)
+monitoring = MonitoringService(db, check_interval=1, check_timeout=2).instrument(app)
 [down] = [rule for rule in monitoring.alert_manager.rules if rule.name == "database_down"]
 monitoring.add_rule(replace(down, keep_firing_for=1))
 

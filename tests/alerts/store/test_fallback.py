@@ -306,7 +306,7 @@ def test_a_full_outbox_comes_back_with_the_newest(world: World) -> None:
     world.store.outbox.enqueue([event(f"old {number}") for number in range(OUTBOX_LIMIT - 1)], ["mail"], NOW)
     world.lock()
     for number in range(3):
-        world.store.outbox.enqueue([event(f"new {number}")], ["mail"], NOW)
+        world.store.outbox.enqueue([event(f"new {number}")], ["mail"], NOW + 1)
     world.unlock()
     world.later()
     names = waiting(world.store, "mail")

@@ -174,6 +174,16 @@ def test_an_alert_that_waited_is_delivered_once_by_who_delivered_then(hosts: Hos
     assert set(messages(two)) == {"delivered", "waits on"}
 
 
+def test_an_alert_that_was_on_its_way_when_the_database_failed_is_not_delivered_again(hosts: Hosts) -> None:
+    one = hosts.worker("one")
+    raise_alert(one, "1", ["mail"])
+    on_its_way = one.outbox.pending("mail", 1)
+    hosts.away()
+    one.outbox.arrived(on_its_way, DONE)
+    hosts.back()
+    assert waiting(one, "mail") == waiting(hosts.database, "mail") == []
+
+
 def test_an_unmute_holds_and_so_does_what_others_did_meanwhile(hosts: Hosts) -> None:
     one = hosts.worker("one")
     for kind in (AlertType.CUSTOM, AlertType.HIGH_CPU):

@@ -18,6 +18,8 @@ T = TypeVar("T")
 RECORD = "\x00outage:"
 """The beginning of the key of the record: it is saved among the conditions, which nothing clears, like no channel."""
 
+_SETTLED_LIMIT = 10_000
+
 
 @dataclass(frozen=True)
 class Outage:
@@ -28,7 +30,8 @@ class Outage:
         incidents: The states of alerts as they were known when the outage began.
         conditions: The conditions of channels likewise.
         mutes: The mutes likewise.
-        taken_over: The ids of events that waited in the store that is away, and are delivered from here.
+        settled: The ids of events that wait in the store that is away, if they are not settled there by now, and are
+            delivered from here, or were settled here.
         history_cleared: Whether the history was cleared meanwhile.
         notes_cleared: Whether the notes were cleared meanwhile.
     """
@@ -37,7 +40,7 @@ class Outage:
     incidents: Mapping[str, str] = field(default_factory=dict)
     conditions: Mapping[str, str] = field(default_factory=dict)
     mutes: tuple[Mute, ...] = ()
-    taken_over: tuple[int, ...] = ()
+    settled: tuple[int, ...] = ()
     history_cleared: bool = False
     notes_cleared: bool = False
 
@@ -48,9 +51,16 @@ class Outage:
         if not text:
             return None
         try:
-            return Outage(key, **{**(found := json.loads(text)), "mutes": tuple(map(decoded_mute, found["mutes"]))})
+            found = json.loads(text)
+            mutes, settled = tuple(map(decoded_mute, found["mutes"])), tuple(found["settled"])
+            return Outage(key, **{**found, "mutes": mutes, "settled": settled})
         except (ValueError, TypeError, LookupError):
             return Outage(key)
+
+    @property
+    def settled_set(self) -> frozenset[int]:
+        """`settled`, to look up ids."""
+        return frozenset(self.settled)
 
     def save(self, store: Store) -> None:
         """Save the record in `store`."""
@@ -67,6 +77,14 @@ def note_cleared(store: Store, key: str, *, history: bool = False, notes: bool =
             history_cleared=record.history_cleared or history,
             notes_cleared=record.notes_cleared or notes,
         ).save(store)
+
+
+def note_settled(store: Store, key: str, ids: Collection[int]) -> None:
+    """Note in the record of the outage that these events are settled: their delivery may have begun before it."""
+    record = Outage.of(store, key)
+    if record is not None and not record.settled_set.issuperset(ids):
+        settled = (*record.settled, *ids)
+        replace(record, settled=settled[-_SETTLED_LIMIT:]).save(store)
 
 
 def begin(store: Store, key: str, known: MemoryState, now: float) -> None:
@@ -93,7 +111,7 @@ def take_over(store: Store, key: str, known: MemoryState, channels: Collection[s
     record = Outage.of(store, key)
     if rows and record is not None:
         store.outbox.restore(rows)
-        replace(record, taken_over=(*record.taken_over, *(row.id for row in rows))).save(store)
+        replace(record, settled=(*record.settled, *(row.id for row in rows))).save(store)
 
 
 def end(store: Store, key: str) -> None:
@@ -151,8 +169,9 @@ def merge(store: Store, meanwhile: Meanwhile) -> None:
         store.history.clear()
     recorded = {event.identity: event for event in store.history.events(limit=HISTORY_LIMIT)}
     _merge_outbox(store, meanwhile, recorded)
+    known = {(event.identity, event.message) for event in recorded.values()}
     for event in ours.history:
-        if event.identity not in recorded:
+        if (event.identity, event.message) not in known:
             store.history.append(event)
     if record.notes_cleared:
         store.notes.clear()
@@ -168,7 +187,7 @@ def merge(store: Store, meanwhile: Meanwhile) -> None:
 
 
 def _merge_outbox(store: Store, meanwhile: Meanwhile, recorded: Mapping[str, AlertEvent]) -> None:
-    here, there = _waiting(store), meanwhile.state.outbox
+    here, there, settled = _waiting(store), meanwhile.state.outbox, meanwhile.record.settled_set
     results = {event.identity: event.channels for event in meanwhile.state.history}
     for row in here:
         result = results.get(row.event.identity, {}).get(row.channel)
@@ -177,7 +196,7 @@ def _merge_outbox(store: Store, meanwhile: Meanwhile, recorded: Mapping[str, Ale
                 store.outbox.note([row.id], result)
             if (tried := there[row.id].attempts - row.attempts) > 0:
                 store.outbox.tried([row.id], tried)
-        elif row.id in meanwhile.record.taken_over or (result is not None and result.state.final):
+        elif row.id in settled or (result is not None and result.state.final):
             store.outbox.settle([row.id], result)
     # A transaction whose outcome was unknown may have taken effect on both sides.
     present = {(row.event.identity, row.channel) for row in here if row.event.identity in recorded}
@@ -187,12 +206,11 @@ def _merge_outbox(store: Store, meanwhile: Meanwhile, recorded: Mapping[str, Ale
         for channel, result in event.channels.items()
         if result.state.final
     }
-    taken_over = set(meanwhile.record.taken_over)
     store.outbox.restore(
         [
             row
             for row in there.values()
-            if row.id not in taken_over and (row.event.identity, row.channel) not in present | done
+            if row.id not in settled and (row.event.identity, row.channel) not in present | done
         ]
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute
-from otel_monitoring.alerts.store.fallback.outage import note_cleared
+from otel_monitoring.alerts.store.fallback.outage import note_cleared, note_settled
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory import MemoryStore
 from otel_monitoring.alerts.store.outbox import Queued
@@ -52,7 +52,8 @@ class FallbackHistory:
     def clear(self) -> None:
         def work(store: Store) -> None:
             store.history.clear()
-            note_cleared(store, self._stores.record, history=True)
+            if store is not self._stores.primary:
+                note_cleared(store, self._stores.record, history=True)
 
         self._stores.do(work)
 
@@ -85,10 +86,22 @@ class FallbackOutbox:
         self._stores.do(lambda store: store.outbox.note(ids, result))
 
     def settle(self, ids: Collection[int], result: ChannelResult | None = None) -> None:
-        self._stores.do(lambda store: store.outbox.settle(ids, result))
+        def work(store: Store) -> None:
+            store.outbox.settle(ids, result)
+            self._note_settled(store, ids)
+
+        self._stores.do(work)
 
     def arrived(self, rows: Sequence[Queued], result: ChannelResult) -> None:
-        self._stores.do(lambda store: store.outbox.arrived(rows, result))
+        def work(store: Store) -> None:
+            store.outbox.arrived(rows, result)
+            self._note_settled(store, [row.id for row in rows])
+
+        self._stores.do(work)
+
+    def _note_settled(self, store: Store, ids: Collection[int]) -> None:
+        if store is not self._stores.primary:
+            note_settled(store, self._stores.record, ids)
 
 
 class FallbackMutes:
@@ -128,7 +141,8 @@ class FallbackNotes:
     def clear(self) -> None:
         def work(store: Store) -> None:
             store.notes.clear()
-            note_cleared(store, self._stores.record, notes=True)
+            if store is not self._stores.primary:
+                note_cleared(store, self._stores.record, notes=True)
 
         self._stores.do(work, lambda _: self._stores.learned.notes.clear())
 

@@ -281,7 +281,7 @@ class FallbackStore:
             return
         known = {event.identity for event in self._known.history}
         alerts = sum(event.identity not in known for event in meanwhile.state.history)
-        undelivered = len(meanwhile.state.outbox.keys() - set(meanwhile.record.taken_over))
+        undelivered = len(meanwhile.state.outbox.keys() - meanwhile.record.settled_set)
         if alerts or undelivered:
             logger.error(
                 "alert store: closed while it does not work (%s): "
