@@ -185,10 +185,10 @@ def _difference_of_counters(_series: Series, known: float | None, part: float) -
 
 def joined(snapshots: Sequence[Snapshot]) -> Snapshot:
     """Consecutive snapshots, of which there is at least one, as one."""
-    histograms: dict[Series, Histogram] = {}
-    sums: dict[Series, float] = {}
-    gauges: dict[Series, float] = {}
-    for snapshot in snapshots:
+    if len(snapshots) == 1:
+        return snapshots[0]
+    histograms, sums, gauges = dict(snapshots[0].histograms), dict(snapshots[0].sums), dict(snapshots[0].gauges)
+    for snapshot in snapshots[1:]:
         for series, histogram in snapshot.histograms.items():
             histograms[series] = _sum_of_histograms(series, histograms.get(series), histogram)
         for series, value in snapshot.sums.items():

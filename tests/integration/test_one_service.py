@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.integration.processes import Service, serving
+from tests.integration.servers import nx27017
 from tests.ports import free_port
 from tests.waiting import eventually
 
@@ -203,3 +204,33 @@ def test_a_rolling_restart_loses_no_count(tmp_path: Path) -> None:
             Traffic(new).requests(40)
             has(new, 160)
             eventually(lambda: len(instances(new)) == 2, "the old ones have left")
+
+
+def test_two_hosts_are_one_service(tmp_path: Path) -> None:
+    """Two state directories, one database: a host that is killed and a database that is away lose no count."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+    with nx27017() as database:
+        shared: dict[str, Any] = {
+            **FAST,
+            "OTEL_MONITORING_STORE": "mongodb",
+            "OTEL_MONITORING_STORE_URI": f"{database.uri}/shop",
+            "runner": ("uvicorn", "--workers", "2"),
+        }
+        with serving(folders[0], SOURCE, **shared) as one, serving(folders[1], SOURCE, **shared) as two:
+            Traffic(one).requests(40)
+            Traffic(two).requests(40)
+            has(one, 80)
+            has(two, 80)
+            eventually(lambda: len(instances(one)) == 4, "every worker is listed")
+            database.freeze()
+            Traffic(one).requests(20)
+            eventually(lambda: "incomplete" in one.get("/api/health/metrics").json(), "the database is away")
+            database.thaw()
+            eventually(lambda: "incomplete" not in one.get("/api/health/metrics").json(), "it is back")
+            has(two, 100)
+            os.killpg(one.process.pid, signal.SIGKILL)
+            Traffic(two).requests(20)
+            has(two, 120)
+            eventually(lambda: len(instances(two)) == 2, "the killed host is not listed")
