@@ -13,6 +13,7 @@ from typing import Any
 from opentelemetry.instrumentation.pymongo import CommandTracer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.monitoring import CommandListener, ConnectionPoolListener
 
@@ -29,6 +30,7 @@ _PLAIN = "no listeners"
 _NOTHING = "listeners that do nothing"
 _METRICS = "**otel_monitoring**, metrics"
 _SPANS = "**otel_monitoring**, metrics and spans"
+_BARE_SPANS = "the SDK's spans, and nothing else"
 _CONTRIB = "opentelemetry-instrumentation-pymongo, spans"
 
 Sync = MongoClient[dict[str, Any]]
@@ -55,6 +57,31 @@ def _ignore(self: object, event: object) -> None: ...
 
 _POOL_EVENTS = [name for name in vars(ConnectionPoolListener) if name.startswith(("pool_", "connection_"))]
 _Pools: Any = type("_Pools", (ConnectionPoolListener,), dict.fromkeys(_POOL_EVENTS, _ignore))
+
+
+class _BareSpans(CommandListener):
+    """The least that a span of a command costs: name and attributes are always the same, one command at a time."""
+
+    def __init__(self, tracers: TracerProvider) -> None:
+        self._tracer = tracers.get_tracer("benchmark")
+
+    def started(self, event: Any) -> None:
+        self._span = self._tracer.start_span("find items", kind=SpanKind.CLIENT, attributes=_ATTRIBUTES)
+
+    def succeeded(self, event: Any) -> None:
+        self._span.end()
+
+    def failed(self, event: Any) -> None: ...
+
+
+_ATTRIBUTES: dict[str, str | int] = {
+    "db.system.name": "mongodb",
+    "db.operation.name": "find",
+    "db.namespace": "shop",
+    "db.collection.name": "items",
+    "server.address": "127.0.0.1",
+    "server.port": 27017,
+}
 
 
 def _attach(database: Any, tracers: TracerProvider | None) -> Callable[[], None]:
@@ -147,6 +174,7 @@ def _clients(make: Callable[..., Any], stack: ExitStack) -> dict[str, Any]:
         _NOTHING: make(_Commands(), _Pools()),
         _METRICS: ours(None),
         _SPANS: ours(_tracers()),
+        _BARE_SPANS: make(_BareSpans(_tracers())),
         # What `PymongoInstrumentor` registers, for every client that is made after it.
         _CONTRIB: make(CommandTracer(_tracers().get_tracer("benchmark"))),
     }
