@@ -21,17 +21,21 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertSeverity, AlertType, ChannelResult, DeliveryState
 from otel_monitoring.alerts.store import Store, open_store
 from otel_monitoring.alerts.store.application_database import ApplicationDatabase
+from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.mongodb import MongoStore
 from otel_monitoring.alerts.store.mongodb.client import opener, options_of
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
+from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError, StoreError
 from otel_monitoring.monitoring.monitored_database import application_database
+from otel_monitoring.testing import ManualClock
 from tests.alerts.store.test_store import NOW, event, messages, raise_alert, server_of, waiting
 from tests.integration.servers import Server, ferretdb, nx27017
 from tests.integration.test_store_processes import ended, forked
+from tests.waiting import eventually
 
 SERVERS = {"nx-27017": nx27017, "FerretDB": ferretdb}
 Made = Callable[..., MongoStore]
@@ -268,6 +272,32 @@ def test_a_writer_that_stood_still_takes_no_number_that_was_passed(made: Made) -
     late._documents._head = head
     assert late._documents.add_state(b"{}") is False
     assert messages(made()) == ["5", "4", "3", "2", "1"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SERVERS.values(), ids=SERVERS)
+def test_a_server_that_hangs_is_replaced_by_the_file_until_it_answers(kind: Any, tmp_path: Any) -> None:
+    with kind() as server:
+        clock = ManualClock(NOW)
+        primary = MongoStore(opener(Settings.load(store_uri=f"{server.uri}/shop"), lambda: None), uuid4().hex)
+        file = SqliteStore(tmp_path / "alerts.db")
+        store = FallbackStore(primary, file, known=lambda: primary.known, clock=clock)
+        raise_alert(store, "before", ["mail"])
+        server.freeze()
+        raise_alert(store, "meanwhile", ["mail"])
+        assert store.problem is not None
+        assert messages(store) == ["meanwhile", "before"]
+        server.thaw()
+
+        def merged() -> bool:
+            clock.now += RETRY_SECONDS
+            return messages(store) == ["meanwhile", "before"] and store.problem is None
+
+        eventually(merged, "the database is used again")
+        assert messages(primary) == ["meanwhile", "before"]
+        assert sorted(waiting(primary, "mail")) == ["before", "meanwhile"]
+        assert file.outbox.backlog() == {}
+        store.close()
 
 
 # Its size
