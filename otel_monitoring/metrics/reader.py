@@ -77,9 +77,10 @@ class _Exponential(ExponentialBucketHistogramAggregation):
 def _comes_directly(name: str, scope: str, direct: Container[str]) -> bool:
     """Whether a metric of the SDK's has what a `DirectHistogram` has, too.
 
-    FastAPI's own telemetry measures the same requests where it cannot be switched off.
+    FastAPI's own telemetry measures the same requests where it cannot be switched off; elsewhere, those of applications
+    that are not instrumented.
     """
-    return name in direct and scope in (SCOPE, _FASTAPI)
+    return name in direct and (scope == SCOPE or (scope == _FASTAPI and not seams.FASTAPI_OPTIONS.holds))
 
 
 def _exponential(direct: Container[str]) -> Aggregation:

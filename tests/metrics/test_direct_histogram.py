@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from otel_monitoring import seams
 from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.metrics.snapshot import Histogram, Series, merged
@@ -49,16 +50,23 @@ def test_the_figures_are_those_of_the_sdk(values: list[float]) -> None:
     assert direct.take() == []
 
 
-def test_the_snapshots_have_a_series_once_whoever_exports_it_too() -> None:
+@pytest.mark.parametrize("switched_off", [True, False])
+def test_the_snapshots_have_a_series_once_whoever_exports_it_too(
+    monkeypatch: pytest.MonkeyPatch, switched_off: bool
+) -> None:
+    """FastAPI's own telemetry measures other applications, or the same requests where it cannot be switched off."""
+    monkeypatch.setattr(seams.FASTAPI_OPTIONS, "error", None if switched_off else "gone")
     reader, exporting = SnapshotReader(0.0), InMemoryMetricReader()
     provider = MeterProvider([reader, exporting], shutdown_on_exit=False)
-    for scope in (SCOPE, "fastapi"):
-        instrument = provider.get_meter(scope).create_histogram(NAME)
-        both = RecordedHistogram(reader.direct(NAME), instrument, [reader])
-        both.bind({"a": 1}).record(0.5)
-    provider.get_meter("application").create_histogram(NAME).record(0.5, {"b": 1})
-    found = reader.take(1.0).histograms
-    assert {series.attributes: values.count for series, values in found.items()} == {(("a", 1),): 2, (("b", 1),): 1}
+    both = RecordedHistogram(reader.direct(NAME), provider.get_meter(SCOPE).create_histogram(NAME), [reader])
+    both.bind({"a": 1}).record(0.5)
+    for scope in ("application", "fastapi"):
+        provider.get_meter(scope).create_histogram(NAME).record(0.5, {"b": scope})
+    found = {series.attributes: values.count for series, values in reader.take(1.0).histograms.items()}
+    others = ["application", "fastapi"] if switched_off else ["application"]
+    assert sorted(map(str, found.items())) == sorted(
+        map(str, [((("a", 1),), 1), *[((("b", one),), 1) for one in others]])
+    )
     assert len(metrics_of(exporting)) == 3
 
 
