@@ -103,6 +103,7 @@ class ServiceParts:
         self._loop_monitor: LoopMonitor | None = None
         self._not_yet_asked: set[str] = set()
         self._publish_at = 0.0
+        self._known_origin: tuple[object, Origin] | None = None
         self._checked: Future[None] = Future()
         self.telemetry = Telemetry(
             settings,
@@ -395,7 +396,11 @@ class ServiceParts:
             )
 
     def _origin(self) -> Origin:
-        return Origin.here(self._settings, self.telemetry.resource.attributes)
+        """The service's name, version, environment and host; kept until the resource is another, as after a fork."""
+        resource = self.telemetry.resource
+        if self._known_origin is None or self._known_origin[0] is not resource:
+            self._known_origin = resource, Origin.here(self._settings, resource.attributes)
+        return self._known_origin[1]
 
     def _troubles(self, now: float) -> list[str]:
         """Why the results may be out of date; `now` in seconds of the monotonic clock."""
