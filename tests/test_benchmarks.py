@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -9,14 +10,16 @@ import pytest
 
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from tests.benchmarks import alerts, request_cost, setups
+from tests.benchmarks.__main__ import SECTIONS
 from tests.benchmarks.application import calls, make_app
 from tests.benchmarks.calibration import slowness
 from tests.benchmarks.client import Client
 from tests.benchmarks.figures import Figure, added_ratio, exact_quantile, markdown, paired, spread
-from tests.benchmarks.goals import Goal, Unit
+from tests.benchmarks.goals import GOALS, Goal, Unit, section_of
 from tests.benchmarks.operations import Host, proof, requests
 from tests.benchmarks.report import Report
 from tests.benchmarks.variants import BY_NAME, PROJECT, VARIANTS
+from tests.pages import page, rows
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux" and find_spec("resource") is None, reason="needs POSIX")
 
@@ -121,9 +124,42 @@ def test_what_nothing_has_measured_is_named_unless_somebody_says_why(capsys: pyt
     assert "left out: make collector" in capsys.readouterr().out
 
 
+def _documented() -> dict[tuple[str, str], list[str]]:
+    """The rows of the table of goals in the documentation, by what was measured beside whom."""
+    table = [cells for cells in rows(page("docs/benchmarks.md")) if len(cells) == 6 and cells[4].startswith("<= ")]
+    return {(cells[0], cells[2].partition(":")[0]): cells for cells in table}
+
+
+def test_the_documentation_quotes_every_row() -> None:
+    assert _documented().keys() == {(goal.what, goal.peer) for goal in GOALS.values()}
+
+
+@pytest.mark.parametrize("goal", GOALS.values(), ids=GOALS)
+def test_what_is_quoted_is_what_a_run_prints(goal: Goal) -> None:
+    _, measured, beside, judged, limit, reached = _documented()[goal.what, goal.peer]
+    if judged == "-":
+        assert reached.startswith("left out: ")
+        return
+    value = float(judged.split()[0].replace(",", ""))
+    figure = Figure(goal, value, ours=measured, peer=beside.partition(": ")[2])
+    assert figure.cells() == [goal.what, measured, beside, judged, limit, reached]
+
+
+def test_what_the_readme_tells_of_costs_stands_in_the_table() -> None:
+    (told,) = (line for line in page("README.md").splitlines() if line.startswith("- **Cheap.**"))
+    figures = re.findall(r"[+]?[\d.,]+ (?:µs|ms|MiB|%)", told)
+    quoted = {cell for cells in _documented().values() for cell in cells[1:4]}
+    assert figures
+    assert [figure for figure in figures if not any(cell.endswith(figure) for cell in quoted)] == []
+
+
 def test_a_figure_needs_a_goal() -> None:
     with pytest.raises(KeyError, match="of nothing"):
         _report().figure("of nothing", 1)
+
+
+def test_every_goal_has_a_section() -> None:
+    assert {section_of(key) for key in GOALS} <= SECTIONS.keys()
 
 
 def test_the_machine_is_calibrated_by_work() -> None:
