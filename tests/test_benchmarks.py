@@ -142,7 +142,10 @@ def test_what_is_quoted_is_what_a_run_prints(goal: Goal) -> None:
         return
     value = float(judged.split()[0].replace(",", ""))
     figure = Figure(goal, value, ours=measured, peer=beside.partition(": ")[2])
-    assert figure.cells() == [goal.what, measured, beside, judged, limit, reached]
+    *printed, verdict = figure.cells()
+    assert printed == [goal.what, measured, beside, judged, limit]
+    if judged != limit.removeprefix("<= "):  # at the limit the digits that are not shown decide
+        assert reached == verdict
 
 
 def test_what_the_readme_tells_of_costs_stands_in_the_table() -> None:
