@@ -134,9 +134,9 @@ def _judge(report: Report, suffix: str, found: dict[str, list[float]]) -> None:
         return paired(found[name], beside, "difference")
 
     report.figure(f"mongodb.metrics{suffix}", added(_METRICS), peer=f"{median(plain):.0f} µs")
-    report.figure(f"mongodb.floor{suffix}", added(_METRICS, found[_NOTHING]), peer=f"+{added(_NOTHING):.0f} µs")
+    report.figure(f"mongodb.floor{suffix}", added(_METRICS, found[_NOTHING]), peer=f"{added(_NOTHING):+.0f} µs")
     ratio = added_ratio(found[_SPANS], found[_CONTRIB], plain)
-    ours, theirs = (f"+{added(name):.0f} µs" for name in (_SPANS, _CONTRIB))
+    ours, theirs = (f"{added(name):+.0f} µs" for name in (_SPANS, _CONTRIB))
     report.figure(f"mongodb.spans{suffix}", ratio, ours=ours, peer=theirs)
 
 

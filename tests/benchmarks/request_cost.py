@@ -111,7 +111,7 @@ def judge(report: Report, found: Mapping[int, Rounds]) -> None:
             report.leave_out(key, f"{peer} cannot be installed")
             continue
         bare = rounds["bare"]
-        added, theirs = (f"+{paired(rounds[name], bare, 'difference'):.0f} µs" for name in (ours, peer))
+        added, theirs = (f"{paired(rounds[name], bare, 'difference'):+.0f} µs" for name in (ours, peer))
         report.figure(key, added_ratio(rounds[ours], rounds[peer], bare), ours=added, peer=theirs)
     with_rules, without = found[40]["ours_embedded"], found[40]["ours_without_rules"]
     cost, less = (f"{median(rounds):.0f} µs" for rounds in (with_rules, without))
@@ -155,4 +155,4 @@ def growth(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
     for key, name in (("growth.embedded", "ours_embedded"), ("growth.traces", "ours_traces")):
         few, many = added[name]
         grown = few + caches
-        report.figure(key, many / grown, ours=f"+{many:.0f} µs", peer=f"+{grown:.0f} µs")
+        report.figure(key, many / grown, ours=f"{many:.0f} µs", peer=f"+{grown:+.0f} µs")

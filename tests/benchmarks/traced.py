@@ -69,7 +69,7 @@ def run(report: Report, rounds: int) -> None:
     report.table(("function", "median µs", "± µs", "added µs", f"to {_SPANS}"), rows)
     report.figure("traced.alone", paired(found[_NO_EXPORTER], base, "difference"))
     for key, own, peer in (("traced.spans", _OUR_SPANS, _SPANS), ("traced.exported", _OURS, _BY_HAND)):
-        ours, theirs = (f"+{paired(found[name], base, 'difference'):.1f} µs" for name in (own, peer))
+        ours, theirs = (f"{paired(found[name], base, 'difference'):+.1f} µs" for name in (own, peer))
         report.figure(key, added_ratio(found[own], found[peer], base), ours=ours, peer=theirs)
 
 
