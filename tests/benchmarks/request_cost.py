@@ -155,4 +155,4 @@ def growth(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
     for key, name in (("growth.embedded", "ours_embedded"), ("growth.traces", "ours_traces")):
         few, many = added[name]
         grown = few + caches
-        report.figure(key, many / grown, ours=f"{many:.0f} µs", peer=f"+{grown:+.0f} µs")
+        report.figure(key, many / grown, ours=f"{many:+.0f} µs", peer=f"{grown:+.0f} µs")
