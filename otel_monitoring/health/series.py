@@ -129,9 +129,9 @@ def series(table: SliceTable, query: SeriesQuery, known: Known, now: float, leas
     end = math.floor((now - _SETTLED) / step) * step
     start = end - math.ceil(span / step) * step
     _check_endpoint_fits(query)
-    steps = _steps(table, tier, start, end, step, routes=query.endpoint is not None)
-    if query.endpoint is not None:
-        _check_endpoint_exists(query.endpoint, known, steps.values())
+    steps = _steps(table, tier, start, end, step, query.endpoint)
+    if query.endpoint is not None and not any(one.routes for one in steps.values()):
+        _check_endpoint_exists(query.endpoint, known, table.read(tier.seconds, start, end, routes=True)[-1:])
     unit, value = _reader(query, known, steps.values())
     points = []
     for at in range(start, end, step):
@@ -180,8 +180,8 @@ def _check_endpoint_fits(query: SeriesQuery) -> None:
         raise SeriesQueryError("endpoint", f"only these metrics have it: {', '.join(_REQUESTS)}")
 
 
-def _check_endpoint_exists(endpoint: str, known: Known, slices: Iterable[Slice]) -> None:
-    names = set(known.endpoints).union(*(one.routes for one in slices))
+def _check_endpoint_exists(endpoint: str, known: Known, latest: Iterable[SliceRow]) -> None:
+    names = set(known.endpoints).union(*(one.routes for one in _slices(latest)))
     if endpoint not in names:
         raise SeriesQueryError("endpoint", f"must be one of: {_listed(names) or 'there was no request yet'}")
 
@@ -233,29 +233,29 @@ def _rounded(value: float | None) -> float | None:
 # What is read
 
 
-def _steps(table: SliceTable, tier: Tier, start: int, end: int, step: int, *, routes: bool) -> dict[int, Slice]:
-    """The slices of each step, as one; a step without any is missing."""
+def _steps(table: SliceTable, tier: Tier, start: int, end: int, step: int, endpoint: str | None) -> dict[int, Slice]:
+    """The slices of each step, as one, with the requests of one endpoint; a step without any is missing."""
     rows: list[SliceRow] = []
     reached = start
     # The newest coarse slices are not made yet: finer ones stand in for them.
     for each in reversed(TIERS[: TIERS.index(tier) + 1]):
-        found = table.read(each.seconds, reached, end, routes=routes)
+        found = table.read(each.seconds, reached, end, routes=endpoint is not None)
         rows += found
         if found:
             reached = found[-1].start + each.seconds
     by_step = groupby(rows, lambda row: (row.start - start) // step * step + start)
-    slices = {at: _slices(found) for at, found in by_step}
+    slices = {at: _slices(found, endpoint) for at, found in by_step}
     return {at: merged_slices(found) for at, found in slices.items() if found}
 
 
-def _slices(rows: Iterable[SliceRow]) -> Sequence[Slice]:
-    """The slices that can be read."""
+def _slices(rows: Iterable[SliceRow], endpoint: str | None = None) -> Sequence[Slice]:
+    """The slices that can be read; with one endpoint, or all those that the rows have."""
     found = []
     for row in rows:
         with _reading:
             try:
                 service = decoded_service(row.service)
-                routes = decoded_routes(row.routes) if row.routes else {}
+                routes = decoded_routes(row.routes, endpoint) if row.routes else {}
             except UNREADABLE as error:
                 raise ValueError("a slice of the past cannot be read") from error
             found.append(Slice(service.seconds, service.requests, routes, service.gauges, service.counters))

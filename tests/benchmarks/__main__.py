@@ -21,6 +21,7 @@ from tests.benchmarks import (
     quantile_error,
     request_cost,
     service,
+    slices,
     start,
     traced,
 )
@@ -72,6 +73,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "alerts": lambda run: alerts.run(run.report, rounds=run.rounds(100, 20)),
     "quantiles": lambda run: quantile_error.run(run.report, samples=run.pick(200_000, 20_000)),
     "history": lambda run: history.run(run.report, rounds=run.rounds(15, 5)),
+    "past": lambda run: slices.run(run.report, rounds=run.rounds(10, 2)),
     "service": lambda run: service.run(run.report, rounds=run.rounds(12, 4)),
     "load": lambda run: load.run(run.report, run.sink, rounds=run.rounds(10, 3), seconds=run.pick(2, 1)),
     "collector": lambda run: collector.run(run.report, run.sink, run.rounds(5, 1), batches=run.pick(400, 60)),

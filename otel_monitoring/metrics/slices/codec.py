@@ -18,6 +18,9 @@ _SIZE = struct.Struct("<I")
 # A column holds one figure of every route, so that like is beside like when it is compressed.
 _COLUMNS = "QQdffbQiIB"
 """Count, errors, sum, minimum, maximum, scale, values at zero, first bucket, number of buckets, bytes of a bucket."""
+_LENGTH, _WIDTH = 8, 9
+_ALL = ""
+"""The name under which the requests of all routes are packed."""
 _WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -25,6 +28,7 @@ def encoded_service(content: Slice) -> bytes:
     """The figures of the service; `routes` are not in them."""
     head = {
         "format": _FORMAT,
+        "routes": [_ALL],
         "seconds": content.seconds,
         "gauges": {n: [f.count, f.total, f.least, f.most] for n, f in content.gauges.items()},
         "counters": dict(content.counters),
@@ -43,20 +47,24 @@ def decoded_service(content: bytes) -> Slice:
     Raises:
         UNREADABLE: Another version wrote it, or it is damaged; see `metrics.serialization`.
     """
-    head, (requests,) = _unpacked(content, 1)
+    head, requests = _unpacked(content)
     gauges = {str(name): Figures(int(f[0]), *map(float, f[1:4])) for name, f in head["gauges"].items()}
     counters = {str(name): float(value) for name, value in head["counters"].items()}
-    return Slice(float(head["seconds"]), requests, {}, gauges, counters)
+    return Slice(float(head["seconds"]), requests[_ALL], {}, gauges, counters)
 
 
-def decoded_routes(content: bytes) -> dict[str, Requests]:
+def decoded_routes(content: bytes, only: str | None = None) -> dict[str, Requests]:
     """Read what `encoded_routes` wrote.
+
+    Args:
+        content: The bytes.
+        only: The one route to read, which costs less; None: all.
 
     Raises:
         UNREADABLE: Another version wrote it, or it is damaged; see `metrics.serialization`.
     """
-    head, requests = _unpacked(content, None)
-    return dict(zip(map(str, head["routes"]), requests, strict=True))
+    _, requests = _unpacked(content, only)
+    return requests
 
 
 def _packed(head: Mapping[str, Any], requests: Iterable[Requests]) -> bytes:
@@ -74,18 +82,30 @@ def _packed(head: Mapping[str, Any], requests: Iterable[Requests]) -> bytes:
             )
         )
     columns = zip(*rows, strict=True)
-    figures = [
-        struct.pack(f"<{len(rows)}{kind}", *column) for kind, column in zip(_COLUMNS, columns, strict=bool(rows))
-    ]
+    figures = [_column(kind, column) for kind, column in zip(_COLUMNS, columns, strict=bool(rows))]
     text = json.dumps(head, separators=(",", ":")).encode()
     return zlib.compress(b"".join((_SIZE.pack(len(text)), text, _SIZE.pack(len(rows)), *figures, *counts)))
+
+
+def _column(kind: str, figures: Sequence[Any]) -> bytes:
+    """One figure of every route: first the lowest byte of each, then the next, because like bytes compress well."""
+    data, width = struct.pack(f"<{len(figures)}{kind}", *figures), struct.calcsize(f"<{kind}")
+    return b"".join([data[place::width] for place in range(width)])
+
+
+def _figures(kind: str, data: bytes) -> Sequence[Any]:
+    width = struct.calcsize(f"<{kind}")
+    count, ordered = len(data) // width, bytearray(len(data))
+    for place in range(width):
+        ordered[place::width] = data[place * count : (place + 1) * count]
+    return struct.unpack(f"<{count}{kind}", ordered)
 
 
 def _width(most: int) -> int:
     return 1 if most < 2**8 else 2 if most < 2**16 else 4 if most < 2**32 else 8
 
 
-def _unpacked(content: bytes, expected: int | None) -> tuple[dict[str, Any], list[Requests]]:
+def _unpacked(content: bytes, only: str | None = None) -> tuple[dict[str, Any], dict[str, Requests]]:
     unpacker = zlib.decompressobj()
     data = unpacker.decompress(content, _LARGEST)
     if not unpacker.eof:
@@ -96,24 +116,30 @@ def _unpacked(content: bytes, expected: int | None) -> tuple[dict[str, Any], lis
     if head["format"] != _FORMAT:
         raise ValueError("the content has another format")
     (rows,) = _SIZE.unpack_from(data, at)
-    if expected not in (None, rows) or rows > len(data):
+    if rows != len(head["routes"]):
         raise ValueError("the content is damaged")
     at += _SIZE.size
     columns: list[Sequence[Any]] = []
     for kind in _COLUMNS:
-        layout = f"<{rows}{kind}"
-        columns.append(struct.unpack_from(layout, data, at))
-        at += struct.calcsize(layout)
-    found = []
-    for count, errors, total, least, most, scale, at_zero, first, length, width in zip(*columns, strict=True):
-        end = at + length * width
-        buckets = _buckets(first, data[at:end], width) if length else Buckets()
-        least, most = (least, most) if count else (float("inf"), float("-inf"))
-        found.append(Requests(Histogram(count, total, least, most, scale, at_zero, buckets), errors))
+        size = rows * struct.calcsize(f"<{kind}")
+        columns.append(_figures(kind, data[at : at + size]))
+        at += size
+    found = {}
+    for name, figures in zip(head["routes"], zip(*columns, strict=True), strict=True):
+        end = at + figures[_LENGTH] * figures[_WIDTH]
+        if only is None or name == only:
+            found[str(name)] = _requests(figures, data[at:end])
         at = end
     if at != len(data):
         raise ValueError("the content is damaged")
     return head, found
+
+
+def _requests(figures: Sequence[Any], counts: bytes) -> Requests:
+    count, errors, total, least, most, scale, at_zero, first, length, width = figures
+    buckets = _buckets(first, counts, width) if length else Buckets()
+    least, most = (least, most) if count else (float("inf"), float("-inf"))
+    return Requests(Histogram(count, total, least, most, scale, at_zero, buckets), errors)
 
 
 def _buckets(first: int, counts: bytes, width: int) -> Buckets:

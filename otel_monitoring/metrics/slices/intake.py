@@ -10,16 +10,16 @@ from otel_monitoring.metrics.slices.model import (
     SCALE,
     Requests,
     Slice,
-    merged_requests,
     merged_slices,
 )
-from otel_monitoring.metrics.snapshot import Histogram
+from otel_monitoring.metrics.snapshot import Histogram, merged
 from otel_monitoring.redact import redact
 from otel_monitoring.semconv import HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION, UNMATCHED_ROUTE
 
 _NAME_LENGTH = 200
 _MAX_KNOWN = 50_000
 _Row = tuple[tuple[Any, ...], int]
+_COUNT = 0
 
 
 class _Kind(NamedTuple):
@@ -46,25 +46,25 @@ class SliceIntake:
 
     def slice_of(self, parts: Sequence[EncodedSnapshot], counters: Collection[str]) -> Slice:
         """The requests in `parts`, and the increases of the counters of these names."""
-        rows: dict[tuple[str, bool], list[_Row]] = {}
+        rows: dict[str, list[_Row]] = {}
+        errors: dict[str, int] = {}
         increases: dict[str, float] = {}
         for part in parts:
             for text, row in zip(part.series, part.rows(), strict=False):
                 kind = self._kind(text)
                 if kind.route is not None:
-                    rows.setdefault((kind.route, kind.is_error), []).append(row)
+                    rows.setdefault(kind.route, []).append(row)
+                    if kind.is_error:
+                        errors[kind.route] = errors.get(kind.route, 0) + row[0][_COUNT]
             for text, value in zip(part.series[len(part.records) :], part.sums, strict=True):
                 kind = self._kind(text)
                 if kind.counter is not None and kind.metric in counters:
                     increases[kind.counter] = increases.get(kind.counter, 0.0) + value
-        by_route: dict[str, list[Requests]] = {}
-        for (route, is_error), found in rows.items():
-            durations = _at_most(histogram_of(found), SCALE)
-            by_route.setdefault(route, []).append(Requests(durations, durations.count if is_error else 0))
-        routes = {route: merged_requests(found) for route, found in by_route.items()}
-        few = {name: Requests(_at_most(one.durations, ROUTE_SCALE), one.errors) for name, one in routes.items()}
-        # A slice that is merged with nothing but itself and an empty one is bounded.
-        return merged_slices([Slice(0.0, merged_requests(routes.values()), few, {}, increases), Slice()])
+        exact = {route: histogram_of(found) for route, found in rows.items()}
+        routes = {name: Requests(_at_most(one, ROUTE_SCALE), errors.get(name, 0)) for name, one in exact.items()}
+        whole = Requests(_at_most(merged(exact.values()), SCALE), sum(errors.values()))
+        # A slice that is merged with an empty one is bounded.
+        return merged_slices([Slice(0.0, whole, routes, {}, increases), Slice()])
 
     def _kind(self, text: str) -> _Kind:
         known = self._kinds.get(text)

@@ -51,9 +51,18 @@ def test_what_was_read_is_written_the_same(seed: int) -> None:
     assert encoded_routes(decoded_routes(routes)) == routes
 
 
+def test_one_route_is_read_alone() -> None:
+    content = encoded_routes(ROUTES)
+    for name, one in ROUTES.items():
+        (found,) = decoded_routes(content, name).values()
+        assert found == decoded_routes(content)[name]
+        assert found.durations.count == one.durations.count
+    assert decoded_routes(content, "/gone") == {}
+
+
 def test_what_is_damaged_is_refused() -> None:
     whole = encoded_routes(ROUTES)
-    for content in (b"", b"x", whole[:-3], encoded_service(Slice())):
+    for content in (b"", b"x", whole[:-3], whole[3:]):
         with pytest.raises(UNREADABLE):
             decoded_routes(content)
     with pytest.raises(UNREADABLE):

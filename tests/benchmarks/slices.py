@@ -1,0 +1,154 @@
+"""What the past costs: a tick of the process that leads, the file of 30 days, and an answer from it."""
+
+import math
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from otel_monitoring.alerts.store.sqlite import SqliteStore
+from otel_monitoring.health.series import Known, SeriesQuery, series
+from otel_monitoring.metrics.direct_histogram import DirectHistogram
+from otel_monitoring.metrics.outcome import OutcomeClassifier
+from otel_monitoring.metrics.serialization import SnapshotCodec
+from otel_monitoring.metrics.slices.codec import encoded_routes, encoded_service
+from otel_monitoring.metrics.slices.intake import SliceIntake
+from otel_monitoring.metrics.slices.model import FINEST, TIERS, Figures, Slice, merged_slices
+from otel_monitoring.metrics.slices.recorder import Readings, SliceRecorder
+from otel_monitoring.metrics.slices.table import Position, SliceRow
+from otel_monitoring.metrics.snapshot import Series, Snapshot
+from otel_monitoring.metrics.stream import Delta
+from otel_monitoring.semconv import (
+    HTTP_REQUEST_METHOD,
+    HTTP_RESPONSE_STATUS_CODE,
+    HTTP_ROUTE,
+    HTTP_SERVER_REQUEST_DURATION,
+)
+from tests.benchmarks.report import Report
+
+ROUTES = [f"/api/v1/resource{number % 25}/{{id}}/part{number}" for number in range(100)]
+_REQUESTS = 100
+"""Requests of a route in ten seconds: 1,000 a second in all."""
+_FAILED = 2
+_POOL = 24
+_START = 1_800_000_000
+_MIB = 2**20
+_GAUGES = [*("cpu", "process_cpu", "memory", "loop_lag", "ping", "pool"), *(f"~gauge.{number}" for number in range(20))]
+_COUNTERS = [f"counter.{number}" for number in range(20)]
+
+
+def run(report: Report, rounds: int) -> None:
+    """Print a tick, the size of a file that is full, and answers from it."""
+    chance = random.Random(1)
+    deltas = [_delta(chance) for _ in range(_POOL)]
+    report.section(
+        "The past",
+        f"{len(ROUTES)} routes, 1,000 requests a second, 2 % errors, {len(_COUNTERS)} counters and 20 gauges of the "
+        "application's own, SQLite. CPU time of the process that leads, for each 10 s; the file with all that is kept.",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        ticks = _ticks(Path(folder) / "ticks.db", deltas, 60 * rounds)
+        path = Path(folder) / "full.db"
+        store = SqliteStore(path)
+        rows = _fill(store, deltas, chance)
+        store.close()
+        size = path.stat().st_size / _MIB
+        asked = {
+            "p95, the last hour": _answer(store, "p95", "1h"),
+            "p95, the last day": _answer(store, "p95", "1d"),
+            "p95, 30 days": _answer(store, "p95", "30d", step="1h"),
+            "p95 of one route, 30 days": _answer(store, "p95", "30d", step="1h", endpoint=ROUTES[7]),
+        }
+        store.close()
+    median, worst = statistics.median(ticks), statistics.quantiles(ticks, n=20)[-1]
+    report.table(
+        ("what", "measured"),
+        [
+            ("a tick, median", f"{median:.1f} ms"),
+            ("a tick, 95 of 100 are faster", f"{worst:.1f} ms"),
+            (f"the file, {rows:,} slices", f"{size:.1f} MiB"),
+            *((what, f"{took:.0f} ms") for what, took in asked.items()),
+        ],
+    )
+    report.figure("past.tick", statistics.fmean(ticks))
+    report.figure("past.size", size)
+
+
+def _delta(chance: random.Random) -> Snapshot:
+    histograms = {}
+    for number, route in enumerate(ROUTES):
+        for status, requests in ((200, _REQUESTS - _FAILED), (500, _FAILED)):
+            bound = DirectHistogram(HTTP_SERVER_REQUEST_DURATION).bind({})
+            for _ in range(requests):
+                bound.record(chance.lognormvariate(math.log(0.01 + 0.002 * (number % 30)), 0.6))
+            attributes = ((HTTP_REQUEST_METHOD, "GET"), (HTTP_RESPONSE_STATUS_CODE, status), (HTTP_ROUTE, route))
+            histogram = bound.take()
+            if histogram is not None:
+                histograms[Series(HTTP_SERVER_REQUEST_DURATION, attributes)] = histogram
+    return Snapshot(0.0, 10.0, histograms, {Series(name): chance.random() for name in _COUNTERS})
+
+
+def _ticks(path: Path, deltas: Sequence[Snapshot], count: int) -> list[float]:
+    """CPU time of each tick, in milliseconds."""
+    store, recorder, codec = SqliteStore(path), SliceRecorder(OutcomeClassifier()), SnapshotCodec()
+    readings = Readings({name: [1.5] for name in _GAUGES}, frozenset(_COUNTERS), "1.0")
+    took = []
+    for tick in range(count):
+        now = float(_START + tick * FINEST.seconds)
+        content = codec.encode(deltas[tick % len(deltas)], {"at": now})
+        store.measurements.add(Delta("worker", tick + 1, content))
+        began = time.thread_time()
+        recorder.write(store.slices, store.measurements, readings, now)
+        took.append((time.thread_time() - began) * 1000)
+    store.close()
+    return took
+
+
+def _fill(store: SqliteStore, deltas: Sequence[Snapshot], chance: random.Random) -> int:
+    """All slices that are kept; each is the sum of finer ones that were drawn by lot."""
+    codec = SnapshotCodec()
+    intake = SliceIntake(codec, OutcomeClassifier())
+    made = [intake.slice_of([codec.decode(codec.encode(delta, {}))], _COUNTERS) for delta in deltas]
+    drawn = [Slice(10.0, s.requests, s.routes, _gauges(chance), s.counters) for s in made]
+    end, version, rows = _START, "", 0
+    steps = {TIERS[0].seconds: 1} | {
+        coarser.seconds: coarser.seconds // finer.seconds for finer, coarser in pairwise(TIERS)
+    }
+    for tier in TIERS:
+        slices = [merged_slices(chance.choices(drawn, k=steps[tier.seconds])) for _ in range(tier.kept // tier.seconds)]
+        for start, content in zip(range(end - tier.kept, end, tier.seconds), slices, strict=True):
+            row = SliceRow(tier.seconds, start, encoded_service(content), encoded_routes(content.routes))
+            store.slices.advance(version, Position(f"{tier.seconds} {start}", b""), [row])
+            version = f"{tier.seconds} {start}"
+        rows += len(slices)
+        drawn = slices[:_POOL]
+    return rows
+
+
+def _gauges(chance: random.Random) -> dict[str, Figures]:
+    found = {}
+    for name in _GAUGES:
+        value = round(chance.random() * 100, 2)
+        found[name] = Figures(1, value, value, value)
+    return found
+
+
+def _answer(
+    store: SqliteStore, metric: str, span: str, *, step: str | None = None, endpoint: str | None = None
+) -> float:
+    """CPU time of an answer in milliseconds, the least of three."""
+    query = SeriesQuery(metric, span, step, endpoint)
+
+    def ask() -> object:
+        return series(store.slices, query, Known(), float(_START + 10))
+
+    return min(_cpu(ask) for _ in range(3))
+
+
+def _cpu(work: Callable[[], object]) -> float:
+    began = time.thread_time()
+    work()
+    return (time.thread_time() - began) * 1000
