@@ -121,6 +121,10 @@ class ServiceHistory:
         """Take what this process measured since the last call; the next `exchange` publishes it."""
         self._noted.append(Snapshot(snapshot.start, snapshot.end, snapshot.histograms, snapshot.sums))
 
+    def skip(self) -> None:
+        """Forget what was noted: this process shares its measurements with no other one."""
+        self._noted.clear()
+
     def exchange(self, stream: MeasurementStream, last_error: ErrorSeen | None = None) -> None:
         """Publish what was noted, then add it and what the others have published.
 

@@ -16,6 +16,7 @@ from opentelemetry.metrics import NoOpMeterProvider
 from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.notify.origin import Origin
+from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.answers import HealthAnswers, Sources
 from otel_monitoring.endpoints.past import PastAnswers
@@ -32,6 +33,7 @@ from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator, BackgroundCollection
 from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram
 from otel_monitoring.metrics.service_history import ServiceHistory
+from otel_monitoring.metrics.stream import MeasurementStream
 from otel_monitoring.monitoring.alert_feed import AlertFeed
 from otel_monitoring.monitoring.monitored_database import MonitoredDatabase, database_of
 from otel_monitoring.monitoring.service_exchange import ServiceExchange
@@ -147,7 +149,7 @@ class ServiceParts:
             self._instances,
             collecting=self.collecting,
             worker=self._worker,
-            stream=lambda: self._alert_manager().store.measurements,
+            stream=self._stream,
             states=lambda: self.alerting.others(),
             leads=lambda: self.alerting.leads,
             last_error=lambda: self.performance.error_seen(),
@@ -394,6 +396,11 @@ class ServiceParts:
                     tracers, durations, baggage_hosts=hosts, capture_query=capture_query, service=self._service
                 )
             )
+
+    def _stream(self) -> MeasurementStream | None:
+        """The measurements that the processes of the service share; a store in memory is shared with nobody."""
+        store = self._alert_manager().store
+        return None if isinstance(store, MemoryStore) else store.measurements
 
     def _origin(self) -> Origin:
         """The service's name, version, environment and host; kept until the resource is another, as after a fork."""

@@ -31,7 +31,7 @@ class ServiceExchange:
         instances: The states of the other processes.
         collecting: Collects what this process measured.
         worker: Its background thread waits for the exchange.
-        stream: Returns the stream of measurements.
+        stream: Returns the stream of measurements; None: this process is the whole service.
         states: Reads the states of the other processes, by `service.instance.id`, and says which process leads.
         leads: Whether this process leads: then it replaces the base of the measurements where that is due.
         last_error: Returns the last error of this process.
@@ -48,7 +48,7 @@ class ServiceExchange:
         *,
         collecting: BackgroundCollection,
         worker: Worker,
-        stream: Callable[[], MeasurementStream],
+        stream: Callable[[], MeasurementStream | None],
         states: Callable[[], tuple[Mapping[str, Mapping[str, Any]], str | None]],
         leads: Callable[[], bool],
         last_error: Callable[[], ErrorSeen | None],
@@ -106,9 +106,7 @@ class ServiceExchange:
     def _exchange(self) -> None:
         began = time.thread_time()
         with _exchanging:
-            self._service.exchange(self._stream(), self._last_error())
-            if self._leads():
-                self._service.compact(self._stream())
+            self._publish_and_read()
         states, leader = self._states()
         self._instances.learn(states, leader, time.monotonic())
         self.cost = time.thread_time() - began
@@ -125,5 +123,14 @@ class ServiceExchange:
 
     def _publish(self) -> None:
         with _exchanging:
-            self._service.exchange(self._stream(), self._last_error())
+            self._publish_and_read()
             self._close()
+
+    def _publish_and_read(self) -> None:
+        stream = self._stream()
+        if stream is None:
+            self._service.skip()
+            return
+        self._service.exchange(stream, self._last_error())
+        if self._leads():
+            self._service.compact(stream)
