@@ -121,9 +121,11 @@ class ServiceHistory:
         """Take what this process measured since the last call; the next `exchange` publishes it."""
         self._noted.append(Snapshot(snapshot.start, snapshot.end, snapshot.histograms, snapshot.sums))
 
-    def skip(self) -> None:
-        """Forget what was noted: this process shares its measurements with no other one."""
-        self._noted.clear()
+    def skip(self) -> list[Snapshot]:
+        """Take what was noted, and publish nothing: this process shares its measurements with no other one."""
+        with self._lock:
+            self.errors = merged_groups(self.errors, self.take_errors())
+            return [self._noted.popleft() for _ in range(len(self._noted))]
 
     def exchange(self, stream: MeasurementStream, last_error: ErrorSeen | None = None) -> None:
         """Publish what was noted, then add it and what the others have published.

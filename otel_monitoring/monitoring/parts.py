@@ -33,6 +33,7 @@ from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator, BackgroundCollection
 from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram
 from otel_monitoring.metrics.service_history import ServiceHistory
+from otel_monitoring.metrics.slices.own_deltas import OwnDeltas
 from otel_monitoring.metrics.stream import MeasurementStream
 from otel_monitoring.monitoring.alert_feed import AlertFeed
 from otel_monitoring.monitoring.monitored_database import MonitoredDatabase, database_of
@@ -144,6 +145,7 @@ class ServiceParts:
         )
         self.aggregator.listeners.append(self.service_history.note)
         self._instances = Instances(REPORT_INTERVALS * settings.sample_interval)
+        self._own_deltas = OwnDeltas()
         self.exchange = ServiceExchange(
             self.service_history,
             self._instances,
@@ -153,13 +155,14 @@ class ServiceParts:
             states=lambda: self.alerting.others(),
             leads=lambda: self.alerting.leads,
             last_error=lambda: self.performance.error_seen(),
+            keep=self._own_deltas.note,
             close=lambda: self._alert_manager().store.close(),
         )
         self._statistics = RequestStatistics(settings.error_statuses)
         self.slices = SliceWriter(
             self._statistics,
             table=lambda: self._alert_manager().store.slices,
-            stream=lambda: self._alert_manager().store.measurements,
+            deltas=lambda: self._stream() or self._own_deltas,
             readings=lambda: self.answers.readings(),
             leads=lambda: self.alerting.leads,
             clock=time.time,

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.health.instances import Instances
 from otel_monitoring.metrics.aggregator import BackgroundCollection
 from otel_monitoring.metrics.service_history import ErrorSeen, ServiceHistory
+from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import MeasurementStream
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
@@ -36,6 +37,7 @@ class ServiceExchange:
         states: Reads the states of the other processes, by `service.instance.id`, and says which process leads.
         leads: Whether this process leads: then it replaces the base of the measurements where that is due.
         last_error: Returns the last error of this process.
+        keep: Gets what this process measured where it is the whole service.
         close: Closes the store, after what was published last.
 
     Attributes:
@@ -53,6 +55,7 @@ class ServiceExchange:
         states: Callable[[], tuple[Mapping[str, Mapping[str, Any]], str | None]],
         leads: Callable[[], bool],
         last_error: Callable[[], ErrorSeen | None],
+        keep: Callable[[Sequence[Snapshot]], object],
         close: Callable[[], object],
     ) -> None:
         self._service = service
@@ -63,6 +66,7 @@ class ServiceExchange:
         self._states = states
         self._leads = leads
         self._last_error = last_error
+        self._keep = keep
         self._close = close
         self.reset_after_fork()
 
@@ -129,7 +133,7 @@ class ServiceExchange:
     def _publish_and_read(self) -> None:
         stream = self._stream()
         if stream is None:
-            self._service.skip()
+            self._keep(self._service.skip())
             return
         self._service.exchange(stream, self._last_error())
         if self._leads():

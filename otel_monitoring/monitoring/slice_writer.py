@@ -7,9 +7,8 @@ from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.slices.model import FINEST
-from otel_monitoring.metrics.slices.recorder import Readings, SliceRecorder
+from otel_monitoring.metrics.slices.recorder import Deltas, Readings, SliceRecorder
 from otel_monitoring.metrics.slices.table import SliceTable
-from otel_monitoring.metrics.stream import MeasurementStream
 from otel_monitoring.runtime.threads import in_thread
 
 _writing = fail_open("writing slices of the past")
@@ -21,8 +20,8 @@ class SliceWriter:
     Args:
         classify: Which requests are errors.
         table: Returns the slices.
-        stream: Returns what the processes published.
-        readings: Returns what is not in the stream.
+        deltas: Returns what the processes measured.
+        readings: Returns what is not in the deltas.
         leads: Whether this process leads.
         clock: Returns Unix time in seconds.
     """
@@ -32,14 +31,14 @@ class SliceWriter:
         classify: OutcomeClassifier,
         *,
         table: Callable[[], SliceTable],
-        stream: Callable[[], MeasurementStream],
+        deltas: Callable[[], Deltas],
         readings: Callable[[], Readings],
         leads: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         self._recorder = SliceRecorder(classify)
         self._table = table
-        self._stream = stream
+        self._deltas = deltas
         self._readings = readings
         self._leads = leads
         self._clock = clock
@@ -64,4 +63,4 @@ class SliceWriter:
         with self._lock:
             now = self._clock()
             self._slot = FINEST.slot(now)
-            return self._recorder.write(self._table(), self._stream(), self._readings(), now)
+            return self._recorder.write(self._table(), self._deltas(), self._readings(), now)

@@ -1,11 +1,15 @@
 """The slices of a service: the process that leads writes what all of its processes measured."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 
+from otel_monitoring import MonitoringService
+from otel_monitoring.alerts import AlertManager
+from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.metrics.slices.codec import decoded_routes, decoded_service
 from otel_monitoring.metrics.slices.model import FINEST
@@ -69,3 +73,29 @@ async def test_slices_are_written_without_being_asked(processes: list[Process], 
 
     await eventually_answered(written, "the first slice")
     store.close()
+
+
+async def test_a_service_of_one_process_has_its_past_and_its_errors_in_memory() -> None:
+    app = FastAPI(version="1.2")
+    manager = AlertManager(channels=[], store=MemoryStore())
+    monitoring = MonitoringService(None, access="open", sample_interval=0.2, alert_manager=manager).instrument(app)
+
+    @app.get("/fails")
+    async def fails() -> None:
+        raise RuntimeError("no paper")
+
+    async with served(app) as http:
+        for _ in range(3):
+            with suppress(RuntimeError):
+                await http.get("/fails")
+        (group,) = (await http.get("/api/health/errors")).json()["errors"]
+        assert (group["type"], group["count"]) == ("RuntimeError", 3)
+
+        async def written() -> bool:
+            monitoring._parts.slices.write()
+            rows = manager.store.slices.read(FINEST.seconds, 0, ALWAYS, routes=True)
+            requests = [found["/fails"] for row in rows if "/fails" in (found := decoded_routes(row.routes))]
+            return (sum(one.durations.count for one in requests), sum(one.errors for one in requests)) == (3, 3)
+
+        await eventually_answered(written, "the requests are in the slices, once")
+        assert await written()

@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 from otel_monitoring.errors import StoreError
@@ -20,7 +20,7 @@ from otel_monitoring.metrics.slices.codec import decoded_routes, decoded_service
 from otel_monitoring.metrics.slices.intake import SliceIntake
 from otel_monitoring.metrics.slices.model import FINEST, NAMES_LIMIT, TIERS, Figures, Slice, merged_slices
 from otel_monitoring.metrics.slices.table import Position, SliceRow, SliceTable
-from otel_monitoring.metrics.stream import Delta, MeasurementStream
+from otel_monitoring.metrics.stream import Delta
 
 RELEASES_LIMIT = 100
 """The most releases that are remembered."""
@@ -38,6 +38,13 @@ _VERSION_LENGTH = 200
 _PARENT = dict(pairwise(TIERS))
 _CHILD = {parent: child for child, parent in _PARENT.items()}
 _reading = fail_open("reading slices of the past")
+
+
+class Deltas(Protocol):
+    """The part of a `MeasurementStream` that slices are made of."""
+
+    def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:
+        """The deltas beyond those that are known; see `MeasurementStream.read`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +116,7 @@ class SliceRecorder:
         self._open: dict[int, Slice] = {}
         self._due: set[tuple[int, int]] = set()
 
-    def write(self, table: SliceTable, stream: MeasurementStream, readings: Readings, now: float) -> bool:
+    def write(self, table: SliceTable, stream: Deltas, readings: Readings, now: float) -> bool:
         """Add what was published and the readings to the slices, and one coarser slice whose time is over.
 
         Args:
