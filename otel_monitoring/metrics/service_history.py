@@ -160,7 +160,9 @@ class ServiceHistory:
                 self._add(noted, deltas)
             self.problem = None
             if not self._version and not self._replace_base(stream):
-                self._add((), self._receive(stream)[1])  # another process was faster, and its base has nothing yet
+                # Another process was faster, and its base may contain what this one has not read.
+                restored, deltas = self._receive(stream)
+                self._add((), deltas, self._restored(restored) if restored is not None else None)
 
     def compact(self, stream: MeasurementStream) -> None:
         """Replace the base, if that is due: one process does it.

@@ -267,6 +267,20 @@ def test_a_fork_of_a_process_begins_as_one_of_its_own(clock: ManualClock, stream
     assert Process(clock, stream).answer() == 3
 
 
+def test_the_base_of_a_faster_process_may_have_what_this_one_has_not_read(clock: ManualClock, stream: Failing) -> None:
+    faster, slower = Process(clock, stream), Process(clock, stream)
+
+    def meanwhile() -> bool:
+        faster.measure(5)
+        faster.answer()
+        return False
+
+    slower.measure(2)
+    slower.service.before_base = meanwhile
+    assert slower.answer() == 7
+    assert faster.answer() == 7
+
+
 def test_the_last_error_is_the_newest_of_all_processes(clock: ManualClock, stream: Failing) -> None:
     one, other = Process(clock, stream), Process(clock, stream)
     one.answer(ErrorSeen("first", 1.0))
