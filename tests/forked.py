@@ -139,10 +139,14 @@ def _service(folder: Path) -> Any:
 
 async def _lives(service: Any) -> dict[str, Any]:
     """Start in this process if it is not started, and use what has locks."""
+    import httpx
+
     from otel_monitoring.alerts import AlertSeverity, AlertType
     from otel_monitoring.guard import fail_open
 
     await service.start()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(service._app), base_url="http://test") as client:
+        await client.get("/api/health/live")
     fail_open.note("a test", ValueError("on purpose"))
     await service.performance_metrics.record_request(endpoint="/forked", duration=0.1, status_code=200)
     sent = await service.alert_manager.send_alert(AlertType.CUSTOM, "forked", AlertSeverity.INFO)
