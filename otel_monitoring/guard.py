@@ -11,8 +11,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
+from otel_monitoring.errors import MonitoringError
 from otel_monitoring.forks import renewed
-from otel_monitoring.redact.text import redacted_exception
+from otel_monitoring.redact.text import printable, redact, redacted_exception
 
 T = TypeVar("T")
 
@@ -75,7 +76,12 @@ class fail_open:  # noqa: N801 - reads as a statement: `with fail_open("tick"):`
             cls._logged_at[what] = now
         cause = original(error)
         with suppress(BaseException):  # a record factory of the application's
-            logger.warning("%s failed: %s", what, type(cause).__name__, exc_info=redacted_exception(cause))
+            if isinstance(
+                cause, MonitoringError
+            ):  # it says what is wrong, e.g. that the store fails: no code is at fault
+                logger.warning("%s failed: %s", what, printable(redact(str(cause))))
+            else:
+                logger.warning("%s failed: %s", what, type(cause).__name__, exc_info=redacted_exception(cause))
 
 
 fail_open._lock = renewed(fail_open, "_lock", threading.Lock)  # noqa: SLF001 - its own, once the class is there

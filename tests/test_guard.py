@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import Escaped, fail_open, isolated, original
 
 
@@ -46,6 +47,16 @@ def test_the_log_tells_the_traceback_and_no_secret(caplog: pytest.LogCaptureFixt
     assert "\nConnectionError: mongodb://[REDACTED]@db WARNING forged line\n" in caplog.text
     assert "in connect\n" in caplog.text
     assert "Unprintable: unprintable Unprintable\n" in caplog.text
+
+
+def test_an_error_of_the_package_says_itself_what_is_wrong(caplog: pytest.LogCaptureFixture) -> None:
+    with fail_open("an exchange"):
+        raise StoreError("MongoDB: mongodb://root:hunter2@db is away\nfor now")
+    (record,) = caplog.records
+    assert record.getMessage().startswith("an exchange failed: MongoDB: ")
+    assert "hunter2" not in record.getMessage()
+    assert "\n" not in record.getMessage()
+    assert record.exc_info is None
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit])
