@@ -1,9 +1,7 @@
 """The store that goes on in memory: outages made for real, by locks, newer versions and paths that cannot be."""
 
 import logging
-import sqlite3
 import threading
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -13,10 +11,11 @@ from otel_monitoring.alerts.model import AlertEvent, AlertType, ChannelResult, D
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
-from otel_monitoring.alerts.store.sqlite import SqliteStore, schema
+from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.testing import ManualClock
+from tests.alerts.store.conftest import World
 from tests.alerts.store.test_store import NOW, become, everything, messages, raise_alert, waiting
 from tests.alerts.store.test_store import event as event_of
 
@@ -29,48 +28,6 @@ _numbers = count()
 def event(message: str = "CPU at 91%") -> AlertEvent:
     """An event of an incident of its own."""
     return event_of(message, incident=str(next(_numbers)))
-
-
-class World:
-    """A file, a resilient store on it, another worker's view of it, and the outages."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.now = NOW
-        self.primary = SqliteStore(path, busy_timeout=0.02)
-        self.store = FallbackStore(self.primary, clock=lambda: self.now)
-        self.other = SqliteStore(path)
-        self.other.history.counts()
-        self._outage = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-
-    def lock(self) -> None:
-        """Nothing can be written; what was written can be read."""
-        self._outage.execute("BEGIN IMMEDIATE")
-
-    def unlock(self) -> None:
-        self._outage.execute("ROLLBACK")
-
-    def upgrade(self) -> None:
-        """Nothing can be written or read."""
-        self.primary.close()
-        self._outage.execute("PRAGMA user_version = 99")
-
-    def downgrade(self) -> None:
-        self._outage.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
-
-    def later(self) -> None:
-        self.now += RETRY_SECONDS
-
-    def close(self) -> None:
-        for opened in (self.store, self.other, self._outage):
-            opened.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path / "alerts.db")
-    yield world
-    world.close()
 
 
 def test_all_that_is_done_during_an_outage_is_in_the_store_afterwards(world: World) -> None:

@@ -17,7 +17,7 @@ from otel_monitoring.metrics.service_history import ServiceHistory
 from otel_monitoring.metrics.snapshot import Series, Snapshot
 from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
 from otel_monitoring.testing import ManualClock
-from tests.alerts.store.test_fallback import World
+from tests.alerts.store.conftest import World
 from tests.alerts.store.test_store import KINDS
 from tests.measured import increase_in
 
@@ -27,13 +27,6 @@ def stream(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Measureme
     store: Store = KINDS[request.param](tmp_path)
     yield store.measurements
     store.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path / "alerts.db")
-    yield world
-    world.close()
 
 
 def test_every_delta_beyond_the_known_is_read_in_order(stream: MeasurementStream) -> None:

@@ -9,7 +9,7 @@ from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.errors import StoreError
 from otel_monitoring.metrics.slices.table import Position, SliceRow, SliceTable
-from tests.alerts.store.test_fallback import World
+from tests.alerts.store.conftest import World
 from tests.alerts.store.test_store import KINDS, mongo_store
 from tests.integration.servers import nx27017
 
@@ -26,13 +26,6 @@ def table(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SliceTable
     store: Store = KINDS[request.param](tmp_path)
     yield store.slices
     store.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path / "alerts.db")
-    yield world
-    world.close()
 
 
 def test_rows_are_read_by_tier_and_time_in_order(table: SliceTable) -> None:
