@@ -6,6 +6,7 @@ What was measured flows from the instrumentation into `telemetry` (exported) and
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -189,6 +190,8 @@ class ServiceParts:
         )
 
     def _make_alert_feed(self) -> AlertFeed:
+        # The process's first alert manager outlives its service, and must not keep it.
+        monitored = weakref.ref(self._monitored)
         return AlertFeed(
             self._settings,
             telemetry=self.telemetry,
@@ -201,7 +204,7 @@ class ServiceParts:
             measure=self._measure,
             state=lambda: self.answers.own_state(),
             draining=lambda: self._worker.draining,
-            store_database=lambda: self._monitored.application_database,
+            store_database=lambda: None if (alive := monitored()) is None else alive.application_database,
         )
 
     def _make_answers(self) -> HealthAnswers:

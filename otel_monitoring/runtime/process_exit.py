@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Protocol
+from weakref import finalize
 
 from otel_monitoring import seams
 from otel_monitoring.forks import renewed
@@ -90,6 +91,9 @@ def enter(target: Stoppable) -> None:
     """`target` has started: it is stopped at the end of the process at the latest."""
     _process.running[target] = None
     _process.idle.pop(target, None)
+    # The hook of all finalizers is registered with the first one: before ours, so that it runs after ours. It closes
+    # connections that the stop still needs.
+    finalize(_process, stop_all).detach()
     atexit.unregister(stop_all)
     atexit.register(stop_all)
     if not _process.finalized:

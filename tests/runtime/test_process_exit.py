@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -200,6 +201,26 @@ async def main():
         telemetry.stop = lambda seconds, stop=telemetry.stop: met(stop, seconds)
 asyncio.run(main())
 """
+
+
+EXIT_WITH_STORE = """
+import asyncio, sys
+from otel_monitoring import MonitoringService
+service = MonitoringService(None, state_dir=sys.argv[1])
+
+async def main():
+    await service.start()
+    await service.performance_metrics.record_request(endpoint="/orders", duration=0.1, status_code=200)
+    await service.add_alert("custom", "sold out")
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+def test_at_exit_the_store_is_open_until_the_services_have_stopped(tmp_path: Path) -> None:
+    script = [sys.executable, "-c", EXIT_WITH_STORE, str(tmp_path)]
+    done = subprocess.run(script, capture_output=True, text=True, check=True, timeout=100)
+    assert done.stderr == "CUSTOM: sold out\n"
 
 
 STARTS_NO_THREADS = (3, 12, 0) <= sys.version_info < (3, 12, 2)
