@@ -104,9 +104,18 @@ def application_loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
+
+    async def end_tasks() -> None:
+        """As a server does: a task that is destroyed while it waits is closed at any time, in any thread."""
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     try:
         yield loop
     finally:
+        asyncio.run_coroutine_threadsafe(end_tasks(), loop).result(WAIT)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(WAIT)
         loop.close()
