@@ -289,14 +289,16 @@ class PerformanceMetrics:
 
     def history(self, scope: Scope) -> History:
         """What was measured; before the first exchange with the other processes, this process alone."""
-        service = self._service
-        return (
-            service.history if scope == SERVICE and service is not None and service.joined else self._aggregator.history
-        )
+        service = self._of_service(scope)
+        return service.history if service is not None else self._aggregator.history
 
     def _last_error(self, scope: Scope) -> "ErrorSeen | LastError | None":
+        service = self._of_service(scope)
+        return service.last_error if service is not None else self._last
+
+    def _of_service(self, scope: Scope) -> ServiceHistory | None:
         service = self._service
-        return service.last_error if scope == SERVICE and service is not None and service.joined else self._last
+        return service if scope == SERVICE and service is not None and service.joined else None
 
     def error_seen(self) -> ErrorSeen | None:
         """The last error of this process, to be published."""

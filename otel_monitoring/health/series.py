@@ -5,15 +5,13 @@ A step in which nobody measured has no value, as has a metric of requests in a s
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from otel_monitoring.guard import fail_open
 from otel_monitoring.health.readings import DOCUMENTS, OWN
-from otel_monitoring.metrics.serialization import UNREADABLE
-from otel_monitoring.metrics.slices.codec import decoded_routes, decoded_service
+from otel_monitoring.metrics.slices.codec import decoded_slices
 from otel_monitoring.metrics.slices.model import (
     NO_REQUESTS,
     TIERS,
@@ -38,7 +36,6 @@ _SETTLED = 5.0
 _LISTED = 50
 _SPAN = re.compile(r"(\d{1,9})(s|m|h|d)?")
 _SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_reading = fail_open("reading slices of the past")
 
 OfRequests = Callable[[Requests, float], "float | None"]
 
@@ -181,7 +178,7 @@ def _check_endpoint_fits(query: SeriesQuery) -> None:
 
 
 def _check_endpoint_exists(endpoint: str, known: Known, latest: Iterable[SliceRow]) -> None:
-    names = set(known.endpoints).union(*(one.routes for one in _slices(latest)))
+    names = set(known.endpoints).union(*(one.routes for one in decoded_slices(latest)))
     if endpoint not in names:
         raise SeriesQueryError("endpoint", f"must be one of: {_listed(names) or 'there was no request yet'}")
 
@@ -244,19 +241,5 @@ def _steps(table: SliceTable, tier: Tier, start: int, end: int, step: int, endpo
         if found:
             reached = found[-1].start + each.seconds
     by_step = groupby(rows, lambda row: (row.start - start) // step * step + start)
-    slices = {at: _slices(found, endpoint) for at, found in by_step}
+    slices = {at: decoded_slices(found, endpoint) for at, found in by_step}
     return {at: merged_slices(found) for at, found in slices.items() if found}
-
-
-def _slices(rows: Iterable[SliceRow], endpoint: str | None = None) -> Sequence[Slice]:
-    """The slices that can be read; with one endpoint, or all those that the rows have."""
-    found = []
-    for row in rows:
-        with _reading:
-            try:
-                service = decoded_service(row.service)
-                routes = decoded_routes(row.routes, endpoint) if row.routes else {}
-            except UNREADABLE as error:
-                raise ValueError("a slice of the past cannot be read") from error
-            found.append(Slice(service.seconds, service.requests, routes, service.gauges, service.counters))
-    return found

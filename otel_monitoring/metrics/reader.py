@@ -224,7 +224,7 @@ def _add(histograms: dict[Series, ours.Histogram], series: Series, values: ours.
 
 def _is_of_application(scope: str) -> bool:
     """Whether neither this package, nor FastAPI, nor an instrumentation of OpenTelemetry has the scope."""
-    return scope not in {SCOPE, "fastapi"} and not scope.startswith("opentelemetry.")
+    return scope not in {SCOPE, _FASTAPI} and not scope.startswith("opentelemetry.")
 
 
 def _hashable(value: Any) -> AttributeValue:

@@ -8,10 +8,13 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+from otel_monitoring.errors import StoreError
+from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot
 
@@ -35,6 +38,21 @@ UNREADABLE = (
     zlib.error,
 )
 """What `decode` raises for a content that another version wrote, or that is damaged."""
+
+
+@contextmanager
+def readable(what: str, guard: fail_open) -> Iterator[None]:
+    """Leave out stored content that cannot be read: `guard` counts it, and logs which it was in one line.
+
+    Args:
+        what: What is read, with its article.
+        guard: Contains the failure.
+    """
+    with guard:
+        try:
+            yield
+        except UNREADABLE as error:
+            raise StoreError(f"{what} cannot be read") from error
 
 
 class SnapshotCodec:

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import uuid4
 
-from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.error_groups import ErrorGroup, ErrorKey, merged_groups
-from otel_monitoring.metrics.serialization import UNREADABLE, EncodedSnapshot, SnapshotCodec
+from otel_monitoring.metrics.serialization import EncodedSnapshot, SnapshotCodec, readable
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
 from otel_monitoring.metrics.window import History, joined
@@ -125,7 +124,10 @@ class ServiceHistory:
         """Take what was noted, and publish nothing: this process shares its measurements with no other one."""
         with self._lock:
             self.errors = merged_groups(self.errors, self.take_errors())
-            return [self._noted.popleft() for _ in range(len(self._noted))]
+            return self._take_noted()
+
+    def _take_noted(self) -> list[Snapshot]:
+        return [self._noted.popleft() for _ in range(len(self._noted))]
 
     def exchange(self, stream: MeasurementStream, last_error: ErrorSeen | None = None) -> None:
         """Publish what was noted, then add it and what the others have published.
@@ -138,7 +140,7 @@ class ServiceHistory:
             StoreError: The stream failed. What was noted counts, and is published by a later call.
         """
         with self._lock:
-            noted = [self._noted.popleft() for _ in range(len(self._noted))]
+            noted = self._take_noted()
             self._unsent += noted
             if len(self._unsent) > _UNSENT:
                 self._unsent = [joined(self._unsent)]
@@ -237,11 +239,8 @@ class ServiceHistory:
         return restored, deltas
 
     def _read_base(self, base: Base) -> "_ReadBase | None":
-        with _reading:
-            try:
-                return _ReadBase.of(base, self._codec)
-            except UNREADABLE as error:
-                raise StoreError("the base of the measurements cannot be read") from error
+        with readable("the base of the measurements", _reading):
+            return _ReadBase.of(base, self._codec)
         return None
 
     def _restored(self, base: "_ReadBase") -> History:
@@ -275,13 +274,10 @@ class ServiceHistory:
             self._known.pop(delta.writer, None)
             self._known[delta.writer] = delta.number
             self._beyond_base += 1
-            with _reading:
-                try:
-                    part = self._codec.decode(delta.content)
-                    self._see(_error_of(part.note.get("error")))
-                    groups = _groups_of(part.note.get("errors"))
-                except UNREADABLE as error:
-                    raise StoreError("a delta of the measurements cannot be read") from error
+            with readable("a delta of the measurements", _reading):
+                part = self._codec.decode(delta.content)
+                self._see(_error_of(part.note.get("error")))
+                groups = _groups_of(part.note.get("errors"))
                 self.errors = merged_groups(self.errors, groups) if groups else self.errors
                 parts.append(part)
         before, now = history.total.snapshot.end, self._clock()

@@ -4,10 +4,14 @@ import json
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import Buckets
+from otel_monitoring.metrics.serialization import readable
 from otel_monitoring.metrics.slices.model import Figures, Requests, Slice
+from otel_monitoring.metrics.slices.table import SliceRow
 from otel_monitoring.metrics.snapshot import Histogram
 
 _FORMAT = 1
@@ -21,6 +25,8 @@ _COLUMNS = "QQdffbQiIB"
 _LENGTH, _WIDTH = 8, 9
 _ALL = ""
 """The name under which the requests of all routes are packed."""
+reading = fail_open("reading slices of the past")
+"""The guard around what is read of the slices."""
 _WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
@@ -65,6 +71,21 @@ def decoded_routes(content: bytes, only: str | None = None) -> dict[str, Request
     """
     _, requests = _unpacked(content, only)
     return requests
+
+
+def decoded_slices(rows: Iterable[SliceRow], route: str | None = None) -> list[Slice]:
+    """The slices that can be read, with the routes that their rows have.
+
+    Args:
+        rows: The rows.
+        route: The one route to read; None: all.
+    """
+    found = []
+    for row in rows:
+        with readable("a slice of the past", reading):
+            routes = decoded_routes(row.routes, route) if row.routes else {}
+            found.append(replace(decoded_service(row.service), routes=routes))
+    return found
 
 
 def _packed(head: Mapping[str, Any], requests: Iterable[Requests]) -> bytes:

@@ -1,6 +1,7 @@
 """`SliceIntake`: what the processes of a service published, as a slice."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
@@ -88,12 +89,4 @@ def _at_most(histogram: Histogram, scale: int) -> Histogram:
     halvings = histogram.scale - scale
     if halvings <= 0 or not histogram.count:
         return histogram
-    return Histogram(
-        count=histogram.count,
-        sum=histogram.sum,
-        min=histogram.min,
-        max=histogram.max,
-        scale=scale,
-        at_zero=histogram.at_zero,
-        buckets=histogram.buckets.coarser(halvings),
-    )
+    return replace(histogram, scale=scale, buckets=histogram.buckets.coarser(halvings))

@@ -12,11 +12,9 @@ from itertools import pairwise
 from typing import Any, Protocol
 from uuid import uuid4
 
-from otel_monitoring.errors import StoreError
-from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.outcome import OutcomeClassifier
-from otel_monitoring.metrics.serialization import UNREADABLE, EncodedSnapshot, SnapshotCodec
-from otel_monitoring.metrics.slices.codec import decoded_routes, decoded_service, encoded_routes, encoded_service
+from otel_monitoring.metrics.serialization import EncodedSnapshot, SnapshotCodec, readable
+from otel_monitoring.metrics.slices.codec import decoded_slices, encoded_routes, encoded_service, reading
 from otel_monitoring.metrics.slices.intake import SliceIntake
 from otel_monitoring.metrics.slices.model import FINEST, NAMES_LIMIT, TIERS, Figures, Slice, merged_slices
 from otel_monitoring.metrics.slices.table import Position, SliceRow, SliceTable
@@ -35,9 +33,8 @@ _FUTURE = 86_400
 _WRITERS = 500
 _OPEN = 3
 _VERSION_LENGTH = 200
-_PARENT = dict(pairwise(TIERS))
-_CHILD = {parent: child for child, parent in _PARENT.items()}
-_reading = fail_open("reading slices of the past")
+_COARSER = {finer.seconds: coarser for finer, coarser in pairwise(TIERS)}
+_FINER = {coarser.seconds: finer for finer, coarser in pairwise(TIERS)}
 
 
 class Deltas(Protocol):
@@ -81,16 +78,13 @@ class WrittenUpTo:
         """What a position says; None: there is none, or another version of this package wrote it."""
         if position is None:
             return None
-        with _reading:
-            try:
-                content: dict[str, Any] = json.loads(position.content)
-                if content["format"] != _FORMAT:
-                    raise ValueError("the position has another format")
-                known = {str(writer): int(number) for writer, number in content["known"].items()}
-                releases = [(float(at), str(version)) for at, version in content["releases"]]
-                return cls(float(content["at"]), known, releases)
-            except UNREADABLE as error:
-                raise StoreError("the position of the slices cannot be read") from error
+        with readable("the position of the slices", reading):
+            content: dict[str, Any] = json.loads(position.content)
+            if content["format"] != _FORMAT:
+                raise ValueError("the position has another format")
+            known = {str(writer): int(number) for writer, number in content["known"].items()}
+            releases = [(float(at), str(version)) for at, version in content["releases"]]
+            return cls(float(content["at"]), known, releases)
         return None
 
     def encoded(self) -> bytes:
@@ -166,13 +160,10 @@ class SliceRecorder:
         oldest = FINEST.slot(max(before.at - _LATE, now - FINEST.kept + _LATE)) if before is not None else newest
         found: dict[int, list[EncodedSnapshot]] = {}
         for delta in deltas:
-            with _reading:
-                try:
-                    part = self._codec.decode(delta.content)
-                    middle = float(part.note.get("at", now)) - part.seconds / 2
-                    slot = min(newest, max(oldest, FINEST.slot(middle)))
-                except UNREADABLE as error:
-                    raise StoreError("a delta of the measurements cannot be read") from error
+            with readable("a delta of the measurements", reading):
+                part = self._codec.decode(delta.content)
+                middle = float(part.note.get("at", now)) - part.seconds / 2
+                slot = min(newest, max(oldest, FINEST.slot(middle)))
                 found.setdefault(slot, []).append(part)
         return found
 
@@ -204,7 +195,7 @@ class SliceRecorder:
     def _slice(self, table: SliceTable, start: int) -> Slice:
         known = self._open.get(start)
         if known is None:
-            known = merged_slices(_slices(table.read(FINEST.seconds, start, start + 1, routes=True)))
+            known = merged_slices(decoded_slices(table.read(FINEST.seconds, start, start + 1, routes=True)))
         return known
 
     def _written(self, rows: Sequence[SliceRow], rolled: SliceRow | None) -> None:
@@ -218,34 +209,33 @@ class SliceRecorder:
     # The coarser tiers
 
     def _add_due(self, tier: int, start: int) -> None:
-        for child, parent in _PARENT.items():
-            if child.seconds == tier:
-                self._due.add((parent.seconds, parent.slot(start)))
+        coarser = _COARSER.get(tier)
+        if coarser is not None:
+            self._due.add((coarser.seconds, coarser.slot(start)))
 
     def _find_due(self, table: SliceTable, now: float) -> None:
         """The coarser slices that were not made yet, as when the process that wrote before has ended."""
-        for child, parent in _PARENT.items():
-            made = table.starts(parent.seconds, 0, int(now) + 1)
-            start = made[-1] + parent.seconds if made else 0
-            for found in table.starts(child.seconds, start, int(now) + 1):
-                self._add_due(child.seconds, found)
+        for finer, coarser in pairwise(TIERS):
+            made = table.starts(coarser.seconds, 0, int(now) + 1)
+            start = made[-1] + coarser.seconds if made else 0
+            for found in table.starts(finer.seconds, start, int(now) + 1):
+                self._add_due(finer.seconds, found)
 
     def _rolled_up(self, table: SliceTable, now: float) -> SliceRow | None:
         """One coarser slice whose slot is over, from the slices in it: the finest first, then the oldest."""
         for tier, start in sorted(self._due):
             if start + tier <= FINEST.slot(now):
-                child = next(child for parent, child in _CHILD.items() if parent.seconds == tier)
-                rows = table.read(child.seconds, start, start + tier, routes=True)
+                rows = table.read(_FINER[tier].seconds, start, start + tier, routes=True)
                 if rows:
-                    return _row(tier, start, merged_slices(_slices(rows)))
+                    return _row(tier, start, merged_slices(decoded_slices(rows)))
                 self._due.discard((tier, start))
         return None
 
     def _prune(self, table: SliceTable, now: float) -> None:
         """Delete what is too old, but nothing of which a coarser slice is still to be made."""
         for tier in TIERS:
-            parent = _PARENT.get(tier)
-            due = [start for seconds, start in self._due if parent is not None and seconds == parent.seconds]
+            coarser = _COARSER.get(tier.seconds)
+            due = [start for seconds, start in self._due if coarser is not None and seconds == coarser.seconds]
             table.prune(tier.seconds, min([int(now) - tier.kept, *due]), int(now) + _FUTURE)
 
 
@@ -258,16 +248,3 @@ def _with_release(before: WrittenUpTo | None, version: str | None, now: float) -
 
 def _row(tier: int, start: int, content: Slice) -> SliceRow:
     return SliceRow(tier, start, encoded_service(content), encoded_routes(content.routes))
-
-
-def _slices(rows: Iterable[SliceRow]) -> list[Slice]:
-    """The slices that can be read."""
-    found = []
-    for row in rows:
-        with _reading:
-            try:
-                routes = decoded_routes(row.routes) if row.routes else {}
-                found.append(replace(decoded_service(row.service), routes=routes))
-            except UNREADABLE as error:
-                raise StoreError("a slice of the past cannot be read") from error
-    return found
