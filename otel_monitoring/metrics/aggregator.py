@@ -1,8 +1,6 @@
 """`Aggregator` adds snapshots to the history; `BackgroundCollection` does it in a thread of its own."""
 
-import asyncio
 import threading
-import time
 from collections.abc import Callable
 
 from otel_monitoring.forks import renewed
@@ -10,7 +8,8 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.window import History
-from otel_monitoring.runtime.threads import in_thread
+from otel_monitoring.runtime.single_flight import SingleFlight
+from otel_monitoring.runtime.threads import wait_for
 from otel_monitoring.runtime.worker import Worker
 
 REUSE_FACTOR = 20
@@ -20,6 +19,7 @@ _ANSWER_TIMEOUT = 2.0
 _COLLECTION_TIMEOUT = 5.0
 _LONG = 30.0
 _FINISH_SECONDS = 0.5
+_THREAD = "otel-monitoring-collect"
 _refreshing = fail_open("collecting for an answer")
 
 
@@ -100,33 +100,20 @@ class BackgroundCollection:
     def __init__(self, aggregator: Aggregator, worker: Worker) -> None:
         self._aggregator = aggregator
         self._worker = worker
-        self._running: asyncio.Task[None] | None = None
-        self._began = 0.0
+        self._flight = SingleFlight(aggregator.collect, name=_THREAD)
 
     def reset_after_fork(self) -> None:
-        """Forget a collection that was in progress in the parent process: it never ends in the child."""
-        self._running = None
+        """Forget a collection that was in progress in the parent process."""
+        self._flight.reset_after_fork()
 
     async def collect(self) -> None:
         """Collect everything that was recorded before the call. Runs in the background thread.
 
-        A collection in progress may have passed what was recorded last: it is awaited, and one more follows, which all
-        who waited share.
-
         Raises:
             TimeoutError: A collection takes longer than five seconds. It goes on, and later calls wait for it.
         """
-        if self._running is not None and not self._running.done():
-            await _end_of(self._running)
-        running = self._running
-        if running is None or running.done():
-            self._began = time.monotonic()
-            work = in_thread(self._aggregator.collect, name="otel-monitoring-collect")
-            self._running = running = asyncio.ensure_future(work)
-            # Retrieved in any case: the caller may be cancelled, and asyncio logs an exception that nobody retrieves.
-            running.add_done_callback(lambda done: done.cancelled() or done.exception())
-        await _end_of(running)
-        running.result()
+        if not await self._flight.run(_COLLECTION_TIMEOUT):
+            raise TimeoutError("a callback of an observable instrument has not returned")
 
     def stale(self, now: float) -> str | None:
         """Why the figures are out of date: no collection has ended for too long. None while they are recent.
@@ -134,18 +121,15 @@ class BackgroundCollection:
         Args:
             now: Seconds of the monotonic clock.
         """
-        if self._running is None or self._running.done() or now - self._began < _LONG:
-            return None
-        return f"metrics: no collection has ended for {now - self._began:.0f} s"
+        seconds = self._flight.seconds(now)
+        return None if seconds is None or seconds < _LONG else f"metrics: no collection has ended for {seconds:.0f} s"
 
     def finish(self) -> None:
-        """Collect a last time before the reader is removed; waits at most half a second for the callbacks."""
-        last = threading.Thread(target=self._collect, name="otel-monitoring-collect", daemon=True)
-        try:
-            last.start()
-        except RuntimeError:  # the interpreter exits and starts no more threads, and nobody asks for figures any more
-            return
-        last.join(_FINISH_SECONDS)
+        """Collect a last time before the reader is removed; waits at most half a second for the callbacks.
+
+        Where the interpreter exits and starts no more threads, nobody asks for figures any more.
+        """
+        wait_for(self._collect, _FINISH_SECONDS, name=_THREAD)
 
     def _collect(self) -> None:
         with _refreshing:
@@ -160,9 +144,3 @@ class BackgroundCollection:
             return
         with _refreshing:
             await self._worker.call(self.collect, _ANSWER_TIMEOUT)
-
-
-async def _end_of(running: "asyncio.Task[None]") -> None:
-    await asyncio.wait({running}, timeout=_COLLECTION_TIMEOUT)
-    if not running.done():
-        raise TimeoutError("a callback of an observable instrument has not returned")

@@ -1,7 +1,5 @@
 """`ServiceExchange`: publishes what this process measured, and reads what the others did, off every event loop."""
 
-import asyncio
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,12 +11,14 @@ from otel_monitoring.metrics.aggregator import BackgroundCollection
 from otel_monitoring.metrics.service_history import ErrorSeen, ServiceHistory
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import MeasurementStream
-from otel_monitoring.runtime.threads import in_thread
+from otel_monitoring.runtime.single_flight import SingleFlight
+from otel_monitoring.runtime.threads import wait_for
 from otel_monitoring.runtime.worker import Worker
 
 _ANSWER_TIMEOUT = 2.0
 _TIMEOUT = 5.0
 _FINISH_SECONDS = 1.0
+_THREAD = "otel-monitoring-exchange"
 _exchanging = fail_open("exchanging measurements")
 
 
@@ -68,13 +68,12 @@ class ServiceExchange:
         self._last_error = last_error
         self._keep = keep
         self._close = close
-        self.reset_after_fork()
+        self._flight = SingleFlight(self._exchange, name=_THREAD)
+        self.cost = 0.0
 
     def reset_after_fork(self) -> None:
         """Forget an exchange that was in progress in the parent process."""
-        self._running: asyncio.Task[None] | None = None
-        self._begun = self._ended = 0
-        self.cost = 0.0
+        self._flight.reset_after_fork()
 
     async def refresh(self) -> None:
         """Collect and exchange for an answer; callable on any loop, never raises.
@@ -87,25 +86,14 @@ class ServiceExchange:
                 await self._worker.call(self.exchange, _ANSWER_TIMEOUT)
 
     async def exchange(self) -> None:
-        """Wait for an exchange that begins after this call, at most five seconds. Runs in the background thread.
+        """Wait for an exchange that begins after this call, at most five seconds; never raises.
+
+        Runs in the background thread.
 
         An exchange that takes longer, as with a store that is late, goes on, and later calls wait for it.
         """
-        needed = self._begun + 1
-        while self._ended < needed:
-            if self._running is None or self._running.done():
-                self._begun += 1
-                self._running = asyncio.ensure_future(self._run(self._begun))
-            await asyncio.wait({self._running}, timeout=_TIMEOUT)
-            if not self._running.done():
-                return
-
-    async def _run(self, number: int) -> None:
-        try:
-            with _exchanging:
-                await in_thread(self._exchange, name="otel-monitoring-exchange")
-        finally:
-            self._ended = number
+        with _exchanging:
+            await self._flight.run(_TIMEOUT)
 
     def _exchange(self) -> None:
         began = time.thread_time()
@@ -117,13 +105,8 @@ class ServiceExchange:
 
     def finish(self) -> None:
         """Publish what was collected last, before the process ends; waits at most a second."""
-        last = threading.Thread(target=self._publish, name="otel-monitoring-exchange", daemon=True)
-        try:
-            last.start()
-        except RuntimeError:  # the interpreter exits and starts no more threads
+        if not wait_for(self._publish, _FINISH_SECONDS, name=_THREAD):
             self._publish()
-            return
-        last.join(_FINISH_SECONDS)
 
     def _publish(self) -> None:
         with _exchanging:

@@ -1,4 +1,4 @@
-"""`in_thread`: blocking code in a thread of its own, so that it never blocks an event loop."""
+"""Blocking code in threads of its own: `in_thread` blocks no event loop, `wait_for` blocks for a limited time."""
 
 import asyncio
 import contextvars
@@ -59,6 +59,21 @@ async def in_thread(work: Callable[[], T], *, name: str) -> T:
             raise
         context.run(run)
     return await done
+
+
+def wait_for(work: Callable[[], object], seconds: float, *, name: str) -> bool:
+    """Run blocking `work` in a daemon thread of its own, and block for it, at most `seconds`; the thread may go on.
+
+    Returns:
+        False: the interpreter exits and starts no more threads, and `work` did not run.
+    """
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    thread.join(seconds)
+    return True
 
 
 def interpreter_exits(error: RuntimeError) -> bool:

@@ -30,7 +30,7 @@ async def test_a_collection_that_hangs_keeps_nobody_and_is_said(monkeypatch: pyt
     for _ in range(2):
         with pytest.raises(TimeoutError, match="has not returned"):
             await collection.collect()
-    began = collection._began
+    began = collection._flight._began_at
     assert collection.stale(began + 1) is None
     assert collection.stale(began + 31) == "metrics: no collection has ended for 31 s"
     released.set()
