@@ -267,10 +267,10 @@ def test_a_writer_that_stood_still_takes_no_number_that_was_passed(made: Made) -
     for number in range(2, 6):
         others.history.append(event(str(number)))
     late._documents._head = head
-    assert late._documents.add_state(b"{}") is False
+    assert late._documents.add("state", b"{}") is False
     head.read_at -= 60
     late._documents._head = head
-    assert late._documents.add_state(b"{}") is False
+    assert late._documents.add("state", b"{}") is False
     assert messages(made()) == ["5", "4", "3", "2", "1"]
 
 
@@ -351,7 +351,7 @@ def test_a_damaged_or_newer_state_is_left_alone(server: Server, made: Made) -> N
     store = made()
     store.history.append(event("1"))
     documents = store._documents
-    documents.add_state(b'{"format": 99}')
+    documents.add("state", b'{"format": 99}')
     with pytest.raises(StoreError, match="format 99 was written by another version"):
         made().history.append(event("2"))
 

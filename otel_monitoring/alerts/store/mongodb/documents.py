@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timezone
-from typing import Any, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 from uuid import uuid4
 from weakref import finalize
 
@@ -54,28 +54,34 @@ _of_parents: list[MongoClient[dict[str, Any]]] = []
 """Clients inherited in a fork: they are not used, not closed and not collected."""
 
 
+Kind = Literal["state", "base", "slices", "leases"]
+"""What documents are numbered: states, bases of the measurements, positions of the slices, and leases."""
+
+
+class Latest(NamedTuple):
+    """The latest document of a kind.
+
+    Attributes:
+        number: Its number; 0: there is none.
+        version: The version that it has, or empty.
+    """
+
+    number: int = 0
+    version: str = ""
+
+
 @dataclass
 class Head:
     """The numbers of the latest documents, and the small ones themselves.
 
     Attributes:
-        state: The number of the latest state; 0: there is none.
-        base: The number of the latest base of the measurements; 0: there is none.
-        slices: The number of the latest position of the slices; 0: there is none.
-        slices_version: The version of that position, or empty.
-        leases_number: The number of the latest leases; 0: there are none.
-        base_version: The version of that base, or empty.
+        latest: The latest document of each kind.
         leases: The latest leases.
         urgent: When each worker published its last urgent report, in Unix seconds.
         read_at: When this was read, in monotonic seconds.
     """
 
-    state: int = 0
-    base: int = 0
-    leases_number: int = 0
-    base_version: str = ""
-    slices: int = 0
-    slices_version: str = ""
+    latest: dict[Kind, Latest] = field(default_factory=lambda: dict.fromkeys(get_args(Kind), Latest()))
     leases: Mapping[str, LeaseRow] = field(default_factory=dict)
     urgent: Mapping[str, float] = field(default_factory=dict)
     read_at: float = float("-inf")
@@ -174,14 +180,9 @@ class Documents:
             kind, _, rest = found["_id"].removeprefix(f"{self.service}:").partition(":")
             if kind == "urgent":
                 urgent[rest] = found["at"]
-            elif kind == "state":
-                head.state = max(head.state, int(rest))
-            elif kind == "base" and int(rest) > head.base:
-                head.base, head.base_version = int(rest), found["version"]
-            elif kind == "slices" and int(rest) > head.slices:
-                head.slices, head.slices_version = int(rest), found["version"]
-            elif kind == "leases" and int(rest) > head.leases_number:
-                head.leases_number, latest_leases = int(rest), json.loads(found["leases"])
+            elif kind in head.latest and int(rest) > head.latest[kind].number:
+                head.latest[kind] = Latest(int(rest), found.get("version", ""))
+                latest_leases = json.loads(found["leases"]) if kind == "leases" else latest_leases
         head.urgent = urgent
         head.leases = {name: LeaseRow(worker, taken, until) for name, worker, taken, until in latest_leases}
         self._head = head
@@ -190,42 +191,26 @@ class Documents:
         """The filter of the service's documents in a collection."""
         return {"_id": {"$gt": f"{self.service}:", "$lt": f"{self.service};"}}
 
-    def content(self, kind: str, number: int) -> tuple[bytes, float] | None:
+    def content(self, kind: Kind, number: int) -> tuple[bytes, float] | None:
         """The content of a `state`, `base` or `slices`, and its time in Unix seconds; None: a later one is there."""
         found = self.do(lambda db: db[STATE].find_one({"_id": self._id(kind, number)}))
         return (bytes_of(found["content"]), float(found["at"])) if found is not None and "content" in found else None
 
-    def add_state(self, content: bytes) -> bool:
-        """Add a state after the latest of `head`; returns False where another worker has added one meanwhile."""
+    def add(self, kind: Kind, content: bytes, version: str = "") -> bool:
+        """Add a `state`, `base` or `slices` after the latest of `head`; False: another worker has added one meanwhile.
+
+        Args:
+            kind: What is added.
+            content: Its content.
+            version: Its version.
+        """
         with self._lock:
-            number = self._head.state + 1
-            if not self._add("state", number, {"content": text_of(content)}):
+            if not self._add(kind, {"version": version, "content": text_of(content)}, version):
                 return False
-            self._head.state = number
-            self._empty("state", number)
+            self._empty(kind, self._head.latest[kind].number)
             return True
 
-    def add_base(self, version: str, content: bytes) -> bool:
-        """Add a base after the latest of `head`; returns False where another worker has added one meanwhile."""
-        with self._lock:
-            number = self._head.base + 1
-            if not self._add("base", number, {"version": version, "content": text_of(content)}):
-                return False
-            self._head.base, self._head.base_version = number, version
-            self._empty("base", number)
-            return True
-
-    def add_slices(self, version: str, content: bytes) -> bool:
-        """Add a position of the slices, as `add_base` adds a base."""
-        with self._lock:
-            number = self._head.slices + 1
-            if not self._add("slices", number, {"version": version, "content": text_of(content)}):
-                return False
-            self._head.slices, self._head.slices_version = number, version
-            self._empty("slices", number)
-            return True
-
-    def _empty(self, kind: str, number: int) -> None:
+    def _empty(self, kind: Kind, number: int) -> None:
         """Remove the content before the last: who has just read the last number still needs that one."""
         replaced = {"_id": self._id(kind, number - 2)}
         with suppress(StoreError):  # the document has been added all the same; the content goes with its number
@@ -234,18 +219,18 @@ class Documents:
     def add_leases(self, leases: Mapping[str, LeaseRow], now: float) -> bool:
         """Change the latest leases of `head`; returns False where another worker has changed them meanwhile."""
         with self._lock:
-            number = self._head.leases_number + 1
             kept = {name: row for name, row in leases.items() if row.until > now - _LEASE_KEPT_SECONDS}
             rows = [[name, row.worker, row.taken, row.until] for name, row in kept.items()]
-            if not self._add("leases", number, {"leases": json.dumps(rows)}):
+            if not self._add("leases", {"leases": json.dumps(rows)}):
                 return False
-            self._head.leases_number, self._head.leases = number, kept
+            self._head.leases = kept
             return True
 
-    def _id(self, kind: str, number: int) -> str:
+    def _id(self, kind: Kind, number: int) -> str:
         return f"{self.service}:{kind}:{number:012d}"
 
-    def _add(self, kind: str, number: int, content: dict[str, Any]) -> bool:
+    def _add(self, kind: Kind, content: dict[str, Any], version: str = "") -> bool:
+        number = self._head.latest[kind].number + 1
         if time.monotonic() - self._head.read_at > _LONGEST_SECONDS:
             self._head = Head()
             return False
@@ -271,6 +256,8 @@ class Documents:
         if not added:
             self._head = Head()
         self._clean()
+        if added:
+            self._head.latest[kind] = Latest(number, version)
         return added
 
     def _clean(self) -> None:
@@ -280,8 +267,7 @@ class Documents:
         self._cleaned_at = time.monotonic()
         with suppress(StoreError):  # it is tried again soon
             head, before = self.head(FRESH_SECONDS), self.server_time() - _KEPT_SECONDS
-            latest = {"state": head.state, "leases": head.leases_number, "base": head.base, "slices": head.slices}
-            numbers = latest.items()
+            numbers = [(kind, latest.number) for kind, latest in head.latest.items()]
             spans = [{"_id": {"$gt": self._id(kind, 0), "$lt": self._id(kind, number)}} for kind, number in numbers]
             self.do(lambda db: db[STATE].delete_many({"$or": spans, "at": {"$lt": before}}))
 

@@ -40,18 +40,19 @@ class MongoMeasurements:
         found = self._documents.do(lambda db: list(db[MEASUREMENTS].find(wanted)))
         deltas = sorted(Delta(row["writer"], row["number"], bytes_of(row["content"])) for row in found)
         # After the deltas: a base that replaced some of them is seen.
-        return deltas, self._documents.head().base_version
+        return deltas, self._documents.head().latest["base"].version
 
     def base(self) -> Base | None:
-        while number := (head := self._documents.head()).base:
-            found = self._documents.content("base", number)
+        while (latest := self._documents.head().latest["base"]).number:
+            found = self._documents.content("base", latest.number)
             if found is not None:
                 content, at = found
-                return Base(head.base_version, content, max(0.0, self._documents.server_time() - at))
+                return Base(latest.version, content, max(0.0, self._documents.server_time() - at))
         return None
 
     def replace_base(self, before: str, version: str, content: bytes, known: Mapping[str, int]) -> bool:
-        if self._documents.head().base_version != before or not self._documents.add_base(version, content):
+        latest = self._documents.head().latest["base"]
+        if latest.version != before or not self._documents.add("base", content, version):
             return False
         service = self._documents.service
         contained = [{"writer": writer, "number": {"$lte": number}} for writer, number in known.items()]

@@ -32,24 +32,24 @@ class MongoSlices:
 
     def position(self) -> Position | None:
         for _ in range(_ATTEMPTS):
-            head = self._documents.head()
-            if not head.slices:
+            latest = self._documents.head().latest["slices"]
+            if not latest.number:
                 return None
-            found = self._documents.content("slices", head.slices)
+            found = self._documents.content("slices", latest.number)
             if found is not None:
                 content = json.loads(found[0])
-                if self._inserted != head.slices:
-                    self._insert([_decoded(row) for row in content["rows"]], head.slices)
-                return Position(head.slices_version, b64decode(content["position"]))
+                if self._inserted != latest.number:
+                    self._insert([_decoded(row) for row in content["rows"]], latest.number)
+                return Position(latest.version, b64decode(content["position"]))
         raise StoreError("MongoDB: the slices change faster than they can be read")
 
     def advance(self, before: str, position: Position, rows: Sequence[SliceRow]) -> bool:
-        head = self._documents.head()
-        if head.slices_version != before:
+        latest = self._documents.head().latest["slices"]
+        if latest.version != before:
             return False
-        number = head.slices + 1
+        number = latest.number + 1
         content = {"position": b64encode(position.content).decode(), "rows": [_encoded(row) for row in rows]}
-        if not self._documents.add_slices(position.version, json.dumps(content).encode()):
+        if not self._documents.add("slices", json.dumps(content).encode(), position.version):
             return False
         self._insert(rows, number)
         return True

@@ -114,7 +114,7 @@ class MongoStore:
             result = work(copy)
             if copy == self._state:
                 return result
-            if self._documents.add_state(self._codec.encode(copy)):
+            if self._documents.add("state", self._codec.encode(copy)):
                 self._number, self._state = self._number + 1, copy
                 return result
             time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * min(1.0, attempt / 5)))  # noqa: S311 - spreads load
@@ -122,7 +122,7 @@ class MongoStore:
 
     def _refresh(self, max_age: float = 0.0) -> None:
         for _ in range(_ATTEMPTS):
-            number = self._documents.head(max_age).state
+            number = self._documents.head(max_age).latest["state"].number
             if number == self._number:
                 return
             if number == 0:
