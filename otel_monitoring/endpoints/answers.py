@@ -16,7 +16,7 @@ from otel_monitoring.health import application_metrics, status
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.errors import errors_as_json
-from otel_monitoring.health.instances import Instances, SeenInstance, reasons_of, system_of
+from otel_monitoring.health.instances import Instances, SeenInstance, block_of, reasons_of, system_of
 from otel_monitoring.health.readings import readings_of
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
 from otel_monitoring.health.series import Known
@@ -110,7 +110,7 @@ class HealthAnswers:
             **status.basic(service_status, now=time.time(), uptime=uptime),
             "reasons": reasons,
             "database": self._from.database.as_json(time.time()),
-            "system": system_of([own["system"], *(_block(other, "system") for other in others)]),
+            "system": system_of([own["system"], *(block_of(other.state, "system") for other in others)]),
             "performance": self.metrics(scope),
             **self._about(scope),
             "service": self._identity(),
@@ -274,11 +274,6 @@ class HealthAnswers:
             requests=requests,
             error_rate=100.0 * errors / requests if requests else 0.0,
         )
-
-
-def _block(other: SeenInstance, name: str) -> dict[str, Any]:
-    found = other.state.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def _number(other: SeenInstance, name: str) -> float:

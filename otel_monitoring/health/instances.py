@@ -91,6 +91,12 @@ class Instances:
         return sorted(fresh, key=lambda instance: (str(instance.state.get("started_at")), instance.id))
 
 
+def block_of(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A block of a reported state; empty where another version reports none."""
+    found = state.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
 def system_of(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The `system` block of a service from those of its processes: averages, maxima, and the `highest` present figures.
 

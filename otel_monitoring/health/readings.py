@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from otel_monitoring.health.instances import block_of
 from otel_monitoring.metrics.slices.recorder import Readings
 from otel_monitoring.redact import redact
 
@@ -32,8 +33,8 @@ def readings_of(states: Sequence[Mapping[str, Any]], collections: Mapping[str, A
     """
     gauges: dict[str, list[float]] = {}
     for name, block, key in _PER_PROCESS:
-        gauges[name] = _numbers(_block(state, block).get(key) for state in states)
-    pings = _numbers(_block(state, "database").get("response_time_ms") for state in states)
+        gauges[name] = _numbers(block_of(state, block).get(key) for state in states)
+    pings = _numbers(block_of(state, "database").get("response_time_ms") for state in states)
     gauges["ping"] = [ping / _MS for ping in pings]
     pools = _numbers(state.get("pool") for state in states)
     gauges["pool"] = [sum(pools)] if pools else []
@@ -55,11 +56,6 @@ def _own_gauges(states: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
             if isinstance(gauge, Mapping):
                 found.setdefault(OWN + str(gauge.get("name")), []).extend(_numbers([gauge.get("value")]))
     return {name: found[name] for name in sorted(found)[:_OWN_LIMIT]}
-
-
-def _block(state: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = state.get(name)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _numbers(values: Iterable[Any]) -> list[float]:
