@@ -5,7 +5,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, closing, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -80,12 +80,19 @@ class Process:
         return int((await self.get(f"/health/metrics?scope={scope}"))["requests_recorded"])
 
 
-@pytest.fixture
-async def processes(tmp_path: Path) -> AsyncIterator[list[Process]]:
+@asynccontextmanager
+async def running(number: int, folder: Path) -> AsyncIterator[list[Process]]:
+    """Processes of a service that share a file in the folder."""
     async with AsyncExitStack() as stack:
-        made = [Process(tmp_path / "state.db") for _ in range(3)]
+        made = [Process(folder / "state.db") for _ in range(number)]
         for process in made:
             process.http = await stack.enter_async_context(served(process.app))
+        yield made
+
+
+@pytest.fixture
+async def processes(tmp_path: Path) -> AsyncIterator[list[Process]]:
+    async with running(3, tmp_path) as made:
         yield made
 
 

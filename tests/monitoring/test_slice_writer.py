@@ -1,7 +1,7 @@
 """The slices of a service: the process that leads writes what all of its processes measured."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from otel_monitoring.metrics.slices.model import FINEST
 from otel_monitoring.metrics.slices.recorder import WrittenUpTo
 from otel_monitoring.monitoring import set_monitoring
 from tests.asgi import served
-from tests.monitoring.test_service_exchange import Process
+from tests.monitoring.test_service_exchange import Process, running
 from tests.waiting import eventually_answered
 
 pytestmark = pytest.mark.anyio
@@ -30,10 +30,7 @@ def _alone() -> None:
 
 @pytest.fixture
 async def processes(tmp_path: Path) -> AsyncIterator[list[Process]]:
-    async with AsyncExitStack() as stack:
-        made = [Process(tmp_path / "state.db") for _ in range(2)]
-        for process in made:
-            process.http = await stack.enter_async_context(served(process.app))
+    async with running(2, tmp_path) as made:
         yield made
 
 
