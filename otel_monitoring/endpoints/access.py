@@ -1,9 +1,9 @@
-"""`TokenGuard`: lets requests with the admin token through, and slows down clients that guess it."""
+"""Who may ask: `TokenGuard` lets requests with the admin token through, `refuse_other_sites` no foreign changes."""
 
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv6Address, ip_address, ip_network
 
 from fastapi import HTTPException, Request
@@ -17,6 +17,42 @@ _GUESSES_PER_MINUTE = 20
 _MAX_CLIENTS = 1000
 _WARN_EVERY_SECONDS = 60.0
 _IPV6_NETWORK_BITS = 64  # the network that one host usually has (RFC 6177)
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+_OTHER_SITE = (
+    "A page of another site, or a request with cookies that does not say where it is from, may change nothing here. "
+    "Programs send 'Authorization: Bearer ...' without cookies; a proxy must pass the Host header on"
+)
+
+
+async def refuse_other_sites(request: Request) -> None:
+    """Refuse a change that the page of another site may have a browser ask for (CSRF). A FastAPI dependency.
+
+    A browser adds cookies, Basic credentials and its place in the network to what any page asks for. It also says which
+    page asks, in headers that no page can set: `Sec-Fetch-Site` (over HTTPS and from localhost), else `Origin`.
+
+    Raises:
+        HTTPException: 403.
+    """
+    if request.method not in _SAFE_METHODS and not _may_change(request.headers):
+        raise HTTPException(403, _OTHER_SITE, NO_STORE)
+
+
+def _may_change(headers: Mapping[str, str]) -> bool:
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    scheme, has_cookies = headers.get("authorization", "").partition(" ")[0].lower(), "cookie" in headers
+    if site in ("same-origin", "none") or (site is None and origin is not None and _is_host(origin, headers)):
+        return True
+    if site is None and origin is None and (scheme or not has_cookies):
+        return True  # not a browser: each sends `Origin` with whatever is not GET or HEAD
+    # No browser adds a token by itself. Beside cookies it proves nothing: they may be what the guard looks at.
+    return scheme == "bearer" and not has_cookies
+
+
+def _is_host(origin: str, headers: Mapping[str, str]) -> bool:
+    scheme, _, place = origin.lower().partition("://")
+    port = _DEFAULT_PORTS.get(scheme, "")
+    return bool(place) and place.removesuffix(port) == headers.get("host", "").lower().removesuffix(port)
 
 
 class GuessLimit:

@@ -15,7 +15,7 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertSeverity, AlertType, readable_labels
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.config.settings import Settings
-from otel_monitoring.endpoints.access import NO_STORE, TokenGuard
+from otel_monitoring.endpoints.access import NO_STORE, TokenGuard, refuse_other_sites
 from otel_monitoring.errors import ConfigurationError, StoreError, TooManyMutesError
 from otel_monitoring.guard import logger
 from otel_monitoring.health.series import SeriesQuery, SeriesQueryError
@@ -112,7 +112,7 @@ def create_routes(app: FastAPI, service: MonitoredService, settings: Settings, a
     """
     if admin is not None and not isinstance(admin, DependsMarker):
         raise ConfigurationError("admin: must be a FastAPI dependency, e.g. admin=Depends(require_admin)")
-    guards = [admin] if admin is not None else [Depends(_guard(settings, service))]
+    guards = [Depends(refuse_other_sites), admin if admin is not None else Depends(_guard(settings, service))]
     if admin is None and settings.access == "open":
         guards += app.router.dependencies
     return [
@@ -161,23 +161,6 @@ def _refused(errors: Iterable[Mapping[str, Any]], part: str | None = None) -> Re
         for error in errors
     ]
     return _json({"detail": detail}, 422)
-
-
-async def _refuse_cross_site(request: Request) -> None:
-    """Refuse a POST without JSON, which a page of another site can make a browser send with the user's cookies (CSRF).
-
-    Browsers ask before they send JSON to another site. FastAPI checks the content type of the bodies it reads itself;
-    ours are read by `_mute_of`.
-
-    Raises:
-        HTTPException: 415 where the request names another origin than this host and is not JSON.
-    """
-    origin = request.headers.get("origin")
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if origin is None or media_type == "application/json" or media_type.endswith("+json"):
-        return
-    if origin.partition("://")[2].lower() != request.headers.get("host", "").lower():
-        raise HTTPException(415, "Another site's page must send Content-Type: application/json", NO_STORE)
 
 
 async def _mute_of(request: Request) -> MuteRequest:
@@ -276,7 +259,7 @@ def _alerts(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]
 def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
     # Mutes are stored in threads: the store may wait for the disk or for another worker.
 
-    @router.post("/mutes", dependencies=[Depends(_refuse_cross_site)])
+    @router.post("/mutes")
     async def mute(request: Request) -> Response:
         try:
             body = await _mute_of(request)
@@ -302,7 +285,7 @@ def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[Bas
             raise HTTPException(404, f"{alert_type.value} is not muted", NO_STORE)
         return Response(status_code=204, headers=NO_STORE)
 
-    @router.post("/test", dependencies=[Depends(_refuse_cross_site)])
+    @router.post("/test")
     async def test() -> Response:
         return _json(await service.alert_manager.test_channels())
 

@@ -1,14 +1,17 @@
-"""The guard of the private endpoints, and those who guess its token."""
+"""The guard of the private endpoints, those who guess its token, and the pages of other sites."""
 
 from typing import Any
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
 from otel_monitoring.endpoints.access import GuessLimit, TokenGuard
+from otel_monitoring.endpoints.routes import create_routes
 from otel_monitoring.semconv import WRONG_TOKENS
 
 pytestmark = pytest.mark.anyio
@@ -127,3 +130,95 @@ async def test_guesses_are_measured_and_raise_a_security_alert() -> None:
         assert ("wrong_admin_token", "security_alert") in fires, "beside what a busy machine may raise"
     finally:
         await monitoring.stop()
+
+
+def of_a_logged_in_browser(request: Request) -> None:
+    if request.cookies.get("session") != "ana" and request.headers.get("authorization") != f"Bearer {TOKEN}":
+        raise HTTPException(401, "Log in first")
+
+
+COOKIE = {"cookie": "session=ana"}
+BEARER = {"authorization": f"Bearer {TOKEN}"}
+BASIC = {"authorization": "Basic YW5hOmE="}
+OTHER_SITES = [
+    {**COOKIE, "sec-fetch-site": "cross-site", "origin": "https://evil.example"},
+    {**COOKIE, "sec-fetch-site": "cross-site"},
+    {**COOKIE, "sec-fetch-site": "same-site", "origin": "https://blog.shop.example"},
+    {**COOKIE, "sec-fetch-site": ""},
+    # Over HTTP no browser sends Sec-Fetch-Site.
+    {**COOKIE, "origin": "http://evil.example"},
+    {**COOKIE, "origin": "null"},
+    {**COOKIE, "origin": ""},
+    {**COOKIE, "origin": "http://shop.example.evil.example"},
+    {**COOKIE, "origin": "http://shop.example:8080"},
+    {**COOKIE, "origin": "http://[::1"},
+    {**COOKIE, "origin": "shop.example"},
+    # A CORS setting that lets every site in lets them set headers too, but neither of those that say who asks.
+    {**COOKIE, **BEARER, "sec-fetch-site": "cross-site", "origin": "https://evil.example"},
+    {**COOKIE, **BEARER, "origin": "http://evil.example"},
+    # A browser adds Basic credentials by itself.
+    {**BASIC, "sec-fetch-site": "cross-site", "origin": "https://evil.example"},
+    {**BASIC, "origin": "http://evil.example"},
+    {"sec-fetch-site": "cross-site", "origin": "https://evil.example"},
+    # Cookies alone do not say who asks.
+    COOKIE,
+]
+WHO_MAY = [
+    {**COOKIE, "sec-fetch-site": "same-origin", "origin": "https://shop.example"},
+    {**COOKIE, "sec-fetch-site": "same-origin", "origin": "https://behind-a-proxy.example"},
+    {**COOKIE, "sec-fetch-site": "none"},
+    {**COOKIE, "origin": "http://shop.example"},
+    {**COOKIE, "origin": "https://SHOP.example"},
+    {**COOKIE, "origin": "https://shop.example:443"},
+    BEARER,
+    {**COOKIE, **BEARER},
+    {**BEARER, "sec-fetch-site": "cross-site", "origin": "https://dashboard.example"},
+    {**BEARER, "origin": "http://dashboard.example"},
+]
+
+
+def changes(service: MonitoringService) -> list[tuple[str, str]]:
+    """Method and path of every endpoint that changes something."""
+    routes = create_routes(FastAPI(), service, service.settings, None)
+    own = [route for route in routes if isinstance(route, APIRoute)]
+    found = [(method, route.path) for route in own for method in (route.methods or set()) - {"GET", "HEAD"}]
+    assert {("POST", "/api/alerts/mutes"), ("POST", "/api/alerts/test")} <= set(found)
+    return [(method, path.replace("{alert_type}", "high_cpu")) for method, path in found]
+
+
+async def answers(headers: dict[str, str], media_type: str, **settings: Any) -> tuple[set[int], int]:
+    """The statuses of all calls that change something, and the number of mutes afterwards."""
+    app, manager = FastAPI(), AlertManager(channels=[])
+    app.add_middleware(
+        CORSMiddleware, allow_origin_regex=".*", allow_credentials=True, allow_methods=["*"], allow_headers=["*"]
+    )
+    service = MonitoringService(None, alert_manager=manager, **settings).instrument(app)
+    statuses = set()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.example") as http:
+        for method, path in changes(service):
+            sent = {**headers, "content-type": media_type}
+            answer = await http.request(method, path, content=b'{"type": "high_cpu"}', headers=sent)
+            statuses.add(answer.status_code)
+            assert (await http.get("/api/alerts/summary", headers=headers)).status_code in {200, 401}
+    return statuses, len((await manager.get_alert_summary())["mutes"])
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/json", ""])
+@pytest.mark.parametrize("headers", OTHER_SITES, ids=str)
+async def test_no_other_site_changes_anything(headers: dict[str, str], media_type: str) -> None:
+    for settings in ({"access": "open"}, {"admin": Depends(of_a_logged_in_browser)}):
+        assert await answers(headers, media_type, **settings) == ({403}, 0)
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "text/plain", ""])
+@pytest.mark.parametrize("headers", WHO_MAY, ids=str)
+async def test_the_own_page_and_who_has_a_token_may_change(headers: dict[str, str], media_type: str) -> None:
+    statuses, _ = await answers(headers, media_type, admin=Depends(of_a_logged_in_browser))
+    assert statuses.isdisjoint({401, 403})
+
+
+async def test_where_the_endpoints_are_open_a_program_needs_no_header() -> None:
+    statuses, _ = await answers({}, "application/x-www-form-urlencoded", access="open")
+    assert 403 not in statuses
+    statuses, _ = await answers(BASIC, "application/json", access="open")
+    assert 403 not in statuses
