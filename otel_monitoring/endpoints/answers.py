@@ -19,7 +19,7 @@ from otel_monitoring.health.errors import errors_as_json
 from otel_monitoring.health.instances import Instances, SeenInstance, block_of, reasons_of, system_of
 from otel_monitoring.health.readings import readings_of
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
-from otel_monitoring.health.series import Known
+from otel_monitoring.health.slice_metrics import Known
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.service_history import SERVICE, Scope, ServiceHistory

@@ -1,6 +1,7 @@
 """The HTTP side of the endpoints: paths, parameters, status codes, access. `answers` and `alerts` make the content."""
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
 from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
@@ -18,7 +19,7 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE, TokenGuard, refuse_other_sites
 from otel_monitoring.errors import ConfigurationError, StoreError, TooManyMutesError
 from otel_monitoring.guard import logger
-from otel_monitoring.health.series import SeriesQuery, SeriesQueryError
+from otel_monitoring.health.series_query import METRICS_LIMIT, SeriesQuery, SeriesQueryError
 from otel_monitoring.health.status import HEALTH_JSON, UNHEALTHY, health_json
 from otel_monitoring.metrics.service_history import SERVICE, Scope
 from otel_monitoring.redact import redact
@@ -89,7 +90,7 @@ class MuteRequest(BaseModel):
     author: Annotated[str, Field(max_length=200)] = ""
 
 
-_PARAMETERS = ("limit", "alert_type", "severity", "scope", "metric", "range", "step", "endpoint")
+_PARAMETERS = ("limit", "alert_type", "severity", "scope", "metric", "range", "step", "endpoint", "end")
 _FIELDS = frozenset({*MuteRequest.model_fields, "query", "path", "body", *_PARAMETERS})
 """Names that an error may contain; all other names in it come from the sender."""
 
@@ -217,13 +218,15 @@ def _private_health(router: APIRouter, service: MonitoredService) -> Sequence[Ba
 
     @router.get("/series")
     def series(
-        metric: str,
+        metric: Annotated[list[str], Query(max_length=METRICS_LIMIT)],
         span: Annotated[str, Query(alias="range")] = "1h",
         step: str | None = None,
         endpoint: str | None = None,
+        end: datetime | None = None,
     ) -> Response:
+        until = None if end is None else end.replace(tzinfo=end.tzinfo or timezone.utc).timestamp()
         try:
-            return _json(service.series(SeriesQuery(metric, span, step, endpoint)))
+            return _json(service.series(SeriesQuery(metric, span, step, endpoint, until)))
         except SeriesQueryError as error:
             return _refused([{"type": "value_error", "loc": (error.field,), "msg": str(error)}], "query")
         except StoreError as error:

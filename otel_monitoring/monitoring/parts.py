@@ -124,9 +124,7 @@ class ServiceParts:
         self.alerting = self._make_alert_feed()
         self._monitored.use(db if db is not None else database_of(settings))
         self.answers = self._make_answers()
-        self.past = PastAnswers(
-            lambda: self._alert_manager().store, lambda: self.answers.known(), self._settings.sample_interval
-        )
+        self.past = PastAnswers(self._alert_manager, lambda: self.answers.known(), self._settings.sample_interval)
 
     def _make_measurements(self) -> None:
         settings = self._settings
@@ -166,7 +164,7 @@ class ServiceParts:
             deltas=lambda: self._stream() or self._own_deltas,
             readings=lambda: self.answers.readings(),
             leads=lambda: self.alerting.leads,
-            clock=time.time,
+            clock=lambda: self._alert_manager().clock(),
         )
         self.service_history.before_base = self.slices.write
         self.errors = ErrorRecorder()

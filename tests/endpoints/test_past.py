@@ -1,6 +1,7 @@
 """`/health/series` over HTTP: who may ask, what is refused, marks, and a store that is away."""
 
 import time
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -32,7 +33,7 @@ class Service:
         written = WrittenUpTo(now, {}, [(now - 7200, "1.0"), (now - 60, "1.1")])
         self.store.slices.advance("", Position("one", written.encoded()), [row(FINEST.slot(now) - 600)])
 
-    async def get(self, path: str = SERIES, **query: str) -> httpx.Response:
+    async def get(self, path: str = SERIES, **query: Any) -> httpx.Response:
         transport = httpx.ASGITransport(self.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             return await client.get(path, params=query)
@@ -46,11 +47,25 @@ async def test_a_series_has_its_values_and_marks() -> None:
     assert response.headers["cache-control"] == "no-store"
     answer = response.json()
     assert [point["value"] for point in answer["points"] if point["value"] is not None] == [4.0]
-    marks = [{key: value for key, value in mark.items() if key != "time"} for mark in answer["marks"]]
-    assert marks == [
-        {"kind": "release", "version": "1.1"},
-        {"kind": "alert", "type": "custom", "severity": "warning", "status": "firing"},
-    ]
+    release, alert = answer["marks"]
+    assert (release["kind"], release["version"]) == ("release", "1.1")
+    assert alert == {
+        "time": alert["time"],
+        "kind": "alert",
+        "end": alert["time"],
+        "type": "custom",
+        "severity": "warning",
+    }
+
+
+async def test_several_metrics_and_an_end_in_the_past() -> None:
+    answer = (await Service().get(metric=["requests", "durations", "cpu"], step="10s")).json()
+    assert [column["metric"] for column in answer["series"]] == ["requests", "durations", "cpu"]
+    start = datetime.fromisoformat(answer["start"])
+    for end in (start.isoformat(), f"{start.timestamp():.0f}", f"{start.timestamp() * 1000:.0f}"):
+        before = (await Service().get(metric="requests", end=end, range="10m")).json()
+        last = datetime.fromisoformat(before["points"][-1]["time"])
+        assert timedelta(0) < start - last <= timedelta(seconds=before["step_seconds"] + 60)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +76,12 @@ async def test_a_series_has_its_values_and_marks() -> None:
         ({"metric": "p50", "range": "hunter2"}, "range"),
         ({"metric": "p50", "step": "hunter2"}, "step"),
         ({"metric": "p50", "endpoint": "hunter2"}, "endpoint"),
+        ({"metric": "p50", "end": "hunter2"}, "end"),
+        ({"metric": "p50", "end": "2001-01-01"}, "end"),
+        ({"metric": ["p50"] * 21}, "metric"),
     ],
 )
-async def test_what_is_wrong_is_named_and_not_repeated(query: dict[str, str], field: str) -> None:
+async def test_what_is_wrong_is_named_and_not_repeated(query: dict[str, Any], field: str) -> None:
     response = await Service().get(**query)
     assert response.status_code == 422
     (problem,) = response.json()["detail"]

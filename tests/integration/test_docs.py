@@ -118,6 +118,7 @@ ANSWERS = {
     "/health/diagnostics": "diagnostics",
     "/health/errors": "errors",
     "/health/series?metric=requests&range=15m": "series",
+    "/health/series?metric=p95&metric=durations&range=15m": "columns",
     "/alerts/summary": "summary",
     "/alerts/history": "history",
     "/alerts/firing": "firing",
