@@ -28,7 +28,7 @@ from otel_monitoring.cli.commands import otel_monitoring as main
 from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.config.settings import PREFIX, Thresholds, known_variables
 from otel_monitoring.endpoints import access, routes
-from otel_monitoring.endpoints.routes import create_routes
+from otel_monitoring.endpoints.routes import Doors, create_routes
 from otel_monitoring.monitoring import MonitoringService
 from tests.pages import (
     PAGES,
@@ -272,7 +272,7 @@ def _collector_variables() -> set[str]:
 
 
 def _routes() -> set[str]:
-    made = create_routes(FastAPI(), MonitoringService(None), Settings.load(), None)
+    made = create_routes(Doors(FastAPI(), MonitoringService(None), Settings.load(), None), MonitoringService(None))
     return {route.path for route in made if isinstance(route, APIRoute)}
 
 

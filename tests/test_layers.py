@@ -17,6 +17,7 @@ FLOORS = (
     {"instrumentation", "alerts"},
     {"health", "tracing", "export"},
     {"endpoints"},
+    {"status_page"},
     {"monitoring"},
     {"cli", "zero_code", "testing", ""},
 )
@@ -35,8 +36,8 @@ ORDER: dict[str, tuple[str | tuple[str, ...], ...]] = {
     ),
 }
 OWNERS = {
-    "fastapi": {"instrumentation.http_server", "endpoints"},
-    "starlette": {"instrumentation.http_server", "endpoints"},
+    "fastapi": {"instrumentation.http_server", "endpoints", "status_page"},
+    "starlette": {"instrumentation.http_server", "endpoints", "status_page"},
     "pymongo": {"instrumentation.mongodb", "health", "alerts.store", "zero_code.mongo_clients"},
     "bson": {"instrumentation.mongodb", "health", "alerts.store"},
     "psutil": {"instrumentation.system"},
@@ -193,7 +194,8 @@ SEEDED = (
     ("alerts.notify.channels.email", "alerts.evaluator"),
     ("health.status", "tracing.scope"),
     ("export.files", "endpoints.routes"),
-    ("endpoints.routes", "monitoring.service"),
+    ("endpoints.routes", "status_page.routes"),
+    ("status_page.figures", "monitoring.service"),
     ("monitoring.service", "zero_code.entry_points"),
     ("cli.check", "zero_code.entry_points"),
     ("zero_code.entry_points", "testing"),
@@ -231,6 +233,7 @@ LOWER_AND_HIGHER = (
     ("tracing.scope", "tracing.operation"),
     ("export.options", "export.files"),
     ("endpoints.access", "endpoints.routes"),
+    ("status_page.updates", "status_page.figures"),
     ("monitoring.alert_feed", "monitoring.service"),
     ("cli.watch.poll", "cli.watch.command"),
     ("zero_code.mongo_clients", "zero_code.entry_points"),

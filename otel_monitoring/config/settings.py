@@ -99,6 +99,8 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
     admin_token: SecretStr | None = None
     access: Literal["admin", "open"] = "admin"
     prefix: str = "/api"
+    page: bool = True
+    """Serve the status page."""
 
     # Intervals and time limits, in seconds
     check_interval: _Seconds = 30.0

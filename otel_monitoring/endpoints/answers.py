@@ -104,14 +104,20 @@ class HealthAnswers:
     def detailed(self, scope: Scope = SERVICE) -> dict[str, Any]:
         """The basic answer and `reasons`, `database`, `system`, `performance`, `instances`."""
         others, own = self._others(scope), self.own_state()
+        system = system_of([own["system"], *(block_of(other.state, "system") for other in others)])
+        return {**self._glance(scope, others, own), "system": system, "performance": self.metrics(scope)}
+
+    def glance(self) -> dict[str, Any]:
+        """The detailed answer without `system` and `performance`, whose totals take time."""
+        return self._glance(SERVICE, self._others(SERVICE), self.own_state())
+
+    def _glance(self, scope: Scope, others: list[SeenInstance], own: dict[str, Any]) -> dict[str, Any]:
         service_status, reasons = self._status(scope)
         uptime = max([self._uptime(), *(_number(other, "uptime_seconds") + other.age for other in others)])
         return {
             **status.basic(service_status, now=time.time(), uptime=uptime),
             "reasons": reasons,
             "database": self._from.database.as_json(time.time()),
-            "system": system_of([own["system"], *(block_of(other.state, "system") for other in others)]),
-            "performance": self.metrics(scope),
             **self._about(scope),
             "service": self._identity(),
             "instances": [self._own_instance(own).as_json(), *(other.as_json() for other in others)],

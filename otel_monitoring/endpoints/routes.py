@@ -95,8 +95,8 @@ _FIELDS = frozenset({*MuteRequest.model_fields, "query", "path", "body", *_PARAM
 """Names that an error may contain; all other names in it come from the sender."""
 
 
-def create_routes(app: FastAPI, service: MonitoredService, settings: Settings, admin: object) -> Sequence[BaseRoute]:
-    """Make every endpoint below the configured prefix.
+class Doors:
+    """Makes routers, for everybody or for admins. All of them have one guard, which counts wrong tokens once.
 
     The application's own dependencies, `FastAPI(dependencies=[...])`, do not guard the endpoints: a probe has no user,
     and a request cannot satisfy two guards that read the same header. With `access` set to `open` they do guard the
@@ -104,23 +104,45 @@ def create_routes(app: FastAPI, service: MonitoredService, settings: Settings, a
 
     Args:
         app: The application, which may override the `admin` dependency.
-        service: The service whose health and alerts are shown.
+        service: Counts wrong tokens.
         settings: Prefix, admin token and access.
         admin: The application's own dependency that guards the private endpoints in place of the token, or None.
 
     Raises:
         ConfigurationError: `admin` is no dependency.
     """
-    if admin is not None and not isinstance(admin, DependsMarker):
-        raise ConfigurationError("admin: must be a FastAPI dependency, e.g. admin=Depends(require_admin)")
-    guards = [Depends(refuse_other_sites), admin if admin is not None else Depends(_guard(settings, service))]
-    if admin is None and settings.access == "open":
-        guards += app.router.dependencies
+
+    def __init__(self, app: FastAPI, service: MonitoredService, settings: Settings, admin: object) -> None:
+        if admin is not None and not isinstance(admin, DependsMarker):
+            raise ConfigurationError("admin: must be a FastAPI dependency, e.g. admin=Depends(require_admin)")
+        self._app = app
+        self._prefix = settings.prefix
+        guard = admin if admin is not None else Depends(_guard(settings, service))
+        self._guards = [Depends(refuse_other_sites), guard]
+        if admin is None and settings.access == "open":
+            self._guards += app.router.dependencies
+
+    def public(self, path: str) -> APIRouter:
+        """A router at `path` below the prefix that lets everybody in."""
+        return _router(self._app, self._prefix + path)
+
+    def private(self, path: str) -> APIRouter:
+        """A router at `path` below the prefix that lets admins in."""
+        return _router(self._app, self._prefix + path, self._guards)
+
+
+def create_routes(doors: Doors, service: MonitoredService) -> Sequence[BaseRoute]:
+    """Make the endpoints of health and alerts.
+
+    Args:
+        doors: Makes their routers.
+        service: The service whose health and alerts are shown.
+    """
     return [
-        *_public_health(_router(app, f"{settings.prefix}/health"), service),
-        *_private_health(_router(app, f"{settings.prefix}/health", guards), service),
-        *_alerts(_router(app, f"{settings.prefix}/alerts", guards), service),
-        *_alert_actions(_router(app, f"{settings.prefix}/alerts", guards), service),
+        *_public_health(doors.public("/health"), service),
+        *_private_health(doors.private("/health"), service),
+        *_alerts(doors.private("/alerts"), service),
+        *_alert_actions(doors.private("/alerts"), service),
     ]
 
 

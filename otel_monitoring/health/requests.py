@@ -79,12 +79,12 @@ class RequestStatistics(OutcomeClassifier):
         `methods` and by `statuses`, the classes of statuses. The route with the most requests comes first; all
         unmatched paths are one entry.
         """
-        figures, lately = self._endpoints(total), self._endpoints(recent)
+        figures, lately = self.endpoints_in(total), self.endpoints_in(recent)
         names = sorted(figures, key=lambda name: -figures[name]["call_count"])
         return {name: {**figures[name], "window": lately.get(name, _NO_FIGURES)} for name in names}
 
-    def _endpoints(self, window: Window) -> dict[str, dict[str, Any]]:
-        """The figures of each route; computed once for a window."""
+    def endpoints_in(self, window: Window) -> dict[str, dict[str, Any]]:
+        """The figures of each route in one window; computed once for it."""
         known: dict[str, dict[str, Any]] | None = window.memo.get(("endpoints", self))
         if known is None:
             known = {name: route.as_json() for name, route in self._routes(window).items()}

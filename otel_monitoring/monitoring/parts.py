@@ -43,6 +43,8 @@ from otel_monitoring.monitoring.slice_writer import SliceWriter
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.semconv import REQUEST_DURATIONS, SCHEMA_URL, SCOPE, WRONG_TOKENS
+from otel_monitoring.status_page.figures import PageFigures
+from otel_monitoring.status_page.updates import Updates
 from otel_monitoring.telemetry.meter_providers import other_readers
 from otel_monitoring.telemetry.providers import Telemetry
 from otel_monitoring.tracing.destination import Destination, use
@@ -83,6 +85,7 @@ class ServiceParts:
         exchange: Exchanges measurements and states with the other processes.
         answers: Makes the JSON of the health endpoints.
         past: Makes the JSON about the past.
+        updates: What changes on the status page.
     """
 
     def __init__(
@@ -125,6 +128,10 @@ class ServiceParts:
         self._monitored.use(db if db is not None else database_of(settings))
         self.answers = self._make_answers()
         self.past = PastAnswers(self._alert_manager, lambda: self.answers.known(), self._settings.sample_interval)
+        figures = PageFigures(
+            self.answers, self.performance, self._statistics, settings.thresholds, lambda: self._alert_manager()
+        )
+        self.updates = Updates(figures.content)
 
     def _make_measurements(self) -> None:
         settings = self._settings

@@ -21,7 +21,7 @@ from otel_monitoring.alerts.evaluator import beat_seconds
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.config.settings import Settings
-from otel_monitoring.endpoints.routes import create_routes
+from otel_monitoring.endpoints.routes import Doors, create_routes
 from otel_monitoring.environment import opt_in_to_stable_conventions
 from otel_monitoring.errors import ConfigurationError, InstrumentationError
 from otel_monitoring.guard import fail_open
@@ -52,9 +52,13 @@ from otel_monitoring.runtime.background import Job
 from otel_monitoring.runtime.current_service import get_monitoring, register, set_monitoring, within_service
 from otel_monitoring.runtime.start_log import announce
 from otel_monitoring.runtime.worker import Worker
+from otel_monitoring.status_page.routes import PATH as PAGE_PATH
+from otel_monitoring.status_page.routes import page_routes
+from otel_monitoring.status_page.updates import Body
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.routing import BaseRoute
 
 _CHECK_MAX_AGE = 2.5
 """Check intervals after which the result of a check is out of date."""
@@ -142,8 +146,7 @@ class MonitoringService:
                 "instrument() was called twice: one MonitoringService instruments one application"
             )
         check_application(app)
-        # FastAPI caches endpoints for the life of the process; through the proxy they do not keep the service alive.
-        routes = create_routes(app, weakref.proxy(self), self.settings, self._admin)
+        routes = self._routes(app)
         parts = self._assemble(app)
         self._own_routes = own_routes = OwnRoutes(app, routes, self.settings.prefix)
         self._measure_requests(app, parts, own_routes)
@@ -326,6 +329,21 @@ class MonitoringService:
         """
         return self._parts.past.series(query)
 
+    async def page_update(self, known_routes: str) -> Body:
+        """What changes on the status page; see `Updates`.
+
+        Raises:
+            TimeoutError: It took longer than ten seconds.
+        """
+        updates = self._parts.updates
+        if (body := updates.latest(known_routes)) is not None:
+            return body
+        self._answering += 1
+        try:
+            return await self._worker.call(partial(updates.next, known_routes), _ANSWER_TIMEOUT)
+        finally:
+            self._answering -= 1
+
     def note_wrong_token(self) -> None:
         """Count a request to the private endpoints with a wrong admin token."""
         self._parts.wrong_tokens.add(1)
@@ -403,6 +421,15 @@ class MonitoringService:
                 in_flight=self._in_flight,
             )
         return self._assembled
+
+    def _routes(self, app: "FastAPI") -> "list[BaseRoute]":
+        # FastAPI caches endpoints for the life of the process; through the proxy they do not keep the service alive.
+        this = weakref.proxy(self)
+        doors = Doors(app, this, self.settings, self._admin)
+        routes = [*create_routes(doors, this)]
+        if self.settings.page:
+            routes += page_routes(doors.public(PAGE_PATH), doors.private(PAGE_PATH), this)
+        return routes
 
     def _measure_requests(self, app: "FastAPI", parts: ServiceParts, own_routes: OwnRoutes) -> None:
         telemetry = parts.telemetry

@@ -180,7 +180,7 @@ class _ExactPaths(SeenRoutes):
 
 def _may_be_ours(path: str) -> bool:
     """Whether a path may be that of one of our endpoints: most requests need no closer look."""
-    return "/health" in path or "/alerts" in path
+    return "/health" in path or "/alerts" in path or "/status" in path
 
 
 def answers_below(app: Any, scope: Scope) -> bool:

@@ -1,0 +1,1 @@
+"""The status page: one document, and the answers it asks for."""

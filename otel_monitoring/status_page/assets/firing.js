@@ -1,0 +1,121 @@
+// What fires, since when, and what to do about it; what is muted.
+
+import { byId, element, fill, keep, setText } from "./dom.js";
+import { duration, exact, moment, plural, unix, words } from "./format.js";
+import { muteForm, unmute } from "./muting.js";
+
+/** @typedef {import("./types.js").State} State */
+/** @typedef {import("./types.js").Firing} Firing */
+/** @typedef {import("./types.js").Mute} Mute */
+
+const SIGNS = /** @type {Record<string, [sign: string, state: string]>} */ ({
+  critical: ["■", "unhealthy"],
+  error: ["■", "unhealthy"],
+  warning: ["▲", "degraded"],
+  info: ["○", "unknown"],
+});
+/** What to look at first, by type; a rule's runbook says more. */
+const ADVICE = /** @type {Record<string, string>} */ ({
+  database_down: "Check that the database runs and can be reached; the error is under Database.",
+  database_slow: "Look under Database: which command is slow, and whether the pool is used up.",
+  high_error_rate: "Look under Errors: which exception, which route, and whether it is new.",
+  api_timeout: "Sort the endpoints by p95, click the slowest, and look at Database and Resources in that time.",
+  high_cpu: "Look under Resources: which instance, and since which release.",
+  high_memory: "Look under Resources: whether memory grows without end, and since which release.",
+  security_alert: "Many requests were refused: look which clients send them.",
+});
+
+/** A severity with its sign. @param {string} severity */
+export function severityOf(severity) {
+  const [sign, state] = SIGNS[severity] ?? ["○", "unknown"];
+  return element("span", { class: `state ${state}` }, element("span", { "aria-hidden": "true", class: "sign" }, sign), ` ${severity}`);
+}
+
+/** Labels in one line. @param {Record<string, string>} labels */
+export function labelsOf(labels) {
+  return Object.entries(labels).map(([name, value]) => element("span", { class: "label" }, `${name}=${value}`));
+}
+
+/** @param {State} state @param {() => void} changed called when something was muted or is muted no more */
+export function showFiring(state, changed) {
+  const { update } = state;
+  const section = byId("firing");
+  if (update === null) return;
+  section.hidden = update.firing_count === 0 && update.mute_count === 0;
+  byId("firing-card").hidden = update.firing_count === 0;
+  setText(byId("firing-title"), `Firing (${update.firing_count})`);
+  const now = update.time;
+  keep(
+    byId("firing-list"),
+    update.firing,
+    (alert) => `${alert.incident} ${alert.rule}`,
+    (alert) => row(alert, changed),
+    (item, alert) => refresh(item, alert, now),
+  );
+  byId("mutes").hidden = update.mute_count === 0;
+  setText(byId("mutes-title"), `Muted (${update.mute_count})`);
+  keep(byId("mutes-list"), update.mutes, (mute) => JSON.stringify(mute), (mute) => muteRow(mute, now, changed), () => {});
+}
+
+/** @param {Firing} alert @param {() => void} changed */
+function row(alert, changed) {
+  const place = element("div", { class: "acting" });
+  return element(
+    "li",
+    { class: "alert" },
+    element(
+      "div",
+      { class: "line" },
+      severityOf(alert.severity),
+      element("b", {}, alert.rule === alert.type ? words(alert.type) : `${words(alert.type)} · ${alert.rule}`),
+      element("span", { class: "when", title: exact(unix(alert.since)) }),
+      ...labelsOf(alert.labels),
+      element("span", { class: "hushed" }),
+      element("span", { class: "grow" }),
+      element("span", { class: "actions" }, action("Mute …", () => muteForm(place, { type: alert.type, labels: alert.labels }, changed))),
+    ),
+    element("p", { class: "why" }),
+    ADVICE[alert.type] && element("p", { class: "advice" }, ADVICE[alert.type] ?? ""),
+    place,
+  );
+}
+
+/** @param {HTMLElement} item @param {Firing} alert @param {number} now */
+function refresh(item, alert, now) {
+  const since = unix(alert.since);
+  const set = (/** @type {string} */ name, /** @type {string} */ text) => {
+    const target = item.querySelector(name);
+    if (target !== null) setText(target, text);
+  };
+  set(".when", `since ${moment(since, now)} · ${duration(now - since)}${alert.times ? ` · ${plural(alert.times, "time")}` : ""}`);
+  set(".hushed", alert.muted ? "muted" : alert.inhibited ? "explained by another alert" : "");
+  set(".why", alert.message);
+}
+
+/** @param {string} text @param {() => void} act */
+export function action(text, act) {
+  return element("button", { type: "button", class: "quiet", click: act }, text);
+}
+
+/** @param {Mute} mute @param {number} now @param {() => void} changed */
+function muteRow(mute, now, changed) {
+  const until = unix(mute.until);
+  const place = element("span", { class: "problem", role: "status" });
+  return element(
+    "li",
+    { class: "line" },
+    element("b", {}, words(mute.type)),
+    ...labelsOf(mute.labels),
+    element("span", { title: exact(until) }, `until ${moment(until, now)}`),
+    element("span", { class: "muted" }, [mute.author && `by ${mute.author}`, mute.reason].filter(Boolean).join(": ")),
+    element("span", { class: "grow" }),
+    action("Unmute", () => unmute(mute, place, changed)),
+    place,
+  );
+}
+
+/** Offer to mute any type. @param {() => void} changed */
+export function offerMuting(changed) {
+  const place = byId("mute-any-form");
+  fill(byId("mute-any"), action("Mute a type of alert …", () => muteForm(place, { type: "", labels: {} }, changed)));
+}

@@ -1,0 +1,139 @@
+// The shapes of what the service answers and of what the page keeps. This module has types alone.
+
+/** @typedef {"healthy" | "degraded" | "unhealthy" | "unknown"} Status */
+/** @typedef {Record<string, string>} Labels */
+
+/**
+ * @typedef {object} Firing an alert that fires: an item of /alerts/firing
+ * @property {string} rule
+ * @property {string} type
+ * @property {string} severity
+ * @property {string} since
+ * @property {number | null} value
+ * @property {number} threshold
+ * @property {Labels} labels
+ * @property {string} message
+ * @property {string} incident
+ * @property {boolean} muted
+ * @property {boolean} inhibited
+ * @property {number} [times]
+ */
+
+/**
+ * @typedef {object} Mute
+ * @property {string} type
+ * @property {string} until
+ * @property {Labels} labels
+ * @property {string} author
+ * @property {string} reason
+ */
+
+/** @typedef {[rate: number, p50: number, p95: number, errors: number]} EndpointRow requests a second, s, s, percent */
+/** @typedef {[name: string, methods: string]} Route */
+/** @typedef {[type: string, route: string, count: number, first: string, last: string, isNew: boolean, version: string | null]} ErrorRow */
+/** @typedef {[command: string, collection: string, rate: number, p95: number | null, errors: number]} CommandRow */
+/** @typedef {[name: string, documents: number | null, indexes: number]} CollectionRow */
+/**
+ * @typedef {[host: string, pid: number, version: string, status: Status, uptime: number, age: number, leads: boolean,
+ *   rate: number, inFlight: number, cpu: number | null, memory: number | null, lag: number | null, ping: number | null]} InstanceRow
+ */
+
+/**
+ * @typedef {object} Database
+ * @property {Status} status
+ * @property {number | null} ping milliseconds
+ * @property {number | null} age seconds since the ping
+ * @property {string | null} error
+ * @property {number | null} documents
+ * @property {CollectionRow[]} collections
+ * @property {number} collection_count
+ * @property {CommandRow[]} commands
+ */
+
+/**
+ * @typedef {object} Now the requests in the window
+ * @property {number} seconds
+ * @property {number} requests
+ * @property {number} count
+ * @property {number} error_rate
+ * @property {number} p50
+ * @property {number} p95
+ * @property {number} p99
+ * @property {number} in_flight
+ */
+
+/**
+ * @typedef {object} Update the answer of /status/update
+ * @property {number} time
+ * @property {number} interval
+ * @property {string} version
+ * @property {Route[]} [routes]
+ * @property {Status} status
+ * @property {number | null} [since]
+ * @property {string[]} reasons
+ * @property {string | null} incomplete
+ * @property {{name: string, version: string, environment: string}} service
+ * @property {Record<string, number>} thresholds
+ * @property {Now} now
+ * @property {EndpointRow[]} endpoints
+ * @property {{count: number, groups: ErrorRow[]}} errors
+ * @property {Database} database
+ * @property {InstanceRow[]} instances
+ * @property {number} instance_count
+ * @property {Firing[]} firing
+ * @property {number} firing_count
+ * @property {Mute[]} mutes
+ * @property {number} mute_count
+ * @property {string} event
+ * @property {string | null} store_problem
+ */
+
+/** @typedef {{time: number, end: number | null, type: string, severity: string}} Band an alert that fired; null: it still does */
+/** @typedef {{time: number, version: string}} Release */
+/** @typedef {(number | null)[]} Values */
+
+/**
+ * @typedef {object} Past several metrics of the past, by step
+ * @property {number} start Unix seconds of the first step
+ * @property {number} step seconds
+ * @property {number} length number of steps
+ * @property {string | null} endpoint
+ * @property {Record<string, Values>} values by metric
+ * @property {number[]} bounds upper bounds of the distribution of durations, in seconds
+ * @property {(number[] | null)[]} durations the distribution of each step
+ * @property {Band[]} bands
+ * @property {Release[]} releases
+ */
+
+/**
+ * @typedef {object} View what the URL says
+ * @property {string} range
+ * @property {string | null} endpoint
+ * @property {string} sort
+ * @property {string} filter
+ */
+
+/**
+ * @typedef {object} Connection
+ * @property {"connecting" | "live" | "paused" | "lost"} state
+ * @property {number} retryAt milliseconds, as of Date.now()
+ * @property {string} problem
+ */
+
+/** @typedef {{detail: string, asks: boolean, wrong: boolean}} Door why the service lets nobody in, and whether a token helps */
+
+/**
+ * @typedef {object} State
+ * @property {View} view
+ * @property {Connection} connection
+ * @property {Door | null} door
+ * @property {Update | null} update
+ * @property {number} receivedAt milliseconds, as of Date.now()
+ * @property {Route[]} routes
+ * @property {Past | null} requests
+ * @property {Past | null} database
+ * @property {Past | null} resources
+ * @property {string} pastProblem
+ */
+
+export {};

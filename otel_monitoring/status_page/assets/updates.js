@@ -1,0 +1,78 @@
+// The present: asks for updates as long as somebody looks, and goes on where it was after a lost connection.
+
+import { Refused, get } from "./http.js";
+
+/** @typedef {import("./store.js").Store} Store */
+/** @typedef {import("./types.js").Update} Update */
+
+const LONGEST_PAUSE = 60;
+
+/** @param {Store} store */
+export function createUpdates(store) {
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let timer;
+  let failures = 0;
+  let asking = false;
+
+  async function ask() {
+    clearTimeout(timer);
+    if (asking || store.get().connection.state === "paused") return;
+    asking = true;
+    try {
+      show(await get(`status/update?routes=${encodeURIComponent(store.get().update?.version ?? "")}`));
+      failures = 0;
+      next(store.get().update?.interval ?? 2);
+    } catch (error) {
+      if (error instanceof Refused && error.status < 500 && error.status !== 429 && error.status !== 404) {
+        refuse(error);
+        return;
+      }
+      failures += 1;
+      const pause = Math.min(LONGEST_PAUSE, 2 ** failures) * (0.8 + 0.4 * Math.random());
+      const problem = error instanceof Refused ? error.message : navigator.onLine ? "The service does not answer." : "This device is offline.";
+      store.set({ connection: { state: "lost", retryAt: Date.now() + pause * 1000, problem } });
+      next(pause);
+    } finally {
+      asking = false;
+    }
+  }
+
+  /** @param {Update} update */
+  function show(update) {
+    const connection = store.get().connection.state === "live" ? store.get().connection : { state: /** @type {const} */ ("live"), retryAt: 0, problem: "" };
+    const routes = update.routes ?? store.get().routes;
+    store.set({ update, routes, receivedAt: Date.now(), connection, door: null });
+  }
+
+  /** @param {Refused} error */
+  function refuse(error) {
+    const asks = error.status === 401 && /^bearer/i.test(error.scheme);
+    const wrong = store.get().door !== null;
+    store.set({ door: { detail: error.message, asks, wrong } });
+  }
+
+  /** @param {number} pause seconds */
+  function next(pause) {
+    clearTimeout(timer);
+    if (!document.hidden) timer = setTimeout(ask, pause * 1000);
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) clearTimeout(timer);
+    else if (store.get().door === null) void ask();
+  });
+  addEventListener("online", () => void ask());
+  addEventListener("offline", () => void ask());
+
+  return {
+    ask,
+    pause() {
+      clearTimeout(timer);
+      store.set({ connection: { state: "paused", retryAt: 0, problem: "" } });
+    },
+    resume() {
+      store.set({ connection: { state: "connecting", retryAt: 0, problem: "" } });
+      void ask();
+    },
+  };
+}

@@ -1,0 +1,58 @@
+"""The HTTP side of the page: the document, which holds no data, and the private answers that it asks for."""
+
+import gzip
+from collections.abc import Sequence
+from typing import Annotated, Protocol
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.routing import BaseRoute
+
+from otel_monitoring.endpoints.access import NO_STORE
+from otel_monitoring.status_page.document import page
+from otel_monitoring.status_page.updates import Body
+
+PATH = "/status"
+"""The path of the page below the prefix."""
+
+
+class PageService(Protocol):
+    """The part of `MonitoringService` that the page uses."""
+
+    async def page_update(self, known_routes: str) -> Body:
+        """What changes on the page; see `Updates.next`."""
+
+
+def page_routes(public: APIRouter, private: APIRouter, service: PageService) -> Sequence[BaseRoute]:
+    """The routes of the page.
+
+    Args:
+        public: A router at the path of the page that lets everybody in.
+        private: One that lets admins in.
+        service: The service that is shown.
+    """
+
+    @public.get("")
+    def document(request: Request) -> Response:
+        made = page()
+        content = made.content.encode()
+        headers = {**made.headers, "Vary": "Accept-Encoding"}
+        if _takes_gzip(request):
+            content, headers = gzip.compress(content, 6), {**headers, "Content-Encoding": "gzip"}
+        return Response(content, 200, headers, "text/html")
+
+    @private.get("/update")
+    async def update(request: Request, routes: Annotated[str, Query(max_length=40)] = "") -> Response:
+        return _answer(request, await service.page_update(routes))
+
+    return [*public.routes, *private.routes]
+
+
+def _answer(request: Request, body: Body) -> Response:
+    headers = {**NO_STORE, "Vary": "Accept-Encoding"}
+    if _takes_gzip(request):
+        return Response(body.compressed, 200, {**headers, "Content-Encoding": "gzip"}, "application/json")
+    return Response(body.plain, 200, headers, "application/json")
+
+
+def _takes_gzip(request: Request) -> bool:
+    return "gzip" in request.headers.get("accept-encoding", "")
