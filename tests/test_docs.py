@@ -30,6 +30,7 @@ from otel_monitoring.config.settings import PREFIX, Thresholds, known_variables
 from otel_monitoring.endpoints import access, routes
 from otel_monitoring.endpoints.routes import Doors, create_routes
 from otel_monitoring.monitoring import MonitoringService
+from otel_monitoring.status_page.routes import PATH, page_routes
 from tests.pages import (
     PAGES,
     ROOT,
@@ -272,14 +273,16 @@ def _collector_variables() -> set[str]:
 
 
 def _routes() -> set[str]:
-    made = create_routes(Doors(FastAPI(), MonitoringService(None), Settings.load(), None), MonitoringService(None))
+    service = MonitoringService(None)
+    doors = Doors(FastAPI(), service, Settings.load(), None)
+    made = [*create_routes(doors, service), *page_routes(doors.public(PATH), doors.private(PATH), service)]
     return {route.path for route in made if isinstance(route, APIRoute)}
 
 
 def test_paths_of_ours_exist_and_are_all_documented() -> None:
     known = _routes()
     for name in NAMES:
-        used = set(re.findall(r"/api/(?:health|alerts)(?:/[\w{}]+)*", page(name)))
+        used = set(re.findall(r"/api/(?:health|alerts|status)(?:/[\w{}]+)*", page(name)))
         assert {path for path in used if not any(_matches(path, route) for route in known)} <= {"/api/alerts"}, name
     cells = [cell for cell, *_ in rows(page("docs/endpoints.md"))]
     listed = {f"/api{path}" for cell in cells for path in re.findall(r"(?:GET|POST|DELETE) (/[\w/{}]+)`", cell)}

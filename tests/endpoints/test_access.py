@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
 from otel_monitoring.endpoints.access import GuessLimit, TokenGuard
-from otel_monitoring.endpoints.routes import create_routes
+from otel_monitoring.endpoints.routes import Doors, create_routes
 from otel_monitoring.semconv import WRONG_TOKENS
 
 pytestmark = pytest.mark.anyio
@@ -179,7 +179,7 @@ WHO_MAY = [
 
 def changes(service: MonitoringService) -> list[tuple[str, str]]:
     """Method and path of every endpoint that changes something."""
-    routes = create_routes(FastAPI(), service, service.settings, None)
+    routes = create_routes(Doors(FastAPI(), service, service.settings, None), service)
     own = [route for route in routes if isinstance(route, APIRoute)]
     found = [(method, route.path) for route in own for method in (route.methods or set()) - {"GET", "HEAD"}]
     assert {("POST", "/api/alerts/mutes"), ("POST", "/api/alerts/test")} <= set(found)

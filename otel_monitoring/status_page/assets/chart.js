@@ -203,6 +203,7 @@ export class Chart {
           grid,
           size: 58,
           space: 28,
+          ...(this.log || this.drawing !== null ? { splits: (_, __, min, max) => decades(min, max) } : {}),
           values: (_, splits) => splits.map((value) => (value === null ? "" : this.options.format(value))),
         },
       ],
@@ -261,6 +262,8 @@ export class Chart {
     ctx.fillStyle = style("--muted");
     ctx.lineWidth = devicePixelRatio;
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+    ctx.textAlign = "left";
+    ctx.textBaseline = "alphabetic";
     let free = bbox.left;
     for (const release of past.releases) {
       const at = Math.round(plot.valToPos(release.time, "x", true));
@@ -411,6 +414,15 @@ export class Chart {
     if (summary !== undefined) fill(this.values, summary, box);
     box.scrollTop = scroll;
   }
+}
+
+/** 1 ms, 10 ms, 100 ms: where a logarithmic axis has lines. @param {number} min @param {number} max */
+function decades(min, max) {
+  const found = [];
+  for (let power = Math.floor(Math.log10(min)); 10 ** power <= max; power += 1) {
+    for (const step of max / min < 30 ? [1, 2, 5] : [1]) found.push(step * 10 ** power);
+  }
+  return found.filter((at) => at >= min && at <= max);
 }
 
 /** @param {Values} values */

@@ -112,7 +112,7 @@ function inWindow(figure) {
   return () => {
     const { update, view } = store.get();
     if (update === null || view.endpoint !== null) return "";
-    return `${duration(update.now.seconds)}: ${figure(update.now)}`;
+    return `${figure(update.now)} in ${duration(update.now.seconds)}`;
   };
 }
 

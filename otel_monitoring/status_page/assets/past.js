@@ -107,11 +107,11 @@ function pastOf(answer) {
     releases: [],
   };
   for (const series of answer.series) {
-    past.length = series.values.length;
-    if (series.metric === "durations") {
+    if (series.bounds) {
       past.bounds = series.bounds;
-      past.durations = series.values;
+      past.durations = series.counts;
     } else past.values[series.metric] = series.values;
+    past.length = (series.counts ?? series.values).length;
   }
   for (const mark of answer.marks) {
     const time = unix(mark.time);
@@ -135,13 +135,32 @@ export function continued(known, news) {
   const joined = (before, after) => [...before.slice(gone, first), ...after];
   const start = known.start + gone * known.step;
   const begun = news.start;
+  const bounds = [...new Set([...known.bounds, ...news.bounds])].sort((a, b) => a - b);
   return {
     ...known,
     start,
     values: Object.fromEntries(Object.entries(known.values).map(([name, values]) => [name, joined(values, news.values[name] ?? [])])),
-    bounds: news.bounds,
-    durations: joined(known.durations, news.durations),
+    bounds,
+    durations: joined(aligned(known, bounds), aligned(news, bounds)),
     bands: [...known.bands.filter((one) => one.end !== null && one.end > start && one.end < begun), ...news.bands],
     releases: [...known.releases.filter((one) => one.time >= start && one.time < begun), ...news.releases],
   };
+}
+
+/**
+ * The distributions of the steps over other bounds, among which are their own.
+ * @param {Past} past
+ * @param {number[]} bounds
+ */
+function aligned(past, bounds) {
+  if (past.bounds.length === bounds.length) return past.durations;
+  const places = past.bounds.map((bound) => bounds.indexOf(bound));
+  return past.durations.map((counts) => {
+    if (counts === null) return null;
+    const row = bounds.map(() => 0);
+    counts.forEach((count, bucket) => {
+      row[places[bucket] ?? 0] = count;
+    });
+    return row;
+  });
 }
