@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from otel_monitoring.metrics.snapshot import Series
-from otel_monitoring.metrics.window import History
+from otel_monitoring.metrics.window import Windows
 from otel_monitoring.redact import redact
 
 LIMIT = 100
@@ -13,7 +13,7 @@ _TEXT_LENGTH = 200
 _EXACT = 2**53
 
 
-def counters(names: Collection[str], history: History) -> list[dict[str, Any]]:
+def counters(names: Collection[str], history: Windows) -> list[dict[str, Any]]:
     """The counters of these names: `name`, `attributes`, `total`, and the increase in the `window`; largest first."""
     found = [(series, total) for name in names for series, total in history.total.sums(name)]
     recent = {series: value for name in names for series, value in history.recent.sums(name)}

@@ -16,7 +16,7 @@ from otel_monitoring.metrics.direct_histogram import RecordedHistogram
 from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
 from otel_monitoring.metrics.service_history import SERVICE, ErrorSeen, Scope, ServiceHistory
 from otel_monitoring.metrics.snapshot import Histogram, Series, merged
-from otel_monitoring.metrics.window import History, Window
+from otel_monitoring.metrics.window import Window, Windows
 from otel_monitoring.redact import error_text, printable, redact, text_of
 from otel_monitoring.semconv import (
     ERROR_TYPE,
@@ -94,6 +94,9 @@ class RequestStatistics(OutcomeClassifier):
     def errors(self, window: Window) -> tuple[int, int]:
         """The number of requests, and how many of them were errors."""
         known: tuple[int, int] | None = window.memo.get(("errors", self))
+        if known is None and window.parts:  # without adding them up: `/health` asks on the application's loop
+            counts = [self.errors(part) for part in window.parts]
+            known = window.memo["errors", self] = sum(all_ for all_, _ in counts), sum(errors for _, errors in counts)
         if known is None:
             recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
             known = window.memo["errors", self] = (
@@ -287,7 +290,7 @@ class PerformanceMetrics:
         history = self.history(scope)
         return self._statistics.endpoints(history.total, history.recent)
 
-    def history(self, scope: Scope) -> History:
+    def history(self, scope: Scope) -> Windows:
         """What was measured; before the first exchange with the other processes, this process alone."""
         service = self._of_service(scope)
         return service.history if service is not None else self._aggregator.history

@@ -91,7 +91,7 @@ class SnapshotCodec:
         parts = (sizes, first_part, names, *records, values, *counts)
         return zlib.compress(b"".join(parts), _COMPRESSION)
 
-    def decode(self, content: bytes) -> "EncodedSnapshot":
+    def decode(self, content: bytes | memoryview) -> "EncodedSnapshot":
         """Read what `encode` wrote.
 
         Raises:
@@ -137,7 +137,7 @@ class SnapshotCodec:
     def _text(self, series: Series) -> str:
         text = self._texts.get(series)
         if text is None:
-            text = json.dumps(series, separators=(",", ":"))
+            text = json.dumps((series.name, series.attributes), separators=(",", ":"))
             _remember(self._texts, series, text)
         return text
 

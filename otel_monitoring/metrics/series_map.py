@@ -4,14 +4,15 @@ The history makes a new one for every snapshot, while readers in other threads k
 service for the few that changed would be the largest cost of a collection.
 """
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Set
 from itertools import chain
 from typing import Generic, TypeVar
 
 from otel_monitoring.metrics.snapshot import AttributeValue, Series
 
 T = TypeVar("T")
-Change = Callable[[Series, T | None, T], T | None]
+V = TypeVar("V")
+Change = Callable[[Series, T | None, V], T | None]
 """Computes the new value of a series from its present value (None: new series) and the given one; None removes it."""
 
 _FULL = 64
@@ -40,13 +41,13 @@ class MetricSeries(Generic[T]):
 
     def get(self, series: Series) -> T | None:
         """The value of a series; None if it is absent."""
-        shards = self._sharded()
+        shards = self.shards()
         return shards[hash(series) & (len(shards) - 1)].get(series)
 
     def items(self) -> list[tuple[Series, T]]:
         """Every series with its value; computed once."""
         if self._items is None:
-            self._items = list(chain.from_iterable(map(dict.items, self._sharded())))
+            self._items = list(chain.from_iterable(map(dict.items, self.shards())))
         return self._items
 
     def grouped(self, key: str) -> dict[AttributeValue | None, list[tuple[Series, T]]]:
@@ -59,9 +60,21 @@ class MetricSeries(Generic[T]):
             self._grouped[key] = known
         return known
 
-    def changed(self, values: Iterable[tuple[Series, T]], change: Change[T]) -> "MetricSeries[T]":
+    def changes_since(self, earlier: "MetricSeries[T]") -> Iterator[Series]:
+        """The series whose value is another object in `earlier`, or is in one of both alone."""
+        ours, theirs = self.shards(), earlier.shards()
+        if len(ours) != len(theirs):
+            ours, theirs = ([dict(group.items())] for group in (self, earlier))
+        for shard, before in zip(ours, theirs, strict=True):
+            if shard is not before:
+                for series, value in shard.items():
+                    if before.get(series) is not value:
+                        yield series
+                yield from before.keys() - shard.keys()
+
+    def changed(self, values: Iterable[tuple[Series, V]], change: Change[T, V]) -> "MetricSeries[T]":
         """A copy with `change` applied to each of `values`."""
-        shards, size = self._sharded().copy(), self.size
+        shards, size = self.shards().copy(), self.size
         mask, copied = len(shards) - 1, set()
         for series, value in values:
             index = hash(series) & mask
@@ -78,7 +91,8 @@ class MetricSeries(Generic[T]):
             size += (new is not None) - (known is not None)
         return MetricSeries(_spread(shards, size) if size > _FULL * len(shards) else shards, size)
 
-    def _sharded(self) -> list[dict[Series, T]]:
+    def shards(self) -> list[dict[Series, T]]:
+        """The dictionaries, which nobody changes."""
         if self._shards is None:
             self._shards = [dict(self._items or ())]
         return self._shards
@@ -115,8 +129,7 @@ class SeriesMap(Mapping[Series, T]):
         return cls({name: MetricSeries(None, len(items), items) for name, items in _by_name(values).items()})
 
     def __getitem__(self, series: Series) -> T:
-        group = self._groups.get(series.name)
-        found = group.get(series) if group is not None else None
+        found = self.find(series)
         if found is None:
             raise KeyError(series)
         return found
@@ -135,11 +148,28 @@ class SeriesMap(Mapping[Series, T]):
         """The series of metric `name`; None if there are none."""
         return self._groups.get(name)
 
+    def names(self) -> Set[str]:
+        """The names of the metrics."""
+        return self._groups.keys()
+
     def groups(self) -> Iterable[MetricSeries[T]]:
         """The series of each metric."""
         return self._groups.values()
 
-    def changed(self, values: Mapping[Series, T], change: Change[T]) -> "SeriesMap[T]":
+    def find(self, series: Series) -> T | None:
+        """The value of a series; None if it is absent."""
+        group = self._groups.get(series.name)
+        return group.get(series) if group is not None else None
+
+    def changes_since(self, earlier: "SeriesMap[T]") -> Iterator[Series]:
+        """The series whose value is another object in `earlier`, or is in one of both alone."""
+        empty = MetricSeries[T]([{}], 0)
+        for name in self.names() | earlier.names():
+            ours, theirs = self.group(name) or empty, earlier.group(name) or empty
+            if ours is not theirs:
+                yield from ours.changes_since(theirs)
+
+    def changed(self, values: Mapping[Series, V], change: Change[T, V]) -> "SeriesMap[T]":
         """A copy with `change` applied to each of `values`."""
         if not values:
             return self
@@ -153,6 +183,28 @@ class SeriesMap(Mapping[Series, T]):
         return SeriesMap(groups)
 
 
+class Combined(Generic[T]):
+    """Two mappings combined series by series. It keeps the last result, and computes anew what has changed since.
+
+    Args:
+        combine: Computes a value from those of both mappings; None: a mapping has no value, the result has none.
+    """
+
+    def __init__(self, combine: Callable[[T | None, T | None], T | None]) -> None:
+        self._combine = combine
+        empty = SeriesMap[T]({})
+        self._last = empty, empty, empty
+
+    def of(self, left: Mapping[Series, T], right: Mapping[Series, T]) -> SeriesMap[T]:
+        """`left` and `right` combined; they must not change afterwards. May be called in any thread."""
+        one, other, combine = SeriesMap.of(left), SeriesMap.of(right), self._combine
+        known_one, known_other, known = self._last
+        changed = dict.fromkeys((*one.changes_since(known_one), *other.changes_since(known_other)))
+        result = known.changed(changed, lambda series, _known, _: combine(one.find(series), other.find(series)))
+        self._last = one, other, result
+        return result
+
+
 class _Items(ItemsView[Series, T]):
     """Iterates over the items without a look-up for each series."""
 
@@ -162,8 +214,8 @@ class _Items(ItemsView[Series, T]):
         return (item for group in self._mapping.groups() for item in group.items())
 
 
-def _by_name(values: Mapping[Series, T]) -> dict[str, list[tuple[Series, T]]]:
-    by_name: dict[str, list[tuple[Series, T]]] = {}
+def _by_name(values: Mapping[Series, V]) -> dict[str, list[tuple[Series, V]]]:
+    by_name: dict[str, list[tuple[Series, V]]] = {}
     for item in values.items():
         by_name.setdefault(item[0].name, []).append(item)
     return by_name

@@ -1,8 +1,10 @@
 """`ServiceHistory`: what all processes of a service measured, as one history that never goes back.
 
-Each process appends what it measured to a stream that all of them read, and adds up what it reads. So the totals are
-those of the stream: a process that ends leaves its counts behind. A base replaces older deltas: their total, and the
-ring of the recent window.
+Each process appends what it measured to a stream that all of them read, and adds up what the others have written. So
+a process that ends leaves its counts behind. A base replaces older deltas: their total, and the recent window's ring.
+
+What this process measured is in its own history already, and is kept once: the service's windows are the sum of its own
+and the others', made when somebody asks. A process that is alone has nothing to add.
 """
 
 import json
@@ -12,6 +14,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -21,7 +24,7 @@ from otel_monitoring.metrics.error_groups import ErrorGroup, ErrorKey, merged_gr
 from otel_monitoring.metrics.serialization import EncodedSnapshot, SnapshotCodec, readable
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
-from otel_monitoring.metrics.window import History, joined
+from otel_monitoring.metrics.window import Both, Combination, CombinedWindow, History, Moment, Window, Windows, joined
 from otel_monitoring.redact import redact_error
 
 Scope = Literal["service", "instance"]
@@ -60,13 +63,14 @@ class ServiceHistory:
     """The history of all processes that use a stream. Thread-safe; `history` may be read in any thread.
 
     Args:
+        own: What this process measured.
         clock: A monotonic clock, in seconds.
         wall_clock: Returns Unix time in seconds.
         span: Seconds of the recent window.
         resolution: Seconds of one entry of its ring.
 
     Attributes:
-        history: The measurements; it is replaced where the process was behind the base.
+        history: The measurements; it is replaced by each exchange.
         since: From when the totals count, in Unix seconds.
         last_error: The last error of any process; None: there was none.
         joined: Whether there was an exchange; before that the process itself knows more.
@@ -77,8 +81,15 @@ class ServiceHistory:
     """
 
     def __init__(
-        self, *, clock: Callable[[], float], wall_clock: Callable[[], float], span: float, resolution: float
+        self,
+        own: History,
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], float],
+        span: float,
+        resolution: float,
     ) -> None:
+        self._own_history = own
         self._clock = clock
         self._wall_clock = wall_clock
         self._span = span
@@ -96,7 +107,13 @@ class ServiceHistory:
     def begin(self) -> None:
         """Begin as a new process: nothing is known of the stream."""
         self._pid = os.getpid()
-        self.history = History(self._clock(), span=self._span, resolution=self._resolution)
+        self._others = History(self._clock(), span=self._span, resolution=self._resolution)
+        self._own = self._own_history.moment
+        # What the own history had before is not measured by this writer.
+        self._apart: Moment | None = None if self._own.total.is_empty else self._own
+        self._totals, self._recents = Combination.sum(), Combination.sum()
+        self._rest = Combination.rest()
+        self.history = self._whole()
         self.since = self._wall_clock()
         self.last_error: ErrorSeen | None = None
         self.joined = False
@@ -104,21 +121,23 @@ class ServiceHistory:
         self._codec = SnapshotCodec()
         self._writer = uuid4().hex[:16]
         self._sent = 0
-        self._noted: deque[Snapshot] = deque()
+        self._noted: deque[tuple[Snapshot, Moment]] = deque()
         self._unsent: list[Snapshot] = []
         self._outgoing: Delta | None = None
         self._error_sent: ErrorSeen | None = None
         self.errors: Mapping[ErrorKey, ErrorGroup] = {}
         self._unsent_errors: Mapping[ErrorKey, ErrorGroup] = {}
         self._known: dict[str, int] = {}
+        self._in_base: Mapping[str, int] = {}
         self._version = ""
         self._beyond_base = 0
         self._based_at = self._clock()
-        self._ring: dict[int, tuple[Snapshot, bytes]] = {}
+        self._encoded_entries: dict[int, tuple[Snapshot, bytes]] = {}
 
     def note(self, snapshot: Snapshot) -> None:
-        """Take what this process measured since the last call; the next `exchange` publishes it."""
-        self._noted.append(Snapshot(snapshot.start, snapshot.end, snapshot.histograms, snapshot.sums))
+        """Take what was added to the own history since the last call; the next `exchange` publishes it."""
+        news = Snapshot(snapshot.start, snapshot.end, snapshot.histograms, snapshot.sums)
+        self._noted.append((news, self._own_history.moment))
 
     def skip(self) -> list[Snapshot]:
         """Take what was noted, and publish nothing: this process shares its measurements with no other one."""
@@ -127,7 +146,10 @@ class ServiceHistory:
             return self._take_noted()
 
     def _take_noted(self) -> list[Snapshot]:
-        return [self._noted.popleft() for _ in range(len(self._noted))]
+        noted = [self._noted.popleft() for _ in range(len(self._noted))]
+        if noted:
+            self._own = noted[-1][1]
+        return [snapshot for snapshot, _ in noted]
 
     def exchange(self, stream: MeasurementStream, last_error: ErrorSeen | None = None) -> None:
         """Publish what was noted, then add it and what the others have published.
@@ -140,31 +162,26 @@ class ServiceHistory:
             StoreError: The stream failed. What was noted counts, and is published by a later call.
         """
         with self._lock:
-            noted = self._take_noted()
-            self._unsent += noted
+            self._unsent += self._take_noted()
             if len(self._unsent) > _UNSENT:
                 self._unsent = [joined(self._unsent)]
             self._see(last_error)
             errors = self.take_errors()
             self._unsent_errors = merged_groups(self._unsent_errors, errors)
+            self.errors = merged_groups(self.errors, errors)
             try:
                 self._send(stream, last_error)
-                restored, deltas = self._receive(stream)
+                self._take(*self._receive(stream))
             except BaseException as error:
                 self.problem = redact_error(error)
-                self.errors = merged_groups(self.errors, errors)
-                self._add(noted, ())
                 raise
-            if restored is not None:
-                self._add((), deltas, self._restored(restored))
-            else:
-                self.errors = merged_groups(self.errors, errors)
-                self._add(noted, deltas)
+            finally:
+                self.history, self.joined = self._whole(), True
             self.problem = None
             if not self._version and not self._replace_base(stream):
                 # Another process was faster, and its base may contain what this one has not read.
-                restored, deltas = self._receive(stream)
-                self._add((), deltas, self._restored(restored) if restored is not None else None)
+                self._take(*self._receive(stream))
+                self.history = self._whole()
 
     def compact(self, stream: MeasurementStream) -> None:
         """Replace the base, if that is due: one process does it.
@@ -183,9 +200,12 @@ class ServiceHistory:
         self._based_at = self._clock()
         known = dict(list(self._known.items())[-_WRITERS:])
         version = uuid4().hex
-        if not stream.replace_base(self._version, version, self._encoded_base(known), self._known):
+        # What the base before did not contain stays: others may not have read it yet, and would have to begin anew.
+        forgotten = {writer: number for writer, number in self._known.items() if writer not in known}
+        deleted = {**self._in_base, **forgotten}
+        if not stream.replace_base(self._version, version, self._encoded_base(known), deleted):
             return False
-        self._version, self._known, self._beyond_base = version, known, 0
+        self._version, self._known, self._in_base, self._beyond_base = version, known, dict(known), 0
         return True
 
     # Publishing
@@ -224,49 +244,43 @@ class ServiceHistory:
                 break
             base = stream.base()
             version = base.version if base is not None else ""
-            read = self._read_base(base) if base is not None else None
+            head = self._read_head(base) if base is not None else None
+            if head is None:
+                self._beyond_base = _MANY_DELTAS
+                break
+            self.since = min(self.since, head.since) if self._version else head.since
+            self._in_base = head.known
+            if self._version and not _is_behind(_reach(known, deltas), head.known):
+                break
+            later, found = stream.read(head.known)
+            if _reach(head.known, later).get(self._writer, 0) < self._sent:
+                break  # the store was emptied meanwhile, and this process knows more than the new base
+            read = self._read_base(head)
             if read is None:
                 self._beyond_base = _MANY_DELTAS
                 break
-            self.since = min(self.since, read.since) if self._version else read.since
-            if not _is_behind(_reach(known, deltas), read.known):
-                break
-            later, found = stream.read(read.known)
-            if _reach(read.known, later).get(self._writer, 0) < self._sent:
-                break  # the store was emptied meanwhile, and this process knows more than the new base
-            restored, known, deltas = read, read.known, later
+            restored, known, deltas = read, head.known, later
         self._version = version
         return restored, deltas
 
-    def _read_base(self, base: Base) -> "_ReadBase | None":
+    def _read_head(self, base: Base) -> "_BaseHead | None":
         with readable("the base of the measurements", _reading):
-            return _ReadBase.of(base, self._codec)
+            return _BaseHead.of(base)
         return None
 
-    def _restored(self, base: "_ReadBase") -> History:
-        now = self._clock()
-        entries = [
-            self._codec.total([part], now - base.age - began, now - base.age - ended)
-            for began, ended, part in base.entries
-            if base.age + ended < self._span
-        ]
-        recent = self._codec.total(
-            [part for _, ended, part in base.entries if base.age + ended < self._span],
-            entries[0].start if entries else now,
-            now,
-        )
-        total = self._codec.total([base.total], now - max(0.0, self._wall_clock() - base.since), now)
-        self.since = base.since
-        self._see(base.error)
-        self.errors = merged_groups({}, base.errors)
-        self._known = dict(base.known)
-        self._beyond_base = 0
-        self._ring.clear()
-        return History.restored(total, recent, entries, span=self._span, resolution=self._resolution)
+    def _read_base(self, head: "_BaseHead") -> "_ReadBase | None":
+        with readable("the base of the measurements", _reading):
+            return _ReadBase.of(head, self._codec)
+        return None
 
-    def _add(self, noted: Sequence[Snapshot], deltas: Sequence[Delta], to: History | None = None) -> None:
-        """Add what this process noted and the deltas of others `to` a history, which replaces the present one."""
-        history = to or self.history
+    def _take(self, base: "_ReadBase | None", deltas: Sequence[Delta]) -> None:
+        """Add what the others have published, beginning with the base if there is one."""
+        mine = False
+        if base is not None:
+            # Once a base contains something of this process, all that it has published so far counts as the others'.
+            mine = self._apart is not None or self._writer in base.head.known
+            self._apart = self._own if mine else None
+            self._others = self._restored(base)
         parts: list[EncodedSnapshot] = []
         for delta in deltas:
             if self._known.get(delta.writer, 0) >= delta.number:
@@ -279,13 +293,57 @@ class ServiceHistory:
                 self._see(_error_of(part.note.get("error")))
                 groups = _groups_of(part.note.get("errors"))
                 self.errors = merged_groups(self.errors, groups) if groups else self.errors
-                parts.append(part)
-        before, now = history.total.snapshot.end, self._clock()
-        read = [self._codec.total(parts, before, now)] if parts else []
-        whole = joined([*noted, *read]) if noted or read else Snapshot(before, now)
-        if whole.histograms or whole.sums or now - before >= _IDLE:
-            history.add(Snapshot(before, now, whole.histograms, whole.sums))
-        self.history, self.joined = history, True
+                if mine or delta.writer != self._writer:
+                    parts.append(part)
+        before, now = self._others.total.end, self._clock()
+        if parts or now - before >= _IDLE:
+            self._others.add(self._codec.total(parts, before, now))
+
+    def _restored(self, base: "_ReadBase") -> History:
+        now, head = self._clock(), base.head
+        entries = [
+            self._codec.total([part], now - head.age - began, now - head.age - ended)
+            for (began, ended), part in zip(head.ages, base.entries, strict=True)
+            if head.age + ended < self._span
+        ]
+        recent = self._codec.total(
+            [part for (_, ended), part in zip(head.ages, base.entries, strict=True) if head.age + ended < self._span],
+            entries[0].start if entries else now,
+            now,
+        )
+        total = self._codec.total([base.total], now - max(0.0, self._wall_clock() - head.since), now)
+        self.since = head.since
+        self._see(head.error)
+        self.errors = merged_groups({}, base.errors)
+        self._known = dict(head.known)
+        self._beyond_base = 0
+        self._encoded_entries.clear()
+        return History.restored(total, recent, entries, span=self._span, resolution=self._resolution)
+
+    # Adding up
+
+    def _whole(self) -> Windows:
+        """What all processes measured, as of what this one has published."""
+        own, others = self._own, self._others
+        if self._apart is None and others.total.is_empty:
+            return own
+        total, recent = self._own_since()
+        return Both(self._totals.window(total, others.total), self._recents.window(recent, others.recent))
+
+    def _own_since(self) -> tuple[Window, Window]:
+        """What this process measured and what does not count as the others'."""
+        own, apart = self._own, self._apart
+        if apart is None:
+            return own.total, own.recent
+        total = CombinedWindow(self._rest, own.total, apart.total, apart.total.end)
+        return total, own.recent if own.recent.start >= apart.total.end else total
+
+    def _entries(self) -> list[Snapshot]:
+        """The ring of the recent window of all processes."""
+        _, recent = self._own_since()
+        own = self._own.entries() if recent is self._own.recent else [recent.snapshot]
+        filled = [one for one in (*own, *self._others.moment.entries()) if one.histograms or one.sums]
+        return sorted(filled, key=lambda entry: entry.end)
 
     def _see(self, error: ErrorSeen | None) -> None:
         if error is not None and (self.last_error is None or error.time > self.last_error.time):
@@ -294,10 +352,9 @@ class ServiceHistory:
     # The base
 
     def _encoded_base(self, known: Mapping[str, int]) -> bytes:
-        now = self._clock()
-        entries = self.history.entries()
-        self._ring = {id(entry): self._ring.get(id(entry)) or (entry, self._encoded(entry)) for entry in entries}
-        contents = [self._encoded(self.history.total.snapshot), *(self._ring[id(entry)][1] for entry in entries)]
+        now, entries, known_entries = self._clock(), self._entries(), self._encoded_entries
+        self._encoded_entries = {id(one): known_entries.get(id(one)) or (one, self._encoded(one)) for one in entries}
+        contents = [self._encoded(self.history.total.snapshot), *(one for _, one in self._encoded_entries.values())]
         error = self.last_error
         groups = zlib.compress(json.dumps([group.as_record() for group in self.errors.values()]).encode(), 1)
         head = {
@@ -307,7 +364,6 @@ class ServiceHistory:
             "error": [error.text, error.time] if error is not None else None,
             "ages": [(now - entry.start, now - entry.end) for entry in entries],
             "sizes": [len(content) for content in contents],
-            "errors_size": len(groups),
         }
         return b"\n".join((json.dumps(head).encode(), b"".join((*contents, groups))))
 
@@ -316,48 +372,68 @@ class ServiceHistory:
 
 
 @dataclass(frozen=True, slots=True)
-class _ReadBase:
-    """A base that was read.
+class _BaseHead:
+    """What a base says about itself.
 
     Attributes:
         known: By writer, the number of the last delta that it contains.
         since: From when its total counts, in Unix seconds.
         error: The last error until then.
-        errors: The groups of failed requests until then.
-        total: Everything until then.
-        entries: The entries of the ring, with the seconds from their starts and ends to when the base was written.
-        age: Seconds since then.
+        age: Seconds since it was written.
+        ages: For each entry of the ring, the seconds from its start and end to when the base was written.
+        sizes: The bytes of the total and of each entry.
+        contents: These, and the groups of failed requests.
     """
 
     known: dict[str, int]
     since: float
     error: ErrorSeen | None
-    errors: Sequence[ErrorGroup]
-    total: EncodedSnapshot
-    entries: Sequence[tuple[float, float, EncodedSnapshot]]
     age: float
+    ages: Sequence[tuple[float, float]]
+    sizes: Sequence[int]
+    contents: memoryview
 
     @classmethod
-    def of(cls, base: Base, codec: SnapshotCodec) -> "_ReadBase":
-        line, _, contents = base.content.partition(b"\n")
+    def of(cls, base: Base) -> "_BaseHead":
+        line, _, _ = base.content.partition(b"\n")
         head: dict[str, Any] = json.loads(line)
         if head["format"] != _FORMAT:
             raise ValueError("the base has another format")
-        parts, at = [], 0
-        for size in map(int, head["sizes"]):
-            parts.append(codec.decode(contents[at : at + size]))
-            at += size
-        errors = contents[at : at + int(head.get("errors_size", 0))]
-        ages = [(float(began), float(ended)) for began, ended in head["ages"]]
         return cls(
             {str(writer): int(number) for writer, number in head["known"].items()},
             float(head["since"]),
             _error_of(head["error"]),
-            _groups_of(json.loads(zlib.decompress(errors))) if errors else [],
-            parts[0],
-            [(*ages, part) for ages, part in zip(ages, parts[1:], strict=True)],
             max(0.0, base.age),
+            [(float(began), float(ended)) for began, ended in head["ages"]],
+            [int(size) for size in head["sizes"]],
+            memoryview(base.content)[len(line) + 1 :],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _ReadBase:
+    """A base that was read.
+
+    Attributes:
+        head: What it says about itself.
+        errors: The groups of failed requests until then.
+        total: Everything until then.
+        entries: The entries of the ring.
+    """
+
+    head: _BaseHead
+    errors: Sequence[ErrorGroup]
+    total: EncodedSnapshot
+    entries: Sequence[EncodedSnapshot]
+
+    @classmethod
+    def of(cls, head: _BaseHead, codec: SnapshotCodec) -> "_ReadBase":
+        ends = list(accumulate(head.sizes, initial=0))
+        total, *entries = [codec.decode(head.contents[begin:end]) for begin, end in pairwise(ends)]
+        if len(entries) != len(head.ages):
+            raise ValueError("the base is damaged")
+        errors = head.contents[ends[-1] :]
+        return cls(head, _groups_of(json.loads(zlib.decompress(errors))), total, entries)
 
 
 def _error_of(record: Any) -> ErrorSeen | None:

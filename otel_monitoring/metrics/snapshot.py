@@ -7,18 +7,35 @@ bucket `i` at scale `s` holds values in `(base**i, base**(i + 1)]` with `base = 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from otel_monitoring.metrics.buckets import NO_BUCKETS, Buckets
 
 AttributeValue = str | bool | int | float | tuple[str | bool | int | float, ...]
 
 
-class Series(NamedTuple):
-    """A metric's name and attributes, sorted by key: the identity of one time series."""
+class Series:
+    """A metric's name and attributes, sorted by key: the identity of one time series. It never changes.
 
-    name: str
-    attributes: tuple[tuple[str, AttributeValue], ...] = ()
+    It is the key of every mapping of measurements, so its hash is computed once.
+    """
+
+    __slots__ = ("_hash", "attributes", "name")
+
+    def __init__(self, name: str, attributes: tuple[tuple[str, AttributeValue], ...] = ()) -> None:
+        self.name = name
+        self.attributes = attributes
+        self._hash = hash((name, attributes))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Series):
+            return NotImplemented
+        return self.name == other.name and self.attributes == other.attributes
+
+    def __repr__(self) -> str:
+        return f"Series({self.name!r}, {self.attributes!r})"
 
     def get(self, key: str) -> AttributeValue | None:
         """The value of attribute `key`; None if it is absent."""

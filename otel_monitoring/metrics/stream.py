@@ -57,14 +57,14 @@ class MeasurementStream(Protocol):
     def base(self) -> Base | None:
         """The base; None: there is none."""
 
-    def replace_base(self, before: str, version: str, content: bytes, known: Mapping[str, int]) -> bool:
-        """Replace the base, then delete the deltas that the new one contains.
+    def replace_base(self, before: str, version: str, content: bytes, deleted: Mapping[str, int]) -> bool:
+        """Replace the base, then delete deltas that the new one contains.
 
         Args:
             before: The version that is replaced, empty where there is no base.
             version: The new version.
             content: The new base.
-            known: By writer, the number of the last delta that it contains.
+            deleted: By writer, the number of the last delta to delete.
 
         Returns:
             False: the base has another version, and nothing was changed.

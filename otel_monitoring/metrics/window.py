@@ -1,12 +1,15 @@
-"""`Window`: what was measured in an interval; `History`: the ring of snapshots that the recent window covers."""
+"""`Window`: what was measured in an interval; `History`: the ring of snapshots that the recent window covers.
+
+A `CombinedWindow` is computed from two windows when somebody asks for its series.
+"""
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from otel_monitoring.metrics.series_map import SeriesMap
+from otel_monitoring.metrics.series_map import Combined, SeriesMap
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot
 
 T = TypeVar("T")
@@ -19,14 +22,39 @@ class Window:
     """Everything measured in an interval. It is immutable, so any thread may keep one."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.snapshot = snapshot
+        self._snapshot = snapshot
         self.memo: dict[Hashable, Any] = {}
         """Results that readers have computed from the window, by reader; the window never changes."""
 
     @property
+    def snapshot(self) -> Snapshot:
+        """What was measured."""
+        return self._snapshot
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no histogram and no counter has changed in it."""
+        return not (self._snapshot.histograms or self._snapshot.sums)
+
+    @property
+    def parts(self) -> "Sequence[Window]":
+        """The windows of which it is the sum; empty: it is not a sum."""
+        return ()
+
+    @property
     def seconds(self) -> float:
         """Length of the window. It consists of whole snapshots: up to one `resolution` longer than the `span`."""
-        return self.snapshot.end - self.snapshot.start
+        return self.end - self.start
+
+    @property
+    def start(self) -> float:
+        """When it begins, in seconds of the monotonic clock."""
+        return self._snapshot.start
+
+    @property
+    def end(self) -> float:
+        """When it ends."""
+        return self._snapshot.end
 
     def histograms(self, name: str) -> list[tuple[Series, Histogram]]:
         """Every series of histogram `name` with its distribution."""
@@ -61,6 +89,81 @@ class Window:
 def _items(values: SeriesMap[T], name: str) -> list[tuple[Series, T]]:
     group = values.group(name)
     return group.items() if group is not None else []
+
+
+class CombinedWindow(Window):
+    """Two windows combined, once somebody asks for the series.
+
+    Args:
+        how: Combines them.
+        one: A window.
+        other: Another one.
+        start: When the result begins.
+    """
+
+    def __init__(self, how: "Combination", one: Window, other: Window, start: float) -> None:
+        super().__init__(Snapshot(start, max(one.end, other.end)))
+        self._windows = one, other
+        self._how = how
+        self._is_made = False
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What was measured; made when it is first asked for."""
+        if not self._is_made:
+            one, other = self._windows
+            self._snapshot = self._how.of(one.snapshot, other.snapshot, self.start, self.end)
+            self._is_made = True
+        return self._snapshot
+
+    @property
+    def parts(self) -> Sequence[Window]:
+        """Both windows, if it is their sum."""
+        return self._windows if self._how.is_sum else ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither has anything."""
+        return all(window.is_empty for window in self._windows)
+
+
+class Windows(Protocol):
+    """What was measured since a start, and recently."""
+
+    @property
+    def total(self) -> Window:
+        """Everything since the start."""
+
+    @property
+    def recent(self) -> Window:
+        """The last seconds."""
+
+
+class Both(NamedTuple):
+    """Two windows, as `Windows` has them."""
+
+    total: Window
+    recent: Window
+
+
+class Moment(NamedTuple):
+    """A history as it was at a moment.
+
+    Attributes:
+        total: Everything since the start.
+        recent: The recent window.
+        ring: The entries of the ring, oldest first.
+        parts: The parts of its next entry.
+    """
+
+    total: Window
+    recent: Window
+    ring: Sequence[Snapshot]
+    parts: Sequence[Snapshot]
+
+    def entries(self) -> list[Snapshot]:
+        """The entries of the ring, and the parts of its next entry as one, oldest first."""
+        return [*self.ring, *([joined(self.parts)] if self.parts else [])]
 
 
 class History:
@@ -126,9 +229,10 @@ class History:
         self.total = Window(total)
         self.recent = self.total if recent is total else Window(recent)
 
-    def entries(self) -> list[Snapshot]:
-        """The entries of the ring, and the parts of its next entry as one, oldest first."""
-        return [*self._ring, *([joined(self._parts)] if self._parts else [])]
+    @property
+    def moment(self) -> Moment:
+        """The history as it is now; the thread that calls `add` may read it."""
+        return Moment(self.total, self.recent, tuple(self._ring), tuple(self._parts))
 
     def _entries(self) -> list[Snapshot]:
         return [*self._ring, *self._parts]
@@ -181,6 +285,52 @@ def _sum_of_counters(_series: Series, known: float | None, new: float) -> float:
 
 def _difference_of_counters(_series: Series, known: float | None, part: float) -> float:
     return (known or 0) - part
+
+
+class Combination:
+    """Two snapshots combined series by series; what has not changed since the last time is not computed again."""
+
+    def __init__(
+        self,
+        histograms: Callable[[Histogram | None, Histogram | None], Histogram | None],
+        sums: Callable[[float | None, float | None], float | None],
+        *,
+        is_sum: bool = False,
+    ) -> None:
+        self._histograms = Combined(histograms)
+        self._sums = Combined(sums)
+        self.is_sum = is_sum
+
+    @classmethod
+    def sum(cls) -> "Combination":
+        """Adds two snapshots."""
+        return cls(_both, lambda one, other: (one or 0) + (other or 0), is_sum=True)
+
+    @classmethod
+    def rest(cls) -> "Combination":
+        """Takes a snapshot out of a longer one that begins with it; minimum and maximum are those of the longer one."""
+        return cls(_remaining, lambda whole, part: None if whole == part else (whole or 0) - (part or 0))
+
+    def window(self, one: Window, other: Window) -> Window:
+        """The sum of two windows; one of them, if the other is empty."""
+        if one.is_empty or other.is_empty:
+            return other if one.is_empty else one
+        return CombinedWindow(self, one, other, min(one.start, other.start))
+
+    def of(self, one: Snapshot, other: Snapshot, start: float, end: float) -> Snapshot:
+        """Both combined, as the snapshot of an interval. May be called in any thread."""
+        histograms = self._histograms.of(one.histograms, other.histograms)
+        return Snapshot(start, end, histograms, self._sums.of(one.sums, other.sums))
+
+
+def _both(one: Histogram | None, other: Histogram | None) -> Histogram | None:
+    return other if one is None else one.plus(other) if other is not None else one
+
+
+def _remaining(whole: Histogram | None, part: Histogram | None) -> Histogram | None:
+    if whole is None or part is None:
+        return whole
+    return None if whole.count == part.count else whole.minus(part, smallest=whole.min, largest=whole.max)
 
 
 def joined(snapshots: Sequence[Snapshot]) -> Snapshot:

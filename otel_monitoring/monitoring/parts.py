@@ -144,6 +144,7 @@ class ServiceParts:
         )
         self.collecting = BackgroundCollection(self.aggregator, self._worker)
         self.service_history = ServiceHistory(
+            self.aggregator.history,
             clock=time.monotonic,
             wall_clock=time.time,
             span=settings.window,

@@ -15,6 +15,7 @@ from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.metrics.service_history import ServiceHistory
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import Delta
+from otel_monitoring.metrics.window import History
 from tests.benchmarks.figures import spread
 from tests.benchmarks.report import Report
 
@@ -55,7 +56,10 @@ class _Worker:
     def __init__(self, path: Path, seed: int) -> None:
         self.now = 0.0
         self.store = SqliteStore(path)
-        self.service = ServiceHistory(clock=lambda: self.now, wall_clock=time.time, span=_SPAN, resolution=_INTERVAL)
+        self._own = History(0.0, span=_SPAN, resolution=_INTERVAL)
+        self.service = ServiceHistory(
+            self._own, clock=lambda: self.now, wall_clock=time.time, span=_SPAN, resolution=_INTERVAL
+        )
         self._random = Random(seed)
         self._reader = SnapshotReader(0.0)
         MeterProvider((self._reader,), shutdown_on_exit=False)
@@ -73,7 +77,9 @@ class _Worker:
         """Let an interval pass in which every series changed."""
         self.now = interval * _INTERVAL
         measured = self._intervals[interval % _DISTINCT].histograms
-        self.service.note(Snapshot(self.now - _INTERVAL, self.now, measured))
+        snapshot = Snapshot(self.now - _INTERVAL, self.now, measured)
+        self._own.add(snapshot)
+        self.service.note(snapshot)
 
 
 _ATTRIBUTES: Sequence[Mapping[str, str | int]] = [

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts.store.sqlite import SqliteStore
+from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.service_history import ServiceHistory
 from otel_monitoring.testing import AlertTester, ManualClock
 
@@ -31,7 +32,7 @@ async def _ticks(count: int, folder: Path) -> dict[str, float]:
     service = MonitoringService(store="memory", access="open", service_name="ticks").instrument(FastAPI())
     found: dict[str, float] = {}
     with AlertTester(service) as tester:
-        history = _history(tester.clock)
+        history = _history(tester._measured, tester.clock)
         tester._measured.listeners.append(history.note)
         store = SqliteStore(folder / "state.db")
         warm = int(count * _WARM)
@@ -62,8 +63,8 @@ async def _requests(service: MonitoringService, tick: int) -> None:
             await service.performance_metrics.record_request(route, 0.001 * (number + 1), 503 if failing else 200)
 
 
-def _history(clock: ManualClock) -> ServiceHistory:
-    return ServiceHistory(clock=clock, wall_clock=clock, span=300.0, resolution=_SECONDS)
+def _history(measured: Aggregator, clock: ManualClock) -> ServiceHistory:
+    return ServiceHistory(measured.history, clock=clock, wall_clock=clock, span=300.0, resolution=_SECONDS)
 
 
 def _resident() -> int:

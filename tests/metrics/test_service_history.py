@@ -10,6 +10,7 @@ from otel_monitoring.errors import StoreError
 from otel_monitoring.metrics.service_history import ErrorSeen, ServiceHistory
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import Base, Delta
+from otel_monitoring.metrics.window import History
 from otel_monitoring.testing import ManualClock
 from tests.measured import Meter, increase_in, recorded_in
 
@@ -49,13 +50,15 @@ class Process:
         self.stream = stream
         self.clock = clock
         self.meter = Meter()
-        self.service = ServiceHistory(clock=clock, wall_clock=clock, span=300.0, resolution=10.0)
+        self.own = History(clock(), span=300.0, resolution=10.0)
+        self.service = ServiceHistory(self.own, clock=clock, wall_clock=clock, span=300.0, resolution=10.0)
 
     def measure(self, requests: int, *, route: str = "/a", seconds: float = 0.1) -> None:
         for _ in range(requests):
             self.meter.request(route, seconds=seconds)
         self.meter.count("orders", requests)
         window = self.meter.window(0).snapshot
+        self.own.add(Snapshot(self.own.total.end, self.clock(), window.histograms, window.sums))
         self.service.note(Snapshot(self.clock(), self.clock(), window.histograms, window.sums))
 
     def answer(self, error: ErrorSeen | None = None) -> int:
@@ -106,7 +109,7 @@ def test_no_later_answer_goes_back(clock: ManualClock, stream: Failing) -> None:
             process.answer()
             processes[processes.index(process)] = Process(clock, stream)
     assert {process.answer() for process in processes} == {sent}
-    assert len(stream._deltas) < 110
+    assert len(stream._deltas) < 210
 
 
 def test_a_new_process_knows_totals_window_and_when_they_began(clock: ManualClock, stream: Failing) -> None:
@@ -118,7 +121,7 @@ def test_a_new_process_knows_totals_window_and_when_they_began(clock: ManualCloc
     old.measure(3)
     old.answer()
     old.service.compact(stream)
-    assert stream._deltas == {}
+    assert len(stream._deltas) == 1, "for whoever has not read what the base has now"
     clock.advance(100)
     new = Process(clock, stream)
     assert (new.answer(), new.recent) == (8, 3)
@@ -154,6 +157,13 @@ def test_a_process_behind_the_base_begins_anew_from_it(clock: ManualClock, strea
     assert late.answer() == 155
     assert leader.answer() == 155
     assert late.recent == leader.recent
+    for step in range(40):
+        clock.advance(10)
+        busy = (late, leader)[step % 2]
+        busy.measure(1, route="/b")
+        assert {busy.answer(), late.answer(), leader.answer()} == {156 + step}
+        assert late.recent == pytest.approx(leader.recent, abs=11), "their entries of 10 s begin at other times"
+    assert late.recent == leader.recent == pytest.approx(31, abs=1)
 
 
 def test_a_process_that_knows_all_of_the_base_goes_on(clock: ManualClock, stream: Failing) -> None:
@@ -161,12 +171,28 @@ def test_a_process_that_knows_all_of_the_base_goes_on(clock: ManualClock, stream
     leader.measure(2)
     leader.answer()
     one.answer()
-    before = one.service.history
+    before = one.service._others
     clock.advance(60)
     leader.service.compact(stream)
     one.measure(1)
     assert one.answer() == 3
-    assert one.service.history is before
+    assert one.service._others is before
+
+
+def test_what_the_base_has_is_deleted_with_the_next_one(clock: ManualClock, stream: Failing) -> None:
+    one, slow = Process(clock, stream), Process(clock, stream)
+    one.answer()
+    slow.answer()
+    before = slow.service._others
+    for _ in range(3):
+        one.measure(1)
+        one.answer()
+        clock.advance(60)
+        one.service.compact(stream)
+        slow.measure(1)
+        slow.answer()
+    assert slow.service._others is before, "it was never behind"
+    assert len(stream._deltas) == 3
 
 
 def test_while_the_store_fails_the_own_counts_go_on_and_arrive_once_later(clock: ManualClock, stream: Failing) -> None:
@@ -239,9 +265,9 @@ def test_what_began_in_the_emptied_store_takes_no_totals_away(clock: ManualClock
     new.answer()
     clock.advance(60)
     new.service.compact(empty)
-    assert old.answer() == 3
-    old.measure(1)
     assert old.answer() == 4
+    old.measure(1)
+    assert old.answer() == 5
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff" * 50])
@@ -287,7 +313,7 @@ def test_the_last_error_is_the_newest_of_all_processes(clock: ManualClock, strea
     other.answer(ErrorSeen("second", 2.0))
     one.answer(ErrorSeen("first", 1.0))
     assert one.service.last_error == other.service.last_error == ErrorSeen("second", 2.0)
-    assert [writer for writer, _ in stream._deltas] == [other.service._writer], "the base has the first one"
+    assert [writer for writer, _ in stream._deltas] == [one.service._writer, other.service._writer], "each once"
 
 
 def test_the_base_keeps_the_processes_that_wrote_last(clock: ManualClock, stream: Failing) -> None:

@@ -62,9 +62,13 @@ class WorkerReport:
                     for name in sorted(metrics)
                     for series, histogram in self.window.histograms(name)
                 ],
-                "sums": [(*series, value) for name in sorted(metrics) for series, value in self.window.sums(name)],
+                "sums": [
+                    (series.name, series.attributes, value)
+                    for name in sorted(metrics)
+                    for series, value in self.window.sums(name)
+                ],
                 "gauges": [
-                    (*series, value)
+                    (series.name, series.attributes, value)
                     for name in sorted({*metrics, *gauges})
                     for series, value in self.window.gauges(name)
                 ],

@@ -16,6 +16,7 @@ from otel_monitoring.errors import StoreError
 from otel_monitoring.metrics.service_history import ServiceHistory
 from otel_monitoring.metrics.snapshot import Series, Snapshot
 from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
+from otel_monitoring.metrics.window import History
 from otel_monitoring.testing import ManualClock
 from tests.alerts.store.conftest import World
 from tests.alerts.store.test_store import KINDS
@@ -89,12 +90,15 @@ class Process:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.clock = ManualClock()
-        self.service = ServiceHistory(clock=self.clock, wall_clock=self.clock, span=300, resolution=10)
+        self.own = History(self.clock(), span=300, resolution=10)
+        self.service = ServiceHistory(self.own, clock=self.clock, wall_clock=self.clock, span=300, resolution=10)
         self.counted = 0
 
     def count(self, amount: int = 1) -> None:
         self.counted += amount
-        self.service.note(Snapshot(self.clock(), self.clock(), sums={Series("orders"): amount}))
+        snapshot = Snapshot(self.own.total.end, self.clock(), sums={Series("orders"): amount})
+        self.own.add(snapshot)
+        self.service.note(snapshot)
 
     @property
     def total(self) -> float:

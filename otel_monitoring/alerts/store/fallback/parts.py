@@ -238,9 +238,9 @@ class FallbackMeasurements:
     def base(self) -> Base | None:
         return self._stores.do_on_primary(lambda store: store.measurements.base())
 
-    def replace_base(self, before: str, version: str, content: bytes, known: Mapping[str, int]) -> bool:
+    def replace_base(self, before: str, version: str, content: bytes, deleted: Mapping[str, int]) -> bool:
         return self._stores.do_on_primary(
-            lambda store: store.measurements.replace_base(before, version, content, known)
+            lambda store: store.measurements.replace_base(before, version, content, deleted)
         )
 
 

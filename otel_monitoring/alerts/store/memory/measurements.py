@@ -37,11 +37,11 @@ class MemoryMeasurements:
             version, content, at = self._base
             return Base(version, content, self._clock() - at)
 
-    def replace_base(self, before: str, version: str, content: bytes, known: Mapping[str, int]) -> bool:
+    def replace_base(self, before: str, version: str, content: bytes, deleted: Mapping[str, int]) -> bool:
         with self._lock:
             if (self._base[0] if self._base is not None else "") != before:
                 return False
             self._base = version, content, self._clock()
-            for writer, number in [key for key in self._deltas if key[1] <= known.get(key[0], 0)]:
+            for writer, number in [key for key in self._deltas if key[1] <= deleted.get(key[0], 0)]:
                 del self._deltas[writer, number]
             return True

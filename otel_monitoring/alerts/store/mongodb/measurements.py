@@ -50,12 +50,12 @@ class MongoMeasurements:
                 return Base(latest.version, content, max(0.0, self._documents.server_time() - at))
         return None
 
-    def replace_base(self, before: str, version: str, content: bytes, known: Mapping[str, int]) -> bool:
+    def replace_base(self, before: str, version: str, content: bytes, deleted: Mapping[str, int]) -> bool:
         latest = self._documents.head().latest["base"]
         if latest.version != before or not self._documents.add("base", content, version):
             return False
         service = self._documents.service
-        contained = [{"writer": writer, "number": {"$lte": number}} for writer, number in known.items()]
+        contained = [{"writer": writer, "number": {"$lte": number}} for writer, number in deleted.items()]
         if contained:
             self._documents.do(lambda db: db[MEASUREMENTS].delete_many({"service": service, "$or": contained}))
         return True

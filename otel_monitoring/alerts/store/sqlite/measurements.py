@@ -39,12 +39,12 @@ class SqliteMeasurements:
         row = self._read(lambda db: db.execute("SELECT version, content, at FROM measurement_base").fetchone())
         return None if row is None else Base(row[0], bytes(row[1]), max(0.0, self._clock() - row[2]))
 
-    def replace_base(self, before: str, version: str, content: bytes, known: Mapping[str, int]) -> bool:
+    def replace_base(self, before: str, version: str, content: bytes, deleted: Mapping[str, int]) -> bool:
         def work(db: sqlite3.Connection) -> bool:
             if _version(db) != before:
                 return False
             db.execute(_REPLACE, (version, self._clock(), content))
-            db.executemany("DELETE FROM measurements WHERE writer = ? AND number <= ?", known.items())
+            db.executemany("DELETE FROM measurements WHERE writer = ? AND number <= ?", deleted.items())
             return True
 
         return self._write(work)
