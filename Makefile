@@ -9,6 +9,8 @@ OLDEST_TESTS := tests/conformance tests/instrumentation tests/zero_code tests/he
 	tests/integration/test_mongodb.py tests/integration/test_service.py tests/integration/test_end_to_end.py \
 	tests/integration/test_documented.py tests/integration/test_zero_code.py
 TESTS := tests --ignore tests/benchmarks
+# Tests wait for processes and servers: one more than there are cores keeps the cores busy.
+WORKERS := $$(($$($(PYTHON) -c 'import os; print(os.cpu_count())') + 1))
 # What is tried while writing; one file: make unit UNIT=tests/redact
 UNIT := $(TESTS) --ignore tests/integration --ignore tests/conformance
 PIP_FLAGS := --quiet --disable-pip-version-check
@@ -50,8 +52,8 @@ unit: $(VENV)/.ready ## while writing: no servers, under a minute
 
 test: lint $(OLDEST)/.ready ## everything CI runs
 	@$(BIN)/python -m tests.integration.builds all
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --durations=20 $(TESTS)
-	@$(OLDEST)/bin/python -m pytest -n 2 --dist worksteal --durations=20 $(OLDEST_TESTS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=20 $(TESTS)
+	@$(OLDEST)/bin/python -m pytest -n $(WORKERS) --dist worksteal --durations=20 $(OLDEST_TESTS)
 
 dashboards: $(VENV)/.ready ## build the Grafana dashboards that the package ships (Python >= 3.11)
 	@$(BIN)/python -m tests.dashboards

@@ -1,4 +1,4 @@
-"""A service in a process where a library has renamed one of its private names: `python -m tests.renamed HOW NAME`.
+"""A service in a process where libraries have renamed private names: `python -m tests.renamed HOW NAME[,NAME ...]`.
 
 The name is another one in the source of the libraries, wherever they use it themselves: they go on working, and only
 who leans on the old name from outside does not find it. With `raises` there is something of the old name again, which
@@ -22,12 +22,12 @@ SUFFIX = "_renamed"
 
 
 class Renaming(MetaPathFinder):
-    """Finds the libraries' modules with `name` changed in their source."""
+    """Finds the libraries' modules with `names` changed in their source."""
 
-    def __init__(self, name: str, raises: bool) -> None:
-        self.name = name
+    def __init__(self, names: Sequence[str], raises: bool) -> None:
+        self.names = names
         self.raises = raises
-        self.pattern = re.compile(rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])")
+        self.pattern = re.compile(rf"(?<![A-Za-z0-9_])({'|'.join(map(re.escape, names))})(?![A-Za-z0-9_])")
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -35,7 +35,7 @@ class Renaming(MetaPathFinder):
         if fullname.partition(".")[0] not in LIBRARIES:
             return None
         parts = fullname.split(".")
-        if self.name in (parts[-1], fullname):
+        if not {parts[-1], fullname}.isdisjoint(self.names):
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
         was = ".".join([*parts[:-1], parts[-1].removesuffix(SUFFIX)])
         spec = PathFinder.find_spec(was, path)
@@ -58,7 +58,7 @@ class Renamed(SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType | None:
         source = self.get_source(fullname) or ""
-        changed = self._renaming.pattern.sub(self._renaming.name + SUFFIX, source)
+        changed = self._renaming.pattern.sub(rf"\1{SUFFIX}", source)
         if changed == source:
             return super().get_code(fullname)
         return compile(changed, self.path, "exec", dont_inherit=True)
@@ -67,8 +67,9 @@ class Renamed(SourceFileLoader):
         super().exec_module(module)
         if self._renaming.raises:
             for owner in (module, *[value for value in vars(module).values() if isinstance(value, type)]):
-                if self._renaming.name + SUFFIX in vars(owner):
-                    setattr(owner, self._renaming.name, _raise)
+                for name in self._renaming.names:
+                    if name + SUFFIX in vars(owner):
+                        setattr(owner, name, _raise)
 
 
 def _raise(*_: object, **__: object) -> object:
@@ -126,6 +127,6 @@ def serve() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    _, how, name = sys.argv
-    sys.meta_path.insert(0, Renaming(name, how == "raises"))
+    _, how, names = sys.argv
+    sys.meta_path.insert(0, Renaming(names.split(","), how == "raises"))
     sys.stdout.write(json.dumps(serve()))

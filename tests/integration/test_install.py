@@ -4,6 +4,7 @@ Beside the pip of this Python, the oldest one that is supported and the newest o
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -90,27 +91,31 @@ def test_each_extra_is_tried() -> None:
     assert {*(metadata("otel-monitoring").get_all("Provides-Extra") or [])} - {"dev", "test"} == USES.keys()
 
 
+@pytest.fixture(scope="module")
+def without_extras(installer: Installer) -> Path:
+    """An environment with the package alone."""
+    environment = installer.folder / "without extras"
+    copy_environment(installer.python.parent.parent, environment)
+    done = Installer(installer.folder, environment / "bin" / "python").pip("install", "--quiet", str(installer.wheel))
+    assert done.returncode == 0, done.stderr
+    return environment
+
+
+def copy_environment(source: Path, target: Path) -> None:
+    """Copy a virtual environment: its files are shared, pip replaces those that it changes."""
+    shutil.copytree(source, target, symlinks=True, copy_function=os.link)
+
+
 @pytest.mark.parametrize("extras", ["", *USES, EVERYTHING])
-def test_what_is_installed_starts(installer: Installer, tmp_path: Path, extras: str) -> None:
-    installed = installer.pip(
-        "install",
-        "--quiet",
-        "--no-compile",
-        "--target",
-        str(tmp_path),
-        f"{installer.wheel}[{extras}]" if extras else str(installer.wheel),
-    )
-    assert installed.returncode == 0, installed.stderr
+def test_what_is_installed_starts(installer: Installer, without_extras: Path, tmp_path: Path, extras: str) -> None:
+    environment = tmp_path / "environment"
+    copy_environment(without_extras, environment)
+    python = environment / "bin" / "python"
+    if extras:
+        done = Installer(installer.folder, python).pip("install", "--quiet", f"{installer.wheel}[{extras}]")
+        assert done.returncode == 0, done.stderr
     source = "\n".join([START, *(USES[extra] for extra in extras.split(",") if extra)])
-    started = _run(
-        installer.python,
-        "-W",
-        "error",
-        "-c",
-        source,
-        env={"PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)},
-        cwd=tmp_path,
-    )
+    started = _run(python, "-B", "-W", "error", "-c", source, env={"HOME": str(tmp_path)}, cwd=tmp_path)
     assert started.stdout.startswith("200 healthy\n"), started.stderr
     assert started.returncode == 0, started.stderr
 
