@@ -26,13 +26,13 @@ FLOORS = (
 ORDER: dict[str, tuple[str | tuple[str, ...], ...]] = {
     "ground": ("errors", "timestamps", "semconv", "baggage", "forks", "redact", "environment", "guard", "seams"),
     "alerts": (
-        *("model", "rules", "store", "evaluation", "notify"),
-        *("otel_signals", "intake", "overview", "manager", "evaluator", ""),
+        *("model", "selection", "schedule", "mute", "rules", "store", "evaluation", "notify"),
+        *("otel_signals", "intake", "overview", "actions", "manager", "evaluator", ""),
     ),
     "instrumentation": ("", "url_query", ("http_server", "http_client", "mongodb", "system")),
     "cli": (
         *("exit_codes", "terminal", "address", "http_request", "client", "options"),
-        *(("check", "completion", "doctor", "export", "run", "watch"), "commands", "", "__main__"),
+        *(("alert_actions", "check", "completion", "doctor", "export", "run", "watch"), "commands", "", "__main__"),
     ),
 }
 OWNERS = {

@@ -7,14 +7,15 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from otel_monitoring.alerts import overview
+from otel_monitoring.alerts import actions, overview
 from otel_monitoring.alerts.evaluation.application_alert import SubmittedAlert, event_of, record
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import saved_incidents
 from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
 from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, part_of
 from otel_monitoring.alerts.intake import Intake
-from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Outcome, own_types
+from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS, Mute
 from otel_monitoring.alerts.notify.channel_queue import Limits
 from otel_monitoring.alerts.notify.channels import Channel, Immediate, Repeating
 from otel_monitoring.alerts.notify.channels.from_settings import channels_from
@@ -25,23 +26,19 @@ from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.rule_set import RuleSet
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store, open_store
 from otel_monitoring.alerts.store.application_database import ApplicationDatabase
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.leases import LEADER, channels_of_workers
-from otel_monitoring.alerts.store.mutes import MUTES_LIMIT, Mutes, mute_key
 from otel_monitoring.config.settings import Settings
-from otel_monitoring.errors import TooManyMutesError
 from otel_monitoring.guard import fail_open
-from otel_monitoring.redact import redact
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.timestamps import rfc3339
 
 T = TypeVar("T")
 
 _RECENT_LIMIT = 10
-_LAST_SECOND = 253_402_300_799.0
-"""9999-12-31T23:59:59Z in Unix seconds, the last second that `datetime` can hold."""
 _LIMITS = Limits(spacing=1.0, gathering=0.1)
 _reading_results = fail_open("reading the leader's report")
 _raising = fail_open("raising an alert")
@@ -112,7 +109,7 @@ class AlertManager:
         self._database = database
         self._configure(self._given[2] or settings, origin, signals)
         if before is not None and before is not self._store:
-            for mute in before.mutes.in_force(self.clock()):
+            for mute in before.mutes.all(self.clock()):
                 self.store.mutes.add(mute)
             before.close()
 
@@ -244,7 +241,7 @@ class AlertManager:
     def mute_alert_type(
         self,
         alert_type: AlertType | str,
-        duration_seconds: float = 300,
+        duration_seconds: float = DEFAULT_MUTE_SECONDS,
         *,
         labels: Mapping[str, str] | None = None,
         author: str = "",
@@ -263,22 +260,80 @@ class AlertManager:
             When the mute ends, in Unix seconds.
 
         Raises:
-            ValueError: The type is unknown, or the duration is no positive number or too long.
+            ValueError: The type is no name of a type, or nearly a known one; or the duration is no positive number or
+                too long.
             TooManyMutesError: 1,000 other mutes are in force.
         """
+        return self._mute(alert_type, None, labels, duration_seconds, author, reason).until
+
+    def mute(
+        self,
+        alert_type: AlertType | str | None = None,
+        *,
+        rule: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        duration_seconds: float = DEFAULT_MUTE_SECONDS,
+        author: str = "",
+        reason: str = "",
+    ) -> dict[str, Any]:
+        """Mute the alerts that fit everything that is given; it replaces a mute of the same alerts.
+
+        Args:
+            alert_type: Those of this type.
+            rule: Those of the rule with this name.
+            labels: Those that have all of these labels, e.g. `{"endpoint": "/api/orders/"}`.
+            duration_seconds: Seconds; the mute must end before the year 10000.
+            author: Who mutes.
+            reason: Why.
+
+        Returns:
+            The mute, as `get_mutes` has it.
+
+        Raises:
+            ValueError: Nothing is given, a name is wrong, or the duration is; the message begins with the field.
+            TooManyMutesError: 1,000 other mutes are in force.
+        """
+        return self._mute(alert_type, rule, labels, duration_seconds, author, reason).as_json()
+
+    def _mute(
+        self,
+        kind: AlertType | str | None,
+        rule: str | None,
+        labels: Mapping[str, str] | None,
+        duration_seconds: float,
+        author: str,
+        reason: str,
+    ) -> Mute:
         now = self.clock()
-        given: object = duration_seconds  # untyped callers may pass anything
-        if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < _LAST_SECOND - now:
-            shown = redact(given, limit=40)
-            raise ValueError(f"duration_seconds: must be a number above 0 and end before the year 10000, not {shown}")
-        until = now + duration_seconds
-        mute = Mute(AlertType(alert_type), until, readable_labels(labels or {}), redact(author), redact(reason))
-        self.store.run(lambda store: _add_mute(store.mutes, mute, now))
-        return until
+        mute = actions.signed(self._selection(kind, rule, labels), actions.until(now, duration_seconds), author, reason)
+        actions.add_mute(self.store, mute, now)
+        return mute
+
+    def _selection(self, kind: AlertType | str | None, rule: str | None, labels: Mapping[str, str] | None) -> Selection:
+        return actions.selection(kind, rule, labels, types=self.known_types(), rules=self._rules.by_name)
 
     def unmute_alert_type(self, alert_type: AlertType | str, *, labels: Mapping[str, str] | None = None) -> bool:
-        """End all mutes of a type, or the one with exactly these labels; returns whether there was one."""
-        return self.store.mutes.remove(AlertType(alert_type), None if labels is None else readable_labels(labels)) > 0
+        """End all mutes of a type alone, or the one with exactly these labels; returns whether there was one."""
+        kind = AlertType(alert_type)
+        if labels is None:
+            return actions.end_mutes(self.store, kind.value, self.clock()) > 0
+        return self.store.mutes.remove(Mute(Selection.of(kind, labels=labels), 0.0))
+
+    def unmute(self, name: str) -> bool:
+        """End the mute with this id, or all mutes of this type or rule; returns whether there was one."""
+        return actions.end_mutes(self.store, name, self.clock()) > 0
+
+    async def get_mutes(self) -> list[dict[str, Any]]:
+        """The mutes in force as `Mute.as_json`, in the order of their ends."""
+        return await self._off_loop(lambda: [mute.as_json() for mute in self._mutes()])
+
+    def _mutes(self) -> list[Mute]:
+        return [mute for mute in self.store.mutes.all(self.clock()) if mute.schedule is None]
+
+    def known_types(self) -> frozenset[str]:
+        """The names of the alert types: the documented ones, those of rules, and those of alerts until now."""
+        own = {kind.value for kind in (*own_types(), *self.store.history.counts())}
+        return frozenset({*(kind.value for kind in AlertType), *(rule.type.value for rule in self.rules), *own})
 
     async def get_alert_summary(self) -> dict[str, Any]:
         """The documented summary.
@@ -306,10 +361,16 @@ class AlertManager:
         """
         if not 1 <= limit <= HISTORY_LIMIT:
             raise ValueError(f"limit: must be from 1 to {HISTORY_LIMIT}, not {limit}")
-        kind = AlertType(alert_type) if alert_type is not None else None
+        kind = await self._off_loop(lambda: self._known_type(alert_type)) if alert_type is not None else None
         urgency = AlertSeverity(severity) if severity is not None else None
         events = await self._off_loop(lambda: self.store.history.events(limit=limit, alert_type=kind, severity=urgency))
         return [event.as_json() for event in events]
+
+    def _known_type(self, given: AlertType | str) -> AlertType:
+        known = self.known_types()
+        if (given.value if isinstance(given, AlertType) else given) not in known:
+            raise ValueError(f"alert_type: must be one of {', '.join(sorted(known))}")
+        return AlertType(given)
 
     def reset_stats(self) -> None:
         """Clear the history and the counts; mutes stay."""
@@ -378,19 +439,11 @@ class AlertManager:
 
     def _summary(self) -> dict[str, Any]:
         counts = self.store.history.counts()
-        mutes = self.store.mutes.in_force(self.clock())
+        mutes = self._mutes()
         return {
             "total_alerts": sum(counts.values()),
             "alerts_by_type": {kind.value: count for kind, count in counts.items()},
-            "muted_alerts": {mute.type.value: rfc3339(mute.until) for mute in mutes if not mute.labels},
+            "muted_alerts": {mute.type.value: rfc3339(mute.until) for mute in mutes if mute.type is not None},
             "mutes": [mute.as_json() for mute in mutes],
             "recent_alerts": self.recent(),
         }
-
-
-def _add_mute(mutes: Mutes, mute: Mute, now: float) -> None:
-    """Add `mute`, inside a transaction, unless `MUTES_LIMIT` is reached."""
-    others = sum(mute_key(other) != mute_key(mute) for other in mutes.in_force(now))
-    if others >= MUTES_LIMIT:
-        raise TooManyMutesError(f"mutes: {others} are in force, which is the limit; end one first")
-    mutes.add(mute)

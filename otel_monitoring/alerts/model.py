@@ -1,5 +1,6 @@
-"""The alert model: types and severities, the event that is recorded and delivered, notifications and mutes."""
+"""The alert model: types and severities, the event that is recorded and delivered, and notifications."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -11,6 +12,11 @@ from otel_monitoring.redact import REPLACED, is_secret, printable, redact, text_
 from otel_monitoring.redact.json_value import jsonable
 from otel_monitoring.timestamps import rfc3339
 
+OWN_TYPES_LIMIT = 100
+"""The most alert types of the application's own: each is a value of an attribute of metrics."""
+
+_TYPE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_own_types: "dict[str, AlertType]" = {}
 _LABELS_LIMIT = 20
 _LABEL_LENGTH = 500
 _PLACE_LABELS = frozenset({"host", "instance"})
@@ -18,7 +24,15 @@ _PLACE_LABELS = frozenset({"host", "instance"})
 
 
 class AlertType(str, Enum):
-    """The documented alert types, further ones of the default rules, and `custom` for those of an application."""
+    """The documented alert types, further ones of the default rules, and those that an application names itself.
+
+    `AlertType("order_stuck")` is a type of the application's own: its name has lower case letters, digits and
+    underscores, and at most 64 characters. There are at most `OWN_TYPES_LIMIT` in a process; any further one is
+    `custom`. Iteration has the types that are listed here.
+
+    Raises:
+        ValueError: The name has another form.
+    """
 
     DATABASE_DOWN = "database_down"
     DATABASE_SLOW = "database_slow"
@@ -35,6 +49,18 @@ class AlertType(str, Enum):
     CHECK_FAILED = "check_failed"
     CUSTOM = "custom"
 
+    @classmethod
+    def _missing_(cls, value: object) -> "AlertType | None":
+        if not isinstance(value, str) or not _TYPE_NAME.fullmatch(value):
+            return None
+        if value not in _own_types:
+            if len(_own_types) >= OWN_TYPES_LIMIT:
+                return cls.CUSTOM
+            own = str.__new__(cls, value)
+            own._name_, own._value_ = value.upper(), value
+            _own_types.setdefault(value, own)
+        return _own_types[value]
+
 
 class AlertSeverity(str, Enum):
     """How urgent an alert is, in rising order."""
@@ -48,6 +74,11 @@ class AlertSeverity(str, Enum):
     def rank(self) -> int:
         """Its position in the rising order, from 0."""
         return tuple(AlertSeverity).index(self)
+
+
+def own_types() -> list[AlertType]:
+    """The application's own alert types that this process knows, in the order of their first use."""
+    return list(_own_types.values())
 
 
 DEFAULT_SEVERITY: Mapping[AlertType, AlertSeverity] = MappingProxyType(
@@ -68,7 +99,12 @@ DEFAULT_SEVERITY: Mapping[AlertType, AlertSeverity] = MappingProxyType(
         AlertType.CUSTOM: AlertSeverity.WARNING,
     }
 )
-"""The documented severity of each type."""
+"""The documented severity of each type; a type of the application's own has that of `custom`."""
+
+
+def severity_of(kind: AlertType) -> AlertSeverity:
+    """The severity of the alerts of a type, where nothing else is said."""
+    return DEFAULT_SEVERITY.get(kind, DEFAULT_SEVERITY[AlertType.CUSTOM])
 
 
 class Status(str, Enum):
@@ -285,41 +321,6 @@ class Notification:
     def status(self) -> Status:
         """`resolved` if every event is, else `firing`."""
         return Status.FIRING if any(event.status is Status.FIRING for event in self.events) else Status.RESOLVED
-
-
-@dataclass(frozen=True, slots=True)
-class Mute:
-    """Alerts that are recorded but not notified: those of a type, or those of them with certain labels.
-
-    Attributes:
-        type: The muted type.
-        until: When the mute ends, in Unix seconds.
-        labels: An alert is muted if it has all of these labels; empty: every alert of the type.
-        author: Who muted.
-        reason: Why.
-    """
-
-    type: AlertType
-    until: float
-    labels: Mapping[str, str] = field(default_factory=dict)
-    author: str = ""
-    reason: str = ""
-
-    def covers(self, kind: AlertType, labels: Mapping[str, str]) -> bool:
-        """Whether an alert of this type with these labels is muted."""
-        if kind is not self.type:
-            return False
-        return self.labels.items() <= labels.items() or self.labels.items() <= readable_labels(labels).items()
-
-    def as_json(self) -> dict[str, Any]:
-        """`type`, `until` (RFC 3339), `labels`, `author`, `reason`."""
-        return {
-            "type": self.type.value,
-            "until": rfc3339(self.until),
-            "labels": dict(self.labels),
-            "author": self.author,
-            "reason": self.reason,
-        }
 
 
 def title(kind: str, rule: str = "") -> str:

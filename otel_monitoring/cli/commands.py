@@ -14,6 +14,7 @@ COMMANDS = {
     "completion": "otel_monitoring.cli.completion:completion",
     "doctor": "otel_monitoring.cli.doctor.command:doctor",
     "export": "otel_monitoring.cli.export:export",
+    "mute": "otel_monitoring.cli.alert_actions:mute",
     "run": "otel_monitoring.cli.run:run",
     "watch": "otel_monitoring.cli.watch.command:watch",
 }

@@ -2,9 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends as DependsMarker
 from fastapi.routing import APIRoute
@@ -13,7 +13,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.routing import BaseRoute
 
 from otel_monitoring.alerts.manager import AlertManager
-from otel_monitoring.alerts.model import AlertSeverity, AlertType, readable_labels
+from otel_monitoring.alerts.model import AlertSeverity
+from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE, TokenGuard, refuse_other_sites
@@ -22,9 +23,9 @@ from otel_monitoring.guard import logger
 from otel_monitoring.health.series_query import METRICS_LIMIT, SeriesQuery, SeriesQueryError
 from otel_monitoring.health.status import HEALTH_JSON, UNHEALTHY, health_json
 from otel_monitoring.metrics.service_history import SERVICE, Scope
-from otel_monitoring.redact import redact
 from otel_monitoring.redact.json_value import json_text
-from otel_monitoring.timestamps import rfc3339
+
+B = TypeVar("B", bound=BaseModel)
 
 _LARGEST_BODY = 64 * 1024
 """The most bytes of a body; a mute with all its labels has less than 30 kB."""
@@ -83,14 +84,15 @@ class MuteRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: AlertType
-    duration_seconds: Annotated[float, Field(strict=True, gt=0, le=366 * 86_400)] = 300
+    type: Annotated[str, Field(max_length=64)] | None = None
+    rule: Annotated[str, Field(max_length=64)] | None = None
+    duration_seconds: Annotated[float, Field(strict=True, gt=0, le=366 * 86_400)] = DEFAULT_MUTE_SECONDS
     labels: Annotated[dict[Label, Label], Field(max_length=20)] = {}
     reason: Annotated[str, Field(max_length=500)] = ""
     author: Annotated[str, Field(max_length=200)] = ""
 
 
-_PARAMETERS = ("limit", "alert_type", "severity", "scope", "metric", "range", "step", "endpoint", "end")
+_PARAMETERS = ("limit", "alert_type", "severity", "scope", "metric", "range", "step", "endpoint", "end", "name")
 _FIELDS = frozenset({*MuteRequest.model_fields, "query", "path", "body", *_PARAMETERS})
 """Names that an error may contain; all other names in it come from the sender."""
 
@@ -186,19 +188,40 @@ def _refused(errors: Iterable[Mapping[str, Any]], part: str | None = None) -> Re
     return _json({"detail": detail}, 422)
 
 
-async def _mute_of(request: Request) -> MuteRequest:
+async def _body_of(request: Request, kind: type[B]) -> B:
     """The body, read here because FastAPI would read it before the guards have let the request through.
 
     Raises:
         HTTPException: 413, the body is too large.
-        ValidationError: It is no mute.
+        ValidationError: It has another form.
     """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _LARGEST_BODY:
             raise HTTPException(413, f"The body may have {_LARGEST_BODY} bytes", {**NO_STORE, "Connection": "close"})
-    return MuteRequest.model_validate_json(bytes(body))
+    return kind.model_validate_json(bytes(body))
+
+
+async def _carried_out(request: Request, kind: type[B], action: Callable[[B], Response]) -> Response:
+    """The answer of `action` to the body, in a thread: the store may wait for the disk or for another worker.
+
+    Where the body has another form, or `action` raises a `ValueError` whose message begins with a field, it is 422.
+    """
+    try:
+        return await run_in_threadpool(action, await _body_of(request, kind))
+    except ValidationError as error:
+        return _refused(error.errors(include_input=False, include_url=False, include_context=False), "body")
+    except TooManyMutesError as error:
+        raise HTTPException(409, str(error), NO_STORE) from None
+    except ValueError as error:
+        return _refused([_named(error)], "body")
+
+
+def _named(error: ValueError) -> dict[str, Any]:
+    """What is wrong, in FastAPI's form; the message begins with the field."""
+    field, _, why = str(error).partition(": ")
+    return {"type": "value_error", "loc": (field,), "msg": why}
 
 
 def _public_health(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
@@ -265,14 +288,21 @@ def _alerts(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]
     @router.get("/history")
     async def history(
         limit: Annotated[int, Query(ge=1, le=HISTORY_LIMIT)] = 100,
-        alert_type: AlertType | None = None,
+        alert_type: str | None = None,
         severity: AlertSeverity | None = None,
     ) -> Response:
-        return _json(await service.alert_manager.get_alert_history(limit, alert_type, severity))
+        try:
+            return _json(await service.alert_manager.get_alert_history(limit, alert_type, severity))
+        except ValueError as error:
+            return _refused([_named(error)], "query")
 
     @router.get("/firing")
     async def firing() -> Response:
         return _json(await service.alert_manager.firing())
+
+    @router.get("/mutes")
+    async def mutes() -> Response:
+        return _json(await service.alert_manager.get_mutes())
 
     @router.get("/rules")
     async def rules() -> Response:
@@ -282,32 +312,28 @@ def _alerts(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]
 
 
 def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
-    # Mutes are stored in threads: the store may wait for the disk or for another worker.
-
     @router.post("/mutes")
     async def mute(request: Request) -> Response:
-        try:
-            body = await _mute_of(request)
-        except ValidationError as error:
-            return _refused(error.errors(include_input=False, include_url=False, include_context=False), "body")
-        try:
-            return await run_in_threadpool(_store, body)
-        except TooManyMutesError as error:
-            raise HTTPException(409, str(error), NO_STORE) from None
+        return await _carried_out(request, MuteRequest, _mute)
 
-    def _store(body: MuteRequest) -> Response:
-        until = service.alert_manager.mute_alert_type(
-            body.type, body.duration_seconds, labels=body.labels, author=body.author, reason=body.reason
+    def _mute(body: MuteRequest) -> Response:
+        made = service.alert_manager.mute(
+            body.type,
+            rule=body.rule,
+            labels=body.labels,
+            duration_seconds=body.duration_seconds,
+            author=body.author,
+            reason=body.reason,
         )
-        author, reason = redact(body.author), redact(body.reason)
-        logger.info("%s muted until %s by %s: %s", body.type.name, rfc3339(until), author or "nobody", reason or "-")
-        shown = {"labels": readable_labels(body.labels), "author": author, "reason": reason, "until": rfc3339(until)}
-        return _json({**body.model_dump(mode="json"), **shown}, 201)
+        what = ", ".join(filter(None, (made["type"], made["rule"], *map("=".join, made["labels"].items()))))
+        author, reason = made["author"] or "nobody", made["reason"] or "-"
+        logger.info("%s muted until %s by %s: %s", what, made["until"], author, reason)
+        return _json({**made, "duration_seconds": body.duration_seconds}, 201)
 
-    @router.delete("/mutes/{alert_type}")
-    def unmute(alert_type: AlertType) -> Response:
-        if not service.alert_manager.unmute_alert_type(alert_type):
-            raise HTTPException(404, f"{alert_type.value} is not muted", NO_STORE)
+    @router.delete("/mutes/{name}")
+    def unmute(name: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{0,63}$|^mute-[0-9a-f]{12}$")]) -> Response:
+        if not service.alert_manager.unmute(name):
+            raise HTTPException(404, f"{name} is not muted", NO_STORE)
         return Response(status_code=204, headers=NO_STORE)
 
     @router.post("/test")

@@ -11,7 +11,7 @@ from typing import Any, Final
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_monitoring.alerts import AlertType, get_alert_manager
-from otel_monitoring.alerts.model import DEFAULT_SEVERITY
+from otel_monitoring.alerts.model import severity_of
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
@@ -62,7 +62,7 @@ def raise_alert(kind: AlertType, failure: FailedOperation, submit: Submit) -> No
 
     async def send() -> None:
         with _GUARD, suppress_instrumentation():
-            await manager.send_alert(kind, message, DEFAULT_SEVERITY[kind], details)
+            await manager.send_alert(kind, message, severity_of(kind), details)
 
     with _GUARD:
         if not submit(send):

@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
 from otel_monitoring import alerts
-from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, Gauge, Rule
+from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, Gauge, Rule, model
 from otel_monitoring.alerts.model import AlertEvent, Notification
 from otel_monitoring.alerts.notify.channels.log import LogChannel
 from otel_monitoring.alerts.notify.origin import Origin
@@ -144,9 +144,11 @@ async def test_a_mute_may_name_labels_and_keeps_who_and_why() -> None:
     assert summary["muted_alerts"] == {}, "the type as a whole is not muted"
     assert summary["mutes"] == [
         {
+            "id": summary["mutes"][0]["id"],
             "type": "api_timeout",
-            "until": "2023-11-14T22:14:20.000+00:00",
+            "rule": None,
             "labels": {"endpoint": "/slow"},
+            "until": "2023-11-14T22:14:20.000+00:00",
             "author": "ana",
             "reason": "known, #12",
         }
@@ -154,6 +156,76 @@ async def test_a_mute_may_name_labels_and_keeps_who_and_why() -> None:
     assert [e["outcome"] for e in await manager.get_alert_history()] == ["notified", "muted"]
     assert not manager.unmute_alert_type("api_timeout", labels={"endpoint": "/other"})
     assert manager.unmute_alert_type("api_timeout")
+
+
+async def test_a_mute_may_be_for_a_rule_or_for_labels_of_any_type_and_is_ended_by_its_id() -> None:
+    channel, clock = MemoryChannel("recorder"), ManualClock()
+    manager = AlertManager(channels=[channel], clock=clock)
+    of_rule = manager.mute(rule="high_cpu", author="ana", reason="import")
+    of_label = manager.mute(labels={"queue": "mail"}, duration_seconds=60)
+    assert await manager.get_mutes() == [of_label, of_rule]
+    assert (of_rule["type"], of_rule["rule"], of_rule["until"]) == (None, "high_cpu", "2023-11-14T23:13:20.000+00:00")
+    assert await manager.send_alert("high_cpu", "of no rule"), "the rule is muted, not its type"
+    assert not await manager.send_alert("custom", "stuck", labels={"queue": "mail", "shard": "1"})
+    assert not await manager.send_alert("order_stuck", "stuck", labels={"queue": "mail"})
+    assert (await manager.get_alert_summary())["muted_alerts"] == {}
+    assert manager.mute(rule="high_cpu", duration_seconds=10)["id"] == of_rule["id"], "it replaces the former"
+    assert manager.unmute(of_label["id"])
+    assert not manager.unmute(of_label["id"])
+    assert manager.unmute("high_cpu")
+    assert await manager.get_mutes() == []
+
+
+async def test_every_mute_lasts_an_hour_where_nobody_says_how_long() -> None:
+    manager = AlertManager(channels=[], clock=lambda: 0.0)
+    manager.mute_alert_type("custom")
+    manager.mute("high_cpu")
+    assert {mute["until"] for mute in await manager.get_mutes()} == {"1970-01-01T01:00:00.000+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "type: name a type, a rule or labels"),
+        ({"labels": {}}, "type: name"),
+        ({"alert_type": "databse_down"}, "type: no such type; did you mean database_down?"),
+        ({"alert_type": "Order stuck"}, "type: no such type; types are lower case"),
+        ({"rule": "critical_check_faild"}, "rule: no such rule; did you mean critical_check_failed?"),
+        ({"rule": "no rule"}, "rule: no such rule; names are lower case"),
+    ],
+)
+async def test_a_mute_that_would_mute_nothing_or_everything_is_refused(given: Any, message: str) -> None:
+    manager = AlertManager(channels=[])
+    with pytest.raises(ValueError, match=f"^{message.replace('?', '.')}"):
+        manager.mute(**given)
+    assert await manager.get_mutes() == []
+
+
+async def test_an_application_has_types_of_its_own_by_name() -> None:
+    channel = MemoryChannel("recorder")
+    manager = AlertManager(channels=[channel])
+    assert await manager.send_alert("order_stuck", "7 orders wait", "error")
+    assert [(event.type, event.type.value) for event in channel.alerts] == [(AlertType("order_stuck"), "order_stuck")]
+    assert AlertType("order_stuck") is AlertType("order_stuck")
+    assert (await manager.get_alert_summary())["alerts_by_type"] == {"order_stuck": 1}
+    (event,) = await manager.get_alert_history(alert_type="order_stuck")
+    assert (event["type"], event["severity"]) == ("order_stuck", "error")
+    with pytest.raises(ValueError, match=r"^alert_type: must be one of api_timeout, .*order_stuck"):
+        await manager.get_alert_history(alert_type="order_stuk")
+    with pytest.raises(ValueError, match="Order stuck"):
+        await manager.send_alert("Order stuck", "no name")
+    rule = Rule("orders", Gauge("orders"), ">", 1, type="orders_late", inhibits=frozenset(("order_stuck",)))  # type: ignore[arg-type]
+    assert (rule.type.value, rule.urgency) == ("orders_late", AlertSeverity.WARNING)
+
+
+async def test_types_beyond_the_limit_are_custom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each type is a value of an attribute of metrics: a name with an order's number must not make one for each."""
+    monkeypatch.setattr(model, "_own_types", {})
+    kinds = [AlertType(f"order_{number}") for number in range(model.OWN_TYPES_LIMIT + 5)]
+    assert kinds[-5:] == [AlertType.CUSTOM] * 5
+    assert len({*kinds}) == model.OWN_TYPES_LIMIT + 1
+    with pytest.raises(ValueError, match=r"^type: "):
+        AlertManager(channels=[]).mute("one_more")
 
 
 async def test_the_alert_names_the_trace_it_was_raised_in() -> None:
@@ -397,8 +469,8 @@ async def test_limits_outside_the_range_are_refused(limit: int) -> None:
 
 async def test_unknown_names_and_durations_are_refused() -> None:
     manager = AlertManager(channels=[])
-    with pytest.raises(ValueError, match="no_such"):
-        await manager.send_alert("no_such", "x")
+    with pytest.raises(ValueError, match="No such"):
+        await manager.send_alert("No such", "x")
     with pytest.raises(ValueError, match="duration_seconds"):
         manager.mute_alert_type(AlertType.HIGH_CPU, 0)
     assert await manager.get_alert_history() == []

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult, DeliveryState, Mute
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult, DeliveryState
+from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore, Store
 from otel_monitoring.alerts.store.fallback import FallbackStore
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
@@ -58,7 +60,7 @@ def tick(store: Store, number: int) -> None:
     store.reports.publish("worker", REPORT, now)
     store.reports.published(now - 30, now)
     store.incidents.saved()
-    store.mutes.in_force(now)
+    store.mutes.all(now)
     for channel in CHANNELS:
         store.outbox.pending(channel, 10)
 
@@ -74,7 +76,7 @@ OPERATIONS: dict[str, Callable[[Store, int], object]] = {
     "reports, one of 300 kB": lambda store, n: store.reports.published(NOW - 1, NOW),
     "save 50 states": lambda store, _: store.incidents.save(STATES),
     "read 50 states": lambda store, _: store.incidents.saved(),
-    "mutes, 3 of them": lambda store, _: store.mutes.in_force(NOW),
+    "mutes, 3 of them": lambda store, _: store.mutes.all(NOW),
     "note what was notified": lambda store, n: store.notes.note(f"{n % 500}", NOW),
     "ask what was notified": lambda store, _: store.notes.noted_at("7"),
     "newest 100 of the history": lambda store, _: store.history.events(limit=100),
@@ -103,7 +105,7 @@ def main() -> None:
         }
         for store in stores.values():
             for number in range(3):
-                store.mutes.add(Mute(AlertType.CUSTOM, NOW * 2, {"n": str(number)}))
+                store.mutes.add(Mute(Selection.of(AlertType.CUSTOM, labels={"n": str(number)}), NOW * 2))
             for _ in range(HISTORY_LIMIT):
                 store.history.append(EVENT)
         sys.stdout.write(f"{'µs each: CPU, median wall, worst':34}" + "".join(f"{name:>28}" for name in stores) + "\n")

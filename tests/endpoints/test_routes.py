@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI, HTTPException
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
+from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS
 
 pytestmark = pytest.mark.anyio
 
@@ -109,7 +110,7 @@ async def test_malformed_input_is_refused_and_not_repeated(body: bytes) -> None:
         ("GET", "/api/alerts/history?limit=NaN", "limit"),
         ("GET", f"/api/alerts/history?severity={SECRET}%ED%A0%80", "severity"),
         ("GET", f"/api/alerts/history?alert_type=%00{SECRET}", "alert_type"),
-        ("DELETE", f"/api/alerts/mutes/{SECRET}", "alert_type"),
+        ("DELETE", f"/api/alerts/mutes/{SECRET}", "name"),
     ],
 )
 async def test_a_wrong_parameter_is_named_and_not_repeated(method: str, path: str, field: str) -> None:
@@ -119,6 +120,39 @@ async def test_a_wrong_parameter_is_named_and_not_repeated(method: str, path: st
     assert answer.status_code == 422
     assert [error["loc"][-1] for error in answer.json()["detail"]] == [field]
     assert SECRET not in answer.text
+
+
+async def test_mutes_by_rule_and_labels_are_listed_and_ended() -> None:
+    app, _ = application(access="open")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        made = await client.post(MUTES, json={"rule": "high_cpu", "labels": {"scope": "host"}, "author": "ana"})
+        assert (made.status_code, made.json()["duration_seconds"]) == (201, DEFAULT_MUTE_SECONDS)
+        assert (await client.post(MUTES, json={"type": "order_stuck"})).status_code == 201
+        listed = (await client.get(MUTES)).json()
+        assert [(mute["type"], mute["rule"], mute["labels"]) for mute in listed] == [
+            (None, "high_cpu", {"scope": "host"}),
+            ("order_stuck", None, {}),
+        ]
+        assert (await client.delete(f"{MUTES}/{listed[0]['id']}")).status_code == 204
+        assert (await client.delete(f"{MUTES}/order_stuck")).status_code == 204
+        assert (await client.delete(f"{MUTES}/{listed[0]['id']}")).status_code == 404
+        assert (await client.get(MUTES)).json() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "why"),
+    [
+        ({"type": "databse_down"}, "type", "did you mean database_down"),
+        ({"rule": "high_cpuu"}, "rule", "did you mean high_cpu"),
+        ({"author": "ana"}, "type", "name a type, a rule or labels"),
+    ],
+)
+async def test_a_mute_of_no_alert_is_refused_by_field(body: dict[str, str], field: str, why: str) -> None:
+    app, _ = application(access="open")
+    answer = await post(app, json.dumps(body).encode())
+    (problem,) = answer.json()["detail"]
+    assert (answer.status_code, problem["loc"]) == (422, ["body", field])
+    assert why in problem["msg"]
 
 
 @pytest.mark.slow

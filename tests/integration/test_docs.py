@@ -123,6 +123,7 @@ ANSWERS = {
     "/alerts/history": "history",
     "/alerts/firing": "firing",
     "/alerts/rules": "rules",
+    "/alerts/mutes": "mutes",
     "POST /alerts/mutes": "mute",
     "POST /alerts/test": "test",
 }

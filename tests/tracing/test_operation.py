@@ -290,8 +290,8 @@ def test_wrong_arguments_are_named_where_they_stand() -> None:
         @traced  # type: ignore[arg-type]
         def forgot_the_name() -> None: ...
 
-    with pytest.raises(ValueError, match="no_such_type"):
-        traced("x", alert="no_such_type")
+    with pytest.raises(ValueError, match="No such type"):
+        traced("x", alert="No such type")
 
 
 def test_names_and_errors_that_never_end_become_one_series(recorded: Recorded) -> None:

@@ -16,7 +16,8 @@ from otel_monitoring.alerts.evaluation.notification_policy import (
     is_muted,
     is_recent,
 )
-from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Mute, Outcome, readable_labels
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Outcome, readable_labels
+from otel_monitoring.alerts.mute import Mute, in_force
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.notes import Notes
@@ -113,7 +114,7 @@ def record(
     now = raised[-1].event.time
     firing = {incident.rule for incident in saved_incidents(store.incidents) if incident.firing}
     inhibited = inhibited_types(store.notes, rules.values(), firing, now, policy.window)
-    mutes = store.mutes.in_force(now)
+    mutes = in_force(store.mutes.all(now), now)
     events = []
     for event, dedup_key in raised:
         identity = _identity(event, redact(dedup_key))
@@ -130,7 +131,7 @@ def record(
 def _outcome(
     notes: Notes, event: AlertEvent, identity: str, mutes: Sequence[Mute], inhibited: Collection[AlertType]
 ) -> Outcome:
-    if is_muted(mutes, event.type, event.labels):
+    if is_muted(mutes, event):
         return Outcome.MUTED
     if event.type in inhibited:
         return Outcome.INHIBITED

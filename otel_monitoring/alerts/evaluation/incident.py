@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Outcome, Status, duration
 from otel_monitoring.alerts.rules.rule import Rule
-from otel_monitoring.alerts.store.incidents import Incidents
+from otel_monitoring.alerts.store.texts import Texts
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
 
@@ -202,7 +202,7 @@ def state_key(rule: str, labels: Mapping[str, str]) -> str:
     return rule + json.dumps(dict(labels), sort_keys=True)
 
 
-def saved_incidents(incidents: Incidents) -> list[Incident]:
+def saved_incidents(incidents: Texts) -> list[Incident]:
     """The saved incidents, without those that cannot be read."""
     found = []
     for text in incidents.saved().values():

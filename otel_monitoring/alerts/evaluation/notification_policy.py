@@ -1,10 +1,12 @@
 """`NotificationPolicy`, and whether an alert is muted or inhibited."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from otel_monitoring.alerts.model import AlertEvent, AlertType, Mute
+from otel_monitoring.alerts.model import AlertEvent, AlertType
+from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.alerts.selection import Selectable
 from otel_monitoring.alerts.store.notes import Notes
 
 
@@ -16,9 +18,9 @@ def is_recent(then: float | None, now: float, seconds: float) -> bool:
     return then is not None and 0 <= now - then < seconds
 
 
-def is_muted(mutes: Iterable[Mute], kind: AlertType, labels: Mapping[str, str]) -> bool:
-    """Whether one of `mutes` covers an alert of this type with these labels."""
-    return any(mute.covers(kind, labels) for mute in mutes)
+def is_muted(mutes: Iterable[Mute], alert: Selectable) -> bool:
+    """Whether one of `mutes`, which are in force, covers `alert`."""
+    return any(mute.covers(alert) for mute in mutes)
 
 
 def inhibited_types(

@@ -18,7 +18,8 @@ from otel_monitoring.alerts.evaluation.notification_policy import (
     note_inhibition_ended,
 )
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, evidence_key
-from otel_monitoring.alerts.model import AlertEvent, AlertType, Mute, Outcome, Status
+from otel_monitoring.alerts.model import AlertEvent, AlertType, Outcome, Status
+from otel_monitoring.alerts.mute import Mute, in_force
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.guard import logger
@@ -44,7 +45,7 @@ class Transitions:
         self._store = store
         self._policy = policy
         self._now = now
-        self._mutes: Sequence[Mute] = store.mutes.in_force(now)
+        self._mutes: Sequence[Mute] = in_force(store.mutes.all(now), now)
         self._inhibited: frozenset[AlertType] = frozenset()
         self.events: list[AlertEvent] = []
         self.notified: list[AlertEvent] = []
@@ -172,7 +173,7 @@ class Transitions:
             },
             status=Status.RESOLVED,
         )
-        muted = is_muted(self._mutes, event.type, ended.labels)
+        muted = is_muted(self._mutes, event)
         outcome = Outcome.MUTED if muted else Outcome.NOTIFIED if was_notified else ended.outcome
         event = replace(event, outcome=outcome)
         present = self._policy.channels
@@ -188,7 +189,7 @@ class Transitions:
 
     def _outcome(self, rule: Rule, incident: Incident) -> Outcome:
         """Whether a mute or an inhibiting alert stops the notification."""
-        if is_muted(self._mutes, rule.type, incident.labels):
+        if is_muted(self._mutes, replace(incident, type=rule.type, severity=rule.urgency)):
             return Outcome.MUTED
         return Outcome.INHIBITED if rule.type in self._inhibited else Outcome.NOTIFIED
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal, get_args
 
-from otel_monitoring.alerts.model import DEFAULT_SEVERITY, AlertSeverity, AlertType
+from otel_monitoring.alerts.model import AlertSeverity, AlertType, severity_of
 from otel_monitoring.alerts.rules import validation
 from otel_monitoring.alerts.rules.expressions import Count, Expression
 from otel_monitoring.alerts.rules.promql import Dialect
@@ -120,7 +120,7 @@ class Rule:
     @property
     def urgency(self) -> AlertSeverity:
         """The severity of the rule, else that of its type."""
-        return self.severity or DEFAULT_SEVERITY[self.type]
+        return self.severity or severity_of(self.type)
 
     def breached_by(self, value: float, *, firing: bool) -> bool:
         """Whether `value` breaches the rule: beyond `threshold`, or beyond `clear` while the alert fires."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import NoReturn, TypeVar
 
+from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.errors import ConfigurationError
 
@@ -43,7 +44,8 @@ def member(setting: str, rule: str, kind: type[E], given: object) -> E:
     try:
         return kind(given)
     except ValueError:
-        refuse(setting, rule, f"{given!r} is none of {', '.join(str(choice.value) for choice in kind)}")
+        own = ", and no name of a type of your own" if issubclass(kind, AlertType) else ""
+        refuse(setting, rule, f"{given!r} is none of {', '.join(str(choice.value) for choice in kind)}{own}")
 
 
 def check_choice(setting: str, rule: str, given: str, choices: Iterable[str]) -> None:

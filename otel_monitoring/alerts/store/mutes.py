@@ -1,27 +1,26 @@
 """`Mutes`: which alerts are recorded but not notified."""
 
-from collections.abc import Mapping
 from typing import Protocol
 
-from otel_monitoring.alerts.model import AlertType, Mute
+from otel_monitoring.alerts.mute import Mute
 
 MUTES_LIMIT = 1000
-"""The most mutes in force."""
+"""The most mutes, planned windows included."""
 
 
 class Mutes(Protocol):
-    """The mutes in force."""
+    """The mutes, planned windows included, until they end."""
 
     def add(self, mute: Mute) -> None:
-        """Add a mute; it replaces one of the same type and labels."""
+        """Add a mute; it replaces one with the same key."""
 
-    def remove(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
-        """End all mutes of a type, or the one with exactly these labels; returns how many were ended."""
+    def remove(self, mute: Mute) -> bool:
+        """End the mute with the key of `mute`; returns whether there was one."""
 
-    def in_force(self, now: float) -> list[Mute]:
-        """The mutes in force at `now`, in Unix seconds, in the order of their ends; expired ones are deleted."""
+    def all(self, now: float) -> list[Mute]:
+        """All that end after `now`, in Unix seconds, in the order of their ends; the others are deleted."""
 
 
-def mute_key(mute: Mute) -> tuple[AlertType, tuple[tuple[str, str], ...]]:
-    """The identity of a mute, which sorts: a mute replaces another of the same key."""
-    return mute.type, tuple(sorted(mute.labels.items()))
+def order(mute: Mute) -> tuple[float, tuple[str, str]]:
+    """What mutes are sorted by: their end, and then their key."""
+    return mute.until, mute.key

@@ -5,12 +5,12 @@ from typing import Protocol, TypeVar
 
 from otel_monitoring.alerts.store.conditions import Conditions
 from otel_monitoring.alerts.store.history import History
-from otel_monitoring.alerts.store.incidents import Incidents
 from otel_monitoring.alerts.store.leases import Leases
 from otel_monitoring.alerts.store.mutes import Mutes
 from otel_monitoring.alerts.store.notes import Notes
 from otel_monitoring.alerts.store.outbox import Outbox
 from otel_monitoring.alerts.store.reports import Reports
+from otel_monitoring.alerts.store.texts import Texts
 from otel_monitoring.metrics.slices.table import SliceTable
 from otel_monitoring.metrics.stream import MeasurementStream
 
@@ -44,8 +44,12 @@ class Store(Protocol):
         """When something was notified, given up or ended."""
 
     @property
-    def incidents(self) -> Incidents:
-        """The states of the alerts of rules."""
+    def incidents(self) -> Texts:
+        """The states of the alerts of rules, from one evaluation to the next."""
+
+    @property
+    def acknowledgements(self) -> Texts:
+        """Who has acknowledged which alert, and which alerts wait for it, by incident."""
 
     @property
     def leases(self) -> Leases:

@@ -1,4 +1,4 @@
-"""The text form of events, channel results, labels and mutes in a file or a database."""
+"""The text form of events, channel results and mutes in a file or a database."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from otel_monitoring.alerts.model import AlertEvent, AlertType, ChannelResult, Mute
+from otel_monitoring.alerts import schedule as schedules
+from otel_monitoring.alerts.model import AlertEvent, ChannelResult
+from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.schedule import Schedule
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.redact import redact
 
 _EVENT = TypeAdapter(AlertEvent)
@@ -59,29 +63,34 @@ def encoded_result(result: ChannelResult) -> str:
     return _RESULT.dump_json(result).decode()
 
 
-def encoded_labels(labels: Mapping[str, str]) -> str:
-    """The labels as JSON; equal labels have equal texts."""
-    return json.dumps(dict(labels), sort_keys=True)
-
-
 def encoded_mute(mute: Mute) -> tuple[str, str, float, str, str]:
     """The columns of a mute."""
-    return mute.type.value, encoded_labels(mute.labels), mute.until, storable(mute.author), storable(mute.reason)
+    return *mute.key, mute.until, storable(mute.author), storable(mute.reason)
 
 
 def decoded_mute(row: tuple[Any, ...]) -> Mute:
-    """A mute from its columns `type`, `labels`, `until`, `author`, `reason`, as `encoded_mute` made them.
+    """A mute from its columns `selection`, `schedule`, `until`, `author`, `reason`, as `encoded_mute` made them.
 
     Raises:
-        ValueError, TypeError: The columns are no mute.
+        ValueError, TypeError, LookupError: The columns are no mute.
     """
-    kind, labels, until, author, reason = row
-    return Mute(AlertType(kind), until, json.loads(labels), _redacted(author), _redacted(reason))
+    selection, schedule, until, author, reason = row
+    return Mute(_selection(selection), until, _redacted(author), _redacted(reason), _schedule(schedule))
+
+
+@lru_cache(maxsize=2048)
+def _selection(text: str) -> Selection:
+    """The mutes are read with every alert, and there are up to 1,000."""
+    return Selection.decode(text)
+
+
+@lru_cache(maxsize=2048)
+def _schedule(text: str) -> Schedule | None:
+    return schedules.decoded(text)
 
 
 @lru_cache(maxsize=2048)
 def _redacted(text: str) -> str:
-    """The mutes are read with every alert, and up to 1,000 are in force."""
     return redact(text)
 
 

@@ -49,14 +49,12 @@ Exit codes:
 @click.option(
     "--mute-for",
     type=click.FloatRange(min=1, max=366 * 86_400),
-    default=3600.0,
-    show_default=True,
     metavar="SECONDS",
-    help="How long the key m mutes.",
+    help="How long the key m mutes; an hour if not given.",
 )
 @click.option("--once", is_flag=True, help="Ask once and end.")
 @options.as_json
-def watch(service: ServiceClient, interval: float, mute_for: float, once: bool, as_json: bool) -> int:
+def watch(service: ServiceClient, interval: float, mute_for: float | None, once: bool, as_json: bool) -> int:
     """Watch the service at URL: status, rates, percentiles, endpoints by load, gauges and firing alerts.
 
     The figures are those of the service, whichever of its workers answers; loop lag and database are as that worker

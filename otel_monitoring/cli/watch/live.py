@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -57,11 +57,11 @@ class LiveView:
     Args:
         service: The service.
         interval: Seconds between two refreshes.
-        mute_for: Seconds for which the key m mutes.
+        mute_for: Seconds for which the key m mutes; None: as long as the service does where nobody says how long.
         out: The terminal.
     """
 
-    def __init__(self, service: ServiceClient, *, interval: float, mute_for: float, out: Console) -> None:
+    def __init__(self, service: ServiceClient, *, interval: float, mute_for: float | None, out: Console) -> None:
         self._service = service
         self._history = RefreshHistory()
         self._interval = interval
@@ -141,7 +141,8 @@ class LiveView:
             self._message = f"{type_name(kind)}: {error}"
 
     def _mute(self, kind: str) -> str:
-        body = {"type": kind, "duration_seconds": self._mute_for, "reason": "watch", "author": _user()}
+        body: dict[str, Any] = {"type": kind, "reason": "watch", "author": _user()}
+        body |= {"duration_seconds": self._mute_for} if self._mute_for is not None else {}
         answer = self._service.post("/alerts/mutes", body)
         if answer is None or answer.status != 201:
             return f"{type_name(kind)} was not muted"

@@ -13,10 +13,12 @@ from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase
 from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
 from otel_monitoring.alerts.evaluation.transitions import Transitions
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
-from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, DeliveryState, Mute, Outcome
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, DeliveryState, Outcome
+from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.overview import firing
 from otel_monitoring.alerts.rules.expressions import Gauge
 from otel_monitoring.alerts.rules.rule import NoData, Rule
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore, Store
 from otel_monitoring.metrics.snapshot import Series, Snapshot
 from otel_monitoring.metrics.window import Window
@@ -199,18 +201,18 @@ def test_what_was_told_before_its_explanation_came_is_also_told_to_be_over() -> 
 
 def test_muted_alerts_are_in_the_history_marked_and_told_when_the_mute_ends() -> None:
     watcher = Watcher(ERRORS)
-    watcher.store.mutes.add(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 60))
+    watcher.store.mutes.add(Mute(Selection.of(AlertType.HIGH_ERROR_RATE), watcher.now + 60))
     assert watcher.see(errors=50) == [("high_error_rate firing", "muted")]
     assert watcher.sent == []
     assert watcher.see(60, errors=50) == [("high_error_rate firing", "notified")]
-    watcher.store.mutes.add(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 60))
+    watcher.store.mutes.add(Mute(Selection.of(AlertType.HIGH_ERROR_RATE), watcher.now + 60))
     assert watcher.see(errors=0) == [("high_error_rate resolved", "muted")]
     assert [event.status.value for event in watcher.sent] == ["firing"]
 
 
 def test_what_was_muted_from_its_beginning_to_its_end_is_never_told() -> None:
     watcher = Watcher(ERRORS)
-    watcher.store.mutes.add(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 15))
+    watcher.store.mutes.add(Mute(Selection.of(AlertType.HIGH_ERROR_RATE), watcher.now + 15))
     watcher.see(errors=50)
     assert watcher.see(errors=0) == [("high_error_rate resolved", "muted")], "though the mute has just ended"
     assert watcher.sent == []
@@ -218,7 +220,9 @@ def test_what_was_muted_from_its_beginning_to_its_end_is_never_told() -> None:
 
 def test_a_mute_may_be_for_one_instance() -> None:
     watcher = Watcher(BLOCKED)
-    watcher.store.mutes.add(Mute(AlertType.EVENT_LOOP_BLOCKED, watcher.now + 60, {"instance": "a"}))
+    watcher.store.mutes.add(
+        Mute(Selection.of(AlertType.EVENT_LOOP_BLOCKED, labels={"instance": "a"}), watcher.now + 60)
+    )
     watcher.see_all({"a": {"lag": 3}, "b": {"lag": 4}})
     assert [event.labels for event in watcher.sent] == [{"instance": "b"}]
 
@@ -380,7 +384,7 @@ def test_each_alert_of_a_rule_flaps_for_itself() -> None:
 
 def test_what_begins_to_flap_while_it_is_muted_is_told_as_flapping_when_the_mute_ends() -> None:
     watcher = Watcher(ERRORS)
-    watcher.store.mutes.add(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 100))
+    watcher.store.mutes.add(Mute(Selection.of(AlertType.HIGH_ERROR_RATE), watcher.now + 100))
     for errors in (50, 0) * 4:
         watcher.see(errors=errors)
     assert watcher.sent == []
@@ -400,7 +404,7 @@ def test_what_was_never_told_ends_without_a_word(hindered: str, no_data: NoData,
     errors = replace(ERRORS, no_data=no_data, hold=15.0 if hindered == "pending" else 0.0)
     watcher = Watcher(DOWN, errors)
     if hindered == "muted":
-        watcher.store.mutes.add(Mute(AlertType.HIGH_ERROR_RATE, watcher.now + 15))
+        watcher.store.mutes.add(Mute(Selection.of(AlertType.HIGH_ERROR_RATE), watcher.now + 15))
     watcher.see(up=0 if hindered == "inhibited" else 1, errors=50)
     before = watcher.told
     assert all(kind == "database_down" for kind, _ in before)
@@ -524,13 +528,13 @@ def test_the_history_says_which_channels_an_alert_waits_for() -> None:
     assert states() == [{"mail": "waiting", "log": "waiting"}] * 2
     watcher.policy = replace(watcher.policy, holding=frozenset({"log"}))
     watcher.see(up=0)
-    watcher.store.mutes.add(Mute(AlertType.DATABASE_DOWN, watcher.now + 3600))
+    watcher.store.mutes.add(Mute(Selection.of(AlertType.DATABASE_DOWN), watcher.now + 3600))
     watcher.see(up=1)
     assert states()[0] == {"mail": "muted", "log": "waiting"}, "who holds an alert hears of its end"
     watcher.policy = replace(watcher.policy, channels=("mail",), holding=frozenset(), at_once=("log",))
     watcher.see(up=0)
     assert states()[0] == {"mail": "muted", "log": "muted"}
-    watcher.store.mutes.remove(AlertType.DATABASE_DOWN)
+    watcher.store.mutes.remove(Mute(Selection.of(AlertType.DATABASE_DOWN), 0.0))
     watcher.see(up=0)
     assert states()[0] == {"mail": "waiting", "log": "delivered"}
 
@@ -572,7 +576,7 @@ def test_the_end_of_an_alert_whose_rule_was_removed_is_told_once_where_its_begin
 
 def test_the_end_of_a_muted_alert_whose_rule_was_removed_is_in_the_history_alone() -> None:
     watcher = Watcher(DOWN)
-    watcher.store.mutes.add(Mute(AlertType.DATABASE_DOWN, watcher.now + 3600))
+    watcher.store.mutes.add(Mute(Selection.of(AlertType.DATABASE_DOWN), watcher.now + 3600))
     watcher.see(up=0)
     watcher.rules = ()
     watcher.see(up=0)

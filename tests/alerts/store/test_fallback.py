@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from otel_monitoring.alerts.model import AlertEvent, AlertType, ChannelResult, DeliveryState, Mute
+from otel_monitoring.alerts.model import AlertEvent, AlertType, ChannelResult, DeliveryState
+from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
@@ -36,20 +38,20 @@ def test_all_that_is_done_during_an_outage_is_in_the_store_afterwards(world: Wor
     store.outbox.enqueue([event("before")], ["mail"], NOW)
     store.incidents.save({"gone": "1", "changed": "1", "kept": "1"})
     for labels in ({}, {"a": "1"}, {"a": "2"}):
-        store.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 600, labels))
+        store.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU, labels=labels), NOW + 600))
     world.lock()
     store.history.append(event("1"))
     store.run(lambda tx: tx.history.append(event("2")))
     store.outbox.enqueue([event("1")], ["mail", "slack"], NOW + 1)
     store.outbox.enqueue([event("2")], ["mail"], NOW + 2)
     store.incidents.save({"gone": None, "changed": "2", "new": "2"})
-    store.mutes.remove(AlertType.HIGH_CPU, {"a": "1"})
-    store.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 900, {"a": "2"}))
-    store.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    store.mutes.remove(Mute(Selection.of(AlertType.HIGH_CPU, labels={"a": "1"}), 0.0))
+    store.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU, labels={"a": "2"}), NOW + 900))
+    store.mutes.add(Mute(Selection.of(AlertType.CUSTOM), NOW + 60))
     store.notes.note("key", NOW + 3)
     assert messages(store) == ["2", "1", "before"]
     assert store.history.counts() == {AlertType.HIGH_CPU: 3}
-    seen = (store.incidents.saved(), store.mutes.in_force(NOW), store.notes.noted_at("key"))
+    seen = (store.incidents.saved(), store.mutes.all(NOW), store.notes.noted_at("key"))
     assert world.other.incidents.saved() == {"gone": "1", "changed": "1", "kept": "1"}
 
     world.unlock()
@@ -59,7 +61,7 @@ def test_all_that_is_done_during_an_outage_is_in_the_store_afterwards(world: Wor
     assert messages(store) == messages(world.other) == ["2", "1", "before"]
     assert store.problem is None
     assert world.other.history.counts() == {AlertType.HIGH_CPU: 3}
-    assert (world.other.incidents.saved(), world.other.mutes.in_force(NOW), world.other.notes.noted_at("key")) == seen
+    assert (world.other.incidents.saved(), world.other.mutes.all(NOW), world.other.notes.noted_at("key")) == seen
     rows = world.other.outbox.pending("mail", 9)
     assert [(row.event.message, row.queued_at) for row in rows] == [("before", NOW), ("1", NOW + 1), ("2", NOW + 2)]
     assert waiting(world.other, "slack") == ["1"]
@@ -77,22 +79,22 @@ def test_what_others_did_meanwhile_stays(world: World) -> None:
     world.other.incidents.save({"theirs": "2", "more": "1"})
     world.other.notes.note("key", NOW + 5)
     world.other.history.append(event("theirs"))
-    world.other.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    world.other.mutes.add(Mute(Selection.of(AlertType.CUSTOM), NOW + 60))
     world.later()
     assert world.store.incidents.saved() == {"ours": "2", "theirs": "2", "more": "1"}
     assert world.store.notes.noted_at("key") == NOW + 5
     assert messages(world.store) == ["ours", "theirs"]
-    assert len(world.store.mutes.in_force(NOW)) == 1
+    assert len(world.store.mutes.all(NOW)) == 1
 
 
 def test_last_known_states_mutes_and_notes_hold_where_nothing_can_be_read(world: World) -> None:
     world.other.incidents.save({"rule": "firing"})
-    world.other.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
-    assert world.store.run(lambda tx: (tx.incidents.saved(), len(tx.mutes.in_force(NOW)))) == ({"rule": "firing"}, 1)
+    world.other.mutes.add(Mute(Selection.of(AlertType.CUSTOM), NOW + 60))
+    assert world.store.run(lambda tx: (tx.incidents.saved(), len(tx.mutes.all(NOW)))) == ({"rule": "firing"}, 1)
     world.store.notes.note("key", NOW)
     world.upgrade()
     assert world.store.incidents.saved() == {"rule": "firing"}
-    assert len(world.store.mutes.in_force(NOW)) == 1
+    assert len(world.store.mutes.all(NOW)) == 1
     assert world.store.notes.noted_at("key") == NOW
     assert world.store.problem is not None
     assert "newer" in world.store.problem

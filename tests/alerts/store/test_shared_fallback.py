@@ -7,7 +7,9 @@ from typing import TypeVar
 
 import pytest
 
-from otel_monitoring.alerts.model import AlertType, ChannelResult, DeliveryState, Mute
+from otel_monitoring.alerts.model import AlertType, ChannelResult, DeliveryState
+from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore, Store
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.leases import LEADER
@@ -64,14 +66,14 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 def test_what_happened_on_all_hosts_is_in_the_database_once(hosts: Hosts) -> None:
     one, two = hosts.worker("one"), hosts.worker("two")
     raise_alert(one, "before", ["mail"])
-    one.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    one.mutes.add(Mute(Selection.of(AlertType.CUSTOM), NOW + 60))
     for store in (one, two):
-        assert len(store.mutes.in_force(NOW)) == 1
+        assert len(store.mutes.all(NOW)) == 1
         store.incidents.save({"kept": "1"})
     hosts.away()
     for name, store, kind in (("one", one, AlertType.HIGH_CPU), ("two", two, AlertType.HIGH_MEMORY)):
         raise_alert(store, f"on {name}", ["mail"])
-        store.mutes.add(Mute(kind, NOW + 60))
+        store.mutes.add(Mute(Selection.of(kind), NOW + 60))
         store.incidents.save({f"of {name}": name})
         store.notes.note(name, NOW)
         store.conditions.save(name, "works")
@@ -84,7 +86,7 @@ def test_what_happened_on_all_hosts_is_in_the_database_once(hosts: Hosts) -> Non
         assert store.problem is None
         assert sorted(messages(store)) == ["before", "on one", "on two"]
         assert sorted(waiting(store, "mail")) == ["before", "on one", "on two"]
-        assert {mute.type for mute in store.mutes.in_force(NOW)} == {
+        assert {mute.type for mute in store.mutes.all(NOW)} == {
             AlertType.CUSTOM,
             AlertType.HIGH_CPU,
             AlertType.HIGH_MEMORY,
@@ -105,10 +107,10 @@ def test_the_workers_of_a_host_share_what_happens_and_return_together(hosts: Hos
     assert first.leases.lead("first", NOW, NOW + 60) == {LEADER}
     assert second.leases.lead("second", NOW, NOW + 60) == frozenset(), "one of them leads"
     raise_alert(first, "1", ["mail"])
-    second.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    second.mutes.add(Mute(Selection.of(AlertType.CUSTOM), NOW + 60))
     first.incidents.save({"rule": "firing"})
     assert (waiting(second, "mail"), second.incidents.saved()) == (["1"], {"rule": "firing"})
-    assert len(first.mutes.in_force(NOW)) == 1
+    assert len(first.mutes.all(NOW)) == 1
     hosts.now += RETRY_SECONDS / 2
     second.history.counts()
     hosts.back()
@@ -140,13 +142,13 @@ def test_what_was_not_merged_when_a_process_ended_is_merged_by_the_next(hosts: H
 def test_what_waits_in_the_file_of_a_host_moves_once_the_database_is_the_store(hosts: Hosts) -> None:
     former = SqliteStore(hosts.folder / "one.db")
     raise_alert(former, "from before", ["mail"])
-    former.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    former.mutes.add(Mute(Selection.of(AlertType.CUSTOM), NOW + 60))
     former.close()
     store = hosts.worker("one")
     assert waiting(store, "mail") == ["from before"]
     hosts.away()
     assert waiting(store, "mail") == []
-    assert store.mutes.in_force(NOW) == [], "the rest is that of the database"
+    assert store.mutes.all(NOW) == [], "the rest is that of the database"
 
 
 def test_an_alert_that_waited_is_delivered_once_by_who_delivered_then(hosts: Hosts) -> None:
@@ -187,17 +189,17 @@ def test_an_alert_that_was_on_its_way_when_the_database_failed_is_not_delivered_
 def test_an_unmute_holds_and_so_does_what_others_did_meanwhile(hosts: Hosts) -> None:
     one = hosts.worker("one")
     for kind in (AlertType.CUSTOM, AlertType.HIGH_CPU):
-        one.mutes.add(Mute(kind, NOW + 600))
+        one.mutes.add(Mute(Selection.of(kind), NOW + 600))
     one.incidents.save({"ours": "1", "theirs": "1", "both": "1"})
     hosts.away()
-    one.mutes.remove(AlertType.CUSTOM)
-    one.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 700))
+    one.mutes.remove(Mute(Selection.of(AlertType.CUSTOM), 0.0))
+    one.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU), NOW + 700))
     one.incidents.save({"ours": None, "both": "ours"})
     hosts.back()
     hosts.database.incidents.save({"theirs": None, "both": "theirs", "new": "1"})
-    hosts.database.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 900))
+    hosts.database.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU), NOW + 900))
     assert one.incidents.saved() == {"both": "theirs", "new": "1"}
-    assert one.mutes.in_force(NOW) == [Mute(AlertType.HIGH_CPU, NOW + 900)], "the later end"
+    assert one.mutes.all(NOW) == [Mute(Selection.of(AlertType.HIGH_CPU), NOW + 900)], "the later end"
 
 
 def test_clearing_the_history_meanwhile_clears_it(hosts: Hosts) -> None:

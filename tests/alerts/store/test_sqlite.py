@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -20,10 +20,11 @@ from otel_monitoring.alerts.model import (
     AlertType,
     ChannelResult,
     DeliveryState,
-    Mute,
     Outcome,
     Status,
 )
+from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.serialization import decoded_event, encoded_event
@@ -180,6 +181,9 @@ def test_an_older_file_is_migrated_and_keeps_its_content(
     other.close()
 
 
+LABELS: tuple[dict[str, str], ...] = ({}, {"a": "\u00e9", "b": "2"})
+
+
 def test_a_file_of_the_released_version_goes_on(store: SqliteStore, path: Path) -> None:
     path.parent.mkdir(mode=0o700)
     path.touch(0o600)
@@ -188,10 +192,17 @@ def test_a_file_of_the_released_version_goes_on(store: SqliteStore, path: Path) 
     row = ("high_cpu", "warning", encoded_event(event("old", incident="i")))
     released.execute("INSERT INTO history (type, severity, event) VALUES (?, ?, ?)", row)
     released.execute("INSERT INTO outbox (channel, queued_at, attempts, event) VALUES ('mail', ?, 2, ?)", (NOW, row[2]))
+    for labels in ("{}", '{"a": "\\u00e9", "b": "2"}'):
+        released.execute("INSERT INTO mutes VALUES ('high_cpu', ?, ?, 'ana', 'known')", (labels, NOW + 60))
     released.execute("INSERT INTO lease VALUES (0, 'former', ?, ?)", (NOW, NOW + 5))
     released.commit()
     released.close()
     assert [one.as_json().get("channels") for one in store.history.events(limit=9)] == [None], "it did not note that"
+    whole, one = (Mute(Selection.of("high_cpu", labels=labels), NOW + 60, "ana", "known") for labels in LABELS)
+    assert store.mutes.all(NOW) == [one, whole]
+    assert store.mutes.remove(one)
+    store.mutes.add(replace(whole, until=NOW + 90))
+    assert [mute.until for mute in store.mutes.all(NOW)] == [NOW + 90], "it replaces the one of the former version"
     (queued,) = store.outbox.pending("mail", 9)
     store.outbox.settle([queued.id], ChannelResult(DeliveryState.DELIVERED))
     raise_alert(store, "new", ["mail"])
@@ -340,7 +351,7 @@ def test_rows_that_cannot_be_read_are_skipped_counted_and_told(
 ) -> None:
     store.history.append(event("1"))
     store.outbox.enqueue([event("1")], ["mail"], NOW)
-    store.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    store.mutes.add(Mute(Selection.of(AlertType.CUSTOM), NOW + 60))
     other = sqlite3.connect(path)
     record = asdict(event())
     texts: list[object] = ["{", "[]", '{"type": "from_the_future"}', "[" * 100_000, b"\xff\xfe", 7]
@@ -348,8 +359,8 @@ def test_rows_that_cannot_be_read_are_skipped_counted_and_told(
     for text in texts:
         other.execute("INSERT INTO history (type, severity, event) VALUES ('high_cpu', 'warning', ?)", (text,))
         other.execute("INSERT INTO outbox (channel, queued_at, attempts, event) VALUES ('mail', 1, 0, ?)", (text,))
-    other.execute("INSERT INTO counts VALUES ('from_the_future', 4)")
-    other.execute("INSERT INTO mutes VALUES ('from_the_future', '{}', ?, '', '')", (NOW + 60,))
+    other.execute("INSERT INTO counts VALUES ('of the future', 4)")
+    other.execute("INSERT INTO mutes VALUES ('{\"types\":[\"of the future\"]}', '', ?, '', '')", (NOW + 60,))
     other.execute("UPDATE history SET event = CAST(x'ff7b' AS TEXT) WHERE event = '[]'")
     other.commit()
     other.close()
@@ -358,7 +369,7 @@ def test_rows_that_cannot_be_read_are_skipped_counted_and_told(
     assert messages(store, 2) == ["2", "1"]
     assert waiting(store, "mail", 2) == ["1", "2"]
     assert store.history.counts() == {AlertType.HIGH_CPU: 2}
-    assert [mute.type for mute in store.mutes.in_force(NOW)] == [AlertType.CUSTOM]
+    assert [mute.type for mute in store.mutes.all(NOW)] == [AlertType.CUSTOM]
     assert fail_open.failures["alert store"] == 2 * len(texts) + 2, "the diagnostics show it"
     assert store.outbox.backlog() == {"mail": 2, "mail (unreadable)": len(texts)}, "they are set aside, and kept"
     said = f"alert store: {len(texts)} events for mail cannot be read: they are set aside"

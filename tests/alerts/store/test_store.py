@@ -24,10 +24,11 @@ from otel_monitoring.alerts.model import (
     AlertType,
     ChannelResult,
     DeliveryState,
-    Mute,
     Outcome,
     Status,
 )
+from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore, Store, open_store
 from otel_monitoring.alerts.store.fallback import FallbackStore
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
@@ -148,14 +149,14 @@ def test_the_history_keeps_a_thousand_and_counts_all_but_resolves(store: Store) 
 def test_clear_forgets_events_and_counts_only(store: Store) -> None:
     store.history.append(event())
     store.outbox.enqueue([event("waits")], ["mail"], NOW)
-    store.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
+    store.mutes.add(Mute(Selection.of(AlertType.CUSTOM), NOW + 60))
     store.incidents.save({"rule": "firing"})
     store.notes.note("key", NOW)
     store.history.clear()
     assert (messages(store), store.history.counts(), store.notes.noted_at("key")) == ([], {}, NOW)
     assert waiting(store, "mail") == ["waits"]
     assert store.incidents.saved() == {"rule": "firing"}
-    assert len(store.mutes.in_force(NOW)) == 1
+    assert len(store.mutes.all(NOW)) == 1
     store.history.append(event("next"))
     assert messages(store) == ["next"]
 
@@ -177,33 +178,36 @@ def test_details_without_a_form_in_json_lose_nothing_else(store: Store, details:
 
 
 def test_mutes_end_and_stand_in_the_order_of_their_ends(store: Store) -> None:
-    later = Mute(AlertType.HIGH_CPU, NOW + 60, {"instance": "a"}, "ops", "deploy")
-    sooner = Mute(AlertType.CUSTOM, NOW + 30)
+    later = Mute(Selection.of(AlertType.HIGH_CPU, labels={"instance": "a"}), NOW + 60, "ops", "deploy")
+    sooner = Mute(Selection.of(AlertType.CUSTOM), NOW + 30)
     store.mutes.add(later)
     store.mutes.add(sooner)
-    assert store.mutes.in_force(NOW) == [sooner, later]
-    assert store.mutes.in_force(NOW + 30) == [later]
-    assert store.mutes.in_force(NOW + 60) == []
+    assert store.mutes.all(NOW) == [sooner, later]
+    assert store.mutes.all(NOW + 30) == [later]
+    assert store.mutes.all(NOW + 60) == []
 
 
 def test_a_mute_replaces_the_one_of_the_same_type_and_labels(store: Store) -> None:
-    first = Mute(AlertType.HIGH_CPU, NOW + 60, {"a": "1", "b": "2"})
-    second = Mute(AlertType.HIGH_CPU, NOW + 30, {"b": "2", "a": "1"}, reason="shorter")
-    other = Mute(AlertType.HIGH_CPU, NOW + 90)
+    first = Mute(Selection.of(AlertType.HIGH_CPU, labels={"a": "1", "b": "2"}), NOW + 60)
+    second = Mute(Selection.of(AlertType.HIGH_CPU, labels={"b": "2", "a": "1"}), NOW + 30, reason="shorter")
+    other = Mute(Selection.of(AlertType.HIGH_CPU), NOW + 90)
     for mute in (first, other, second):
         store.mutes.add(mute)
-    assert store.mutes.in_force(NOW) == [second, other]
+    assert store.mutes.all(NOW) == [second, other]
 
 
 def test_unmute_ends_one_by_its_labels_or_all_of_a_type(store: Store) -> None:
     for labels in ({}, {"a": "1"}, {"a": "2"}):
-        store.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 60, labels))
-    store.mutes.add(Mute(AlertType.CUSTOM, NOW + 60))
-    assert store.mutes.remove(AlertType.HIGH_CPU, {"a": "1"}) == 1
-    assert store.mutes.remove(AlertType.HIGH_CPU, {"a": "1"}) == 0
-    assert store.mutes.remove(AlertType.HIGH_CPU, {}) == 1
-    assert store.mutes.remove(AlertType.HIGH_CPU) == 1
-    assert [mute.type for mute in store.mutes.in_force(NOW)] == [AlertType.CUSTOM]
+        store.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU, labels=labels), NOW + 60))
+    store.mutes.add(Mute(Selection.of(AlertType.CUSTOM), NOW + 60))
+    of_label = Mute(Selection.of(AlertType.HIGH_CPU, labels={"a": "1"}), 0.0)
+    assert store.mutes.remove(of_label)
+    assert not store.mutes.remove(of_label)
+    assert store.mutes.remove(Mute(Selection.of(AlertType.HIGH_CPU), 0.0, "somebody else"))
+    assert [mute.selection for mute in store.mutes.all(NOW)] == [
+        Selection.of(AlertType.HIGH_CPU, labels={"a": "2"}),
+        Selection.of(AlertType.CUSTOM),
+    ]
 
 
 def test_notes_are_kept_for_a_day(store: Store) -> None:
@@ -546,7 +550,7 @@ def everything(store: Store) -> tuple[object, ...]:
     return (
         list(store.history.events(limit=HISTORY_LIMIT)),
         store.history.counts(),
-        store.mutes.in_force(NOW),
+        store.mutes.all(NOW),
         store.notes.noted_at("key"),
         store.incidents.saved(),
         store.outbox.pending("mail", OUTBOX_LIMIT),
@@ -559,7 +563,7 @@ def everything(store: Store) -> tuple[object, ...]:
 def test_a_transaction_left_by_an_exception_did_nothing(store: Store) -> None:
     def fill(name: str) -> None:
         store.history.append(event(name))
-        store.mutes.add(Mute(AlertType.HIGH_CPU, NOW + 60, {"name": name}))
+        store.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU, labels={"name": name}), NOW + 60))
         store.notes.note("key", NOW + len(name))
         store.incidents.save({name: name, "kept": name})
         store.outbox.enqueue([event(name)], ["mail"], NOW)
@@ -568,7 +572,7 @@ def test_a_transaction_left_by_an_exception_did_nothing(store: Store) -> None:
         fill("half")
         tx.outbox.settle([row.id for row in tx.outbox.pending("mail", 1)])
         tx.outbox.tried([row.id for row in tx.outbox.pending("mail", 1)])
-        tx.mutes.remove(AlertType.HIGH_CPU)
+        tx.mutes.remove(Mute(Selection.of(AlertType.HIGH_CPU, labels={"name": "before"}), 0.0))
         tx.history.clear()
         raise error
 
@@ -771,7 +775,7 @@ class Agreement(RuleBasedStateMachine):
             self.both(lambda s, seconds=lately: s.leases.holders(self.now, seconds))  # type: ignore[misc]
         self.both(lambda s: s.conditions.saved())
         self.both(lambda s: s.reports.urgent_since(self.now - 9))
-        self.both(lambda s: s.mutes.in_force(self.now))
+        self.both(lambda s: s.mutes.all(self.now))
 
     @rule(seconds=strategies.sampled_from([0.5, 10.0, 61.0, DAY]))
     def wait(self, seconds: float) -> None:
@@ -814,12 +818,12 @@ class Agreement(RuleBasedStateMachine):
 
     @rule(kind=TYPES, labels=LABELS, seconds=strategies.floats(-5, 60), author=NAMES)
     def mute(self, kind: AlertType, labels: Mapping[str, str], seconds: float, author: str) -> None:
-        self.both(lambda s: s.mutes.add(Mute(kind, self.now + seconds, labels, author)))
+        self.both(lambda s: s.mutes.add(Mute(Selection(frozenset((kind,)), labels=labels), self.now + seconds, author)))
 
-    @rule(kind=TYPES, labels=strategies.none() | LABELS)
-    def unmute(self, kind: AlertType, labels: Mapping[str, str] | None) -> None:
-        self.both(lambda s: s.mutes.in_force(self.now))
-        self.both(lambda s: s.mutes.remove(kind, labels))
+    @rule(kind=TYPES, labels=LABELS)
+    def unmute(self, kind: AlertType, labels: Mapping[str, str]) -> None:
+        self.both(lambda s: s.mutes.all(self.now))
+        self.both(lambda s: s.mutes.remove(Mute(Selection(frozenset((kind,)), labels=labels), 0.0)))
 
     @rule(key=NAMES)
     def note(self, key: str) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
-from otel_monitoring.alerts.model import AlertEvent, DeliveryState, Mute
+from otel_monitoring.alerts.model import AlertEvent, DeliveryState
+from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.memory.state import MemoryState
-from otel_monitoring.alerts.store.mutes import mute_key
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT, Queued
 from otel_monitoring.alerts.store.protocol import Store
 from otel_monitoring.alerts.store.serialization import decoded_mute, encoded_mute
@@ -28,6 +28,7 @@ class Outage:
     Attributes:
         key: The key of the record, which begins with `RECORD`.
         incidents: The states of alerts as they were known when the outage began.
+        acknowledgements: Who has acknowledged which alert, likewise.
         conditions: The conditions of channels likewise.
         mutes: The mutes likewise.
         settled: The ids of events that wait in the store that is away, if they are not settled there by now, and are
@@ -38,6 +39,7 @@ class Outage:
 
     key: str
     incidents: Mapping[str, str] = field(default_factory=dict)
+    acknowledgements: Mapping[str, str] = field(default_factory=dict)
     conditions: Mapping[str, str] = field(default_factory=dict)
     mutes: tuple[Mute, ...] = ()
     settled: tuple[int, ...] = ()
@@ -92,17 +94,18 @@ def begin(store: Store, key: str, known: MemoryState, now: float) -> None:
     store.history.clear()
     for event in known.history:
         store.history.append(known.with_results(event))
-    for mute in store.mutes.in_force(now):
-        store.mutes.remove(mute.type, mute.labels)
+    for mute in store.mutes.all(now):
+        store.mutes.remove(mute)
     for mute in known.mutes:
         store.mutes.add(mute)
     for noted, at in known.notes.items():
         if (store.notes.noted_at(noted) or float("-inf")) < at:
             store.notes.note(noted, at)
     store.incidents.save({**dict.fromkeys(store.incidents.saved()), **known.incidents})
+    store.acknowledgements.save({**dict.fromkeys(store.acknowledgements.saved()), **known.acknowledgements})
     for channel, condition in known.conditions.items():
         store.conditions.save(channel, condition)
-    Outage(key, known.incidents, known.conditions, tuple(known.mutes)).save(store)
+    Outage(key, known.incidents, known.acknowledgements, known.conditions, tuple(known.mutes)).save(store)
 
 
 def take_over(store: Store, key: str, known: MemoryState, channels: Collection[str]) -> None:
@@ -146,7 +149,8 @@ class Meanwhile:
         waiting = {row.id: row for row in _waiting(store)}
         if record is None:
             return Meanwhile(Outage(key), MemoryState(outbox=waiting), {}, now) if waiting else None
-        state = MemoryState(mutes=store.mutes.in_force(now), incidents=store.incidents.saved())
+        state = MemoryState(mutes=store.mutes.all(now), incidents=store.incidents.saved())
+        state.acknowledgements = store.acknowledgements.saved()
         state.conditions = {name: text for name, text in store.conditions.saved().items() if name != key}
         state.history.extend(reversed(store.history.events(limit=HISTORY_LIMIT)))
         state.outbox = waiting
@@ -180,7 +184,11 @@ def merge(store: Store, meanwhile: Meanwhile) -> None:
         if noted.get(key, float("-inf")) < at:
             store.notes.note(key, at)
     _merge_mutes(store, record.mutes, ours.mutes, meanwhile.now)
-    store.incidents.save(dict(_changed(record.incidents, ours.incidents, store.incidents.saved())))
+    for before, after, part in (
+        (record.incidents, ours.incidents, store.incidents),
+        (record.acknowledgements, ours.acknowledgements, store.acknowledgements),
+    ):
+        part.save(dict(_changed(before, after, part.saved())))
     for channel, condition in _changed(record.conditions, ours.conditions, store.conditions.saved()):
         if condition is not None:
             store.conditions.save(channel, condition)
@@ -216,16 +224,14 @@ def _merge_outbox(store: Store, meanwhile: Meanwhile, recorded: Mapping[str, Ale
 
 
 def _merge_mutes(store: Store, known: Iterable[Mute], ours: Iterable[Mute], now: float) -> None:
-    before, after, here = (
-        {mute_key(mute): mute for mute in mutes} for mutes in (known, ours, store.mutes.in_force(now))
-    )
+    before, after, here = ({mute.key: mute for mute in mutes} for mutes in (known, ours, store.mutes.all(now)))
     for key in before.keys() | after.keys():
         mute, other = after.get(key), here.get(key)
         if mute == before.get(key):
             continue
         if mute is None:
             if other is not None and other == before[key]:
-                store.mutes.remove(other.type, other.labels)
+                store.mutes.remove(other)
         elif other is None or other == before.get(key) or other.until < mute.until:
             store.mutes.add(mute)
 

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
-from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult, Mute
+from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, ChannelResult
+from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.store.fallback.outage import note_cleared, note_settled
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory import MemoryStore
+from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.outbox import Queued
 from otel_monitoring.alerts.store.protocol import Store
+from otel_monitoring.alerts.store.texts import Texts
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.metrics.stream import Base, Delta
 
@@ -113,17 +116,16 @@ class FallbackMutes:
     def add(self, mute: Mute) -> None:
         self._stores.do(lambda store: store.mutes.add(mute), lambda _: self._stores.learned.mutes.add(mute))
 
-    def remove(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
+    def remove(self, mute: Mute) -> bool:
         return self._stores.do(
-            lambda store: store.mutes.remove(alert_type, labels),
-            lambda _: self._stores.learned.mutes.remove(alert_type, labels),
+            lambda store: store.mutes.remove(mute), lambda _: self._stores.learned.mutes.remove(mute)
         )
 
-    def in_force(self, now: float) -> list[Mute]:
+    def all(self, now: float) -> list[Mute]:
         def learn(mutes: list[Mute]) -> None:
             self._stores.learned.state.mutes = list(mutes)
 
-        return self._stores.do(lambda store: store.mutes.in_force(now), learn)
+        return self._stores.do(lambda store: store.mutes.all(now), learn)
 
 
 class FallbackNotes:
@@ -150,21 +152,33 @@ class FallbackNotes:
         return self._stores.do(lambda store: store.notes.all())
 
 
-class FallbackIncidents:
-    """`Incidents` of the store in use."""
+class FallbackTexts:
+    """`Texts` of the store in use.
 
-    def __init__(self, stores: Chooser) -> None:
+    Args:
+        stores: The stores.
+        part: The part of a store that they are.
+        texts: The texts in the state of the memory.
+    """
+
+    def __init__(
+        self, stores: Chooser, part: Callable[[Store], Texts], texts: Callable[[MemoryState], dict[str, str]]
+    ) -> None:
         self._stores = stores
+        self._part = part
+        self._texts = texts
 
     def saved(self) -> dict[str, str]:
         def learn(states: dict[str, str]) -> None:
-            self._stores.learned.state.incidents = dict(states)
+            known = self._texts(self._stores.learned.state)
+            known.clear()
+            known.update(states)
 
-        return self._stores.do(lambda store: store.incidents.saved(), learn)
+        return self._stores.do(lambda store: self._part(store).saved(), learn)
 
     def save(self, states: Mapping[str, str | None]) -> None:
         self._stores.do(
-            lambda store: store.incidents.save(states), lambda _: self._stores.learned.incidents.save(states)
+            lambda store: self._part(store).save(states), lambda _: self._part(self._stores.learned).save(states)
         )
 
 

@@ -11,7 +11,6 @@ from otel_monitoring.alerts.store.fallback.outage import RECORD, Meanwhile, Outa
 from otel_monitoring.alerts.store.fallback.parts import (
     FallbackConditions,
     FallbackHistory,
-    FallbackIncidents,
     FallbackLeases,
     FallbackMeasurements,
     FallbackMutes,
@@ -19,6 +18,7 @@ from otel_monitoring.alerts.store.fallback.parts import (
     FallbackOutbox,
     FallbackReports,
     FallbackSlices,
+    FallbackTexts,
 )
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.leases import channel_of
@@ -94,7 +94,10 @@ class FallbackStore:
         self.outbox = FallbackOutbox(self)
         self.mutes = FallbackMutes(self)
         self.notes = FallbackNotes(self)
-        self.incidents = FallbackIncidents(self)
+        self.incidents = FallbackTexts(self, lambda store: store.incidents, lambda state: state.incidents)
+        self.acknowledgements = FallbackTexts(
+            self, lambda store: store.acknowledgements, lambda state: state.acknowledgements
+        )
         self.leases = FallbackLeases(self)
         self.reports = FallbackReports(self)
         self.conditions = FallbackConditions(self)
@@ -226,12 +229,13 @@ class FallbackStore:
         state = self.learned.state.copy()
         with suppress(StoreError):
             state.incidents = self.primary.incidents.saved()
+            state.acknowledgements = self.primary.acknowledgements.saved()
             outbox = self.primary.outbox
             waiting = [row for name in outbox.backlog() for row in outbox.pending(name, OUTBOX_LIMIT)]
             state.outbox = {row.id: row for row in waiting}
             for event in reversed(self.primary.history.events(limit=HISTORY_LIMIT)):
                 state.add_to_history(event)
-            state.mutes = self.primary.mutes.in_force(now)
+            state.mutes = self.primary.mutes.all(now)
             state.conditions = self.primary.conditions.saved()
         return state
 

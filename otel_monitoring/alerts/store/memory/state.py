@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Protocol, TypeVar
 
-from otel_monitoring.alerts.model import AlertEvent, AlertType, ChannelResult, Mute
+from otel_monitoring.alerts.model import AlertEvent, AlertType, ChannelResult
+from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.outbox import Queued
 from otel_monitoring.alerts.store.protocol import CLOCK_TOLERANCE
@@ -46,6 +47,7 @@ class MemoryState:
     mutes: list[Mute] = field(default_factory=list)
     notes: dict[str, float] = field(default_factory=dict)
     incidents: dict[str, str] = field(default_factory=dict)
+    acknowledgements: dict[str, str] = field(default_factory=dict)
     outbox: dict[int, Queued] = field(default_factory=dict)
     largest_id: int = 0
     """The largest id ever given to an event in the outbox."""

@@ -10,7 +10,7 @@ from otel_monitoring.alerts.store.memory.measurements import MemoryMeasurements
 from otel_monitoring.alerts.store.memory.outbox import MemoryOutbox
 from otel_monitoring.alerts.store.memory.slices import MemorySlices
 from otel_monitoring.alerts.store.memory.state import MemoryState
-from otel_monitoring.alerts.store.memory.values import MemoryConditions, MemoryIncidents, MemoryMutes, MemoryNotes
+from otel_monitoring.alerts.store.memory.values import MemoryConditions, MemoryMutes, MemoryNotes, MemoryTexts
 from otel_monitoring.alerts.store.memory.workers import MemoryLeases, MemoryReports
 from otel_monitoring.alerts.store.protocol import Store
 from otel_monitoring.forks import renewed
@@ -38,7 +38,8 @@ class MemoryStore:
         self.outbox = MemoryOutbox(self)
         self.mutes = MemoryMutes(self)
         self.notes = MemoryNotes(self)
-        self.incidents = MemoryIncidents(self)
+        self.incidents = MemoryTexts(self, lambda state: state.incidents)
+        self.acknowledgements = MemoryTexts(self, lambda state: state.acknowledgements)
         self.leases = MemoryLeases(self)
         self.reports = MemoryReports(self)
         self.conditions = MemoryConditions(self)

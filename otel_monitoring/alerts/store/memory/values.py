@@ -1,10 +1,10 @@
-"""The parts in memory that are values by a key: mutes, notes, incidents and conditions."""
+"""The parts in memory that are values by a key: mutes, notes, incidents, acknowledgements and conditions."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from otel_monitoring.alerts.model import AlertType, Mute
+from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.store.memory.state import Access, MemoryState
-from otel_monitoring.alerts.store.mutes import mute_key
+from otel_monitoring.alerts.store.mutes import order
 from otel_monitoring.alerts.store.notes import NOTES_LIMIT, NOTES_SECONDS
 
 
@@ -16,22 +16,22 @@ class MemoryMutes:
 
     def add(self, mute: Mute) -> None:
         def work(state: MemoryState) -> None:
-            state.mutes = [other for other in state.mutes if mute_key(other) != mute_key(mute)] + [mute]
+            state.mutes = [other for other in state.mutes if other.key != mute.key] + [mute]
 
         self._state.use(work)
 
-    def remove(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
-        def work(state: MemoryState) -> int:
+    def remove(self, mute: Mute) -> bool:
+        def work(state: MemoryState) -> bool:
             before = state.mutes
-            state.mutes = [mute for mute in before if mute.type is not alert_type or labels not in (None, mute.labels)]
-            return len(before) - len(state.mutes)
+            state.mutes = [other for other in before if other.key != mute.key]
+            return len(state.mutes) < len(before)
 
         return self._state.use(work)
 
-    def in_force(self, now: float) -> list[Mute]:
+    def all(self, now: float) -> list[Mute]:
         def work(state: MemoryState) -> list[Mute]:
             state.mutes = [mute for mute in state.mutes if mute.until > now]
-            return sorted(state.mutes, key=lambda mute: (mute.until, mute_key(mute)))
+            return sorted(state.mutes, key=order)
 
         return self._state.use(work)
 
@@ -64,22 +64,29 @@ class MemoryNotes:
         self._state.use(lambda state: state.notes.clear())
 
 
-class MemoryIncidents:
-    """`Incidents` in memory."""
+class MemoryTexts:
+    """`Texts` in memory.
 
-    def __init__(self, state: Access) -> None:
+    Args:
+        state: How to get at the state.
+        texts: Its texts.
+    """
+
+    def __init__(self, state: Access, texts: Callable[[MemoryState], dict[str, str]]) -> None:
         self._state = state
+        self._texts = texts
 
     def saved(self) -> dict[str, str]:
-        return self._state.use(lambda state: dict(state.incidents))
+        return self._state.use(lambda state: dict(self._texts(state)))
 
     def save(self, states: Mapping[str, str | None]) -> None:
         def work(state: MemoryState) -> None:
+            texts = self._texts(state)
             for key, text in states.items():
                 if text is None:
-                    state.incidents.pop(key, None)
+                    texts.pop(key, None)
                 else:
-                    state.incidents[key] = text
+                    texts[key] = text
 
         self._state.use(work)
 

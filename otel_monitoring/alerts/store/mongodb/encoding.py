@@ -77,6 +77,7 @@ class StateCodec:
             "mutes": [encoded_mute(mute) for mute in state.mutes],
             "notes": state.notes,
             "incidents": state.incidents,
+            "acknowledgements": state.acknowledgements,
             "outbox": outbox,
             "largest_id": state.largest_id,
             "conditions": state.conditions,
@@ -90,6 +91,7 @@ class StateCodec:
             mutes=list(decodable(record["mutes"], decoded_mute)),
             notes=record["notes"],
             incidents=record["incidents"],
+            acknowledgements=record.get("acknowledgements", {}),
             largest_id=record["largest_id"],
             conditions=record["conditions"],
         )

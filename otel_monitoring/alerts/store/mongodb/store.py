@@ -11,7 +11,7 @@ from pymongo.database import Database
 from otel_monitoring.alerts.store.memory.history import MemoryHistory
 from otel_monitoring.alerts.store.memory.outbox import MemoryOutbox
 from otel_monitoring.alerts.store.memory.state import MemoryState
-from otel_monitoring.alerts.store.memory.values import MemoryConditions, MemoryIncidents, MemoryMutes, MemoryNotes
+from otel_monitoring.alerts.store.memory.values import MemoryConditions, MemoryMutes, MemoryNotes, MemoryTexts
 from otel_monitoring.alerts.store.mongodb.documents import FRESH_SECONDS, Documents
 from otel_monitoring.alerts.store.mongodb.encoding import StateCodec
 from otel_monitoring.alerts.store.mongodb.measurements import MongoMeasurements
@@ -62,7 +62,8 @@ class MongoStore:
         self.outbox = MongoOutbox(self)
         self.mutes = MemoryMutes(self)
         self.notes = MemoryNotes(self)
-        self.incidents = MemoryIncidents(self)
+        self.incidents = MemoryTexts(self, lambda state: state.incidents)
+        self.acknowledgements = MemoryTexts(self, lambda state: state.acknowledgements)
         self.conditions = MemoryConditions(self)
         self.leases = MongoLeases(self._documents)
         self.reports = MongoReports(self._documents)

@@ -56,7 +56,19 @@ _SLICES = (
     "CREATE TABLE slice_position (id INTEGER PRIMARY KEY CHECK (id = 0), version TEXT NOT NULL, content BLOB NOT NULL)",
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _RESULTS, _CHANNELS, _MEASUREMENTS, _SLICES)
+_RESPONSES = (
+    # What people do about alerts. Mutes by more than a type and labels, and planned ones: the texts are those of
+    # `Selection` and of a schedule.
+    "ALTER TABLE mutes RENAME TO former_mutes",
+    "CREATE TABLE mutes (selection TEXT NOT NULL, schedule TEXT NOT NULL, until REAL NOT NULL, author TEXT NOT NULL,"
+    " reason TEXT NOT NULL, PRIMARY KEY (selection, schedule)) WITHOUT ROWID",
+    "INSERT INTO mutes SELECT '{' || CASE WHEN labels = '{}' THEN '' ELSE '\"labels\":' || json(labels) || ',' END"
+    " || '\"types\":[\"' || type || '\"]}', '', until, author, reason FROM former_mutes WHERE json_valid(labels)",
+    "DROP TABLE former_mutes",
+    "CREATE TABLE acknowledgements (key TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID",
+)
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _RESULTS, _CHANNELS, _MEASUREMENTS, _SLICES, _RESPONSES)
 """The statements that migrate a file from version n (its `user_version`) to n + 1."""
 
 

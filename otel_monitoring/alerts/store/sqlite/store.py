@@ -11,7 +11,7 @@ from otel_monitoring.alerts.store.sqlite.history import SqliteHistory
 from otel_monitoring.alerts.store.sqlite.measurements import SqliteMeasurements
 from otel_monitoring.alerts.store.sqlite.outbox import SqliteOutbox
 from otel_monitoring.alerts.store.sqlite.slices import SqliteSlices
-from otel_monitoring.alerts.store.sqlite.values import SqliteConditions, SqliteIncidents, SqliteMutes, SqliteNotes
+from otel_monitoring.alerts.store.sqlite.values import SqliteConditions, SqliteMutes, SqliteNotes, SqliteTexts
 from otel_monitoring.alerts.store.sqlite.workers import SqliteLeases, SqliteReports
 
 T = TypeVar("T")
@@ -42,7 +42,8 @@ class SqliteStore:
         self.outbox = SqliteOutbox(connection)
         self.mutes = SqliteMutes(connection)
         self.notes = SqliteNotes(connection)
-        self.incidents = SqliteIncidents(connection)
+        self.incidents = SqliteTexts(connection, "states")
+        self.acknowledgements = SqliteTexts(connection, "acknowledgements")
         self.leases = SqliteLeases(connection)
         self.reports = SqliteReports(connection)
         self.conditions = SqliteConditions(connection)

@@ -1,13 +1,14 @@
-"""The tables of values by a key: mutes, notes, incidents and conditions."""
+"""The tables of values by a key: mutes, notes, incidents, acknowledgements and conditions."""
 
 import sqlite3
 from collections.abc import Mapping
+from typing import Literal
 
-from otel_monitoring.alerts.model import AlertType, Mute
-from otel_monitoring.alerts.store.mutes import mute_key
+from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.store.mutes import order
 from otel_monitoring.alerts.store.notes import NOTES_LIMIT, NOTES_SECONDS
 from otel_monitoring.alerts.store.rows import decodable
-from otel_monitoring.alerts.store.serialization import decoded_mute, encoded_labels, encoded_mute, storable
+from otel_monitoring.alerts.store.serialization import decoded_mute, encoded_mute, storable
 from otel_monitoring.alerts.store.sqlite.connection import SqliteConnection
 
 _NOTES_PRUNED_EVERY = 256
@@ -23,17 +24,16 @@ class SqliteMutes:
         row = encoded_mute(mute)
         self._write(lambda db: db.execute("INSERT OR REPLACE INTO mutes VALUES (?, ?, ?, ?, ?)", row))
 
-    def remove(self, alert_type: AlertType, labels: Mapping[str, str] | None = None) -> int:
-        wanted = {"type": alert_type.value, "labels": None if labels is None else encoded_labels(labels)}
-        query = "DELETE FROM mutes WHERE type = :type AND (:labels IS NULL OR labels = :labels)"
-        return self._write(lambda db: db.execute(query, wanted).rowcount)
+    def remove(self, mute: Mute) -> bool:
+        query = "DELETE FROM mutes WHERE selection = ? AND schedule = ?"
+        return self._write(lambda db: db.execute(query, mute.key).rowcount) > 0
 
-    def in_force(self, now: float) -> list[Mute]:
-        rows = self._read(lambda db: db.execute("SELECT type, labels, until, author, reason FROM mutes").fetchall())
+    def all(self, now: float) -> list[Mute]:
+        query = "SELECT selection, schedule, until, author, reason FROM mutes"
+        rows = self._read(lambda db: db.execute(query).fetchall())
         if any(row[2] <= now for row in rows):
             self._write(lambda db: db.execute("DELETE FROM mutes WHERE until <= ?", (now,)))
-        mutes = decodable([row for row in rows if row[2] > now], lambda row: decoded_mute(row))
-        return sorted(mutes, key=lambda mute: (mute.until, mute_key(mute)))
+        return sorted(decodable([row for row in rows if row[2] > now], lambda row: decoded_mute(row)), key=order)
 
 
 class SqliteNotes:
@@ -65,22 +65,29 @@ class SqliteNotes:
         self._write(lambda db: db.execute("DELETE FROM notified"))
 
 
-class SqliteIncidents:
-    """`Incidents` in a SQLite file."""
+class SqliteTexts:
+    """`Texts` in a SQLite file.
 
-    def __init__(self, connection: SqliteConnection) -> None:
+    Args:
+        connection: The file.
+        table: Their table.
+    """
+
+    def __init__(self, connection: SqliteConnection, table: Literal["states", "acknowledgements"]) -> None:
         self._read, self._write = connection.read, connection.write
+        self._table = table
 
     def saved(self) -> dict[str, str]:
-        return dict(self._read(lambda db: db.execute("SELECT key, state FROM states").fetchall()))
+        query = f"SELECT key, state FROM {self._table}"  # noqa: S608 - one of our tables
+        return dict(self._read(lambda db: db.execute(query).fetchall()))
 
     def save(self, states: Mapping[str, str | None]) -> None:
         saved = [(storable(key), storable(state)) for key, state in states.items() if state is not None]
         removed = [(storable(key),) for key, state in states.items() if state is None]
 
         def work(db: sqlite3.Connection) -> None:
-            db.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", saved)
-            db.executemany("DELETE FROM states WHERE key = ?", removed)
+            db.executemany(f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?)", saved)  # noqa: S608 - one of our tables
+            db.executemany(f"DELETE FROM {self._table} WHERE key = ?", removed)  # noqa: S608 - one of our tables
 
         if states:
             self._write(work)

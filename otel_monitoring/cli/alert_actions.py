@@ -1,0 +1,171 @@
+"""`otel-monitoring mute`: what a person does about the alerts of a running service."""
+
+import getpass
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import click
+
+from otel_monitoring.cli import exit_codes, options
+from otel_monitoring.cli.client import Answer, DeniedError, ServiceClient, UnreachableError
+from otel_monitoring.cli.terminal import one_line
+
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+
+_CODES = """\b
+Exit codes:
+  0   done
+  1   refused, or there is none; the line says why
+  2   no answer
+  3   the admin token is missing or wrong
+"""
+
+
+def user() -> str:
+    """Who types, for the record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # the user id has no name, as in containers
+        return "otel-monitoring"
+
+
+def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
+    """The seconds of a text as `90`, `30m`, `2h` or `1d`."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", value.strip())
+    if found is None or found[2] not in _UNITS:
+        raise click.BadParameter(f"{value!r} is no duration as 90, 30m, 2h or 1d")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _labels(_ctx: click.Context, _param: click.Parameter, values: Iterable[str]) -> dict[str, str]:
+    """Labels of texts as `endpoint=/api/orders/`."""
+    pairs = [value.partition("=") for value in values]
+    for name, separator, _ in pairs:
+        if not name or not separator:
+            raise click.BadParameter(f"{name!r} is no NAME=VALUE")
+    return {name: text for name, _, text in pairs}
+
+
+def _which(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that select alerts."""
+    kind = click.option("--type", "kind", metavar="TYPE", help="Alerts of this type.")
+    rule = click.option("--rule", metavar="NAME", help="Alerts of this rule.")
+    labels = click.option(
+        "--label", "labels", callback=_labels, multiple=True, metavar="NAME=VALUE", help="Alerts with it."
+    )
+    return kind(rule(labels(command)))
+
+
+def _signed(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that say who and why."""
+    author = click.option("--author", default=user, metavar="NAME", help="Who does it; by default the user.")
+    return author(click.option("--reason", default="", metavar="TEXT", help="Why.")(command))
+
+
+def _selected(kind: str | None, rule: str | None, labels: dict[str, str]) -> dict[str, Any]:
+    given = {"type": kind, "rule": rule, "labels": labels}
+    return {name: value for name, value in given.items() if value}
+
+
+@click.command(
+    epilog=f"""\b
+Examples:
+  otel-monitoring mute http://localhost:8000
+  otel-monitoring mute --type api_timeout --label endpoint=/api/orders/ --for 2h http://localhost:8000
+  otel-monitoring mute --rule backlog --reason 'the import runs' http://localhost:8000
+  otel-monitoring mute --end api_timeout http://localhost:8000
+
+{_CODES}"""
+)
+@options.service
+@_which
+@click.option("--for", "seconds", callback=_seconds, metavar="DURATION", help="As 30m or 2h; an hour if not given.")
+@click.option("--end", metavar="NAME", help="End mutes instead: an id, a type or a rule.")
+@_signed
+@options.as_json
+def mute(
+    service: ServiceClient,
+    kind: str | None,
+    rule: str | None,
+    labels: dict[str, str],
+    seconds: float | None,
+    end: str | None,
+    author: str,
+    reason: str,
+    as_json: bool,
+) -> int:
+    """Mute alerts of the service at URL, or list the mutes.
+
+    The alerts that fit all of type, rule and labels are recorded and not notified. With none of them, the mutes are
+    listed.
+    """
+    selected = _selected(kind, rule, labels)
+    if end is not None:
+        return _do(service, lambda: service.delete(f"/alerts/mutes/{end}"), as_json, f"{end} is not muted", _ended(end))
+    if not selected:
+        return _do(service, lambda: service.get("/alerts/mutes"), as_json, "it has no such endpoint", _mutes)
+    body = {**selected, "author": author, "reason": reason, **({"duration_seconds": seconds} if seconds else {})}
+    return _do(service, lambda: service.post("/alerts/mutes", body), as_json, "it has no such endpoint", _mute_line)
+
+
+def _do(
+    service: ServiceClient,
+    ask: Callable[[], Answer | None],
+    as_json: bool,
+    missing: str,
+    shown: Callable[[Any], str],
+) -> int:
+    """Ask, print the answer or the error, and return the exit code."""
+    try:
+        service.get("/health/live")  # finds the prefix of the endpoints
+        answer = ask()
+    except UnreachableError as error:
+        return _failed(str(error), exit_codes.UNREACHABLE)
+    except DeniedError as error:
+        return _failed(str(error), exit_codes.DENIED)
+    if answer is None:
+        return _failed(missing, exit_codes.FAILED)
+    if answer.status >= 400:
+        return _failed(_refusal(answer.body), exit_codes.FAILED)
+    click.echo(json.dumps(answer.body) if as_json else "\n".join(map(one_line, shown(answer.body).splitlines())))
+    return exit_codes.OK
+
+
+def _failed(why: str, code: int) -> int:
+    click.echo(one_line(why), err=True)
+    return code
+
+
+def _refusal(body: Any) -> str:
+    """What FastAPI's `detail` says is wrong."""
+    detail = body.get("detail") if isinstance(body, dict) else None
+    if isinstance(detail, list):
+        return "; ".join(f"{'.'.join(map(str, one.get('loc', ())[1:]))}: {one.get('msg')}" for one in detail)
+    return str(detail or "it was refused")
+
+
+def _ended(name: str) -> Callable[[Any], str]:
+    return lambda _: f"{name} is no longer muted"
+
+
+def _mutes(found: list[dict[str, Any]]) -> str:
+    return "\n".join(map(_mute_line, found)) or "nothing is muted"
+
+
+def _mute_line(found: dict[str, Any]) -> str:
+    return f"{found['id']}  {_what(found)} until {found['until']}{_why(found)}"
+
+
+def _what(found: dict[str, Any]) -> str:
+    labels = (f"{name}={value}" for name, value in found["labels"].items())
+    named = (f"rule {found['rule']}" if found["rule"] else "", *labels)
+    return " ".join(filter(None, (found["type"] or "", *named))) or "everything"
+
+
+def _why(found: dict[str, Any]) -> str:
+    reason = f": {found['reason']}" if found["reason"] else ""
+    return f" by {found['author'] or 'nobody'}{reason}"

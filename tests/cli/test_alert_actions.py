@@ -1,0 +1,83 @@
+"""`otel-monitoring mute`, asked of a real service."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from otel_monitoring import MonitoringService
+from otel_monitoring.alerts import AlertManager
+from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS
+from otel_monitoring.cli import exit_codes
+from otel_monitoring.cli.commands import run_command_line
+from otel_monitoring.testing import ManualClock
+from tests.ports import free_port
+from tests.threaded_server import ThreadedServer
+
+TOKEN = "correct-horse-battery"
+NOW = 1_700_000_000.0
+
+
+class Shell:
+    """Types commands for one service."""
+
+    def __init__(self, url: str, manager: AlertManager, capsys: pytest.CaptureFixture[str]) -> None:
+        self.url = url
+        self.manager = manager
+        self._capsys = capsys
+
+    def types(self, *words: str, url: str | None = None) -> tuple[int, str]:
+        """The exit code, and what is printed."""
+        code = run_command_line([*words, url or self.url])
+        printed = self._capsys.readouterr()
+        return code, (printed.out + printed.err).strip()
+
+    def reads(self, *words: str) -> Any:
+        """The JSON that is printed."""
+        code, text = self.types(*words, "--json")
+        assert code == exit_codes.OK, text
+        return json.loads(text)
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Shell]:
+    monkeypatch.setenv("OTEL_MONITORING_ADMIN_TOKEN", TOKEN)
+    app, manager = FastAPI(), AlertManager(channels=[], clock=ManualClock(NOW))
+    MonitoringService(None, alert_manager=manager, store="memory").instrument(app)
+    server = ThreadedServer(app)
+    try:
+        yield Shell(server.url, manager, capsys)
+    finally:
+        server.stop()
+
+
+def test_mutes_are_made_listed_and_ended(shell: Shell) -> None:
+    assert shell.types("mute") == (exit_codes.OK, "nothing is muted")
+    code, text = shell.types("mute", "--type", "api_timeout", "--label", "endpoint=/a=b", "--author", "ana")
+    assert (code, text.split("  ")[1]) == (
+        exit_codes.OK,
+        "api_timeout endpoint=/a=b until 2023-11-14T23:13:20.000+00:00 by ana",
+    )
+    made = shell.reads("mute", "--rule", "high_cpu", "--for", "2h", "--reason", "import", "--author", "bo")
+    assert (made["rule"], made["duration_seconds"], made["reason"]) == ("high_cpu", 7200, "import")
+    listed = shell.reads("mute")
+    assert [mute["until"] for mute in listed] == ["2023-11-14T23:13:20.000+00:00", "2023-11-15T00:13:20.000+00:00"]
+    assert DEFAULT_MUTE_SECONDS == 3600.0
+    assert shell.types("mute", "--end", listed[0]["id"]) == (exit_codes.OK, f"{listed[0]['id']} is no longer muted")
+    assert shell.types("mute", "--end", "high_cpu")[0] == exit_codes.OK
+    assert shell.types("mute", "--end", "high_cpu") == (exit_codes.FAILED, "high_cpu is not muted")
+    assert shell.types("mute") == (exit_codes.OK, "nothing is muted")
+
+
+def test_a_wrong_name_a_wrong_token_and_no_service_are_told_apart(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, text = shell.types("mute", "--type", "databse_down")
+    assert (code, text.startswith("type: no such type; did you mean database_down?")) == (exit_codes.FAILED, True)
+    assert shell.types("mute", "--type", "custom", "--for", "soon")[0] == exit_codes.USAGE
+    assert shell.types("mute", "--label", "endpoint")[0] == exit_codes.USAGE
+    assert shell.types("mute", url=f"http://127.0.0.1:{free_port()}")[0] == exit_codes.UNREACHABLE
+    monkeypatch.setenv("OTEL_MONITORING_ADMIN_TOKEN", "something-else")
+    assert shell.types("mute")[0] == exit_codes.DENIED
