@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
@@ -15,7 +16,7 @@ DEFAULT_MUTE_SECONDS = 3600.0
 """How long a mute lasts where nobody says how long: by HTTP, in Python, at the command line and on the page."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mute:
     """Alerts that are recorded but not notified.
 
@@ -33,12 +34,12 @@ class Mute:
     reason: str = ""
     schedule: Schedule | None = None
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str]:
         """What it is about: a mute replaces another one with the same key."""
         return self.selection.encode(), self.schedule.encode() if self.schedule is not None else ""
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Its id, made of its key. No type's and no rule's name has its hyphen."""
         digest = hashlib.sha256("\n".join(self.key).encode("utf-8", "replace")).hexdigest()

@@ -111,7 +111,7 @@ class PageFigures:
         try:
             store = manager.store
             fires = firing(saved_incidents(store.incidents), {rule.name: rule for rule in manager.rules})
-            mutes = [mute.as_json() for mute in store.mutes.in_force(manager.clock())]
+            mutes = [mute.as_json() for mute in store.mutes.all(manager.clock()) if mute.schedule is None]
             events = store.history.events(limit=1)
         except StoreError as error:
             return {"firing": [], "mutes": [], "event": "", "store_problem": redact(str(error))}

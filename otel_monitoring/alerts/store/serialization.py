@@ -1,16 +1,15 @@
 """The text form of events, channel results and mutes in a file or a database."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from otel_monitoring.alerts import schedule as schedules
 from otel_monitoring.alerts.model import AlertEvent, ChannelResult
 from otel_monitoring.alerts.mute import Mute
-from otel_monitoring.alerts.schedule import Schedule
+from otel_monitoring.alerts.schedule import decoded
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.redact import redact
 
@@ -68,30 +67,19 @@ def encoded_mute(mute: Mute) -> tuple[str, str, float, str, str]:
     return *mute.key, mute.until, storable(mute.author), storable(mute.reason)
 
 
-def decoded_mute(row: tuple[Any, ...]) -> Mute:
+def decoded_mute(row: Sequence[Any]) -> Mute:
     """A mute from its columns `selection`, `schedule`, `until`, `author`, `reason`, as `encoded_mute` made them.
 
     Raises:
         ValueError, TypeError, LookupError: The columns are no mute.
     """
-    selection, schedule, until, author, reason = row
-    return Mute(_selection(selection), until, _redacted(author), _redacted(reason), _schedule(schedule))
+    return _decoded_mute(*row)
 
 
 @lru_cache(maxsize=2048)
-def _selection(text: str) -> Selection:
+def _decoded_mute(selection: str, schedule: str, until: float, author: str, reason: str) -> Mute:
     """The mutes are read with every alert, and there are up to 1,000."""
-    return Selection.decode(text)
-
-
-@lru_cache(maxsize=2048)
-def _schedule(text: str) -> Schedule | None:
-    return schedules.decoded(text)
-
-
-@lru_cache(maxsize=2048)
-def _redacted(text: str) -> str:
-    return redact(text)
+    return Mute(Selection.decode(selection), until, redact(author), redact(reason), decoded(schedule))
 
 
 def storable(text: str) -> str:
