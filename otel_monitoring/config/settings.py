@@ -42,6 +42,7 @@ from otel_monitoring.config.http_server import RequestSettings, without_effect
 from otel_monitoring.config.otlp import CHOICES, OtlpSettings
 from otel_monitoring.environment import ignore, ignore_unusable, items, warn_once
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.redact import redact
 
 PREFIX = "OTEL_MONITORING_"
 _THRESHOLD = f"{PREFIX}THRESHOLD_"
@@ -322,6 +323,35 @@ def known_variables() -> frozenset[str]:
     fields = Settings.model_fields.items()
     single = {PREFIX + name.upper() for name, field in fields if field.validation_alias is None}
     return frozenset(single | {_THRESHOLD + name.upper() for name in THRESHOLDS})
+
+
+def settings_in_force(settings: Settings) -> list[tuple[str, str, bool]]:
+    """Every setting: its variable, its value as text, whether that is the default. Of a secret: whether it is set."""
+    found = []
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        is_default = value == field.get_default(call_default_factory=True)
+        if isinstance(value, Thresholds):
+            found += [
+                (_THRESHOLD + each.upper(), f"{limit:g}", limit == THRESHOLDS[each])
+                for each, limit in value.model_dump().items()
+            ]
+        else:
+            found.append((_variable_of(name), _shown(value), is_default))
+    return sorted(found)
+
+
+def _shown(value: object) -> str:
+    if value is None or value == ():
+        return "not set"
+    if isinstance(value, SecretStr):
+        return "set, not shown"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple | frozenset):
+        secret = any(isinstance(each, SecretStr) for each in value)
+        return f"{len(value)} set, not shown" if secret else ", ".join(redact(each) for each in sorted(map(str, value)))
+    return f"{value:g}" if isinstance(value, float) else redact(value)
 
 
 _dotenv: ContextVar[dict[str, str] | None] = ContextVar("dotenv", default=None)

@@ -92,7 +92,10 @@ class MuteRequest(BaseModel):
     author: Annotated[str, Field(max_length=200)] = ""
 
 
-_PARAMETERS = ("limit", "alert_type", "severity", "scope", "metric", "range", "step", "endpoint", "end", "name")
+_PARAMETERS = (
+    *("limit", "alert_type", "severity", "scope", "name"),
+    *("metric", "range", "step", "endpoint", "end", "routes"),
+)
 _FIELDS = frozenset({*MuteRequest.model_fields, "query", "path", "body", *_PARAMETERS})
 """Names that an error may contain; all other names in it come from the sender."""
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_monitoring.health.instances import block_of
+from otel_monitoring.health.status import DEGRADED, HEALTHY, UNHEALTHY
 from otel_monitoring.metrics.slices.recorder import Readings
 from otel_monitoring.redact import redact
 
@@ -11,6 +12,9 @@ OWN: Final = "~"
 """The prefix of the application's own gauges among those of a slice, which keeps them apart from ours."""
 DOCUMENTS: Final = "documents/"
 """The prefix of the numbers of documents, before the name of the collection."""
+STATUS: Final = "status"
+"""The worst status of the processes, as a number."""
+STATUS_LEVELS: Final = {HEALTHY: 0, DEGRADED: 1, UNHEALTHY: 2}
 _OWN_LIMIT = 50
 _COLLECTIONS_LIMIT = 40
 _NAME_LENGTH = 200
@@ -31,7 +35,8 @@ def readings_of(states: Sequence[Mapping[str, Any]], collections: Mapping[str, A
         states: The states of all processes, that of this one first; see `HealthAnswers.own_state`.
         collections: The collections of the database, as in its documented block.
     """
-    gauges: dict[str, list[float]] = {}
+    levels = [float(STATUS_LEVELS[status]) for state in states if (status := state.get("status")) in STATUS_LEVELS]
+    gauges: dict[str, list[float]] = {STATUS: levels}
     for name, block, key in _PER_PROCESS:
         gauges[name] = _numbers(block_of(state, block).get(key) for state in states)
     pings = _numbers(block_of(state, "database").get("response_time_ms") for state in states)

@@ -29,7 +29,7 @@ def series(table: SliceTable, query: SeriesQuery, grid: Grid, known: Known) -> d
         StoreError: The store failed.
     """
     check_endpoint_fits(query)
-    steps = _steps(table, grid, query.endpoint)
+    steps = slices_by_step(table, grid, routes=query.endpoint is not None, only=query.endpoint)
     if query.endpoint is not None and not any(one.routes for one in steps.values()):
         latest = table.read(grid.tier.seconds, grid.start, grid.end, routes=True)[-1:]
         _check_endpoint_exists(query.endpoint, known, latest)
@@ -64,16 +64,26 @@ def _check_endpoint_exists(endpoint: str, known: Known, latest: Iterable[SliceRo
         raise SeriesQueryError("endpoint", f"must be one of: {listed(names) or 'there was no request yet'}")
 
 
-def _steps(table: SliceTable, grid: Grid, endpoint: str | None) -> dict[int, Slice]:
-    """The slices of each step, as one, with the requests of one endpoint; a step without any is missing."""
+def slices_by_step(table: SliceTable, grid: Grid, *, routes: bool, only: str | None = None) -> dict[int, Slice]:
+    """The slices of each step, as one; a step without any is missing.
+
+    Args:
+        table: The slices.
+        grid: The steps.
+        routes: Whether to read the requests of routes.
+        only: The one route to read; None: all.
+
+    Raises:
+        StoreError: The store failed.
+    """
     rows: list[SliceRow] = []
     reached = grid.start
     # The newest coarse slices are not made yet: finer ones stand in for them.
     for each in reversed(TIERS[: TIERS.index(grid.tier) + 1]):
-        found = table.read(each.seconds, reached, grid.end, routes=endpoint is not None)
+        found = table.read(each.seconds, reached, grid.end, routes=routes)
         rows += found
         if found:
             reached = found[-1].start + each.seconds
     by_step = groupby(rows, lambda row: (row.start - grid.start) // grid.step * grid.step + grid.start)
-    slices = {at: decoded_slices(found, endpoint) for at, found in by_step}
+    slices = {at: decoded_slices(found, only) for at, found in by_step}
     return {at: merged_slices(found) for at, found in slices.items() if found}

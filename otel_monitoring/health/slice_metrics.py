@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from otel_monitoring.health.readings import DOCUMENTS, OWN
+from otel_monitoring.health.readings import DOCUMENTS, OWN, STATUS
 from otel_monitoring.health.series_query import SeriesQuery, SeriesQueryError
 from otel_monitoring.metrics.slices.model import NO_REQUESTS, Figures, Requests, Slice
 from otel_monitoring.metrics.snapshot import Histogram
@@ -75,6 +75,7 @@ _GAUGES: Mapping[str, tuple[str, Callable[[Figures], float]]] = {
     "loop_lag": ("s", lambda figures: figures.most),
     "ping": ("s", lambda figures: figures.mean),
     "pool": ("{connection}", lambda figures: figures.mean),
+    STATUS: ("", lambda figures: figures.most),
 }
 _ALL_DOCUMENTS = "documents"
 METRICS: Final = (*_OF_REQUESTS, *_GAUGES, _ALL_DOCUMENTS)

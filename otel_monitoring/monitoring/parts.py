@@ -43,6 +43,7 @@ from otel_monitoring.monitoring.slice_writer import SliceWriter
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.semconv import REQUEST_DURATIONS, SCHEMA_URL, SCOPE, WRONG_TOKENS
+from otel_monitoring.status_page.endpoints_past import EndpointsPast
 from otel_monitoring.status_page.figures import PageFigures
 from otel_monitoring.status_page.updates import Updates
 from otel_monitoring.telemetry.meter_providers import other_readers
@@ -86,6 +87,7 @@ class ServiceParts:
         answers: Makes the JSON of the health endpoints.
         past: Makes the JSON about the past.
         updates: What changes on the status page.
+        endpoints_past: The endpoints over a range of the past, for the status page.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class ServiceParts:
             self.answers, self.performance, self._statistics, settings.thresholds, lambda: self._alert_manager()
         )
         self.updates = Updates(figures.content)
+        self.endpoints_past = EndpointsPast(lambda: self._alert_manager())
 
     def _make_measurements(self) -> None:
         settings = self._settings

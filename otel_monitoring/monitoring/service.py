@@ -52,9 +52,10 @@ from otel_monitoring.runtime.background import Job
 from otel_monitoring.runtime.current_service import get_monitoring, register, set_monitoring, within_service
 from otel_monitoring.runtime.start_log import announce
 from otel_monitoring.runtime.worker import Worker
+from otel_monitoring.status_page.about import about
 from otel_monitoring.status_page.routes import PATH as PAGE_PATH
 from otel_monitoring.status_page.routes import page_routes
-from otel_monitoring.status_page.updates import Body
+from otel_monitoring.status_page.shared import Body
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -343,6 +344,19 @@ class MonitoringService:
             return await self._worker.call(partial(updates.next, known_routes), _ANSWER_TIMEOUT)
         finally:
             self._answering -= 1
+
+    async def page_endpoints(self, span: str) -> Body:
+        """The endpoints over a range of the past, for the status page; see `EndpointsPast`.
+
+        Raises:
+            StoreError: The store failed.
+            TimeoutError: It took longer than ten seconds.
+        """
+        return await self._worker.call(partial(self._parts.endpoints_past.next, span), _ANSWER_TIMEOUT)
+
+    def page_about(self) -> dict[str, Any]:
+        """The versions and the settings in force, for the status page."""
+        return about(self.settings, self._parts.answers.glance()["service"])
 
     def note_wrong_token(self) -> None:
         """Count a request to the private endpoints with a wrong admin token."""

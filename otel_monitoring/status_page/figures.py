@@ -26,6 +26,8 @@ from otel_monitoring.semconv import (
     DB_OPERATION_NAME,
     ERROR_TYPE,
 )
+from otel_monitoring.status_page.rows import figure
+from otel_monitoring.status_page.status_since import StatusSince
 from otel_monitoring.status_page.updates import Content
 
 _FIRING_LIMIT: Final = 30
@@ -63,6 +65,7 @@ class PageFigures:
         self._statistics = statistics
         self._thresholds = thresholds
         self._alerts = alerts
+        self._since = StatusSince(lambda: alerts().store.slices)
 
     def content(self) -> Content:
         """What the page shows now. It waits for the store, so it runs in a thread."""
@@ -70,9 +73,11 @@ class PageFigures:
         window = self._performance.history(SERVICE).recent
         endpoints = self._statistics.endpoints_in(window)
         routes = [[name, ", ".join(endpoints[name]["methods"])] for name in sorted(endpoints)]
+        now = time.time()
         figures = {
-            "time": round(time.time(), 3),
+            "time": round(now, 3),
             "status": glance["status"],
+            "since": self._since.of(glance["status"], now),
             "reasons": [_short(reason) for reason in glance["reasons"]],
             "uptime": glance["uptime_seconds"],
             "incomplete": glance.get("incomplete"),
@@ -96,7 +101,7 @@ class PageFigures:
             "requests": self._statistics.rate(window),
             "count": found["requests_recorded"],
             "error_rate": found["error_rate"],
-            **{name: _figure(found[f"{name}_response_time"]) for name in ("p50", "p95", "p99")},
+            **{name: figure(found[f"{name}_response_time"]) for name in ("p50", "p95", "p99")},
             "in_flight": sum(one.get("requests_in_flight") or 0 for one in instances),
         }
 
@@ -128,7 +133,7 @@ class PageFigures:
 def _endpoint(figures: Mapping[str, Any], seconds: float) -> Row:
     """Requests a second, p50 and p95 in seconds, errors in percent, all in the window."""
     rate = figures["call_count"] / seconds if seconds > 0 else 0.0
-    return [_figure(rate), _figure(figures["p50_time"]), _figure(figures["p95_time"]), figures["error_rate"]]
+    return [figure(rate), figure(figures["p50_time"]), figure(figures["p95_time"]), figures["error_rate"]]
 
 
 def _instance(one: Mapping[str, Any]) -> Row:
@@ -144,7 +149,7 @@ def _instance(one: Mapping[str, Any]) -> Row:
             for key in ("host", "pid", "version", "status", "uptime_seconds", "report_age_seconds", "leads")
         ),
         *(one.get(key) for key in ("requests_per_second", "requests_in_flight")),
-        *(system.get("process_cpu_percent"), system.get("memory_mb"), _figure(loop.get("max_lag_seconds"))),
+        *(system.get("process_cpu_percent"), system.get("memory_mb"), figure(loop.get("max_lag_seconds"))),
         (one.get("database") or {}).get("response_time_ms"),
     ]
 
@@ -182,18 +187,13 @@ def _commands(window: Window) -> list[Row]:
         row = [
             redact(command),
             redact(collection),
-            _figure(rate),
-            _figure(whole.quantile(0.95)),
+            figure(rate),
+            figure(whole.quantile(0.95)),
             percent(failed, whole.count),
         ]
         found.append((whole.sum, row))
     found.sort(key=lambda pair: -pair[0])
     return [row for _, row in found[:_COMMANDS_LIMIT]]
-
-
-def _figure(value: float | None) -> float | None:
-    """Four significant digits."""
-    return None if value is None else float(f"{value:.4g}")
 
 
 def _short(text: object) -> str | None:

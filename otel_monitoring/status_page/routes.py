@@ -2,15 +2,17 @@
 
 import gzip
 from collections.abc import Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from starlette.routing import BaseRoute
 
 from otel_monitoring.endpoints.access import NO_STORE
+from otel_monitoring.errors import StoreError
 from otel_monitoring.status_page.document import page
-from otel_monitoring.status_page.updates import Body
+from otel_monitoring.status_page.shared import Body
 
+PageRange = Literal["15m", "1h", "6h", "1d", "3d", "7d", "30d"]
 PATH = "/status"
 """The path of the page below the prefix."""
 
@@ -20,6 +22,12 @@ class PageService(Protocol):
 
     async def page_update(self, known_routes: str) -> Body:
         """What changes on the page; see `Updates.next`."""
+
+    async def page_endpoints(self, span: str) -> Body:
+        """The endpoints over a range; see `EndpointsPast.next`."""
+
+    def page_about(self) -> dict[str, Any]:
+        """Versions and settings; see `about`."""
 
 
 def page_routes(public: APIRouter, private: APIRouter, service: PageService) -> Sequence[BaseRoute]:
@@ -43,6 +51,17 @@ def page_routes(public: APIRouter, private: APIRouter, service: PageService) -> 
     @private.get("/update")
     async def update(request: Request, routes: Annotated[str, Query(max_length=40)] = "") -> Response:
         return _answer(request, await service.page_update(routes))
+
+    @private.get("/endpoints")
+    async def endpoints(request: Request, span: Annotated[PageRange, Query(alias="range")] = "1h") -> Response:
+        try:
+            return _answer(request, await service.page_endpoints(span))
+        except StoreError as error:
+            raise HTTPException(503, f"the past cannot be read: {error}", NO_STORE) from None
+
+    @private.get("/about")
+    def about(request: Request) -> Response:
+        return _answer(request, Body.of(service.page_about()))
 
     return [*public.routes, *private.routes]
 
