@@ -8,13 +8,14 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from otel_monitoring.alerts import actions, overview
+from otel_monitoring.alerts.evaluation.acknowledgement import acknowledge, acknowledged, take_back
 from otel_monitoring.alerts.evaluation.application_alert import SubmittedAlert, event_of, record
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import saved_incidents
 from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
 from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, part_of
 from otel_monitoring.alerts.intake import Intake
-from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Outcome, own_types
+from otel_monitoring.alerts.model import Acknowledgement, AlertEvent, AlertSeverity, AlertType, Outcome, own_types
 from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS, Mute
 from otel_monitoring.alerts.notify.channel_queue import Limits
 from otel_monitoring.alerts.notify.channels import Channel, Immediate, Repeating
@@ -33,6 +34,7 @@ from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.leases import LEADER, channels_of_workers
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.guard import fail_open
+from otel_monitoring.redact import redact
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.timestamps import rfc3339
 
@@ -225,12 +227,12 @@ class AlertManager:
         """
         kind, urgency = AlertType(alert_type), AlertSeverity(severity)
         with _raising:
-            make_event = partial(event_of, kind, message, urgency, details, labels, self.clock())
-            submitted = SubmittedAlert(make_event, copy_context(), dedup_key)
+            make_event = partial(event_of, kind, message, urgency, details, labels, self.clock(), dedup_key)
+            submitted = SubmittedAlert(make_event, copy_context())
             try:
                 event = await self._intake.take(submitted, urgent=urgency is AlertSeverity.CRITICAL)
             except Exception:
-                self.write(submitted.read().event)  # the store failed: the log has the alert at least
+                self.write(submitted.read())  # the store failed: the log has the alert at least
                 raise
             if event.outcome is Outcome.NOTIFIED:
                 if not self.hand_over():
@@ -330,6 +332,39 @@ class AlertManager:
     def _mutes(self) -> list[Mute]:
         return [mute for mute in self.store.mutes.all(self.clock()) if mute.schedule is None]
 
+    async def acknowledge(self, incident: str, *, author: str = "", reason: str = "") -> dict[str, Any]:
+        """Say that somebody takes care of an alert: it is not repeated, and its channels are told who and why.
+
+        Args:
+            incident: The alert's `incident`, as in `firing` or the history.
+            author: Who takes care of it.
+            reason: What is done, or why nothing has to be.
+
+        Returns:
+            `incident`, `author`, `reason` and `at` (RFC 3339).
+
+        Raises:
+            LookupError: No alert of this incident fires, nor did the application raise one.
+        """
+        by = Acknowledgement(self.clock(), redact(author), redact(reason))
+
+        def work(store: Store) -> AlertEvent | None:
+            known = channels_of_workers(store.leases, by.at)
+            return acknowledge(store, incident, by, self._rules.by_name, self.policy.with_channels(known))
+
+        event = await self._off_loop(lambda: self.store.run(work))
+        if event is None or event.acknowledged is None:
+            raise LookupError(f"incident: no alert of {redact(incident, limit=40)} fires")
+        if event.acknowledged is by:
+            self.write(event)
+            if not self.hand_over():
+                await deliver_inline(self.delivery, self.store, self.clock)
+        return {"incident": incident, **event.acknowledged.as_json()}
+
+    async def take_back_acknowledgement(self, incident: str) -> bool:
+        """Let an acknowledged alert be repeated again; returns whether it was acknowledged."""
+        return await self._off_loop(lambda: self.store.run(lambda store: take_back(store, incident)))
+
     def known_types(self) -> frozenset[str]:
         """The names of the alert types: the documented ones, those of rules, and those of alerts until now."""
         own = {kind.value for kind in (*own_types(), *self.store.history.counts())}
@@ -399,7 +434,11 @@ class AlertManager:
 
     async def firing(self) -> list[dict[str, Any]]:
         """The answer of `/alerts/firing`: see `overview.firing`."""
-        return await self._off_loop(lambda: overview.firing(saved_incidents(self.store.incidents), self._rules.by_name))
+        return await self._off_loop(
+            lambda: overview.firing(
+                saved_incidents(self.store.incidents), self._rules.by_name, acknowledged(self.store.acknowledgements)
+            )
+        )
 
     async def rule_states(self) -> list[dict[str, Any]]:
         """The answer of `/alerts/rules`: see `overview.rule_states`."""

@@ -111,6 +111,8 @@ class Status(str, Enum):
     """The status of an event, with Prometheus' names."""
 
     FIRING = "firing"
+    ACKNOWLEDGED = "acknowledged"
+    """Somebody takes care of it. It still fires."""
     RESOLVED = "resolved"
 
 
@@ -119,7 +121,7 @@ class Outcome(str, Enum):
 
     NOTIFIED = "notified"
     SUPPRESSED = "suppressed"
-    """The same alert was notified less than five minutes before."""
+    """The same alert was notified less than five minutes before, or was acknowledged."""
     MUTED = "muted"
     INHIBITED = "inhibited"
     """A firing alert explains it."""
@@ -173,6 +175,25 @@ class ChannelResult:
         return {"state": self.state.value, **{key: value for key, value in further.items() if value}}
 
 
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """That somebody takes care of an alert.
+
+    Attributes:
+        at: Since when, in Unix seconds.
+        author: Who.
+        reason: What is done, or why nothing has to be.
+    """
+
+    at: float
+    author: str = ""
+    reason: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """`author`, `reason`, `at` (RFC 3339)."""
+        return {"author": self.author, "reason": self.reason, "at": rfc3339(self.at)}
+
+
 LEFT_OUT = "otel_monitoring.left_out"
 """The `rule` of an event that counts the alerts left out of a full outbox; no rule's name has a dot."""
 
@@ -188,7 +209,7 @@ class AlertEvent:
         message: One line for people.
         details: JSON-serialisable values that help to understand it.
         outcome: Whether it was notified, or why not.
-        status: `firing`, or `resolved` for the end of a rule's alert.
+        status: `firing`; `acknowledged`; or `resolved` for the end of a rule's alert.
         labels: The alert's identity within its type, e.g. `{"endpoint": "/api/orders/"}`.
         rule: The name of the rule; empty for an alert of `send_alert`.
         incident: The incident's id; all events of an incident share it.
@@ -196,6 +217,8 @@ class AlertEvent:
         runbook: A link to the runbook, or empty.
         trace_id: The trace in which it was raised, in hexadecimal, or empty.
         channels: In the history: the delivery on each channel, by the channel's name.
+        acknowledged: Who takes care of it, where it is acknowledged.
+        dedup_key: What identifies repetitions of an application's alert in place of the message, or empty.
     """
 
     time: float
@@ -212,6 +235,8 @@ class AlertEvent:
     runbook: str = ""
     trace_id: str = ""
     channels: Mapping[str, ChannelResult] = field(default_factory=dict)
+    acknowledged: Acknowledgement | None = None
+    dedup_key: str = ""
 
     @property
     def identity(self) -> str:
@@ -244,8 +269,8 @@ class AlertEvent:
     def as_json(self) -> dict[str, Any]:
         """The documented JSON: `timestamp`, `type`, `message`, `severity`, `details`, `outcome`, `status`, `labels`.
 
-        Also those of `rule`, `incident`, `since`, `runbook_url`, `trace_id` and `channels` that are set; `channels` has
-        `ChannelResult.as_json` by each channel's name. Times as RFC 3339.
+        Also those of `rule`, `incident`, `since`, `runbook_url`, `trace_id`, `acknowledged` (`Acknowledgement.as_json`)
+        and `channels` that are set; `channels` has `ChannelResult.as_json` by each channel's name. Times as RFC 3339.
         """
         answer: dict[str, Any] = {
             "timestamp": rfc3339(self.time),
@@ -263,6 +288,7 @@ class AlertEvent:
             "since": rfc3339(self.since) if self.since is not None else "",
             "runbook_url": self.runbook,
             "trace_id": self.trace_id,
+            "acknowledged": self.acknowledged.as_json() if self.acknowledged is not None else None,
             "channels": {name: result.as_json() for name, result in self.channels.items()},
         }
         return {**answer, **{key: value for key, value in further.items() if value}}
@@ -319,8 +345,9 @@ class Notification:
 
     @property
     def status(self) -> Status:
-        """`resolved` if every event is, else `firing`."""
-        return Status.FIRING if any(event.status is Status.FIRING for event in self.events) else Status.RESOLVED
+        """`firing` if one of the events is, else `acknowledged` if one is, else `resolved`."""
+        found = {event.status for event in self.events}
+        return next(status for status in Status if status in found or status is Status.RESOLVED)
 
 
 def title(kind: str, rule: str = "") -> str:

@@ -4,12 +4,13 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import Incident, message_of
 from otel_monitoring.alerts.evaluation.lifecycle import Phase
-from otel_monitoring.alerts.model import Outcome, readable_labels
+from otel_monitoring.alerts.model import Acknowledgement, Outcome, readable_labels
 from otel_monitoring.alerts.rules.expressions import Reading
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
@@ -21,16 +22,24 @@ from otel_monitoring.timestamps import rfc3339
 T = TypeVar("T")
 
 _VALUES_LIMIT = 20
+_NOTHING: Mapping[str, Acknowledgement] = MappingProxyType({})
 _reading_condition = fail_open("reading the condition of a channel")
 _showing_rule = fail_open("showing a rule", theirs=True)
 
 
-def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dict[str, Any]]:
+def firing(
+    incidents: Iterable[Incident], rules: Mapping[str, Rule], acknowledged: Mapping[str, Acknowledgement] = _NOTHING
+) -> list[dict[str, Any]]:
     """The firing alerts of rules, the oldest first.
 
     Each has `rule`, `type`, `severity`, `state`, `since` (RFC 3339), `value` and `threshold` (in the rule's unit),
     `labels`, `message`, `scope`, `incident`, `muted` and `inhibited`; a flapping alert also has `flapping` and `times`,
-    how often it started.
+    how often it started, and an acknowledged one `acknowledged` (`Acknowledgement.as_json`).
+
+    Args:
+        incidents: The saved incidents.
+        rules: The rules by name.
+        acknowledged: The acknowledged alerts by incident.
     """
     found = [(incident, rules[incident.rule]) for incident in incidents if incident.rule in rules and incident.firing]
     return [
@@ -46,6 +55,7 @@ def firing(incidents: Iterable[Incident], rules: Mapping[str, Rule]) -> list[dic
             "muted": incident.outcome is Outcome.MUTED,
             "inhibited": incident.outcome is Outcome.INHIBITED,
             **({"flapping": True, "times": incident.state.times} if incident.state.flapping else {}),
+            **({"acknowledged": acknowledged[incident.id].as_json()} if incident.id in acknowledged else {}),
         }
         for incident, rule in sorted(found, key=lambda pair: pair[0].state.since)
     ]

@@ -1,4 +1,4 @@
-"""`otel-monitoring mute`: what a person does about the alerts of a running service."""
+"""`otel-monitoring mute` and `ack`: what a person does about the alerts of a running service."""
 
 import getpass
 import json
@@ -169,3 +169,46 @@ def _what(found: dict[str, Any]) -> str:
 def _why(found: dict[str, Any]) -> str:
     reason = f": {found['reason']}" if found["reason"] else ""
     return f" by {found['author'] or 'nobody'}{reason}"
+
+
+@click.command(
+    epilog=f"""\b
+Examples:
+  otel-monitoring ack http://localhost:8000
+  otel-monitoring ack --reason 'failing over' http://localhost:8000 74c3d9986b094dc5
+  otel-monitoring ack --undo http://localhost:8000 74c3d9986b094dc5
+
+{_CODES}"""
+)
+@options.service
+@click.argument("incident", required=False)
+@click.option("--undo", is_flag=True, help="Take it back: the alert is repeated again.")
+@_signed
+@options.as_json
+def ack(service: ServiceClient, incident: str | None, undo: bool, author: str, reason: str, as_json: bool) -> int:
+    """Acknowledge an alert of the service at URL, or list what fires.
+
+    It is not repeated any more, and its channels are told who takes care of it. INCIDENT is the alert's, as in the
+    list, in a notification of a machine or in the history.
+    """
+    if incident is None:
+        return _do(service, lambda: service.get("/alerts/firing"), as_json, "it has no such endpoint", _firing)
+    path, missing = f"/alerts/{incident}/acknowledge", f"nothing of the incident {incident} fires"
+    if undo:
+        missing = f"{incident} is not acknowledged"
+        return _do(service, lambda: service.delete(path), as_json, missing, lambda _: f"{incident} is repeated again")
+    body = {"author": author, "reason": reason}
+    return _do(service, lambda: service.post(path, body), as_json, missing, _acknowledged)
+
+
+def _acknowledged(found: dict[str, Any]) -> str:
+    return f"{found['incident']}  acknowledged{_why(found)}"
+
+
+def _firing(found: list[dict[str, Any]]) -> str:
+    lines = (
+        f"{one['incident']}  {one['severity']} {one['rule']} since {one['since']}: {one['message']}"
+        f"{f', acknowledged{_why(known)}' if (known := one.get('acknowledged')) else ''}"
+        for one in found
+    )
+    return "\n".join(lines) or "nothing fires"

@@ -10,6 +10,7 @@ import click
 from otel_monitoring.cli import exit_codes
 
 COMMANDS = {
+    "ack": "otel_monitoring.cli.alert_actions:ack",
     "check": "otel_monitoring.cli.check:check",
     "completion": "otel_monitoring.cli.completion:completion",
     "doctor": "otel_monitoring.cli.doctor.command:doctor",

@@ -76,6 +76,7 @@ class _Route(APIRoute):
         return handle
 
 
+Incident = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 Label = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -92,8 +93,17 @@ class MuteRequest(BaseModel):
     author: Annotated[str, Field(max_length=200)] = ""
 
 
+class AcknowledgeRequest(BaseModel):
+    """The body of `POST /alerts/{incident}/acknowledge`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[str, Field(max_length=500)] = ""
+    author: Annotated[str, Field(max_length=200)] = ""
+
+
 _PARAMETERS = (
-    *("limit", "alert_type", "severity", "scope", "name"),
+    *("limit", "alert_type", "severity", "scope", "name", "incident"),
     *("metric", "range", "step", "endpoint", "end", "routes"),
 )
 _FIELDS = frozenset({*MuteRequest.model_fields, "query", "path", "body", *_PARAMETERS})
@@ -203,7 +213,7 @@ async def _body_of(request: Request, kind: type[B]) -> B:
         body += chunk
         if len(body) > _LARGEST_BODY:
             raise HTTPException(413, f"The body may have {_LARGEST_BODY} bytes", {**NO_STORE, "Connection": "close"})
-    return kind.model_validate_json(bytes(body))
+    return kind.model_validate_json(bytes(body) or b"{}")
 
 
 async def _carried_out(request: Request, kind: type[B], action: Callable[[B], Response]) -> Response:
@@ -337,6 +347,24 @@ def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[Bas
     def unmute(name: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{0,63}$|^mute-[0-9a-f]{12}$")]) -> Response:
         if not service.alert_manager.unmute(name):
             raise HTTPException(404, f"{name} is not muted", NO_STORE)
+        return Response(status_code=204, headers=NO_STORE)
+
+    @router.post("/{incident}/acknowledge")
+    async def acknowledge(request: Request, incident: Incident) -> Response:
+        try:
+            body = await _body_of(request, AcknowledgeRequest)
+        except ValidationError as error:
+            return _refused(error.errors(include_input=False, include_url=False, include_context=False), "body")
+        try:
+            done = await service.alert_manager.acknowledge(incident, author=body.author, reason=body.reason)
+        except LookupError as error:
+            raise HTTPException(404, str(error.args[0]), NO_STORE) from None
+        return _json(done, 201)
+
+    @router.delete("/{incident}/acknowledge")
+    async def take_back(incident: Incident) -> Response:
+        if not await service.alert_manager.take_back_acknowledgement(incident):
+            raise HTTPException(404, f"{incident} is not acknowledged", NO_STORE)
         return Response(status_code=204, headers=NO_STORE)
 
     @router.post("/test")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
+from otel_monitoring.alerts.evaluation.acknowledgement import acknowledged
 from otel_monitoring.alerts.evaluation.incident import saved_incidents
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.overview import firing
@@ -115,7 +116,8 @@ class PageFigures:
         manager = self._alerts()
         try:
             store = manager.store
-            fires = firing(saved_incidents(store.incidents), {rule.name: rule for rule in manager.rules})
+            rules = {rule.name: rule for rule in manager.rules}
+            fires = firing(saved_incidents(store.incidents), rules, acknowledged(store.acknowledgements))
             mutes = [mute.as_json() for mute in store.mutes.all(manager.clock()) if mute.schedule is None]
             events = store.history.events(limit=1)
         except StoreError as error:

@@ -1,5 +1,6 @@
-"""`otel-monitoring mute`, asked of a real service."""
+"""`otel-monitoring mute` and `ack`, asked of a real service."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -69,6 +70,21 @@ def test_mutes_are_made_listed_and_ended(shell: Shell) -> None:
     assert shell.types("mute", "--end", "high_cpu")[0] == exit_codes.OK
     assert shell.types("mute", "--end", "high_cpu") == (exit_codes.FAILED, "high_cpu is not muted")
     assert shell.types("mute") == (exit_codes.OK, "nothing is muted")
+
+
+def test_an_alert_is_acknowledged_and_that_is_taken_back(shell: Shell) -> None:
+    assert shell.types("ack") == (exit_codes.OK, "nothing fires")
+    asyncio.run(shell.manager.send_alert("billing_failure", "7 failed"))
+    (event,) = asyncio.run(shell.manager.get_alert_history())
+    incident = event["incident"]
+
+    def ack(*words: str) -> tuple[int, str]:
+        return shell.types("ack", *words, shell.url, url=incident)
+
+    assert ack("--author", "ana", "--reason", "on it") == (0, f"{incident}  acknowledged by ana: on it")
+    assert ack("--undo") == (0, f"{incident} is repeated again")
+    assert ack("--undo") == (exit_codes.FAILED, f"{incident} is not acknowledged")
+    assert shell.types("ack", shell.url, url="0" * 16) == (1, f"nothing of the incident {'0' * 16} fires")
 
 
 def test_a_wrong_name_a_wrong_token_and_no_service_are_told_apart(

@@ -139,6 +139,26 @@ async def test_mutes_by_rule_and_labels_are_listed_and_ended() -> None:
         assert (await client.get(MUTES)).json() == []
 
 
+async def test_an_alert_is_acknowledged_by_its_incident_and_that_is_taken_back() -> None:
+    app, manager = application(access="open")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        await client.get(MUTES)  # the first request starts the service, which has a store of its own
+        await manager.send_alert("billing_failure", "7 failed")
+        (event,) = await manager.get_alert_history()
+        path = f"/api/alerts/{event['incident']}/acknowledge"
+        done = await client.post(path, json={"author": "ana", "reason": "on it"})
+        assert (done.status_code, done.json()["author"], done.json()["incident"]) == (201, "ana", event["incident"])
+        assert (await client.post(path)).status_code == 201, "who and why may be missing"
+        assert (await client.post(path, json={"who": "ana"})).status_code == 422
+        assert (await client.post(path, json={"reason": "x" * 501})).json()["detail"][0]["loc"] == ["body", "reason"]
+        assert (await client.post("/api/alerts/0123456789abcdef/acknowledge")).status_code == 404
+        assert (await client.post(f"/api/alerts/{SECRET}/acknowledge")).json()["detail"][0]["loc"] == [
+            "path",
+            "incident",
+        ]
+        assert [(await client.delete(path)).status_code for _ in range(2)] == [204, 404]
+
+
 @pytest.mark.parametrize(
     ("body", "field", "why"),
     [

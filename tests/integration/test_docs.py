@@ -125,6 +125,7 @@ ANSWERS = {
     "/alerts/rules": "rules",
     "/alerts/mutes": "mutes",
     "POST /alerts/mutes": "mute",
+    "POST /alerts/{incident}/acknowledge": "acknowledge",
     "POST /alerts/test": "test",
 }
 
@@ -189,6 +190,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         mute = {"type": "database_slow", "labels": {"queue": "main"}, "author": "ana", "reason": "known"}
         found.answers["POST /alerts/mutes"].append(service.client.post("/api/alerts/mutes", json=mute).json())
         service.client.post("/api/alerts/mutes", json={"type": "api_timeout"}).raise_for_status()
+        acknowledge_one(service, found)
         found.answers["POST /alerts/test"].append(service.client.post("/api/alerts/test").json())
         assert service.get("/api/health", headers={"authorization": "Bearer wrong"}).status_code == 200
         assert service.get("/api/health/metrics", headers={"authorization": "Bearer wrong"}).status_code == 401
@@ -202,6 +204,15 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         found.note(sink)
         found.answers["webhook"] = [request.json() for request in hook.requests]
     return found
+
+
+def acknowledge_one(service: Service, found: Seen) -> None:
+    """Acknowledge what fires, so that the history and the firing alerts say so."""
+    (alert, *_) = service.get("/api/alerts/firing").json()
+    path = f"/api/alerts/{alert['incident']}/acknowledge"
+    said = {"author": "ana", "reason": "on it"}
+    found.answers["POST /alerts/{incident}/acknowledge"].append(service.client.post(path, json=said).json())
+    found.look(service)
 
 
 def live_through(service: Service, found: Seen) -> None:

@@ -26,6 +26,8 @@ from otel_monitoring.redact import redact
 
 SUPPRESSION_SECONDS = 300.0
 """The same alert is notified once within these seconds, as documented."""
+ACKNOWLEDGED_SECONDS = 4 * 3600.0
+"""The same alert is not notified within these seconds after it was acknowledged."""
 
 
 def event_of(
@@ -35,6 +37,7 @@ def event_of(
     details: object,
     labels: object,
     now: float,
+    dedup_key: str = "",
 ) -> AlertEvent:
     """The event of an alert that the application raises: redacted, bounded, with the id of the current trace.
 
@@ -45,6 +48,7 @@ def event_of(
         details: A mapping of any values. Details that cannot be read are left out; the event is made all the same.
         labels: A mapping; anything else gives no labels.
         now: Unix seconds.
+        dedup_key: Identifies repetitions in place of the message; empty: the message does.
     """
     span = trace.get_current_span().get_span_context()
     event = AlertEvent(
@@ -62,19 +66,7 @@ def event_of(
         fail_open.note("reading an alert's details", error)
         event = replace(event, message=redact(message), details={}, labels=readable_labels(labels))
     identity = f"{_identity(event)}@{now:.6f}".encode("utf-8", "replace")
-    return replace(event, incident=hashlib.sha256(identity).hexdigest()[:16])
-
-
-class ApplicationAlert(NamedTuple):
-    """An alert that the application raised.
-
-    Attributes:
-        event: The event, made by `event_of`.
-        dedup_key: Identifies repetitions in place of the message; empty: the message does.
-    """
-
-    event: AlertEvent
-    dedup_key: str = ""
+    return replace(event, incident=hashlib.sha256(identity).hexdigest()[:16], dedup_key=redact(dedup_key))
 
 
 class SubmittedAlert(NamedTuple):
@@ -85,20 +77,18 @@ class SubmittedAlert(NamedTuple):
     Attributes:
         make_event: Makes the event.
         context: The context of the caller, so that event and log line have its trace and request.
-        dedup_key: See `ApplicationAlert`.
     """
 
     make_event: Callable[[], AlertEvent]
     context: Context
-    dedup_key: str
 
-    def read(self) -> ApplicationAlert:
+    def read(self) -> AlertEvent:
         """Make the event, in any thread."""
-        return ApplicationAlert(self.context.run(self.make_event), self.dedup_key)
+        return self.context.run(self.make_event)
 
 
 def record(
-    store: Store, raised: Sequence[ApplicationAlert], rules: Mapping[str, Rule], policy: NotificationPolicy
+    store: Store, raised: Sequence[AlertEvent], rules: Mapping[str, Rule], policy: NotificationPolicy
 ) -> list[AlertEvent]:
     """Decide about alerts that were raised together, record them in the history and enqueue the notified ones.
 
@@ -111,13 +101,13 @@ def record(
     Returns:
         The events with their outcomes, in the same order.
     """
-    now = raised[-1].event.time
+    now = raised[-1].time
     firing = {incident.rule for incident in saved_incidents(store.incidents) if incident.firing}
     inhibited = inhibited_types(store.notes, rules.values(), firing, now, policy.window)
     mutes = in_force(store.mutes.all(now), now)
     events = []
-    for event, dedup_key in raised:
-        identity = _identity(event, redact(dedup_key))
+    for event in raised:
+        identity = _identity(event)
         decided = replace(event, outcome=_outcome(store.notes, event, identity, mutes, inhibited))
         notified = decided.outcome is Outcome.NOTIFIED
         store.history.append(policy.history_entry(decided, policy.channels if notified else (), notified=notified))
@@ -135,10 +125,21 @@ def _outcome(
         return Outcome.MUTED
     if event.type in inhibited:
         return Outcome.INHIBITED
+    if is_recent(notes.noted_at(_acknowledged_key(identity)), event.time, ACKNOWLEDGED_SECONDS):
+        return Outcome.SUPPRESSED
     as_severe = (severity for severity in AlertSeverity if severity.rank >= event.severity.rank)
     notified_at = (notes.noted_at(_note_key(severity, identity)) for severity in as_severe)
     repeated = any(is_recent(then, event.time, SUPPRESSION_SECONDS) for then in notified_at)
     return Outcome.SUPPRESSED if repeated else Outcome.NOTIFIED
+
+
+def note_acknowledged(notes: Notes, event: AlertEvent, now: float) -> None:
+    """Note that an application's alert was acknowledged at `now`, in Unix seconds; 0: that was taken back."""
+    notes.note(_acknowledged_key(_identity(event)), now)
+
+
+def _acknowledged_key(identity: str) -> str:
+    return f"acknowledged:{identity}"
 
 
 def _note_key(severity: AlertSeverity, identity: str) -> str:
@@ -146,9 +147,9 @@ def _note_key(severity: AlertSeverity, identity: str) -> str:
     return f"{severity.value}:{identity}"
 
 
-def _identity(event: AlertEvent, dedup_key: str = "") -> str:
+def _identity(event: AlertEvent) -> str:
     """The same for repetitions of an application's alert; different from the identity of any rule's alert."""
-    about = ["key", dedup_key] if dedup_key else [event.message]
+    about = ["key", event.dedup_key] if event.dedup_key else [event.message]
     if not event.labels:
         return f"message:{event.type.value}:{json.dumps(about)}"
     return f"labelled:{event.type.value}:{json.dumps([dict(event.labels), *about], sort_keys=True)}"

@@ -89,7 +89,7 @@ class Incident:
             rule: Its rule; None: the rule was removed, and the saved type and severity count.
             now: The time of the event, in Unix seconds.
             details: The event's details; those that are None are left out.
-            status: Firing, or resolved.
+            status: Firing, acknowledged or resolved.
         """
         return AlertEvent(
             time=now,
@@ -143,7 +143,7 @@ class Incident:
         if not self.state.flapping:
             return self.message
         times = f"flapping: {self.state.times} times"
-        return f"{self.message} ({times} so far)" if status is Status.FIRING else f"{self.message} (was {times})"
+        return f"{self.message} ({times} so far)" if status is not Status.RESOLVED else f"{self.message} (was {times})"
 
     def encode(self) -> str:
         """The incident as JSON."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from otel_monitoring.alerts.evaluation.acknowledgement import acknowledged, forget
 from otel_monitoring.alerts.evaluation.evaluate import RuleResult
 from otel_monitoring.alerts.evaluation.incident import Incident
 from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase, advance, sees_breach
@@ -46,6 +47,7 @@ class Transitions:
         self._policy = policy
         self._now = now
         self._mutes: Sequence[Mute] = in_force(store.mutes.all(now), now)
+        self._acknowledged = acknowledged(store.acknowledgements)
         self._inhibited: frozenset[AlertType] = frozenset()
         self.events: list[AlertEvent] = []
         self.notified: list[AlertEvent] = []
@@ -79,6 +81,8 @@ class Transitions:
         saved.update((key, self._orphan(incident)) for key, incident in known.items() if incident.rule not in names)
         if saved:
             self._store.incidents.save(saved)
+        firing = {one.after.id for one in transitions if one.after.firing}
+        forget(self._store.acknowledgements, self._acknowledged, firing, self._now)
 
     def _is_warming_up(self, result: RuleResult, reports: Mapping[str, WorkerReport]) -> bool:
         """Whether the window is not full yet, as after a restart."""
@@ -139,7 +143,9 @@ class Transitions:
             after = after.with_current_value(rule)
         outcome, is_first = self._outcome(rule, after), after.state.notified_at is None
         # A notification needs a breach in the present data: after a restart there may be none yet.
-        notify = outcome is Outcome.NOTIFIED and transition.sees_breach and (transition.starts or self._is_due(after))
+        due = transition.starts or self._is_due(after)
+        is_taken_care_of = not is_first and after.id in self._acknowledged
+        notify = outcome is Outcome.NOTIFIED and transition.sees_breach and due and not is_taken_care_of
         if outcome is Outcome.NOTIFIED and is_first and not notify:
             outcome = before.outcome
         after = replace(after, outcome=outcome)

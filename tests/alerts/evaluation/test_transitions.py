@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from otel_monitoring.alerts.evaluation.application_alert import ApplicationAlert, event_of, record
+from otel_monitoring.alerts.evaluation.application_alert import event_of, record
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import Incident, labels_by_rule, saved_incidents
 from otel_monitoring.alerts.evaluation.lifecycle import AlertState, Phase
@@ -257,12 +257,12 @@ def test_what_the_application_tells_and_what_rules_tell_do_not_suppress_each_oth
     watcher = Watcher(own, other)
     said = event_of(own.type, "It is hot", AlertSeverity.INFO, {}, {}, watcher.now)
     rules = {rule.name: rule for rule in watcher.rules}
-    assert record(watcher.store, [ApplicationAlert(said)], rules, watcher.policy)[0].outcome is Outcome.NOTIFIED
+    assert record(watcher.store, [said], rules, watcher.policy)[0].outcome is Outcome.NOTIFIED
     assert watcher.see(one=2, two=0) == [("custom firing", "notified")]
     assert watcher.see(one=2, two=2) == [("custom firing", "notified")]
     again = event_of(own.type, "It is hotter", AlertSeverity.INFO, {}, {}, watcher.now)
-    assert record(watcher.store, [ApplicationAlert(again)], rules, watcher.policy)[0].outcome is Outcome.NOTIFIED
-    assert record(watcher.store, [ApplicationAlert(again)], rules, watcher.policy)[0].outcome is Outcome.SUPPRESSED
+    assert record(watcher.store, [again], rules, watcher.policy)[0].outcome is Outcome.NOTIFIED
+    assert record(watcher.store, [again], rules, watcher.policy)[0].outcome is Outcome.SUPPRESSED
     assert watcher.see(one=0, two=2) == [("custom resolved", "notified")]
     assert watcher.see(3600, one=0, two=2) == []
     assert [event.rule for event in watcher.sent] == ["", "one", "two", "", "one", "two"], "and is repeated when due"
@@ -273,7 +273,7 @@ def test_the_application_is_known_by_type_message_and_labels() -> None:
 
     def outcome(message: str, kind: AlertType = AlertType.CUSTOM, **labels: str) -> str:
         event = event_of(kind, message, AlertSeverity.INFO, {}, labels, watcher.now)
-        return record(watcher.store, [ApplicationAlert(event)], {}, watcher.policy)[0].outcome.value
+        return record(watcher.store, [event], {}, watcher.policy)[0].outcome.value
 
     assert outcome("slow") == outcome("slow", endpoint="/a") == outcome("slow", endpoint="/b") == "notified"
     assert outcome("slow", AlertType.API_TIMEOUT) == outcome("slower") == "notified"

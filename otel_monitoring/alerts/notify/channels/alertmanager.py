@@ -151,6 +151,7 @@ def _annotations(event: AlertEvent, notification: Notification) -> dict[str, str
         "value": str(event.details.get("value", "")),
         "threshold": str(event.details.get("threshold", "")),
         "trace_id": event.trace_id,
+        "acknowledged_by": event.acknowledged.author if event.acknowledged is not None else "",
         "incident": event.incident,
     }
     return {key: text.printable_lines(value) for key, value in found.items() if value}

@@ -19,7 +19,7 @@ _LEVELS = {
 class LogChannel:
     """Writes each event as one line to the logger `otel_monitoring.alerts`: name, message, labels and details as JSON.
 
-    The level is that of the severity for a firing event, INFO for a resolved one.
+    The level is that of the severity for a firing event, INFO for an acknowledged or resolved one.
     """
 
     name = "log"
@@ -34,7 +34,10 @@ class LogChannel:
         facts = {**event.labels, **event.details, "runbook": event.runbook, "trace_id": event.trace_id}
         known = {name: value for name, value in sorted(facts.items()) if value not in ("", None)}
         line = f"{text.one_line(event.message)} {json.dumps(known, ensure_ascii=False) if known else ''}".rstrip()
-        if event.status is Status.RESOLVED:
+        if event.acknowledged is not None:
+            author, reason = (text.one_line(said) for said in (event.acknowledged.author, event.acknowledged.reason))
+            logger.info("%s acknowledged by %s (%s): %s", text.title(event), author or "nobody", reason or "-", line)
+        elif event.status is Status.RESOLVED:
             logger.info("%s resolved: %s", text.title(event), line)
         else:
             logger.log(_LEVELS[event.severity], "%s: %s", text.title(event), line)

@@ -82,7 +82,7 @@ def origin(notification: Notification) -> list[tuple[str, str]]:
 
 
 def ranked(notification: Notification) -> list[AlertEvent]:
-    """The events: firing before resolved ones, the most severe first, else in order of time."""
+    """The events: firing before acknowledged before resolved ones, the most severe first, else in order of time."""
     return sorted(notification.events, key=_rank)
 
 
@@ -106,8 +106,8 @@ def shown(notification: Notification) -> tuple[list[AlertEvent], int]:
     return digests + notices, sum(len(group) for group in groups[room:])
 
 
-def _rank(event: AlertEvent) -> tuple[bool, int]:
-    return event.status is Status.RESOLVED, -event.severity.rank
+def _rank(event: AlertEvent) -> tuple[int, int]:
+    return tuple(Status).index(event.status), -event.severity.rank
 
 
 def _digest(group: Sequence[AlertEvent], left_out: int) -> AlertEvent:
@@ -169,9 +169,9 @@ def _counted(notification: Notification) -> str:
     events = ranked(notification)
     left_out = _left_out(event for event in events if event.is_overflow_notice)
     events = [event for event in events if not event.is_overflow_notice] or events
-    firing = sum(event.status is Status.FIRING for event in events)
-    counts = {"firing": firing + left_out.total(), "resolved": len(events) - firing}
-    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    counts = Counter(event.status for event in events)
+    counts[Status.FIRING] += left_out.total()
+    states = ", ".join(f"{counts[status]} {status.value}" for status in Status if counts[status])
     titles = [f"{title(event)} (flapping)" if _flaps(event) else title(event) for event in events]
     names = ", ".join(dict.fromkeys([*titles, *left_out]))
     return f"{notification.severity.value.upper()} {states}: {clipped(names, 200)}"
@@ -196,6 +196,10 @@ def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
         details.pop("duration_seconds", None)
     else:
         yield "Since", f"{moment(since)}{f', for {duration(lasted)}' if lasted >= _SHOWN_DURATION_SECONDS else ''}"
+    if event.acknowledged is not None:
+        who = one_line(event.acknowledged.author, 200) or "nobody"
+        why = f": {one_line(event.acknowledged.reason)}" if event.acknowledged.reason else ""
+        yield "Acknowledged", f"by {who}{why}"
     yield from _measured(details, event.type)
     if event.rule and event.rule not in (title(event), event.type.value):
         yield "Rule", one_line(event.rule, 100)

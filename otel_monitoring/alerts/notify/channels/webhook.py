@@ -1,10 +1,10 @@
 """The webhook channel: signed JSON by the rules of Standard Webhooks, https://www.standardwebhooks.com.
 
-The body has `type` (`alert.firing`, or `alert.resolved` if every event is), `timestamp` (RFC 3339, of the newest event)
-and `data`: `id`, `service`, `environment`, `version`, `host`, `url` (the service's public URL), `status`, `severity`
-and `alerts`, a list in the form of `/api/alerts/history`. Headers: `webhook-id` (constant over all attempts, so that
-receivers can drop repetitions), `webhook-timestamp` (Unix seconds of the attempt) and, with a secret,
-`webhook-signature`: `v1,` and the base64 of HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`.
+The body has `type` (`alert.firing`, `alert.acknowledged`, or `alert.resolved` if every event is), `timestamp` (RFC
+3339, of the newest event) and `data`: `id`, `service`, `environment`, `version`, `host`, `url` (the service's public
+URL), `status`, `severity` and `alerts`, a list in the form of `/api/alerts/history`. Headers: `webhook-id` (constant
+over all attempts, so that receivers can drop repetitions), `webhook-timestamp` (Unix seconds of the attempt) and, with
+a secret, `webhook-signature`: `v1,` and the base64 of HMAC-SHA256 over `<webhook-id>.<webhook-timestamp>.<body>`.
 """
 
 import base64

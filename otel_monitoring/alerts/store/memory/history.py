@@ -16,7 +16,7 @@ class MemoryHistory:
     def append(self, event: AlertEvent) -> None:
         def work(state: MemoryState) -> None:
             state.add_to_history(event)
-            if event.status is not Status.RESOLVED:
+            if event.status is Status.FIRING:
                 state.counts[event.type] += 1
 
         self._state.use(work)

@@ -23,7 +23,7 @@ class SqliteHistory:
         def work(db: sqlite3.Connection) -> None:
             added = db.execute("INSERT INTO history (type, severity, event, key, channels) VALUES (?, ?, ?, ?, ?)", row)
             db.execute("DELETE FROM history WHERE id <= ?", ((added.lastrowid or 0) - HISTORY_LIMIT,))
-            if event.status is not Status.RESOLVED:
+            if event.status is Status.FIRING:
                 db.execute(
                     "INSERT INTO counts (type, seen) VALUES (?, 1) ON CONFLICT (type) DO UPDATE SET seen = seen + 1",
                     row[:1],
