@@ -1,7 +1,7 @@
 """`Buckets`: the bucket counts of an exponential histogram, packed into one integer.
 
-Adding two distributions is then one integer addition, whatever the number of buckets. The small counts of one interval
-take one byte for each bucket.
+Adding two distributions is then one integer addition, whatever the number of buckets. A count takes as many bytes as
+the largest may need: one in most intervals.
 """
 
 import struct
@@ -11,8 +11,8 @@ from itertools import accumulate
 from operator import add
 from typing import NamedTuple
 
-_NARROW = 1
-_WIDE = 8
+KINDS = {1: "B", 2: "H", 4: "I", 8: "Q"}
+"""The bytes that a count may take, each with its code of `struct`."""
 
 
 class Buckets(NamedTuple):
@@ -21,20 +21,18 @@ class Buckets(NamedTuple):
     Attributes:
         first: Index of the lowest stored bucket.
         packed_counts: The count of bucket `first + i` is in bytes `width * i` to `width * (i + 1) - 1`, little-endian.
-        width: Bytes of one count: 1 or 8; where it is 1, every count is below 256.
+        width: Bytes of one count: 1, 2, 4 or 8, enough for every count.
     """
 
     first: int = 0
     packed_counts: int = 0
-    width: int = _WIDE
+    width: int = 1
 
     @classmethod
     def of(cls, first: int, counts: Sequence[int]) -> "Buckets":
         """Pack `counts`, which are those of buckets `first`, `first + 1` and so on; none is negative."""
-        try:
-            return cls(first, int.from_bytes(bytes(counts), "little"), _NARROW)
-        except ValueError:  # a count is above 255
-            return cls(first, _packed(counts))
+        width = width_of(max(counts, default=0))
+        return cls(first, int.from_bytes(struct.pack(f"<{len(counts)}{KINDS[width]}", *counts), "little"), width)
 
     @classmethod
     def of_indexes(cls, counts: Mapping[int, int]) -> "Buckets":
@@ -47,7 +45,7 @@ class Buckets(NamedTuple):
                 data[index - first] = count
         except ValueError:  # a count is above 255
             return cls.of(first, [counts.get(index, 0) for index in range(first, first + size)])
-        return cls(first, int.from_bytes(data, "little"), _NARROW)
+        return cls(first, int.from_bytes(data, "little"))
 
     @property
     def size(self) -> int:
@@ -58,27 +56,29 @@ class Buckets(NamedTuple):
         """The counts of buckets `first`, `first + 1` and so on."""
         size = self.size
         data = self.packed_counts.to_bytes(size * self.width, "little")
-        return data if self.width == _NARROW else struct.unpack(f"<{size}Q", data)
+        return data if self.width == 1 else struct.unpack(f"<{size}{KINDS[self.width]}", data)
 
-    def plus(self, other: "Buckets") -> "Buckets":
-        """The sums of both counts of each bucket."""
-        first = min(other.first, self.first)
-        return Buckets(first, self.wide_counts(first) + other.wide_counts(first))
+    def plus(self, other: "Buckets", most: int) -> "Buckets":
+        """The sums of both counts of each bucket, none of which is above `most`."""
+        first, width = min(other.first, self.first), max(self.width, other.width, width_of(most))
+        return Buckets(first, self.widened(first, width) + other.widened(first, width), width)
 
     @staticmethod
-    def total(parts: "Iterable[Buckets]", most: int) -> "Buckets":
-        """The sums of the counts of each bucket over all `parts`, none of which is above `most`."""
-        filled = [part for part in parts if part.packed_counts]
-        first = min((part.first for part in filled), default=0)
-        if most < 256 and all(part.width == _NARROW for part in filled):
-            packed = sum([part.packed_counts << 8 * (part.first - first) for part in filled])
-            return Buckets(first, packed, _NARROW)
-        return Buckets(first, sum([part.wide_counts(first) for part in filled]))
+    def total(parts: "Iterable[tuple[int, int, int]]", most: int) -> "Buckets":
+        """The sums of the counts of each bucket over all `parts`, fields of `Buckets`; none is above `most`."""
+        filled = [part for part in parts if part[1]]
+        first = min([part[0] for part in filled], default=0)
+        width = max([width_of(most), *[part[2] for part in filled]])
+        packed = [
+            counts << 8 * width * (begin - first) if own == width else Buckets(begin, counts, own).widened(first, width)
+            for begin, counts, own in filled
+        ]
+        return Buckets(first, sum(packed), width)
 
     def minus(self, part: "Buckets") -> "Buckets":
         """The counts less those of `part`, none of which is larger."""
-        first = min(self.first, part.first)
-        return Buckets(first, self.wide_counts(first) - part.wide_counts(first))
+        first, width = min(self.first, part.first), max(self.width, part.width)
+        return Buckets(first, self.widened(first, width) - part.widened(first, width), width)
 
     def coarser(self, halvings: int) -> "Buckets":
         """The counts at a resolution halved `halvings` times: each halving joins buckets 2i and 2i + 1 to bucket i."""
@@ -108,19 +108,22 @@ class Buckets(NamedTuple):
                 found.append((self.first + position, (rank - below[position] + inside) / inside))
         return found
 
-    def wide_counts(self, first: int) -> int:
-        """The counts packed with eight bytes each, beginning at bucket `first`, which is at most `self.first`."""
+    def widened(self, first: int, width: int) -> int:
+        """The counts packed with `width` bytes each, beginning at bucket `first`; neither makes them less."""
         packed_counts = self.packed_counts
-        if self.width == _NARROW:
-            narrow = packed_counts.to_bytes((packed_counts.bit_length() + 7) // 8, "little")
-            wide = bytearray(_WIDE * len(narrow))
-            wide[::_WIDE] = narrow
-            packed_counts = int.from_bytes(wide, "little")
-        return packed_counts << 8 * _WIDE * (self.first - first) if self.first != first else packed_counts
+        if width != self.width:
+            size = self.size
+            present = packed_counts.to_bytes(size * self.width, "little")
+            wider = bytearray(size * width)
+            for place in range(self.width):
+                wider[place::width] = present[place :: self.width]
+            packed_counts = int.from_bytes(wider, "little")
+        return packed_counts << 8 * width * (self.first - first) if self.first != first else packed_counts
 
 
-def _packed(counts: Sequence[int]) -> int:
-    return int.from_bytes(struct.pack(f"<{len(counts)}Q", *counts), "little")
+def width_of(most: int) -> int:
+    """The bytes of a count that may be as large as `most`."""
+    return 1 if most < 2**8 else 2 if most < 2**16 else 4 if most < 2**32 else 8
 
 
 NO_BUCKETS = Buckets()

@@ -4,10 +4,9 @@ For each value the SDK cleans, copies and hashes the attributes, and does so aga
 bound to its attributes once, and a value costs about a microsecond.
 """
 
-import math
 import threading
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from math import ceil, inf, log2
 from typing import Final
 
 from opentelemetry import metrics
@@ -44,8 +43,8 @@ class BoundHistogram:
         self._begin()
 
     def _begin(self) -> None:
-        self._counts = Counter[int]()
-        self._sum, self._min, self._max = 0.0, math.inf, -math.inf
+        self._counts: dict[int, int] = {}
+        self._sum, self._min, self._max = 0.0, inf, -inf
 
     def record(self, value: float) -> None:
         """Add a value, which must be finite."""
@@ -59,7 +58,9 @@ class BoundHistogram:
         recent = self._recent[:]
         if recent:
             del self._recent[: len(recent)]  # others may have been appended meanwhile
-            self._counts.update(map(_bucket, recent))
+            counts = self._counts
+            for bucket in _buckets(recent):
+                counts[bucket] = counts.get(bucket, 0) + 1
             self._sum += sum(recent)
             self._min, self._max = min(self._min, *recent), max(self._max, *recent)
 
@@ -85,8 +86,11 @@ class BoundHistogram:
         return Histogram(count, total, least, most, MAX_SCALE - halvings, at_zero, buckets.coarser(halvings))
 
 
-def _bucket(value: float) -> int:
-    return math.ceil(math.log2(value) * _PER_DOUBLING) - 1 if value > 0 else _ZERO
+def _buckets(values: Iterable[float]) -> list[int]:
+    try:
+        return [ceil(log2(value) * _PER_DOUBLING) - 1 for value in values]
+    except ValueError:  # a value is not positive
+        return [ceil(log2(value) * _PER_DOUBLING) - 1 if value > 0 else _ZERO for value in values]
 
 
 class DirectHistogram:

@@ -7,26 +7,29 @@ histograms are one array of fixed records.
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from operator import itemgetter
 from typing import Any
 
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
-from otel_monitoring.metrics.buckets import Buckets
+from otel_monitoring.metrics.buckets import KINDS, Buckets
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot
 
 _FORMAT = 1
 _COMPRESSION = 1
 _LARGEST = 64 * 1024 * 1024
 """The most bytes that a content may have when it is uncompressed."""
-_HEAD = struct.Struct("<III")
-"""Bytes of the head and of the texts of the series, and number of histograms; counters are the rest."""
+_HEAD = struct.Struct("<IIII")
+"""Bytes of the compressed names and of the compressed figures, and in the figures bytes of the head, and histograms."""
 _RECORD = struct.Struct("<QdddbQiIB")
 """Count, sum, minimum, maximum, scale, values at zero, first bucket, bytes of the bucket counts, bytes of one."""
 _MAX_KNOWN = 50_000
+_NAMES = 16
+"""Of how many snapshots the names are remembered that were read: those of as many processes that are always busy."""
 UNREADABLE = (
     ValueError,
     TypeError,
@@ -55,41 +58,97 @@ def readable(what: str, guard: fail_open) -> Iterator[None]:
             raise StoreError(f"{what} cannot be read") from error
 
 
+@dataclass(frozen=True, slots=True)
+class PackedSnapshot:
+    """The histograms and counters of a snapshot, in a quarter of its memory.
+
+    Attributes:
+        start: Start of the interval.
+        end: End of the interval.
+        rows: The position of each histogram; snapshots with the same histograms share it.
+        records: The figures of each histogram.
+        counts: The bucket counts of all histograms, compressed.
+        sums: The increases of counters.
+    """
+
+    start: float
+    end: float
+    rows: Mapping[Series, int]
+    records: bytes
+    counts: bytes
+    sums: Mapping[Series, float]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, like: "PackedSnapshot | None" = None) -> "PackedSnapshot":
+        """Pack a snapshot; `like` is one that probably has the same histograms."""
+        series, records, counts = [], [], []
+        for one, histogram in snapshot.histograms.items():
+            first, packed, width = histogram.buckets
+            size = (packed.bit_length() + 7) // 8
+            series.append(one)
+            counts.append(packed.to_bytes(size, "little"))
+            records.append(
+                _RECORD.pack(
+                    *(histogram.count, histogram.sum, histogram.min, histogram.max, histogram.scale),
+                    *(histogram.at_zero, first, size, width),
+                )
+            )
+        same = like is not None and list(like.rows) == series
+        rows = like.rows if like is not None and same else {one: row for row, one in enumerate(series)}
+        return cls(snapshot.start, snapshot.end, rows, b"".join(records), _deflated(*counts), snapshot.sums)
+
+    def snapshot(self) -> Snapshot:
+        """The snapshot."""
+        found, counts, begin = {}, zlib.decompress(self.counts), 0
+        for series, record in zip(self.rows, _RECORD.iter_unpack(self.records), strict=True):
+            count, total, least, most, scale, at_zero, first, size, width = record
+            buckets = Buckets(first, int.from_bytes(counts[begin : begin + size], "little"), width)
+            found[series] = Histogram(count, total, least, most, scale, at_zero, buckets)
+            begin += size
+        return Snapshot(self.start, self.end, found, self.sums)
+
+    def extremes(self, series: Series) -> tuple[float, float] | None:
+        """The smallest and the largest value of a histogram; None: it is absent."""
+        row = self.rows.get(series)
+        if row is None:
+            return None
+        _, _, least, most, *_ = _RECORD.unpack_from(self.records, row * _RECORD.size)
+        return least, most
+
+
 class SnapshotCodec:
     """Encodes and decodes snapshots; it remembers the texts of series. One thread at a time uses it."""
 
     def __init__(self) -> None:
         self._texts: dict[Series, str] = {}
         self._series: dict[str, Series] = {}
+        self._encoded: PackedSnapshot | None = None
+        self._names: tuple[Mapping[Series, int], Mapping[Series, float], bytes] | None = None
+        self._read_names: dict[bytes, list[str]] = {}
 
-    def encode(self, snapshot: Snapshot, note: Mapping[str, Any]) -> bytes:
+    def encode(self, snapshot: "Snapshot | PackedSnapshot", note: Mapping[str, Any]) -> bytes:
         """The histograms and counters of `snapshot`, without its gauges.
 
         Args:
             snapshot: The snapshot; of its times only the length is kept.
             note: Further values that JSON can represent.
         """
-        head = {"format": _FORMAT, "seconds": snapshot.end - snapshot.start, **note}
-        texts: list[str] = []
-        records: list[bytes] = []
-        counts: list[bytes] = []
-        for series, histogram in snapshot.histograms.items():
-            first, packed, width = histogram.buckets
-            inside = packed.to_bytes((packed.bit_length() + 7) // 8, "little")
-            texts.append(self._text(series))
-            records.append(
-                _RECORD.pack(
-                    *(histogram.count, histogram.sum, histogram.min, histogram.max, histogram.scale),
-                    *(histogram.at_zero, first, len(inside), width),
-                )
-            )
-            counts.append(inside)
-        texts += map(self._text, snapshot.sums)
-        values = struct.pack(f"<{len(snapshot.sums)}d", *snapshot.sums.values())
-        first_part, names = json.dumps(head).encode(), "\n".join(texts).encode()
-        sizes = _HEAD.pack(len(first_part), len(names), len(records))
-        parts = (sizes, first_part, names, *records, values, *counts)
-        return zlib.compress(b"".join(parts), _COMPRESSION)
+        packed = snapshot if isinstance(snapshot, PackedSnapshot) else PackedSnapshot.of(snapshot, self._encoded)
+        self._encoded = packed
+        head = json.dumps({"format": _FORMAT, "seconds": packed.end - packed.start, **note}).encode()
+        values = struct.pack(f"<{len(packed.sums)}d", *packed.sums.values())
+        names, figures = self._names_of(packed), _deflated(head, packed.records, values)
+        return b"".join(
+            (_HEAD.pack(len(names), len(figures), len(head), len(packed.rows)), names, figures, packed.counts)
+        )
+
+    def _names_of(self, packed: PackedSnapshot) -> bytes:
+        """The compressed texts of all series; kept, because snapshots that follow one another often have the same."""
+        known = self._names
+        if known is None or known[0] is not packed.rows or list(known[1]) != list(packed.sums):
+            names = _deflated("\n".join(map(self._text, (*packed.rows, *packed.sums))).encode())
+            known = self._names = packed.rows, packed.sums, names
+        return known[2]
 
     def decode(self, content: bytes | memoryview) -> "EncodedSnapshot":
         """Read what `encode` wrote.
@@ -97,26 +156,33 @@ class SnapshotCodec:
         Raises:
             UNREADABLE: Another version wrote it, or it is damaged.
         """
-        unpacker = zlib.decompressobj()
-        data = unpacker.decompress(content, _LARGEST)
-        if not unpacker.eof:
-            raise ValueError("the content is incomplete or too large")
-        head_size, names_size, size = _HEAD.unpack_from(data)
-        at = _HEAD.size + head_size
-        note = json.loads(data[_HEAD.size : at])
+        names_size, figures_size, head_size, size = _HEAD.unpack_from(content)
+        blocks = accumulate((_HEAD.size, names_size, figures_size))
+        begin, middle, end = blocks
+        series = self._series_named(bytes(content[begin:middle]))
+        figures, counts = _inflated(content[middle:end]), _inflated(content[end:])
+        note = json.loads(figures[:head_size])
         if note.pop("format") != _FORMAT:
             raise ValueError("the content has another format")
-        texts, at = data[at : at + names_size].decode(), at + names_size
-        series = texts.split("\n") if texts else []
-        for text in set(series) - self._series.keys():
-            _remember(self._series, text, _series(text))
-        end = at + size * _RECORD.size
-        records = list(_RECORD.iter_unpack(memoryview(data)[at:end]))
-        sums = struct.unpack_from(f"<{len(series) - size}d", data, end)
-        counts = data[end + 8 * len(sums) :]
-        if len(counts) != sum(map(_bytes_of, records)) or not {record[_WIDTH] for record in records} <= {1, 8}:
+        after = head_size + size * _RECORD.size
+        records = list(_RECORD.iter_unpack(memoryview(figures)[head_size:after]))
+        sums = struct.unpack(f"<{len(series) - size}d", figures[after:])
+        if len(counts) != sum(map(_bytes_of, records)) or not {record[_WIDTH] for record in records} <= KINDS.keys():
             raise ValueError("the content is damaged")
         return EncodedSnapshot(float(note.pop("seconds")), note, series, records, counts, sums)
+
+    def _series_named(self, names: bytes) -> list[str]:
+        """The texts of the series of a snapshot; those of the last ones are remembered."""
+        known = self._read_names.get(names)
+        if known is None:
+            texts = _inflated(names).decode()
+            known = texts.split("\n") if texts else []
+            for text in set(known) - self._series.keys():
+                _remember(self._series, text, _series(text))
+            if len(self._read_names) >= _NAMES:
+                self._read_names.clear()
+            self._read_names[names] = known
+        return known
 
     def total(self, parts: Sequence["EncodedSnapshot"], start: float, end: float) -> Snapshot:
         """The sum of `parts`, as the snapshot of an interval."""
@@ -139,6 +205,7 @@ class SnapshotCodec:
         if text is None:
             text = json.dumps((series.name, series.attributes), separators=(",", ":"))
             _remember(self._texts, series, text)
+            _remember(self._series, text, series)  # one object, shared with what is read
         return text
 
     def series_of(self, text: str) -> Series:
@@ -185,12 +252,24 @@ def histogram_of(rows: Sequence[tuple[tuple[Any, ...], int]]) -> Histogram:
         return Histogram(count, total, least, most, scale, at_zero, Buckets(first, packed, width))
     (counts, totals, smallest, largest, scales, zeros, firsts, _, widths) = zip(*[row[0] for row in rows], strict=True)
     count, scale = sum(counts), min(scales)
-    buckets = [Buckets(first, row[1], width) for first, row, width in zip(firsts, rows, widths, strict=True)]
+    buckets: Iterable[tuple[int, int, int]] = zip(firsts, [packed for _, packed in rows], widths, strict=True)
     if scale != max(scales):
-        buckets = [one.coarser(of - scale) for one, of in zip(buckets, scales, strict=True)]
+        buckets = [Buckets(*one).coarser(of - scale) for one, of in zip(buckets, scales, strict=True)]
     return Histogram(
         *(count, sum(totals), min(smallest), max(largest), scale, sum(zeros)), Buckets.total(buckets, count)
     )
+
+
+def _deflated(*parts: bytes) -> bytes:
+    return zlib.compress(b"".join(parts), _COMPRESSION)
+
+
+def _inflated(content: bytes | memoryview) -> bytes:
+    unpacker = zlib.decompressobj()
+    data = unpacker.decompress(content, _LARGEST)
+    if not unpacker.eof or unpacker.unused_data:
+        raise ValueError("the content is incomplete or too large")
+    return data
 
 
 def _series(text: str) -> Series:

@@ -21,7 +21,7 @@ from uuid import uuid4
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.error_groups import ErrorGroup, ErrorKey, merged_groups
-from otel_monitoring.metrics.serialization import EncodedSnapshot, SnapshotCodec, readable
+from otel_monitoring.metrics.serialization import EncodedSnapshot, PackedSnapshot, SnapshotCodec, readable
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
 from otel_monitoring.metrics.window import Both, Combination, CombinedWindow, History, Moment, Window, Windows, joined
@@ -132,7 +132,7 @@ class ServiceHistory:
         self._version = ""
         self._beyond_base = 0
         self._based_at = self._clock()
-        self._encoded_entries: dict[int, tuple[Snapshot, bytes]] = {}
+        self._encoded_entries: dict[int, tuple[PackedSnapshot, bytes]] = {}
 
     def note(self, snapshot: Snapshot) -> None:
         """Take what was added to the own history since the last call; the next `exchange` publishes it."""
@@ -338,11 +338,11 @@ class ServiceHistory:
         total = CombinedWindow(self._rest, own.total, apart.total, apart.total.end)
         return total, own.recent if own.recent.start >= apart.total.end else total
 
-    def _entries(self) -> list[Snapshot]:
+    def _entries(self) -> list[PackedSnapshot]:
         """The ring of the recent window of all processes."""
         _, recent = self._own_since()
-        own = self._own.entries() if recent is self._own.recent else [recent.snapshot]
-        filled = [one for one in (*own, *self._others.moment.entries()) if one.histograms or one.sums]
+        own = self._own.entries() if recent is self._own.recent else [PackedSnapshot.of(recent.snapshot)]
+        filled = [one for one in (*own, *self._others.moment.entries()) if one.rows or one.sums]
         return sorted(filled, key=lambda entry: entry.end)
 
     def _see(self, error: ErrorSeen | None) -> None:
@@ -367,7 +367,7 @@ class ServiceHistory:
         }
         return b"\n".join((json.dumps(head).encode(), b"".join((*contents, groups))))
 
-    def _encoded(self, snapshot: Snapshot) -> bytes:
+    def _encoded(self, snapshot: Snapshot | PackedSnapshot) -> bytes:
         return self._codec.encode(snapshot, {})
 
 

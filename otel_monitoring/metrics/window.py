@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from otel_monitoring.metrics.serialization import PackedSnapshot
 from otel_monitoring.metrics.series_map import Combined, SeriesMap
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot
 
@@ -158,20 +159,20 @@ class Moment(NamedTuple):
 
     total: Window
     recent: Window
-    ring: Sequence[Snapshot]
+    ring: Sequence[PackedSnapshot]
     parts: Sequence[Snapshot]
 
-    def entries(self) -> list[Snapshot]:
+    def entries(self) -> list[PackedSnapshot]:
         """The entries of the ring, and the parts of its next entry as one, oldest first."""
-        return [*self.ring, *([joined(self.parts)] if self.parts else [])]
+        return [*self.ring, *([PackedSnapshot.of(joined(self.parts))] if self.parts else [])]
 
 
 class History:
     """A ring of snapshots, the total since the start, and the window over the last `span` seconds.
 
     One thread calls `add`; `total` and `recent` may be read in any thread, because each is replaced as a whole. The
-    ring keeps only what changed in each interval. The cost of `add` is proportional to the series that changed: the
-    newest snapshot is added to the recent window, and those that left the span are subtracted.
+    ring keeps only what changed in each interval, packed. The cost of `add` is proportional to the series that changed:
+    the newest snapshot is added to the recent window, and those that left the span are subtracted.
 
     Args:
         now: Start of the history, in seconds of a monotonic clock.
@@ -187,7 +188,7 @@ class History:
     def __init__(self, now: float, *, span: float, resolution: float) -> None:
         self._span = span
         self._resolution = resolution
-        self._ring: deque[Snapshot] = deque()
+        self._ring: deque[PackedSnapshot] = deque()
         self._parts: list[Snapshot] = []  # of the ring's newest entry; they are joined when the next entry begins
         self.total = Window(Snapshot(now, now))
         self.recent = self.total
@@ -204,19 +205,20 @@ class History:
         Args:
             total: Everything since the start of the other.
             recent: The sum of `entries`.
-            entries: Its ring, oldest first.
+            entries: The entries of its ring, oldest first.
             span: As in the constructor.
             resolution: As in the constructor.
         """
         history = cls(total.start, span=span, resolution=resolution)
-        history._ring.extend(entries)
+        for entry in entries:
+            history._keep(entry)
         history.total, history.recent = Window(total), Window(recent)
         return history
 
     def add(self, snapshot: Snapshot) -> None:
         """Append a snapshot, which begins where the previous one ended."""
         if self._parts and snapshot.end - self._parts[0].start > self._resolution:
-            self._ring.append(joined(self._parts))
+            self._keep(joined(self._parts))
             self._parts = []
         self._parts.append(snapshot)
         self.gauges = self._kept_gauges(snapshot)
@@ -225,7 +227,7 @@ class History:
         recent = total if same else self._with(self.recent.snapshot, snapshot)
         # An entry stays while any part of it is inside the span, so that the window is never shorter than the span.
         while self._ring and self._ring[0].end <= snapshot.end - self._span:
-            recent = self._without(recent, self._ring.popleft())
+            recent = self._without(recent, self._ring.popleft().snapshot())
         self.total = Window(total)
         self.recent = self.total if recent is total else Window(recent)
 
@@ -234,8 +236,8 @@ class History:
         """The history as it is now; the thread that calls `add` may read it."""
         return Moment(self.total, self.recent, tuple(self._ring), tuple(self._parts))
 
-    def _entries(self) -> list[Snapshot]:
-        return [*self._ring, *self._parts]
+    def _keep(self, entry: Snapshot) -> None:
+        self._ring.append(PackedSnapshot.of(entry, self._ring[-1] if self._ring else None))
 
     def _kept_gauges(self, newest: Snapshot) -> SeriesMap[float]:
         seen = self._gauges_seen
@@ -268,11 +270,13 @@ class History:
 
         histograms = SeriesMap.of(window.histograms).changed(oldest.histograms, subtracted)
         sums = SeriesMap.of(window.sums).changed(oldest.sums, _difference_of_counters)
-        return Snapshot(self._entries()[0].start, window.end, histograms, sums, window.gauges)
+        return Snapshot((self._ring or self._parts)[0].start, window.end, histograms, sums, window.gauges)
 
     def _extremes(self, series: Series) -> tuple[float, float]:
-        found = [entry.histograms[series] for entry in self._entries() if series in entry.histograms]
-        return min((h.min for h in found), default=math.inf), max((h.max for h in found), default=-math.inf)
+        found = [entry.extremes(series) for entry in self._ring]
+        parts = [part.histograms[series] for part in self._parts if series in part.histograms]
+        known = [one for one in (*found, *((part.min, part.max) for part in parts)) if one is not None]
+        return min((low for low, _ in known), default=math.inf), max((high for _, high in known), default=-math.inf)
 
 
 def _sum_of_histograms(_series: Series, known: Histogram | None, new: Histogram) -> Histogram:

@@ -1,8 +1,10 @@
 """What a snapshot's bytes say is what was measured; bytes of another kind are refused, whatever they are."""
 
 import random
+import struct
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from otel_monitoring.metrics.window import Window
 from tests.measured import Meter, recorded_in
 
 durations = st.lists(st.floats(min_value=0, max_value=1e4), max_size=300)
+HEAD = struct.Struct("<IIII")
 NAMES = ("a", 'quo"te', "new\nline", "é", "\ud800")
 
 
@@ -68,33 +71,58 @@ def test_what_is_noted_comes_back_with_the_length() -> None:
     assert (read.seconds, read.note) == (10, {"error": ["boom", 1.5]})
 
 
+def blocks(content: bytes) -> list[bytes]:
+    """The head of a content, and its three parts, decompressed."""
+    names, figures, *_ = HEAD.unpack_from(content)
+    ends = (HEAD.size, HEAD.size + names, HEAD.size + names + figures, len(content))
+    return [content[: HEAD.size], *(zlib.decompress(content[begin:end]) for begin, end in pairwise(ends))]
+
+
+def joined(head: bytes, *parts: bytes) -> bytes:
+    """The content of which `blocks` are these."""
+    names, figures, counts = map(zlib.compress, parts)
+    return b"".join((HEAD.pack(len(names), len(figures), *HEAD.unpack(head)[2:]), names, figures, counts))
+
+
 def test_every_cut_is_refused() -> None:
     content = SnapshotCodec().encode(measured(0.1, 0.2), {})
-    plain = zlib.decompress(content)
+    plain = blocks(content)
+    assert SnapshotCodec().decode(joined(*plain)).records
     for end in range(len(content)):
         with pytest.raises(UNREADABLE):
             SnapshotCodec().decode(content[:end])
-    for end in range(len(plain)):
-        with pytest.raises(UNREADABLE):
-            SnapshotCodec().decode(zlib.compress(plain[:end]))
+    for which in (1, 2, 3):
+        for end in range(len(plain[which])):
+            parts = [*plain[:which], plain[which][:end], *plain[which + 1 :]]
+            with pytest.raises(UNREADABLE):
+                SnapshotCodec().decode(joined(*parts))
 
 
 @given(st.data())
 def test_damage_is_refused_or_is_a_number_that_adds_up(data: st.DataObject) -> None:
     """Nothing but `UNREADABLE` is ever raised, by `decode` or afterwards by `total`."""
-    plain = bytearray(zlib.decompress(SnapshotCodec().encode(measured(0.1, 0.2), {})))
+    plain = [bytearray(part) for part in blocks(SnapshotCodec().encode(measured(0.1, 0.2), {}))]
     for _ in range(data.draw(st.integers(1, 4))):
-        plain[data.draw(st.integers(0, len(plain) - 1))] = data.draw(st.integers(0, 255))
+        part = data.draw(st.sampled_from(plain))
+        part[data.draw(st.integers(0, len(part) - 1))] = data.draw(st.integers(0, 255))
     reader = SnapshotCodec()
     try:
-        part = reader.decode(zlib.compress(bytes(plain)))
+        read = reader.decode(joined(*map(bytes, plain)))
     except UNREADABLE:
         return
-    reader.total([part, part], 0, 1)
+    reader.total([read, read], 0, 1)
 
 
 def test_what_unpacks_to_more_than_memory_is_refused() -> None:
-    bomb = zlib.compress(bytes(100_000_000))
-    assert len(bomb) < 200_000
-    with pytest.raises(UNREADABLE):
-        SnapshotCodec().decode(bomb)
+    head, *parts = blocks(SnapshotCodec().encode(measured(0.1, 0.2), {}))
+    for which in range(3):
+        bomb = joined(head, *parts[:which], bytes(100_000_000), *parts[which + 1 :])
+        assert len(bomb) < 200_000
+        with pytest.raises(UNREADABLE):
+            SnapshotCodec().decode(bomb)
+
+
+def test_names_that_come_again_are_read_once() -> None:
+    writer, reader = SnapshotCodec(), SnapshotCodec()
+    one, other = (reader.decode(writer.encode(measured(value), {})) for value in (0.1, 0.2))
+    assert one.series is other.series

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from otel_monitoring.guard import fail_open
-from otel_monitoring.metrics.buckets import Buckets
+from otel_monitoring.metrics.buckets import KINDS, Buckets, width_of
 from otel_monitoring.metrics.serialization import readable
 from otel_monitoring.metrics.slices.model import Figures, Requests, Slice
 from otel_monitoring.metrics.slices.table import SliceRow
@@ -27,7 +27,6 @@ _ALL = ""
 """The name under which the requests of all routes are packed."""
 reading = fail_open("reading slices of the past")
 """The guard around what is read of the slices."""
-_WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 def encoded_service(content: Slice) -> bytes:
@@ -93,8 +92,8 @@ def _packed(head: Mapping[str, Any], requests: Iterable[Requests]) -> bytes:
     for one in requests:
         durations = one.durations
         inside = durations.buckets.counts()
-        width = _width(max(inside, default=0))
-        counts.append(struct.pack(f"<{len(inside)}{_WIDTHS[width]}", *inside))
+        width = width_of(max(inside, default=0))
+        counts.append(struct.pack(f"<{len(inside)}{KINDS[width]}", *inside))
         rows.append(
             (
                 *(durations.count, one.errors, durations.sum),
@@ -120,10 +119,6 @@ def _figures(kind: str, data: bytes) -> Sequence[Any]:
     for place in range(width):
         ordered[place::width] = data[place * count : (place + 1) * count]
     return struct.unpack(f"<{count}{kind}", ordered)
-
-
-def _width(most: int) -> int:
-    return 1 if most < 2**8 else 2 if most < 2**16 else 4 if most < 2**32 else 8
 
 
 def _unpacked(content: bytes, only: str | None = None) -> tuple[dict[str, Any], dict[str, Requests]]:
@@ -164,6 +159,6 @@ def _requests(figures: Sequence[Any], counts: bytes) -> Requests:
 
 
 def _buckets(first: int, counts: bytes, width: int) -> Buckets:
-    if width in (1, 8):
-        return Buckets(first, int.from_bytes(counts, "little"), width)
-    return Buckets.of(first, struct.unpack(f"<{len(counts) // width}{_WIDTHS[width]}", counts))
+    if width not in KINDS:
+        raise ValueError("the content is damaged")
+    return Buckets(first, int.from_bytes(counts, "little"), width)
