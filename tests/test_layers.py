@@ -26,7 +26,7 @@ FLOORS = (
 ORDER: dict[str, tuple[str | tuple[str, ...], ...]] = {
     "ground": ("errors", "timestamps", "semconv", "baggage", "forks", "redact", "environment", "guard", "seams"),
     "alerts": (
-        *("model", "selection", "schedule", "mute", "rules", "store", "evaluation", "notify"),
+        *("model", "selection", "schedule", "mute", "route", "rules", "store", "evaluation", "notify"),
         *("otel_signals", "intake", "overview", "actions", "manager", "evaluator", ""),
     ),
     "instrumentation": ("", "url_query", ("http_server", "http_client", "mongodb", "system")),

@@ -5,6 +5,7 @@ from typing import Any
 
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType
+from otel_monitoring.alerts.route import Route
 from otel_monitoring.alerts.rules.expressions import Count, Gauge, Percent, Quantile, error_rate, requests
 from otel_monitoring.alerts.rules.matchers import Attribute
 from otel_monitoring.alerts.rules.rule import NoData, Rule
@@ -23,6 +24,7 @@ __all__ = [
     "NoData",
     "Percent",
     "Quantile",
+    "Route",
     "Rule",
     "alert_database_down",
     "alert_high_error_rate",

@@ -13,6 +13,7 @@ from os import getpid
 from socket import gethostname
 from typing import Any
 
+from otel_monitoring.alerts.evaluation.escalation import escalate
 from otel_monitoring.alerts.evaluation.incident import labels_by_rule, saved_incidents
 from otel_monitoring.alerts.evaluation.transitions import Transitions
 from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, WorkerReport, part_of
@@ -200,6 +201,7 @@ class Evaluator:
                 known = {incident.key: incident for incident in saved_incidents(store.incidents)}
                 results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()), measured)
                 transitions.apply(results, known, reports, rules)
+                transitions.notified += escalate(store, policy, now)
             return transitions
 
         transitions = manager.store.run(evaluate)

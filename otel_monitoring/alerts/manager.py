@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -24,6 +25,7 @@ from otel_monitoring.alerts.notify.delivery import Delivery, try_channels
 from otel_monitoring.alerts.notify.inline_delivery import deliver_inline
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
+from otel_monitoring.alerts.route import Route, check_channels, routes_of
 from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.rule_set import RuleSet
@@ -83,6 +85,7 @@ class AlertManager:
         self._database: Callable[[], ApplicationDatabase | None] = lambda: None
         self._connected: tuple[Settings, Origin] | None = None
         self._rules = RuleSet()
+        self._routes: tuple[Route, ...] = ()
         self._intake = Intake[SubmittedAlert, AlertEvent](self._decide)
         self.evaluation = Evaluation()
         known = settings or Settings.load()
@@ -132,7 +135,10 @@ class AlertManager:
             settings.window,
             holding=frozenset(channel.name for channel in self.channels if isinstance(channel, Repeating)),
             at_once=[channel.name for channel in self.channels if isinstance(channel, Immediate)],
+            routes=(*routes_of(settings.alert_routes or ""), *self._routes),
         )
+        if channels is None:
+            check_channels(self.policy.routes, self.policy.channels)
 
     def _decide(self, submitted: Sequence[SubmittedAlert]) -> Sequence[AlertEvent]:
         """Decide about a batch of alerts in one transaction; returns the events with their outcomes."""
@@ -193,6 +199,16 @@ class AlertManager:
     def remove_rule(self, name: str) -> bool:
         """Remove the rule called `name`, also a default rule; returns whether there was one."""
         return self._rules.remove(name)
+
+    def add_route(self, route: Route) -> None:
+        """Send the alerts that `route` selects to its channel; a channel with routes gets nothing else.
+
+        Raises:
+            ConfigurationError: There is no such channel here.
+        """
+        check_channels([route], self.policy.channels)
+        self._routes = (*self._routes, route)
+        self.policy = replace(self.policy, routes=(*self.policy.routes, route))
 
     # The documented methods
 

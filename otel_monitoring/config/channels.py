@@ -48,6 +48,9 @@ class ChannelSettings(BaseSettings):
     alertmanager_url: Annotated[tuple[SecretStr, ...], NoDecode] = _from_variable("ALERTMANAGER_URL", ())
     alert_apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode] = _from_variable("ALERT_APPRISE_URLS", ())
 
+    alert_routes: str | None = _from_variable("ALERT_ROUTES")
+    """Which alerts go to which channel: see `alerts.route`. None: all to all."""
+
     @field_validator("alertmanager_url", "alert_apprise_urls", mode="before")
     @classmethod
     def _split_urls(cls, value: object) -> object:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 
 from otel_monitoring.alerts.evaluation.application_alert import note_acknowledged
+from otel_monitoring.alerts.evaluation.escalation import WAITING, notified_later
 from otel_monitoring.alerts.evaluation.incident import Incident, saved_incidents
 from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
 from otel_monitoring.alerts.model import Acknowledgement, AlertEvent, Outcome, Status
@@ -22,8 +23,9 @@ def acknowledged(texts: Texts) -> dict[str, Acknowledgement]:
     """The acknowledged alerts, by incident, without those that cannot be read."""
     found: dict[str, Acknowledgement] = {}
     for incident, text in texts.saved().items():
-        with _reading:
-            found[incident] = Acknowledgement(**json.loads(text))
+        if not incident.startswith(WAITING):
+            with _reading:
+                found[incident] = Acknowledgement(**json.loads(text))
     return found
 
 
@@ -50,7 +52,7 @@ def acknowledge(
     if before is not None and (before.author, before.reason) == (by.author, by.reason):
         return replace(event, acknowledged=before)
     event = replace(event, acknowledged=by)
-    store.acknowledgements.save({incident: json.dumps(asdict(by))})
+    store.acknowledgements.save({incident: json.dumps(asdict(by)), WAITING + incident: None})
     channels = [name for name in policy.channels if notified_on is None or name in notified_on]
     store.history.append(policy.history_entry(event, channels, notified=True))
     store.outbox.enqueue([event], channels, by.at)
@@ -109,6 +111,7 @@ def _of_application(store: Store, incident: str, now: float) -> tuple[AlertEvent
     event = next(raised, None)
     if event is None:
         return None
-    on = event.channels if event.outcome is Outcome.NOTIFIED else ()
+    later = notified_later(store.acknowledgements, incident)
+    on = later.union(event.channels) if event.outcome is Outcome.NOTIFIED else ()
     told = replace(event, time=now, since=event.time, status=Status.ACKNOWLEDGED, outcome=Outcome.NOTIFIED, channels={})
     return told, on

@@ -1,6 +1,7 @@
 """Alerts that the application raises: `record` decides, records and enqueues them in one transaction."""
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import Context
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 from opentelemetry import trace
 
+from otel_monitoring.alerts.evaluation.escalation import wait_for_acknowledgement
 from otel_monitoring.alerts.evaluation.incident import saved_incidents
 from otel_monitoring.alerts.evaluation.notification_policy import (
     NotificationPolicy,
@@ -106,15 +108,20 @@ def record(
     inhibited = inhibited_types(store.notes, rules.values(), firing, now, policy.window)
     mutes = in_force(store.mutes.all(now), now)
     events = []
+    together: dict[tuple[str, ...], list[AlertEvent]] = {}
     for event in raised:
         identity = _identity(event)
         decided = replace(event, outcome=_outcome(store.notes, event, identity, mutes, inhibited))
         notified = decided.outcome is Outcome.NOTIFIED
-        store.history.append(policy.history_entry(decided, policy.channels if notified else (), notified=notified))
+        channels = policy.due(decided) if notified else ()
+        store.history.append(policy.history_entry(decided, channels, notified=notified))
         if notified:
+            together.setdefault(tuple(channels), []).append(decided)
             store.notes.note(_note_key(event.severity, identity), event.time)
         events.append(decided)
-    store.outbox.enqueue([event for event in events if event.outcome is Outcome.NOTIFIED], policy.channels, now)
+    for on, notified_events in together.items():
+        store.outbox.enqueue(notified_events, on, now)
+    wait_for_acknowledgement(store.acknowledgements, itertools.chain(*together.values()), policy)
     return events
 
 

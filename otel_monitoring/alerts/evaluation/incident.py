@@ -40,6 +40,7 @@ class Incident:
         orphaned_at: Since when its rule is missing, in Unix seconds; None: the rule exists.
         worst: The value furthest beyond the threshold; None: no data.
         worst_message: The message for `worst`; empty where the message contains no value.
+        first_notified_at: When it was first notified, in Unix seconds; None: not in this incident.
     """
 
     rule: str
@@ -54,6 +55,7 @@ class Incident:
     orphaned_at: float | None = None
     worst: float | None = None
     worst_message: str = ""
+    first_notified_at: float | None = None
 
     @property
     def key(self) -> str:
@@ -137,7 +139,9 @@ class Incident:
     def after_notifying(self, channels: Collection[str], now: float) -> "Incident":
         """The same after `channels` were notified at `now`, in Unix seconds."""
         notified_on = (self.notified_on or frozenset()).union(channels)
-        return replace(self, notified_on=notified_on, state=replace(self.state, notified_at=now))
+        first = self.first_notified_at if self.first_notified_at is not None else now
+        state = replace(self.state, notified_at=now)
+        return replace(self, notified_on=notified_on, first_notified_at=first, state=state)
 
     def _message(self, status: Status) -> str:
         if not self.state.flapping:
@@ -158,6 +162,7 @@ class Incident:
                 "orphaned_at": self.orphaned_at,
                 "worst": self.worst,
                 "worst_message": self.worst_message,
+                "first_notified_at": self.first_notified_at,
                 "labels": dict(self.labels),
                 "state": {name: getattr(self.state, name) for name in _STATE_FIELDS},
                 "unknown": self.state.unknown,

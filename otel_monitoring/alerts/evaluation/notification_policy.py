@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from otel_monitoring.alerts.model import AlertEvent, AlertType
 from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.route import Route
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.selection import Selectable
 from otel_monitoring.alerts.store.notes import Notes
@@ -66,6 +67,7 @@ class NotificationPolicy:
         window: Seconds that the rules look back.
         holding: Those of `channels` whose receiver holds an alert until it is resolved, as the Alertmanager does.
         at_once: The channels that write an event where it happens, past the outbox.
+        routes: Which alerts go to which of `channels`.
     """
 
     channels: Sequence[str]
@@ -73,6 +75,19 @@ class NotificationPolicy:
     window: float
     holding: frozenset[str] = frozenset()
     at_once: Sequence[str] = ()
+    routes: Sequence[Route] = ()
+
+    def due(self, alert: Selectable, unacknowledged: float = 0.0) -> list[str]:
+        """The channels that get `alert`, which nobody has acknowledged for so many seconds since it was notified."""
+        if not self.routes:
+            return list(self.channels)
+        routed = {route.channel for route in self.routes}
+        chosen = {route.channel for route in self.routes if route.after <= unacknowledged and route.selection(alert)}
+        return [name for name in self.channels if name not in routed or name in chosen]
+
+    def longest_wait(self, alert: Selectable) -> float:
+        """Seconds without an acknowledgement after which the last further channel gets `alert`; 0: none does."""
+        return max((route.after for route in self.routes if route.selection(alert)), default=0.0)
 
     def history_entry(self, event: AlertEvent, channels: Collection[str], *, notified: bool) -> AlertEvent:
         """`event` with its state on each channel, for the history.

@@ -138,27 +138,28 @@ class Transitions:
         if not after.firing:
             return Incident(after.rule, after.labels, after.state)
         if not before.firing:
-            after = replace(after, notified_on=frozenset(), worst=None, worst_message="")
+            after = replace(after, notified_on=frozenset(), first_notified_at=None, worst=None, worst_message="")
         if transition.starts or (transition.sees_breach and after.state.value is not None):
             after = after.with_current_value(rule)
         outcome, is_first = self._outcome(rule, after), after.state.notified_at is None
         # A notification needs a breach in the present data: after a restart there may be none yet.
-        due = transition.starts or self._is_due(after)
+        channels, waited = self._channels(rule, after, told_again=transition.starts or self._is_due(after))
         is_taken_care_of = not is_first and after.id in self._acknowledged
-        notify = outcome is Outcome.NOTIFIED and transition.sees_breach and due and not is_taken_care_of
+        notify = outcome is Outcome.NOTIFIED and transition.sees_breach and channels is not None
+        notify = notify and not is_taken_care_of
         if outcome is Outcome.NOTIFIED and is_first and not notify:
             outcome = before.outcome
         after = replace(after, outcome=outcome)
         is_event = transition.starts or (notify and is_first)
         if is_event or notify:
-            details = {"value": _rounded(after.value), "threshold": rule.threshold, **evidence}
+            details = {"value": _rounded(after.value), "threshold": rule.threshold, **waited, **evidence}
             event = after.event(rule, self._now, details)
             if is_event:
-                self._record(event, self._policy.channels if notify else (), notified=notify)
+                self._record(event, channels or () if notify else (), notified=notify)
             if notify:
                 self.notified.append(event)
-                self._store.outbox.enqueue([event], self._policy.channels, self._now)
-                after = after.after_notifying(self._policy.channels, self._now)
+                self._store.outbox.enqueue([event], channels or (), self._now)
+                after = after.after_notifying(channels or (), self._now)
         return after
 
     def _resolve(self, rule: Rule | None, ended: Incident, details: Mapping[str, Any]) -> None:
@@ -198,6 +199,25 @@ class Transitions:
         if is_muted(self._mutes, replace(incident, type=rule.type, severity=rule.urgency)):
             return Outcome.MUTED
         return Outcome.INHIBITED if rule.type in self._inhibited else Outcome.NOTIFIED
+
+    def _channels(
+        self, rule: Rule, incident: Incident, *, told_again: bool
+    ) -> tuple[list[str] | None, Mapping[str, Any]]:
+        """The channels to notify now, None for none, and the details that tell why.
+
+        Args:
+            rule: The rule.
+            incident: The incident.
+            told_again: Whether every channel is notified; else only those that get what nobody acknowledges.
+        """
+        alert = replace(incident, type=rule.type, severity=rule.urgency)
+        first = incident.first_notified_at
+        waited = self._now - first if first is not None else 0.0
+        channels = self._policy.due(alert, waited)
+        known = set(self._policy.due(alert)) | (incident.notified_on or set())
+        later = [name for name in channels if name not in known] if incident.notified_on is not None else []
+        details = {"unacknowledged_seconds": round(waited)} if later else {}
+        return (channels if told_again else later or None), details
 
     def _is_due(self, incident: Incident) -> bool:
         notified_at = incident.state.notified_at
