@@ -177,48 +177,66 @@ WHO_MAY = [
 ]
 
 
-def changes(service: MonitoringService) -> list[tuple[str, str]]:
-    """Method and path of every endpoint that changes something."""
-    routes = create_routes(Doors(FastAPI(), service, service.settings, None), service)
-    own = [route for route in routes if isinstance(route, APIRoute)]
-    found = [(method, route.path) for route in own for method in (route.methods or set()) - {"GET", "HEAD"}]
-    assert {("POST", "/api/alerts/mutes"), ("POST", "/api/alerts/test")} <= set(found)
-    return [(method, path.replace("{alert_type}", "high_cpu")) for method, path in found]
+class Monitored:
+    """An application that every site may ask, and whose cookies browsers send along."""
 
+    def __init__(self, **settings: Any) -> None:
+        self.app, self.manager = FastAPI(), AlertManager(channels=[])
+        self.app.add_middleware(
+            CORSMiddleware, allow_origin_regex=".*", allow_credentials=True, allow_methods=["*"], allow_headers=["*"]
+        )
+        service = MonitoringService(None, alert_manager=self.manager, **settings).instrument(self.app)
+        routes = create_routes(Doors(FastAPI(), service, service.settings, None), service)
+        own = [route for route in routes if isinstance(route, APIRoute)]
+        found = [(method, route.path) for route in own for method in (route.methods or set()) - {"GET", "HEAD"}]
+        assert {("POST", "/api/alerts/mutes"), ("POST", "/api/alerts/test")} <= set(found)
+        self.changes = [(method, path.replace("{alert_type}", "high_cpu")) for method, path in found]
+        """Method and path of every endpoint that changes something."""
 
-async def answers(headers: dict[str, str], media_type: str, **settings: Any) -> tuple[set[int], int]:
-    """The statuses of all calls that change something, and the number of mutes afterwards."""
-    app, manager = FastAPI(), AlertManager(channels=[])
-    app.add_middleware(
-        CORSMiddleware, allow_origin_regex=".*", allow_credentials=True, allow_methods=["*"], allow_headers=["*"]
-    )
-    service = MonitoringService(None, alert_manager=manager, **settings).instrument(app)
-    statuses = set()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.example") as http:
-        for method, path in changes(service):
-            sent = {**headers, "content-type": media_type}
-            answer = await http.request(method, path, content=b'{"type": "high_cpu"}', headers=sent)
-            statuses.add(answer.status_code)
+    async def answers(self, headers: dict[str, str], media_type: str) -> set[int]:
+        """The statuses of all calls that change something."""
+        transport, statuses = httpx.ASGITransport(self.app), set()
+        async with httpx.AsyncClient(transport=transport, base_url="http://shop.example") as http:
+            for method, path in self.changes:
+                sent = {**headers, "content-type": media_type}
+                answer = await http.request(method, path, content=b'{"type": "high_cpu"}', headers=sent)
+                statuses.add(answer.status_code)
             assert (await http.get("/api/alerts/summary", headers=headers)).status_code in {200, 401}
-    return statuses, len((await manager.get_alert_summary())["mutes"])
+        return statuses
+
+    async def mutes(self) -> int:
+        return len((await self.manager.get_alert_summary())["mutes"])
+
+
+@pytest.fixture(scope="module")
+def opened() -> Monitored:
+    return Monitored(access="open")
+
+
+@pytest.fixture(scope="module")
+def logged_in() -> Monitored:
+    return Monitored(admin=Depends(of_a_logged_in_browser))
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/json", ""])
 @pytest.mark.parametrize("headers", OTHER_SITES, ids=str)
-async def test_no_other_site_changes_anything(headers: dict[str, str], media_type: str) -> None:
-    for settings in ({"access": "open"}, {"admin": Depends(of_a_logged_in_browser)}):
-        assert await answers(headers, media_type, **settings) == ({403}, 0)
+async def test_no_other_site_changes_anything(
+    headers: dict[str, str], media_type: str, opened: Monitored, logged_in: Monitored
+) -> None:
+    for service in (opened, logged_in):
+        before = await service.mutes()
+        assert await service.answers(headers, media_type) == {403}
+        assert await service.mutes() == before
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain", ""])
 @pytest.mark.parametrize("headers", WHO_MAY, ids=str)
-async def test_the_own_page_and_who_has_a_token_may_change(headers: dict[str, str], media_type: str) -> None:
-    statuses, _ = await answers(headers, media_type, admin=Depends(of_a_logged_in_browser))
-    assert statuses.isdisjoint({401, 403})
+async def test_the_own_page_and_who_has_a_token_may_change(
+    headers: dict[str, str], media_type: str, logged_in: Monitored
+) -> None:
+    assert (await logged_in.answers(headers, media_type)).isdisjoint({401, 403})
 
 
-async def test_where_the_endpoints_are_open_a_program_needs_no_header() -> None:
-    statuses, _ = await answers({}, "application/x-www-form-urlencoded", access="open")
-    assert 403 not in statuses
-    statuses, _ = await answers(BASIC, "application/json", access="open")
-    assert 403 not in statuses
+async def test_where_the_endpoints_are_open_a_program_needs_no_header(opened: Monitored) -> None:
+    assert 403 not in await opened.answers({}, "application/x-www-form-urlencoded")
+    assert 403 not in await opened.answers(BASIC, "application/json")
