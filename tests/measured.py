@@ -61,6 +61,10 @@ class Meter:
         """Set a gauge."""
         self._meter.create_gauge(name).set(value, attributes)
 
+    def record(self, name: str, value: float, attributes: Attributes | None = None) -> None:
+        """Record a value in a histogram."""
+        self._meter.create_histogram(name).record(value, attributes)
+
     def window(self, seconds: float = 300.0) -> Window:
         """What was recorded since the last time."""
         self._now += seconds

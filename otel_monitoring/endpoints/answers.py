@@ -173,7 +173,6 @@ class HealthAnswers:
             "event_loop": {key: loop.get(key) for key in ("lag_seconds", "max_lag_seconds", "stalled")},
             "system": sources.system.summary(),
             "gauges": self._own_gauges(),
-            "counters": sorted(self._own_names())[: application_metrics.LIMIT],
             "pool": self._connections_in_use(),
         }
 
@@ -183,8 +182,8 @@ class HealthAnswers:
         return readings_of(states, self._from.database.as_json(time.time())["collections"])
 
     def known(self) -> Known:
-        """The metrics of the application and the endpoints that exist at present, for answers about the past."""
-        return Known(self._own_names(), tuple(self._from.performance.endpoints))
+        """The metrics of the application and the endpoints that are known, for answers about the past."""
+        return Known(self._own_names().union(self._from.service.metrics), tuple(self._from.performance.endpoints))
 
     # What an answer is about
 
@@ -238,7 +237,7 @@ class HealthAnswers:
 
     def _application(self, scope: Scope) -> dict[str, Any]:
         others = self._others(scope)
-        names = self._own_names().union(*(map(str, other.state.get("counters") or ()) for other in others))
+        names = self._own_names().union(self._from.service.metrics)
         own = [{**gauge, "instance_id": self._instance_id()} for gauge in self._own_gauges()]
         theirs = [{**gauge, "instance_id": other.id} for other in others for gauge in other.state.get("gauges") or ()]
         return {

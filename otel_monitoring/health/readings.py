@@ -48,10 +48,8 @@ def readings_of(states: Sequence[Mapping[str, Any]], collections: Mapping[str, A
         count = facts.get("document_count") if isinstance(facts, Mapping) else None
         gauges[DOCUMENTS + redact(name, limit=_NAME_LENGTH)] = _numbers([count])
     gauges.update(_own_gauges(states))
-    counters = {str(name) for state in states for name in state.get("counters") or ()}
     version = states[0].get("version") if states else None
-    few = frozenset(sorted(counters)[:_OWN_LIMIT])
-    return Readings(gauges, few, redact(str(version), limit=_NAME_LENGTH) if version else None)
+    return Readings(gauges, redact(str(version), limit=_NAME_LENGTH) if version else None)
 
 
 def _own_gauges(states: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:

@@ -54,6 +54,9 @@ class Column(NamedTuple):
         return {"metric": self.metric, "unit": self.unit, **bounds}
 
 
+_PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+
+
 def _quantile(q: float) -> OfRequests:
     return lambda requests, _: requests.durations.quantile(q)
 
@@ -61,9 +64,7 @@ def _quantile(q: float) -> OfRequests:
 _REQUESTS: Mapping[str, tuple[str, OfRequests]] = {
     "requests": ("1/s", lambda requests, seconds: requests.durations.count / seconds if seconds else None),
     "error_rate": ("%", lambda r, _: 100.0 * r.errors / r.durations.count if r.durations.count else None),
-    "p50": ("s", _quantile(0.50)),
-    "p95": ("s", _quantile(0.95)),
-    "p99": ("s", _quantile(0.99)),
+    **{name: ("s", _quantile(q)) for name, q in _PERCENTILES.items()},
 }
 _DURATIONS = "durations"
 _OF_REQUESTS = (*_REQUESTS, _DURATIONS)
@@ -120,8 +121,14 @@ def _column(name: str, requests: Callable[[Slice], Requests], known: Known, slic
     return _other(name, known, slices)
 
 
+def _of_histogram(name: str, read: Callable[[Histogram], float | None]) -> OfSlice:
+    return lambda one: read(one.histograms[name]) if name in one.histograms else None
+
+
 def _other(name: str, known: Known, slices: Collection[Slice]) -> Column:
     """A collection, or a metric of the application's own."""
+    histograms = {histogram for one in slices for histogram in one.histograms}
+    whole, _, part = name.rpartition("/")
     gauges = {gauge for one in slices for gauge in one.gauges}
     counters = {counter for one in slices for counter in one.counters}
     if name.startswith(DOCUMENTS) and name in gauges:
@@ -129,10 +136,14 @@ def _other(name: str, known: Known, slices: Collection[Slice]) -> Column:
     own = OWN + name
     if name in counters:
         return Column(name, "1/s", lambda one: one.counters.get(name, 0.0) / one.seconds if one.seconds else None)
+    if name in histograms:
+        return Column(name, "", _of_histogram(name, lambda found: found.mean))
+    if part in _PERCENTILES and (whole in histograms or whole in known.metrics):
+        return Column(name, "", _of_histogram(whole, lambda found: found.quantile(_PERCENTILES[part])))
     if own in gauges or name in known.metrics:
         return Column(name, "", lambda one: one.gauges[own].mean if own in one.gauges else None)
     names = {gauge.removeprefix(OWN) for gauge in gauges if gauge.startswith((OWN, DOCUMENTS))}
-    all_names = filter(None, (*METRICS, listed(names | counters | set(known.metrics))))
+    all_names = filter(None, (*METRICS, listed(names | counters | histograms | set(known.metrics))))
     raise SeriesQueryError("metric", f"must be one of: {', '.join(all_names)}")
 
 

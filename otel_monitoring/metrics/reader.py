@@ -22,7 +22,12 @@ from opentelemetry.sdk.metrics import (
     UpDownCounter,
 )
 from opentelemetry.sdk.metrics import export as sdk
-from opentelemetry.sdk.metrics.view import Aggregation, DropAggregation, ExponentialBucketHistogramAggregation
+from opentelemetry.sdk.metrics.view import (
+    Aggregation,
+    DropAggregation,
+    ExponentialBucketHistogramAggregation,
+    SumAggregation,
+)
 from opentelemetry.sdk.resources import Resource
 
 from otel_monitoring import seams
@@ -74,6 +79,21 @@ class _Exponential(ExponentialBucketHistogramAggregation):
         return create(*args, **kwargs)
 
 
+class _OfApplication(DropAggregation):
+    """Sums what the application's own up-down counters count; the endpoints and rules use no others.
+
+    The application's `add` runs it, so it must never raise.
+    """
+
+    def _create_aggregation(self, *args: Any, **kwargs: Any) -> Any:
+        create = SumAggregation()._create_aggregation  # noqa: SLF001
+        with seams.EXEMPLARS:
+            instrument = inspect.signature(create).bind(*args, **kwargs).arguments["instrument"]
+            if _is_of_application(instrument.instrumentation_scope.name):
+                return create(*args, **kwargs)
+        return super()._create_aggregation(*args, **kwargs)
+
+
 def _comes_directly(name: str, scope: str, direct: Container[str]) -> bool:
     """Whether a metric of the SDK's has what a `DirectHistogram` has, too.
 
@@ -117,7 +137,7 @@ class SnapshotReader(sdk.InMemoryMetricReader):
 
     Attributes:
         exports: False: what it reads stays in the process.
-        application: The names of the counters and gauges that are the application's own.
+        application: The names of the metrics that are the application's own.
         direct_histograms: The histograms that are in the snapshots without the SDK, by name.
     """
 
@@ -128,9 +148,8 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         self.direct_histograms: dict[str, DirectHistogram] = in_place_of.direct_histograms if in_place_of else {}
         aggregations: dict[type, Aggregation] = {
             Histogram: _exponential(self.direct_histograms),
-            # The endpoints and rules use no up-down counters (active requests, pool connections).
-            UpDownCounter: DropAggregation(),
-            ObservableUpDownCounter: DropAggregation(),
+            UpDownCounter: _OfApplication(),
+            ObservableUpDownCounter: _OfApplication(),
         }
         super().__init__(
             preferred_temporality=dict.fromkeys((Counter, Histogram, ObservableCounter), delta),
@@ -180,16 +199,16 @@ class SnapshotReader(sdk.InMemoryMetricReader):
             points = metric.data
             if _comes_directly(metric.name, scope, self.direct_histograms):
                 continue
-            if _is_of_application(scope) and isinstance(points, sdk.Sum | sdk.Gauge):
+            if _is_of_application(scope):
                 self.application.add(metric.name)
             if isinstance(points, sdk.ExponentialHistogram):
                 for point in points.data_points:
                     _add(histograms, self._series(metric.name, point.attributes), _histogram(point))
-            elif isinstance(points, sdk.Sum):
+            elif isinstance(points, sdk.Sum) and points.is_monotonic:
                 for number in points.data_points:
                     series = self._series(metric.name, number.attributes)
                     sums[series] = sums.get(series, 0) + number.value
-            elif isinstance(points, sdk.Gauge):
+            elif isinstance(points, sdk.Gauge | sdk.Sum):
                 for number in points.data_points:
                     series = self._series(metric.name, number.attributes)
                     gauges[series] = number.value

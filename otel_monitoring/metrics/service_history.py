@@ -12,7 +12,7 @@ import os
 import threading
 import zlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, Final, Literal
@@ -41,6 +41,8 @@ _LONG = 30.0
 _WRITERS = 500
 """The most processes of which the base knows the last delta; those that wrote last are kept."""
 _UNSENT = 8
+OWN_METRICS_LIMIT = 300
+"""The most names of the application's own metrics that are remembered."""
 _IDLE = 1.0
 """Seconds for which the window stays as it is where nothing was measured."""
 _reading = fail_open("reading the measurements of the service")
@@ -77,6 +79,8 @@ class ServiceHistory:
         problem: Why the last exchange failed; None: it did not.
         errors: The groups of failed requests of all processes; it is replaced as a whole.
         take_errors: Returns those of this process since the last call.
+        own_metrics: Returns the names of the application's own metrics in this process.
+        metrics: Those of all processes, also of such that have ended.
         before_base: Called before a base takes the place of deltas; False: it must not yet, somebody needs them.
     """
 
@@ -96,6 +100,7 @@ class ServiceHistory:
         self._resolution = resolution
         self.before_base: Callable[[], bool] = lambda: True
         self.take_errors: Callable[[], Sequence[ErrorGroup]] = lambda: ()
+        self.own_metrics: Callable[[], Collection[str]] = lambda: ()
         self._lock = renewed(self, "_lock", threading.Lock, wait=True)
         self.begin()
 
@@ -126,6 +131,7 @@ class ServiceHistory:
         self._outgoing: Delta | None = None
         self._error_sent: ErrorSeen | None = None
         self.errors: Mapping[ErrorKey, ErrorGroup] = {}
+        self.metrics: frozenset[str] = frozenset()
         self._unsent_errors: Mapping[ErrorKey, ErrorGroup] = {}
         self._known: dict[str, int] = {}
         self._in_base: Mapping[str, int] = {}
@@ -143,6 +149,7 @@ class ServiceHistory:
         """Take what was noted, and publish nothing: this process shares its measurements with no other one."""
         with self._lock:
             self.errors = merged_groups(self.errors, self.take_errors())
+            self._learn(self.own_metrics())
             return self._take_noted()
 
     def _take_noted(self) -> list[Snapshot]:
@@ -166,6 +173,7 @@ class ServiceHistory:
             if len(self._unsent) > _UNSENT:
                 self._unsent = [joined(self._unsent)]
             self._see(last_error)
+            self._learn(self.own_metrics())
             errors = self.take_errors()
             self._unsent_errors = merged_groups(self._unsent_errors, errors)
             self.errors = merged_groups(self.errors, errors)
@@ -218,7 +226,7 @@ class ServiceHistory:
                 news = error if error != self._error_sent else None
                 groups = self._unsent_errors
                 if whole.histograms or whole.sums or news or groups:
-                    note: dict[str, Any] = {"at": self._wall_clock()}
+                    note: dict[str, Any] = {"at": self._wall_clock(), **own_note(whole, self.own_metrics())}
                     if news is not None:
                         note["error"] = [news.text, news.time]
                     if groups:
@@ -291,6 +299,7 @@ class ServiceHistory:
             with readable("a delta of the measurements", _reading):
                 part = self._codec.decode(delta.content)
                 self._see(_error_of(part.note.get("error")))
+                self._learn(part.note.get("own", ()))
                 groups = _groups_of(part.note.get("errors"))
                 self.errors = merged_groups(self.errors, groups) if groups else self.errors
                 if mine or delta.writer != self._writer:
@@ -315,6 +324,7 @@ class ServiceHistory:
         self.since = head.since
         self._see(head.error)
         self.errors = merged_groups({}, base.errors)
+        self._learn(head.own)
         self._known = dict(head.known)
         self._beyond_base = 0
         self._encoded_entries.clear()
@@ -349,6 +359,10 @@ class ServiceHistory:
         if error is not None and (self.last_error is None or error.time > self.last_error.time):
             self.last_error = error
 
+    def _learn(self, names: Iterable[str]) -> None:
+        if not self.metrics.issuperset(names):
+            self.metrics = frozenset(sorted(self.metrics.union(names))[:OWN_METRICS_LIMIT])
+
     # The base
 
     def _encoded_base(self, known: Mapping[str, int]) -> bytes:
@@ -364,6 +378,7 @@ class ServiceHistory:
             "error": [error.text, error.time] if error is not None else None,
             "ages": [(now - entry.start, now - entry.end) for entry in entries],
             "sizes": [len(content) for content in contents],
+            "own": sorted(self.metrics),
         }
         return b"\n".join((json.dumps(head).encode(), b"".join((*contents, groups))))
 
@@ -383,6 +398,7 @@ class _BaseHead:
         ages: For each entry of the ring, the seconds from its start and end to when the base was written.
         sizes: The bytes of the total and of each entry.
         contents: These, and the groups of failed requests.
+        own: The names of the application's own metrics until then.
     """
 
     known: dict[str, int]
@@ -392,6 +408,7 @@ class _BaseHead:
     ages: Sequence[tuple[float, float]]
     sizes: Sequence[int]
     contents: memoryview
+    own: Sequence[str]
 
     @classmethod
     def of(cls, base: Base) -> "_BaseHead":
@@ -407,6 +424,7 @@ class _BaseHead:
             [(float(began), float(ended)) for began, ended in head["ages"]],
             [int(size) for size in head["sizes"]],
             memoryview(base.content)[len(line) + 1 :],
+            list(map(str, head.get("own", ()))),
         )
 
 
@@ -434,6 +452,14 @@ class _ReadBase:
             raise ValueError("the base is damaged")
         errors = head.contents[ends[-1] :]
         return cls(head, _groups_of(json.loads(zlib.decompress(errors))), total, entries)
+
+
+def own_note(snapshot: Snapshot, own: Collection[str]) -> dict[str, Any]:
+    """What a delta says about itself: which of its metrics are the application's `own`; nothing where none is."""
+    if not own:
+        return {}
+    found = {series.name for kind in (snapshot.sums, snapshot.histograms) for series in kind}.intersection(own)
+    return {"own": sorted(found)} if found else {}
 
 
 def _error_of(record: Any) -> ErrorSeen | None:

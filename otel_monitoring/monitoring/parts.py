@@ -155,7 +155,7 @@ class ServiceParts:
         )
         self.aggregator.listeners.append(self.service_history.note)
         self._instances = Instances(REPORT_INTERVALS * settings.sample_interval)
-        self._own_deltas = OwnDeltas()
+        self._own_deltas = OwnDeltas(lambda: self.aggregator.reader.application)
         self.exchange = ServiceExchange(
             self.service_history,
             self._instances,
@@ -178,6 +178,7 @@ class ServiceParts:
             clock=lambda: self._alert_manager().clock(),
         )
         self.service_history.before_base = self.slices.write
+        self.service_history.own_metrics = lambda: self.aggregator.reader.application
         self.errors = ErrorRecorder()
         self.service_history.take_errors = lambda: self.errors.take(self._origin().version)
         # With OTEL_SDK_DISABLED nothing is measured: nobody reads the histograms.

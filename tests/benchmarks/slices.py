@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.serialization import SnapshotCodec
 from otel_monitoring.metrics.slices.codec import encoded_routes, encoded_service
 from otel_monitoring.metrics.slices.intake import SliceIntake
-from otel_monitoring.metrics.slices.model import FINEST, TIERS, Figures, Slice, merged_slices
+from otel_monitoring.metrics.slices.model import FINEST, TIERS, Figures, merged_slices
 from otel_monitoring.metrics.slices.recorder import Readings, SliceRecorder
 from otel_monitoring.metrics.slices.table import Position, SliceRow
-from otel_monitoring.metrics.snapshot import Series, Snapshot
+from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot
 from otel_monitoring.metrics.stream import Delta
 from otel_monitoring.semconv import (
     HTTP_REQUEST_METHOD,
@@ -41,6 +42,8 @@ _MIB = 2**20
 _GAUGES = [*("cpu", "process_cpu", "memory", "loop_lag", "ping", "pool"), *(f"~gauge.{number}" for number in range(20))]
 _SHOWN = ("requests", "error_rate", "p50", "p95", "p99", "durations", "cpu", "memory", "loop_lag", "ping", "pool")
 _COUNTERS = [f"counter.{number}" for number in range(20)]
+_HISTOGRAMS = [f"histogram.{number}" for number in range(10)]
+_OWN = [*_COUNTERS, *_HISTOGRAMS]
 
 
 def run(report: Report, rounds: int) -> None:
@@ -49,8 +52,9 @@ def run(report: Report, rounds: int) -> None:
     deltas = [_delta(chance) for _ in range(_POOL)]
     report.section(
         "The past",
-        f"{len(ROUTES)} routes, 1,000 requests a second, 2 % errors, {len(_COUNTERS)} counters and 20 gauges of the "
-        "application's own, SQLite. CPU time of the process that leads, for each 10 s; the file with all that is kept.",
+        f"{len(ROUTES)} routes, 1,000 requests a second, 2 % errors, {len(_COUNTERS)} counters, 20 gauges and "
+        f"{len(_HISTOGRAMS)} histograms of the application's own, SQLite. CPU time of the process that leads, for each "
+        "10 s; the file with all that is kept.",
     )
     with tempfile.TemporaryDirectory() as folder:
         ticks = _ticks(Path(folder) / "ticks.db", deltas, 60 * rounds)
@@ -93,17 +97,22 @@ def _delta(chance: random.Random) -> Snapshot:
             histogram = bound.take()
             if histogram is not None:
                 histograms[Series(HTTP_SERVER_REQUEST_DURATION, attributes)] = histogram
+    for name in _HISTOGRAMS:
+        bound = DirectHistogram(name).bind({})
+        for _ in range(_REQUESTS):
+            bound.record(chance.lognormvariate(3, 1))
+        histograms[Series(name)] = bound.take() or Histogram()
     return Snapshot(0.0, 10.0, histograms, {Series(name): chance.random() for name in _COUNTERS})
 
 
 def _ticks(path: Path, deltas: Sequence[Snapshot], count: int) -> list[float]:
     """CPU time of each tick, in milliseconds."""
     store, recorder, codec = SqliteStore(path), SliceRecorder(OutcomeClassifier()), SnapshotCodec()
-    readings = Readings({name: [1.5] for name in _GAUGES}, frozenset(_COUNTERS), "1.0")
+    readings = Readings({name: [1.5] for name in _GAUGES}, "1.0")
     took = []
     for tick in range(count):
         now = float(_START + tick * FINEST.seconds)
-        content = codec.encode(deltas[tick % len(deltas)], {"at": now})
+        content = codec.encode(deltas[tick % len(deltas)], {"at": now, "own": _OWN})
         store.measurements.add(Delta("worker", tick + 1, content))
         began = time.thread_time()
         recorder.write(store.slices, store.measurements, readings, now)
@@ -116,8 +125,8 @@ def _fill(store: SqliteStore, deltas: Sequence[Snapshot], chance: random.Random)
     """All slices that are kept; each is the sum of finer ones that were drawn by lot."""
     codec = SnapshotCodec()
     intake = SliceIntake(codec, OutcomeClassifier())
-    made = [intake.slice_of([codec.decode(codec.encode(delta, {}))], _COUNTERS) for delta in deltas]
-    drawn = [Slice(10.0, s.requests, s.routes, _gauges(chance), s.counters) for s in made]
+    made = [intake.slice_of([codec.decode(codec.encode(delta, {"own": _OWN}))]) for delta in deltas]
+    drawn = [replace(one, seconds=10.0, gauges=_gauges(chance)) for one in made]
     end, version, rows = _START, "", 0
     steps = {TIERS[0].seconds: 1} | {
         coarser.seconds: coarser.seconds // finer.seconds for finer, coarser in pairwise(TIERS)

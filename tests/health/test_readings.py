@@ -8,13 +8,12 @@ STATE = {
     "event_loop": {"max_lag_seconds": 0.002},
     "database": {"response_time_ms": 1.5},
     "gauges": [{"name": "queue.depth", "attributes": {}, "value": 3}],
-    "counters": ["orders.placed"],
     "pool": 2.0,
 }
 
 
 def test_each_process_is_a_reading_and_connections_are_added() -> None:
-    other = {**STATE, "system": {"cpu_percent": 60.0}, "pool": 5.0, "version": "2.3.0", "counters": ["failures"]}
+    other = {**STATE, "system": {"cpu_percent": 60.0}, "pool": 5.0, "version": "2.3.0"}
     readings = readings_of([STATE, other], {"orders": {"document_count": 12, "indexes": []}, "gone": {}})
     gauges = {name: list(values) for name, values in readings.gauges.items()}
     assert gauges["cpu"] == [20.0, 60.0]
@@ -27,7 +26,7 @@ def test_each_process_is_a_reading_and_connections_are_added() -> None:
     assert gauges[DOCUMENTS + "orders"] == [12.0]
     assert gauges[DOCUMENTS + "gone"] == []
     assert gauges[OWN + "queue.depth"] == [3.0, 3.0]
-    assert (readings.counters, readings.version) == ({"orders.placed", "failures"}, "2.3.1")
+    assert readings.version == "2.3.1"
 
 
 def test_what_others_report_is_read_with_care() -> None:
@@ -41,7 +40,6 @@ def test_the_names_are_bounded_and_redacted() -> None:
     many = [{"name": f"g{number:03}", "value": 1} for number in range(500)]
     collections = {f"c{number:03}": {"document_count": 1} for number in range(500)}
     secret = "mongodb://user:hunter2@host/"
-    readings = readings_of([{"gauges": many, "counters": [g["name"] for g in many]}], {secret: {}, **collections})
+    readings = readings_of([{"gauges": many}], {secret: {}, **collections})
     assert len(readings.gauges) < 100
-    assert len(readings.counters) == 50
     assert not any("hunter2" in name for name in readings_of([], {secret: {}}).gauges)

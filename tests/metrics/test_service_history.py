@@ -52,11 +52,14 @@ class Process:
         self.meter = Meter()
         self.own = History(clock(), span=300.0, resolution=10.0)
         self.service = ServiceHistory(self.own, clock=clock, wall_clock=clock, span=300.0, resolution=10.0)
+        self.service.own_metrics = lambda: {"orders", "sizes"}
 
     def measure(self, requests: int, *, route: str = "/a", seconds: float = 0.1) -> None:
         for _ in range(requests):
             self.meter.request(route, seconds=seconds)
         self.meter.count("orders", requests)
+        for _ in range(requests):
+            self.meter.record("sizes", 5.0)
         window = self.meter.window(0).snapshot
         self.own.add(Snapshot(self.own.total.end, self.clock(), window.histograms, window.sums))
         self.service.note(Snapshot(self.clock(), self.clock(), window.histograms, window.sums))
@@ -314,6 +317,26 @@ def test_the_last_error_is_the_newest_of_all_processes(clock: ManualClock, strea
     one.answer(ErrorSeen("first", 1.0))
     assert one.service.last_error == other.service.last_error == ErrorSeen("second", 2.0)
     assert [writer for writer, _ in stream._deltas] == [one.service._writer, other.service._writer], "each once"
+
+
+def test_what_is_the_applications_own_is_known_of_processes_that_have_ended(
+    clock: ManualClock, stream: Failing
+) -> None:
+    ended, follows = Process(clock, stream), Process(clock, stream)
+    follows.service.own_metrics = lambda: {"later"}
+    follows.answer()
+    ended.measure(1)
+    ended.answer()
+    follows.answer()
+    assert follows.service.metrics == {"orders", "sizes", "later"}
+    follows.measure(200)
+    clock.advance(60.0)
+    follows.answer()
+    follows.service.compact(stream)
+    new = Process(clock, stream)
+    new.service.own_metrics = lambda: ()
+    new.answer()
+    assert new.service.metrics == {"orders", "sizes", "later"}
 
 
 def test_the_base_keeps_the_processes_that_wrote_last(clock: ManualClock, stream: Failing) -> None:

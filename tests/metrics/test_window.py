@@ -178,18 +178,6 @@ def test_series_beyond_the_limit_are_joined_and_none_is_lost() -> None:
     assert taken.histograms[Series(NAME, (("otel.metric.overflow", True),))].count == 90
 
 
-def test_the_reader_sees_counters_and_gauges_and_leaves_up_down_counters_out() -> None:
-    reader = SnapshotReader(0.0)
-    meter = _provider(reader).get_meter("test")
-    meter.create_counter("orders").add(2, {"kind": "new"})
-    meter.create_up_down_counter("active").add(1)
-    meter.create_gauge("temperature").set(36.6)
-    taken = reader.take(1.0)
-    assert dict(taken.sums) == {Series("orders", (("kind", "new"),)): 2}
-    assert dict(taken.gauges) == {Series("temperature"): 36.6}
-    assert reader.take(2.0).sums == {}
-
-
 def test_series_are_grouped_by_an_attribute() -> None:
     reader = SnapshotReader(0.0)
     instrument = _provider(reader).get_meter("test").create_histogram(NAME)

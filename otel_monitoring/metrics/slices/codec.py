@@ -14,31 +14,33 @@ from otel_monitoring.metrics.slices.model import Figures, Requests, Slice
 from otel_monitoring.metrics.slices.table import SliceRow
 from otel_monitoring.metrics.snapshot import Histogram
 
-_FORMAT = 1
+_FORMAT = 2
 _LARGEST = 16 * 1024 * 1024
 """The most bytes that a part may have when it is uncompressed."""
-_LARGEST_FLOAT = 3.4e38
+_LARGEST_FLOAT = 3.3e38
 _SIZE = struct.Struct("<I")
+_FLOAT, _BITS, _LOW_BITS = struct.Struct("<f"), struct.Struct("<I"), 0xFFFF
 # A column holds one figure of every route, so that like is beside like when it is compressed.
-_COLUMNS = "QQdffbQiIB"
+_COLUMNS = "QQfffbQiIB"
 """Count, errors, sum, minimum, maximum, scale, values at zero, first bucket, number of buckets, bytes of a bucket."""
 _LENGTH, _WIDTH = 8, 9
 _ALL = ""
-"""The name under which the requests of all routes are packed."""
+"""The name under which the requests of all routes are packed; beside them, histograms have their own."""
 reading = fail_open("reading slices of the past")
 """The guard around what is read of the slices."""
 
 
 def encoded_service(content: Slice) -> bytes:
     """The figures of the service; `routes` are not in them."""
+    histograms = {name: Requests(found) for name, found in content.histograms.items() if name != _ALL}
     head = {
         "format": _FORMAT,
-        "routes": [_ALL],
+        "routes": [_ALL, *histograms],
         "seconds": content.seconds,
         "gauges": {n: [f.count, f.total, f.least, f.most] for n, f in content.gauges.items()},
         "counters": dict(content.counters),
     }
-    return _packed(head, [content.requests])
+    return _packed(head, [content.requests, *histograms.values()])
 
 
 def encoded_routes(routes: Mapping[str, Requests]) -> bytes:
@@ -55,7 +57,8 @@ def decoded_service(content: bytes) -> Slice:
     head, requests = _unpacked(content)
     gauges = {str(name): Figures(int(f[0]), *map(float, f[1:4])) for name, f in head["gauges"].items()}
     counters = {str(name): float(value) for name, value in head["counters"].items()}
-    return Slice(float(head["seconds"]), requests[_ALL], {}, gauges, counters)
+    histograms = {name: one.durations for name, one in requests.items() if name != _ALL}
+    return Slice(float(head["seconds"]), requests[_ALL], {}, gauges, counters, histograms)
 
 
 def decoded_routes(content: bytes, only: str | None = None) -> dict[str, Requests]:
@@ -96,8 +99,8 @@ def _packed(head: Mapping[str, Any], requests: Iterable[Requests]) -> bytes:
         counts.append(struct.pack(f"<{len(inside)}{KINDS[width]}", *inside))
         rows.append(
             (
-                *(durations.count, one.errors, durations.sum),
-                *(min(durations.min, _LARGEST_FLOAT), max(-1.0, min(durations.max, _LARGEST_FLOAT))),
+                *(durations.count, one.errors, min(durations.sum, _LARGEST_FLOAT)),
+                *(_short(durations.min), _short(durations.max, up=True)),
                 *(durations.scale, durations.at_zero, durations.buckets.first, len(inside), width),
             )
         )
@@ -105,6 +108,15 @@ def _packed(head: Mapping[str, Any], requests: Iterable[Requests]) -> bytes:
     figures = [_column(kind, column) for kind, column in zip(_COLUMNS, columns, strict=bool(rows))]
     text = json.dumps(head, separators=(",", ":")).encode()
     return zlib.compress(b"".join((_SIZE.pack(len(text)), text, _SIZE.pack(len(rows)), *figures, *counts)))
+
+
+def _short(value: float, *, up: bool = False) -> float:
+    """`value` in eight significant bits, rounded down or `up`: so all values stay between, in half of the bytes."""
+    (bits,) = _BITS.unpack(_FLOAT.pack(max(-1.0, min(value, _LARGEST_FLOAT))))
+    if up and bits & _LOW_BITS and value > 0:
+        bits += _LOW_BITS
+    (short,) = _FLOAT.unpack(_BITS.pack(bits & ~_LOW_BITS))
+    return float(short)
 
 
 def _column(kind: str, figures: Sequence[Any]) -> bytes:

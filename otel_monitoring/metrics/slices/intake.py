@@ -1,6 +1,6 @@
 """`SliceIntake`: what the processes of a service published, as a slice."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -24,11 +24,11 @@ _COUNT = 0
 
 
 class _Kind(NamedTuple):
-    """What a series is: `route` for requests, `counter` for a counter; neither for everything else."""
+    """What a series is: the `route` of requests, or the `name` under which a slice has it."""
 
     route: str | None
     is_error: bool
-    counter: str | None
+    name: str
     metric: str
 
 
@@ -45,27 +45,32 @@ class SliceIntake:
         self._classify = classify
         self._kinds: dict[str, _Kind] = {}
 
-    def slice_of(self, parts: Sequence[EncodedSnapshot], counters: Collection[str]) -> Slice:
-        """The requests in `parts`, and the increases of the counters of these names."""
+    def slice_of(self, parts: Sequence[EncodedSnapshot]) -> Slice:
+        """The requests in `parts`, and what they say is of the application's own."""
         rows: dict[str, list[_Row]] = {}
         errors: dict[str, int] = {}
         increases: dict[str, float] = {}
+        recorded: dict[str, list[_Row]] = {}
         for part in parts:
+            own = frozenset(map(str, part.note.get("own", ())))
             for text, row in zip(part.series, part.rows(), strict=False):
                 kind = self._kind(text)
                 if kind.route is not None:
                     rows.setdefault(kind.route, []).append(row)
                     if kind.is_error:
                         errors[kind.route] = errors.get(kind.route, 0) + row[0][_COUNT]
+                elif kind.metric in own:
+                    recorded.setdefault(kind.name, []).append(row)
             for text, value in zip(part.series[len(part.records) :], part.sums, strict=True):
                 kind = self._kind(text)
-                if kind.counter is not None and kind.metric in counters:
-                    increases[kind.counter] = increases.get(kind.counter, 0.0) + value
+                if kind.metric in own:
+                    increases[kind.name] = increases.get(kind.name, 0.0) + value
         exact = {route: histogram_of(found) for route, found in rows.items()}
         routes = {name: Requests(_at_most(one, ROUTE_SCALE), errors.get(name, 0)) for name, one in exact.items()}
         whole = Requests(_at_most(merged(exact.values()), SCALE), sum(errors.values()))
         # A slice that is merged with an empty one is bounded.
-        return merged_slices([Slice(0.0, whole, routes, {}, increases), Slice()])
+        histograms = {name: _at_most(histogram_of(found), ROUTE_SCALE) for name, found in recorded.items()}
+        return merged_slices([Slice(0.0, whole, routes, {}, increases, histograms), Slice()])
 
     def _kind(self, text: str) -> _Kind:
         known = self._kinds.get(text)
@@ -81,7 +86,7 @@ class SliceIntake:
             return _Kind(None, False, redact(series.name, limit=_NAME_LENGTH), series.name)
         route = series.get(HTTP_ROUTE)
         is_error = self._classify(series) is RequestOutcome.ERROR
-        return _Kind(UNMATCHED_ROUTE if route is None else str(route), is_error, None, series.name)
+        return _Kind(UNMATCHED_ROUTE if route is None else str(route), is_error, "", series.name)
 
 
 def _at_most(histogram: Histogram, scale: int) -> Histogram:

@@ -5,7 +5,7 @@ nobody measured has no slice.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -16,8 +16,12 @@ T = TypeVar("T")
 ROUTES_LIMIT = 300
 """The most routes of a slice; those with the fewest requests beyond them are one, `OTHER_ROUTES`."""
 OTHER_ROUTES: Final = "(other)"
-NAMES_LIMIT = 100
-"""The most gauges of a slice, and the most counters."""
+GAUGES_LIMIT = 100
+"""The most gauges of a slice."""
+COUNTERS_LIMIT = 50
+"""The most counters of a slice."""
+HISTOGRAMS_LIMIT = 20
+"""The most histograms of a slice."""
 SCALE = 5
 """The most scale of the distribution of all requests: p50, p95 and p99 within 1.1 % of exact."""
 ROUTE_SCALE = 3
@@ -104,6 +108,7 @@ class Slice:
         routes: The requests of each route.
         gauges: The readings of each gauge.
         counters: The increase of each counter.
+        histograms: What each histogram of the application's own recorded.
     """
 
     seconds: float = 0.0
@@ -111,6 +116,7 @@ class Slice:
     routes: Mapping[str, Requests] = field(default_factory=dict)
     gauges: Mapping[str, Figures] = field(default_factory=dict)
     counters: Mapping[str, float] = field(default_factory=dict)
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
 
 
 def merged_slices(slices: Iterable[Slice]) -> Slice:
@@ -122,8 +128,9 @@ def merged_slices(slices: Iterable[Slice]) -> Slice:
         seconds=sum(one.seconds for one in found),
         requests=merged_requests([one.requests for one in found]),
         routes=_bounded({name: merged_requests(parts) for name, parts in _by_name(s.routes for s in found).items()}),
-        gauges=_first({name: _merged_figures(parts) for name, parts in _by_name(s.gauges for s in found).items()}),
-        counters=_first({name: sum(parts) for name, parts in _by_name(s.counters for s in found).items()}),
+        gauges=_merged_by_name([one.gauges for one in found], _merged_figures, GAUGES_LIMIT),
+        counters=_merged_by_name([one.counters for one in found], sum, COUNTERS_LIMIT),
+        histograms=_merged_by_name([one.histograms for one in found], merged, HISTOGRAMS_LIMIT),
     )
 
 
@@ -163,5 +170,7 @@ def _bounded(routes: dict[str, Requests]) -> dict[str, Requests]:
     return {**routes, OTHER_ROUTES: merged_requests(few if rest is None else [*few, rest])}
 
 
-def _first(values: dict[str, T]) -> dict[str, T]:
-    return values if len(values) <= NAMES_LIMIT else {name: values[name] for name in sorted(values)[:NAMES_LIMIT]}
+def _merged_by_name(values: Iterable[Mapping[str, T]], merge: Callable[[Iterable[T]], T], limit: int) -> dict[str, T]:
+    """What `merge` makes of the values of each name, of at most `limit` names."""
+    found = _by_name(values)
+    return {name: merge(found[name]) for name in (found if len(found) <= limit else sorted(found)[:limit])}

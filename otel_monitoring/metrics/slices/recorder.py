@@ -6,7 +6,7 @@ one has no effect.
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.serialization import EncodedSnapshot, SnapshotCodec, readable
 from otel_monitoring.metrics.slices.codec import decoded_slices, encoded_routes, encoded_service, reading
 from otel_monitoring.metrics.slices.intake import SliceIntake
-from otel_monitoring.metrics.slices.model import FINEST, NAMES_LIMIT, TIERS, Figures, Slice, merged_slices
+from otel_monitoring.metrics.slices.model import FINEST, GAUGES_LIMIT, TIERS, Figures, Slice, merged_slices
 from otel_monitoring.metrics.slices.table import Position, SliceRow, SliceTable
 from otel_monitoring.metrics.stream import Delta
 
@@ -50,12 +50,10 @@ class Readings:
 
     Attributes:
         gauges: The present readings of gauges, by name, of all processes.
-        counters: The names of the counters that slices contain.
         version: The `service.version` that runs; None: it has none.
     """
 
     gauges: Mapping[str, Iterable[float]] = field(default_factory=dict)
-    counters: Collection[str] = ()
     version: str | None = None
 
 
@@ -181,10 +179,10 @@ class SliceRecorder:
             first = FINEST.slot(before.at) + FINEST.seconds
         measured = range(min(first, newest), newest + 1, FINEST.seconds)
         gauges = {name: found for name, values in readings.gauges.items() if (found := Figures.of(values)) is not None}
-        few = {name: gauges[name] for name in list(gauges)[:NAMES_LIMIT]}
+        few = {name: gauges[name] for name in list(gauges)[:GAUGES_LIMIT]}
         rows = []
         for start in sorted({*measured, *parts}):
-            news = [self._intake.slice_of(parts[start], readings.counters)] if start in parts else []
+            news = [self._intake.slice_of(parts[start])] if start in parts else []
             if start == newest:
                 news.append(Slice(gauges=few))
             whole = replace(merged_slices([self._slice(table, start), *news]), seconds=float(FINEST.seconds))

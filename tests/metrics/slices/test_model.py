@@ -8,7 +8,9 @@ import pytest
 
 from otel_monitoring.metrics.direct_histogram import DirectHistogram
 from otel_monitoring.metrics.slices.model import (
-    NAMES_LIMIT,
+    COUNTERS_LIMIT,
+    GAUGES_LIMIT,
+    HISTOGRAMS_LIMIT,
     OTHER_ROUTES,
     ROUTES_LIMIT,
     TIERS,
@@ -36,7 +38,9 @@ def any_slice(chance: random.Random) -> Slice:
     whole = merged_slices([Slice(requests=one) for one in routes.values()]).requests
     figures = Figures.of([chance.randint(0, 100)])
     assert figures is not None
-    return Slice(10.0, whole, routes, {"cpu": figures}, {"orders": float(chance.randint(0, 9))})
+    return Slice(
+        10.0, whole, routes, {"cpu": figures}, {"orders": float(chance.randint(0, 9))}, {"size": durations_of(7.0)}
+    )
 
 
 def test_each_tier_consists_of_whole_slots_of_the_finer_one() -> None:
@@ -85,7 +89,11 @@ def test_the_routes_with_the_fewest_requests_are_one() -> None:
     assert merged_slices([whole, whole]).routes[OTHER_ROUTES].durations.count == 2 * (ROUTES_LIMIT + 1)
 
 
-def test_gauges_and_counters_are_bounded() -> None:
-    many = {f"name{number:04}": 1.0 for number in range(NAMES_LIMIT + 50)}
-    whole = merged_slices([Slice(counters=many), Slice(gauges={name: Figures(1, 1.0, 1.0, 1.0) for name in many})])
-    assert len(whole.counters) == len(whole.gauges) == NAMES_LIMIT
+def test_the_metrics_of_the_application_are_bounded() -> None:
+    names = [f"name{number:04}" for number in range(2 * GAUGES_LIMIT)]
+    gauges, one = dict.fromkeys(names, Figures(1, 1.0, 1.0, 1.0)), durations_of(1.0)
+    many = Slice(gauges=gauges, counters=dict.fromkeys(names, 1.0), histograms=dict.fromkeys(names, one))
+    for whole in (merged_slices([many, Slice()]), merged_slices([many, many])):
+        assert list(whole.gauges) == names[:GAUGES_LIMIT]
+        assert list(whole.counters) == names[:COUNTERS_LIMIT]
+        assert list(whole.histograms) == names[:HISTOGRAMS_LIMIT]

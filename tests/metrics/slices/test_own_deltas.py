@@ -12,7 +12,7 @@ NOW = 1_800_000_005.0
 
 
 def test_what_was_noted_is_read_until_it_is_known() -> None:
-    own, meter = OwnDeltas(), Meter()
+    own, meter = OwnDeltas(lambda: ()), Meter()
     assert own.read({}) == ([], "")
     meter.requests(3)
     own.note([meter.window(0).snapshot])
@@ -26,13 +26,16 @@ def test_what_was_noted_is_read_until_it_is_known() -> None:
 
 
 def test_many_parts_are_kept_as_one() -> None:
-    own, meter, table = OwnDeltas(), Meter(), MemorySlices()
+    own, meter, table = OwnDeltas(lambda: {"orders"}), Meter(), MemorySlices()
     recorder = SliceRecorder(OutcomeClassifier())
     for _ in range(50):
         meter.requests(1)
+        meter.count("orders")
+        meter.count("of_a_library")
         own.note([meter.window(0).snapshot])
     assert len(own._parts) < 10
     for _ in range(2):
         recorder.write(table, own, Readings(), NOW)
     (row,) = table.read(FINEST.seconds, 0, 10**11)
-    assert decoded_service(row.service).requests.durations.count == 50
+    content = decoded_service(row.service)
+    assert (content.requests.durations.count, content.counters) == (50, {"orders": 50.0})
