@@ -53,10 +53,12 @@ class SpanSwitch(SpanProcessor):
 
     Attributes:
         target: The processor that exports spans; None: spans are not exported.
+        acts_at_start: Whether anything happens when a span starts.
     """
 
     def __init__(self, first: Sequence[SpanProcessor] = ()) -> None:
         self._first = tuple(first)
+        self.acts_at_start = bool(first)
         self._guard = fail_open("span processing")
         self.target: SpanProcessor | None = None
 

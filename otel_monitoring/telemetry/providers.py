@@ -34,6 +34,7 @@ from otel_monitoring.telemetry.log_filter import QuietExports
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from otel_monitoring.telemetry.pipelines import MetricPipeline, Pipeline, SpanSwitch, span_pipeline
 from otel_monitoring.telemetry.shutdown import JoinedPipeline, ReaderPipeline, close_all
+from otel_monitoring.telemetry.tracer_provider import ServiceTracerProvider
 
 if TYPE_CHECKING:
     from otel_monitoring.telemetry.log_pipeline import LogPipeline, LogSwitch
@@ -133,8 +134,8 @@ class Telemetry:
         self.exports_metrics = True
         self.tracing = tracers is not None or "traces" in sent
         if tracers is None and self.tracing:
-            tracers = _make_provider(lambda: TracerProvider(resource=self.resource, shutdown_on_exit=False))
-        if tracers is not None:
+            tracers = _make_provider(lambda: ServiceTracerProvider(self._spans, self.resource))
+        elif tracers is not None:
             tracers.add_span_processor(self._spans)
         self.logging = loggers is not None or "logs" in sent
         if self.logging:

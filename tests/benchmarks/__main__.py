@@ -14,6 +14,7 @@ from tests.benchmarks import (
     alerts,
     answers,
     collector,
+    documentation,
     history,
     load,
     memory,
@@ -92,6 +93,8 @@ def main() -> int:
             SECTIONS[section](run)
             say(f"{section}: {time.monotonic() - began:.0f} s")
     far = report.close()
+    if options.write_docs:
+        documentation.write(report, whole=options.sections == list(SECTIONS))
     for line in far:
         say(f"far from its goal: {line}")
     return 1 if far else 0
@@ -112,6 +115,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--sections", nargs="+", choices=names, default=names, metavar="SECTION", help=", ".join(names))
     parser.add_argument("--rounds", type=int, help="interleaved rounds")
     parser.add_argument("--quick", action="store_true", help="a small part of the work, in under three minutes")
+    parser.add_argument("--write-docs", action="store_true", help="put what was measured into docs/benchmarks.md")
     return parser.parse_args()
 
 

@@ -36,14 +36,7 @@ _CONTRIB = "opentelemetry-instrumentation-pymongo, spans"
 _BARE = "bare application"
 
 
-def _load(key: str, failure: str) -> dict[str, Goal]:
-    """The rows of one failure: beside the service without monitoring, and beside the one where nothing fails."""
-    what = f"p99 under full load, {failure}"
-    return {
-        f"load.{key}": Goal(what, 1.1, peer="without otel_monitoring"),
-        f"load.{key}.well": Goal(what, 1.1, peer="with it, nothing fails"),
-    }
-
+_WELL = "nothing fails"
 
 GOALS = {
     "requests.embedded.40": Goal("a request at 40 routes, embedded default: added", 0.3, peer=_PROMETHEUS),
@@ -88,11 +81,15 @@ GOALS = {
     "past.size": Goal("the slices of the past in SQLite, 100 routes for 30 days", 28.6, "MiB"),
     "collector.saturated": Goal("the Collector's configuration, saturated: time", 2.5, peer="a bare Collector"),
     "collector.services": Goal("the Collector's configuration, two services: time", 1.25, peer="a bare Collector"),
-    **_load("refused", "the Collector refuses connections"),
-    **_load("silent", "the Collector neither accepts nor refuses"),
-    **_load("database", "the database is dead"),
-    **_load("mail", "the SMTP server accepts and hangs"),
-    **_load("store", "the store's disk is full"),
+    # Four connections that ask without pause keep the service busy all the time: what an answer costs is what the next
+    # ones wait for, so these two are as far from 1 as the CPU time of an answer is.
+    "load.embedded": Goal("p99 under full load, embedded default", 1.3, peer="without otel_monitoring"),
+    "load.exporting": Goal("p99 under full load, all signals over OTLP", 2, peer="without otel_monitoring"),
+    "load.refused": Goal("p99 under full load, the Collector refuses connections", 1.1, peer=_WELL),
+    "load.silent": Goal("p99 under full load, the Collector neither accepts nor refuses", 1.1, peer=_WELL),
+    "load.database": Goal("p99 under full load, the database is dead", 1.1, peer=_WELL),
+    "load.mail": Goal("p99 under full load, the SMTP server accepts and hangs", 1.1, peer=_WELL),
+    "load.store": Goal("p99 under full load, the store's disk is full", 1.1, peer=_WELL),
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -35,7 +36,6 @@ _NO_DISK = "only root can mount a small disk"
 # One request in twenty fails, so that an alert fires.
 _ORDERS = [*(f"/orders/{number}" for number in range(19)), "/failing"]
 _MENUS = [*(f"/menu/{number}" for number in range(19)), "/failing"]
-_WITHOUT, _HEALTHY, _FAILING = "without", "nothing fails", "it fails"
 Variables = Mapping[str, str]
 
 
@@ -63,31 +63,30 @@ class Round:
 
 
 Rounds = dict[str, list[Round]]
-"""By service."""
+"""By the name of the load."""
 _COLUMNS = ((_MICRO, attrgetter("cpu")), (_MILLI, attrgetter("p50")), (_MILLI, attrgetter("p99")))
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """What fails.
+class Load:
+    """A service under load.
 
     Attributes:
-        key: Of the row in the table of goals.
         what: In words.
-        environ: Settings of the monitored service; values name what `Targets` has.
-        well: The same where nothing fails.
-        database: Whether commands go on to a dead database meanwhile.
+        beside: The load that is the same where nothing fails, or without the monitoring; None: there is none.
+        environ: Settings of the service; values name what `Targets` has. None: those of another load's service.
+        menus: Whether requests without a command are measured while others go on with commands, which may wait long.
     """
 
-    key: str
     what: str
-    environ: Variables = field(default_factory=dict)
-    well: Variables = field(default_factory=dict)
-    database: bool = False
+    beside: str | None = "embedded"
+    environ: Variables | None = field(default_factory=dict)
+    menus: bool = False
 
 
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-_COLLECTOR = {_ENDPOINT: "{collector}"}
+_URI = "MONGODB_URI"
+_MONITORED = {"MONITORED": "1"}
 _MAIL = {
     "SMTP_SERVER": "127.0.0.1",
     "SMTP_PORT": "{hanging}",
@@ -95,13 +94,21 @@ _MAIL = {
     "ALERT_EMAIL_FROM": "orders@example.com",
     "ALERT_EMAIL_TO": "ops@example.com",
 }
-FAILURES = (
-    Failure("load.refused", "the Collector refuses", {_ENDPOINT: "http://127.0.0.1:{refused}"}, _COLLECTOR),
-    Failure("load.silent", "the Collector is silent", {_ENDPOINT: "http://127.0.0.1:{silent}"}, _COLLECTOR),
-    Failure("load.database", "the database is dead", database=True),
-    Failure("load.mail", "the SMTP server hangs", _MAIL),
-    Failure("load.store", "the store is full", {"OTEL_MONITORING_STATE_DIR": "{full}"}),
-)
+LOADS = {
+    "without": Load("without otel_monitoring", None),
+    "embedded": Load("embedded default", "without", _MONITORED),
+    "exporting": Load("traces, metrics and logs over OTLP", "without", {**_MONITORED, _ENDPOINT: "{collector}"}),
+    "refused": Load("the Collector refuses", "exporting", {**_MONITORED, _ENDPOINT: "http://127.0.0.1:{refused}"}),
+    "silent": Load("the Collector is silent", "exporting", {**_MONITORED, _ENDPOINT: "http://127.0.0.1:{silent}"}),
+    "mail": Load("the SMTP server hangs", environ={**_MONITORED, **_MAIL}),
+    "store": Load("the store is full", environ={**_MONITORED, "OTEL_MONITORING_STATE_DIR": "{full}"}),
+    "menus": Load("requests without a command", None, None, menus=True),
+    "database": Load(
+        "the same, the database is dead", "menus", {**_MONITORED, _URI: "mongodb://127.0.0.1:{refused}"}, menus=True
+    ),
+}
+_SERVICE_OF = {"menus": "embedded"}
+"""Which service a load without one of its own asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,88 +183,79 @@ def run(report: Report, sink: Sink, rounds: int, seconds: float) -> None:
     """The section of the report."""
     report.section(
         "Latency under full load, while something fails",
-        f"CPU, p50 and p99 of an answer of a service under uvicorn that {_CONNECTIONS} connections ask without pause: "
-        f"a command and 40 objects as JSON; one in twenty is a 503. {rounds} interleaved rounds of {seconds:g} s, with "
-        "otel_monitoring and without; a ratio is the median of the rounds' own. While the database is dead, requests "
-        "without a command are measured, and others go on with commands.",
+        f"CPU, p50 and p99 of an answer of services under uvicorn that {_CONNECTIONS} connections ask without pause, "
+        f"one after the other: a command and 40 objects as JSON; one in twenty is a 503. {rounds} interleaved rounds "
+        f"of {seconds:g} s; a ratio is the median of the rounds' own, to the same service where nothing fails.",
     )
     if find_spec("nx_27017") is None:
         report.leave_out("load", "nx-27017 is not installed")
         return
-    rows = []
     with _targets(sink) as targets:
-        for failure in FAILURES:
-            if failure.key == "load.store" and targets.full is None:
-                report.leave_out(failure.key, _NO_DISK)
-                report.leave_out(f"{failure.key}.well", _NO_DISK)
-                continue
-            say(failure.what)
-            found = asyncio.run(_measure(failure, targets, rounds, seconds))
-            rows += [_row(failure.what, name, found) for name in found]
-            _judge(report, failure.key, found, _WITHOUT)
-            _judge(report, f"{failure.key}.well", found, _HEALTHY)
-    report.table(("what fails", "service", "CPU µs", "to without", "p50 ms", "to", "p99 ms", "to"), rows)
+        loads = {name: load for name, load in LOADS.items() if name != "store" or targets.full is not None}
+        if targets.full is None:
+            report.leave_out("load.store", _NO_DISK)
+        found = asyncio.run(_measure(loads, targets, rounds, seconds))
+    head = ("service", "beside", "CPU µs", "to", "p50 ms", "to", "p99 ms", "to")
+    report.table(head, [_row(name, load, found) for name, load in loads.items()], "load")
+    for name, load in loads.items():
+        if load.beside is not None:
+            ours, theirs = ([own.p99 for own in found[which]] for which in (name, load.beside))
+            cells = (f"{median(rounds) * _MILLI:.1f} ms" for rounds in (ours, theirs))
+            report.figure(f"load.{name}", paired(ours, theirs), ours=next(cells), peer=next(cells))
 
 
-def _judge(report: Report, key: str, found: Rounds, beside: str) -> None:
-    ours, theirs = ([own.p99 for own in found[name]] for name in (_FAILING, beside))
-    cells = (f"{median(rounds) * _MILLI:.1f} ms" for rounds in (ours, theirs))
-    report.figure(key, paired(ours, theirs), ours=next(cells), peer=next(cells))
-
-
-def _row(what: str, name: str, found: Rounds) -> list[str]:
-    cells = [what, name]
+def _row(name: str, load: Load, found: Rounds) -> list[str]:
+    cells = [load.what, LOADS[load.beside].what if load.beside else ""]
     for scale, of in _COLUMNS:
-        ours, theirs = ([of(own) for own in found[which]] for which in (name, _WITHOUT))
-        cells += [f"{median(ours) * scale:.3g}", f"{paired(ours, theirs):.2f}"]
+        ours = [of(own) for own in found[name]]
+        ratio = f"{paired(ours, [of(own) for own in found[load.beside]]):.2f}" if load.beside else ""
+        cells += [f"{median(ours) * scale:,.3g}", ratio]
     return cells
 
 
-async def _measure(failure: Failure, targets: Targets, rounds: int, seconds: float) -> Rounds:
-    async with _services(failure, targets) as services:
-        found: Rounds = {name: [] for name in services}
-        for service in services.values():
-            await under_load(service.port, _WARM_SECONDS, database=failure.database)
-        for _ in range(rounds):
-            for name, service in services.items():
+async def _measure(loads: Mapping[str, Load], targets: Targets, rounds: int, seconds: float) -> Rounds:
+    found: Rounds = {name: [] for name in loads}
+    async with _services(loads, targets) as services:
+        for name, load in loads.items():
+            await under_load(services[name].port, _WARM_SECONDS, menus=load.menus)
+        order, shuffled = list(loads), random.Random(rounds)
+        for number in range(rounds):
+            say(f"load: round {number + 1} of {rounds}")
+            shuffled.shuffle(order)
+            for name in order:
+                service = services[name]
                 used = service.cpu()
-                latencies = await under_load(service.port, seconds, database=failure.database)
+                latencies = await under_load(service.port, seconds, menus=loads[name].menus)
                 found[name].append(Round(latencies, (service.cpu() - used) / len(latencies)))
     return found
 
 
 @asynccontextmanager
-async def _services(failure: Failure, targets: Targets) -> AsyncIterator[dict[str, LoadedService]]:
-    """The service without monitoring, with, and with what fails."""
-    lives = {"MONGODB_URI": targets.uri}
-    dead = {"MONGODB_URI": f"mongodb://127.0.0.1:{targets.refused}"} if failure.database else lives
-    environs = {
-        _WITHOUT: dead,
-        _HEALTHY: {**lives, **targets.fill(failure.well), "MONITORED": "1"},
-        _FAILING: {**dead, **targets.fill(failure.environ), "MONITORED": "1"},
-    }
+async def _services(loads: Mapping[str, Load], targets: Targets) -> AsyncIterator[dict[str, LoadedService]]:
+    """The service of each load."""
     with ExitStack() as stack:
         services = {}
-        for name, environ in environs.items():
-            services[name] = LoadedService(environ)
-            stack.callback(services[name].end)
+        for name, load in loads.items():
+            if load.environ is not None:
+                services[name] = LoadedService({_URI: targets.uri, **targets.fill(load.environ)})
+                stack.callback(services[name].end)
         for service in services.values():
             await service.ready()
-        yield services
+        yield services | {name: services[other] for name, other in _SERVICE_OF.items()}
 
 
-async def under_load(port: int, seconds: float, *, database: bool) -> list[float]:
+async def under_load(port: int, seconds: float, *, menus: bool) -> list[float]:
     """Seconds that each answer took, sorted, while several connections ask without pause.
 
     Args:
         port: Of the service.
         seconds: For how long.
-        database: Whether the database is dead: then what needs none is measured, and something else asks for what does.
+        menus: Whether to measure what needs no database, while something else asks for what does.
     """
     end = time.perf_counter() + seconds
     found: list[list[float]] = [[] for _ in range(_CONNECTIONS)]
-    asking = [_ask(port, _MENUS if database else _ORDERS, end, own) for own in found]
-    asking += [_ask(port, _ORDERS[:1], end, [], pause=_WAITING_PAUSE) for _ in range(_WAITING * database)]
+    asking = [_ask(port, _MENUS if menus else _ORDERS, end, own) for own in found]
+    asking += [_ask(port, _ORDERS[:1], end, [], pause=_WAITING_PAUSE) for _ in range(_WAITING * menus)]
     await asyncio.gather(*asking)
     return sorted(latency for own in found for latency in own)
 

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 from opentelemetry.instrumentation.pymongo import CommandTracer
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
@@ -20,6 +21,8 @@ from pymongo.monitoring import CommandListener, ConnectionPoolListener
 from otel_monitoring.instrumentation.mongodb.instrumentation import attach
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
+from otel_monitoring.telemetry.pipelines import SpanSwitch
+from otel_monitoring.telemetry.tracer_provider import ServiceTracerProvider
 from tests.benchmarks.figures import added_ratio, paired, spread
 from tests.benchmarks.report import Report, say
 from tests.integration.servers import nx27017
@@ -97,6 +100,13 @@ def _tracers() -> TracerProvider:
     return provider
 
 
+def _own_tracers() -> TracerProvider:
+    """The tracer provider of a service that exports spans."""
+    switch = SpanSwitch()
+    switch.target = BatchSpanProcessor(_Nowhere())
+    return ServiceTracerProvider(switch, Resource.create({}))
+
+
 def run(report: Report, rounds: int) -> None:
     """The section of the report."""
     report.section(
@@ -114,17 +124,17 @@ def run(report: Report, rounds: int) -> None:
             ("`MongoClient`", "", _sync(server.uri, rounds)),
             ("`AsyncMongoClient`", ".async", _async(server.uri, rounds)),
         ):
-            _show(report, title, measured)
+            _show(report, title, suffix, measured)
             _judge(report, suffix, measured)
 
 
-def _show(report: Report, title: str, found: dict[str, list[float]]) -> None:
+def _show(report: Report, title: str, suffix: str, found: dict[str, list[float]]) -> None:
     plain = found[_PLAIN]
     rows = [
         [name, *(f"{v:.0f}" for v in (median(own), spread(own), min(own), paired(own, plain, "difference")))]
         for name, own in found.items()
     ]
-    report.table((title, "median µs", "± µs", "least µs", "added µs"), rows)
+    report.table((title, "median µs", "± µs", "least µs", "added µs"), rows, f"mongodb{suffix}")
 
 
 def _judge(report: Report, suffix: str, found: dict[str, list[float]]) -> None:
@@ -173,7 +183,7 @@ def _clients(make: Callable[..., Any], stack: ExitStack) -> dict[str, Any]:
         _PLAIN: make(),
         _NOTHING: make(_Commands(), _Pools()),
         _METRICS: ours(None),
-        _SPANS: ours(_tracers()),
+        _SPANS: ours(_own_tracers()),
         _BARE_SPANS: make(_BareSpans(_tracers())),
         # What `PymongoInstrumentor` registers, for every client that is made after it.
         _CONTRIB: make(CommandTracer(_tracers().get_tracer("benchmark"))),

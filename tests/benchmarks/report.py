@@ -1,5 +1,6 @@
 """What a run prints: progress on standard error, Markdown on standard output; and whether its goals are reached."""
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,11 @@ class Report:
         sections: Those that run: theirs are the rows that must be measured.
         calibrate: How slow the machine is at the moment; asked before and after each section.
         goals: The rows.
+
+    Attributes:
+        tables: The tables that docs/benchmarks.md has, by their marks.
+        cells: The rows of the table of goals that were measured, after `close`.
+        machine: What is said of the machine, after `close`.
     """
 
     def __init__(
@@ -36,22 +42,32 @@ class Report:
         self._slowness: list[float] = []
         self._found: dict[str, tuple[Figure, int]] = {}
         self._left_out: dict[str, str] = {}
+        self.tables: dict[str, str] = {}
+        self.cells: dict[str, list[str]] = {}
+        self.machine = ""
         self._due = [key for key in goals if section_of(key) in sections]
 
     def title(self) -> None:
         """What was measured where."""
-        packages = ("fastapi", "opentelemetry-sdk", "opentelemetry-instrumentation-fastapi", "pymongo")
-        versions = ", ".join(f"{package} {version(package)}" for package in packages)
-        self.text(f"Python {platform.python_version()}, {versions}; {platform.machine()}.")
+        self.text(_versions())
 
     def section(self, heading: str, explanation: str) -> None:
         """Begin a section."""
         self._slowness.append(self._calibrate())
         self.text(f"### {heading}\n\n{explanation}")
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table."""
-        self.text(markdown(head, rows))
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], mark: str = "") -> None:
+        """Print a table.
+
+        Args:
+            head: The titles of the columns.
+            rows: The cells.
+            mark: Where it stands in docs/benchmarks.md; empty: nowhere.
+        """
+        printed = markdown(head, rows)
+        if mark:
+            self.tables[mark] = printed
+        self.text(printed)
 
     def figure(self, key: str, value: float, *, ours: str = "", peer: str = "") -> None:
         """Note what was measured for a row of the table of goals.
@@ -76,10 +92,13 @@ class Report:
         """
         self._slowness.append(self._calibrate())
         figures = {key: self._scaled(*found) for key, found in self._found.items()}
-        self.text(f"### Goals\n\nThis machine needs {mean(self._slowness):.2f} times the reference machine's CPU time.")
-        self.table(_HEAD, [figures[key].cells() if key in figures else self._unmeasured(key) for key in self._due])
+        self.cells = {key: figure.cells() for key, figure in figures.items()}
+        least, most = min(self._slowness), max(self._slowness)
+        needs = f"It needed {least:.2f} to {most:.2f} times the reference machine's CPU time."
         reached = sum(figure.reached for figure in figures.values())
-        self.text(f"{reached} of {len(self._due)} goals reached.")
+        self.machine = f"{_versions()} {needs} {reached} of {len(self._due)} goals are reached."
+        self.text(f"### Goals\n\n{self.machine}")
+        self.table(_HEAD, [self.cells.get(key) or self._unmeasured(key) for key in self._due], "goals")
         far = [f"{key}: {' | '.join(figure.cells())}" for key, figure in figures.items() if figure.far]
         return far + [f"{key}: nothing has measured it" for key in self._due if not self._explained(key)]
 
@@ -101,3 +120,9 @@ class Report:
         goal = self._goals[key]
         why = self._reason(key) or "nothing has measured it"
         return [goal.what, "-", goal.peer, "-", f"<= {goal.limit:g} {goal.unit}", f"left out: {why}"]
+
+
+def _versions() -> str:
+    packages = ("fastapi", "opentelemetry-sdk", "opentelemetry-instrumentation-fastapi", "pymongo")
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    return f"Python {platform.python_version()}, {versions}; {platform.machine()}, {os.cpu_count()} cores."

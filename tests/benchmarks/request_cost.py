@@ -85,7 +85,9 @@ def run(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
         found[routes] = process
         report.text(f"#### {routes} routes")
         rows = [_row(name, process, thread) for name in names if name in process]
-        report.table(("variant", "median µs", "± µs", "least µs", "loop µs", "added µs", "to bare"), rows)
+        report.table(
+            ("variant", "median µs", "± µs", "least µs", "loop µs", "added µs", "to bare"), rows, f"requests.{routes}"
+        )
     judge(report, found)
 
 

@@ -302,7 +302,7 @@ async def test_cancelled_commands_leave_nothing_behind(telemetry: Telemetry, own
 
         assert telemetry.connections()["used"] == 0
         assert [point.value for point in telemetry.points(c.DB_CLIENT_CONNECTION_PENDING_REQUESTS)] == [0]
-        assert len(instrumentation._commands._inflight) <= 5
+        assert all(len(listener._inflight) <= 5 for listener in instrumentation._commands.values())
         assert not instrumentation.state.suspected
 
 

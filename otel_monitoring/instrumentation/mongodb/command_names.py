@@ -1,7 +1,12 @@
-"""The driver's own commands, and the collection that a command works on."""
+"""What a command is: the driver's own or not, the collection that it works on, what its series is told by."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+
+from otel_monitoring.instrumentation.mongodb.server_state import Address
+
+Command: TypeAlias = tuple[str, str, str | None, Address | None]
+"""Operation, database, collection and server: what tells the series of commands apart."""
 
 DRIVER_COMMANDS: Final = frozenset(
     (

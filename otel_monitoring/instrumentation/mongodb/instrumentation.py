@@ -15,7 +15,8 @@ from pymongo import monitoring as pymongo_monitoring
 from otel_monitoring import seams
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
-from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans, make_spans
+from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
+from otel_monitoring.instrumentation.mongodb.commands import Commands, makes_spans, measures
 from otel_monitoring.instrumentation.mongodb.heartbeats import Heartbeats
 from otel_monitoring.instrumentation.mongodb.pool_metrics import ConnectionTimes, PoolMetrics
 from otel_monitoring.instrumentation.mongodb.pymongo_seam import (
@@ -77,11 +78,12 @@ class MongoInstrumentation:
         self.state.members = self._members
         self.providers = (tracer_provider, meter_provider)
         self._metrics = _metrics_of(meter_provider, direct, max_collections)
-        self._commands, self._pools = self._metrics.commands, self._metrics.pools
+        self._pools = self._metrics.pools
         self._heartbeats = Heartbeats(self.state)
         self._spans: CommandSpans | None = None
         if tracer_provider is not None:
             self._spans = CommandSpans(tracer_provider, capture_statement, statement_max_length)
+        self._commands: dict[tuple[bool, bool], Commands] = {}
         self._clients: list[weakref.ref[Client]] = []
         self._further_clients: list[weakref.ref[Client]] = []
         self._end_new_clients: Callable[[], None] | None = None
@@ -112,7 +114,7 @@ class MongoInstrumentation:
                 return True
             for other in tuple(_instrumentations):
                 other._hand_over_to(self, client)  # noqa: SLF001
-            self._add_listeners(client, self._listeners)
+            self._add_listeners(client, (self._pools, self._heartbeats))
             self._clients.append(weakref.ref(client))
             self.state.known(self._members())
             return True
@@ -124,7 +126,7 @@ class MongoInstrumentation:
         if client is None or any(client is ref() for ref in (*self._clients, *self._further_clients)):
             return
         with seams.MONGO_LISTENERS:
-            self._add_listeners(client, [one for one in self._listeners if one is not self._heartbeats])
+            self._add_listeners(client, (self._pools,))
             self._further_clients = [ref for ref in self._further_clients if ref() is not None] + [weakref.ref(client)]
 
     def instrument_new_clients(self) -> Callable[[], None]:
@@ -134,9 +136,8 @@ class MongoInstrumentation:
             Ends the measurement of new clients.
         """
         if self._end_new_clients is None:
-            added: tuple[Any, ...] = (self._commands, self._pools)
-            if self._spans is not None and not make_spans(_registered_command_listeners()):
-                added = (*added, self._spans)
+            commands = self._commands_beside(_registered_command_listeners())
+            added: tuple[Any, ...] = (self._pools,) if commands is None else (commands, self._pools)
             self._listeners_of_new_clients = added
             self._enable(True)
             for listener in added:
@@ -169,10 +170,21 @@ class MongoInstrumentation:
                 for address, connections in open_servers(client):
                     self._pools.remove_pool(address, connections)
 
-    @property
-    def _listeners(self) -> tuple[object, ...]:
-        own: tuple[object, ...] = (self._commands, self._pools, self._heartbeats)
-        return own if self._spans is None else (*own, self._spans)
+    def _commands_beside(self, present: Iterable[object], *, traced: bool = False) -> Commands | None:
+        """The listener for the commands of a client, for what `present` leaves to do; None if that is nothing.
+
+        Args:
+            present: The client's listeners.
+            traced: Whether the commands have spans in any case.
+        """
+        of_metrics = not measures(present, self._metrics.commands)
+        of_spans = self._spans is not None and not traced and not makes_spans(present)
+        if not (of_metrics or of_spans):
+            return None
+        return self._commands.setdefault(
+            (of_metrics, of_spans),
+            Commands(self._metrics.commands if of_metrics else None, self._spans if of_spans else None),
+        )
 
     def _members(self) -> list[Address]:
         clients = [client for ref in self._clients if (client := ref()) is not None]
@@ -182,7 +194,7 @@ class MongoInstrumentation:
         self._metrics.use(self.state, enabled)
         self._heartbeats.enabled = enabled
         if self._spans is not None:
-            self._spans.is_enabled = enabled
+            self._spans.enabled = enabled
 
     def listens_to(self, client: Client) -> bool:
         """Whether `client` reports to these listeners."""
@@ -192,10 +204,12 @@ class MongoInstrumentation:
         )
 
     def _add_listeners(self, client: Client, listeners: Iterable[object]) -> None:
+        """Add `listeners`, and one for commands, unless the client has them."""
         present = listeners_of(client)
-        traced = traces_natively(client) or make_spans(present)
-        wanted = tuple(one for one in listeners if one not in present and not (traced and one is self._spans))
         relays = [one for one in present if isinstance(one, Relay)]
+        heard = [*present, *(target for relay in relays for target in relay.targets)]
+        commands = self._commands_beside(heard, traced=traces_natively(client))
+        wanted = tuple(one for one in (commands, *listeners) if one is not None and one not in heard)
         for relay in relays:
             connect(relay, wanted)
         if relays:
@@ -208,15 +222,18 @@ class MongoInstrumentation:
                     self._pools.add_pool(address, options.max_pool_size, options.min_pool_size, connections)
 
     def _remove_listeners(self, client: Client) -> None:
-        shared = [one for one in _instrumentations if one._metrics is self._metrics and one is not self]  # noqa: SLF001
-        needed = self._metrics.listeners if any(one.listens_to(client) for one in shared) else ()
-        gone = [one for one in self._listeners if one not in needed]
+        """Remove our listeners; the pools' stays where another service with the same metrics listens to the client."""
+        others = [one for one in _instrumentations if one._metrics is self._metrics and one is not self]  # noqa: SLF001
+        others = [one for one in others if one.listens_to(client)]
+        gone = [*self._commands.values(), self._heartbeats, *(() if others else (self._pools,))]
         relays = [one for one in listeners_of(client) if isinstance(one, Relay)]
         for relay in relays:
             for listener in gone:
                 relay.disconnect(listener)
         if not relays:
             change_listeners(client, remove=gone)
+        for other in others:
+            other._add_listeners(client, ())  # noqa: SLF001 - for commands that ours has measured for both
 
     def _unregister(self, listeners: tuple[object, ...]) -> None:
         """Remove listeners from PyMongo's global registry, which has no public method for it."""
@@ -229,7 +246,7 @@ class MongoInstrumentation:
 
 
 class _Metrics:
-    """The two listeners that record metrics, shared by all instrumentations with the same meter provider.
+    """What records metrics, shared by all instrumentations with the same meter provider.
 
     A second pair would count a client of two services twice, and the SDK keeps only the first observable callback.
     """
@@ -243,7 +260,6 @@ class _Metrics:
         self.commands = CommandMetrics(histogram(COMMAND_DURATIONS), max_collections)
         times = CONNECTION_CREATE_TIMES, CONNECTION_WAIT_TIMES, CONNECTION_USE_TIMES
         self.pools = PoolMetrics(meter, ConnectionTimes(*map(histogram, times)))
-        self.listeners = (self.commands, self.pools)
 
     def use(self, state: ServerState, wanted: bool) -> None:
         """Enable or disable the instrumentation of `state`; while none is enabled, nothing is recorded."""

@@ -20,6 +20,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from otel_monitoring import semconv as c
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.command_failure import command_error_type, failure_in
+from otel_monitoring.instrumentation.mongodb.commands import Commands
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.instrumentation import MongoInstrumentation
 from tests.instrumentation.mongodb.test_instrumentation import ADDRESS, SECONDS
@@ -44,10 +45,11 @@ def connected(uri: str, *listeners: CommandListener) -> MongoClient[Any]:
     return MongoClient(uri, event_listeners=listeners)
 
 
-def listeners(telemetry: Telemetry) -> list[CommandListener]:
+def listener_of(telemetry: Telemetry) -> Commands:
     made = MongoInstrumentation(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
-    assert made._spans is not None
-    return [made._commands, made._spans]
+    listener = made._commands_beside(())
+    assert listener is not None
+    return listener
 
 
 def started(command: Document, request: int = 1, address: Any = ADDRESS, connection: int | None = None) -> Any:
@@ -108,9 +110,9 @@ def told(telemetry: Telemetry) -> list[tuple[Any, Any, str | None]]:
 def test_an_error_in_a_reply_that_says_ok(
     telemetry: Telemetry, name: str, reply: Document, expected: tuple[Any, Any, Any]
 ) -> None:
-    for listener in listeners(telemetry):
-        listener.started(started({name: "users"}))
-        listener.succeeded(succeeded(name, {"ok": 1, **reply}))
+    listener = listener_of(telemetry)
+    listener.started(started({name: "users"}))
+    listener.succeeded(succeeded(name, {"ok": 1, **reply}))
 
     assert told(telemetry) == [expected]
 
@@ -326,11 +328,11 @@ DIFFERENCES: dict[str, list[dict[str, Any]]] = {
 def test_the_same_request_of_several_clients(
     telemetry: Telemetry, differences: list[dict[str, Any]], request_id: int
 ) -> None:
-    for listener in listeners(telemetry):
-        for number, different in enumerate(differences):
-            listener.started(started({"find": f"orders{number}"}, request_id, **different))
-        for different in differences:
-            listener.succeeded(succeeded("find", {"ok": 1}, request_id, **different))
+    listener = listener_of(telemetry)
+    for number, different in enumerate(differences):
+        listener.started(started({"find": f"orders{number}"}, request_id, **different))
+    for different in differences:
+        listener.succeeded(succeeded("find", {"ok": 1}, request_id, **different))
 
     names = [f"orders{number}" for number in range(len(differences))]
     assert telemetry.commands() == {f"find {name}": 1 for name in names}
@@ -339,15 +341,12 @@ def test_the_same_request_of_several_clients(
 
 @pytest.mark.anyio
 async def test_tasks_that_read_replies_without_a_number(telemetry: Telemetry) -> None:
-    heard = listeners(telemetry)
+    listener = listener_of(telemetry)
 
     async def read(number: int) -> None:
-        for listener in heard:
-            listener.started(started({"getMore": 7, "collection": f"orders{number}"}, 0))
+        listener.started(started({"getMore": 7, "collection": f"orders{number}"}, 0))
         await asyncio.sleep(0)
-        for listener in heard:
-            error = {"writeErrors": [{"code": number}]}
-            listener.succeeded(succeeded("getMore", {"ok": 1, **error}, 0))
+        listener.succeeded(succeeded("getMore", {"ok": 1, "writeErrors": [{"code": number}]}, 0))
 
     await asyncio.gather(*map(read, range(1, 6)))
 
@@ -367,12 +366,11 @@ def test_commands_that_never_end_make_room_and_end_their_spans(telemetry: Teleme
 
 
 def test_commands_that_look_alike_and_never_end_are_bounded(telemetry: Telemetry) -> None:
-    _, spans = heard = listeners(telemetry)
+    listener = listener_of(telemetry)
     for _ in range(500):
-        for listener in heard:
-            listener.started(started({"find": "orders"}))
+        listener.started(started({"find": "orders"}))
     assert 0 < 500 - len(telemetry.spans) <= 100
-    assert len(spans._open) == 1  # type: ignore[attr-defined]
+    assert len(listener._inflight) == 1
 
 
 @pytest.mark.anyio

@@ -35,11 +35,12 @@ from pymongo.monitoring import (
 
 from otel_monitoring import semconv as c
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.mongodb import command_metrics as commands_module
+from otel_monitoring.instrumentation.mongodb import command_metrics as metrics_module
 from otel_monitoring.instrumentation.mongodb import command_spans as spans_module
-from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
+from otel_monitoring.instrumentation.mongodb import commands as commands_module
 from otel_monitoring.instrumentation.mongodb.command_names import collection_of
 from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
+from otel_monitoring.instrumentation.mongodb.commands import Commands
 from otel_monitoring.instrumentation.mongodb.instrumentation import MongoInstrumentation, attach, monitoring_listeners
 from otel_monitoring.instrumentation.mongodb.pool_metrics import PoolMetrics
 from otel_monitoring.instrumentation.mongodb.query_text import obfuscated
@@ -162,17 +163,19 @@ def test_statement_is_bounded_whatever_the_command_holds() -> None:
 # Command metrics
 
 
-def commands_of(telemetry: Telemetry) -> CommandMetrics:
-    return MongoInstrumentation(
-        tracer_provider=None, meter_provider=telemetry.meter_provider, max_collections=10
-    )._commands
+def commands_of(telemetry: Telemetry) -> Commands:
+    """The listener of a service that makes no spans."""
+    made = MongoInstrumentation(tracer_provider=None, meter_provider=telemetry.meter_provider, max_collections=10)
+    listener = made._commands_beside(())
+    assert listener is not None
+    return listener
 
 
 def test_duration_of_a_command_with_its_attributes(telemetry: Telemetry) -> None:
-    metrics = commands_of(telemetry)
+    commands = commands_of(telemetry)
 
-    metrics.started(started({"find": "orders"}))
-    metrics.succeeded(succeeded("find"))
+    commands.started(started({"find": "orders"}))
+    commands.succeeded(succeeded("find"))
 
     (point,) = telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
     assert (point.count, point.sum) == (1, 0.25)
@@ -196,10 +199,10 @@ def test_duration_of_a_command_with_its_attributes(telemetry: Telemetry) -> None
     ],
 )
 def test_error_of_a_command(telemetry: Telemetry, failure: dict[str, Any], attributes: tuple[str, str | None]) -> None:
-    metrics = commands_of(telemetry)
+    commands = commands_of(telemetry)
 
-    metrics.started(started({"find": "orders"}))
-    metrics.failed(failed("find", failure))
+    commands.started(started({"find": "orders"}))
+    commands.failed(failed("find", failure))
 
     (point,) = telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
     assert (point.attributes[c.ERROR_TYPE], point.attributes.get(c.DB_RESPONSE_STATUS_CODE)) == attributes
@@ -216,64 +219,64 @@ def test_error_of_a_command(telemetry: Telemetry, failure: dict[str, Any], attri
 def test_only_a_network_error_raises_a_suspicion(
     telemetry: Telemetry, failure: dict[str, Any], suspicious: bool
 ) -> None:
-    metrics, state = commands_of(telemetry), ServerState()
+    commands, state = commands_of(telemetry), ServerState()
+    assert commands.metrics is not None
     state.known([ADDRESS])
-    metrics.states = (state,)
+    commands.metrics.states = (state,)
 
-    metrics.started(started({"find": "orders"}))
-    metrics.failed(failed("find", failure))
+    commands.started(started({"find": "orders"}))
+    commands.failed(failed("find", failure))
 
     assert state.suspected is suspicious
 
 
 def test_hostile_names_make_a_bounded_number_of_series(telemetry: Telemetry) -> None:
-    metrics = commands_of(telemetry)
+    commands = commands_of(telemetry)
 
     for i in range(3000):
-        metrics.started(started({"find": f"collection{i}"}, i, f"database{i}"))
-        metrics.succeeded(succeeded("find", i))
-        metrics.started(started({f"command{i}": 1}, i))
-        metrics.failed(failed(f"command{i}", {"codeName": f"error{i}"}, i))
+        commands.started(started({"find": f"collection{i}"}, i, f"database{i}"))
+        commands.succeeded(succeeded("find", i))
+        commands.started(started({f"command{i}": 1}, i))
+        commands.failed(failed(f"command{i}", {"codeName": f"error{i}"}, i))
 
     collections = {
         point.attributes.get(c.DB_COLLECTION_NAME) for point in telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
     }
     assert len(collections - {None}) == 11
     assert len(telemetry.points(c.DB_CLIENT_OPERATION_DURATION)) <= 220
-    assert len(metrics._series) <= commands_module._MAX_SERIES
+    assert commands.metrics is not None
+    assert len(commands.metrics._series) <= metrics_module._MAX_SERIES
 
 
 def test_commands_that_never_end_are_forgotten(telemetry: Telemetry) -> None:
-    metrics = commands_of(telemetry)
+    commands = commands_of(telemetry)
 
     for i in range(commands_module._MAX_INFLIGHT + 500):
-        metrics.started(started({"find": "orders"}, i))
+        commands.started(started({"find": "orders"}, i))
 
-    assert len(metrics._inflight) == commands_module._MAX_INFLIGHT
+    assert len(commands._inflight) == commands_module._MAX_INFLIGHT
 
 
 def test_suppressed_commands_and_handshakes_leave_nothing_behind(telemetry: Telemetry) -> None:
-    metrics = commands_of(telemetry)
-    spans = CommandSpans(telemetry.tracer_provider, False, 100)
+    listener = Commands(commands_of(telemetry).metrics, CommandSpans(telemetry.tracer_provider, False, 100))
 
-    for listener in (metrics, spans):
-        with suppress_instrumentation():
-            listener.started(started({"ping": 1}))
-            listener.succeeded(succeeded("ping"))
-        listener.started(started({"saslStart": 1}, 2))
-        listener.succeeded(succeeded("saslStart", 2))
+    with suppress_instrumentation():
+        listener.started(started({"ping": 1}))
+        listener.succeeded(succeeded("ping"))
+    listener.started(started({"saslStart": 1}, 2))
+    listener.succeeded(succeeded("saslStart", 2))
 
     assert not telemetry.points(c.DB_CLIENT_OPERATION_DURATION)
     assert not telemetry.spans
-    assert not metrics._inflight
-    assert not spans._open
+    assert not listener._inflight
 
 
 # Spans
 
 
-def spans_of(telemetry: Telemetry, *, capture: bool = False) -> CommandSpans:
-    return CommandSpans(telemetry.tracer_provider, capture, 100)
+def spans_of(telemetry: Telemetry, *, capture: bool = False) -> Commands:
+    """A listener that makes spans alone."""
+    return Commands(None, CommandSpans(telemetry.tracer_provider, capture, 100))
 
 
 def test_span_of_a_command(telemetry: Telemetry) -> None:
@@ -336,7 +339,7 @@ def test_suppression_that_begins_in_mid_command_leaves_no_open_span(telemetry: T
     with suppress_instrumentation():
         listener.failed(failed("find", {}))
 
-    assert not listener._open
+    assert not listener._inflight
     assert len(telemetry.spans) == 2
 
 
@@ -383,7 +386,8 @@ def test_spans_of_names_that_never_end_are_right_and_what_is_kept_is_bounded(tel
         listener.succeeded(succeeded("find"))
 
     assert [span.name for span in telemetry.spans][-1] == f"find orders{spans_module._MAX_PREPARED + 99}"
-    assert len(listener._prepared) == spans_module._MAX_PREPARED
+    assert listener.spans is not None
+    assert len(listener.spans._prepared) == spans_module._MAX_PREPARED
 
 
 # Pools
@@ -520,16 +524,14 @@ async def test_tasks_cancelled_while_they_wait_do_not_stay_pending(telemetry: Te
 def test_whatever_fails_in_a_listener_stays_there(telemetry: Telemetry) -> None:
     made = MongoInstrumentation(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
     events = ("started", "succeeded", "failed")
-    for listener in (made._commands, made._spans):
-        for name in events:
-            getattr(listener, name)(object())
+    for name in events:
+        getattr(made._commands_beside(()), name)(object())
     of_pools = [name for name in vars(PoolMetrics) if name.startswith(("pool_c", "connection_"))]
     for name in of_pools:
         getattr(made._pools, name)(object())
 
     assert fail_open.failures == {
-        "database command metrics": len(events),
-        "database spans": len(events),
+        "database commands": len(events),
         "database pool metrics": len(of_pools) - 1,  # a cleared pool is nothing to count
     }
 
@@ -726,7 +728,7 @@ def test_a_client_that_exists_is_not_made_to_publish_through_a_queue_it_lacks(te
 def test_without_tracer_provider_there_is_no_span_listener(telemetry: Telemetry, client: MongoClient[Any]) -> None:
     telemetry.attach(client, tracer_provider=None)
 
-    assert not any(isinstance(one, CommandSpans) for one in client.options.event_listeners)
+    assert [one.spans for one in client.options.event_listeners if isinstance(one, Commands)] == [None]
     publish(client, {"find": "orders"})
     assert telemetry.commands() == {"find orders": 1}
 

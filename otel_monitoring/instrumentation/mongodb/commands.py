@@ -1,0 +1,102 @@
+"""`Commands`: listens to the commands of MongoDB clients, for their metrics and their spans."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any, Final
+
+from opentelemetry.context import get_current
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+
+from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, failure_in
+from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
+from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMANDS, collection_of
+from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
+from otel_monitoring.instrumentation.mongodb.inflight import InFlight
+from otel_monitoring.metrics.direct_histogram import RecordedSeries
+from otel_monitoring.telemetry.tracer_provider import StartedSpan
+
+_MAX_INFLIGHT: Final = 10_000
+
+
+class Commands(CommandListener):
+    """Measures commands, makes their spans, or both: what both need is found once.
+
+    The driver's own commands and those inside `suppress_instrumentation` are left out. Only the start event of a
+    command names the collection, so its series and its span are kept in a bounded table until the command ends.
+
+    Args:
+        metrics: Where durations are recorded; None: they are not.
+        spans: Makes the spans; None: there are none.
+    """
+
+    def __init__(self, metrics: CommandMetrics | None, spans: CommandSpans | None) -> None:
+        self.metrics = metrics
+        self.spans = spans
+        self._inflight = InFlight[tuple[RecordedSeries | None, StartedSpan | None]](_MAX_INFLIGHT)
+        self._guard = fail_open("database commands")
+
+    # Every command causes the next two events: a `try` takes the place of `with self._guard`, which takes longer.
+
+    def started(self, event: CommandStartedEvent) -> None:
+        """A command was sent."""
+        metrics, spans = self.metrics, self.spans
+        measured, traced = metrics is not None and metrics.enabled, spans is not None and spans.enabled
+        if not (measured or traced):
+            return
+        try:
+            operation = event.command_name
+            if operation in DRIVER_COMMANDS or (get_current() and not is_instrumentation_enabled()):
+                return
+            document = event.command
+            command = operation, event.database_name, collection_of(operation, document), event.connection_id
+            series = metrics.series(command) if metrics is not None and measured else None
+            span = spans.start(command, document) if spans is not None and traced else None
+            for _, lost in self._inflight.put(event, (series, span)):
+                if spans is not None and lost is not None:
+                    spans.end(lost, None)
+        except Exception as error:  # noqa: BLE001
+            self._guard.caught(error)
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        """A command was answered; its reply may report errors of single writes."""
+        try:
+            self._ended(event, failure_in(event.reply))
+        except Exception as error:  # noqa: BLE001
+            self._guard.caught(error)
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        """A command failed: by an error of the server, or without a reply."""
+        with self._guard:
+            if self._ended(event, event.failure) and self.metrics is not None:
+                self.metrics.lost(event.connection_id, event.failure)
+
+    def _ended(self, event: CommandSucceededEvent | CommandFailedEvent, failure: CommandFailure | None) -> bool:
+        """Record a command that is known, and end its span, also inside `suppress_instrumentation`."""
+        started = self._inflight.pop(event)
+        if started is None:
+            return False
+        series, span = started
+        if span is not None and self.spans is not None:
+            self.spans.end(span, failure)
+        if series is not None and self.metrics is not None:
+            if failure is not None:
+                series = self.metrics.failed(series, failure)
+            series.record(event.duration_micros / 1e6)
+        return True
+
+
+def measures(listeners: Iterable[object], metrics: CommandMetrics) -> bool:
+    """Whether one of `listeners` records commands with `metrics`."""
+    return any(isinstance(one, Commands) and one.metrics is metrics for one in listeners)
+
+
+def makes_spans(listeners: Iterable[object]) -> bool:
+    """Whether one of `listeners` makes spans: ours, or that of `opentelemetry-instrumentation-pymongo`."""
+    theirs: Any = getattr(sys.modules.get("opentelemetry.instrumentation.pymongo"), "CommandTracer", ())
+    return any(
+        (isinstance(one, Commands) and one.spans is not None and one.spans.enabled)
+        or (isinstance(one, theirs) and one.is_enabled)
+        for one in listeners
+    )
