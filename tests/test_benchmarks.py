@@ -14,6 +14,7 @@ from tests.benchmarks.__main__ import SECTIONS
 from tests.benchmarks.application import calls, make_app
 from tests.benchmarks.calibration import slowness
 from tests.benchmarks.client import Client
+from tests.benchmarks.documentation import page_with, sentence
 from tests.benchmarks.figures import Figure, added_ratio, exact_quantile, markdown, paired, spread
 from tests.benchmarks.goals import GOALS, Goal, Unit, section_of
 from tests.benchmarks.operations import Host, proof, requests
@@ -101,7 +102,7 @@ def test_a_row_far_from_its_goal_is_named(capsys: pytest.CaptureFixture[str]) ->
     assert far.startswith("traced.exported: ")
     printed = capsys.readouterr().out
     assert "| a span | +60 µs | theirs: +40 µs | 1.5 x | <= 1.2 x | **missed** |" in printed
-    assert "0 of 2 goals reached" in printed
+    assert "0 of 2 goals are reached" in printed
 
 
 def test_a_section_is_judged_by_the_machine_before_and_after_it() -> None:
@@ -148,12 +149,56 @@ def test_what_is_quoted_is_what_a_run_prints(goal: Goal) -> None:
         assert reached == verdict
 
 
-def test_what_the_readme_tells_of_costs_stands_in_the_table() -> None:
+PAGE = """Before.
+<!-- bench: machine -->
+An older machine.
+<!-- end -->
+<!-- bench: goals -->
+| what | measured | beside | judged | goal | reached |
+|---|---:|---:|---:|---:|---:|
+| `traced`, no exporter: added | 9 µs | undecorated | 9 µs | <= 3 µs | **missed** |
+| what is measured no more | 1 µs |  | 1 µs | <= 1 µs | yes |
+<!-- end -->
+<!-- bench: load -->
+old
+<!-- end -->
+After.
+"""
+
+
+def test_a_part_of_a_run_replaces_its_own_rows_in_the_documentation() -> None:
+    goals = markdown(("what", "measured", "beside", "judged", "goal", "reached"), [row(1, "start.check")])
+    written = page_with(PAGE, {"goals": goals, "requests.40": "nowhere"}, "")
+    assert rows(written) == [row(9, "traced.alone"), row(1, "start.check")]
+    assert "An older machine." in written
+    assert "\nold\n" in written
+    assert written.startswith("Before.")
+    assert written.endswith("After.\n")
+
+
+def test_a_whole_run_replaces_every_block_of_the_documentation() -> None:
+    goals = markdown(("what", "measured", "beside", "judged", "goal", "reached"), [row(2, "traced.alone")])
+    written = page_with(PAGE, {"goals": goals, "load": "new"}, "A machine.")
+    assert rows(written) == [row(2, "traced.alone")]
+    assert "<!-- bench: machine -->\nA machine.\n<!-- end -->" in written
+    assert "<!-- bench: load -->\nnew\n<!-- end -->" in written
+    assert page_with(written, {"goals": goals, "load": "new"}, "A machine.") == written
+
+
+def row(value: float, key: str) -> list[str]:
+    return Figure(GOALS[key], value).cells()
+
+
+def test_the_page_has_a_place_for_each_table_that_is_marked() -> None:
+    marks = set(re.findall(r"<!-- bench: ([\w.]+) -->", page("docs/benchmarks.md")))
+    assert marks == {"machine", "goals", "requests.40", "requests.300", "mongodb", "mongodb.async", "load"}
+
+
+def test_the_readme_tells_what_the_run_would_write() -> None:
     (told,) = (line for line in page("README.md").splitlines() if line.startswith("- **Cheap.**"))
-    figures = re.findall(r"[+]?[\d.,]+ (?:µs|ms|MiB|%)", told)
-    quoted = {cell for cells in _documented().values() for cell in cells[1:4]}
-    assert figures
-    assert [figure for figure in figures if not any(cell.endswith(figure) for cell in quoted)] == []
+    goal = GOALS["requests.embedded.40"]
+    _, measured, beside, *_ = _documented()[goal.what, goal.peer]
+    assert told == sentence(measured, beside)
 
 
 def test_a_figure_needs_a_goal() -> None:

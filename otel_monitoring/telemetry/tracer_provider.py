@@ -6,6 +6,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import Decision
@@ -100,22 +101,22 @@ class LeafTracer:
         """A kind of span, for `start`."""
         return LeafSpan(name, attributes, self._bounded(attributes))
 
-    def start(self, kind: LeafSpan) -> StartedSpan | None:
-        """Start a span in the current context; None if it is not exported."""
+    def start(self, kind: LeafSpan, context: Context) -> StartedSpan | None:
+        """Start a span below the one in `context`; None if it is not exported."""
         provider = self._provider
         if provider is None or provider.observed:
-            span = self._tracer.start_span(kind.name, kind=SpanKind.CLIENT, attributes=kind.attributes)
+            span = self._tracer.start_span(kind.name, context, kind=SpanKind.CLIENT, attributes=kind.attributes)
             return span if span.is_recording() else None
         if provider.switch.target is None:
             return None
-        parent: SpanContext | None = get_current_span().get_span_context()
+        parent: SpanContext | None = get_current_span(context).get_span_context()
         ids = provider.id_generator
         if parent is not None and parent.is_valid:
             trace_id, random = parent.trace_id, parent.trace_flags & _RANDOM
         else:
             parent, trace_id, random = None, ids.generate_trace_id(), ids.is_trace_id_random()
         attributes = kind.attributes
-        sampled = provider.sampler.should_sample(None, trace_id, kind.name, SpanKind.CLIENT, attributes, ())
+        sampled = provider.sampler.should_sample(context, trace_id, kind.name, SpanKind.CLIENT, attributes, ())
         if sampled.decision is not Decision.RECORD_AND_SAMPLE:
             return None
         flags = _SAMPLED_RANDOM if random else _SAMPLED

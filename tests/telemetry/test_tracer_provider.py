@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
@@ -86,7 +86,7 @@ def parent(flags: int, *, remote: bool = False) -> NonRecordingSpan:
 def leaf(provider: Any, *, fails: bool = False) -> None:
     """One span from start to end."""
     tracer = LeafTracer(provider, "scope", "https://schema")
-    span = tracer.start(tracer.prepare(NAME, ATTRIBUTES))
+    span = tracer.start(tracer.prepare(NAME, ATTRIBUTES), get_current())
     if span is None:
         return
     if fails:
@@ -189,11 +189,11 @@ def test_the_sdk_counts_its_spans_where_it_is_asked_to(
 def test_without_an_export_there_is_no_span(ours: ServiceTracerProvider) -> None:
     tracer = LeafTracer(ours, "scope", "")
     kind = tracer.prepare(NAME, ATTRIBUTES)
-    assert tracer.start(kind) is not None
+    assert tracer.start(kind, get_current()) is not None
 
     ours.switch.target = None
 
-    assert tracer.start(kind) is None
+    assert tracer.start(kind, get_current()) is None
 
 
 def test_a_span_has_the_resource_of_the_process_that_ends_it(
@@ -201,7 +201,7 @@ def test_a_span_has_the_resource_of_the_process_that_ends_it(
 ) -> None:
     tracer = LeafTracer(ours, "scope", "")
     ours._update_resource(Resource({"service.instance.id": "child"}))
-    span = tracer.start(tracer.prepare(NAME, ATTRIBUTES))
+    span = tracer.start(tracer.prepare(NAME, ATTRIBUTES), get_current())
     assert span is not None
     tracer.end(span)
 

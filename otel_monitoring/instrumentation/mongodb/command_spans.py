@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from opentelemetry.context import Context
 from opentelemetry.trace import Status, StatusCode, TracerProvider
 
 from otel_monitoring import semconv
@@ -53,14 +54,15 @@ class CommandSpans:
         self._stable, self._former = _conventions()
         self._prepared: dict[Command, LeafSpan] = {}
 
-    def start(self, command: Command, document: Mapping[str, Any]) -> StartedSpan | None:
+    def start(self, command: Command, document: Mapping[str, Any], context: Context) -> StartedSpan | None:
         """Start the span of a command; None if it is not exported.
 
         Args:
             command: What tells its series apart.
             document: What is sent.
+            context: The current context.
         """
-        span = self._tracer.start(self._prepared.get(command) or self._prepare(command))
+        span = self._tracer.start(self._prepared.get(command) or self._prepare(command), context)
         if self._statement_length and span is not None:
             text = obfuscated(command[0], document, self._statement_length)
             return self._tracer.described(span, {semconv.DB_QUERY_TEXT: text})

@@ -46,13 +46,13 @@ class Commands(CommandListener):
         if not (measured or traced):
             return
         try:
-            operation = event.command_name
-            if operation in DRIVER_COMMANDS or (get_current() and not is_instrumentation_enabled()):
+            operation, context = event.command_name, get_current()
+            if operation in DRIVER_COMMANDS or (context and not is_instrumentation_enabled()):
                 return
             document = event.command
             command = operation, event.database_name, collection_of(operation, document), event.connection_id
             series = metrics.series(command) if metrics is not None and measured else None
-            span = spans.start(command, document) if spans is not None and traced else None
+            span = spans.start(command, document, context) if spans is not None and traced else None
             for _, lost in self._inflight.put(event, (series, span)):
                 if spans is not None and lost is not None:
                     spans.end(lost, None)
