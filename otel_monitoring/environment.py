@@ -18,6 +18,7 @@ warned: list[str] = []
 
 _OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+_SDK_METRICS: Final = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 _PROPAGATORS: Final = "OTEL_PROPAGATORS"
 _PROVIDER: Final = re.compile(r"OTEL_PYTHON_(TRACER|METER|LOGGER)_PROVIDER")
 _LIMIT: Final = re.compile(r"OTEL_\w*(?:COUNT|LENGTH)_LIMIT")
@@ -99,6 +100,11 @@ def are_expressions(values: Iterable[str]) -> bool:
 def semconv_opt_in() -> frozenset[str]:
     """The items of `OTEL_SEMCONV_STABILITY_OPT_IN`; empty where the user has not set it."""
     return frozenset(_items_of(_OPT_IN))
+
+
+def sdk_counts_spans() -> bool:
+    """Whether `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED` has the SDK count the spans that it makes."""
+    return os.environ.get(_SDK_METRICS, "").strip().lower() == "true"
 
 
 def zero_code_disabled() -> bool:

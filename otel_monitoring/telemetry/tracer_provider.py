@@ -1,6 +1,5 @@
 """`ServiceTracerProvider`: our tracer provider; `LeafTracer`: makes spans that no application code can reach."""
 
-import os
 from time import time_ns
 from typing import Final, NamedTuple, TypeAlias
 
@@ -14,6 +13,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, get_current_span
 from opentelemetry.util import types
 
+from otel_monitoring.environment import sdk_counts_spans
 from otel_monitoring.telemetry.pipelines import SpanSwitch
 
 Attributes: TypeAlias = dict[str, str | int]
@@ -22,7 +22,6 @@ _RANDOM: Final = TraceFlags.RANDOM_TRACE_ID
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _SAMPLED_RANDOM: Final = TraceFlags(TraceFlags.SAMPLED | _RANDOM)
 _UNSET: Final = Status(StatusCode.UNSET)
-_SDK_METRICS: Final = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 
 
 class ServiceTracerProvider(TracerProvider):
@@ -42,7 +41,7 @@ class ServiceTracerProvider(TracerProvider):
         super().__init__(resource=resource, shutdown_on_exit=False)
         super().add_span_processor(switch)
         self.switch = switch
-        self.observed = switch.acts_at_start or os.environ.get(_SDK_METRICS, "").strip().lower() == "true"
+        self.observed = switch.acts_at_start or sdk_counts_spans()
 
     def add_span_processor(self, span_processor: SpanProcessor) -> None:
         """Add a span processor; from now on it sees every span."""
