@@ -7,8 +7,10 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType
 from otel_monitoring.alerts.route import Route
 from otel_monitoring.alerts.rules.expressions import Count, Gauge, Percent, Quantile, error_rate, requests
+from otel_monitoring.alerts.rules.indicators import FasterThan, Succeeded
 from otel_monitoring.alerts.rules.matchers import Attribute
 from otel_monitoring.alerts.rules.rule import NoData, Rule
+from otel_monitoring.alerts.rules.slo import Slo
 from otel_monitoring.config.settings import THRESHOLDS, Settings
 from otel_monitoring.runtime.current_service import current_service
 
@@ -20,12 +22,15 @@ __all__ = [
     "AlertType",
     "Attribute",
     "Count",
+    "FasterThan",
     "Gauge",
     "NoData",
     "Percent",
     "Quantile",
     "Route",
     "Rule",
+    "Slo",
+    "Succeeded",
     "alert_database_down",
     "alert_high_error_rate",
     "alert_performance_issue",

@@ -32,6 +32,7 @@ from otel_monitoring.alerts.store.leases import (
 )
 from otel_monitoring.alerts.store.outbox import UNREADABLE
 from otel_monitoring.guard import fail_open
+from otel_monitoring.metrics.past import Past
 from otel_monitoring.metrics.window import Window
 
 _reading_report = fail_open("reading another worker's report")
@@ -60,6 +61,7 @@ class Evaluator:
         report: Makes this worker's report.
         interval: Seconds between ticks.
         measured: Returns the sum of all workers' histograms and counters; None: the reports have them.
+        past: Returns the sums over the slices of the past, None where they are not known.
     """
 
     def __init__(
@@ -69,12 +71,14 @@ class Evaluator:
         report: Callable[[], WorkerReport],
         interval: float,
         measured: Callable[[], Window] | None = None,
+        past: Callable[[], Past | None] = lambda: None,
     ) -> None:
         self._manager = manager
         self._worker = worker
         self._report = report
         self._interval = interval
         self._measured = measured
+        self._past = past
         self._channel_leases = {name: lease_of(name) for name in manager.policy.channels}
         repeating = sorted(repeating_lease_of(name) for name in manager.policy.holding)
         wanted = (LEADER, *self._channel_leases.values(), *repeating)
@@ -191,6 +195,7 @@ class Evaluator:
         manager, now = self._manager, self._manager.clock()
         reports = self._reports(manager.store, now)
         measured = self._measured() if self._measured is not None else None
+        past = self._past()
         rules = manager.rules
 
         def evaluate(store: Store) -> Transitions:
@@ -199,7 +204,7 @@ class Evaluator:
             transitions = Transitions(store, policy, now)
             if leases.holders(now).get(LEADER) == self._worker:  # the lease may have expired meanwhile
                 known = {incident.key: incident for incident in saved_incidents(store.incidents)}
-                results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()), measured)
+                results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()), measured, past)
                 transitions.apply(results, known, reports, rules)
                 transitions.notified += escalate(store, policy, now)
             return transitions

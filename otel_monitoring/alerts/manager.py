@@ -26,9 +26,10 @@ from otel_monitoring.alerts.notify.inline_delivery import deliver_inline
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.route import Route, check_channels, routes_of
-from otel_monitoring.alerts.rules.defaults import default_rules
+from otel_monitoring.alerts.rules.defaults import default_rules, preset_slos
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.rule_set import RuleSet
+from otel_monitoring.alerts.rules.slo import Slo
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store, open_store
 from otel_monitoring.alerts.store.application_database import ApplicationDatabase
@@ -86,6 +87,8 @@ class AlertManager:
         self._connected: tuple[Settings, Origin] | None = None
         self._rules = RuleSet()
         self._routes: tuple[Route, ...] = ()
+        self._slos: dict[str, Slo] = {}
+        self._preset_slos: dict[str, Slo] = {}
         self._intake = Intake[SubmittedAlert, AlertEvent](self._decide)
         self.evaluation = Evaluation()
         known = settings or Settings.load()
@@ -128,7 +131,7 @@ class AlertManager:
         self.delivery = Delivery(
             self.channels, origin, clock=self.clock, limits=_LIMITS, count=self._count, elapsed=self._elapsed
         )
-        self._rules.use_defaults(default_rules(settings.thresholds, settings.error_statuses))
+        self._use_default_rules(settings)
         self.policy = NotificationPolicy(
             [channel.name for channel in self.channels if not isinstance(channel, Immediate)],
             settings.repeat_interval,
@@ -139,6 +142,12 @@ class AlertManager:
         )
         if channels is None:
             check_channels(self.policy.routes, self.policy.channels)
+
+    def _use_default_rules(self, settings: Settings) -> None:
+        statuses = settings.error_statuses
+        self._preset_slos = {slo.name: slo for slo in preset_slos(settings)}
+        of_slos = [rule for slo in self._preset_slos.values() for rule in slo.rules(statuses)]
+        self._rules.use_defaults((*default_rules(settings.thresholds, statuses), *of_slos))
 
     def _decide(self, submitted: Sequence[SubmittedAlert]) -> Sequence[AlertEvent]:
         """Decide about a batch of alerts in one transaction; returns the events with their outcomes."""
@@ -209,6 +218,28 @@ class AlertManager:
         check_channels([route], self.policy.channels)
         self._routes = (*self._routes, route)
         self.policy = replace(self.policy, routes=(*self.policy.routes, route))
+
+    @property
+    def slos(self) -> tuple[Slo, ...]:
+        """All objectives, the presets first; those whose rules were removed included."""
+        return tuple({**self._preset_slos, **self._slos}.values())
+
+    def add_slo(self, slo: Slo) -> None:
+        """Add an objective, that is its rules; it replaces a preset of the same name.
+
+        Raises:
+            ConfigurationError: An objective, or a rule with the name of one of its rules, was added before.
+        """
+        rules = slo.rules(self.settings.error_statuses)
+        self._rules.add(*rules)
+        self._slos[slo.name] = slo
+
+    def remove_slo(self, name: str) -> bool:
+        """Remove the objective called `name`, also a preset; returns whether there was one."""
+        known = {slo.name: slo for slo in self.slos}.get(name)
+        self._slos.pop(name, None)
+        removed = [self._rules.remove(rule.name) for rule in known.rules()] if known is not None else []
+        return any(removed)
 
     # The documented methods
 

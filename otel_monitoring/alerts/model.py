@@ -47,6 +47,7 @@ class AlertType(str, Enum):
     DATABASE_POOL_EXHAUSTED = "database_pool_exhausted"
     DATABASE_ERROR = "database_error"
     CHECK_FAILED = "check_failed"
+    ERROR_BUDGET = "error_budget"
     CUSTOM = "custom"
 
     @classmethod
@@ -96,6 +97,7 @@ DEFAULT_SEVERITY: Mapping[AlertType, AlertSeverity] = MappingProxyType(
         AlertType.DATABASE_POOL_EXHAUSTED: AlertSeverity.ERROR,
         AlertType.DATABASE_ERROR: AlertSeverity.ERROR,
         AlertType.CHECK_FAILED: AlertSeverity.WARNING,
+        AlertType.ERROR_BUDGET: AlertSeverity.CRITICAL,
         AlertType.CUSTOM: AlertSeverity.WARNING,
     }
 )
@@ -125,10 +127,12 @@ class Outcome(str, Enum):
     MUTED = "muted"
     INHIBITED = "inhibited"
     """A firing alert explains it."""
+    DRY_RUN = "dry_run"
+    """Its rule is tried out."""
 
 
 class DeliveryState(str, Enum):
-    """The state of an alert on one channel; the last three repeat the `Outcome` of an alert that is not delivered."""
+    """The state of an alert on one channel; the last four repeat the `Outcome` of an alert that is not delivered."""
 
     WAITING = "waiting"
     RETRYING = "retrying"
@@ -139,6 +143,7 @@ class DeliveryState(str, Enum):
     SUPPRESSED = Outcome.SUPPRESSED.value
     MUTED = Outcome.MUTED.value
     INHIBITED = Outcome.INHIBITED.value
+    DRY_RUN = Outcome.DRY_RUN.value
 
     @property
     def final(self) -> bool:

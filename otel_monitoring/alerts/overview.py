@@ -33,8 +33,8 @@ def firing(
     """The firing alerts of rules, the oldest first.
 
     Each has `rule`, `type`, `severity`, `state`, `since` (RFC 3339), `value` and `threshold` (in the rule's unit),
-    `labels`, `message`, `scope`, `incident`, `muted` and `inhibited`; a flapping alert also has `flapping` and `times`,
-    how often it started, and an acknowledged one `acknowledged` (`Acknowledgement.as_json`).
+    `labels`, `message`, `scope`, `incident`, `muted`, `inhibited` and `dry_run`; a flapping alert also has `flapping`
+    and `times`, how often it started, and an acknowledged one `acknowledged` (`Acknowledgement.as_json`).
 
     Args:
         incidents: The saved incidents.
@@ -54,6 +54,7 @@ def firing(
             "incident": incident.id,
             "muted": incident.outcome is Outcome.MUTED,
             "inhibited": incident.outcome is Outcome.INHIBITED,
+            "dry_run": rule.dry_run,
             **({"flapping": True, "times": incident.state.times} if incident.state.flapping else {}),
             **({"acknowledged": acknowledged[incident.id].as_json()} if incident.id in acknowledged else {}),
         }
@@ -146,6 +147,7 @@ def _rule(rule: Rule, incidents: Sequence[Incident], latest: Mapping[str, Any]) 
         "scope": rule.scope,
         "labels": dict(rule.labels),
         "inhibits": sorted(kind.value for kind in rule.inhibits),
+        "dry_run": rule.dry_run,
         "state": next((p.value for p in (Phase.FIRING, Phase.PENDING) if p in phases), Phase.INACTIVE.value),
         "alerts": [_state(incident) for incident in incidents],
         "values": latest.get("values", []),

@@ -55,11 +55,13 @@ _MESSAGES = {
 }
 _BLANK = object()
 _BAGGAGE_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_DAYS = re.compile(r"(\d{1,3})(h|d)")
 _HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
 
 
 _Positive = Annotated[FiniteFloat, Field(gt=0)]
 _Seconds = Annotated[FiniteFloat, Field(gt=0, le=366 * 86_400)]
+_Objective = Annotated[FiniteFloat, Field(gt=0, lt=100)] | Literal["off"] | None
 
 
 class Thresholds(BaseModel):
@@ -143,6 +145,13 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
     """The database of the `mongodb` store. None: the database that the service has."""
     state_dir: Path | None = None
     """The folder of the `sqlite` store's file, and of that of `mongodb` in outages. None: the platform's."""
+    slo_availability: _Objective = None
+    """Percent of the requests that are no errors. None: 99.9 in a dry run; `off`: no such objective."""
+    slo_latency: _Objective = None
+    """Percent of the requests that are faster than `slo_latency_ms`. None: 99 in a dry run; `off`: none."""
+    slo_latency_ms: _Positive = 1000.0
+    slo_window: str = "30d"
+    """How long these objectives' error budgets must last."""
     repeat_interval: _Seconds = 4 * 3600.0
     """Seconds until an alert that still fires is notified again."""
     public_url: str | None = None
@@ -200,6 +209,14 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings):
             raise ValueError(
                 f"{value:g} s are less than {PREFIX}SAMPLE_INTERVAL, which is {interval:g} s: it would hold no sample"
             )
+        return value
+
+    @field_validator("slo_window")
+    @classmethod
+    def _days(cls, value: str) -> str:
+        found = _DAYS.fullmatch(value)
+        if found is None or not 24 <= int(found[1]) * (24 if found[2] == "d" else 1) <= 30 * 24:
+            raise ValueError("it must be from 24h to 30d, written like 7d or 36h")
         return value
 
     @field_validator("database_uri", "store_uri")
@@ -314,7 +331,7 @@ def _tidied(field: str, value: object) -> object:
         return value
     if value and not value.strip():
         return _BLANK
-    any_case = field in ("access", "store") or field.endswith(CHOICES)
+    any_case = field in ("access", "store", "slo_availability", "slo_latency") or field.endswith(CHOICES)
     return value.strip().lower() if any_case else value.strip()
 
 

@@ -50,6 +50,8 @@ class Sources:
         troubles: Returns why the results may be out of date, given the monotonic time in seconds.
         in_flight: Returns the number of requests that this process is handling.
         origin: Returns the service's name, version, environment and host.
+        objectives: Returns every objective as JSON; None: another process leads.
+        blind: Returns every objective as JSON where nothing is known.
     """
 
     thresholds: Thresholds
@@ -68,6 +70,8 @@ class Sources:
     troubles: Callable[[float], list[str]]
     in_flight: Callable[[], int]
     origin: Callable[[], Origin]
+    objectives: Callable[[], list[dict[str, Any]] | None]
+    blind: Callable[[], list[dict[str, Any]]]
 
 
 class HealthAnswers:
@@ -84,7 +88,9 @@ class HealthAnswers:
         self._numbers = count(1)
 
     def answer(self, what: str, scope: Scope = SERVICE) -> dict[str, Any]:
-        """The answer of a private endpoint: `detailed`, `metrics`, `diagnostics` or `errors`."""
+        """The answer of a private endpoint: `detailed`, `metrics`, `diagnostics`, `errors` or `objectives`."""
+        if what == "objectives":
+            return self.objectives()
         if what == "errors":
             return self.errors()
         if what == "metrics":
@@ -150,6 +156,14 @@ class HealthAnswers:
         groups = self._from.service.errors.values()
         return {"errors": errors_as_json(groups, time.time()), **self._about(SERVICE)}
 
+    def objectives(self) -> dict[str, Any]:
+        """The answer of `/health/objectives`: as the process that leads knows it."""
+        found = self._from.objectives()
+        if found is None:
+            of_leader = [other.state.get("objectives") for other in self._others(SERVICE) if other.leads]
+            found = next((each for each in of_leader if isinstance(each, list)), None)
+        return {"objectives": self._from.blind() if found is None else found, "scope": SERVICE}
+
     def own_state(self) -> dict[str, Any]:
         """What this process says about itself: in `instances`, and to the other processes."""
         sources, origin = self._from, self._from.origin()
@@ -174,6 +188,7 @@ class HealthAnswers:
             "system": sources.system.summary(),
             "gauges": self._own_gauges(),
             "pool": self._connections_in_use(),
+            "objectives": sources.objectives(),
         }
 
     def readings(self) -> Readings:

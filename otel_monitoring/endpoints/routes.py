@@ -57,7 +57,7 @@ class MonitoredService(Protocol):
         """The answer of `/health`: `status`, `timestamp`, `uptime_seconds`."""
 
     async def render(self, what: str, scope: Scope) -> bytes:
-        """The JSON of `detailed`, `metrics`, `diagnostics` or `errors`, from fresh measurements."""
+        """The JSON of `detailed`, `metrics`, `diagnostics`, `errors` or `objectives`, from fresh measurements."""
 
 
 class _Route(APIRoute):
@@ -273,6 +273,10 @@ def _private_health(router: APIRouter, service: MonitoredService) -> Sequence[Ba
     @router.get("/errors")
     async def errors() -> Response:
         return _json(await service.render("errors", SERVICE))
+
+    @router.get("/objectives")
+    async def objectives() -> Response:
+        return _json(await service.render("objectives", SERVICE))
 
     @router.get("/series")
     def series(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from otel_monitoring.alerts.rules.promql import Dialect
+from otel_monitoring.alerts.rules.promql import prometheus_duration as prometheus_duration
 
 Histograms = Literal["native", "classic"]
 
@@ -54,16 +55,6 @@ class ExportOptions:
         if "/" in self.service:
             return f'{JOB}="{_quoted(self.service)}"'
         return f'{JOB}=~"(.+/)?{_quoted(re.escape(self.service))}"'
-
-
-def prometheus_duration(seconds: float) -> str:
-    """A duration as Prometheus, Grafana and Datadog write it, in one unit: `30s`, `5m`, `1500ms`."""
-    if seconds != int(seconds):
-        return f"{round(seconds * 1000)}ms"
-    for size, unit in ((3600, "h"), (60, "m")):
-        if seconds and seconds % size == 0:
-            return f"{int(seconds) // size}{unit}"
-    return f"{int(seconds)}s"
 
 
 def number_text(value: float) -> str:

@@ -37,7 +37,7 @@ class SeenInstance:
         return {**shown, "report_age_seconds": round(self.age, 1), "leads": self.leads}
 
 
-_UNSHOWN = frozenset({"number", "gauges", "pool"})
+_UNSHOWN = frozenset({"number", "gauges", "pool", "objectives"})
 
 
 class Instances:

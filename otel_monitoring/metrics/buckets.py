@@ -4,6 +4,7 @@ Adding two distributions is then one integer addition, whatever the number of bu
 the largest may need: one in most intervals.
 """
 
+import math
 import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -107,6 +108,14 @@ class Buckets(NamedTuple):
                 inside = counts[position]
                 found.append((self.first + position, (rank - below[position] + inside) / inside))
         return found
+
+    def below(self, place: float) -> float:
+        """How many values are below `place`, a bucket's index and the share of the bucket that is below."""
+        index = math.floor(place)
+        counts = self.counts()
+        whole = min(max(index - self.first, 0), len(counts))
+        inside = counts[whole] * (place - index) if self.first <= index < self.first + len(counts) else 0.0
+        return sum(counts[:whole]) + inside
 
     def widened(self, first: int, width: int) -> int:
         """The counts packed with `width` bytes each, beginning at bucket `first`; neither makes them less."""

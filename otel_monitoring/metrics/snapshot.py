@@ -121,6 +121,14 @@ class Histogram:
         places = iter(self.buckets.at([rank for rank in ranks if rank > 0]))
         return [self._estimate(next(places)) if rank > 0 else lowest for rank in ranks]
 
+    def below(self, limit: float) -> float:
+        """Estimate how many values are at most `limit`; it interpolates inside the bucket, as `quantile` does."""
+        if limit >= self.max:
+            return float(self.count)
+        if limit < self.min or limit <= 0:
+            return float(self.at_zero) if limit >= 0 else 0.0
+        return self.at_zero + self.buckets.below(math.log2(limit) * 2.0**self.scale)
+
     def _estimate(self, place: tuple[int, float] | None) -> float:
         if place is None:
             return self.max

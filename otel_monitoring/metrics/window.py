@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from otel_monitoring.metrics.past import Past
 from otel_monitoring.metrics.serialization import PackedSnapshot
 from otel_monitoring.metrics.series_map import Combined, SeriesMap
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot
@@ -20,10 +21,18 @@ _GAUGE_SECONDS = 300.0
 
 
 class Window:
-    """Everything measured in an interval. It is immutable, so any thread may keep one."""
+    """Everything measured in an interval. It is immutable, so any thread may keep one.
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    Args:
+        snapshot: What was measured.
+        past: The sums over the slices of the past, for objectives; None: they are not known.
+    """
+
+    past: Past | None = None
+
+    def __init__(self, snapshot: Snapshot, past: Past | None = None) -> None:
         self._snapshot = snapshot
+        self.past = past
         self.memo: dict[Hashable, Any] = {}
         """Results that readers have computed from the window, by reader; the window never changes."""
 

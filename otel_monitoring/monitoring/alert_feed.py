@@ -22,6 +22,7 @@ from otel_monitoring.health.requests import PerformanceMetrics
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
+from otel_monitoring.metrics.past import Past
 from otel_monitoring.metrics.service_history import SERVICE
 from otel_monitoring.telemetry.providers import Telemetry
 
@@ -52,6 +53,7 @@ class AlertFeed:
         state: Returns what this process says about itself to the others.
         draining: Whether the stop has begun: from then on nothing is pinged or evaluated.
         store_database: Returns the application's database, if it has one by now; the store may be there.
+        past: Returns the sums over the slices of the past, None where they are not known.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class AlertFeed:
         state: Callable[[], Mapping[str, Any]],
         draining: Callable[[], bool],
         store_database: Callable[[], ApplicationDatabase | None],
+        past: Callable[[], Past | None],
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
@@ -82,6 +85,7 @@ class AlertFeed:
         self._state = state
         self._draining = draining
         self._store_database = store_database
+        self._past = past
         self._evaluator: Evaluator | None = None
         self._evaluated_stall: float | None = None
         self._ping: asyncio.Task[None] | None = None
@@ -99,6 +103,7 @@ class AlertFeed:
             self._report,
             self._settings.sample_interval,
             lambda: self._performance.history(SERVICE).recent,
+            self._past,
         )
         self._ping = None
 

@@ -38,6 +38,7 @@ from otel_monitoring.metrics.slices.own_deltas import OwnDeltas
 from otel_monitoring.metrics.stream import MeasurementStream
 from otel_monitoring.monitoring.alert_feed import AlertFeed
 from otel_monitoring.monitoring.monitored_database import MonitoredDatabase, database_of
+from otel_monitoring.monitoring.objectives import Objectives
 from otel_monitoring.monitoring.service_exchange import ServiceExchange
 from otel_monitoring.monitoring.slice_writer import SliceWriter
 from otel_monitoring.runtime.threads import in_thread
@@ -82,6 +83,7 @@ class ServiceParts:
         alerting: Hands samples and evidence to the alert rules.
         service_history: What all processes of the service measured.
         slices: Writes the slices of the past.
+        objectives: Keeps the sums by which objectives are judged.
         errors: Groups the failed requests of this process.
         exchange: Exchanges measurements and states with the other processes.
         answers: Makes the JSON of the health endpoints.
@@ -177,6 +179,7 @@ class ServiceParts:
             leads=lambda: self.alerting.leads,
             clock=lambda: self._alert_manager().clock(),
         )
+        self.objectives = Objectives(self._alert_manager, lambda: self.alerting.leads, time.time)
         self.service_history.before_base = self.slices.write
         self.service_history.own_metrics = lambda: self.aggregator.reader.application
         self.errors = ErrorRecorder()
@@ -215,6 +218,7 @@ class ServiceParts:
             state=lambda: self.answers.own_state(),
             draining=lambda: self._worker.draining,
             store_database=lambda: None if (alive := monitored()) is None else alive.application_database,
+            past=self.objectives.past,
         )
 
     def _make_answers(self) -> HealthAnswers:
@@ -236,6 +240,8 @@ class ServiceParts:
                 troubles=self._troubles,
                 in_flight=self._in_flight,
                 origin=self._origin,
+                objectives=self.objectives.answer,
+                blind=self.objectives.blind,
             )
         )
 
@@ -354,9 +360,10 @@ class ServiceParts:
             await asyncio.gather(*map(_flushed, self.telemetry.flushes()))
 
     async def write_slices(self) -> None:
-        """As the leader, write the slice of the past of every slot of time."""
+        """As the leader, write the slice of the past of every slot of time, and bring the objectives up to date."""
         if not self._worker.draining:
             await self.slices.tick()
+            await self.objectives.tick()
 
     async def beat(self) -> None:
         """Renew the lease or become the leader, and deliver alerts."""

@@ -20,6 +20,7 @@ from otel_monitoring.alerts import AlertManager, chosen_alert_manager, offer_ale
 from otel_monitoring.alerts.evaluator import beat_seconds
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.alerts.rules.slo import Slo
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.routes import Doors, create_routes
 from otel_monitoring.environment import opt_in_to_stable_conventions
@@ -227,6 +228,10 @@ class MonitoringService:
         """Add an alert rule; see `AlertManager.add_rule`."""
         self.alert_manager.add_rule(rule)
 
+    def add_slo(self, slo: Slo) -> None:
+        """Add a service level objective; see `AlertManager.add_slo`."""
+        self.alert_manager.add_slo(slo)
+
     async def add_alert(
         self,
         alert_type: AlertType | str,
@@ -308,7 +313,7 @@ class MonitoringService:
         """The JSON of an answer from fresh measurements, made in the background thread.
 
         Args:
-            what: `detailed`, `metrics`, `diagnostics` or `errors`.
+            what: `detailed`, `metrics`, `diagnostics`, `errors` or `objectives`.
             scope: `service`, or `instance` for this process alone.
 
         Raises:

@@ -62,6 +62,7 @@ def test_what_fires_is_told_oldest_first_with_why_it_is_quiet() -> None:
         "incident": incident(HOT, Phase.FIRING, START + 10, room="bath").id,
         "muted": False,
         "inhibited": False,
+        "dry_run": False,
     }
 
 

@@ -117,6 +117,7 @@ ANSWERS = {
     "/health/metrics": "performance",
     "/health/diagnostics": "diagnostics",
     "/health/errors": "errors",
+    "/health/objectives": "objectives",
     "/health/series?metric=requests&range=15m": "series",
     "/health/series?metric=p95&metric=durations&range=15m": "columns",
     "/alerts/summary": "summary",

@@ -8,6 +8,7 @@ from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, merge_
 from otel_monitoring.alerts.rules.expressions import Reading
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.guard import fail_open
+from otel_monitoring.metrics.past import Past
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.redact import redact_error
 
@@ -53,6 +54,7 @@ class Evaluation:
         reports: Mapping[str, WorkerReport],
         known: Mapping[str, Sequence[Mapping[str, str]]],
         measured: Window | None = None,
+        past: Past | None = None,
     ) -> list[RuleResult]:
         """Evaluate `rules`: one result for each known alert, and for each alert that starts.
 
@@ -63,8 +65,9 @@ class Evaluation:
             reports: The reports of all workers by instance.
             known: The labels of the pending and firing alerts, by rule.
             measured: The sum of all workers' histograms and counters; None: the reports have them.
+            past: The sums over the slices of the past; None: they are not known.
         """
-        everywhere = {"": merge_reports(reports, measured)}
+        everywhere = {"": merge_reports(reports, measured, past)}
         apart = {instance: report.window for instance, report in reports.items()}
         found: list[RuleResult] = []
         for rule in rules:

@@ -1,8 +1,9 @@
 """`NotificationPolicy`, and whether an alert is muted or inhibited."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from otel_monitoring.alerts.evaluation.incident import state_key
 from otel_monitoring.alerts.model import AlertEvent, AlertType
 from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.route import Route
@@ -55,6 +56,29 @@ def note_inhibition_ended(notes: Notes, rule: Rule, now: float) -> None:
 
 def _end_key(rule: Rule) -> str:
     return f"ended:{rule.name}"
+
+
+def yields(notes: Notes, rule: Rule, labels: Mapping[str, str], firing: Collection[str], now: float) -> bool:
+    """Whether an alert of `rule` is explained by one of a rule that it yields to, with the same labels.
+
+    Args:
+        notes: Hold the ends that `note_end` noted.
+        rule: The rule.
+        labels: The labels of its alert.
+        firing: The keys of the firing alerts.
+        now: Unix seconds.
+    """
+    keys = [state_key(name, labels) for name in rule.yields_to]
+    return any(key in firing or is_recent(notes.noted_at(_ended(key)), now, rule.yields_for) for key in keys)
+
+
+def note_end(notes: Notes, key: str, now: float) -> None:
+    """Note that the alert with this key stopped firing at `now`, in Unix seconds."""
+    notes.note(_ended(key), now)
+
+
+def _ended(key: str) -> str:
+    return f"alert ended:{key}"
 
 
 @dataclass(frozen=True, slots=True)

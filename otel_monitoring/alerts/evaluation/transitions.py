@@ -16,7 +16,9 @@ from otel_monitoring.alerts.evaluation.notification_policy import (
     inhibited_types,
     is_muted,
     is_recent,
+    note_end,
     note_inhibition_ended,
+    yields,
 )
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, evidence_key
 from otel_monitoring.alerts.model import AlertEvent, AlertType, Outcome, Status
@@ -49,6 +51,7 @@ class Transitions:
         self._mutes: Sequence[Mute] = in_force(store.mutes.all(now), now)
         self._acknowledged = acknowledged(store.acknowledgements)
         self._inhibited: frozenset[AlertType] = frozenset()
+        self._firing: frozenset[str] = frozenset()
         self.events: list[AlertEvent] = []
         self.notified: list[AlertEvent] = []
 
@@ -69,6 +72,7 @@ class Transitions:
         """
         transitions = [self._transition(result, known, reports) for result in results]
         self._inhibited = self._inhibited_types(transitions, rules)
+        self._note_explanations(transitions, rules)
         # An inactive alert stays saved while its next start may count as flapping.
         saved: dict[str, str | None] = {key: None for key, incident in known.items() if not self._is_kept(incident)}
         for transition in transitions:
@@ -128,9 +132,19 @@ class Transitions:
                 note_inhibition_ended(self._store.notes, result.rule, self._now)
         return inhibited_types(self._store.notes, rules, firing, self._now, self._policy.window)
 
+    def _note_explanations(self, transitions: Iterable["_Transition"], rules: Iterable[Rule]) -> None:
+        """Note which alerts fire, and the ends of those that explain others."""
+        explaining = frozenset(name for rule in rules for name in rule.yields_to)
+        concerned = [each for each in transitions if each.result.rule.name in explaining]
+        self._firing = frozenset(each.after.key for each in concerned if each.after.firing)
+        for _, before, after, _ in concerned:
+            if before.firing and not after.firing:
+                note_end(self._store.notes, after.key, self._now)
+
     def _carry_out(self, transition: "_Transition", evidence: Mapping[str, Any]) -> Incident:
         """Record and enqueue what the transition calls for; returns the incident to save."""
         rule, before, after = transition.result.rule, transition.before, transition.after
+        reading = transition.result.reading
         if before.firing and not after.firing:
             ended = before.expired() if after.state.given_up else before.resolved(self._now)
             details = {"threshold": rule.threshold, "value_now": _rounded(after.state.value)}
@@ -152,7 +166,8 @@ class Transitions:
         after = replace(after, outcome=outcome)
         is_event = transition.starts or (notify and is_first)
         if is_event or notify:
-            details = {"value": _rounded(after.value), "threshold": rule.threshold, **waited, **evidence}
+            own = reading.details if reading is not None else {}
+            details = {"value": _rounded(after.value), "threshold": rule.threshold, **waited, **evidence, **own}
             event = after.event(rule, self._now, details)
             if is_event:
                 self._record(event, channels or () if notify else (), notified=notify)
@@ -195,7 +210,11 @@ class Transitions:
         self._store.outbox.enqueue([event], channels, self._now)
 
     def _outcome(self, rule: Rule, incident: Incident) -> Outcome:
-        """Whether a mute or an inhibiting alert stops the notification."""
+        """Whether a mute, an inhibiting alert or a dry run stops the notification."""
+        if rule.dry_run:
+            return Outcome.DRY_RUN
+        if rule.yields_to and yields(self._store.notes, rule, incident.labels, self._firing, self._now):
+            return Outcome.INHIBITED
         if is_muted(self._mutes, replace(incident, type=rule.type, severity=rule.urgency)):
             return Outcome.MUTED
         return Outcome.INHIBITED if rule.type in self._inhibited else Outcome.NOTIFIED

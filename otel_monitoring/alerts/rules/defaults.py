@@ -3,9 +3,11 @@
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.rules.expressions import Count, Gauge, Quantile, error_rate, requests
+from otel_monitoring.alerts.rules.indicators import FasterThan, Succeeded
 from otel_monitoring.alerts.rules.matchers import Attribute
 from otel_monitoring.alerts.rules.rule import NoData, Rule
-from otel_monitoring.config.settings import Thresholds
+from otel_monitoring.alerts.rules.slo import Slo
+from otel_monitoring.config.settings import Settings, Thresholds
 
 _MIN_REQUESTS = 20
 _CAUSED_BY_DATABASE_DOWN = frozenset(
@@ -15,6 +17,7 @@ _CAUSED_BY_DATABASE_DOWN = frozenset(
         AlertType.DATABASE_POOL_EXHAUSTED,
         AlertType.HIGH_ERROR_RATE,
         AlertType.API_TIMEOUT,
+        AlertType.ERROR_BUDGET,
     }
 )
 
@@ -33,6 +36,23 @@ def default_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None 
         *_check_rules(),
         *_business_rules(),
     )
+
+
+def preset_slos(settings: Settings) -> tuple[Slo, ...]:
+    """The objectives that every service starts with; those that no setting names are in a dry run.
+
+    Raises:
+        ConfigurationError: `slo_window` is not from 24h to 30d.
+    """
+    found = []
+    for name, given, usual, good in (
+        ("availability", settings.slo_availability, 99.9, Succeeded()),
+        ("latency", settings.slo_latency, 99.0, FasterThan(settings.slo_latency_ms / 1000)),
+    ):
+        if given != "off":
+            percent = usual if given is None else float(given)
+            found.append(Slo(name, percent, good, window=settings.slo_window, dry_run=given is None))
+    return tuple(found)
 
 
 def _database_rules(thresholds: Thresholds) -> tuple[Rule, ...]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from otel_monitoring.alerts.rules.matchers import Failed, Matcher
 from otel_monitoring.alerts.rules.promql import Dialect
@@ -21,11 +21,13 @@ class Reading(NamedTuple):
         value: The value, in the expression's unit.
         samples: The number of measurements behind it.
         group: The value of the `group_by` attribute; empty without one.
+        details: JSON-serialisable details of an alert that starts with it.
     """
 
     value: float
     samples: int
     group: str = ""
+    details: Mapping[str, Any] = {}
 
 
 @runtime_checkable
@@ -140,6 +142,12 @@ class Count:
         if self.kind == "histogram":
             return dialect.histogram_count(name, matchers, labels=(label,))
         return dialect.grouped("sum", dialect.increase(name, matchers), label)
+
+    def series(self, dialect: Dialect) -> str:
+        """The series in PromQL that are counted."""
+        name = prometheus_name(self.metric, self.unit, monotonic=self.kind == "counter")
+        suffix = "_count" if self.kind == "histogram" and not dialect.native else ""
+        return dialect.select(name + suffix, _matchers(self.where))
 
     def _histogram_counts(self, window: Window) -> dict[str, float]:
         groups = group_series(window, self.metric, self.where, self.group_by)

@@ -1,7 +1,7 @@
 """`Dialect`: writes PromQL for rules and dashboards."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -43,6 +43,15 @@ class Dialect:
             return f"{series} unless last_over_time({series}[1h] offset {self.span}) or {grown}"
         return grown
 
+    def over(self, seconds: int) -> "Dialect":
+        """The same with a window of so many seconds."""
+        return replace(self, span=prometheus_duration(seconds))
+
+    def existed(self, series: str, seconds: int) -> str:
+        """Some of the series existed so many seconds ago; for the right side of `and`."""
+        on = ", ".join(self.by)
+        return f"on ({on}) group by ({on}) ({series} offset {prometheus_duration(seconds)})"
+
     def grouped(self, aggregate: str, inner: str, *labels: str) -> str:
         """`aggregate by (…) (inner)`, or `aggregate(inner)` without labels."""
         by = ", ".join((*self.by, *filter(None, labels)))
@@ -70,3 +79,13 @@ class Dialect:
     def percent(part: str, whole: str) -> str:
         """The share of `part` in `whole`, in percent; 0 where `part` has no series."""
         return f"100 * ({part} or 0 * {whole}) / {whole}"
+
+
+def prometheus_duration(seconds: float) -> str:
+    """A duration as Prometheus, Grafana and Datadog write it, in one unit: `30s`, `5m`, `1500ms`."""
+    if seconds != int(seconds):
+        return f"{round(seconds * 1000)}ms"
+    for size, unit in ((3600, "h"), (60, "m")):
+        if seconds and seconds % size == 0:
+            return f"{int(seconds) // size}{unit}"
+    return f"{int(seconds)}s"

@@ -64,6 +64,10 @@ class Rule:
         labels: Further labels of every alert.
         inhibits: Alert types that are not notified while this rule fires, and for one window afterwards.
         runbook: An http or https link to the runbook.
+        dry_run: Its alerts are recorded and shown, but not sent.
+        yields_to: Names of rules whose firing alerts, with the same labels, explain an alert of this rule: it is not
+            notified.
+        yields_for: Seconds for which they still do after their end.
 
     Raises:
         ConfigurationError: A field is invalid; the message begins with its name.
@@ -86,6 +90,9 @@ class Rule:
     labels: Mapping[str, str] = field(default_factory=dict)
     inhibits: frozenset[AlertType] = frozenset()
     runbook: str = ""
+    dry_run: bool = False
+    yields_to: frozenset[str] = frozenset()
+    yields_for: float = 0.0
 
     def __post_init__(self) -> None:
         """Check every field, and replace the values of enumerations by their members."""
@@ -110,7 +117,7 @@ class Rule:
         validation.check_choice("comparison", self.name, self.comparison, get_args(Comparison))
         validation.check_choice("scope", self.name, self.scope, get_args(RuleScope))
         validation.check_number("threshold", self.name, self.threshold)
-        for setting in ("hold", "keep_firing_for", "min_samples"):
+        for setting in ("hold", "keep_firing_for", "min_samples", "yields_for"):
             validation.check_number(setting, self.name, getattr(self, setting), least=0)
         if self.clear is not None:
             validation.check_number("clear", self.name, self.clear)

@@ -24,16 +24,17 @@ class RuleSet:
         self._defaults = tuple(rules)
         self._renew()
 
-    def add(self, rule: Rule) -> None:
-        """Add `rule`; it replaces a default rule of the same name.
+    def add(self, *rules: Rule) -> None:
+        """Add rules; each replaces a default rule of the same name.
 
         Raises:
-            ConfigurationError: A rule of this name was added before.
+            ConfigurationError: A rule of this name was added before; none is added.
         """
-        if rule.name in self._added:
-            raise ConfigurationError(f"name: a rule {rule.name!r} was added before")
-        self._added[rule.name] = rule
-        self._removed.discard(rule.name)
+        for rule in rules:
+            if rule.name in self._added:
+                raise ConfigurationError(f"name: a rule {rule.name!r} was added before")
+        self._added.update({rule.name: rule for rule in rules})
+        self._removed.difference_update(rule.name for rule in rules)
         self._renew()
 
     def remove(self, name: str) -> bool:

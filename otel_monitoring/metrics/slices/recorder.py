@@ -25,7 +25,7 @@ RELEASES_LIMIT = 100
 _FORMAT = 1
 _CONTINUOUS = 30.0
 """Seconds without a write in which the processes nevertheless measured: as when another process begins to lead."""
-_LATE = 60.0
+LATE_SECONDS = 60.0
 """Seconds by which a delta may be older than the position; the clocks of hosts that differ by more are wrong."""
 _PRUNE_EVERY = 600
 _FUTURE = 86_400
@@ -84,6 +84,11 @@ class WrittenUpTo:
             releases = [(float(at), str(version)) for at, version in content["releases"]]
             return cls(float(content["at"]), known, releases)
         return None
+
+    @property
+    def final(self) -> int:
+        """The time before which no slice changes any more, in Unix seconds."""
+        return FINEST.slot(self.at - LATE_SECONDS)
 
     def encoded(self) -> bytes:
         """The bytes of the position."""
@@ -155,7 +160,11 @@ class SliceRecorder:
     ) -> dict[int, list[EncodedSnapshot]]:
         """The deltas by the slot in which the middle of each lies."""
         newest = FINEST.slot(now)
-        oldest = FINEST.slot(max(before.at - _LATE, now - FINEST.kept + _LATE)) if before is not None else newest
+        oldest = (
+            FINEST.slot(max(before.at - LATE_SECONDS, now - FINEST.kept + LATE_SECONDS))
+            if before is not None
+            else newest
+        )
         found: dict[int, list[EncodedSnapshot]] = {}
         for delta in deltas:
             with readable("a delta of the measurements", reading):

@@ -312,7 +312,12 @@ looks = st.lists(
     st.tuples(
         st.sampled_from([-3600.0, -1.0, 0.0, 1.0, 10.0, 30.0, 60.0, 90.0, 86400.0]),
         st.none()
-        | st.builds(Reading, st.sampled_from([0.0, 70.0, 75.0, 80.0, 81.0, math.nan]), st.sampled_from([0, 19, 20])),
+        | st.builds(
+            Reading,
+            st.sampled_from([0.0, 70.0, 75.0, 80.0, 81.0, math.nan]),
+            st.sampled_from([0, 19, 20]),
+            details=st.just({}),
+        ),
         st.booleans(),
     ),
     max_size=40,
@@ -388,7 +393,11 @@ def test_beginnings_follow_each_other_where_the_clock_goes_on(
 
 
 @given(
-    rules, st.none() | st.builds(Reading, st.sampled_from([0.0, 80.0, 81.0, math.nan, math.inf]), st.integers(0, 30))
+    rules,
+    st.none()
+    | st.builds(
+        Reading, st.sampled_from([0.0, 80.0, 81.0, math.nan, math.inf]), st.integers(0, 30), details=st.just({})
+    ),
 )
 def test_what_begins_is_what_an_inactive_alert_would_make_of_it(own: Rule, seen: Reading | None) -> None:
     assert starts_alert(own, seen) == (advance(own, AlertState(), seen, START).phase is not Phase.INACTIVE)

@@ -16,7 +16,7 @@ from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, DeliveryState, Outcome
 from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.overview import firing
-from otel_monitoring.alerts.rules.expressions import Gauge
+from otel_monitoring.alerts.rules.expressions import Gauge, Reading
 from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore, Store
@@ -657,3 +657,55 @@ def test_how_long_nothing_was_known_is_saved_apart_from_what_earlier_versions_re
     assert "unknown" not in {**saved["state"], **saved["unrest"]}, "they refuse a field they do not know"
     del saved["unknown"]
     assert Incident.decode(json.dumps(saved)).state.unknown == 0
+
+
+def test_a_rule_that_is_tried_out_is_recorded_and_shown_and_not_sent() -> None:
+    watcher = Watcher(replace(HOT, dry_run=True))
+    assert watcher.see(heat=11) == [("custom firing", "dry_run")]
+    assert watcher.firing == [("It is hot", 11)]
+    assert watcher.see(600, heat=1) == [("custom resolved", "dry_run")]
+    assert watcher.told == []
+    fired = watcher.history[-1]
+    assert fired.channels["mail"].state is DeliveryState.DRY_RUN
+
+
+def test_a_rule_that_is_switched_on_while_it_fires_is_notified_then() -> None:
+    watcher = Watcher(replace(HOT, dry_run=True))
+    watcher.see(heat=11)
+    watcher.rules = (HOT,)
+    assert watcher.see(heat=11) == [("custom firing", "notified")]
+
+
+def test_the_slower_rule_is_silent_while_the_faster_one_fires_and_so_long_afterwards() -> None:
+    """Of the same labels: the consequences of an incident that is over are still in the slower window."""
+    fast = Rule("fast", Gauge("heat"), ">", 10, labels={"slo": "a"})
+    slow = Rule("slow", Gauge("warmth"), ">", 1, labels={"slo": "a"}, yields_to=frozenset({"fast"}), yields_for=60)
+    other = replace(slow, name="other", labels={"slo": "b"})
+    watcher = Watcher(fast, slow, other)
+    assert watcher.see(heat=11, warmth=2) == [
+        ("custom firing", "notified"),
+        ("custom firing", "inhibited"),
+        ("custom firing", "notified"),
+    ]
+    assert watcher.see(heat=1, warmth=2) == [("custom resolved", "notified")]
+    assert watcher.see(50, heat=1, warmth=2) == []
+    assert watcher.see(heat=1, warmth=2) == [("custom firing", "notified")], "it goes on by itself"
+
+
+def test_a_slower_rule_that_was_notified_first_goes_on() -> None:
+    fast = Rule("fast", Gauge("heat"), ">", 10)
+    slow = Rule("slow", Gauge("warmth"), ">", 1, yields_to=frozenset({"fast"}), yields_for=60)
+    watcher = Watcher(fast, slow)
+    assert watcher.see(heat=1, warmth=2) == [("custom firing", "notified")]
+    assert watcher.see(heat=11, warmth=2) == [("custom firing", "notified")]
+    assert watcher.see(heat=1, warmth=0) == [("custom resolved", "notified"), ("custom resolved", "notified")]
+
+
+def test_the_details_of_a_reading_are_those_of_the_alert() -> None:
+    class Explained(Gauge):
+        def readings(self, window: Window, **_: object) -> list[Reading]:
+            return [Reading(11, 1, "", {"budget": "62 % left"})]
+
+    watcher = Watcher(replace(HOT, expression=Explained("heat")))
+    watcher.see(heat=11)
+    assert watcher.sent[0].details["budget"] == "62 % left"

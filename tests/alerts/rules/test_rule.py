@@ -69,7 +69,7 @@ def test_every_documented_type_has_its_rule(name: str, severity: str, threshold:
 
 
 def test_there_is_one_rule_for_each_type_one_more_for_critical_checks_and_one_for_wrong_tokens() -> None:
-    assert {rule.type for rule in DEFAULTS.values()} == set(AlertType) - {AlertType.CUSTOM}
+    assert {rule.type for rule in DEFAULTS.values()} == set(AlertType) - {AlertType.CUSTOM, AlertType.ERROR_BUDGET}
     assert DEFAULTS.keys() - {kind.value for kind in AlertType} == {"critical_check_failed", "wrong_admin_token"}
     assert DEFAULTS["wrong_admin_token"].type is AlertType.SECURITY_ALERT
     critical = DEFAULTS["critical_check_failed"]
@@ -215,6 +215,7 @@ def test_what_a_dead_database_causes_is_kept_quiet_by_it() -> None:
         AlertType.DATABASE_POOL_EXHAUSTED,
         AlertType.HIGH_ERROR_RATE,
         AlertType.API_TIMEOUT,
+        AlertType.ERROR_BUDGET,
     }
     assert DEFAULTS["database_down"].no_data is NoData.KEEP
 

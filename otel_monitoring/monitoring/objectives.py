@@ -1,0 +1,82 @@
+"""`Objectives`: the process that leads keeps the sums by which objectives are judged, and makes the answer."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from otel_monitoring.alerts.manager import AlertManager
+from otel_monitoring.alerts.rules.slo import wanted_sums
+from otel_monitoring.forks import renewed
+from otel_monitoring.guard import fail_open
+from otel_monitoring.health.objectives import objectives_as_json
+from otel_monitoring.metrics.past import Past
+from otel_monitoring.metrics.slices.model import FINEST
+from otel_monitoring.metrics.slices.sums import PastReader
+from otel_monitoring.runtime.threads import in_thread
+
+_OUT_OF_DATE = 300.0
+"""Seconds after which the sums say nothing about the present: the slices cannot be read or written."""
+_reading = fail_open("reading the past of objectives")
+
+
+class Objectives:
+    """The sums over the slices of the past, and what they mean.
+
+    Args:
+        manager: Returns the alert manager with the objectives, their rules and the store.
+        leads: Whether this process leads.
+        clock: Returns Unix time in seconds.
+    """
+
+    def __init__(self, manager: Callable[[], AlertManager], leads: Callable[[], bool], clock: Callable[[], float]):
+        self._manager = manager
+        self._leads = leads
+        self._clock = clock
+        self._reader = PastReader()
+        self._past: Past | None = None
+        self._slot: int | None = None
+        self._answer: list[dict[str, Any]] | None = None
+        self._lock = renewed(self, "_lock", threading.Lock)
+
+    async def tick(self) -> None:
+        """Read what is new where a slot has begun since the last time, in a thread. Runs in the background thread."""
+        if not self._leads():
+            if self._past is not None:
+                self._reader, self._past, self._answer = PastReader(), None, None
+            return
+        slot = FINEST.slot(self._clock())
+        if slot != self._slot:
+            self._slot = slot
+            with _reading:
+                await in_thread(self.read, name="otel-monitoring-objectives")
+
+    def read(self) -> None:
+        """Bring the sums up to date.
+
+        Raises:
+            StoreError: The store failed.
+        """
+        with self._lock:
+            manager = self._manager()
+            self._past = self._reader.read(manager.store.slices, wanted_sums(manager.rules))
+            self._answer = self._made()
+
+    def past(self) -> Past | None:
+        """The sums; None: they are not known, or out of date."""
+        past = self._past
+        return past if past is not None and self._clock() - past.until < _OUT_OF_DATE else None
+
+    def answer(self) -> list[dict[str, Any]] | None:
+        """Every objective as JSON; None: another process leads."""
+        if not self._leads():
+            return None
+        return self._answer if self.past() is not None and self._answer is not None else self.blind()
+
+    def blind(self) -> list[dict[str, Any]]:
+        """Every objective as JSON, where nothing is known."""
+        return self._made(known=False)
+
+    def _made(self, *, known: bool = True) -> list[dict[str, Any]]:
+        manager = self._manager()
+        rules = {rule.name: rule for rule in manager.rules}
+        return objectives_as_json(manager.slos, rules, self._past if known else None)
