@@ -6,6 +6,7 @@ MonitoringError
 ├── InstrumentationError  instrument() was called too late, twice, or on something it cannot instrument
 ├── TooManyMutesError     the maximum number of mutes is in force
 ├── DeliveryError         a notification channel could not deliver; says whether a retry can help
+├── PrometheusError       Prometheus, or its Alertmanager, gave no usable answer
 └── StoreError            the store of the alert state could not read or write
 ```
 """
@@ -113,6 +114,10 @@ class DeliveryError(MonitoringError):
         self.retryable = retryable
         self.retry_after = retry_after
         self.partly = partly
+
+
+class PrometheusError(MonitoringError):
+    """Prometheus, or its Alertmanager, gave no usable answer. The message quotes neither URL nor answer."""
 
 
 class StoreError(MonitoringError):

@@ -21,6 +21,7 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.notify.channels import Repeating
 from otel_monitoring.alerts.overview import results
+from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.leases import (
     LEADER,
@@ -62,6 +63,7 @@ class Evaluator:
         interval: Seconds between ticks.
         measured: Returns the sum of all workers' histograms and counters; None: the reports have them.
         past: Returns the sums over the slices of the past, None where they are not known.
+        elsewhere: Returns whether another engine evaluates the rules about the whole service.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class Evaluator:
         interval: float,
         measured: Callable[[], Window] | None = None,
         past: Callable[[], Past | None] = lambda: None,
+        elsewhere: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._elsewhere = elsewhere
         self._manager = manager
         self._worker = worker
         self._report = report
@@ -116,11 +120,16 @@ class Evaluator:
         """The metrics of which the leader needs all series of this worker, and those of which it needs the gauges."""
         metrics: set[str] = set()
         gauges: set[str] = set()
-        for rule in self._manager.rules:
+        for rule in self._rules():
             with _reading_metrics:
                 of_all = self._measured is not None and rule.scope == "service"
                 (gauges if of_all else metrics).update(rule.expression.metrics)
         return metrics, gauges
+
+    def _rules(self) -> tuple[Rule, ...]:
+        """The rules that are evaluated here."""
+        rules = self._manager.rules
+        return tuple(rule for rule in rules if rule.scope == "instance") if self._elsewhere() else rules
 
     def others(self) -> tuple[Mapping[str, Mapping[str, Any]], str | None]:
         """What the other workers say about themselves, by worker, and which worker leads. May run in any thread."""
@@ -196,12 +205,13 @@ class Evaluator:
         reports = self._reports(manager.store, now)
         measured = self._measured() if self._measured is not None else None
         past = self._past()
-        rules = manager.rules
+        rules = self._rules()
+        elsewhere = {rule.name for rule in manager.rules}.difference(rule.name for rule in rules)
 
         def evaluate(store: Store) -> Transitions:
             leases = store.leases
             policy = manager.policy.with_channels(channels_of_workers(leases, now), repeating_channels(leases, now))
-            transitions = Transitions(store, policy, now)
+            transitions = Transitions(store, policy, now, elsewhere)
             if leases.holders(now).get(LEADER) == self._worker:  # the lease may have expired meanwhile
                 known = {incident.key: incident for incident in saved_incidents(store.incidents)}
                 results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()), measured, past)

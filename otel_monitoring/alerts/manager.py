@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from otel_monitoring.alerts import actions, overview
+from otel_monitoring.alerts.engine import AlertEngine
 from otel_monitoring.alerts.evaluation.acknowledgement import acknowledge, acknowledged, take_back
 from otel_monitoring.alerts.evaluation.application_alert import SubmittedAlert, event_of, record
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
-from otel_monitoring.alerts.evaluation.incident import saved_incidents
+from otel_monitoring.alerts.evaluation.incident import Incident, saved_incidents
 from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
 from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, part_of
 from otel_monitoring.alerts.intake import Intake
@@ -35,6 +36,7 @@ from otel_monitoring.alerts.store import Store, open_store
 from otel_monitoring.alerts.store.application_database import ApplicationDatabase
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.leases import LEADER, channels_of_workers
+from otel_monitoring.alerts.store.mutes import order
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
@@ -68,6 +70,7 @@ class AlertManager:
     Attributes:
         clock: Returns Unix time in seconds, as all workers of the service have it.
         hand_over: Asks the background thread to deliver the outbox soon; returns False where there is none.
+        engine: Evaluates the rules about the whole service and keeps the mutes, in place of this process; None: nobody.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class AlertManager:
         self.clock: Callable[[], float] = self._time
         self._database: Callable[[], ApplicationDatabase | None] = lambda: None
         self._connected: tuple[Settings, Origin] | None = None
+        self.engine: AlertEngine | None = None
         self._rules = RuleSet()
         self._routes: tuple[Route, ...] = ()
         self._slos: dict[str, Slo] = {}
@@ -139,6 +143,7 @@ class AlertManager:
             holding=frozenset(channel.name for channel in self.channels if isinstance(channel, Repeating)),
             at_once=[channel.name for channel in self.channels if isinstance(channel, Immediate)],
             routes=(*routes_of(settings.alert_routes or ""), *self._routes),
+            muted_elsewhere=lambda: self.engine.mutes() if self.engine is not None else (),
         )
         if channels is None:
             check_channels(self.policy.routes, self.policy.channels)
@@ -356,28 +361,40 @@ class AlertManager:
         now = self.clock()
         mute = actions.signed(self._selection(kind, rule, labels), actions.until(now, duration_seconds), author, reason)
         actions.add_mute(self.store, mute, now)
+        if self.engine is not None:
+            self.engine.take_mutes()
         return mute
 
     def _selection(self, kind: AlertType | str | None, rule: str | None, labels: Mapping[str, str] | None) -> Selection:
         return actions.selection(kind, rule, labels, types=self.known_types(), rules=self._rules.by_name)
 
+    def silenced(self, identifier: str) -> bool | None:
+        """Whether the engine keeps the mute with this id; None: there is no engine, and the store does."""
+        return None if self.engine is None else any(mute.id == identifier for mute in self.engine.mutes())
+
     def unmute_alert_type(self, alert_type: AlertType | str, *, labels: Mapping[str, str] | None = None) -> bool:
         """End all mutes of a type alone, or the one with exactly these labels; returns whether there was one."""
         kind = AlertType(alert_type)
         if labels is None:
-            return actions.end_mutes(self.store, kind.value, self.clock()) > 0
-        return self.store.mutes.remove(Mute(Selection.of(kind, labels=labels), 0.0))
+            return self.unmute(kind.value)
+        mute = Mute(Selection.of(kind, labels=labels), 0.0)
+        ended = self.store.mutes.remove(mute)
+        return (self.engine is not None and self.engine.unmute(mute.id)) or ended
 
     def unmute(self, name: str) -> bool:
         """End the mute with this id, or all mutes of this type or rule; returns whether there was one."""
-        return actions.end_mutes(self.store, name, self.clock()) > 0
+        ended = actions.end_mutes(self.store, name, self.clock()) > 0
+        return (self.engine is not None and self.engine.unmute(name)) or ended
 
     async def get_mutes(self) -> list[dict[str, Any]]:
         """The mutes in force as `Mute.as_json`, in the order of their ends."""
-        return await self._off_loop(lambda: [mute.as_json() for mute in self._mutes()])
+        return await self._off_loop(lambda: [mute.as_json() for mute in self.mutes()])
 
-    def _mutes(self) -> list[Mute]:
-        return [mute for mute in self.store.mutes.all(self.clock()) if mute.schedule is None]
+    def mutes(self) -> list[Mute]:
+        """The mutes, without planned windows, in the order of their ends: the store's and the engine's."""
+        known = [mute for mute in self.store.mutes.all(self.clock()) if mute.schedule is None]
+        theirs = self.engine.mutes() if self.engine is not None else ()
+        return sorted({mute.key: mute for mute in (*theirs, *known)}.values(), key=order)
 
     async def acknowledge(self, incident: str, *, author: str = "", reason: str = "") -> dict[str, Any]:
         """Say that somebody takes care of an alert: it is not repeated, and its channels are told who and why.
@@ -481,20 +498,33 @@ class AlertManager:
 
     async def firing(self) -> list[dict[str, Any]]:
         """The answer of `/alerts/firing`: see `overview.firing`."""
+        if self.engine is not None:
+            await self.engine.refresh_rules(())
         return await self._off_loop(
-            lambda: overview.firing(
-                saved_incidents(self.store.incidents), self._rules.by_name, acknowledged(self.store.acknowledgements)
-            )
+            lambda: overview.firing(self.incidents(), self._rules.by_name, acknowledged(self.store.acknowledgements))
         )
 
     async def rule_states(self) -> list[dict[str, Any]]:
         """The answer of `/alerts/rules`: see `overview.rule_states`."""
-        return await self._off_loop(
-            lambda: overview.rule_states(saved_incidents(self.store.incidents), self.rules, self._latest_results())
-        )
+        if self.engine is not None:
+            await self.engine.refresh_rules(self.rules)
+        return await self._off_loop(lambda: overview.rule_states(self.incidents(), self.rules, self._latest_results()))
+
+    def incidents(self) -> list[Incident]:
+        """The incidents of the store, and those of the engine that evaluates in its place."""
+        saved, engine = saved_incidents(self.store.incidents), self.engine
+        if engine is None or not engine.evaluates:
+            return saved
+        theirs = engine.incidents(self._rules.by_name)
+        known = {incident.key for incident in theirs}
+        return [*(incident for incident in saved if incident.key not in known), *theirs]
 
     def _latest_results(self) -> Mapping[str, Mapping[str, Any]]:
-        """The results of the latest evaluation: of this worker, or of the one that leads."""
+        """The results of the latest evaluation: of this worker, or of the one that leads, and of the engine."""
+        own = self._own_results()
+        return {**own, **self.engine.results(self.rules)} if self.engine is not None else own
+
+    def _own_results(self) -> Mapping[str, Mapping[str, Any]]:
         own = overview.results(self.rules, self.evaluation)
         if own:
             return own
@@ -509,13 +539,14 @@ class AlertManager:
         """The part of the diagnostics about alerting.
 
         `leader` is the `service.instance.id` of the worker that evaluates, `channels` see `overview.channels`, and
-        `store_problem` says why the store does not work as configured, or is None.
+        `store_problem` says why the store does not work as configured, or is None. `engine` is there where one is set.
         """
         store, now = self.store, self.clock()
         return {
             "leader": store.leases.holders(now).get(LEADER),
             "channels": overview.channels(store, self.delivery.conditions(), now),
             "store_problem": store.problem,
+            **({"engine": self.engine.state()} if self.engine is not None else {}),
         }
 
     @staticmethod
@@ -525,7 +556,7 @@ class AlertManager:
 
     def _summary(self) -> dict[str, Any]:
         counts = self.store.history.counts()
-        mutes = self._mutes()
+        mutes = self.mutes()
         return {
             "total_alerts": sum(counts.values()),
             "alerts_by_type": {kind.value: count for kind, count in counts.items()},

@@ -47,9 +47,21 @@ Exit codes:
     help="How Prometheus stores them.",
 )
 @click.option("--app", metavar="MODULE:NAME", help="The MonitoringService whose rules these are; default: ours.")
+@click.option(
+    "--service-wide",
+    is_flag=True,
+    help="Without the rules about single instances, which the processes evaluate where Prometheus answers for them.",
+)
 @click.option("--check", is_flag=True, help="Change nothing: say which files below --out are not up to date.")
 def export(
-    *, target: Target, out: Path | None, service: str, histograms: Histograms, app: str | None, check: bool
+    *,
+    target: Target,
+    out: Path | None,
+    service: str,
+    histograms: Histograms,
+    app: str | None,
+    service_wide: bool,
+    check: bool,
 ) -> int:
     """Print or write the alert rules and dashboards of TARGET, made from the rules of the service.
 
@@ -58,7 +70,7 @@ def export(
     if check and out is None:
         raise click.UsageError("--check: say where the files are: --out DIR")
     try:
-        files = _render(target, app, service=service, histograms=histograms)
+        files = _render(target, app, service=service, histograms=histograms, service_wide=service_wide)
     except ConfigurationError as error:
         raise click.UsageError(str(error)) from None
     if out is None:
@@ -71,13 +83,17 @@ def export(
     return exit_codes.OK
 
 
-def _render(target: Target, app: str | None, *, service: str, histograms: Histograms) -> dict[str, str]:
+def _render(
+    target: Target, app: str | None, *, service: str, histograms: Histograms, service_wide: bool
+) -> dict[str, str]:
     settings = None
     if app is not None:
         rules, settings = rules_of(app)
     settings = settings or Settings.load()
     if app is None:
         rules = default_rules(settings.thresholds, settings.error_statuses)
+    if service_wide:
+        rules = tuple(rule for rule in rules if rule.scope == "service")
     options = ExportOptions(
         service=service,
         histograms=histograms,

@@ -44,6 +44,17 @@ CHOICES = ("_protocol", "_compression", "s_exporter")
 """The ends of the names of fields whose values are read in upper and lower case."""
 
 
+def check_headers(value: SecretStr | None) -> None:
+    """Check that `value` is a list of headers as in `OTEL_EXPORTER_OTLP_HEADERS`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    items = value.get_secret_value().split(",") if value is not None else []
+    if not all(_HEADER.fullmatch(item) for item in items if item.strip()):
+        raise ValueError("it must be name=value pairs separated by commas")
+
+
 class OtlpSettings(BaseSettings):
     """Which signals are exported, where to, and how."""
 
@@ -136,9 +147,7 @@ class OtlpSettings(BaseSettings):
     @field_validator("otlp_headers", "otlp_traces_headers", "otlp_metrics_headers", "otlp_logs_headers")
     @classmethod
     def _parseable(cls, value: SecretStr | None) -> SecretStr | None:
-        items = value.get_secret_value().split(",") if value is not None else []
-        if not all(_HEADER.fullmatch(item) for item in items if item.strip()):
-            raise ValueError("it must be name=value pairs separated by commas")
+        check_headers(value)
         return value
 
     def exports(self, signal: Signal) -> bool:

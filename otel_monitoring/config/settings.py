@@ -40,6 +40,7 @@ from otel_monitoring.config.channels import ChannelSettings, check_web_address
 from otel_monitoring.config.hints import did_you_mean, number_meant
 from otel_monitoring.config.http_server import RequestSettings, without_effect
 from otel_monitoring.config.otlp import CHOICES, OtlpSettings
+from otel_monitoring.config.prometheus import PrometheusSettings
 from otel_monitoring.environment import ignore, ignore_unusable, items, warn_once
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact
@@ -83,7 +84,7 @@ THRESHOLDS: dict[str, float] = Thresholds().model_dump()
 """The documented defaults by name."""
 
 
-class Settings(ChannelSettings, OtlpSettings, RequestSettings):
+class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSettings):
     """Every setting of the package; `Settings.load` reads them.
 
     Keyword arguments win over the environment, which wins over `.env`.

@@ -22,7 +22,8 @@ from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistic
 from otel_monitoring.health.slice_metrics import Known
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
-from otel_monitoring.metrics.service_history import SERVICE, Scope, ServiceHistory
+from otel_monitoring.metrics.service_history import INSTANCE, SERVICE, Scope
+from otel_monitoring.metrics.service_measurements import ServiceMeasurements
 from otel_monitoring.metrics.slices.recorder import Readings
 from otel_monitoring.semconv import DB_CLIENT_CONNECTION_COUNT, DB_CLIENT_CONNECTION_STATE
 from otel_monitoring.telemetry.providers import Telemetry
@@ -57,7 +58,7 @@ class Sources:
     thresholds: Thresholds
     statistics: RequestStatistics
     aggregator: Aggregator
-    service: ServiceHistory
+    service: ServiceMeasurements
     instances: Instances
     performance: PerformanceMetrics
     system: SystemSampler
@@ -204,10 +205,16 @@ class HealthAnswers:
 
     def _about(self, scope: Scope) -> dict[str, Any]:
         service = self._from.service
-        if scope != SERVICE or not service.joined:
-            return {"scope": scope, "since": rfc3339(time.time() - self._uptime())}
-        problem = {"incomplete": service.problem} if service.problem is not None else {}
-        return {"scope": scope, "since": rfc3339(service.since), **problem}
+        problem = service.problem if scope == SERVICE else None
+        incomplete = {"incomplete": problem} if problem is not None else {}
+        if scope == SERVICE and service.joined:
+            return {"scope": scope, "since": rfc3339(service.since), **incomplete}
+        # Until it knows of the others, a process is the service; where they cannot be asked, it is itself.
+        return {
+            "scope": INSTANCE if incomplete else scope,
+            "since": rfc3339(time.time() - self._uptime()),
+            **incomplete,
+        }
 
     def _identity(self) -> dict[str, Any]:
         origin = self._from.origin()

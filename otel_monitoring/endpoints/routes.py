@@ -345,7 +345,9 @@ def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[Bas
         what = ", ".join(filter(None, (made["type"], made["rule"], *map("=".join, made["labels"].items()))))
         author, reason = made["author"] or "nobody", made["reason"] or "-"
         logger.info("%s muted until %s by %s: %s", what, made["until"], author, reason)
-        return _json({**made, "duration_seconds": body.duration_seconds}, 201)
+        silenced = service.alert_manager.silenced(made["id"])
+        kept = {"silenced": silenced} if silenced is not None else {}
+        return _json({**made, "duration_seconds": body.duration_seconds, **kept}, 201)
 
     @router.delete("/mutes/{name}")
     def unmute(name: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{0,63}$|^mute-[0-9a-f]{12}$")]) -> Response:

@@ -72,6 +72,11 @@ def missing(rule: Rule, dialect: Dialect) -> str | None:
     return f"group by ({labels}) ({recently}) unless on ({labels}) {dialect.select(recorded(rule))}"
 
 
+def samples(rule: Rule, dialect: Dialect) -> str | None:
+    """The number of measurements behind the rule's value; None for an expression of another kind."""
+    return _samples(rule.expression, dialect_of(rule, dialect))
+
+
 def _enough(rule: Rule, dialect: Dialect) -> str:
     counted = _samples(rule.expression, dialect) if rule.min_samples else None
     return f"\nand {counted} >= {rule.min_samples}" if counted else ""

@@ -56,15 +56,24 @@ class Instances:
         self._states: dict[str, Mapping[str, Any]] = {}
         self._leader: str | None = None
 
-    def learn(self, states: Mapping[str, Mapping[str, Any]], leader: str | None, now: float) -> None:
+    def learn(
+        self,
+        states: Mapping[str, Mapping[str, Any]],
+        leader: str | None,
+        now: float,
+        ages: Mapping[str, float] | None = None,
+    ) -> None:
         """Take the reported states of the other processes.
 
         Args:
             states: By `service.instance.id`.
             leader: The process that evaluates the alert rules.
             now: Seconds of the monotonic clock.
+            ages: How old each report is, in seconds, where that is known.
         """
         seen = self._first_seen
+        if ages is not None:
+            seen = {name: (state.get("number"), now - ages[name]) for name, state in states.items()}
         self._first_seen = {
             name: seen[name] if name in seen and seen[name][0] == state.get("number") else (state.get("number"), now)
             for name, state in states.items()

@@ -14,7 +14,8 @@ from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.cardinality import BoundedNames
 from otel_monitoring.metrics.direct_histogram import RecordedHistogram
 from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
-from otel_monitoring.metrics.service_history import SERVICE, ErrorSeen, Scope, ServiceHistory
+from otel_monitoring.metrics.service_history import SERVICE, ErrorSeen, Scope
+from otel_monitoring.metrics.service_measurements import ServiceMeasurements
 from otel_monitoring.metrics.snapshot import Histogram, Series, merged
 from otel_monitoring.metrics.window import Window, Windows
 from otel_monitoring.redact import error_text, printable, redact, text_of
@@ -222,7 +223,7 @@ class PerformanceMetrics:
         refresh: Callable[[], Awaitable[None]],
         is_measured: Callable[[str], bool],
         max_endpoints: int,
-        service: ServiceHistory | None = None,
+        service: ServiceMeasurements | None = None,
     ) -> None:
         self._durations = durations
         self._aggregator = aggregator
@@ -299,7 +300,7 @@ class PerformanceMetrics:
         service = self._of_service(scope)
         return service.last_error if service is not None else self._last
 
-    def _of_service(self, scope: Scope) -> ServiceHistory | None:
+    def _of_service(self, scope: Scope) -> ServiceMeasurements | None:
         service = self._service
         return service if scope == SERVICE and service is not None and service.joined else None
 

@@ -137,7 +137,7 @@ class SnapshotReader(sdk.InMemoryMetricReader):
 
     Attributes:
         exports: False: what it reads stays in the process.
-        application: The names of the metrics that are the application's own.
+        application: The metrics that are the application's own, by name: their units.
         direct_histograms: The histograms that are in the snapshots without the SDK, by name.
     """
 
@@ -157,7 +157,7 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         )
         self._max_series = max_series
         self._known: dict[Series, Series] = {}
-        self.application: set[str] = set()
+        self.application: dict[str, str] = {}
         self._last = now
         self._taking = renewed(self, "_taking", threading.Lock)
 
@@ -200,7 +200,7 @@ class SnapshotReader(sdk.InMemoryMetricReader):
             if _comes_directly(metric.name, scope, self.direct_histograms):
                 continue
             if _is_of_application(scope):
-                self.application.add(metric.name)
+                self.application[metric.name] = metric.unit or ""
             if isinstance(points, sdk.ExponentialHistogram):
                 for point in points.data_points:
                     _add(histograms, self._series(metric.name, point.attributes), _histogram(point))

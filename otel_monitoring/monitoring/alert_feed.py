@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
+from otel_monitoring.alerts.engine import AlertEngine
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, evidence_key
 from otel_monitoring.alerts.evaluator import Evaluator
 from otel_monitoring.alerts.manager import AlertManager
@@ -54,6 +55,7 @@ class AlertFeed:
         draining: Whether the stop has begun: from then on nothing is pinged or evaluated.
         store_database: Returns the application's database, if it has one by now; the store may be there.
         past: Returns the sums over the slices of the past, None where they are not known.
+        engine: Evaluates the rules about the whole service in place of its processes; None: nobody does.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class AlertFeed:
         draining: Callable[[], bool],
         store_database: Callable[[], ApplicationDatabase | None],
         past: Callable[[], Past | None],
+        engine: AlertEngine | None = None,
     ) -> None:
+        self._engine = engine
         self._settings = settings
         self._telemetry = telemetry
         self._aggregator = aggregator
@@ -97,13 +101,15 @@ class AlertFeed:
         signals = AlertSignals(self._telemetry.meter_provider, self._telemetry.logger_provider)
         manager.connect(self._settings, origin, signals, self._store_database)
         instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
+        engine = self._engine
         self._evaluator = Evaluator(
             manager,
             instance,
             self._report,
             self._settings.sample_interval,
-            lambda: self._performance.history(SERVICE).recent,
+            None if engine is not None else lambda: self._performance.history(SERVICE).recent,
             self._past,
+            elsewhere=lambda: engine is not None and engine.evaluates,
         )
         self._ping = None
 

@@ -33,7 +33,8 @@ from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator, BackgroundCollection
 from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram
-from otel_monitoring.metrics.service_history import ServiceHistory
+from otel_monitoring.metrics.service_history import SERVICE, Scope, ServiceHistory
+from otel_monitoring.metrics.service_measurements import ServiceMeasurements
 from otel_monitoring.metrics.slices.own_deltas import OwnDeltas
 from otel_monitoring.metrics.stream import MeasurementStream
 from otel_monitoring.monitoring.alert_feed import AlertFeed
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
 
     from otel_monitoring.config.otlp import Signal
     from otel_monitoring.monitoring.service import MonitoringService
+    from otel_monitoring.prometheus.engine import PrometheusEngine
 
 
 class ServiceParts:
@@ -82,6 +84,7 @@ class ServiceParts:
         database: The state of the database.
         alerting: Hands samples and evidence to the alert rules.
         service_history: What all processes of the service measured.
+        engine: The Prometheus that answers in its place; None: none is set.
         slices: Writes the slices of the past.
         objectives: Keeps the sums by which objectives are judged.
         errors: Groups the failed requests of this process.
@@ -164,12 +167,13 @@ class ServiceParts:
             collecting=self.collecting,
             worker=self._worker,
             stream=self._stream,
-            states=lambda: self.alerting.others(),
+            states=lambda: self.alerting.others() if self.engine is None else ({}, None),
             leads=lambda: self.alerting.leads,
             last_error=lambda: self.performance.error_seen(),
             keep=self._own_deltas.note,
             close=lambda: self._alert_manager().store.close(),
         )
+        self.engine = self._make_engine() if settings.prometheus_url is not None else None
         self._statistics = RequestStatistics(settings.error_statuses)
         self.slices = SliceWriter(
             self._statistics,
@@ -192,10 +196,10 @@ class ServiceParts:
             RecordedHistogram(self.request_durations, REQUEST_DURATIONS.create(self._meter), readers),
             self.aggregator,
             self._statistics,
-            refresh=self.exchange.refresh,
+            refresh=self.refresh,
             is_measured=_is_current_request,
             max_endpoints=settings.max_endpoints,
-            service=self.service_history,
+            service=self._service_measurements,
         )
         self.system = SystemSampler(self._meter)
         self.wrong_tokens = self._meter.create_counter(
@@ -219,7 +223,29 @@ class ServiceParts:
             draining=lambda: self._worker.draining,
             store_database=lambda: None if (alive := monitored()) is None else alive.application_database,
             past=self.objectives.past,
+            engine=self.engine,
         )
+
+    def _make_engine(self) -> "PrometheusEngine":
+        # Imported here: a service without one needs no HTTP client.
+        from otel_monitoring.prometheus.engine import PrometheusEngine
+
+        return PrometheusEngine(
+            self._settings,
+            worker=self._worker,
+            resource=lambda: self.telemetry.resource.attributes,
+            origin=self._origin,
+            store=lambda: self._alert_manager().store,
+            own=lambda: self.aggregator.history,
+            units=lambda: self.aggregator.reader.application,
+            errors=lambda: self.service_history.errors,
+            last_error=lambda: self.performance.error_seen(),
+            leader=lambda: str(self._instance_id()) if self.alerting.leads else None,
+        )
+
+    @property
+    def _service_measurements(self) -> ServiceMeasurements:
+        return self.engine or self.service_history
 
     def _make_answers(self) -> HealthAnswers:
         return HealthAnswers(
@@ -227,8 +253,8 @@ class ServiceParts:
                 thresholds=self._settings.thresholds,
                 statistics=self._statistics,
                 aggregator=self.aggregator,
-                service=self.service_history,
-                instances=self._instances,
+                service=self._service_measurements,
+                instances=self.engine.instances if self.engine is not None else self._instances,
                 performance=self.performance,
                 system=self.system,
                 database=self.database,
@@ -259,6 +285,8 @@ class ServiceParts:
         self.collecting.reset_after_fork()
         self.exchange.reset_after_fork()
         self.service_history.begin_after_fork()
+        if self.engine is not None:
+            self.engine.begin()
         self.telemetry.start(self.aggregator.reader)
         self._resume()
         self.system.start()
@@ -304,7 +332,20 @@ class ServiceParts:
         """Measure the commands and pools of a client that was made before the database was instrumented."""
         self._monitored.measure_client(client)
 
+    async def refresh(self, scope: Scope = SERVICE) -> None:
+        """Bring the measurements up to date for an answer; callable on any loop, never raises."""
+        if scope != SERVICE:
+            await self.collecting.refresh()
+            return
+        own = self.exchange.refresh()
+        await (own if self.engine is None else asyncio.gather(own, self.engine.refresh()))
+
     # The jobs of the background thread
+
+    async def ask_engine(self) -> None:
+        """Ask Prometheus what fires, and for the next answer."""
+        if self.engine is not None and not self._worker.draining:
+            await self.engine.ask()
 
     async def sample(self) -> None:
         """Measure, then evaluate the alert rules."""
@@ -399,6 +440,8 @@ class ServiceParts:
         self.alerting.begin(manager)
         manager.hand_over = lambda: self._worker.submit(self._deliver)
         stack.callback(setattr, manager, "hand_over", lambda: False)
+        manager.engine = self.engine
+        stack.callback(setattr, manager, "engine", None)
 
     async def _deliver(self) -> None:
         self.alerting.deliver()
@@ -420,9 +463,15 @@ class ServiceParts:
             )
 
     def _stream(self) -> MeasurementStream | None:
-        """The measurements that the processes of the service share; a store in memory is shared with nobody."""
+        """The measurements that the processes of the service share.
+
+        A store in memory is shared with nobody; where Prometheus answers for all of them, nothing is published.
+        """
         store = self._alert_manager().store
-        return None if isinstance(store, MemoryStore) else store.measurements
+        return None if isinstance(store, MemoryStore) or self.engine is not None else store.measurements
+
+    def _instance_id(self) -> object:
+        return self.telemetry.resource.attributes.get("service.instance.id")
 
     def _origin(self) -> Origin:
         """The service's name, version, environment and host; kept until the resource is another, as after a fork."""

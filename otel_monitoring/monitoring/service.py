@@ -250,7 +250,10 @@ class MonitoringService:
         Args:
             scope: `service`, or `instance` for this process alone.
         """
-        return self._parts.answers.detailed(scope)
+        parts = self._parts
+        if parts.engine is not None and scope == SERVICE:
+            parts.engine.want()
+        return parts.answers.detailed(scope)
 
     async def get_detailed_diagnostics(self, scope: Scope = SERVICE) -> dict[str, Any]:
         """The answer of `/health/diagnostics` from fresh measurements.
@@ -368,8 +371,7 @@ class MonitoringService:
         self._parts.wrong_tokens.add(1)
 
     async def _refresh(self, scope: Scope) -> None:
-        parts = self._parts
-        await (parts.exchange if scope == SERVICE else parts.collecting).refresh()
+        await self._parts.refresh(scope)
 
     async def _answer(self, what: str, scope: Scope) -> dict[str, Any]:
         return self._parts.answers.answer(what, scope)
@@ -409,6 +411,11 @@ class MonitoringService:
                 Job("health checks", settings.check_interval, lambda: self._parts.run_checks()),
                 Job("event loop probe", _LOOP_PROBE_SECONDS, lambda: self._parts.probe_loop()),
                 Job("slices", _SLICE_SECONDS, lambda: self._parts.write_slices()),
+                *(
+                    [Job("Prometheus", settings.sample_interval, lambda: self._parts.ask_engine())]
+                    if settings.prometheus_url is not None
+                    else []
+                ),
                 Job("early export", _EARLY_EXPORT_SECONDS, lambda: self._parts.send_early()),
                 Job("alerts", beat_seconds(settings.sample_interval), lambda: self._parts.beat()),
             ),

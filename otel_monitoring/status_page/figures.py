@@ -10,7 +10,6 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from otel_monitoring.alerts.evaluation.acknowledgement import acknowledged
-from otel_monitoring.alerts.evaluation.incident import saved_incidents
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.overview import firing
 from otel_monitoring.config.settings import Thresholds
@@ -117,8 +116,8 @@ class PageFigures:
         try:
             store = manager.store
             rules = {rule.name: rule for rule in manager.rules}
-            fires = firing(saved_incidents(store.incidents), rules, acknowledged(store.acknowledgements))
-            mutes = [mute.as_json() for mute in store.mutes.all(manager.clock()) if mute.schedule is None]
+            fires = firing(manager.incidents(), rules, acknowledged(store.acknowledgements))
+            mutes = [mute.as_json() for mute in manager.mutes()]
             events = store.history.events(limit=1)
         except StoreError as error:
             return {"firing": [], "mutes": [], "event": "", "store_problem": redact(str(error))}

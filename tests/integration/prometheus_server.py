@@ -61,7 +61,10 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def prometheus_server(
-    directory: Path, port: int | None = None, *, config: Path = CONFIG / "prometheus" / "prometheus.yaml"
+    directory: Path,
+    port: int | None = None,
+    *arguments: str,
+    config: Path = CONFIG / "prometheus" / "prometheus.yaml",
 ) -> Iterator[Prometheus]:
     """Run it, its data and output in `directory`, on a free port or the one where it was expected before."""
     port = port or free_port()
@@ -73,6 +76,7 @@ def prometheus_server(
         "--web.enable-otlp-receiver",
         "--web.enable-remote-write-receiver",
         "--enable-feature=native-histograms,exemplar-storage",
+        *arguments,
     ]
     log = directory / "prometheus.log"
     with log.open("wb") as output:

@@ -43,14 +43,14 @@ CONFIGURATION = "route:\n  receiver: nobody\nreceivers:\n  - name: nobody\n"
 
 
 @contextmanager
-def alertmanager(directory: Path) -> Iterator[str]:
+def alertmanager(directory: Path, configuration: str = CONFIGURATION) -> Iterator[str]:
     """A real one under a path prefix; its base URL."""
     program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
     if program is None:
         unavailable("no Alertmanager: apt-get install prometheus-alertmanager")
     port = free_port()
     directory.mkdir()
-    (directory / "alertmanager.yml").write_text(CONFIGURATION)
+    (directory / "alertmanager.yml").write_text(configuration)
     command = [
         program,
         f"--config.file={directory}/alertmanager.yml",

@@ -19,7 +19,7 @@ from otel_monitoring.alerts.evaluation.notification_policy import (
     is_recent,
 )
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, Outcome, readable_labels
-from otel_monitoring.alerts.mute import Mute, in_force
+from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.notes import Notes
@@ -106,7 +106,7 @@ def record(
     now = raised[-1].time
     firing = {incident.rule for incident in saved_incidents(store.incidents) if incident.firing}
     inhibited = inhibited_types(store.notes, rules.values(), firing, now, policy.window)
-    mutes = in_force(store.mutes.all(now), now)
+    mutes = policy.mutes(store.mutes, now)
     events = []
     together: dict[tuple[str, ...], list[AlertEvent]] = {}
     for event in raised:

@@ -67,6 +67,10 @@ class Evaluation:
             measured: The sum of all workers' histograms and counters; None: the reports have them.
             past: The sums over the slices of the past; None: they are not known.
         """
+        rules = tuple(rules)
+        for name in {*self.readings, *self.errors} - {rule.name for rule in rules}:  # evaluated elsewhere by now
+            self.readings.pop(name, None)
+            self.errors.pop(name, None)
         everywhere = {"": merge_reports(reports, measured, past)}
         apart = {instance: report.window for instance, report in reports.items()}
         found: list[RuleResult] = []

@@ -128,9 +128,9 @@ class Incident:
         which = f"for {lasted}" if self.worst_message == self.message else f"at worst, in {lasted}"
         return replace(self, message=f"{self.worst_message} ({which})")
 
-    def without_rule(self) -> "Incident":
-        """The same with the message that it ended because its rule was removed."""
-        return replace(self, message=f"{self.message} (its rule was removed)")
+    def without_rule(self, why: str) -> "Incident":
+        """The same with the message that it ended because its rule is not evaluated here any more."""
+        return replace(self, message=f"{self.message} ({why})")
 
     def expired(self) -> "Incident":
         """The same with the message that it ended without data: whether the problem is over is unknown."""

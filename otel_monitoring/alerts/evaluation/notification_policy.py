@@ -1,14 +1,15 @@
 """`NotificationPolicy`, and whether an alert is muted or inhibited."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from otel_monitoring.alerts.evaluation.incident import state_key
 from otel_monitoring.alerts.model import AlertEvent, AlertType
-from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.mute import Mute, in_force
 from otel_monitoring.alerts.route import Route
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.selection import Selectable
+from otel_monitoring.alerts.store.mutes import Mutes
 from otel_monitoring.alerts.store.notes import Notes
 
 
@@ -92,6 +93,7 @@ class NotificationPolicy:
         holding: Those of `channels` whose receiver holds an alert until it is resolved, as the Alertmanager does.
         at_once: The channels that write an event where it happens, past the outbox.
         routes: Which alerts go to which of `channels`.
+        muted_elsewhere: Returns the mutes that another engine keeps, beside those of the store.
     """
 
     channels: Sequence[str]
@@ -100,6 +102,16 @@ class NotificationPolicy:
     holding: frozenset[str] = frozenset()
     at_once: Sequence[str] = ()
     routes: Sequence[Route] = ()
+    muted_elsewhere: Callable[[], Sequence[Mute]] = tuple
+
+    def mutes(self, mutes: Mutes, now: float) -> list[Mute]:
+        """The mutes in force.
+
+        Args:
+            mutes: Those of the store.
+            now: Unix seconds.
+        """
+        return in_force((*mutes.all(now), *self.muted_elsewhere()), now)
 
     def due(self, alert: Selectable, unacknowledged: float = 0.0) -> list[str]:
         """The channels that get `alert`, which nobody has acknowledged for so many seconds since it was notified."""

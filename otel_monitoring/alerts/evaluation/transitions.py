@@ -22,7 +22,7 @@ from otel_monitoring.alerts.evaluation.notification_policy import (
 )
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, evidence_key
 from otel_monitoring.alerts.model import AlertEvent, AlertType, Outcome, Status
-from otel_monitoring.alerts.mute import Mute, in_force
+from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.guard import logger
@@ -38,17 +38,19 @@ class Transitions:
         store: The store, inside a transaction.
         policy: Decides about notifying.
         now: The time of the evaluation, in Unix seconds.
+        elsewhere: The names of the rules that another engine evaluates.
 
     Attributes:
         events: Every event of this evaluation, firing and resolved, in order.
         notified: The events that are notified, repeated notifications included, in order.
     """
 
-    def __init__(self, store: Store, policy: NotificationPolicy, now: float) -> None:
+    def __init__(self, store: Store, policy: NotificationPolicy, now: float, elsewhere: Collection[str] = ()) -> None:
+        self._elsewhere = elsewhere
         self._store = store
         self._policy = policy
         self._now = now
-        self._mutes: Sequence[Mute] = in_force(store.mutes.all(now), now)
+        self._mutes: Sequence[Mute] = policy.mutes(store.mutes, now)
         self._acknowledged = acknowledged(store.acknowledgements)
         self._inhibited: frozenset[AlertType] = frozenset()
         self._firing: frozenset[str] = frozenset()
@@ -119,8 +121,10 @@ class Transitions:
             return replace(incident, orphaned_at=self._now).encode()
         if is_recent(incident.orphaned_at, self._now, ORPHANED_SECONDS):
             return incident.encode()
-        logger.info("the alert of %s resolved: the rule was removed", incident.rule)
-        self._resolve(None, incident.resolved(self._now).without_rule(), {})
+        removed, moved = "its rule was removed", "Prometheus evaluates its rule from now on"
+        why = moved if incident.rule in self._elsewhere else removed
+        logger.info("the alert of %s resolved: %s", incident.rule, why)
+        self._resolve(None, incident.resolved(self._now).without_rule(why), {})
         return None
 
     def _inhibited_types(self, transitions: Iterable["_Transition"], rules: Collection[Rule]) -> frozenset[AlertType]:

@@ -1,8 +1,11 @@
 """`Dialect`: writes PromQL for rules and dashboards."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
+
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,9 @@ class Dialect:
         selector: Further label matchers for every metric, e.g. `job="orders"`.
         from_zero: Whether the first value of a new series counts as an increase from 0, as it does in this process.
             Prometheus' `increase` starts with the second value, and so misses the first failure of a kind.
-        growth: `increase` in the window, or `rate` per second; `rate` ignores `from_zero`.
+        growth: `increase` in the window, or `rate` per second; `rate` ignores `from_zero`. `difference`: what was
+            counted between the last sample before the window and the last one in it, without Prometheus' extrapolation:
+            whole numbers, from zero for a new series; the increase of a series that began anew.
     """
 
     by: tuple[str, ...] = ("job",)
@@ -24,7 +29,7 @@ class Dialect:
     native: bool = True
     selector: str = ""
     from_zero: bool = False
-    growth: Literal["increase", "rate"] = "increase"
+    growth: Literal["increase", "rate", "difference"] = "increase"
 
     def select(self, metric: str, *matchers: str) -> str:
         """`metric{…}` with the matchers that are not empty."""
@@ -38,6 +43,10 @@ class Dialect:
         hour bridges gaps in the data: after a longer gap, a series that returns looks new for one window.
         """
         series = self.select(metric, *matchers)
+        if self.growth == "difference":
+            last, before = f"last_over_time({series}[{self.span}])", f"last_over_time({series}[1h] offset {self.span})"
+            was_reset = f"resets({series}[{_and_an_hour(self.span)}]) > 0"
+            return f"({last} - {before} or {last}) unless {was_reset} or increase({series}[{self.span}])"
         grown = f"{self.growth}({series}[{self.span}])"
         if self.from_zero and self.growth == "increase":
             return f"{series} unless last_over_time({series}[1h] offset {self.span}) or {grown}"
@@ -57,11 +66,23 @@ class Dialect:
         by = ", ".join((*self.by, *filter(None, labels)))
         return f"{aggregate} by ({by}) ({inner})" if by else f"{aggregate}({inner})"
 
+    @staticmethod
+    def summed(inner: str, *without: str) -> str:
+        """`sum without (…) (inner)`: one series for each combination of the other labels."""
+        return f"sum without ({', '.join(without)}) ({inner})"
+
     def histogram_count(self, metric: str, *matchers: str, labels: Sequence[str] = ()) -> str:
         """The number of values that a histogram recorded."""
         if self.native:
             return self.grouped("sum", f"histogram_count({self.increase(metric, *matchers)})", *labels)
         return self.grouped("sum", self.increase(f"{metric}_count", *matchers), *labels)
+
+    def histogram_values(self, metric: str, *matchers: str, labels: Sequence[str] = ()) -> tuple[str, ...]:
+        """The whole histogram: one query for native ones, else one for its buckets (by `le`) and one for its sum."""
+        if self.native:
+            return (self.grouped("sum", self.increase(metric, *matchers), *labels),)
+        buckets = self.grouped("sum", self.increase(f"{metric}_bucket", *matchers), *labels, "le")
+        return buckets, self.grouped("sum", self.increase(f"{metric}_sum", *matchers), *labels)
 
     def histogram_mean(self, metric: str, *matchers: str, labels: Sequence[str] = ()) -> str:
         """The mean of the values that a histogram recorded."""
@@ -89,3 +110,9 @@ def prometheus_duration(seconds: float) -> str:
         if seconds and seconds % size == 0:
             return f"{int(seconds) // size}{unit}"
     return f"{int(seconds)}s"
+
+
+def _and_an_hour(span: str) -> str:
+    """A duration of one unit, and an hour."""
+    unit = span.lstrip("0123456789")
+    return f"{math.ceil(int(span.removesuffix(unit)) * _SECONDS[unit]) + 3600}s"

@@ -135,12 +135,17 @@ def labels(event: AlertEvent, notification: Notification, host: str = "") -> dic
         "rule": event.rule if event.rule != title else "",
     }
     for key, value in sorted(event.labels.items()):
-        name = re.sub(r"\W", "_", key, flags=re.ASCII)
-        name = f"_{name}" if not name or name[0].isdigit() else name
+        name = label_name(key)
         while name in found:
             name = f"exported_{name}"
         found[name] = value
     return {key: text.one_line(value) for key, value in found.items() if value}
+
+
+def label_name(key: str) -> str:
+    """A label's name as Alertmanager allows it."""
+    name = re.sub(r"\W", "_", key, flags=re.ASCII)
+    return f"_{name}" if not name or name[0].isdigit() else name
 
 
 def _annotations(event: AlertEvent, notification: Notification) -> dict[str, str]:

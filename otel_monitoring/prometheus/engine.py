@@ -1,0 +1,417 @@
+"""`PrometheusEngine`: what a Prometheus says about the service, kept for a while; and whether it answers."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from otel_monitoring.alerts.evaluation.incident import Incident
+from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.notify.origin import Origin
+from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.alerts.store import Store
+from otel_monitoring.config.settings import Settings
+from otel_monitoring.errors import MonitoringError, PrometheusError
+from otel_monitoring.guard import fail_open, logger
+from otel_monitoring.health.instances import Instances
+from otel_monitoring.metrics.error_groups import ErrorGroup, ErrorKey
+from otel_monitoring.metrics.service_history import ErrorSeen
+from otel_monitoring.metrics.window import History
+from otel_monitoring.prometheus.client import Connection, Server
+from otel_monitoring.prometheus.evaluations import Latest, latest_of, results_of
+from otel_monitoring.prometheus.questions import Questions, Service
+from otel_monitoring.prometheus.silences import Silence, Silences
+from otel_monitoring.prometheus.view import Application, ServiceView, read_view
+from otel_monitoring.redact import redact, redact_error
+from otel_monitoring.runtime.worker import Worker
+
+T = TypeVar("T")
+
+_LONGEST_SILENCE = 60.0
+"""Seconds without an answer after which the processes evaluate for themselves: a restart of Prometheus takes less."""
+_LONGEST_WITHOUT_RULES = 300.0
+"""Seconds without any recorded rule: the first values come after an export and an evaluation."""
+_FRESH_INTERVALS = 3.0
+_REUSE_FACTOR = 4.0
+"""An answer is kept for so many times the seconds that it took."""
+_MARGIN = 0.5
+"""Seconds that an answer waits beyond the time limit of the questions."""
+_REPORT_INTERVALS = 3.0
+_ALERTMANAGERS_SECONDS = 60.0
+_asking = fail_open("asking Prometheus")
+
+
+class PrometheusEngine:
+    """Asks in the background thread; everything else may be called from any thread, and waits for nothing.
+
+    It is the service's measurements (`metrics.service_measurements`) and the engine of its alerts (`alerts.engine`).
+
+    Args:
+        settings: URL, headers, certificates and time limit; intervals, thresholds and the window.
+        worker: Its background thread asks.
+        resource: Returns the attributes of the service's resource.
+        origin: Returns the service's name and environment, as alerts have them.
+        store: Returns the store, whose mutes become silences.
+        own: Returns what this process measured, with the application's own metrics.
+        units: Returns the units of the application's metrics, by name.
+        errors: Returns the groups of failed requests of this process.
+        last_error: Returns the last error of this process.
+        leader: Returns the `service.instance.id` of this process where it leads the workers that share its store.
+        clock: Seconds of a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        worker: Worker,
+        resource: Callable[[], Mapping[str, Any]],
+        origin: Callable[[], Origin],
+        store: Callable[[], Store],
+        own: Callable[[], History],
+        units: Callable[[], Mapping[str, str]],
+        errors: Callable[[], Mapping[ErrorKey, ErrorGroup]],
+        last_error: Callable[[], ErrorSeen | None],
+        leader: Callable[[], str | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._worker = worker
+        self._resource = resource
+        self._origin = origin
+        self._store = store
+        self._own = own
+        self._units = units
+        self._errors = errors
+        self._last_error = last_error
+        self._leader = leader
+        self._clock = clock
+        self._server = Server.of_prometheus(settings)
+        self._alertmanagers: tuple[float, Sequence[Server]] | None = None
+        self.instances = Instances(
+            _REPORT_INTERVALS * max(settings.sample_interval, settings.metric_export_interval / 1000)
+        )
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin as a new process: nothing was asked yet."""
+        self._native: bool | None = None
+        self._view: ServiceView | None = None
+        self._viewed_at = self._took = 0.0
+        self._reading: asyncio.Task[None] | None = None
+        self._reading_rules: asyncio.Task[None] | None = None
+        self._results_at = float("-inf")
+        self._results: Mapping[str, Mapping[str, Any]] = {}
+        self._latest: Latest | None = None
+        self._silences: Sequence[Silence] = ()
+        self._wanted = False
+        self._latest_failure: str | None = None
+        self._view_failure: str | None = None
+        self._silent_since: float | None = self._clock()
+        self._without_rules_since: float | None = self._clock()
+        self._mute_failure: str | None = None
+
+    # The measurements of the service
+
+    @property
+    def history(self) -> History:
+        """The totals of the service, and its recent window; those of this process where nothing is known."""
+        return self._view.history if self._view is not None else self._own()
+
+    @property
+    def since(self) -> float:
+        """From when the totals count, in Unix seconds."""
+        return self._view.since if self._view is not None else 0.0
+
+    @property
+    def joined(self) -> bool:
+        """Whether it answers for the service; otherwise the process answers for itself, and `problem` says why."""
+        return self.problem is None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the process answers for itself; None: it does not."""
+        if self._failure is not None:
+            return self._failure
+        if self._view is None:
+            return "Prometheus: it was not asked yet"
+        age = self._clock() - self._viewed_at
+        return f"Prometheus: its last answer is {age:.0f} s old" if age > self._kept(_FRESH_INTERVALS) else None
+
+    @property
+    def errors(self) -> Mapping[ErrorKey, ErrorGroup]:
+        """The groups of failed requests of this process: Prometheus has no texts."""
+        return self._errors()
+
+    @property
+    def last_error(self) -> ErrorSeen | None:
+        """The last error of this process."""
+        return self._last_error()
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """The names of the application's own metrics in this process."""
+        return frozenset(self._units())
+
+    def want(self) -> None:
+        """Have the background thread ask for the next answer: this one is made of what is known."""
+        self._wanted = True
+
+    async def refresh(self) -> None:
+        """Ask for an answer, unless what is known is fresh; callable on any loop, never raises.
+
+        Waits no longer than the time limit, and not at all while Prometheus does not answer: the background asks then.
+        """
+        self._wanted = True
+        if self._is_fresh or self._failure is not None or not self._worker.running:
+            return
+        with _asking:
+            await self._worker.call(self._read, self._settings.prometheus_timeout + _MARGIN)
+
+    async def ask(self) -> None:
+        """Ask what fires, and for the silences; and for a whole view where an answer wanted one. A background job."""
+        await self._ask_latest()
+        if self._latest_failure is None and self._wanted and not self._is_fresh:
+            await self._read()
+        await self._exchange_mutes()
+
+    @property
+    def _failure(self) -> str | None:
+        return self._latest_failure or self._view_failure
+
+    def _kept(self, intervals: float = 1.0) -> float:
+        """Seconds for which a view is fresh."""
+        return max(intervals * self._settings.sample_interval, _REUSE_FACTOR * self._took)
+
+    @property
+    def _is_fresh(self) -> bool:
+        return self._view is not None and self._clock() - self._viewed_at < self._kept()
+
+    async def _read(self) -> None:
+        """Ask for a view, once at a time."""
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.ensure_future(self._ask_view())
+        await asyncio.shield(self._reading)
+
+    async def _ask_view(self) -> None:
+        self._wanted = False
+        began = self._clock()
+        view, failure = await self._answer(self._view_of)
+        if view is not None:
+            self._took, self._viewed_at, self._view = self._clock() - began, self._clock(), view
+            self.instances.learn(view.states, self._leader(), self._clock(), view.ages)
+        self._note(self._latest_failure, failure)
+
+    async def _view_of(self, connection: Connection) -> ServiceView:
+        if self._native is None:
+            self._native = await self._is_native(connection)
+        questions = self._questions()
+        application = Application.of(self._own(), self._units())
+        settings = self._settings
+        return await read_view(connection, questions, application, settings.thresholds, settings.prometheus_range)
+
+    async def _is_native(self, connection: Connection) -> bool | None:
+        """Whether the histograms are native; None: there is none yet."""
+        found = {sample["metric"].get("__name__", "") for sample in await connection.query(self._questions().formats())}
+        return not all(name.endswith("_bucket") for name in found) if found else None
+
+    async def _answer(
+        self, questions: Callable[[Connection], Awaitable[T]], server: Server | None = None
+    ) -> tuple[T | None, str | None]:
+        """The answer, or why there is none."""
+        try:
+            return await (server or self._server).ask(questions), None
+        except MonitoringError as error:
+            return None, redact(str(error))
+        except Exception as error:  # noqa: BLE001 - an answer in another form
+            fail_open.note("asking Prometheus", error)
+            return None, f"Prometheus: {redact_error(error)}"
+
+    def _note(self, latest: str | None, view: str | None) -> None:
+        """Keep why there is no answer; one line is logged when that begins, and one when it ends."""
+        before = self._failure
+        self._latest_failure, self._view_failure = latest, view
+        if self._failure is not None:
+            self.instances.learn({}, self._leader(), self._clock())
+        if before is None and self._failure is not None:
+            logger.warning("%s; this process answers for itself", self._failure)
+        elif before is not None and self._failure is None:
+            logger.info("Prometheus answers again, for the whole service")
+
+    def _questions(self) -> Questions:
+        resource = self._resource()
+        name, namespace = (str(resource.get(key) or "") for key in ("service.name", "service.namespace"))
+        job = f"{namespace}/{name}" if namespace else name
+        service = Service(job, str(resource.get("deployment.environment.name") or ""))
+        return Questions(service, self._settings.window, self._native is not False)
+
+    # The engine of the alerts
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether Prometheus evaluates the rules about the service; after a minute without it, the processes do."""
+        now = self._clock()
+        limits = ((self._silent_since, _LONGEST_SILENCE), (self._without_rules_since, _LONGEST_WITHOUT_RULES))
+        return all(since is None or now - since < seconds for since, seconds in limits)
+
+    async def _ask_latest(self) -> None:
+        latest, failure = await self._answer(self._latest_of)
+        now = self._clock()
+        self._note(failure, self._view_failure)
+        if latest is None:
+            self._silent_since = now if self._silent_since is None else self._silent_since
+            return
+        self._latest, self._silent_since = latest, None
+        if latest.recorded:
+            self._without_rules_since = None
+        elif self._without_rules_since is None:
+            self._without_rules_since = now
+
+    async def _latest_of(self, connection: Connection) -> Latest:
+        return latest_of(await connection.query(self._questions().latest()))
+
+    async def refresh_rules(self, rules: Sequence[Rule]) -> None:
+        """Ask what fires and, for these rules, for their values; callable on any loop, never raises."""
+        if self._latest_failure is None and self._worker.running:
+            with _asking:
+                limit = 2 * self._settings.prometheus_timeout + _MARGIN
+                await self._worker.call(lambda: self._read_rules(rules), limit)
+
+    async def _read_rules(self, rules: Sequence[Rule]) -> None:
+        """As `refresh_rules`, once at a time."""
+        if self._reading_rules is None or self._reading_rules.done():
+            self._reading_rules = asyncio.ensure_future(self._ask_rules(rules))
+        await asyncio.shield(self._reading_rules)
+
+    async def _ask_rules(self, rules: Sequence[Rule]) -> None:
+        await self._ask_latest()
+        ours = [rule for rule in rules if rule.scope == "service"]
+        if not ours or self._latest_failure is not None or self._clock() - self._results_at < self._kept():
+            return
+        questions = self._questions()
+        results, failure = await self._answer(lambda connection: results_of(connection, questions, ours))
+        if results is not None:
+            self._results, self._results_at = results, self._clock()
+        self._note(self._latest_failure, failure or self._view_failure)
+
+    def incidents(self, rules: Mapping[str, Rule]) -> Sequence[Incident]:
+        """The pending and firing alerts of the rules about the whole service; none while Prometheus does not answer."""
+        if self._latest is None or self._latest_failure is not None:
+            return ()
+        of_service = {name: rule for name, rule in rules.items() if rule.scope == "service"}
+        return self._latest.incidents(of_service, self.mutes())
+
+    def results(self, rules: Sequence[Rule]) -> Mapping[str, Mapping[str, Any]]:
+        """The latest values of these rules; none while Prometheus does not answer."""
+        if self._failure is not None:
+            return {}
+        return {rule.name: self._results[rule.name] for rule in rules if rule.name in self._results}
+
+    def state(self) -> dict[str, Any]:
+        """Whether it answers and evaluates, why it does not, and why a mute is no silence."""
+        without = self._without_rules_since
+        no_rules = "it has no value of this service's rules: load what `otel-monitoring export prometheus` writes"
+        missing = without is not None and self._latest is not None and self._latest_failure is None
+        return {
+            "evaluates": self.evaluates,
+            "problem": self._failure or (no_rules if missing else None),
+            "mutes_problem": self._mute_failure,
+        }
+
+    # Mutes
+
+    def mutes(self) -> Sequence[Mute]:
+        """The mutes that Alertmanager keeps as silences."""
+        now = self._store_time()
+        return [silence.mute for silence in self._silences if silence.mute.until > now]
+
+    def take_mutes(self) -> None:
+        """Make silences of the mutes in the store; where no event loop runs, wait until they are."""
+        self._await(self._exchange_mutes)
+
+    def unmute(self, name: str) -> bool:
+        """End the silence of the mute with this id, or those of this type or rule; returns whether there was one."""
+        ended = [silence for silence in self._silences if silence.mute.is_named(name)]
+        if ended:
+            self._await(lambda: self._end(ended))
+        return bool(ended)
+
+    def _await(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` in the background, and wait for it unless the caller's thread runs an event loop."""
+        done = threading.Event()
+
+        async def run() -> None:
+            try:
+                await work()
+            finally:
+                done.set()
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            if self._worker.submit(run):
+                done.wait(3 * self._settings.prometheus_timeout + _MARGIN)
+        else:
+            self._worker.submit(run)
+
+    def _store_time(self) -> float:
+        return time.time()
+
+    def _writer(self) -> Silences:
+        origin = self._origin()
+        return Silences(origin.service, origin.environment)
+
+    async def _exchange_mutes(self) -> None:
+        """Make silences of the mutes in the store, and read all silences."""
+        try:
+            servers, writer, now = await self._servers(), self._writer(), self._store_time()
+            known = await writer.read(servers)
+            mutes = self._store().mutes
+            waiting = [mute for mute in mutes.all(now) if mute.schedule is None]
+            for mute in waiting:
+                await writer.write(servers, mute, now, known)
+            self._silences = await writer.read(servers) if waiting else known
+            for mute in waiting:
+                mutes.remove(mute)
+            self._mute_failure = None
+        except MonitoringError as error:
+            self._keep_mute_failure(error)
+
+    async def _end(self, ended: Sequence[Silence]) -> None:
+        try:
+            servers = await self._servers()
+            await self._writer().end(servers, ended)
+            self._silences = await self._writer().read(servers)
+        except MonitoringError as error:
+            self._keep_mute_failure(error)
+
+    def _keep_mute_failure(self, error: MonitoringError) -> None:
+        if self._mute_failure is None:
+            logger.warning("%s; mutes hold in the processes that share their store", redact(str(error)))
+        self._mute_failure = redact(str(error))
+
+    async def _servers(self) -> Sequence[Server]:
+        """The Alertmanagers: those of `ALERTMANAGER_URL`, else those that Prometheus notifies.
+
+        Raises:
+            PrometheusError: There is none, or Prometheus does not say.
+        """
+        known = self._alertmanagers
+        if known is not None and self._clock() - known[0] < _ALERTMANAGERS_SECONDS:
+            return known[1]
+        urls = [url.get_secret_value() for url in self._settings.alertmanager_url] or await self._notified()
+        if not urls:
+            raise PrometheusError("Prometheus notifies no Alertmanager, and ALERTMANAGER_URL is not set")
+        timeout = self._settings.prometheus_timeout
+        servers = [Server("Alertmanager", url, headers={}, tls=None, timeout=timeout) for url in urls]
+        self._alertmanagers = self._clock(), servers
+        return servers
+
+    async def _notified(self) -> list[str]:
+        answer = await self._server.ask(lambda connection: connection.ask("GET", "api/v1/alertmanagers"))
+        try:
+            found = [str(one["url"]) for one in answer["data"]["activeAlertmanagers"]]
+        except (LookupError, TypeError):
+            raise PrometheusError("Prometheus: it does not say which Alertmanagers it notifies") from None
+        return [url.rpartition("/api/v")[0] for url in found]

@@ -1,0 +1,163 @@
+"""`Questions`: what is asked of Prometheus about one service, in PromQL that the rules' `Dialect` writes."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from otel_monitoring import semconv as c
+from otel_monitoring.alerts.rules.promql import Dialect
+from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.export import rule_promql
+from otel_monitoring.export.options import ENVIRONMENT, INSTANCE, JOB, prometheus_duration
+from otel_monitoring.semconv import prometheus_label, prometheus_name
+
+REQUEST_LABELS: Final = {
+    prometheus_label(key): key
+    for key in (c.ERROR_TYPE, c.HTTP_REQUEST_METHOD, c.HTTP_RESPONSE_STATUS_CODE, c.HTTP_ROUTE)
+}
+"""The attributes of requests that the answers tell apart, by their labels."""
+OF_PROCESSES: Final = (
+    *(INSTANCE, JOB, ENVIRONMENT),
+    *("service_name", "service_namespace", "service_version", "service_instance_id", "host_name"),
+    *("otel_scope_name", "otel_scope_version", "otel_scope_schema_url"),
+)
+"""Labels that say which process measured, and the scope: left out where those of all processes are one."""
+_DURATIONS: Final = prometheus_name(c.HTTP_SERVER_REQUEST_DURATION, "s")
+_LATEST = "ALERTS|ALERTS_FOR_STATE|otel_monitoring:.+"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Which series are the service's.
+
+    Attributes:
+        job: Its label `job`: `service.namespace/service.name`, or the name alone.
+        environment: `deployment.environment.name`; empty: every environment.
+    """
+
+    job: str
+    environment: str = ""
+
+    @property
+    def selector(self) -> str:
+        """The label matchers. Prometheus may not promote the environment: series without it count."""
+        environment = f",{ENVIRONMENT}=~{_quoted(f'|{_literal(self.environment)}')}" if self.environment else ""
+        return f"{JOB}={_quoted(self.job)}{environment}"
+
+
+class Gauges:
+    """The names in Prometheus of the gauges that say how each process is."""
+
+    UPTIME: Final = prometheus_name(c.PROCESS_UPTIME, "s", gauge=True)
+    PROCESS_CPU: Final = prometheus_name(c.PROCESS_CPU_UTILIZATION, "1", gauge=True)
+    PROCESS_MEMORY: Final = prometheus_name(c.PROCESS_MEMORY_USAGE, "By")
+    CPU: Final = prometheus_name(c.SYSTEM_CPU_UTILIZATION, "1", gauge=True)
+    MEMORY: Final = prometheus_name(c.SYSTEM_MEMORY_UTILIZATION, "1", gauge=True)
+    CPU_PRESSURE: Final = prometheus_name(c.CPU_PRESSURE, "1", gauge=True)
+    MEMORY_PRESSURE: Final = prometheus_name(c.MEMORY_PRESSURE, "1", gauge=True)
+    LOOP_LAG: Final = prometheus_name(c.EVENT_LOOP_LAG, "s", gauge=True)
+    UP: Final = prometheus_name(c.DATABASE_UP, "1", gauge=True)
+    PING: Final = prometheus_name(c.DATABASE_PING_DURATION, "s", gauge=True)
+    ERROR: Final = prometheus_name(c.DATABASE_ERROR, "1", gauge=True)
+    POOL_WAIT: Final = prometheus_name(c.DATABASE_POOL_WAIT, "s", gauge=True)
+    CHECK: Final = prometheus_name(c.CHECK_FAILING, "1", gauge=True)
+    IN_FLIGHT: Final = prometheus_name(c.HTTP_SERVER_ACTIVE_REQUESTS, "{request}")
+    CONNECTIONS: Final = prometheus_name(c.DB_CLIENT_CONNECTION_COUNT, "{connection}")
+    DOCUMENTS: Final = prometheus_name(c.COLLECTION_DOCUMENTS, "{document}", gauge=True)
+    TARGET: Final = "target_info"
+    OF_PROCESS: Final = (
+        *(UPTIME, PROCESS_CPU, PROCESS_MEMORY, CPU, MEMORY, CPU_PRESSURE, MEMORY_PRESSURE, LOOP_LAG),
+        *(UP, PING, ERROR, POOL_WAIT, CHECK, IN_FLIGHT, TARGET),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """The questions about one service.
+
+    Attributes:
+        service: The service.
+        window: Seconds of the recent window.
+        native: Whether Prometheus has native histograms; False: `_bucket`, `_count` and `_sum`.
+    """
+
+    service: Service
+    window: float
+    native: bool = True
+
+    @property
+    def rules(self) -> Dialect:
+        """How the rules are written: as exported, for this service alone."""
+        span = prometheus_duration(self.window)
+        return Dialect(by=(), span=span, native=self.native, selector=self.service.selector, from_zero=True)
+
+    def _counted(self, seconds: float) -> Dialect:
+        """How what was counted in the last `seconds` is written."""
+        return replace(self.rules, span=prometheus_duration(seconds), growth="difference")
+
+    def formats(self) -> str:
+        """Which forms of the histogram of requests there are, as label `__name__`."""
+        return f'group by (__name__) ({{__name__=~"{_DURATIONS}(_bucket)?",{self.service.selector}}})'
+
+    def requests(self, seconds: float) -> tuple[str, ...]:
+        """The requests of the last `seconds`: one question, or one for the buckets and one for the sum."""
+        return self._counted(seconds).histogram_values(_DURATIONS, labels=tuple(REQUEST_LABELS))
+
+    def requests_by_instance(self) -> str:
+        """The number of requests of each process in the window."""
+        return self._counted(self.window).histogram_count(_DURATIONS, labels=(INSTANCE,))
+
+    def processes(self) -> str:
+        """The latest gauges of each process."""
+        return self.named(Gauges.OF_PROCESS)
+
+    def reported(self) -> str:
+        """When each process has last reported, in Unix seconds."""
+        return f"max by ({INSTANCE}) (timestamp({self.rules.select(Gauges.UPTIME)}))"
+
+    def named(self, names: Iterable[str]) -> str:
+        """The latest values of all metrics of these names."""
+        return f'{{__name__=~"{"|".join(names)}",{self.service.selector}}}'
+
+    def counter(self, name: str, unit: str, seconds: float) -> str:
+        """The increase of one of the application's counters, of all processes together."""
+        dialect = self._counted(seconds)
+        return dialect.summed(dialect.increase(prometheus_name(name, unit, monotonic=True)), *OF_PROCESSES)
+
+    # Rules
+
+    def latest(self) -> str:
+        """Which alerts are pending and fire, since when, and the recorded value of each rule."""
+        return f'{{__name__=~"{_LATEST}",{self.service.selector}}}'
+
+    def value(self, rule: Rule) -> str:
+        """The present value of a rule, without regard to the number of measurements."""
+        return rule.expression.promql(rule_promql.dialect_of(rule, self.rules))
+
+    def samples(self, rule: Rule) -> str | None:
+        """The number of measurements behind it; None: nobody knows."""
+        return rule_promql.samples(rule, self.rules)
+
+
+def attributes_of(labels: Mapping[str, str], names: Mapping[str, str]) -> tuple[tuple[str, str | int], ...]:
+    """The attributes of a series, sorted, as this process would have them.
+
+    Args:
+        labels: Its labels.
+        names: The attributes to take, by label.
+    """
+    found: list[tuple[str, str | int]] = []
+    for label, name in names.items():
+        text = labels.get(label)
+        if text:
+            found.append((name, int(text) if name == c.HTTP_RESPONSE_STATUS_CODE and text.isdecimal() else text))
+    return tuple(sorted(found))
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _literal(text: str) -> str:
+    return "".join(f"\\{sign}" if sign in r"\.+*?()|[]{}^$" else sign for sign in text)

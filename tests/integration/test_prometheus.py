@@ -1,0 +1,352 @@
+"""A real Prometheus and Debian's Alertmanager answer for 200 instances: what was sent, and what fires told once."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from otel_monitoring import semconv as c
+from otel_monitoring.alerts.rules.defaults import default_rules
+from otel_monitoring.config.settings import Thresholds
+from otel_monitoring.export import ExportOptions, prometheus
+from tests.http_server import HttpServer
+from tests.integration.collector import CONFIG
+from tests.integration.processes import Service, serving
+from tests.integration.prometheus_server import Prometheus, prometheus_server
+from tests.integration.simulated_instances import SCALE, Instance, Request, exported
+from tests.integration.test_channels_alertmanager import alertmanager
+from tests.ports import free_port
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+INSTANCES = {"native": 200, "classic": 40}
+CHANGED = 10
+"""One of so many ends, and as many begin."""
+STEP = 60
+STEPS = 11
+"""Ten minutes, in exports every minute."""
+SERVICE = "orders"
+SOURCE = """
+from fastapi import FastAPI
+from otel_monitoring import MonitoringService
+
+app = FastAPI(title="orders")
+monitoring = MonitoringService(None).instrument(app)
+placed = monitoring.meter.create_counter("orders.placed", "{order}")
+
+@app.post("/place")
+async def place() -> None:
+    placed.add(1)
+
+@app.post("/alert")
+async def alert() -> None:
+    await monitoring.add_alert("delivery_issue", "a van is missing")
+"""
+RULES = [rule for rule in default_rules(Thresholds(error_rate_percent=2)) if rule.scope == "service"]
+SOON = "--rules.alert.resend-delay=1s"
+"""It tells an Alertmanager that it found after the alert began; by default a minute later."""
+ALERTMANAGER = """
+route: {{receiver: people, group_by: ["..."], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}
+receivers: [{{name: people, webhook_configs: [{{url: "{url}", send_resolved: false}}]}}]
+"""
+
+
+@dataclass
+class Sent:
+    """What all instances together measured: each request with the step in which it ended."""
+
+    until: float
+    requests: list[tuple[int, Request]] = field(default_factory=list)
+    placed: int = 0
+
+    def of(self, steps: range, route: str | None = None) -> list[Request]:
+        return [request for step, request in self.requests if step in steps and route in (None, request.route)]
+
+    def windows(self, now: float) -> list[range]:
+        """The steps that may be in the window of an answer: it was asked between the last step and `now`."""
+        ages = range(int(now - self.until) // STEP + 2)
+        return [range(max(0, STEPS - 300 // STEP + age), STEPS) for age in (0, *ages)]
+
+
+def quantile(requests: Sequence[Request], q: float) -> float:
+    ordered = sorted(request.seconds for request in requests)
+    return ordered[min(len(ordered) - 1, math.ceil(q * len(ordered)) - 1)]
+
+
+@dataclass
+class World:
+    sent: Sent
+    instances: list[Instance]
+    prometheus: Prometheus
+    alertmanager: str
+    people: HttpServer
+    service: Service
+    restart: Any
+    native: bool
+
+    def told(self, name: str) -> int:
+        """How often people were told of an alert."""
+        bodies = [json.loads(request.body) for request in self.people.requests]
+        return sum(alert["labels"]["alertname"] == name for body in bodies for alert in body["alerts"])
+
+    def export(self, at: float) -> None:
+        send(self.prometheus, self.running, at)
+
+    @property
+    def running(self) -> list[Instance]:
+        return self.instances[len(self.instances) // CHANGED :]
+
+
+def send(server: Prometheus, instances: Sequence[Instance], at: float) -> None:
+    answer = server.client.post(
+        "/api/v1/otlp/v1/metrics",
+        content=exported(instances, at).SerializeToString(),
+        headers={"Content-Type": "application/x-protobuf"},
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def traffic(server: Prometheus, instances: Sequence[Instance], *, until: float) -> Sent:
+    """Ten minutes: a tenth of the instances ends, as many begin, and of many one starts again with its identity."""
+    rng, sent, few = random.Random(7), Sent(until), len(instances) // CHANGED
+    for step in range(STEPS):
+        at = until - STEP * (STEPS - 1 - step)
+        live = instances[:-few] if step < 4 else instances[few:]
+        if step == 6 and len(instances) >= 100:
+            live[0].start(at - 1)  # of a counter that begins anew, Prometheus misses what there is at first
+        for instance in live:
+            requests = [Request("/orders", 200, rng.lognormvariate(-3, 0.6)) for _ in range(8)]
+            requests += [Request("/pay", 500 if rng.random() < 0.5 else 200, rng.lognormvariate(-2, 0.4))]
+            requests += [Request("", 404, 0.002)]
+            instance.serve(requests)
+            instance.count("orders.placed", 2)
+            instance.gauges[c.DATABASE_UP, "1"] = 1.0
+            sent.requests += [(step, request) for request in requests]
+            sent.placed += 2
+        send(server, live, at)
+    return sent
+
+
+@pytest.fixture(scope="module", params=["native", "classic"])
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Native: exponential histograms. Classic: explicit buckets in a Prometheus that does not convert them."""
+    native = request.param == "native"
+    folder = tmp_path_factory.mktemp(request.param)
+    with ExitStack() as stack:
+        people = stack.enter_context(HttpServer())
+        peer = stack.enter_context(alertmanager(folder / "am", ALERTMANAGER.format(url=people.url)))
+        config, port = configured(folder, peer, native=native), free_port()
+        running = ExitStack()
+        server = running.enter_context(prometheus_server(folder, port, SOON, config=config))
+
+        def restart() -> None:
+            running.enter_context(prometheus_server(folder, port, SOON, config=config))
+
+        instances = [
+            Instance(f"sim-{i}", SERVICE, time.time() - 3000, explicit=not native)
+            for i in range(INSTANCES[request.param])
+        ]
+        sent = traffic(server, instances, until=time.time())
+        service = stack.enter_context(
+            serving(
+                folder,
+                SOURCE,
+                OTEL_SERVICE_NAME=SERVICE,
+                OTEL_MONITORING_PROMETHEUS_URL=server.url,
+                OTEL_MONITORING_PROMETHEUS_TIMEOUT="20",
+                OTEL_MONITORING_SAMPLE_INTERVAL="1",
+                OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{server.otlp}/v1/metrics",
+                OTEL_METRIC_EXPORT_INTERVAL="600000",
+                OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT="2",
+            )
+        )
+        service.client.post("/place").raise_for_status()  # a process asks for the counters that it has itself
+        world = World(sent, instances, server, peer, people, service, (running, restart), native)
+        try:
+            yield world
+        finally:
+            running.close()
+
+
+def configured(folder: Path, peer: str, *, native: bool) -> Path:
+    """The committed configuration with the exported rules, evaluated every three seconds, and an Alertmanager."""
+    (folder / "rules.yaml").write_text(
+        prometheus(RULES, ExportOptions(histograms="native" if native else "classic", interval=3))
+    )
+    config = yaml.safe_load((CONFIG / "prometheus/prometheus.yaml").read_text())
+    config["global"]["evaluation_interval"] = "1s"
+    config["otlp"]["convert_histograms_to_nhcb"] = native
+    address = httpx.URL(peer)
+    targets = [{"targets": [f"{address.host}:{address.port}"]}]
+    config["alerting"] = {"alertmanagers": [{"path_prefix": address.path, "static_configs": targets}]}
+    (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
+    return folder / "prometheus.yaml"
+
+
+def answer(world: World, path: str) -> Any:
+    return world.service.get(path).raise_for_status().json()
+
+
+def check_requests(found: dict[str, Any], expected: Sequence[Request], *, native: bool) -> None:
+    """Within one percent; percentiles within the bucket they are in."""
+    errors = sum(request.status >= 500 for request in expected)
+    assert found["requests_recorded"] == pytest.approx(len(expected), rel=0.01)
+    assert found["error_count"] == pytest.approx(errors, rel=0.01)
+    assert found["client_error_count"] == pytest.approx(sum(r.status == 404 for r in expected), rel=0.01)
+    assert found["error_rate"] == pytest.approx(100 * errors / len(expected), rel=0.01)
+    assert found["avg_response_time"] == pytest.approx(sum(r.seconds for r in expected) / len(expected), rel=0.01)
+    for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        low, high = bounds(quantile(expected, q), native=native)
+        assert low * 0.99 <= found[f"{name}_response_time"] <= high * 1.01, name
+
+
+def bounds(seconds: float, *, native: bool) -> tuple[float, float]:
+    """The bucket of a duration."""
+    if native:
+        index = math.ceil(math.log2(seconds) * 2**SCALE) - 1
+        return 2 ** (index / 2**SCALE), 2 ** ((index + 1) / 2**SCALE)
+    edges = (0.0, *c.REQUEST_DURATIONS.bounds)
+    place = next(i for i, edge in enumerate(edges) if seconds <= edge)
+    return edges[place - 1], edges[place]
+
+
+def test_metrics_are_what_all_instances_sent(world: World) -> None:
+    found, native = answer(world, "/api/health/metrics"), world.native
+    assert (found["scope"], found.get("incomplete")) == ("service", None)
+    check_requests(found, world.sent.of(range(STEPS)), native=native)
+    candidates = [world.sent.of(steps) for steps in world.sent.windows(time.time())]
+    nearest = min(candidates, key=lambda one: abs(len(one) - found["window"]["requests_recorded"]))
+    check_requests(found["window"], nearest, native=native)
+    assert found["requests_per_second"] == pytest.approx(found["window"]["requests_recorded"] / 300, rel=0.01)
+
+
+def test_each_route_is_what_was_sent_to_it(world: World) -> None:
+    found = eventually(
+        lambda: (
+            (found := answer(world, "/api/health/diagnostics"))["scope"] == "service"
+            and found["application"]["counters"]
+            and found
+        ),
+        "it counts",
+    )
+    expected = Counter(request.route or c.UNMATCHED_ROUTE for request in world.sent.of(range(STEPS)))
+    counted = {route: figures["call_count"] for route, figures in found["endpoints"].items()}
+    assert counted == {route: pytest.approx(count, rel=0.01) for route, count in expected.items()}
+    pay = world.sent.of(range(STEPS), "/pay")
+    figures = found["endpoints"]["/pay"]
+    assert figures["error_count"] == pytest.approx(sum(r.status == 500 for r in pay), rel=0.01)
+    assert figures["statuses"].keys() == {"2xx", "5xx"}
+    assert figures["methods"] == {"GET": figures["call_count"]}
+    low, high = bounds(quantile(pay, 0.95), native=world.native)
+    assert low * 0.99 <= figures["p95_time"] <= high * 1.01
+    (placed,) = found["application"]["counters"]
+    assert (placed["name"], placed["total"]) == ("orders.placed", pytest.approx(world.sent.placed, rel=0.01))
+
+
+def test_every_instance_is_listed_that_has_not_ended(world: World) -> None:
+    world.export(time.time())
+    names = {instance.name for instance in world.running}
+    listed = eventually(
+        lambda: (
+            (found := answer(world, "/api/health/detailed")["instances"]) and len(found) == len(names) + 1 and found
+        ),
+        "all that run are listed, and the one that answers",
+    )
+    assert {one["instance_id"] for one in listed[1:]} == names
+    other = next(one for one in listed if one["instance_id"] == "sim-30")
+    assert (other["host"], other["version"], other["status"]) == ("host-7", "1.2", "healthy")
+    assert other["database"]["status"] == "healthy"
+    assert other["uptime_seconds"] == pytest.approx(3000, abs=600)
+    assert other["requests_per_second"] == pytest.approx(10 / STEP, rel=0.2)
+
+
+def test_an_incident_is_told_once_and_by_alertmanager(world: World) -> None:
+    fires = eventually(
+        lambda: [alert for alert in answer(world, "/api/alerts/firing") if alert["rule"] == "high_error_rate"],
+        "the exported rule fires",
+    )
+    assert fires[0]["type"] == "high_error_rate"
+    assert 4 < fires[0]["value"] < 6
+    eventually(lambda: world.told("HIGH_ERROR_RATE"), "people are told")
+    for name in ("high_error_rate", "api_timeout"):
+        (rule,) = [rule for rule in answer(world, "/api/alerts/rules") if rule["name"] == name]
+        assert rule["values"], rule
+    evaluated = world.prometheus.query("otel_monitoring:high_error_rate")
+    assert len(evaluated) == 1
+    assert world.told("HIGH_ERROR_RATE") == 1
+    own = answer(world, "/api/alerts/history")
+    assert [event for event in own if event["type"] == "high_error_rate"] == [], "the process has told nobody"
+    world.service.client.post("/alert").raise_for_status()
+    eventually(lambda: [e for e in answer(world, "/api/alerts/history") if e["type"] == "delivery_issue"], "its own")
+
+
+def test_a_mute_holds_as_a_silence(world: World) -> None:
+    muted = world.service.client.post(
+        "/api/alerts/mutes", json={"type": "database_down", "duration_seconds": 600, "author": "ana", "reason": "known"}
+    )
+    assert muted.raise_for_status().json()["silenced"] is True
+    silences = httpx.get(f"{world.alertmanager}/api/v2/silences").json()
+    assert [(one["createdBy"], one["comment"], one["status"]["state"]) for one in silences] == [
+        ("ana", "known", "active")
+    ]
+    for instance in world.running:
+        instance.gauges[c.DATABASE_UP, "1"] = 0.0
+    world.export(time.time())
+    (fires,) = eventually(
+        lambda: [alert for alert in answer(world, "/api/alerts/firing") if alert["rule"] == "database_down"],
+        "it fires all the same",
+    )
+    assert fires["muted"] is True
+
+    def suppressed() -> list[Any]:
+        found = httpx.get(f"{world.alertmanager}/api/v2/alerts", params={"filter": 'alertname="DATABASE_DOWN"'})
+        return [alert for alert in found.json() if alert["status"]["state"] == "suppressed"]
+
+    eventually(suppressed, "Alertmanager has it, and tells nobody")
+    assert world.told("DATABASE_DOWN") == 0
+    (mute,) = answer(world, "/api/alerts/summary")["mutes"]
+    assert (mute["type"], mute["author"], mute["reason"]) == ("database_down", "ana", "known")
+    assert world.service.client.delete("/api/alerts/mutes/database_down").status_code == 204
+    assert answer(world, "/api/alerts/summary")["mutes"] == []
+    eventually(lambda: world.told("DATABASE_DOWN"), "it is told when the mute has ended")
+
+
+def test_the_command_line_says_the_same(world: World) -> None:
+    command = [sys.executable, "-m", "otel_monitoring.cli", "check", world.service.url, "--json"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    assert json.loads(shown), shown
+
+
+def test_where_it_does_not_answer_the_process_answers_for_itself_and_says_so(world: World) -> None:
+    """The last test: Prometheus is killed, and comes back."""
+    running, restart = world.restart
+    running.close()
+    alone = eventually(
+        lambda: (found := answer(world, "/api/health/metrics")).get("incomplete") and found, "it answers for itself"
+    )
+    assert alone["scope"] == "instance"
+    assert alone["incomplete"].startswith("Prometheus: ")
+    assert alone["requests_recorded"] < 10
+    diagnostics = answer(world, "/api/health/diagnostics")
+    assert len(diagnostics["instances"]) == 1
+    assert diagnostics["alerting"]["engine"]["problem"] == diagnostics["incomplete"]
+    eventually(lambda: answer(world, "/api/alerts/firing") == [], "what fires is not known any more")
+    restart()
+    again = eventually(
+        lambda: (found := answer(world, "/api/health/metrics"))["scope"] == "service" and found, "it asks again"
+    )
+    check_requests(again, world.sent.of(range(STEPS)), native=world.native)
+    assert world.service.output.count("this process answers for itself") == 1
