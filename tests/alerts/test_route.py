@@ -112,7 +112,10 @@ async def test_an_applications_alerts_are_routed_and_escalated_too() -> None:
         await manager.delivery.flush(30)
     assert [event.message for event in pager.alerts] == ["9 wait", "7 wait"]
     assert pager.alerts[-1].details == {"unacknowledged_seconds": 600}
+    manager.hand_over = lambda: True  # a service delivers in the background
     await manager.acknowledge(mail.alerts[0].incident, author="bo")
+    evaluator.deliver()
+    await manager.delivery.flush(30)
     assert [event.status.value for event in pager.alerts] == ["firing", "firing", "acknowledged"], "all that have it"
     assert not [key for key in manager.store.acknowledgements.saved() if key.startswith("waiting:")]
     assert await manager.take_back_acknowledgement(mail.alerts[0].incident)
@@ -126,7 +129,7 @@ def test_what_cannot_be_read_is_forgotten() -> None:
 
 
 def test_routes_are_read_from_a_text() -> None:
-    text = "email severity=critical|error; slack team=checkout type=custom\npager rule=backlog after=15m 'at=New York'"
+    text = "mail severity=critical|error; slack team=checkout type=custom\npager rule=backlog after=15m 'at=New York'"
     assert routes_of(text) == (
         Route("mail", severities=["critical", "error"], types=[], rules=[]),
         Route("slack", severities=[], types=["custom"], rules=[], labels={"team": "checkout"}),
