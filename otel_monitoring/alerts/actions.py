@@ -1,11 +1,14 @@
-"""What people do about alerts: mute them, and end mutes. The message of every `ValueError` begins with the field."""
+"""What people do about alerts: mute them, plan windows in which they are muted, and end both.
+
+The message of every `ValueError` begins with the field.
+"""
 
 import re
 from collections.abc import Collection, Mapping
 
 from otel_monitoring.alerts.model import AlertType, readable_labels
 from otel_monitoring.alerts.mute import Mute
-from otel_monitoring.alerts.schedule import Schedule
+from otel_monitoring.alerts.schedule import LAST_SECOND, Schedule
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.mutes import MUTES_LIMIT
@@ -13,8 +16,6 @@ from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.errors import TooManyMutesError
 from otel_monitoring.redact import redact
 
-_LAST_SECOND = 253_402_300_799.0
-"""9999-12-31T23:59:59Z in Unix seconds, the last second that `datetime` can hold."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -76,7 +77,7 @@ def until(now: float, duration_seconds: object) -> float:
         ValueError: It is no positive number, or ends beyond the calendar.
     """
     given = duration_seconds  # untyped callers may pass anything
-    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < _LAST_SECOND - now:
+    if not isinstance(given, int | float) or isinstance(given, bool) or not 0 < given < LAST_SECOND - now:
         shown = redact(given, limit=40)
         raise ValueError(f"duration_seconds: must be a number above 0 and end before the year 10000, not {shown}")
     return now + given
@@ -107,6 +108,30 @@ def end_mutes(store: Store, name: str, now: float) -> int:
     def work(store: Store) -> int:
         named = [mute for mute in store.mutes.all(now) if mute.schedule is None and mute.is_named(name)]
         return sum(store.mutes.remove(mute) for mute in named)
+
+    return store.run(work)
+
+
+def plan(store: Store, what: Selection, schedule: Schedule, author: str, reason: str, now: float) -> Mute:
+    """Add a planned window, and return it.
+
+    Raises:
+        ValueError: It is over.
+        TooManyMutesError: `MUTES_LIMIT` is reached.
+    """
+    window = signed(what, schedule.until, author, reason, schedule)
+    if window.until <= now:
+        raise ValueError("to: must be in the future")
+    add_mute(store, window, now)
+    return window
+
+
+def end_window(store: Store, identifier: str, now: float) -> bool:
+    """End the planned window with this id; returns whether there was one."""
+
+    def work(store: Store) -> bool:
+        named = [one for one in store.mutes.all(now) if one.schedule is not None and one.id == identifier]
+        return any(store.mutes.remove(one) for one in named)
 
     return store.run(work)
 

@@ -110,6 +110,7 @@ class Evaluator:
             self._note_missing_channels()
         else:
             manager.evaluation.clear()
+            manager.signals.maintenance(0)
         self._pump()
         report = replace(self._report(), results=results(manager.rules, manager.evaluation) if leads else {})
         metrics, gauges = self._reported() if not leads else ((), ())  # it evaluates its own without a report
@@ -171,6 +172,7 @@ class Evaluator:
             self._pump(paced=False)
             await manager.delivery.flush(timeout)
             self._lease.give_back()
+            manager.signals.maintenance(0)
             manager.store.reports.delete(self._worker)
             manager.store.close()
 
@@ -221,6 +223,7 @@ class Evaluator:
 
         transitions = manager.store.run(evaluate)
         self._evaluated_at = now
+        manager.signals.maintenance(transitions.windows)
         for event in transitions.events:
             manager.signals.raised(event)
         for event in transitions.notified:

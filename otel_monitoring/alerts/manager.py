@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -18,7 +19,7 @@ from otel_monitoring.alerts.evaluation.notification_policy import NotificationPo
 from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, part_of
 from otel_monitoring.alerts.intake import Intake
 from otel_monitoring.alerts.model import Acknowledgement, AlertEvent, AlertSeverity, AlertType, Outcome, own_types
-from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS, Mute
+from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS, Mute, window_json
 from otel_monitoring.alerts.notify.channel_queue import Limits
 from otel_monitoring.alerts.notify.channels import Channel, Immediate, Repeating
 from otel_monitoring.alerts.notify.channels.from_settings import channels_from
@@ -31,6 +32,7 @@ from otel_monitoring.alerts.rules.defaults import default_rules, preset_slos
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.rule_set import RuleSet
 from otel_monitoring.alerts.rules.slo import Slo
+from otel_monitoring.alerts.schedule import planned
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store, open_store
 from otel_monitoring.alerts.store.application_database import ApplicationDatabase
@@ -396,6 +398,57 @@ class AlertManager:
         theirs = self.engine.mutes() if self.engine is not None else ()
         return sorted({mute.key: mute for mute in (*theirs, *known)}.values(), key=order)
 
+    def plan_maintenance(
+        self,
+        start: datetime | str,
+        end: datetime | str,
+        *,
+        days: Sequence[str] | str = (),
+        timezone: str = "UTC",
+        alert_type: AlertType | str | None = None,
+        rule: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        author: str = "",
+        reason: str = "",
+    ) -> dict[str, Any]:
+        """Plan a window in which alerts are recorded and not notified.
+
+        Args:
+            start: When it opens: a `datetime` or an RFC 3339 text; with `days` a time of day as `02:00`.
+            end: When it closes; with `days` a time of day, of the next day if it is not after `start`.
+            days: The days of the week on which it opens, as `sun` or `mon-fri`; none: it opens once.
+            timezone: The IANA name of the time zone of local times, e.g. `Europe/Berlin`.
+            alert_type: Only alerts of this type.
+            rule: Only those of the rule with this name.
+            labels: Only those that have all of these labels. With none of the three all alerts are muted.
+            author: Who plans it.
+            reason: Why.
+
+        Returns:
+            The window, as `get_maintenance` has it.
+
+        Raises:
+            ValueError: A field is wrong; the message begins with `from`, `to`, or the field's name.
+            TooManyMutesError: There are 1,000 other mutes and windows.
+        """
+        now = self.clock()
+        schedule = planned(start, end, days, timezone)
+        window = actions.plan(self.store, self._selection(alert_type, rule, labels), schedule, author, reason, now)
+        return window_json(window, now)
+
+    async def get_maintenance(self) -> list[dict[str, Any]]:
+        """The planned windows that are not over, as `window_json`: those that open first are first."""
+        return await self._off_loop(self._maintenance)
+
+    def end_maintenance(self, identifier: str) -> bool:
+        """Remove the planned window with this id; returns whether there was one."""
+        return actions.end_window(self.store, identifier, self.clock())
+
+    def _maintenance(self) -> list[dict[str, Any]]:
+        now = self.clock()
+        windows = [window_json(one, now) for one in self.store.mutes.all(now) if one.schedule is not None]
+        return sorted(windows, key=lambda window: (window.get("opens", ""), window["id"]))
+
     async def acknowledge(self, incident: str, *, author: str = "", reason: str = "") -> dict[str, Any]:
         """Say that somebody takes care of an alert: it is not repeated, and its channels are told who and why.
 
@@ -438,7 +491,8 @@ class AlertManager:
         """The documented summary.
 
         `total_alerts` and `alerts_by_type` count firing events since the last `reset_stats`. `muted_alerts` has the
-        ends (RFC 3339) of the mutes without labels by type, `mutes` every mute, `recent_alerts` the last ten events.
+        ends (RFC 3339) of the mutes without labels by type, `mutes` every mute, `maintenance` every planned window,
+        `recent_alerts` the last ten events.
         """
         return await self._off_loop(self._summary)
 
@@ -562,5 +616,6 @@ class AlertManager:
             "alerts_by_type": {kind.value: count for kind, count in counts.items()},
             "muted_alerts": {mute.type.value: rfc3339(mute.until) for mute in mutes if mute.type is not None},
             "mutes": [mute.as_json() for mute in mutes],
+            "maintenance": self._maintenance(),
             "recent_alerts": self.recent(),
         }

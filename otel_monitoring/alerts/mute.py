@@ -79,6 +79,19 @@ class Mute:
         }
 
 
+def window_json(window: Mute, now: float) -> dict[str, Any]:
+    """A planned window: `id`, `type`, `rule`, `labels`, `author`, `reason`, when it is `open`, `opens` and `closes`.
+
+    Also its schedule: `from` and `to`, or `weekly` and `timezone`. Times as RFC 3339; the next ones at `now`.
+    """
+    found = window.as_json()
+    del found["until"]
+    schedule = window.schedule.as_json() if window.schedule is not None else {}
+    opening = window.schedule.opening(now) if window.schedule is not None else None
+    times = {"opens": rfc3339(opening.start), "closes": rfc3339(opening.end)} if opening is not None else {}
+    return {**found, "open": window.is_in_force(now), **times, **schedule}
+
+
 def in_force(mutes: Iterable[Mute], now: float) -> list[Mute]:
     """Those of `mutes` that mute at `now`, in Unix seconds."""
     return [mute for mute in mutes if mute.is_in_force(now)]

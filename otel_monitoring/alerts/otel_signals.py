@@ -30,11 +30,19 @@ class AlertSignals:
         meter = (meters or NoOpMeterProvider()).get_meter(c.SCOPE, schema_url=c.SCHEMA_URL)
         self._logger = (loggers or NoOpLoggerProvider()).get_logger(c.SCOPE, schema_url=c.SCHEMA_URL)
         self._alerts = meter.create_counter(c.ALERTS, "{alert}", "Alerts that were raised or resolved.")
+        self._maintenance = meter.create_up_down_counter(c.MAINTENANCE, "{window}", "Planned windows that are open.")
+        self._windows = 0
         self._outcomes = {
             "sent": meter.create_counter(c.NOTIFICATIONS_SENT, "{alert}", "Alerts that a channel delivered."),
             "failed": meter.create_counter(c.NOTIFICATIONS_FAILED, "{alert}", "Alerts that were given up."),
             "retried": meter.create_counter(c.NOTIFICATIONS_RETRIED, "{alert}", "Alerts that will be tried again."),
         }
+
+    def maintenance(self, windows: int) -> None:
+        """Say how many planned windows are open, in the process that evaluates; in any other none is."""
+        with _recording:
+            self._maintenance.add(windows - self._windows)
+            self._windows = windows
 
     def raised(self, event: AlertEvent) -> None:
         """Count an alert that fires or resolves, and emit its log event, in the current context of OpenTelemetry."""

@@ -1,14 +1,17 @@
 """When a planned window is open: `Once`, or `Weekly` in a time zone."""
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from otel_monitoring.timestamps import rfc3339
 
+LAST_SECOND = 253_402_300_799.0
+"""9999-12-31T23:59:59Z in Unix seconds, the last second that `datetime` can hold."""
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAY_NUMBERS = {name: number for names in (DAYS, _NAMES) for number, name in enumerate(names)}
@@ -179,14 +182,32 @@ def clock_time(field: str, given: str) -> time:
     return found
 
 
-def moment(field: str, given: str) -> float:
-    """Unix seconds, from an RFC 3339 text; a text without an offset is UTC.
+def moment(field: str, given: datetime | str, timezone: str = "UTC") -> float:
+    """Unix seconds, from an RFC 3339 text or a `datetime`; without an offset it is local time in `timezone`.
 
     Raises:
         ValueError: It is none; the message begins with `field`.
     """
     try:
-        found = datetime.fromisoformat(given.strip().replace("Z", "+00:00").replace("z", "+00:00"))
-        return (found if found.tzinfo is not None else found.replace(tzinfo=timezone.utc)).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        raise ValueError(f"{field}: must be a time as 2026-12-24T22:00:00Z or with an offset") from None
+        found = given if isinstance(given, datetime) else datetime.fromisoformat(re.sub("[zZ]$", "+00:00", given))
+        seconds = (found if found.tzinfo is not None else found.replace(tzinfo=zone(timezone))).timestamp()
+    except (TypeError, OverflowError, LookupError):
+        seconds = -1.0
+    except ValueError as error:
+        if str(error).startswith("timezone: "):
+            raise
+        seconds = -1.0
+    if not 0 <= seconds < LAST_SECOND:
+        raise ValueError(f"{field}: must be a time as 2026-12-24T22:00:00Z, or without an offset in the time zone")
+    return seconds
+
+
+def planned(start: datetime | str, end: datetime | str, days: Iterable[str], timezone: str) -> Schedule:
+    """A schedule: `Once` from `start` to `end`, or with `days` `Weekly`, from and to these local times.
+
+    Raises:
+        ValueError: It cannot be; the message begins with `from`, `to`, `days` or `timezone`.
+    """
+    if not days:
+        return Once(moment("from", start, timezone), moment("to", end, timezone))
+    return Weekly(days_of(days), clock_time("from", str(start)), clock_time("to", str(end)), timezone)

@@ -1,4 +1,4 @@
-"""`otel-monitoring mute` and `ack`: what a person does about the alerts of a running service."""
+"""`otel-monitoring mute`, `ack` and `maintenance`: what a person does about the alerts of a running service."""
 
 import getpass
 import json
@@ -212,3 +212,64 @@ def _firing(found: list[dict[str, Any]]) -> str:
         for one in found
     )
     return "\n".join(lines) or "nothing fires"
+
+
+@click.command(
+    epilog=f"""\b
+Examples:
+  otel-monitoring maintenance http://localhost:8000
+  otel-monitoring maintenance --from 2026-12-24T22:00Z --to 2026-12-25T02:00Z --reason 'new disks' http://localhost:8000
+  otel-monitoring maintenance --days sun --from 02:00 --to 04:00 --timezone Europe/Berlin http://localhost:8000
+  otel-monitoring maintenance --end window-5f0c2d1e8a91 http://localhost:8000
+
+{_CODES}"""
+)
+@options.service
+@click.option("--from", "start", metavar="TIME", help="When it opens: RFC 3339, or with --days a time of day.")
+@click.option("--to", "end", metavar="TIME", help="When it closes.")
+@click.option("--days", metavar="DAYS", help="The days on which it opens every week, as sun or mon-fri.")
+@click.option("--timezone", metavar="ZONE", help="The time zone of local times, as Europe/Berlin; UTC if not given.")
+@_which
+@click.option("--end", "ended", metavar="ID", help="Remove this window instead.")
+@_signed
+@options.as_json
+def maintenance(
+    service: ServiceClient,
+    start: str | None,
+    end: str | None,
+    days: str | None,
+    timezone: str | None,
+    kind: str | None,
+    rule: str | None,
+    labels: dict[str, str],
+    ended: str | None,
+    author: str,
+    reason: str,
+    as_json: bool,
+) -> int:
+    """Plan a window in which the service at URL notifies nobody, or list the windows.
+
+    Without type, rule and labels all alerts are recorded and not notified while it is open.
+    """
+    path = "/alerts/maintenance"
+    if ended is not None:
+        missing, done = f"{ended} is not planned", f"{ended} is removed"
+        return _do(service, lambda: service.delete(f"{path}/{ended}"), as_json, missing, lambda _: done)
+    if start is None and end is None and days is None:
+        return _do(service, lambda: service.get(path), as_json, "it has no such endpoint", _windows)
+    times = {name: text for name, text in (("from", start), ("to", end)) if text is not None}
+    when = {"weekly": {"days": [days], **times}} if days is not None else times
+    body = {**when, **_selected(kind, rule, labels), "author": author, "reason": reason}
+    body |= {"timezone": timezone} if timezone is not None else {}
+    return _do(service, lambda: service.post(path, body), as_json, "it has no such endpoint", _window)
+
+
+def _windows(found: list[dict[str, Any]]) -> str:
+    return "\n".join(map(_window, found)) or "nothing is planned"
+
+
+def _window(found: dict[str, Any]) -> str:
+    weekly = found.get("weekly")
+    every = f" every {', '.join(weekly['days'])}" if weekly else ""
+    state = "open" if found["open"] else "planned"
+    return f"{found['id']}  {_what(found)}{every} {state} {found['opens']} to {found['closes']}{_why(found)}"

@@ -15,6 +15,7 @@ COMMANDS = {
     "completion": "otel_monitoring.cli.completion:completion",
     "doctor": "otel_monitoring.cli.doctor.command:doctor",
     "export": "otel_monitoring.cli.export:export",
+    "maintenance": "otel_monitoring.cli.alert_actions:maintenance",
     "mute": "otel_monitoring.cli.alert_actions:mute",
     "run": "otel_monitoring.cli.run:run",
     "watch": "otel_monitoring.cli.watch.command:watch",

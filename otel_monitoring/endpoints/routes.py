@@ -77,6 +77,7 @@ class _Route(APIRoute):
 
 
 Incident = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
+_Name = Annotated[str, Field(max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=500)]
 
 
@@ -85,9 +86,38 @@ class MuteRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: Annotated[str, Field(max_length=64)] | None = None
-    rule: Annotated[str, Field(max_length=64)] | None = None
+    type: _Name | None = None
+    rule: _Name | None = None
     duration_seconds: Annotated[float, Field(strict=True, gt=0, le=366 * 86_400)] = DEFAULT_MUTE_SECONDS
+    labels: Annotated[dict[Label, Label], Field(max_length=20)] = {}
+    reason: Annotated[str, Field(max_length=500)] = ""
+    author: Annotated[str, Field(max_length=200)] = ""
+
+
+class WeeklyRequest(BaseModel):
+    """The days and local times of a weekly window."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    days: (
+        Annotated[list[Annotated[str, Field(max_length=20)]], Field(min_length=1, max_length=7)]
+        | Annotated[str, Field(max_length=60)]
+    )
+    start: Annotated[str, Field(alias="from", max_length=20)]
+    end: Annotated[str, Field(alias="to", max_length=20)]
+
+
+class MaintenanceRequest(BaseModel):
+    """The body of `POST /alerts/maintenance`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start: Annotated[Annotated[str, Field(max_length=50)] | None, Field(alias="from")] = None
+    end: Annotated[Annotated[str, Field(max_length=50)] | None, Field(alias="to")] = None
+    weekly: WeeklyRequest | None = None
+    timezone: Annotated[str, Field(max_length=100)] = "UTC"
+    type: _Name | None = None
+    rule: _Name | None = None
     labels: Annotated[dict[Label, Label], Field(max_length=20)] = {}
     reason: Annotated[str, Field(max_length=500)] = ""
     author: Annotated[str, Field(max_length=200)] = ""
@@ -106,7 +136,8 @@ _PARAMETERS = (
     *("limit", "alert_type", "severity", "scope", "name", "incident"),
     *("metric", "range", "step", "endpoint", "end", "routes"),
 )
-_FIELDS = frozenset({*MuteRequest.model_fields, "query", "path", "body", *_PARAMETERS})
+_WINDOW = ("from", "to", "weekly", "days", "timezone")
+_FIELDS = frozenset({*MuteRequest.model_fields, *_WINDOW, "query", "path", "body", *_PARAMETERS})
 """Names that an error may contain; all other names in it come from the sender."""
 
 
@@ -321,6 +352,10 @@ def _alerts(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]
     async def mutes() -> Response:
         return _json(await service.alert_manager.get_mutes())
 
+    @router.get("/maintenance")
+    async def maintenance() -> Response:
+        return _json(await service.alert_manager.get_maintenance())
+
     @router.get("/rules")
     async def rules() -> Response:
         return _json(await service.alert_manager.rule_states())
@@ -353,6 +388,38 @@ def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[Bas
     def unmute(name: Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{0,63}$|^mute-[0-9a-f]{12}$")]) -> Response:
         if not service.alert_manager.unmute(name):
             raise HTTPException(404, f"{name} is not muted", NO_STORE)
+        return Response(status_code=204, headers=NO_STORE)
+
+    @router.post("/maintenance")
+    async def plan(request: Request) -> Response:
+        return await _carried_out(request, MaintenanceRequest, _plan)
+
+    def _plan(body: MaintenanceRequest) -> Response:
+        if body.weekly is not None and (body.start or body.end):
+            raise ValueError("weekly: either this, or from and to")
+        weekly = body.weekly
+        start, end = (weekly.start, weekly.end) if weekly is not None else (body.start, body.end)
+        if start is None or end is None:
+            raise ValueError(f"{'from' if start is None else 'to'}: is needed, or weekly")
+        made = service.alert_manager.plan_maintenance(
+            start,
+            end,
+            days=weekly.days if weekly is not None else (),
+            timezone=body.timezone,
+            alert_type=body.type,
+            rule=body.rule,
+            labels=body.labels,
+            author=body.author,
+            reason=body.reason,
+        )
+        author, reason = made["author"] or "nobody", made["reason"] or "-"
+        logger.info("maintenance %s planned from %s by %s: %s", made["id"], made["opens"], author, reason)
+        return _json(made, 201)
+
+    @router.delete("/maintenance/{name}")
+    def end(name: Annotated[str, Path(pattern=r"^window-[0-9a-f]{12}$")]) -> Response:
+        if not service.alert_manager.end_maintenance(name):
+            raise HTTPException(404, f"{name} is not planned", NO_STORE)
         return Response(status_code=204, headers=NO_STORE)
 
     @router.post("/{incident}/acknowledge")

@@ -87,6 +87,24 @@ def test_an_alert_is_acknowledged_and_that_is_taken_back(shell: Shell) -> None:
     assert shell.types("ack", shell.url, url="0" * 16) == (1, f"nothing of the incident {'0' * 16} fires")
 
 
+def test_windows_are_planned_listed_and_removed(shell: Shell) -> None:
+    assert shell.types("maintenance") == (exit_codes.OK, "nothing is planned")
+    once = ("--from", "2023-11-15T22:00", "--to", "2023-11-16T01:00", "--author", "ana", "--reason", "new disks")
+    code, text = shell.types("maintenance", *once)
+    shown = "everything planned 2023-11-15T22:00:00.000+00:00 to 2023-11-16T01:00:00.000+00:00 by ana: new disks"
+    assert (code, text.partition("  ")[2]) == (exit_codes.OK, shown)
+    weekly = ("--days", "mon-fri", "--from", "20:00", "--to", "23:00", "--timezone", "Europe/Berlin")
+    made = shell.reads("maintenance", *weekly, "--rule", "high_cpu")
+    assert (made["weekly"]["days"], made["opens"]) == (
+        ["mon", "tue", "wed", "thu", "fri"],
+        "2023-11-15T19:00:00.000+00:00",
+    )
+    assert [window["rule"] for window in shell.reads("maintenance")] == ["high_cpu", None]
+    assert shell.types("maintenance", "--end", made["id"]) == (exit_codes.OK, f"{made['id']} is removed")
+    assert shell.types("maintenance", "--end", made["id"]) == (exit_codes.FAILED, f"{made['id']} is not planned")
+    assert shell.types("maintenance", "--from", "2023-11-15T22:00")[1] == "to: is needed, or weekly"
+
+
 def test_a_wrong_name_a_wrong_token_and_no_service_are_told_apart(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

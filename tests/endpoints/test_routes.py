@@ -139,6 +139,64 @@ async def test_mutes_by_rule_and_labels_are_listed_and_ended() -> None:
         assert (await client.get(MUTES)).json() == []
 
 
+WINDOWS = "/api/alerts/maintenance"
+
+
+async def test_windows_are_planned_listed_and_removed() -> None:
+    app, manager = application(access="open")
+    manager.clock = lambda: 1_700_000_000.0  # Tuesday 2023-11-14, 22:13:20 UTC
+    bodies: list[dict[str, Any]] = [
+        {"from": "2023-11-14T22:00:00Z", "to": "2023-11-14T23:00:00Z", "author": "ana", "reason": "new disks"},
+        {"weekly": {"days": "sun", "from": "02:00", "to": "04:00"}, "timezone": "Europe/Berlin", "rule": "high_cpu"},
+        {"from": "2023-11-20T22:00", "to": "2023-11-20T23:00", "timezone": "Europe/Berlin", "type": "custom"},
+    ]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        made = [(await client.post(WINDOWS, json=body)).json() for body in bodies]
+        listed = (await client.get(WINDOWS)).json()
+        assert listed == made
+        assert [(one["open"], one["opens"], one["closes"]) for one in listed] == [
+            (True, "2023-11-14T22:00:00.000+00:00", "2023-11-14T23:00:00.000+00:00"),
+            (False, "2023-11-19T01:00:00.000+00:00", "2023-11-19T03:00:00.000+00:00"),
+            (False, "2023-11-20T21:00:00.000+00:00", "2023-11-20T22:00:00.000+00:00"),
+        ]
+        assert (await client.get("/api/alerts/summary")).json()["maintenance"] == listed
+        assert (await client.get(MUTES)).json() == [], "a window is no mute"
+        assert not await manager.send_alert("billing_failure", "recorded only")
+        assert (await client.post(WINDOWS, json=bodies[0])).json()["id"] == made[0]["id"], "it is the same window"
+        paths = [f"{WINDOWS}/{one['id']}" for one in made]
+        assert [(await client.delete(path)).status_code for path in (*paths, paths[0])] == [204, 204, 204, 404]
+        assert (await client.delete(f"{WINDOWS}/{SECRET}")).json()["detail"][0]["loc"] == ["path", "name"]
+        assert await manager.send_alert("billing_failure", "told")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "from"),
+        ({"from": "2099-01-01T00:00:00Z"}, "to"),
+        ({"from": "2099-01-02T00:00:00Z", "to": "2099-01-01T00:00:00Z"}, "to"),
+        ({"from": "2001-01-02T00:00:00Z", "to": "2001-01-03T00:00:00Z"}, "to"),
+        ({"from": "tomorrow", "to": "2099-01-01T00:00:00Z"}, "from"),
+        ({"from": "2099-01-01T00:00", "to": "2099-01-02T00:00", "timezone": "Mars"}, "timezone"),
+        ({"from": "9999-12-31T23:59:59Z", "to": "9999-12-31T23:59:59.5Z"}, "from"),
+        ({"weekly": {"days": ["someday"], "from": "02:00", "to": "04:00"}}, "days"),
+        ({"weekly": {"days": ["sun"], "from": "2 am", "to": "04:00"}}, "from"),
+        ({"weekly": {"days": ["sun"], "from": "02:00"}}, "to"),
+        ({"weekly": {"days": [], "from": "02:00", "to": "04:00"}}, "days"),
+        ({"weekly": {"days": ["sun"], "from": "02:00", "to": "04:00"}, "timezone": "../etc"}, "timezone"),
+        ({"weekly": {"days": ["sun"], "from": "02:00", "to": "04:00"}, "from": "2099-01-01T00:00:00Z"}, "weekly"),
+        ({"from": "2099-01-01T00:00:00Z", "to": "2099-01-02T00:00:00Z", "type": "databse_down"}, "type"),
+    ],
+)
+async def test_a_window_that_cannot_be_is_refused_by_field(body: dict[str, Any], field: str) -> None:
+    app, manager = application(access="open")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.post(WINDOWS, json=body)
+    assert answer.status_code == 422, answer.text
+    assert field in answer.json()["detail"][0]["loc"], answer.text
+    assert await manager.get_maintenance() == []
+
+
 async def test_an_alert_is_acknowledged_by_its_incident_and_that_is_taken_back() -> None:
     app, manager = application(access="open")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:

@@ -125,6 +125,7 @@ ANSWERS = {
     "/alerts/firing": "firing",
     "/alerts/rules": "rules",
     "/alerts/mutes": "mutes",
+    "/alerts/maintenance": "maintenance",
     "POST /alerts/mutes": "mute",
     "POST /alerts/{incident}/acknowledge": "acknowledge",
     "POST /alerts/test": "test",
@@ -212,6 +213,12 @@ def acknowledge_one(service: Service, found: Seen) -> None:
     (alert, *_) = service.get("/api/alerts/firing").json()
     path = f"/api/alerts/{alert['incident']}/acknowledge"
     said = {"author": "ana", "reason": "on it"}
+    days = {"days": ["sun"], "from": "02:00", "to": "04:00"}
+    for window in (
+        {"from": "2098-12-24T22:00:00Z", "to": "2098-12-25T02:00:00Z", "labels": {"queue": "main"}, "author": "ana"},
+        {"weekly": days, "timezone": "Europe/Berlin", "type": "custom", "rule": "backlog", "reason": "import"},
+    ):
+        service.client.post("/api/alerts/maintenance", json=window).raise_for_status()
     found.answers["POST /alerts/{incident}/acknowledge"].append(service.client.post(path, json=said).json())
     found.look(service)
 

@@ -43,6 +43,7 @@ class Transitions:
     Attributes:
         events: Every event of this evaluation, firing and resolved, in order.
         notified: The events that are notified, repeated notifications included, in order.
+        windows: How many planned windows are open.
     """
 
     def __init__(self, store: Store, policy: NotificationPolicy, now: float, elsewhere: Collection[str] = ()) -> None:
@@ -51,6 +52,7 @@ class Transitions:
         self._policy = policy
         self._now = now
         self._mutes: Sequence[Mute] = policy.mutes(store.mutes, now)
+        self.windows = sum(mute.schedule is not None for mute in self._mutes)
         self._acknowledged = acknowledged(store.acknowledgements)
         self._inhibited: frozenset[AlertType] = frozenset()
         self._firing: frozenset[str] = frozenset()

@@ -12,6 +12,7 @@ from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.notify.channels import text
 from otel_monitoring.alerts.notify.channels.log import LogChannel
 from otel_monitoring.alerts.overview import firing
+from otel_monitoring.alerts.schedule import Once
 from otel_monitoring.alerts.selection import EVERYTHING
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.testing import ManualClock, MemoryChannel
@@ -137,3 +138,14 @@ async def test_what_does_not_fire_cannot_be_acknowledged() -> None:
     with pytest.raises(LookupError, match="no alert of 0123456789abcdef fires"):
         await manager.acknowledge("0123456789abcdef", author="ana")
     assert not await manager.take_back_acknowledgement("0123456789abcdef")
+
+
+def test_what_begins_in_a_planned_window_is_told_when_it_closes_if_it_still_fires() -> None:
+    watcher = Watcher(DOWN, HOT)
+    opens = watcher.now + 100
+    watcher.store.mutes.add(Mute(EVERYTHING, opens + 100, schedule=Once(opens, opens + 100)))
+    assert watcher.see(heat=11, up=1) == [("custom firing", "notified")], "it is not open yet"
+    assert watcher.see(100, heat=11, up=0) == [("database_down firing", "muted")]
+    assert watcher.see(heat=1, up=0) == [("custom resolved", "muted")]
+    assert watcher.see(90, heat=1, up=0) == [("database_down firing", "notified")]
+    assert watcher.store.mutes.all(watcher.now) == []
