@@ -154,6 +154,16 @@ class Evaluator:
             self._evaluate()
         self._repeat()
         self._pump()
+        self._send_heartbeat()
+
+    def _send_heartbeat(self) -> None:
+        """Send the heartbeat while this worker evaluates the rules, and not all of them fail."""
+        manager = self._manager
+        recently = 0 <= manager.clock() - self._evaluated_at < REPORT_INTERVALS * self._interval
+        works = len(manager.evaluation.errors) < len(manager.rules)
+        if manager.heartbeat is not None and self.leads and recently and works:
+            about = manager.origin.message("heartbeat", ())
+            manager.heartbeat.beat(manager.store.conditions.save, about, self._evaluated_at)
 
     def deliver(self) -> None:
         """Deliver the outbox without evaluating, while the worker drains."""
@@ -171,6 +181,8 @@ class Evaluator:
             self._renew_leases()
             self._pump(paced=False)
             await manager.delivery.flush(timeout)
+            if manager.heartbeat is not None:
+                manager.heartbeat.stop()
             self._lease.give_back()
             manager.signals.maintenance(0)
             manager.store.reports.delete(self._worker)

@@ -22,7 +22,7 @@ from otel_monitoring.alerts.model import Acknowledgement, AlertEvent, AlertSever
 from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS, Mute, window_json
 from otel_monitoring.alerts.notify.channel_queue import Limits
 from otel_monitoring.alerts.notify.channels import Channel, Immediate, Repeating
-from otel_monitoring.alerts.notify.channels.from_settings import channels_from
+from otel_monitoring.alerts.notify.channels.from_settings import channels_from, heartbeat_from
 from otel_monitoring.alerts.notify.delivery import Delivery, try_channels
 from otel_monitoring.alerts.notify.inline_delivery import deliver_inline
 from otel_monitoring.alerts.notify.origin import Origin
@@ -71,6 +71,7 @@ class AlertManager:
 
     Attributes:
         clock: Returns Unix time in seconds, as all workers of the service have it.
+        heartbeat: Tells an outside watcher that rules are evaluated; None: nobody is told.
         hand_over: Asks the background thread to deliver the outbox soon; returns False where there is none.
         engine: Evaluates the rules about the whole service and keeps the mutes, in place of this process; None: nobody.
     """
@@ -147,8 +148,7 @@ class AlertManager:
             routes=(*routes_of(settings.alert_routes or ""), *self._routes),
             muted_elsewhere=lambda: self.engine.mutes() if self.engine is not None else (),
         )
-        if channels is None:
-            check_channels(self.policy.routes, self.policy.channels)
+        self.heartbeat = heartbeat_from(settings, self.clock, self._elapsed) if channels is None else None
 
     def _use_default_rules(self, settings: Settings) -> None:
         statuses = settings.error_statuses
@@ -598,10 +598,13 @@ class AlertManager:
         store, now = self.store, self.clock()
         return {
             "leader": store.leases.holders(now).get(LEADER),
-            "channels": overview.channels(store, self.delivery.conditions(), now),
+            "channels": overview.channels(store, self.delivery.conditions() | self._heartbeat_condition(), now),
             "store_problem": store.problem,
             **({"engine": self.engine.state()} if self.engine is not None else {}),
         }
+
+    def _heartbeat_condition(self) -> dict[str, dict[str, Any]]:
+        return {"heartbeat": self.heartbeat.condition()} if self.heartbeat is not None else {}
 
     @staticmethod
     async def _off_loop(work: Callable[[], T]) -> T:

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, FiniteFloat, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 if TYPE_CHECKING:
@@ -51,6 +51,14 @@ class ChannelSettings(BaseSettings):
     alert_routes: str | None = _from_variable("ALERT_ROUTES")
     """Which alerts go to which channel: see `alerts.route`. None: all to all."""
 
+    alert_heartbeat_url: SecretStr | None = _from_variable("ALERT_HEARTBEAT_URL")
+    """Requested while rules are evaluated. None: no heartbeat."""
+    alert_heartbeat_method: Literal["GET", "POST"] = _from_variable("ALERT_HEARTBEAT_METHOD", "GET")
+    alert_heartbeat_interval: Annotated[FiniteFloat, Field(ge=1, le=86_400)] = _from_variable(
+        "ALERT_HEARTBEAT_INTERVAL", 60.0
+    )
+    """Seconds."""
+
     @field_validator("alertmanager_url", "alert_apprise_urls", mode="before")
     @classmethod
     def _split_urls(cls, value: object) -> object:
@@ -63,6 +71,11 @@ class ChannelSettings(BaseSettings):
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("alert_heartbeat_method", mode="before")
+    @classmethod
+    def _upper_case(cls, value: object) -> object:
+        return value.strip().upper() if isinstance(value, str) else value
 
     @field_validator("smtp_server")
     @classmethod
@@ -81,7 +94,7 @@ class ChannelSettings(BaseSettings):
             mailbox(text)
         return value
 
-    @field_validator("slack_webhook_url", "alert_webhook_url", "alertmanager_url")
+    @field_validator("slack_webhook_url", "alert_webhook_url", "alertmanager_url", "alert_heartbeat_url")
     @classmethod
     def _web_addresses(cls, value: _Secrets) -> _Secrets:
         for url in (value,) if isinstance(value, SecretStr) else value or ():

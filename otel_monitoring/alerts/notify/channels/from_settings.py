@@ -1,14 +1,19 @@
 """The channels that the settings configure. The module of a channel, with its library, is imported if it is used."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
 from otel_monitoring.alerts.notify.channels import Channel
 from otel_monitoring.alerts.notify.channels.log import LogChannel
+from otel_monitoring.alerts.route import check_channels, routes_of
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from otel_monitoring.alerts.notify.channels.heartbeat import Heartbeat
 
 
 def channels_from(settings: Settings) -> tuple[Channel, ...]:
@@ -17,7 +22,7 @@ def channels_from(settings: Settings) -> tuple[Channel, ...]:
     Raises:
         ConfigurationError: A setting is invalid; the message names the variable and never contains its value.
     """
-    return (
+    found = (
         LogChannel(),
         *_email(settings),
         *_slack(settings),
@@ -25,6 +30,30 @@ def channels_from(settings: Settings) -> tuple[Channel, ...]:
         *_alertmanager(settings),
         *_apprise(settings),
     )
+    check_channels(routes_of(settings.alert_routes or ""), [channel.name for channel in found])
+    return found
+
+
+def heartbeat_from(settings: Settings, clock: Callable[[], float], elapsed: Callable[[], float]) -> "Heartbeat | None":
+    """The heartbeat, if there is a URL.
+
+    Args:
+        settings: The settings.
+        clock: Returns Unix time in seconds.
+        elapsed: Returns monotonic time in seconds.
+
+    Raises:
+        ConfigurationError: The URL has no host; the message names the variable.
+    """
+    if settings.alert_heartbeat_url is None:
+        return None
+    from otel_monitoring.alerts.notify.channels import proxies
+    from otel_monitoring.alerts.notify.channels.heartbeat import Heartbeat
+
+    proxies.warn_of_invalid()
+    _host(settings.alert_heartbeat_url, "ALERT_HEARTBEAT_URL")
+    method, interval = settings.alert_heartbeat_method, settings.alert_heartbeat_interval
+    return Heartbeat(settings.alert_heartbeat_url, method=method, interval=interval, clock=clock, elapsed=elapsed)
 
 
 def _email(settings: Settings) -> Iterator[Channel]:
