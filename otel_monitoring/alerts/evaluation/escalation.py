@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy, is_muted
 from otel_monitoring.alerts.model import AlertEvent
-from otel_monitoring.alerts.mute import in_force
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.notes import NOTES_SECONDS
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
@@ -71,7 +70,7 @@ def _escalate(store: Store, policy: NotificationPolicy, text: str, now: float, t
     waited, event = now - found.time, found.event
     if waited > NOTES_SECONDS:
         return None
-    if event is None or is_muted(in_force(store.mutes.all(now), now), event):
+    if event is None or is_muted(policy.mutes(store.mutes, now), event):
         return text
     channels = [name for name in policy.due(event, waited) if name not in found.notified_on]
     if channels:
