@@ -230,24 +230,23 @@ export class Chart {
     return clock(at);
   }
 
-  /** Alerts that fired, behind the lines. @param {uPlot} plot */
+  /** Alerts that fired, behind the lines: a strip on top, and a tint where they lasted. @param {uPlot} plot */
   drawBands(plot) {
     const { ctx, bbox } = plot;
     const past = this.past;
     if (past === null) return;
     const end = past.start + past.length * past.step;
+    const place = (/** @type {number} */ time) => Math.max(bbox.left, Math.min(bbox.left + bbox.width, plot.valToPos(time, "x", true)));
     ctx.save();
-    for (const band of past.bands) {
-      const from = Math.max(bbox.left, plot.valToPos(Math.max(band.time, past.start), "x", true));
-      const to = Math.min(bbox.left + bbox.width, plot.valToPos(Math.min(band.end ?? end, end), "x", true));
-      if (to < bbox.left || from > bbox.left + bbox.width) continue;
-      const color = style(band.severity === "critical" || band.severity === "error" ? "--unhealthy" : "--degraded");
-      const width = Math.max(to - from, 2 * devicePixelRatio);
-      ctx.fillStyle = color;
-      ctx.globalAlpha = 0.13;
-      ctx.fillRect(from, bbox.top, width, bbox.height);
+    for (const { from, to, isWorse } of merged(past.bands, past.start, end)) {
+      const left = place(from);
+      const width = Math.max(place(to) - left, 2 * devicePixelRatio);
+      ctx.fillStyle = style(isWorse ? "--unhealthy" : "--degraded");
       ctx.globalAlpha = 1;
-      ctx.fillRect(from, bbox.top, width, 3 * devicePixelRatio);
+      ctx.fillRect(left, bbox.top, width, 3 * devicePixelRatio);
+      if (to - from < past.step) continue;
+      ctx.globalAlpha = 0.07;
+      ctx.fillRect(left, bbox.top, width, bbox.height);
     }
     ctx.restore();
   }
@@ -416,6 +415,30 @@ export class Chart {
   }
 }
 
+/**
+ * The times in which alerts fired, none over another: where several did, the worst counts.
+ * @param {import("./types.js").Band[]} bands
+ * @param {number} start
+ * @param {number} end
+ */
+export function merged(bands, start, end) {
+  const shown = bands.map((band) => ({ from: Math.max(band.time, start), to: Math.min(band.end ?? end, end), isWorse: band.severity === "critical" || band.severity === "error" }));
+  const inside = shown.filter((one) => one.from <= one.to);
+  const times = [...new Set(inside.flatMap((one) => [one.from, one.to]))].sort((a, b) => a - b);
+  /** @type {typeof shown} */
+  const found = inside.filter((one) => one.from === one.to);
+  times.slice(1).forEach((to, index) => {
+    const from = times[index] ?? to;
+    const here = inside.filter((one) => one.from <= from && one.to >= to);
+    const before = found.at(-1);
+    const isWorse = here.some((one) => one.isWorse);
+    if (here.length === 0) return;
+    if (before !== undefined && before.from < before.to && before.to === from && before.isWorse === isWorse) before.to = to;
+    else found.push({ from, to, isWorse });
+  });
+  return found;
+}
+
 /** 1 ms, 10 ms, 100 ms: where a logarithmic axis has lines. @param {number} min @param {number} max */
 function decades(min, max) {
   const found = [];
@@ -441,7 +464,7 @@ function seriesOf(line) {
   };
 }
 
-/** Values without neighbours, which no line shows. @type {uPlot.Series.Points.Filter} */
+/** Values without neighbours, which no line shows. @param {uPlot} plot @param {number} series @param {boolean} show */
 function lonely(plot, series, show) {
   if (!show) return null;
   const values = /** @type {Values} */ (/** @type {unknown} */ (plot.data[series] ?? []));

@@ -1,5 +1,6 @@
 // The database: its state, its commands, its collections.
 
+import { showCourse } from "./course.js";
 import { byId, element, fill, keep, setText } from "./dom.js";
 import { count, duration, percent, rate, seconds } from "./format.js";
 import { stateOf } from "./verdict.js";
@@ -20,7 +21,7 @@ export function showDatabase(state) {
   setText(byId("database-error"), isMissing ? "" : (database.error ?? ""));
   keep(byId("commands-rows"), database.commands, ([command, collection]) => `${command} ${collection}`, commandRow, refreshCommand);
   setText(byId("commands-empty"), database.commands.length === 0 ? "No commands in the last minutes." : "");
-  keep(byId("collections-rows"), database.collections, ([name]) => name, collectionRow, refreshCollection);
+  keep(byId("collections-rows"), database.collections, ([name]) => name, collectionRow, (item, row) => refreshCollection(item, row, state.documents[row[0]] ?? null));
   const more = database.collection_count - database.collections.length;
   setText(byId("collections-more"), more > 0 ? `and ${more} more` : database.collections.length === 0 ? "No collections were read yet." : "");
 }
@@ -40,15 +41,15 @@ function refreshCommand(item, [, , load, p95, errors]) {
 
 /** @param {CollectionRow} row */
 function collectionRow([name]) {
-  return element("tr", {}, element("th", { scope: "row" }, name), ...["documents", "indexes"].map((label) => element("td", { "data-label": label })));
+  return element("tr", {}, element("th", { scope: "row" }, name), element("td", { class: "course" }), ...["documents", "indexes"].map((label) => element("td", { "data-label": label })));
 }
 
-/** @param {HTMLElement} item @param {CollectionRow} row */
-function refreshCollection(item, [, documents, indexes]) {
-  [count(documents), count(indexes)].forEach((text, index) => {
-    const cell = /** @type {HTMLElement | undefined} */ (item.children[index + 1]);
-    if (cell !== undefined) setText(cell, text);
-  });
-  const cell = /** @type {HTMLElement | undefined} */ (item.children[1]);
-  if (cell !== undefined) cell.title = `${documents ?? "unknown"}`;
+/** @param {HTMLElement} item @param {CollectionRow} row @param {(number | null)[] | null} course */
+function refreshCollection(item, [, documents, indexes], course) {
+  const [, courseCell, documentsCell, indexesCell] = /** @type {HTMLElement[]} */ ([...item.children]);
+  if (!courseCell || !documentsCell || !indexesCell) return;
+  showCourse(courseCell, course, false);
+  setText(documentsCell, count(documents));
+  documentsCell.title = `${documents ?? "unknown"}`;
+  setText(indexesCell, count(indexes));
 }

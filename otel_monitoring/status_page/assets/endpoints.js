@@ -1,50 +1,56 @@
-// The endpoints: sorted, filtered, and a click narrows the charts to one.
+// The endpoints: sorted, filtered, in the last minutes or the time shown; a click narrows the charts to one.
 
+import { showCourse } from "./course.js";
 import { byId, element, fill, keep, setText } from "./dom.js";
 import { percent, plural, rate, seconds } from "./format.js";
+import { inWords } from "./view.js";
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").EndpointRow} EndpointRow */
-/** @typedef {{name: string, methods: string, row: EndpointRow}} Endpoint */
+/** @typedef {{name: string, methods: string, row: EndpointRow, course: (number | null)[] | null}} Endpoint */
 
-const SHOWN = 25;
+const SHOWN = 20;
 let whole = false;
 
 /** @type {Record<string, (a: Endpoint, b: Endpoint) => number>} */
 const ORDERS = {
   load: (a, b) => b.row[0] - a.row[0],
-  p95: (a, b) => b.row[2] - a.row[2],
+  p95: (a, b) => (b.row[2] ?? 0) - (a.row[2] ?? 0),
   errors: (a, b) => b.row[3] - a.row[3] || b.row[0] - a.row[0],
   name: (a, b) => a.name.localeCompare(b.name),
 };
 
+/** @param {State} state @returns {Endpoint[]} */
+function endpointsOf({ update, routes, endpoints: past, view }) {
+  const methods = new Map(routes);
+  const pasts = new Map((past?.endpoints ?? []).map(([name, ...rest]) => [name, rest]));
+  const course = (/** @type {string} */ name) => pasts.get(name)?.[4] ?? null;
+  if (view.figures === "range" && past !== null) {
+    return past.endpoints.map(([name, load, p50, p95, errors]) => ({ name, methods: methods.get(name) ?? "", row: [load, p50, p95, errors], course: course(name) }));
+  }
+  return routes.map(([name], index) => ({ name, methods: methods.get(name) ?? "", row: update?.endpoints[index] ?? [0, null, null, 0], course: course(name) }));
+}
+
 /** @param {State} state @param {(endpoint: string | null) => void} choose @param {() => void} again */
 export function showEndpoints(state, choose, again) {
-  const { update, routes, view } = state;
+  const { update, view } = state;
   if (update === null) return;
   const filter = view.filter.toLowerCase();
-  const all = routes.map(([name, methods], index) => ({ name, methods, row: update.endpoints[index] ?? /** @type {EndpointRow} */ ([0, 0, 0, 0]) }));
+  const all = endpointsOf(state);
   const found = all.filter((one) => `${one.methods} ${one.name}`.toLowerCase().includes(filter)).sort(ORDERS[view.sort]);
   const shown = whole ? found : found.slice(0, SHOWN);
-  const busiest = all.reduce((most, one) => Math.max(most, one.row[0]), 0);
-  keep(
-    byId("endpoints-rows"),
-    shown,
-    (one) => one.name,
-    (one) => row(one, choose),
-    (item, one) => refresh(item, one, view.endpoint === one.name, busiest, update.thresholds.error_rate_percent ?? 5),
-  );
-  const window = `the last ${plural(Math.max(1, Math.round(update.now.seconds / 60)), "minute")}`;
-  setText(byId("endpoints-about"), found.length === all.length ? `${plural(all.length, "endpoint")} with requests in ${window}` : `${found.length} of ${plural(all.length, "endpoint")}`);
+  const limit = update.thresholds.error_rate_percent ?? 5;
+  keep(byId("endpoints-rows"), shown, (one) => one.name, (one) => row(one, choose), (item, one) => refresh(item, one, view.endpoint === one.name, limit));
+  const time = view.figures === "range" ? inWords(view.range) : `the last ${plural(Math.max(1, Math.round(update.now.seconds / 60)), "minute")}`;
+  setText(byId("endpoints-about"), found.length === all.length ? `${plural(all.length, "endpoint")} with requests in ${time}` : `${found.length} of ${plural(all.length, "endpoint")}`);
   byId("endpoints-table").hidden = found.length === 0;
-  const empty = all.length === 0 ? `No requests in ${window}. Requests to the application appear here within seconds.` : found.length === 0 ? `No endpoint contains “${view.filter}”.` : "";
+  const empty = all.length === 0 ? `No requests in ${time}. Requests to the application appear here within seconds.` : found.length === 0 ? `No endpoint contains “${view.filter}”.` : "";
   setText(byId("endpoints-empty"), empty);
   const more = byId("endpoints-more");
   more.hidden = found.length <= SHOWN;
-  if (!more.hidden) {
-    const text = whole ? `Show the first ${SHOWN}` : `Show all ${found.length}`;
-    if (more.textContent !== text) fill(more, element("button", { type: "button", class: "quiet", click: () => ((whole = !whole), again()) }, text));
-  }
+  if (more.hidden) return;
+  const text = whole ? `Show the first ${SHOWN}` : `Show all ${found.length}`;
+  if (more.textContent !== text) fill(more, element("button", { type: "button", click: () => ((whole = !whole), again()) }, text));
 }
 
 /** @param {Endpoint} one @param {(endpoint: string | null) => void} choose */
@@ -54,31 +60,23 @@ function row(one, choose) {
     "tr",
     {},
     element("th", { scope: "row" }, element("button", { type: "button", class: "pick", click: pick }, element("span", { class: "method" }, one.methods), element("span", { class: "route" }, one.name))),
-    element("td", { "data-label": "load" }, element("span", { class: "number" }), element("meter", { min: 0, "aria-hidden": "true" })),
-    element("td", { "data-label": "p50" }),
-    element("td", { "data-label": "p95" }),
-    element("td", { "data-label": "errors" }),
+    element("td", { class: "course" }),
+    ...["load", "p50", "p95", "errors"].map((label) => element("td", { "data-label": label })),
   );
 }
 
-/** @param {HTMLElement} item @param {Endpoint} one @param {boolean} isChosen @param {number} busiest @param {number} limit */
-function refresh(item, one, isChosen, busiest, limit) {
+/** @param {HTMLElement} item @param {Endpoint} one @param {boolean} isChosen @param {number} limit */
+function refresh(item, one, isChosen, limit) {
   const [load, p50, p95, errors] = one.row;
   item.classList.toggle("chosen", isChosen);
   item.querySelector("button")?.setAttribute("aria-pressed", String(isChosen));
-  const [, loadCell, p50Cell, p95Cell, errorCell] = /** @type {HTMLElement[]} */ ([...item.children]);
-  if (!loadCell || !p50Cell || !p95Cell || !errorCell) return;
-  const number = loadCell.querySelector(".number");
-  const meter = loadCell.querySelector("meter");
-  if (number !== null) setText(number, rate(load));
-  if (meter !== null) {
-    meter.max = busiest || 1;
-    meter.value = load;
-  }
-  setText(p50Cell, load > 0 ? seconds(p50) : "–");
-  setText(p95Cell, load > 0 ? seconds(p95) : "–");
-  setText(errorCell, load > 0 ? percent(errors) : "–");
-  errorCell.classList.toggle("high", errors > limit);
+  const [, courseCell, ...cells] = /** @type {HTMLElement[]} */ ([...item.children]);
+  if (courseCell !== undefined) showCourse(courseCell, one.course, true);
+  [rate(load), ...(load > 0 ? [seconds(p50), seconds(p95), percent(errors)] : ["–", "–", "–"])].forEach((text, index) => {
+    const cell = cells[index];
+    if (cell !== undefined) setText(cell, text);
+  });
+  cells[3]?.classList.toggle("high", errors > limit);
 }
 
 /** The chosen endpoint above the charts, and the way back. @param {State} state @param {(endpoint: string | null) => void} choose */
@@ -87,6 +85,5 @@ export function showChosen(state, choose) {
   const { endpoint } = state.view;
   bar.hidden = endpoint === null;
   if (endpoint === null) return;
-  fill(bar, element("span", {}, "Charts show only ", element("b", {}, endpoint)), element("button", { type: "button", class: "quiet", click: () => choose(null) }, "Show all endpoints"));
+  fill(bar, element("span", {}, "Charts show only ", element("b", {}, endpoint)), element("button", { type: "button", click: () => choose(null) }, "Show all endpoints"));
 }
-

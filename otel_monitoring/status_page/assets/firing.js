@@ -1,8 +1,8 @@
 // What fires, since when, and what to do about it; what is muted.
 
+import { acknowledge, atOnce, mute, unmute } from "./acting.js";
 import { byId, element, fill, keep, setText } from "./dom.js";
 import { duration, exact, moment, plural, unix, words } from "./format.js";
-import { muteForm, unmute } from "./muting.js";
 
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").Firing} Firing */
@@ -54,7 +54,7 @@ export function showFiring(state, changed) {
   );
   byId("mutes").hidden = update.mute_count === 0;
   setText(byId("mutes-title"), `Muted (${update.mute_count})`);
-  keep(byId("mutes-list"), update.mutes, (mute) => JSON.stringify(mute), (mute) => muteRow(mute, now, changed), () => {});
+  keep(byId("mutes-list"), update.mutes, (one) => one.id, (one) => muteRow(one, now, changed), () => {});
 }
 
 /** @param {Firing} alert @param {() => void} changed */
@@ -72,9 +72,15 @@ function row(alert, changed) {
       ...labelsOf(alert.labels),
       element("span", { class: "hushed" }),
       element("span", { class: "grow" }),
-      element("span", { class: "actions" }, action("Mute …", () => muteForm(place, { type: alert.type, labels: alert.labels }, changed))),
+      element(
+        "span",
+        { class: "buttons" },
+        action("Mute …", () => mute(place, alert, changed)),
+        action("Acknowledge …", () => acknowledge(place, alert, changed)),
+      ),
     ),
     element("p", { class: "why" }),
+    element("p", { class: "acknowledged" }),
     ADVICE[alert.type] && element("p", { class: "advice" }, ADVICE[alert.type] ?? ""),
     place,
   );
@@ -90,26 +96,28 @@ function refresh(item, alert, now) {
   set(".when", `since ${moment(since, now)} · ${duration(now - since)}${alert.times ? ` · ${plural(alert.times, "time")}` : ""}`);
   set(".hushed", alert.muted ? "muted" : alert.inhibited ? "explained by another alert" : "");
   set(".why", alert.message);
+  const { acknowledged } = alert;
+  set(".acknowledged", acknowledged ? `Acknowledged ${moment(unix(acknowledged.at), now)}${acknowledged.author && ` by ${acknowledged.author}`}${acknowledged.reason && `: ${acknowledged.reason}`}` : "");
 }
 
 /** @param {string} text @param {() => void} act */
 export function action(text, act) {
-  return element("button", { type: "button", class: "quiet", click: act }, text);
+  return element("button", { type: "button", click: act }, text);
 }
 
-/** @param {Mute} mute @param {number} now @param {() => void} changed */
-function muteRow(mute, now, changed) {
-  const until = unix(mute.until);
+/** @param {Mute} one @param {number} now @param {() => void} changed */
+function muteRow(one, now, changed) {
+  const until = unix(one.until);
   const place = element("span", { class: "problem", role: "status" });
   return element(
     "li",
     { class: "line" },
-    element("b", {}, words(mute.type)),
-    ...labelsOf(mute.labels),
+    element("b", {}, words(one.type ?? one.rule ?? "every alert")),
+    ...labelsOf(one.labels),
     element("span", { title: exact(until) }, `until ${moment(until, now)}`),
-    element("span", { class: "muted" }, [mute.author && `by ${mute.author}`, mute.reason].filter(Boolean).join(": ")),
+    element("span", { class: "muted" }, [one.author && `by ${one.author}`, one.reason].filter(Boolean).join(": ")),
     element("span", { class: "grow" }),
-    action("Unmute", () => unmute(mute, place, changed)),
+    action("Unmute", () => void atOnce(() => unmute(one), place, changed)),
     place,
   );
 }
@@ -117,5 +125,5 @@ function muteRow(mute, now, changed) {
 /** Offer to mute any type. @param {() => void} changed */
 export function offerMuting(changed) {
   const place = byId("mute-any-form");
-  fill(byId("mute-any"), action("Mute a type of alert …", () => muteForm(place, { type: "", labels: {} }, changed)));
+  fill(byId("mute-any"), action("Mute a type of alert …", () => mute(place, null, changed)));
 }

@@ -32,6 +32,8 @@ const store = createStore({
   requests: null,
   database: null,
   resources: null,
+  endpoints: null,
+  documents: {},
   pastProblem: "",
 });
 const past = createPast(store);
@@ -74,6 +76,7 @@ function select(id, options, use) {
 select("range", RANGES, (range) => look({ range }));
 select("sort", SORTS, (sort) => look({ sort }));
 const filter = /** @type {HTMLInputElement} */ (byId("filter"));
+select("figures", [["now", "the last minutes"], ["range", "the time shown"]], (figures) => look({ figures: figures === "range" ? "range" : "now" }));
 filter.addEventListener("input", () => look({ filter: filter.value }, false));
 addEventListener("popstate", () => useView(viewOfUrl()));
 byId("pause").addEventListener("click", () => (store.get().connection.state === "paused" ? updates.resume() : updates.pause()));
@@ -82,6 +85,7 @@ function showView() {
   const { view } = store.get();
   /** @type {HTMLSelectElement} */ (byId("range")).value = view.range;
   /** @type {HTMLSelectElement} */ (byId("sort")).value = view.sort;
+  /** @type {HTMLSelectElement} */ (byId("figures")).value = view.figures;
   if (filter.value !== view.filter) filter.value = view.filter;
   setText(byId("charts-about"), `${inWords(view.range)}, times in ${zone()}`);
 }
@@ -112,7 +116,7 @@ function inWindow(figure) {
   return () => {
     const { update, view } = store.get();
     if (update === null || view.endpoint !== null) return "";
-    return `${figure(update.now)} in ${duration(update.now.seconds)}`;
+    return `${figure(update.now)} in ${duration(Math.max(60, Math.round(update.now.seconds / 60) * 60))}`;
   };
 }
 
@@ -194,7 +198,7 @@ let event = "";
 
 store.on(["door", "update"], (state) => showDoor(state, enter));
 store.on(["view"], showView);
-store.on(["view", "update"], (state) => showEndpoints(state, choose, () => showEndpoints(store.get(), choose, () => {})));
+store.on(["view", "update", "endpoints"], (state) => showEndpoints(state, choose, () => showEndpoints(store.get(), choose, () => {})));
 store.on(["view"], (state) => showChosen(state, choose));
 store.on(["update", "connection"], verdict);
 store.on(["update", "connection"], showAge);
@@ -205,7 +209,7 @@ store.on(["connection"], ({ connection }) => {
 });
 store.on(["update"], (state) => showFiring(state, changed));
 store.on(["update"], showErrors);
-store.on(["update"], showDatabase);
+store.on(["update", "documents"], showDatabase);
 store.on(["update"], showInstances);
 store.on(["update"], alerts);
 store.on(["update"], ({ update }) => {

@@ -2,6 +2,7 @@
 
 import { unix } from "./format.js";
 import { Refused, get } from "./http.js";
+import { secondsOf } from "./view.js";
 
 /** @typedef {import("./types.js").Past} Past */
 /** @typedef {import("./types.js").View} View */
@@ -17,18 +18,23 @@ const METRICS = {
 const GROUPS = /** @type {Group[]} */ (Object.keys(METRICS));
 /** Steps that are asked for again: the newest may have been incomplete, and an answer may be late. */
 const AGAIN = 6;
+/** Milliseconds after which the courses of endpoints and collections are loaded again. */
+const COURSES = 60_000;
+const COLLECTIONS = 12;
 
 /** @param {Store} store */
 export function createPast(store) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   let number = 0;
+  let coursesAt = 0;
 
   /** Load everything anew: first what stands highest. */
   async function load() {
     clearTimeout(timer);
     const mine = ++number;
-    store.set({ requests: null, database: null, resources: null, pastProblem: "" });
+    store.set({ requests: null, database: null, resources: null, endpoints: null, pastProblem: "" });
+    coursesAt = 0;
     for (const group of GROUPS) {
       const loaded = await ask(group, store.get().view);
       if (mine !== number) return;
@@ -38,6 +44,7 @@ export function createPast(store) {
       }
       store.set({ [group]: loaded });
     }
+    await loadCourses(mine);
     goOn();
   }
 
@@ -52,7 +59,30 @@ export function createPast(store) {
       if (mine !== number) return;
       if (news !== null) store.set({ [group]: continued(known, news) });
     }
+    await loadCourses(mine);
     goOn();
+  }
+
+  /** The courses of endpoints and collections, which rows show small. @param {number} mine */
+  async function loadCourses(mine) {
+    if (Date.now() - coursesAt < COURSES) return;
+    coursesAt = Date.now();
+    const { range } = store.get().view;
+    try {
+      const endpoints = await get(`status/endpoints?range=${range}`);
+      if (mine !== number) return;
+      store.set({ endpoints });
+      const names = (store.get().update?.database.collections ?? []).slice(0, COLLECTIONS).map(([name]) => `documents/${name}`);
+      if (names.length === 0) return;
+      const asked = new URLSearchParams([...names, "documents"].map((metric) => ["metric", metric]));
+      asked.set("range", range);
+      asked.set("step", `${Math.ceil(secondsOf(range) / 36)}s`);
+      const answer = await get(`health/series?${asked}`);
+      if (mine !== number) return;
+      store.set({ documents: Object.fromEntries(answer.series.map((/** @type {any} */ one) => [one.metric.replace("documents/", ""), one.values])) });
+    } catch {
+      coursesAt = Date.now() - COURSES / 2; // a collection that no slice has yet; the rows stay without courses
+    }
   }
 
   function goOn() {

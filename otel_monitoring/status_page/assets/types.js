@@ -17,19 +17,29 @@
  * @property {boolean} muted
  * @property {boolean} inhibited
  * @property {number} [times]
+ * @property {{author: string, reason: string, at: string}} [acknowledged]
  */
 
 /**
  * @typedef {object} Mute
- * @property {string} type
+ * @property {string} id
+ * @property {string | null} type
+ * @property {string | null} rule
  * @property {string} until
  * @property {Labels} labels
  * @property {string} author
  * @property {string} reason
  */
 
-/** @typedef {[rate: number, p50: number, p95: number, errors: number]} EndpointRow requests a second, s, s, percent */
+/** @typedef {[rate: number, p50: number | null, p95: number | null, errors: number]} EndpointRow requests a second, s, s, percent */
 /** @typedef {[name: string, methods: string]} Route */
+/** @typedef {[name: string, rate: number, p50: number | null, p95: number | null, errors: number, course: (number | null)[]]} PastEndpointRow */
+/**
+ * @typedef {object} EndpointsPast the answer of /status/endpoints
+ * @property {string} range
+ * @property {number} step
+ * @property {PastEndpointRow[]} endpoints
+ */
 /** @typedef {[type: string, route: string, count: number, first: string, last: string, isNew: boolean, version: string | null]} ErrorRow */
 /** @typedef {[command: string, collection: string, rate: number, p95: number | null, errors: number]} CommandRow */
 /** @typedef {[name: string, documents: number | null, indexes: number]} CollectionRow */
@@ -111,6 +121,7 @@
  * @property {string | null} endpoint
  * @property {string} sort
  * @property {string} filter
+ * @property {"now" | "range"} figures which time the figures of the endpoints are of
  */
 
 /**
@@ -133,6 +144,8 @@
  * @property {Past | null} requests
  * @property {Past | null} database
  * @property {Past | null} resources
+ * @property {EndpointsPast | null} endpoints
+ * @property {Record<string, (number | null)[]>} documents the course of each collection
  * @property {string} pastProblem
  */
 

@@ -23,6 +23,7 @@ export function viewOfUrl() {
     endpoint: asked.get("endpoint"),
     sort: SORTS.some(([name]) => name === sort) ? sort : "load",
     filter: asked.get("filter") ?? "",
+    figures: asked.get("figures") === "range" ? "range" : "now",
   };
 }
 
@@ -36,6 +37,7 @@ export function showInUrl(view, isStep) {
   if (view.endpoint !== null) asked.set("endpoint", view.endpoint);
   if (view.sort !== "load") asked.set("sort", view.sort);
   if (view.filter !== "") asked.set("filter", view.filter);
+  if (view.figures !== "now") asked.set("figures", view.figures);
   const query = asked.toString();
   const url = location.pathname + (query ? `?${query}` : "");
   if (isStep) history.pushState(null, "", url);
