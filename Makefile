@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # What depends on the versions of FastAPI and PyMongo.
 OLDEST_TESTS := tests/conformance tests/instrumentation tests/zero_code tests/health/test_database.py \
 	tests/integration/test_mongodb.py tests/integration/test_service.py tests/integration/test_end_to_end.py \
-	tests/integration/test_documented.py tests/integration/test_zero_code.py
+	tests/integration/test_documented.py tests/integration/test_zero_code.py tests/status_page
 TESTS := tests --ignore tests/benchmarks
 # Tests wait for processes and servers: one more than there are cores keeps the cores busy.
 WORKERS := $$(($$($(PYTHON) -c 'import os; print(os.cpu_count())') + 1))
