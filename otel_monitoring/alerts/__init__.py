@@ -6,6 +6,7 @@ from typing import Any
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType
 from otel_monitoring.alerts.route import Route
+from otel_monitoring.alerts.rules.by_group import by_group
 from otel_monitoring.alerts.rules.expressions import Count, Gauge, Percent, Quantile, error_rate, requests
 from otel_monitoring.alerts.rules.indicators import FasterThan, Succeeded
 from otel_monitoring.alerts.rules.matchers import Attribute
@@ -34,6 +35,7 @@ __all__ = [
     "alert_database_down",
     "alert_high_error_rate",
     "alert_performance_issue",
+    "by_group",
     "error_rate",
     "get_alert_manager",
     "initialize_alerts",

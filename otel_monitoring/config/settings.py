@@ -78,10 +78,26 @@ class Thresholds(BaseModel):
     # Beyond the documented thresholds.
     event_loop_lag_ms: _Positive = 1000.0
     rejected_requests: Annotated[FiniteFloat, Field(ge=0)] = 50.0
+    # For single endpoints, by route; others have the thresholds above.
+    api_response_time_ms_by_endpoint: Mapping[str, _Positive] = {}
+    error_rate_percent_by_endpoint: Mapping[str, Annotated[float, Field(ge=0, le=100)]] = {}
+
+    @field_validator("api_response_time_ms_by_endpoint", "error_rate_percent_by_endpoint", mode="before")
+    @classmethod
+    def _by_route(cls, value: object) -> object:
+        """Texts are as `/api/reports/=10000, /api/search=500`."""
+        if not isinstance(value, str):
+            return value
+        pairs = [item.rpartition("=") for item in items(value)]
+        if not all(route.strip() and separator for route, separator, _ in pairs):
+            raise ValueError("it must be routes with numbers, as /api/reports/=10000, /api/search=500")
+        return {route.strip(): number.strip() for route, _, number in pairs}
 
 
-THRESHOLDS: dict[str, float] = Thresholds().model_dump()
+_BY_ENDPOINT = frozenset(name for name in Thresholds.model_fields if name.endswith("_by_endpoint"))
+THRESHOLDS: dict[str, float] = Thresholds().model_dump(exclude=set(_BY_ENDPOINT))
 """The documented defaults by name."""
+_THRESHOLD_NAMES = (tuple(THRESHOLDS), tuple(Thresholds.model_fields))
 
 
 class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSettings):
@@ -340,7 +356,7 @@ def known_variables() -> frozenset[str]:
     """Every variable `OTEL_MONITORING_…`, thresholds included."""
     fields = Settings.model_fields.items()
     single = {PREFIX + name.upper() for name, field in fields if field.validation_alias is None}
-    return frozenset(single | {_THRESHOLD + name.upper() for name in THRESHOLDS})
+    return frozenset(single | {_THRESHOLD + name.upper() for name in Thresholds.model_fields})
 
 
 def settings_in_force(settings: Settings) -> list[tuple[str, str, bool]]:
@@ -352,7 +368,12 @@ def settings_in_force(settings: Settings) -> list[tuple[str, str, bool]]:
         if isinstance(value, Thresholds):
             found += [
                 (_THRESHOLD + each.upper(), f"{limit:g}", limit == THRESHOLDS[each])
-                for each, limit in value.model_dump().items()
+                for each, limit in value.model_dump(exclude=set(_BY_ENDPOINT)).items()
+            ]
+            of_endpoints = {each: getattr(value, each) for each in sorted(_BY_ENDPOINT)}
+            found += [
+                (_THRESHOLD + each.upper(), ", ".join(f"{route}={limit:g}" for route, limit in own.items()), not own)
+                for each, own in of_endpoints.items()
             ]
         else:
             found.append((_variable_of(name), _shown(value), is_default))
@@ -435,7 +456,9 @@ def _explain(problem: ErrorDetails) -> str:
     if field == "thresholds" and len(problem["loc"]) > 1:
         name = field = _THRESHOLD + str(problem["loc"][1]).upper()
         if problem["type"] == "extra_forbidden":
-            why, meant = "no such setting", did_you_mean(name, (_THRESHOLD + known.upper() for known in THRESHOLDS))
+            # A name that is nearly a general one means that, not the one for single endpoints that continues it.
+            general, every = ([_THRESHOLD + each.upper() for each in all_of] for all_of in _THRESHOLD_NAMES)
+            why, meant = "no such setting", did_you_mean(name, general) or did_you_mean(name, every)
     if problem["type"] == "float_parsing" and not _is_of_opentelemetry(name):
         meant = number_meant(problem["input"], field)
     why = _MESSAGES.get(problem["type"], why).replace("Input should be", "it must be")

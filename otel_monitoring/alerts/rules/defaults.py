@@ -1,7 +1,10 @@
 """The default rules: the documented alert types with the documented thresholds."""
 
+from dataclasses import replace
+
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
+from otel_monitoring.alerts.rules.by_group import by_group, of_groups
 from otel_monitoring.alerts.rules.expressions import Count, Gauge, Quantile, error_rate, requests
 from otel_monitoring.alerts.rules.indicators import FasterThan, Succeeded
 from otel_monitoring.alerts.rules.matchers import Attribute
@@ -103,28 +106,37 @@ def _database_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
 
 def _request_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None) -> tuple[Rule, ...]:
     errors, slow = thresholds.error_rate_percent, thresholds.api_response_time_ms
+    high_error_rate = Rule(
+        "high_error_rate",
+        error_rate(error_statuses),
+        ">",
+        errors,
+        "High error rate: {value:.2f}%",
+        AlertType.HIGH_ERROR_RATE,
+        clear=0.8 * errors,
+        min_samples=_MIN_REQUESTS,
+    )
+    of_endpoint = replace(
+        high_error_rate,
+        expression=error_rate(error_statuses, group_by=c.HTTP_ROUTE),
+        message="High error rate: {endpoint} ({value:.2f}%)",
+        label="endpoint",
+    )
+    api_timeout = Rule(
+        "api_timeout",
+        Quantile(c.HTTP_SERVER_REQUEST_DURATION, 0.95, scale=1000, group_by=c.HTTP_ROUTE),
+        ">",
+        slow,
+        "Slow API response: {endpoint} ({value:.2f}ms)",
+        AlertType.API_TIMEOUT,
+        clear=0.8 * slow,
+        min_samples=5,
+        label="endpoint",
+    )
     return (
-        Rule(
-            "high_error_rate",
-            error_rate(error_statuses),
-            ">",
-            errors,
-            "High error rate: {value:.2f}%",
-            AlertType.HIGH_ERROR_RATE,
-            clear=0.8 * errors,
-            min_samples=_MIN_REQUESTS,
-        ),
-        Rule(
-            "api_timeout",
-            Quantile(c.HTTP_SERVER_REQUEST_DURATION, 0.95, scale=1000, group_by=c.HTTP_ROUTE),
-            ">",
-            slow,
-            "Slow API response: {endpoint} ({value:.2f}ms)",
-            AlertType.API_TIMEOUT,
-            clear=0.8 * slow,
-            min_samples=5,
-            label="endpoint",
-        ),
+        high_error_rate,
+        *of_groups(of_endpoint, thresholds.error_rate_percent_by_endpoint),
+        *by_group(api_timeout, thresholds.api_response_time_ms_by_endpoint),
         Rule(
             "security_alert",
             requests(where=Attribute(c.HTTP_RESPONSE_STATUS_CODE, (401, 403))),

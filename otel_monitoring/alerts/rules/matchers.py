@@ -57,6 +57,44 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True)
+class Excluded:
+    """Matches series whose attribute `key` has none of `values`.
+
+    Args:
+        key: The attribute's key, e.g. `http.route`.
+        values: At least one value.
+    """
+
+    key: str
+    values: tuple[AttributeValue, ...]
+
+    def __call__(self, series: Series) -> bool:
+        """Whether `series` has none of the values."""
+        return series.get(self.key) not in self.values
+
+    def promql(self) -> str:
+        """`key!~"a|b"`."""
+        texts = "|".join(re.escape(attribute_text(value)) for value in self.values)
+        return f"{prometheus_label(self.key)}!~{_quoted(texts)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Matches series that both matchers match."""
+
+    first: Matcher
+    second: Matcher
+
+    def __call__(self, series: Series) -> bool:
+        """Whether both match `series`."""
+        return self.first(series) and self.second(series)
+
+    def promql(self) -> str:
+        """Both, separated by a comma."""
+        return f"{self.first.promql()},{self.second.promql()}"
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """Matches requests that count as errors of the service: see `OutcomeClassifier`."""
 
