@@ -100,7 +100,7 @@ class HealthAnswers:
 
     def basic(self, scope: Scope = SERVICE) -> dict[str, Any]:
         """The answer of `/health`: `status`, `timestamp`, `uptime_seconds`."""
-        return status.basic(self._status(scope)[0], now=time.time(), uptime=self._uptime())
+        return status.basic(self._status(scope)[0], now=self._now(), uptime=self._uptime())
 
     def metrics(self, scope: Scope = SERVICE) -> dict[str, Any]:
         """The answer of `/health/metrics`: requests, durations and errors."""
@@ -122,9 +122,9 @@ class HealthAnswers:
         service_status, reasons = self._status(scope)
         uptime = max([self._uptime(), *(_number(other, "uptime_seconds") + other.age for other in others)])
         return {
-            **status.basic(service_status, now=time.time(), uptime=uptime),
+            **status.basic(service_status, now=self._now(), uptime=uptime),
             "reasons": reasons,
-            "database": self._from.database.as_json(time.time()),
+            "database": self._from.database.as_json(self._now()),
             **self._about(scope),
             "service": self._identity(),
             "instances": [self._own_instance(own).as_json(), *(other.as_json() for other in others)],
@@ -155,7 +155,7 @@ class HealthAnswers:
     def errors(self) -> dict[str, Any]:
         """The answer of `/health/errors`: the failed requests of the service in groups."""
         groups = self._from.service.errors.values()
-        return {"errors": errors_as_json(groups, time.time()), **self._about(SERVICE)}
+        return {"errors": errors_as_json(groups, self._now()), **self._about(SERVICE)}
 
     def objectives(self) -> dict[str, Any]:
         """The answer of `/health/objectives`: as the process that leads knows it."""
@@ -169,7 +169,7 @@ class HealthAnswers:
         """What this process says about itself: in `instances`, and to the other processes."""
         sources, origin = self._from, self._from.origin()
         own_status, reasons = self._status("instance")
-        database = sources.database.as_json(time.time())
+        database = sources.database.as_json(self._now())
         loop = sources.event_loop()
         return {
             "number": next(self._numbers),
@@ -177,7 +177,7 @@ class HealthAnswers:
             "host": origin.host,
             "pid": os.getpid(),
             "version": origin.version,
-            "started_at": rfc3339(time.time() - self._uptime()),
+            "started_at": rfc3339(self._now() - self._uptime()),
             "uptime_seconds": int(self._uptime()),
             "status": own_status,
             "reasons": reasons,
@@ -195,7 +195,7 @@ class HealthAnswers:
     def readings(self) -> Readings:
         """The gauges of all processes, for the slices of the past."""
         states = [self.own_state(), *(other.state for other in self._others(SERVICE))]
-        return readings_of(states, self._from.database.as_json(time.time())["collections"])
+        return readings_of(states, self._from.database.as_json(self._now())["collections"])
 
     def known(self) -> Known:
         """The metrics of the application and the endpoints that are known, for answers about the past."""
@@ -212,9 +212,13 @@ class HealthAnswers:
         # Until it knows of the others, a process is the service; where they cannot be asked, it is itself.
         return {
             "scope": INSTANCE if incomplete else scope,
-            "since": rfc3339(time.time() - self._uptime()),
+            "since": rfc3339(self._now() - self._uptime()),
             **incomplete,
         }
+
+    def _now(self) -> float:
+        """Unix seconds, as all processes of the service have them."""
+        return self._from.alert_manager().clock()
 
     def _identity(self) -> dict[str, Any]:
         origin = self._from.origin()

@@ -38,7 +38,6 @@ class Ping:
 
     Attributes:
         status: `healthy`, `degraded` (slow, answered with an error, or no free connection) or `unhealthy`.
-        time: When the ping ended, in Unix seconds.
         at: When the ping ended, in seconds of the monotonic clock.
         duration: Round trip in seconds; None if the database did not answer it.
         error: Why the ping failed, redacted; None if it succeeded.
@@ -46,7 +45,6 @@ class Ping:
     """
 
     status: str
-    time: float
     at: float
     duration: float | None = None
     error: str | None = None
@@ -158,7 +156,7 @@ class DatabaseHealthChecker:
             ping, unanswered = self._failed(target, error, time.monotonic() - started)
         else:
             status = DEGRADED if duration > self._slow else HEALTHY
-            ping, unanswered = Ping(status, time.time(), time.monotonic(), duration), None
+            ping, unanswered = Ping(status, time.monotonic(), duration), None
         if target is not self._target or self._frozen is not None:  # `use` or `freeze` was called meanwhile
             return self.status
         self._unanswered = unanswered
@@ -174,12 +172,12 @@ class DatabaseHealthChecker:
         proof = Proof.NOTHING if isinstance(error, NotStarted) or is_closed(target) else proof_of(error)
         if isinstance(error, NoAnswer) and proof is Proof.DOWN and is_exhausted(target):
             proof = Proof.NO_CONNECTION
-        now, at = time.time(), time.monotonic()
+        at = time.monotonic()
         if proof is Proof.NO_CONNECTION:
-            return Ping(DEGRADED, now, at, None, f"no free connection within {waited:.2g} s", waited), None
+            return Ping(DEGRADED, at, None, f"no free connection within {waited:.2g} s", waited), None
         if proof is Proof.NOTHING:
             return None, text
-        return Ping(UNHEALTHY if proof is Proof.DOWN else DEGRADED, now, at, None, text), None
+        return Ping(UNHEALTHY if proof is Proof.DOWN else DEGRADED, at, None, text), None
 
     async def refresh_collections(self) -> None:
         """Read counts and index names, beginning where the last reading ended; never raises.
@@ -276,7 +274,7 @@ class DatabaseHealthChecker:
                 name: {"document_count": facts.document_count, "indexes": list(facts.indexes)}
                 for name, facts in self._collections.items()
             },
-            "timestamp": rfc3339(ping.time if ping else now),
+            "timestamp": rfc3339(now - (time.monotonic() - ping.at) if ping else now),
             "age_seconds": round(time.monotonic() - ping.at, 1) if ping else None,
         }
         if verdict.error is not None:

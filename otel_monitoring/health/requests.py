@@ -212,6 +212,7 @@ class PerformanceMetrics:
         is_measured: Whether an endpoint name is the path of the current request, which is measured anyway.
         max_endpoints: Maximum number of names that `record_request` records; further ones are `(other)`.
         service: The measurements of the service; None: this process is the service.
+        clock: Returns Unix time in seconds, as all processes of the service have it.
     """
 
     def __init__(
@@ -224,10 +225,12 @@ class PerformanceMetrics:
         is_measured: Callable[[str], bool],
         max_endpoints: int,
         service: ServiceMeasurements | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._durations = durations
         self._aggregator = aggregator
         self._service = service
+        self._clock = clock
         self._statistics = statistics
         self._refresh = refresh
         self._is_measured = is_measured
@@ -327,7 +330,7 @@ class PerformanceMetrics:
     def note_error(self, error: object, request: str = "") -> None:
         """Keep an exception, or any object's text, as the last error, with the request `GET /route` that failed."""
         cause = error_text(error) if isinstance(error, BaseException) else text_of(error)[:_LONGEST_CAUSE]
-        self._last = LastError(cause, request, time.time())
+        self._last = LastError(cause, request, self._clock())
 
     def _record(self, endpoint: str, duration: float, status_code: int, error: str | None) -> None:
         if not math.isfinite(duration):

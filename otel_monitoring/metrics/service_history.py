@@ -67,16 +67,15 @@ class ServiceHistory:
     Args:
         own: What this process measured.
         clock: A monotonic clock, in seconds.
-        wall_clock: Returns Unix time in seconds.
+        wall_clock: Returns Unix time in seconds, as all processes of the service have it.
         span: Seconds of the recent window.
         resolution: Seconds of one entry of its ring.
 
     Attributes:
         history: The measurements; it is replaced by each exchange.
-        since: From when the totals count, in Unix seconds.
         last_error: The last error of any process; None: there was none.
         joined: Whether there was an exchange; before that the process itself knows more.
-        problem: Why the last exchange failed; None: it did not.
+        problem: Why the last exchange failed, or was with some of the processes only; None: it was with all of them.
         errors: The groups of failed requests of all processes; it is replaced as a whole.
         take_errors: Returns those of this process since the last call.
         own_metrics: Returns the names of the application's own metrics in this process.
@@ -119,7 +118,8 @@ class ServiceHistory:
         self._totals, self._recents = Combination.sum(), Combination.sum()
         self._rest = Combination.rest()
         self.history = self._whole()
-        self.since = self._wall_clock()
+        self._began = self._clock()
+        self._since: float | None = None
         self.last_error: ErrorSeen | None = None
         self.joined = False
         self.problem: str | None = None
@@ -140,6 +140,11 @@ class ServiceHistory:
         self._based_at = self._clock()
         self._encoded_entries: dict[int, tuple[PackedSnapshot, bytes]] = {}
 
+    @property
+    def since(self) -> float:
+        """From when the totals count, in Unix seconds."""
+        return self._since if self._since is not None else self._wall_clock() - (self._clock() - self._began)
+
     def note(self, snapshot: Snapshot) -> None:
         """Take what was added to the own history since the last call; the next `exchange` publishes it."""
         news = Snapshot(snapshot.start, snapshot.end, snapshot.histograms, snapshot.sums)
@@ -158,34 +163,36 @@ class ServiceHistory:
             self._own = noted[-1][1]
         return [snapshot for snapshot, _ in noted]
 
-    def exchange(self, stream: MeasurementStream, last_error: ErrorSeen | None = None) -> None:
+    def exchange(self, stream: MeasurementStream, last_error: ErrorSeen | None = None, *, publish: bool = True) -> None:
         """Publish what was noted, then add it and what the others have published.
 
         Args:
             stream: The stream.
             last_error: The last error of this process.
+            publish: False: what was noted waits, and does not count yet.
 
         Raises:
             StoreError: The stream failed. What was noted counts, and is published by a later call.
         """
         with self._lock:
-            self._unsent += self._take_noted()
+            self._unsent += self._take_noted() if publish else []
             if len(self._unsent) > _UNSENT:
                 self._unsent = [joined(self._unsent)]
             self._see(last_error)
             self._learn(self.own_metrics())
-            errors = self.take_errors()
+            errors = self.take_errors() if publish else ()
             self._unsent_errors = merged_groups(self._unsent_errors, errors)
             self.errors = merged_groups(self.errors, errors)
             try:
-                self._send(stream, last_error)
+                if publish or self._unsent or self._outgoing is not None:
+                    self._send(stream, last_error)
                 self._take(*self._receive(stream))
             except BaseException as error:
                 self.problem = redact_error(error)
                 raise
             finally:
                 self.history, self.joined = self._whole(), True
-            self.problem = None
+            self.problem = stream.problem
             if not self._version and not self._replace_base(stream):
                 # Another process was faster, and its base may contain what this one has not read.
                 self._take(*self._receive(stream))
@@ -199,13 +206,16 @@ class ServiceHistory:
         """
         with self._lock:
             now = self._clock()
+            if stream.problem is not None:
+                return
             if self._beyond_base >= _MANY_DELTAS or (self._beyond_base and now - self._based_at >= _LONG):
                 self._replace_base(stream)
 
     def _replace_base(self, stream: MeasurementStream) -> bool:
-        if not self.before_base():
+        if stream.problem is None and not self.before_base():
             return False
         self._based_at = self._clock()
+        self._since = self.since
         known = dict(list(self._known.items())[-_WRITERS:])
         version = uuid4().hex
         # What the base before did not contain stays: others may not have read it yet, and would have to begin anew.
@@ -256,7 +266,7 @@ class ServiceHistory:
             if head is None:
                 self._beyond_base = _MANY_DELTAS
                 break
-            self.since = min(self.since, head.since) if self._version else head.since
+            self._since = min(self.since, head.since) if self._version else head.since
             self._in_base = head.known
             if self._version and not _is_behind(_reach(known, deltas), head.known):
                 break
@@ -321,7 +331,7 @@ class ServiceHistory:
             now,
         )
         total = self._codec.total([base.total], now - max(0.0, self._wall_clock() - head.since), now)
-        self.since = head.since
+        self._since = head.since
         self._see(head.error)
         self.errors = merged_groups({}, base.errors)
         self._learn(head.own)

@@ -38,8 +38,15 @@ class MeasurementStream(Protocol):
     Each raises `StoreError` where the store fails; whether the change took effect is unknown then.
     """
 
-    def add(self, delta: Delta) -> None:
-        """Append a delta; one with the same writer and number stays as it is."""
+    @property
+    def problem(self) -> str | None:
+        """Why only some of the processes use it at present, in one line; None: all of them do.
+
+        What they add is added to the stream of all of them later. Until then its first base stays.
+        """
+
+    def add(self, *deltas: Delta) -> None:
+        """Append deltas, those of each writer in order; one with the same writer and number stays as it is."""
 
     def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:
         """The deltas beyond those that are known, those of each writer in order, and the version of the base.
@@ -69,3 +76,6 @@ class MeasurementStream(Protocol):
         Returns:
             False: the base has another version, and nothing was changed.
         """
+
+    def clear(self) -> None:
+        """Delete the deltas and the base."""

@@ -154,7 +154,7 @@ class ServiceParts:
         self.service_history = ServiceHistory(
             self.aggregator.history,
             clock=time.monotonic,
-            wall_clock=time.time,
+            wall_clock=self.clock,
             span=settings.window,
             resolution=settings.sample_interval,
         )
@@ -181,9 +181,9 @@ class ServiceParts:
             deltas=lambda: self._stream() or self._own_deltas,
             readings=lambda: self.answers.readings(),
             leads=lambda: self.alerting.leads,
-            clock=lambda: self._alert_manager().clock(),
+            clock=self.clock,
         )
-        self.objectives = Objectives(self._alert_manager, lambda: self.alerting.leads, time.time)
+        self.objectives = Objectives(self._alert_manager, lambda: self.alerting.leads, self.clock)
         self.service_history.before_base = self.slices.write
         self.service_history.own_metrics = lambda: self.aggregator.reader.application
         self.errors = ErrorRecorder()
@@ -200,6 +200,7 @@ class ServiceParts:
             is_measured=_is_current_request,
             max_endpoints=settings.max_endpoints,
             service=self._service_measurements,
+            clock=self.clock,
         )
         self.system = SystemSampler(self._meter)
         self.wrong_tokens = self._meter.create_counter(
@@ -270,6 +271,10 @@ class ServiceParts:
                 blind=self.objectives.blind,
             )
         )
+
+    def clock(self) -> float:
+        """Unix seconds, as all processes of the service have them."""
+        return self._alert_manager().clock()
 
     # Start and stop in one process
 

@@ -7,7 +7,6 @@ background work of each process.
 import asyncio
 import os
 import re
-import time
 import weakref
 from collections.abc import Mapping
 from functools import partial
@@ -533,7 +532,7 @@ class MonitoringService:
     def _on_error(self, error: RequestError) -> None:
         parts, failure = self._parts, (error.method, error.route, error.status, error.exception)
         if parts.performance.note_failure(*failure):
-            parts.errors.note(*failure, time.time())
+            parts.errors.note(*failure, parts.clock())
 
     def _signalled(self) -> None:
         self.drain()

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from otel_monitoring.guard import fail_open
@@ -16,8 +15,11 @@ from otel_monitoring.runtime.threads import wait_for
 from otel_monitoring.runtime.worker import Worker
 
 _ANSWER_TIMEOUT = 2.0
+_LATE = f"the measurements were not exchanged within {_ANSWER_TIMEOUT:g} s"
 _TIMEOUT = 5.0
 _FINISH_SECONDS = 1.0
+_PAUSE_MEANWHILE = 1.0
+"""Seconds before more is published where that is deleted later, as while the store of all hosts is away."""
 _THREAD = "otel-monitoring-exchange"
 _exchanging = fail_open("exchanging measurements")
 
@@ -69,6 +71,7 @@ class ServiceExchange:
         self._keep = keep
         self._close = close
         self._flight = SingleFlight(self._exchange, name=_THREAD)
+        self._published_at = float("-inf")
         self.cost = 0.0
 
     def reset_after_fork(self) -> None:
@@ -82,8 +85,11 @@ class ServiceExchange:
         """
         await self._collecting.refresh()
         if self._worker.running:
-            with _exchanging, suppress(TimeoutError):
-                await self._worker.call(self.exchange, _ANSWER_TIMEOUT)
+            with _exchanging:
+                try:
+                    await self._worker.call(self.exchange, _ANSWER_TIMEOUT)
+                except TimeoutError:
+                    self._service.problem = _LATE
 
     async def exchange(self) -> None:
         """Wait for an exchange that begins after this call, at most five seconds; never raises.
@@ -98,7 +104,7 @@ class ServiceExchange:
     def _exchange(self) -> None:
         began = time.thread_time()
         with _exchanging:
-            self._publish_and_read()
+            self._publish_and_read(_PAUSE_MEANWHILE)
         states, leader = self._states()
         self._instances.learn(states, leader, time.monotonic())
         self.cost = time.thread_time() - began
@@ -110,14 +116,16 @@ class ServiceExchange:
 
     def _publish(self) -> None:
         with _exchanging:
-            self._publish_and_read()
+            self._publish_and_read(0.0)
             self._close()
 
-    def _publish_and_read(self) -> None:
-        stream = self._stream()
+    def _publish_and_read(self, pause: float) -> None:
+        stream, now = self._stream(), time.monotonic()
         if stream is None:
             self._keep(self._service.skip())
             return
-        self._service.exchange(stream, self._last_error())
+        publish = stream.problem is None or now - self._published_at >= pause
+        self._published_at = now if publish else self._published_at
+        self._service.exchange(stream, self._last_error(), publish=publish)
         if self._leads():
             self._service.compact(stream)

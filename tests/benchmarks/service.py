@@ -126,8 +126,8 @@ def _split(worker: _Worker) -> tuple[float, float]:
     stream, stored = worker.store.measurements, [0.0]
     add = stream.add
 
-    def timed(delta: Delta) -> None:
-        add(delta)
+    def timed(*deltas: Delta) -> None:
+        add(*deltas)
         stored.append(time.thread_time())
 
     stream.add = timed  # type: ignore[method-assign]

@@ -24,9 +24,9 @@ class Failing(MemoryMeasurements):
         super().__init__(clock)
         self.before = self.after = False
 
-    def add(self, delta: Delta) -> None:
+    def add(self, *deltas: Delta) -> None:
         self._fail(self.before)
-        super().add(delta)
+        super().add(*deltas)
         self._fail(self.after)
 
     def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:

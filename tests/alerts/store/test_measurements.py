@@ -70,6 +70,18 @@ def test_a_base_is_replaced_by_whoever_knows_the_present_one(stream: Measurement
     assert stream.read({}) == ([], "two")
 
 
+def test_a_stream_is_cleared(stream: MeasurementStream) -> None:
+    stream.add(Delta("a", 1, b"x"), Delta("a", 2, b"y"), Delta("b", 1, b"z"))
+    assert len(stream.read({})[0]) == 3
+    assert stream.replace_base("", "one", b"sum", {"a": 1})
+    for _ in range(2):
+        stream.clear()
+        assert (stream.read({}), stream.base()) == (([], ""), None)
+    assert stream.problem is None
+    assert stream.replace_base("", "two", b"sum", {})
+    assert stream.read({}) == ([], "two")
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_the_age_of_a_base_is_never_negative(kind: str, tmp_path: Path) -> None:
     clock = ManualClock()

@@ -1,7 +1,10 @@
 """A database away: each host goes on with its file, which its workers share, and what happened is merged."""
 
+import random
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,12 +15,15 @@ from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore, Store
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
+from otel_monitoring.alerts.store.fallback.probe import Probe
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.sqlite import SqliteStore, schema
 from otel_monitoring.errors import StoreError
 from tests.alerts.store.test_fallback import event
+from tests.alerts.store.test_measurements import Process
 from tests.alerts.store.test_store import NOW, become, messages, raise_alert, waiting
+from tests.waiting import eventually
 
 T = TypeVar("T")
 MAIL = ("channel:mail",)
@@ -271,3 +277,131 @@ def test_a_database_that_fails_during_the_merge_loses_nothing(hosts: Hosts) -> N
     assert messages(store) == messages(database) == ["1", "lost reply"]
     assert waiting(store, "mail") == ["1"]
     assert store.problem is None
+
+
+# What was measured
+
+
+def test_the_workers_of_a_host_count_together_while_the_database_is_away(hosts: Hosts) -> None:
+    first, second = (Process(hosts.worker("one")) for _ in range(2))
+    elsewhere = Process(hosts.worker("two"))
+    for process in (first, second, elsewhere):
+        process.count(10)
+        process.exchange()
+    assert first.exchange() == 30
+    second.count(5)
+    elsewhere.count(7)
+    assert [elsewhere.exchange(), second.exchange()] == [37, 42], "the first has not read that"
+    hosts.away()
+    first.count(1)
+    assert first.exchange() == 31, "the second has not noticed the outage yet"
+    second.count(2)
+    assert [second.exchange(), first.exchange()] == [45, 45], "what each had read alone is known to both"
+    assert first.service.problem is not None
+    started = Process(hosts.worker("one"))
+    started.count()
+    assert [started.exchange(), first.exchange()] == [46, 46], "as is a process that starts meanwhile"
+    elsewhere.count(4)
+    assert elsewhere.exchange() == 41, "the hosts know nothing of each other"
+    del second  # it is killed
+    hosts.back()
+    assert [process.exchange() for process in (elsewhere, first, started)][1:] == [50, 50]
+    assert [process.exchange() for process in (elsewhere, Process(hosts.worker("two")))] == [50, 50]
+    assert first.service.problem is None
+    hosts.away()
+    assert first.exchange() == 50, "nothing of the former outage is in the file"
+
+
+def test_what_was_measured_when_all_workers_of_a_host_ended_counts_after_its_next_start(hosts: Hosts) -> None:
+    one = Process(hosts.worker("one"))
+    one.count()
+    one.exchange()
+    hosts.away()
+    one.count(2)
+    one.exchange()
+    one.store.close()
+    hosts.back()
+    assert Process(hosts.worker("one")).exchange() == 3
+    assert Process(hosts.worker("two")).exchange() == 3
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_count_goes_back_on_a_host_and_all_are_right_in_the_end(hosts: Hosts, seed: int) -> None:
+    chance = random.Random(seed)
+    processes = [(host, Process(hosts.worker(host))) for host in ("one", "one", "two", "two")]
+    shown: dict[str, list[float]] = {"one": [], "two": []}
+    counted, away = 0, False
+
+    def publish(process: Process) -> float:
+        with suppress(StoreError):
+            process.service.exchange(process.store.measurements, publish=chance.random() < 0.7)
+        return process.total
+
+    for _ in range(120):
+        index = chance.randrange(len(processes))
+        host, process = processes[index]
+        if chance.random() < 0.7:
+            process.count()
+            counted += 1
+        if chance.random() < 0.04:
+            # Both of its workers notice before anybody asks.
+            hosts.back() if away else hosts.away()
+            away = not away
+            for _, each in processes:
+                publish(each)
+            continue
+        shown[host].append(publish(process))
+        if chance.random() < 0.1:
+            with suppress(StoreError):
+                process.service.compact(process.store.measurements)
+        if chance.random() < 0.03:
+            process.exchange()
+            processes[index] = (host, Process(hosts.worker(host)))
+            processes[index][1].exchange()
+    if away:
+        hosts.back()
+    for _ in range(2):
+        totals = [process.exchange() for _, process in processes]
+    assert totals == [counted] * 4
+    for totals in shown.values():
+        assert totals == sorted(totals)
+
+
+def test_a_worker_that_is_late_to_notice_the_return_begins_no_outage_anew(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = hosts.worker("one"), hosts.worker("one")
+    hosts.away()
+    for store in (first, second):
+        store.incidents.save({"rule": "firing"})
+    hosts.back()
+    assert first.incidents.saved() == {"rule": "firing"}
+    second._tried_at = hosts.now
+    # It has asked whether others have returned just before they did.
+    asked = iter([False])
+    returned = second._returned_for_others
+    monkeypatch.setattr(second, "_returned_for_others", lambda: next(asked, None) is not False and returned())
+    raise_alert(second, "1", ["mail"])
+    assert messages(hosts.database) == ["1"]
+    assert second.problem is None
+
+
+def test_a_database_that_hangs_is_asked_in_a_thread() -> None:
+    released, asked = threading.Event(), threading.Event()
+
+    def ask() -> None:
+        asked.set()
+        released.wait()
+        if fails:
+            raise StoreError("away")
+
+    probe, fails = Probe(ask), False
+    assert not probe.works()
+    assert asked.is_set()
+    assert not probe.works(), "it is not asked twice at once"
+    released.set()
+    eventually(lambda: probe.answered, "it answers")
+    assert probe.works()
+    fails = True
+    with pytest.raises(StoreError):
+        probe.works()

@@ -105,6 +105,7 @@ def begin(store: Store, key: str, known: MemoryState, now: float) -> None:
     store.acknowledgements.save({**dict.fromkeys(store.acknowledgements.saved()), **known.acknowledgements})
     for channel, condition in known.conditions.items():
         store.conditions.save(channel, condition)
+    store.measurements.clear()
     Outage(key, known.incidents, known.acknowledgements, known.conditions, tuple(known.mutes)).save(store)
 
 
@@ -117,9 +118,17 @@ def take_over(store: Store, key: str, known: MemoryState, channels: Collection[s
         replace(record, settled=(*record.settled, *(row.id for row in rows))).save(store)
 
 
+def forward_measurements(to: Store, store: Store) -> None:
+    """Add to a store what the processes measured that used `store`; what it has already stays as it is."""
+    waiting, _ = store.measurements.read({})
+    present = {(delta.writer, delta.number) for delta in to.measurements.read({})[0]} if waiting else set()
+    to.measurements.add(*[delta for delta in waiting if (delta.writer, delta.number) not in present])
+
+
 def end(store: Store, key: str) -> None:
     """Leave `store`, inside a transaction, as one whose events have moved; the rest is known until the next outage."""
     store.outbox.settle([row.id for row in _waiting(store)])
+    store.measurements.clear()
     store.conditions.save(key, "")
 
 

@@ -1,5 +1,6 @@
 """The parts of a `FallbackStore`: each asks the store in use, and some tell the memory what they learned."""
 
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -12,10 +13,14 @@ from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.outbox import Queued
 from otel_monitoring.alerts.store.protocol import Store
 from otel_monitoring.alerts.store.texts import Texts
+from otel_monitoring.errors import StoreError
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.metrics.stream import Base, Delta
 
 T = TypeVar("T")
+
+_ADDED_LIMIT = 2000
+"""The most deltas of a process that wait in the file."""
 
 
 class Chooser(Protocol):
@@ -25,9 +30,17 @@ class Chooser(Protocol):
     learned: MemoryStore
     held_until: dict[str, float]
     record: str
+    learned_deltas: deque[Delta]
+
+    @property
+    def shared_meanwhile(self) -> str | None:
+        """Why the processes of a host share the secondary at present; None: they share the primary, or nothing."""
 
     def do(self, work: Callable[[Store], T], learn: Callable[[T], object] | None = None) -> T:
         """Run `work` on the store in use, and return its result."""
+
+    def do_shared(self, work: Callable[[Store], T], learn: Callable[[T], object] | None = None) -> T:
+        """Run `work` on the store in use, and return its result; on the primary, if other processes share no other."""
 
     def do_on_primary(self, work: Callable[[Store], T]) -> T:
         """Run `work` on the primary, and return its result."""
@@ -238,24 +251,53 @@ class FallbackConditions:
 
 
 class FallbackMeasurements:
-    """A `MeasurementStream` of the primary; while that fails, so does this: the process keeps what it measured."""
+    """A `MeasurementStream` of the primary, and while that fails of the file that the processes of a host share.
+
+    A delta is the same in both by its writer and number. An outage begins with what was added to the primary or read
+    from it lately, because each process has read something else. It ends with adding to the primary what the file has:
+    nothing is deleted from the file before. Where memory is used while the primary fails, this fails, too: the process
+    keeps what it measured.
+    """
 
     def __init__(self, stores: Chooser) -> None:
         self._stores = stores
+        self._added_meanwhile = 0
 
-    def add(self, delta: Delta) -> None:
-        self._stores.do_on_primary(lambda store: store.measurements.add(delta))
+    @property
+    def problem(self) -> str | None:
+        return self._stores.shared_meanwhile
+
+    def add(self, *deltas: Delta) -> None:
+        def work(store: Store) -> None:
+            self._added_meanwhile += len(deltas) if store is not self._stores.primary else 0
+            store.measurements.add(*deltas)
+
+        if (problem := self._stores.shared_meanwhile) is not None and self._added_meanwhile >= _ADDED_LIMIT:
+            raise StoreError(f"{problem}; {_ADDED_LIMIT} measurements wait for it")
+        self._stores.do_shared(work, lambda _: self._learn(deltas))
 
     def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:
-        return self._stores.do_on_primary(lambda store: store.measurements.read(known))
+        return self._stores.do_shared(
+            lambda store: store.measurements.read(known), lambda result: self._learn(result[0])
+        )
 
     def base(self) -> Base | None:
-        return self._stores.do_on_primary(lambda store: store.measurements.base())
+        return self._stores.do_shared(lambda store: store.measurements.base())
 
     def replace_base(self, before: str, version: str, content: bytes, deleted: Mapping[str, int]) -> bool:
-        return self._stores.do_on_primary(
-            lambda store: store.measurements.replace_base(before, version, content, deleted)
-        )
+        def work(store: Store) -> bool:
+            if store is self._stores.primary:
+                return store.measurements.replace_base(before, version, content, deleted)
+            return not before and store.measurements.replace_base(before, version, content, {})
+
+        return self._stores.do_shared(work)
+
+    def clear(self) -> None:
+        self._stores.do_shared(lambda store: store.measurements.clear())
+
+    def _learn(self, deltas: Sequence[Delta]) -> None:
+        self._added_meanwhile = 0
+        self._stores.learned_deltas.extend(deltas)
 
 
 class FallbackSlices:

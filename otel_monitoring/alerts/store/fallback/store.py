@@ -2,12 +2,22 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
-from otel_monitoring.alerts.store.fallback.outage import RECORD, Meanwhile, Outage, begin, end, merge, take_over
+from otel_monitoring.alerts.store.fallback.outage import (
+    RECORD,
+    Meanwhile,
+    Outage,
+    begin,
+    end,
+    forward_measurements,
+    merge,
+    take_over,
+)
 from otel_monitoring.alerts.store.fallback.parts import (
     FallbackConditions,
     FallbackHistory,
@@ -20,6 +30,7 @@ from otel_monitoring.alerts.store.fallback.parts import (
     FallbackSlices,
     FallbackTexts,
 )
+from otel_monitoring.alerts.store.fallback.probe import Probe
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.leases import channel_of
 from otel_monitoring.alerts.store.memory import MemoryStore
@@ -29,6 +40,7 @@ from otel_monitoring.alerts.store.protocol import Store
 from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open, logger
+from otel_monitoring.metrics.stream import Delta
 
 T = TypeVar("T")
 
@@ -36,6 +48,8 @@ RETRY_SECONDS = 10.0
 """Seconds from a failure of the primary store to the next attempt to use it."""
 
 _WARN_EVERY_SECONDS = 60.0
+_DELTAS_KNOWN = 300
+"""More deltas than there are between two readings of the processes, but no more than between some bases."""
 
 
 class FallbackStore:
@@ -58,6 +72,7 @@ class FallbackStore:
         primary: The store to use.
         secondary: The store to use meanwhile.
         learned: What was read from the primary, or written to it.
+        learned_deltas: Likewise the latest deltas of measurements.
         held_until: When the leases of this process expire that it holds in the primary, by name, in Unix seconds.
         record: The key of the record of an outage in the secondary.
     """
@@ -74,6 +89,7 @@ class FallbackStore:
         self.primary = primary
         self.secondary: Store = secondary if secondary is not None else MemoryStore()
         self.learned = MemoryStore()
+        self.learned_deltas: deque[Delta] = deque(maxlen=_DELTAS_KNOWN)
         self.held_until: dict[str, float] = {}
         # Where the secondary is a fallback too, it has a record of its own in the same store.
         self.record = f"{RECORD}{type(primary).__name__}, {type(self.secondary).__name__}"
@@ -86,6 +102,7 @@ class FallbackStore:
         self._retry = retry
         self._lock = renewed(self, "_lock", threading.RLock)
         self._thread = renewed(self, "_thread", _ThreadTransaction)
+        self._probe = Probe(self._ask_primary)
         self._started = secondary is None  # a file may have what was not merged when a process ended
         self._problem: str | None = None
         self._tried_at = float("-inf")
@@ -143,6 +160,25 @@ class FallbackStore:
             lambda: work(self.primary), work, lambda result: [] if learn is None else [partial(learn, result)]
         )
 
+    @property
+    def shared_meanwhile(self) -> str | None:
+        """Why the processes of a host share the secondary at present; None: they share the primary, or nothing."""
+        return None if isinstance(self.secondary, MemoryStore) else self._problem
+
+    def do_shared(self, work: Callable[[Store], T], learn: Callable[[T], object] | None = None) -> T:
+        """Run `work` on the store in use, and return its result; on the primary, where the secondary is memory.
+
+        Args:
+            work: What to do.
+            learn: As for `do`.
+
+        Raises:
+            StoreError: The primary fails, and no other process shares the secondary.
+        """
+        if self._thread.store is None and isinstance(self.secondary, MemoryStore):
+            return self.do_on_primary(work)
+        return self.do(work, learn)
+
     def do_on_primary(self, work: Callable[[Store], T]) -> T:
         """Run `work` on the primary, and return its result.
 
@@ -180,22 +216,34 @@ class FallbackStore:
         if self._problem is not None or not self._started:
             with self._lock:
                 if not self._primary_works():
-                    return self._do_meanwhile(on_secondary)
+                    with suppress(_ReturnedError):
+                        return self._do_meanwhile(on_secondary)
+                    if not self._primary_works():
+                        return self._do_meanwhile(on_secondary, anew=True)
         try:
             result = on_primary()
         except StoreError as error:
             with self._lock:
                 self._fall_back(error)
-                return self._do_meanwhile(on_secondary)
+                return self._do_meanwhile(on_secondary, anew=True)
         self._learn(learned(result))
         return result
 
-    def _do_meanwhile(self, work: Callable[[Store], T]) -> T:
+    def _do_meanwhile(self, work: Callable[[Store], T], *, anew: bool = False) -> T:
+        """Run `work` on the secondary.
+
+        Raises:
+            _ReturnedError: Another process has just merged the outage that this one is in, and it is not to begin anew.
+        """
+
         def in_transaction(store: Store) -> T:
             if Outage.of(store, self.record) is None:
+                if self._to_take_over is None and not anew:
+                    raise _ReturnedError
                 begin(store, self.record, self._known, self._clock())
             if self._to_take_over is not None:
                 take_over(store, self.record, self._known, self._to_take_over)
+                store.measurements.add(*self.learned_deltas)
             return work(store)
 
         result = self.secondary.run(in_transaction)
@@ -244,11 +292,18 @@ class FallbackStore:
         if self._problem is None and self._started:
             return True
         now = self._clock()
-        if self._problem is not None and 0 <= now - self._tried_at < self._retry and not self._returned_for_others():
+        due = not 0 <= now - self._tried_at < self._retry or self._probe.answered
+        if self._problem is not None and not due and not self._returned_for_others():
             return False
         self._tried_at = now
         try:
-            self.primary.run(lambda _: None)  # first, because others wait for the secondary during the merge
+            # First, because others wait for the secondary during the merge.
+            if self._problem is None or isinstance(self.secondary, MemoryStore):
+                self._ask_primary()
+            elif not self._probe.works():
+                return False
+            if Outage.of(self.secondary, self.record) is not None:
+                forward_measurements(self.primary, self.secondary)  # most of them
             self.secondary.run(partial(self._merge, now))
         except (StoreError, _MergeError) as error:
             self._fall_back(error)
@@ -259,11 +314,15 @@ class FallbackStore:
         self._problem, self._started = None, True
         return True
 
+    def _ask_primary(self) -> None:
+        self.primary.run(lambda _: None)
+
     def _merge(self, now: float, store: Store) -> None:
         meanwhile = Meanwhile.read(store, self.record, now)
         if meanwhile is not None:
             try:
                 self.primary.run(lambda primary: merge(primary, meanwhile))
+                forward_measurements(self.primary, store)
             except StoreError as error:
                 raise _MergeError(str(error)) from error
             end(store, self.record)
@@ -298,6 +357,10 @@ class FallbackStore:
 
 class _MergeError(Exception):
     """The primary failed again: no failure of the secondary, inside whose transaction that was."""
+
+
+class _ReturnedError(Exception):
+    """The primary is in use again by another process that shares the secondary."""
 
 
 class _ThreadTransaction(threading.local):

@@ -15,15 +15,18 @@ class MemoryMeasurements:
         clock: A monotonic clock, in seconds.
     """
 
+    problem = None
+
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._deltas: dict[tuple[str, int], bytes] = {}
         self._base: tuple[str, bytes, float] | None = None
         self._lock = renewed(self, "_lock", threading.Lock)
 
-    def add(self, delta: Delta) -> None:
+    def add(self, *deltas: Delta) -> None:
         with self._lock:
-            self._deltas.setdefault((delta.writer, delta.number), delta.content)
+            for delta in deltas:
+                self._deltas.setdefault((delta.writer, delta.number), delta.content)
 
     def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:
         with self._lock:
@@ -45,3 +48,7 @@ class MemoryMeasurements:
             for writer, number in [key for key in self._deltas if key[1] <= deleted.get(key[0], 0)]:
                 del self._deltas[writer, number]
             return True
+
+    def clear(self) -> None:
+        with self._lock:
+            self._deltas, self._base = {}, None

@@ -14,22 +14,28 @@ from otel_monitoring.metrics.stream import Base, Delta
 class MongoMeasurements:
     """A `MeasurementStream` in a MongoDB database."""
 
+    problem = None
+
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
 
-    def add(self, delta: Delta) -> None:
+    def add(self, *deltas: Delta) -> None:
         service = self._documents.service
-        document = {
-            "_id": f"{service}:{delta.writer}:{delta.number:012d}",
-            "service": service,
-            "writer": delta.writer,
-            "number": delta.number,
-            "content": text_of(delta.content),
-        }
+        documents = [
+            {
+                "_id": f"{service}:{delta.writer}:{delta.number:012d}",
+                "service": service,
+                "writer": delta.writer,
+                "number": delta.number,
+                "content": text_of(delta.content),
+            }
+            for delta in deltas
+        ]
 
         def insert(database: Database[dict[str, Any]]) -> None:
-            with suppress(DuplicateKeyError):
-                database[MEASUREMENTS].insert_one(document)
+            for document in documents:
+                with suppress(DuplicateKeyError):
+                    database[MEASUREMENTS].insert_one(document)
 
         self._documents.do(insert)
 
@@ -43,7 +49,7 @@ class MongoMeasurements:
         return deltas, self._documents.head().latest["base"].version
 
     def base(self) -> Base | None:
-        while (latest := self._documents.head().latest["base"]).number:
+        while (latest := self._documents.head().latest["base"]).version:
             found = self._documents.content("base", latest.number)
             if found is not None:
                 content, at = found
@@ -59,3 +65,9 @@ class MongoMeasurements:
         if contained:
             self._documents.do(lambda db: db[MEASUREMENTS].delete_many({"service": service, "$or": contained}))
         return True
+
+    def clear(self) -> None:
+        service = self._documents.service
+        self._documents.do(lambda db: db[MEASUREMENTS].delete_many({"service": service}))
+        while self._documents.head().latest["base"].version and not self._documents.add("base", b""):
+            pass  # another process has replaced it meanwhile

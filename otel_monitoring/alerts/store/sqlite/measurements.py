@@ -19,12 +19,14 @@ class SqliteMeasurements:
         clock: Returns Unix time in seconds.
     """
 
+    problem = None
+
     def __init__(self, connection: SqliteConnection, clock: Callable[[], float] = time.time) -> None:
         self._read, self._write = connection.read, connection.write
         self._clock = clock
 
-    def add(self, delta: Delta) -> None:
-        self._write(lambda db: db.execute("INSERT OR IGNORE INTO measurements VALUES (?, ?, ?)", delta))
+    def add(self, *deltas: Delta) -> None:
+        self._write(lambda db: db.executemany("INSERT OR IGNORE INTO measurements VALUES (?, ?, ?)", deltas))
 
     def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:
         def work(db: sqlite3.Connection) -> tuple[Sequence[Delta], str]:
@@ -48,6 +50,13 @@ class SqliteMeasurements:
             return True
 
         return self._write(work)
+
+    def clear(self) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM measurements")
+            db.execute("DELETE FROM measurement_base")
+
+        self._write(work)
 
 
 def _version(db: sqlite3.Connection) -> str:
