@@ -38,6 +38,7 @@ class Request:
     line: str
     headers: dict[str, str]
     body: bytes
+    reply: Raw = b""
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -53,14 +54,19 @@ class HttpReceiver:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     sent: int = 0
 
+    @property
+    def accepted(self) -> list[Request]:
+        """The requests that were answered with 2xx."""
+        return [request for request in self.requests if request.reply.startswith(b"HTTP/1.1 2")]
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
             body = await reader.readexactly(int(headers.get("content-length", 0)))
-            self.requests.append(Request(head[0], headers, body))
-            self.arrived.set()
             reply = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            self.requests.append(Request(head[0], headers, body, reply))
+            self.arrived.set()
             if reply is HANG:
                 await reader.read()
             writer.write(reply)

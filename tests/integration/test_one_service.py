@@ -1,236 +1,166 @@
-"""Several worker processes are one service: its totals equal what was sent and never go back, come what may."""
+"""Several worker processes of a host are one service: its totals equal what was sent and never go back."""
 
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from tests.integration.answers import answers_are_the_services, python_and_command_line_say_the_same
+from tests.integration.load import Load, Polls
 from tests.integration.processes import Service, serving
-from tests.integration.servers import nx27017
 from tests.ports import free_port
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
 SOURCE = """
-import asyncio
-
-from fastapi import FastAPI, HTTPException
-
+import asyncio, os
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from opentelemetry.metrics import Observation
 from otel_monitoring import MonitoringService
 
-app = FastAPI(title="orders")
+app = FastAPI(title="orders", version="1.4.2")
 monitoring = MonitoringService(None).instrument(app)
-
+monitoring.meter.create_observable_gauge("heat", [lambda _: [Observation(os.getpid())]])
+placed = monitoring.meter.create_counter("orders.placed")
 
 @app.get("/orders/{number}")
+@app.post("/orders/{number}")
 async def order(number: int):
     await asyncio.sleep(0.001)
-    if number % 10 == 4:
-        raise HTTPException(404)
-    return number
+    placed.add(1)
+    return JSONResponse(os.getpid(), status_code=404 if number % 10 == 4 else 503 if number % 10 == 7 else 200)
+
+@app.get("/python")
+async def python():
+    return {
+        "summary": await monitoring.performance_metrics.get_summary(),
+        "health": await monitoring.get_health_status(),
+        "diagnostics": await monitoring.get_detailed_diagnostics(),
+    }
 """
-UVICORN_WORKER = ("gunicorn", "-k", "uvicorn.workers.UvicornWorker")
-FAST: dict[str, Any] = {"OTEL_MONITORING_SAMPLE_INTERVAL": "1"}
+UVICORN = ("uvicorn", "--log-level", "warning")
+GUNICORN = ("gunicorn", "-k", "uvicorn.workers.UvicornWorker")
+FAST: dict[str, Any] = {"OTEL_MONITORING_SAMPLE_INTERVAL": "1", "OTEL_PYTHON_EXCLUDED_URLS": "/python"}
 
 
-class Traffic:
-    """Requests that it counts, and polls of `/health/metrics` that must never go back, both in threads."""
-
-    def __init__(self, service: Service) -> None:
-        self._url = service.url
-        self._lock = threading.Lock()
-        self._ending = threading.Event()
-        self.answered = 0
-        """Requests that were answered: each of them counts."""
-        self.unclear = 0
-        """Requests whose connection broke: they may have counted."""
-        self.polled: list[int] = []
-        self.errors: list[str] = []
-
-    def requests(self, count: int) -> None:
-        """Send requests, each with a connection of its own, so that every worker has its turn."""
-
-        def send(numbers: range) -> None:
-            for number in numbers:
-                try:
-                    httpx.get(f"{self._url}/orders/{number}", timeout=60)
-                except httpx.TransportError:
-                    with self._lock:
-                        self.unclear += 1
-                else:
-                    with self._lock:
-                        self.answered += 1
-
-        _together([lambda start=start: send(range(start, count, 4)) for start in range(4)])  # type: ignore[misc]
-
-    def _poll(self) -> None:
-        while not self._ending.wait(0.05):
-            try:
-                answer = httpx.get(f"{self._url}/api/health/metrics", timeout=60)
-            except httpx.TransportError:
-                continue  # the worker was killed
-            if answer.status_code != 200:
-                self.errors.append(answer.text)
-            else:
-                self.polled.append(answer.json()["requests_recorded"])
-
-    @contextmanager
-    def polling(self) -> Iterator["Traffic"]:
-        thread = threading.Thread(target=self._poll)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._ending.set()
-            thread.join()
-        assert self.errors == []
-        assert self.polled == sorted(self.polled), "a total went back"
-        assert len(self.polled) > 5
+@contextmanager
+def under_load(*ports: int) -> Iterator[Load]:
+    """Load and polls until it is left; no poll may go back."""
+    with Polls(ports), Load(ports, threads=2, pause=0.005) as load:
+        yield load
 
 
-def _together(work: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=each) for each in work]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def total(service: Service) -> int | None:
-    answer = service.ask("/api/health/metrics")
-    return None if answer is None else int(answer.raise_for_status().json()["requests_recorded"])
+def get(service: Service, path: str) -> Any:
+    return service.get(path).raise_for_status().json()
 
 
 def instances(service: Service) -> list[dict[str, Any]]:
+    """Those that a worker lists; none, where the worker that was asked is killed meanwhile."""
     answer = service.ask("/api/health/detailed")
     return [] if answer is None else list(answer.raise_for_status().json()["instances"])
 
 
-def has(service: Service, count: int) -> None:
-    """Wait until so many requests are counted; then whoever is asked has the same figures."""
-    eventually(lambda: total(service) == count, f"{count} requests are counted")
-    polls = [service.get("/api/health/metrics").json() for _ in range(8)]
-    figures = {(poll["requests_recorded"], poll["p95_response_time"], poll["since"]) for poll in polls}
-    assert len(figures) == 1, f"eight polls, one story: {figures}"
+def counted(load: Load, *services: Service) -> None:
+    """Wait until the services have counted what was sent, while nothing more is; then all polls tell one story."""
+    sent = load.total
+    figures: set[tuple[Any, ...]] = set()
+
+    def asked() -> bool:
+        figures.clear()
+        for service in services * 8:
+            figure = get(service, "/api/health/metrics")
+            figures.add((figure["requests_recorded"], figure["p95_response_time"], figure["since"]))
+        return len(figures) == 1 and all(sent <= figure[0] <= sent + load.unclear for figure in figures)
+
+    try:
+        eventually(asked, "all requests are counted")
+    except AssertionError as error:
+        raise AssertionError(f"sent {sent}, unclear {load.unclear}, counted {sorted(figures)}") from error
 
 
-@pytest.mark.parametrize(
-    "runner",
-    [("uvicorn", "--workers", "4"), (*UVICORN_WORKER, "-w", "3"), (*UVICORN_WORKER, "-w", "3", "--preload")],
-    ids=["uvicorn", "gunicorn", "gunicorn-preload"],
-)
-def test_eight_polls_tell_one_story(tmp_path: Path, runner: tuple[str, ...]) -> None:
-    with serving(tmp_path, SOURCE, runner=runner, **FAST) as service, Traffic(service).polling() as traffic:
-        traffic.requests(200)
-        assert (traffic.answered, traffic.unclear) == (200, 0)
-        has(service, 200)
-        workers = int(runner[runner.index("-w" if "-w" in runner else "--workers") + 1])
-        eventually(lambda: len(instances(service)) == workers, "every worker is listed")
-        listed = instances(service)
-        assert len({one["pid"] for one in listed}) == workers
-        assert sum(one["leads"] for one in listed) == 1
-        alone = [
-            service.get("/api/health/metrics?scope=instance").json()["requests_recorded"] for _ in range(4 * workers)
-        ]
-        assert all(0 <= count < 200 for count in alone)
+def test_four_workers_one_of_which_is_killed_and_a_restart(tmp_path: Path) -> None:
+    port, workers = free_port(), 4
+    runner = (*UVICORN, "--workers", str(workers))
+    with under_load(port) as load:
+        with serving(tmp_path, SOURCE, runner=runner, port=port, **FAST) as service:
+            eventually(lambda: len(instances(service)) == workers, "every worker is listed")
+            load.grows(100)
+            with load.paused():
+                counted(load, service)
+                [host] = {one["host"] for one in instances(service)}
+                answers_are_the_services(
+                    lambda path: get(service, path),
+                    processes=workers,
+                    hosts={host},
+                    sent=load.answered,
+                    database="unknown",
+                )
+                python_and_command_line_say_the_same(lambda path: get(service, path), service.url, load.total)
+                leader = next(one for one in instances(service) if one["leads"])
+                os.kill(leader["pid"], signal.SIGKILL)
+
+            def another() -> bool:
+                listed = instances(service)
+                known = {one["instance_id"] for one in listed}
+                return any(one["leads"] for one in listed) and leader["instance_id"] not in known
+
+            eventually(another, "another one leads, and the killed one is not listed")
+            with load.paused():
+                counted(load, service)
+            service.stop()
+        with serving(tmp_path, SOURCE, runner=runner, port=port, **FAST) as service:
+            load.grows(20)
+            with load.paused():
+                counted(load, service)
 
 
 def test_workers_that_are_recycled_leave_their_counts_behind(tmp_path: Path) -> None:
-    runner = (*UVICORN_WORKER, "-w", "2", "--max-requests", "40", "--max-requests-jitter", "10")
-    with serving(tmp_path, SOURCE, runner=runner, **FAST) as service, Traffic(service).polling() as traffic:
-        before = {one["pid"] for one in instances(service)}
-        traffic.requests(240)
-        eventually(lambda: not before & {one["pid"] for one in instances(service)}, "every worker was replaced")
-        eventually(
-            lambda: traffic.answered <= (total(service) or 0) <= traffic.answered + traffic.unclear, "all are counted"
-        )
-
-
-def test_a_leader_that_is_killed_leaves_its_counts_behind(tmp_path: Path) -> None:
-    runner = ("uvicorn", "--workers", "3")
-    with serving(tmp_path, SOURCE, runner=runner, **FAST) as service, Traffic(service).polling() as traffic:
-        traffic.requests(150)
-        has(service, 150)
-        leader = eventually(lambda: next((one for one in instances(service) if one["leads"]), None), "one leads")
-        os.kill(leader["pid"], signal.SIGKILL)
-
-        def another() -> bool:
-            listed = instances(service)
-            leading = [one["instance_id"] for one in listed if one["leads"]]
-            return bool(leading) and leader["instance_id"] not in {one["instance_id"] for one in listed}
-
-        eventually(another, "another one leads, and the killed one is not listed")
-        assert total(service) == 150
-        traffic.requests(150)
-        eventually(
-            lambda: traffic.answered <= (total(service) or 0) <= traffic.answered + traffic.unclear, "all are counted"
-        )
-
-
-def test_a_restart_loses_no_count(tmp_path: Path) -> None:
+    runner = (*GUNICORN, "-w", "2", "--max-requests", "40", "--max-requests-jitter", "10")
     port = free_port()
-    since = set()
-    for turn in (1, 2):
-        with serving(tmp_path, SOURCE, runner=("uvicorn", "--workers", "2"), port=port, **FAST) as service:
-            traffic = Traffic(service)
-            traffic.requests(100)
-            has(service, 100 * turn)
-            since.add(service.get("/api/health/detailed").json()["since"])
-            service.stop()
-    assert len(since) == 1
+    with serving(tmp_path, SOURCE, runner=runner, port=port, **FAST) as service, under_load(port) as load:
+        before = {one["pid"] for one in instances(service)}
+        eventually(lambda: not before & {one["pid"] for one in instances(service)}, "every worker was replaced")
+    with serving(tmp_path, SOURCE, runner=UVICORN, port=port, **FAST) as service, load.paused():
+        counted(load, service)
 
 
-def test_a_rolling_restart_loses_no_count(tmp_path: Path) -> None:
+def test_a_rolling_restart_of_preloaded_workers(tmp_path: Path) -> None:
     """Two deployments of the same service beside one another, as a load balancer has them for a while."""
     folders = [tmp_path / "old", tmp_path / "new"]
     for folder in folders:
         folder.mkdir()
     state: dict[str, Any] = {**FAST, "OTEL_MONITORING_STATE_DIR": str(tmp_path / "state")}
-    with serving(folders[0], SOURCE, runner=("uvicorn", "--workers", "2"), **state) as old:
-        Traffic(old).requests(80)
-        has(old, 80)
-        with serving(folders[1], SOURCE, runner=("uvicorn", "--workers", "2"), **state) as new:
-            has(new, 80)
-            Traffic(new).requests(40)
-            has(old, 120)
+    runner = (*GUNICORN, "-w", "2", "--preload")
+    ports = free_port(), free_port()
+    with under_load(*ports) as load, serving(folders[0], SOURCE, runner=runner, port=ports[0], **state) as old:
+        eventually(lambda: len(instances(old)) == 2, "both workers are listed")
+        load.grows(40)
+        with serving(folders[1], SOURCE, runner=runner, port=ports[1], **state) as new:
+            eventually(lambda: len(instances(old)) == 4, "all workers are listed")
+            with load.paused():
+                counted(load, old, new)
             old.stop()
-            Traffic(new).requests(40)
-            has(new, 160)
+            load.grows(40)
             eventually(lambda: len(instances(new)) == 2, "the old ones have left")
+            with load.paused():
+                counted(load, new)
 
 
-def test_two_hosts_are_one_service(tmp_path: Path) -> None:
-    """Two state directories, one database: a host that is killed and a database that is away lose no count."""
-    folders = [tmp_path / "one", tmp_path / "two"]
-    for folder in folders:
-        folder.mkdir()
-    with nx27017() as database:
-        shared: dict[str, Any] = {
-            **FAST,
-            "OTEL_MONITORING_STORE": "mongodb",
-            "OTEL_MONITORING_STORE_URI": f"{database.uri}/shop",
-            "runner": ("uvicorn", "--workers", "2"),
-        }
-        with serving(folders[0], SOURCE, **shared) as one, serving(folders[1], SOURCE, **shared) as two:
-            Traffic(one).requests(40)
-            Traffic(two).requests(40)
-            has(one, 80)
-            has(two, 80)
-            eventually(lambda: len(instances(one)) == 4, "every worker is listed")
-            database.freeze()
-            Traffic(one).requests(20)
-            eventually(lambda: "incomplete" in one.get("/api/health/metrics").json(), "the database is away")
-            database.thaw()
-            eventually(lambda: "incomplete" not in one.get("/api/health/metrics").json(), "it is back")
-            has(two, 100)
-            os.killpg(one.process.pid, signal.SIGKILL)
-            Traffic(two).requests(20)
-            has(two, 120)
-            eventually(lambda: len(instances(two)) == 2, "the killed host is not listed")
+def test_a_reload_loses_no_count(tmp_path: Path) -> None:
+    port = free_port()
+    runner = (*UVICORN, "--reload")
+    with serving(tmp_path, SOURCE, runner=runner, port=port, **FAST) as service, under_load(port) as load:
+        for reload in (1, 2):
+            load.grows(20)
+            [before] = instances(service)
+            (tmp_path / "service.py").write_text(f"{SOURCE}\nRELOADED = {reload}\n")
+            eventually(lambda: before["pid"] not in {one["pid"] for one in instances(service)}, "it is another process")  # noqa: B023
+            with load.paused():
+                counted(load, service)
+        assert load.unclear == 0, "the listening socket outlives the process"

@@ -1,0 +1,34 @@
+"""One service on two hosts, whose clocks differ by minutes and whose state is in its MongoDB database.
+
+With OTEL_MONITORING_TEST_HOSTS_SECONDS=600 the story goes on for ten minutes, and each outage lasts a minute.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.integration.answers import answers_are_the_services, python_and_command_line_say_the_same
+from tests.integration.hosts import DATABASES, WORKERS, two_hosts
+from tests.integration.receivers import Loop
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+SECONDS = float(os.environ.get("OTEL_MONITORING_TEST_HOSTS_SECONDS", "0"))
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_whatever_fails_totals_equal_what_was_sent_and_each_incident_is_told_once(
+    database: str, loop: Loop, tmp_path: Path
+) -> None:
+    with two_hosts(tmp_path, database, loop, quick=not SECONDS) as hosts:
+        hosts.load.grows(60)
+        hosts.counts()
+        one, two = hosts.hosts
+        with hosts.load.paused():
+            for host in hosts.hosts:
+                answers_are_the_services(
+                    host.get, processes=2 * WORKERS, hosts={one.name, two.name}, sent=hosts.load.answered
+                )
+            python_and_command_line_say_the_same(two.get, two.service.url, hosts.load.total)
+        hosts.story(SECONDS)
