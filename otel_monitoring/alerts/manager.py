@@ -28,7 +28,7 @@ from otel_monitoring.alerts.notify.inline_delivery import deliver_inline
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.route import Route, check_channels, routes_of
-from otel_monitoring.alerts.rules.defaults import default_rules, preset_slos
+from otel_monitoring.alerts.rules.defaults import preset_slos, usual_rules
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.rule_set import RuleSet
 from otel_monitoring.alerts.rules.slo import Slo
@@ -151,10 +151,8 @@ class AlertManager:
         self.heartbeat = heartbeat_from(settings, self.clock, self._elapsed) if channels is None else None
 
     def _use_default_rules(self, settings: Settings) -> None:
-        statuses = settings.error_statuses
         self._preset_slos = {slo.name: slo for slo in preset_slos(settings)}
-        of_slos = [rule for slo in self._preset_slos.values() for rule in slo.rules(statuses)]
-        self._rules.use_defaults((*default_rules(settings.thresholds, statuses), *of_slos))
+        self._rules.use_defaults(usual_rules(settings))
 
     def _decide(self, submitted: Sequence[SubmittedAlert]) -> Sequence[AlertEvent]:
         """Decide about a batch of alerts in one transaction; returns the events with their outcomes."""

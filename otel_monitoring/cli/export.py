@@ -9,8 +9,9 @@ from typing import get_args
 import click
 
 from otel_monitoring.alerts.manager import AlertManager
-from otel_monitoring.alerts.rules.defaults import default_rules
+from otel_monitoring.alerts.rules.defaults import usual_rules
 from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.alerts.rules.slo import Slo
 from otel_monitoring.cli import exit_codes
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
@@ -91,7 +92,7 @@ def _render(
         rules, settings = rules_of(app)
     settings = settings or Settings.load()
     if app is None:
-        rules = default_rules(settings.thresholds, settings.error_statuses)
+        rules = usual_rules(settings)
     if service_wide:
         rules = tuple(rule for rule in rules if rule.scope == "service")
     options = ExportOptions(
@@ -122,7 +123,7 @@ def rules_of(name: str) -> tuple[tuple[Rule, ...], Settings | None]:
 
     Args:
         name: `module:attribute`, imported as by a server. The attribute is a `MonitoringService`, an `AlertManager`,
-            one or more rules, or an application that a `MonitoringService` instruments.
+            one or more rules or objectives, or an application that a `MonitoringService` instruments.
 
     Returns:
         The rules and the settings; None in place of settings that are not known.
@@ -131,13 +132,14 @@ def rules_of(name: str) -> tuple[tuple[Rule, ...], Settings | None]:
         ConfigurationError: There is no such module or attribute, or it has no rules.
     """
     found = _imported(name)
-    if not isinstance(found, (MonitoringService, AlertManager, Rule, Iterable)):
+    if not isinstance(found, (MonitoringService, AlertManager, Rule, Slo, Iterable)):
         found = service_of(found) or get_monitoring() or found
     if isinstance(found, MonitoringService):
         return found.alert_manager.rules, found.settings
     if isinstance(found, AlertManager):
         return found.rules, None
-    rules = tuple(found) if isinstance(found, Iterable) else (found,)
+    given = tuple(found) if isinstance(found, Iterable) else (found,)
+    rules = tuple(rule for one in given for rule in (one.rules() if isinstance(one, Slo) else (one,)))
     if not rules or not all(isinstance(rule, Rule) for rule in rules):
         raise ConfigurationError(f"{name}: is no MonitoringService, AlertManager or rules, and nothing monitors it")
     return rules, None

@@ -11,6 +11,7 @@ from otel_monitoring.alerts.model import AlertSeverity
 from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge, Percent, Quantile
 from otel_monitoring.alerts.rules.matchers import Attribute, Failed, Matcher, attribute_text
 from otel_monitoring.alerts.rules.rule import NoData, Rule
+from otel_monitoring.alerts.rules.slo import BurnRate
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.export.options import ExportOptions, number_text, prometheus_duration
 from otel_monitoring.export.rule_promql import alert_name
@@ -18,7 +19,8 @@ from otel_monitoring.export.templates import TemplateEngine, message_template
 from otel_monitoring.metrics.outcome import DISCONNECTED
 
 _PRIORITY = {AlertSeverity.CRITICAL: 1, AlertSeverity.ERROR: 2, AlertSeverity.WARNING: 3, AlertSeverity.INFO: 4}
-_MINUTE = 60.0
+_MINUTE, _HOUR, _DAY = 60.0, 3600, 86_400
+_LONGEST_HOURS = 24
 
 
 def datadog(rules: Iterable[Rule], options: ExportOptions | None = None) -> list[dict[str, Any]]:
@@ -29,6 +31,10 @@ def datadog(rules: Iterable[Rule], options: ExportOptions | None = None) -> list
     gauge, in whole minutes. Datadog has no `keep_firing_for`, `min_samples` and `inhibits`; the message of a monitor
     says where its rule has one of the first two.
 
+    The monitor of an objective's rule needs the id that Datadog gives to its SLO (`datadog_slos`): it has the text
+    `SLO_ID` in its place. Datadog's long windows have from 1 to 48 hours: a longer one becomes a day, and the burn rate
+    is the one that spends the same share of the budget.
+
     Args:
         rules: The rules, with expressions of `otel_monitoring.alerts`.
         options: The service to query; every service when not given.
@@ -37,7 +43,26 @@ def datadog(rules: Iterable[Rule], options: ExportOptions | None = None) -> list
         ConfigurationError: A rule has an expression or matcher of another kind, which has no query for Datadog.
     """
     options = options or ExportOptions()
-    return [_monitor(rule, options) for rule in rules]
+    return [
+        _burn_monitor(rule, rule.expression) if isinstance(rule.expression, BurnRate) else _monitor(rule, options)
+        for rule in rules
+    ]
+
+
+def _burn_monitor(rule: Rule, expression: BurnRate) -> dict[str, Any]:
+    window, long = expression.objective.window, expression.tier.long
+    hours = min(_LONGEST_HOURS, max(1, round(long / _HOUR)))
+    rate = round(rule.threshold * long / (hours * _HOUR), 3)
+    windows = f'.over("{window // _DAY}d").long_window("{hours}h").short_window("{5 * hours}m")'
+    return {
+        "name": f"{rule.name} {{{{service.name}}}}",
+        "type": "slo alert",
+        "query": f'burn_rate("SLO_ID"){windows} > {number_text(rate)}',
+        "message": _message(rule),
+        "tags": _tags(rule),
+        "priority": _PRIORITY[rule.urgency],
+        "options": {"thresholds": {"critical": rate}, "include_tags": True},
+    }
 
 
 def _monitor(rule: Rule, options: ExportOptions) -> dict[str, Any]:
@@ -51,13 +76,7 @@ def _monitor(rule: Rule, options: ExportOptions) -> dict[str, Any]:
         "type": "query alert",
         "query": query,
         "message": _message(rule),
-        "tags": [
-            "managed_by:otel_monitoring",
-            f"alert_type:{rule.type.value}",
-            f"rule:{rule.name}",
-            f"severity:{rule.urgency.value}",
-            *(f"{key}:{value}" for key, value in rule.labels.items()),
-        ],
+        "tags": _tags(rule),
         "priority": _PRIORITY[rule.urgency],
         "options": {
             "thresholds": thresholds,
@@ -67,6 +86,16 @@ def _monitor(rule: Rule, options: ExportOptions) -> dict[str, Any]:
             "new_group_delay": 0,
         },
     }
+
+
+def _tags(rule: Rule) -> list[str]:
+    return [
+        "managed_by:otel_monitoring",
+        f"alert_type:{rule.type.value}",
+        f"rule:{rule.name}",
+        f"severity:{rule.urgency.value}",
+        *(f"{key}:{value}" for key, value in rule.labels.items()),
+    ]
 
 
 def _missing(rule: Rule, options: ExportOptions) -> dict[str, Any]:
@@ -90,7 +119,7 @@ class _Query:
 
     def __init__(self, rule: Rule, options: ExportOptions, by: str) -> None:
         self._rule = rule
-        self._service = f"service:{options.service.rpartition('/')[2]}" if options.service else ""
+        self._service = service_filter(options)
         self._window = f"last_{max(1, math.ceil(options.window / _MINUTE))}m"
         self._by = by
 
@@ -126,6 +155,11 @@ class _Query:
     def _filter(self, where: Matcher | None) -> str:
         conditions = [part for part in (self._service, _matcher(self._rule, where)) if part]
         return " AND ".join(conditions) or "*"
+
+
+def service_filter(options: ExportOptions) -> str:
+    """The filter that selects the service; empty: every service."""
+    return f"service:{options.service.rpartition('/')[2]}" if options.service else ""
 
 
 def stored_name(metric: str) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.export.datadog_monitors import datadog
+from otel_monitoring.export.datadog_slos import datadog_slos
 from otel_monitoring.export.grafana_alerts import grafana_alerts
 from otel_monitoring.export.grafana_dashboards import dashboards
 from otel_monitoring.export.grafana_provisioning import dashboard_provider, datasources
@@ -43,7 +44,7 @@ def grafana(
 def render(
     target: Target, rules: Sequence[Rule], options: ExportOptions, thresholds: Thresholds | None = None
 ) -> dict[str, str]:
-    """The content of every file of `target`, by its path below the folder.
+    """The content of every file of `target`, by its path below the folder; rules in a dry run are left out.
 
     Args:
         target: The engine, or `all`.
@@ -55,14 +56,20 @@ def render(
         ConfigurationError: As `grafana` and `datadog`.
     """
     files: dict[str, str] = {}
+    rules = [rule for rule in rules if not rule.dry_run]
     if target in ("prometheus", "all"):
         files["prometheus/rules.yaml"] = prometheus(rules, options)
     if target in ("grafana", "all"):
         files.update(grafana(rules, options, thresholds=thresholds))
     if target in ("datadog", "all"):
         for rule, monitor in zip(rules, datadog(rules, options), strict=True):
-            files[f"datadog/{rule.name}.json"] = f"{json.dumps(monitor, indent=2, ensure_ascii=False)}\n"
+            files[f"datadog/{rule.name}.json"] = _json(monitor)
+        files.update({f"datadog/slo_{name}.json": _json(slo) for name, slo in datadog_slos(rules, options).items()})
     return files
+
+
+def _json(content: object) -> str:
+    return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n"
 
 
 def write(files: Mapping[str, str], folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from otel_monitoring.alerts.rules.rule import NoData, Rule
+from otel_monitoring.alerts.rules.slo import BurnRate
 from otel_monitoring.export import rule_promql
 from otel_monitoring.export.grafana_provisioning import PROMETHEUS_UID
 from otel_monitoring.export.options import ExportOptions, number_text, prometheus_duration
@@ -76,7 +77,7 @@ def _uid(rule: Rule, service: str) -> str:
 def _query(rule: Rule, options: ExportOptions) -> dict[str, Any]:
     return {
         "refId": "A",
-        "relativeTimeRange": {"from": int(options.window), "to": 0},
+        "relativeTimeRange": {"from": _look_back(rule, options), "to": 0},
         "datasourceUid": PROMETHEUS_UID,
         "model": {
             "refId": "A",
@@ -87,6 +88,11 @@ def _query(rule: Rule, options: ExportOptions) -> dict[str, Any]:
             "range": False,
         },
     }
+
+
+def _look_back(rule: Rule, options: ExportOptions) -> int:
+    """Seconds that the rule looks back."""
+    return rule.expression.tier.long if isinstance(rule.expression, BurnRate) else int(options.window)
 
 
 def _threshold(rule: Rule) -> dict[str, Any]:

@@ -4,16 +4,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.alerts.rules.slo import BurnRate
 from otel_monitoring.export import rule_promql
 from otel_monitoring.export.options import ExportOptions, prometheus_duration
 from otel_monitoring.export.templates import annotation_templates, label_templates
 from otel_monitoring.export.yaml_file import document
 
 _VALUE, _LABELS = "$value", "$labels"
+_LONGEST_INTERVAL = 300.0
 
 
 def prometheus(rules: Iterable[Rule], options: ExportOptions | None = None) -> str:
-    """The file for Prometheus' `rule_files`: one group that records each rule's value and alerts on it.
+    """The file for Prometheus' `rule_files`: a group that records each rule's value and alerts on it.
+
+    The rules of objectives that look back over hours are in groups of their own, which are evaluated less often.
 
     Three things differ from the evaluation inside the service. Prometheus sees the gauge of a worker that is gone for
     another five minutes (its look-back); `no_data=KEEP` resolves after these; `inhibits` is left to the Alertmanager.
@@ -26,9 +30,27 @@ def prometheus(rules: Iterable[Rule], options: ExportOptions | None = None) -> s
         ConfigurationError: PyYAML is not installed.
     """
     options = options or ExportOptions()
-    written = [one for rule in rules for one in _rules(rule, options)]
-    group = {"name": "otel_monitoring", "interval": prometheus_duration(options.interval), "rules": written}
-    return document({"groups": [group]}, f"Histograms: {options.histograms}.")
+    groups: dict[float, list[dict[str, Any]]] = {options.interval: []}
+    for rule in rules:
+        groups.setdefault(_interval(rule, options), []).extend(_rules(rule, options))
+    written = [
+        {"name": _group(interval, options), "interval": prometheus_duration(interval), "rules": of_group}
+        for interval, of_group in sorted(groups.items())
+        if of_group or interval == options.interval
+    ]
+    return document({"groups": written}, f"Histograms: {options.histograms}.")
+
+
+def _interval(rule: Rule, options: ExportOptions) -> float:
+    """Seconds between evaluations: a tenth of the short window of an objective's rule, at most five minutes."""
+    if not isinstance(rule.expression, BurnRate):
+        return options.interval
+    return max(options.interval, min(_LONGEST_INTERVAL, rule.expression.tier.short // 10))
+
+
+def _group(interval: float, options: ExportOptions) -> str:
+    every = "" if interval == options.interval else f"_every_{prometheus_duration(interval)}"
+    return f"otel_monitoring{every}"
 
 
 def _rules(rule: Rule, options: ExportOptions) -> list[dict[str, Any]]:

@@ -58,6 +58,17 @@ def preset_slos(settings: Settings) -> tuple[Slo, ...]:
     return tuple(found)
 
 
+def usual_rules(settings: Settings) -> tuple[Rule, ...]:
+    """The rules that a service starts with, those of its objectives included.
+
+    Raises:
+        ConfigurationError: `slo_window` is not from 24h to 30d.
+    """
+    statuses = settings.error_statuses
+    of_slos = [rule for slo in preset_slos(settings) for rule in slo.rules(statuses)]
+    return (*default_rules(settings.thresholds, statuses), *of_slos)
+
+
 def _database_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
     slow = thresholds.database_response_time_ms
     return (

@@ -1,0 +1,167 @@
+"""Exported rules of objectives under promtool: Prometheus fires when we do, on the same series."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from otel_monitoring.alerts import FasterThan, Slo
+from otel_monitoring.alerts.rules.slo import wanted_sums
+from otel_monitoring.export import ExportOptions, prometheus
+from otel_monitoring.export.options import Histograms
+from otel_monitoring.metrics.buckets import Buckets
+from otel_monitoring.metrics.slices.model import Requests, Slice
+from otel_monitoring.metrics.slices.sums import RunningSums
+from otel_monitoring.metrics.snapshot import Histogram, Snapshot
+from otel_monitoring.metrics.window import Window
+from tests.integration.prometheus_server import promtool
+
+pytestmark = pytest.mark.integration
+
+STEP = 60
+"""Seconds between two samples, and between evaluations; those of the slower rules are further apart."""
+HOUR = 3600
+MARGIN = 420
+"""Seconds around a change of ours in which Prometheus may differ: it evaluates every three minutes."""
+SLOS = (
+    Slo("orders", objective=99.9),
+    Slo("week", objective=99.9, window="7d"),
+    Slo("each", objective=99.5, per="endpoint"),
+    Slo("fast", objective=98, good=FasterThan(1)),
+)
+BURNING = ("orders_fast_burn", "orders_medium_burn", "week_fast_burn", "each_fast_burn", "fast_fast_burn")
+RULES = tuple(rule for slo in SLOS for rule in slo.rules() if rule.name in BURNING)
+Counts = tuple[int, int, int]
+"""Requests of a minute: fast and good, fast and failed, slow and good."""
+
+
+def route_a(now: int) -> Counts:
+    if 3 * HOUR <= now < 3 * HOUR + 2400:
+        return 951, 49, 0
+    if 9 * HOUR <= now < 10 * HOUR:
+        return 500, 0, 500
+    return 1000, 0, 0
+
+
+def route_b(now: int) -> Counts:
+    if now >= 8 * HOUR:
+        return (0, 1, 0) if now % 600 == 0 else (0, 0, 0)  # one request in ten minutes, which fails
+    return (80, 20, 0) if 5 * HOUR <= now < 5 * HOUR + 1800 else (100, 0, 0)
+
+
+ROUTES: dict[str, Callable[[int], Counts]] = {"/a": route_a, "/b": route_b}
+END = 11 * HOUR
+
+
+def slices() -> Iterator[tuple[int, Slice]]:
+    for now in range(STEP, END + 1, STEP):
+        routes = {route: _requests(counts(now - STEP)) for route, counts in ROUTES.items()}
+        parts = list(routes.values())
+        whole = Requests(parts[0].durations.plus(parts[1].durations), sum(part.errors for part in parts))
+        yield now, Slice(float(STEP), whole, routes)
+
+
+def _requests(counts: Counts) -> Requests:
+    good, failed, slow = counts
+    fast = good + failed
+    if not fast + slow:
+        return Requests()
+    # Scale 0: 0.1 s is in bucket -4, (2**-4, 2**-3], and 2 s in bucket 0, (1, 2].
+    buckets = Buckets.of(-4, [fast, 0, 0, 0, slow])
+    return Requests(Histogram(fast + slow, 0.1 * fast + 2 * slow, 0.1, 2.0 if slow else 0.1, 0, 0, buckets), failed)
+
+
+def ours() -> list[frozenset[tuple[str, str]]]:
+    """Which alerts burn, at every step from 0."""
+    sums = RunningSums(wanted_sums(RULES))
+    found: list[frozenset[tuple[str, str]]] = [frozenset()]
+    for now, content in slices():
+        sums.add(now - STEP, now, content)
+        window = Window(Snapshot(0, 0), sums.at(now))
+        burning = {
+            (rule.name, reading.group)
+            for rule in RULES
+            for reading in rule.expression.readings(window)
+            if reading.value > rule.threshold
+        }
+        found.append(frozenset(burning))
+    return found
+
+
+def series(histograms: str) -> list[dict[str, str]]:
+    """The same requests as Prometheus stores them: counters since the start, a series for each status."""
+    name, found = "http_server_request_duration_seconds", []
+    for route, counts in ROUTES.items():
+        for status, cause, pick in (("200", "", (0, 2)), ("500", ',error_type="500"', (1, None))):
+            fast, slow, samples = 0, 0, []
+            for now in range(0, END + 1, STEP):
+                if now:
+                    of_minute = counts(now - STEP)
+                    fast += of_minute[pick[0]]
+                    slow += of_minute[pick[1]] if pick[1] is not None else 0
+                samples.append((fast, slow))
+            labels = f'job="orders",http_route="{route}",http_response_status_code="{status}"{cause}'
+            found += _classic(name, labels, samples) if histograms == "classic" else [_native(name, labels, samples)]
+    return found
+
+
+def _classic(name: str, labels: str, samples: Sequence[tuple[int, int]]) -> list[dict[str, str]]:
+    def written(suffix: str, more: str, values: Iterator[int]) -> dict[str, str]:
+        return {"series": f"{name}{suffix}{{{labels}{more}}}", "values": " ".join(map(str, values))}
+
+    return [
+        written("_bucket", ',le="1.0"', (fast for fast, _ in samples)),
+        written("_bucket", ',le="+Inf"', (fast + slow for fast, slow in samples)),
+        written("_count", "", (fast + slow for fast, slow in samples)),
+    ]
+
+
+def _native(name: str, labels: str, samples: Sequence[tuple[int, int]]) -> dict[str, str]:
+    values = (
+        f"{{{{schema:0 count:{fast + slow} sum:{0.1 * fast + 2 * slow} buckets:[{fast} 0 0 0 {slow}] offset:-3}}}}"
+        for fast, slow in samples
+    )
+    return {"series": f"{name}{{{labels}}}", "values": " ".join(values)}
+
+
+def settled(burning: Sequence[frozenset[tuple[str, str]]], rule: str) -> Iterator[tuple[int, bool]]:
+    """Each quarter of an hour at which a rule has not changed for a while: whether it burns."""
+    steps = MARGIN // STEP
+    names = [any(name == rule for name, _ in found) for found in burning]
+    for index in range(steps, len(names) - steps, 15):
+        if len(set(names[index - steps : index + steps + 1])) == 1:
+            yield index * STEP, names[index]
+
+
+@pytest.mark.parametrize("histograms", get_args(Histograms))
+def test_prometheus_fires_when_we_do(tmp_path: Path, histograms: Histograms) -> None:
+    burning = ours()
+    seen = {name for found in burning for name, _ in found}
+    assert seen == set(BURNING)
+    (tmp_path / "rules.yaml").write_text(prometheus(RULES, ExportOptions(histograms=histograms, interval=2 * STEP)))
+    compared = [(rule.name, second, burns) for rule in RULES for second, burns in settled(burning, rule.name)]
+    assert {(name, burns) for name, _, burns in compared} == {
+        (name, burns) for name in BURNING for burns in (True, False)
+    }
+    expected = [
+        {
+            "expr": f'count(ALERTS{{alertstate="firing",rule="{name}"}}) > bool 0',
+            "eval_time": f"{second}s",
+            "exp_samples": [{"labels": "{}", "value": 1}] if burns else [],
+        }
+        for name, second, burns in compared
+    ]
+    test: dict[str, Any] = {
+        "interval": f"{STEP}s",
+        "input_series": series(histograms),
+        "promql_expr_test": expected,
+    }
+    (tmp_path / "test.yaml").write_text(
+        json.dumps({"rule_files": ["rules.yaml"], "evaluation_interval": f"{STEP}s", "tests": [test]})
+    )
+    checked = promtool("check", "rules", "--lint=all", "--lint-fatal", str(tmp_path / "rules.yaml"))
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    outcome = promtool("test", "rules", str(tmp_path / "test.yaml"))
+    assert outcome.returncode == 0, (outcome.stdout + outcome.stderr)[-6000:]
