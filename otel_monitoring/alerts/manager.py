@@ -21,7 +21,7 @@ from otel_monitoring.alerts.intake import Intake
 from otel_monitoring.alerts.model import Acknowledgement, AlertEvent, AlertSeverity, AlertType, Outcome, own_types
 from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS, Mute, window_json
 from otel_monitoring.alerts.notify.channel_queue import Limits
-from otel_monitoring.alerts.notify.channels import Channel, Immediate, Repeating
+from otel_monitoring.alerts.notify.channels import Channel, Immediate, Remembering, Repeating
 from otel_monitoring.alerts.notify.channels.from_settings import channels_from, heartbeat_from
 from otel_monitoring.alerts.notify.delivery import Delivery, try_channels
 from otel_monitoring.alerts.notify.inline_delivery import deliver_inline
@@ -135,6 +135,9 @@ class AlertManager:
         self.origin = origin
         self.channels = tuple(channels) if channels is not None else channels_from(settings)
         self._store: Store | None = store
+        for channel in self.channels:
+            if isinstance(channel, Remembering):
+                channel.remembered = lambda: self.store.notes
         self.delivery = Delivery(
             self.channels, origin, clock=self.clock, limits=_LIMITS, count=self._count, elapsed=self._elapsed
         )

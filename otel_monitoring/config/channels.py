@@ -40,6 +40,10 @@ class ChannelSettings(BaseSettings):
     alert_email_password: SecretStr | None = _from_variable("ALERT_EMAIL_PASSWORD")
     alert_email_to: Annotated[tuple[str, ...], NoDecode] = _from_variable("ALERT_EMAIL_TO", ())
     slack_webhook_url: SecretStr | None = _from_variable("SLACK_WEBHOOK_URL")
+    slack_bot_token: SecretStr | None = _from_variable("SLACK_BOT_TOKEN")
+    """In place of the webhook: messages are edited."""
+    slack_channel: str | None = _from_variable("SLACK_CHANNEL")
+    slack_api_url: str = _from_variable("SLACK_API_URL", "https://slack.com/api")
     alert_webhook_url: SecretStr | None = _from_variable("ALERT_WEBHOOK_URL")
     alert_webhook_secret: SecretStr | None = _from_variable("ALERT_WEBHOOK_SECRET")
     """In the form of Standard Webhooks: `whsec_` and 24 to 64 bytes in base64. None: webhooks are not signed."""
@@ -99,6 +103,26 @@ class ChannelSettings(BaseSettings):
     def _web_addresses(cls, value: _Secrets) -> _Secrets:
         for url in (value,) if isinstance(value, SecretStr) else value or ():
             check_web_address(url.get_secret_value())
+        return value
+
+    @field_validator("slack_api_url")
+    @classmethod
+    def _api_address(cls, value: str) -> str:
+        check_web_address(value)
+        return value
+
+    @field_validator("slack_bot_token")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.fullmatch(r"[!-~]{8,500}", value.get_secret_value()):
+            raise ValueError("it must be a token as xoxb-…, without blanks")
+        return value
+
+    @field_validator("slack_channel")
+    @classmethod
+    def _identifier(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[CGD][A-Z0-9]{7,20}", value):
+            raise ValueError("it must be the channel's id as C0123456789, which its details have, and not its name")
         return value
 
     @field_validator("alert_apprise_urls")

@@ -15,7 +15,7 @@ from otel_monitoring.errors import ConfigurationError
 
 _SETTINGS = {
     "email": "SMTP_SERVER, ALERT_EMAIL_FROM and ALERT_EMAIL_TO",
-    "slack": "SLACK_WEBHOOK_URL",
+    "slack": "SLACK_WEBHOOK_URL, or SLACK_BOT_TOKEN and SLACK_CHANNEL,",
 }
 
 

@@ -1,8 +1,10 @@
 """The protocols of notification channels."""
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from otel_monitoring.alerts.model import AlertEvent, Notification
+from otel_monitoring.alerts.store.notes import Notes
 
 
 class Channel(Protocol):
@@ -31,6 +33,17 @@ class Immediate(Channel, Protocol):
 
     def write(self, event: AlertEvent) -> None:
         """Write `event`. Called from any thread; must not raise."""
+
+
+@runtime_checkable
+class Remembering(Channel, Protocol):
+    """A channel that remembers something for all workers, such as where its messages are.
+
+    Attributes:
+        remembered: Returns the notes; set by the alert manager before the first message.
+    """
+
+    remembered: Callable[[], Notes]
 
 
 @runtime_checkable

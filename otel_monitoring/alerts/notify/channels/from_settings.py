@@ -77,7 +77,15 @@ def _email(settings: Settings) -> Iterator[Channel]:
 
 
 def _slack(settings: Settings) -> Iterator[Channel]:
-    if settings.slack_webhook_url is not None:
+    if settings.slack_bot_token is not None:
+        if settings.slack_channel is None:
+            raise ConfigurationError("SLACK_CHANNEL: is needed where SLACK_BOT_TOKEN is set")
+        from otel_monitoring.alerts.notify.channels import proxies
+        from otel_monitoring.alerts.notify.channels.slack_bot import SlackBotChannel
+
+        proxies.warn_of_invalid()
+        yield SlackBotChannel(settings.slack_bot_token, settings.slack_channel, api=settings.slack_api_url)
+    elif settings.slack_webhook_url is not None:
         from otel_monitoring.alerts.notify.channels import proxies
         from otel_monitoring.alerts.notify.channels.slack import SlackChannel
 

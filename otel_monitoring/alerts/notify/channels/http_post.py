@@ -1,14 +1,16 @@
 """One HTTP POST of a notification, and whether a failure is worth a retry."""
 
+import json
 import logging
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import cache
+from typing import Any
 
 import httpx
 from opentelemetry.instrumentation.utils import suppress_http_instrumentation
@@ -22,6 +24,7 @@ TIMEOUT_SECONDS = 10.0
 
 _LONGEST_WAIT_SECONDS = 86_400.0
 _REASON_LIMIT_BYTES = 256
+_ANSWER_LIMIT_BYTES = 256 * 1024
 _MESSAGE_REFUSED = frozenset({400, 413, 422})
 """Statuses that refuse this very message (RFC 9110 sections 15.5.1, 15.5.14, 15.5.21). Any other may be temporary: an
 ingress answers 404 or 403 while its service starts, a portal redirects, a wrong address gets fixed."""
@@ -62,12 +65,38 @@ async def post(http: httpx.AsyncClient, request: httpx.Request, receiver: str) -
     Raises:
         DeliveryError: No response, or another status; retryable unless the status is 400, 413 or 422.
     """
+    await _exchange(http, request, receiver, _ignored)
+
+
+async def post_json(http: httpx.AsyncClient, request: httpx.Request, receiver: str) -> dict[str, Any]:
+    """The same as `post`, for a receiver that answers with a JSON object, which is returned.
+
+    Raises:
+        DeliveryError: As `post`; or the body is no JSON object, or too large.
+    """
+    content = await _exchange(http, request, receiver, _whole)
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise DeliveryError(f"{receiver} answered without JSON", retryable=True)
+    return answer
+
+
+async def _exchange(
+    http: httpx.AsyncClient,
+    request: httpx.Request,
+    receiver: str,
+    read: Callable[[httpx.Response], Awaitable[bytes]],
+) -> bytes:
+    """The body of a successful response, as `read` reads it."""
     try:
         with without_http_logs_and_spans():
             response = await http.send(request, stream=True)
             try:
                 if response.is_success:
-                    return
+                    return await read(response)
                 reason = await _reason(response)
             finally:
                 await response.aclose()
@@ -82,6 +111,20 @@ async def post(http: httpx.AsyncClient, request: httpx.Request, receiver: str) -
         retryable=status not in _MESSAGE_REFUSED,
         retry_after=retry_after(response.headers.get("Retry-After", ""), datetime.now(timezone.utc)),
     )
+
+
+async def _ignored(_: httpx.Response) -> bytes:
+    return b""
+
+
+async def _whole(response: httpx.Response) -> bytes:
+    """The body; what is beyond the limit is not read, so that it is no JSON."""
+    body = b""
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > _ANSWER_LIMIT_BYTES:
+            break
+    return body
 
 
 async def _reason(response: httpx.Response) -> str:
