@@ -3,7 +3,7 @@
 A step in which nobody measured has no value, as has a metric of requests in a step without a request.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -33,6 +33,15 @@ def series(table: SliceTable, query: SeriesQuery, grid: Grid, known: Known) -> d
     if query.endpoint is not None and not any(one.routes for one in steps.values()):
         latest = table.read(grid.tier.seconds, grid.start, grid.end, routes=True)[-1:]
         _check_endpoint_exists(query.endpoint, known, latest)
+    return series_of(steps, query, grid, known)
+
+
+def series_of(steps: Mapping[int, Slice], query: SeriesQuery, grid: Grid, known: Known) -> dict[str, Any]:
+    """The same from the slices of the steps, by when these begin.
+
+    Raises:
+        SeriesQueryError: The query has no answer.
+    """
     columns = columns_of(query, known, steps.values())
     about = {"endpoint": query.endpoint, "range_seconds": grid.span, "step_seconds": grid.step}
     if len(columns) == 1:
@@ -48,7 +57,7 @@ def series(table: SliceTable, query: SeriesQuery, grid: Grid, known: Known) -> d
     return {**about, "start": rfc3339(grid.start), "series": found}
 
 
-def _values(column: Column, grid: Grid, steps: dict[int, Slice]) -> list[Any]:
+def _values(column: Column, grid: Grid, steps: Mapping[int, Slice]) -> list[Any]:
     return [_shown(column.value(steps[at])) if at in steps else None for at in grid.steps()]
 
 

@@ -134,7 +134,14 @@ class ServiceParts:
         self.alerting = self._make_alert_feed()
         self._monitored.use(db if db is not None else database_of(settings))
         self.answers = self._make_answers()
-        self.past = PastAnswers(self._alert_manager, lambda: self.answers.known(), self._settings.sample_interval)
+        # Prometheus has one value for each export.
+        exports = settings.metric_export_interval / 1000 if self.engine is not None else 0.0
+        self.past = PastAnswers(
+            self._alert_manager,
+            lambda: self.answers.known(),
+            max(settings.sample_interval, exports),
+            self.engine.past if self.engine is not None else None,
+        )
         figures = PageFigures(
             self.answers, self.performance, self._statistics, settings.thresholds, lambda: self._alert_manager()
         )
@@ -173,8 +180,8 @@ class ServiceParts:
             keep=self._own_deltas.note,
             close=lambda: self._alert_manager().store.close(),
         )
-        self.engine = self._make_engine() if settings.prometheus_url is not None else None
         self._statistics = RequestStatistics(settings.error_statuses)
+        self.engine = self._make_engine() if settings.prometheus_url is not None else None
         self.slices = SliceWriter(
             self._statistics,
             table=lambda: self._alert_manager().store.slices,
@@ -242,6 +249,7 @@ class ServiceParts:
             errors=lambda: self.service_history.errors,
             last_error=lambda: self.performance.error_seen(),
             leader=lambda: str(self._instance_id()) if self.alerting.leads else None,
+            classify=self._statistics,
         )
 
     @property

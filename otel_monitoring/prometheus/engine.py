@@ -15,11 +15,15 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import MonitoringError, PrometheusError
 from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.health.instances import Instances
+from otel_monitoring.health.series_query import Grid, SeriesQuery
 from otel_monitoring.metrics.error_groups import ErrorGroup, ErrorKey
+from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.service_history import ErrorSeen
+from otel_monitoring.metrics.slices.model import Slice
 from otel_monitoring.metrics.window import History
 from otel_monitoring.prometheus.client import Connection, Server
 from otel_monitoring.prometheus.evaluations import Latest, latest_of, results_of
+from otel_monitoring.prometheus.past import is_known, read_slices
 from otel_monitoring.prometheus.questions import Questions, Service
 from otel_monitoring.prometheus.silences import Silence, Silences
 from otel_monitoring.prometheus.view import Application, ServiceView, read_view
@@ -58,6 +62,7 @@ class PrometheusEngine:
         errors: Returns the groups of failed requests of this process.
         last_error: Returns the last error of this process.
         leader: Returns the `service.instance.id` of this process where it leads the workers that share its store.
+        classify: Which requests are errors.
         clock: Seconds of a monotonic clock.
     """
 
@@ -74,6 +79,7 @@ class PrometheusEngine:
         errors: Callable[[], Mapping[ErrorKey, ErrorGroup]],
         last_error: Callable[[], ErrorSeen | None],
         leader: Callable[[], str | None],
+        classify: OutcomeClassifier,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -86,6 +92,7 @@ class PrometheusEngine:
         self._errors = errors
         self._last_error = last_error
         self._leader = leader
+        self._classify = classify
         self._clock = clock
         self._server = Server.of_prometheus(settings)
         self._alertmanagers: tuple[float, Sequence[Server]] | None = None
@@ -245,6 +252,35 @@ class PrometheusEngine:
         job = f"{namespace}/{name}" if namespace else name
         service = Service(job, str(resource.get("deployment.environment.name") or ""))
         return Questions(service, self._settings.window, self._native is not False)
+
+    def past(self, query: SeriesQuery, grid: Grid) -> Mapping[int, Slice]:
+        """The past of the whole service, by steps. It waits; never call it in an event loop.
+
+        Raises:
+            PrometheusError: There is no usable answer, or it does not have a metric.
+        """
+        if self._latest_failure is not None:
+            raise PrometheusError(self._latest_failure)
+        application = Application.of(self._own(), self._units())
+        missing = next((name for name in query.metrics if not is_known(name, application)), None)
+        if missing is not None:
+            raise PrometheusError(f"Prometheus is not asked for {missing}")
+        questions, classify = self._questions(), self._classify
+        found: list[Mapping[int, Slice] | None] = []
+
+        async def read() -> None:
+            answer, failure = await self._answer(
+                lambda connection: read_slices(connection, questions, application, query, grid, classify)
+            )
+            found.append(answer)
+            if failure is not None:
+                failures.append(failure)
+
+        failures: list[str] = []
+        self._await(read)
+        if not found or found[0] is None:
+            raise PrometheusError(next(iter(failures), "Prometheus: no answer in time"))
+        return found[0]
 
     # The engine of the alerts
 

@@ -100,9 +100,28 @@ class Questions:
         """Which forms of the histogram of requests there are, as label `__name__`."""
         return f'group by (__name__) ({{__name__=~"{_DURATIONS}(_bucket)?",{self.service.selector}}})'
 
-    def requests(self, seconds: float) -> tuple[str, ...]:
-        """The requests of the last `seconds`: one question, or one for the buckets and one for the sum."""
-        return self._counted(seconds).histogram_values(_DURATIONS, labels=tuple(REQUEST_LABELS))
+    def requests(self, seconds: float, route: str | None = None) -> tuple[str, ...]:
+        """The requests of the last `seconds`: one question, or one for the buckets and one for the sum.
+
+        Args:
+            seconds: How far back.
+            route: Those of one route; None: all.
+        """
+        where = "" if route is None else f"http_route={_quoted('' if route == c.UNMATCHED_ROUTE else route)}"
+        return self._counted(seconds).histogram_values(_DURATIONS, where, labels=tuple(REQUEST_LABELS))
+
+    def running(self) -> str:
+        """How many processes run."""
+        return f"count({self.rules.select(Gauges.UPTIME)})"
+
+    def together(self, aggregate: str, name: str, *matchers: str, by: str = "") -> str:
+        """A gauge of all processes as one value, or as one for each value of the label `by`."""
+        return self.rules.grouped(aggregate, self.rules.select(name, *matchers), by)
+
+    def average(self, name: str, unit: str) -> str:
+        """The average of one of the application's gauges, or of its up-down counters."""
+        names = {prometheus_name(name, unit, gauge=True), prometheus_name(name, unit)}
+        return f"avg({self.named(sorted(names))})"
 
     def requests_by_instance(self) -> str:
         """The number of requests of each process in the window."""

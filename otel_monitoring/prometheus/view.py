@@ -133,7 +133,7 @@ async def _snapshot(
 
 
 def _native(samples: Iterable[Mapping[str, Any]]) -> dict[Series, Histogram]:
-    found = ((_requests(sample["metric"]), native_histogram(sample)) for sample in samples)
+    found = ((requests_series(sample["metric"]), native_histogram(sample)) for sample in samples)
     return {series: histogram for series, histogram in found if histogram is not None and histogram.count}
 
 
@@ -141,13 +141,14 @@ def _classic(buckets: Iterable[Mapping[str, Any]], sums: Iterable[Mapping[str, A
     below: dict[Series, dict[float, float]] = {}
     for sample in buckets:
         bound, value = float(sample["metric"].get("le", "inf")), number_of(sample)
-        below.setdefault(_requests(sample["metric"]), {})[bound] = value or 0.0
-    totals = {_requests(sample["metric"]): number_of(sample) or 0.0 for sample in sums}
+        below.setdefault(requests_series(sample["metric"]), {})[bound] = value or 0.0
+    totals = {requests_series(sample["metric"]): number_of(sample) or 0.0 for sample in sums}
     found = {series: classic_histogram(values, totals.get(series, 0.0)) for series, values in below.items()}
     return {series: histogram for series, histogram in found.items() if histogram.count}
 
 
-def _requests(labels: Mapping[str, str]) -> Series:
+def requests_series(labels: Mapping[str, str]) -> Series:
+    """The series of requests with these labels, as this process would have it."""
     return Series(c.HTTP_SERVER_REQUEST_DURATION, attributes_of(labels, REQUEST_LABELS))
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -169,7 +170,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 OTEL_MONITORING_PROMETHEUS_TIMEOUT="20",
                 OTEL_MONITORING_SAMPLE_INTERVAL="1",
                 OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{server.otlp}/v1/metrics",
-                OTEL_METRIC_EXPORT_INTERVAL="600000",
+                OTEL_METRIC_EXPORT_INTERVAL=str(STEP * 1000),
                 OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT="2",
             )
         )
@@ -243,7 +244,7 @@ def test_each_route_is_what_was_sent_to_it(world: World) -> None:
         "it counts",
     )
     expected = Counter(request.route or c.UNMATCHED_ROUTE for request in world.sent.of(range(STEPS)))
-    counted = {route: figures["call_count"] for route, figures in found["endpoints"].items()}
+    counted = {route: found["endpoints"][route]["call_count"] for route in expected}
     assert counted == {route: pytest.approx(count, rel=0.01) for route, count in expected.items()}
     pay = world.sent.of(range(STEPS), "/pay")
     figures = found["endpoints"]["/pay"]
@@ -271,6 +272,36 @@ def test_every_instance_is_listed_that_has_not_ended(world: World) -> None:
     assert other["database"]["status"] == "healthy"
     assert other["uptime_seconds"] == pytest.approx(3000, abs=600)
     assert other["requests_per_second"] == pytest.approx(10 / STEP, rel=0.2)
+
+
+def test_the_past_is_what_was_sent_in_each_step(world: World) -> None:
+    found = answer(world, "/api/health/series?metric=requests&metric=error_rate&metric=p95&range=15m&step=60")
+    assert "incomplete" not in found
+    columns = {one["metric"]: one["values"] for one in found["series"]}
+    counted = sum(value * 60 for value in columns["requests"] if value)
+    # The last export, or none, is in a step that is not over.
+    over = min((range(STEPS - 1), range(STEPS)), key=lambda steps: abs(counted - len(world.sent.of(steps))))
+    assert counted == pytest.approx(len(world.sent.of(over)), rel=0.01)
+    errors = [value for value in columns["error_rate"] if value]
+    assert sum(errors) / len(errors) == pytest.approx(5, rel=0.15)
+    low, high = bounds(quantile(world.sent.of(range(STEPS)), 0.95), native=world.native)
+    assert all(low * 0.8 <= value <= high * 1.2 for value in columns["p95"] if value)
+    pay = answer(world, "/api/health/series?metric=requests&endpoint=/pay&range=15m&step=60")
+    counted = sum(point["value"] * 60 for point in pay["points"] if point["value"])
+    assert counted == pytest.approx(len(world.sent.of(over, "/pay")), rel=0.01)
+    placed = answer(world, "/api/health/series?metric=orders.placed&range=15m&step=60")["points"]
+    counted = sum(point["value"] * 60 for point in placed if point["value"])
+    assert counted == pytest.approx(world.sent.placed * len(over) / STEPS, rel=0.02)
+
+
+def test_doctor_finds_it_in_order(world: World) -> None:
+    environment = {**os.environ, "OTEL_MONITORING_PROMETHEUS_URL": world.prometheus.url}
+    command = [sys.executable, "-m", "otel_monitoring.cli", "doctor", "--json"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment).stdout
+    found = {one["check"]: (one["level"], one["message"]) for one in json.loads(shown)["findings"]}
+    form = "native" if world.native else "classic"
+    assert found["Prometheus rules"][0] == found["Alertmanager"][0] == "ok", found
+    assert f"{form} histograms" in found["Prometheus"][1] or found["Prometheus"][0] == "warning"
 
 
 def test_an_incident_is_told_once_and_by_alertmanager(world: World) -> None:

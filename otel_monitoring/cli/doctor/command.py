@@ -16,6 +16,7 @@ from otel_monitoring.cli.doctor.clock import clock
 from otel_monitoring.cli.doctor.database import database
 from otel_monitoring.cli.doctor.findings import DoctorCheck, Examination, Finding, Level, findings_of
 from otel_monitoring.cli.doctor.otlp import otlp, trace_context
+from otel_monitoring.cli.doctor.prometheus import prometheus
 from otel_monitoring.cli.doctor.running_service import running_service
 from otel_monitoring.cli.doctor.semconv import semantic_conventions
 from otel_monitoring.cli.doctor.settings import settings_valid
@@ -49,6 +50,10 @@ CHECKS: Final = (
         trace_context,
         "carry() writes the current span's context into a document, and continued() goes on from it: so one order is "
         "followed through several processes.",
+    ),
+    DoctorCheck(
+        prometheus,
+        "A service of many hosts is answered for by Prometheus, which has the exports of all; its rules fire there.",
     ),
     DoctorCheck(clock, "Telemetry is ordered by time, so the clocks of the machines must agree."),
     DoctorCheck(

@@ -21,6 +21,7 @@ from otel_monitoring.cli.doctor.command import CHECKS
 from otel_monitoring.cli.doctor.database import database
 from otel_monitoring.cli.doctor.findings import Examination, Examine, Finding, Level, findings_of
 from otel_monitoring.cli.doctor.otlp import advice_for, otlp, trace_context
+from otel_monitoring.cli.doctor.prometheus import prometheus
 from otel_monitoring.cli.doctor.running_service import running_service
 from otel_monitoring.cli.doctor.semconv import semantic_conventions
 from otel_monitoring.cli.doctor.settings import settings_valid
@@ -48,6 +49,39 @@ def examine(
 
 def levels(findings: list[Finding]) -> list[tuple[str, Level]]:
     return [(finding.check, finding.level) for finding in findings]
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        (Answer(401), "OTEL_MONITORING_PROMETHEUS_HEADERS"),
+        (Answer(404), "before /api/v1"),
+        (Answer(body=b"<html>"), "before /api/v1"),
+    ],
+)
+def test_a_prometheus_that_gives_no_answer_fails(monkeypatch: pytest.MonkeyPatch, answer: Answer, advice: str) -> None:
+    assert levels(examine(prometheus)) == [("Prometheus", Level.SKIPPED)]
+    with HttpServer(lambda _: answer) as server:
+        monkeypatch.setenv("OTEL_MONITORING_PROMETHEUS_URL", server.url.replace("//", "//ana:hunter2@"))
+        (found,) = examine(prometheus)
+    assert found.level is Level.FAILED
+    assert advice in str(found.advice)
+    assert "hunter2" not in str(found)
+
+
+def test_a_prometheus_without_rules_and_alertmanager_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(request: Request) -> Answer:
+        if request.path.endswith("alertmanagers"):
+            return Answer(body=b'{"data": {"activeAlertmanagers": []}}')
+        if request.body == b"query=time%28%29":
+            return Answer(body=json.dumps({"data": {"result": [0, str(time.time())]}}).encode())
+        return Answer(body=b'{"data": {"result": []}}')
+
+    with HttpServer(answer) as server:
+        monkeypatch.setenv("OTEL_MONITORING_PROMETHEUS_URL", server.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+        found = levels(examine(prometheus))
+    assert found == [("Prometheus", Level.OK), ("Prometheus rules", Level.WARNING), ("Alertmanager", Level.WARNING)]
 
 
 def test_each_wrong_setting_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,7 +338,7 @@ def test_a_check_that_fails_itself_stops_no_other() -> None:
 
 
 def test_the_command_walks_all_checks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(CHECKS) == 10
+    assert len(CHECKS) == 11
     monkeypatch.setenv("OTEL_MONITORING_ADMIN_TOKEN", "correct-horse-battery")
     assert run_command_line(["doctor"]) == exit_codes.OK, capsys.readouterr().out
     shown = capsys.readouterr().out

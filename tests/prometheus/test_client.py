@@ -1,0 +1,106 @@
+"""`Server`: headers, TLS and time limit, and errors that say nothing secret."""
+
+import json
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from otel_monitoring.config.settings import Settings
+from otel_monitoring.errors import ConfigurationError, PrometheusError
+from otel_monitoring.prometheus.client import Server
+from tests.http_server import Answer, HttpServer, Request
+from tests.ports import free_port
+from tests.waiting import PATIENCE
+
+pytestmark = pytest.mark.anyio
+
+VECTOR = {"data": {"resultType": "vector", "result": [{"metric": {"job": "orders"}, "value": [1.0, "7"]}]}}
+
+
+def settings(url: str, **more: object) -> Settings:
+    return Settings.load(prometheus_url=url, **more)
+
+
+async def asked(url: str, **more: object) -> object:
+    return await Server.of_prometheus(settings(url, **more)).ask(lambda connection: connection.query("up"))
+
+
+async def test_the_question_has_the_headers_and_the_login_of_the_settings() -> None:
+    with HttpServer(lambda _: Answer(body=json.dumps(VECTOR).encode())) as server:
+        url = server.url.replace("//", "//ana:canary@") + "/prometheus/"
+        found = await asked(url, prometheus_headers="X-Scope-OrgID=team,X-Other=a%20b")
+    assert found == VECTOR["data"]["result"]
+    (request,) = server.requests
+    assert (request.method, request.path) == ("POST", "/prometheus/api/v1/query")
+    assert request.headers["x-scope-orgid"] == "team"
+    assert request.headers["x-other"] == "a b"
+    assert request.headers["authorization"].startswith("Basic ")
+    assert request.body == b"query=up"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (Answer(401, b"who is canary?"), "Prometheus answered 401"),
+        (Answer(400, b'{"errorType": "bad_data", "error": "canary"}'), "Prometheus answered 400 (bad_data)"),
+        (Answer(body=b"<html>canary"), "no JSON"),
+        (Answer(body=b'{"data": "canary"}'), "another form"),
+        (Answer(body=b'{"data": {"result": ["canary"]}}'), "another form"),
+        (Answer(302, headers={"Location": "http://127.0.0.1:1/canary"}), "answered 302"),
+    ],
+)
+async def test_an_unusable_answer_is_an_error_that_quotes_nothing(answer: Answer, why: str) -> None:
+    with HttpServer(lambda _: answer) as server, pytest.raises(PrometheusError) as caught:
+        await asked(server.url.replace("//", "//ana:canary@"))
+    assert why in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+async def test_nobody_waits_longer_than_the_time_limit() -> None:
+    ends = Event()
+
+    def hang(_: Request) -> Answer:
+        ends.wait(PATIENCE)
+        return Answer()
+
+    with HttpServer(hang) as server, pytest.raises(PrometheusError, match=r"no answer within 0\.2 s"):
+        await asked(server.url, prometheus_timeout=0.2)
+    ends.set()
+
+
+async def test_a_server_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(PrometheusError, match=r"^Prometheus: "):
+        await asked(f"http://127.0.0.1:{free_port()}")
+
+
+def test_what_is_secret_is_not_shown() -> None:
+    known = settings("https://ana:canary@metrics.example.com", prometheus_headers="Authorization=Bearer canary")
+    assert "canary" not in repr(known)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"prometheus_url": "metrics:9090"}, "OTEL_MONITORING_PROMETHEUS_URL: it must be a URL"),
+        ({"prometheus_headers": "canary"}, "OTEL_MONITORING_PROMETHEUS_HEADERS: it must be name=value pairs"),
+        (
+            {"prometheus_certificate": "/nowhere/ca.pem"},
+            "OTEL_MONITORING_PROMETHEUS_CERTIFICATE: there is no such file",
+        ),
+        ({"prometheus_client_key": __file__}, "OTEL_MONITORING_PROMETHEUS_CLIENT_KEY: it is the key of"),
+        ({"prometheus_timeout": 0}, "OTEL_MONITORING_PROMETHEUS_TIMEOUT: "),
+    ],
+)
+def test_a_wrong_setting_stops_the_start(given: dict[str, object], why: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load(**given)
+    assert why in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("canary")
+    known = settings("https://127.0.0.1:1", prometheus_certificate=str(tmp_path / "ca.pem"))
+    with pytest.raises(PrometheusError, match="OTEL_MONITORING_PROMETHEUS_CERTIFICATE"):
+        Server.of_prometheus(known)
