@@ -6,9 +6,10 @@ nobody measured has no slice.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
+from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.snapshot import Histogram, merged
 
 T = TypeVar("T")
@@ -140,6 +141,46 @@ def merged_requests(parts: Iterable[Requests]) -> Requests:
     if len(found) == 1:
         return found[0]
     return Requests(merged(part.durations for part in found), sum(part.errors for part in found))
+
+
+def shares(content: Slice, number: int) -> list[Slice]:
+    """What was measured in a long time as `number` slices of equal parts of it, whose sum is the same.
+
+    The requests are dealt out like cards, in the order of their durations.
+    """
+    return [_share(content, turn, number) for turn in range(number)]
+
+
+def _share(content: Slice, turn: int, number: int) -> Slice:
+    return Slice(
+        seconds=content.seconds / number,
+        requests=_share_of_requests(content.requests, turn, number),
+        routes={name: _share_of_requests(one, turn, number) for name, one in content.routes.items()},
+        counters={name: value / number for name, value in content.counters.items()},
+        histograms={name: _share_of_values(one, turn, number) for name, one in content.histograms.items()},
+    )
+
+
+def _share_of_requests(whole: Requests, turn: int, number: int) -> Requests:
+    return Requests(_share_of_values(whole.durations, turn, number), _dealt(0, whole.errors, turn, number))
+
+
+def _share_of_values(whole: Histogram, turn: int, number: int) -> Histogram:
+    dealt, counts = whole.at_zero, []
+    for count in whole.buckets.counts():
+        counts.append(_dealt(dealt, count, turn, number))
+        dealt += count
+    at_zero = _dealt(0, whole.at_zero, turn, number)
+    count = at_zero + sum(counts)
+    if not count:
+        return _NOTHING
+    buckets = Buckets.of(whole.buckets.first, counts)
+    return replace(whole, count=count, sum=whole.sum * count / whole.count, at_zero=at_zero, buckets=buckets)
+
+
+def _dealt(before: int, count: int, turn: int, number: int) -> int:
+    """How many of `count` fall to a turn, where `before` others were dealt out to all turns before."""
+    return (before + count - 1 - turn) // number - (before - 1 - turn) // number
 
 
 def _merged_figures(parts: Iterable[Figures]) -> Figures:

@@ -16,7 +16,7 @@ from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.serialization import EncodedSnapshot, SnapshotCodec, readable
 from otel_monitoring.metrics.slices.codec import decoded_slices, encoded_routes, encoded_service, reading
 from otel_monitoring.metrics.slices.intake import SliceIntake
-from otel_monitoring.metrics.slices.model import FINEST, GAUGES_LIMIT, TIERS, Figures, Slice, merged_slices
+from otel_monitoring.metrics.slices.model import FINEST, GAUGES_LIMIT, TIERS, Figures, Slice, merged_slices, shares
 from otel_monitoring.metrics.slices.table import Position, SliceRow, SliceTable
 from otel_monitoring.metrics.stream import Delta
 
@@ -27,6 +27,8 @@ _CONTINUOUS = 30.0
 """Seconds without a write in which the processes nevertheless measured: as when another process begins to lead."""
 LATE_SECONDS = 60.0
 """Seconds by which a delta may be older than the position; the clocks of hosts that differ by more are wrong."""
+_SHARES = 60
+"""The most slots that a delta is shared out to."""
 _PRUNE_EVERY = 600
 _FUTURE = 86_400
 """Seconds after which a slice of the future is void: it was written before the clock was set back."""
@@ -136,11 +138,11 @@ class SliceRecorder:
             self._find_due(table, now)
         known = dict(before.known) if before is not None else {}
         deltas, _ = stream.read(known)
-        parts = self._by_slot(deltas, before, now)
+        measured = self._by_slot(deltas, before, now)
         for delta in deltas:
             known.pop(delta.writer, None)
             known[delta.writer] = delta.number
-        rows = self._finest(table, parts, readings, before, now)
+        rows = self._finest(table, measured, readings, before, now)
         rolled = self._rolled_up(table, now)
         after = WrittenUpTo(now, dict(list(known.items())[-_WRITERS:]), _with_release(before, readings.version, now))
         version, replaced = uuid4().hex, position.version if position is not None else ""
@@ -155,29 +157,39 @@ class SliceRecorder:
 
     # The finest tier
 
-    def _by_slot(
-        self, deltas: Sequence[Delta], before: WrittenUpTo | None, now: float
-    ) -> dict[int, list[EncodedSnapshot]]:
-        """The deltas by the slot in which the middle of each lies."""
+    def _by_slot(self, deltas: Sequence[Delta], before: WrittenUpTo | None, now: float) -> dict[int, list[Slice]]:
+        """What the deltas have, by slot: a delta lies where its middle is, a long one in several slots.
+
+        It is long where the store was away, and its process kept what it measured meanwhile.
+        """
         newest = FINEST.slot(now)
         oldest = (
             FINEST.slot(max(before.at - LATE_SECONDS, now - FINEST.kept + LATE_SECONDS))
             if before is not None
             else newest
         )
-        found: dict[int, list[EncodedSnapshot]] = {}
+        parts: dict[int, list[EncodedSnapshot]] = {}
+        found: dict[int, list[Slice]] = {}
         for delta in deltas:
             with readable("a delta of the measurements", reading):
                 part = self._codec.decode(delta.content)
-                middle = float(part.note.get("at", now)) - part.seconds / 2
-                slot = min(newest, max(oldest, FINEST.slot(middle)))
-                found.setdefault(slot, []).append(part)
+                end = float(part.note.get("at", now))
+                number = min(_SHARES, max(1, round(part.seconds / FINEST.seconds)))
+                middles = [end - part.seconds * (turn + 0.5) / number for turn in range(number)]
+                slots = [min(newest, max(oldest, FINEST.slot(middle))) for middle in middles]
+                if number == 1:
+                    parts.setdefault(slots[0], []).append(part)
+                    continue
+                for slot, share in zip(slots, shares(self._intake.slice_of([part]), number), strict=True):
+                    found.setdefault(slot, []).append(share)
+        for slot, several in parts.items():
+            found.setdefault(slot, []).append(self._intake.slice_of(several))
         return found
 
     def _finest(
         self,
         table: SliceTable,
-        parts: Mapping[int, Sequence[EncodedSnapshot]],
+        news: Mapping[int, Sequence[Slice]],
         readings: Readings,
         before: WrittenUpTo | None,
         now: float,
@@ -190,11 +202,9 @@ class SliceRecorder:
         gauges = {name: found for name, values in readings.gauges.items() if (found := Figures.of(values)) is not None}
         few = {name: gauges[name] for name in list(gauges)[:GAUGES_LIMIT]}
         rows = []
-        for start in sorted({*measured, *parts}):
-            news = [self._intake.slice_of(parts[start])] if start in parts else []
-            if start == newest:
-                news.append(Slice(gauges=few))
-            whole = replace(merged_slices([self._slice(table, start), *news]), seconds=float(FINEST.seconds))
+        for start in sorted({*measured, *news}):
+            added = [*news.get(start, ()), *([Slice(gauges=few)] if start == newest else [])]
+            whole = replace(merged_slices([self._slice(table, start), *added]), seconds=float(FINEST.seconds))
             self._open[start] = whole
             rows.append(_row(FINEST.seconds, start, whole))
         return rows

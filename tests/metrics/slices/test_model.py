@@ -18,6 +18,7 @@ from otel_monitoring.metrics.slices.model import (
     Requests,
     Slice,
     merged_slices,
+    shares,
 )
 from otel_monitoring.metrics.snapshot import Histogram
 
@@ -87,6 +88,29 @@ def test_the_routes_with_the_fewest_requests_are_one() -> None:
     assert whole.routes[OTHER_ROUTES].durations.count == ROUTES_LIMIT + 1
     assert whole.routes[OTHER_ROUTES].errors == ROUTES_LIMIT
     assert merged_slices([whole, whole]).routes[OTHER_ROUTES].durations.count == 2 * (ROUTES_LIMIT + 1)
+
+
+@pytest.mark.parametrize("number", [1, 2, 7, 60])
+def test_shares_are_even_and_their_sum_is_the_whole(number: int) -> None:
+    chance = random.Random(number)
+    zeros = Requests(durations_of(0.0, 0.0, *(chance.lognormvariate(-3, 1) for _ in range(200))), 90)
+    whole = merged_slices([*(any_slice(chance) for _ in range(9)), Slice(10.0, zeros, {"/z": zeros})])
+    parts = shares(whole, number)
+    again = merged_slices(parts)
+    for name, one in {"": whole.requests, **whole.routes}.items():
+        found = again.routes[name] if name else again.requests
+        assert (found.errors, found.durations.count, found.durations.at_zero) == (
+            one.errors,
+            one.durations.count,
+            one.durations.at_zero,
+        )
+        assert list(found.durations.buckets.counts()) == list(one.durations.buckets.counts())
+        assert found.durations.sum == pytest.approx(one.durations.sum)
+    assert again.counters == pytest.approx(whole.counters)
+    assert again.seconds == pytest.approx(whole.seconds)
+    counts = [part.requests.durations.count for part in parts]
+    assert max(counts) - min(counts) <= 1
+    assert all(one.errors <= one.durations.count for part in parts for one in (part.requests, *part.routes.values()))
 
 
 def test_the_metrics_of_the_application_are_bounded() -> None:

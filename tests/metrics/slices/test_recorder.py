@@ -17,7 +17,7 @@ from otel_monitoring.metrics.slices.model import TIERS, Slice, merged_slices
 from otel_monitoring.metrics.slices.recorder import Readings, SliceRecorder, WrittenUpTo
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.testing import ManualClock
-from tests.metrics.test_service_history import Process
+from tests.metrics.test_service_history import Failing, Process
 
 START = 1_800_000_000.0
 """A whole hour."""
@@ -175,6 +175,24 @@ def test_what_could_not_be_written_is_written_later(world: World, when: str) -> 
     world.measure(2)
     world.write()
     assert world.counts() == {0: 5}
+
+
+def test_what_was_measured_while_the_store_was_away_is_spread_over_that_time(world: World) -> None:
+    process, failing = world.processes[0], Failing(world.clock)
+    process.stream = world.stream = failing
+    world.write()
+    for away in (True, True, True, True, False):
+        for _ in range(10):
+            failing.before = away
+            process.measure(6)
+            world.exchange(0)
+            world.clock.advance(5)
+    world.write()
+    counts = world.counts()
+    assert sum(counts.values()) == 300
+    assert sorted(counts) == list(range(0, 251, 10))
+    inside = {start: count for start, count in counts.items() if 0 < start < 200}
+    assert {start: count for start, count in inside.items() if not 10 <= count <= 14} == {}
 
 
 def test_what_was_published_last_before_a_stop_is_in_the_slices_of_its_time(world: World) -> None:
