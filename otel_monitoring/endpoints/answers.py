@@ -170,7 +170,7 @@ class HealthAnswers:
         sources, origin = self._from, self._from.origin()
         own_status, reasons = self._status("instance")
         database = sources.database.as_json(self._now())
-        loop = sources.event_loop()
+        loop, error = sources.event_loop(), sources.performance.error_seen()
         return {
             "number": next(self._numbers),
             "instance_id": self._instance_id(),
@@ -183,6 +183,8 @@ class HealthAnswers:
             "reasons": reasons,
             "requests_per_second": sources.statistics.rate(sources.aggregator.history.recent),
             "requests_in_flight": sources.in_flight(),
+            "last_error": error.text if error is not None else None,
+            "last_error_time": rfc3339(error.time) if error is not None else None,
             "database": {key: database[key] for key in ("status", "response_time_ms", "error") if key in database},
             "checks": {name: check["status"] for name, check in sources.checks.as_json(time.monotonic()).items()},
             "event_loop": {key: loop.get(key) for key in ("lag_seconds", "max_lag_seconds", "stalled")},

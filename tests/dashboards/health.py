@@ -4,12 +4,12 @@ The JSON comes by way of the Infinity data source (https://grafana.com/grafana/p
 its root selectors are JSONata.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grafana_foundation_sdk.builders import common as options
 from grafana_foundation_sdk.builders import dashboard as builders
-from grafana_foundation_sdk.builders import gauge, stat, table
+from grafana_foundation_sdk.builders import gauge, stat, table, timeseries
 from grafana_foundation_sdk.cog import builder as cog
 from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.models import common, dashboard
@@ -58,6 +58,30 @@ class JsonQuery(variants.Dataquery, cog.Builder[variants.Dataquery]):  # type: i
         }
 
 
+class SeriesQuery(JsonQuery):
+    """A question for a metric of the past, in the time that the dashboard shows.
+
+    Args:
+        path: Where the series are, below the data source's address.
+        number: Its number in the panel, from 0.
+        metric: The name of the metric.
+        title: The name of its line.
+    """
+
+    def __init__(self, path: str, number: int, metric: str, title: str) -> None:
+        super().__init__(path, "points", [("time", "Time", "timestamp"), ("value", title, "number")])
+        self.number = number
+        self.metric = metric
+
+    def to_json(self) -> dict[str, Any]:
+        """As the panel keeps it."""
+        asked = {"metric": self.metric, "range": "${__range_s}", "end": "${__to}"}
+        params = [{"key": key, "value": value} for key, value in asked.items()]
+        options = {"method": "GET", "data": "", "params": params}
+        ref = chr(ord("A") + self.number)
+        return {**super().to_json(), "refId": ref, "format": "timeseries", "url_options": options}
+
+
 def health_dashboard() -> builders.Dashboard:
     """The dashboard over the health endpoints."""
     prefix = p.blank("prefix")
@@ -65,9 +89,11 @@ def health_dashboard() -> builders.Dashboard:
     made = (
         builders.Dashboard("Health endpoints")
         .uid(HEALTH_DASHBOARD_UID)
-        .description("What /health/detailed and /health/diagnostics of one service answer now.")
+        .description(
+            "What /health/detailed and /health/diagnostics of one service answer now, and /health/series of the past."
+        )
         .tags(["otel_monitoring"])
-        .time("now-5m", "now")
+        .time("now-1h", "now")
         .refresh(p.blank("check_interval"))
         .timezone("browser")
     )
@@ -75,6 +101,7 @@ def health_dashboard() -> builders.Dashboard:
     _performance(made, detailed)
     _resources(made, detailed)
     _database(made, detailed)
+    _past(made, f"{prefix}/health/series")
     made.with_row(builders.Row("Recent Alerts"))
     columns = (
         ("timestamp", "Time", "timestamp"),
@@ -154,6 +181,27 @@ def _database(made: builders.Dashboard, path: str) -> None:
     )
     columns = (("name", "Collection", "string"), ("documents", "Documents", "number"))
     made.with_panel(_table("Collections", JsonQuery(path, _COLLECTIONS, columns), sort="Documents", span=12))
+
+
+def _past(made: builders.Dashboard, path: str) -> None:
+    made.with_row(builders.Row("The Past"))
+    made.with_panel(_lines("Requests a second", "reqps", path, {"requests": "requests"}))
+    made.with_panel(_lines("Errors", "percent", path, {"error_rate": "error rate"}))
+    made.with_panel(_lines("Response times", "s", path, {name: name for name in ("p50", "p95", "p99")}))
+    made.with_panel(_lines("CPU in use", "percent", path, {"cpu": "in use", "process_cpu": "by one process"}))
+    made.with_panel(_lines("Memory of a process", "mbytes", path, {"memory": "memory"}))
+    made.with_panel(_lines("Event loop lag", "s", path, {"loop_lag": "largest"}))
+    made.with_panel(_lines("Database ping", "s", path, {"ping": "ping"}))
+    made.with_panel(_lines("Connections in use", "short", path, {"pool": "connections"}))
+    made.with_panel(_lines("Documents", "short", path, {"documents": "documents"}))
+
+
+def _lines(title: str, unit: str, path: str, metrics: Mapping[str, str]) -> timeseries.Panel:
+    """A line for each metric; what nobody measured is a gap."""
+    panel = p.chart(title, unit).datasource(_SOURCE)
+    for number, (metric, name) in enumerate(metrics.items()):
+        panel.with_target(SeriesQuery(path, number, metric, name))
+    return panel
 
 
 def _figure(title: str, query: JsonQuery, unit: str) -> stat.Panel:

@@ -72,24 +72,27 @@ def lines(
     title: str, unit: str, *queries: Query, span: int = 8, exemplars: bool = False, description: str = ""
 ) -> timeseries.Panel:
     """Lines over time; with exemplars, dots that lead to traces."""
+    panel = chart(title, unit, span=span).description(description).datasource(METRICS)
+    for index, query in enumerate(queries):
+        panel.with_target(_target(query, index).range().exemplar(exemplars))
+    return panel
+
+
+def chart(title: str, unit: str, *, span: int = 8) -> timeseries.Panel:
+    """A panel for lines over time, without any."""
     legend = options.VizLegendOptions().display_mode(common.LegendDisplayMode.LIST).show_legend(True)
-    panel = (
+    return (
         timeseries.Panel()
         .title(title)
-        .description(description)
         .unit(unit)
         .min(0)
         .span(span)
         .height(_HEIGHT)
-        .datasource(METRICS)
         .fill_opacity(8)
         .show_points(common.VisibilityMode.NEVER)
         .legend(legend.placement(common.LegendPlacement.BOTTOM))
         .tooltip(options.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
     )
-    for index, query in enumerate(queries):
-        panel.with_target(_target(query, index).range().exemplar(exemplars))
-    return panel
 
 
 def bars(title: str, unit: str, *queries: Query, span: int = 8, description: str = "") -> timeseries.Panel:

@@ -60,7 +60,9 @@ def test_the_health_dashboard_asks_where_the_endpoints_are(prefix: str) -> None:
     targets = [
         target for panel in panels(ExportOptions(prefix=prefix), "health") for target in panel.get("targets", ())
     ]
-    assert {target["url"] for target in targets} == {f"{prefix}/health/detailed", f"{prefix}/health/diagnostics"}
+    assert {target["url"] for target in targets} == {
+        f"{prefix}/health/{name}" for name in ("detailed", "diagnostics", "series")
+    }
 
 
 def test_the_health_dashboard_asks_as_often_as_the_service_checks() -> None:

@@ -123,6 +123,10 @@ def test_the_past_has_every_request_once(tmp_path: Path, store: dict[str, Any]) 
         assert [mark["version"] for mark in marks if mark["kind"] == "release"] == ["1.0", "1.1"]
         (alert,) = [mark for mark in marks if mark.get("type") == "billing_failure"]
         assert (alert["severity"], alert["end"]) == ("warning", alert["time"])
+        polls = [service.get("/api/health/detailed").json() for _ in range(8)]
+        assert {poll["performance"]["last_error"] for poll in polls} == {
+            "HTTPException: 503: Service Unavailable (GET /fail/{number})"
+        }
         groups = past.errors()
         assert {kind: group["count"] for kind, group in groups.items()} == {
             "RuntimeError": 10,
