@@ -36,11 +36,13 @@ from otel_monitoring.metrics import snapshot as ours
 from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.direct_histogram import MAX_SCALE, MAX_SIZE, OVERFLOW, DirectHistogram
 from otel_monitoring.metrics.snapshot import AttributeValue, Series, Snapshot
-from otel_monitoring.semconv import SCOPE
+from otel_monitoring.semconv import DB_CLIENT_CONNECTION_COUNT, SCOPE
 
 _OVERFLOW = tuple(OVERFLOW.items())
 _FASTAPI = "fastapi"
 """The instrumentation scope of FastAPI's own telemetry."""
+_ANSWERED = frozenset({DB_CLIENT_CONNECTION_COUNT})
+"""Up-down counters of this package that the endpoints use."""
 _NOTHING = sdk.MetricsData(resource_metrics=[])
 
 
@@ -79,8 +81,8 @@ class _Exponential(ExponentialBucketHistogramAggregation):
         return create(*args, **kwargs)
 
 
-class _OfApplication(DropAggregation):
-    """Sums what the application's own up-down counters count; the endpoints and rules use no others.
+class _UpAndDown(DropAggregation):
+    """Sums what up-down counters count, the application's own and those that are answered, and drops all others.
 
     The application's `add` runs it, so it must never raise.
     """
@@ -89,7 +91,7 @@ class _OfApplication(DropAggregation):
         create = SumAggregation()._create_aggregation  # noqa: SLF001
         with seams.EXEMPLARS:
             instrument = inspect.signature(create).bind(*args, **kwargs).arguments["instrument"]
-            if _is_of_application(instrument.instrumentation_scope.name):
+            if _is_of_application(instrument.instrumentation_scope.name) or instrument.name in _ANSWERED:
                 return create(*args, **kwargs)
         return super()._create_aggregation(*args, **kwargs)
 
@@ -148,8 +150,8 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         self.direct_histograms: dict[str, DirectHistogram] = in_place_of.direct_histograms if in_place_of else {}
         aggregations: dict[type, Aggregation] = {
             Histogram: _exponential(self.direct_histograms),
-            UpDownCounter: _OfApplication(),
-            ObservableUpDownCounter: _OfApplication(),
+            UpDownCounter: _UpAndDown(),
+            ObservableUpDownCounter: _UpAndDown(),
         }
         super().__init__(
             preferred_temporality=dict.fromkeys((Counter, Histogram, ObservableCounter), delta),
