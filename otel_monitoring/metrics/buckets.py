@@ -61,8 +61,18 @@ class Buckets(NamedTuple):
 
     def plus(self, other: "Buckets", most: int) -> "Buckets":
         """The sums of both counts of each bucket, none of which is above `most`."""
-        first, width = min(other.first, self.first), max(self.width, other.width, width_of(most))
-        return Buckets(first, self.widened(first, width) + other.widened(first, width), width)
+        # Calls of functions would take most of the time here.
+        first, counts, width = self
+        others_first, others_counts, others_width = other
+        if width != others_width or most >> 8 * width:
+            width = max(width, others_width, width_of(most))
+            counts, others_counts = self.widened(first, width), other.widened(others_first, width)
+        if first < others_first:
+            others_counts <<= 8 * width * (others_first - first)
+        elif first > others_first:
+            counts <<= 8 * width * (first - others_first)
+            first = others_first
+        return Buckets(first, counts + others_counts, width)
 
     @staticmethod
     def total(parts: "Iterable[tuple[int, int, int]]", most: int) -> "Buckets":

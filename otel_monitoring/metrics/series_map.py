@@ -4,9 +4,9 @@ The history makes a new one for every snapshot, while readers in other threads k
 service for the few that changed would be the largest cost of a collection.
 """
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from otel_monitoring.metrics.snapshot import AttributeValue, Series
 
@@ -60,18 +60,6 @@ class MetricSeries(Generic[T]):
             self._grouped[key] = known
         return known
 
-    def changes_since(self, earlier: "MetricSeries[T]") -> Iterator[Series]:
-        """The series whose value is another object in `earlier`, or is in one of both alone."""
-        ours, theirs = self.shards(), earlier.shards()
-        if len(ours) != len(theirs):
-            ours, theirs = ([dict(group.items())] for group in (self, earlier))
-        for shard, before in zip(ours, theirs, strict=True):
-            if shard is not before:
-                for series, value in shard.items():
-                    if before.get(series) is not value:
-                        yield series
-                yield from before.keys() - shard.keys()
-
     def changed(self, values: Iterable[tuple[Series, V]], change: Change[T, V]) -> "MetricSeries[T]":
         """A copy with `change` applied to each of `values`."""
         shards, size = self.shards().copy(), self.size
@@ -89,24 +77,27 @@ class MetricSeries(Generic[T]):
             elif known is not None:
                 del shard[series]
             size += (new is not None) - (known is not None)
-        return MetricSeries(_spread(shards, size) if size > _FULL * len(shards) else shards, size)
+        if size > _FULL * len(shards):
+            shards = _spread(chain.from_iterable(map(dict.items, shards)), 2 * size // _FULL)
+        return MetricSeries(shards, size)
 
-    def shards(self) -> list[dict[Series, T]]:
-        """The dictionaries, which nobody changes."""
-        if self._shards is None:
-            self._shards = [dict(self._items or ())]
-        return self._shards
+    def shards(self, least: int = 1) -> list[dict[Series, T]]:
+        """The dictionaries, which nobody changes; at least so many."""
+        shards = self._shards
+        if shards is None or len(shards) < least:
+            items = self._items or () if shards is None else self.items()
+            shards = self._shards = _spread(items, max(least, self.size // _FULL))
+        return shards
 
 
-def _spread(shards: list[dict[Series, T]], size: int) -> list[dict[Series, T]]:
-    count = len(shards)
-    while size > _FULL * count // 2:
+def _spread(items: Iterable[tuple[Series, T]], least: int) -> list[dict[Series, T]]:
+    count = 1
+    while count < least:
         count *= 2
-    wider: list[dict[Series, T]] = [{} for _ in range(count)]
-    for shard in shards:
-        for series, value in shard.items():
-            wider[hash(series) & (count - 1)][series] = value
-    return wider
+    shards: list[dict[Series, T]] = [{} for _ in range(count)]
+    for series, value in items:
+        shards[hash(series) & (count - 1)][series] = value
+    return shards
 
 
 class SeriesMap(Mapping[Series, T]):
@@ -161,14 +152,6 @@ class SeriesMap(Mapping[Series, T]):
         group = self._groups.get(series.name)
         return group.get(series) if group is not None else None
 
-    def changes_since(self, earlier: "SeriesMap[T]") -> Iterator[Series]:
-        """The series whose value is another object in `earlier`, or is in one of both alone."""
-        empty = MetricSeries[T]([{}], 0)
-        for name in self.names() | earlier.names():
-            ours, theirs = self.group(name) or empty, earlier.group(name) or empty
-            if ours is not theirs:
-                yield from ours.changes_since(theirs)
-
     def changed(self, values: Mapping[Series, V], change: Change[T, V]) -> "SeriesMap[T]":
         """A copy with `change` applied to each of `values`."""
         if not values:
@@ -187,22 +170,59 @@ class Combined(Generic[T]):
     """Two mappings combined series by series. It keeps the last result, and computes anew what has changed since.
 
     Args:
-        combine: Computes a value from those of both mappings; None: a mapping has no value, the result has none.
+        combine: Computes the value of a series from those in both; None: the result has none.
+        alone: Whether a series that only the second mapping has is in the result.
     """
 
-    def __init__(self, combine: Callable[[T | None, T | None], T | None]) -> None:
+    def __init__(self, combine: Callable[[T, T], T | None], *, alone: bool) -> None:
         self._combine = combine
-        empty = SeriesMap[T]({})
-        self._last = empty, empty, empty
+        self._alone = alone
+        self._last: dict[str, _Combined[T]] = {}
 
-    def of(self, left: Mapping[Series, T], right: Mapping[Series, T]) -> SeriesMap[T]:
-        """`left` and `right` combined; they must not change afterwards. May be called in any thread."""
-        one, other, combine = SeriesMap.of(left), SeriesMap.of(right), self._combine
-        known_one, known_other, known = self._last
-        changed = dict.fromkeys((*one.changes_since(known_one), *other.changes_since(known_other)))
-        result = known.changed(changed, lambda series, _known, _: combine(one.find(series), other.find(series)))
-        self._last = one, other, result
-        return result
+    def of(self, one: Mapping[Series, T], other: Mapping[Series, T]) -> SeriesMap[T]:
+        """`one` and `other` combined; they must not change afterwards. May be called in any thread."""
+        ours, theirs, empty = SeriesMap.of(one), SeriesMap.of(other), MetricSeries[T]([{}], 0)
+        made = {
+            name: self._group(ours.group(name) or empty, theirs.group(name) or empty, self._last.get(name))
+            for name in ours.names() | theirs.names()
+        }
+        self._last = made
+        return SeriesMap({name: one.result for name, one in made.items() if one.result.size})
+
+    def _group(self, one: MetricSeries[T], other: MetricSeries[T], last: "_Combined[T] | None") -> "_Combined[T]":
+        count = max(len(one.shards()), len(other.shards()))
+        ours, theirs = one.shards(count), other.shards(count)
+        if last is None or len(last.one) != count:
+            last = _Combined([{}] * count, [{}] * count, MetricSeries([{} for _ in range(count)], 0))
+        known = zip(last.one, last.other, last.result.shards(), strict=True)
+        shards = [
+            done if a is known_a and b is known_b else self._shard(a, b, (known_a, known_b, done))
+            for a, b, (known_a, known_b, done) in zip(ours, theirs, known, strict=True)
+        ]
+        return _Combined(ours, theirs, MetricSeries(shards, sum(map(len, shards))))
+
+    def _shard(
+        self, one: dict[Series, T], other: dict[Series, T], last: "Sequence[dict[Series, T]]"
+    ) -> dict[Series, T]:
+        found: dict[Series, T] = {}
+        known_one, known_other, done = last
+        for series, value in one.items():
+            theirs = other.get(series)
+            if theirs is None:
+                found[series] = value
+            elif known_one.get(series) is value and known_other.get(series) is theirs and series in done:
+                found[series] = done[series]
+            elif (new := self._combine(value, theirs)) is not None:
+                found[series] = new
+        if self._alone:
+            found.update((series, other[series]) for series in other.keys() - one.keys())
+        return found
+
+
+class _Combined(NamedTuple, Generic[T]):
+    one: list[dict[Series, T]]
+    other: list[dict[Series, T]]
+    result: MetricSeries[T]
 
 
 class _Items(ItemsView[Series, T]):

@@ -80,11 +80,13 @@ class Histogram:
             return self
         if not self.count:
             return other
-        scale, count = min(self.scale, other.scale), self.count + other.count
+        scale, count = self.scale, self.count + other.count
         one, two = self.buckets, other.buckets
-        if self.scale != other.scale:
+        if scale != other.scale:
+            scale = min(scale, other.scale)
             one, two = one.coarser(self.scale - scale), two.coarser(other.scale - scale)
-        least, most = min(self.min, other.min), max(self.max, other.max)
+        least = min(self.min, other.min)
+        most = max(self.max, other.max)
         return Histogram(
             count, self.sum + other.sum, least, most, scale, self.at_zero + other.at_zero, one.plus(two, count)
         )

@@ -7,6 +7,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from functools import cached_property
+from operator import add
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from otel_monitoring.metrics.past import Past
@@ -305,24 +306,24 @@ class Combination:
 
     def __init__(
         self,
-        histograms: Callable[[Histogram | None, Histogram | None], Histogram | None],
-        sums: Callable[[float | None, float | None], float | None],
+        histograms: Callable[[Histogram, Histogram], Histogram | None],
+        sums: Callable[[float, float], float | None],
         *,
-        is_sum: bool = False,
+        is_sum: bool,
     ) -> None:
-        self._histograms = Combined(histograms)
-        self._sums = Combined(sums)
+        self._histograms = Combined(histograms, alone=is_sum)
+        self._sums = Combined(sums, alone=is_sum)
         self.is_sum = is_sum
 
     @classmethod
     def sum(cls) -> "Combination":
         """Adds two snapshots."""
-        return cls(_both, lambda one, other: (one or 0) + (other or 0), is_sum=True)
+        return cls(Histogram.plus, add, is_sum=True)
 
     @classmethod
     def rest(cls) -> "Combination":
         """Takes a snapshot out of a longer one that begins with it; minimum and maximum are those of the longer one."""
-        return cls(_remaining, lambda whole, part: None if whole == part else (whole or 0) - (part or 0))
+        return cls(_remaining, lambda whole, part: None if whole == part else whole - part, is_sum=False)
 
     def window(self, one: Window, other: Window) -> Window:
         """The sum of two windows; one of them, if the other is empty."""
@@ -336,13 +337,7 @@ class Combination:
         return Snapshot(start, end, histograms, self._sums.of(one.sums, other.sums))
 
 
-def _both(one: Histogram | None, other: Histogram | None) -> Histogram | None:
-    return other if one is None else one.plus(other) if other is not None else one
-
-
-def _remaining(whole: Histogram | None, part: Histogram | None) -> Histogram | None:
-    if whole is None or part is None:
-        return whole
+def _remaining(whole: Histogram, part: Histogram) -> Histogram | None:
     return None if whole.count == part.count else whole.minus(part, smallest=whole.min, largest=whole.max)
 
 

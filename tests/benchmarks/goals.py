@@ -74,7 +74,7 @@ GOALS = {
     "quantiles.error": Goal("largest error of p50, p95 and p99", 2.5, "%", "exact percentiles"),
     "quantiles.counts": Goal("values a window counts too many or too few", 0, "values"),
     "service.publish": Goal("publishing 300 routes x 5 statuses, a sample interval and worker", 10, "ms"),
-    "service.merge": Goal("adding up what eight such workers published", 80, "ms"),
+    "service.merge": Goal("adding up what eight such workers published", 25, "ms"),
     "service.file": Goal("the file of eight such workers", 20, "MiB"),
     "history.growth": Goal("a snapshot added to the history, 10,000 series known", 3, peer="100 series known"),
     "past.tick": Goal("the slices of the past, 100 routes, 1,000 requests a second: a tick of ten seconds", 5, "ms"),
