@@ -327,6 +327,7 @@ class Notification:
         version: `service.version`, or empty.
         host: The name of the service's host, or empty.
         url: The public URL of the service, or empty.
+        title: The template of the first line for people; empty: each channel has its own.
     """
 
     id: str
@@ -336,6 +337,7 @@ class Notification:
     version: str = ""
     host: str = ""
     url: str = ""
+    title: str = ""
 
     def latest(self) -> "Notification":
         """The same with only the last event of each incident; earlier ones are out of date, as after an outage."""

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import AliasChoices, Field, FiniteFloat, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from otel_monitoring.config import template
+
 if TYPE_CHECKING:
     from email.headerregistry import Address
 
@@ -17,6 +19,11 @@ _HOST = re.compile(r"[^\s/@:?#\[\]]{1,253}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f]")
 _Secrets = SecretStr | tuple[SecretStr, ...] | None
+TITLE_FIELDS = (
+    *("service", "environment", "version", "host", "url", "severity", "status", "name", "type", "rule"),
+    *("labels", "message", "summary"),
+)
+"""What the title of a message may contain."""
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of every such secret
 
 
@@ -52,6 +59,8 @@ class ChannelSettings(BaseSettings):
     alertmanager_url: Annotated[tuple[SecretStr, ...], NoDecode] = _from_variable("ALERTMANAGER_URL", ())
     alert_apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode] = _from_variable("ALERT_APPRISE_URLS", ())
 
+    alert_title: str | None = _from_variable("ALERT_TITLE")
+    """The template of the first line of messages for people. None: each channel has its own."""
     alert_routes: str | None = _from_variable("ALERT_ROUTES")
     """Which alerts go to which channel: see `alerts.route`. None: all to all."""
 
@@ -103,6 +112,13 @@ class ChannelSettings(BaseSettings):
     def _web_addresses(cls, value: _Secrets) -> _Secrets:
         for url in (value,) if isinstance(value, SecretStr) else value or ():
             check_web_address(url.get_secret_value())
+        return value
+
+    @field_validator("alert_title")
+    @classmethod
+    def _fillable(cls, value: str | None) -> str | None:
+        if value is not None:
+            template.check(value, dict.fromkeys(TITLE_FIELDS, ""))
         return value
 
     @field_validator("slack_api_url")

@@ -15,7 +15,7 @@ from otel_monitoring.alerts.rules.slo import BurnRate
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.export.options import ExportOptions, number_text, prometheus_duration
 from otel_monitoring.export.rule_promql import alert_name
-from otel_monitoring.export.templates import TemplateEngine, message_template
+from otel_monitoring.export.templates import TemplateEngine, message_template, runbook_template
 from otel_monitoring.metrics.outcome import DISCONNECTED
 
 _PRIORITY = {AlertSeverity.CRITICAL: 1, AlertSeverity.ERROR: 2, AlertSeverity.WARNING: 3, AlertSeverity.INFO: 4}
@@ -202,4 +202,5 @@ def _message(rule: Rule) -> str:
     if rule.keep_firing_for:
         missing.append(f"keep_firing_for {prometheus_duration(rule.keep_firing_for)}")
     remark = f"Not part of this monitor: {', '.join(missing)}." if missing else ""
-    return "\n".join(part for part in (message_template(rule, engine, names), rule.runbook, remark) if part)
+    parts = (message_template(rule, engine, names), runbook_template(rule, engine, names), remark)
+    return "\n".join(part for part in parts if part)

@@ -35,10 +35,19 @@ def message_template(rule: Rule, engine: TemplateEngine, labels: Mapping[str, st
         engine: The template language.
         labels: The engine's names of the labels that differ between the rule's alerts, by our name.
     """
+    return _template(rule, rule.message, engine, labels)
+
+
+def runbook_template(rule: Rule, engine: TemplateEngine, labels: Mapping[str, str]) -> str:
+    """The link to the runbook of `rule`, likewise; the engines do not quote labels in it."""
+    return _template(rule, rule.runbook, engine, labels)
+
+
+def _template(rule: Rule, template: str, engine: TemplateEngine, labels: Mapping[str, str]) -> str:
     known = {**rule.labels, "rule": rule.name}
     parts: list[str] = []
     text = ""
-    for before, name, spec, _ in string.Formatter().parse(rule.message):
+    for before, name, spec, _ in string.Formatter().parse(template):
         text += before
         if name is None:
             continue
@@ -112,6 +121,6 @@ def annotation_templates(rule: Rule, value: str, source: str) -> dict[str, str]:
         "summary": message_template(rule, go_template(value, source), label_names(rule)),
         "value": f'{{{{ {value} | printf "%.4g" }}}}',
         "threshold": number_text(rule.threshold),
-        "runbook_url": rule.runbook,
+        "runbook_url": runbook_template(rule, go_template(value, source), label_names(rule)),
     }
     return {key: text for key, text in texts.items() if text}

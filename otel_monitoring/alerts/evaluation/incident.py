@@ -108,7 +108,7 @@ class Incident:
             rule=self.rule,
             incident=self.id,
             since=self.state.since,
-            runbook=rule.runbook if rule is not None else "",
+            runbook=rule.runbook_for(self.value or 0.0, self.labels) if rule is not None else "",
         ).readable()
 
     def with_current_value(self, rule: Rule) -> "Incident":

@@ -21,6 +21,7 @@ class Origin:
         version: `service.version`, or empty.
         host: The name of this host, or empty.
         url: The public URL of the service, or empty.
+        title: The template of the first line of messages for people; empty: each channel has its own.
     """
 
     service: str
@@ -28,6 +29,7 @@ class Origin:
     version: str = ""
     host: str = ""
     url: str = ""
+    title: str = ""
 
     @classmethod
     def here(cls, settings: Settings, resource: Mapping[str, object]) -> "Origin":
@@ -38,7 +40,7 @@ class Origin:
         # Not redacted: versions and host names often look like secrets.
         version = printable(text_of(resource.get("service.version") or settings.service_version or ""))
         host = printable(text_of(resource.get("host.name") or socket.gethostname()))
-        return cls(service, environment, version, host, settings.public_url or "")
+        return cls(service, environment, version, host, settings.public_url or "", settings.alert_title or "")
 
     def notification(self, queued: Sequence[Queued]) -> Notification:
         """A notification of these events; its id depends on them alone, so that receivers can drop repetitions."""
@@ -48,5 +50,5 @@ class Origin:
 
     def message(self, identifier: str, events: Sequence[AlertEvent]) -> Notification:
         """A notification of these events with a given id."""
-        where = {"version": self.version, "host": self.host, "url": self.url}
+        where = {"version": self.version, "host": self.host, "url": self.url, "title": self.title}
         return Notification(identifier, tuple(events), self.service, self.environment, **where)

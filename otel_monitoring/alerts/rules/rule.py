@@ -1,16 +1,17 @@
 """`Rule`: when to raise an alert, as data."""
 
 import operator
-import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Literal, get_args
+from urllib.parse import quote
 
 from otel_monitoring.alerts.model import AlertSeverity, AlertType, severity_of
 from otel_monitoring.alerts.rules import validation
 from otel_monitoring.alerts.rules.expressions import Count, Expression
 from otel_monitoring.alerts.rules.promql import Dialect
+from otel_monitoring.config import template
 from otel_monitoring.guard import fail_open
 
 Comparison = Literal[">", ">=", "<", "<="]
@@ -63,7 +64,7 @@ class Rule:
         label: The name of the label for the group of a grouped expression, e.g. `endpoint`.
         labels: Further labels of every alert.
         inhibits: Alert types that are not notified while this rule fires, and for one window afterwards.
-        runbook: An http or https link to the runbook.
+        runbook: An http or https link to the runbook, a template as `message`: labels in it are quoted.
         dry_run: Its alerts are recorded and shown, but not sent.
         yields_to: Names of rules whose firing alerts, with the same labels, explain an alert of this rule: it is not
             notified.
@@ -109,7 +110,9 @@ class Rule:
         validation.check_link("runbook", self.name, self.runbook)
         if self.type in inhibits:
             validation.refuse("inhibits", self.name, "a rule that inhibits its own type would never notify")
-        validation.check_message(self.name, self.message, self._message_fields(0.0, self.identity("group", "instance")))
+        fields = self._message_fields(0.0, self.identity("group", "instance"))
+        validation.check_template("message", self.name, self.message, fields)
+        validation.check_template("runbook", self.name, self.runbook, fields)
 
     def _check_condition(self) -> None:
         if not isinstance(self.expression, Expression):
@@ -163,8 +166,15 @@ class Rule:
     def text(self, value: float, labels: Mapping[str, str]) -> str:
         """The message for one value; a plain one where the template cannot be filled in."""
         with _formatting:
-            return string.Formatter().vformat(self.message, (), self._message_fields(value, labels))
+            return template.fill(self.message, self._message_fields(value, labels))
         return f"{self.name}: {value:.4g} (threshold {self.threshold:g})"
+
+    def runbook_for(self, value: float, labels: Mapping[str, str]) -> str:
+        """The link to the runbook for one value; the labels in it are quoted. Empty where it cannot be filled in."""
+        quoted = {name: quote(text, safe="") for name, text in labels.items()}
+        with _formatting:
+            return template.fill(self.runbook, self._message_fields(value, quoted))
+        return ""
 
     def _message_fields(self, value: float, labels: Mapping[str, str]) -> dict[str, object]:
         return {**labels, "value": value, "threshold": self.threshold, "rule": self.name}

@@ -2,13 +2,12 @@
 
 import math
 import re
-import string
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import NoReturn, TypeVar
 
 from otel_monitoring.alerts.model import AlertType
-from otel_monitoring.config.hints import did_you_mean
+from otel_monitoring.config import template
 from otel_monitoring.errors import ConfigurationError
 
 E = TypeVar("E", bound=Enum)
@@ -77,18 +76,12 @@ def check_labels(rule: str, given: Mapping[str, object], *, taken: frozenset[str
             refuse("labels", rule, f"{key}: {value!r} is not a string")
 
 
-def check_message(rule: str, template: str, known: Mapping[str, object]) -> None:
-    """Check that a message template can be filled in with `known`, the values of an alert by field."""
-    fields = ", ".join(f"{{{field}}}" for field in known)
+def check_template(setting: str, rule: str, text: str, known: Mapping[str, object]) -> None:
+    """Check that a template can be filled in with `known`, the values of an alert by field."""
     try:
-        string.Formatter().vformat(template, (), known)
-    except KeyError as error:
-        missing = str(error.args[0])
-        refuse("message", rule, f"there is no {{{missing}}}, it may have {fields}{did_you_mean(missing, known)}")
-    except IndexError:
-        refuse("message", rule, f"its fields have names: it may have {fields}")
-    except (LookupError, ValueError, AttributeError, TypeError) as error:
-        refuse("message", rule, f"{error}; it may have {fields}, with formats as {{value:.1f}}, and {{{{ for a brace")
+        template.check(text, known)
+    except ValueError as error:
+        refuse(setting, rule, str(error))
 
 
 def check_link(setting: str, rule: str, given: str) -> None:

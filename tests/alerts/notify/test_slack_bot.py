@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType
 from otel_monitoring.alerts.model import Acknowledgement, AlertEvent, Notification, Status
+from otel_monitoring.alerts.notify.channels import text
 from otel_monitoring.alerts.notify.channels.from_settings import channels_from
 from otel_monitoring.alerts.notify.channels.slack_bot import SlackBotChannel
 from otel_monitoring.alerts.store import MemoryStore
@@ -204,3 +205,15 @@ async def test_another_worker_edits_the_message_too() -> None:
 async def test_what_cannot_work_is_refused_by_name(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{message}"):
         channels_from(Settings.load(**given))
+
+
+async def test_a_title_of_ones_own_is_the_first_line_everywhere() -> None:
+    template = "{severity}|{status}|{service}|{environment}|{name}|{labels}|{message}"
+    one = replace(about(event(labels={"endpoint": "/a"})), title=template)
+    expected = "critical|firing|orders|production|DATABASE_DOWN|endpoint=/a|Database connection lost"
+    assert (text.first_line(one), text.subject(one)) == (expected, expected)
+    both = replace(about(event(), event("b", status=Status.RESOLVED)), title=template)
+    counted = "critical|firing|orders|production|DATABASE_DOWN||CRITICAL 1 firing, 1 resolved: DATABASE_DOWN"
+    assert text.first_line(both) == counted
+    broken = replace(one, title="{nothing}")
+    assert text.first_line(broken).startswith("[orders/production] CRITICAL DATABASE_DOWN"), "as without one"

@@ -1,5 +1,6 @@
 """Thresholds of single groups: each a rule, and all others have the general one."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,3 +107,11 @@ def test_a_threshold_that_is_none_is_refused_by_name(text: str, monkeypatch: pyt
     monkeypatch.setenv(variable, text)
     with pytest.raises(ConfigurationError, match=f"^{variable}: "):
         Settings.load()
+
+
+def test_the_link_to_the_runbook_is_a_template_too() -> None:
+    rule = replace(QUEUES, runbook="https://wiki.example.com/{rule}?queue={queue}&over={threshold:g}")
+    assert rule.runbook_for(5, {"queue": "a b&c"}) == "https://wiki.example.com/waiting?queue=a%20b%26c&over=100"
+    assert "https://wiki.example.com/waiting?queue={{ $labels.queue }}&over=100" in prometheus([rule])
+    with pytest.raises(ConfigurationError, match=r"^runbook: waiting: there is no \{host\}"):
+        replace(QUEUES, runbook="https://wiki.example.com/{host}")

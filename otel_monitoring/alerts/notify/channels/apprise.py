@@ -64,7 +64,7 @@ class AppriseChannel:
         with without_http_logs_and_spans():
             return bool(
                 self._service.notify(
-                    title=f"[{text.source(notification)}] {text.summary(notification)}",
+                    title=text.first_line(notification),
                     body="\n\n".join(paragraphs),
                     notify_type="success" if resolved else _NOTIFY_TYPES[notification.severity],
                     body_format="text",

@@ -68,8 +68,7 @@ def message_body(notification: Notification) -> dict[str, Any]:
     footer = " · ".join(f"*{name}:* {mrkdwn(value, 400)}" for name, value in origin)
     plain = ", ".join(value for _, value in origin)
     attachments.append({"fallback": mrkdwn(plain, _FALLBACK_LENGTH), "blocks": [_section(footer)]})
-    summary = f"[{text.source(notification)}] {text.summary(notification)}"
-    return {"text": mrkdwn(summary, _FALLBACK_LENGTH), "attachments": attachments}
+    return {"text": mrkdwn(text.first_line(notification), _FALLBACK_LENGTH), "attachments": attachments}
 
 
 def _attachment(event: AlertEvent, length: int) -> dict[str, Any]:

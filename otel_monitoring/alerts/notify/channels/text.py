@@ -12,12 +12,15 @@ from otel_monitoring import redact
 from otel_monitoring.alerts import model
 from otel_monitoring.alerts.model import AlertEvent, AlertType, Notification, Status
 from otel_monitoring.alerts.model import duration as duration
+from otel_monitoring.config import template
+from otel_monitoring.guard import fail_open
 from otel_monitoring.redact.json_value import jsonable
 from otel_monitoring.timestamps import moment_of
 
 EVENTS_SHOWN = 20
 """How many events of a notification are shown in full."""
 
+_filling = fail_open("filling the title of a message")
 _MESSAGES_SHOWN = 8
 _MESSAGE_LENGTH = 100
 _DETAILS_SHOWN = 20
@@ -148,11 +151,46 @@ def summary(notification: Notification) -> str:
     return headline(notification.events[0]) if len(notification.events) == 1 else _counted(notification)
 
 
-def subject(notification: Notification) -> str:
-    """The subject of a mail: source, severity, name and status of a single event, or the summary of several.
+def first_line(notification: Notification) -> str:
+    """The first line of a message: the configured title, else the source and the summary."""
+    return _title(notification) or f"[{source(notification)}] {summary(notification)}"
 
-    It contains the message only for alerts whose name says nothing: a subject that changes breaks the thread.
+
+def _title(notification: Notification) -> str:
+    """The configured title; empty without one, or where it cannot be filled in."""
+    if not notification.title:
+        return ""
+    events = ranked(notification)
+    event = events[0]
+    several = len(events) > 1
+    labels = ", ".join(f"{key}={value}" for key, value in sorted(event.labels.items()))
+    values = {
+        "service": notification.service,
+        "environment": notification.environment,
+        "version": notification.version,
+        "host": notification.host,
+        "url": notification.url,
+        "severity": notification.severity.value,
+        "status": notification.status.value,
+        "name": ", ".join(dict.fromkeys(map(title, events))),
+        "type": ", ".join(dict.fromkeys(one.type.value for one in events)),
+        "rule": ", ".join(dict.fromkeys(one.rule for one in events if one.rule)),
+        "labels": "" if several else labels,
+        "message": _counted(notification) if several else event.message,
+        "summary": summary(notification),
+    }
+    with _filling:
+        return one_line(template.fill(notification.title, values), 300)
+    return ""
+
+
+def subject(notification: Notification) -> str:
+    """The subject of a mail: the configured title; else source, severity, name and status of an event, or a summary.
+
+    Ours contains the message only for alerts whose name says nothing: a subject that changes breaks the thread.
     """
+    if own := _title(notification):
+        return clipped(own, 150)
     event = notification.events[0]
     labels = ", ".join(f"{key}={value}" for key, value in sorted(event.labels.items()))
     state = f"{event.status.value}, flapping" if _flaps(event) else event.status.value
