@@ -250,6 +250,7 @@ class ServiceParts:
             last_error=lambda: self.performance.error_seen(),
             leader=lambda: str(self._instance_id()) if self.alerting.leads else None,
             classify=self._statistics,
+            wall_clock=lambda: self._alert_manager().clock(),
         )
 
     @property

@@ -9,11 +9,12 @@ from typing import Any, Final, TypeVar, cast
 
 import httpx
 from opentelemetry.util.re import parse_env_headers
+from pydantic import SecretStr
 
 from otel_monitoring.alerts.notify.channels.http_post import client, without_http_logs_and_spans
 from otel_monitoring.alerts.notify.channels.proxies import EnvironmentProxies
 from otel_monitoring.config.prometheus import PrometheusSettings
-from otel_monitoring.errors import PrometheusError
+from otel_monitoring.errors import ConfigurationError, PrometheusError
 from otel_monitoring.redact import redact
 
 T = TypeVar("T")
@@ -49,9 +50,10 @@ class Server:
         """The client of `OTEL_MONITORING_PROMETHEUS_URL`.
 
         Raises:
-            PrometheusError: A certificate cannot be read.
+            ConfigurationError: The URL's host is none, or a certificate cannot be read.
         """
         url, given = settings.prometheus_url, settings.prometheus_headers
+        check_host(url, "OTEL_MONITORING_PROMETHEUS_URL")
         headers = parse_env_headers(given.get_secret_value(), liberal=True) if given is not None else {}
         return cls(
             "Prometheus",
@@ -192,6 +194,20 @@ def _series(name: str, answer: Any) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", found)
 
 
+def check_host(url: SecretStr | None, variable: str) -> None:
+    """Check that httpx can send to `url`, which another parser may read differently.
+
+    Raises:
+        ConfigurationError: It cannot, e.g. to `http://①②⑦.0.0.1/`.
+    """
+    try:
+        good = url is None or bool(httpx.URL(url.get_secret_value()).host)
+    except (httpx.InvalidURL, ValueError):
+        good = False
+    if not good:
+        raise ConfigurationError(f"{variable}: its host is neither a name nor an address")
+
+
 def _tls(authority: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
     if authority is None and certificate is None:
         return None
@@ -203,5 +219,6 @@ def _tls(authority: Path | None, certificate: Path | None, key: Path | None) -> 
             context.load_cert_chain(str(certificate), str(key) if key is not None else None)
     except (OSError, ssl.SSLError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise PrometheusError(f"OTEL_MONITORING_PROMETHEUS_CERTIFICATE, …: a file cannot be used: {reason}") from None
+        files = "OTEL_MONITORING_PROMETHEUS_CERTIFICATE, _CLIENT_CERTIFICATE, _CLIENT_KEY"
+        raise ConfigurationError(f"{files}: a file cannot be used: {reason}") from None
     return context

@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from otel_monitoring.alerts.evaluation.incident import Incident
@@ -63,6 +64,7 @@ class PrometheusEngine:
         last_error: Returns the last error of this process.
         leader: Returns the `service.instance.id` of this process where it leads the workers that share its store.
         classify: Which requests are errors.
+        wall_clock: Returns Unix time in seconds, as the store has it.
         clock: Seconds of a monotonic clock.
     """
 
@@ -80,6 +82,7 @@ class PrometheusEngine:
         last_error: Callable[[], ErrorSeen | None],
         leader: Callable[[], str | None],
         classify: OutcomeClassifier,
+        wall_clock: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -93,6 +96,7 @@ class PrometheusEngine:
         self._last_error = last_error
         self._leader = leader
         self._classify = classify
+        self._wall_clock = wall_clock
         self._clock = clock
         self._server = Server.of_prometheus(settings)
         self._alertmanagers: tuple[float, Sequence[Server]] | None = None
@@ -173,7 +177,7 @@ class PrometheusEngine:
         self._wanted = True
         if self._is_fresh or self._failure is not None or not self._worker.running:
             return
-        with _asking:
+        with _asking, suppress(TimeoutError):
             await self._worker.call(self._read, self._settings.prometheus_timeout + _MARGIN)
 
     async def ask(self) -> None:
@@ -310,9 +314,8 @@ class PrometheusEngine:
     async def refresh_rules(self, rules: Sequence[Rule]) -> None:
         """Ask what fires and, for these rules, for their values; callable on any loop, never raises."""
         if self._latest_failure is None and self._worker.running:
-            with _asking:
-                limit = 2 * self._settings.prometheus_timeout + _MARGIN
-                await self._worker.call(lambda: self._read_rules(rules), limit)
+            with _asking, suppress(TimeoutError):
+                await self._worker.call(lambda: self._read_rules(rules), self._settings.prometheus_timeout + _MARGIN)
 
     async def _read_rules(self, rules: Sequence[Rule]) -> None:
         """As `refresh_rules`, once at a time."""
@@ -359,7 +362,7 @@ class PrometheusEngine:
 
     def mutes(self) -> Sequence[Mute]:
         """The mutes that Alertmanager keeps as silences."""
-        now = self._store_time()
+        now = self._wall_clock()
         return [silence.mute for silence in self._silences if silence.mute.until > now]
 
     def take_mutes(self) -> None:
@@ -370,6 +373,7 @@ class PrometheusEngine:
         """End the silence of the mute with this id, or those of this type or rule; returns whether there was one."""
         ended = [silence for silence in self._silences if silence.mute.is_named(name)]
         if ended:
+            self._silences = [silence for silence in self._silences if silence not in ended]
             self._await(lambda: self._end(ended))
         return bool(ended)
 
@@ -387,12 +391,9 @@ class PrometheusEngine:
             asyncio.get_running_loop()
         except RuntimeError:
             if self._worker.submit(run):
-                done.wait(3 * self._settings.prometheus_timeout + _MARGIN)
+                done.wait(self._settings.prometheus_timeout + _MARGIN)
         else:
             self._worker.submit(run)
-
-    def _store_time(self) -> float:
-        return time.time()
 
     def _writer(self) -> Silences:
         origin = self._origin()
@@ -401,7 +402,7 @@ class PrometheusEngine:
     async def _exchange_mutes(self) -> None:
         """Make silences of the mutes in the store, and read all silences."""
         try:
-            servers, writer, now = await self._servers(), self._writer(), self._store_time()
+            servers, writer, now = await self._servers(), self._writer(), self._wall_clock()
             known = await writer.read(servers)
             mutes = self._store().mutes
             waiting = [mute for mute in mutes.all(now) if mute.schedule is None]

@@ -71,7 +71,8 @@ class Worker:
             self.manager.remove_rule(rule.name)
         for rule in host.rules:
             self.manager.add_rule(rule)
-        self.watch = Evaluator(self.manager, name, self._report, INTERVAL)
+        self.elsewhere = False
+        self.watch = Evaluator(self.manager, name, self._report, INTERVAL, elsewhere=lambda: self.elsewhere)
 
     def _report(self) -> WorkerReport:
         return WorkerReport(
@@ -94,6 +95,28 @@ class Worker:
 
 HOT = Rule("hot", Gauge("heat"), ">", 10)
 EACH_HOT = Rule("each_hot", Gauge("heat"), ">", 10, scope="instance")
+
+
+async def test_what_another_engine_evaluates_ends_here_and_the_rest_goes_on() -> None:
+    host = Host(HOT, EACH_HOT)
+    one = host.worker("one")
+    await one.tick(heat=11)
+    assert {event.rule for event in host.mailbox.alerts} == {"hot", "each_hot"}
+    host.mailbox.alerts.clear()
+    one.elsewhere = True
+    for _ in range(3):
+        await one.tick(after=INTERVAL, heat=12)
+    await one.beat(after=60)
+    (ended,) = (event for event in host.mailbox.alerts if event.status is Status.RESOLVED)
+    assert ended.rule == "hot"
+    assert ended.message.endswith("(Prometheus evaluates its rule from now on)")
+    (each,) = await one.manager.firing()
+    assert (each["rule"], each["value"]) == ("each_hot", 12)
+    values = {rule["name"]: rule["values"] for rule in await one.manager.rule_states()}
+    assert (values["hot"], len(values["each_hot"])) == ([], 1)
+    one.elsewhere = False
+    await one.tick(after=INTERVAL, heat=13)
+    assert {alert["rule"] for alert in await one.manager.firing()} == {"hot", "each_hot"}
 
 
 async def test_every_worker_says_the_same_of_how_channels_fare() -> None:

@@ -102,5 +102,11 @@ def test_a_wrong_setting_stops_the_start(given: dict[str, object], why: str) -> 
 def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("canary")
     known = settings("https://127.0.0.1:1", prometheus_certificate=str(tmp_path / "ca.pem"))
-    with pytest.raises(PrometheusError, match="OTEL_MONITORING_PROMETHEUS_CERTIFICATE"):
+    with pytest.raises(ConfigurationError, match="OTEL_MONITORING_PROMETHEUS_CERTIFICATE"):
         Server.of_prometheus(known)
+
+
+def test_a_host_that_nothing_is_sent_to_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="OTEL_MONITORING_PROMETHEUS_URL: its host") as caught:
+        Server.of_prometheus(settings("http://ana:canary@①②⑦.0.0.1/"))
+    assert "canary" not in str(caught.value)
