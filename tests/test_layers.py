@@ -31,8 +31,13 @@ ORDER: dict[str, tuple[str | tuple[str, ...], ...]] = {
     ),
     "instrumentation": ("", "url_query", ("http_server", "http_client", "mongodb", "system")),
     "cli": (
-        *("exit_codes", "terminal", "address", "http_request", "client", "options"),
-        *(("alert_actions", "check", "completion", "doctor", "export", "run", "watch"), "commands", "", "__main__"),
+        *("exit_codes", "terminal", "address", "http_request", "client", "options", "application_rules"),
+        *(
+            ("alert_actions", "check", "completion", "doctor", "export", "replay", "run", "watch"),
+            "commands",
+            "",
+            "__main__",
+        ),
     ),
 }
 OWNERS = {

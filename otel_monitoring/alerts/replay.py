@@ -84,10 +84,10 @@ def _why_not(expression: Expression, errors: OutcomeClassifier) -> str | None:
             return _group(group) if where is None else "the past has the durations of all requests together"
         case Count(metric=metric, where=None, group_by=""):
             return f"the past has the application's own counters, not {metric}" if metric in _NAMES else None
-        case Gauge(metric=metric, where=None, group_by="", over="max"):
-            if metric in _GAUGES or metric not in _NAMES:
-                return None
+        case Gauge(metric=metric) if metric in _NAMES and metric not in _GAUGES:
             return f"the past does not have {metric}"
+        case Gauge(where=None, group_by="", over="max"):
+            return None
         case Count() | Gauge():
             return f"the past has {expression.metric} in all, without its attributes"
     return f"the past does not have what {type(expression).__name__} reads"

@@ -17,6 +17,7 @@ COMMANDS = {
     "export": "otel_monitoring.cli.export:export",
     "maintenance": "otel_monitoring.cli.alert_actions:maintenance",
     "mute": "otel_monitoring.cli.alert_actions:mute",
+    "replay": "otel_monitoring.cli.replay:replay_command",
     "run": "otel_monitoring.cli.run:run",
     "watch": "otel_monitoring.cli.watch.command:watch",
 }
@@ -29,6 +30,7 @@ Examples:
   otel-monitoring watch http://localhost:8000
   otel-monitoring doctor
   otel-monitoring export all --out collector-config
+  otel-monitoring replay --since 7d
 
 \b
 Exit codes:

@@ -1,25 +1,18 @@
 """`otel-monitoring export`: rules and dashboards as files for Prometheus, Grafana and Datadog."""
 
-import sys
-from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import get_args
 
 import click
 
-from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.rules.defaults import usual_rules
-from otel_monitoring.alerts.rules.rule import Rule
-from otel_monitoring.alerts.rules.slo import Slo
 from otel_monitoring.cli import exit_codes
+from otel_monitoring.cli.application_rules import rules_of
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.export import ExportOptions, render, stale, write
 from otel_monitoring.export.files import Target
 from otel_monitoring.export.options import Histograms
-from otel_monitoring.monitoring.service import MonitoringService
-from otel_monitoring.runtime.current_service import get_monitoring, service_of
 
 _EPILOG = """\b
 Examples:
@@ -116,47 +109,3 @@ def _report(old: list[str], folder: Path) -> int:
     for path in old:
         click.echo(f"{folder / path}: not up to date", err=True)
     return exit_codes.FAILED if old else exit_codes.OK
-
-
-def rules_of(name: str) -> tuple[tuple[Rule, ...], Settings | None]:
-    """The rules of an application, and the settings of its service.
-
-    Args:
-        name: `module:attribute`, imported as by a server. The attribute is a `MonitoringService`, an `AlertManager`,
-            one or more rules or objectives, or an application that a `MonitoringService` instruments.
-
-    Returns:
-        The rules and the settings; None in place of settings that are not known.
-
-    Raises:
-        ConfigurationError: There is no such module or attribute, or it has no rules.
-    """
-    found = _imported(name)
-    if not isinstance(found, (MonitoringService, AlertManager, Rule, Slo, Iterable)):
-        found = service_of(found) or get_monitoring() or found
-    if isinstance(found, MonitoringService):
-        return found.alert_manager.rules, found.settings
-    if isinstance(found, AlertManager):
-        return found.rules, None
-    given = tuple(found) if isinstance(found, Iterable) else (found,)
-    rules = tuple(rule for one in given for rule in (one.rules() if isinstance(one, Slo) else (one,)))
-    if not rules or not all(isinstance(rule, Rule) for rule in rules):
-        raise ConfigurationError(f"{name}: is no MonitoringService, AlertManager or rules, and nothing monitors it")
-    return rules, None
-
-
-def _imported(name: str) -> object:
-    module, _, attribute = name.partition(":")
-    if not module or not attribute:
-        raise ConfigurationError(f"{name}: write module:attribute, e.g. main:monitoring")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        found: object = import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{name}: there is no module {error.name}") from None
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise ConfigurationError(f"{name}: {module} has no {attribute}")
-        found = getattr(found, part)
-    return found

@@ -90,7 +90,7 @@ def test_rules_alone(application: str, capsys: pytest.CaptureFixture[str]) -> No
 def test_wrong_applications(
     application: str, app: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from otel_monitoring.cli import export as named
+    from otel_monitoring.cli import application_rules as named
 
     monkeypatch.setattr(named, "get_monitoring", lambda: None)
     assert run_command_line(["export", "prometheus", "--app", app]) == exit_codes.USAGE

@@ -76,7 +76,7 @@ def _split(whole: Histogram, largest: int) -> tuple[Histogram, Histogram]:
         taken[index] = min(counts[index], rest)
         counts[index] -= taken[index]
         rest -= taken[index]
-    share = largest / whole.count
+    share, rest = largest / whole.count, min(rest, whole.at_zero)
     first, at_zero = whole.buckets.first, whole.at_zero - rest
     few, many = Buckets.of(first, counts), Buckets.of(first, taken)
     return (
