@@ -61,12 +61,14 @@ class DemoOptions:
             endpoint = self.settings.otlp_endpoint
             otlp = f"{', '.join(signals)} to {redact(endpoint) if endpoint else 'OTEL_EXPORTER_OTLP_*_ENDPOINT'}"
         header = f"-H 'Authorization: Bearer {self.admin_token}' " if self.settings.access == "admin" else ""
+        asked = f" (it asks for the token {self.admin_token})" if self.settings.access == "admin" else ""
         url = f"localhost:{self.port}{self.settings.prefix}"
         private = ("health/detailed", "health/metrics", "health/diagnostics", "alerts/summary", "alerts/firing")
         return "\n".join(
             [
                 "",
                 f"  API      {self.api_url}/docs",
+                *([f"  Status   {self.monitoring_url}/status{asked}"] if self.settings.page else []),
                 f"  MongoDB  {mongodb}",
                 f"  OTLP     {otlp}",
                 f"  Logs     {logs}",

@@ -186,6 +186,14 @@ def test_a_person_reads_the_verdict_sees_it_turn_and_acts(page: Page, database: 
         firing.get_by_role("button", name="Undo").click()
         expect(page.locator("#mutes")).to_be_hidden()
 
+        # Acknowledge it: the others see who looks into it.
+        firing.get_by_role("button", name="Acknowledge …").click()
+        form = firing.get_by_role("form", name="Acknowledge")
+        expect(form.get_by_label("By")).to_have_value("ana")  # as told before
+        form.get_by_label("Reason").fill("restarting it")
+        form.get_by_role("button", name="Acknowledge", exact=True).click()
+        expect(firing.locator(".acknowledged")).to_contain_text("by ana: restarting it")
+
         # It comes back.
         database.start()
         expect(verdict).to_have_text("● Healthy")

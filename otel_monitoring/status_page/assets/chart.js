@@ -273,7 +273,10 @@ export class Chart {
       const width = ctx.measureText(text).width + 6 * devicePixelRatio;
       const left = Math.min(at + 4 * devicePixelRatio, bbox.left + bbox.width - width);
       if (left < free) continue;
-      ctx.fillText(text, left, bbox.top + 12 * devicePixelRatio);
+      ctx.fillStyle = style("--card");
+      ctx.fillRect(left - 2 * devicePixelRatio, bbox.top + 3 * devicePixelRatio, width, 12 * devicePixelRatio);
+      ctx.fillStyle = style("--muted");
+      ctx.fillText(text, left, bbox.top + 13 * devicePixelRatio);
       free = left + width;
     }
     const limit = this.options.limit?.(past) ?? null;

@@ -94,7 +94,7 @@ function refresh(item, alert, now) {
     if (target !== null) setText(target, text);
   };
   set(".when", `since ${moment(since, now)} · ${duration(now - since)}${alert.times ? ` · ${plural(alert.times, "time")}` : ""}`);
-  set(".hushed", alert.muted ? "muted" : alert.inhibited ? "explained by another alert" : "");
+  set(".hushed", alert.dry_run ? "tried out: not sent" : alert.muted ? "muted" : alert.inhibited ? "explained by another alert" : "");
   set(".why", alert.message);
   const { acknowledged } = alert;
   set(".acknowledged", acknowledged ? `Acknowledged ${moment(unix(acknowledged.at), now)}${acknowledged.author && ` by ${acknowledged.author}`}${acknowledged.reason && `: ${acknowledged.reason}`}` : "");

@@ -12,6 +12,7 @@ import { offerMuting, showFiring } from "./firing.js";
 import { count, duration, mebibytes, percent, rate, seconds, zone } from "./format.js";
 import { heatmap } from "./heatmap.js";
 import { showInstances } from "./instances.js";
+import { createPlanned, showObjectives, showWindows } from "./planned.js";
 import { createPast } from "./past.js";
 import { createStore } from "./store.js";
 import { createUpdates } from "./updates.js";
@@ -33,11 +34,14 @@ const store = createStore({
   database: null,
   resources: null,
   endpoints: null,
+  objectives: [],
+  windows: [],
   documents: {},
   pastProblem: "",
 });
 const past = createPast(store);
 const updates = createUpdates(store);
+const planned = createPlanned(store);
 
 // What the reader chooses
 
@@ -208,6 +212,8 @@ store.on(["connection"], ({ connection }) => {
   setText(byId("pause"), isPaused ? "Resume" : "Pause");
 });
 store.on(["update"], (state) => showFiring(state, changed));
+store.on(["objectives"], ({ objectives }) => showObjectives(objectives));
+store.on(["windows"], ({ windows, update }) => showWindows(windows, update?.time ?? 0, () => void planned.load()));
 store.on(["update"], showErrors);
 store.on(["update", "documents"], showDatabase);
 store.on(["update"], showInstances);
@@ -233,7 +239,9 @@ setInterval(() => {
 
 async function enter() {
   await updates.ask();
-  if (store.get().door === null) void past.load();
+  if (store.get().door !== null) return;
+  await past.load();
+  void planned.load();
 }
 
 if (matchMedia("(max-width: 640px)").matches) for (const part of document.querySelectorAll("details.card")) part.removeAttribute("open");

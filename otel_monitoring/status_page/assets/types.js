@@ -17,6 +17,7 @@
  * @property {boolean} muted
  * @property {boolean} inhibited
  * @property {number} [times]
+ * @property {boolean} [dry_run]
  * @property {{author: string, reason: string, at: string}} [acknowledged]
  */
 
@@ -29,6 +30,31 @@
  * @property {Labels} labels
  * @property {string} author
  * @property {string} reason
+ */
+
+/**
+ * @typedef {object} Objective an item of /health/objectives
+ * @property {string} name
+ * @property {number} objective_percent
+ * @property {string} good
+ * @property {boolean} dry_run
+ * @property {string} state
+ * @property {string} text
+ * @property {number | null} good_percent
+ */
+
+/**
+ * @typedef {object} PlannedWindow an item of /alerts/maintenance
+ * @property {string} id
+ * @property {string | null} type
+ * @property {string | null} rule
+ * @property {Labels} labels
+ * @property {string} author
+ * @property {string} reason
+ * @property {boolean} open
+ * @property {string} opens
+ * @property {string} closes
+ * @property {object} [weekly]
  */
 
 /** @typedef {[rate: number, p50: number | null, p95: number | null, errors: number]} EndpointRow requests a second, s, s, percent */
@@ -145,6 +171,8 @@
  * @property {Past | null} database
  * @property {Past | null} resources
  * @property {EndpointsPast | null} endpoints
+ * @property {Objective[]} objectives
+ * @property {PlannedWindow[]} windows
  * @property {Record<string, (number | null)[]>} documents the course of each collection
  * @property {string} pastProblem
  */
