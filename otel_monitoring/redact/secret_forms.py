@@ -24,9 +24,10 @@ def hide(text: str) -> str:
             if needle in lowered:
                 text = pattern.sub(replacement, text)
                 break
-    text = secret_numbers.hide_grouped_cards(text)
-    for form in _NUMBERS:
-        text = form.pattern.sub(form.replacement, text)
+    if secret_numbers.may_be_in(text):
+        text = secret_numbers.hide_grouped_cards(text)
+        for form in _NUMBERS:
+            text = form.pattern.sub(form.replacement, text)
     return text
 
 

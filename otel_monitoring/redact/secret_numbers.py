@@ -25,6 +25,8 @@ _ISSUED = LazyPattern(
     r"|(?:50|5[6-9]|6\d)\d{10,17}",
     re.ASCII,
 )
+_SHORTEST = 12
+"""Digits of the shortest card number."""
 _DOUBLED = str.maketrans("0123456789", "0246813579")
 """Luhn's doubling: the digit sum of twice each digit."""
 _NO_SEPARATORS = str.maketrans("", "", " ._/+-")
@@ -37,6 +39,11 @@ _REGISTRY = """
 """
 _IBAN_LENGTHS = {entry[:2]: int(entry[2:]) for entry in _REGISTRY.split()}
 """Characters of an IBAN by country: the registry of ISO 13616, release 99."""
+
+
+def may_be_in(text: str) -> bool:
+    """Whether a text is long enough for a number, and has a digit: that of a service, at its start, has none."""
+    return len(text) >= _SHORTEST and (not text.isascii() or any(digit in text for digit in "0123456789"))
 
 
 def hide_grouped_cards(text: str) -> str:
