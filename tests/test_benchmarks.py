@@ -15,7 +15,7 @@ from tests.benchmarks.application import calls, make_app
 from tests.benchmarks.calibration import slowness
 from tests.benchmarks.client import Client
 from tests.benchmarks.documentation import page_with, sentence
-from tests.benchmarks.figures import Figure, added_ratio, exact_quantile, markdown, paired, spread
+from tests.benchmarks.figures import Figure, added, added_ratio, exact_quantile, markdown, paired, spread, undisturbed
 from tests.benchmarks.goals import GOALS, Goal, Unit, section_of
 from tests.benchmarks.operations import Host, proof, requests
 from tests.benchmarks.report import Report
@@ -32,8 +32,13 @@ def test_a_pair_is_compared_round_by_round() -> None:
 
 
 def test_what_is_added_is_compared() -> None:
-    assert added_ratio([110, 220, 131], [140, 240, 160], [100, 200, 120]) == pytest.approx(11 / 40)
+    assert added_ratio([110, 220, 110], [140, 140, 900], [100, 200, 100]) == pytest.approx(10 / 40)
     assert added_ratio([110], [99], [100]) == inf
+
+
+def test_a_round_that_was_disturbed_does_not_count() -> None:
+    assert undisturbed([30, 31, 300] * 7) == 30
+    assert added([45, 46, 450] * 7, [30, 31, 30, 300] * 7) == 15
 
 
 def test_rounds_without_a_partner_are_an_error() -> None:

@@ -65,8 +65,8 @@ class Run:
 SECTIONS: dict[str, Callable[[Run], None]] = {
     "requests": lambda run: request_cost.run(run.report, run.sink, run.effort, lean=run.quick),
     "growth": lambda run: request_cost.growth(run.report, run.sink, run.effort, lean=run.quick),
-    "mongodb": lambda run: mongodb.run(run.report, rounds=run.rounds(50, 20)),
-    "traced": lambda run: traced.run(run.report, rounds=run.rounds(40, 8)),
+    "mongodb": lambda run: mongodb.run(run.report, rounds=run.rounds(200, 60)),
+    "traced": lambda run: traced.run(run.report, rounds=run.rounds(80, 16)),
     "start": lambda run: start.run(run.report, run.sink, rounds=run.rounds(10, 2)),
     "idle": lambda run: start.idle(run.report, run.sink, seconds=run.pick(60, 5), ticks=run.pick(60_480, 300)),
     "memory": lambda run: memory.run(run.report, run.sink, requests=run.pick(100_000, 10_000)),

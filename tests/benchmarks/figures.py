@@ -70,13 +70,23 @@ def paired(ours: Sequence[float], theirs: Sequence[float], how: Literal["ratio",
     return median([a / b for a, b in pairs] if how == "ratio" else [a - b for a, b in pairs])
 
 
+def undisturbed(rounds: Sequence[float]) -> float:
+    """CPU time of a round that other work on the machine has hardly disturbed: it only ever adds. The lower decile."""
+    return exact_quantile(sorted(rounds), 0.1)
+
+
+def added(ours: Sequence[float], bare: Sequence[float]) -> float:
+    """What `ours` adds to `bare`: CPU time of rounds that were interleaved."""
+    return undisturbed(ours) - undisturbed(bare)
+
+
 def added_ratio(ours: Sequence[float], theirs: Sequence[float], bare: Sequence[float]) -> float:
-    """What `ours` adds to `bare`, to what `theirs` adds; figures of the same rounds.
+    """What `ours` adds to `bare`, to what `theirs` adds; CPU time of rounds that were interleaved.
 
     Noise may hide what theirs adds: then nothing can be said for ours.
     """
-    beside = paired(theirs, bare, "difference")
-    return paired(ours, bare, "difference") / beside if beside > 0 else inf
+    beside = added(theirs, bare)
+    return added(ours, bare) / beside if beside > 0 else inf
 
 
 def spread(values: Sequence[float]) -> float:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from statistics import median
 
-from tests.benchmarks.figures import added_ratio, paired, spread
+from tests.benchmarks.figures import added, added_ratio, spread, undisturbed
 from tests.benchmarks.processes import Sink, workers
 from tests.benchmarks.report import Report, say
 from tests.benchmarks.variants import BY_NAME, VARIANTS, Variant
@@ -77,7 +77,7 @@ def run(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
         f"Process CPU, all threads, of one request; {effort.rounds} interleaved rounds of {effort.batch} requests over "
         "all routes, one process per variant. What was measured is sent within the round (OTLP, http/protobuf with "
         "gzip, to a receiver that accepts and forgets), so an exporter's thread counts for everyone alike; 'loop' is "
-        "the application's thread alone. Ratios and differences are medians of the rounds' own.",
+        "the application's thread alone. What is added is taken from the lower decile of the rounds.",
     )
     found: dict[int, Rounds] = {}
     for routes, names in _MEASURED[lean].items():
@@ -94,10 +94,10 @@ def run(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
 def _row(name: str, process: Rounds, thread: Rounds) -> list[str]:
     own = process[name]
     bare = process.get("bare")
-    added = f"{paired(own, bare, 'difference'):+.0f}" if bare else "-"
-    ratio = f"{paired(own, bare):.2f}" if bare else "-"
+    more = f"{added(own, bare):+.0f}" if bare else "-"
+    ratio = f"{undisturbed(own) / undisturbed(bare):.2f}" if bare else "-"
     figures = (median(own), spread(own), min(own), median(thread[name]))
-    return [BY_NAME[name].title, *(f"{figure:.0f}" for figure in figures), added, ratio]
+    return [BY_NAME[name].title, *(f"{figure:.0f}" for figure in figures), more, ratio]
 
 
 def judge(report: Report, found: Mapping[int, Rounds]) -> None:
@@ -113,11 +113,11 @@ def judge(report: Report, found: Mapping[int, Rounds]) -> None:
             report.leave_out(key, f"{peer} cannot be installed")
             continue
         bare = rounds["bare"]
-        added, theirs = (f"{paired(rounds[name], bare, 'difference'):+.0f} µs" for name in (ours, peer))
-        report.figure(key, added_ratio(rounds[ours], rounds[peer], bare), ours=added, peer=theirs)
+        own, theirs = (f"{added(rounds[name], bare):+.0f} µs" for name in (ours, peer))
+        report.figure(key, added_ratio(rounds[ours], rounds[peer], bare), ours=own, peer=theirs)
     with_rules, without = found[40]["ours_embedded"], found[40]["ours_without_rules"]
-    cost, less = (f"{median(rounds):.0f} µs" for rounds in (with_rules, without))
-    report.figure("requests.rules", paired(with_rules, without), ours=cost, peer=less)
+    cost, less = undisturbed(with_rules), undisturbed(without)
+    report.figure("requests.rules", cost / less, ours=f"{cost:.0f} µs", peer=f"{less:.0f} µs")
 
 
 def growth(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
@@ -143,18 +143,16 @@ def growth(report: Report, sink: Sink, effort: Effort, *, lean: bool) -> None:
             for routes, worker in started:
                 cost = worker.do("requests", count=effort.batch)["process"] * _MICRO
                 found[routes][worker.variant.name].append(cost)
-    added = {
-        name: [paired(found[routes][name], found[routes]["bare"], "difference") for routes in found] for name in names
-    }
+    more = {name: [added(found[routes][name], found[routes]["bare"]) for routes in found] for name in names}
     rows = [
         [BY_NAME[name].title, *(f"{median(found[routes][name]):.0f}" for routes in found)]
-        + [f"{cost:+.0f}" for cost in added[name]]
+        + [f"{cost:+.0f}" for cost in more[name]]
         for name in names
     ]
     heads = (f"{what}, {routes} routes" for what in ("µs", "added") for routes in found)
     report.table(("variant", *heads), rows)
-    caches = max(0.0, added["native_lean"][1] - added["native_lean"][0])
+    caches = max(0.0, more["native_lean"][1] - more["native_lean"][0])
     for key, name in (("growth.embedded", "ours_embedded"), ("growth.traces", "ours_traces")):
-        few, many = added[name]
+        few, many = more[name]
         grown = few + caches
         report.figure(key, many / grown, ours=f"{many:+.0f} µs", peer=f"{grown:+.0f} µs")

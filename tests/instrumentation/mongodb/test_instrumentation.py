@@ -809,6 +809,27 @@ def test_two_services_share_a_client_and_count_it_once(telemetry: Telemetry, cli
     assert telemetry.commands() == {"find orders": 2}
 
 
+@pytest.mark.parametrize("listeners", [list, monitoring_listeners], ids=["attached", "relayed"])
+def test_spans_of_a_shared_client_go_on_when_one_of_two_services_ends(telemetry: Telemetry, listeners: Any) -> None:
+    first, second = (
+        MongoInstrumentation(tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider)
+        for _ in range(2)
+    )
+    with offline(event_listeners=listeners()) as client:
+        first.attach(client)
+        second.attach(client)
+        publish(client, {"find": "orders"})
+        assert (telemetry.commands(), telemetry.traced()) == ({"find orders": 1}, {"find orders": 1})
+
+        first.detach()
+        publish(client, {"find": "orders"}, 2)
+        assert (telemetry.commands(), telemetry.traced()) == ({"find orders": 2}, {"find orders": 2})
+
+        second.detach()
+        publish(client, {"find": "orders"}, 3)
+        assert telemetry.traced() == {"find orders": 2}
+
+
 def test_the_database_of_one_service_is_no_new_client_of_another(global_listeners: None) -> None:
     one, other = Telemetry(), Telemetry()
     first = MongoInstrumentation(tracer_provider=one.tracer_provider, meter_provider=one.meter_provider)
