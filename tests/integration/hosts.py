@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -395,8 +395,13 @@ class Hosts:
             assert self.hosts[0].service.client.delete(f"/api/alerts/mutes/{kind}").status_code == 204
         self.counts()
 
-    def story(self, seconds: float = 0.0) -> None:
-        """Everything that befalls it, once, or again and again for so many seconds; then each outage lasts a minute."""
+    def story(self, seconds: float = 0.0, *, without: Collection[str] = ()) -> None:
+        """Everything that befalls it, once, or again and again for so many seconds; then each outage lasts a minute.
+
+        Args:
+            seconds: For how long; 0: once, and quickly.
+            without: What is left out.
+        """
         began, hold = time.monotonic(), 60.0 if seconds else 0.0
         one, two = self.hosts
         db, net = self.database, two.network
@@ -408,7 +413,7 @@ class Hosts:
                 "one host is cut off": partial(self.outage, "cut", net.cut, net.mend, hold=hold, hosts=[two]),
                 "a host is killed": partial(self.kill_host, one),
             }
-            for what, work in steps.items():
+            for what, work in [step for step in steps.items() if step[0] not in without]:
                 at = time.monotonic()
                 work()
                 polls = self.polls

@@ -144,72 +144,86 @@ COUNTS = ("requests_recorded", "success_count", "error_count", "client_error_cou
 
 
 class Polls:
-    """Polls of `/api/health/metrics`, twenty a second, to each port in turn, that must never see a count go back.
+    """Polls of `/api/health/metrics`, twenty a second, that must never see a count go back.
 
-    What a host says is never less than what any host has said before. Where it says that it is incomplete, because the
-    database is out of its reach, it is never less than what this host has said so; and what it says later is not.
+    What a host says is never less than what any host had said when it was asked. Where it says that it is incomplete,
+    because the database is out of its reach, it is never less than what this host has said so; and what it says later
+    is not.
 
     Attributes:
         count: How many there were.
         incomplete: How many were incomplete.
         late: Of these, how many were older ones, because the processes had no time to exchange what they measured.
+        unanswered: How many had no answer, because a host or a worker was killed.
         faults: What was wrong with answers.
     """
 
-    def __init__(self, ports: Sequence[int], *, interval: float = 0.05) -> None:
+    def __init__(self, ports: Sequence[int], *, a_second: float = 20.0) -> None:
         self.count = self.incomplete = self.late = self.unanswered = 0
         self.faults: list[str] = []
-        self._ports = ports
-        self._interval = interval
+        self._interval = len(ports) / a_second
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._of_port: dict[int, dict[str, int]] = {port: {} for port in ports}
+        self._lock = threading.Lock()
         self._of_all: dict[str, int] = {}
+        self._threads = [threading.Thread(target=self._run, args=(port,), daemon=True) for port in ports]
 
     def __enter__(self) -> "Polls":
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         self._ending.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
         if kind is None:
             self.check()
 
     def check(self) -> None:
         assert self.faults == [], self.faults
 
-    def _run(self) -> None:
-        for port in itertools.cycle(self._ports):
+    def _run(self, port: int) -> None:
+        of_port: dict[str, int] = {}
+        while True:
             began = time.monotonic()
             try:
-                self._poll(port)
+                self._poll(port, of_port)
             except (RefusedError, BrokenError):
-                self.unanswered += 1  # a host or a worker was killed
+                with self._lock:
+                    self.unanswered += 1
             except Exception as error:  # noqa: BLE001 - a thread's failure is the test's
                 self.faults.append(repr(error))
             if self._ending.wait(max(0.0, self._interval - (time.monotonic() - began))):
                 return
 
-    def _poll(self, port: int) -> None:
+    def _poll(self, port: int, of_port: dict[str, int]) -> None:
+        """Ask once; `of_port` has the largest counts of incomplete answers."""
+        with self._lock:
+            of_all = dict(self._of_all)
         status, answer = ask(port, "/api/health/metrics")
         if status != 200:
-            self.faults.append(f"{status}: {answer.get('incomplete')}")
+            self.faults.append(f"{status}: {answer}")
             return
-        self.count += 1
         counts = {name: answer[name] for name in COUNTS}
         reason = answer.get("incomplete", "")
-        self.incomplete += bool(reason)
-        self.late += LATE in reason
-        if LATE in reason:
-            return
-        self._compare(self._of_port[port], counts, f"port {port}: {reason or 'complete'}", keep=bool(reason))
-        if not reason:
-            self._compare(self._of_all, counts, "all hosts")
+        with self._lock:
+            self.count += 1
+            self.incomplete += bool(reason)
+            self.late += LATE in reason
+            if LATE in reason:
+                return
+            self._compare(of_port, counts, f"port {port}, {reason or 'complete'}")
+            if reason:
+                _raise(of_port, counts)
+            else:
+                self._compare(of_all, counts, "all hosts")
+                _raise(self._of_all, counts)
 
-    def _compare(self, before: dict[str, int], counts: dict[str, int], whose: str, *, keep: bool = True) -> None:
+    def _compare(self, before: dict[str, int], counts: dict[str, int], whose: str) -> None:
         for name, value in counts.items():
             if value < before.get(name, 0):
                 self.faults.append(f"{whose}: {name} went back from {before[name]} to {value}")
-        if keep:
-            before.update({name: max(value, before.get(name, 0)) for name, value in counts.items()})
+
+
+def _raise(before: dict[str, int], counts: dict[str, int]) -> None:
+    before.update({name: max(value, before.get(name, 0)) for name, value in counts.items()})
