@@ -179,6 +179,7 @@ class ServiceParts:
             last_error=lambda: self.performance.error_seen(),
             keep=self._own_deltas.note,
             close=lambda: self._alert_manager().store.close(),
+            pause=settings.sample_interval / 2,
         )
         self._statistics = RequestStatistics(settings.error_statuses)
         self.engine = self._make_engine() if settings.prometheus_url is not None else None

@@ -18,8 +18,6 @@ _ANSWER_TIMEOUT = 2.0
 _LATE = f"the measurements were not exchanged within {_ANSWER_TIMEOUT:g} s"
 _TIMEOUT = 5.0
 _FINISH_SECONDS = 1.0
-_PAUSE_MEANWHILE = 1.0
-"""Seconds before more is published where that is deleted later, as while the store of all hosts is away."""
 _THREAD = "otel-monitoring-exchange"
 _exchanging = fail_open("exchanging measurements")
 
@@ -41,6 +39,8 @@ class ServiceExchange:
         last_error: Returns the last error of this process.
         keep: Gets what this process measured where it is the whole service.
         close: Closes the store, after what was published last.
+        pause: Seconds before more is published while only the processes of this host share the stream: until all do,
+            nothing of it is deleted.
 
     Attributes:
         cost: CPU time of the last exchange, in seconds.
@@ -59,6 +59,7 @@ class ServiceExchange:
         last_error: Callable[[], ErrorSeen | None],
         keep: Callable[[Sequence[Snapshot]], object],
         close: Callable[[], object],
+        pause: float = 0.0,
     ) -> None:
         self._service = service
         self._instances = instances
@@ -70,6 +71,7 @@ class ServiceExchange:
         self._last_error = last_error
         self._keep = keep
         self._close = close
+        self._pause = pause
         self._flight = SingleFlight(self._exchange, name=_THREAD)
         self._published_at = float("-inf")
         self.cost = 0.0
@@ -104,7 +106,7 @@ class ServiceExchange:
     def _exchange(self) -> None:
         began = time.thread_time()
         with _exchanging:
-            self._publish_and_read(_PAUSE_MEANWHILE)
+            self._publish_and_read(self._pause)
         states, leader = self._states()
         self._instances.learn(states, leader, time.monotonic())
         self.cost = time.thread_time() - began

@@ -94,6 +94,38 @@ def test_every_process_shows_the_same_total_at_once(clock: ManualClock, stream: 
     assert {process.answer() for process in processes} == {10}
 
 
+def test_what_is_not_published_yet_waits_and_does_not_count(clock: ManualClock, stream: Failing) -> None:
+    one, other = Process(clock, stream), Process(clock, stream)
+    one.measure(1)
+    one.answer()
+    one.measure(2)
+    other.measure(4)
+    other.answer()
+    one.service.exchange(stream, publish=False)
+    assert recorded_in(one.service.history.total, NAME).count == 5
+    assert other.answer() == 5
+    assert one.answer() == other.answer() == 7
+    one.measure(8)
+    stream.before = True
+    with pytest.raises(StoreError):
+        one.answer()
+    stream.before = False
+    one.service.exchange(stream, publish=False)
+    assert other.answer() == 15, "what was shown is published"
+
+
+def test_the_totals_count_from_the_time_of_all_processes(clock: ManualClock, stream: Failing) -> None:
+    ahead = 420.0
+    own = History(clock(), span=300.0, resolution=10.0)
+    service = ServiceHistory(own, clock=clock, wall_clock=lambda: clock() + ahead, span=300.0, resolution=10.0)
+    began = clock()
+    clock.advance(5)
+    ahead = 0.0  # the store's clock is known from the first exchange on
+    service.exchange(stream)
+    clock.advance(60)
+    assert service.since == pytest.approx(began)
+
+
 def test_no_later_answer_goes_back(clock: ManualClock, stream: Failing) -> None:
     draw, shown, sent = random.Random(1), 0, 0
     processes = [Process(clock, stream) for _ in range(4)]

@@ -230,7 +230,8 @@ async def test_a_store_that_hangs_lets_answers_go_on(processes: list[Process], m
     monkeypatch.setattr(stream, "add", hang)
     monkeypatch.setattr("otel_monitoring.monitoring.service_exchange._ANSWER_TIMEOUT", 0.05)
     await one.requests(2)
-    assert await one.count() == 1, "what was shown last"
+    answer = await one.get("/health/metrics")
+    assert (answer["requests_recorded"], "not exchanged" in answer["incomplete"]) == (1, True), "what was shown last"
     assert asked.is_set()
     going_on.set()
 
@@ -238,6 +239,7 @@ async def test_a_store_that_hangs_lets_answers_go_on(processes: list[Process], m
         return await one.count() == 2
 
     await eventually_answered(counted, "it goes on")
+    assert "incomplete" not in await one.get("/health/metrics")
 
 
 async def test_a_store_that_fails_is_said_and_the_own_counts_go_on(processes: list[Process], tmp_path: Path) -> None:

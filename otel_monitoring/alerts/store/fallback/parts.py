@@ -19,8 +19,10 @@ from otel_monitoring.metrics.stream import Base, Delta
 
 T = TypeVar("T")
 
-_ADDED_LIMIT = 2000
-"""The most deltas of a process that wait in the file."""
+_LATELY_LIMIT = 1_000_000
+"""The most bytes of deltas that are remembered: more than there are between two readings of the processes."""
+_WAITING_LIMIT = 4_000_000
+"""The most bytes of a process's deltas that wait in the file."""
 
 
 class Chooser(Protocol):
@@ -30,7 +32,6 @@ class Chooser(Protocol):
     learned: MemoryStore
     held_until: dict[str, float]
     record: str
-    learned_deltas: deque[Delta]
 
     @property
     def shared_meanwhile(self) -> str | None:
@@ -261,7 +262,13 @@ class FallbackMeasurements:
 
     def __init__(self, stores: Chooser) -> None:
         self._stores = stores
-        self._added_meanwhile = 0
+        self._lately: deque[Delta] = deque()
+        self._lately_bytes = self._waiting_bytes = 0
+
+    @property
+    def lately(self) -> Sequence[Delta]:
+        """What was added to the primary, or read from it, last."""
+        return tuple(self._lately)
 
     @property
     def problem(self) -> str | None:
@@ -269,11 +276,12 @@ class FallbackMeasurements:
 
     def add(self, *deltas: Delta) -> None:
         def work(store: Store) -> None:
-            self._added_meanwhile += len(deltas) if store is not self._stores.primary else 0
+            if store is not self._stores.primary:
+                self._waiting_bytes += sum(len(delta.content) for delta in deltas)
             store.measurements.add(*deltas)
 
-        if (problem := self._stores.shared_meanwhile) is not None and self._added_meanwhile >= _ADDED_LIMIT:
-            raise StoreError(f"{problem}; {_ADDED_LIMIT} measurements wait for it")
+        if (problem := self._stores.shared_meanwhile) is not None and self._waiting_bytes >= _WAITING_LIMIT:
+            raise StoreError(f"{problem}; {_WAITING_LIMIT // 1_000_000} MB of measurements wait for it")
         self._stores.do_shared(work, lambda _: self._learn(deltas))
 
     def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:
@@ -296,8 +304,11 @@ class FallbackMeasurements:
         self._stores.do_shared(lambda store: store.measurements.clear())
 
     def _learn(self, deltas: Sequence[Delta]) -> None:
-        self._added_meanwhile = 0
-        self._stores.learned_deltas.extend(deltas)
+        self._waiting_bytes = 0
+        self._lately.extend(deltas)
+        self._lately_bytes += sum(len(delta.content) for delta in deltas)
+        while self._lately_bytes > _LATELY_LIMIT:
+            self._lately_bytes -= len(self._lately.popleft().content)
 
 
 class FallbackSlices:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -40,7 +39,6 @@ from otel_monitoring.alerts.store.protocol import Store
 from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open, logger
-from otel_monitoring.metrics.stream import Delta
 
 T = TypeVar("T")
 
@@ -48,8 +46,6 @@ RETRY_SECONDS = 10.0
 """Seconds from a failure of the primary store to the next attempt to use it."""
 
 _WARN_EVERY_SECONDS = 60.0
-_DELTAS_KNOWN = 300
-"""More deltas than there are between two readings of the processes, but no more than between some bases."""
 
 
 class FallbackStore:
@@ -72,7 +68,6 @@ class FallbackStore:
         primary: The store to use.
         secondary: The store to use meanwhile.
         learned: What was read from the primary, or written to it.
-        learned_deltas: Likewise the latest deltas of measurements.
         held_until: When the leases of this process expire that it holds in the primary, by name, in Unix seconds.
         record: The key of the record of an outage in the secondary.
     """
@@ -89,7 +84,6 @@ class FallbackStore:
         self.primary = primary
         self.secondary: Store = secondary if secondary is not None else MemoryStore()
         self.learned = MemoryStore()
-        self.learned_deltas: deque[Delta] = deque(maxlen=_DELTAS_KNOWN)
         self.held_until: dict[str, float] = {}
         # Where the secondary is a fallback too, it has a record of its own in the same store.
         self.record = f"{RECORD}{type(primary).__name__}, {type(self.secondary).__name__}"
@@ -243,7 +237,7 @@ class FallbackStore:
                 begin(store, self.record, self._known, self._clock())
             if self._to_take_over is not None:
                 take_over(store, self.record, self._known, self._to_take_over)
-                store.measurements.add(*self.learned_deltas)
+                store.measurements.add(*self.measurements.lately)
             return work(store)
 
         result = self.secondary.run(in_transaction)
