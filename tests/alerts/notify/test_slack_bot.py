@@ -31,7 +31,8 @@ NOW = 1_700_000_000.0
 class FakeSlack:
     """`chat.postMessage` and `chat.update` as https://api.slack.com/methods documents them."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: float = NOW) -> None:
+        self._now = now
         self.messages: dict[str, dict[str, Any]] = {}
         """What is in the channel, by `ts`, in the order of posting."""
         self.calls: list[str] = []
@@ -61,7 +62,7 @@ class FakeSlack:
             thread = body.get("thread_ts")
             if thread is not None and thread not in self.messages:
                 return said(ok=False, error="thread_not_found")
-            ts = f"{NOW + 0.000001 * next(self._numbers):.6f}"
+            ts = f"{self._now + 0.000001 * next(self._numbers):.6f}"
             self.messages[ts] = body
             return said(ok=True, channel=CHANNEL, ts=ts, message={"text": body["text"], "ts": ts})
         assert method == "chat.update", method
