@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from otel_monitoring.alerts.store.mongodb.documents import text_of
 from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.health.series import series
 from otel_monitoring.health.series_query import Grid, SeriesQuery
@@ -39,6 +40,8 @@ _FAILED = 2
 _POOL = 24
 _START = 1_800_000_000
 _MIB = 2**20
+_KEY = 100
+"""Bytes of a document's key and of the names of its fields."""
 _GAUGES = [*("cpu", "process_cpu", "memory", "loop_lag", "ping", "pool"), *(f"~gauge.{number}" for number in range(20))]
 _SHOWN = ("requests", "error_rate", "p50", "p95", "p99", "durations", "cpu", "memory", "loop_lag", "ping", "pool")
 _COUNTERS = [f"counter.{number}" for number in range(20)]
@@ -60,7 +63,7 @@ def run(report: Report, rounds: int) -> None:
         ticks = _ticks(Path(folder) / "ticks.db", deltas, 60 * rounds)
         path = Path(folder) / "full.db"
         store = SqliteStore(path)
-        rows = _fill(store, deltas, chance)
+        rows, documents = _fill(store, deltas, chance)
         store.close()
         size = path.stat().st_size / _MIB
         asked = {
@@ -79,11 +82,13 @@ def run(report: Report, rounds: int) -> None:
             ("a tick, median", f"{median:.1f} ms"),
             ("a tick, 95 of 100 are faster", f"{worst:.1f} ms"),
             (f"the file, {rows:,} slices", f"{size:.1f} MiB"),
+            ("the same as documents of MongoDB", f"{documents / _MIB:.1f} MiB"),
             *((what, f"{took:.0f} ms") for what, took in asked.items()),
         ],
     )
     report.figure("past.tick", statistics.fmean(ticks))
     report.figure("past.size", size)
+    report.figure("past.documents", documents / _MIB)
 
 
 def _delta(chance: random.Random) -> Snapshot:
@@ -121,13 +126,17 @@ def _ticks(path: Path, deltas: Sequence[Snapshot], count: int) -> list[float]:
     return took
 
 
-def _fill(store: SqliteStore, deltas: Sequence[Snapshot], chance: random.Random) -> int:
-    """All slices that are kept; each is the sum of finer ones that were drawn by lot."""
+def _fill(store: SqliteStore, deltas: Sequence[Snapshot], chance: random.Random) -> tuple[int, int]:
+    """All slices that are kept; each is the sum of finer ones that were drawn by lot.
+
+    Returns:
+        The number of slices, and the bytes that they take as documents of a MongoDB database.
+    """
     codec = SnapshotCodec()
     intake = SliceIntake(codec, OutcomeClassifier())
     made = [intake.slice_of([codec.decode(codec.encode(delta, {"own": _OWN}))]) for delta in deltas]
     drawn = [replace(one, seconds=10.0, gauges=_gauges(chance)) for one in made]
-    end, version, rows = _START, "", 0
+    end, version, rows, documents = _START, "", 0, 0
     steps = {TIERS[0].seconds: 1} | {
         coarser.seconds: coarser.seconds // finer.seconds for finer, coarser in pairwise(TIERS)
     }
@@ -135,11 +144,12 @@ def _fill(store: SqliteStore, deltas: Sequence[Snapshot], chance: random.Random)
         slices = [merged_slices(chance.choices(drawn, k=steps[tier.seconds])) for _ in range(tier.kept // tier.seconds)]
         for start, content in zip(range(end - tier.kept, end, tier.seconds), slices, strict=True):
             row = SliceRow(tier.seconds, start, encoded_service(content), encoded_routes(content.routes))
+            documents += len(text_of(row.service)) + len(text_of(row.routes)) + _KEY
             store.slices.advance(version, Position(f"{tier.seconds} {start}", b""), [row])
             version = f"{tier.seconds} {start}"
         rows += len(slices)
         drawn = slices[:_POOL]
-    return rows
+    return rows, documents
 
 
 def _gauges(chance: random.Random) -> dict[str, Figures]:

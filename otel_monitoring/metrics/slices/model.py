@@ -128,7 +128,9 @@ def merged_slices(slices: Iterable[Slice]) -> Slice:
     return Slice(
         seconds=sum(one.seconds for one in found),
         requests=merged_requests([one.requests for one in found]),
-        routes=_bounded({name: merged_requests(parts) for name, parts in _by_name(s.routes for s in found).items()}),
+        routes=bounded_routes(
+            {name: merged_requests(parts) for name, parts in _by_name(s.routes for s in found).items()}
+        ),
         gauges=_merged_by_name([one.gauges for one in found], _merged_figures, GAUGES_LIMIT),
         counters=_merged_by_name([one.counters for one in found], sum, COUNTERS_LIMIT),
         histograms=_merged_by_name([one.histograms for one in found], merged, HISTOGRAMS_LIMIT),
@@ -201,14 +203,15 @@ def _by_name(values: Iterable[Mapping[str, T]]) -> dict[str, list[T]]:
     return found
 
 
-def _bounded(routes: dict[str, Requests]) -> dict[str, Requests]:
-    """At most `ROUTES_LIMIT` routes, the rest as one."""
-    if len(routes) <= ROUTES_LIMIT:
+def bounded_routes(routes: Mapping[str, Requests], limit: int = ROUTES_LIMIT) -> Mapping[str, Requests]:
+    """At most `limit` routes: those with the most requests, and the rest as one."""
+    if len(routes) <= limit:
         return routes
-    rest = routes.pop(OTHER_ROUTES, None)
-    ranked = sorted(routes, key=lambda name: (-routes[name].durations.count, name))
-    few = [routes.pop(name) for name in ranked[ROUTES_LIMIT - 1 :]]
-    return {**routes, OTHER_ROUTES: merged_requests(few if rest is None else [*few, rest])}
+    named = [name for name in routes if name != OTHER_ROUTES]
+    ranked = sorted(named, key=lambda name: (-routes[name].durations.count, name))
+    kept = set(ranked[: limit - 1])
+    rest = merged_requests([one for name, one in routes.items() if name not in kept])
+    return {**{name: one for name, one in routes.items() if name in kept}, OTHER_ROUTES: rest}
 
 
 def _merged_by_name(values: Iterable[Mapping[str, T]], merge: Callable[[Iterable[T]], T], limit: int) -> dict[str, T]:

@@ -16,7 +16,16 @@ from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.serialization import EncodedSnapshot, SnapshotCodec, readable
 from otel_monitoring.metrics.slices.codec import decoded_slices, encoded_routes, encoded_service, reading
 from otel_monitoring.metrics.slices.intake import SliceIntake
-from otel_monitoring.metrics.slices.model import FINEST, GAUGES_LIMIT, TIERS, Figures, Slice, merged_slices, shares
+from otel_monitoring.metrics.slices.model import (
+    FINEST,
+    GAUGES_LIMIT,
+    TIERS,
+    Figures,
+    Slice,
+    bounded_routes,
+    merged_slices,
+    shares,
+)
 from otel_monitoring.metrics.slices.table import Position, SliceRow, SliceTable
 from otel_monitoring.metrics.stream import Delta
 
@@ -206,7 +215,7 @@ class SliceRecorder:
             added = [*news.get(start, ()), *([Slice(gauges=few)] if start == newest else [])]
             whole = replace(merged_slices([self._slice(table, start), *added]), seconds=float(FINEST.seconds))
             self._open[start] = whole
-            rows.append(_row(FINEST.seconds, start, whole))
+            rows.append(_row(table, FINEST.seconds, start, whole))
         return rows
 
     def _slice(self, table: SliceTable, start: int) -> Slice:
@@ -244,7 +253,7 @@ class SliceRecorder:
             if start + tier <= FINEST.slot(now):
                 rows = table.read(_FINER[tier].seconds, start, start + tier, routes=True)
                 if rows:
-                    return _row(tier, start, merged_slices(decoded_slices(rows)))
+                    return _row(table, tier, start, merged_slices(decoded_slices(rows)))
                 self._due.discard((tier, start))
         return None
 
@@ -263,5 +272,6 @@ def _with_release(before: WrittenUpTo | None, version: str | None, now: float) -
     return [*releases, (now, version[:_VERSION_LENGTH])][-RELEASES_LIMIT:]
 
 
-def _row(tier: int, start: int, content: Slice) -> SliceRow:
-    return SliceRow(tier, start, encoded_service(content), encoded_routes(content.routes))
+def _row(table: SliceTable, tier: int, start: int, content: Slice) -> SliceRow:
+    routes = bounded_routes(content.routes, table.routes_limit)
+    return SliceRow(tier, start, encoded_service(content), encoded_routes(routes))

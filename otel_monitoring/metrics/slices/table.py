@@ -38,6 +38,10 @@ class SliceTable(Protocol):
     Each raises `StoreError` where the store fails; whether the change took effect is unknown then.
     """
 
+    @property
+    def routes_limit(self) -> int:
+        """The most routes that a row should have, because of the room that rows may take."""
+
     def position(self) -> Position | None:
         """The position; None: nothing was ever written."""
 

@@ -13,7 +13,7 @@ from otel_monitoring.alerts.store.memory.slices import MemorySlices
 from otel_monitoring.errors import StoreError
 from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.slices.codec import decoded_routes, decoded_service
-from otel_monitoring.metrics.slices.model import TIERS, Slice, merged_slices
+from otel_monitoring.metrics.slices.model import OTHER_ROUTES, TIERS, Slice, merged_slices
 from otel_monitoring.metrics.slices.recorder import Readings, SliceRecorder, WrittenUpTo
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.testing import ManualClock
@@ -119,6 +119,19 @@ def test_a_slot_in_which_nothing_happened_has_no_requests_and_one_without_a_lead
     world.clock.advance(3600)
     world.write()
     assert world.counts() == {0: 0, 10: 0, 20: 0, 3620: 0}
+
+
+def test_a_store_with_little_room_has_the_routes_with_the_most_requests(world: World) -> None:
+    world.table.routes_limit = 3
+    for number, route in enumerate("abcdef"):
+        world.measure(number + 1, route=f"/{route}")
+    world.write()
+    world.measure(5, route="/a")
+    world.new_leader()
+    world.write()
+    (content,) = world.slices().values()
+    assert {name: one.durations.count for name, one in content.routes.items()} == {"/f": 6, "/a": 5, OTHER_ROUTES: 15}
+    assert content.requests.durations.count == 26
 
 
 def test_the_readings_are_in_the_slice_of_their_time(world: World) -> None:

@@ -317,6 +317,10 @@ class FallbackSlices:
     def __init__(self, stores: Chooser) -> None:
         self._stores = stores
 
+    @property
+    def routes_limit(self) -> int:
+        return self._stores.primary.slices.routes_limit
+
     def position(self) -> Position | None:
         return self._stores.do_on_primary(lambda store: store.slices.position())
 

@@ -4,11 +4,14 @@ import threading
 from collections.abc import Sequence
 
 from otel_monitoring.forks import renewed
+from otel_monitoring.metrics.slices.model import ROUTES_LIMIT
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 
 
 class MemorySlices:
     """A `SliceTable` in the memory of one process."""
+
+    routes_limit = ROUTES_LIMIT
 
     def __init__(self) -> None:
         self._position: Position | None = None

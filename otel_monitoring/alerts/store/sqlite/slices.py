@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from otel_monitoring.alerts.store.sqlite.connection import SqliteConnection
+from otel_monitoring.metrics.slices.model import ROUTES_LIMIT
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 
 _WHERE = "WHERE tier = ? AND start >= ? AND start < ? ORDER BY start"
@@ -12,6 +13,8 @@ _REPLACE = "INSERT OR REPLACE INTO slice_position (id, version, content) VALUES 
 
 class SqliteSlices:
     """A `SliceTable` in a SQLite file."""
+
+    routes_limit = ROUTES_LIMIT
 
     def __init__(self, connection: SqliteConnection) -> None:
         self._read, self._write = connection.read, connection.write
