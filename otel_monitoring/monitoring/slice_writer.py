@@ -62,5 +62,7 @@ class SliceWriter:
         """
         with self._lock:
             now = self._clock()
-            self._slot = FINEST.slot(now)
-            return self._recorder.write(self._table(), self._deltas(), self._readings(), now)
+            written = self._recorder.write(self._table(), self._deltas(), self._readings(), now)
+            if written:
+                self._slot = FINEST.slot(now)
+            return written

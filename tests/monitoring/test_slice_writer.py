@@ -1,6 +1,6 @@
 """The slices of a service: the process that leads writes what all of its processes measured."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,11 +10,18 @@ from fastapi import FastAPI
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
 from otel_monitoring.alerts.store import MemoryStore
+from otel_monitoring.alerts.store.memory.slices import MemorySlices
 from otel_monitoring.alerts.store.sqlite import SqliteStore
+from otel_monitoring.errors import StoreError
+from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.slices.codec import decoded_routes, decoded_service
 from otel_monitoring.metrics.slices.model import FINEST
-from otel_monitoring.metrics.slices.recorder import WrittenUpTo
+from otel_monitoring.metrics.slices.own_deltas import OwnDeltas
+from otel_monitoring.metrics.slices.recorder import Readings, WrittenUpTo
+from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.monitoring import set_monitoring
+from otel_monitoring.monitoring.slice_writer import SliceWriter
+from otel_monitoring.testing import ManualClock
 from tests.asgi import served
 from tests.monitoring.test_service_exchange import Process, running
 from tests.waiting import eventually_answered
@@ -70,6 +77,39 @@ async def test_slices_are_written_without_being_asked(processes: list[Process], 
 
     await eventually_answered(written, "the first slice")
     store.close()
+
+
+class Away(MemorySlices):
+    """Fails the first time, and finds another one faster the second time."""
+
+    times = 0
+
+    def advance(self, before: str, position: Position, rows: Sequence[SliceRow]) -> bool:
+        self.times += 1
+        if self.times == 1:
+            raise StoreError("away")
+        return self.times > 2 and super().advance(before, position, rows)
+
+
+async def test_what_could_not_be_written_is_written_in_the_same_slot_and_then_once_in_each() -> None:
+    table, clock = Away(), ManualClock(1_800_000_000.0)
+    writer = SliceWriter(
+        OutcomeClassifier(),
+        table=lambda: table,
+        deltas=lambda: OwnDeltas(lambda: ()),
+        readings=lambda: Readings({"cpu": [50.0]}),
+        leads=lambda: True,
+        clock=clock,
+    )
+    for _ in range(9):
+        await writer.tick()
+        clock.advance(1.0)
+    assert table.times == 3
+    await writer.tick()
+    clock.advance(1.0)
+    await writer.tick()
+    assert table.times == 4
+    assert [list(decoded_service(row.service).gauges) for row in table.read(FINEST.seconds, 0, ALWAYS)] == [["cpu"]] * 2
 
 
 async def test_a_service_of_one_process_has_its_past_and_its_errors_in_memory() -> None:

@@ -14,16 +14,18 @@ from otel_monitoring.metrics.slices.model import Figures, Requests, Slice
 from otel_monitoring.metrics.slices.table import SliceRow
 from otel_monitoring.metrics.snapshot import Histogram
 
-_FORMAT = 2
+_FORMAT = 3
 _LARGEST = 16 * 1024 * 1024
 """The most bytes that a part may have when it is uncompressed."""
-_LARGEST_FLOAT = 3.3e38
+_LARGEST_FLOAT = 3.4e38
 _SIZE = struct.Struct("<I")
-_FLOAT, _BITS, _LOW_BITS = struct.Struct("<f"), struct.Struct("<I"), 0xFFFF
 # A column holds one figure of every route, so that like is beside like when it is compressed.
 _COLUMNS = "QQfffbQiIB"
 """Count, errors, sum, minimum, maximum, scale, values at zero, first bucket, number of buckets, bytes of a bucket."""
 _LENGTH, _WIDTH = 8, 9
+_SHORT = {3: b"\0", 4: b"\xff"}
+"""Of minimum and maximum the lower two bytes are not stored; what they are read as leaves all values in between."""
+_LOW = 2
 _ALL = ""
 """The name under which the requests of all routes are packed; beside them, histograms have their own."""
 reading = fail_open("reading slices of the past")
@@ -100,36 +102,33 @@ def _packed(head: Mapping[str, Any], requests: Iterable[Requests]) -> bytes:
         rows.append(
             (
                 *(durations.count, one.errors, min(durations.sum, _LARGEST_FLOAT)),
-                *(_short(durations.min), _short(durations.max, up=True)),
+                *(min(durations.min, _LARGEST_FLOAT), max(-1.0, min(durations.max, _LARGEST_FLOAT))),
                 *(durations.scale, durations.at_zero, durations.buckets.first, len(inside), width),
             )
         )
     columns = zip(*rows, strict=True)
-    figures = [_column(kind, column) for kind, column in zip(_COLUMNS, columns, strict=bool(rows))]
+    figures = [
+        _column(kind, column, short=number in _SHORT)
+        for number, (kind, column) in enumerate(zip(_COLUMNS, columns, strict=bool(rows)))
+    ]
     text = json.dumps(head, separators=(",", ":")).encode()
     return zlib.compress(b"".join((_SIZE.pack(len(text)), text, _SIZE.pack(len(rows)), *figures, *counts)))
 
 
-def _short(value: float, *, up: bool = False) -> float:
-    """`value` in eight significant bits, rounded down or `up`: so all values stay between, in half of the bytes."""
-    (bits,) = _BITS.unpack(_FLOAT.pack(max(-1.0, min(value, _LARGEST_FLOAT))))
-    if up and bits & _LOW_BITS and value > 0:
-        bits += _LOW_BITS
-    (short,) = _FLOAT.unpack(_BITS.pack(bits & ~_LOW_BITS))
-    return float(short)
-
-
-def _column(kind: str, figures: Sequence[Any]) -> bytes:
+def _column(kind: str, figures: Sequence[Any], *, short: bool) -> bytes:
     """One figure of every route: first the lowest byte of each, then the next, because like bytes compress well."""
     data, width = struct.pack(f"<{len(figures)}{kind}", *figures), struct.calcsize(f"<{kind}")
-    return b"".join([data[place::width] for place in range(width)])
+    return b"".join([data[place::width] for place in range(_LOW if short else 0, width)])
 
 
-def _figures(kind: str, data: bytes) -> Sequence[Any]:
-    width = struct.calcsize(f"<{kind}")
-    count, ordered = len(data) // width, bytearray(len(data))
+def _figures(kind: str, data: bytes, low: bytes | None) -> Sequence[Any]:
+    """The figures of a column; `low` is what each of the lower bytes is read as where they are not stored."""
+    width, missing = struct.calcsize(f"<{kind}"), 0 if low is None else _LOW
+    count = len(data) // (width - missing)
+    whole = data if low is None else low * (count * missing) + data
+    ordered = bytearray(len(whole))
     for place in range(width):
-        ordered[place::width] = data[place * count : (place + 1) * count]
+        ordered[place::width] = whole[place * count : (place + 1) * count]
     return struct.unpack(f"<{count}{kind}", ordered)
 
 
@@ -148,9 +147,10 @@ def _unpacked(content: bytes, only: str | None = None) -> tuple[dict[str, Any], 
         raise ValueError("the content is damaged")
     at += _SIZE.size
     columns: list[Sequence[Any]] = []
-    for kind in _COLUMNS:
-        size = rows * struct.calcsize(f"<{kind}")
-        columns.append(_figures(kind, data[at : at + size]))
+    for number, kind in enumerate(_COLUMNS):
+        low = _SHORT.get(number)
+        size = rows * (struct.calcsize(f"<{kind}") - (0 if low is None else _LOW))
+        columns.append(_figures(kind, data[at : at + size], low))
         at += size
     found = {}
     for name, figures in zip(head["routes"], zip(*columns, strict=True), strict=True):

@@ -11,7 +11,6 @@ from otel_monitoring.metrics.slices.model import (
     SCALE,
     Requests,
     Slice,
-    merged_slices,
 )
 from otel_monitoring.metrics.snapshot import Histogram, merged
 from otel_monitoring.redact import redact
@@ -46,7 +45,7 @@ class SliceIntake:
         self._kinds: dict[str, _Kind] = {}
 
     def slice_of(self, parts: Sequence[EncodedSnapshot]) -> Slice:
-        """The requests in `parts`, and what they say is of the application's own."""
+        """The requests in `parts`, and what they say is of the application's own; as many as there are."""
         rows: dict[str, list[_Row]] = {}
         errors: dict[str, int] = {}
         increases: dict[str, float] = {}
@@ -68,9 +67,8 @@ class SliceIntake:
         exact = {route: histogram_of(found) for route, found in rows.items()}
         routes = {name: Requests(_at_most(one, ROUTE_SCALE), errors.get(name, 0)) for name, one in exact.items()}
         whole = Requests(_at_most(merged(exact.values()), SCALE), sum(errors.values()))
-        # A slice that is merged with an empty one is bounded.
         histograms = {name: _at_most(histogram_of(found), ROUTE_SCALE) for name, found in recorded.items()}
-        return merged_slices([Slice(0.0, whole, routes, {}, increases, histograms), Slice()])
+        return Slice(0.0, whole, routes, {}, increases, histograms)
 
     def _kind(self, text: str) -> _Kind:
         known = self._kinds.get(text)
