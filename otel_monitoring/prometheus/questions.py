@@ -124,8 +124,8 @@ class Questions:
         return f"avg({self.named(sorted(names))})"
 
     def requests_by_instance(self) -> str:
-        """The number of requests of each process in the window."""
-        return self._counted(self.window).histogram_count(_DURATIONS, labels=(INSTANCE,))
+        """The requests of each process per second, in the window."""
+        return replace(self.rules, growth="rate").histogram_count(_DURATIONS, labels=(INSTANCE,))
 
     def processes(self) -> str:
         """The latest gauges of each process."""

@@ -102,7 +102,7 @@ async def read_view(
     for sample in by_instance:
         state = states.get(sample["metric"].get("instance", ""))
         if state is not None:
-            state["requests_per_second"] = round((number_of(sample) or 0.0) / questions.window, 2)
+            state["requests_per_second"] = round(number_of(sample) or 0.0, 2)
     ran = max([state["uptime_seconds"] + ages[name] for name, state in states.items()], default=questions.window)
     recent = Snapshot(now - min(questions.window, ran), now, recent.histograms, recent.sums)
     history = History.restored(total, recent, (), span=questions.window, resolution=questions.window)
