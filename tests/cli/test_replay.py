@@ -25,12 +25,12 @@ others = [Slo("orders", objective=99), Rule("hopeless", error_rate(), ">", 100)]
 """
 
 
-def write_past(folder: Path, service: str, *, end: float, failed: range) -> None:
-    """Three hours until `end`, a request a second; all of them failed in some minutes before the end."""
+def write_past(folder: Path, service: str, *, end: float, failed: range, hours: int = 3) -> None:
+    """Hours until `end`, a request a second; all of them failed in some minutes before the end."""
     store = SqliteStore(state_path(folder, service_name=service, environment=None))
     rows, version = [], ""
     for tier in TIERS:
-        for start in range(tier.slot(end - 3 * HOUR), tier.slot(end - tier.seconds) + 1, tier.seconds):
+        for start in range(tier.slot(end - hours * HOUR), tier.slot(end - tier.seconds) + 1, tier.seconds):
             if start < end - tier.kept:
                 continue
             bad = sum((end - second) // 60 in failed for second in range(start, start + tier.seconds))
