@@ -78,6 +78,7 @@ GOALS = {
     "service.file": Goal("the file of eight such workers", 20, "MiB"),
     "history.growth": Goal("a snapshot added to the history, 10,000 series known", 3, peer="100 series known"),
     "past.tick": Goal("the slices of the past, 100 routes, 1,000 requests a second: a tick of ten seconds", 5, "ms"),
+    "past.objectives": Goal("two objectives and one for each of 100 routes, 30 days: a tick of ten seconds", 5, "ms"),
     "past.size": Goal("the slices of the past in SQLite, 100 routes for 30 days", 28.6, "MiB"),
     "past.documents": Goal("the same in MongoDB, where a slice has no more routes", 38.1, "MiB"),
     "collector.saturated": Goal("the Collector's configuration, saturated: time", 2.5, peer="a bare Collector"),
