@@ -1,6 +1,6 @@
 """The state of alerting, behind the protocol `Store`: in memory, in a file of a host, or in a database of all hosts.
 
-Each part of the state has a module, with its protocol: `history`, `outbox`, `mutes`, `notes`, `incidents`, `leases`,
+Each part of the state has a module, with its protocol: `history`, `outbox`, `mutes`, `notes`, `texts`, `leases`,
 `reports`, `conditions`; the protocols of `measurements` and `slices` are in `metrics`. `memory`, `sqlite` and `mongodb`
 implement each part; `fallback` composes two of them.
 """

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from datetime import time
 from itertools import count
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 
 from otel_monitoring.alerts.model import AlertEvent, AlertType, ChannelResult, DeliveryState
 from otel_monitoring.alerts.mute import Mute
-from otel_monitoring.alerts.selection import Selection
+from otel_monitoring.alerts.schedule import Once, Weekly
+from otel_monitoring.alerts.selection import EVERYTHING, Selection
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
@@ -37,6 +39,9 @@ def test_all_that_is_done_during_an_outage_is_in_the_store_afterwards(world: Wor
     store.history.append(event("before"))
     store.outbox.enqueue([event("before")], ["mail"], NOW)
     store.incidents.save({"gone": "1", "changed": "1", "kept": "1"})
+    store.acknowledgements.save({"gone": "ana", "kept": "bo"})
+    window = Mute(EVERYTHING, float("inf"), schedule=Weekly(frozenset({6}), time(2), time(4), "Europe/Berlin"))
+    store.mutes.add(window)
     for labels in ({}, {"a": "1"}, {"a": "2"}):
         store.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU, labels=labels), NOW + 600))
     world.lock()
@@ -45,6 +50,10 @@ def test_all_that_is_done_during_an_outage_is_in_the_store_afterwards(world: Wor
     store.outbox.enqueue([event("1")], ["mail", "slack"], NOW + 1)
     store.outbox.enqueue([event("2")], ["mail"], NOW + 2)
     store.incidents.save({"gone": None, "changed": "2", "new": "2"})
+    assert store.acknowledgements.saved() == {"gone": "ana", "kept": "bo"}, "what was acknowledged stays so"
+    store.acknowledgements.save({"gone": None, "new": "cy"})
+    once = Mute(EVERYTHING, NOW + 99, schedule=Once(NOW + 9, NOW + 99))
+    store.mutes.add(once)
     store.mutes.remove(Mute(Selection.of(AlertType.HIGH_CPU, labels={"a": "1"}), 0.0))
     store.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU, labels={"a": "2"}), NOW + 900))
     store.mutes.add(Mute(Selection.of(AlertType.CUSTOM), NOW + 60))
@@ -61,6 +70,8 @@ def test_all_that_is_done_during_an_outage_is_in_the_store_afterwards(world: Wor
     assert messages(store) == messages(world.other) == ["2", "1", "before"]
     assert store.problem is None
     assert world.other.history.counts() == {AlertType.HIGH_CPU: 3}
+    assert world.other.acknowledgements.saved() == {"kept": "bo", "new": "cy"}
+    assert {window.id, once.id} <= {mute.id for mute in world.other.mutes.all(NOW)}
     assert (world.other.incidents.saved(), world.other.mutes.all(NOW), world.other.notes.noted_at("key")) == seen
     rows = world.other.outbox.pending("mail", 9)
     assert [(row.event.message, row.queued_at) for row in rows] == [("before", NOW), ("1", NOW + 1), ("2", NOW + 2)]

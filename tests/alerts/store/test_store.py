@@ -553,6 +553,7 @@ def everything(store: Store) -> tuple[object, ...]:
         store.mutes.all(NOW),
         store.notes.noted_at("key"),
         store.incidents.saved(),
+        store.acknowledgements.saved(),
         store.outbox.pending("mail", OUTBOX_LIMIT),
         store.leases.holders(NOW),
         store.conditions.saved(),
@@ -566,6 +567,7 @@ def test_a_transaction_left_by_an_exception_did_nothing(store: Store) -> None:
         store.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU, labels={"name": name}), NOW + 60))
         store.notes.note("key", NOW + len(name))
         store.incidents.save({name: name, "kept": name})
+        store.acknowledgements.save({name: name, "acknowledged": name})
         store.outbox.enqueue([event(name)], ["mail"], NOW)
 
     def half(tx: Store, error: BaseException) -> None:
@@ -767,6 +769,7 @@ class Agreement(RuleBasedStateMachine):
                 self.both(lambda s, k=kind, v=severity: list(s.history.events(limit=7, alert_type=k, severity=v)))  # type: ignore[misc]
         self.both(lambda s: s.history.counts())
         self.both(lambda s: s.incidents.saved())
+        self.both(lambda s: s.acknowledgements.saved())
         self.both(lambda s: s.outbox.backlog())
         for name in "abc":
             self.both(lambda s, n=name: [replace(row, id=0) for row in s.outbox.pending(n, 4)])  # type: ignore[misc]
@@ -832,6 +835,7 @@ class Agreement(RuleBasedStateMachine):
     @rule(states=strategies.dictionaries(NAMES, strategies.none() | strategies.text(max_size=4)))
     def save(self, states: dict[str, str | None]) -> None:
         self.both(lambda s: s.incidents.save(states))
+        self.both(lambda s: s.acknowledgements.save({f"a{key}": state for key, state in states.items()}))
 
     @rule(channel=NAMES, count=strategies.integers(1, 3), state=strategies.sampled_from(DeliveryState))
     def deliver(self, channel: str, count: int, state: DeliveryState) -> None:
