@@ -1,6 +1,7 @@
 """`Pipeline`: the way of a signal from its provider to an OTLP endpoint, made in each worker, closed by a deadline."""
 
 import inspect
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -96,7 +97,8 @@ class _Queue:
             batch = processor._batch_processor  # noqa: SLF001
             len(batch._queue)  # noqa: SLF001
             inspect.signature(batch.shutdown).bind(timeout_millis=1)
-            batch._metrics = QueueMetrics(batch._metrics, state)  # noqa: SLF001
+            batch._metrics = metrics = QueueMetrics(batch._metrics, state)  # noqa: SLF001
+            batch.emit = _dropping(batch.emit, batch._queue, metrics)  # noqa: SLF001
             return cls(batch)
         return None
 
@@ -109,6 +111,26 @@ class _Queue:
             self._batch.shutdown(timeout_millis=timeout * 1000)
             return True
         return False
+
+
+def _dropping(emit: Callable[[Any], None], queue: deque[Any], metrics: QueueMetrics) -> Callable[[Any], None]:
+    """`emit` that drops at once what finds the queue full, as the specification has it.
+
+    The SDK makes a log record for each such item, which takes more time than to export it, and drops the oldest one.
+    Here the first of a row goes that way, so that it is logged.
+    """
+    was_full = False
+
+    def emit_or_drop(item: Any) -> None:
+        nonlocal was_full
+        is_full = len(queue) == queue.maxlen
+        if is_full and was_full:
+            metrics.drop_items(1)
+            return
+        was_full = is_full
+        emit(item)
+
+    return emit_or_drop
 
 
 class BatchPipeline:
