@@ -261,7 +261,7 @@ class Evaluator:
                     self._repeated_at[channel.name] = now
 
     def _firing_on(self, channel: str, now: float) -> Notification | None:
-        """The firing alerts that the channel was notified of, even if muted since, and those notified elsewhere."""
+        """The firing alerts that the channel was notified of, even if muted since, and those of its routes."""
         origin = self._manager.origin
         rules = {rule.name: rule for rule in self._manager.rules}
         events = tuple(
@@ -269,7 +269,10 @@ class Evaluator:
             for incident in saved_incidents(self._manager.store.incidents)
             if incident.firing
             and incident.rule in rules
-            and (incident.is_notified or incident.was_notified_on(channel))
+            and (
+                incident.was_notified_on(channel)
+                or (incident.is_notified and channel in self._manager.policy.due(incident))
+            )
         )
         return origin.message(f"repeat-{now:.3f}", events) if events else None
 

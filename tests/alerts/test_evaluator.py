@@ -7,7 +7,7 @@ from socket import gethostname
 
 import pytest
 
-from otel_monitoring.alerts import AlertManager, Count, Gauge, Rule
+from otel_monitoring.alerts import AlertManager, Count, Gauge, Route, Rule
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import Evaluator, beat_seconds, lease_seconds
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, DeliveryState, Notification, Status
@@ -445,6 +445,19 @@ async def test_what_a_receiver_holds_is_repeated_while_it_fires_whoever_must_not
     await one.tick(after=31, heat=1)
     assert [event.status.value for event in host.forgetful.alerts] == ["firing", "resolved"]
     assert [event.status.value for event in host.mailbox.alerts] == ["firing"], "people are spared"
+
+
+async def test_what_no_route_sends_to_a_receiver_is_not_repeated_there() -> None:
+    host = Host(HOT, Rule("late", Gauge("late"), ">", 1))
+    one = host.worker("one")
+    one.manager.add_route(Route("forgetful", rules="late"))
+    await one.tick(heat=11, late=5)
+    for _ in range(2):
+        await one.tick(after=31, heat=11, late=5)
+        await one.beat()
+    assert host.forgetful.repeated == [["late"]] * 2
+    assert [event.rule for event in host.forgetful.alerts] == ["late"]
+    assert [event.rule for event in host.mailbox.alerts] == ["hot", "late"]
 
 
 async def test_what_was_muted_from_its_beginning_is_not_brought_to_a_receiver() -> None:
