@@ -6,6 +6,7 @@ both to a `MonitoringService`: its rules are evaluated when the test says so, ov
 
 import asyncio
 import threading
+from collections.abc import Collection
 from types import TracebackType
 
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
@@ -16,9 +17,16 @@ from otel_monitoring.alerts.notify.channel_queue import Limits
 from otel_monitoring.alerts.notify.delivery import Delivery
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
+from otel_monitoring.alerts.rules.slo import wanted_sums
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.forks import renewed
 from otel_monitoring.metrics.aggregator import Aggregator
+from otel_monitoring.metrics.outcome import OutcomeClassifier
+from otel_monitoring.metrics.past import Indicator
+from otel_monitoring.metrics.slices.own_deltas import OwnDeltas
+from otel_monitoring.metrics.slices.recorder import Readings, SliceRecorder
+from otel_monitoring.metrics.slices.sums import PastReader
+from otel_monitoring.metrics.slices.table import SliceTable
 from otel_monitoring.monitoring.service import MonitoringService
 from otel_monitoring.runtime.threads import in_thread
 
@@ -169,7 +177,10 @@ class AlertTester:
             in_place_of=self._parts.aggregator,
         )
         telemetry.start(self._measured.reader)
-        self._evaluator = Evaluator(self.manager, "tester", self._report, self._interval)
+        self._begin_past(settings.error_statuses)
+        self._evaluator = Evaluator(
+            self.manager, "tester", self._report, self._interval, past=lambda: self._reader.read(*self._judged())
+        )
         return self
 
     def __exit__(
@@ -191,9 +202,20 @@ class AlertTester:
             seconds -= step
             self.clock.advance(step)
             await in_thread(self._measured.collect, name="otel-monitoring-collect")
+            self._recorder.write(self.manager.store.slices, self._deltas, Readings(), self.clock())
             self._evaluator.tick()
             await self.manager.delivery.flush(_DELIVERY_SECONDS)
         return [event for message in self.channel.notifications[before:] for event in message.events]
+
+    def _begin_past(self, error_statuses: frozenset[int] | None) -> None:
+        """Write slices of the past, by which objectives are judged."""
+        measured = self._measured
+        self._deltas = OwnDeltas(lambda: measured.reader.application)
+        measured.listeners.append(lambda snapshot: self._deltas.note([snapshot]))
+        self._recorder, self._reader = SliceRecorder(OutcomeClassifier(error_statuses)), PastReader()
+
+    def _judged(self) -> tuple[SliceTable, Collection[tuple[Indicator, int]]]:
+        return self.manager.store.slices, wanted_sums(self.manager.rules)
 
     def _report(self) -> WorkerReport:
         return WorkerReport(self._measured.history.recent, self._parts.alerting.evidence())

@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 
 from otel_monitoring import AlertManager, InstrumentationError, MonitoringService
-from otel_monitoring.alerts import AlertType, Gauge, Rule
+from otel_monitoring.alerts import AlertType, Gauge, Rule, Slo
 from otel_monitoring.alerts.model import Status
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.testing import AlertTester, ManualClock, MemoryChannel
@@ -140,3 +140,17 @@ async def test_a_channel_may_fail() -> None:
     assert [alert.message for alert in channel.wait(2)] == ["one", "two"]
     history: list[dict[str, Any]] = await manager.get_alert_history()
     assert {event["channels"]["mail"]["state"] for event in history} == {"delivered"}
+
+
+async def test_the_budget_of_an_objective_burns() -> None:
+    monitoring = MonitoringService(None)
+    monitoring.add_slo(Slo("orders", objective=99, window="24h", min_requests=20))
+    with AlertTester(monitoring) as tester:
+        for _ in range(20):
+            for number in range(10):
+                await monitoring.performance_metrics.record_request("/orders", 0.1, 500 if number < 5 else 200)
+            await tester.advance(10)
+        (alert,) = [alert for alert in tester.channel.alerts if alert.type is AlertType.ERROR_BUDGET]
+    assert (alert.rule, alert.labels) == ("orders_fast_burn", {"slo": "orders"})
+    assert alert.message == "orders: the error budget burns 50.0 times too fast"
+    assert "/orders spends 100 % of it" in alert.details["budget"]
