@@ -5,12 +5,17 @@ import { useToken } from "./http.js";
 
 /** @typedef {import("./types.js").State} State */
 
+/** @type {import("./types.js").Door | null} */
+let shown = null;
+
 /** @param {State} state @param {() => void} enter called with every token */
 export function showDoor(state, enter) {
   const { door } = state;
   const place = byId("door");
   place.hidden = door === null;
-  byId("content").hidden = door !== null || state.update === null;
+  byId("content").hidden = door !== null || (state.update === null && state.requests === null);
+  if (shown === door) return;
+  shown = door;
   if (door === null) {
     fill(place);
     return;

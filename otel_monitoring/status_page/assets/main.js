@@ -200,7 +200,7 @@ const verdict = () => showVerdict(store.get());
 const lost = () => showLost(store.get(), changed);
 let event = "";
 
-store.on(["door", "update"], (state) => showDoor(state, enter));
+store.on(["door", "update", "requests"], (state) => showDoor(state, enter));
 store.on(["view"], showView);
 store.on(["view", "update", "endpoints"], (state) => showEndpoints(state, choose, () => showEndpoints(store.get(), choose, () => {})));
 store.on(["view"], (state) => showChosen(state, choose));
@@ -237,11 +237,18 @@ setInterval(() => {
   lost();
 }, 1000);
 
+/** With a token: the past is asked for once it is known to be the right one. */
 async function enter() {
   await updates.ask();
   if (store.get().door !== null) return;
   await past.load();
   void planned.load();
+}
+
+/** Without one: the past is drawn at once, before the first update. */
+async function begin() {
+  await Promise.all([past.load(), updates.ask()]);
+  if (store.get().door === null) void planned.load();
 }
 
 if (matchMedia("(max-width: 640px)").matches) for (const part of document.querySelectorAll("details.card")) part.removeAttribute("open");
@@ -250,4 +257,4 @@ offerMuting(changed);
 useTheme("auto");
 showView();
 showChosen(store.get(), choose);
-void enter();
+void begin();

@@ -39,7 +39,7 @@ export function createPast(store) {
       const loaded = await ask(group, store.get().view);
       if (mine !== number) return;
       if (loaded === null) {
-        timer = setTimeout(load, 10_000);
+        if (store.get().door === null) timer = setTimeout(load, 10_000);
         return;
       }
       store.set({ [group]: loaded });
@@ -65,7 +65,7 @@ export function createPast(store) {
 
   /** The courses of endpoints and collections, which rows show small. @param {number} mine */
   async function loadCourses(mine) {
-    if (Date.now() - coursesAt < COURSES) return;
+    if (Date.now() - coursesAt < COURSES || store.get().update === null) return;
     coursesAt = Date.now();
     const { range } = store.get().view;
     try {
