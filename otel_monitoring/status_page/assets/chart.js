@@ -351,14 +351,15 @@ export class Chart {
     const index = this.index ?? this.last(past);
     const at = past.start + index * past.step;
     const readings = this.drawing !== null ? this.drawing.readings(past, index) : this.readings(past, index);
-    const window = this.index === null ? (this.options.window?.(past) ?? "") : clockSeconds(at);
+    const when = past.step < 60 ? clockSeconds(at) : moment(at, Date.now() / 1000);
+    const window = this.index === null ? (this.options.window?.(past) ?? "") : when;
     fill(
       this.readout,
       ...readings.map(({ label, value }) => element("span", { class: "reading" }, label && element("small", {}, label), element("b", {}, value))),
       window && element("span", { class: "aside", title: exact(at) }, window),
     );
     this.area.setAttribute("aria-valuenow", String(index));
-    this.area.setAttribute("aria-valuetext", `${clock(at)}: ${this.sentence(past, index)}`);
+    this.area.setAttribute("aria-valuetext", `${when}: ${this.sentence(past, index)}`);
   }
 
   /** @param {Past} past @param {number} index @returns {Reading[]} */
