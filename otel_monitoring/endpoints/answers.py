@@ -241,7 +241,8 @@ class HealthAnswers:
 
     def _others(self, scope: Scope) -> list[SeenInstance]:
         own = self._instance_id()
-        others = self._from.instances.others(time.monotonic()) if scope == SERVICE else []
+        known = scope == SERVICE and self._from.service.joined
+        others = self._from.instances.others(time.monotonic()) if known else []
         return [other for other in others if other.id != own]
 
     def _own_instance(self, state: dict[str, Any]) -> SeenInstance:

@@ -243,8 +243,6 @@ class PrometheusEngine:
         """Keep why there is no answer; one line is logged when that begins, and one when it ends."""
         before = self._failure
         self._latest_failure, self._view_failure = latest, view
-        if self._failure is not None:
-            self.instances.learn({}, self._leader(), self._clock())
         if before is None and self._failure is not None:
             logger.warning("%s; this process answers for itself", self._failure)
         elif before is not None and self._failure is None:
