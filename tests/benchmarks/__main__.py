@@ -59,7 +59,7 @@ class Run:
     @property
     def effort(self) -> Effort:
         """How many requests to make."""
-        return Effort(self.rounds(60, 25), self.pick(160, 60), self.pick(1000, 200))
+        return Effort(self.rounds(60, 15), self.pick(160, 60), self.pick(1000, 200))
 
 
 SECTIONS: dict[str, Callable[[Run], None]] = {
@@ -69,12 +69,12 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "traced": lambda run: traced.run(run.report, rounds=run.rounds(80, 16)),
     "start": lambda run: start.run(run.report, run.sink, rounds=run.rounds(10, 2)),
     "idle": lambda run: start.idle(run.report, run.sink, seconds=run.pick(60, 5), ticks=run.pick(60_480, 300)),
-    "memory": lambda run: memory.run(run.report, run.sink, requests=run.pick(100_000, 10_000)),
+    "memory": lambda run: memory.run(run.report, run.sink, requests=run.pick(100_000, 4_000)),
     "answers": lambda run: answers.run(run.report, run.sink, rounds=run.rounds(20, 5)),
     "alerts": lambda run: alerts.run(run.report, rounds=run.rounds(100, 20)),
     "quantiles": lambda run: quantile_error.run(run.report, samples=run.pick(200_000, 20_000)),
     "history": lambda run: history.run(run.report, rounds=run.rounds(15, 5)),
-    "past": lambda run: slices.run(run.report, rounds=run.rounds(10, 2)),
+    "past": lambda run: slices.run(run.report, rounds=run.rounds(10, 1)),
     "service": lambda run: service.run(run.report, rounds=run.rounds(12, 4)),
     "load": lambda run: load.run(run.report, run.sink, rounds=run.rounds(10, 3), seconds=run.pick(2, 1)),
     "collector": lambda run: collector.run(run.report, run.sink, run.rounds(5, 1), batches=run.pick(400, 60)),
