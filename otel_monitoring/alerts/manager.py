@@ -466,9 +466,13 @@ class AlertManager:
         """
         by = Acknowledgement(self.clock(), redact(author), redact(reason))
 
+        rules, engine = self._rules.by_name, self.engine
+        elsewhere = engine.incidents(rules) if engine is not None and engine.evaluates else ()
+
         def work(store: Store) -> AlertEvent | None:
             known = channels_of_workers(store.leases, by.at)
-            return acknowledge(store, incident, by, self._rules.by_name, self.policy.with_channels(known))
+            policy = self.policy.with_channels(known)
+            return acknowledge(store, incident, by, self._rules.by_name, policy, elsewhere)
 
         event = await self._off_loop(lambda: self.store.run(work))
         if event is None or event.acknowledged is None:

@@ -1,7 +1,7 @@
 """Acknowledging an alert: somebody takes care of it, it is not repeated, and who was notified of it is told."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from otel_monitoring.alerts.evaluation.application_alert import note_acknowledged
@@ -30,7 +30,12 @@ def acknowledged(texts: Texts) -> dict[str, Acknowledgement]:
 
 
 def acknowledge(
-    store: Store, incident: str, by: Acknowledgement, rules: Mapping[str, Rule], policy: NotificationPolicy
+    store: Store,
+    incident: str,
+    by: Acknowledgement,
+    rules: Mapping[str, Rule],
+    policy: NotificationPolicy,
+    elsewhere: Sequence[Incident] = (),
 ) -> AlertEvent | None:
     """Acknowledge an alert, and tell the channels that were notified of it.
 
@@ -40,11 +45,14 @@ def acknowledge(
         by: Who acknowledges it, and why.
         rules: The rules by name.
         policy: Says which channels there are.
+        elsewhere: The incidents of an engine that evaluates in place of this service.
 
     Returns:
         What was told; None: no alert of this incident fires.
     """
-    found = _of_rule(store, incident, rules, by.at) or _of_application(store, incident, by.at)
+    found = _of_rule((*saved_incidents(store.incidents), *elsewhere), incident, rules, by.at) or _of_application(
+        store, incident, by.at
+    )
     if found is None:
         return None
     event, notified_on = found
@@ -87,12 +95,10 @@ def forget(texts: Texts, known: Mapping[str, Acknowledgement], firing: Collectio
 
 
 def _of_rule(
-    store: Store, incident: str, rules: Mapping[str, Rule], now: float
+    incidents: Sequence[Incident], incident: str, rules: Mapping[str, Rule], now: float
 ) -> tuple[AlertEvent, Collection[str] | None] | None:
     """The event that a rule's alert is acknowledged, and the channels that were notified; None: any."""
-    found: Incident | None = next(
-        (one for one in saved_incidents(store.incidents) if one.firing and one.id == incident), None
-    )
+    found = next((one for one in incidents if one.firing and one.id == incident), None)
     if found is None:
         return None
     rule = rules.get(found.rule)

@@ -1,6 +1,7 @@
 """Acknowledging: who takes care of an alert, what is repeated, and who is told."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -149,3 +150,17 @@ def test_what_begins_in_a_planned_window_is_told_when_it_closes_if_it_still_fire
     assert watcher.see(heat=1, up=0) == [("custom resolved", "muted")]
     assert watcher.see(90, heat=1, up=0) == [("database_down firing", "notified")]
     assert watcher.store.mutes.all(watcher.now) == []
+
+
+def test_an_alert_of_another_engine_is_acknowledged_too_and_told_by_that_engine_alone() -> None:
+    watcher, elsewhere = Watcher(DOWN), Watcher(DOWN)
+    elsewhere.see(up=0)
+    (theirs,) = (
+        replace(one, state=replace(one.state, notified_at=None)) for one in saved_incidents(elsewhere.store.incidents)
+    )
+    by = Acknowledgement(watcher.now, "ana")
+    rules = {DOWN.name: DOWN}
+    event = watcher.store.run(lambda store: acknowledge(store, theirs.id, by, rules, watcher.policy, [theirs]))
+    assert event is not None
+    assert (event.rule, watcher.told) == ("database_down", [])
+    assert acknowledged(watcher.store.acknowledgements) == {theirs.id: by}
