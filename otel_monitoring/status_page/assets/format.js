@@ -59,7 +59,7 @@ const UNITS = /** @type {const} */ ([["d", 86400], ["h", 3600], ["min", 60], ["s
 /** A span of time in its two largest units: `6 min`, `2 h 5 min`. @param {number} value in seconds */
 export function duration(value) {
   let rest = Math.max(0, Math.round(value));
-  if (rest >= 600) rest = Math.round(rest / 60) * 60;
+  if (rest >= 300) rest = Math.round(rest / 60) * 60;
   /** @type {string[]} */
   const parts = [];
   for (const [name, size] of UNITS) {
