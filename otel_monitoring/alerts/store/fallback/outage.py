@@ -1,7 +1,7 @@
 """An outage of a store: how it begins in the store that is used meanwhile, and how both are merged afterwards."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT, Queued
 from otel_monitoring.alerts.store.protocol import Store
 from otel_monitoring.alerts.store.serialization import decoded_mute, encoded_mute
+from otel_monitoring.metrics.stream import Delta
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ class Outage:
         acknowledgements: Who has acknowledged which alert, likewise.
         conditions: The conditions of channels likewise.
         mutes: The mutes likewise.
+        measured: By process, the number of its last delta of measurements that the store that is away has.
         settled: The ids of events that wait in the store that is away, if they are not settled there by now, and are
             delivered from here, or were settled here.
         history_cleared: Whether the history was cleared meanwhile.
@@ -42,6 +44,7 @@ class Outage:
     acknowledgements: Mapping[str, str] = field(default_factory=dict)
     conditions: Mapping[str, str] = field(default_factory=dict)
     mutes: tuple[Mute, ...] = ()
+    measured: Mapping[str, int] = field(default_factory=dict)
     settled: tuple[int, ...] = ()
     history_cleared: bool = False
     notes_cleared: bool = False
@@ -118,11 +121,24 @@ def take_over(store: Store, key: str, known: MemoryState, channels: Collection[s
         replace(record, settled=(*record.settled, *(row.id for row in rows))).save(store)
 
 
-def forward_measurements(to: Store, store: Store) -> None:
+def continue_measurements(store: Store, key: str, lately: Sequence[Delta]) -> None:
+    """Go on in `store`, inside a transaction, from what this process has added to the other or read there lately."""
+    record = Outage.of(store, key)
+    if lately and record is not None:
+        store.measurements.add(*lately)
+        newest = dict(record.measured)
+        for delta in lately:
+            newest[delta.writer] = max(delta.number, newest.get(delta.writer, 0))
+        replace(record, measured=newest).save(store)
+
+
+def forward_measurements(to: Store, store: Store, key: str) -> None:
     """Add to a store what the processes measured that used `store`; what it has already stays as it is."""
-    waiting, _ = store.measurements.read({})
-    present = {(delta.writer, delta.number) for delta in to.measurements.read({})[0]} if waiting else set()
-    to.measurements.add(*[delta for delta in waiting if (delta.writer, delta.number) not in present])
+    record = Outage.of(store, key)
+    if record is not None:
+        waiting, _ = store.measurements.read(record.measured)
+        present = {delta[:2] for delta in to.measurements.read(record.measured)[0]} if waiting else set()
+        to.measurements.add(*[delta for delta in waiting if delta[:2] not in present])
 
 
 def end(store: Store, key: str) -> None:

@@ -19,8 +19,9 @@ from otel_monitoring.metrics.stream import Base, Delta
 
 T = TypeVar("T")
 
-_LATELY_LIMIT = 1_000_000
-"""The most bytes of deltas that are remembered: more than there are between two readings of the processes."""
+_LATELY_LIMIT = 200
+_LATELY_BYTES_LIMIT = 1_000_000
+"""The most deltas that are remembered, and their bytes: more than there are between two readings of the processes."""
 _WAITING_LIMIT = 4_000_000
 """The most bytes of a process's deltas that wait in the file."""
 
@@ -307,7 +308,7 @@ class FallbackMeasurements:
         self._waiting_bytes = 0
         self._lately.extend(deltas)
         self._lately_bytes += sum(len(delta.content) for delta in deltas)
-        while self._lately_bytes > _LATELY_LIMIT:
+        while len(self._lately) > _LATELY_LIMIT or self._lately_bytes > _LATELY_BYTES_LIMIT:
             self._lately_bytes -= len(self._lately.popleft().content)
 
 

@@ -12,6 +12,7 @@ from otel_monitoring.alerts.store.fallback.outage import (
     Meanwhile,
     Outage,
     begin,
+    continue_measurements,
     end,
     forward_measurements,
     merge,
@@ -237,7 +238,7 @@ class FallbackStore:
                 begin(store, self.record, self._known, self._clock())
             if self._to_take_over is not None:
                 take_over(store, self.record, self._known, self._to_take_over)
-                store.measurements.add(*self.measurements.lately)
+                continue_measurements(store, self.record, self.measurements.lately)
             return work(store)
 
         result = self.secondary.run(in_transaction)
@@ -296,8 +297,7 @@ class FallbackStore:
                 self._ask_primary()
             elif not self._probe.works():
                 return False
-            if Outage.of(self.secondary, self.record) is not None:
-                forward_measurements(self.primary, self.secondary)  # most of them
+            forward_measurements(self.primary, self.secondary, self.record)  # most of them
             self.secondary.run(partial(self._merge, now))
         except (StoreError, _MergeError) as error:
             self._fall_back(error)
@@ -316,7 +316,7 @@ class FallbackStore:
         if meanwhile is not None:
             try:
                 self.primary.run(lambda primary: merge(primary, meanwhile))
-                forward_measurements(self.primary, store)
+                forward_measurements(self.primary, store, self.record)
             except StoreError as error:
                 raise _MergeError(str(error)) from error
             end(store, self.record)

@@ -1,14 +1,16 @@
 """`MongoMeasurements`: what the workers of a service measured, a document for each delta."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import BulkWriteError
 
 from otel_monitoring.alerts.store.mongodb.documents import MEASUREMENTS, Documents, bytes_of, text_of
 from otel_monitoring.metrics.stream import Base, Delta
+
+_BATCH = 100
+_DUPLICATE = 11000
 
 
 class MongoMeasurements:
@@ -33,9 +35,16 @@ class MongoMeasurements:
         ]
 
         def insert(database: Database[dict[str, Any]]) -> None:
-            for document in documents:
-                with suppress(DuplicateKeyError):
-                    database[MEASUREMENTS].insert_one(document)
+            rest = documents
+            while rest:
+                try:
+                    database[MEASUREMENTS].insert_many(rest[:_BATCH])
+                    rest = rest[_BATCH:]
+                except BulkWriteError as error:
+                    failed = error.details["writeErrors"][0]
+                    if failed["code"] != _DUPLICATE:
+                        raise
+                    rest = rest[failed["index"] + 1 :]
 
         self._documents.do(insert)
 
