@@ -299,14 +299,16 @@ class Hosts:
         eventually(asked, "nothing waits any more")
 
     def same_history(self) -> Counter[tuple[str, str]]:
-        """The history, which every host has alike, each event once."""
+        """The history, once every host has it alike, each event once."""
+        histories: list[Counter[tuple[str, str]]] = []
 
-        def history(host: Host) -> Counter[tuple[str, str]]:
-            return Counter((event["message"], event["status"]) for event in host.get("/api/alerts/history?limit=1000"))
+        def asked() -> bool:
+            events = [host.get("/api/alerts/history?limit=1000") for host in self.hosts]
+            histories[:] = [Counter((event["message"], event["status"]) for event in each) for each in events]
+            return histories[0] == histories[1]
 
-        first, second = map(history, self.hosts)
-        assert first == second
-        return first
+        eventually(asked, "the history is the same everywhere")
+        return histories[0]
 
     def kill_leader(self) -> None:
         """`kill -9` of the worker that leads: another one leads, and what it had published counts."""

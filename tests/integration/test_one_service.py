@@ -61,9 +61,9 @@ def get(service: Service, path: str) -> Any:
 
 
 def instances(service: Service) -> list[dict[str, Any]]:
-    """Those that a worker lists; none, where the worker that was asked is killed meanwhile."""
-    answer = service.ask("/api/health/detailed")
-    return [] if answer is None else list(answer.raise_for_status().json()["instances"])
+    """Those that a worker lists; where the one that is asked ends meanwhile, another one is asked."""
+    answer = eventually(lambda: service.ask("/api/health/detailed"), "a worker answers")
+    return list(answer.raise_for_status().json()["instances"])
 
 
 def counted(load: Load, *services: Service) -> None:
@@ -123,11 +123,14 @@ def test_four_workers_one_of_which_is_killed_and_a_restart(tmp_path: Path) -> No
 def test_workers_that_are_recycled_leave_their_counts_behind(tmp_path: Path) -> None:
     runner = (*GUNICORN, "-w", "2", "--max-requests", "40", "--max-requests-jitter", "10")
     port = free_port()
-    with serving(tmp_path, SOURCE, runner=runner, port=port, **FAST) as service, under_load(port) as load:
-        before = {one["pid"] for one in instances(service)}
-        eventually(lambda: not before & {one["pid"] for one in instances(service)}, "every worker was replaced")
-    with serving(tmp_path, SOURCE, runner=UVICORN, port=port, **FAST) as service, load.paused():
-        counted(load, service)
+    with under_load(port) as load:
+        with serving(tmp_path, SOURCE, runner=runner, port=port, **FAST) as service:
+            before = {one["pid"] for one in instances(service)}
+            eventually(lambda: not before & {one["pid"] for one in instances(service)}, "every worker was replaced")
+            with load.paused():
+                service.stop()
+        with serving(tmp_path, SOURCE, runner=UVICORN, port=port, **FAST) as service, load.paused():
+            counted(load, service)
 
 
 def test_a_rolling_restart_of_preloaded_workers(tmp_path: Path) -> None:
