@@ -419,7 +419,8 @@ class ServiceParts:
         """As the leader, write the slice of the past of every slot of time, and bring the objectives up to date."""
         if not self._worker.draining:
             await self.slices.tick()
-            await self.objectives.tick()
+            # Not waited for: a process that begins to lead reads 30 days, for half a minute on some servers.
+            self._worker.submit(self.objectives.tick)
 
     async def beat(self) -> None:
         """Renew the lease or become the leader, and deliver alerts."""
