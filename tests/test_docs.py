@@ -177,6 +177,7 @@ def test_commands_and_flags_in_the_text_exist(name: str) -> None:
         "--forwarded-allow-ips",
     }  # of servers
     theirs |= {"--enable-feature", "--web.enable-otlp-receiver", "--db"}  # of Prometheus and nx-27017
+    theirs |= {"--write-docs", "--sections"}  # of the benchmarks
     known = theirs.union(*map(_options, COMMANDS))
     for text in code(name):
         program, *words = text.split()
