@@ -310,9 +310,6 @@ class ServiceParts:
         self._begin_alerting(stack)
         self._monitored.attach()
         self._trace(stack)
-        # The last collection, before the reader leaves its provider: the answers keep what was recorded up to then.
-        stack.callback(self.exchange.finish)
-        stack.callback(self.collecting.finish)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Work for the application's `loop`: async checks and database handles run there, and its lag is measured."""
@@ -330,6 +327,11 @@ class ServiceParts:
         """Begin the stop: deliver the alerts that can be delivered within `seconds`."""
         self.freeze()
         await self.alerting.stop(seconds)
+
+    def finish(self, seconds: float) -> None:
+        """Collect and publish what was measured last, within about `seconds`, while everything still measures."""
+        self.collecting.finish()
+        self.exchange.finish(seconds)
 
     def keep_logging(self) -> None:
         """Restore the export of log records, which the application undoes when it configures `logging` anew."""

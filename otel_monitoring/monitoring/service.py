@@ -422,6 +422,7 @@ class MonitoringService:
             bind=lambda loop: self._parts.bind(loop),
             signalled=self._signalled,
             drain=lambda seconds: self._parts.drain(seconds),
+            finish=lambda seconds: self._parts.finish(seconds),
             release=lambda seconds: self._parts.telemetry.stop(seconds),
             timeout=settings.shutdown_timeout,
             service=self,

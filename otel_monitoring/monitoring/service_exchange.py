@@ -17,7 +17,6 @@ from otel_monitoring.runtime.worker import Worker
 _ANSWER_TIMEOUT = 2.0
 _LATE = f"the measurements were not exchanged within {_ANSWER_TIMEOUT:g} s"
 _TIMEOUT = 5.0
-_FINISH_SECONDS = 1.0
 _THREAD = "otel-monitoring-exchange"
 _exchanging = fail_open("exchanging measurements")
 
@@ -111,9 +110,9 @@ class ServiceExchange:
         self._instances.learn(states, leader, time.monotonic())
         self.cost = time.thread_time() - began
 
-    def finish(self) -> None:
-        """Publish what was collected last, before the process ends; waits at most a second."""
-        if not wait_for(self._publish, _FINISH_SECONDS, name=_THREAD):
+    def finish(self, seconds: float) -> None:
+        """Publish what was collected last, before the process ends; waits at most `seconds`."""
+        if not wait_for(self._publish, seconds, name=_THREAD):
             self._publish()
 
     def _publish(self) -> None:

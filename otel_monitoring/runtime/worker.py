@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _BACKGROUND_STOP_SECONDS = 1.0
 _DRAIN_SHARE = 0.4
+_FINISH_SHARE = 0.6
 _LEAST_SECONDS = 0.1
 _PATIENCE = 0.5
 """Seconds that a start waits for a stop in progress; after that it is done when the stop has ended."""
@@ -43,6 +44,7 @@ class Worker:
         signalled: Called in the application's loop when the process receives the signal to end.
         drain: Makes the coroutine that the background thread runs first at the stop; its argument is how many seconds
             it may take.
+        finish: Called at the stop when the background thread has ended, with the seconds it may take.
         release: Called last at the stop, with the seconds that are left.
         timeout: Seconds that the whole stop may take.
         service: The current service in the background thread: see `current_service`.
@@ -56,6 +58,7 @@ class Worker:
         bind: Callable[[asyncio.AbstractEventLoop], None],
         signalled: Callable[[], None],
         drain: Callable[[float], Coroutine[Any, Any, None]],
+        finish: Callable[[float], None],
         release: Callable[[float], None],
         timeout: float,
         service: "MonitoringService | None" = None,
@@ -66,6 +69,7 @@ class Worker:
         self._bind = bind
         self._signalled = signalled
         self._drain = drain
+        self._finish = finish
         self._release = release
         self.timeout = timeout
         self._background: BackgroundThread | None = None
@@ -180,6 +184,8 @@ class Worker:
             background.submit(self._drain(seconds)).result(seconds)
         with fail_open("stopping"):
             background.stop(min(_BACKGROUND_STOP_SECONDS, left))
+        with fail_open("stopping"):
+            self._finish(max(_LEAST_SECONDS, until - time.monotonic()) * _FINISH_SHARE)
         with fail_open("stopping"):
             self._stack.close()
         with fail_open("stopping"):

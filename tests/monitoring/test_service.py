@@ -100,6 +100,7 @@ async def test_a_start_that_waited_for_a_stop_may_fail(monkeypatch: pytest.Monke
         bind=lambda _: None,
         signalled=lambda: None,
         drain=drain,
+        finish=lambda _: None,
         release=release,
         timeout=TIMEOUT,
     )

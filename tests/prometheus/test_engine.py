@@ -98,6 +98,7 @@ async def world(prometheus: Prometheus) -> AsyncIterator[World]:
         bind=lambda _: None,
         signalled=lambda: None,
         drain=nothing,
+        finish=lambda _: None,
         release=lambda _: None,
         timeout=5,
     )

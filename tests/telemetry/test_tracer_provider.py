@@ -118,7 +118,9 @@ PARENTS: dict[str, NonRecordingSpan | None] = {
 
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("random", [False, True])
-@pytest.mark.parametrize("sampler", [None, ParentBased(ALWAYS_OFF), Adding(), RecordOnly()], ids=str)
+@pytest.mark.parametrize(
+    "sampler", [None, ParentBased(ALWAYS_OFF), Adding(), RecordOnly()], ids=lambda one: type(one).__name__
+)
 @pytest.mark.parametrize("around", PARENTS.values(), ids=PARENTS)
 @pytest.mark.parametrize(
     "limits", [{}, {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "1", "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "5"}]
