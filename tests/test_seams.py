@@ -27,6 +27,8 @@ KNOWN = {word for seam in all_seams() for name in seam.names for word in re.find
 DOCUMENTED = {
     "_replace",
     "_fields",
+    "_name_",
+    "_value_",
     "_current_frames",
     "_getframe",
     "_get_running_loop",
