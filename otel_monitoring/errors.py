@@ -7,6 +7,7 @@ MonitoringError
 ├── TooManyMutesError     the maximum number of mutes is in force
 ├── DeliveryError         a notification channel could not deliver; says whether a retry can help
 ├── PrometheusError       Prometheus, or its Alertmanager, gave no usable answer
+├── TimeLimitError        the background work did not answer in time
 └── StoreError            the store of the alert state could not read or write
 ```
 """
@@ -118,6 +119,10 @@ class DeliveryError(MonitoringError):
 
 class PrometheusError(MonitoringError):
     """Prometheus, or its Alertmanager, gave no usable answer. The message quotes neither URL nor answer."""
+
+
+class TimeLimitError(MonitoringError, TimeoutError):
+    """The background work did not answer in time, as on a machine that has too much to do."""
 
 
 class StoreError(MonitoringError):

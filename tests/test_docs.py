@@ -27,7 +27,7 @@ from otel_monitoring.cli.commands import COMMANDS
 from otel_monitoring.cli.commands import otel_monitoring as main
 from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.config.settings import PREFIX, Thresholds, known_variables
-from otel_monitoring.endpoints import access, routes
+from otel_monitoring.endpoints import access, routes, unavailable
 from otel_monitoring.endpoints.routes import Doors, create_routes
 from otel_monitoring.monitoring import MonitoringService
 from otel_monitoring.status_page.routes import PATH, page_routes
@@ -298,7 +298,7 @@ def _plain(path: str) -> str:
 def test_every_status_of_an_error_is_documented() -> None:
     """FastAPI's own 422 aside: it is in the table too."""
     said = {int(cell) for cell, *_ in rows(section("docs/endpoints.md", "access"))}
-    sources = inspect.getsource(routes) + inspect.getsource(access)
+    sources = "".join(map(inspect.getsource, (routes, access, unavailable)))
     assert {int(status) for status in re.findall(r"HTTPException\((\d+)", sources)} | {422} == said
 
 

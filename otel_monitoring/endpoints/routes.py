@@ -18,7 +18,8 @@ from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE, TokenGuard, refuse_other_sites
-from otel_monitoring.errors import ConfigurationError, StoreError, TooManyMutesError
+from otel_monitoring.endpoints.unavailable import or_unavailable
+from otel_monitoring.errors import ConfigurationError, TooManyMutesError
 from otel_monitoring.guard import logger
 from otel_monitoring.health.series_query import METRICS_LIMIT, SeriesQuery, SeriesQueryError
 from otel_monitoring.health.status import HEALTH_JSON, UNHEALTHY, health_json
@@ -291,23 +292,23 @@ def _public_health(router: APIRouter, service: MonitoredService) -> Sequence[Bas
 def _private_health(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
     @router.get("/detailed")
     async def detailed(scope: Scope = SERVICE) -> Response:
-        return _json(await service.render("detailed", scope))
+        return await _rendered(service, "detailed", scope)
 
     @router.get("/metrics")
     async def metrics(scope: Scope = SERVICE) -> Response:
-        return _json(await service.render("metrics", scope))
+        return await _rendered(service, "metrics", scope)
 
     @router.get("/diagnostics")
     async def diagnostics(scope: Scope = SERVICE) -> Response:
-        return _json(await service.render("diagnostics", scope))
+        return await _rendered(service, "diagnostics", scope)
 
     @router.get("/errors")
     async def errors() -> Response:
-        return _json(await service.render("errors", SERVICE))
+        return await _rendered(service, "errors")
 
     @router.get("/objectives")
     async def objectives() -> Response:
-        return _json(await service.render("objectives", SERVICE))
+        return await _rendered(service, "objectives")
 
     @router.get("/series")
     def series(
@@ -319,13 +320,17 @@ def _private_health(router: APIRouter, service: MonitoredService) -> Sequence[Ba
     ) -> Response:
         until = None if end is None else end.replace(tzinfo=end.tzinfo or timezone.utc).timestamp()
         try:
-            return _json(service.series(SeriesQuery(metric, span, step, endpoint, until)))
+            with or_unavailable():
+                return _json(service.series(SeriesQuery(metric, span, step, endpoint, until)))
         except SeriesQueryError as error:
             return _refused([{"type": "value_error", "loc": (error.field,), "msg": str(error)}], "query")
-        except StoreError as error:
-            raise HTTPException(503, f"the past cannot be read: {error}", NO_STORE) from None
 
     return router.routes
+
+
+async def _rendered(service: MonitoredService, what: str, scope: Scope = SERVICE) -> Response:
+    with or_unavailable():
+        return _json(await service.render(what, scope))
 
 
 def _alerts(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:

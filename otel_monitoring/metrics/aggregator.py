@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+from otel_monitoring.errors import TimeLimitError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.reader import SnapshotReader
@@ -110,10 +111,10 @@ class BackgroundCollection:
         """Collect everything that was recorded before the call. Runs in the background thread.
 
         Raises:
-            TimeoutError: A collection takes longer than five seconds. It goes on, and later calls wait for it.
+            TimeLimitError: A collection takes longer than five seconds. It goes on, and later calls wait for it.
         """
         if not await self._flight.run(_COLLECTION_TIMEOUT):
-            raise TimeoutError("a callback of an observable instrument has not returned")
+            raise TimeLimitError("a callback of an observable instrument has not returned")
 
     def stale(self, now: float) -> str | None:
         """Why the figures are out of date: no collection has ended for too long. None while they are recent.

@@ -261,7 +261,7 @@ class MonitoringService:
             scope: `service`, or `instance` for this process alone.
 
         Raises:
-            TimeoutError: It took longer than ten seconds.
+            TimeLimitError: It took longer than ten seconds.
         """
         await self._refresh(scope)
         return await self._worker.call(partial(self._answer, "diagnostics", scope), _ANSWER_TIMEOUT)
@@ -319,7 +319,7 @@ class MonitoringService:
             scope: `service`, or `instance` for this process alone.
 
         Raises:
-            TimeoutError: It took longer than ten seconds.
+            TimeLimitError: It took longer than ten seconds.
         """
         self._answering += 1
         try:
@@ -341,7 +341,7 @@ class MonitoringService:
         """What changes on the status page; see `Updates`.
 
         Raises:
-            TimeoutError: It took longer than ten seconds.
+            TimeLimitError: It took longer than ten seconds.
         """
         updates = self._parts.updates
         if (body := updates.latest(known_routes)) is not None:
@@ -357,7 +357,7 @@ class MonitoringService:
 
         Raises:
             StoreError: The store failed.
-            TimeoutError: It took longer than ten seconds.
+            TimeLimitError: It took longer than ten seconds.
         """
         return await self._worker.call(partial(self._parts.endpoints_past.next, span), _ANSWER_TIMEOUT)
 

@@ -9,6 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from otel_monitoring.errors import TimeLimitError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open, isolated
 from otel_monitoring.redact import redact_error
@@ -245,7 +246,7 @@ class Worker:
         """Run the coroutine that `work` makes in the background thread, or in the caller's loop if that does not run.
 
         Raises:
-            TimeoutError: It took longer than `timeout` seconds.
+            TimeLimitError: It took longer than `timeout` seconds.
         """
         background = self._background if self.running else None
         try:
@@ -254,7 +255,7 @@ class Worker:
             future = background.submit(work())
             return await asyncio.wait_for(asyncio.wrap_future(future), timeout)
         except asyncio.TimeoutError:
-            raise TimeoutError(f"no answer within {timeout:g} s") from None
+            raise TimeLimitError(f"no answer within {timeout:g} s") from None
 
 
 async def _guarded(work: Callable[[], Coroutine[Any, Any, object]]) -> None:

@@ -1,6 +1,5 @@
 """`EndpointsPast`: the figures of each endpoint over a range of the past, and its course."""
 
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -52,7 +51,8 @@ class EndpointsPast:
             StoreError: The store failed.
         """
         manager = self._alerts()
-        grid = Grid.of(SeriesQuery((), span, str(RANGES[span])), manager.clock())
+        now = manager.clock()
+        grid = Grid.of(SeriesQuery((), span, str(RANGES[span])), now)
         steps = slices_by_step(manager.store.slices, grid, routes=True)
         measured = sum(one.seconds for one in steps.values())
         rows = []
@@ -65,4 +65,4 @@ class EndpointsPast:
             ]
             rate = durations.count / measured if measured else 0.0
             rows.append([name, figure(rate), figure(p50), figure(p95), percent(whole.errors, durations.count), course])
-        return {"range": span, "time": round(time.time(), 3), "step": grid.step, "endpoints": rows}
+        return {"range": span, "time": round(now, 3), "step": grid.step, "endpoints": rows}

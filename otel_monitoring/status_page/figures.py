@@ -4,7 +4,6 @@ Lists of rows have no keys: their columns are documented at the function that ma
 `types.js`. Times are Unix seconds.
 """
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, Final
@@ -73,7 +72,7 @@ class PageFigures:
         window = self._performance.history(SERVICE).recent
         endpoints = self._statistics.endpoints_in(window)
         routes = [[name, ", ".join(endpoints[name]["methods"])] for name in sorted(endpoints)]
-        now = time.time()
+        now = self._alerts().clock()
         figures = {
             "time": round(now, 3),
             "status": glance["status"],

@@ -4,11 +4,11 @@ import gzip
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.routing import BaseRoute
 
 from otel_monitoring.endpoints.access import NO_STORE
-from otel_monitoring.errors import StoreError
+from otel_monitoring.endpoints.unavailable import or_unavailable
 from otel_monitoring.status_page.document import page
 from otel_monitoring.status_page.shared import Body
 
@@ -50,14 +50,13 @@ def page_routes(public: APIRouter, private: APIRouter, service: PageService) -> 
 
     @private.get("/update")
     async def update(request: Request, routes: Annotated[str, Query(max_length=40)] = "") -> Response:
-        return _answer(request, await service.page_update(routes))
+        with or_unavailable():
+            return _answer(request, await service.page_update(routes))
 
     @private.get("/endpoints")
     async def endpoints(request: Request, span: Annotated[PageRange, Query(alias="range")] = "1h") -> Response:
-        try:
+        with or_unavailable():
             return _answer(request, await service.page_endpoints(span))
-        except StoreError as error:
-            raise HTTPException(503, f"the past cannot be read: {error}", NO_STORE) from None
 
     @private.get("/about")
     def about(request: Request) -> Response:
