@@ -19,6 +19,7 @@ from tests.benchmarks import (
     load,
     memory,
     mongodb,
+    page,
     quantile_error,
     request_cost,
     service,
@@ -76,6 +77,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "history": lambda run: history.run(run.report, rounds=run.rounds(15, 5)),
     "past": lambda run: slices.run(run.report, rounds=run.rounds(10, 1)),
     "service": lambda run: service.run(run.report, rounds=run.rounds(12, 4)),
+    "page": lambda run: page.run(run.report, run.sink, rounds=run.rounds(6, 2), seconds=run.pick(20, 6)),
     "load": lambda run: load.run(run.report, run.sink, rounds=run.rounds(10, 3), seconds=run.pick(2, 1)),
     "collector": lambda run: collector.run(run.report, run.sink, run.rounds(5, 1), batches=run.pick(400, 60)),
 }

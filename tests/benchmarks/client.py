@@ -103,7 +103,7 @@ class Client:
             await create_task(app({**scope, "state": state.copy()}, _Receive(request), send))
         return seen
 
-    async def get(self, path: str) -> tuple[int, bytes]:
+    async def get(self, path: str, query: bytes = b"") -> tuple[int, bytes]:
         """Status and body of one answer."""
         parts: list[bytes] = []
         status = 0
@@ -114,7 +114,7 @@ class Client:
                 status = message["status"]
             parts.append(message.get("body", b""))
 
-        scope = {**Call("GET", path).scope(), "state": self._state.copy()}
+        scope = {**Call("GET", path, query=query).scope(), "state": self._state.copy()}
         receive = _Receive({"type": "http.request", "body": b"", "more_body": False})
         await self._loop.create_task(self._app(scope, receive, send))
         return status, b"".join(parts)

@@ -7,7 +7,7 @@ reference machine, which `calibration` knows: a slow machine misses no goal by i
 from dataclasses import dataclass
 from typing import Literal
 
-Unit = Literal["x", "µs", "ms", "% of a core", "MiB", "%", "values"]
+Unit = Literal["x", "µs", "ms", "% of a core", "MiB", "kB", "%", "values"]
 
 SCALED: frozenset[Unit] = frozenset({"µs", "ms", "% of a core"})
 """Time on a processor: half as fast a machine needs twice as much."""
@@ -82,6 +82,10 @@ GOALS = {
     "past.objectives": Goal("two objectives and one for each of 100 routes, 30 days: a tick of ten seconds", 5, "ms"),
     "past.size": Goal("the slices of the past in SQLite, 100 routes for 30 days", 28.6, "MiB"),
     "past.documents": Goal("the same in MongoDB, where a slice has no more routes", 38.1, "MiB"),
+    "page.cpu": Goal("five open status pages, 300 routes: added", 1, "% of a core", "no page"),
+    "page.update": Goal("an update of the page, 300 routes", 20, "kB"),
+    "page.first": Goal("its first update, with gzip", 20, "kB"),
+    "page.document": Goal("the page itself, with gzip", 60, "kB"),
     "collector.saturated": Goal("the Collector's configuration, saturated: time", 2.5, peer="a bare Collector"),
     "collector.services": Goal("the Collector's configuration, two services: time", 1.25, peer="a bare Collector"),
     # Four connections that ask without pause keep the service busy all the time: what an answer costs is what the next

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import gzip
+import json
 import os
 import random
 import time
@@ -128,6 +130,37 @@ async def idle(host: Host, seconds: float) -> float:
     process = time.process_time()
     await asyncio.sleep(seconds)
     return (time.process_time() - process) / seconds
+
+
+async def pages(host: Host, count: int, seconds: float) -> dict[str, float]:
+    """So many open status pages.
+
+    Returns:
+        `process`, CPU seconds a second; `first` and `later`, bytes of a page's first update (with gzip, as a browser
+        asks for it) and of the largest one after it (as it is unpacked); 0 without a page.
+    """
+    gc.collect()
+    process, until = time.process_time(), time.perf_counter() + seconds
+    sizes, _ = await asyncio.gather(asyncio.gather(*(_page(host, until) for _ in range(count))), asyncio.sleep(seconds))
+    used = (time.process_time() - process) / seconds
+    first, later = (max(column) for column in zip((0, 0), *sizes, strict=True))
+    return {"process": used, "first": first, "later": later}
+
+
+async def _page(host: Host, until: float) -> tuple[int, int]:
+    """Ask as a page does; bytes of the first update as it comes, and of the largest later one, unpacked."""
+    version, sizes, interval = "", list[int](), 0.0
+    while (left := until - time.perf_counter()) > interval:
+        await asyncio.sleep(interval)
+        status, body = await host.client.get("/api/status/update", f"routes={version}".encode())
+        if status != 200:
+            raise RuntimeError(f"an update is answered with {status}")
+        plain = gzip.decompress(body)
+        update = json.loads(plain)
+        version, interval = update["version"], update["interval"]
+        sizes.append(len(plain) if sizes else len(body))
+    await asyncio.sleep(max(0.0, left))
+    return sizes[0], max(sizes[1:], default=0)
 
 
 async def profile(host: Host, count: int, path: str | None = None) -> str:

@@ -208,7 +208,8 @@ def slices_between(table: SliceTable, tier: Tier, start: int, end: int) -> Itera
     for each in reversed(TIERS[: TIERS.index(tier) + 1]):
         chunk = each.seconds * _ROWS_AT_ONCE
         last = end // each.seconds * each.seconds
-        for begin in range(reached, last, chunk):
+        # What a tier does not keep any more is not asked for: without coarser slices that would be a month of seconds.
+        for begin in range(max(reached, each.slot(end - each.kept)), last, chunk):
             for row in table.read(each.seconds, begin, min(begin + chunk, last), routes=True):
                 for content in decoded_slices([row]):
                     yield row.start, row.start + each.seconds, content

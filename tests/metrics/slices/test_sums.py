@@ -151,6 +151,15 @@ def test_a_tick_reads_the_new_slices_alone() -> None:
     assert past.over(GOOD, 300).of(ALL) == Counts(30, 1)
 
 
+def test_a_young_service_is_not_asked_for_a_month_of_seconds() -> None:
+    now = START + 600
+    table = Table({START + at: content({"/a": (1, 0)}) for at in range(0, 600, 10)}, now)
+    past = PastReader().read(table, [(GOOD, 30 * DAY), (GOOD, 300)])
+    assert past is not None
+    assert past.sums[GOOD, 30 * DAY].groups[ALL].events == 60
+    assert len(table.reads) < 100
+
+
 def test_other_windows_are_read_anew() -> None:
     slices = {START + 10 * n: content({"/a": (1, 0)}) for n in range(60)}
     table = Table(slices, START + 600)

@@ -1,0 +1,45 @@
+"""What open status pages cost the service, and how many bytes they ask it for."""
+
+import gzip
+from statistics import median
+
+from otel_monitoring.status_page.document import page
+from tests.benchmarks.figures import paired
+from tests.benchmarks.processes import Sink, workers
+from tests.benchmarks.report import Report, say
+from tests.benchmarks.variants import BY_NAME
+
+_ROUTES = 300
+_STATUSES = [200, 404, 503]
+_EACH = 20
+_WARM_UP = 600
+_PAGES = 5
+_KB = 1000
+
+
+def run(report: Report, sink: Sink, rounds: int, seconds: int) -> None:
+    """The section of the report."""
+    report.section(
+        "The status page",
+        f"Process CPU of a service of {_ROUTES} routes that nobody but {_PAGES} open pages asks, each as often as the "
+        f"page itself asks, beside the same service without pages: {rounds} interleaved rounds of {seconds} s.",
+    )
+    with workers([BY_NAME["ours_embedded"]], _ROUTES, sink, _WARM_UP) as (worker,):
+        found: dict[int, list[float]] = {0: [], _PAGES: []}
+        sizes: list[dict[str, float]] = []
+        for number in range(rounds):
+            say(f"page: round {number + 1} of {rounds}")
+            for count, own in found.items():
+                worker.do("fill", statuses=_STATUSES, each=_EACH)
+                measured = worker.do("pages", count=count, seconds=seconds)
+                own.append(measured["process"] * 100)
+                if count:
+                    sizes.append(measured)
+    alone, pages = found[0], found[_PAGES]
+    added = paired(pages, alone, "difference")
+    rows = [["no page", f"{median(alone):.2f}"], [f"{_PAGES} pages", f"{median(pages):.2f}"]]
+    report.table(("open", "% of a core"), rows)
+    report.figure("page.cpu", added, ours=f"{median(pages):.2f} %", peer=f"{median(alone):.2f} %")
+    report.figure("page.update", max(one["later"] for one in sizes) / _KB)
+    report.figure("page.first", max(one["first"] for one in sizes) / _KB)
+    report.figure("page.document", len(gzip.compress(page().content.encode(), 6)) / _KB)
