@@ -9,8 +9,8 @@ OLDEST_TESTS := tests/conformance tests/instrumentation tests/zero_code tests/he
 	tests/integration/test_mongodb.py tests/integration/test_service.py tests/integration/test_end_to_end.py \
 	tests/integration/test_documented.py tests/integration/test_zero_code.py tests/status_page
 TESTS := tests --ignore tests/benchmarks
-# Tests wait for processes and servers: one more than there are cores keeps the cores busy.
-WORKERS := $$(($$($(PYTHON) -c 'import os; print(os.cpu_count())') + 1))
+# Tests wait for processes and servers: two for each core keep the cores busy.
+WORKERS := $$((2 * $$($(PYTHON) -c 'import os; print(os.cpu_count())')))
 # What is tried while writing; one file: make unit UNIT=tests/redact
 UNIT := $(TESTS) --ignore tests/integration --ignore tests/conformance
 PIP_FLAGS := --quiet --disable-pip-version-check

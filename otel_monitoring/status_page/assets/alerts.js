@@ -41,6 +41,6 @@ function item(event, now) {
     element("b", {}, words(event.type)),
     ...labelsOf(event.labels),
     element("span", {}, event.message),
-    event.outcome !== "notified" && element("span", { class: "muted" }, event.outcome),
+    event.outcome !== "notified" && element("span", { class: "muted" }, words(event.outcome)),
   );
 }

@@ -157,7 +157,7 @@ async def test_an_exact_route_of_the_application_stays_and_is_named_once(caplog:
     (line,) = [record.getMessage() for record in caplog.records if "routes of its own" in record.getMessage()]
     assert line.startswith(
         "The application has routes of its own for GET /api/health/live, GET /api/health/ready, "
-        "POST /api/alerts/mutes, POST /api/alerts/test: "
+        "GET /api/alerts/mutes, POST /api/alerts/mutes, POST /api/alerts/test: "
     )
 
 
