@@ -72,9 +72,9 @@ class PageFigures:
         window = self._performance.history(SERVICE).recent
         endpoints = self._statistics.endpoints_in(window)
         routes = [[name, ", ".join(endpoints[name]["methods"])] for name in sorted(endpoints)]
-        now = self._alerts().clock()
+        now = round(self._alerts().clock(), 3)
         figures = {
-            "time": round(now, 3),
+            "time": now,
             "status": glance["status"],
             "since": self._since.of(glance["status"], now),
             "reasons": [_short(reason) for reason in glance["reasons"]],
