@@ -45,16 +45,26 @@ export function showFiring(state, changed) {
   byId("firing-card").hidden = update.firing_count === 0;
   setText(byId("firing-title"), `Firing (${update.firing_count})`);
   const now = update.time;
+  // What another alert explains would push everything else off the screen.
+  const explained = update.firing.filter((alert) => alert.inhibited);
+  list(byId("firing-list"), update.firing.filter((alert) => !alert.inhibited), now, changed);
+  list(byId("explained-list"), explained, now, changed);
+  byId("explained").hidden = explained.length === 0;
+  setText(byId("explained-title"), `${plural(explained.length, "alert")} explained by another one`);
+  byId("mutes").hidden = update.mute_count === 0;
+  setText(byId("mutes-title"), `Muted (${update.mute_count})`);
+  keep(byId("mutes-list"), update.mutes, (one) => one.id, (one) => muteRow(one, now, changed), () => {});
+}
+
+/** @param {HTMLElement} place @param {Firing[]} alerts @param {number} now @param {() => void} changed */
+function list(place, alerts, now, changed) {
   keep(
-    byId("firing-list"),
-    update.firing,
+    place,
+    alerts,
     (alert) => `${alert.incident} ${alert.rule}`,
     (alert) => row(alert, changed),
     (item, alert) => refresh(item, alert, now),
   );
-  byId("mutes").hidden = update.mute_count === 0;
-  setText(byId("mutes-title"), `Muted (${update.mute_count})`);
-  keep(byId("mutes-list"), update.mutes, (one) => one.id, (one) => muteRow(one, now, changed), () => {});
 }
 
 /** @param {Firing} alert @param {() => void} changed */
