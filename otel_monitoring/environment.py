@@ -20,6 +20,7 @@ _OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _SDK_METRICS: Final = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 _PROPAGATORS: Final = "OTEL_PROPAGATORS"
+_DETECTORS: Final = "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
 _PROVIDER: Final = re.compile(r"OTEL_PYTHON_(TRACER|METER|LOGGER)_PROVIDER")
 _LIMIT: Final = re.compile(r"OTEL_\w*(?:COUNT|LENGTH)_LIMIT")
 _EXPRESSIONS: Final = re.compile(r"OTEL_PYTHON_(?:\w+_)?EXCLUDED_URLS|OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_\w+")
@@ -105,6 +106,11 @@ def semconv_opt_in() -> frozenset[str]:
 def sdk_counts_spans() -> bool:
     """Whether `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED` has the SDK count the spans that it makes."""
     return os.environ.get(_SDK_METRICS, "").strip().lower() == "true"
+
+
+def resource_detectors() -> tuple[str, ...]:
+    """The names in `OTEL_EXPERIMENTAL_RESOURCE_DETECTORS`, each once; `*` stands for every installed detector."""
+    return tuple(dict.fromkeys(_items_of(_DETECTORS)))
 
 
 def zero_code_disabled() -> bool:

@@ -26,6 +26,7 @@ from otel_monitoring.cli import exit_codes
 from otel_monitoring.cli.commands import COMMANDS
 from otel_monitoring.cli.commands import otel_monitoring as main
 from otel_monitoring.config import THRESHOLDS, Settings
+from otel_monitoring.config.kubernetes import KUBERNETES_VARIABLES
 from otel_monitoring.config.settings import PREFIX, Thresholds, known_variables
 from otel_monitoring.endpoints import access, routes, unavailable
 from otel_monitoring.endpoints.routes import Doors, create_routes
@@ -206,6 +207,7 @@ FOREIGN = {
     for name in vars(module)
     if name.startswith("OTEL_")
 } | {
+    *KUBERNETES_VARIABLES,
     "OTEL_SEMCONV_STABILITY_OPT_IN",
     "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS",
     "SSL_CERT_FILE",

@@ -130,6 +130,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     shutdown_timeout: _Seconds = 5.0
 
     # Service
+    service_namespace: str | None = None
     service_version: str | None = None
     environment: str | None = None
 

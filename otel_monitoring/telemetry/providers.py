@@ -16,8 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
-from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.resources import (
+    TELEMETRY_SDK_LANGUAGE,
+    TELEMETRY_SDK_NAME,
+    TELEMETRY_SDK_VERSION,
+    OTELResourceDetector,
+    Resource,
+    ServiceInstanceIdResourceDetector,
+)
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.version import __version__ as sdk_version
 
 from otel_monitoring import seams
 from otel_monitoring.baggage import BaggageKeys
@@ -33,6 +41,7 @@ from otel_monitoring.telemetry.export_state import ExportState, export_summary
 from otel_monitoring.telemetry.log_filter import QuietExports
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from otel_monitoring.telemetry.pipelines import MetricPipeline, Pipeline, SpanSwitch, span_pipeline
+from otel_monitoring.telemetry.resource import detected
 from otel_monitoring.telemetry.shutdown import JoinedPipeline, ReaderPipeline, close_all
 from otel_monitoring.telemetry.tracer_provider import ServiceTracerProvider
 
@@ -40,6 +49,7 @@ if TYPE_CHECKING:
     from otel_monitoring.telemetry.log_pipeline import LogPipeline, LogSwitch
     from otel_monitoring.telemetry.logs_sdk import LoggerProvider
 
+_SDK = {TELEMETRY_SDK_LANGUAGE: "python", TELEMETRY_SDK_NAME: "opentelemetry", TELEMETRY_SDK_VERSION: sdk_version}
 _OWN_LOGGERS = ("otel_monitoring", "otel_monitoring.alerts")
 
 P = TypeVar("P", MeterProvider, TracerProvider, "LoggerProvider")
@@ -107,17 +117,24 @@ class Telemetry:
         self._states = self._make_states()
 
     def _make_resource(self) -> Resource:
-        """The resource of this process, in this precedence: settings, `OTEL_RESOURCE_ATTRIBUTES`, the application."""
+        """The resource of this process: settings win over `OTEL_RESOURCE_ATTRIBUTES`, the application, detection."""
+        settings, (name, version) = self._settings, self._names
         given = OTELResourceDetector().detect().attributes
-        name, version = self._names
-        instance = given.get("service.instance.id")
-        attributes = {
-            "service.name": self._settings.service_name or given.get("service.name") or name or "unknown_service",
-            "service.version": self._settings.service_version or given.get("service.version") or version,
-            "deployment.environment.name": self._settings.environment or given.get("deployment.environment.name"),
-            "service.instance.id": f"{instance}:{os.getpid()}" if instance else None,
+        own = {"service.name": name, "service.version": version}
+        set_by_us = {
+            "service.name": settings.service_name,
+            "service.namespace": settings.service_namespace,
+            "service.version": settings.service_version,
+            "deployment.environment.name": settings.environment,
         }
-        return Resource.create({key: value for key, value in attributes.items() if value})
+        attributes = {"service.name": "unknown_service", **detected()}
+        for source in (own, given, set_by_us):
+            attributes.update({key: value for key, value in source.items() if value})
+        if instance := given.get("service.instance.id"):
+            attributes["service.instance.id"] = f"{instance}:{os.getpid()}"
+        else:
+            attributes.update(ServiceInstanceIdResourceDetector().detect().attributes)
+        return Resource({**_SDK, **attributes})
 
     def _make_providers(self, *, join: bool) -> None:
         sent = {signal for signal in SIGNALS if self._settings.exports(signal) and _can_export(signal)}

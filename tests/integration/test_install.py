@@ -23,6 +23,8 @@ USES = {
     "apprise": "import warnings; warnings.simplefilter('default')  # its import of imghdr\n"
     "from otel_monitoring.alerts.notify.channels.apprise import AppriseChannel\n"
     "from pydantic import SecretStr; AppriseChannel(SecretStr('json://localhost'), 'json')",
+    "cloud": "from importlib.metadata import entry_points\n"
+    "assert {'aws_ec2', 'azure_vm', 'gcp'} <= entry_points(group='opentelemetry_resource_detector').names",
     "cli": "from otel_monitoring.cli.commands import run_command_line; assert run_command_line(['--help']) == 0",
     "export": "from otel_monitoring import export; assert export.grafana(monitoring.alert_manager.rules)",
     "http": "from opentelemetry.instrumentation import httpx",

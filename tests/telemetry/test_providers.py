@@ -94,6 +94,16 @@ def test_the_environment_wins_over_the_application_and_settings_over_both(monkey
     assert found["deployment.environment.name"] == "prod"
 
 
+def test_where_it_runs_is_part_of_the_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = attributes(make(service_namespace="shop"))
+    assert found["service.namespace"] == "shop"
+    assert found["process.pid"] == os.getpid()
+    assert {"host.name", "host.arch", "os.type", "os.description", "process.runtime.version"} <= found.keys()
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "host.name=given,process.pid=7,service.namespace=given")
+    found = attributes(make())
+    assert (found["host.name"], found["process.pid"], found["service.namespace"]) == ("given", "7", "given")
+
+
 def test_a_given_instance_id_is_told_apart_by_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(str(attributes(make())["service.instance.id"])) == 36
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=pod-7")
