@@ -215,6 +215,7 @@ def test_every_goal_has_a_section() -> None:
     assert {section_of(key) for key in GOALS} <= SECTIONS.keys()
 
 
+@pytest.mark.slow
 def test_the_machine_is_calibrated_by_work() -> None:
     assert 0.05 < slowness() < 100
 

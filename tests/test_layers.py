@@ -65,12 +65,17 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 MODULES = dict(modules())
 
 
+def called(node: ast.expr) -> str:
+    """The name that an expression ends with: `import_module` of `importlib.import_module`."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
 def imported(tree: ast.Module) -> Iterator[str]:
     """The full names of what a module imports when it runs, anywhere in it."""
     typing_only = {
         id(node)
         for test in ast.walk(tree)
-        if isinstance(test, ast.If) and ast.unparse(test.test) == "TYPE_CHECKING"
+        if isinstance(test, ast.If) and called(test.test) == "TYPE_CHECKING"
         for statement in test.body
         for node in ast.walk(statement)
     }
@@ -85,7 +90,7 @@ def imported(tree: ast.Module) -> Iterator[str]:
             for alias in node.names:
                 inner = f"{module}.{alias.name}"
                 yield inner if inner.removeprefix("otel_monitoring.") in MODULES else module
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {"import_module", "__import__"}:
+        elif isinstance(node, ast.Call) and called(node.func) in {"import_module", "__import__"}:
             yield from (str(given.value) for given in node.args if isinstance(given, ast.Constant))
 
 

@@ -130,6 +130,7 @@ Tens = st.tuples(
 Phases = st.lists(st.tuples(Tens, st.integers(1, 12), st.sampled_from((0, 0, 0, 120, 700))), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # pure arithmetic: 25 s of CPU in all, which a busy machine stretches
 @pytest.mark.parametrize("kind", RULES)
 @settings(max_examples=250, suppress_health_check=list(HealthCheck), deadline=None)
@@ -209,6 +210,7 @@ def _past(ends: int, failed: range) -> MemoryStore:
     return live
 
 
+@pytest.mark.slow
 def test_of_weeks_the_rules_are_replayed_over_coarser_slices() -> None:
     """Ten days ago, two days ago and half an hour ago all requests of an hour failed."""
     ends = START + 40 * DAY

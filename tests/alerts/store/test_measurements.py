@@ -19,11 +19,11 @@ from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
 from otel_monitoring.metrics.window import History
 from otel_monitoring.testing import ManualClock
 from tests.alerts.store.conftest import World
-from tests.alerts.store.test_store import KINDS
+from tests.alerts.store.test_store import EVERY_KIND, KINDS
 from tests.measured import increase_in
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=EVERY_KIND)
 def stream(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MeasurementStream]:
     store: Store = KINDS[request.param](tmp_path)
     yield store.measurements

@@ -32,18 +32,17 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError, StoreError
 from otel_monitoring.monitoring.monitored_database import application_database
 from otel_monitoring.testing import ManualClock
-from tests.alerts.store.test_store import NOW, event, messages, raise_alert, server_of, waiting
-from tests.integration.servers import Server, ferretdb, nx27017
+from tests.alerts.store.test_store import NOW, SERVERS, event, messages, raise_alert, server_of, waiting
+from tests.integration.servers import Server
 from tests.integration.test_store_processes import ended, forked
 from tests.waiting import eventually
 
-SERVERS = {"nx-27017": nx27017, "FerretDB": ferretdb}
 Made = Callable[..., MongoStore]
 
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Server:
-    return server_of(SERVERS[request.param])
+    return server_of(request.param)
 
 
 @pytest.fixture
@@ -275,7 +274,7 @@ def test_a_writer_that_stood_still_takes_no_number_that_was_passed(made: Made) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", SERVERS.values(), ids=SERVERS)
+@pytest.mark.parametrize("kind", SERVERS)
 def test_a_server_that_hangs_is_replaced_by_the_file_until_it_answers(kind: Any, tmp_path: Any) -> None:
     with kind() as server:
         clock = ManualClock(NOW)

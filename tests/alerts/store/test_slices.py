@@ -10,7 +10,7 @@ from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.errors import StoreError
 from otel_monitoring.metrics.slices.table import Position, SliceRow, SliceTable
 from tests.alerts.store.conftest import World
-from tests.alerts.store.test_store import KINDS, mongo_store
+from tests.alerts.store.test_store import EVERY_KIND, KINDS, mongo_store
 from tests.integration.servers import nx27017
 
 ONE = Position("one", b"1")
@@ -21,7 +21,7 @@ def row(start: int, content: str = "x", tier: int = 10) -> SliceRow:
     return SliceRow(tier, start, content.encode(), f"{content} routes".encode())
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=EVERY_KIND)
 def table(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SliceTable]:
     store: Store = KINDS[request.param](tmp_path)
     yield store.slices
@@ -61,6 +61,7 @@ def test_what_is_too_old_or_of_the_future_is_deleted(table: SliceTable) -> None:
     assert list(table.starts(3600, 0, 100)) == [10]
 
 
+@pytest.mark.integration
 def test_the_rows_of_a_writer_that_was_killed_are_there_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     killed, other = mongo_store(nx27017), mongo_store(nx27017)
     other._documents.service = killed._documents.service

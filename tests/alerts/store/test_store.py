@@ -53,6 +53,11 @@ KINDS: dict[str, Callable[[Path], Store]] = {
     "FerretDB": lambda _: mongo_store(ferretdb),
     "nx-27017, sqlite, memory": lambda folder: with_file(mongo_store(nx27017), folder),
 }
+SERVERS = [pytest.param(kind, id=kind.__name__, marks=pytest.mark.integration) for kind in (nx27017, ferretdb)]
+EVERY_KIND = [
+    pytest.param(kind, marks=pytest.mark.integration if kind.startswith(("nx-27017", "FerretDB")) else ())
+    for kind in KINDS
+]
 _servers = ExitStack()
 atexit.register(_servers.close)
 
@@ -73,7 +78,7 @@ def with_file(primary: MongoStore, folder: Path) -> FallbackStore:
     return FallbackStore(primary, secondary, known=lambda: primary.known)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=EVERY_KIND)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     store = KINDS[request.param](tmp_path)
     yield store
