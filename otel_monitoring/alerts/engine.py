@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from otel_monitoring.alerts.evaluation.incident import Incident
+from otel_monitoring.alerts.model import Acknowledgement
 from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.rules.rule import Rule
 
@@ -25,10 +26,16 @@ class AlertEngine(Protocol):
         """The latest `values` and the `error` of each rule, by its name: see `overview.results`."""
 
     def mutes(self) -> Sequence[Mute]:
-        """The mutes that it keeps."""
+        """The mutes that it keeps; those with a schedule are openings of planned windows."""
+
+    def acknowledged(self) -> Mapping[str, Acknowledgement]:
+        """The acknowledged alerts that it does not repeat, by incident."""
 
     def take_mutes(self) -> None:
-        """Take over the mutes of the service's own store; waits for it where that blocks no event loop."""
+        """Take over the mutes of the service's own store, and do what its windows and acknowledgements ask for.
+
+        Waits for it where that blocks no event loop.
+        """
 
     def unmute(self, name: str) -> bool:
         """End its mute with this id, or all its mutes of this type or rule; returns whether there was one."""

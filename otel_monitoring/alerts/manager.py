@@ -364,9 +364,12 @@ class AlertManager:
         now = self.clock()
         mute = actions.signed(self._selection(kind, rule, labels), actions.until(now, duration_seconds), author, reason)
         actions.add_mute(self.store, mute, now)
+        self._tell_engine()
+        return mute
+
+    def _tell_engine(self) -> None:
         if self.engine is not None:
             self.engine.take_mutes()
-        return mute
 
     def _selection(self, kind: AlertType | str | None, rule: str | None, labels: Mapping[str, str] | None) -> Selection:
         return actions.selection(kind, rule, labels, types=self.known_types(), rules=self._rules.by_name)
@@ -396,7 +399,7 @@ class AlertManager:
     def mutes(self) -> list[Mute]:
         """The mutes, without planned windows, in the order of their ends: the store's and the engine's."""
         known = [mute for mute in self.store.mutes.all(self.clock()) if mute.schedule is None]
-        theirs = self.engine.mutes() if self.engine is not None else ()
+        theirs = [mute for mute in self.engine.mutes() if mute.schedule is None] if self.engine is not None else ()
         return sorted({mute.key: mute for mute in (*theirs, *known)}.values(), key=order)
 
     def plan_maintenance(
@@ -435,6 +438,7 @@ class AlertManager:
         now = self.clock()
         schedule = planned(start, end, days, timezone)
         window = actions.plan(self.store, self._selection(alert_type, rule, labels), schedule, author, reason, now)
+        self._tell_engine()
         return window_json(window, now)
 
     async def get_maintenance(self) -> list[dict[str, Any]]:
@@ -443,7 +447,10 @@ class AlertManager:
 
     def end_maintenance(self, identifier: str) -> bool:
         """Remove the planned window with this id; returns whether there was one."""
-        return actions.end_window(self.store, identifier, self.clock())
+        ended = actions.end_window(self.store, identifier, self.clock())
+        if ended:
+            self._tell_engine()
+        return ended
 
     def _maintenance(self) -> list[dict[str, Any]]:
         now = self.clock()
@@ -481,11 +488,15 @@ class AlertManager:
             self.write(event)
             if not self.hand_over():
                 await deliver_inline(self.delivery, self.store, self.clock)
+            self._tell_engine()
         return {"incident": incident, **event.acknowledged.as_json()}
 
     async def take_back_acknowledgement(self, incident: str) -> bool:
         """Let an acknowledged alert be repeated again; returns whether it was acknowledged."""
-        return await self._off_loop(lambda: self.store.run(lambda store: take_back(store, incident)))
+        taken_back = await self._off_loop(lambda: self.store.run(lambda store: take_back(store, incident)))
+        if taken_back:
+            self._tell_engine()
+        return taken_back
 
     def known_types(self) -> frozenset[str]:
         """The names of the alert types: the documented ones, those of rules, and those of alerts until now."""
@@ -559,9 +570,12 @@ class AlertManager:
         """The answer of `/alerts/firing`: see `overview.firing`."""
         if self.engine is not None:
             await self.engine.refresh_rules(())
-        return await self._off_loop(
-            lambda: overview.firing(self.incidents(), self._rules.by_name, acknowledged(self.store.acknowledgements))
-        )
+        return await self._off_loop(lambda: overview.firing(self.incidents(), self._rules.by_name, self.acknowledged()))
+
+    def acknowledged(self) -> Mapping[str, Acknowledgement]:
+        """The acknowledged alerts by incident: the store's and the engine's."""
+        own = acknowledged(self.store.acknowledgements)
+        return {**self.engine.acknowledged(), **own} if self.engine is not None else own
 
     async def rule_states(self) -> list[dict[str, Any]]:
         """The answer of `/alerts/rules`: see `overview.rule_states`."""

@@ -106,7 +106,10 @@ class HealthAnswers:
         """The answer of `/health/metrics`: requests, durations and errors."""
         others = self._others(scope)
         in_flight = self._from.in_flight() + sum(_number(other, "requests_in_flight") for other in others)
-        return {**self._from.performance.summary(scope), "requests_in_flight": in_flight, **self._about(scope)}
+        about = self._about(scope)
+        own_errors = about["scope"] == SERVICE and not self._from.service.knows_errors
+        whose = {"last_error_scope": INSTANCE} if own_errors else {}
+        return {**self._from.performance.summary(scope), **whose, "requests_in_flight": in_flight, **about}
 
     def detailed(self, scope: Scope = SERVICE) -> dict[str, Any]:
         """The basic answer and `reasons`, `database`, `system`, `performance`, `instances`."""
@@ -154,8 +157,9 @@ class HealthAnswers:
 
     def errors(self) -> dict[str, Any]:
         """The answer of `/health/errors`: the failed requests of the service in groups."""
-        groups = self._from.service.errors.values()
-        return {"errors": errors_as_json(groups, self._now()), **self._about(SERVICE)}
+        service = self._from.service
+        about = self._about(SERVICE if service.knows_errors else INSTANCE)
+        return {"errors": errors_as_json(service.errors.values(), self._now()), **about}
 
     def objectives(self) -> dict[str, Any]:
         """The answer of `/health/objectives`: as the process that leads knows it."""

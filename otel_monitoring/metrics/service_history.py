@@ -79,9 +79,12 @@ class ServiceHistory:
         errors: The groups of failed requests of all processes; it is replaced as a whole.
         take_errors: Returns those of this process since the last call.
         own_metrics: Returns the names of the application's own metrics in this process.
+        knows_errors: True: the processes tell each other the texts of errors.
         metrics: Those of all processes, also of such that have ended.
         before_base: Called before a base takes the place of deltas; False: it must not yet, somebody needs them.
     """
+
+    knows_errors = True
 
     def __init__(
         self,

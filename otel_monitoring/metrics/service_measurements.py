@@ -28,6 +28,10 @@ class ServiceMeasurements(Protocol):
         """Why it is not up to date; None: it is."""
 
     @property
+    def knows_errors(self) -> bool:
+        """Whether it knows the texts of all processes' errors; False: `last_error` and `errors` are this process's."""
+
+    @property
     def last_error(self) -> ErrorSeen | None:
         """The last error that is known; None: there was none."""
 

@@ -245,6 +245,7 @@ class ServiceParts:
             resource=lambda: self.telemetry.resource.attributes,
             origin=self._origin,
             store=lambda: self._alert_manager().store,
+            rules=lambda: {rule.name: rule for rule in self._alert_manager().rules},
             own=lambda: self.aggregator.history,
             units=lambda: self.aggregator.reader.application,
             errors=lambda: self.service_history.errors,

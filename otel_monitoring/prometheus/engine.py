@@ -7,10 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from otel_monitoring.alerts.evaluation.acknowledgement import acknowledged
 from otel_monitoring.alerts.evaluation.incident import Incident
-from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.model import Acknowledgement
+from otel_monitoring.alerts.mute import Mute, in_force
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.rules.rule import Rule
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import MonitoringError, PrometheusError
@@ -24,9 +27,10 @@ from otel_monitoring.metrics.slices.model import Slice
 from otel_monitoring.metrics.window import History
 from otel_monitoring.prometheus.client import Connection, Server
 from otel_monitoring.prometheus.evaluations import Latest, latest_of, results_of
+from otel_monitoring.prometheus.incident_history import IncidentHistory
 from otel_monitoring.prometheus.past import is_known, read_slices
 from otel_monitoring.prometheus.questions import Questions, Service
-from otel_monitoring.prometheus.silences import Silence, Silences
+from otel_monitoring.prometheus.silences import Silence, Silences, Wanted
 from otel_monitoring.prometheus.view import Application, ServiceView, read_view
 from otel_monitoring.redact import redact, redact_error
 from otel_monitoring.runtime.worker import Worker
@@ -44,7 +48,10 @@ _MARGIN = 0.5
 """Seconds that an answer waits beyond the time limit of the questions."""
 _REPORT_INTERVALS = 3.0
 _ALERTMANAGERS_SECONDS = 60.0
+_ACKNOWLEDGED_SECONDS = 3600.0
+"""How long an acknowledged alert is silenced, again and again while it fires: nobody may be there to end it."""
 _asking = fail_open("asking Prometheus")
+_recording = fail_open("recording what Prometheus fires")
 
 
 class PrometheusEngine:
@@ -57,7 +64,8 @@ class PrometheusEngine:
         worker: Its background thread asks.
         resource: Returns the attributes of the service's resource.
         origin: Returns the service's name and environment, as alerts have them.
-        store: Returns the store, whose mutes become silences.
+        store: Returns the store, whose mutes, open windows and acknowledgements become silences.
+        rules: Returns the rules by name.
         own: Returns what this process measured, with the application's own metrics.
         units: Returns the units of the application's metrics, by name.
         errors: Returns the groups of failed requests of this process.
@@ -76,6 +84,7 @@ class PrometheusEngine:
         resource: Callable[[], Mapping[str, Any]],
         origin: Callable[[], Origin],
         store: Callable[[], Store],
+        rules: Callable[[], Mapping[str, Rule]],
         own: Callable[[], History],
         units: Callable[[], Mapping[str, str]],
         errors: Callable[[], Mapping[ErrorKey, ErrorGroup]],
@@ -90,6 +99,7 @@ class PrometheusEngine:
         self._resource = resource
         self._origin = origin
         self._store = store
+        self._rules = rules
         self._own = own
         self._units = units
         self._errors = errors
@@ -115,7 +125,12 @@ class PrometheusEngine:
         self._results_at = float("-inf")
         self._results: Mapping[str, Mapping[str, Any]] = {}
         self._latest: Latest | None = None
+        self._history = IncidentHistory()
         self._silences: Sequence[Silence] = ()
+        self._exchanging_mutes = asyncio.Lock()
+        self._acknowledged: Sequence[Wanted] = ()
+        self._marks: frozenset[str] = frozenset()
+        """The marks of silences for windows and acknowledgements that the store had."""
         self._wanted = False
         self._latest_failure: str | None = None
         self._view_failure: str | None = None
@@ -151,8 +166,13 @@ class PrometheusEngine:
         return f"Prometheus: its last answer is {age:.0f} s old" if age > self._kept(_FRESH_INTERVALS) else None
 
     @property
+    def knows_errors(self) -> bool:
+        """Never: Prometheus has no texts."""
+        return False
+
+    @property
     def errors(self) -> Mapping[ErrorKey, ErrorGroup]:
-        """The groups of failed requests of this process: Prometheus has no texts."""
+        """The groups of failed requests of this process."""
         return self._errors()
 
     @property
@@ -185,7 +205,12 @@ class PrometheusEngine:
         await self._ask_latest()
         if self._latest_failure is None and self._wanted and not self._is_fresh:
             await self._read()
-        await self._exchange_mutes()
+        leads = self._leader() is not None
+        if leads and self.evaluates and self._latest_failure is None:
+            with _recording:
+                rules = self._rules()
+                self._history.record(self._store(), self.incidents(rules), rules, self._wall_clock())
+        await self._exchange_mutes(leads)
 
     @property
     def _failure(self) -> str | None:
@@ -337,7 +362,7 @@ class PrometheusEngine:
         if self._latest is None or self._latest_failure is not None:
             return ()
         of_service = {name: rule for name, rule in rules.items() if rule.scope == "service"}
-        return self._latest.incidents(of_service, self.mutes())
+        return self._latest.incidents(of_service, in_force(self.mutes(), self._wall_clock()))
 
     def results(self, rules: Sequence[Rule]) -> Mapping[str, Mapping[str, Any]]:
         """The latest values of these rules; none while Prometheus does not answer."""
@@ -359,17 +384,26 @@ class PrometheusEngine:
     # Mutes
 
     def mutes(self) -> Sequence[Mute]:
-        """The mutes that Alertmanager keeps as silences."""
+        """The mutes that Alertmanager keeps as silences, and its openings of planned windows."""
         now = self._wall_clock()
-        return [silence.mute for silence in self._silences if silence.mute.until > now]
+        return [one.mute for one in self._silences if one.acknowledges is None and one.mute.until > now]
+
+    def acknowledged(self) -> Mapping[str, Acknowledgement]:
+        """The alerts that are silenced because somebody takes care of them, by incident."""
+        found = ((one.acknowledges, one) for one in self._silences)
+        return {
+            incident: Acknowledgement(one.start, one.mute.author, one.mute.reason)
+            for incident, one in found
+            if incident is not None
+        }
 
     def take_mutes(self) -> None:
-        """Make silences of the mutes in the store; where no event loop runs, wait until they are."""
-        self._await(self._exchange_mutes)
+        """Bring the silences in line with the store; where no event loop runs, wait until they are."""
+        self._await(lambda: self._exchange_mutes(True))
 
     def unmute(self, name: str) -> bool:
         """End the silence of the mute with this id, or those of this type or rule; returns whether there was one."""
-        ended = [silence for silence in self._silences if silence.mute.is_named(name)]
+        ended = [one for one in self._silences if not one.mark and one.mute.is_named(name)]
         if ended:
             self._silences = [silence for silence in self._silences if silence not in ended]
             self._await(lambda: self._end(ended))
@@ -397,27 +431,57 @@ class PrometheusEngine:
         origin = self._origin()
         return Silences(origin.service, origin.environment)
 
-    async def _exchange_mutes(self) -> None:
-        """Make silences of the mutes in the store, and read all silences."""
+    async def _exchange_mutes(self, writes: bool) -> None:
+        """Make silences of the mutes in the store, and read all silences.
+
+        Args:
+            writes: Whether this process, of those that share the store, keeps windows and acknowledgements as silences.
+        """
         try:
-            servers, writer, now = await self._servers(), self._writer(), self._wall_clock()
-            known = await writer.read(servers)
-            mutes = self._store().mutes
-            waiting = [mute for mute in mutes.all(now) if mute.schedule is None]
-            for mute in waiting:
-                await writer.write(servers, mute, now, known)
-            self._silences = await writer.read(servers) if waiting else known
-            for mute in waiting:
-                mutes.remove(mute)
+            async with self._exchanging_mutes:
+                await self._bring_in_line(writes)
             self._mute_failure = None
         except MonitoringError as error:
             self._keep_mute_failure(error)
 
+    async def _bring_in_line(self, writes: bool) -> None:
+        servers, writer, now = await self._servers(), self._writer(), self._wall_clock()
+        known, mutes = await writer.read(servers), self._store().mutes
+        waiting = [mute for mute in mutes.all(now) if mute.schedule is None]
+        wanted = self._wanted_silences(now)
+        missing = [one for one in wanted if not any(silence.serves(one, now) for silence in known)]
+        for one in [*(Wanted(mute, now) for mute in waiting), *(missing if writes else ())]:
+            await writer.write(servers, one, known)
+        marks = {one.mark for one in wanted}
+        over = [one for one in known if one.mark in self._marks - marks]
+        if writes:
+            await writer.end(servers, over)
+        # A process that leads later ends what was wanted here, and still is there.
+        self._marks = frozenset(marks.union(one.mark for one in over if not writes))
+        self._silences = await writer.read(servers) if waiting or (writes and (missing or over)) else known
+        for mute in waiting:
+            mutes.remove(mute)
+
+    def _wanted_silences(self, now: float) -> list[Wanted]:
+        """The silences of planned windows, and of acknowledged alerts that fire."""
+        store = self._store()
+        windows = (Wanted.of_window(mute, now) for mute in store.mutes.all(now) if mute.schedule is not None)
+        if self._latest is not None and self._latest_failure is None:  # else nobody knows what fires
+            by = acknowledged(store.acknowledgements)
+            until = now + _ACKNOWLEDGED_SECONDS
+            self._acknowledged = [
+                Wanted.of_acknowledged(one.id, _mute_of(one, by[one.id], until), by[one.id].at)
+                for one in self.incidents(self._rules())
+                if one.firing and one.id in by
+            ]
+        return [*(one for one in windows if one is not None), *self._acknowledged]
+
     async def _end(self, ended: Sequence[Silence]) -> None:
         try:
-            servers = await self._servers()
-            await self._writer().end(servers, ended)
-            self._silences = await self._writer().read(servers)
+            async with self._exchanging_mutes:
+                servers = await self._servers()
+                await self._writer().end(servers, ended)
+                self._silences = await self._writer().read(servers)
         except MonitoringError as error:
             self._keep_mute_failure(error)
 
@@ -450,3 +514,8 @@ class PrometheusEngine:
         except (LookupError, TypeError):
             raise PrometheusError("Prometheus: it does not say which Alertmanagers it notifies") from None
         return [url.rpartition("/api/v")[0] for url in found]
+
+
+def _mute_of(incident: Incident, by: Acknowledgement, until: float) -> Mute:
+    """What an acknowledgement silences: the alert of this incident, by its rule and its labels."""
+    return Mute(Selection.of(rules=[incident.rule], labels=incident.labels), until, by.author, by.reason)

@@ -1,12 +1,15 @@
-"""`Silences`: the mutes of a service as silences in its Alertmanager."""
+"""`Silences`: mutes, open windows and acknowledgements of a service as silences in its Alertmanager."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.notify.channels.alertmanager import label_name
+from otel_monitoring.alerts.schedule import Once
 from otel_monitoring.alerts.selection import Selection, single
 from otel_monitoring.errors import PrometheusError
 from otel_monitoring.prometheus.client import Connection, Server
@@ -16,27 +19,79 @@ from otel_monitoring.timestamps import rfc3339
 _NOBODY = "otel_monitoring"
 _NO_REASON = "muted by POST /api/alerts/mutes"
 _TEXT_LENGTH = 500
+_WINDOW, _ACKNOWLEDGED = "window-", "acknowledged-"
+_MARK = re.compile(rf" ?\(((?:{_WINDOW}|{_ACKNOWLEDGED})[0-9a-f]+)\)$")
+
+
+class Wanted(NamedTuple):
+    """A silence that has to be there.
+
+    Attributes:
+        mute: What it mutes, until when, who did it and why.
+        start: When it begins, in Unix seconds.
+        mark: The end of its comment, which says what it belongs to: a planned window, or an acknowledged alert. Empty:
+            it is a mute.
+    """
+
+    mute: Mute
+    start: float
+    mark: str = ""
+
+    @classmethod
+    def of_window(cls, window: Mute, now: float) -> "Wanted | None":
+        """That of a planned window: it begins and ends with its next opening. None: it is never open again.
+
+        Args:
+            window: The window.
+            now: Unix seconds.
+        """
+        opening = window.schedule.opening(now) if window.schedule is not None else None
+        if opening is None:
+            return None
+        return cls(replace(window, until=opening.end, schedule=Once(*opening)), opening.start, window.id)
+
+    @classmethod
+    def of_acknowledged(cls, incident: str, mute: Mute, start: float) -> "Wanted":
+        """That of an alert that somebody takes care of, by its incident."""
+        return cls(mute, start, _ACKNOWLEDGED + incident)
 
 
 class Silence(NamedTuple):
-    """A silence that is a mute.
+    """A silence of the service.
 
     Attributes:
         server: Which Alertmanager has it.
         id: Its id there.
-        mute: The mute.
+        mute: What it mutes; that of a planned window has the opening as its schedule.
+        start: When it begins, in Unix seconds.
+        mark: See `Wanted`.
     """
 
     server: int
     id: str
     mute: Mute
+    start: float
+    mark: str = ""
+
+    @property
+    def acknowledges(self) -> str | None:
+        """The incident that it acknowledges; None: it is a mute, or of a planned window."""
+        return self.mark.removeprefix(_ACKNOWLEDGED) if self.mark.startswith(_ACKNOWLEDGED) else None
+
+    def is_for(self, wanted: Wanted) -> bool:
+        """Whether it is there for the same as `wanted`."""
+        return self.mark == wanted.mark if wanted.mark else not self.mark and self.mute.key == wanted.mute.key
+
+    def serves(self, wanted: Wanted, now: float) -> bool:
+        """Whether it is `wanted`, and lasts for more than half of the time that is left at `now`, in Unix seconds."""
+        return self.is_for(wanted) and self.mute.until - now > (wanted.mute.until - now) / 2
 
 
 class Silences:
     """Reads and writes the silences of one service.
 
     A silence is a mute where it matches the service and a type, a rule or labels, each with one value. That of a person
-    in Alertmanager's own page is one, too.
+    in Alertmanager's own page is one, too. Those of planned windows and of acknowledged alerts are told by their mark.
 
     Args:
         service: `service.name`.
@@ -48,7 +103,7 @@ class Silences:
         self._environment = environment
 
     async def read(self, servers: Sequence[Server]) -> list[Silence]:
-        """The silences in force, of every server that answers.
+        """The silences in force, and those of windows that open later, of every server that answers.
 
         Raises:
             PrometheusError: No server answers.
@@ -61,13 +116,9 @@ class Silences:
             except PrometheusError as error:
                 failures.append(error)
                 continue
-            mutes = ((one, self.mute_of(one)) for one in answer if isinstance(one, dict))
+            silences = (self.silence_from(number, one) for one in answer if isinstance(one, dict))
             seen = {one.id for one in found}  # the servers of a cluster have the same ones
-            found += [
-                Silence(number, str(one.get("id")), mute)
-                for one, mute in mutes
-                if mute is not None and one.get("id") not in seen
-            ]
+            found += [one for one in silences if one is not None and one.id not in seen]
         if failures and len(failures) == len(servers):
             raise failures[0]
         return found
@@ -78,13 +129,12 @@ class Silences:
         )
         return answer if isinstance(answer, list) else []
 
-    async def write(self, servers: Sequence[Server], mute: Mute, now: float, known: Sequence[Silence]) -> None:
-        """Make a silence of `mute`, or prolong the one that there is: on one server, and on those that share nothing.
+    async def write(self, servers: Sequence[Server], wanted: Wanted, known: Sequence[Silence]) -> None:
+        """Make the silence, or prolong the one that there is: on one server, and on those that share nothing.
 
         Args:
             servers: The Alertmanagers.
-            mute: The mute.
-            now: Unix seconds.
+            wanted: The silence.
             known: The silences that were read before.
 
         Raises:
@@ -93,8 +143,10 @@ class Silences:
         failures: list[PrometheusError] = []
         taken = False
         for number, server in enumerate(servers):
-            before = next((one.id for one in known if one.server == number and one.mute.key == mute.key), None)
-            body = {**self.silence_of(mute, now), **({"id": before} if before is not None else {})}
+            before = next((one for one in known if one.server == number and one.is_for(wanted)), None)
+            body = self.silence_of(wanted if before is None else wanted._replace(start=before.start))
+            if before is not None:
+                body["id"] = before.id
             try:
                 if taken and await server.ask(_is_clustered):
                     continue
@@ -111,48 +163,66 @@ class Silences:
         Raises:
             PrometheusError: A server refused.
         """
-        for server, identifier, _ in silences:
-            path = f"api/v2/silence/{identifier}"
-            await servers[server].ask(lambda connection, path=path: connection.ask("DELETE", path))  # type: ignore[misc]
+        for silence in silences:
+            path = f"api/v2/silence/{silence.id}"
+            await servers[silence.server].ask(lambda connection, path=path: connection.ask("DELETE", path))  # type: ignore[misc]
 
-    def silence_of(self, mute: Mute, now: float) -> dict[str, Any]:
-        """`mute` as Alertmanager's API has it."""
-        chosen = mute.selection
+    def silence_of(self, wanted: Wanted) -> dict[str, Any]:
+        """`wanted` as Alertmanager's API has it."""
+        mute, chosen = wanted.mute, wanted.mute.selection
         labels = {label_name(name): value for name, value in chosen.labels.items()}
         about = {"alert_type": single(chosen.types), "rule": single(chosen.rules), "environment": self._environment}
-        wanted = {**labels, **{name: value for name, value in about.items() if value}, "service": self._service}
+        matched = {**labels, **{name: value for name, value in about.items() if value}, "service": self._service}
+        reason = f"{mute.reason} ({wanted.mark})".strip() if wanted.mark else mute.reason or _NO_REASON
         return {
             "matchers": [
-                {"name": name, "value": value, "isRegex": False, "isEqual": True} for name, value in wanted.items()
+                {"name": name, "value": value, "isRegex": False, "isEqual": True} for name, value in matched.items()
             ],
-            "startsAt": rfc3339(now),
+            "startsAt": rfc3339(wanted.start),
             "endsAt": rfc3339(mute.until),
             "createdBy": mute.author or _NOBODY,
-            "comment": mute.reason or _NO_REASON,
+            "comment": reason,
         }
 
-    def mute_of(self, silence: Mapping[str, Any]) -> Mute | None:
-        """The mute that a silence is; None: it is none of this service's, it has ended, or it is more than a mute."""
+    def silence_from(self, server: int, found: Mapping[str, Any]) -> Silence | None:
+        """A silence that Alertmanager lists; None: it is none of this service's, has ended, or is more than a mute.
+
+        Args:
+            server: Which Alertmanager lists it.
+            found: The silence, as its API has it.
+        """
         try:
-            if silence["status"]["state"] != "active":
-                return None
-            matchers = silence["matchers"]
+            state, matchers = found["status"]["state"], found["matchers"]
             if any(one.get("isRegex") or not one.get("isEqual", True) for one in matchers):
                 return None
             labels = {str(one["name"]): str(one["value"]) for one in matchers}
-            until = datetime.fromisoformat(str(silence["endsAt"]).replace("Z", "+00:00")).timestamp()
+            start, until = (_unix(found[key]) for key in ("startsAt", "endsAt"))
         except (LookupError, TypeError, ValueError, AttributeError):
+            return None
+        comment = printable(str(found.get("comment", "")))
+        marked = _MARK.search(comment)
+        mark = marked[1] if marked is not None else ""
+        if state != "active" and not (state == "pending" and mark):
             return None
         if labels.pop("service", None) != self._service:
             return None
         if labels.pop("environment", self._environment) != self._environment:
             return None
-        author, reason = (printable(str(silence.get(key, "")))[:_TEXT_LENGTH] for key in ("createdBy", "comment"))
         kind, rule = labels.pop("alert_type", None), labels.pop("rule", None)
         selection = Selection.of([kind] if kind else (), rules=[rule] if rule else (), labels=labels)
-        if selection.is_empty:
+        if selection.is_empty and not mark.startswith(_WINDOW):
             return None
-        return Mute(selection, until, "" if author == _NOBODY else author, "" if reason == _NO_REASON else reason)
+        author = printable(str(found.get("createdBy", "")))[:_TEXT_LENGTH]
+        reason = (comment[: marked.start()] if marked is not None else comment)[:_TEXT_LENGTH]
+        schedule = Once(start, until) if mark.startswith(_WINDOW) else None
+        mute = Mute(
+            selection, until, "" if author == _NOBODY else author, "" if reason == _NO_REASON else reason, schedule
+        )
+        return Silence(server, str(found.get("id")), mute, start, mark)
+
+
+def _unix(text: object) -> float:
+    return datetime.fromisoformat(str(text).replace("Z", "+00:00")).timestamp()
 
 
 async def _is_clustered(connection: Connection) -> bool:

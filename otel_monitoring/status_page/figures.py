@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
-from otel_monitoring.alerts.evaluation.acknowledgement import acknowledged
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.overview import firing
 from otel_monitoring.config.settings import Thresholds
@@ -115,7 +114,7 @@ class PageFigures:
         try:
             store = manager.store
             rules = {rule.name: rule for rule in manager.rules}
-            fires = firing(manager.incidents(), rules, acknowledged(store.acknowledgements))
+            fires = firing(manager.incidents(), rules, manager.acknowledged())
             mutes = [mute.as_json() for mute in manager.mutes()]
             events = store.history.events(limit=1)
         except StoreError as error:

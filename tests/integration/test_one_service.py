@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.integration.answers import answers_are_the_services, python_and_command_line_say_the_same
-from tests.integration.load import Load, Polls
+from tests.integration.load import Load
+from tests.integration.polls import Polls
 from tests.integration.processes import Service, serving
 from tests.ports import free_port
 from tests.waiting import eventually

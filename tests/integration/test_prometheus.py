@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -322,8 +323,10 @@ def test_an_incident_is_told_once_and_by_alertmanager(world: World) -> None:
     evaluated = world.prometheus.query("otel_monitoring:high_error_rate")
     assert len(evaluated) == 1
     assert world.told("HIGH_ERROR_RATE") == 1
-    own = answer(world, "/api/alerts/history")
-    assert [event for event in own if event["type"] == "high_error_rate"] == [], "the process has told nobody"
+    (recorded,) = eventually(lambda: recorded_of(world, "high_error_rate"), "the history has it")
+    assert (recorded["status"], recorded["details"]["evaluated_by"]) == ("firing", "Prometheus")
+    assert recorded["incident"] == fires[0]["incident"]
+    assert not recorded.get("channels"), "the process has told nobody"
     world.service.client.post("/alert").raise_for_status()
     eventually(lambda: [e for e in answer(world, "/api/alerts/history") if e["type"] == "delivery_issue"], "its own")
 
@@ -358,6 +361,63 @@ def test_a_mute_holds_as_a_silence(world: World) -> None:
     assert world.service.client.delete("/api/alerts/mutes/database_down").status_code == 204
     assert answer(world, "/api/alerts/summary")["mutes"] == []
     eventually(lambda: world.told("DATABASE_DOWN"), "it is told when the mute has ended")
+
+
+def recorded_of(world: World, kind: str) -> list[Any]:
+    """The events of a type in the history."""
+    return [event for event in answer(world, "/api/alerts/history") if event["type"] == kind]
+
+
+def silences(world: World, state: str = "active") -> list[Any]:
+    """Those of this service that Alertmanager has."""
+    found = httpx.get(f"{world.alertmanager}/api/v2/silences", params={"filter": f'service="{SERVICE}"'}).json()
+    return [one for one in found if one["status"]["state"] == state]
+
+
+@pytest.mark.parametrize("world", ["native"], indirect=True)
+@pytest.mark.parametrize(("ahead", "state"), [(-60, "active"), (3600, "pending")])
+def test_a_planned_window_is_a_silence_that_ends_with_it_and_goes_when_it_is_deleted(
+    world: World, ahead: int, state: str
+) -> None:
+    opens, closes = (datetime.fromtimestamp(round(time.time()) + ahead + more, timezone.utc) for more in (0, 7200))
+    window = {"from": opens.isoformat(), "to": closes.isoformat(), "type": "api_timeout", "author": "ana"}
+    planned = world.service.client.post("/api/alerts/maintenance", json={**window, "reason": "deploy"})
+    assert planned.status_code == 201, planned.text
+    (silence,) = eventually(lambda: silences(world, state), "Alertmanager has it")
+    matchers = {one["name"]: one["value"] for one in silence["matchers"]}
+    assert matchers == {"service": SERVICE, "alert_type": "api_timeout"}
+    assert datetime.fromisoformat(silence["endsAt"].replace("Z", "+00:00")) == closes
+    assert (silence["createdBy"], silence["comment"]) == ("ana", f"deploy ({planned.json()['id']})")
+    assert answer(world, "/api/alerts/mutes") == [], "it is no mute that somebody would end"
+    assert world.service.client.delete(f"/api/alerts/maintenance/{planned.json()['id']}").status_code == 204
+    assert eventually(lambda: not silences(world, state), "it goes with the window")
+
+
+@pytest.mark.parametrize("world", ["native"], indirect=True)
+def test_who_acknowledges_silences_the_alert_until_it_ends_or_he_takes_it_back(world: World) -> None:
+    (fires,) = eventually(
+        lambda: [one for one in answer(world, "/api/alerts/firing") if one["rule"] == "high_error_rate"], "it fires"
+    )
+    path, by = f"/api/alerts/{fires['incident']}/acknowledge", {"author": "ana", "reason": "on it"}
+    assert world.service.client.post(path, json=by).status_code == 201
+    (silence,) = eventually(lambda: silences(world), "Alertmanager tells it no more")
+    assert (silence["createdBy"], silence["comment"]) == ("ana", f"on it (acknowledged-{fires['incident']})")
+    assert {one["name"]: one["value"] for one in silence["matchers"]} == {
+        "service": SERVICE,
+        "rule": "high_error_rate",
+    }
+    (fires,) = [one for one in answer(world, "/api/alerts/firing") if one["rule"] == "high_error_rate"]
+    assert (fires["acknowledged"]["author"], fires["muted"]) == ("ana", False)
+    assert answer(world, "/api/alerts/mutes") == []
+    assert world.service.client.delete(path).status_code == 204
+    assert eventually(lambda: not silences(world), "it is told again")
+
+
+@pytest.mark.parametrize("world", ["native"], indirect=True)
+def test_whose_errors_an_answer_has_is_said(world: World) -> None:
+    performance = answer(world, "/api/health/metrics")
+    assert (performance["scope"], performance["last_error_scope"]) == ("service", "instance")
+    assert answer(world, "/api/health/errors")["scope"] == "instance"
 
 
 @pytest.mark.parametrize("world", ["native"], indirect=True)

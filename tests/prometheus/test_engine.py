@@ -65,6 +65,7 @@ class World:
             resource=lambda: {"service.name": "orders"},
             origin=lambda: Origin("orders"),
             store=MemoryStore,
+            rules=dict,
             own=lambda: History(0.0, span=300, resolution=10),
             units=dict,
             errors=dict,
