@@ -6,7 +6,8 @@ This module imports neither OpenTelemetry nor the settings: it runs before eithe
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from otel_monitoring.redact import redact
@@ -21,6 +22,10 @@ _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _SDK_METRICS: Final = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 _PROPAGATORS: Final = "OTEL_PROPAGATORS"
 _DETECTORS: Final = "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
+_SPECIFICATION: Final = re.compile(
+    r"OTEL_(?!MONITORING_|PYTHON_|INSTRUMENTATION_|SEMCONV_|CONFIG_FILE$|RESOURCE_ATTRIBUTES_)\w+"
+)
+"""Variables that a configuration file replaces; those of languages and instrumentations are not the SDK's."""
 _PROVIDER: Final = re.compile(r"OTEL_PYTHON_(TRACER|METER|LOGGER)_PROVIDER")
 _LIMIT: Final = re.compile(r"OTEL_\w*(?:COUNT|LENGTH)_LIMIT")
 _EXPRESSIONS: Final = re.compile(r"OTEL_PYTHON_(?:\w+_)?EXCLUDED_URLS|OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_\w+")
@@ -111,6 +116,21 @@ def sdk_counts_spans() -> bool:
 def resource_detectors() -> tuple[str, ...]:
     """The names in `OTEL_EXPERIMENTAL_RESOURCE_DETECTORS`, each once; `*` stands for every installed detector."""
     return tuple(dict.fromkeys(_items_of(_DETECTORS)))
+
+
+def specification_variables() -> list[str]:
+    """The variables of OpenTelemetry's specification that have a value, `OTEL_CONFIG_FILE` itself aside."""
+    return sorted(name for name, value in os.environ.items() if value.strip() and _SPECIFICATION.fullmatch(name))
+
+
+@contextmanager
+def without_specification_variables() -> Iterator[None]:
+    """Inside the `with` block, the environment lacks OpenTelemetry's variables: the SDK's parts use their defaults."""
+    hidden = {name: os.environ.pop(name) for name in specification_variables()}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 def zero_code_disabled() -> bool:

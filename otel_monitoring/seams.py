@@ -116,6 +116,18 @@ RESOURCE = Seam(
     purpose="a forked worker has the `service.instance.id` that the user set, with the worker's process id added",
     without="a forked worker has the SDK's random `service.instance.id`",
 )
+FILE_PROVIDERS = Seam(
+    "opentelemetry-sdk",
+    "TracerProvider._active_span_processor",
+    "SynchronousMultiSpanProcessor._span_processors",
+    "LoggerProvider._multi_log_record_processor",
+    "SynchronousMultiLogRecordProcessor._log_record_processors",
+    "MeterProvider._metric_readers",
+    "PeriodicExportingMetricReader._exporter",
+    "OTLPSpanExporter._endpoint",
+    purpose="count what the exporters of a configuration file send, and redact errors in it",
+    without="of a configuration file's exports nothing is counted, and secrets in errors leave the process",
+)
 LOGS = Seam(
     "opentelemetry-sdk",
     "opentelemetry.sdk._logs",

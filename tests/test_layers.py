@@ -53,6 +53,7 @@ OWNERS = {
     "apprise": {"alerts.notify.channels.apprise"},
     "opentelemetry.sdk": {"metrics.reader", "telemetry"},
     "opentelemetry.exporter": {"telemetry"},
+    "opentelemetry.configuration": {"config.configuration_file", "telemetry.file_providers"},
 }
 
 

@@ -60,6 +60,8 @@ class OtlpSettings(BaseSettings):
 
     model_config = SettingsConfigDict(defer_build=True)  # of use as a part of `Settings` alone
 
+    config_file: str | None = _from_variable("OTEL_CONFIG_FILE")
+    """The file of the declarative configuration that is in force."""
     service_name: str | None = _from_variable("OTEL_SERVICE_NAME")
     sdk_disabled: bool = _from_variable("OTEL_SDK_DISABLED", False)
     """Measure, trace and export nothing. The health endpoints answer from the checks alone."""

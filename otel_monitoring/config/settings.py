@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -35,8 +36,9 @@ from pydantic_settings import (
 )
 
 from otel_monitoring.baggage import MAX_KEYS
-from otel_monitoring.config import dotenv_file
+from otel_monitoring.config import configuration_file, dotenv_file
 from otel_monitoring.config.channels import ChannelSettings, check_web_address
+from otel_monitoring.config.configuration_file import ConfigurationFile
 from otel_monitoring.config.hints import did_you_mean, number_meant
 from otel_monitoring.config.http_server import RequestSettings, without_effect
 from otel_monitoring.config.otlp import CHOICES, OtlpSettings
@@ -103,7 +105,8 @@ _THRESHOLD_NAMES = (tuple(THRESHOLDS), tuple(Thresholds.model_fields))
 class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSettings):
     """Every setting of the package; `Settings.load` reads them.
 
-    Keyword arguments win over the environment, which wins over `.env`.
+    Keyword arguments win over the environment, which wins over `.env`, which wins over a configuration file. Where
+    there is such a file, it alone decides about what `OtlpSettings` has.
     """
 
     model_config = SettingsConfigDict(
@@ -174,6 +177,13 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     """Seconds until an alert that still fires is notified again."""
     public_url: str | None = None
     """The service's URL in the links of notifications, without `prefix`."""
+
+    _file: ConfigurationFile | None = PrivateAttr(default=None)
+
+    @property
+    def file(self) -> ConfigurationFile | None:
+        """The configuration file that is in force."""
+        return self._file
 
     @classmethod
     def settings_customise_sources(
@@ -301,7 +311,11 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     def _from_variables(
         cls, given: dict[str, Any], thresholds_given: Mapping[str, float], variables: Mapping[str, str]
     ) -> "Settings":
-        thresholds = _without_prefix(variables, _THRESHOLD)
+        file = configuration_file.read(given.get("config_file") or variables.get(configuration_file.VARIABLE))
+        in_file = cls._take_from_file(file, given, variables)
+        own: Mapping[str, Any] = file.own if file is not None else {}
+        thresholds = {**own.get("thresholds", {}), **_without_prefix(own, _THRESHOLD_KEYWORD)}
+        thresholds.update(_without_prefix(variables, _THRESHOLD))
         thresholds.update(_as_mapping(given.pop("thresholds", {})))
         thresholds.update(_without_prefix(thresholds_given, _THRESHOLD_KEYWORD))
         if thresholds:
@@ -309,10 +323,39 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
         named = variables.keys() | {_variable_of(name) for name in given}
         for line in _notices(named, variables):
             warn_once(line)
-        return cls._validated(given, named)
+        settings = cls._validated(given, named, in_file)
+        settings._file = file  # noqa: SLF001 - our own
+        return settings
 
     @classmethod
-    def _validated(cls, given: dict[str, Any], named: Set[str]) -> "Settings":
+    def _take_from_file(
+        cls, file: ConfigurationFile | None, given: dict[str, Any], variables: Mapping[str, str]
+    ) -> frozenset[str]:
+        """Add what the file says to `given`; returns the names of our settings that it alone decides about."""
+        given.pop("config_file", None)
+        theirs = OtlpSettings.model_fields.keys()
+        if file is None:
+            given["config_file"] = None
+            return frozenset()
+        single = {_THRESHOLD_KEYWORD + name for name in Thresholds.model_fields}
+        configuration_file.check_names(file, (cls.model_fields.keys() - theirs) | single, theirs)
+        for name in sorted((given.keys() & theirs) - {"service_name"}):
+            warn_once(f"{name}: {configuration_file.VARIABLE} is set and takes its place; it is ignored")
+        service_name = file.service_name or given.get("service_name")
+        given.update({name: cls.model_fields[name].get_default() for name in theirs})
+        given.update(config_file=file.path, service_name=service_name, sdk_disabled=file.disabled)
+        own = {
+            name: value
+            for name, value in file.own.items()
+            if name not in given
+            and name not in {"thresholds", *single}
+            and variables.keys().isdisjoint(_variables_of(name))
+        }
+        given.update(own)
+        return frozenset(own)
+
+    @classmethod
+    def _validated(cls, given: dict[str, Any], named: Set[str], in_file: frozenset[str] = frozenset()) -> "Settings":
         """Validate; where only foreign variables are wrong, warn and try again with their defaults."""
         try:
             return cls(**given)
@@ -323,7 +366,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
         foreign = {_field_of(problem): problem for problem in problems if _is_foreign(problem, given, named)}
         ours = [problem for problem in problems if _field_of(problem) not in foreign]
         if ours:
-            raise ConfigurationError("; ".join(map(_explain, ours))) from None
+            raise ConfigurationError("; ".join(_explain(problem, in_file) for problem in ours)) from None
         for problem in foreign.values():
             name, why = _explain(problem).split(": ", 1)
             if _is_of_opentelemetry(name):
@@ -331,7 +374,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
             else:
                 warn_once(f"{name}: {why}; it is ignored")
         defaults = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in foreign}
-        return cls._validated({**given, **defaults}, named)
+        return cls._validated({**given, **defaults}, named, in_file)
 
 
 @cache
@@ -429,6 +472,12 @@ def _variable_of(field: str) -> str:
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
 
 
+def _variables_of(field: str) -> set[str]:
+    """Every environment variable of a field."""
+    alias = Settings.model_fields[field].validation_alias
+    return {str(choice) for choice in alias.choices} if isinstance(alias, AliasChoices) else {PREFIX + field.upper()}
+
+
 def _field_of(problem: ErrorDetails) -> str:
     """The field of a validation error, which has the name of the field or of its variable."""
     name = str(problem["loc"][0])
@@ -449,7 +498,7 @@ def _is_of_opentelemetry(name: str) -> bool:
     return name.startswith("OTEL_") and not name.startswith(PREFIX)
 
 
-def _explain(problem: ErrorDetails) -> str:
+def _explain(problem: ErrorDetails, in_file: frozenset[str] = frozenset()) -> str:
     """One line for a problem, without the value, which may be a secret and which Pydantic's own text quotes."""
     field = _field_of(problem)
     name, why = _variable_of(field), problem["msg"].removeprefix("Value error, ")
@@ -462,6 +511,8 @@ def _explain(problem: ErrorDetails) -> str:
             why, meant = "no such setting", did_you_mean(name, general) or did_you_mean(name, every)
     if problem["type"] == "float_parsing" and not _is_of_opentelemetry(name):
         meant = number_meant(problem["input"], field)
+    if field in in_file:
+        name = f"{configuration_file.SECTION}.{field}"
     why = _MESSAGES.get(problem["type"], why).replace("Input should be", "it must be")
     return f"{name}: {why[0].lower()}{why[1:]}{meant}"
 

@@ -34,14 +34,18 @@ class ExportState:
 
     def __init__(self, signal: Signal, endpoint: str | None, protocol: Protocol) -> None:
         self.signal = signal
-        self.endpoint = without_credentials(endpoint) if endpoint is not None else None
+        self.sends_to(endpoint, protocol)
         self.queue: Callable[[], int | None] | None = None
-        self._protocol = protocol
         self._lock = renewed(self, "_lock", threading.Lock)
         self._exported = self._failures = self._dropped = 0
         self._success_at: float | None = None
         self._last_success: str | None = None
         self._last_error: str | None = None
+
+    def sends_to(self, endpoint: str | None, protocol: Protocol) -> None:
+        """From now on the signal is exported to another endpoint."""
+        self.endpoint = without_credentials(endpoint) if endpoint is not None else None
+        self._protocol: Protocol = protocol
 
     @contextmanager
     def exporting(self) -> Iterator[None]:
@@ -115,20 +119,23 @@ def without_credentials(endpoint: str) -> str:
     return redact(shown.removeprefix("//"))
 
 
-def export_summary(settings: OtlpSettings, joined: Collection[Signal]) -> str:
+def export_summary(settings: OtlpSettings, joined: Collection[Signal], *, from_file: bool = False) -> str:
     """One line that says which signals are exported where, without credentials.
 
     Args:
         settings: The OTLP settings.
         joined: Signals with a provider of the application's own, which decides about their export.
+        from_file: Whether these providers are those of the configuration file.
     """
     if settings.sdk_disabled:
-        return "OTEL_SDK_DISABLED is set: nothing is measured or exported"
+        cause = "OTEL_CONFIG_FILE says disabled" if settings.config_file else "OTEL_SDK_DISABLED is set"
+        return f"{cause}: nothing is measured or exported"
+    theirs = "where OTEL_CONFIG_FILE says" if from_file else "the application's own provider"
     ways: dict[str, list[str]] = {}
     for signal in SIGNALS:
         endpoint = settings.endpoint(signal)
         if signal in joined:
-            ways.setdefault("the application's own provider", []).append(signal)
+            ways.setdefault(theirs, []).append(signal)
         elif endpoint is not None:
             shown = without_credentials(endpoint).removesuffix(f"/v1/{signal}")
             ways.setdefault(f"{shown} ({settings.protocol(signal)})", []).append(signal)

@@ -27,6 +27,7 @@ from otel_monitoring.telemetry.logs_sdk import (
 from otel_monitoring.telemetry.otlp_exporters import CountedExporter, make_exporter
 from otel_monitoring.telemetry.pipelines import BatchPipeline
 from otel_monitoring.telemetry.redaction import redacted_records
+from otel_monitoring.telemetry.shutdown import JoinedPipeline
 
 _ALERTS = "otel_monitoring.alerts"
 # Loggers of libraries that take part in an export: exporting their records would cause further records.
@@ -180,6 +181,38 @@ def log_pipeline(
         _handlers.use(handler, service) if on else _handlers.leave(handler, service)
 
     return LogPipeline(exporter, processor, state, turn, handler)
+
+
+class HandlerPipeline(JoinedPipeline):
+    """The way of records of `logging` to a provider with processors of its own; `close` flushes it.
+
+    Attributes:
+        restored: How often the handler had been removed and was added again.
+    """
+
+    def __init__(self, provider: LoggerProvider, service: object = None) -> None:
+        super().__init__(provider)
+        self._handler = OtlpHandler(provider)
+        self._service = service
+        self.restored = 0
+        self._turn(on=True)
+
+    def _turn(self, *, on: bool) -> None:
+        root = logging.getLogger()
+        root.addHandler(self._handler) if on else root.removeHandler(self._handler)
+        _handlers.use(self._handler, self._service) if on else _handlers.leave(self._handler, self._service)
+
+    def detach(self) -> None:
+        """Feed the provider no more."""
+        self._turn(on=False)
+
+    def restore(self) -> bool:
+        """Add the handler again if a configuration of `logging` has removed it; returns whether it had."""
+        if self._handler in logging.getLogger().handlers:
+            return False
+        self._turn(on=True)
+        self.restored += 1
+        return True
 
 
 class LogPipeline(BatchPipeline):

@@ -133,6 +133,13 @@ def _dropping(emit: Callable[[Any], None], queue: deque[Any], metrics: QueueMetr
     return emit_or_drop
 
 
+def count_queue(processor: Any, state: ExportState) -> None:
+    """From now on, `state` has the length of the queue of a batch processor, and counts what it drops."""
+    queue = _Queue.of(processor, state)
+    if queue is not None:
+        state.queue = queue.length
+
+
 class BatchPipeline:
     """The pipeline of spans or log records: a batch queue with a thread, and the switch that feeds it."""
 

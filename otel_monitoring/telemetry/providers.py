@@ -46,7 +46,8 @@ from otel_monitoring.telemetry.shutdown import JoinedPipeline, ReaderPipeline, c
 from otel_monitoring.telemetry.tracer_provider import ServiceTracerProvider
 
 if TYPE_CHECKING:
-    from otel_monitoring.telemetry.log_pipeline import LogPipeline, LogSwitch
+    from otel_monitoring.telemetry.file_providers import FileProviders
+    from otel_monitoring.telemetry.log_pipeline import HandlerPipeline, LogPipeline, LogSwitch
     from otel_monitoring.telemetry.logs_sdk import LoggerProvider
 
 _SDK = {TELEMETRY_SDK_LANGUAGE: "python", TELEMETRY_SDK_NAME: "opentelemetry", TELEMETRY_SDK_VERSION: sdk_version}
@@ -113,13 +114,15 @@ class Telemetry:
         self._logs: LogSwitch | None = None
         self._joined: set[Signal] = set()
         self.resource = self._make_resource()
+        self._from_file = self._read_file()
         self._make_providers(join=not settings.sdk_disabled)
         self._states = self._make_states()
 
     def _make_resource(self) -> Resource:
         """The resource of this process: settings win over `OTEL_RESOURCE_ATTRIBUTES`, the application, detection."""
         settings, (name, version) = self._settings, self._names
-        given = OTELResourceDetector().detect().attributes
+        # A configuration file says itself what is detected, and takes the place of the variables.
+        given = OTELResourceDetector().detect().attributes if settings.file is None else {}
         own = {"service.name": name, "service.version": version}
         set_by_us = {
             "service.name": settings.service_name,
@@ -127,7 +130,7 @@ class Telemetry:
             "service.version": settings.service_version,
             "deployment.environment.name": settings.environment,
         }
-        attributes = {"service.name": "unknown_service", **detected()}
+        attributes = {"service.name": "unknown_service", **(detected() if settings.file is None else {})}
         for source in (own, given, set_by_us):
             attributes.update({key: value for key, value in source.items() if value})
         if instance := given.get("service.instance.id"):
@@ -135,6 +138,19 @@ class Telemetry:
         else:
             attributes.update(ServiceInstanceIdResourceDetector().detect().attributes)
         return Resource({**_SDK, **attributes})
+
+    def _read_file(self) -> "FileProviders | None":
+        """The providers of the configuration file, where there is one and nobody has set global ones of the SDK."""
+        file = self._settings.file
+        if file is None or file.disabled:
+            return None
+        from otel_monitoring.telemetry.file_providers import FileProviders
+
+        if not FileProviders.are_built(file) and not all(map(_is_replaceable, _global_providers())):
+            return None
+        found = FileProviders.of(file, self.resource.attributes)
+        self._given = {**found.by_signal, **self._given}
+        return found
 
     def _make_providers(self, *, join: bool) -> None:
         sent = {signal for signal in SIGNALS if self._settings.exports(signal) and _can_export(signal)}
@@ -193,6 +209,8 @@ class Telemetry:
         _set_global(metrics.get_meter_provider(), metrics.set_meter_provider, meters)
         if loggers is not None:
             _set_global(logs_api.get_logger_provider(), logs_api.set_logger_provider, loggers)
+        if self._from_file is not None:
+            self._from_file.instrument()
 
     def _to_join(self, signal: Signal, provider: object, kind: type[P] | None, join: bool) -> P | None:
         """`provider` if it is the application's own and of the SDK's class, so that it is joined; else None."""
@@ -208,7 +226,15 @@ class Telemetry:
             else None
             for signal in SIGNALS
         }
-        return {signal: ExportState(signal, sent[signal], self._settings.protocol(signal)) for signal in SIGNALS}
+        states = {signal: ExportState(signal, sent[signal], self._settings.protocol(signal)) for signal in SIGNALS}
+        if self._from_file is not None:
+            states.update({signal: self._from_file.states[signal] for signal in SIGNALS if self._is_of_file(signal)})
+        return states
+
+    def _is_of_file(self, signal: Signal) -> bool:
+        """Whether the provider of `signal` is one that the configuration file describes."""
+        provider = self._from_file.by_signal.get(signal) if self._from_file is not None else None
+        return provider is not None and provider is self._sdk[SIGNALS.index(signal)]
 
     def start(self, reader: MetricReader) -> None:
         """Add the aggregator's reader and, for each endpoint, a pipeline. Does nothing if it has started.
@@ -231,7 +257,7 @@ class Telemetry:
             self._pipelines = self._make_pipelines()
             self._reader = reader
             self._quiet = QuietExports()
-            if self._pipelines:
+            if self._pipelines or self._from_file is not None:
                 self._quiet.install()
 
     def _adopt_process(self) -> None:
@@ -242,7 +268,7 @@ class Telemetry:
         if self._logs is not None:
             self._logs.target = None
         self._states = self._make_states()
-        if not self._joined:
+        if not self._joined or self._from_file is not None:
             self.resource = self._make_resource()
         for provider in self._sdk:
             # The SDK sets a random `service.instance.id`, even where the user has set one.
@@ -258,12 +284,14 @@ class Telemetry:
         }
         if loggers is not None and (logs := self._logs) is not None:
             # Loaded where there is a provider of log records: see `_prepare_logs`.
-            from otel_monitoring.telemetry.log_pipeline import log_pipeline
+            from otel_monitoring.telemetry.log_pipeline import HandlerPipeline, log_pipeline
 
+            if self._is_of_file("logs"):
+                return [("logs", HandlerPipeline(loggers, self._service))]
             makers["logs"] = lambda state: log_pipeline(self._settings, state, logs, loggers, self._service)
         made: list[tuple[Signal, Pipeline]] = []
         for signal, state in self._states.items():
-            if state.endpoint is None:
+            if state.endpoint is None or signal in self._joined:
                 continue
             try:
                 made.append((signal, makers[signal](state)))
@@ -274,7 +302,7 @@ class Telemetry:
     @property
     def export_summary(self) -> str:
         """One line that says which signals are exported where, without credentials."""
-        return export_summary(self._settings, self._joined)
+        return export_summary(self._settings, self._joined, from_file=self._from_file is not None)
 
     def keep_logging(self) -> None:
         """Restore our handler, filter and loggers if `logging` has been configured since the start.
@@ -289,7 +317,7 @@ class Telemetry:
                 return
             self._quiet.install()
             for signal, pipeline in self._pipelines:
-                if signal == "logs" and cast("LogPipeline", pipeline).restore():
+                if signal == "logs" and cast("LogPipeline | HandlerPipeline", pipeline).restore():
                     logger.info("logging was configured anew: the handler that exports log records is back")
 
     def stop(self, timeout: float) -> None:
@@ -330,9 +358,10 @@ class Telemetry:
             now: Seconds of `time.monotonic`.
 
         Returns:
-            By signal the block of `ExportState.block`, and `provider`: `own`, `application` (joined: it decides about
-            its export), or `none` (a no-op, because the signal is not exported). For exported logs also
-            `handler_restored`: how often a configuration of `logging` had removed our handler.
+            By signal the block of `ExportState.block`, and `provider`: `own`, `file` (of the configuration file),
+            `application` (joined: it decides about its export), or `none` (a no-op, because the signal is not
+            exported). For exported logs also `handler_restored`: how often a configuration of `logging` had removed our
+            handler.
         """
         return {
             signal: {"provider": self._provider_of(signal), **state.block(now), **self._handler_of(signal)}
@@ -341,9 +370,15 @@ class Telemetry:
 
     def _handler_of(self, signal: Signal) -> dict[str, int]:
         pipeline = dict(self._pipelines).get(signal) if signal == "logs" else None
-        return {"handler_restored": cast("LogPipeline", pipeline).restored} if pipeline is not None else {}
+        return (
+            {"handler_restored": cast("LogPipeline | HandlerPipeline", pipeline).restored}
+            if pipeline is not None
+            else {}
+        )
 
     def _provider_of(self, signal: Signal) -> str:
+        if self._is_of_file(signal):
+            return "file"
         if signal in self._joined:
             return "application"
         if self._settings.sdk_disabled:
@@ -378,7 +413,16 @@ def _make_provider(make: Callable[[], P]) -> P:
     return provider
 
 
+def _global_providers() -> tuple[object, ...]:
+    return trace.get_tracer_provider(), metrics.get_meter_provider(), logs_api.get_logger_provider()
+
+
+def _is_replaceable(provider: object) -> bool:
+    """Whether a global provider is the API's proxy, which is recognised by its class name alone."""
+    return type(provider).__name__.lstrip("_").startswith("Proxy")
+
+
 def _set_global(current: object, setter: Callable[[P], None], provider: P) -> None:
-    """Make `provider` the global one if `current` is the API's proxy, which is recognised by its class name alone."""
-    if type(current).__name__.lstrip("_").startswith("Proxy"):
+    """Make `provider` the global one if there is none yet."""
+    if _is_replaceable(current):
         setter(provider)

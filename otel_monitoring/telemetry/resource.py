@@ -1,5 +1,6 @@
 """`detected`: attributes of the resource that describe where a service runs; detectors that others wrote may hang."""
 
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Final
 
 from otel_monitoring.environment import resource_detectors, warn_once
+from otel_monitoring.forks import renewed
 from otel_monitoring.redact import redact_error
 from otel_monitoring.telemetry.platform_attributes import Attributes, platform_attributes, process_attributes
 
@@ -20,6 +22,8 @@ _NOT_THEIRS: Final = frozenset({"service.instance.id"})
 _PATIENCE_SECONDS = 2.0
 """How long all detectors together may take."""
 
+_importing = renewed(sys.modules[__name__], "_importing", threading.Lock)
+"""Detectors of one package import each other: at the same time, Python would find a deadlock of its import locks."""
 _kept: dict[str, dict[str, Any]] = {}
 """What a detector found once and for all, or nothing because it failed, by its name; forked children have it too."""
 
@@ -86,7 +90,8 @@ class _Question:
 
     def _detect(self) -> None:
         try:
-            detector = _entry_point(self._name).load()()
+            with _importing:
+                detector = _entry_point(self._name).load()()
             self._of_process = bool(detector.is_process_dependent())
             self._found = dict(detector.detect().attributes)
         except BaseException as error:  # noqa: BLE001 - code of others: it is left out, whatever it raises

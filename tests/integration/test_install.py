@@ -25,6 +25,10 @@ USES = {
     "from pydantic import SecretStr; AppriseChannel(SecretStr('json://localhost'), 'json')",
     "cloud": "from importlib.metadata import entry_points\n"
     "assert {'aws_ec2', 'azure_vm', 'gcp'} <= entry_points(group='opentelemetry_resource_detector').names",
+    "config": "import os, pathlib, tempfile\n"
+    "path = pathlib.Path(tempfile.mkdtemp(), 'otel.yaml'); path.write_text('file_format: \"1.0\"\\ndisabled: true\\n')\n"
+    "os.environ['OTEL_CONFIG_FILE'] = str(path)\n"
+    "assert MonitoringService(None, store='memory').settings.sdk_disabled",
     "cli": "from otel_monitoring.cli.commands import run_command_line; assert run_command_line(['--help']) == 0",
     "export": "from otel_monitoring import export; assert export.grafana(monitoring.alert_manager.rules)",
     "http": "from opentelemetry.instrumentation import httpx",

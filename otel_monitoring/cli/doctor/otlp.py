@@ -28,6 +28,11 @@ def otlp(examination: Examination) -> Iterator[Finding]:
     if settings is None:
         yield Finding("OTLP", Level.SKIPPED, "the settings are not valid")
         return
+    if settings.file is not None:
+        described = "OTEL_CONFIG_FILE says what is exported"
+        advice = "`telemetry` in /health/diagnostics of a running service says what became of it"
+        yield Finding("OTLP", Level.SKIPPED, described, advice)
+        return
     sent = [signal for signal in SIGNALS if settings.exports(signal)]
     if not sent:
         advice = "set OTEL_EXPORTER_OTLP_ENDPOINT to send telemetry to a Collector"
@@ -47,7 +52,7 @@ def trace_context(examination: Examination) -> Iterator[Finding]:
     settings = examination.settings
     if settings is None:
         yield Finding(_TRACE_CONTEXT, Level.SKIPPED, "the settings are not valid")
-    elif settings.exports("traces"):
+    elif settings.exports("traces") or (settings.file is not None and settings.file.records_spans):
         yield Finding(_TRACE_CONTEXT, Level.OK, "spans are recorded: carry() writes the current one into documents")
     else:
         yield Finding(

@@ -21,6 +21,8 @@ def settings_valid(examination: Examination) -> Iterator[Finding]:
         yield Finding(_NAME, Level.WARNING, problem, advice if advice.startswith("did you") else "correct or remove it")
     if settings is None:
         return
+    if settings.file is not None:
+        yield Finding(_NAME, Level.OK, f"the configuration file {settings.file.path} is in force")
     if settings.access == "open":
         yield Finding(
             _NAME,

@@ -1,0 +1,179 @@
+"""The configuration file of `OTEL_CONFIG_FILE`: our settings in it, what it replaces, and what is said of mistakes."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from otel_monitoring.config import Settings
+from otel_monitoring.errors import ConfigurationError
+
+File = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def _plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("otel_monitoring.environment.warned", [])
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> File:
+    """Write the file, with these lines after its format, and name it in the environment."""
+    pytest.importorskip("opentelemetry.configuration", reason="without the extra `config`")
+
+    def write(lines: str) -> Path:
+        path = tmp_path / "otel.yaml"
+        path.write_text(f'file_format: "1.0"\n{lines}')
+        monkeypatch.setenv("OTEL_CONFIG_FILE", str(path))
+        return path
+
+    return write
+
+
+OURS = """
+distribution:
+  otel_monitoring:
+    check_interval: 7
+    environment: qa
+    error_statuses: [500, 503]
+    alert_email_to: [ops@example.com]
+    smtp_port: 2525
+    admin_token: ${TOKEN}
+    public_url: ${NOT_SET}
+    excluded_urls: ^/internal
+    thresholds: {cpu_percent: 55}
+    threshold_memory_percent: 44
+"""
+
+
+def test_our_settings_stand_under_distribution(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", "let-me-in-please")
+    path = file(OURS)
+    settings = Settings.load()
+    assert settings.config_file == str(path)
+    assert (settings.check_interval, settings.environment, settings.error_statuses) == (7.0, "qa", {500, 503})
+    assert (settings.alert_email_to, settings.smtp_port) == (("ops@example.com",), 2525)
+    assert settings.admin_token is not None
+    assert settings.admin_token.get_secret_value() == "let-me-in-please"
+    assert settings.public_url is None
+    assert settings.excluded_urls == ("^/internal",)
+    assert (settings.thresholds.cpu_percent, settings.thresholds.memory_percent) == (55, 44)
+
+
+def test_variables_and_keywords_of_ours_win_over_the_file(
+    file: File, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file(OURS.replace("${TOKEN}", "let-me-in-please"))
+    (tmp_path / ".env").write_text("SMTP_PORT=26\n")
+    monkeypatch.setenv("OTEL_MONITORING_CHECK_INTERVAL", "8")
+    monkeypatch.setenv("OTEL_PYTHON_EXCLUDED_URLS", "^/mine")
+    monkeypatch.setenv("OTEL_MONITORING_THRESHOLD_CPU_PERCENT", "66")
+    settings = Settings.load(environment="mine", threshold_memory_percent=33)
+    assert (settings.check_interval, settings.environment, settings.smtp_port) == (8.0, "mine", 26)
+    assert settings.excluded_urls == ("^/mine",)
+    assert (settings.thresholds.cpu_percent, settings.thresholds.memory_percent) == (66, 33)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("chek_interval: 7", "chek_interval: no such setting; did you mean check_interval?"),
+        ("otlp_endpoint: http://x", "otlp_endpoint: the file's own sections say that"),
+        ("check_interval: 5m", "check_interval: it must be a number, in seconds; did you mean 300?"),
+        ("smtp_port: mail", "smtp_port: it must be a whole number"),
+        ("alert_email_to: [ops]", "alert_email_to: it must be an e-mail address"),
+        ("thresholds: 5", "thresholds: it must be a mapping"),
+        ("threshold_cpu: 5", "threshold_cpu: no such setting; did you mean threshold_cpu_percent?"),
+    ],
+)
+def test_a_wrong_key_or_value_of_ours_stops_the_start_and_is_named(file: File, line: str, said: str) -> None:
+    file(f"distribution: {{otel_monitoring: {{{line}}}}}\n")
+    with pytest.raises(ConfigurationError) as error:
+        Settings.load()
+    assert str(error.value).startswith(f"OTEL_CONFIG_FILE: distribution.otel_monitoring.{said}")
+    assert "\n" not in str(error.value)
+
+
+def test_other_vendors_settings_are_theirs(file: File) -> None:
+    file("distribution: {nimbus: {chek_interval: 7}}\n")
+    assert Settings.load().check_interval == 30.0
+
+
+def test_the_variables_of_the_specification_are_ignored_in_one_line(
+    file: File, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "from-variable")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    monkeypatch.setenv("TEAM", "unused")
+    file("resource: {attributes: [{name: service.name, value: 'from-${OTEL_SERVICE_NAME}'}]}\n")
+    for _ in range(2):
+        settings = Settings.load()
+    assert not settings.sdk_disabled
+    assert not any(settings.exports(signal) for signal in ("traces", "metrics", "logs"))  # type: ignore[arg-type]
+    assert settings.service_name == "from-from-variable"
+    (line,) = caplog.messages
+    assert line.startswith("OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SDK_DISABLED: OTEL_CONFIG_FILE is set")
+
+
+def test_a_keyword_for_what_the_file_says_is_ignored_with_a_warning(
+    file: File, caplog: pytest.LogCaptureFixture
+) -> None:
+    file("")
+    settings = Settings.load(otlp_endpoint="http://127.0.0.1:9", service_name="mine")
+    assert settings.otlp_endpoint is None
+    assert settings.service_name == "mine", "the file has no name"
+    assert caplog.messages == ["otlp_endpoint: OTEL_CONFIG_FILE is set and takes its place; it is ignored"]
+
+
+def test_a_file_may_switch_everything_off(file: File) -> None:
+    file("disabled: true\n")
+    assert Settings.load().sdk_disabled
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("tracer_provider: {processors: hunter2}\n", "tracer_provider.processors: it must be array"),
+        (
+            "resource: {attributes: [{name: key, value: {a: hunter2hunter2}}]}\n",
+            "resource.attributes.0.value: it must be",
+        ),
+        ("tracer_provider: {procesors: []}\n", "tracer_provider: Additional properties are not allowed ('procesors'"),
+        ("log_level: loud\n", "log_level: it must be ['trace', "),
+        ("hunter2: [\n", "line 3: "),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_ignored_with_one_warning(
+    file: File, content: str, said: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "from-variable")
+    file(content)
+    settings = Settings.load()
+    assert (settings.config_file, settings.file, settings.service_name) == (None, None, "from-variable")
+    (line,) = caplog.messages
+    assert line.startswith("OTEL_CONFIG_FILE: ")
+    assert line.endswith("; it is ignored")
+    assert said in line
+    assert "hunter2" not in line
+    assert not any(record.exc_info for record in caplog.records)
+
+
+def test_a_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("opentelemetry.configuration", reason="without the extra `config`")
+    monkeypatch.setenv("OTEL_CONFIG_FILE", "/nowhere.yaml")
+    assert Settings.load().file is None
+    assert caplog.messages == ["OTEL_CONFIG_FILE: Configuration file not found: /nowhere.yaml; it is ignored"]
+
+
+def test_without_the_package_one_warning_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.configuration", None)
+    monkeypatch.setenv("OTEL_CONFIG_FILE", "otel.yaml")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "from-variable")
+    for _ in range(2):
+        assert Settings.load().service_name == "from-variable"
+    assert caplog.messages == ["OTEL_CONFIG_FILE: it needs pip install 'otel-monitoring[config]'; it is ignored"]
