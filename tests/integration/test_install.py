@@ -26,7 +26,8 @@ USES = {
     "cloud": "from importlib.metadata import entry_points\n"
     "assert {'aws_ec2', 'azure_vm', 'gcp'} <= entry_points(group='opentelemetry_resource_detector').names",
     "config": "import os, pathlib, tempfile\n"
-    "path = pathlib.Path(tempfile.mkdtemp(), 'otel.yaml'); path.write_text('file_format: \"1.0\"\\ndisabled: true\\n')\n"
+    "path = pathlib.Path(tempfile.mkdtemp(), 'otel.json')\n"
+    'path.write_text(\'{"file_format": "1.0", "disabled": true}\')\n'
     "os.environ['OTEL_CONFIG_FILE'] = str(path)\n"
     "assert MonitoringService(None, store='memory').settings.sdk_disabled",
     "cli": "from otel_monitoring.cli.commands import run_command_line; assert run_command_line(['--help']) == 0",
