@@ -53,7 +53,11 @@ def test_our_settings_stand_under_distribution(file: File, monkeypatch: pytest.M
     path = file(OURS)
     settings = Settings.load()
     assert settings.config_file == str(path)
-    assert (settings.check_interval, settings.environment, settings.error_statuses) == (7.0, "qa", {500, 503})
+    assert (settings.check_interval, settings.environment, settings.error_statuses) == (
+        7.0,
+        "qa",
+        frozenset({500, 503}),
+    )
     assert (settings.alert_email_to, settings.smtp_port) == (("ops@example.com",), 2525)
     assert settings.admin_token is not None
     assert settings.admin_token.get_secret_value() == "let-me-in-please"
@@ -112,7 +116,7 @@ def test_the_variables_of_the_specification_are_ignored_in_one_line(
     for _ in range(2):
         settings = Settings.load()
     assert not settings.sdk_disabled
-    assert not any(settings.exports(signal) for signal in ("traces", "metrics", "logs"))  # type: ignore[arg-type]
+    assert not any(settings.exports(signal) for signal in ("traces", "metrics", "logs"))
     assert settings.service_name == "from-from-variable"
     (line,) = caplog.messages
     assert line.startswith("OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_SDK_DISABLED: OTEL_CONFIG_FILE is set")
