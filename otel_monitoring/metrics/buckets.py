@@ -65,8 +65,9 @@ class Buckets(NamedTuple):
         first, counts, width = self
         others_first, others_counts, others_width = other
         if width != others_width or most >> 8 * width:
-            width = max(width, others_width, width_of(most))
-            counts, others_counts = self.widened(first, width), other.widened(others_first, width)
+            wide = max(width, others_width, width_of(most))
+            counts, others_counts = widened(counts, width, wide), widened(others_counts, others_width, wide)
+            width = wide
         if first < others_first:
             others_counts <<= 8 * width * (others_first - first)
         elif first > others_first:
@@ -74,22 +75,20 @@ class Buckets(NamedTuple):
             first = others_first
         return Buckets(first, counts + others_counts, width)
 
-    @staticmethod
-    def total(parts: "Iterable[tuple[int, int, int]]", most: int) -> "Buckets":
-        """The sums of the counts of each bucket over all `parts`, fields of `Buckets`; none is above `most`."""
-        filled = [part for part in parts if part[1]]
-        first = min([part[0] for part in filled], default=0)
-        width = max([width_of(most), *[part[2] for part in filled]])
-        packed = [
-            counts << 8 * width * (begin - first) if own == width else Buckets(begin, counts, own).widened(first, width)
-            for begin, counts, own in filled
-        ]
-        return Buckets(first, sum(packed), width)
-
     def minus(self, part: "Buckets") -> "Buckets":
         """The counts less those of `part`, none of which is larger."""
-        first, width = min(self.first, part.first), max(self.width, part.width)
-        return Buckets(first, self.widened(first, width) - part.widened(first, width), width)
+        first, counts, width = self
+        parts_first, parts_counts, parts_width = part
+        if width != parts_width:
+            wide = max(width, parts_width)
+            counts, parts_counts = widened(counts, width, wide), widened(parts_counts, parts_width, wide)
+            width = wide
+        if first < parts_first:
+            parts_counts <<= 8 * width * (parts_first - first)
+        elif first > parts_first:
+            counts <<= 8 * width * (first - parts_first)
+            first = parts_first
+        return Buckets(first, counts - parts_counts, width)
 
     def coarser(self, halvings: int) -> "Buckets":
         """The counts at a resolution halved `halvings` times: each halving joins buckets 2i and 2i + 1 to bucket i."""
@@ -127,17 +126,16 @@ class Buckets(NamedTuple):
         inside = counts[whole] * (place - index) if self.first <= index < self.first + len(counts) else 0.0
         return sum(counts[:whole]) + inside
 
-    def widened(self, first: int, width: int) -> int:
-        """The counts packed with `width` bytes each, beginning at bucket `first`; neither makes them less."""
-        packed_counts = self.packed_counts
-        if width != self.width:
-            size = self.size
-            present = packed_counts.to_bytes(size * self.width, "little")
-            wider = bytearray(size * width)
-            for place in range(self.width):
-                wider[place::width] = present[place :: self.width]
-            packed_counts = int.from_bytes(wider, "little")
-        return packed_counts << 8 * width * (self.first - first) if self.first != first else packed_counts
+
+def widened(packed_counts: int, width: int, wider: int) -> int:
+    """Packed counts of `width` bytes each with `wider` bytes each, which is not less."""
+    if width == wider:
+        return packed_counts
+    size = -(-packed_counts.bit_length() // (8 * width))
+    present, wide = packed_counts.to_bytes(size * width, "little"), bytearray(size * wider)
+    for place in range(width):
+        wide[place::wider] = present[place::width]
+    return int.from_bytes(wide, "little")
 
 
 def width_of(most: int) -> int:

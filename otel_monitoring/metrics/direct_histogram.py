@@ -5,7 +5,7 @@ bound to its attributes once, and a value costs about a microsecond.
 """
 
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from math import ceil, inf, log2
 from typing import Final
 
@@ -13,8 +13,8 @@ from opentelemetry import metrics
 from opentelemetry.context import Context
 
 from otel_monitoring.forks import renewed
-from otel_monitoring.metrics.buckets import Buckets
-from otel_monitoring.metrics.snapshot import AttributeValue, Histogram
+from otel_monitoring.metrics.buckets import NO_BUCKETS, Buckets
+from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series
 
 # Scale 5 divides each doubling of the value into 32 buckets: 1.1 % from a bucket's middle to its edge. 480 buckets
 # cover 15 doublings before the scale drops to 4, and 30 (a nanosecond to a second) before it drops to 3.
@@ -22,9 +22,9 @@ MAX_SCALE = 5
 MAX_SIZE = 480
 _PER_DOUBLING = 2**MAX_SCALE
 OVERFLOW: Final[Mapping[str, AttributeValue]] = {"otel.metric.overflow": True}
-_ZERO: Final = -(2**31)
-"""The bucket of values that are not positive: below that of the smallest number."""
 _BATCH: Final = 64
+_LARGEST_BATCH: Final = 255
+"""Of so many values none of the counts takes more than a byte."""
 
 
 class BoundHistogram:
@@ -32,65 +32,73 @@ class BoundHistogram:
 
     Attributes:
         attributes: The attributes of the series.
+        series: The series, once a reader knows it.
     """
 
-    __slots__ = ("_counts", "_max", "_min", "_of", "_recent", "_sum", "attributes")
+    __slots__ = ("_at_zero", "_buckets", "_count", "_max", "_min", "_of", "_recent", "_sum", "attributes", "series")
 
     def __init__(self, of: "DirectHistogram", attributes: Mapping[str, AttributeValue]) -> None:
         self.attributes = attributes
+        self.series: Series | None = None
         self._of = of
         self._recent: list[float] = []
         self._begin()
 
     def _begin(self) -> None:
-        self._counts: dict[int, int] = {}
+        self._count = self._at_zero = 0
+        self._buckets = NO_BUCKETS
         self._sum, self._min, self._max = 0.0, inf, -inf
 
     def record(self, value: float) -> None:
         """Add a value, which must be finite."""
-        # Values are counted in batches: appending needs no lock, and each is counted in a fifth of the time.
+        # Values are added in batches: appending needs no lock, and each is added in a fifth of the time.
         self._recent.append(value)
         if len(self._recent) >= _BATCH:
             with self._of.lock:
-                self._count()
+                self._add_recent()
 
-    def _count(self) -> None:
-        recent = self._recent[:]
-        if recent:
+    def _add_recent(self) -> None:
+        while recent := self._recent[:_LARGEST_BATCH]:
             del self._recent[: len(recent)]  # others may have been appended meanwhile
-            counts = self._counts
-            for bucket in _buckets(recent):
-                counts[bucket] = counts.get(bucket, 0) + 1
+            self._count += len(recent)
             self._sum += sum(recent)
             self._min, self._max = min(self._min, *recent), max(self._max, *recent)
+            if edges := self._edges(recent):
+                first = min(edges)
+                counts = bytearray(max(edges) - first + 1)
+                for edge in edges:
+                    counts[edge - first] += 1
+                added = Buckets(first - 1, int.from_bytes(counts, "little"))
+                self._buckets = self._buckets.plus(added, self._count) if self._buckets.packed_counts else added
+
+    def _edges(self, values: list[float]) -> list[int]:
+        """The upper edge of the bucket of each value that is positive; counts those that are not."""
+        try:
+            return [ceil(log2(value) * _PER_DOUBLING) for value in values]
+        except ValueError:
+            positive = [value for value in values if value > 0]
+            self._at_zero += len(values) - len(positive)
+            return self._edges(positive)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no value since the last `take`."""
-        return not self._recent and not self._counts
+        return not self._recent and not self._count
 
     def take(self) -> Histogram | None:
         """The distribution of the values since the last call; None if there was none."""
         with self._of.lock:
-            self._count()
-            if not self._counts:
+            self._add_recent()
+            if not self._count:
                 return None
-            counts, total, least, most = self._counts, self._sum, self._min, self._max
+            count, total, least, most = self._count, self._sum, self._min, self._max
+            buckets, at_zero = self._buckets, self._at_zero
             self._begin()
-        count, at_zero = sum(counts.values()), counts.pop(_ZERO, 0)
-        buckets = Buckets.of_indexes(counts)
         first, last = buckets.first, buckets.first + buckets.size - 1
         halvings = 0
         while (last >> halvings) - (first >> halvings) >= MAX_SIZE:
             halvings += 1
         return Histogram(count, total, least, most, MAX_SCALE - halvings, at_zero, buckets.coarser(halvings))
-
-
-def _buckets(values: Iterable[float]) -> list[int]:
-    try:
-        return [ceil(log2(value) * _PER_DOUBLING) - 1 for value in values]
-    except ValueError:  # a value is not positive
-        return [ceil(log2(value) * _PER_DOUBLING) - 1 if value > 0 else _ZERO for value in values]
 
 
 class DirectHistogram:

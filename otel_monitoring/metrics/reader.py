@@ -196,7 +196,9 @@ class SnapshotReader(sdk.InMemoryMetricReader):
         observed: set[Series] = set()
         for direct in list(self.direct_histograms.values()):
             for bound, values in direct.take():
-                _add(histograms, self._series(direct.name, bound.attributes), values)
+                if bound.series is None:
+                    bound.series = self._series(direct.name, bound.attributes)
+                _add(histograms, bound.series, values)
         for metric, scope in _metrics(data):
             points = metric.data
             if _comes_directly(metric.name, scope, self.direct_histograms):

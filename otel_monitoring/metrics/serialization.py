@@ -7,17 +7,17 @@ histograms are one array of fixed records.
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
-from operator import itemgetter
 from typing import Any
 
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import KINDS, Buckets
-from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot
+from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, merged_rows
 
 _FORMAT = 1
 _COMPRESSION = 1
@@ -27,6 +27,8 @@ _HEAD = struct.Struct("<IIII")
 """Bytes of the compressed names and of the compressed figures, and in the figures bytes of the head, and histograms."""
 _RECORD = struct.Struct("<QdddbQiIB")
 """Count, sum, minimum, maximum, scale, values at zero, first bucket, bytes of the bucket counts, bytes of one."""
+_EXTREMES = struct.Struct("<16xdd")
+"""Minimum and maximum in a record."""
 _MAX_KNOWN = 50_000
 _NAMES = 16
 """Of how many snapshots the names are remembered that were read: those of as many processes that are always busy."""
@@ -112,7 +114,7 @@ class PackedSnapshot:
         row = self.rows.get(series)
         if row is None:
             return None
-        _, _, least, most, *_ = _RECORD.unpack_from(self.records, row * _RECORD.size)
+        least, most = _EXTREMES.unpack_from(self.records, row * _RECORD.size)
         return least, most
 
 
@@ -165,11 +167,9 @@ class SnapshotCodec:
         if note.pop("format") != _FORMAT:
             raise ValueError("the content has another format")
         after = head_size + size * _RECORD.size
-        records = list(_RECORD.iter_unpack(memoryview(figures)[head_size:after]))
         sums = struct.unpack(f"<{len(series) - size}d", figures[after:])
-        if len(counts) != sum(map(_bytes_of, records)) or not {record[_WIDTH] for record in records} <= KINDS.keys():
-            raise ValueError("the content is damaged")
-        return EncodedSnapshot(float(note.pop("seconds")), note, series, records, counts, sums)
+        rows = _rows(memoryview(figures)[head_size:after], counts)
+        return EncodedSnapshot(float(note.pop("seconds")), note, series, rows, sums)
 
     def _series_named(self, names: bytes) -> list[str]:
         """The texts of the series of a snapshot; those of the last ones are remembered."""
@@ -186,19 +186,15 @@ class SnapshotCodec:
 
     def total(self, parts: Sequence["EncodedSnapshot"], start: float, end: float) -> Snapshot:
         """The sum of `parts`, as the snapshot of an interval."""
-        found: dict[str, list[tuple[tuple[Any, ...], int]]] = {}
+        found: defaultdict[str, list[Row]] = defaultdict(list)
         sums: dict[Series, float] = {}
         for part in parts:
-            for text, row in zip(part.series, part.rows(), strict=False):
-                known = found.get(text)
-                if known is None:
-                    found[text] = [row]
-                else:
-                    known.append(row)
-            for text, value in zip(part.series[len(part.records) :], part.sums, strict=True):
+            for text, row in zip(part.series, part.rows, strict=False):
+                found[text].append(row)
+            for text, value in zip(part.series[len(part.rows) :], part.sums, strict=True):
                 series = self.series_of(text)
                 sums[series] = sums.get(series, 0) + value
-        return Snapshot(start, end, {self.series_of(text): histogram_of(rows) for text, rows in found.items()}, sums)
+        return Snapshot(start, end, {self.series_of(text): merged_rows(rows) for text, rows in found.items()}, sums)
 
     def _text(self, series: Series) -> str:
         text = self._texts.get(series)
@@ -221,43 +217,29 @@ class EncodedSnapshot:
         seconds: Its length.
         note: What was encoded with it.
         series: The text of each series, those of the histograms first.
-        records: The figures of each histogram.
-        counts: The bucket counts of all histograms.
+        rows: The fields of each histogram, and of its buckets.
         sums: The increase of each counter.
     """
 
     seconds: float
     note: dict[str, Any]
     series: Sequence[str]
-    records: Sequence[tuple[Any, ...]]
-    counts: bytes
+    rows: Sequence[Row]
     sums: Sequence[float]
 
-    def rows(self) -> Iterator[tuple[tuple[Any, ...], int]]:
-        """The figures of each histogram and its bucket counts as an integer."""
-        end, make, counts = 0, int.from_bytes, self.counts
-        for record in self.records:
-            begin, end = end, end + record[_SIZE]
-            yield record, make(counts[begin:end], "little")
 
-
-_SIZE, _WIDTH = 7, 8
-_bytes_of = itemgetter(_SIZE)
-
-
-def histogram_of(rows: Sequence[tuple[tuple[Any, ...], int]]) -> Histogram:
-    """The sum of the histograms of `EncodedSnapshot.rows`; they are many, so none is made for a part."""
-    if len(rows) == 1:
-        (count, total, least, most, scale, at_zero, first, _, width), packed = rows[0]
-        return Histogram(count, total, least, most, scale, at_zero, Buckets(first, packed, width))
-    (counts, totals, smallest, largest, scales, zeros, firsts, _, widths) = zip(*[row[0] for row in rows], strict=True)
-    count, scale = sum(counts), min(scales)
-    buckets: Iterable[tuple[int, int, int]] = zip(firsts, [packed for _, packed in rows], widths, strict=True)
-    if scale != max(scales):
-        buckets = [Buckets(*one).coarser(of - scale) for one, of in zip(buckets, scales, strict=True)]
-    return Histogram(
-        *(count, sum(totals), min(smallest), max(largest), scale, sum(zeros)), Buckets.total(buckets, count)
-    )
+def _rows(records: memoryview, counts: bytes) -> list[Row]:
+    rows: list[Row] = []
+    end, number = 0, int.from_bytes
+    for count, total, least, most, scale, at_zero, first, size, width in _RECORD.iter_unpack(records):
+        begin, end = end, end + size
+        if width not in KINDS:
+            break
+        packed_counts = number(counts[begin:end], "little")
+        rows.append((count, total, least, most, scale, at_zero, first, packed_counts, width))
+    if end != len(counts) or len(rows) * _RECORD.size != len(records):
+        raise ValueError("the content is damaged")
+    return rows
 
 
 def _deflated(*parts: bytes) -> bytes:

@@ -2,23 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
-from otel_monitoring.metrics.serialization import EncodedSnapshot, SnapshotCodec, histogram_of
+from otel_monitoring.metrics.serialization import EncodedSnapshot, SnapshotCodec
 from otel_monitoring.metrics.slices.model import (
     ROUTE_SCALE,
     SCALE,
     Requests,
     Slice,
 )
-from otel_monitoring.metrics.snapshot import Histogram, merged
+from otel_monitoring.metrics.snapshot import Histogram, Row, merged, merged_rows
 from otel_monitoring.redact import redact
 from otel_monitoring.semconv import HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION, UNMATCHED_ROUTE
 
 _NAME_LENGTH = 200
 _MAX_KNOWN = 50_000
-_Row = tuple[tuple[Any, ...], int]
 _COUNT = 0
 
 
@@ -46,28 +45,28 @@ class SliceIntake:
 
     def slice_of(self, parts: Sequence[EncodedSnapshot]) -> Slice:
         """The requests in `parts`, and what they say is of the application's own; as many as there are."""
-        rows: dict[str, list[_Row]] = {}
+        rows: dict[str, list[Row]] = {}
         errors: dict[str, int] = {}
         increases: dict[str, float] = {}
-        recorded: dict[str, list[_Row]] = {}
+        recorded: dict[str, list[Row]] = {}
         for part in parts:
             own = frozenset(map(str, part.note.get("own", ())))
-            for text, row in zip(part.series, part.rows(), strict=False):
+            for text, row in zip(part.series, part.rows, strict=False):
                 kind = self._kind(text)
                 if kind.route is not None:
                     rows.setdefault(kind.route, []).append(row)
                     if kind.is_error:
-                        errors[kind.route] = errors.get(kind.route, 0) + row[0][_COUNT]
+                        errors[kind.route] = errors.get(kind.route, 0) + row[_COUNT]
                 elif kind.metric in own:
                     recorded.setdefault(kind.name, []).append(row)
-            for text, value in zip(part.series[len(part.records) :], part.sums, strict=True):
+            for text, value in zip(part.series[len(part.rows) :], part.sums, strict=True):
                 kind = self._kind(text)
                 if kind.metric in own:
                     increases[kind.name] = increases.get(kind.name, 0.0) + value
-        exact = {route: histogram_of(found) for route, found in rows.items()}
+        exact = {route: merged_rows(found) for route, found in rows.items()}
         routes = {name: Requests(_at_most(one, ROUTE_SCALE), errors.get(name, 0)) for name, one in exact.items()}
         whole = Requests(_at_most(merged(exact.values()), SCALE), sum(errors.values()))
-        histograms = {name: _at_most(histogram_of(found), ROUTE_SCALE) for name, found in recorded.items()}
+        histograms = {name: _at_most(merged_rows(found), ROUTE_SCALE) for name, found in recorded.items()}
         return Slice(0.0, whole, routes, {}, increases, histograms)
 
     def _kind(self, text: str) -> _Kind:
