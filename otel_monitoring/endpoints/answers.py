@@ -25,6 +25,8 @@ from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.service_history import INSTANCE, SERVICE, Scope
 from otel_monitoring.metrics.service_measurements import ServiceMeasurements
 from otel_monitoring.metrics.slices.recorder import Readings
+from otel_monitoring.redact.json_value import json_text
+from otel_monitoring.runtime.give_way import give_way
 from otel_monitoring.semconv import DB_CLIENT_CONNECTION_COUNT, DB_CLIENT_CONNECTION_STATE
 from otel_monitoring.telemetry.providers import Telemetry
 from otel_monitoring.timestamps import rfc3339
@@ -98,6 +100,21 @@ class HealthAnswers:
             return self.metrics(scope)
         return self.diagnostics(scope) if what == "diagnostics" else self.detailed(scope)
 
+    def rendered(self, what: str, scope: Scope = SERVICE) -> bytes:
+        """`answer` as JSON, written piece by piece: the encoder of a large answer would hold up every other thread."""
+        endpoints: str | None = None
+        if what == "diagnostics":
+            endpoints = self._from.performance.endpoints_json(scope)
+            answer = self._diagnostics(scope, None)
+        else:
+            answer = self.answer(what, scope)
+        pieces = []
+        for key, value in answer.items():
+            give_way()
+            text = endpoints if endpoints is not None and key == "endpoints" else json_text(value)
+            pieces.append(f"{json_text(key)}: {text}")
+        return f"{{{', '.join(pieces)}}}".encode()
+
     def basic(self, scope: Scope = SERVICE) -> dict[str, Any]:
         """The answer of `/health`: `status`, `timestamp`, `uptime_seconds`."""
         return status.basic(self._status(scope)[0], now=self._now(), uptime=self._uptime())
@@ -135,11 +152,14 @@ class HealthAnswers:
 
     def diagnostics(self, scope: Scope = SERVICE) -> dict[str, Any]:
         """The detailed answer and endpoints, alerts, checks, event loop, telemetry, broken seams and the worker."""
+        return self._diagnostics(scope, self._from.performance.endpoints_of(scope))
+
+    def _diagnostics(self, scope: Scope, endpoints: object) -> dict[str, Any]:
         sources = self._from
         alerts = sources.alert_manager()
         return {
             **self.detailed(scope),
-            "endpoints": sources.performance.endpoints_of(scope),
+            "endpoints": endpoints,
             "application": self._application(scope),
             "alerts": alerts.recent(),
             "alerting": alerts.state(),

@@ -5,9 +5,10 @@ All figures come from the histogram `http.server.request.duration`, which is als
 
 import math
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.metrics.aggregator import Aggregator
@@ -19,6 +20,8 @@ from otel_monitoring.metrics.service_measurements import ServiceMeasurements
 from otel_monitoring.metrics.snapshot import Histogram, Series, merged
 from otel_monitoring.metrics.window import Window, Windows
 from otel_monitoring.redact import error_text, printable, redact, text_of
+from otel_monitoring.redact.json_value import json_text
+from otel_monitoring.runtime.give_way import giving_way
 from otel_monitoring.semconv import (
     ERROR_TYPE,
     HTTP_REQUEST_METHOD,
@@ -30,6 +33,7 @@ from otel_monitoring.semconv import (
 from otel_monitoring.timestamps import rfc3339
 
 _NAME_LENGTH = 500
+_MAX_KNOWN = 50_000
 _OTHER_ENDPOINTS = "(other)"
 _CAUSE_LENGTH = 400
 _LONGEST_CAUSE = 4096
@@ -39,7 +43,9 @@ _guard = fail_open("recording a request")
 
 @dataclass(frozen=True, slots=True)
 class RequestStatistics(OutcomeClassifier):
-    """Computes the documented figures of the requests in a window."""
+    """Computes the documented figures of the requests in a window; those of a route once, until it has new requests."""
+
+    _facts: dict[Series, "_Facts"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def performance(self, window: Window) -> dict[str, Any]:
         """The documented block: counts, times in seconds (0 without a request), `error_rate` in percent.
@@ -80,15 +86,26 @@ class RequestStatistics(OutcomeClassifier):
         `methods` and by `statuses`, the classes of statuses. The route with the most requests comes first; all
         unmatched paths are one entry.
         """
-        figures, lately = self.endpoints_in(total), self.endpoints_in(recent)
-        names = sorted(figures, key=lambda name: -figures[name]["call_count"])
-        return {name: {**figures[name], "window": lately.get(name, _NO_FIGURES)} for name in names}
+        lately = self._routes(recent)
+        return {
+            name: {**route.figures, "window": lately.get(name, _NO_REQUESTS).figures}
+            for name, route in self._sorted_routes(total)
+        }
+
+    def endpoints_json(self, total: Window, recent: Window) -> str:
+        """`endpoints` as JSON; only what has changed is written anew."""
+        lately = self._routes(recent)
+        written = [
+            f'{json_text(name)}: {route.json[:-1]}, "window": {lately.get(name, _NO_REQUESTS).json}}}'
+            for name, route in giving_way(self._sorted_routes(total))
+        ]
+        return f"{{{', '.join(written)}}}"
 
     def endpoints_in(self, window: Window) -> dict[str, dict[str, Any]]:
         """The figures of each route in one window; computed once for it."""
         known: dict[str, dict[str, Any]] | None = window.memo.get(("endpoints", self))
         if known is None:
-            known = {name: route.as_json() for name, route in self._routes(window).items()}
+            known = {name: route.figures for name, route in giving_way(self._routes(window).items())}
             window.memo["endpoints", self] = known
         return known
 
@@ -102,54 +119,95 @@ class RequestStatistics(OutcomeClassifier):
             recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
             known = window.memo["errors", self] = (
                 sum(histogram.count for _, histogram in recorded),
-                sum(histogram.count for series, histogram in recorded if self(series) is RequestOutcome.ERROR),
+                sum(h.count for series, h in recorded if self._facts_of(series).outcome is RequestOutcome.ERROR),
             )
         return known
+
+    def _sorted_routes(self, window: Window) -> "list[tuple[str, _RouteStatistics]]":
+        """Each route; the one with the most requests comes first."""
+        return sorted(self._routes(window).items(), key=lambda item: -item[1].durations.count)
 
     def _routes(self, window: Window) -> "dict[str, _RouteStatistics]":
         """The statistics of each route; computed once for a window."""
         known: dict[str, _RouteStatistics] | None = window.memo.get(self)
         if known is None:
+            before: dict[str, _RouteStatistics] = window.kept.get(self, {})
             groups = window.grouped(HTTP_SERVER_REQUEST_DURATION, HTTP_ROUTE)
-            known = {
-                UNMATCHED_ROUTE if name is None else str(name): self._route(recorded)
-                for name, recorded in groups.items()
-            }
-            window.memo[self] = known
+            known = {}
+            for value, recorded in giving_way(groups.items()):
+                name = UNMATCHED_ROUTE if value is None else str(value)
+                route = before.get(name)
+                known[name] = route if route is not None and route.is_of(recorded) else self._route(recorded)
+            window.memo[self] = window.kept[self] = known
         return known
 
     def _route(self, recorded: list[tuple[Series, Histogram]]) -> "_RouteStatistics":
-        route = _RouteStatistics(merged(histogram for _, histogram in recorded), {}, {}, {})
+        route = _RouteStatistics(recorded)
         for series, histogram in recorded:
-            outcome = self(series)
-            route.outcomes[outcome] = route.outcomes.get(outcome, 0) + histogram.count
-            method = series.get(HTTP_REQUEST_METHOD)
-            if method is not None:
-                route.methods[str(method)] = route.methods.get(str(method), 0) + histogram.count
-            status = _status_class(series)
-            route.statuses[status] = route.statuses.get(status, 0) + histogram.count
+            facts, count = self._facts_of(series), histogram.count
+            route.outcomes[facts.outcome] = route.outcomes.get(facts.outcome, 0) + count
+            if facts.method is not None:
+                route.methods[facts.method] = route.methods.get(facts.method, 0) + count
+            route.statuses[facts.status] = route.statuses.get(facts.status, 0) + count
         return route
 
+    def _facts_of(self, series: Series) -> "_Facts":
+        known = self._facts.get(series)
+        if known is None:
+            if len(self._facts) >= _MAX_KNOWN:
+                self._facts.clear()
+            method = series.get(HTTP_REQUEST_METHOD)
+            known = _Facts(self(series), None if method is None else str(method), _status_class(series))
+            self._facts[series] = known
+        return known
 
-@dataclass(frozen=True, slots=True)
+
+class _Facts(NamedTuple):
+    """What the attributes of a series say of its requests."""
+
+    outcome: RequestOutcome
+    method: str | None
+    status: str
+
+
 class _RouteStatistics:
-    durations: Histogram
-    outcomes: dict[RequestOutcome, int]
-    methods: dict[str, int]
-    statuses: dict[str, int]
+    """The requests of one route in a window.
 
-    def as_json(self) -> dict[str, Any]:
+    Args:
+        recorded: Its series.
+    """
+
+    def __init__(self, recorded: Sequence[tuple[Series, Histogram]]) -> None:
+        self._recorded = recorded
+        self.durations = merged(histogram for _, histogram in recorded)
+        self.outcomes: dict[RequestOutcome, int] = {}
+        self.methods: dict[str, int] = {}
+        self.statuses: dict[str, int] = {}
+
+    def is_of(self, recorded: Sequence[tuple[Series, Histogram]]) -> bool:
+        """Whether it is of these very series and histograms, which never change."""
+        own = self._recorded
+        return len(own) == len(recorded) and all(a[1] is b[1] for a, b in zip(own, recorded, strict=True))
+
+    @cached_property
+    def figures(self) -> dict[str, Any]:
+        """The documented figures."""
         durations, errors = self.durations, self.outcomes.get(RequestOutcome.ERROR, 0)
         return {
             "call_count": durations.count,
             **{f"{name}_time": value for name, value in _times(durations).items()},
-            "min_time": _seconds(durations.min),
-            "max_time": _seconds(durations.max),
+            "min_time": _seconds(durations.min) if durations.count else 0.0,
+            "max_time": _seconds(durations.max) if durations.count else 0.0,
             "error_count": errors,
             "error_rate": percent(errors, durations.count),
             "methods": self.methods,
             "statuses": self.statuses,
         }
+
+    @cached_property
+    def json(self) -> str:
+        """The documented figures as JSON."""
+        return json_text(self.figures)
 
 
 def _status_class(series: Series) -> str:
@@ -172,7 +230,7 @@ def _seconds(value: float | None) -> float:
     return 0.0 if value is None else round(value, 6)
 
 
-_NO_FIGURES = _RouteStatistics(Histogram(min=0.0, max=0.0), {}, {}, {}).as_json()
+_NO_REQUESTS = _RouteStatistics(())
 
 
 class LastError:
@@ -293,6 +351,11 @@ class PerformanceMetrics:
         """The figures of every route."""
         history = self.history(scope)
         return self._statistics.endpoints(history.total, history.recent)
+
+    def endpoints_json(self, scope: Scope) -> str:
+        """`endpoints_of` as JSON."""
+        history = self.history(scope)
+        return self._statistics.endpoints_json(history.total, history.recent)
 
     def history(self, scope: Scope) -> Windows:
         """What was measured; before the first exchange with the other processes, this process alone."""

@@ -15,6 +15,7 @@ from opentelemetry.context import Context
 from otel_monitoring.forks import renewed
 from otel_monitoring.metrics.buckets import NO_BUCKETS, Buckets
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series
+from otel_monitoring.runtime.give_way import giving_way
 
 # Scale 5 divides each doubling of the value into 32 buckets: 1.1 % from a bucket's middle to its edge. 480 buckets
 # cover 15 doublings before the scale drops to 4, and 30 (a nanosecond to a second) before it drops to 3.
@@ -138,7 +139,7 @@ class DirectHistogram:
 
     def take(self) -> list[tuple[BoundHistogram, Histogram]]:
         """Each series that has new values, with their distribution."""
-        found = ((bound, bound.take()) for bound in list(self._bound.values()))
+        found = ((bound, bound.take()) for bound in giving_way(list(self._bound.values())))
         return [(bound, values) for bound, values in found if values is not None]
 
 

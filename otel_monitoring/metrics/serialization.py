@@ -18,6 +18,7 @@ from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import KINDS, Buckets
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, merged_rows
+from otel_monitoring.runtime.give_way import giving_way
 
 _FORMAT = 1
 _COMPRESSION = 1
@@ -84,7 +85,7 @@ class PackedSnapshot:
     def of(cls, snapshot: Snapshot, like: "PackedSnapshot | None" = None) -> "PackedSnapshot":
         """Pack a snapshot; `like` is one that probably has the same histograms."""
         series, records, counts = [], [], []
-        for one, histogram in snapshot.histograms.items():
+        for one, histogram in giving_way(snapshot.histograms.items()):
             first, packed, width = histogram.buckets
             size = (packed.bit_length() + 7) // 8
             series.append(one)
@@ -102,7 +103,7 @@ class PackedSnapshot:
     def snapshot(self) -> Snapshot:
         """The snapshot."""
         found, counts, begin = {}, zlib.decompress(self.counts), 0
-        for series, record in zip(self.rows, _RECORD.iter_unpack(self.records), strict=True):
+        for series, record in giving_way(zip(self.rows, _RECORD.iter_unpack(self.records), strict=True)):
             count, total, least, most, scale, at_zero, first, size, width = record
             buckets = Buckets(first, int.from_bytes(counts[begin : begin + size], "little"), width)
             found[series] = Histogram(count, total, least, most, scale, at_zero, buckets)
@@ -189,12 +190,13 @@ class SnapshotCodec:
         found: defaultdict[str, list[Row]] = defaultdict(list)
         sums: dict[Series, float] = {}
         for part in parts:
-            for text, row in zip(part.series, part.rows, strict=False):
+            for text, row in giving_way(zip(part.series, part.rows, strict=False)):
                 found[text].append(row)
             for text, value in zip(part.series[len(part.rows) :], part.sums, strict=True):
                 series = self.series_of(text)
                 sums[series] = sums.get(series, 0) + value
-        return Snapshot(start, end, {self.series_of(text): merged_rows(rows) for text, rows in found.items()}, sums)
+        histograms = {self.series_of(text): merged_rows(rows) for text, rows in giving_way(found.items())}
+        return Snapshot(start, end, histograms, sums)
 
     def _text(self, series: Series) -> str:
         text = self._texts.get(series)
@@ -231,7 +233,7 @@ class EncodedSnapshot:
 def _rows(records: memoryview, counts: bytes) -> list[Row]:
     rows: list[Row] = []
     end, number = 0, int.from_bytes
-    for count, total, least, most, scale, at_zero, first, size, width in _RECORD.iter_unpack(records):
+    for count, total, least, most, scale, at_zero, first, size, width in giving_way(_RECORD.iter_unpack(records)):
         begin, end = end, end + size
         if width not in KINDS:
             break

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
 
 from otel_monitoring.metrics.snapshot import AttributeValue, Series
+from otel_monitoring.runtime.give_way import give_way, giving_way
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -64,7 +65,7 @@ class MetricSeries(Generic[T]):
         """A copy with `change` applied to each of `values`."""
         shards, size = self.shards().copy(), self.size
         mask, copied = len(shards) - 1, set()
-        for series, value in values:
+        for series, value in giving_way(values):
             index = hash(series) & mask
             if index not in copied:
                 copied.add(index)
@@ -206,6 +207,7 @@ class Combined(Generic[T]):
     ) -> dict[Series, T]:
         found: dict[Series, T] = {}
         known_one, known_other, done = last
+        give_way()
         for series, value in one.items():
             theirs = other.get(series)
             if theirs is None:

@@ -27,13 +27,16 @@ class Window:
     Args:
         snapshot: What was measured.
         past: The sums over the slices of the past, for objectives; None: they are not known.
+        kept: That of the window before it.
     """
 
     past: Past | None = None
 
-    def __init__(self, snapshot: Snapshot, past: Past | None = None) -> None:
+    def __init__(self, snapshot: Snapshot, past: Past | None = None, kept: dict[Hashable, Any] | None = None) -> None:
         self._snapshot = snapshot
         self.past = past
+        self.kept: dict[Hashable, Any] = {} if kept is None else kept
+        """Results of readers that later windows of the same history may use, where nothing has changed since."""
         self.memo: dict[Hashable, Any] = {}
         """Results that readers have computed from the window, by reader; the window never changes."""
 
@@ -113,7 +116,7 @@ class CombinedWindow(Window):
     """
 
     def __init__(self, how: "Combination", one: Window, other: Window, start: float) -> None:
-        super().__init__(Snapshot(start, max(one.end, other.end)))
+        super().__init__(Snapshot(start, max(one.end, other.end)), kept=how.kept)
         self._windows = one, other
         self._how = how
         self._is_made = False
@@ -198,6 +201,7 @@ class History:
     def __init__(self, now: float, *, span: float, resolution: float) -> None:
         self._span = span
         self._resolution = resolution
+        self._recently_kept: dict[Hashable, Any] = {}
         self._ring: deque[PackedSnapshot] = deque()
         self._parts: list[Snapshot] = []  # of the ring's newest entry; they are joined when the next entry begins
         self.total = Window(Snapshot(now, now))
@@ -238,8 +242,8 @@ class History:
         # An entry stays while any part of it is inside the span, so that the window is never shorter than the span.
         while self._ring and self._ring[0].end <= snapshot.end - self._span:
             recent = self._without(recent, self._ring.popleft().snapshot())
-        self.total = Window(total)
-        self.recent = self.total if recent is total else Window(recent)
+        self.total = Window(total, kept=self.total.kept)
+        self.recent = self.total if recent is total else Window(recent, kept=self._recently_kept)
 
     @property
     def moment(self) -> Moment:
@@ -313,6 +317,7 @@ class Combination:
     ) -> None:
         self._histograms = Combined(histograms, alone=is_sum)
         self._sums = Combined(sums, alone=is_sum)
+        self.kept: dict[Hashable, Any] = {}
         self.is_sum = is_sum
 
     @classmethod

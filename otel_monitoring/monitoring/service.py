@@ -47,7 +47,6 @@ from otel_monitoring.monitoring.announcement import announcement
 from otel_monitoring.monitoring.monitored_database import check_store_setting
 from otel_monitoring.monitoring.parts import ServiceParts
 from otel_monitoring.redact import printable
-from otel_monitoring.redact.json_value import json_text
 from otel_monitoring.runtime.background import Job
 from otel_monitoring.runtime.current_service import get_monitoring, register, set_monitoring, within_service
 from otel_monitoring.runtime.start_log import announce
@@ -376,7 +375,7 @@ class MonitoringService:
         return self._parts.answers.answer(what, scope)
 
     async def _rendered(self, what: str, scope: Scope) -> bytes:
-        return json_text(await self._answer(what, scope)).encode()
+        return self._parts.answers.rendered(what, scope)
 
     def _in_flight(self) -> int:
         """The requests that the application is handling, without those that ask for this answer."""

@@ -31,6 +31,7 @@ _TEXTS: Final = (str, bytes, bytearray, memoryview, UserString, BaseException)
 # Validation errors and header lists name a value beside it: {"loc": ["body", "password"], "input": …}.
 _NAME_KEYS: Final = ("field", "header", "key", "loc", "name")
 _VALUE_KEYS: Final = ("input", "input_value", "value")
+_encode = json.JSONEncoder(allow_nan=False).encode
 
 
 def jsonable(value: object, *, limit: int = LENGTH) -> Any:
@@ -54,9 +55,9 @@ def jsonable(value: object, *, limit: int = LENGTH) -> Any:
 def json_text(answer: object) -> str:
     """An answer of this package as JSON: NaN and infinity become null, values of other types their redacted text."""
     try:
-        return json.dumps(answer, allow_nan=False)
+        return _encode(answer)
     except (ValueError, TypeError, RecursionError):
-        return json.dumps(_strict(answer, 50), allow_nan=False)
+        return _encode(_strict(answer, 50))
 
 
 class _Converter:

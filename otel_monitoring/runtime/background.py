@@ -17,6 +17,7 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_monitoring.guard import fail_open, isolated, loop_safe
 from otel_monitoring.runtime.current_service import current_service
+from otel_monitoring.runtime.give_way import compute_in_turns
 
 if TYPE_CHECKING:
     from otel_monitoring.monitoring.service import MonitoringService
@@ -122,6 +123,7 @@ class BackgroundThread:
 
     def _main(self) -> None:
         asyncio.set_event_loop(self._loop)
+        compute_in_turns()
         while not self._finished and not self._loop.is_closed():
             with suppress(BaseException):  # another thread may raise one in this thread at any point
                 self._drive()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from otel_monitoring.guard import as_exception
+from otel_monitoring.runtime.give_way import compute_in_turns
 
 T = TypeVar("T")
 
@@ -42,6 +43,7 @@ async def in_thread(work: Callable[[], T], *, name: str) -> T:
     def run() -> None:
         result: T | None = None
         failure: BaseException | None = None
+        compute_in_turns()
         try:
             result = work()
         except BaseException as error:  # noqa: BLE001 - raised in the awaiting coroutine

@@ -14,11 +14,11 @@ from otel_monitoring.metrics.slices.model import (
 )
 from otel_monitoring.metrics.snapshot import Histogram, Row, merged, merged_rows
 from otel_monitoring.redact import redact
+from otel_monitoring.runtime.give_way import giving_way
 from otel_monitoring.semconv import HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION, UNMATCHED_ROUTE
 
 _NAME_LENGTH = 200
 _MAX_KNOWN = 50_000
-_COUNT = 0
 
 
 class _Kind(NamedTuple):
@@ -51,12 +51,12 @@ class SliceIntake:
         recorded: dict[str, list[Row]] = {}
         for part in parts:
             own = frozenset(map(str, part.note.get("own", ())))
-            for text, row in zip(part.series, part.rows, strict=False):
+            for text, row in giving_way(zip(part.series, part.rows, strict=False)):
                 kind = self._kind(text)
                 if kind.route is not None:
                     rows.setdefault(kind.route, []).append(row)
                     if kind.is_error:
-                        errors[kind.route] = errors.get(kind.route, 0) + row[_COUNT]
+                        errors[kind.route] = errors.get(kind.route, 0) + row[0]  # its count
                 elif kind.metric in own:
                     recorded.setdefault(kind.name, []).append(row)
             for text, value in zip(part.series[len(part.rows) :], part.sums, strict=True):
