@@ -18,6 +18,7 @@ warned: list[str] = []
 """Each warning about an environment variable that is wrong or has no effect, as `NAME: why`."""
 
 _OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
+_EXCEPTION_OPT_IN: Final = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _SDK_METRICS: Final = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 _PROPAGATORS: Final = "OTEL_PROPAGATORS"
@@ -106,6 +107,14 @@ def are_expressions(values: Iterable[str]) -> bool:
 def semconv_opt_in() -> frozenset[str]:
     """The items of `OTEL_SEMCONV_STABILITY_OPT_IN`; empty where the user has not set it."""
     return frozenset(_items_of(_OPT_IN))
+
+
+def exception_signals() -> tuple[bool, bool]:
+    """Whether exceptions are span events, and whether they are log events: `OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN`."""
+    chosen = _items_of(_EXCEPTION_OPT_IN)
+    both = "logs/dup" in chosen
+    logs = both or "logs" in chosen
+    return both or not logs, logs
 
 
 def sdk_counts_spans() -> bool:

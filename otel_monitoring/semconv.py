@@ -1,7 +1,8 @@
 """The names of metrics and attributes that this package emits, histogram definitions, and Prometheus' spelling.
 
-Source: OpenTelemetry semantic conventions 1.38 (https://opentelemetry.io/docs/specs/semconv/) for HTTP, database,
-process, system and CPython. Names that the conventions lack begin with `otel_monitoring.`.
+Source: OpenTelemetry semantic conventions 1.44 (https://opentelemetry.io/docs/specs/semconv/) for HTTP, database,
+process, system and CPython. Names that the conventions lack begin with `otel_monitoring.`; what they mean is defined in
+`docs/registry/otel_monitoring.yaml`.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import Final
 from opentelemetry.metrics import Histogram, Meter
 
 SCOPE: Final = "otel_monitoring"
-SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.38.0"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
 
 # HTTP server
 HTTP_SERVER_REQUEST_DURATION: Final = "http.server.request.duration"
@@ -42,10 +43,15 @@ DB_SYSTEM_NAME: Final = "db.system.name"
 DB_NAMESPACE: Final = "db.namespace"
 DB_COLLECTION_NAME: Final = "db.collection.name"
 DB_OPERATION_NAME: Final = "db.operation.name"
+DB_OPERATION_BATCH_SIZE: Final = "db.operation.batch.size"
+DB_QUERY_SUMMARY: Final = "db.query.summary"
 DB_RESPONSE_STATUS_CODE: Final = "db.response.status_code"
+DB_RESPONSE_RETURNED_ROWS: Final = "db.response.returned_rows"
 DB_QUERY_TEXT: Final = "db.query.text"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
+NETWORK_PEER_ADDRESS: Final = "network.peer.address"
+NETWORK_PEER_PORT: Final = "network.peer.port"
 
 # Process, system, runtime
 PROCESS_UPTIME: Final = "process.uptime"
@@ -96,6 +102,7 @@ BILLING_FAILURES: Final = "billing.failures"
 DELIVERY_FAILURES: Final = "delivery.failures"
 OPERATION_DURATION: Final = "otel_monitoring.operation.duration"
 OPERATION_NAME: Final = "otel_monitoring.operation.name"
+OPERATION_EXCEPTION: Final = "otel_monitoring.operation.exception"
 
 
 @dataclass(frozen=True, slots=True)

@@ -469,7 +469,10 @@ class ServiceParts:
         """Connect traced operations and the application's HTTP clients to this service's providers."""
         telemetry, settings = self.telemetry, self._settings
         tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
-        destination = Destination(tracers, meters, telemetry.baggage, self._worker.submit, self._direct)
+        loggers = telemetry.logger_provider if telemetry.logging else None
+        destination = Destination(
+            tracers, meters, telemetry.baggage, self._worker.submit, self._direct, logger_provider=loggers
+        )
         stack.callback(use(destination, self._service))
         if telemetry.tracing or telemetry.exports_metrics:
             # No endpoint answers these durations: without metric export nobody would read them.

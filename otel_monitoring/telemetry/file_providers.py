@@ -19,6 +19,7 @@ from otel_monitoring.config.configuration_file import VARIABLE, ConfigurationFil
 from otel_monitoring.config.otlp import SIGNALS, Signal
 from otel_monitoring.environment import warn_once, without_specification_variables
 from otel_monitoring.redact import redact_error
+from otel_monitoring.semconv import SCHEMA_URL
 from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.pipelines import count_queue
 from otel_monitoring.telemetry.redaction import redacted_spans
@@ -185,7 +186,7 @@ def _resource(described: Any, known: Mapping[str, Any]) -> Resource:
     name = str(found.attributes.get("service.name", _UNKNOWN))
     named = {} if name.startswith(_UNKNOWN) and "service.name" in known else {"service.name": name}
     rest = {key: value for key, value in found.attributes.items() if key != "service.name"}
-    return Resource({**known, **rest, **named}, found.schema_url)
+    return Resource({**known, **rest, **named}, found.schema_url or SCHEMA_URL)
 
 
 def _items(batch: Any) -> int:

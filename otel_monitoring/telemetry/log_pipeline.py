@@ -6,12 +6,14 @@ own inherit from, take 20 ms to load.
 
 import logging
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any
 
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.config.otlp import OtlpSettings
 from otel_monitoring.guard import fail_open
 from otel_monitoring.runtime.current_service import PerService
+from otel_monitoring.telemetry.exception_signal import has_left_as_log_event
 from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.log_filter import being_exported
 from otel_monitoring.telemetry.logs_sdk import (
@@ -30,6 +32,7 @@ from otel_monitoring.telemetry.redaction import redacted_records
 from otel_monitoring.telemetry.shutdown import JoinedPipeline
 
 _ALERTS = "otel_monitoring.alerts"
+_SERVERS = ("uvicorn.error", "hypercorn.error", "gunicorn.error")
 # Loggers of libraries that take part in an export: exporting their records would cause further records.
 _NOT_EXPORTED = ("opentelemetry", "urllib3", "requests", "grpc")
 
@@ -121,7 +124,7 @@ class OtlpHandler(LoggingHandler):
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record; a failure, e.g. to format it, does not reach the code that logged it."""
         with self._guard:
-            super().emit(record)
+            super().emit(_once(record))
 
     def flush(self) -> None:
         """Nothing: `logging` calls this at exit, where a hanging endpoint would block. The pipeline flushes."""
@@ -138,6 +141,16 @@ def _is_unseen(record: logging.LogRecord) -> bool:
             return False
         logger = logger.parent if logger.propagate else None
     return True
+
+
+def _once(record: logging.LogRecord) -> logging.LogRecord:
+    """`record`, without its exception where a server reports one that is in a log event already."""
+    error = record.exc_info[1] if record.exc_info else None
+    if record.name not in _SERVERS or not has_left_as_log_event(error):
+        return record
+    record = copy(record)
+    record.exc_info = record.exc_text = None
+    return record
 
 
 def _may_leave(record: logging.LogRecord) -> bool:

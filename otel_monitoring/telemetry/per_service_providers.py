@@ -1,4 +1,4 @@
-"""Providers for libraries that a process instruments once: spans and durations go to the current service."""
+"""Providers for HTTP clients, which a process instruments once: spans and durations go to the current service."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
@@ -7,6 +7,8 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter, MeterProvider, NoOpHistogram, NoOpMeter
 from opentelemetry.trace import NoOpTracer, Span, Tracer, TracerProvider
 from opentelemetry.util.types import Attributes
+
+from otel_monitoring.telemetry.schema import OneSchema, http_schema
 
 T = TypeVar("T")
 
@@ -47,7 +49,7 @@ class PerServiceTracerProvider(TracerProvider):
 
     def get_tracer(self, *args: Any, **options: Any) -> Tracer:
         """The tracer of an instrumentation scope."""
-        return _Tracer(self._current, lambda one: one.tracers.get_tracer(*args, **options))
+        return _Tracer(self._current, lambda one: OneSchema(one.tracers).get_tracer(*args, **options))
 
 
 class _Tracer(Tracer):
@@ -80,7 +82,7 @@ class PerServiceMeterProvider(MeterProvider):
         self, name: str, version: str | None = None, schema_url: str | None = None, attributes: Any = None
     ) -> Meter:
         """The meter of an instrumentation scope."""
-        return _Meter(self._current, (name, version, schema_url, attributes))
+        return _Meter(self._current, (name, version, http_schema(schema_url), attributes))
 
 
 class _Meter(NoOpMeter):

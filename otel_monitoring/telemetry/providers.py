@@ -35,6 +35,7 @@ from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
+from otel_monitoring.semconv import SCHEMA_URL
 from otel_monitoring.telemetry import logs_api
 from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
 from otel_monitoring.telemetry.export_state import ExportState, export_summary
@@ -42,6 +43,7 @@ from otel_monitoring.telemetry.log_filter import QuietExports
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from otel_monitoring.telemetry.pipelines import MetricPipeline, Pipeline, SpanSwitch, span_pipeline
 from otel_monitoring.telemetry.resource import detected
+from otel_monitoring.telemetry.schema import joined
 from otel_monitoring.telemetry.shutdown import JoinedPipeline, ReaderPipeline, close_all
 from otel_monitoring.telemetry.tracer_provider import ServiceTracerProvider
 
@@ -137,7 +139,7 @@ class Telemetry:
             attributes["service.instance.id"] = f"{instance}:{os.getpid()}"
         else:
             attributes.update(ServiceInstanceIdResourceDetector().detect().attributes)
-        return Resource({**_SDK, **attributes})
+        return Resource({**_SDK, **attributes}, SCHEMA_URL)
 
     def _read_file(self) -> "FileProviders | None":
         """The providers of the configuration file, where there is one and nobody has set global ones of the SDK."""
@@ -160,9 +162,9 @@ class Telemetry:
         loggers = self._to_join(
             "logs", given.get("logs") or logs_api.get_logger_provider(), _loaded_logger_provider(), join
         )
-        for joined in (loggers, tracers):
-            if joined is not None:  # one process has one resource: the application's takes precedence
-                self.resource = self.resource.merge(joined.resource)
+        for provider in (loggers, tracers):
+            if provider is not None:  # one process has one resource: the application's takes precedence
+                self.resource = joined(self.resource, provider.resource)
 
         self.exports_metrics = True
         self.tracing = tracers is not None or "traces" in sent

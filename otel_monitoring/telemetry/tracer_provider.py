@@ -87,10 +87,10 @@ class LeafTracer:
     Args:
         provider: Whose spans they are.
         name: Of the instrumentation scope.
-        schema_url: Of the instrumentation scope.
+        schema_url: Of the instrumentation scope; None: it has none.
     """
 
-    def __init__(self, provider: trace.TracerProvider, name: str, schema_url: str) -> None:
+    def __init__(self, provider: trace.TracerProvider, name: str, schema_url: str | None) -> None:
         self._tracer = provider.get_tracer(name, schema_url=schema_url)
         self._provider = provider if isinstance(provider, ServiceTracerProvider) else None
         self._scope = InstrumentationScope(name, "", schema_url)

@@ -16,6 +16,8 @@ from otel_monitoring.metrics.cardinality import BoundedNames
 from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram, RecordedSeries
 from otel_monitoring.runtime.current_service import PerService
 from otel_monitoring.semconv import ERROR_TYPE, OPERATION_DURATIONS, OPERATION_NAME, SCHEMA_URL, SCOPE
+from otel_monitoring.telemetry.exception_signal import ExceptionSignal
+from otel_monitoring.telemetry.logs_api import LoggerProvider, get_logger_provider
 from otel_monitoring.telemetry.meter_providers import other_readers
 
 Submit: TypeAlias = Callable[[Callable[[], Coroutine[Any, Any, object]]], bool]
@@ -34,9 +36,11 @@ class Destination:
         keys: The baggage keys that `carry` stores in documents.
         submit: Has the background thread run the coroutine that its argument makes; returns False if it cannot.
         direct: Returns the aggregator's histogram of a name; by default one that nobody reads.
+        logger_provider: Makes the logger of exceptions; None: they are no log events.
 
     Attributes:
         tracer: Makes the spans.
+        exceptions: Records by what operations failed.
     """
 
     def __init__(
@@ -46,8 +50,13 @@ class Destination:
         keys: BaggageKeys,
         submit: Submit,
         direct: Callable[[str], DirectHistogram] = DirectHistogram,
+        *,
+        logger_provider: LoggerProvider | None = None,
     ) -> None:
         self.tracer = tracer_provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
+        self.exceptions = ExceptionSignal(
+            logger_provider.get_logger(SCOPE, schema_url=SCHEMA_URL) if logger_provider is not None else None
+        )
         self.keys = keys
         self.submit = submit
         self._operations = BoundedNames(_MAX_OPERATIONS)
@@ -92,4 +101,5 @@ def current_destination() -> Destination:
 @cache
 def _global_destination() -> Destination:
     # These may be the API's proxies, which use the global providers once they are set.
-    return Destination(trace.get_tracer_provider(), metrics.get_meter_provider(), BaggageKeys(), lambda _: False)
+    tracers, meters, loggers = trace.get_tracer_provider(), metrics.get_meter_provider(), get_logger_provider()
+    return Destination(tracers, meters, BaggageKeys(), lambda _: False, logger_provider=loggers)

@@ -23,7 +23,8 @@ from opentelemetry.util.types import AttributeValue
 from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
-from otel_monitoring.semconv import ERROR_TYPE, error_type
+from otel_monitoring.semconv import ERROR_TYPE, OPERATION_EXCEPTION, OPERATION_NAME, error_type
+from otel_monitoring.telemetry.exception_signal import ExceptionSignal, LogEvent
 from otel_monitoring.tracing.destination import current_destination
 from otel_monitoring.tracing.failure_alert import FailedOperation, raise_alert
 from otel_monitoring.tracing.scope import Block, ContextScope, Entry
@@ -94,7 +95,7 @@ class Run(Entry):
         )
         if failure is not None:
             with _GUARD:
-                _record_exception(self.span, failure)
+                _describe_failure(self.span, failure, self._destination.exceptions)
             if self._operation.alert is not None:
                 raise_alert(self._operation.alert, failure, self._destination.submit)
         with _GUARD:
@@ -114,9 +115,9 @@ class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a st
     """Trace an operation: as a decorator of a function or coroutine function, or as `with traced("…") as span:`.
 
     Each run is a span and one measurement in the histogram `otel_monitoring.operation.duration` (seconds; attributes
-    `otel_monitoring.operation.name` and, after a failure, `error.type`). An exception is recorded on the span, with
-    secrets redacted, sets the span's status, and is raised unchanged. A cancellation is no error, nor is a generator
-    that is closed before its end.
+    `otel_monitoring.operation.name` and, after a failure, `error.type`). An exception is recorded on the span, or as a
+    log event (`OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN`), with secrets redacted, sets the span's status, and is raised
+    unchanged. A cancellation is no error, nor is a generator that is closed before its end.
 
     It may be used at import, before a service exists. Spans and durations go to the providers of the current service,
     or to OpenTelemetry's global providers while there is none. One instance may be entered any number of times at once,
@@ -153,19 +154,21 @@ class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a st
         return run.span, run
 
 
-def _record_exception(span: Span, failure: FailedOperation) -> None:
-    """Add the exception to the span as `record_exception` does, with its message redacted."""
-    if not span.is_recording():
-        return
+def _describe_failure(span: Span, failure: FailedOperation, exceptions: ExceptionSignal) -> None:
+    """Set the span's status, and record the exception, its message redacted."""
+    if span.is_recording():
+        span.set_status(Status(StatusCode.ERROR, redact(failure.error)))
+        span.set_attribute(ERROR_TYPE, failure.error_type)
+    event = LogEvent(OPERATION_EXCEPTION, f"{failure.operation} failed", {OPERATION_NAME: failure.operation})
+    exceptions.record(failure.error, span, event, lambda: _described(failure))
+
+
+def _described(failure: FailedOperation) -> dict[str, str]:
+    """The attributes that `record_exception` makes of an exception, with its message redacted."""
     message = redact(failure.error)
     frames = "".join(traceback.format_tb(failure.error.__traceback__, -_MAX_FRAMES))
-    span.set_status(Status(StatusCode.ERROR, message))
-    span.set_attribute(ERROR_TYPE, failure.error_type)
-    span.add_event(
-        "exception",
-        {
-            "exception.type": failure.error_type,
-            "exception.message": message,
-            "exception.stacktrace": f"{frames}{failure.error_type}: {message}",
-        },
-    )
+    return {
+        "exception.type": failure.error_type,
+        "exception.message": message,
+        "exception.stacktrace": f"{frames}{failure.error_type}: {message}",
+    }

@@ -148,6 +148,13 @@ class Observed:
         (span,) = [span for span in self.spans.get_finished_spans() if span.kind is SpanKind.SERVER]
         return span
 
+    def exceptions(self) -> tuple[list[Any], list[Any]]:
+        """The exceptions that have left: the span events, and the log records, that have `exception.type`."""
+        events = [event for span in self.spans.get_finished_spans() for event in span.events]
+        records = [entry.log_record for entry in self.logs.get_finished_logs()]
+        told = ([one for one in ones if "exception.type" in (one.attributes or {})] for ones in (events, records))
+        return next(told), next(told)
+
     def span(self) -> ReadableSpan:
         """The one span there is."""
         (span,) = self.spans.get_finished_spans()

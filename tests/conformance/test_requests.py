@@ -1,9 +1,11 @@
 """What a request becomes, the same in every engine: metrics, spans, errors, logs."""
 
+import contextlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
 from websockets.exceptions import ConnectionClosed
@@ -362,22 +364,69 @@ def test_errors_are_told(make: Make, path: str, expected: tuple[Any, ...] | None
     assert told == ([] if expected is None else [expected])
 
 
-def test_an_unhandled_exception_is_logged_once_with_its_trace(observed: Observed) -> None:
+@pytest.mark.parametrize(
+    ("opt_in", "counts"),
+    [("", [1, 0]), ("logs", [0, 1]), ("logs/dup", [1, 1]), ("logs,logs/dup", [1, 1]), ("x", [1, 0])],
+)
+def test_an_unhandled_exception_leaves_once_as_is_opted_in(
+    make: Make, monkeypatch: pytest.MonkeyPatch, opt_in: str, counts: list[int]
+) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", opt_in)
+    observed = make()
     observed.get("/raise")
-    observed.get("/overload")
+    observed.get("/overload")  # its handler has answered
     observed.stop()
-    (record,) = [
-        entry.log_record
-        for entry in observed.logs.get_finished_logs()
-        if entry.log_record.event_name == "http.server.request.exception"
-    ]
-    attributes = dict(record.attributes or {})
-    assert attributes["http.route"] == "/raise"
-    assert attributes["exception.type"] == "ValueError"
-    assert "unhandled" in str(attributes["exception.stacktrace"])
-    assert record.trace_id
-    for span in observed.spans.get_finished_spans():
-        assert len(span.events) <= 1
+    events, records = observed.exceptions()
+    assert [len(events), len(records)] == counts
+    for attributes in ({**(one.attributes or {})} for one in (*events, *records)):
+        assert attributes["exception.type"] == "ValueError"
+        assert attributes["exception.message"] == "unhandled"
+        assert "in fail" in attributes["exception.stacktrace"]
+    (span,) = [span for span in observed.spans.get_finished_spans() if span.name == "GET /raise"]
+    assert span.context is not None
+    for record in records:
+        assert record.event_name == "http.server.request.exception"
+        assert (record.attributes["http.route"], record.severity_text) == ("/raise", "ERROR")
+        assert (record.trace_id, record.span_id) == (span.context.trace_id, span.context.span_id)
+    for event in events:
+        assert event in span.events
+
+
+@pytest.mark.parametrize("opt_in", ["", "logs"])
+@pytest.mark.parametrize("path", ["/raise-late", "/sub/raise", "/background-fails"])
+def test_an_exception_leaves_once_wherever_it_is_raised(
+    make: Make, monkeypatch: pytest.MonkeyPatch, path: str, opt_in: str
+) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", opt_in)
+    observed = make()
+    with contextlib.suppress(httpx.RemoteProtocolError):
+        observed.get(path)
+    observed.stop()
+    ended = path == "/background-fails"  # the span, with the answer
+    assert [len(one) for one in observed.exceptions()] == ([0, 1] if opt_in == "logs" or ended else [1, 0])
+
+
+@pytest.mark.parametrize(("opt_in", "counts"), [("", [1, 0]), ("logs", [0, 1]), ("logs/dup", [1, 1])])
+def test_an_exception_of_a_websocket_leaves_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch, opt_in: str, counts: list[int]
+) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", opt_in)
+    observed = make()
+    with connect(f"ws://127.0.0.1:{observed.port}/ws/broken") as socket:
+        socket.send("hello")
+        socket.recv()
+        with pytest.raises(ConnectionClosed):
+            socket.recv()
+    observed.stop()
+    assert [len(one) for one in observed.exceptions()] == counts
+
+
+def test_an_exception_whose_span_is_not_exported_is_a_log_event(make: Make) -> None:
+    observed = make()
+    observed.get("/raise", headers={"traceparent": f"00-{'1' * 32}-{'2' * 16}-00"})  # the caller does not sample it
+    observed.stop()
+    assert not observed.spans.get_finished_spans()
+    assert [len(one) for one in observed.exceptions()] == [0, 1]
 
 
 def test_without_logs_there_are_none(make: Make) -> None:
@@ -388,8 +437,6 @@ def test_without_logs_there_are_none(make: Make) -> None:
 
 
 def test_many_requests_are_counted_exactly(observed: Observed) -> None:
-    import httpx
-
     with httpx.Client(base_url=f"http://127.0.0.1:{observed.port}") as client:
         for number in range(50):
             client.get(f"/items/{number}")

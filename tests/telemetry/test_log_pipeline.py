@@ -8,6 +8,7 @@ from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 
 from otel_monitoring.guard import fail_open
+from otel_monitoring.telemetry.exception_signal import ExceptionSignal, LogEvent
 from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.log_pipeline import OtlpHandler
 
@@ -31,6 +32,28 @@ def test_records_that_an_export_makes_are_not_exported() -> None:
     log("app", "kept")
     assert [r.log_record.body for r in exporter.get_finished_logs()] == ["kept"]
     assert fail_open.failures["log export"] == 1
+
+
+def test_a_server_does_not_repeat_the_exception_of_a_log_event() -> None:
+    exporter: Any = InMemoryLogRecordExporter  # untyped
+    exporter = exporter()
+    provider = LoggerProvider(shutdown_on_exit=False)
+    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    handler = OtlpHandler(provider)
+    told, untold = ValueError("told"), ValueError("untold")
+    ExceptionSignal(provider.get_logger("test")).record(told, None, LogEvent("work.exception", "work failed"))
+
+    shown = []
+    for name, error in (("uvicorn.error", told), ("uvicorn.error", untold), ("app", told)):
+        record = logging.LogRecord(name, logging.ERROR, __file__, 1, "it failed", (), (type(error), error, None))
+        handler.handle(record)
+        shown.append(record.exc_info)
+
+    _, *logged = [r.log_record for r in exporter.get_finished_logs()]
+    assert [r.body for r in logged] == ["it failed"] * 3
+    messages = [(r.attributes or {}).get("exception.message") for r in logged]
+    assert messages == [None, "untold", "told"]  # what the application logs is its own
+    assert all(shown)  # for the other handlers
 
 
 def test_the_handlers_flush_at_exit_waits_for_nobody() -> None:

@@ -25,6 +25,7 @@ from otel_monitoring.instrumentation.http_server.recorder import Recorder
 from otel_monitoring.instrumentation.http_server.request import RequestOptions
 from otel_monitoring.instrumentation.http_server.request_layers import Gate
 from otel_monitoring.instrumentation.http_server.span_attributes import span_details
+from otel_monitoring.telemetry.schema import OneSchema
 
 if TYPE_CHECKING:
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
@@ -55,7 +56,10 @@ def apply(app: FastAPI, tracer_provider: TracerProvider, *, operation_spans: boo
     instrumentor = seams.CONTRIB.load(_MODULE, "FastAPIInstrumentor")
     with seams.CONTRIB:
         instrumentor.instrument_app(
-            app, tracer_provider=tracer_provider, meter_provider=NoOpMeterProvider(), exclude_spans=["receive", "send"]
+            app,
+            tracer_provider=OneSchema(tracer_provider),
+            meter_provider=NoOpMeterProvider(),
+            exclude_spans=["receive", "send"],
         )
         if not applied(app) or not hasattr(BackgroundTask, "_otel_original_call"):
             raise LookupError("it does not say that it was applied")

@@ -137,7 +137,9 @@ class AppInstrumentation:
 
     def _recorder(self, stack: ASGIApp, options: RequestOptions) -> Recorder:
         logs = options.logs and self._logger_provider is not None
-        logger = self._logger_provider.get_logger(semconv.SCOPE) if logs and self._logger_provider is not None else None
+        logger = None
+        if logs and self._logger_provider is not None:
+            logger = self._logger_provider.get_logger(semconv.SCOPE, schema_url=semconv.SCHEMA_URL)
         spans: Spans | None = contribs_span
         tracer = None
         if self.engine == "native":

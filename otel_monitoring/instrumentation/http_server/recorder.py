@@ -1,7 +1,7 @@
 """`Recorder`: measures requests and WebSockets, whatever makes their spans."""
 
 from collections.abc import Awaitable, Callable
-from time import perf_counter, time_ns
+from time import perf_counter
 from typing import Any, Final
 
 from opentelemetry.context import Context, attach, detach, get_current
@@ -30,7 +30,7 @@ from otel_monitoring.instrumentation.http_server.route_template import RouteTemp
 from otel_monitoring.instrumentation.http_server.server_spans import RAW_SEND_KEY, contribs_span
 from otel_monitoring.instrumentation.url_query import hide_query
 from otel_monitoring.metrics.direct_histogram import RecordedSeries
-from otel_monitoring.telemetry.logs_api import SeverityNumber
+from otel_monitoring.telemetry.exception_signal import ExceptionSignal, LogEvent
 
 ORIGINAL_KEY: Final = "otel_monitoring.scope"
 
@@ -50,7 +50,7 @@ class Recorder:
         metrics: Where durations are recorded.
         spans: Starts or finds the span of a request; None: there are none.
         naming: Has FastAPI name the route; None: it does not.
-        logger: Receives unhandled exceptions; None: nobody does.
+        logger: Emits unhandled exceptions as log events; None: there are none.
         options: How requests are observed.
     """
 
@@ -72,7 +72,7 @@ class Recorder:
         self.naming = naming
         self.options = options
         self.watched = options.watched_statuses
-        self.logger = logger
+        self._exceptions = ExceptionSignal(logger)
         self.own_spans = spans is not contribs_span
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -84,19 +84,11 @@ class Recorder:
         return kind(self, scope, receive, send).run()
 
     def note_exception(self, span: Span | None, error: BaseException, route: str | None, event: str) -> None:
-        """Record an unhandled exception as a log record, and on contrib's span."""
-        if span is not None and not self.own_spans and span.is_recording():
-            span.record_exception(error)
-        if self.logger is not None and isinstance(error, Exception):
-            self.logger.emit(
-                exception=error,
-                event_name=event,
-                timestamp=time_ns(),
-                severity_number=SeverityNumber.ERROR,
-                severity_text="ERROR",
-                body="Unhandled exception in FastAPI " + ("request" if event == _REQUEST_EXCEPTION else "WebSocket"),
-                attributes=None if route is None else {semconv.HTTP_ROUTE: route},
-            )
+        """Record an unhandled exception; a cancellation and the end of the process are none."""
+        if isinstance(error, Exception):
+            body = "Unhandled exception in FastAPI " + ("request" if event == _REQUEST_EXCEPTION else "WebSocket")
+            where = None if route is None else {semconv.HTTP_ROUTE: route}
+            self._exceptions.record(error, span, LogEvent(event, body, where))
 
 
 class RouteObserver:

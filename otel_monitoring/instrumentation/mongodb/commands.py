@@ -1,7 +1,7 @@
 """`Commands`: listens to the commands of MongoDB clients, for their metrics and their spans."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from opentelemetry.context import get_current
@@ -62,24 +62,30 @@ class Commands(CommandListener):
     def succeeded(self, event: CommandSucceededEvent) -> None:
         """A command was answered; its reply may report errors of single writes."""
         try:
-            self._ended(event, failure_in(event.reply))
+            reply = event.reply
+            self._ended(event, failure_in(reply), reply)
         except Exception as error:  # noqa: BLE001
             self._guard.caught(error)
 
     def failed(self, event: CommandFailedEvent) -> None:
         """A command failed: by an error of the server, or without a reply."""
         with self._guard:
-            if self._ended(event, event.failure) and self.metrics is not None:
+            if self._ended(event, event.failure, event.failure) and self.metrics is not None:
                 self.metrics.lost(event.connection_id, event.failure)
 
-    def _ended(self, event: CommandSucceededEvent | CommandFailedEvent, failure: CommandFailure | None) -> bool:
+    def _ended(
+        self,
+        event: CommandSucceededEvent | CommandFailedEvent,
+        failure: CommandFailure | None,
+        reply: Mapping[str, Any],
+    ) -> bool:
         """Record a command that is known, and end its span, also inside `suppress_instrumentation`."""
         started = self._inflight.pop(event)
         if started is None:
             return False
         series, span = started
         if span is not None and self.spans is not None:
-            self.spans.end(span, failure)
+            self.spans.end(span, failure, reply)
         if series is not None and self.metrics is not None:
             if failure is not None:
                 series = self.metrics.failed(series, failure)

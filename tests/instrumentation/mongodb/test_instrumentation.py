@@ -294,10 +294,83 @@ def test_span_of_a_command(telemetry: Telemetry) -> None:
         "db.namespace": "shop",
         "db.operation.name": "find",
         "db.collection.name": "orders",
+        "db.query.summary": "find orders",
         "server.address": "db.example",
         "server.port": 27017,
+        "network.peer.address": "db.example",
+        "network.peer.port": 27017,
     }
     assert (more.attributes or {})["db.collection.name"] == "orders"
+
+
+@pytest.mark.parametrize(
+    ("command", "size"),
+    [
+        ({"insert": "orders", "documents": [{}, {}, {}]}, 3),
+        ({"update": "orders", "updates": [{}, {}]}, 2),
+        ({"delete": "orders", "deletes": [{}, {}]}, 2),
+        ({"bulkWrite": 1, "ops": [{}, {}]}, 2),
+        ({"insert": "orders", "documents": [{}]}, None),  # one operation is no batch
+        ({"insert": "orders", "documents": "what is this?"}, None),
+        ({"insert": "orders"}, None),
+        ({"find": "orders", "documents": [{}, {}]}, None),
+    ],
+)
+def test_span_of_a_batch_has_its_size(telemetry: Telemetry, command: dict[str, Any], size: int | None) -> None:
+    listener = spans_of(telemetry)
+
+    listener.started(started(command))
+    listener.succeeded(succeeded(next(iter(command))))
+
+    assert (telemetry.spans[0].attributes or {}).get("db.operation.batch.size") == size
+
+
+def test_span_of_a_command_on_a_socket_or_without_collection(telemetry: Telemetry) -> None:
+    listener = spans_of(telemetry)
+
+    listener.started(CommandStartedEvent({"ping": 1}, "admin", 1, ("/run/mongodb.sock", None), 1))
+    listener.succeeded(succeeded("ping"))
+
+    (span,) = telemetry.spans
+    assert span.name == "ping admin"
+    assert dict(span.attributes or {}) == {
+        "db.system.name": "mongodb",
+        "db.namespace": "admin",
+        "db.operation.name": "ping",
+        "db.query.summary": "ping admin",
+        "server.address": "/run/mongodb.sock",
+        "network.peer.address": "/run/mongodb.sock",
+    }
+
+
+def test_a_summary_is_short_and_no_name_in_it_is_cut(telemetry: Telemetry) -> None:
+    listener = spans_of(telemetry)
+
+    for length in (250, 251):  # with `find `: 255 and 256 characters
+        listener.started(started({"find": "x" * length}))
+        listener.succeeded(succeeded("find"))
+
+    assert [(span.attributes or {})["db.query.summary"] for span in telemetry.spans] == [f"find {'x' * 250}", "find"]
+    assert [span.name for span in telemetry.spans] == [f"find {'x' * 250}", "find"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "rows"),
+    [
+        ({"ok": 1, "cursor": {"firstBatch": [{}, {}], "id": 7}}, 2),
+        ({"ok": 1, "cursor": {"nextBatch": [], "id": 0}}, 0),
+        ({"ok": 1, "n": 3}, None),
+        ({"ok": 1, "cursor": "what is this?"}, None),
+    ],
+)
+def test_returned_rows_only_where_asked_for(telemetry: Telemetry, reply: dict[str, Any], rows: int | None) -> None:
+    for capture in (False, True):
+        listener = spans_of(telemetry, capture=capture)
+        listener.started(started({"find": "orders"}))
+        listener.succeeded(CommandSucceededEvent(SECONDS, reply, "find", 1, ADDRESS, 1, database_name="shop"))
+
+    counts = [(span.attributes or {}).get("db.response.returned_rows") for span in telemetry.spans]
+    assert counts == [None, rows]
 
 
 def test_statement_only_where_asked_for_and_without_values(telemetry: Telemetry) -> None:
@@ -349,6 +422,8 @@ STABLE = {
     "db.collection.name": "orders",
     "server.address": "db.example",
     "server.port": 27017,
+    "network.peer.address": "db.example",
+    "network.peer.port": 27017,
 }
 FORMER = {
     "db.system": "mongodb",
@@ -375,7 +450,11 @@ def test_attributes_have_the_names_of_the_chosen_conventions(
 
     for span, operation in zip(telemetry.spans, ("find", "getMore"), strict=True):
         names = {"db.operation.name": operation, **(STABLE if stable else {}), **(FORMER if former else {})}
-        assert dict(span.attributes or {}) == names
+        summary = {"db.query.summary": f"{operation} orders"} if stable else {}
+        assert dict(span.attributes or {}) == {**names, **summary}
+        scope = span.instrumentation_scope
+        assert scope is not None
+        assert scope.schema_url == (c.SCHEMA_URL if stable else "")
 
 
 def test_spans_of_names_that_never_end_are_right_and_what_is_kept_is_bounded(telemetry: Telemetry) -> None:

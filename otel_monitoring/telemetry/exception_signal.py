@@ -1,0 +1,126 @@
+"""`ExceptionSignal`: an unhandled exception leaves once, as an event of its span or as a log event.
+
+`OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN` decides (https://opentelemetry.io/docs/specs/semconv/exceptions/): `logs` means
+log events, `logs/dup` both, anything else span events.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from time import time_ns
+from typing import Any, Final, TypeAlias
+
+from opentelemetry.trace import Span
+
+from otel_monitoring.environment import exception_signals
+from otel_monitoring.guard import fail_open
+from otel_monitoring.telemetry.logs_api import SeverityNumber
+
+Describe: TypeAlias = Callable[[], Mapping[str, str]]
+
+_MARK: Final = "_otel_monitoring_left"
+_guard = fail_open("recording an exception")
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """How an exception is told as a log event; the exception itself is added.
+
+    Attributes:
+        name: The event's name.
+        body: What happened.
+        attributes: Where it happened.
+    """
+
+    name: str
+    body: str
+    attributes: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """An exception has left.
+
+    Attributes:
+        trace_id: In this trace; 0: in none. It may be raised in another one again.
+        logged: As a log event.
+    """
+
+    trace_id: int
+    logged: bool
+
+
+class ExceptionSignal:
+    """Records exceptions; usable in any thread, and never raises.
+
+    An exception that leaves several spans of a trace, from the inside out, is recorded at the innermost of those that
+    record exceptions. Where the span is not exported, because spans are not or the sampler has left it out, it is a log
+    event.
+
+    Args:
+        logger: Emits log events; None: there are none.
+    """
+
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
+        self._spans, self._logs = exception_signals()
+
+    def record(self, error: Exception, span: Span | None, event: LogEvent, describe: Describe | None = None) -> None:
+        """Record an exception, unless it has left in this trace already.
+
+        Args:
+            error: The exception.
+            span: The span that it leaves; None: there is none.
+            event: What it is as a log event.
+            describe: Returns its attributes `exception.*`; None: they are those that the SDK makes of it.
+        """
+        with _guard:
+            trace_id = 0 if span is None else span.get_span_context().trace_id
+            left = _left(error)
+            if left is not None and left.trace_id == trace_id:
+                return
+            told = span if span is not None and self._spans and span.is_recording() else None
+            logger = self._logger if self._logs or told is None else None
+            if told is None and logger is None:
+                return
+            described = describe() if describe is not None else None
+            if told is not None:
+                _add_event(told, error, described)
+            if logger is not None:
+                _emit(logger, error, event, described)
+            _mark(error, _Left(trace_id, logger is not None))
+
+
+def _add_event(span: Span, error: Exception, described: Mapping[str, str] | None) -> None:
+    if described is None:
+        span.record_exception(error)
+    else:
+        span.add_event("exception", described)
+
+
+def _emit(logger: Any, error: Exception, event: LogEvent, described: Mapping[str, str] | None) -> None:
+    logger.emit(
+        exception=error if described is None else None,
+        event_name=event.name,
+        timestamp=time_ns(),
+        severity_number=SeverityNumber.ERROR,
+        severity_text="ERROR",
+        body=event.body,
+        attributes={**(event.attributes or {}), **(described or {})} or None,
+    )
+
+
+def has_left_as_log_event(error: BaseException | None) -> bool:
+    """Whether `error` is in a log event already."""
+    left = _left(error)
+    return left is not None and left.logged
+
+
+def _left(error: BaseException | None) -> _Left | None:
+    left = getattr(error, _MARK, None)
+    return left if isinstance(left, _Left) else None
+
+
+def _mark(error: Exception, left: _Left) -> None:
+    with suppress(AttributeError, TypeError):  # a class that refuses attributes: it may leave twice
+        setattr(error, _MARK, left)

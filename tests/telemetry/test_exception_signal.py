@@ -1,0 +1,99 @@
+"""An exception leaves once: as a span event or as a log event, from the innermost span."""
+
+import pytest
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import INVALID_SPAN
+
+from otel_monitoring.telemetry.exception_signal import ExceptionSignal, LogEvent, has_left_as_log_event
+
+EVENT = LogEvent("work.exception", "work failed", {"work.name": "billing"})
+OPT_IN = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
+
+
+class Records:
+    """A logger, and what was emitted."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]  # the SDK left its __init__ untyped
+        provider = LoggerProvider(shutdown_on_exit=False)
+        provider.add_log_record_processor(SimpleLogRecordProcessor(self.exporter))
+        self.logger = provider.get_logger("test")
+
+    def __len__(self) -> int:
+        return len(self.exporter.get_finished_logs())
+
+
+@pytest.fixture
+def records() -> Records:
+    return Records()
+
+
+def raised() -> ValueError:
+    return ValueError("no money")
+
+
+@pytest.mark.parametrize(("opt_in", "events", "logs"), [("", 1, 0), ("logs", 0, 1), ("logs/dup", 1, 1)])
+def test_of_nested_spans_the_innermost_has_the_exception(
+    monkeypatch: pytest.MonkeyPatch, records: Records, opt_in: str, events: int, logs: int
+) -> None:
+    monkeypatch.setenv(OPT_IN, opt_in)
+    signal, error = ExceptionSignal(records.logger), raised()
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
+    with tracer.start_as_current_span("outer") as outer, tracer.start_as_current_span("inner") as inner:
+        signal.record(error, inner, EVENT)
+        ExceptionSignal(records.logger).record(error, outer, EVENT)
+    assert [len(span.events) for span in (inner, outer)] == [events, 0]  # type: ignore[attr-defined]  # of the SDK
+    assert len(records) == logs
+    assert has_left_as_log_event(error) is bool(logs)
+
+
+def test_an_exception_that_is_raised_again_in_another_trace_leaves_again(records: Records) -> None:
+    signal, error = ExceptionSignal(records.logger), raised()
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
+    spans = [tracer.start_span("job") for _ in range(2)]
+    for span in spans:
+        signal.record(error, span, EVENT)
+    assert [len(span.events) for span in spans] == [1, 1]  # type: ignore[attr-defined]  # of the SDK
+
+
+@pytest.mark.parametrize("span", [None, INVALID_SPAN])
+def test_without_a_span_it_is_a_log_event(records: Records, span: object) -> None:
+    error = raised()
+    ExceptionSignal(records.logger).record(error, span, EVENT)  # type: ignore[arg-type]  # a parameter
+    ExceptionSignal(records.logger).record(error, None, EVENT)
+    (entry,) = records.exporter.get_finished_logs()
+    record = entry.log_record
+    assert (record.event_name, record.body) == ("work.exception", "work failed")
+    attributes = dict(record.attributes or {})
+    assert (attributes["work.name"], attributes["exception.message"]) == ("billing", "no money")
+
+
+def test_logs_alone_without_a_logger_leaves_the_span_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OPT_IN, "logs")
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("job")
+    error = raised()
+    ExceptionSignal(None).record(error, span, EVENT)
+    assert not span.events  # type: ignore[attr-defined]  # of the SDK
+    assert not has_left_as_log_event(error)
+
+
+class SlottedError(Exception):
+    """An exception that refuses attributes."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+def test_an_exception_that_refuses_attributes_leaves_too(records: Records) -> None:
+    ExceptionSignal(records.logger).record(SlottedError("no"), None, EVENT)
+    assert len(records) == 1
+
+
+def test_what_fails_while_it_is_recorded_does_not_reach_the_application(records: Records) -> None:
+    def describe() -> dict[str, str]:
+        raise RuntimeError("no text")
+
+    ExceptionSignal(records.logger).record(raised(), None, EVENT, describe)
+    assert len(records) == 0
