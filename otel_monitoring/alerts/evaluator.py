@@ -39,18 +39,13 @@ from otel_monitoring.metrics.window import Window
 _reading_report = fail_open("reading another worker's report")
 _reading_metrics = fail_open("reading the metrics of a rule", theirs=True)
 
-_LONGEST_LEASE = 5.0
-_SHORTEST_LEASE = 1.0
+BEAT_SECONDS = 1.0
+"""Seconds between two beats."""
+LEASE_SECONDS = 8.0
+"""Seconds that a lease lasts; with the first beat of its second half it is renewed.
 
-
-def lease_seconds(interval: float) -> float:
-    """Seconds that a lease lasts: half of `interval`, the seconds between evaluations, but 1 to 5 seconds."""
-    return min(_LONGEST_LEASE, max(_SHORTEST_LEASE, interval / 2))
-
-
-def beat_seconds(interval: float) -> float:
-    """Seconds between two beats, so that a lease is renewed well before it expires."""
-    return min(1.0, lease_seconds(interval) / 3)
+So at least three seconds of it are left: longer than a call of a database that hangs, during which there is no beat.
+"""
 
 
 class Evaluator:
@@ -86,7 +81,7 @@ class Evaluator:
         self._channel_leases = {name: lease_of(name) for name in manager.policy.channels}
         repeating = sorted(repeating_lease_of(name) for name in manager.policy.holding)
         wanted = (LEADER, *self._channel_leases.values(), *repeating)
-        self._lease = LeaderLease(manager.store.leases, worker, manager.clock, lease_seconds(interval), wanted)
+        self._lease = LeaderLease(manager.store.leases, worker, manager.clock, LEASE_SECONDS, wanted)
         self._delivers: frozenset[str] = frozenset()
         self._evaluated_at = 0.0
         self._repeated_at: dict[str, float] = {}

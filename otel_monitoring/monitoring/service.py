@@ -16,7 +16,7 @@ from opentelemetry.metrics import Meter
 from opentelemetry.trace import Tracer
 
 from otel_monitoring.alerts import AlertManager, chosen_alert_manager, offer_alert_manager
-from otel_monitoring.alerts.evaluator import beat_seconds
+from otel_monitoring.alerts.evaluator import BEAT_SECONDS
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.slo import Slo
@@ -415,7 +415,7 @@ class MonitoringService:
                     else []
                 ),
                 Job("early export", _EARLY_EXPORT_SECONDS, lambda: self._parts.send_early()),
-                Job("alerts", beat_seconds(settings.sample_interval), lambda: self._parts.beat()),
+                Job("alerts", BEAT_SECONDS, lambda: self._parts.beat()),
             ),
             acquire=lambda stack: self._parts.acquire(stack),
             bind=lambda loop: self._parts.bind(loop),

@@ -111,13 +111,16 @@ class ChannelQueue:
         rate_limited = len(self._sent_at) == self._limits.per_minute and now - self._sent_at[0] < _MINUTE
         return now >= self._wait_until and not rate_limited
 
-    async def deliver_next(self, store: Store, origin: Origin, *, paced: bool) -> bool:
+    async def deliver_next(
+        self, store: Store, origin: Origin, *, paced: bool, delivers: Callable[[], bool] = lambda: True
+    ) -> bool:
         """Send one message with the events that are due; returns whether another message may follow at once.
 
         Args:
             store: The store with the outbox.
             origin: The origin of the message.
             paced: Whether to keep the pauses between messages.
+            delivers: Whether this worker still delivers by the channel; asked last, because the store may be slow.
         """
         batch = self._due(store)
         if not batch or (paced and self._is_pausing(batch)):
@@ -125,7 +128,7 @@ class ChannelQueue:
         if paced and self._limits.gathering:
             batch = await self._gather(store, batch)
         batch = self._marked_as_tried(store, batch)
-        if not batch:
+        if not batch or not delivers():
             return False
         self._order.begin(batch)
         self._sent_at.append(self._elapsed())

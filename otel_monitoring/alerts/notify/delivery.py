@@ -140,8 +140,10 @@ class Delivery:
     async def _drain(self, queue: ChannelQueue, store: Store, delivers: Callable[[str], bool]) -> None:
         name = queue.channel.name
         with _delivering:
-            while queue.ready() and delivers(name) and await queue.deliver_next(store, self._origin, paced=self._paced):
-                pass
+            still = partial(delivers, name)
+            while queue.ready() and still():
+                if not await queue.deliver_next(store, self._origin, paced=self._paced, delivers=still):
+                    return
 
     async def _send_repetition(self, channel: Repeating, notification: Notification) -> None:
         with _repeating:

@@ -405,3 +405,28 @@ def test_a_database_that_hangs_is_asked_in_a_thread() -> None:
     fails = True
     with pytest.raises(StoreError):
         probe.works()
+
+
+def test_a_worker_for_which_the_return_comes_too_early_goes_on_with_what_the_others_did(hosts: Hosts) -> None:
+    """It had no answer yet, or the database went again: it knows no more than when the outage began."""
+    first, second = hosts.worker("one"), hosts.worker("one")
+    for store in (first, second):
+        store.incidents.save({"before": "firing"})
+        store.history.counts()
+    hosts.away()
+    for store in (first, second):
+        store.incidents.saved()
+    first.incidents.save({"before": None, "rule": "firing"})
+    raise_alert(first, "rule", ["mail"])
+    first.mutes.add(Mute(Selection.of(AlertType.CUSTOM), NOW + 60))
+    hosts.back()
+    first.history.counts()
+    assert (first.problem, waiting(hosts.database, "mail")) == (None, ["rule"])
+    hosts.away()
+    assert second.incidents.saved() == {"rule": "firing"}, "it fires no second time"
+    assert len(second.mutes.all(NOW)) == 1
+    assert (messages(second), waiting(second, "mail")) == (["rule"], []), "who delivers in the database does"
+    second.incidents.save({"rule": None})
+    hosts.back()
+    assert (second.incidents.saved(), second.problem) == ({}, None)
+    assert (messages(hosts.database), waiting(hosts.database, "mail")) == (["rule"], ["rule"])

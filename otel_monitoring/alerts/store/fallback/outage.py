@@ -112,6 +112,16 @@ def begin(store: Store, key: str, known: MemoryState, now: float) -> None:
     Outage(key, known.incidents, known.acknowledgements, known.conditions, tuple(known.mutes)).save(store)
 
 
+def begin_again(store: Store, key: str, now: float) -> None:
+    """Go on in `store`, inside a transaction, from where an outage ended that another process has merged.
+
+    It is newer than what this process knows of the store that is away.
+    """
+    saved = {name: text for name, text in store.conditions.saved().items() if not name.startswith(RECORD)}
+    mutes = tuple(store.mutes.all(now))
+    Outage(key, store.incidents.saved(), store.acknowledgements.saved(), saved, mutes).save(store)
+
+
 def take_over(store: Store, key: str, known: MemoryState, channels: Collection[str]) -> None:
     """Deliver from `store`, inside a transaction, what waits for these channels in the one that is away."""
     rows = [row for row in known.outbox.values() if row.channel in channels]

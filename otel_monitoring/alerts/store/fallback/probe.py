@@ -26,17 +26,22 @@ class Probe:
         """Whether there is an answer that `works` has not returned yet."""
         return self._asked is not None and self._asked.done()
 
-    def works(self) -> bool:
-        """Whether the store has answered; False: not yet, ask again later. Blocks for a fifth of a second at most.
+    def works(self, *, patient: bool = False) -> bool:
+        """Whether the store has answered; False: not yet, ask again later.
+
+        Args:
+            patient: Whether to wait for the answer, as long as the store takes; else a fifth of a second at most.
 
         Raises:
             StoreError: It failed.
         """
         asked = self._asked or self._begin()
-        if not asked.done():
+        if not patient and not asked.done():
             return False
-        self._asked = None
-        asked.result()
+        try:
+            asked.result()
+        finally:
+            self._asked = None
         return True
 
     def _begin(self) -> Future[object]:

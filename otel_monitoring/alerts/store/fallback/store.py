@@ -12,6 +12,7 @@ from otel_monitoring.alerts.store.fallback.outage import (
     Meanwhile,
     Outage,
     begin,
+    begin_again,
     continue_measurements,
     end,
     forward_measurements,
@@ -213,7 +214,7 @@ class FallbackStore:
                 if not self._primary_works():
                     with suppress(_ReturnedError):
                         return self._do_meanwhile(on_secondary)
-                    if not self._primary_works():
+                    if not self._primary_works(patient=True):  # others use it
                         return self._do_meanwhile(on_secondary, anew=True)
         try:
             result = on_primary()
@@ -233,9 +234,12 @@ class FallbackStore:
 
         def in_transaction(store: Store) -> T:
             if Outage.of(store, self.record) is None:
-                if self._to_take_over is None and not anew:
+                if self._to_take_over is not None:
+                    begin(store, self.record, self._known, self._clock())
+                elif anew:
+                    begin_again(store, self.record, self._clock())
+                else:
                     raise _ReturnedError
-                begin(store, self.record, self._known, self._clock())
             if self._to_take_over is not None:
                 take_over(store, self.record, self._known, self._to_take_over)
                 continue_measurements(store, self.record, self.measurements.lately)
@@ -282,8 +286,12 @@ class FallbackStore:
             state.conditions = self.primary.conditions.saved()
         return state
 
-    def _primary_works(self) -> bool:
-        """Whether the primary is in use; after `retry` seconds it is tried again, and what was done is merged."""
+    def _primary_works(self, *, patient: bool = False) -> bool:
+        """Whether the primary is in use; after `retry` seconds it is tried again, and what was done is merged.
+
+        Args:
+            patient: Whether to wait for its answer as long as it takes; else for a moment.
+        """
         if self._problem is None and self._started:
             return True
         now = self._clock()
@@ -295,7 +303,7 @@ class FallbackStore:
             # First, because others wait for the secondary during the merge.
             if self._problem is None or isinstance(self.secondary, MemoryStore):
                 self._ask_primary()
-            elif not self._probe.works():
+            elif not self._probe.works(patient=patient):
                 return False
             forward_measurements(self.primary, self.secondary, self.record)  # most of them
             self.secondary.run(partial(self._merge, now))

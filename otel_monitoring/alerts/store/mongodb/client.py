@@ -18,12 +18,15 @@ _DATABASE: Final = "otel_monitoring"
 
 APP_NAME: Final = "otel_monitoring"
 
+_CONNECT_SECONDS, _SOCKET_SECONDS = 1.0, 1.5
+CALL_SECONDS: Final = _CONNECT_SECONDS + _SOCKET_SECONDS
+"""How long a call may take on a server that hangs: it connects, or waits for a server, and then for the answer."""
 _OPTIONS: Final[dict[str, Any]] = {
     "appname": APP_NAME,
     "connect": False,
-    "connectTimeoutMS": 1000,
-    "serverSelectionTimeoutMS": 1000,
-    "socketTimeoutMS": 1500,
+    "connectTimeoutMS": int(1000 * _CONNECT_SECONDS),
+    "serverSelectionTimeoutMS": int(1000 * _CONNECT_SECONDS),
+    "socketTimeoutMS": int(1000 * _SOCKET_SECONDS),
     "waitQueueTimeoutMS": 1000,
     "maxPoolSize": 2,
     "minPoolSize": 0,
