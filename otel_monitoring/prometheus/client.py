@@ -114,7 +114,9 @@ class Connection:
         """The server's clock, in Unix seconds."""
         answer = await self.ask("POST", "api/v1/query", form={"query": "time()"})
         try:
-            return float(answer["data"]["result"][1])
+            found = answer["data"]["result"]
+            # A scalar; VictoriaMetrics has vectors alone.
+            return float((found[0]["value"] if isinstance(found[0], dict) else found)[1])
         except (LookupError, TypeError, ValueError):
             raise PrometheusError(f"{self._server.name}: the answer has another form") from None
 

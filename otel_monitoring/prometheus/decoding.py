@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from otel_monitoring.errors import PrometheusError
 from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.snapshot import Histogram
 
@@ -45,6 +46,21 @@ def native_histogram(sample: Mapping[str, Any]) -> Histogram | None:
         return histogram_of(float(found["count"]), float(found["sum"]), buckets)
     except (LookupError, TypeError, ValueError):
         return None
+
+
+def bound_of(labels: Mapping[str, str]) -> float:
+    """The upper bound of a `_bucket` series.
+
+    Raises:
+        PrometheusError: It has none.
+    """
+    try:
+        return float(labels["le"])
+    except (LookupError, ValueError):
+        raise PrometheusError(
+            "Prometheus: its histograms have no bounds (le): VictoriaMetrics needs explicit buckets, "
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION=explicit_bucket_histogram"
+        ) from None
 
 
 def classic_histogram(below: Mapping[float, float], total: float) -> Histogram:

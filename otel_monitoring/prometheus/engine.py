@@ -508,11 +508,16 @@ class PrometheusEngine:
         return servers
 
     async def _notified(self) -> list[str]:
-        answer = await self._server.ask(lambda connection: connection.ask("GET", "api/v1/alertmanagers"))
         try:
+            answer = await self._server.ask(lambda connection: connection.ask("GET", "api/v1/alertmanagers"))
             found = [str(one["url"]) for one in answer["data"]["activeAlertmanagers"]]
-        except (LookupError, TypeError):
-            raise PrometheusError("Prometheus: it does not say which Alertmanagers it notifies") from None
+        except (PrometheusError, LookupError, TypeError) as error:
+            if self._latest_failure is not None:
+                raise PrometheusError(self._latest_failure) from error
+            # It answers otherwise: Mimir, Thanos and VictoriaMetrics do not have this question.
+            raise PrometheusError(
+                "Prometheus: it does not say which Alertmanagers it notifies: set ALERTMANAGER_URL"
+            ) from error
         return [url.rpartition("/api/v")[0] for url in found]
 
 

@@ -10,7 +10,7 @@ from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
 from otel_monitoring.metrics.slices.model import Figures, Requests, Slice, merged_requests
 from otel_monitoring.metrics.snapshot import Histogram, Series
 from otel_monitoring.prometheus.client import Connection
-from otel_monitoring.prometheus.decoding import classic_histogram, native_histogram, number_of
+from otel_monitoring.prometheus.decoding import bound_of, classic_histogram, native_histogram, number_of
 from otel_monitoring.prometheus.questions import Gauges, Questions
 from otel_monitoring.prometheus.view import Application, requests_series
 
@@ -152,7 +152,7 @@ def _classic(
 ) -> list[tuple[Series, int, Histogram]]:
     below: dict[tuple[Series, int], dict[float, float]] = {}
     for sample in buckets:
-        series, bound = requests_series(sample["metric"]), float(sample["metric"].get("le", "inf"))
+        series, bound = requests_series(sample["metric"]), bound_of(sample["metric"])
         for at, value in _points(sample, grid):
             below.setdefault((series, at), {})[bound] = value
     totals = {(requests_series(sample["metric"]), at): value for sample in sums for at, value in _points(sample, grid)}

@@ -12,7 +12,7 @@ from otel_monitoring.health import status
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot
 from otel_monitoring.metrics.window import History
 from otel_monitoring.prometheus.client import Connection
-from otel_monitoring.prometheus.decoding import classic_histogram, native_histogram, number_of
+from otel_monitoring.prometheus.decoding import bound_of, classic_histogram, native_histogram, number_of
 from otel_monitoring.prometheus.questions import OF_PROCESSES, REQUEST_LABELS, Gauges, Questions, attributes_of
 from otel_monitoring.semconv import prometheus_label, prometheus_name
 from otel_monitoring.timestamps import rfc3339
@@ -140,8 +140,7 @@ def _native(samples: Iterable[Mapping[str, Any]]) -> dict[Series, Histogram]:
 def _classic(buckets: Iterable[Mapping[str, Any]], sums: Iterable[Mapping[str, Any]]) -> dict[Series, Histogram]:
     below: dict[Series, dict[float, float]] = {}
     for sample in buckets:
-        bound, value = float(sample["metric"].get("le", "inf")), number_of(sample)
-        below.setdefault(requests_series(sample["metric"]), {})[bound] = value or 0.0
+        below.setdefault(requests_series(sample["metric"]), {})[bound_of(sample["metric"])] = number_of(sample) or 0.0
     totals = {requests_series(sample["metric"]): number_of(sample) or 0.0 for sample in sums}
     found = {series: classic_histogram(values, totals.get(series, 0.0)) for series, values in below.items()}
     return {series: histogram for series, histogram in found.items() if histogram.count}

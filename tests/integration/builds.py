@@ -150,6 +150,15 @@ PROMETHEUS = Program(
     command=(*_GO_BUILD, f"{_PROMETHEUS}prometheus", f"{_PROMETHEUS}promtool"),
     duration="6 minutes",
 )
+VICTORIAMETRICS = Program(
+    name="victoriametrics",
+    folder=_HERE / "victoriametrics",
+    sources=("go.mod", "go.sum"),
+    version=r"VictoriaMetrics/VictoriaMetrics v(\S+)",
+    executables=("victoria-metrics",),
+    command=(*_GO_BUILD, "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics"),
+    duration="4 minutes",
+)
 COLLECTOR = Program(
     name="collector",
     folder=ROOT / "collector-config",
@@ -159,7 +168,7 @@ COLLECTOR = Program(
     command=("run", "go.opentelemetry.io/collector/cmd/builder@v{version}", "--config", "{folder}/builder.yaml"),
     duration="6 minutes",
 )
-PROGRAMS = {program.name: program for program in (COLLECTOR, PROMETHEUS, FERRETDB)}
+PROGRAMS = {program.name: program for program in (COLLECTOR, PROMETHEUS, FERRETDB, VICTORIAMETRICS)}
 
 
 def main(arguments: list[str]) -> int:

@@ -23,8 +23,11 @@ class Prometheus:
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
 
     def ready(self) -> bool:
+        return self.answers("/-/ready")
+
+    def answers(self, path: str) -> bool:
         try:
-            return self.client.get("/-/ready").status_code == 200
+            return self.client.get(path).status_code == 200
         except httpx.TransportError:
             return False
 

@@ -39,6 +39,12 @@ async def test_the_question_has_the_headers_and_the_login_of_the_settings() -> N
     assert request.body == b"query=up"
 
 
+@pytest.mark.parametrize("result", [[1.5, "7.25"], [{"metric": {}, "value": [1.5, "7.25"]}]])
+async def test_the_clock_is_a_scalar_or_with_victoriametrics_a_vector(result: object) -> None:
+    with HttpServer(lambda _: Answer(body=json.dumps({"data": {"result": result}}).encode())) as server:
+        assert await Server.of_prometheus(settings(server.url)).ask(lambda connection: connection.now()) == 7.25
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [

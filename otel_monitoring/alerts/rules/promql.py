@@ -46,7 +46,8 @@ class Dialect:
         if self.growth == "difference":
             last, before = f"last_over_time({series}[{self.span}])", f"last_over_time({series}[1h] offset {self.span})"
             was_reset = f"resets({series}[{_and_an_hour(self.span)}]) > 0"
-            return f"({last} - {before} or {last}) unless {was_reset} or increase({series}[{self.span}])"
+            # `* 1` drops the metric's name: VictoriaMetrics counts twice where one side of `or` has it.
+            return f"({last} - {before} or {last} * 1) unless {was_reset} or increase({series}[{self.span}])"
         grown = f"{self.growth}({series}[{self.span}])"
         if self.from_zero and self.growth == "increase":
             return f"{series} unless last_over_time({series}[1h] offset {self.span}) or {grown}"
