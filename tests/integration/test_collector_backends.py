@@ -27,8 +27,23 @@ CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 DURATION = "http.server.request.duration"
 FILES = (
     *("base", "spanmetrics", "backend-debug", "backend-otlp", "backend-prometheus", "backend-grafana"),
-    *("backend-grafana-cloud", "backend-datadog"),
+    *("backend-grafana-cloud", "backend-datadog", "backend-signoz", "backend-elastic", "backend-new-relic"),
+    "backend-dash0",
 )
+VENDORS = {
+    "datadog": ("dd-api-key", "secret-of-datadog"),
+    "signoz": ("signoz-ingestion-key", "secret-of-signoz"),
+    "elastic": ("authorization", "ApiKey c2VjcmV0"),
+    "new-relic": ("api-key", "secret-of-new-relic"),
+    "dash0": ("authorization", "Bearer secret-of-dash0"),
+}
+"""By backend the header that says who sends."""
+DELTAS = {
+    "datadog": {"sum", "histogram", "exponential_histogram"},
+    "new-relic": {"sum", "histogram", "exponential_histogram"},
+    "elastic": {"histogram", "exponential_histogram"},
+}
+"""By backend what leaves as deltas; everything else is cumulative."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,15 @@ class Forwarded:
 def forwarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forwarded]:
     folder = tmp_path_factory.mktemp("backends")
     with ExitStack() as stack:
-        names = ("otlp", "prometheus", "tempo", "mimir", "loki", "cloud", "datadog")
+        names = (
+            "otlp",
+            "prometheus",
+            "tempo",
+            "mimir",
+            "loki",
+            "cloud",
+            *("datadog", "signoz", "elastic", "new-relic", "dash0"),
+        )
         sinks = {name: stack.enter_context(HttpSink()) for name in names}
         environment = {
             "OTLP_ENDPOINT": sinks["otlp"].endpoint,
@@ -58,6 +81,14 @@ def forwarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forwarded]:
             "GRAFANA_CLOUD_AUTH": "MTI6YWJj",
             "DD_API_KEY": "secret-of-datadog",
             "DD_OTLP_ENDPOINT": sinks["datadog"].endpoint,
+            "SIGNOZ_ENDPOINT": sinks["signoz"].endpoint,
+            "SIGNOZ_INGESTION_KEY": "secret-of-signoz",
+            "ELASTIC_OTLP_ENDPOINT": sinks["elastic"].endpoint,
+            "ELASTIC_API_KEY": "c2VjcmV0",
+            "NEW_RELIC_OTLP_ENDPOINT": sinks["new-relic"].endpoint,
+            "NEW_RELIC_LICENSE_KEY": "secret-of-new-relic",
+            "DASH0_ENDPOINT": sinks["dash0"].endpoint,
+            "DASH0_AUTH_TOKEN": "secret-of-dash0",
             "OTELCOL_SPAN_METRICS_INTERVAL": "500ms",
         }
         collector = stack.enter_context(collecting(folder, *FILES, **environment))
@@ -65,7 +96,7 @@ def forwarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forwarded]:
             report = service.serve(300)
         # Its last export was acknowledged, which is when every backend has it to come.
         spans = collector.figure("otelcol_receiver_accepted_spans")
-        for name in ("otlp", "tempo", "cloud", "datadog"):
+        for name in ("otlp", "tempo", "cloud", *VENDORS):
             sinks[name].wait(lambda sink: len(sink.spans()) == spans)
         eventually(
             lambda: all(calls(sinks[name]).total() == spans for name in ("otlp", "datadog")), "all spans are counted"
@@ -143,17 +174,46 @@ def test_datadog(forwarded: Forwarded) -> None:
     assert all('"resource_attributes_as_tags": true' in r.headers["dd-otel-metric-config"] for r in requests)
 
 
-def test_datadog_gets_deltas_that_add_up_all_others_totals(forwarded: Forwarded) -> None:
-    for name in ("otlp", "prometheus", "mimir", "cloud", "datadog"):
+@pytest.mark.parametrize("name", VENDORS)
+def test_a_vendor_gets_every_signal_and_knows_who_sends(forwarded: Forwarded, name: str) -> None:
+    requests = forwarded.sinks[name].requests
+    header, value = VENDORS[name]
+    assert kinds(requests) == {(signal, f"/v1/{signal}") for signal in SIGNALS}
+    assert headers(requests, header, "content-encoding") == {(value, "zstd" if name == "datadog" else "gzip")}
+
+
+def test_dash0_gets_the_data_set(forwarded: Forwarded) -> None:
+    assert headers(forwarded.sinks["dash0"].requests, "dash0-dataset") == {("default",)}
+
+
+def test_new_relic_gets_requests_below_its_limit(tmp_path: Path) -> None:
+    variables = {"NEW_RELIC_LICENSE_KEY": "secret-of-new-relic", "OTELCOL_FLUSH_TIMEOUT": "1s"}
+    with (
+        HttpSink() as sink,
+        collecting(
+            tmp_path, "base", "backend-new-relic", NEW_RELIC_OTLP_ENDPOINT=sink.endpoint, **variables
+        ) as collector,
+    ):
+        for _ in range(4):
+            collector.send("traces", otlp.traces(*(otlp.span(content={"note": "word " * 100}) for _ in range(1000))))
+        sink.wait(lambda s: len(s.spans()) == 4000)
+        sizes = [received.message.ByteSize() for received in sink.requests]
+    assert max(sizes) <= 1_000_000
+    assert len(sizes) < 10, "nor are they small ones"
+
+
+def test_who_wants_deltas_gets_them_and_they_add_up(forwarded: Forwarded) -> None:
+    for name in ("otlp", "prometheus", "mimir", "cloud", *VENDORS):
         for metric in forwarded.sinks[name].metrics():
-            data = getattr(metric, metric.WhichOneof("data"))
-            if metric.WhichOneof("data") in ("histogram", "exponential_histogram") or getattr(
-                data, "is_monotonic", False
-            ):
-                assert data.aggregation_temporality == (DELTA if name == "datadog" else CUMULATIVE), metric.name
-    delta = sum(point.count for point in points(forwarded.sinks["datadog"], DURATION))
+            kind = metric.WhichOneof("data")
+            data = getattr(metric, kind)
+            if kind in ("histogram", "exponential_histogram") or getattr(data, "is_monotonic", False):
+                expected = DELTA if kind in DELTAS.get(name, ()) else CUMULATIVE
+                assert data.aggregation_temporality == expected, (name, metric.name)
     total = {str(point.attributes): point.count for point in points(forwarded.sinks["otlp"], DURATION)}
-    assert delta == sum(total.values()) == forwarded.report.requests
+    for name in DELTAS:
+        delta = sum(point.count for point in points(forwarded.sinks[name], DURATION))
+        assert delta == sum(total.values()) == forwarded.report.requests
 
 
 def test_the_resource_says_service_version_environment_and_host(forwarded: Forwarded) -> None:

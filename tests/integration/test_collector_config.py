@@ -33,7 +33,11 @@ DEPRECATED = {
 def test_every_file_is_in_a_documented_combination() -> None:
     assert {name for files in COMBINATIONS for name in files} == OPTIONS
     assert {
-        f"backend-{name}" for name in ("debug", "otlp", "prometheus", "grafana", "grafana-cloud", "datadog")
+        f"backend-{name}"
+        for name in (
+            *("debug", "otlp", "prometheus", "grafana", "grafana-cloud", "datadog"),
+            *("signoz", "elastic", "new-relic", "dash0"),
+        )
     } < OPTIONS
 
 
@@ -55,7 +59,8 @@ def test_a_missing_variable_stops_the_start_with_its_name(name: str, empty: bool
     done = validate(files, OTELCOL_STORAGE_DIR=str(tmp_path), **given)
     assert done.returncode != 0
     assert f"/{name}:" in done.stderr
-    assert not any(secret in done.stderr for secret in (VARIABLES["DD_API_KEY"], VARIABLES["OTELCOL_TOKEN"]))
+    secrets = [value for key, value in VARIABLES.items() if key.endswith(("_KEY", "_TOKEN"))]
+    assert not any(secret in done.stderr for secret in secrets)
 
 
 def test_the_start_itself_is_refused_too(tmp_path: Path) -> None:
@@ -91,7 +96,9 @@ def test_every_variable_is_in_the_example_of_an_environment() -> None:
 def test_no_secret_or_endpoint_is_written_down() -> None:
     for path in CONFIG.glob("*.yaml"):
         for key, value in re.findall(
-            r"^\s+(endpoint|token|dd-api-key|Authorization): (.*)$", path.read_text(), re.MULTILINE
+            r"^\s+(endpoint|token|dd-api-key|api-key|signoz-ingestion-key|Authorization): (.*)$",
+            path.read_text(),
+            re.MULTILINE,
         ):
             assert "${env:" in value, (path, key)
 

@@ -132,6 +132,20 @@ def test_a_stop_keeps_what_was_not_sent(tmp_path: Path) -> None:
         sink.wait(lambda s: ids(s) == {span.span_id for span in spans})
 
 
+def test_queues_can_be_in_memory_and_then_nothing_is_on_disk(tmp_path: Path) -> None:
+    variables = {"OTELCOL_QUEUE_STORAGE": "null"}
+    with (
+        HttpSink("503") as sink,
+        collecting(tmp_path, "base", "backend-otlp", OTLP_ENDPOINT=sink.endpoint, **variables) as collector,
+    ):
+        span = otlp.span()
+        collector.send("traces", otlp.traces(span))
+        sink.wait(lambda s: s.attempts > 0)
+        assert not list(collector.storage.iterdir())
+        sink.mode = "ok"
+        sink.wait(lambda s: ids(s) == {span.span_id})
+
+
 def test_one_dead_backend_stops_no_other_even_with_its_queue_full(tmp_path: Path) -> None:
     with HttpSink() as alive:
         environment = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -203,9 +203,29 @@ def test_no_queue_file_holds_what_was_hidden(tmp_path: Path) -> None:
     assert not [trace for trace in TRACES if trace in collector.output]
 
 
-REDACTION = yaml.safe_load((CONFIG / "base.yaml").read_text())["processors"]["redaction/values"]
-ALLOWED = [re.compile(pattern.replace("$$", "$"), re.ASCII) for pattern in REDACTION["allowed_values"]]
-BLOCKED = [re.compile(pattern.replace("$$", "$"), re.ASCII) for pattern in REDACTION["blocked_values"]]
+PROCESSORS = yaml.safe_load((CONFIG / "base.yaml").read_text())["processors"]
+REDACTION = PROCESSORS["redaction/values"]
+NAMES = [
+    found[1].replace("\\\\", "\\")
+    for found in re.finditer(
+        r'IsMatch\(span\.name, "(.*?)"\)', str(PROCESSORS["transform/redaction"]).replace("\\\\", "\\")
+    )
+]
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern.replace("$$", "$"), re.ASCII)
+
+
+ALLOWED = [compiled(pattern) for pattern in (*NAMES, *REDACTION["allowed_values"])]
+BLOCKED = [compiled(pattern) for pattern in REDACTION["blocked_values"]]
+
+
+def test_span_names_that_skip_the_search_are_looked_at_here_too() -> None:
+    assert len(NAMES) == 1
+    assert ALLOWED[0].search("GET /api/orders/{order_id}")
+    assert ALLOWED[0].search("find orders")
+    assert not ALLOWED[0].search("Bearer abcdef")
 
 
 @pytest.mark.parametrize("allowed", ALLOWED, ids=lambda pattern: pattern.pattern[:20])
@@ -216,3 +236,13 @@ def test_the_values_that_skip_the_search_could_not_be_found_by_it(
 ) -> None:
     text = data.draw(st.from_regex(allowed, fullmatch=True))
     assert not [pattern.pattern for pattern in BLOCKED if pattern.search(text.rstrip("\n"))]
+
+
+@pytest.mark.parametrize("blocked", BLOCKED, ids=lambda pattern: pattern.pattern[:20])
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_what_the_search_finds_does_not_skip_it(blocked: re.Pattern[str], data: st.DataObject) -> None:
+    secret = data.draw(st.from_regex(blocked, fullmatch=True, alphabet=st.characters(codec="ascii")))
+    text = data.draw(st.sampled_from(["", "a", "find ", "GET /", "/x/"])) + secret
+    assume(blocked.search(text))
+    assert not [pattern.pattern for pattern in ALLOWED if pattern.fullmatch(text)]

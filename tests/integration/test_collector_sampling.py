@@ -2,13 +2,13 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.integration import otlp
 from tests.integration.certificates import authority
@@ -105,6 +105,95 @@ def test_what_is_kept_is_kept_whole(sampled: Sampled) -> None:
 
 def test_span_metrics_count_before_sampling(sampled: Sampled) -> None:
     assert calls(sampled.sink) == sampled.names
+
+
+ORDERS = 600
+STEPS = 4
+
+
+def flow(order: str | int) -> list[list[Span]]:
+    """The traces of one order: in each, one span carries its id, not always the first one."""
+    made = [trace() for _ in range(STEPS)]
+    for number, spans in enumerate(made):
+        spans[number % 2].attributes.extend(otlp.attributes({"order.id": order}))
+    return made
+
+
+DECIDED = "otelcol_processor_tail_sampling_global_count_traces_sampled"
+
+
+def decided(collector: Collector, sink: HttpSink, traces: int) -> None:
+    """Wait until all `traces`, of two spans each, are decided and those that are kept have arrived."""
+    eventually(lambda: collector.figure(DECIDED) == traces, "all are decided")
+    kept = 2 * collector.figure(DECIDED, sampled="true")
+    sink.wait(lambda s: len(s.spans()) >= kept)
+
+
+def kept_orders(sinks: Sequence[HttpSink], orders: dict[str | int, list[list[Span]]]) -> Counter[str | int]:
+    """How many traces of each order arrived, each whole."""
+    arrived = Counter(span.trace_id for sink in sinks for span in sink.spans())
+    assert set(arrived.values()) <= {2}
+    return Counter({order: sum(spans[0].trace_id in arrived for spans in made) for order, made in orders.items()})
+
+
+def test_of_an_order_every_trace_is_kept_or_none_on_whichever_gateway(tmp_path: Path) -> None:
+    """Two gateways and no agent that brings the traces of an order together; ids that differ in their last digits."""
+    orders: dict[str | int, list[list[Span]]] = {order: flow(order) for order in range(100_000, 100_000 + ORDERS)}
+    orders |= {f"order-{n}": flow(f"order-{n}") for n in range(ORDERS)}
+    with ExitStack() as stack:
+        sinks, gateways = [], []
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            sinks.append(stack.enter_context(HttpSink()))
+            variables = {"OTLP_ENDPOINT": sinks[-1].endpoint, "OTELCOL_FLOW_PERCENTAGE": "25", **FAST}
+            variables["OTELCOL_SAMPLING_PERCENTAGE"] = "50"  # of traces that belong to no order
+            gateways.append(
+                stack.enter_context(collecting(tmp_path / name, "base", "sampling", "backend-otlp", **variables))
+            )
+        for step in range(STEPS):
+            spans = [span for made in orders.values() for span in made[step]]
+            for begin in range(0, len(spans), 600):
+                gateways[step % 2].send("traces", otlp.traces(*spans[begin : begin + 600]))
+        for gateway, sink in zip(gateways, sinks, strict=True):
+            decided(gateway, sink, len(orders) * STEPS // 2)
+        kept = kept_orders(sinks, orders)
+    assert set(kept.values()) == {0, STEPS}
+    for kind in (int, str):
+        share = sum(count == STEPS for order, count in kept.items() if isinstance(order, kind)) / ORDERS
+        # Six standard deviations of a binomial.
+        assert abs(share - 0.25) < 6 * (0.25 * 0.75 / ORDERS) ** 0.5
+
+
+@pytest.mark.parametrize(("percentage", "kept"), [("0", {0, 1}), ("100", {STEPS})])
+def test_an_error_keeps_its_trace_and_a_share_of_all_keeps_every_order(
+    tmp_path: Path, percentage: str, kept: set[int]
+) -> None:
+    orders: dict[str | int, list[list[Span]]] = {order: flow(order) for order in range(100)}
+    for order in range(50):
+        orders[order][1][1].status.code = Status.STATUS_CODE_ERROR
+    variables = {"OTELCOL_FLOW_PERCENTAGE": percentage, "OTELCOL_SAMPLING_PERCENTAGE": "100", **FAST}
+    with (
+        HttpSink() as sink,
+        collecting(tmp_path, "base", "sampling", "backend-otlp", OTLP_ENDPOINT=sink.endpoint, **variables) as collector,
+    ):
+        collector.send("traces", otlp.traces(*(span for made in orders.values() for spans in made for span in spans)))
+        decided(collector, sink, len(orders) * STEPS)
+        counted = kept_orders([sink], orders)
+    assert set(counted.values()) == kept
+    assert {order for order, count in counted.items() if count} >= set(range(50))
+
+
+def test_another_attribute_can_say_what_belongs_together(tmp_path: Path) -> None:
+    variables = {"OTELCOL_FLOW_ATTRIBUTE": "cart.id", "OTELCOL_FLOW_PERCENTAGE": "100", **FAST}
+    variables["OTELCOL_SAMPLING_PERCENTAGE"] = "0"
+    cart = trace(last={"content": {"cart.id": "c-1"}})
+    with (
+        HttpSink() as sink,
+        collecting(tmp_path, "base", "sampling", "backend-otlp", OTLP_ENDPOINT=sink.endpoint, **variables) as collector,
+    ):
+        collector.send("traces", otlp.traces(*cart, *flow(1)[0]))
+        decided(collector, sink, 2)
+        assert {span.trace_id for span in sink.spans()} == {cart[0].trace_id}
 
 
 def test_agents_send_a_trace_to_one_gateway_that_decides_on_all_of_it(tmp_path: Path) -> None:
