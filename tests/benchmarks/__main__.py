@@ -68,19 +68,22 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "growth": lambda run: request_cost.growth(run.report, run.sink, run.effort, lean=run.quick),
     "mongodb": lambda run: mongodb.run(run.report, rounds=run.rounds(200, 60)),
     "traced": lambda run: traced.run(run.report, rounds=run.rounds(80, 16)),
-    "start": lambda run: start.run(run.report, run.sink, rounds=run.rounds(10, 2)),
+    "start": lambda run: start.run(run.report, run.sink, rounds=run.rounds(10, 2), lean=run.quick),
     "idle": lambda run: start.idle(run.report, run.sink, seconds=run.pick(60, 5), ticks=run.pick(60_480, 300)),
     "memory": lambda run: memory.run(run.report, run.sink, requests=run.pick(100_000, 4_000)),
-    "answers": lambda run: answers.run(run.report, run.sink, rounds=run.rounds(20, 5)),
+    "answers": lambda run: answers.run(run.report, run.sink, rounds=run.rounds(20, 5), lean=run.quick),
     "alerts": lambda run: alerts.run(run.report, rounds=run.rounds(100, 20)),
     "quantiles": lambda run: quantile_error.run(run.report, samples=run.pick(200_000, 20_000)),
     "history": lambda run: history.run(run.report, rounds=run.rounds(15, 5)),
     "past": lambda run: slices.run(run.report, rounds=run.rounds(10, 1)),
     "service": lambda run: service.run(run.report, rounds=run.rounds(12, 4)),
     "page": lambda run: page.run(run.report, run.sink, rounds=run.rounds(6, 2), seconds=run.pick(20, 6)),
-    "load": lambda run: load.run(run.report, run.sink, rounds=run.rounds(10, 3), seconds=run.pick(2, 1)),
+    "load": lambda run: load.run(run.report, run.sink, rounds=run.rounds(10, 3), seconds=2),
     "collector": lambda run: collector.run(run.report, run.sink, run.rounds(5, 1), batches=run.pick(400, 60)),
 }
+
+_LONG = ("load",)
+"""What a quick run leaves out: in a few seconds the largest of a hundred latencies says nothing."""
 
 
 def main() -> int:
@@ -114,11 +117,13 @@ def _sink() -> Iterator[Sink]:
 def _options() -> argparse.Namespace:
     names = list(SECTIONS)
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--sections", nargs="+", choices=names, default=names, metavar="SECTION", help=", ".join(names))
+    parser.add_argument("--sections", nargs="+", choices=names, metavar="SECTION", help=", ".join(names))
     parser.add_argument("--rounds", type=int, help="interleaved rounds")
     parser.add_argument("--quick", action="store_true", help="a small part of the work, in under three minutes")
     parser.add_argument("--write-docs", action="store_true", help="put what was measured into docs/benchmarks.md")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.sections = options.sections or [name for name in names if not (options.quick and name in _LONG)]
+    return options
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What our endpoints cost: `/api/health` beside an empty route, and the diagnostics of a large service."""
 
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -23,10 +24,10 @@ _MILLI = 1e3
 _MICRO = 1e6
 
 
-def run(report: Report, sink: Sink, rounds: int) -> None:
-    """Both sections of the report."""
+def run(report: Report, sink: Sink, rounds: int, *, lean: bool) -> None:
+    """Both sections of the report; `lean`: only what has a goal."""
     _health(report, sink, rounds)
-    _diagnostics(report, sink, rounds)
+    _diagnostics(report, sink, rounds, _SIZES[-1:] if lean else _SIZES)
 
 
 def _health(report: Report, sink: Sink, rounds: int) -> None:
@@ -55,7 +56,7 @@ def _health(report: Report, sink: Sink, rounds: int) -> None:
         report.figure(key, paired(health, beside), ours=f"{median(health):.0f} µs", peer=f"{median(beside):.0f} µs")
 
 
-def _diagnostics(report: Report, sink: Sink, rounds: int) -> None:
+def _diagnostics(report: Report, sink: Sink, rounds: int, sizes: Sequence[tuple[int, list[int]]]) -> None:
     report.section(
         f"`{_DIAGNOSTICS}`",
         "Process CPU of one answer right after every series has changed, so with the collecting it causes, and of one "
@@ -64,7 +65,7 @@ def _diagnostics(report: Report, sink: Sink, rounds: int) -> None:
     )
     rows: list[list[str]] = []
     found: dict[str, list[float]] = {}
-    for routes, statuses in _SIZES:
+    for routes, statuses in sizes:
         with workers([BY_NAME["ours_embedded"]], routes, sink, _JUST_THE_PROOF) as (worker,):
             say(f"diagnostics of {routes} routes x {len(statuses)} statuses")
             size = f"{routes} routes x {len(statuses)} statuses"

@@ -1,11 +1,12 @@
 """What open status pages cost the service, and how many bytes they ask it for."""
 
 import gzip
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
 from otel_monitoring.status_page.document import page
 from tests.benchmarks.figures import paired
-from tests.benchmarks.processes import Sink, workers
+from tests.benchmarks.processes import Sink, Worker, workers
 from tests.benchmarks.report import Report, say
 from tests.benchmarks.variants import BY_NAME
 
@@ -22,19 +23,24 @@ def run(report: Report, sink: Sink, rounds: int, seconds: int) -> None:
     report.section(
         "The status page",
         f"Process CPU of a service of {_ROUTES} routes that nobody but {_PAGES} open pages asks, each as often as the "
-        f"page itself asks, beside the same service without pages: {rounds} interleaved rounds of {seconds} s.",
+        f"page itself asks, beside the same service without pages at the same time: {rounds} rounds of {seconds} s.",
     )
-    with workers([BY_NAME["ours_embedded"]], _ROUTES, sink, _WARM_UP) as (worker,):
+    variant = BY_NAME["ours_embedded"]
+    with workers([variant, variant], _ROUTES, sink, _WARM_UP) as services, ThreadPoolExecutor(2) as both:
         found: dict[int, list[float]] = {0: [], _PAGES: []}
         sizes: list[dict[str, float]] = []
         for number in range(rounds):
             say(f"page: round {number + 1} of {rounds}")
-            for count, own in found.items():
+            for worker in services:
                 worker.do("fill", statuses=_STATUSES, each=_EACH)
-                measured = worker.do("pages", count=count, seconds=seconds)
-                own.append(measured["process"] * 100)
-                if count:
-                    sizes.append(measured)
+
+            def measured(worker: Worker, count: int) -> dict[str, float]:
+                cost: dict[str, float] = worker.do("pages", count=count, seconds=seconds)
+                found[count].append(cost["process"] * 100)
+                return cost
+
+            _, with_pages = both.map(measured, services, found)
+            sizes.append(with_pages)
     alone, pages = found[0], found[_PAGES]
     added = paired(pages, alone, "difference")
     rows = [["no page", f"{median(alone):.2f}"], [f"{_PAGES} pages", f"{median(pages):.2f}"]]

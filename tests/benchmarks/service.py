@@ -1,5 +1,6 @@
 """What it costs that several processes are one service: to publish what one measured, and to add up what all did."""
 
+import gc
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.metrics.serialization import SnapshotCodec
 from otel_monitoring.metrics.service_history import ServiceHistory
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import Delta
@@ -52,34 +54,56 @@ def run(report: Report, rounds: int) -> None:
     report.figure("service.file", size)
 
 
-class _Worker:
-    """A process of the service."""
+class _Measurements:
+    """What a worker measures: a few intervals in turn, in each of which every series changed."""
 
-    def __init__(self, path: Path, seed: int) -> None:
+    def __init__(self, seed: int) -> None:
+        draw, reader = Random(seed), SnapshotReader(0.0)
+        MeterProvider((reader,), shutdown_on_exit=False)
+        durations = reader.direct(c.HTTP_SERVER_REQUEST_DURATION)
+        series = [durations.bind(attributes) for attributes in _ATTRIBUTES]
+        self._intervals = []
+        for _ in range(_DISTINCT):
+            for one in series:
+                for _ in range(_EACH):
+                    one.record(draw.lognormvariate(-4, 1))
+            self._intervals.append(reader.take(0.0).histograms)
+
+    def of(self, interval: int) -> Snapshot:
+        """Those of an interval."""
+        now = interval * _INTERVAL
+        return Snapshot(now - _INTERVAL, now, self._intervals[interval % _DISTINCT])
+
+
+class _Writer:
+    """A worker of which only what it publishes matters here: what the others read does not grow this process."""
+
+    def __init__(self, store: SqliteStore, seed: int) -> None:
+        self._store, self._name = store, f"writer-{seed}"
+        self._measurements, self._codec = _Measurements(seed), SnapshotCodec()
+
+    def publish(self, interval: int) -> None:
+        """Publish what it measured in an interval."""
+        content = self._codec.encode(self._measurements.of(interval), {"at": time.time()})
+        self._store.measurements.add(Delta(self._name, interval, content))
+
+
+class _Reader:
+    """The worker that is measured."""
+
+    def __init__(self, path: Path) -> None:
         self.now = 0.0
         self.store = SqliteStore(path)
         self._own = History(0.0, span=_SPAN, resolution=_INTERVAL)
         self.service = ServiceHistory(
             self._own, clock=lambda: self.now, wall_clock=time.time, span=_SPAN, resolution=_INTERVAL
         )
-        self._random = Random(seed)
-        self._reader = SnapshotReader(0.0)
-        MeterProvider((self._reader,), shutdown_on_exit=False)
-        durations = self._reader.direct(c.HTTP_SERVER_REQUEST_DURATION)
-        self._series = [durations.bind(attributes) for attributes in _ATTRIBUTES]
-        self._intervals = [self._interval() for _ in range(_DISTINCT)]
-
-    def _interval(self) -> Snapshot:
-        for series in self._series:
-            for _ in range(_EACH):
-                series.record(self._random.lognormvariate(-4, 1))
-        return self._reader.take(0.0)
+        self._measurements = _Measurements(0)
 
     def measure(self, interval: int) -> None:
-        """Let an interval pass in which every series changed."""
+        """Let an interval pass."""
         self.now = interval * _INTERVAL
-        measured = self._intervals[interval % _DISTINCT].histograms
-        snapshot = Snapshot(self.now - _INTERVAL, self.now, measured)
+        snapshot = self._measurements.of(interval)
         self._own.add(snapshot)
         self.service.note(snapshot)
 
@@ -99,31 +123,30 @@ _ATTRIBUTES: Sequence[Mapping[str, str | int]] = [
 
 def _measured(path: Path, rounds: int) -> dict[str, list[float]]:
     """Milliseconds of CPU of each part."""
-    workers = [_Worker(path, seed) for seed in range(WORKERS)]
+    reader = _Reader(path)
+    writers = [_Writer(reader.store, seed) for seed in range(1, WORKERS)]
+    # What else is in this process is in no worker.
+    gc.collect()
+    gc.freeze()
     found: dict[str, list[float]] = {"publish": [], "merge": [], "base": []}
     for interval in range(1, rounds + _WARM + 1):
-        for worker in workers:
-            worker.measure(interval)
-        for worker in workers[1:]:
-            worker.service.exchange(worker.store.measurements)
-        reading = workers[0]
-        publish, merge = _split(reading)
+        for writer in writers:
+            writer.publish(interval)
+        reader.measure(interval)
+        publish, merge = _split(reader)
+        began = time.thread_time()
+        reader.service.compact(reader.store.measurements)
+        base = (time.thread_time() - began) * _MILLI
         if interval > _WARM:
             found["publish"].append(publish)
             found["merge"].append(merge)
-        for worker in workers[1:]:
-            worker.service.exchange(worker.store.measurements)
-        began = time.thread_time()
-        reading.service.compact(reading.store.measurements)
-        base = (time.thread_time() - began) * _MILLI
-        if base > 1 and interval > _WARM:
-            found["base"].append(base)
-    for worker in workers:
-        worker.store.close()
+            found["base"] += [base] if base > 1 else []
+    gc.unfreeze()
+    reader.store.close()
     return found
 
 
-def _split(worker: _Worker) -> tuple[float, float]:
+def _split(worker: _Reader) -> tuple[float, float]:
     """Milliseconds until the worker's delta is stored, and from then on."""
     stream, stored = worker.store.measurements, [0.0]
     add = stream.add
