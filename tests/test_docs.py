@@ -5,8 +5,10 @@ import inspect
 import json
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from types import ModuleType
 from typing import Any
 
 import click
@@ -67,8 +69,10 @@ def test_every_block_has_a_language_that_is_checked(name: str) -> None:
 
 @pytest.mark.usefixtures("global_listeners")
 @pytest.mark.parametrize("block", all_blocks("python"), ids=_id)
-def test_python_runs(block: Block) -> None:
-    namespace: dict[str, object] = {"__name__": "documentation"}
+def test_python_runs(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("documentation")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    namespace = vars(module)
     exec(compile(block.text, block.place, "exec"), namespace)  # noqa: S102 - our own text
     for name, value in namespace.items():
         if name.startswith("test_") and callable(value):

@@ -1,4 +1,7 @@
-"""`carry` stores the trace context in a document; `continued` traces the work on it, maybe days later."""
+"""`carry` stores the trace context in a document; `continued` traces the work on it, maybe days later.
+
+`continued` also reads the headers of a message, see `headers.py`.
+"""
 
 from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager
@@ -23,6 +26,7 @@ from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.baggage import with_entries
 from otel_monitoring.guard import fail_open
 from otel_monitoring.tracing.destination import current_destination
+from otel_monitoring.tracing.headers import current_context, received_context
 from otel_monitoring.tracing.operation import Operation, Run
 from otel_monitoring.tracing.scope import Block
 
@@ -31,8 +35,6 @@ D = TypeVar("D", bound=MutableMapping[str, Any])
 CONTEXT_FIELD: Final = "trace_context"
 """The field of a document in which `carry` stores the context: an object of `traceparent`, `tracestate`, `baggage`."""
 
-# Maximum lengths. A `traceparent` of W3C Trace Context version 00 has 55 characters; later versions may have more.
-_LIMITS: Final = {"traceparent": 128, "tracestate": 512, "baggage": 4096}
 _GUARD: Final = fail_open("trace context of a document")
 _TRACE: Final = TraceContextTextMapPropagator()
 _BAGGAGE: Final = W3CBaggagePropagator()
@@ -49,11 +51,8 @@ def carry(document: D) -> D:
         The same document.
     """
     with _GUARD:
-        carrier: dict[str, str] = {}
-        _TRACE.inject(carrier)
-        _BAGGAGE.inject(carrier, current_destination().keys.only())
-        if "traceparent" in carrier:
-            document[CONTEXT_FIELD] = {key: carrier[key] for key in _LIMITS if key in carrier}
+        if carried := current_context():
+            document[CONTEXT_FIELD] = carried
     return document
 
 
@@ -66,18 +65,19 @@ def continued(
     attributes: Mapping[str, AttributeValue] | None = None,
     kind: SpanKind = SpanKind.CONSUMER,
 ) -> AbstractContextManager[Span]:
-    """Trace the work on a document in which `carry` has stored the trace context.
+    """Trace the work on a document in which `carry` has stored the trace context, or on a message with `carry_headers`.
 
-    `with continued(document, "billing.run") as span:` starts a span with a link to the span that stored the document.
+    `with continued(document, "billing.run") as span:` starts a span with a link to the span that stored the context.
     Without a current span it begins a new trace: work that waits for hours, or is retried, would make the request's
     trace unreadable. The stored baggage is current inside. Everything else is as in `traced`.
 
     The stored context is not trusted: if it is missing, malformed or too long, it is ignored.
 
     Args:
-        document: A document with or without a stored context; anything else counts as one without.
+        document: A document with or without a stored context, or the headers of a message: a mapping, or Kafka's pairs
+            of name and bytes. Anything else counts as one without.
         name: See `traced`.
-        child: Make the span a child of the span that stored the document, in its trace, instead of linking it.
+        child: Make the span a child of the span that stored the context, in its trace, instead of linking it.
         alert: See `traced`.
         attributes: See `traced`.
         kind: Kind of the span.
@@ -119,13 +119,7 @@ class _Continued(Block[Span, Run]):
 def _stored(document: object) -> tuple[SpanContext | None, dict[str, str]]:
     """The span that stored `document`, None without a valid one, and the listed baggage entries."""
     stored = document.get(CONTEXT_FIELD) if isinstance(document, Mapping) else None
-    if not isinstance(stored, Mapping):
-        return None, {}
-    carrier: dict[str, str] = {}
-    for key, limit in _LIMITS.items():
-        value = stored.get(key)
-        if isinstance(value, str) and len(value) <= limit and value.isascii() and value.isprintable():
-            carrier[key] = value
+    carrier = received_context(stored if isinstance(stored, Mapping) else document)
     span = get_current_span(_TRACE.extract(carrier, Context())).get_span_context()
     entries = current_destination().keys.entries(_BAGGAGE.extract(carrier, Context()))
     return (span if span.is_valid else None), entries

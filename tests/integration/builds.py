@@ -141,6 +141,15 @@ FERRETDB = Program(
     command=(*_GO_BUILD, "."),
     duration="1 minute",
 )
+KAFKA = Program(
+    name="kafka",
+    folder=_HERE / "kafka",
+    sources=("main.go", "go.mod", "go.sum"),
+    version=r"twmb/franz-go v(\S+)",
+    executables=("kafka",),
+    command=(*_GO_BUILD, "."),
+    duration="1 minute",
+)
 PROMETHEUS = Program(
     name="prometheus",
     folder=_HERE / "prometheus",
@@ -168,7 +177,7 @@ COLLECTOR = Program(
     command=("run", "go.opentelemetry.io/collector/cmd/builder@v{version}", "--config", "{folder}/builder.yaml"),
     duration="6 minutes",
 )
-PROGRAMS = {program.name: program for program in (COLLECTOR, PROMETHEUS, FERRETDB, VICTORIAMETRICS)}
+PROGRAMS = {program.name: program for program in (COLLECTOR, PROMETHEUS, FERRETDB, VICTORIAMETRICS, KAFKA)}
 
 
 def main(arguments: list[str]) -> int:

@@ -7,18 +7,19 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import unavailable
 from tests.integration.builds import FERRETDB, BuildError
 from tests.ports import free_port
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 NX27017_VARIABLE = "OTEL_MONITORING_TEST_NX27017"
 
-_START_SECONDS = 30.0
+_START_SECONDS = PATIENCE
 
 
 class Server:
@@ -28,12 +29,17 @@ class Server:
         name: For error messages.
         command: How to start it; `{port}` and `{directory}` are filled in.
         directory: Where it keeps its data and its output.
+        environment: Variables that it gets besides those of the test; `{port}` and `{directory}` are filled in.
     """
 
-    def __init__(self, name: str, command: list[str], directory: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], directory: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.port = free_port()
         self._command = [part.format(port=self.port, directory=directory) for part in command]
+        given = {name: value.format(port=self.port, directory=directory) for name, value in (environment or {}).items()}
+        self._environment = {**os.environ, **given}
         self._output = directory / "output.log"
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
@@ -50,7 +56,12 @@ class Server:
         """Start it and wait until it accepts connections."""
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(
-                self._command, stdout=output, stderr=output, cwd=self._directory, start_new_session=True
+                self._command,
+                stdout=output,
+                stderr=output,
+                cwd=self._directory,
+                env=self._environment,
+                start_new_session=True,
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self._accepts():
@@ -94,7 +105,7 @@ class Server:
 def nx27017(database: str = "memory") -> Iterator[Server]:
     """A running `nx-27017`, in memory, or in the file `database`, which outlives a restart."""
     command = [str(_nx27017_path()), "--db", database, "--host", "127.0.0.1", "-p", "{port}"]
-    with _running(
+    with running(
         "nx-27017", [*command, "--log-file", "{directory}/server.log", "--pid-file", "{directory}/pid"]
     ) as server:
         yield server
@@ -107,14 +118,15 @@ def ferretdb() -> Iterator[Server]:
         executable = FERRETDB.build()
     except BuildError as error:
         unavailable(str(error))
-    with _running("FerretDB", [str(executable), "127.0.0.1:{port}", "{directory}"]) as server:
+    with running("FerretDB", [str(executable), "127.0.0.1:{port}", "{directory}"]) as server:
         yield server
 
 
 @contextmanager
-def _running(name: str, command: list[str]) -> Iterator[Server]:
+def running(name: str, command: list[str], environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Any server that listens on the port it is told, in a folder of its own; see `Server`."""
     with tempfile.TemporaryDirectory(prefix="otel-monitoring-test-") as directory:
-        server = Server(name, command, Path(directory))
+        server = Server(name, command, Path(directory), environment)
         server.start()
         try:
             yield server

@@ -96,4 +96,4 @@ def test_the_last_line_is_the_path(
 def test_the_collector_is_of_the_version_its_manifest_names() -> None:
     assert COLLECTOR.path.parent.name.startswith("collector-0.158.0-")
     assert replace(COLLECTOR, name="x").path.name == "otelcol"
-    assert set(PROGRAMS) == {"collector", "prometheus", "ferretdb", "victoriametrics"}
+    assert set(PROGRAMS) == {"collector", "prometheus", "ferretdb", "victoriametrics", "kafka"}
