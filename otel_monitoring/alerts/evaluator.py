@@ -6,7 +6,7 @@ once the lease has expired. The leader also delivers through its channels; a cha
 delivered by that worker.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from os import getpid
@@ -216,11 +216,12 @@ class Evaluator:
         past = self._past()
         rules = self._rules()
         elsewhere = {rule.name for rule in manager.rules}.difference(rule.name for rule in rules)
+        firing_elsewhere = self._firing_elsewhere() if elsewhere else ()
 
         def evaluate(store: Store) -> Transitions:
             leases = store.leases
             policy = manager.policy.with_channels(channels_of_workers(leases, now), repeating_channels(leases, now))
-            transitions = Transitions(store, policy, now, elsewhere)
+            transitions = Transitions(store, policy, now, elsewhere, firing_elsewhere)
             if leases.holders(now).get(LEADER) == self._worker:  # the lease may have expired meanwhile
                 known = {incident.key: incident for incident in saved_incidents(store.incidents)}
                 results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()), measured, past)
@@ -235,6 +236,12 @@ class Evaluator:
             manager.signals.raised(event)
         for event in transitions.notified:
             manager.write(event)
+
+    def _firing_elsewhere(self) -> Collection[str]:
+        """The incidents that fire in the engine that evaluates in place of this service."""
+        engine = self._manager.engine
+        rules = {rule.name: rule for rule in self._manager.rules}
+        return [one.id for one in engine.incidents(rules) if one.firing] if engine is not None else ()
 
     def _reports(self, store: Store, now: float) -> dict[str, WorkerReport]:
         reports = {self._worker: self._report()}

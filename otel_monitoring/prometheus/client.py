@@ -65,6 +65,17 @@ class Server:
             timeout=settings.prometheus_timeout,
         )
 
+    def beside(self, name: str, url: str) -> "Server":
+        """Another server; with the headers and certificates of this one where it has the same address, as Mimir's has.
+
+        Args:
+            name: Its name in errors.
+            url: Its URL.
+        """
+        same = _address(httpx.URL(url)) == _address(self.url)
+        headers, tls = (self.headers, self._tls) if same else ({}, None)
+        return Server(name, url, headers=headers, tls=tls, timeout=self._timeout)
+
     async def ask(self, questions: "Callable[[Connection], Awaitable[T]]") -> T:
         """The result of `questions`, which are asked over a connection of their own.
 
@@ -194,6 +205,10 @@ def _series(name: str, answer: Any) -> list[dict[str, Any]]:
     ):
         raise PrometheusError(f"{name}: the answer has another form: is the URL that of its API?")
     return cast("list[dict[str, Any]]", found)
+
+
+def _address(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def check_host(url: SecretStr | None, variable: str) -> None:

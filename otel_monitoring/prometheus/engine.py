@@ -502,8 +502,7 @@ class PrometheusEngine:
         urls = [url.get_secret_value() for url in self._settings.alertmanager_url] or await self._notified()
         if not urls:
             raise PrometheusError("Prometheus notifies no Alertmanager, and ALERTMANAGER_URL is not set")
-        timeout = self._settings.prometheus_timeout
-        servers = [Server("Alertmanager", url, headers={}, tls=None, timeout=timeout) for url in urls]
+        servers = [self._server.beside("Alertmanager", url) for url in urls]
         self._alertmanagers = self._clock(), servers
         return servers
 

@@ -10,6 +10,7 @@ from tests.benchmarks.report import Report, say
 from tests.benchmarks.variants import BY_NAME
 
 _HEALTH = "/api/health"
+_METRICS = "/api/health/metrics"
 _DIAGNOSTICS = "/api/health/diagnostics"
 _EMPTY = "/empty"
 _BATCH = 400
@@ -17,6 +18,7 @@ _WARM_UP = 400
 # The series are recorded, not requested: more requests would be more series.
 _JUST_THE_PROOF = 5
 _RECORDED = 50
+_POLLS = 20
 
 # routes, statuses; the last has goals
 _SIZES = ((40, [200, 404]), (300, [200, 400, 404, 409, 503]))
@@ -61,7 +63,8 @@ def _diagnostics(report: Report, sink: Sink, rounds: int, sizes: Sequence[tuple[
         f"`{_DIAGNOSTICS}`",
         "Process CPU of one answer right after every series has changed, so with the collecting it causes, and of one "
         "that reuses what was collected; durations recorded are log-normal. 'loop lag' is the longest that a sleep of "
-        "1 ms on the application's loop overslept while the answer was made (with nothing asked: the machine's own).",
+        "1 ms on the application's loop overslept while the answer was made (with nothing asked: the machine's own). "
+        f"'poll' is what one of {_POLLS} polls of `{_METRICS}` costs the application's loop.",
     )
     rows: list[list[str]] = []
     found: dict[str, list[float]] = {}
@@ -71,7 +74,7 @@ def _diagnostics(report: Report, sink: Sink, rounds: int, sizes: Sequence[tuple[
             size = f"{routes} routes x {len(statuses)} statuses"
             found = _ask(worker, statuses, rounds)
         cells = [f"{median(found['collected']):.1f}", f"{min(found['collected']):.1f}"]
-        cells += [f"{median(found[key]):.1f}" for key in ("reused", "wall", "lag", "idle lag")]
+        cells += [f"{median(found[key]):.1f}" for key in ("reused", "wall", "lag", "idle lag", "poll")]
         worst_lag = f"{max(found['lag']):.1f}"
         rows.append([size, *cells, worst_lag, f"{median(found['bytes']) / 1024:.0f}"])
     head = (
@@ -82,11 +85,13 @@ def _diagnostics(report: Report, sink: Sink, rounds: int, sizes: Sequence[tuple[
         "wall ms",
         "loop lag ms",
         "own lag ms",
+        "poll ms",
         "worst lag ms",
         "kB",
     )
     report.table(head, rows)
     report.figure("answers.diagnostics", median(found["collected"]))
+    report.figure("answers.poll", median(found["poll"]))
     lag, own = found["lag"], found["idle lag"]
     added = max(0.0, paired(lag, own, "difference"))
     report.figure("answers.lag", added, ours=f"{median(lag):.1f} ms", peer=f"{median(own):.1f} ms")
@@ -106,5 +111,6 @@ def _ask(worker: Worker, statuses: list[int], rounds: int) -> dict[str, list[flo
         note(collected=first["process"] * _MILLI, wall=first["wall"] * _MILLI, bytes=first["bytes"])
         note(reused=second["process"] * _MILLI)
         worker.do("fill", statuses=statuses, each=_RECORDED)
+        note(poll=worker.do("requests", count=_POLLS, path=_METRICS)["thread"] * _MILLI)
         note(lag=worker.do("lag", path=_DIAGNOSTICS) * _MILLI, idle_lag=worker.do("lag", path=None) * _MILLI)
     return found

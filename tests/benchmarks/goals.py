@@ -70,6 +70,7 @@ GOALS = {
     "answers.health": Goal("`/api/health`", 1.2, peer="an empty route of the same application"),
     "answers.health.bare": Goal("`/api/health`", 1.2, peer="an empty route of the bare application"),
     "answers.diagnostics": Goal("diagnostics, 300 routes x 5 statuses", 25, "ms"),
+    "answers.poll": Goal("a poll of `/api/health/metrics`: the application's loop", 1, "ms"),
     "answers.lag": Goal("its application's loop lags meanwhile: added", 5, "ms", "nothing is asked"),
     "alerts.rules": Goal("evaluating 50 rules over 300 endpoints", 3, "ms"),
     "quantiles.error": Goal("largest error of p50, p95 and p99", 2.5, "%", "exact percentiles"),

@@ -32,7 +32,7 @@ from tests.integration.test_channels_alertmanager import alertmanager
 from tests.ports import free_port
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 INSTANCES = {"native": 200, "classic": 40}
 CHANGED = 10

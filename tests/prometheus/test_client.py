@@ -39,6 +39,13 @@ async def test_the_question_has_the_headers_and_the_login_of_the_settings() -> N
     assert request.body == b"query=up"
 
 
+def test_an_alertmanager_at_the_same_address_gets_the_same_headers_and_no_other_one_does() -> None:
+    server = Server.of_prometheus(settings("http://mimir:8080/prometheus", prometheus_headers="X-Scope-OrgID=team"))
+    assert server.beside("Alertmanager", "http://mimir:8080/alertmanager").headers == {"x-scope-orgid": "team"}
+    for other in ("https://mimir:8080/am", "http://mimir:9093", "http://elsewhere:8080", "http://mimir"):
+        assert server.beside("Alertmanager", other).headers == {}
+
+
 @pytest.mark.parametrize("result", [[1.5, "7.25"], [{"metric": {}, "value": [1.5, "7.25"]}]])
 async def test_the_clock_is_a_scalar_or_with_victoriametrics_a_vector(result: object) -> None:
     with HttpServer(lambda _: Answer(body=json.dumps({"data": {"result": result}}).encode())) as server:

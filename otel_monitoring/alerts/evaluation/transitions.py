@@ -39,6 +39,7 @@ class Transitions:
         policy: Decides about notifying.
         now: The time of the evaluation, in Unix seconds.
         elsewhere: The names of the rules that another engine evaluates.
+        firing_elsewhere: The incidents that fire there: they stay acknowledged.
 
     Attributes:
         events: Every event of this evaluation, firing and resolved, in order.
@@ -46,8 +47,16 @@ class Transitions:
         windows: How many planned windows are open.
     """
 
-    def __init__(self, store: Store, policy: NotificationPolicy, now: float, elsewhere: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        policy: NotificationPolicy,
+        now: float,
+        elsewhere: Collection[str] = (),
+        firing_elsewhere: Collection[str] = (),
+    ) -> None:
         self._elsewhere = elsewhere
+        self._firing_elsewhere = firing_elsewhere
         self._store = store
         self._policy = policy
         self._now = now
@@ -89,7 +98,7 @@ class Transitions:
         saved.update((key, self._orphan(incident)) for key, incident in known.items() if incident.rule not in names)
         if saved:
             self._store.incidents.save(saved)
-        firing = {one.after.id for one in transitions if one.after.firing}
+        firing = {*self._firing_elsewhere, *(one.after.id for one in transitions if one.after.firing)}
         forget(self._store.acknowledgements, self._acknowledged, firing, self._now)
 
     def _is_warming_up(self, result: RuleResult, reports: Mapping[str, WorkerReport]) -> bool:
