@@ -18,7 +18,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo flow unit test dashboards package matrix lint bench bench-quick bench-collector collector clean
+.PHONY: help demo flow unit test dashboards registry package matrix lint bench bench-quick bench-collector collector clean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,9 @@ test: lint $(OLDEST)/.ready ## everything CI runs
 dashboards: $(VENV)/.ready ## build the Grafana dashboards that the package ships (Python >= 3.11)
 	@$(BIN)/python -m tests.dashboards
 	@$(BIN)/otel-monitoring export all --out collector-config
+
+registry: $(VENV)/.ready ## write the tables of docs/metrics.md from docs/registry
+	@$(BIN)/python -m tests.registry
 
 package: $(VENV)/.ready ## build the sdist and the wheel into dist/ and check them
 	@rm -rf dist

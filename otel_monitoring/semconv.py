@@ -95,6 +95,10 @@ ALERT_TYPE: Final = "otel_monitoring.alert.type"
 ALERT_SEVERITY: Final = "otel_monitoring.alert.severity"
 ALERT_STATUS: Final = "otel_monitoring.alert.status"
 ALERT_OUTCOME: Final = "otel_monitoring.alert.outcome"
+ALERT_RULE: Final = "otel_monitoring.alert.rule"
+ALERT_LABEL: Final = "otel_monitoring.alert.label"
+"""What a label's attribute begins with; `.` and the label's name follow."""
+ALERT_EVENT: Final = "otel_monitoring.alert"
 CHANNEL: Final = "otel_monitoring.channel"
 
 # Counters of the application's own, of failed business operations: the default rules evaluate them.

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -24,6 +26,7 @@ class Recorded:
 
     exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
     reader: InMemoryMetricReader = field(default_factory=InMemoryMetricReader)
+    logs: Any = field(default_factory=InMemoryLogRecordExporter)
     submitted: list[Callable[[], Coroutine[Any, Any, object]]] = field(default_factory=list)
 
     @property
@@ -73,7 +76,9 @@ def recording(*keys: str, accepting: bool = True, service: MonitoringService | N
             recorded.submitted.append(work)
         return accepting
 
-    undo = use(Destination(tracers, meters, listed, submit), service)
+    loggers = LoggerProvider(shutdown_on_exit=False)
+    loggers.add_log_record_processor(SimpleLogRecordProcessor(recorded.logs))
+    undo = use(Destination(tracers, meters, listed, submit, logger_provider=loggers), service)
     try:
         yield recorded
     finally:

@@ -7,8 +7,6 @@ from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, Status
 from otel_monitoring.guard import fail_open
 from otel_monitoring.telemetry.logs_api import LoggerProvider, NoOpLoggerProvider, SeverityNumber
 
-EVENT_NAME = "otel_monitoring.alert"
-
 _SEVERITY = {
     AlertSeverity.INFO: SeverityNumber.INFO,
     AlertSeverity.WARNING: SeverityNumber.WARN,
@@ -62,10 +60,10 @@ class AlertSignals:
                 body=event.message,
                 attributes={
                     **attributes,
-                    **({"otel_monitoring.alert.rule": event.rule} if event.rule else {}),
-                    **{f"otel_monitoring.alert.label.{key}": value for key, value in event.labels.items()},
+                    **({c.ALERT_RULE: event.rule} if event.rule else {}),
+                    **{f"{c.ALERT_LABEL}.{key}": value for key, value in event.labels.items()},
                 },
-                event_name=EVENT_NAME,
+                event_name=c.ALERT_EVENT,
             )
 
     def count(self, what: str, channel: str, number: int) -> None:

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from time import time_ns
+from traceback import TracebackException
 from typing import Any, Final, TypeAlias
 
 from opentelemetry.trace import Span
 
 from otel_monitoring.environment import exception_signals
 from otel_monitoring.guard import fail_open
+from otel_monitoring.semconv import error_type
 from otel_monitoring.telemetry.logs_api import SeverityNumber
 
 Describe: TypeAlias = Callable[[], Mapping[str, str]]
@@ -72,7 +74,7 @@ class ExceptionSignal:
             error: The exception.
             span: The span that it leaves; None: there is none.
             event: What it is as a log event.
-            describe: Returns its attributes `exception.*`; None: they are those that the SDK makes of it.
+            describe: Returns its attributes `exception.*`; None: they say all of it, with its causes.
         """
         with _guard:
             trace_id = 0 if span is None else span.get_span_context().trace_id
@@ -83,30 +85,32 @@ class ExceptionSignal:
             logger = self._logger if self._logs or told is None else None
             if told is None and logger is None:
                 return
-            described = describe() if describe is not None else None
+            described = describe() if describe is not None else _described(error)
             if told is not None:
-                _add_event(told, error, described)
+                told.add_event("exception", described)
             if logger is not None:
-                _emit(logger, error, event, described)
+                _emit(logger, event, described)
             _mark(error, _Left(trace_id, logger is not None))
 
 
-def _add_event(span: Span, error: Exception, described: Mapping[str, str] | None) -> None:
-    if described is None:
-        span.record_exception(error)
-    else:
-        span.add_event("exception", described)
+def _described(error: Exception) -> Mapping[str, str]:
+    # `Span.record_exception` adds `exception.escaped`, which is deprecated.
+    trace = TracebackException.from_exception(error)
+    return {
+        "exception.type": error_type(error),
+        "exception.message": str(trace),  # also where the exception's own fails
+        "exception.stacktrace": "".join(trace.format()),
+    }
 
 
-def _emit(logger: Any, error: Exception, event: LogEvent, described: Mapping[str, str] | None) -> None:
+def _emit(logger: Any, event: LogEvent, described: Mapping[str, str]) -> None:
     logger.emit(
-        exception=error if described is None else None,
         event_name=event.name,
         timestamp=time_ns(),
         severity_number=SeverityNumber.ERROR,
         severity_text="ERROR",
         body=event.body,
-        attributes={**(event.attributes or {}), **(described or {})} or None,
+        attributes={**(event.attributes or {}), **described},
     )
 
 

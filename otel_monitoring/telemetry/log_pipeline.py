@@ -7,12 +7,13 @@ own inherit from, take 20 ms to load.
 import logging
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.config.otlp import OtlpSettings
 from otel_monitoring.guard import fail_open
 from otel_monitoring.runtime.current_service import PerService
+from otel_monitoring.semconv import SCHEMA_URL, SCOPE
 from otel_monitoring.telemetry.exception_signal import has_left_as_log_event
 from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.log_filter import being_exported
@@ -103,7 +104,7 @@ class OtlpHandler(LoggingHandler):
     """
 
     def __init__(self, provider: LoggerProvider) -> None:
-        super().__init__(logger_provider=provider)
+        super().__init__(logger_provider=cast("LoggerProvider", _OwnSchema(provider)))
         self._guard = fail_open("log export")
         self.addFilter(_may_leave)
 
@@ -128,6 +129,17 @@ class OtlpHandler(LoggingHandler):
 
     def flush(self) -> None:
         """Nothing: `logging` calls this at exit, where a hanging endpoint would block. The pipeline flushes."""
+
+
+class _OwnSchema:
+    """A logger provider whose loggers have the package's schema URL where they are the package's."""
+
+    def __init__(self, provider: LoggerProvider) -> None:
+        self._provider = provider
+
+    def get_logger(self, name: str, *_: object) -> object:
+        ours = name.partition(".")[0] == SCOPE
+        return self._provider.get_logger(name, schema_url=SCHEMA_URL if ours else None)
 
 
 _handlers = PerService[OtlpHandler]()

@@ -16,12 +16,15 @@ from typing import Any
 import httpx
 import pytest
 
+from otel_monitoring.semconv import SCHEMA_URL, SCOPE
+from tests import registry
 from tests.integration.processes import Service, serving
 from tests.integration.receivers import Loop, http
 from tests.integration.servers import nx27017
 from tests.otlp_sink import HttpSink
 from tests.pages import PAGES, Block, Tree, blocks, keys, name_of, names, page, rows
 from tests.ports import free_port
+from tests.registry import conventions
 from tests.waiting import eventually
 
 SOURCE = """
@@ -86,6 +89,11 @@ async def order(number: int):
     return number
 
 
+@app.get("/typed/{number}")
+async def typed(number: int):
+    return number
+
+
 @app.get("/fail")
 async def fail():
     await monitoring.add_alert(AlertType.BILLING_FAILURE, "no provider", details={"order": 7})
@@ -139,6 +147,12 @@ class Seen:
         self.answers: dict[str, list[Any]] = {path: [] for path in ANSWERS}
         self.metrics: dict[str, tuple[str, str, set[str]]] = {}
         """By name: kind, unit, and every attribute there was."""
+        self.attributes: dict[str, set[str]] = {}
+        """The attributes of resources, spans and log records, by `resource`, the span's kind, or the event's name."""
+        self.events: set[str] = set()
+        """The names of the log events of our scopes, and of the span events."""
+        self.schemas: dict[str, set[str]] = {}
+        """The schema URLs of resources and instrumentation scopes, by the scope's name."""
 
     def look(self, service: Service) -> None:
         for path, answers in self.answers.items():
@@ -151,6 +165,34 @@ class Seen:
             attributes = {attribute.key for point in data.data_points for attribute in point.attributes}
             before = self.metrics.get(metric.name, ("", "", set()))[2]
             self.metrics[metric.name] = (_kind(metric), metric.unit, before | attributes)
+        for signal in ("traces", "metrics", "logs"):
+            for message in sink.of(signal):
+                for exported in getattr(message, f"resource_{_ITEMS[signal][0]}"):
+                    self._note_exported(exported, *_ITEMS[signal])
+
+    def _note_exported(self, exported: Any, scopes: str, items: str) -> None:
+        self._note_attributes("resource", exported.resource)
+        self.schemas.setdefault("resource", set()).add(exported.schema_url)
+        for scoped in getattr(exported, f"scope_{scopes}"):
+            self.schemas.setdefault(scoped.scope.name, set()).add(scoped.schema_url)
+            if items == "metrics":
+                continue
+            for item in getattr(scoped, items):
+                if items == "log_records":
+                    if item.event_name:  # the others are records of `logging`
+                        self.events.add(item.event_name)
+                        self._note_attributes(item.event_name, item)
+                    continue
+                self._note_attributes("span", item)
+                for event in item.events:
+                    self.events.add(event.name)
+                    self._note_attributes(event.name, event)
+
+    def _note_attributes(self, of: str, item: Any) -> None:
+        self.attributes.setdefault(of, set()).update(attribute.key for attribute in item.attributes)
+
+
+_ITEMS = {"traces": ("spans", "spans"), "metrics": ("metrics", "metrics"), "logs": ("logs", "log_records")}
 
 
 def _kind(metric: Any) -> str:
@@ -234,6 +276,7 @@ def live_through(service: Service, found: Seen) -> None:
             service.get("/orders/2").raise_for_status()
             eventually(lambda: firing("backlog") is None, "the backlog is over")
     assert service.get("/fail").status_code == 500
+    assert service.get("/typed/seven").status_code == 422
     service.get("/block").raise_for_status()
     eventually(lambda: service.diagnostics()["event_loop"]["last_stall"], "the stall is seen")
     eventually(lambda: service.diagnostics()["checks"]["printer"].get("error"), "the check fails")
@@ -325,16 +368,69 @@ def test_every_key_of_an_answer_is_documented_and_every_documented_key_is_there(
 def test_every_metric_is_documented_with_kind_unit_and_attributes(seen: Seen) -> None:
     documented = {
         names(metric)[0]: (kind, unit, set(names(attributes)))
-        for metric, kind, unit, attributes, _ in rows(page("docs/metrics.md"))
+        for metric, kind, unit, attributes, _ in (cells for cells in rows(page("docs/metrics.md")) if len(cells) == 5)
     }
     assert seen.metrics.keys() - documented.keys() == {"orders.read", "orders.waiting"}
     for name, (kind, unit, attributes) in seen.metrics.items():
         if name in documented:
             assert (kind, unit) == documented[name][:2], name
             assert attributes <= documented[name][2], name
-    # Nothing waits for a connection in vain here, and nothing is given up.
-    missing = documented.keys() - seen.metrics.keys()
-    assert missing <= {"db.client.connection.timeouts", "otel_monitoring.notifications.failed"}
+    # Nothing waits for a connection in vain here, nothing is given up, and the application counts no failures.
+    assert documented.keys() - seen.metrics.keys() <= {"db.client.connection.timeouts", *NOT_MEASURED}
+
+
+NOT_MEASURED = {
+    "otel_monitoring.notifications.failed": "a channel that refuses: tests/alerts/notify",
+    "billing.failures": "an application that counts them",
+    "delivery.failures": "an application that counts them",
+}
+NOT_TOLD = {
+    "otel_monitoring.operation.exception": "exceptions that are log events: tests/tracing/test_operation.py",
+    "fastapi.websocket.exception": "a WebSocket that fails: tests/conformance/test_requests.py",
+}
+NOT_SAID = {
+    "otel_monitoring.alert.label": "it is a template",
+}
+EVENTS = {"exception", "http.server.request.exception"}
+"""Of the conventions: https://opentelemetry.io/docs/specs/semconv/exceptions/ and .../http/http-exceptions/."""
+APPLICATION = {"orders.read", "orders.waiting"}
+
+
+@pytest.mark.integration
+def test_everything_that_leaves_is_of_the_conventions_or_in_the_registry_and_all_of_that_leaves(seen: Seen) -> None:
+    known = {name: (one.kind, one.unit) for name, one in registry.metrics().items()} | conventions.metrics()
+    assert {name: known.get(name) for name in seen.metrics.keys() - APPLICATION} == {
+        name: (kind, unit) for name, (kind, unit, _) in seen.metrics.items() if name not in APPLICATION
+    }
+    assert registry.metrics().keys() - seen.metrics.keys() <= NOT_MEASURED.keys()
+
+    assert seen.events <= registry.events().keys() | EVENTS
+    assert registry.events().keys() - seen.events <= NOT_TOLD.keys()
+
+    used = {name for name, (_, _, attributes) in seen.metrics.items() if name not in APPLICATION for name in attributes}
+    used = used.union(*seen.attributes.values())
+    assert {name for name in used if not conventions.names_attribute(name) and not in_registry(name)} == set()
+    assert {name for name in registry.attributes() if name not in used} <= NOT_SAID.keys()
+    for name, signal in (registry.metrics() | registry.events()).items():
+        said = (
+            seen.attributes.get(name, set()) if signal.kind == "event" else seen.metrics.get(name, ("", "", set()))[2]
+        )
+        assert {one for one in said if one not in signal.attributes and not is_label(one)} == set(), name
+
+
+def is_label(name: str) -> bool:
+    return any(name.startswith(f"{one.name}.") for one in registry.attributes().values() if one.template)
+
+
+def in_registry(name: str) -> bool:
+    return name in registry.attributes() or is_label(name)
+
+
+@pytest.mark.integration
+def test_all_that_is_ours_has_one_schema_url(seen: Seen) -> None:
+    ours = {name: urls for name, urls in seen.schemas.items() if name.partition(".")[0] == SCOPE}
+    assert ours.keys() > {SCOPE}
+    assert set().union(*ours.values(), seen.schemas["resource"]) == {SCHEMA_URL}
 
 
 def like(example: Any, answer: Any) -> bool:

@@ -4,9 +4,12 @@ import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN
 
 from otel_monitoring.telemetry.exception_signal import ExceptionSignal, LogEvent, has_left_as_log_event
+from otel_monitoring.telemetry.redaction import redacted_records, redacted_spans
 
 EVENT = LogEvent("work.exception", "work failed", {"work.name": "billing"})
 OPT_IN = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
@@ -79,11 +82,49 @@ def test_logs_alone_without_a_logger_leaves_the_span_alone(monkeypatch: pytest.M
     assert not has_left_as_log_event(error)
 
 
+def test_neither_form_is_exported_with_a_secret(monkeypatch: pytest.MonkeyPatch, records: Records) -> None:
+    monkeypatch.setenv(OPT_IN, "logs/dup")
+    exported = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    with provider.get_tracer("test").start_as_current_span("job") as span:
+        ExceptionSignal(records.logger).record(ValueError("mongodb://ana:hunter2@db/shop"), span, EVENT)
+    (exported_span,) = redacted_spans(exported.get_finished_spans())
+    (record,) = redacted_records(records.exporter.get_finished_logs())
+    for attributes in (exported_span.events[0].attributes or {}, record.log_record.attributes or {}):
+        assert "ValueError" in str(attributes["exception.stacktrace"])
+        assert "db/shop" in str(attributes["exception.message"])
+        assert "hunter2" not in repr(attributes)
+
+
 class SlottedError(Exception):
     """An exception that refuses attributes."""
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(name)
+
+
+class SilentError(Exception):
+    """An exception that has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_an_exception_without_a_text_leaves_too(records: Records) -> None:
+    ExceptionSignal(records.logger).record(SilentError(), None, EVENT)
+    (entry,) = records.exporter.get_finished_logs()
+    assert str((entry.log_record.attributes or {})["exception.type"]).endswith("SilentError")
+
+
+def test_the_causes_of_an_exception_are_in_its_stack(records: Records) -> None:
+    error = ValueError("no money")
+    error.__cause__ = KeyError("purse")
+    ExceptionSignal(records.logger).record(error, None, EVENT)
+    (entry,) = records.exporter.get_finished_logs()
+    attributes = entry.log_record.attributes or {}
+    assert set(attributes) == {"work.name", "exception.type", "exception.message", "exception.stacktrace"}
+    assert "purse" in str(attributes["exception.stacktrace"])
 
 
 def test_an_exception_that_refuses_attributes_leaves_too(records: Records) -> None:

@@ -106,6 +106,27 @@ def test_coroutines_each_have_their_own_span_and_parents_hold(recorded: Recorded
     assert all(span.parent is None for span in outer.values())
 
 
+@pytest.mark.parametrize(("opt_in", "events", "logs"), [("", 1, 0), ("logs", 0, 1), ("logs/dup", 1, 1)])
+def test_what_is_raised_leaves_once_as_is_opted_in(
+    monkeypatch: pytest.MonkeyPatch, opt_in: str, events: int, logs: int
+) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", opt_in)
+    with recording() as recorded:
+        with pytest.raises(BillingError), traced("month.close"):
+            bill(7, fail=True)
+        inner, outer = recorded.spans
+        assert [span.status.status_code for span in (inner, outer)] == [StatusCode.ERROR] * 2
+        assert [len(span.events) for span in (inner, outer)] == [events, 0]
+        records = [entry.log_record for entry in recorded.logs.get_finished_logs()]
+    assert len(records) == logs
+    for record in records:
+        assert (record.event_name, record.body) == ("otel_monitoring.operation.exception", "billing.run failed")
+        assert record.attributes["otel_monitoring.operation.name"] == "billing.run"
+        assert record.attributes["exception.type"] == "tests.tracing.test_operation.BillingError"
+        assert record.span_id == inner.context.span_id
+        assert "hunter2" not in repr(record.attributes)
+
+
 def test_what_is_raised_goes_on_as_it_was_and_is_recorded_without_secrets(recorded: Recorded) -> None:
     with pytest.raises(BillingError, match="hunter2") as raised:
         bill(7, fail=True)
