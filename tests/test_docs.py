@@ -101,7 +101,7 @@ def test_pictures_are_edges_between_named_boxes(block: Block) -> None:
 # Commands
 
 PROGRAMS = {
-    *("uvicorn", "opentelemetry-instrument", "nx-27017", "python3", "docker", "openssl"),
+    *("uvicorn", "opentelemetry-instrument", "nx-27017", "python3", "docker", "kubectl", "openssl"),
     *("cd", "cp", "echo", "export", "set", ".", "$otelcol", "otelcol=$(make"),
 }
 """What users have, or are told to install; everything else in a shell block is checked."""

@@ -1,4 +1,4 @@
-"""`otel-monitoring export`: rules and dashboards as files for Prometheus, Grafana and Datadog."""
+"""`otel-monitoring export`: rules and dashboards as files for Prometheus, Grafana, Datadog and Kubernetes."""
 
 from pathlib import Path
 from typing import get_args
@@ -17,6 +17,7 @@ from otel_monitoring.export.options import Histograms
 _EPILOG = """\b
 Examples:
   otel-monitoring export prometheus > rules.yaml
+  otel-monitoring export kubernetes | kubectl apply -f -
   otel-monitoring export all --out collector-config
   otel-monitoring export grafana --out . --app main:monitoring --service orders
   otel-monitoring export all --out collector-config --check

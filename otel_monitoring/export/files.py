@@ -13,9 +13,9 @@ from otel_monitoring.export.grafana_alerts import grafana_alerts
 from otel_monitoring.export.grafana_dashboards import dashboards
 from otel_monitoring.export.grafana_provisioning import dashboard_provider, datasources
 from otel_monitoring.export.options import ExportOptions
-from otel_monitoring.export.prometheus_rules import prometheus
+from otel_monitoring.export.prometheus_rules import prometheus, prometheus_rule
 
-Target = Literal["prometheus", "grafana", "datadog", "all"]
+Target = Literal["prometheus", "grafana", "datadog", "kubernetes", "all"]
 
 
 def grafana(
@@ -65,6 +65,8 @@ def render(
         for rule, monitor in zip(rules, datadog(rules, options), strict=True):
             files[f"datadog/{rule.name}.json"] = _json(monitor)
         files.update({f"datadog/slo_{name}.json": _json(slo) for name, slo in datadog_slos(rules, options).items()})
+    if target in ("kubernetes", "all"):
+        files["kubernetes/prometheus-rule.yaml"] = prometheus_rule(rules, options)
     return files
 
 

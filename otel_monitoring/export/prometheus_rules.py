@@ -30,15 +30,38 @@ def prometheus(rules: Iterable[Rule], options: ExportOptions | None = None) -> s
         ConfigurationError: PyYAML is not installed.
     """
     options = options or ExportOptions()
+    return document({"groups": _groups(rules, options)}, f"Histograms: {options.histograms}.")
+
+
+def prometheus_rule(rules: Iterable[Rule], options: ExportOptions | None = None) -> str:
+    """The groups of `prometheus` as a PrometheusRule, for the Prometheus Operator of Kubernetes.
+
+    Args:
+        rules: The rules.
+        options: The service and the form of its histograms.
+
+    Raises:
+        ConfigurationError: PyYAML is not installed.
+    """
+    options = options or ExportOptions()
+    resource = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "otel-monitoring", "labels": {"app.kubernetes.io/name": "otel-monitoring"}},
+        "spec": {"groups": _groups(rules, options)},
+    }
+    return document(resource, f"Histograms: {options.histograms}.")
+
+
+def _groups(rules: Iterable[Rule], options: ExportOptions) -> list[dict[str, Any]]:
     groups: dict[float, list[dict[str, Any]]] = {options.interval: []}
     for rule in rules:
         groups.setdefault(_interval(rule, options), []).extend(_rules(rule, options))
-    written = [
+    return [
         {"name": _group(interval, options), "interval": prometheus_duration(interval), "rules": of_group}
         for interval, of_group in sorted(groups.items())
         if of_group or interval == options.interval
     ]
-    return document({"groups": written}, f"Histograms: {options.histograms}.")
 
 
 def _interval(rule: Rule, options: ExportOptions) -> float:

@@ -27,4 +27,5 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
 
 def test_targets_have_files_of_their_own() -> None:
     assert list(render("prometheus", RULES, ExportOptions())) == ["prometheus/rules.yaml"]
+    assert list(render("kubernetes", RULES, ExportOptions())) == ["kubernetes/prometheus-rule.yaml"]
     assert list(render("datadog", RULES[:1], ExportOptions())) == ["datadog/database_down.json"]

@@ -7,6 +7,7 @@ environment has to exist. Processes that ask at once wait for one build.
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -71,7 +72,7 @@ class Program:
             return self.path
         go = shutil.which("go")
         if go is None:
-            raise BuildError(f"{self.name} is built from source: install Go 1.25 or newer and put it on the PATH")
+            raise BuildError(f"{self.name} is built from source: install Go 1.26 or newer and put it on the PATH")
         folder = self.path.parent
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:
@@ -128,6 +129,30 @@ class Program:
         return "".join((self.folder / name).read_text() for name in self.sources)
 
 
+@dataclass(frozen=True)
+class Module:
+    """A Go module of which tests read files; it stays in Go's module cache."""
+
+    path: str
+    version: str
+
+    def fetch(self) -> Path:
+        """Its folder, downloaded unless it is there.
+
+        Raises:
+            BuildError: Go is missing, or the module is out of reach.
+        """
+        go = shutil.which("go")
+        if go is None:
+            raise BuildError(f"{self.path} is a Go module: install Go and put it on the PATH")
+        command = [go, "mod", "download", "-json", f"{self.path}@{self.version}"]
+        done = subprocess.run(command, cwd=tempfile.gettempdir(), capture_output=True, text=True, check=False)
+        found = json.loads(done.stdout or "{}")
+        if "Dir" not in found:
+            raise BuildError(f"{self.path}@{self.version} cannot be had: {found.get('Error', done.stderr)}")
+        return Path(found["Dir"])
+
+
 _HERE = Path(__file__).parent
 _GO_BUILD = ("build", "-C", "{folder}", "-trimpath", "-ldflags=-s -w", "-o", "{scratch}/bin/")
 _PROMETHEUS = "github.com/prometheus/prometheus/cmd/"
@@ -177,6 +202,11 @@ COLLECTOR = Program(
     command=("run", "go.opentelemetry.io/collector/cmd/builder@v{version}", "--config", "{folder}/builder.yaml"),
     duration="6 minutes",
 )
+CLIENT_GO = Module("k8s.io/client-go", "v0.35.4")
+"""Has the OpenAPI documents of Kubernetes' core and apps, which its own tests read."""
+PROMETHEUS_OPERATOR = Module("github.com/prometheus-operator/prometheus-operator", "v0.85.0")
+"""Has the definitions of its resources."""
+MODULES = (CLIENT_GO, PROMETHEUS_OPERATOR)
 PROGRAMS = {program.name: program for program in (COLLECTOR, PROMETHEUS, FERRETDB, VICTORIAMETRICS, KAFKA)}
 
 
@@ -186,9 +216,10 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python -m tests.integration.builds {{{','.join(PROGRAMS)},all}}", file=sys.stderr)  # noqa: T201
         return 2
     everything = arguments[0] == "all"
-    for program in PROGRAMS.values() if everything else [PROGRAMS[arguments[0]]]:
+    makers = [program.build for program in PROGRAMS.values()] + [module.fetch for module in MODULES]
+    for make in makers if everything else [PROGRAMS[arguments[0]].build]:
         try:
-            print(program.build())  # noqa: T201 - a command's answer
+            print(make())  # noqa: T201 - a command's answer
         except BuildError as error:
             print(error, file=sys.stderr)  # noqa: T201
             if not everything or os.environ.get("CI") == "true":

@@ -39,6 +39,7 @@ VARIABLES = {
     "OTELCOL_TLS_KEY_FILE": "server.key",
     "OTELCOL_TLS_CLIENT_CA_FILE": "ca.pem",
     "GATEWAY_ENDPOINTS": "127.0.0.1:1,127.0.0.1:2",
+    "GATEWAY_DNS_NAME": "localhost",
 }
 """The variables without a default, with values that only `validate` has use for."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import builds
-from tests.integration.builds import COLLECTOR, PROGRAMS, BuildError, Program
+from tests.integration.builds import COLLECTOR, PROGRAMS, BuildError, Module, Program
 
 GO = """#!/bin/sh
 echo "$@" >> "{log}"
@@ -71,7 +71,7 @@ def test_a_failure_says_why_and_leaves_nothing(calls: Path, program: Program, mo
 
 def test_without_go_it_says_what_to_install(calls: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(BuildError, match=r"install Go 1\.25 or newer"):
+    with pytest.raises(BuildError, match=r"install Go 1\.26 or newer"):
         program.build()
 
 
@@ -82,7 +82,21 @@ def test_a_part_that_cannot_be_had_fails_where_it_matters(
     monkeypatch.setenv("BROKEN", "1")
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(builds, "PROGRAMS", {"tool": program})
+    monkeypatch.setattr(builds, "MODULES", ())
     assert builds.main([asked]) == code
+
+
+def test_a_module_is_where_go_says_it_is(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = calls.parent / "path" / "go"
+    go.write_text(f'#!/bin/sh\necho "$@" >> "{calls}"\necho \'{{"Dir": "/modules/tool"}}\'\n')
+    assert Module("example.com/tool", "v1.2.3").fetch() == Path("/modules/tool")
+    assert calls.read_text() == "mod download -json example.com/tool@v1.2.3\n"
+    go.write_text('#!/bin/sh\necho \'{"Error": "not available"}\'\nexit 1\n')
+    with pytest.raises(BuildError, match=r"example\.com/tool@v1\.2\.3 cannot be had: not available"):
+        Module("example.com/tool", "v1.2.3").fetch()
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(BuildError, match="install Go"):
+        Module("example.com/tool", "v1.2.3").fetch()
 
 
 def test_the_last_line_is_the_path(

@@ -51,7 +51,8 @@ def test_a_documented_combination_is_valid(files: tuple[str, ...], tmp_path: Pat
 @pytest.mark.parametrize("name", VARIABLES)
 @pytest.mark.parametrize("empty", [False, True], ids=["unset", "empty"])
 def test_a_missing_variable_stops_the_start_with_its_name(name: str, empty: bool, tmp_path: Path) -> None:
-    option = next(path.stem for path in sorted(CONFIG.glob("*.yaml")) if f"bearertokenauth/{name}:" in path.read_text())
+    guard = re.compile(rf"bearertokenauth/{name}:.*\n    token: \$\{{env:{name}\}}")
+    option = next(path.stem for path in sorted(CONFIG.glob("*.yaml")) if guard.search(path.read_text()))
     files = next(combination for combination in COMBINATIONS if option in combination)
     given = {key: value for key, value in VARIABLES.items() if key != name}
     if empty:
