@@ -89,9 +89,10 @@ def test_slow_requests_are_estimated_from_the_distribution() -> None:
     assert FasterThan(2.0).counts(Slice(10.0, Requests(slow)))[ALL] == Counts(10, 0), "at most so long is good"
 
 
+RequestsAndErrors = st.tuples(st.integers(0, 50), st.integers(0, 5)).map(lambda counts: (sum(counts), counts[1]))
 Slots = st.dictionaries(
     st.integers(0, 400),
-    st.dictionaries(st.sampled_from(("/a", "/b", "/c")), st.tuples(st.integers(0, 50), st.integers(0, 5)), max_size=3),
+    st.dictionaries(st.sampled_from(("/a", "/b", "/c")), RequestsAndErrors, max_size=3),
     max_size=60,
 )
 
