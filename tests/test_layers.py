@@ -27,7 +27,7 @@ ORDER: dict[str, tuple[str | tuple[str, ...], ...]] = {
     "ground": ("errors", "timestamps", "semconv", "baggage", "forks", "redact", "environment", "guard", "seams"),
     "alerts": (
         *("model", "selection", "schedule", "mute", "route", "rules", "store", "evaluation", "notify"),
-        *("otel_signals", "intake", "overview", "replay", "actions", "engine", "manager", "evaluator", ""),
+        *("otel_signals", "intake", "overview", "replay", "evidence", "actions", "engine", "manager", "evaluator", ""),
     ),
     "instrumentation": ("", "url_query", ("http_server", "http_client", "mongodb", "system")),
     "cli": (

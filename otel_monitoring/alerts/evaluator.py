@@ -14,9 +14,11 @@ from socket import gethostname
 from typing import Any
 
 from otel_monitoring.alerts.evaluation.escalation import escalate
-from otel_monitoring.alerts.evaluation.incident import labels_by_rule, saved_incidents
+from otel_monitoring.alerts.evaluation.incident import Incident, labels_by_rule, saved_incidents
 from otel_monitoring.alerts.evaluation.transitions import Transitions
-from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, WorkerReport, part_of
+from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, WorkerReport, merge_reports, part_of
+from otel_monitoring.alerts.evidence.circumstances import Alert
+from otel_monitoring.alerts.evidence.collector import EvidenceCollector
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.notify.channels import Repeating
@@ -48,6 +50,10 @@ So at least three seconds of it are left: longer than a call of a database that 
 """
 
 
+class _EvidenceWanted(Exception):  # noqa: N818 - no error: the transaction is to have no effect
+    """An alert begins whose evidence was not collected yet."""
+
+
 class Evaluator:
     """Evaluates, reports and delivers for one worker; each process makes its own.
 
@@ -59,6 +65,7 @@ class Evaluator:
         measured: Returns the sum of all workers' histograms and counters; None: the reports have them.
         past: Returns the sums over the slices of the past, None where they are not known.
         elsewhere: Returns whether another engine evaluates the rules about the whole service.
+        evidence: Collects the evidence of alerts; None: they have none.
     """
 
     def __init__(
@@ -70,8 +77,10 @@ class Evaluator:
         measured: Callable[[], Window] | None = None,
         past: Callable[[], Past | None] = lambda: None,
         elsewhere: Callable[[], bool] = lambda: False,
+        evidence: EvidenceCollector | None = None,
     ) -> None:
         self._elsewhere = elsewhere
+        self._evidence = evidence
         self._manager = manager
         self._worker = worker
         self._report = report
@@ -103,6 +112,8 @@ class Evaluator:
         if leads:
             self._evaluate()
             self._note_missing_channels()
+            if self._evidence is not None:
+                self._evidence.note(manager.clock())
         else:
             manager.evaluation.clear()
             manager.signals.maintenance(0)
@@ -218,18 +229,34 @@ class Evaluator:
         elsewhere = {rule.name for rule in manager.rules}.difference(rule.name for rule in rules)
         firing_elsewhere = self._firing_elsewhere() if elsewhere else ()
 
+        wanted: dict[str, Alert] = {}
+        gathered: dict[str, Mapping[str, Any]] | None = None if self._evidence is not None else {}
+
+        def evidence(rule: Rule, incident: Incident) -> Mapping[str, Any]:
+            if gathered is None:
+                wanted[incident.key] = Alert(rule, incident.labels, incident.state.since, incident.value)
+            return (gathered or {}).get(incident.key, {})
+
         def evaluate(store: Store) -> Transitions:
+            wanted.clear()
             leases = store.leases
             policy = manager.policy.with_channels(channels_of_workers(leases, now), repeating_channels(leases, now))
-            transitions = Transitions(store, policy, now, elsewhere, firing_elsewhere)
+            transitions = Transitions(store, policy, now, elsewhere, firing_elsewhere, evidence)
             if leases.holders(now).get(LEADER) == self._worker:  # the lease may have expired meanwhile
                 known = {incident.key: incident for incident in saved_incidents(store.incidents)}
                 results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()), measured, past)
                 transitions.apply(results, known, reports, rules)
                 transitions.notified += escalate(store, policy, now)
+            if wanted:
+                raise _EvidenceWanted
             return transitions
 
-        transitions = manager.store.run(evaluate)
+        try:
+            transitions = manager.store.run(evaluate)
+        except _EvidenceWanted:
+            # It is collected outside of the transaction, which keeps other workers waiting; then once more with it.
+            gathered = self._gathered(wanted, merge_reports(reports, measured, past), reports, now)
+            transitions = manager.store.run(evaluate)
         self._evaluated_at = now
         manager.signals.maintenance(transitions.windows)
         for event in transitions.events:
@@ -242,6 +269,13 @@ class Evaluator:
         engine = self._manager.engine
         rules = {rule.name: rule for rule in self._manager.rules}
         return [one.id for one in engine.incidents(rules) if one.firing] if engine is not None else ()
+
+    def _gathered(
+        self, wanted: Mapping[str, Alert], recent: Window, reports: Mapping[str, WorkerReport], now: float
+    ) -> dict[str, Mapping[str, Any]]:
+        if self._evidence is None:
+            return {}
+        return dict(zip(wanted, self._evidence.collect(list(wanted.values()), reports, recent, now), strict=True))
 
     def _reports(self, store: Store, now: float) -> dict[str, WorkerReport]:
         reports = {self._worker: self._report()}

@@ -224,6 +224,7 @@ class AlertEvent:
         channels: In the history: the delivery on each channel, by the channel's name.
         acknowledged: Who takes care of it, where it is acknowledged.
         dedup_key: What identifies repetitions of an application's alert in place of the message, or empty.
+        evidence: What changed, as JSON: printable texts without secrets, see `evidence.collector`.
     """
 
     time: float
@@ -242,6 +243,7 @@ class AlertEvent:
     channels: Mapping[str, ChannelResult] = field(default_factory=dict)
     acknowledged: Acknowledgement | None = None
     dedup_key: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -274,8 +276,9 @@ class AlertEvent:
     def as_json(self) -> dict[str, Any]:
         """The documented JSON: `timestamp`, `type`, `message`, `severity`, `details`, `outcome`, `status`, `labels`.
 
-        Also those of `rule`, `incident`, `since`, `runbook_url`, `trace_id`, `acknowledged` (`Acknowledgement.as_json`)
-        and `channels` that are set; `channels` has `ChannelResult.as_json` by each channel's name. Times as RFC 3339.
+        Also those of `rule`, `incident`, `since`, `runbook_url`, `trace_id`, `evidence`, `acknowledged`
+        (`Acknowledgement.as_json`) and `channels` that are set; `channels` has `ChannelResult.as_json` by the channel's
+        name. Times as RFC 3339.
         """
         answer: dict[str, Any] = {
             "timestamp": rfc3339(self.time),
@@ -293,6 +296,7 @@ class AlertEvent:
             "since": rfc3339(self.since) if self.since is not None else "",
             "runbook_url": self.runbook,
             "trace_id": self.trace_id,
+            "evidence": dict(self.evidence),
             "acknowledged": self.acknowledged.as_json() if self.acknowledged is not None else None,
             "channels": {name: result.as_json() for name, result in self.channels.items()},
         }

@@ -34,7 +34,8 @@ def firing(
 
     Each has `rule`, `type`, `severity`, `state`, `since` (RFC 3339), `value` and `threshold` (in the rule's unit),
     `labels`, `message`, `scope`, `incident`, `muted`, `inhibited` and `dry_run`; a flapping alert also has `flapping`
-    and `times`, how often it started, and an acknowledged one `acknowledged` (`Acknowledgement.as_json`).
+    and `times`, how often it started, and an acknowledged one `acknowledged` (`Acknowledgement.as_json`); `evidence`
+    says what changed, where that is known.
 
     Args:
         incidents: The saved incidents.
@@ -57,6 +58,7 @@ def firing(
             "dry_run": rule.dry_run,
             **({"flapping": True, "times": incident.state.times} if incident.state.flapping else {}),
             **({"acknowledged": acknowledged[incident.id].as_json()} if incident.id in acknowledged else {}),
+            **({"evidence": dict(incident.evidence)} if incident.evidence else {}),
         }
         for incident, rule in sorted(found, key=lambda pair: pair[0].state.since)
     ]

@@ -36,7 +36,7 @@ from pydantic_settings import (
 )
 
 from otel_monitoring.baggage import MAX_KEYS
-from otel_monitoring.config import configuration_file, dotenv_file
+from otel_monitoring.config import configuration_file, dotenv_file, template
 from otel_monitoring.config.channels import ChannelSettings, check_web_address
 from otel_monitoring.config.configuration_file import ConfigurationFile
 from otel_monitoring.config.hints import did_you_mean, number_meant
@@ -57,6 +57,7 @@ _MESSAGES = {
     "path_not_file": "there is no such file",
 }
 _BLANK = object()
+_TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 _BAGGAGE_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _DAYS = re.compile(r"(\d{1,3})(h|d)")
 _HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
@@ -177,6 +178,8 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     """Seconds until an alert that still fires is notified again."""
     public_url: str | None = None
     """The service's URL in the links of notifications, without `prefix`."""
+    trace_url: str | None = None
+    """The template of the link to a trace, with `{trace_id}`. None: alerts name traces without a link."""
 
     _file: ConfigurationFile | None = PrivateAttr(default=None)
 
@@ -267,6 +270,17 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
         if value is not None:
             check_web_address(value)
         return value and value.rstrip("/")
+
+    @field_validator("trace_url")
+    @classmethod
+    def _with_trace_id(cls, value: str | None) -> str | None:
+        if value is not None:
+            template.check(value, {"trace_id": "0" * 32})
+            filled = template.fill(value, {"trace_id": _TRACE_ID})
+            check_web_address(filled)
+            if _TRACE_ID not in filled:
+                raise ValueError("it must have {trace_id}, e.g. https://tempo.example.com/trace/{trace_id}")
+        return value
 
     @field_validator("admin_token")
     @classmethod

@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from traceback import StackSummary, walk_tb
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from opentelemetry import trace
 
@@ -19,6 +21,7 @@ _FORGOTTEN_SECONDS = 30 * 86_400.0
 _FRAMES = 12
 _STACK_LENGTH = 2400
 _NAME_LENGTH = 300
+_CAUSES = 5
 
 
 class _Pending:
@@ -38,12 +41,16 @@ class ErrorRecorder:
     """Groups failed requests by the type of their exception and their route; usable in any thread.
 
     A failure costs a look-up; the first one of a group also keeps file, line and function of the innermost frames.
+
+    Attributes:
+        peers: The hosts that failed requests were waiting for, as their exceptions say.
     """
 
     def __init__(self) -> None:
         self._lock = renewed(self, "_lock", threading.Lock)
         self._pending: dict[ErrorKey, _Pending] = renewed(self, "_pending", dict)
         self._described: set[ErrorKey] = renewed(self, "_described", set)
+        self.peers: dict[ErrorKey, str] = renewed(self, "peers", dict)
 
     def note(self, method: str, route: str | None, status: int | None, error: BaseException | None, now: float) -> None:
         """Count a failed request.
@@ -72,10 +79,13 @@ class ErrorRecorder:
     def _describe(self, group: _Pending, key: ErrorKey, error: BaseException) -> None:
         if len(self._described) >= GROUPS_LIMIT:
             self._described.clear()
+            self.peers.clear()
         self._described.add(key)
         # Sources are not read here, and no frame is kept alive.
         group.frames = StackSummary.extract(walk_tb(error.__traceback__), limit=-_FRAMES, lookup_lines=False)
         group.text = error_text(error)
+        if (host := _peer_of(error)) is not None:
+            self.peers[key] = host
 
     def take(self, version: str | None) -> list[ErrorGroup]:
         """The groups since the last call.
@@ -98,6 +108,22 @@ class ErrorRecorder:
             )
             for key, group in pending.items()
         ]
+
+
+def _peer_of(error: BaseException) -> str | None:
+    """The host that an exception of httpx, requests or aiohttp is about, or one that it was raised from."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen and len(seen) < _CAUSES:
+        seen.add(id(found))
+        with suppress(Exception):  # `request` of httpx raises where there is none
+            url = urlsplit(str(found.request.url))  # type: ignore[attr-defined]
+            if url.hostname:
+                return url.hostname if url.port is None else f"{url.hostname}:{url.port}"
+        with suppress(Exception):
+            return f"{found.host}:{found.port}"  # type: ignore[attr-defined]
+        found = found.__cause__ or found.__context__
+    return None
 
 
 def _stack_of(group: _Pending) -> str:

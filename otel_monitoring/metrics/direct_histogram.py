@@ -14,6 +14,7 @@ from opentelemetry.context import Context
 
 from otel_monitoring.forks import renewed
 from otel_monitoring.metrics.buckets import NO_BUCKETS, Buckets
+from otel_monitoring.metrics.slow_requests import Slowest
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series
 from otel_monitoring.runtime.give_way import giving_way
 
@@ -169,15 +170,17 @@ class RecordedSeries:
 
     Attributes:
         attributes: The attributes of the series.
+        slowest: Where the slowest traced requests of the series are kept; None: nowhere.
     """
 
-    __slots__ = ("_direct", "_instrument", "_readers", "attributes")
+    __slots__ = ("_direct", "_instrument", "_readers", "attributes", "slowest")
 
     def __init__(self, of: RecordedHistogram, attributes: Mapping[str, str | int], direct: BoundHistogram) -> None:
         self.attributes = attributes
         self._direct = direct
         self._instrument = of.instrument
         self._readers = of.readers
+        self.slowest: Slowest | None = None
 
     def record(self, value: float, context: Context | None = None) -> None:
         """Add a value, which must be finite; `context` has the span for an exemplar. None: the current context."""

@@ -10,6 +10,7 @@ from typing import Any
 from otel_monitoring.alerts.engine import AlertEngine
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, evidence_key
 from otel_monitoring.alerts.evaluator import Evaluator
+from otel_monitoring.alerts.evidence.collector import EvidenceCollector, EvidenceSources
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.alerts.notify.origin import Origin
@@ -56,6 +57,8 @@ class AlertFeed:
         store_database: Returns the application's database, if it has one by now; the store may be there.
         past: Returns the sums over the slices of the past, None where they are not known.
         engine: Evaluates the rules about the whole service in place of its processes; None: nobody does.
+        figures: Returns what this process says about its own work, for evidence.
+        evidence: Where evidence comes from.
     """
 
     def __init__(
@@ -74,8 +77,12 @@ class AlertFeed:
         draining: Callable[[], bool],
         store_database: Callable[[], ApplicationDatabase | None],
         past: Callable[[], Past | None],
+        figures: Callable[[], Mapping[str, Any]],
+        evidence: EvidenceSources,
         engine: AlertEngine | None = None,
     ) -> None:
+        self._figures = figures
+        self._sources = evidence
         self._engine = engine
         self._settings = settings
         self._telemetry = telemetry
@@ -110,6 +117,7 @@ class AlertFeed:
             None if engine is not None else lambda: self._performance.history(SERVICE).recent,
             self._past,
             elsewhere=lambda: engine is not None and engine.evaluates,
+            evidence=EvidenceCollector(self._sources),
         )
         self._ping = None
 
@@ -192,7 +200,8 @@ class AlertFeed:
                 await self.evaluate_now()
 
     def _report(self) -> WorkerReport:
-        return WorkerReport(self._aggregator.history.recent, self.evidence(), self._state())
+        recent = self._aggregator.history.recent
+        return WorkerReport(recent, self.evidence(), self._state(), figures=self._figures)
 
     def _evidence(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         error = self._database.as_json().get("error")

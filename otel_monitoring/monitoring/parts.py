@@ -12,9 +12,9 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
-from opentelemetry.metrics import NoOpMeterProvider
-
 from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS
+from otel_monitoring.alerts.evidence.collector import EvidenceSources
+from otel_monitoring.alerts.evidence.own_figures import own_figures
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.store import MemoryStore
@@ -36,6 +36,7 @@ from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHi
 from otel_monitoring.metrics.service_history import SERVICE, Scope, ServiceHistory
 from otel_monitoring.metrics.service_measurements import ServiceMeasurements
 from otel_monitoring.metrics.slices.own_deltas import OwnDeltas
+from otel_monitoring.metrics.slow_requests import SlowRequests
 from otel_monitoring.metrics.stream import MeasurementStream
 from otel_monitoring.monitoring.alert_feed import AlertFeed
 from otel_monitoring.monitoring.monitored_database import MonitoredDatabase, database_of
@@ -47,6 +48,7 @@ from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.semconv import REQUEST_DURATIONS, SCHEMA_URL, SCOPE, WRONG_TOKENS
 from otel_monitoring.status_page.endpoints_past import EndpointsPast
 from otel_monitoring.status_page.figures import PageFigures
+from otel_monitoring.status_page.routes import page_url_of
 from otel_monitoring.status_page.updates import Updates
 from otel_monitoring.telemetry.meter_providers import other_readers
 from otel_monitoring.telemetry.providers import Telemetry
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from otel_monitoring.config.otlp import Signal
     from otel_monitoring.monitoring.service import MonitoringService
     from otel_monitoring.prometheus.engine import PrometheusEngine
+
+_AN_HOUR_OF_SAMPLES = 360
 
 
 class ServiceParts:
@@ -88,6 +92,7 @@ class ServiceParts:
         slices: Writes the slices of the past.
         objectives: Keeps the sums by which objectives are judged.
         errors: Groups the failed requests of this process.
+        slow_requests: Remembers the slowest traced requests of this process.
         exchange: Exchanges measurements and states with the other processes.
         answers: Makes the JSON of the health endpoints.
         past: Makes the JSON about the past.
@@ -195,6 +200,7 @@ class ServiceParts:
         self.service_history.before_base = self.slices.write
         self.service_history.own_metrics = lambda: self.aggregator.reader.application
         self.errors = ErrorRecorder()
+        self.slow_requests = SlowRequests(settings.window)
         self.service_history.take_errors = lambda: self.errors.take(self._origin().version)
         # With OTEL_SDK_DISABLED nothing is measured: nobody reads the histograms.
         self._direct = DirectHistogram if settings.sdk_disabled else self.aggregator.reader.direct
@@ -232,7 +238,32 @@ class ServiceParts:
             draining=lambda: self._worker.draining,
             store_database=lambda: None if (alive := monitored()) is None else alive.application_database,
             past=self.objectives.past,
+            figures=self._own_figures,
+            evidence=EvidenceSources(
+                history=lambda: self.performance.history(SERVICE),
+                errors=lambda: self._service_measurements.errors,
+                table=lambda: self._alert_manager().store.slices,
+                classify=self._statistics,
+                window=self._settings.window,
+                trace_url=self._settings.trace_url or "",
+                page_url=page_url_of(self._settings),
+            ),
             engine=self.engine,
+        )
+
+    def _own_figures(self) -> dict[str, Any]:
+        """What this process says about its own work, for the evidence of alerts."""
+        samples = self.system.recent(_AN_HOUR_OF_SAMPLES)
+        return own_figures(
+            self.aggregator.history.recent,
+            self._statistics,
+            gauges={
+                "cpu": [sample.cpu.process_percent for sample in samples],
+                "memory": [sample.memory_mb for sample in samples],
+                "lag": [sample.event_loop_lag for sample in samples],
+            },
+            slow=self.slow_requests.recent(time.monotonic()),
+            peers=dict(self.errors.peers),
         )
 
     def _make_engine(self) -> "PrometheusEngine":
@@ -475,12 +506,10 @@ class ServiceParts:
         )
         stack.callback(use(destination, self._service))
         if telemetry.tracing or telemetry.exports_metrics:
-            # No endpoint answers these durations: without metric export nobody would read them.
-            durations = meters if telemetry.exports_metrics else NoOpMeterProvider()
             hosts, capture_query = settings.baggage_hosts, settings.capture_query
             stack.callback(
                 instrument_clients(
-                    tracers, durations, baggage_hosts=hosts, capture_query=capture_query, service=self._service
+                    tracers, meters, baggage_hosts=hosts, capture_query=capture_query, service=self._service
                 )
             )
 

@@ -483,6 +483,7 @@ class MonitoringService:
             capture_query=settings.capture_query,
             known_methods=frozenset(settings.known_methods) or KNOWN_METHODS,
             watched_statuses=settings.error_statuses or frozenset(),
+            slow=parts.slow_requests,
             on_error=self._on_error,
             on_first_request=self._on_first_request,
             service=self,

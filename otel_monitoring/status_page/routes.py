@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Protocol
 from fastapi import APIRouter, Query, Request, Response
 from starlette.routing import BaseRoute
 
+from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE
 from otel_monitoring.endpoints.unavailable import or_unavailable
 from otel_monitoring.status_page.document import page
@@ -15,6 +16,11 @@ from otel_monitoring.status_page.shared import Body
 PageRange = Literal["15m", "1h", "6h", "1d", "3d", "7d", "30d"]
 PATH = "/status"
 """The path of the page below the prefix."""
+
+
+def page_url_of(settings: Settings) -> str:
+    """The link to the page, in what leaves the service; empty without a page or without `public_url`."""
+    return f"{settings.public_url}{settings.prefix}{PATH}" if settings.public_url and settings.page else ""
 
 
 class PageService(Protocol):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from string import Formatter
 from typing import Any
 
@@ -41,6 +41,7 @@ class Incident:
         worst: The value furthest beyond the threshold; None: no data.
         worst_message: The message for `worst`; empty where the message contains no value.
         first_notified_at: When it was first notified, in Unix seconds; None: not in this incident.
+        evidence: What changed, as it was when the alert was last recorded or notified.
     """
 
     rule: str
@@ -56,6 +57,7 @@ class Incident:
     worst: float | None = None
     worst_message: str = ""
     first_notified_at: float | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -109,6 +111,7 @@ class Incident:
             incident=self.id,
             since=self.state.since,
             runbook=rule.runbook_for(self.value or 0.0, self.labels) if rule is not None else "",
+            evidence=self.evidence if status is Status.FIRING else {},
         ).readable()
 
     def with_current_value(self, rule: Rule) -> "Incident":
@@ -163,6 +166,7 @@ class Incident:
                 "worst": self.worst,
                 "worst_message": self.worst_message,
                 "first_notified_at": self.first_notified_at,
+                **({"evidence": self.evidence} if self.evidence else {}),
                 "labels": dict(self.labels),
                 "state": {name: getattr(self.state, name) for name in _STATE_FIELDS},
                 "unknown": self.state.unknown,

@@ -3,7 +3,7 @@
 Mutes and inhibition stop notifications; the history records every event.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.guard import logger
 
+Evidence = Callable[[Rule, Incident], Mapping[str, Any]]
+
 ORPHANED_SECONDS = 10.0
 """How long an alert keeps firing after its rule disappeared."""
 
@@ -40,6 +42,7 @@ class Transitions:
         now: The time of the evaluation, in Unix seconds.
         elsewhere: The names of the rules that another engine evaluates.
         firing_elsewhere: The incidents that fire there: they stay acknowledged.
+        evidence: Returns what changed, for an alert that is recorded or notified.
 
     Attributes:
         events: Every event of this evaluation, firing and resolved, in order.
@@ -54,7 +57,9 @@ class Transitions:
         now: float,
         elsewhere: Collection[str] = (),
         firing_elsewhere: Collection[str] = (),
+        evidence: Evidence = lambda _rule, _incident: {},
     ) -> None:
+        self._evidence = evidence
         self._elsewhere = elsewhere
         self._firing_elsewhere = firing_elsewhere
         self._store = store
@@ -89,7 +94,7 @@ class Transitions:
         # An inactive alert stays saved while its next start may count as flapping.
         saved: dict[str, str | None] = {key: None for key, incident in known.items() if not self._is_kept(incident)}
         for transition in transitions:
-            incident = self._carry_out(transition, _evidence(transition.result, reports))
+            incident = self._carry_out(transition, _reported(transition.result, reports))
             if self._is_kept(incident):
                 saved[incident.key] = incident.encode()
             elif incident.key in known:
@@ -156,7 +161,7 @@ class Transitions:
             if before.firing and not after.firing:
                 note_end(self._store.notes, after.key, self._now)
 
-    def _carry_out(self, transition: "_Transition", evidence: Mapping[str, Any]) -> Incident:
+    def _carry_out(self, transition: "_Transition", reported: Mapping[str, Any]) -> Incident:
         """Record and enqueue what the transition calls for; returns the incident to save."""
         rule, before, after = transition.result.rule, transition.before, transition.after
         reading = transition.result.reading
@@ -167,7 +172,9 @@ class Transitions:
         if not after.firing:
             return Incident(after.rule, after.labels, after.state)
         if not before.firing:
-            after = replace(after, notified_on=frozenset(), first_notified_at=None, worst=None, worst_message="")
+            after = replace(
+                after, notified_on=frozenset(), first_notified_at=None, worst=None, worst_message="", evidence={}
+            )
         if transition.starts or (transition.sees_breach and after.state.value is not None):
             after = after.with_current_value(rule)
         outcome, is_first = self._outcome(rule, after), after.state.notified_at is None
@@ -182,7 +189,10 @@ class Transitions:
         is_event = transition.starts or (notify and is_first)
         if is_event or notify:
             own = reading.details if reading is not None else {}
-            details = {"value": _rounded(after.value), "threshold": rule.threshold, **waited, **evidence, **own}
+            details = {"value": _rounded(after.value), "threshold": rule.threshold, **waited, **reported, **own}
+            # What stood out when it began stays: later the hour before is as bad.
+            began = {"culprits": after.evidence["culprits"]} if after.evidence.get("culprits") else {}
+            after = replace(after, evidence={**self._evidence(rule, after), **began})
             event = after.event(rule, self._now, details)
             if is_event:
                 self._record(event, channels or () if notify else (), notified=notify)
@@ -290,8 +300,8 @@ def _reports_about(result: RuleResult, reports: Mapping[str, WorkerReport]) -> C
     return [own] if own is not None else reports.values()
 
 
-def _evidence(result: RuleResult, reports: Mapping[str, WorkerReport]) -> Mapping[str, Any]:
-    """The first evidence that a worker reports: for the alert's group, else for its type."""
+def _reported(result: RuleResult, reports: Mapping[str, WorkerReport]) -> Mapping[str, Any]:
+    """The first details that a worker reports: for the alert's group, else for its type."""
     keys = (evidence_key(result.rule.type, result.labels.get(result.rule.label, "")), result.rule.type.value)
     candidates = _reports_about(result, reports)
     return next((found for key in keys for report in candidates if (found := report.evidence.get(key))), {})

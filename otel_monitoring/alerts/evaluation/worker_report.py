@@ -4,7 +4,7 @@ It is written and read by hand: pydantic takes as long and writes a quarter more
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,12 +39,14 @@ class WorkerReport:
             one alert of a grouped rule by `evidence_key`.
         state: JSON about the worker itself, for the answers of the others.
         results: If the worker leads, the results of its latest evaluation: see `overview.results`.
+        figures: Returns what the worker says about its own work, for evidence: see `evidence.own_figures`.
     """
 
     window: Window
     evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
     results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    figures: Callable[[], Mapping[str, Any]] = dict
 
     def encode(self, metrics: Collection[str], gauges: Collection[str] = ()) -> bytes:
         """The report as JSON, with those series only that the rules read.
@@ -76,6 +78,7 @@ class WorkerReport:
                 "evidence": self.evidence,
                 "state": self.state,
                 "results": self.results,
+                "figures": {} if self.results else self.figures(),  # one that leads has its own
             },
             default=redact,
             separators=(",", ":"),
@@ -99,7 +102,10 @@ class WorkerReport:
             {_series(name, attributes): value for name, attributes, value in read["sums"]},
             {_series(name, attributes): value for name, attributes, value in read["gauges"]},
         )
-        return cls(Window(snapshot), dict(read["evidence"]), _part(read, "state"), _part(read, "results"))
+        figures = _part(read, "figures")
+        return cls(
+            Window(snapshot), dict(read["evidence"]), _part(read, "state"), _part(read, "results"), lambda: figures
+        )
 
 
 def part_of(data: bytes, name: str) -> Mapping[str, Any]:

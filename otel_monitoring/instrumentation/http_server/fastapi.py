@@ -150,7 +150,7 @@ class AppInstrumentation:
         return Recorder(
             stack,
             self._templates,
-            metrics=RequestMetrics(self.meter_provider, self._durations, self._readers()),
+            metrics=RequestMetrics(self.meter_provider, self._durations, self._readers(), options.slow),
             spans=spans,
             naming=RouteNaming.tried(logger=validations, tracer=tracer),
             logger=logger,

@@ -378,8 +378,14 @@ class _Request(_Connection):
 
     def _record(self) -> None:
         self._finished = True
-        if self._series is not None:
-            self._series.record(max(0.0, perf_counter() - self._started), self._context)
+        series, span = self._series, self._span
+        if series is not None:
+            seconds = max(0.0, perf_counter() - self._started)
+            series.record(seconds, self._context)
+            if span is not None and series.slowest is not None and seconds > series.slowest.least:
+                context = span.get_span_context()
+                if context.trace_flags.sampled:
+                    series.slowest.note(seconds, context.trace_id)
         self._active.discard(self)
-        if self._span is not None and self._recorder.own_spans:
-            self._span.end()
+        if span is not None and self._recorder.own_spans:
+            span.end()

@@ -13,6 +13,7 @@ from starlette.types import Scope
 
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
+from otel_monitoring.metrics.slow_requests import SlowRequests
 
 if TYPE_CHECKING:
     from otel_monitoring.monitoring.service import MonitoringService
@@ -63,6 +64,7 @@ class RequestOptions:
         watched_statuses: Statuses below 500 for which `on_error` is called, too.
         on_error: Called for 5xx responses, watched statuses and unhandled exceptions, unless excluded.
         on_first_request: Called before the first request or connection on an event loop.
+        slow: Where the slowest traced requests are remembered; None: nowhere.
         service: The service of the application: see `current_service`.
     """
 
@@ -77,6 +79,7 @@ class RequestOptions:
     headers: CapturedHeaders = field(default_factory=CapturedHeaders)
     known_methods: frozenset[str] = KNOWN_METHODS
     watched_statuses: frozenset[int] = frozenset()
+    slow: SlowRequests | None = None
     service: "MonitoringService | None" = None
 
     def leaves_out(self, scope: Scope) -> bool:

@@ -9,6 +9,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from otel_monitoring import semconv
 from otel_monitoring.forks import renewed
 from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram, RecordedSeries
+from otel_monitoring.metrics.slow_requests import SlowRequests
 
 Request = tuple[str, str, str | None, str | None, int | None, str | None]
 """Method, URL scheme, protocol version, route, status and error type: what tells series apart, None where absent."""
@@ -69,13 +70,21 @@ class RequestMetrics:
         provider: Makes `http.server.request.duration` and `http.server.active_requests`.
         durations: The aggregator's histogram of request durations.
         readers: Who reads `provider` at the moment; see `other_readers`.
+        slow: Where the slowest traced requests are remembered; None: nowhere.
     """
 
-    def __init__(self, provider: MeterProvider, durations: DirectHistogram, readers: Collection[object]) -> None:
+    def __init__(
+        self,
+        provider: MeterProvider,
+        durations: DirectHistogram,
+        readers: Collection[object],
+        slow: SlowRequests | None = None,
+    ) -> None:
         meter = provider.get_meter(semconv.SCOPE, schema_url=semconv.SCHEMA_URL)
         self._durations = RecordedHistogram(durations, semconv.REQUEST_DURATIONS.create(meter), readers)
         self._active = _ActiveRequests.observed_by(provider)
         self._bound: dict[Request, RecordedSeries] = {}
+        self._slow = slow
 
     def active(self, method: str, scheme: str) -> set[object]:
         """The set in which a request is while it is active."""
@@ -92,4 +101,5 @@ class RequestMetrics:
         series = self._durations.bind(attributes)
         if len(self._bound) < _MAX_BOUND:
             self._bound[request] = series
+            series.slowest = self._slow.of(attributes) if self._slow is not None else None
         return series

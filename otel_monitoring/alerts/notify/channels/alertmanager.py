@@ -13,7 +13,7 @@ import httpx
 from pydantic import SecretStr
 
 from otel_monitoring.alerts.model import AlertEvent, Notification, Status
-from otel_monitoring.alerts.notify.channels import text
+from otel_monitoring.alerts.notify.channels import evidence, text
 from otel_monitoring.alerts.notify.channels.http_post import client, post
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.timestamps import rfc3339
@@ -151,7 +151,7 @@ def label_name(key: str) -> str:
 def _annotations(event: AlertEvent, notification: Notification) -> dict[str, str]:
     found = {
         "summary": text.one_line(event.message),
-        "description": f"{text.plain_text(event)}\n\n{text.origin_lines(notification)}",
+        "description": f"{text.plain_text(event, evidence.plain_lines(event))}\n\n{text.origin_lines(notification)}",
         "runbook_url": text.link(event.runbook),
         "value": str(event.details.get("value", "")),
         "threshold": str(event.details.get("threshold", "")),

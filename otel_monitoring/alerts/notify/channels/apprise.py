@@ -6,7 +6,7 @@ from functools import partial
 from pydantic import SecretStr
 
 from otel_monitoring.alerts.model import AlertSeverity, Notification, Status
-from otel_monitoring.alerts.notify.channels import text
+from otel_monitoring.alerts.notify.channels import evidence, text
 from otel_monitoring.alerts.notify.channels.http_post import without_http_logs_and_spans
 from otel_monitoring.errors import ConfigurationError, DeliveryError
 from otel_monitoring.runtime.threads import in_thread
@@ -56,7 +56,7 @@ class AppriseChannel:
 
     def _send(self, notification: Notification) -> bool:
         shown, hidden = text.shown(notification)
-        paragraphs = [text.plain_text(event) for event in shown]
+        paragraphs = [text.plain_text(event, evidence.plain_lines(event)) for event in shown]
         if hidden:
             paragraphs.append(f"… and {hidden} more")
         paragraphs.append(text.origin_lines(notification))

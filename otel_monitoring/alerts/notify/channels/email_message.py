@@ -10,7 +10,7 @@ from email.policy import SMTP, Policy
 from html import escape
 
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, Notification, Status
-from otel_monitoring.alerts.notify.channels import text
+from otel_monitoring.alerts.notify.channels import evidence, text
 
 _COLOURS = {
     AlertSeverity.INFO: "#1c7ed6",
@@ -26,6 +26,10 @@ _ID_LEFT_LENGTH = 24
 _DOMAIN_LENGTH = 38
 _SUBJECT_LENGTH = 200
 _FALLBACK_DOMAIN = "otel-monitoring.invalid"
+
+_DRAWN = 5
+"""The most alerts of a mail whose courses are drawn; those of more are text."""
+_CHART_HEIGHT = 36
 
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 _MONO = "font-family:ui-monospace,Menlo,Consolas,monospace"
@@ -83,7 +87,7 @@ def text_part(notification: Notification) -> str:
     """The text part."""
     shown, hidden = text.shown(notification)
     blocks = [text.summary(notification)] if len(notification.events) > 1 else []
-    blocks += [text.plain_text(event) for event in shown]
+    blocks += [text.plain_text(event, evidence.plain_lines(event)) for event in shown]
     if hidden:
         blocks.append(f"… and {hidden} more")
     blocks.append(text.origin_lines(notification))
@@ -93,7 +97,8 @@ def text_part(notification: Notification) -> str:
 def html_part(notification: Notification) -> str:
     """The HTML part, of tables and inline styles, which all mail programs support."""
     shown, hidden = text.shown(notification)
-    cards = "".join(_card(event) for event in shown)
+    drawn = len(shown) <= _DRAWN  # Gmail cuts a mail after 102 KB
+    cards = "".join(_card(event, drawn=drawn) for event in shown)
     more = f'<p style="margin:0 0 16px;color:#495057">… and {hidden} more</p>' if hidden else ""
     origin = "".join(_row(name, value) for name, value in text.origin(notification))
     count = len(notification.events)
@@ -114,11 +119,12 @@ def html_part(notification: Notification) -> str:
     )
 
 
-def _card(event: AlertEvent) -> str:
+def _card(event: AlertEvent, *, drawn: bool) -> str:
     resolved = event.status is Status.RESOLVED
     colour = _RESOLVED_COLOUR if resolved else _COLOURS[event.severity]
     state = f"{event.severity.value.capitalize()}, {event.status.value}"
-    rows = "".join(_row(name, value) for name, value in text.facts(event))
+    facts = text.facts(event, evidence.plain_lines(event))
+    rows = "".join(_fact(name, value, event, colour, drawn=drawn) for name, value in facts)
     runbook = text.link(event.runbook)
     button = (
         '<p style="margin:14px 0 0;font-size:14px">'
@@ -138,9 +144,45 @@ def _card(event: AlertEvent) -> str:
     )
 
 
+def _fact(name: str, value: str, event: AlertEvent, colour: str, *, drawn: bool) -> str:
+    """A row; the course is drawn, and traces are links."""
+    values = evidence.course(event)
+    if name == evidence.COURSE and values and drawn:
+        return _cells(name, f"{_chart(values, colour)}{escape(evidence.summary_of(values))}")
+    if name == evidence.TRACES and (traces := evidence.traces(event)):
+        return _cells(name, "<br>".join(_link(one.text, one.url) for one in traces))
+    return _row(name, value)
+
+
+def _chart(values: Sequence[float | None], colour: str) -> str:
+    """Bars of table cells with heights: mail programs show neither SVG nor scripts, and images only when asked to."""
+    bars = "".join(
+        '<td valign="bottom" style="padding:0 1px 0 0">'
+        + (
+            f'<div style="width:7px;height:{height}px;background:{colour};font-size:0;line-height:0">&nbsp;</div>'
+            if height is not None
+            else '<div style="width:7px;font-size:0;line-height:0">&nbsp;</div>'
+        )
+        + "</td>"
+        for height in evidence.heights(values, _CHART_HEIGHT)
+    )
+    return (
+        f'<table role="img" aria-label="{escape(evidence.sparkline(values))}" cellpadding="0" cellspacing="0" '
+        f'border="0" style="border-bottom:1px solid #adb5bd;margin:2px 0 4px"><tr>{bars}</tr></table>'
+    )
+
+
+def _link(shown: str, url: str) -> str:
+    return f'<a href="{escape(url)}">{escape(shown)}</a>' if url else escape(shown)
+
+
 def _row(name: str, value: str) -> str:
     style = f"{_MONO};font-size:12px;white-space:pre-wrap;" if "\n" in value else ""
-    cell = f'<a href="{escape(value)}">{escape(value)}</a>' if name == "URL" and text.link(value) else escape(value)
+    cell = _link(value, text.link(value) if name in ("URL", evidence.PAGE) else "")
+    return _cells(name, cell, style)
+
+
+def _cells(name: str, cell: str, style: str = "") -> str:
     return (
         '<tr><td valign="top" style="padding:2px 16px 2px 0;color:#5c636a;min-width:72px;white-space:nowrap">'
         f"{escape(name)}</td>"

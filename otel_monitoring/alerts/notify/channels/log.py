@@ -4,7 +4,7 @@ import json
 import logging
 
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, Notification, Status
-from otel_monitoring.alerts.notify.channels import text
+from otel_monitoring.alerts.notify.channels import evidence, text
 
 logger = logging.getLogger("otel_monitoring.alerts")
 
@@ -31,7 +31,13 @@ class LogChannel:
 
     def write(self, event: AlertEvent) -> None:
         """Write one event; never raises."""
-        facts = {**event.labels, **event.details, "runbook": event.runbook, "trace_id": event.trace_id}
+        facts = {
+            **event.labels,
+            **event.details,
+            "runbook": event.runbook,
+            "trace_id": event.trace_id,
+            **{name.lower().replace(" ", "_"): value for name, value in evidence.plain_lines(event)},
+        }
         known = {name: value for name, value in sorted(facts.items()) if value not in ("", None)}
         line = f"{text.one_line(event.message)} {json.dumps(known, ensure_ascii=False) if known else ''}".rstrip()
         if event.acknowledged is not None:

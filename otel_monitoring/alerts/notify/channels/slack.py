@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, Notification, Status
-from otel_monitoring.alerts.notify.channels import text
+from otel_monitoring.alerts.notify.channels import evidence, text
 from otel_monitoring.alerts.notify.channels.http_post import client, post
 
 _COLOURS = {
@@ -84,17 +84,30 @@ def _lines(event: AlertEvent, length: int) -> Iterator[str]:
     """The lines of a section of at most `length` characters: the headline, the facts that fit, the runbook."""
     runbook = text.link(event.runbook)
     first = f"*{mrkdwn(text.headline(event), min(700, length // 2))}*"
-    last = f"<{mrkdwn(runbook, 600)}|Runbook>" if runbook and len(runbook) <= min(500, length // 3) else ""
+    page = evidence.page(event)
+    links = [("Runbook", runbook), ("Status page", page)]
+    short = [(name, url) for name, url in links if url and len(url) <= min(500, length // 4)]
+    last = " · ".join(f"<{mrkdwn(url, 600)}|{name}>" for name, url in short)
     room = length - len(first) - len(last) - 2
     yield first
-    for name, value in text.facts(event):
+    for name, value in text.facts(event, evidence.facts(event)):
         quoted = f"\n```{mrkdwn(text.tail(value, 900), 1200)}```" if "\n" in value else f" {mrkdwn(value, 500)}"
         line = f"*{mrkdwn(name, 100)}:*{quoted}"
         if len(line) < room:
             room -= len(line) + 1
             yield line
+    for one in evidence.traces(event):
+        line = f"*Trace:* {_link(one)}"
+        if len(line) < room:
+            room -= len(line) + 1
+            yield line
     if last:
         yield last
+
+
+def _link(one: evidence.Link) -> str:
+    shown = mrkdwn(one.text, 300)
+    return f"<{mrkdwn(one.url, 900)}|{shown.replace('|', '/')}>" if one.url else shown
 
 
 def _section(body: str) -> dict[str, Any]:

@@ -220,10 +220,10 @@ def _flaps(event: AlertEvent) -> bool:
     return event.status is Status.FIRING and bool(event.rule) and "times" in event.details
 
 
-def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
+def facts(event: AlertEvent, changed: Iterable[tuple[str, str]] = ()) -> Iterator[tuple[str, str]]:
     """What is known about an event besides its headline, as pairs of name and text.
 
-    Texts may have several lines. Times and values come first.
+    Texts may have several lines. Times and values come first, then what `changed`.
     """
     details = dict(event.details)
     since = event.since if event.since is not None else event.time
@@ -239,6 +239,7 @@ def facts(event: AlertEvent) -> Iterator[tuple[str, str]]:
         why = f": {one_line(event.acknowledged.reason)}" if event.acknowledged.reason else ""
         yield "Acknowledged", f"by {who}{why}"
     yield from _measured(details, event.type)
+    yield from changed
     if event.rule and event.rule not in (title(event), event.type.value):
         yield "Rule", one_line(event.rule, 100)
     named = [*event.labels.items(), *((key, value) for key, value in details.items() if event.labels.get(key) != value)]
@@ -264,9 +265,9 @@ def _measured(details: dict[str, Any], kind: AlertType) -> Iterator[tuple[str, s
         yield "Now", _text(now)
 
 
-def plain_text(event: AlertEvent) -> str:
-    """An event as a paragraph of plain text."""
-    lines = [headline(event), *(f"  {name}:{_indented(text)}" for name, text in facts(event))]
+def plain_text(event: AlertEvent, changed: Iterable[tuple[str, str]] = ()) -> str:
+    """An event as a paragraph of plain text, with what `changed`."""
+    lines = [headline(event), *(f"  {name}:{_indented(text)}" for name, text in facts(event, changed))]
     if event.runbook:
         lines.append(f"  Runbook: {one_line(event.runbook)}")
     return "\n".join(lines)

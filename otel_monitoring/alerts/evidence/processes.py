@@ -1,0 +1,80 @@
+"""`busy`: which processes have the CPU, the memory or the lag of an alert, and which routes work more than before."""
+
+from collections.abc import Iterator, Sequence
+
+from otel_monitoring import semconv as c
+from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances, WorkerFigures
+from otel_monitoring.alerts.evidence.culprit import Culprit, listed, number, seconds
+from otel_monitoring.alerts.evidence.standing_out import Part, standing_out
+from otel_monitoring.alerts.evidence.subject import Subject, subject_of
+from otel_monitoring.metrics.snapshot import Histogram, merged
+from otel_monitoring.metrics.window import Window
+
+_LEAST_RISE = {Subject.CPU: 10.0, Subject.MEMORY: 20.0, Subject.LAG: 0.1}
+"""The rise of a process's reading that counts: percent of the CPU, MiB, seconds."""
+_UNITS = {Subject.CPU: "% CPU", Subject.MEMORY: " MiB", Subject.LAG: " s of lag"}
+_READINGS = 60
+"""How many events the readings of processes are taken for."""
+_ALONE = 0.25
+"""The score of a process that there is no other to compare with."""
+_LOW_QUANTILE = 0.1
+_GROWN = 1.5
+
+_Reading = tuple[WorkerFigures, float, float]
+
+
+def busy(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
+    """Processes, and routes whose own work has grown."""
+    subject = subject_of(alert.rule.expression)
+    yield from _processes(alert, about, subject)
+    if subject is not Subject.MEMORY:
+        yield from _working_routes(about)
+
+
+def _processes(alert: Alert, about: Circumstances, subject: Subject) -> Iterator[Culprit]:
+    own = alert.labels.get("instance")
+    readings: list[_Reading] = []
+    for worker in about.workers:
+        pair = worker.gauges.get(subject.value, ())
+        if len(pair) == 2 and own in (None, worker.instance):
+            readings.append((worker, pair[0], pair[1]))
+    score = _ALONE
+    if len(readings) > 1:
+        parts = [Part(worker.place, now - before, 1 / len(readings)) for worker, now, before in readings]
+        found = standing_out(parts, _READINGS)
+        if found is not None:
+            readings, score = [one for one in readings if one[0].place in found.names], found.score
+    risen = [one for one in readings if one[1] - one[2] >= _LEAST_RISE[subject]]
+    if risen:
+        names = [worker.place for worker, _, _ in risen]
+        yield Culprit("worker", names[:3], f"worker {listed(_texts(risen[:3], _UNITS[subject]))}", score)
+
+
+def _texts(readings: Sequence[_Reading], unit: str) -> list[str]:
+    return [f"{worker.place} ({number(before)} → {number(now)}{unit})" for worker, now, before in readings]
+
+
+def _working_routes(about: Circumstances) -> Iterator[Culprit]:
+    """Routes whose fastest requests are slower than before: they work, and do not only wait for others that do."""
+    recent, whole = (_by_route(window) for window in (about.recent, about.total))
+    everything = sum(histogram.count for histogram in recent.values())
+    parts, times = [], {}
+    for route, now in recent.items():
+        known = whole.get(route, now)
+        old = known.minus(now, smallest=known.min, largest=known.max) if known.count > now.count else Histogram()
+        quick, before = now.quantile(_LOW_QUANTILE) or 0.0, old.quantile(_LOW_QUANTILE) or 0.0
+        parts.append(Part(route, now.count * (quick - before), now.count / everything))
+        times[route] = quick, before
+    found = standing_out(parts, everything)
+    if found is None:
+        return
+    quick, before = times[found.names[0]]
+    if quick >= _GROWN * before:
+        usual = f", {seconds(before)} before" if before else ""
+        text = f"route {listed(found.names)}: even its fastest requests take {seconds(quick)}{usual}"
+        yield Culprit.of("route", found, text)
+
+
+def _by_route(window: Window) -> dict[str, Histogram]:
+    groups = window.grouped(c.HTTP_SERVER_REQUEST_DURATION, c.HTTP_ROUTE)
+    return {str(route or c.UNMATCHED_ROUTE): merged(each for _, each in found) for route, found in groups.items()}

@@ -1,0 +1,292 @@
+"""What an alert names first when something real goes wrong in the example: ten faults under traffic."""
+
+import contextlib
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psutil
+from pymongo import MongoClient
+
+from examples.earlybird import processes
+from tests.benchmarks.report import Report, say
+
+_TOKEN = "benchmark-token"
+_HEALTHY_SECONDS = 32
+_PATIENCE = 100
+_RATE = 25.0
+_DOCUMENTS = 40_000
+_MIB = 2**20
+_APP = "tests.benchmarks.faulty_app:app"
+_FASTER = {
+    "OTEL_MONITORING_SAMPLE_INTERVAL": "1",
+    "OTEL_MONITORING_CHECK_INTERVAL": "2",
+    "OTEL_MONITORING_WINDOW": "15",
+    "OTEL_MONITORING_THRESHOLD_API_RESPONSE_TIME_MS": "400",
+    "EARLYBIRD_OUTAGES": "off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that goes wrong.
+
+    Attributes:
+        name: What it is, in `faulty_app`.
+        route: The requests in which it happens; empty: all.
+        alert: The type of the alert that is looked at.
+        expected: Says whether a cause of this kind, with these names, is the right one.
+        right: The right cause in words.
+        env: Variables of the service.
+        documents: Documents that the collection has from the beginning.
+    """
+
+    name: str
+    route: str
+    alert: str
+    expected: Callable[["Trial", str, list[str]], bool]
+    right: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    documents: int = 0
+
+
+def _is(kind: str, name: str = "") -> Callable[["Trial", str, list[str]], bool]:
+    return lambda _, found, names: found == kind and (not name or any(name in one for one in names))
+
+
+def _is_bad_worker(trial: "Trial", kind: str, names: list[str]) -> bool:
+    bad = [path.read_text() for path in trial.directory.glob("fault.worker*")]
+    return kind == "worker" and sorted(name.split()[0] for name in names) == sorted(bad)
+
+
+def _is_provider(trial: "Trial", kind: str, names: list[str]) -> bool:
+    return kind == "host" and names == [f"127.0.0.1:{trial.provider_port}"]
+
+
+_LOW_CPU = {"OTEL_MONITORING_THRESHOLD_CPU_PERCENT": "35"}
+FAULTS = (
+    Fault(
+        "slow query",
+        "GET /api/deliveries/",
+        "api_timeout",
+        _is("collection", "deliveries"),
+        "collection deliveries",
+        documents=_DOCUMENTS,
+    ),
+    Fault("one bad worker", "", "high_error_rate", _is_bad_worker, "the worker"),
+    Fault(
+        "one route failing",
+        "PATCH /api/orders/{order_id}/status",
+        "high_error_rate",
+        _is("route", "/api/orders/{order_id}/status"),
+        "the route",
+        {"OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT": "2"},
+    ),
+    Fault("bad release", "GET /api/orders/", "high_error_rate", _is("release", "1.1.0"), "release 1.1.0"),
+    Fault(
+        "pool exhausted",
+        "GET /api/deliveries/",
+        "database_pool_exhausted",
+        _is("pool"),
+        "the pool",
+        {"FAULT_POOL": "?maxPoolSize=2", "OTEL_MONITORING_CHECK_TIMEOUT": "1"},
+        documents=_DOCUMENTS,
+    ),
+    Fault("CPU hog", "GET /api/orders/", "high_cpu", _is("route", "/api/orders/"), "route /api/orders/", _LOW_CPU),
+    Fault(
+        "blocked loop",
+        "GET /api/billing/report",
+        "event_loop_blocked",
+        _is("route", "/api/billing/report"),
+        "route /api/billing/report",
+    ),
+    Fault("memory growth", "GET /api/orders/", "high_memory", _is("worker"), "the workers"),
+    Fault("provider down", "", "high_error_rate", _is_provider, "the provider's host", {"FAULT_PROVIDER": "here"}),
+    Fault(
+        "collection grown",
+        "GET /api/subscriptions/",
+        "api_timeout",
+        _is("collection", "subscriptions_v2"),
+        "collection subscriptions_v2",
+        {"FAULT_COLLECTION": "subscriptions_v2"},
+    ),
+)
+
+
+def run(report: Report, names: tuple[str, ...] = ()) -> None:
+    """Print which cause each alert names first.
+
+    Args:
+        report: Where it goes.
+        names: The faults to try; empty: all.
+    """
+    report.section(
+        "Evidence",
+        "Ten faults in the example, with two workers under traffic: what the alert names first. Times are compressed: a "
+        "window of 15 s, a sample each second.",
+    )
+    rows, right, tried = [], 0, 0
+    for fault in FAULTS:
+        if names and fault.name not in names:
+            continue
+        tried += 1
+        found = trial(fault)
+        culprits = found.evidence.get("culprits", [])
+        first = culprits[0] if culprits else {"kind": "none", "names": [], "text": "nothing stands out"}
+        is_right = bool(culprits) and fault.expected(found, first["kind"], first["names"])
+        right += is_right
+        others = "; ".join(one["text"] for one in culprits[1:])
+        say(
+            f"  {fault.name}: {'right' if is_right else 'WRONG'}: {first['text']}  [{others}]  {found.event.get('message')}"
+        )
+        rows.append((fault.name, fault.right, first["text"], "yes" if is_right else "no"))
+    report.table(("fault", "the cause", "what the alert names first", "right"), rows, mark="evidence")
+    report.text(f"{right} of {tried} named first.")
+    report.figure("evidence/first", float(right), ours=f"{right} of {tried}")
+
+
+@dataclass
+class Trial:
+    """What happened.
+
+    Attributes:
+        directory: Where the fault leaves its marks.
+        provider_port: Where the provider listened.
+        event: The alert, as the history has it; empty: there was none.
+    """
+
+    directory: Path
+    provider_port: int
+    event: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def evidence(self) -> Mapping[str, Any]:
+        """What the alert says."""
+        found: Mapping[str, Any] = self.event.get("evidence", {})
+        return found
+
+
+def trial(fault: Fault) -> Trial:
+    """Run the example, let it be well, switch the fault on, and wait for the alert."""
+    with ExitStack() as stack:
+        directory = Path(tempfile.mkdtemp(prefix="evidence-"))
+        port, provider_port = _free_port(), _free_port()
+        found = Trial(directory, provider_port)
+        server = stack.enter_context(processes.running(processes.embedded_mongodb(directory)))
+        uri = processes.mongodb_uri(server)
+        if fault.documents:
+            _fill(uri, "deliveries", fault.documents)
+        provider = None
+        if "FAULT_PROVIDER" in fault.env:
+            provider = stack.enter_context(processes.running(_provider(directory, provider_port)))
+        environment = {
+            **_FASTER,
+            "OTEL_MONITORING_STATE_DIR": str(directory / "state"),
+            "OTEL_MONITORING_ADMIN_TOKEN": _TOKEN,
+            "OTEL_MONITORING_SERVICE_VERSION": "1.0.0",
+            "EARLYBIRD_STAFF_TOKEN": _TOKEN,
+            "FAULT": fault.name,
+            "FAULT_ROUTE": fault.route,
+            "FAULT_SWITCH": str(directory / "fault"),
+            **fault.env,
+            "MONGODB_URI": uri + "/" + fault.env.get("FAULT_POOL", ""),
+            "FAULT_PROVIDER": f"http://127.0.0.1:{provider_port}" if provider else "",
+        }
+        if fault.name == "memory growth":
+            memory = psutil.virtual_memory()
+            percent = 100 * (memory.total - memory.available + 1200 * _MIB) / memory.total
+            environment["OTEL_MONITORING_THRESHOLD_MEMORY_PERCENT"] = f"{percent:.1f}"
+        api = ExitStack()
+        stack.callback(api.close)
+        api.enter_context(_running(directory, port, environment))
+        stack.enter_context(_traffic(port))
+        time.sleep(_HEALTHY_SECONDS)
+        began = time.time()
+        (directory / "fault").touch()
+        if fault.name == "bad release":
+            api.close()
+            api.enter_context(_running(directory, port, {**environment, "OTEL_MONITORING_SERVICE_VERSION": "1.1.0"}))
+        if provider is not None:
+            provider.stop()
+        if fault.name == "collection grown":
+            _fill(uri, "subscriptions_v2", _DOCUMENTS)
+        found.event = _alert(port, fault.alert, began)
+        return found
+
+
+def _alert(port: int, kind: str, since: float) -> Mapping[str, Any]:
+    """The first alert of a type since a time; empty: none within `_PATIENCE`."""
+    headers = {"Authorization": f"Bearer {_TOKEN}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20, trust_env=False) as client:
+        while time.time() < since + _PATIENCE:
+            with contextlib.suppress(httpx.HTTPError, ValueError):
+                events = client.get("/api/alerts/history?limit=100").json()
+                for event in reversed(events):
+                    if event["type"] == kind and event["status"] == "firing" and event["outcome"] != "dry_run":
+                        return dict(event)
+            time.sleep(0.5)
+    return {}
+
+
+def _running(directory: Path, port: int, environment: Mapping[str, str]) -> Any:
+    @contextmanager
+    def running() -> Iterator[None]:
+        args = [_APP, "--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--workers", "2"]
+        args += ["--timeout-graceful-shutdown", "3"]
+        log = directory / f"api-{uuid4().hex[:6]}.log"
+        with processes.running(processes.Part("The API", "uvicorn:main", args, log, environment)) as part:
+            processes.api_ready(part, f"http://127.0.0.1:{port}/api/health/ready")
+            yield
+
+    return running()
+
+
+def _provider(directory: Path, port: int) -> processes.Part:
+    args = ["tests.benchmarks.provider_app:app", "--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+    return processes.Part("The provider", "uvicorn:main", args, directory / "provider.log", {})
+
+
+@contextmanager
+def _traffic(port: int) -> Iterator[None]:
+    """Visitors, in a process of their own."""
+    args = [f"http://127.0.0.1:{port}", "--rate", str(_RATE), "--seconds", str(2 * _PATIENCE)]
+    env = {**os.environ, "EARLYBIRD_STAFF_TOKEN": _TOKEN}
+    log = Path(tempfile.mkstemp(prefix="traffic-")[1])
+    with processes.running(processes.Part("The traffic", "examples.earlybird.traffic:main", args, log, env)):
+        yield
+
+
+def _fill(uri: str, collection: str, number: int) -> None:
+    client: MongoClient[dict[str, Any]] = MongoClient(uri)
+    try:
+        text = "a note that nobody looks for, of a usual length and with usual words; " * 3
+        for begin in range(0, number, 5000):
+            rows = [
+                {"_id": uuid4().hex, "note": f"{begin + place} {text}", "deliver_on": "2020-01-01", "status": "old"}
+                for place in range(5000)
+            ]
+            client["earlybird"][collection].insert_many(rows)
+    finally:
+        client.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+if __name__ == "__main__":
+    import sys
+
+    for wanted in [fault for fault in FAULTS if not sys.argv[1:] or fault.name in sys.argv[1:]]:
+        result = trial(wanted)
+        say(f"{wanted.name}: {result.event}")

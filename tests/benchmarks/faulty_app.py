@@ -1,0 +1,139 @@
+"""The example with a fault that a file switches on: `FAULT` names it, `FAULT_SWITCH` is the file.
+
+Faults are what goes wrong in services: slow queries, broken code, connections that run out. Nothing here tells the
+monitoring which one it is.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import Request
+
+from examples.earlybird import providers
+from examples.earlybird.app import create_app
+from examples.earlybird.database import get_db
+
+NAME = os.environ["FAULT"]
+SWITCH = Path(os.environ["FAULT_SWITCH"])
+PROVIDER = os.environ.get("FAULT_PROVIDER", "")
+ROUTE = os.environ.get("FAULT_ROUTE", "")
+COLLECTION = os.environ.get("FAULT_COLLECTION", "deliveries")
+_BAD_WORKERS = int(os.environ.get("FAULT_WORKERS", "1"))
+_LEAK_LIMIT = 1_700_000_000
+_leaked: list[bytearray] = []
+Fault = Callable[[Any], Awaitable[None]]
+
+
+class BrokenError(Exception):
+    """What the faulty code raises."""
+
+
+async def _scan(db: Any) -> None:
+    """A query without an index."""
+    await db[COLLECTION].find({"note": {"$regex": "no such [a-z]+ note$"}}).to_list()
+
+
+async def _slow_query(db: Any) -> None:
+    await _scan(db)
+
+
+async def _grown_collection(db: Any) -> None:
+    """The same query, which is fast while the collection is small: it runs with the fault and without."""
+
+
+async def _raise(_: Any) -> None:
+    raise BrokenError("the total of order 4711 is negative")
+
+
+async def _raise_in_bad_worker(_: Any) -> None:
+    if _is_bad_worker():
+        raise BrokenError("cannot read the key file /srv/keys/signing.pem")
+
+
+async def _burn_cpu(_: Any) -> None:
+    until = time.thread_time() + 0.2
+    while time.thread_time() < until:
+        sum(number * number for number in range(1000))
+
+
+async def _block_loop(_: Any) -> None:
+    time.sleep(2.5)  # noqa: ASYNC251 - the fault
+
+
+async def _leak(_: Any) -> None:
+    if sum(map(len, _leaked)) < _LEAK_LIMIT:
+        _leaked.append(bytearray(b"x" * 40_000_000))
+
+
+async def _hold_connections(db: Any) -> None:
+    await asyncio.gather(_scan(db), _scan(db), _scan(db))
+
+
+async def _no_fault(_: Any) -> None:
+    """The fault is outside of the application."""
+
+
+FAULTS: Mapping[str, Fault] = {
+    "slow query": _slow_query,
+    "one bad worker": _raise_in_bad_worker,
+    "one route failing": _raise,
+    "bad release": _raise,
+    "pool exhausted": _hold_connections,
+    "CPU hog": _burn_cpu,
+    "blocked loop": _block_loop,
+    "memory growth": _leak,
+    "provider down": _no_fault,
+    "collection grown": _grown_collection,
+}
+
+
+def _is_bad_worker() -> bool:
+    """Whether this process is among the first that asked."""
+    for number in range(_BAD_WORKERS):
+        try:
+            with SWITCH.with_suffix(f".worker{number}").open("x") as file:
+                file.write(str(os.getpid()))
+            return True
+        except FileExistsError:
+            if SWITCH.with_suffix(f".worker{number}").read_text() == str(os.getpid()):
+                return True
+    return False
+
+
+async def faulty_db(request: Request) -> Any:
+    """The database of an endpoint, in the way of which the fault is."""
+    db = get_db(request)
+    if _concerns(request.method, request.url.path):
+        if NAME == "collection grown":
+            await _scan(db)
+        elif SWITCH.exists():
+            await FAULTS[NAME](db)
+    return db
+
+
+def _concerns(method: str, path: str) -> bool:
+    faulty_method, _, faulty_path = ROUTE.partition(" ")
+    pattern, parts = faulty_path.split("/"), path.split("/")
+    fits = len(pattern) == len(parts) and all(
+        one.startswith("{") or one == part for one, part in zip(pattern, parts, strict=True)
+    )
+    return not ROUTE or (method == faulty_method and fits)
+
+
+async def _charge(cents: int) -> str:
+    """Charge a card at a provider that is another process."""
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+        answer = await client.post(f"{PROVIDER}/charges", json={"cents": cents})
+        answer.raise_for_status()
+        return str(answer.json()["id"])
+
+
+if PROVIDER:
+    providers.charge = _charge
+app = create_app(os.environ["MONGODB_URI"])
+app.dependency_overrides[get_db] = faulty_db
