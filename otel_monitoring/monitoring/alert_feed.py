@@ -214,7 +214,8 @@ class AlertFeed:
         stall = (monitor.stall(time.monotonic()) or monitor.last_stall) if monitor is not None else None
         if stall is not None:
             stack = list(stall.stack[-_FRAMES:])
-            where = {"host": socket.gethostname(), "pid": os.getpid(), "stack": stack}
+            request = {"request": stall.request} if stall.request else {}
+            where = {"host": socket.gethostname(), "pid": os.getpid(), **request, "stack": stack}
             yield AlertType.EVENT_LOOP_BLOCKED.value, where
         last_error = self._performance.last_error
         if last_error is not None:

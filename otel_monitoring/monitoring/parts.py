@@ -28,6 +28,7 @@ from otel_monitoring.health.instances import Instances
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
 from otel_monitoring.instrumentation.http_client import instrument_clients
 from otel_monitoring.instrumentation.http_server.fastapi import providers_of
+from otel_monitoring.instrumentation.http_server.recorder import request_in
 from otel_monitoring.instrumentation.http_server.request import current_request
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
@@ -347,7 +348,7 @@ class ServiceParts:
         """Work for the application's `loop`: async checks and database handles run there, and its lag is measured."""
         self._loop = loop
         self.database.bind_loop(loop)
-        self._loop_monitor = LoopMonitor(loop)
+        self._loop_monitor = LoopMonitor(loop, request_in=request_in)
         self.system.start(self._loop_monitor)
 
     def freeze(self) -> None:

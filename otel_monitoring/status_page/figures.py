@@ -29,6 +29,8 @@ from otel_monitoring.status_page.status_since import StatusSince
 from otel_monitoring.status_page.updates import Content
 
 _FIRING_LIMIT: Final = 30
+_EVIDENCE_LIMIT = 3
+"""Of how many alerts the page says what changed: an update is to stay small."""
 _MUTES_LIMIT: Final = 30
 _ERRORS_LIMIT: Final = 15
 _INSTANCES_LIMIT: Final = 40
@@ -120,13 +122,17 @@ class PageFigures:
         except StoreError as error:
             return {"firing": [], "mutes": [], "event": "", "store_problem": redact(str(error))}
         return {
-            "firing": fires[:_FIRING_LIMIT],
+            "firing": [*fires[:_EVIDENCE_LIMIT], *map(_without_evidence, fires[_EVIDENCE_LIMIT:_FIRING_LIMIT])],
             "firing_count": len(fires),
             "mutes": mutes[:_MUTES_LIMIT],
             "mute_count": len(mutes),
             "event": f"{events[0].time}" if events else "",
             "store_problem": store.problem,
         }
+
+
+def _without_evidence(alert: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in alert.items() if name != "evidence"}
 
 
 def _endpoint(figures: Mapping[str, Any], seconds: float) -> Row:

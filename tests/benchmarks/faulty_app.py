@@ -17,6 +17,9 @@ from fastapi import Request
 from examples.earlybird import providers
 from examples.earlybird.app import create_app
 from examples.earlybird.database import get_db
+from otel_monitoring.alerts import AlertType, Gauge, Rule
+from otel_monitoring.monitoring import get_monitoring
+from otel_monitoring.semconv import PROCESS_CPU_UTILIZATION
 
 NAME = os.environ["FAULT"]
 SWITCH = Path(os.environ["FAULT_SWITCH"])
@@ -98,10 +101,10 @@ def _is_bad_worker() -> bool:
         try:
             with SWITCH.with_suffix(f".worker{number}").open("x") as file:
                 file.write(str(os.getpid()))
-            return True
         except FileExistsError:
-            if SWITCH.with_suffix(f".worker{number}").read_text() == str(os.getpid()):
-                return True
+            if SWITCH.with_suffix(f".worker{number}").read_text() != str(os.getpid()):
+                continue
+        return True
     return False
 
 
@@ -111,7 +114,7 @@ async def faulty_db(request: Request) -> Any:
     if _concerns(request.method, request.url.path):
         if NAME == "collection grown":
             await _scan(db)
-        elif SWITCH.exists():
+        elif os.path.exists(SWITCH):  # noqa: ASYNC240, PTH110 - it takes microseconds
             await FAULTS[NAME](db)
     return db
 
@@ -137,3 +140,8 @@ if PROVIDER:
     providers.charge = _charge
 app = create_app(os.environ["MONGODB_URI"])
 app.dependency_overrides[get_db] = faulty_db
+monitoring = get_monitoring()
+if NAME == "CPU hog" and monitoring is not None:
+    # The host's CPU is also used by others, such as the database.
+    busy = Gauge(PROCESS_CPU_UTILIZATION, "1", scale=100)
+    monitoring.add_rule(Rule("busy_process", busy, ">", 15, type=AlertType.HIGH_CPU, hold=5))

@@ -15,6 +15,9 @@ from otel_monitoring.metrics.window import Window
 
 NOTHING = Window(Snapshot(0.0, 0.0))
 
+_ENOUGH = 20
+"""Requests before an alert that are enough to compare with."""
+
 Timed = tuple[int, int, Slice]
 """A slice with its start and end, in Unix seconds."""
 
@@ -72,6 +75,12 @@ class Circumstances:
     classify: OutcomeClassifier = field(default_factory=OutcomeClassifier)
 
     @property
+    def knows_before(self) -> bool:
+        """Whether enough is known of the time before the alert to compare with."""
+        enough = sum(cell.number for cell in self.before.requests.values()) >= _ENOUGH
+        return enough and self.before.seconds >= self.lately.seconds / 2
+
+    @property
     def workers(self) -> "list[WorkerFigures]":
         """What each process says about itself."""
         return [WorkerFigures.of(instance, report) for instance, report in self.reports.items()]
@@ -110,9 +119,24 @@ class WorkerFigures:
             instance=instance,
             place=f"{pid} on {host}" if pid is not None else instance,
             version=str(state.get("version") or ""),
-            routes=said.get("routes") or {},
-            gauges=said.get("gauges") or {},
-            traces=said.get("traces") or (),
-            peers=said.get("peers") or (),
-            pools=said.get("pools") or {},
+            routes=_numbers(said.get("routes"), 3),
+            gauges=_numbers(said.get("gauges"), 2),
+            traces=_rows(said.get("traces"), 6),
+            peers=_rows(said.get("peers"), 3),
+            pools=_numbers(said.get("pools"), 2),
         )
+
+
+def _numbers(said: object, length: int) -> dict[str, Sequence[float]]:
+    """The entries that are so many numbers."""
+    entries = said.items() if isinstance(said, Mapping) else ()
+    return {
+        str(name): row
+        for name, row in entries
+        if isinstance(row, list) and len(row) == length and all(isinstance(one, int | float) for one in row)
+    }
+
+
+def _rows(said: object, length: int) -> list[Sequence[Any]]:
+    """The rows of this length."""
+    return [row for row in said if isinstance(row, list) and len(row) == length] if isinstance(said, list) else []

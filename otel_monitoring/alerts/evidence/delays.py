@@ -49,6 +49,9 @@ def slow(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
         lambda key: key.route, requests_of(about.lately.requests, route), requests_of(about.before.requests, route)
     )
     lately, before = total(now for _, now, _ in known), total(old for _, _, old in known)
+    if not about.knows_before:  # routes are compared with one another
+        known = [(name, now, Cell()) for name, now, _ in known]
+        before = Cell(lately.number, min(lately.seconds, lately.number * _median(known)))
     mean = ratio(before.seconds, before.number)
     means = {name: ratio(old.seconds, old.number) if old.number else mean for name, _, old in known}
     parts = [
@@ -58,11 +61,23 @@ def slow(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
         text = f"route {route}: {change(lately, before)}" if lately.number else f"route {route}"
         yield Culprit("route", (route,), text, _BY_ITSELF)
     elif (found := standing_out(parts, lately.number)) is not None:
-        yield Culprit.of("route", found, f"route {listed(found.names)}: {change(*both(found.names, known))}")
+        now, old = both(found.names, known)
+        if _is_slower(now, old if old.number else before):
+            yield Culprit.of("route", found, f"route {listed(found.names)}: {change(now, old)}")
     rise = _Rise(sum(max(0.0, part.rise) for part in parts), lately.number, before.seconds)
     yield from _collections(about, rise)
     yield from _hosts(about, rise)
     yield from _workers(about, route, means)
+
+
+def _is_slower(now: Cell, than: Cell) -> bool:
+    return ratio(now.seconds, now.number) >= _GROWN * ratio(than.seconds, than.number)
+
+
+def _median(known: Sequence[Compared]) -> float:
+    """The mean duration of a route in the middle."""
+    means = sorted(ratio(now.seconds, now.number) for _, now, _ in known if now.number)
+    return means[len(means) // 2] if means else 0.0
 
 
 def _collections(about: Circumstances, rise: _Rise) -> Iterator[Culprit]:
@@ -91,7 +106,13 @@ def _hosts(about: Circumstances, rise: _Rise) -> Iterator[Culprit]:
 def _longer(
     kind: str, known: Sequence[Compared], about: Circumstances, rise: _Rise
 ) -> Iterator[tuple[Sequence[str], Culprit]]:
-    scale = growth(about)
+    if not about.knows_before:
+        # They are compared with one another: how long would they take if all took as long as the average?
+        whole = total(now for _, now, _ in known)
+        known = [
+            (name, now, Cell(now.number, now.number * ratio(whole.seconds, whole.number))) for name, now, _ in known
+        ]
+    scale = growth(about) if about.knows_before else 1.0
     usual = max(rise.before, sum(old.seconds for _, _, old in known))
     parts = [
         Part(name, now.seconds - old.seconds * scale, ratio(old.seconds, usual)) for name, now, old in known if name
@@ -102,7 +123,8 @@ def _longer(
         return
     now, old = both(found.names, known)
     if now.seconds >= _GROWN * old.seconds * scale:
-        yield found.names, Culprit.of(kind, found, f"{listed(found.names)}: {change(now, old)}")
+        shown = change(now, old if about.knows_before else Cell())
+        yield found.names, Culprit.of(kind, found, f"{listed(found.names)}: {shown}")
 
 
 def _operation(names: Sequence[str], about: Circumstances) -> str:
@@ -117,24 +139,25 @@ def _operation(names: Sequence[str], about: Circumstances) -> str:
 
 
 def _workers(about: Circumstances, route: str, means: Mapping[str, float]) -> Iterator[Culprit]:
-    parts = []
+    known: dict[str, Cell] = {}
+    rises = []
     for worker in about.workers:
-        rise = count = 0.0
-        for name, (answered, _, seconds) in routes_of(worker, route):
-            count += answered
-            rise += seconds - answered * means.get(name, 0.0)
-        parts.append((worker, rise, count))
-    everything = sum(count for _, _, count in parts)
-    if everything:
-        yield from of_workers(
-            [(worker, rise, count / everything) for worker, rise, count in parts], everything, "delay"
-        )
+        found = list(routes_of(worker, route))
+        known[worker.instance] = Cell(sum(sums[0] for _, sums in found), sum(sums[2] for _, sums in found))
+        rises.append((worker, sum(sums[2] - sums[0] * means.get(name, 0.0) for name, sums in found)))
+    everything = total(known.values())
+    shares = [(worker, rise, ratio(known[worker.instance].number, everything.number)) for worker, rise in rises]
+    for culprit in of_workers(shares, everything.number, "delay"):
+        named = {*culprit.names}
+        chosen = total(known[worker.instance] for worker, _ in rises if {worker.place, worker.version} & named)
+        if _is_slower(chosen, everything.minus(chosen)):
+            yield culprit
 
 
 def traffic(_: Alert, about: Circumstances) -> Iterator[Culprit]:
     """Routes that are called more often than before."""
     lately, before = about.lately, about.before
-    if not before.seconds or not lately.seconds:
+    if not about.knows_before or not lately.seconds:
         return
     scale = lately.seconds / before.seconds
     known = compared(lambda key: key.route, lately.requests, before.requests)

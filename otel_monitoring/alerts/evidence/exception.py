@@ -1,15 +1,13 @@
 """`exception_of`: the group of failed requests that an alert is about, with the place in the application's code."""
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from otel_monitoring.alerts.evidence.circumstances import Circumstances
+from otel_monitoring.alerts.evidence.places import place_in
 from otel_monitoring.metrics.error_groups import ErrorGroup
 from otel_monitoring.metrics.outcome import RequestOutcome
 
-_FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$', re.MULTILINE)
-_OF_LIBRARIES = re.compile(r"[/\\](site-packages|dist-packages|lib[/\\]python3[^/\\]*)[/\\]|^<")
 _VALUE = re.compile(r"0x[0-9a-fA-F]+|[0-9a-fA-F]{8,}(?:-[0-9a-fA-F]{4,})*|\d+(?:\.\d+)*")
 _MESSAGE_LENGTH = 200
 
@@ -54,17 +52,3 @@ def _as_json(group: ErrorGroup) -> dict[str, Any]:
 def shape_of(message: str) -> str:
     """A message without the values that differ from one occurrence to the next."""
     return _VALUE.sub("…", message)
-
-
-def place_in(stack: str) -> str:
-    """The innermost place in a stack that is not a library's, as `orders.py:33 in create`; empty without one."""
-    frames = list(_FRAME.finditer(stack))
-    own = [frame for frame in frames if not _OF_LIBRARIES.search(frame["file"])]
-    return _place((own or frames)[-1:])
-
-
-def _place(frames: Iterable["re.Match[str]"]) -> str:
-    for frame in frames:
-        file = frame["file"].replace("\\", "/").split("/")
-        return f"{'/'.join(file[-2:])}:{frame['line']} in {frame['name']}"
-    return ""

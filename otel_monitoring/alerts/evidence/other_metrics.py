@@ -16,9 +16,8 @@ def pools(_: Alert, about: Circumstances) -> Iterator[Culprit]:
     found: dict[str, tuple[float, float]] = {}
     for worker in about.workers:
         for name, known in worker.pools.items():
-            if len(known) == 2:
-                used, size = found.get(name, (0.0, 0.0))
-                found[name] = used + known[0], size + known[1]
+            used, size = found.get(name, (0.0, 0.0))
+            found[name] = used + known[0], size + known[1]
     if found:
         name = max(found, key=lambda each: found[each])
         used, size = found[name]

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances, WorkerFigures
 from otel_monitoring.alerts.evidence.culprit import Culprit, listed, number, seconds
+from otel_monitoring.alerts.evidence.places import place_in_positions
 from otel_monitoring.alerts.evidence.standing_out import Part, standing_out
 from otel_monitoring.alerts.evidence.subject import Subject, subject_of
+from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.metrics.snapshot import Histogram, merged
 from otel_monitoring.metrics.window import Window
 
@@ -19,6 +21,8 @@ _ALONE = 0.25
 """The score of a process that there is no other to compare with."""
 _LOW_QUANTILE = 0.1
 _GROWN = 1.5
+_SEEN = 0.7
+"""The score of the code that was seen blocking the loop: of several stalls it was one."""
 
 _Reading = tuple[WorkerFigures, float, float]
 
@@ -29,14 +33,16 @@ def busy(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
     yield from _processes(alert, about, subject)
     if subject is not Subject.MEMORY:
         yield from _working_routes(about)
+    if subject is Subject.LAG:
+        yield from _blocking_code(alert, about)
 
 
 def _processes(alert: Alert, about: Circumstances, subject: Subject) -> Iterator[Culprit]:
     own = alert.labels.get("instance")
     readings: list[_Reading] = []
     for worker in about.workers:
-        pair = worker.gauges.get(subject.value, ())
-        if len(pair) == 2 and own in (None, worker.instance):
+        pair = worker.gauges.get(subject.value)
+        if pair is not None and own in (None, worker.instance):
             readings.append((worker, pair[0], pair[1]))
     score = _ALONE
     if len(readings) > 1:
@@ -73,6 +79,17 @@ def _working_routes(about: Circumstances) -> Iterator[Culprit]:
         usual = f", {seconds(before)} before" if before else ""
         text = f"route {listed(found.names)}: even its fastest requests take {seconds(quick)}{usual}"
         yield Culprit.of("route", found, text)
+
+
+def _blocking_code(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
+    """The request and the place in code that blocked the loop, as its monitor saw it."""
+    report = about.reports.get(alert.labels.get("instance", ""))
+    seen = report.evidence.get(AlertType.EVENT_LOOP_BLOCKED.value, {}) if report is not None else {}
+    stack, request = seen.get("stack"), seen.get("request")
+    if isinstance(request, str):
+        yield Culprit("route", (request.partition(" ")[2],), f"route {request}: its code blocks the event loop", 1.0)
+    if isinstance(stack, list) and (place := place_in_positions(map(str, stack))):
+        yield Culprit("code", (place,), f"code {place}", _SEEN)
 
 
 def _by_route(window: Window) -> dict[str, Histogram]:

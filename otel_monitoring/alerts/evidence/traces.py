@@ -33,8 +33,6 @@ def traces_of(alert: Alert, about: Circumstances, first: Sequence[Culprit], url:
     found: list[tuple[tuple[bool, float], dict[str, Any]]] = []
     for worker in about.workers:
         for trace in worker.traces:
-            if len(trace) != 6:
-                continue
             seconds, method, route, status, cause, trace_id = trace
             request = f"{method} {route}"
             if (group and route != group) or (failing and not _is_error(status, cause, about.classify)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from time import perf_counter
+from types import FrameType
 from typing import Any, Final
 
 from opentelemetry.context import Context, attach, detach, get_current
@@ -36,6 +37,24 @@ ORIGINAL_KEY: Final = "otel_monitoring.scope"
 
 _REQUEST_EXCEPTION: Final = "http.server.request.exception"
 _SOCKET_EXCEPTION: Final = "fastapi.websocket.exception"
+
+_reading_frame = fail_open("finding the request that blocks the event loop")
+
+
+def request_in(frame: FrameType | None) -> str:
+    """The request whose code runs in a frame or in one that called it, as `GET /route`; empty: none.
+
+    Args:
+        frame: The innermost frame of another thread, which waits meanwhile or goes on.
+    """
+    with _reading_frame:
+        while frame is not None:
+            request = frame.f_locals.get("self") if frame.f_code is _Request.run.__code__ else None
+            if isinstance(request, _Request):
+                return request.name
+            frame = frame.f_back
+    return ""
+
 
 Spans = Callable[[Scope], tuple[Span | None, Context | None]]
 """Returns the span of a request, and the context in which the request is to be handled; None: the current one."""
@@ -277,6 +296,11 @@ class _Request(_Connection):
                     else RuntimeError("Incomplete ASGI response")
                 )
             self._leave()
+
+    @property
+    def name(self) -> str:
+        """The request as `GET /route`."""
+        return f"{self._method} {self._route(self._status) or semconv.UNMATCHED_ROUTE}"
 
     async def receive(self) -> Message:
         message = await self._receive()

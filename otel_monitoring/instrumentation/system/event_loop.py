@@ -28,12 +28,14 @@ class Stall:
         seconds: How long the stall has lasted since then, or lasted in total.
         stack: Code positions of the loop's thread during the stall, innermost last; without values and source text.
         over: Whether the loop runs again.
+        request: The request whose code ran, as `GET /route`; empty: it was none, or is not known.
     """
 
     since: float
     seconds: float
     stack: tuple[str, ...]
     over: bool
+    request: str = ""
 
 
 class _Probe:
@@ -57,6 +59,7 @@ class LoopMonitor:
         stall_after: Seconds without an answer after which a later `probe` reports a stall.
         window: Seconds that `max_lag` covers.
         clock: A monotonic clock, in seconds; every `now` is a time of this clock.
+        request_in: Returns the request whose code runs in a frame or in one that called it.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class LoopMonitor:
         stall_after: float = 0.5,
         window: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
+        request_in: Callable[[FrameType], str] = lambda _: "",
     ) -> None:
+        self._request_in = request_in
         self._loop = loop
         self._stall_after = stall_after
         self._window = window
@@ -159,10 +164,11 @@ class LoopMonitor:
         known = self._stall
         if known is not None and known.since == pending.sent:
             return
-        stack = _stack_of(self._thread_id)
+        frame = _frame_of(self._thread_id)
+        stack, request = _stack_of(frame), self._request_in(frame) if frame is not None else ""
         if self._pending is not pending:  # it was answered meanwhile: the stack may be of other code
             return
-        stall = self._stall = Stall(pending.sent, now - pending.sent, stack, over=False)
+        stall = self._stall = Stall(pending.sent, now - pending.sent, stack, over=False, request=request)
         if now - self._logged_at >= _LOG_EVERY_SECONDS:
             self._logged_at = now
             where = "\n  ".join(stall.stack) or "unknown"
@@ -176,10 +182,14 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _stack_of(thread_id: int | None) -> tuple[str, ...]:
-    """The code positions of a thread's stack, innermost last; at most the `_MAX_FRAMES` innermost."""
+def _frame_of(thread_id: int | None) -> FrameType | None:
+    """The innermost frame of a thread."""
     # Despite its underscore the function is documented, and the only one that returns another thread's stack.
-    frame = sys._current_frames().get(thread_id) if thread_id is not None else None  # noqa: SLF001
+    return sys._current_frames().get(thread_id) if thread_id is not None else None  # noqa: SLF001
+
+
+def _stack_of(frame: FrameType | None) -> tuple[str, ...]:
+    """The code positions of a frame and those that called it, innermost last; at most the `_MAX_FRAMES` innermost."""
     positions: deque[str] = deque()
     while frame is not None and len(positions) < _MAX_FRAMES:
         positions.appendleft(_position(frame))

@@ -2,6 +2,7 @@
 
 import { acknowledge, atOnce, mute, unmute } from "./acting.js";
 import { byId, element, fill, keep, setText } from "./dom.js";
+import { showEvidence } from "./evidence.js";
 import { duration, exact, moment, plural, unix, words } from "./format.js";
 
 /** @typedef {import("./types.js").State} State */
@@ -90,6 +91,7 @@ function row(alert, changed) {
       ),
     ),
     element("p", { class: "why" }),
+    element("div", { class: "evidence" }),
     element("p", { class: "acknowledged" }),
     ADVICE[alert.type] && element("p", { class: "advice" }, ADVICE[alert.type] ?? ""),
     place,
@@ -106,6 +108,8 @@ function refresh(item, alert, now) {
   set(".when", `since ${moment(since, now)} · ${duration(now - since)}${alert.times ? ` · ${plural(alert.times, "time")}` : ""}`);
   set(".hushed", alert.dry_run ? "tried out: not sent" : alert.muted ? "muted" : alert.inhibited ? "explained by another alert" : "");
   set(".why", alert.message);
+  const evidence = item.querySelector(".evidence");
+  if (evidence !== null) showEvidence(evidence, alert.evidence);
   const { acknowledged } = alert;
   set(".acknowledged", acknowledged ? `Acknowledged ${moment(unix(acknowledged.at), now)}${acknowledged.author && ` by ${acknowledged.author}`}${acknowledged.reason && `: ${acknowledged.reason}`}` : "");
 }

@@ -19,6 +19,18 @@
  * @property {number} [times]
  * @property {boolean} [dry_run]
  * @property {{author: string, reason: string, at: string}} [acknowledged]
+ * @property {Evidence} [evidence] of the first alerts
+ */
+
+/** @typedef {{trace_id: string, request: string, seconds?: number, status?: number | null, url?: string}} Trace */
+
+/**
+ * @typedef {object} Evidence what changed when an alert began
+ * @property {{minutes: number, values: (number | null)[]}} [course]
+ * @property {{kind: string, names: string[], text: string}[]} [culprits]
+ * @property {Trace[]} [traces]
+ * @property {{type: string, message?: string, place?: string}} [exception]
+ * @property {{version: string}} [release]
  */
 
 /**
