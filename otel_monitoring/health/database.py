@@ -187,7 +187,7 @@ class DatabaseHealthChecker:
         target = self._target
         if target is None or self._frozen is not None:
             return
-        reading = CollectionsReading(self._limit, self._timeout, self._read_last)
+        reading = CollectionsReading(self._limit, self._timeout, self._read_last, self._collections)
         failure: dict[str, str] = {}
         try:
             await target.read(reading, self._timeout)

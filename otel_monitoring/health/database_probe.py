@@ -5,11 +5,12 @@ import inspect
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
@@ -35,6 +36,8 @@ Question = Callable[[Ask], Coroutine[Any, Any, None]]
 
 _SHARE_OF_ONE = 0.2
 """Share of a reading's time limit that one call may take."""
+_INDEXES_SECONDS = 60.0
+"""Names of indexes change with a release: they are read again after so long, which halves the commands of a reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,12 @@ class CollectionFacts:
     Attributes:
         document_count: Number of documents by the collection's metadata (`estimated_document_count`).
         indexes: Names of the indexes.
+        indexes_at: When these were read, in seconds of the monotonic clock.
     """
 
     document_count: int
     indexes: tuple[str, ...]
+    indexes_at: float
 
 
 class CollectionsReading:
@@ -57,6 +62,7 @@ class CollectionsReading:
         limit: Maximum number of collections to read, in the order of their names.
         budget: Time limit of the whole reading, in seconds; one call may take a fifth of it.
         after: The collection name after which to begin: `last` of the previous reading.
+        known: What was read before, by collection name: names of indexes are taken from there for a minute.
 
     Attributes:
         names: Sorted names of all collections; None until they are known.
@@ -65,9 +71,12 @@ class CollectionsReading:
         last: The collection that was read last; the next reading continues after it.
     """
 
-    def __init__(self, limit: int, budget: float, after: str = "") -> None:
+    def __init__(
+        self, limit: int, budget: float, after: str = "", known: Mapping[str, CollectionFacts] = MappingProxyType({})
+    ) -> None:
         self._limit = limit
         self._seconds = budget * _SHARE_OF_ONE
+        self._known = known
         self.last = after
         self.names: list[str] | None = None
         self.facts: dict[str, CollectionFacts] = {}
@@ -85,12 +94,17 @@ class CollectionsReading:
             self.last = name
             try:
                 collection = database[name]  # the driver rejects some names that the server accepts
-                count = await ask(collection.estimated_document_count, self._seconds)
-                indexes = await ask(collection.index_information, self._seconds)
+                count = int(await ask(collection.estimated_document_count, self._seconds))
+                known, now = self._known.get(name), time.monotonic()
+                if known is not None and now - known.indexes_at < _INDEXES_SECONDS:
+                    facts = CollectionFacts(count, known.indexes, known.indexes_at)
+                else:
+                    indexes = await ask(collection.index_information, self._seconds)
+                    facts = CollectionFacts(count, tuple(indexes), now)
             except Exception as error:  # noqa: BLE001 - the other collections are read all the same
                 self.failures[name] = redact_error(original(error))
             else:
-                self.facts[name] = CollectionFacts(int(count), tuple(indexes))
+                self.facts[name] = facts
 
 
 async def _ping(database: Any, ask: Ask) -> None:

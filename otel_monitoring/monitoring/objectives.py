@@ -38,6 +38,11 @@ class Objectives:
         self._answer: list[dict[str, Any]] | None = None
         self._lock = renewed(self, "_lock", threading.Lock)
 
+    @property
+    def due(self) -> bool:
+        """Whether a slot has begun since the last time; or whether there are sums, although another process leads."""
+        return FINEST.slot(self._clock()) != self._slot if self._leads() else self._past is not None
+
     async def tick(self) -> None:
         """Read what is new where a slot has begun since the last time, in a thread. Runs in the background thread."""
         if not self._leads():

@@ -404,14 +404,18 @@ class ServiceParts:
             await self._measure()
             self.alerting.tick()
 
+    @property
+    def may_publish(self) -> bool:
+        """Whether there are requests to publish, and it is time: `publish` costs at most a hundredth of a core."""
+        waits = self._worker.draining or time.monotonic() < self._publish_at
+        return not waits and self.aggregator.reader.has_values
+
     async def publish(self) -> None:
         """Publish requests before the next sample: what was not published is lost if the process is killed.
 
         An exchange costs at most a thousandth of a core, and a collection a hundredth.
         """
         now = time.monotonic()
-        if self._worker.draining or now < self._publish_at or not self.aggregator.reader.has_values:
-            return
         await self.collecting.collect()
         await self.exchange.exchange()
         self._publish_at = now + max(1000 * self.exchange.cost, 100 * self.aggregator.cost)
@@ -447,15 +451,18 @@ class ServiceParts:
 
     async def send_early(self) -> None:
         """Export the queued telemetry while the application shuts down: the process may be killed before the stop."""
-        if self._worker.draining:
-            await asyncio.gather(*map(_flushed, self.telemetry.flushes()))
+        await asyncio.gather(*map(_flushed, self.telemetry.flushes()))
+
+    @property
+    def slices_due(self) -> bool:
+        """Whether a slot of time has begun, or another process leads than before."""
+        return not self._worker.draining and (self.slices.due or self.objectives.due)
 
     async def write_slices(self) -> None:
         """As the leader, write the slice of the past of every slot of time, and bring the objectives up to date."""
-        if not self._worker.draining:
-            await self.slices.tick()
-            # Not waited for: a process that begins to lead reads 30 days, for half a minute on some servers.
-            self._worker.submit(self.objectives.tick)
+        await self.slices.tick()
+        # Not waited for: a process that begins to lead reads 30 days, for half a minute on some servers.
+        self._worker.submit(self.objectives.tick)
 
     async def beat(self) -> None:
         """Renew the lease or become the leader, and deliver alerts."""

@@ -404,17 +404,17 @@ class MonitoringService:
         return Worker(
             (
                 Job("sampling", settings.sample_interval, lambda: self._parts.sample()),
-                Job("publishing", _PUBLISH_SECONDS, lambda: self._parts.publish()),
+                Job("publishing", _PUBLISH_SECONDS, lambda: self._parts.publish(), lambda: self._parts.may_publish),
                 Job("database check", settings.check_interval, lambda: self._parts.check_database()),
                 Job("health checks", settings.check_interval, lambda: self._parts.run_checks()),
                 Job("event loop probe", _LOOP_PROBE_SECONDS, lambda: self._parts.probe_loop()),
-                Job("slices", _SLICE_SECONDS, lambda: self._parts.write_slices()),
+                Job("slices", _SLICE_SECONDS, lambda: self._parts.write_slices(), lambda: self._parts.slices_due),
                 *(
                     [Job("Prometheus", settings.sample_interval, lambda: self._parts.ask_engine())]
                     if settings.prometheus_url is not None
                     else []
                 ),
-                Job("early export", _EARLY_EXPORT_SECONDS, lambda: self._parts.send_early()),
+                Job("early export", _EARLY_EXPORT_SECONDS, lambda: self._parts.send_early(), lambda: self._draining),
                 Job("alerts", BEAT_SECONDS, lambda: self._parts.beat()),
             ),
             acquire=lambda stack: self._parts.acquire(stack),
@@ -426,6 +426,10 @@ class MonitoringService:
             timeout=settings.shutdown_timeout,
             service=self,
         )
+
+    @property
+    def _draining(self) -> bool:
+        return self._worker.draining
 
     @property
     def _parts(self) -> ServiceParts:

@@ -45,9 +45,14 @@ class SliceWriter:
         self._slot: int | None = None
         self._lock = renewed(self, "_lock", threading.Lock)
 
+    @property
+    def due(self) -> bool:
+        """Whether this process leads, and a slot has begun since the last time."""
+        return self._leads() and FINEST.slot(self._clock()) != self._slot
+
     async def tick(self) -> None:
-        """Write where a slot has begun since the last time, in a thread of its own. Runs in the background thread."""
-        if self._leads() and FINEST.slot(self._clock()) != self._slot:
+        """Write where it is due, in a thread of its own. Runs in the background thread."""
+        if self.due:
             with _writing:
                 await in_thread(self.write, name="otel-monitoring-slices")
 

@@ -21,6 +21,7 @@ from pymongo import AsyncMongoClient, MongoClient, errors
 from otel_monitoring import semconv as c
 from otel_monitoring.health import time_limit
 from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.health.database_probe import CollectionFacts, CollectionsReading, ThreadTarget
 from otel_monitoring.instrumentation.mongodb.server_state import ServerState
 from tests.measured import metrics_of
 from tests.waiting import eventually
@@ -157,6 +158,32 @@ async def test_documented_answer() -> None:
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(("seconds_ago", "known"), [(59.0, ("old_1",)), (61.0, ("_id_", "email_1"))])
+async def test_names_of_indexes_are_read_once_a_minute(seconds_ago: float, known: tuple[str, ...]) -> None:
+    before = {"users": CollectionFacts(1, ("old_1",), time.monotonic() - seconds_ago)}
+    reading = CollectionsReading(10, 60.0, known=before)
+
+    await ThreadTarget(Database(users=150, orders=2500)).read(reading, 60.0)
+
+    found = {name: (facts.document_count, facts.indexes) for name, facts in reading.facts.items()}
+    assert found == {"users": (150, known), "orders": (2500, ("_id_", "email_1"))}
+
+
+@pytest.mark.anyio
+async def test_the_next_reading_asks_for_counts_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(users=1)
+    checker = DatabaseHealthChecker(database)
+    await checker.refresh_collections()
+    monkeypatch.delattr(Collection, "index_information")
+    database.collections = {"users": 2}
+
+    await checker.refresh_collections()
+
+    assert checker.as_json()["collections"] == {"users": {"document_count": 2, "indexes": ["_id_", "email_1"]}}
+    assert "collections_error" not in checker.as_json()
+
+
+@pytest.mark.anyio
 async def test_without_a_database_nothing_is_known() -> None:
     checker = DatabaseHealthChecker(None)
 
@@ -223,6 +250,7 @@ def test_a_stuck_thread_does_not_keep_the_process_alive() -> None:
 import asyncio, threading
 from otel_monitoring.health import time_limit
 from otel_monitoring.health.database import DatabaseHealthChecker
+from otel_monitoring.health.database_probe import CollectionFacts, CollectionsReading, ThreadTarget
 class Database:
     def command(self, name): threading.Event().wait()
 print(asyncio.run(DatabaseHealthChecker(Database(), check_timeout=0.1).ping()))

@@ -9,6 +9,7 @@ import pytest
 
 from otel_monitoring.guard import Escaped, fail_open
 from otel_monitoring.runtime.background import BackgroundThread, Job, next_start
+from tests.waiting import eventually
 
 PATIENCE = 30.0
 
@@ -50,6 +51,24 @@ def test_a_job_that_fails_or_hangs_delays_no_other() -> None:
     finally:
         assert background.stop(PATIENCE)
     assert hanging.calls == 1
+
+
+def test_a_job_runs_only_where_it_is_due_and_its_question_may_fail() -> None:
+    idle, busy = Counted(), Counted()
+    answers = iter([False, True, False])
+
+    def due() -> bool:
+        return next(answers)  # raises at the end: the job is asked again all the same
+
+    background = BackgroundThread((Job("idle", 0.001, idle, lambda: False), Job("asked", 0.001, busy, due)))
+    background.start()
+    try:
+        busy.wait(1)
+        eventually(lambda: fail_open.failures["asked"] >= 2)
+        assert background.troubles(time.monotonic()) == []
+    finally:
+        assert background.stop(PATIENCE)
+    assert (idle.calls, busy.calls) == (0, 1)
 
 
 def test_work_can_be_submitted_until_it_stops() -> None:
