@@ -6,8 +6,7 @@ process, system and CPython. Names that the conventions lack begin with `otel_mo
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from opentelemetry.metrics import Histogram, Meter
 
@@ -109,8 +108,7 @@ OPERATION_NAME: Final = "otel_monitoring.operation.name"
 OPERATION_EXCEPTION: Final = "otel_monitoring.operation.exception"
 
 
-@dataclass(frozen=True, slots=True)
-class Durations:
+class Durations(NamedTuple):
     """Definition of a duration histogram: the one place for its name, description and bucket boundaries.
 
     The first `create_histogram` in a process sets the boundaries for every later one; the SDK's default boundaries are

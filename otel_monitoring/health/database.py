@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
@@ -32,8 +31,7 @@ _FORGET_AFTER = 3
 """Number of failed readings in a row after which the last count of a collection is dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(NamedTuple):
     """The outcome of a ping.
 
     Attributes:

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
@@ -40,8 +39,7 @@ _INDEXES_SECONDS = 60.0
 """Names of indexes change with a release: they are read again after so long, which halves the commands of a reading."""
 
 
-@dataclass(frozen=True, slots=True)
-class CollectionFacts:
+class CollectionFacts(NamedTuple):
     """What was read of one collection.
 
     Attributes:

@@ -1,8 +1,7 @@
 """`Instances`: the processes of a service, as each reports its own state; and the figures of all of them together."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_monitoring.health.status import HEALTHY
 
@@ -12,8 +11,7 @@ _HIGHEST = ("cpu_percent", "process_cpu_percent", "memory_mb", "memory_percent")
 _REASONS_LIMIT = 20
 
 
-@dataclass(frozen=True, slots=True)
-class SeenInstance:
+class SeenInstance(NamedTuple):
     """Another process of the service, as it has last reported.
 
     Attributes:

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from otel_monitoring.metrics.slices.model import TIERS, Tier
@@ -38,8 +37,7 @@ class SeriesQueryError(ValueError):
         self.field = field
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesQuery:
+class SeriesQuery(NamedTuple):
     """What is asked for.
 
     Attributes:

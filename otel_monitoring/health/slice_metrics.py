@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from otel_monitoring.health.readings import DOCUMENTS, OWN, STATUS
@@ -20,8 +19,7 @@ OfRequests = Callable[[Requests, float], "float | None"]
 OfSlice = Callable[[Slice], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What exists at present, though the slices of the range may not have it.
 
     Attributes:

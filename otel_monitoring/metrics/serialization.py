@@ -10,9 +10,8 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
@@ -61,8 +60,7 @@ def readable(what: str, guard: fail_open) -> Iterator[None]:
             raise StoreError(f"{what} cannot be read") from error
 
 
-@dataclass(frozen=True, slots=True)
-class PackedSnapshot:
+class PackedSnapshot(NamedTuple):
     """The histograms and counters of a snapshot, in a quarter of its memory.
 
     Attributes:
@@ -211,8 +209,7 @@ class SnapshotCodec:
         return self._series.get(text) or _series(text)
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedSnapshot:
+class EncodedSnapshot(NamedTuple):
     """A snapshot whose histograms are not made yet.
 
     Attributes:

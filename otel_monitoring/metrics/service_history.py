@@ -13,9 +13,8 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from uuid import uuid4
 
 from otel_monitoring.forks import renewed
@@ -48,8 +47,7 @@ _IDLE = 1.0
 _reading = fail_open("reading the measurements of the service")
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorSeen:
+class ErrorSeen(NamedTuple):
     """An error of the service.
 
     Attributes:
@@ -399,8 +397,7 @@ class ServiceHistory:
         return self._codec.encode(snapshot, {})
 
 
-@dataclass(frozen=True, slots=True)
-class _BaseHead:
+class _BaseHead(NamedTuple):
     """What a base says about itself.
 
     Attributes:
@@ -441,8 +438,7 @@ class _BaseHead:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _ReadBase:
+class _ReadBase(NamedTuple):
     """A base that was read.
 
     Attributes:

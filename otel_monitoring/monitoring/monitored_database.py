@@ -1,9 +1,8 @@
 """`MonitoredDatabase`: the service's one database, measured and checked; another database may take its place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_monitoring.alerts.store.application_database import ApplicationDatabase
 from otel_monitoring.config.settings import Settings
@@ -24,8 +23,7 @@ _MAX_TIMEOUTS = 3.0
 """A ping is out of date after this many check intervals plus this many time limits of one check."""
 
 
-@dataclass(frozen=True)
-class PendingDatabase:
+class PendingDatabase(NamedTuple):
     """A database that cannot have a handle yet, because its name does not resolve.
 
     Attributes:

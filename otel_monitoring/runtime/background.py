@@ -10,8 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
@@ -33,8 +32,7 @@ _LATE_SECONDS = 30.0
 _guard = fail_open("the background thread", theirs=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """Periodic work.
 
     Attributes:

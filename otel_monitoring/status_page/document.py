@@ -6,11 +6,10 @@ has no second file to import, so here each module becomes a function, in the ord
 
 import re
 import secrets
-from dataclasses import dataclass
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib.resources import files
-from typing import Final
+from typing import Final, NamedTuple
 
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const|let) (\w+))", re.MULTILINE)
@@ -32,8 +31,7 @@ _POLICY: Final = "; ".join(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """The document and the headers to send with it."""
 
     content: str

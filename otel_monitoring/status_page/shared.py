@@ -4,8 +4,7 @@ import asyncio
 import gzip
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from otel_monitoring.redact.json_value import json_text
 from otel_monitoring.runtime.threads import in_thread
@@ -16,8 +15,7 @@ _COST_FACTOR: Final = 250
 """An answer is made at most once in so many times the CPU time that it takes: 0.4 % of a core."""
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(NamedTuple):
     """An answer as it is sent.
 
     Attributes:

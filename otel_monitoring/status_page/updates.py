@@ -1,8 +1,7 @@
 """`Updates`: what changes on the page, in one small answer."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from otel_monitoring.status_page.shared import Body, Shared
 
@@ -10,8 +9,7 @@ INTERVAL: Final = 2.0
 """The least seconds between two updates."""
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """What an update says.
 
     Attributes:
@@ -25,8 +23,7 @@ class Content:
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Update:
+class _Update(NamedTuple):
     """A content as it is sent, with the routes and without them."""
 
     whole: Body

@@ -5,8 +5,7 @@ import contextvars
 import sys
 import threading
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
@@ -23,8 +22,7 @@ _MAX_THREADS: Final = 4
 _threads = renewed(sys.modules[__name__], "_threads", lambda: threading.BoundedSemaphore(_MAX_THREADS))
 
 
-@dataclass(frozen=True, slots=True)
-class FailedOperation:
+class FailedOperation(NamedTuple):
     """An operation that has failed.
 
     Attributes:

@@ -3,7 +3,7 @@
 import hashlib
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from otel_monitoring.alerts.model import AlertEvent, Notification
 from otel_monitoring.alerts.store.outbox import Queued
@@ -11,8 +11,7 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.redact import printable, redact, text_of
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """The service that notifications come from.
 
     Attributes:

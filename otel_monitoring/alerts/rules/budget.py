@@ -5,7 +5,7 @@ an error budget of 0.1 % of the events in its window. The burn rate is the share
 at a burn rate of 1 the budget lasts exactly for the window.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from otel_monitoring.metrics.past import ALL, Counts, WindowSum
 
@@ -13,8 +13,7 @@ _ENOUGH_MEASURED = 0.5
 _UNITS = ((2 * 86_400, 86_400, "d"), (2 * 3600, 3600, "h"), (2 * 60, 60, "min"), (0, 1, "s"))
 
 
-@dataclass(frozen=True, slots=True)
-class Objective:
+class Objective(NamedTuple):
     """How many events of a window must be good.
 
     Attributes:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.types import Scope
 
@@ -30,8 +30,7 @@ request_path: ContextVar[str | None] = ContextVar("otel_monitoring_request_path"
 """The path of the current HTTP request; the engines set it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestError:
+class RequestError(NamedTuple):
     """A failed request.
 
     Attributes:
@@ -105,8 +104,7 @@ class OpenConnections:
             await asyncio.sleep(_POLL_SECONDS)
 
 
-@dataclass(frozen=True, slots=True)
-class CurrentRequest:
+class CurrentRequest(NamedTuple):
     """The instrumented HTTP request in which the calling code runs.
 
     Attributes:

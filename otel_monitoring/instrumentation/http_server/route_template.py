@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastapi.routing
 from fastapi.applications import FastAPI
@@ -58,15 +57,13 @@ def route_path(scope: Scope, root_path: str) -> str:
     return path
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf:
+class _Leaf(NamedTuple):
     place: int
     regex: re.Pattern[str]
     template: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Branch:
+class _Branch(NamedTuple):
     """A mount or a host; the prefix of a host is None."""
 
     place: int

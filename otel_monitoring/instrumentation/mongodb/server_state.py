@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
@@ -12,8 +12,7 @@ Address = tuple[str, int | None]
 """Host and port, or the path of a Unix socket and None."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerStatus:
+class ServerStatus(NamedTuple):
     """The state of the servers of one client.
 
     Attributes:

@@ -7,16 +7,15 @@ not kill.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 # In version 1 "no limit" is the largest multiple of the page size below 2**63.
 _UNLIMITED = 1 << 60
 _UNIFIED = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CpuQuota:
+class CpuQuota(NamedTuple):
     """The lowest CPU quota for this process.
 
     Attributes:
@@ -28,8 +27,7 @@ class CpuQuota:
     used_seconds: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryLimit:
+class MemoryLimit(NamedTuple):
     """The lowest memory limit for this process.
 
     Attributes:

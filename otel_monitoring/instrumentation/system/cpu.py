@@ -1,8 +1,7 @@
 """`CpuMeter`: use of the available CPU, from the difference of counters over an interval."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
@@ -37,8 +36,7 @@ def read_process(guard: fail_open, process: psutil.Process | None, read: Callabl
     return read_or_none(guard, lambda: read(process)) if process is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class CpuUse:
+class CpuUse(NamedTuple):
     """Use of the CPU over an interval; a figure that cannot be measured is None.
 
     Attributes:
@@ -60,8 +58,7 @@ class CpuUse:
     container: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Counters:
+class _Counters(NamedTuple):
     at: float
     process: float | None
     host: dict[int, tuple[float, float]]  # CPU → (busy, total) seconds

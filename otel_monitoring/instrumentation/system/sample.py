@@ -2,8 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from otel_monitoring.instrumentation.system.cpu import CpuUse
 
@@ -18,8 +17,7 @@ _LARGE_SHARE: Final = 0.05
 pressure on a host, which then comes from other processes."""
 
 
-@dataclass(frozen=True, slots=True)
-class SystemSample:
+class SystemSample(NamedTuple):
     """One measurement of process and system; a figure that is not available here, or not yet, is None.
 
     Megabytes are 1024 * 1024 bytes, as in limits of containers and in `docker stats`.

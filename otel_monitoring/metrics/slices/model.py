@@ -7,7 +7,7 @@ nobody measured has no slice.
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.snapshot import Histogram, merged
@@ -29,8 +29,7 @@ ROUTE_SCALE = 3
 """The most scale of the distribution of one route: within 4.4 % of exact, in a quarter of the bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tier:
+class Tier(NamedTuple):
     """Slots of one length, which begin at multiples of it in Unix time.
 
     Attributes:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
 from otel_monitoring.metrics.outcome import OutcomeClassifier
@@ -68,8 +68,7 @@ class Readings:
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenUpTo:
+class WrittenUpTo(NamedTuple):
     """The content of a position.
 
     Attributes:

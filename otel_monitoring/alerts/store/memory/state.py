@@ -3,7 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from otel_monitoring.alerts.model import AlertEvent, AlertType, ChannelResult
 from otel_monitoring.alerts.mute import Mute
@@ -27,8 +27,7 @@ class LeaseRow:
         return self.until > now - within and self.taken <= now + CLOCK_TOLERANCE
 
 
-@dataclass(frozen=True, slots=True)
-class ReportRow:
+class ReportRow(NamedTuple):
     """The latest report of a worker, when it was published, and when its last urgent one was, in Unix seconds."""
 
     content: bytes
