@@ -142,6 +142,23 @@ def without_specification_variables() -> Iterator[None]:
         os.environ.update(hidden)
 
 
+@contextmanager
+def sdk_components_measured() -> Iterator[None]:
+    """Inside the `with` block, processors, exporters and readers that are made measure themselves (`otel.sdk.…`).
+
+    Each asks the environment when it is made, as does each tracer, whose three measurements of every span would cost
+    more than the span: so it is not switched on for the whole process.
+    """
+    before = os.environ.get(_SDK_METRICS)
+    os.environ[_SDK_METRICS] = "true"
+    try:
+        yield
+    finally:
+        os.environ.pop(_SDK_METRICS)
+        if before is not None:
+            os.environ[_SDK_METRICS] = before
+
+
 def zero_code_disabled() -> bool:
     """Whether `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS` contains `otel_monitoring` or `*`."""
     return not {"*", "otel_monitoring"}.isdisjoint(_items_of(_DISABLED))

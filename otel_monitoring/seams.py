@@ -110,6 +110,18 @@ EXPORT_QUEUE = Seam(
     purpose="count the items that a full queue drops, read its length, and close it by a deadline",
     without="`dropped` lacks the items that a full queue loses, `queue` is null, and closing has no deadline",
 )
+READER_METRICS = Seam(
+    "opentelemetry-sdk",
+    "MetricReader._set_meter_provider",
+    purpose="measure how long the reader of exported metrics collects",
+    without="`otel.sdk.metric_reader.collection.duration` is missing",
+)
+EXPORTER_METRICS = Seam(
+    "opentelemetry-exporter-otlp-proto-common",
+    "OTLPSpanExporter._metrics",
+    purpose="a batch that the endpoint refuses is counted with `error.type` in `otel.sdk.exporter.…`",
+    without="`otel.sdk.exporter.…` counts what an HTTP endpoint refuses as exported",
+)
 RESOURCE = Seam(
     "opentelemetry-sdk",
     "TracerProvider._update_resource",

@@ -64,7 +64,17 @@ SYSTEM_MEMORY_LIMIT: Final = "system.memory.limit"
 SYSTEM_MEMORY_UTILIZATION: Final = "system.memory.utilization"
 SYSTEM_MEMORY_STATE: Final = "system.memory.state"
 
+# The SDK about itself
+OTEL_SDK_SPAN_STARTED: Final = "otel.sdk.span.started"
+OTEL_SDK_SPAN_LIVE: Final = "otel.sdk.span.live"
+OTEL_SDK_LOG_CREATED: Final = "otel.sdk.log.created"
+OTEL_SPAN_SAMPLING_RESULT: Final = "otel.span.sampling_result"
+
 # Ours: what the conventions do not name
+TELEMETRY_LOSS: Final = "otel_monitoring.telemetry.loss.duration"
+"""Seconds for which exports of a signal have been failing, or its full queue dropping; 0: nothing is lost."""
+TELEMETRY_SIGNAL: Final = "otel_monitoring.telemetry.signal"
+"""`traces`, `metrics` or `logs`."""
 EVENT_LOOP_LAG: Final = "otel_monitoring.event_loop.lag"
 GC_PAUSE_DURATION: Final = "otel_monitoring.gc.pause.duration"
 GC_GENERATION: Final = "cpython.gc.generation"

@@ -48,6 +48,7 @@ class AlertType(str, Enum):
     DATABASE_ERROR = "database_error"
     CHECK_FAILED = "check_failed"
     ERROR_BUDGET = "error_budget"
+    TELEMETRY_LOST = "telemetry_lost"
     CUSTOM = "custom"
 
     @classmethod
@@ -94,6 +95,7 @@ DEFAULT_SEVERITY: Mapping[AlertType, AlertSeverity] = MappingProxyType(
         AlertType.DELIVERY_ISSUE: AlertSeverity.ERROR,
         AlertType.SECURITY_ALERT: AlertSeverity.CRITICAL,
         AlertType.EVENT_LOOP_BLOCKED: AlertSeverity.WARNING,
+        AlertType.TELEMETRY_LOST: AlertSeverity.WARNING,
         AlertType.DATABASE_POOL_EXHAUSTED: AlertSeverity.ERROR,
         AlertType.DATABASE_ERROR: AlertSeverity.ERROR,
         AlertType.CHECK_FAILED: AlertSeverity.WARNING,

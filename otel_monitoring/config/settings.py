@@ -81,6 +81,7 @@ class Thresholds(BaseModel):
     # Beyond the documented thresholds.
     event_loop_lag_ms: _Positive = 1000.0
     rejected_requests: Annotated[FiniteFloat, Field(ge=0)] = 50.0
+    telemetry_loss_seconds: Annotated[FiniteFloat, Field(ge=0)] = 300.0
     # For single endpoints, by route; others have the thresholds above.
     api_response_time_ms_by_endpoint: Mapping[str, _Positive] = {}
     error_rate_percent_by_endpoint: Mapping[str, Annotated[float, Field(ge=0, le=100)]] = {}

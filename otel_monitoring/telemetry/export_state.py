@@ -14,6 +14,10 @@ from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
 from otel_monitoring.timestamps import rfc3339
 
+_CALM_SECONDS = 150.0
+"""Nothing is being lost once this time has passed without a loss and after a success; metrics leave every minute."""
+_SILENT_SECONDS = 900.0
+"""Nor once this time has passed without a loss: nothing is exported at all."""
 REASON_LIMIT = 300
 """Maximum length of `last_error`, in characters."""
 export_in_progress = threading.local()
@@ -27,18 +31,28 @@ class ExportState:
         signal: `traces`, `metrics` or `logs`.
         endpoint: The OTLP endpoint; None if this package does not export the signal.
         protocol: The OTLP protocol.
+        clock: A monotonic clock, in seconds.
 
     Attributes:
         queue: Reads how many spans or records wait in the queue; None: there is no queue.
     """
 
-    def __init__(self, signal: Signal, endpoint: str | None, protocol: Protocol) -> None:
+    def __init__(
+        self,
+        signal: Signal,
+        endpoint: str | None,
+        protocol: Protocol,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.signal = signal
+        self._clock = clock
         self.sends_to(endpoint, protocol)
         self.queue: Callable[[], int | None] | None = None
         self._lock = renewed(self, "_lock", threading.Lock)
         self._exported = self._failures = self._dropped = 0
         self._success_at: float | None = None
+        self._losing_since: float | None = None
+        self._lost_at = 0.0
         self._last_success: str | None = None
         self._last_error: str | None = None
 
@@ -72,19 +86,45 @@ class ExportState:
         """Count `items` (spans, log records or data points) that the endpoint accepted."""
         with self._lock:
             self._exported += items
-            self._success_at = time.monotonic()
+            self._success_at = self._clock()
             self._last_success = rfc3339(time.time())
 
     def failed(self, items: int) -> None:
         """Count a failed export and its `items`; the SDK has given up its retries."""
         with self._lock:
             self._failures += 1
-            self._dropped += items
+            self._lose(items)
 
     def drop(self, items: int) -> None:
         """Count `items` that never reached the exporter: the queue was full, or the deadline passed."""
         with self._lock:
-            self._dropped += items
+            self._lose(items)
+
+    def _lose(self, items: int) -> None:
+        if items == 0:
+            return
+        now = self._clock()
+        if self._losing_since is None or not self._is_losing(now):
+            self._losing_since = now
+        self._lost_at = now
+        self._dropped += items
+
+    def losing_for(self, now: float) -> float:
+        """Seconds for which items have been lost, again and again; 0 if they are not.
+
+        A loss ends when exports succeed and nothing was lost for two and a half minutes.
+
+        Args:
+            now: Seconds of `time.monotonic`.
+        """
+        with self._lock:
+            since = self._losing_since
+            return max(0.0, now - since) if since is not None and self._is_losing(now) else 0.0
+
+    def _is_losing(self, now: float) -> bool:
+        quiet = now - self._lost_at
+        recovered = self._success_at is not None and self._success_at >= self._lost_at
+        return quiet < (_CALM_SECONDS if recovered else _SILENT_SECONDS)
 
     def block(self, now: float) -> dict[str, Any]:
         """The signal's part of the `telemetry` block of the diagnostics.

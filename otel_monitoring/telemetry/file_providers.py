@@ -17,10 +17,11 @@ from opentelemetry.sdk.resources import Resource
 from otel_monitoring import seams
 from otel_monitoring.config.configuration_file import VARIABLE, ConfigurationFile
 from otel_monitoring.config.otlp import SIGNALS, Signal
-from otel_monitoring.environment import warn_once, without_specification_variables
+from otel_monitoring.environment import sdk_components_measured, warn_once, without_specification_variables
 from otel_monitoring.redact import redact_error
 from otel_monitoring.semconv import SCHEMA_URL
 from otel_monitoring.telemetry.export_state import ExportState
+from otel_monitoring.telemetry.otlp_exporters import count_refusals
 from otel_monitoring.telemetry.pipelines import count_queue
 from otel_monitoring.telemetry.redaction import redacted_spans
 
@@ -63,7 +64,7 @@ class FileProviders:
         self.states = {signal: ExportState(signal, None, "http/protobuf") for signal in SIGNALS}
         self._model = model = file.model
         resource = _resource(model.resource, known)
-        with without_specification_variables():
+        with without_specification_variables(), sdk_components_measured():
             for signal, section in _SECTIONS.items():
                 if getattr(model, section) is not None:
                     self._build(signal, resource)
@@ -142,6 +143,8 @@ class FileProviders:
 
     def _count(self, signal: Signal, exporter: Any, prepare: Callable[[Any], Any]) -> None:
         state, export = self.states[signal], exporter.export
+        if type(exporter).__module__.startswith("opentelemetry.exporter.otlp."):
+            count_refusals(exporter)
         state.sends_to(_endpoint_of(exporter), "grpc" if ".grpc" in type(exporter).__module__ else "http/protobuf")
 
         def counted(batch: Any, *args: Any, **options: Any) -> Any:

@@ -9,8 +9,11 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Any, cast
 
+from opentelemetry.metrics import MeterProvider
+
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.config.otlp import OtlpSettings
+from otel_monitoring.environment import sdk_components_measured
 from otel_monitoring.guard import fail_open
 from otel_monitoring.runtime.current_service import PerService
 from otel_monitoring.semconv import SCHEMA_URL, SCOPE
@@ -27,7 +30,7 @@ from otel_monitoring.telemetry.logs_sdk import (
     ReadableLogRecord,
     ReadWriteLogRecord,
 )
-from otel_monitoring.telemetry.otlp_exporters import CountedExporter, make_exporter
+from otel_monitoring.telemetry.otlp_exporters import CountedExporter, count_refusals, make_exporter
 from otel_monitoring.telemetry.pipelines import BatchPipeline
 from otel_monitoring.telemetry.redaction import redacted_records
 from otel_monitoring.telemetry.shutdown import JoinedPipeline
@@ -46,15 +49,18 @@ class LogSwitch(LogRecordProcessor):
 
     Attributes:
         target: The processor that exports records; None: records are not exported.
+        created: How many records there were.
     """
 
     def __init__(self, first: Sequence[LogRecordProcessor] = ()) -> None:
         self._first = tuple(first)
         self._guard = fail_open("log record processing")
         self.target: LogRecordProcessor | None = None
+        self.created = 0
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Run the first processors, then the target."""
+        self.created += 1
         for processor in self._first:
             with self._guard:
                 processor.on_emit(log_record)
@@ -192,11 +198,22 @@ class CountedLogExporter(LogRecordExporter):
 
 
 def log_pipeline(
-    settings: OtlpSettings, state: ExportState, switch: LogSwitch, provider: LoggerProvider, service: object = None
+    settings: OtlpSettings,
+    state: ExportState,
+    switch: LogSwitch,
+    provider: LoggerProvider,
+    service: object = None,
+    meters: MeterProvider | None = None,
 ) -> "LogPipeline":
-    """Export records of `logging` that are `service`'s, and those emitted to `provider`, to the endpoint for logs."""
-    exporter = CountedExporter(make_exporter("logs", settings), state)
-    processor = BatchLogRecordProcessor(CountedLogExporter(exporter))
+    """Export records of `logging` that are `service`'s, and those emitted to `provider`, to the endpoint for logs.
+
+    `meters` measure what becomes of them.
+    """
+    with sdk_components_measured():
+        sender = make_exporter("logs", settings, meters)
+        count_refusals(sender)
+        exporter = CountedExporter(sender, state)
+        processor = BatchLogRecordProcessor(CountedLogExporter(exporter), meter_provider=meters)
     handler = OtlpHandler(provider)
 
     def turn(on: bool) -> None:

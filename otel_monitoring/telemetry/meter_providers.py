@@ -13,6 +13,8 @@ from otel_monitoring.semconv import SCOPE
 from otel_monitoring.telemetry.observable_callbacks import PatientCallback, guarded
 
 _FASTAPI = "fastapi"
+_KEPT_VALUES = frozenset({SCOPE, "opentelemetry-sdk"})
+"""Scopes whose callbacks only read kept values: this package's, and the SDK's about itself."""
 _OBSERVABLE = ("create_observable_counter", "create_observable_gauge", "create_observable_up_down_counter")
 
 
@@ -52,7 +54,7 @@ class GuardedMeterProvider(MeterProvider):
         meter = super().get_meter(name, *args, **kwargs)
         for method in _OBSERVABLE:
             if method not in vars(meter):
-                guard = guarded if name == SCOPE else PatientCallback  # this package's callbacks only read kept values
+                guard = guarded if name in _KEPT_VALUES else PatientCallback
                 setattr(meter, method, _guarding(getattr(meter, method), guard))
         return meter
 

@@ -6,9 +6,11 @@ An exporter is imported when it is made: without an endpoint, neither `requests`
 import importlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -28,10 +30,11 @@ _EXPORTERS: dict[Signal, tuple[str, str]] = {
 _GRPC_COMPRESSION = {"gzip": "Gzip", "deflate": "Deflate", "none": "NoCompression"}
 
 
-def make_exporter(signal: Signal, settings: OtlpSettings) -> Any:
+def make_exporter(signal: Signal, settings: OtlpSettings, meters: MeterProvider | None = None) -> Any:
     """Make the SDK's OTLP exporter for `signal`, with protocol, endpoint, headers and compression from `settings`.
 
-    The exporter reads everything else (timeout, certificates, temporality, …) from the environment.
+    The exporter reads everything else (timeout, certificates, temporality, …) from the environment. Inside
+    `sdk_components_measured`, `meters` measure its exports.
 
     Raises:
         seams.LostError: The exporter of log records is not there.
@@ -57,7 +60,30 @@ def make_exporter(signal: Signal, settings: OtlpSettings) -> Any:
         endpoint=settings.endpoint(signal),
         headers=dict(parse_env_headers(settings.headers(signal), liberal=True)) or None,
         compression=chosen,
+        meter_provider=meters,
     )
+
+
+def count_refusals(exporter: Any) -> None:
+    """Have the exporter's own metrics tell an HTTP status that refuses a batch as `error.type`, not as a success."""
+    with seams.EXPORTER_METRICS:
+        exporter._metrics = _RefusalsAreErrors(exporter._metrics)  # noqa: SLF001
+
+
+class _RefusalsAreErrors:
+    """Takes the place of an exporter's own metrics, to which it passes every call."""
+
+    def __init__(self, original: Any) -> None:
+        self._operation = original.export_operation
+
+    @contextmanager
+    def export_operation(self, num_items: int) -> Iterator[Any]:
+        with self._operation(num_items) as result:
+            yield result
+            statuses = list((result.error_attrs or {}).values())
+            if result.error is None and statuses:
+                # The SDK takes the name of the class for `error.type`, which is the status.
+                result.error = type(str(statuses[0]), (Exception,), {})()
 
 
 class CountedExporter:

@@ -13,12 +13,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otel_monitoring import seams
 from otel_monitoring.config.otlp import OtlpSettings
+from otel_monitoring.environment import sdk_components_measured
 from otel_monitoring.guard import fail_open
 from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.otlp_exporters import (
     CountedExporter,
     CountedSpanExporter,
     QueueMetrics,
+    count_refusals,
     counted_metrics,
     make_exporter,
 )
@@ -55,6 +57,8 @@ class SpanSwitch(SpanProcessor):
     Attributes:
         target: The processor that exports spans; None: spans are not exported.
         acts_at_start: Whether anything happens when a span starts.
+        started: How many sampled spans have started.
+        ended: How many of these have ended.
     """
 
     def __init__(self, first: Sequence[SpanProcessor] = ()) -> None:
@@ -62,15 +66,18 @@ class SpanSwitch(SpanProcessor):
         self.acts_at_start = bool(first)
         self._guard = fail_open("span processing")
         self.target: SpanProcessor | None = None
+        self.started = self.ended = 0
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Run the first processors; the target, a batch queue of the SDK, does nothing at the start of a span."""
+        self.started += 1
         for processor in self._first:
             with self._guard:
                 processor.on_start(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Run the first processors, then the target."""
+        self.ended += 1
         for processor in self._first:
             with self._guard:
                 processor.on_end(span)
@@ -186,10 +193,15 @@ class BatchPipeline:
         self._exporter.settle()
 
 
-def span_pipeline(settings: OtlpSettings, state: ExportState, switch: SpanSwitch) -> Pipeline:
-    """Export the spans that reach `switch` to the endpoint for traces."""
-    exporter = CountedExporter(make_exporter("traces", settings), state)
-    processor = BatchSpanProcessor(CountedSpanExporter(exporter))
+def span_pipeline(
+    settings: OtlpSettings, state: ExportState, switch: SpanSwitch, meters: MeterProvider | None = None
+) -> Pipeline:
+    """Export the spans that reach `switch` to the endpoint for traces; `meters` measure what becomes of them."""
+    with sdk_components_measured():
+        sender = make_exporter("traces", settings, meters)
+        count_refusals(sender)
+        exporter = CountedExporter(sender, state)
+        processor = BatchSpanProcessor(CountedSpanExporter(exporter), meter_provider=meters)
 
     def turn(on: bool) -> None:
         switch.target = processor if on else None
@@ -212,11 +224,15 @@ class MetricPipeline:
     """The pipeline of metrics: collects and exports every `OTEL_METRIC_EXPORT_INTERVAL`, by a reader of its own."""
 
     def __init__(self, settings: OtlpSettings, state: ExportState, provider: MeterProvider) -> None:
-        exporter = make_exporter("metrics", settings)
-        self._exporter = counted_metrics(exporter, state)
-        self._provider = provider
-        self._reader = _Reader(exporter, export_interval_millis=settings.metric_export_interval)
-        provider.add_metric_reader(self._reader)
+        with sdk_components_measured():
+            exporter = make_exporter("metrics", settings, provider)
+            self._exporter = counted_metrics(exporter, state)
+            self._provider = provider
+            self._reader = _Reader(exporter, export_interval_millis=settings.metric_export_interval)
+            with seams.READER_METRICS:  # the SDK does so for readers that a provider is made with
+                self._reader._set_meter_provider(provider)  # noqa: SLF001
+            provider.add_metric_reader(self._reader)
+            count_refusals(exporter)
 
     def flush(self) -> None:
         """Collect and export now."""

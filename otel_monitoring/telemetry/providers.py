@@ -31,11 +31,12 @@ from otel_monitoring import seams
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.config.otlp import SIGNALS, Signal
 from otel_monitoring.config.settings import Settings
+from otel_monitoring.environment import sdk_counts_spans
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
-from otel_monitoring.semconv import SCHEMA_URL
+from otel_monitoring.semconv import SCHEMA_URL, SCOPE
 from otel_monitoring.telemetry import logs_api
 from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
 from otel_monitoring.telemetry.export_state import ExportState, export_summary
@@ -44,6 +45,7 @@ from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
 from otel_monitoring.telemetry.pipelines import MetricPipeline, Pipeline, SpanSwitch, span_pipeline
 from otel_monitoring.telemetry.resource import detected
 from otel_monitoring.telemetry.schema import joined
+from otel_monitoring.telemetry.self_metrics import SelfMetrics
 from otel_monitoring.telemetry.shutdown import JoinedPipeline, ReaderPipeline, close_all
 from otel_monitoring.telemetry.tracer_provider import ServiceTracerProvider
 
@@ -119,6 +121,7 @@ class Telemetry:
         self._from_file = self._read_file()
         self._make_providers(join=not settings.sdk_disabled)
         self._states = self._make_states()
+        self._measure_itself()
 
     def _make_resource(self) -> Resource:
         """The resource of this process: settings win over `OTEL_RESOURCE_ATTRIBUTES`, the application, detection."""
@@ -238,6 +241,21 @@ class Telemetry:
         provider = self._from_file.by_signal.get(signal) if self._from_file is not None else None
         return provider is not None and provider is self._sdk[SIGNALS.index(signal)]
 
+    def _measure_itself(self) -> None:
+        """Make the instruments about our own work. Where the user has the SDK count its spans, it does that itself."""
+        states = weakref.WeakMethod(self._current_states)
+        meter = self.meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
+        own = SelfMetrics(meter, lambda: found() if (found := states()) is not None else {})
+        if sdk_counts_spans():
+            return
+        if self.tracing and ("traces" not in self._joined or self._is_of_file("traces")):
+            own.count_spans(self._spans)
+        if self._logs is not None and ("logs" not in self._joined or self._is_of_file("logs")):
+            own.count_records(self._logs)
+
+    def _current_states(self) -> Mapping[Signal, ExportState]:
+        return self._states
+
     def start(self, reader: MetricReader) -> None:
         """Add the aggregator's reader and, for each endpoint, a pipeline. Does nothing if it has started.
 
@@ -281,7 +299,7 @@ class Telemetry:
     def _make_pipelines(self) -> list[tuple[Signal, Pipeline]]:
         _, meters, loggers = self._sdk
         makers: dict[Signal, Callable[[ExportState], Pipeline]] = {
-            "traces": lambda state: span_pipeline(self._settings, state, self._spans),
+            "traces": lambda state: span_pipeline(self._settings, state, self._spans, meters),
             "metrics": lambda state: MetricPipeline(self._settings, state, meters),
         }
         if loggers is not None and (logs := self._logs) is not None:
@@ -290,9 +308,10 @@ class Telemetry:
 
             if self._is_of_file("logs"):
                 return [("logs", HandlerPipeline(loggers, self._service))]
-            makers["logs"] = lambda state: log_pipeline(self._settings, state, logs, loggers, self._service)
+            makers["logs"] = lambda state: log_pipeline(self._settings, state, logs, loggers, self._service, meters)
         made: list[tuple[Signal, Pipeline]] = []
-        for signal, state in self._states.items():
+        # First metrics: the queues of the others say how long they are to the readers that are there.
+        for signal, state in sorted(self._states.items(), key=lambda item: item[0] != "metrics"):
             if state.endpoint is None or signal in self._joined:
                 continue
             try:

@@ -119,6 +119,7 @@ class LeafTracer:
         if sampled.decision is not Decision.RECORD_AND_SAMPLE:
             return None
         flags = _SAMPLED_RANDOM if random else _SAMPLED
+        provider.switch.started += 1
         return _Started(
             kind.name,
             kind.bounded if sampled.attributes == attributes else self._bounded(sampled.attributes),

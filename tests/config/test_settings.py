@@ -27,6 +27,7 @@ def test_documented_defaults() -> None:
         "api_response_time_ms": 2000.0,
         "event_loop_lag_ms": 1000.0,
         "rejected_requests": 50.0,
+        "telemetry_loss_seconds": 300.0,
     }
 
 

@@ -36,6 +36,7 @@ def default_rules(thresholds: Thresholds, error_statuses: frozenset[int] | None 
         *_database_rules(thresholds),
         *_request_rules(thresholds, error_statuses),
         *_system_rules(thresholds),
+        *_telemetry_rules(thresholds),
         *_check_rules(),
         *_business_rules(),
     )
@@ -202,6 +203,20 @@ def _system_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
             "Event loop blocked for {value:.0f}ms",
             AlertType.EVENT_LOOP_BLOCKED,
             scope="instance",
+        ),
+    )
+
+
+def _telemetry_rules(thresholds: Thresholds) -> tuple[Rule, ...]:
+    return (
+        Rule(
+            "telemetry_lost",
+            Gauge(c.TELEMETRY_LOSS, "s"),
+            ">",
+            thresholds.telemetry_loss_seconds,
+            "Telemetry has been lost for {value:.0f} s: exports fail, or a queue is full",
+            AlertType.TELEMETRY_LOST,
+            clear=0,
         ),
     )
 

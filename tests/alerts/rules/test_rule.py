@@ -58,6 +58,7 @@ def fires(rule: Rule, window: Window) -> list[str]:
         ("delivery_issue", "error", 0),
         ("security_alert", "critical", 50),
         ("event_loop_blocked", "warning", 1000),
+        ("telemetry_lost", "warning", 300),
         ("database_pool_exhausted", "error", 0),
         ("database_error", "error", 0),
         ("check_failed", "warning", 0),
@@ -138,6 +139,12 @@ def test_a_message_that_cannot_be_filled_falls_back_to_the_figures() -> None:
             gauge(c.EVENT_LOOP_LAG, 1.0),
             gauge(c.EVENT_LOOP_LAG, 1.5),
             "Event loop blocked for 1500ms",
+        ),
+        (
+            "telemetry_lost",
+            gauge(c.TELEMETRY_LOSS, 300),
+            gauge(c.TELEMETRY_LOSS, 301),
+            "Telemetry has been lost for 301 s: exports fail, or a queue is full",
         ),
     ],
 )
