@@ -424,6 +424,8 @@ class Hosts:
         for kind in MUTED:
             assert self.hosts[0].service.client.delete(f"/api/alerts/mutes/{kind}").status_code == 204
         self.counts()
+        for what in (message, down):  # nothing was told again meanwhile
+            self._told_once_a_host(what, already)
 
     def story(self, seconds: float = 0.0, *, without: Collection[str] = ()) -> None:
         """Everything that befalls it, once, or again and again for so many seconds; then each outage lasts a minute.

@@ -30,6 +30,21 @@ MAIL = ("channel:mail",)
 DONE = ChannelResult(DeliveryState.DELIVERED, at=NOW)
 
 
+class Remembering(SqliteStore):
+    """See `Hosts.remembering`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._incidents: dict[str, str] = {}
+
+    def run(self, work: Callable[[Store], T]) -> T:
+        result, self._incidents = super().run(lambda store: (work(store), store.incidents.saved()))
+        return result
+
+    def state(self) -> MemoryState:
+        return MemoryState(incidents=self._incidents)
+
+
 class Hosts:
     """A database of all, which can be away, and hosts with a file each. The database is a file here, too."""
 
@@ -42,10 +57,22 @@ class Hosts:
         self.opened: list[Store] = [self.database]
 
     def worker(self, host: str) -> FallbackStore:
-        file = FallbackStore(SqliteStore(self.folder / f"{host}.db"), clock=lambda: self.now)
-        store = FallbackStore(SqliteStore(self.database.path), file, clock=lambda: self.now)
+        return self._opened(FallbackStore(SqliteStore(self.database.path), self._file(host), clock=self._clock))
+
+    def remembering(self, host: str) -> FallbackStore:
+        """A worker that knows the alerts as its last transaction had them, as with a `MongoStore`."""
+        database = Remembering(self.database.path)
+        return self._opened(FallbackStore(database, self._file(host), known=database.state, clock=self._clock))
+
+    def _file(self, host: str) -> Store:
+        return FallbackStore(SqliteStore(self.folder / f"{host}.db"), clock=self._clock)
+
+    def _opened(self, store: FallbackStore) -> FallbackStore:
         self.opened.append(store)
         return store
+
+    def _clock(self) -> float:
+        return self.now
 
     def away(self) -> None:
         for store in self.opened:
@@ -430,3 +457,27 @@ def test_a_worker_for_which_the_return_comes_too_early_goes_on_with_what_the_oth
     hosts.back()
     assert (second.incidents.saved(), second.problem) == ({}, None)
     assert (messages(hosts.database), waiting(hosts.database, "mail")) == (["rule"], ["rule"])
+
+
+def test_a_worker_that_asked_before_another_one_merged_knows_what_that_one_did(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database answers both, one merges, and it is away again before the other one has read anything."""
+    first, second = hosts.remembering("one"), hosts.remembering("one")
+    hosts.away()
+    for store in (first, second):
+        store.incidents.saved()
+    first.incidents.save({"rule": "firing"})
+    hosts.back()
+    works = second._probe.works
+
+    def first_merges(*, patient: bool = False) -> bool:
+        found = works(patient=patient)
+        first.history.counts()
+        return found
+
+    monkeypatch.setattr(second._probe, "works", first_merges)
+    second.leases.holders(NOW)
+    assert (first.problem, second.problem) == (None, None)
+    hosts.away()
+    assert second.incidents.saved() == {"rule": "firing"}, "it fires no second time"

@@ -307,6 +307,8 @@ class FallbackStore:
                 return False
             forward_measurements(self.primary, self.secondary, self.record)  # most of them
             self.secondary.run(partial(self._merge, now))
+            if not isinstance(self.secondary, MemoryStore):
+                self._ask_primary()  # another process may have merged since: what it did is known from now on
         except (StoreError, _MergeError) as error:
             self._fall_back(error)
             return False
