@@ -112,9 +112,6 @@ class RequestStatistics(OutcomeClassifier):
     def errors(self, window: Window) -> tuple[int, int]:
         """The number of requests, and how many of them were errors."""
         known: tuple[int, int] | None = window.memo.get(("errors", self))
-        if known is None and window.parts:  # without adding them up: `/health` asks on the application's loop
-            counts = [self.errors(part) for part in window.parts]
-            known = window.memo["errors", self] = sum(all_ for all_, _ in counts), sum(errors for _, errors in counts)
         if known is None:
             recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
             known = window.memo["errors", self] = (

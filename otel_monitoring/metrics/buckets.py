@@ -133,8 +133,11 @@ def widened(packed_counts: int, width: int, wider: int) -> int:
         return packed_counts
     size = -(-packed_counts.bit_length() // (8 * width))
     present, wide = packed_counts.to_bytes(size * width, "little"), bytearray(size * wider)
-    for place in range(width):
-        wide[place::wider] = present[place::width]
+    if width == 1:
+        wide[::wider] = present
+    else:
+        for place in range(width):
+            wide[place::wider] = present[place::width]
     return int.from_bytes(wide, "little")
 
 

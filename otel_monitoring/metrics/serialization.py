@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import KINDS, Buckets
-from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, merged_rows
-from otel_monitoring.runtime.give_way import giving_way
+from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, merged_rows, row_of
+from otel_monitoring.runtime.give_way import give_way, giving_way
 
 _FORMAT = 1
 _COMPRESSION = 1
@@ -183,12 +183,19 @@ class SnapshotCodec:
             self._read_names[names] = known
         return known
 
-    def total(self, parts: Sequence["EncodedSnapshot"], start: float, end: float) -> Snapshot:
-        """The sum of `parts`, as the snapshot of an interval."""
+    def total(
+        self, parts: Sequence["EncodedSnapshot"], start: float, end: float, own: Snapshot | None = None
+    ) -> Snapshot:
+        """The sum of `parts` and of a snapshot that is not encoded, as the snapshot of an interval."""
         found: defaultdict[str, list[Row]] = defaultdict(list)
         sums: dict[Series, float] = {}
+        if own is not None:
+            sums |= own.sums
+            for series, histogram in giving_way(own.histograms.items()):
+                found[self._text(series)].append(row_of(histogram))
         for part in parts:
-            for text, row in giving_way(zip(part.series, part.rows, strict=False)):
+            give_way()
+            for text, row in zip(part.series, part.rows, strict=False):
                 found[text].append(row)
             for text, value in zip(part.series[len(part.rows) :], part.sums, strict=True):
                 series = self.series_of(text)
@@ -230,7 +237,7 @@ class EncodedSnapshot(NamedTuple):
 def _rows(records: memoryview, counts: bytes) -> list[Row]:
     rows: list[Row] = []
     end, number = 0, int.from_bytes
-    for count, total, least, most, scale, at_zero, first, size, width in giving_way(_RECORD.iter_unpack(records)):
+    for count, total, least, most, scale, at_zero, first, size, width in _RECORD.iter_unpack(records):
         begin, end = end, end + size
         if width not in KINDS:
             break

@@ -4,12 +4,12 @@ The history makes a new one for every snapshot, while readers in other threads k
 service for the few that changed would be the largest cost of a collection.
 """
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Set
 from itertools import chain
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 from otel_monitoring.metrics.snapshot import AttributeValue, Series
-from otel_monitoring.runtime.give_way import give_way, giving_way
+from otel_monitoring.runtime.give_way import giving_way
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -82,13 +82,11 @@ class MetricSeries(Generic[T]):
             shards = _spread(chain.from_iterable(map(dict.items, shards)), 2 * size // _FULL)
         return MetricSeries(shards, size)
 
-    def shards(self, least: int = 1) -> list[dict[Series, T]]:
-        """The dictionaries, which nobody changes; at least so many."""
-        shards = self._shards
-        if shards is None or len(shards) < least:
-            items = self._items or () if shards is None else self.items()
-            shards = self._shards = _spread(items, max(least, self.size // _FULL))
-        return shards
+    def shards(self) -> list[dict[Series, T]]:
+        """The dictionaries, which nobody changes."""
+        if self._shards is None:
+            self._shards = _spread(self._items or (), self.size // _FULL)
+        return self._shards
 
 
 def _spread(items: Iterable[tuple[Series, T]], least: int) -> list[dict[Series, T]]:
@@ -165,66 +163,6 @@ class SeriesMap(Mapping[Series, T]):
             else:
                 groups.pop(name, None)
         return SeriesMap(groups)
-
-
-class Combined(Generic[T]):
-    """Two mappings combined series by series. It keeps the last result, and computes anew what has changed since.
-
-    Args:
-        combine: Computes the value of a series from those in both; None: the result has none.
-        alone: Whether a series that only the second mapping has is in the result.
-    """
-
-    def __init__(self, combine: Callable[[T, T], T | None], *, alone: bool) -> None:
-        self._combine = combine
-        self._alone = alone
-        self._last: dict[str, _Combined[T]] = {}
-
-    def of(self, one: Mapping[Series, T], other: Mapping[Series, T]) -> SeriesMap[T]:
-        """`one` and `other` combined; they must not change afterwards. May be called in any thread."""
-        ours, theirs, empty = SeriesMap.of(one), SeriesMap.of(other), MetricSeries[T]([{}], 0)
-        made = {
-            name: self._group(ours.group(name) or empty, theirs.group(name) or empty, self._last.get(name))
-            for name in ours.names() | theirs.names()
-        }
-        self._last = made
-        return SeriesMap({name: one.result for name, one in made.items() if one.result.size})
-
-    def _group(self, one: MetricSeries[T], other: MetricSeries[T], last: "_Combined[T] | None") -> "_Combined[T]":
-        count = max(len(one.shards()), len(other.shards()))
-        ours, theirs = one.shards(count), other.shards(count)
-        if last is None or len(last.one) != count:
-            last = _Combined([{}] * count, [{}] * count, MetricSeries([{} for _ in range(count)], 0))
-        known = zip(last.one, last.other, last.result.shards(), strict=True)
-        shards = [
-            done if a is known_a and b is known_b else self._shard(a, b, (known_a, known_b, done))
-            for a, b, (known_a, known_b, done) in zip(ours, theirs, known, strict=True)
-        ]
-        return _Combined(ours, theirs, MetricSeries(shards, sum(map(len, shards))))
-
-    def _shard(
-        self, one: dict[Series, T], other: dict[Series, T], last: "Sequence[dict[Series, T]]"
-    ) -> dict[Series, T]:
-        found: dict[Series, T] = {}
-        known_one, known_other, done = last
-        give_way()
-        for series, value in one.items():
-            theirs = other.get(series)
-            if theirs is None:
-                found[series] = value
-            elif known_one.get(series) is value and known_other.get(series) is theirs and series in done:
-                found[series] = done[series]
-            elif (new := self._combine(value, theirs)) is not None:
-                found[series] = new
-        if self._alone:
-            found.update((series, other[series]) for series in other.keys() - one.keys())
-        return found
-
-
-class _Combined(NamedTuple, Generic[T]):
-    one: list[dict[Series, T]]
-    other: list[dict[Series, T]]
-    result: MetricSeries[T]
 
 
 class _Items(ItemsView[Series, T]):

@@ -3,8 +3,8 @@
 Each process appends what it measured to a stream that all of them read, and adds up what the others have written. So
 a process that ends leaves its counts behind. A base replaces older deltas: their total, and the recent window's ring.
 
-What this process measured is in its own history already, and is kept once: the service's windows are the sum of its own
-and the others', made when somebody asks. A process that is alone has nothing to add.
+While a process is alone, its own history is the service's. From the first delta or base of another one on, the service
+has a history of its own, to which everybody's measurements are added.
 """
 
 import json
@@ -23,8 +23,9 @@ from otel_monitoring.metrics.error_groups import ErrorGroup, ErrorKey, merged_gr
 from otel_monitoring.metrics.serialization import EncodedSnapshot, PackedSnapshot, SnapshotCodec, readable
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import Base, Delta, MeasurementStream
-from otel_monitoring.metrics.window import Both, Combination, CombinedWindow, History, Moment, Window, Windows, joined
+from otel_monitoring.metrics.window import History, Moment, Windows, joined
 from otel_monitoring.redact import redact_error
+from otel_monitoring.runtime.give_way import give_way
 
 Scope = Literal["service", "instance"]
 """What an answer is about: all processes of the service, or the one that answers."""
@@ -112,12 +113,10 @@ class ServiceHistory:
     def begin(self) -> None:
         """Begin as a new process: nothing is known of the stream."""
         self._pid = os.getpid()
-        self._others = History(self._clock(), span=self._span, resolution=self._resolution)
         self._own = self._own_history.moment
-        # What the own history had before is not measured by this writer.
-        self._apart: Moment | None = None if self._own.total.is_empty else self._own
-        self._totals, self._recents = Combination.sum(), Combination.sum()
-        self._rest = Combination.rest()
+        # None: this process is alone. What the own history had before is not measured by this writer.
+        self._shared: History | None = None if self._own.total.is_empty else self._begun()
+        self._uncounted: list[Snapshot] = []
         self.history = self._whole()
         self._began = self._clock()
         self._since: float | None = None
@@ -162,7 +161,9 @@ class ServiceHistory:
         noted = [self._noted.popleft() for _ in range(len(self._noted))]
         if noted:
             self._own = noted[-1][1]
-        return [snapshot for snapshot, _ in noted]
+        snapshots = [snapshot for snapshot, _ in noted]
+        self._uncounted += snapshots
+        return snapshots
 
     def exchange(self, stream: MeasurementStream, last_error: ErrorSeen | None = None, *, publish: bool = True) -> None:
         """Publish what was noted, then add it and what the others have published.
@@ -192,6 +193,7 @@ class ServiceHistory:
                 self.problem = redact_error(error)
                 raise
             finally:
+                self._count([])
                 self.history, self.joined = self._whole(), True
             self.problem = stream.problem
             if not self._version and not self._replace_base(stream):
@@ -294,12 +296,9 @@ class ServiceHistory:
 
     def _take(self, base: "_ReadBase | None", deltas: Sequence[Delta]) -> None:
         """Add what the others have published, beginning with the base if there is one."""
-        mine = False
         if base is not None:
-            # Once a base contains something of this process, all that it has published so far counts as the others'.
-            mine = self._apart is not None or self._writer in base.head.known
-            self._apart = self._own if mine else None
-            self._others = self._restored(base)
+            # What this process has measured was published before: it is in the base, or in the deltas that follow.
+            self._shared, self._uncounted = self._restored(base), []
         parts: list[EncodedSnapshot] = []
         for delta in deltas:
             if self._known.get(delta.writer, 0) >= delta.number:
@@ -307,17 +306,29 @@ class ServiceHistory:
             self._known.pop(delta.writer, None)
             self._known[delta.writer] = delta.number
             self._beyond_base += 1
+            give_way()
             with readable("a delta of the measurements", _reading):
                 part = self._codec.decode(delta.content)
                 self._see(_error_of(part.note.get("error")))
                 self._learn(part.note.get("own", ()))
                 groups = _groups_of(part.note.get("errors"))
                 self.errors = merged_groups(self.errors, groups) if groups else self.errors
-                if mine or delta.writer != self._writer:
-                    parts.append(part)
-        before, now = self._others.total.end, self._clock()
-        if parts or now - before >= _IDLE:
-            self._others.add(self._codec.total(parts, before, now))
+                parts.append(part)
+        self._count(parts)
+
+    def _count(self, parts: Sequence[EncodedSnapshot]) -> None:
+        """Add what the others have published, and what this process has measured."""
+        own, self._uncounted = self._uncounted, []
+        if self._shared is None and parts:
+            own = []  # its own history has it
+            self._shared = History.continuing(self._own, span=self._span, resolution=self._resolution)
+        if self._shared is not None:
+            before, now = self._shared.total.end, self._clock()
+            if parts or own or now - before >= _IDLE:
+                self._shared.add(self._codec.total(parts, before, now, joined(own) if own else None))
+
+    def _begun(self) -> History:
+        return History(self._clock(), span=self._span, resolution=self._resolution)
 
     def _restored(self, base: "_ReadBase") -> History:
         now, head = self._clock(), base.head
@@ -345,26 +356,12 @@ class ServiceHistory:
 
     def _whole(self) -> Windows:
         """What all processes measured, as of what this one has published."""
-        own, others = self._own, self._others
-        if self._apart is None and others.total.is_empty:
-            return own
-        total, recent = self._own_since()
-        return Both(self._totals.window(total, others.total), self._recents.window(recent, others.recent))
-
-    def _own_since(self) -> tuple[Window, Window]:
-        """What this process measured and what does not count as the others'."""
-        own, apart = self._own, self._apart
-        if apart is None:
-            return own.total, own.recent
-        total = CombinedWindow(self._rest, own.total, apart.total, apart.total.end)
-        return total, own.recent if own.recent.start >= apart.total.end else total
+        return self._own if self._shared is None else self._shared.moment
 
     def _entries(self) -> list[PackedSnapshot]:
         """The ring of the recent window of all processes."""
-        _, recent = self._own_since()
-        own = self._own.entries() if recent is self._own.recent else [PackedSnapshot.of(recent.snapshot)]
-        filled = [one for one in (*own, *self._others.moment.entries()) if one.rows or one.sums]
-        return sorted(filled, key=lambda entry: entry.end)
+        moment = self._own if self._shared is None else self._shared.moment
+        return [one for one in moment.entries() if one.rows or one.sums]
 
     def _see(self, error: ErrorSeen | None) -> None:
         if error is not None and (self.last_error is None or error.time > self.last_error.time):

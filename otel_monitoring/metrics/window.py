@@ -1,18 +1,14 @@
-"""`Window`: what was measured in an interval; `History`: the ring of snapshots that the recent window covers.
-
-A `CombinedWindow` is computed from two windows when somebody asks for its series.
-"""
+"""`Window`: what was measured in an interval; `History`: the ring of snapshots that the recent window covers."""
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from functools import cached_property
-from operator import add
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from otel_monitoring.metrics.past import Past
 from otel_monitoring.metrics.serialization import PackedSnapshot
-from otel_monitoring.metrics.series_map import Combined, SeriesMap
+from otel_monitoring.metrics.series_map import SeriesMap
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot
 
 T = TypeVar("T")
@@ -49,11 +45,6 @@ class Window:
     def is_empty(self) -> bool:
         """Whether no histogram and no counter has changed in it."""
         return not (self._snapshot.histograms or self._snapshot.sums)
-
-    @property
-    def parts(self) -> "Sequence[Window]":
-        """The windows of which it is the sum; empty: it is not a sum."""
-        return ()
 
     @property
     def seconds(self) -> float:
@@ -105,42 +96,6 @@ def _items(values: SeriesMap[T], name: str) -> list[tuple[Series, T]]:
     return group.items() if group is not None else []
 
 
-class CombinedWindow(Window):
-    """Two windows combined, once somebody asks for the series.
-
-    Args:
-        how: Combines them.
-        one: A window.
-        other: Another one.
-        start: When the result begins.
-    """
-
-    def __init__(self, how: "Combination", one: Window, other: Window, start: float) -> None:
-        super().__init__(Snapshot(start, max(one.end, other.end)), kept=how.kept)
-        self._windows = one, other
-        self._how = how
-        self._is_made = False
-
-    @property
-    def snapshot(self) -> Snapshot:
-        """What was measured; made when it is first asked for."""
-        if not self._is_made:
-            one, other = self._windows
-            self._snapshot = self._how.of(one.snapshot, other.snapshot, self.start, self.end)
-            self._is_made = True
-        return self._snapshot
-
-    @property
-    def parts(self) -> Sequence[Window]:
-        """Both windows, if it is their sum."""
-        return self._windows if self._how.is_sum else ()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether neither has anything."""
-        return all(window.is_empty for window in self._windows)
-
-
 class Windows(Protocol):
     """What was measured since a start, and recently."""
 
@@ -151,13 +106,6 @@ class Windows(Protocol):
     @property
     def recent(self) -> Window:
         """The last seconds."""
-
-
-class Both(NamedTuple):
-    """Two windows, as `Windows` has them."""
-
-    total: Window
-    recent: Window
 
 
 class Moment(NamedTuple):
@@ -227,6 +175,21 @@ class History:
         for entry in entries:
             history._keep(entry)
         history.total, history.recent = Window(total), Window(recent)
+        return history
+
+    @classmethod
+    def continuing(cls, moment: Moment, *, span: float, resolution: float) -> "History":
+        """A history that goes on from a moment of another one, without its gauges.
+
+        Args:
+            moment: Of the other.
+            span: As in the constructor.
+            resolution: As in the constructor.
+        """
+        history = cls(moment.total.start, span=span, resolution=resolution)
+        history.total, history.recent = moment.total, moment.recent
+        history._ring.extend(moment.ring)
+        history._parts.extend(moment.parts)
         return history
 
     def add(self, snapshot: Snapshot) -> None:
@@ -303,47 +266,6 @@ def _sum_of_counters(_series: Series, known: float | None, new: float) -> float:
 
 def _difference_of_counters(_series: Series, known: float | None, part: float) -> float:
     return (known or 0) - part
-
-
-class Combination:
-    """Two snapshots combined series by series; what has not changed since the last time is not computed again."""
-
-    def __init__(
-        self,
-        histograms: Callable[[Histogram, Histogram], Histogram | None],
-        sums: Callable[[float, float], float | None],
-        *,
-        is_sum: bool,
-    ) -> None:
-        self._histograms = Combined(histograms, alone=is_sum)
-        self._sums = Combined(sums, alone=is_sum)
-        self.kept: dict[Hashable, Any] = {}
-        self.is_sum = is_sum
-
-    @classmethod
-    def sum(cls) -> "Combination":
-        """Adds two snapshots."""
-        return cls(Histogram.plus, add, is_sum=True)
-
-    @classmethod
-    def rest(cls) -> "Combination":
-        """Takes a snapshot out of a longer one that begins with it; minimum and maximum are those of the longer one."""
-        return cls(_remaining, lambda whole, part: None if whole == part else whole - part, is_sum=False)
-
-    def window(self, one: Window, other: Window) -> Window:
-        """The sum of two windows; one of them, if the other is empty."""
-        if one.is_empty or other.is_empty:
-            return other if one.is_empty else one
-        return CombinedWindow(self, one, other, min(one.start, other.start))
-
-    def of(self, one: Snapshot, other: Snapshot, start: float, end: float) -> Snapshot:
-        """Both combined, as the snapshot of an interval. May be called in any thread."""
-        histograms = self._histograms.of(one.histograms, other.histograms)
-        return Snapshot(start, end, histograms, self._sums.of(one.sums, other.sums))
-
-
-def _remaining(whole: Histogram, part: Histogram) -> Histogram | None:
-    return None if whole.count == part.count else whole.minus(part, smallest=whole.min, largest=whole.max)
 
 
 def joined(snapshots: Sequence[Snapshot]) -> Snapshot:

@@ -206,19 +206,21 @@ def test_a_process_that_knows_all_of_the_base_goes_on(clock: ManualClock, stream
     leader.measure(2)
     leader.answer()
     one.answer()
-    before = one.service._others
+    before = one.service._shared
+    assert before is not None
     clock.advance(60)
     leader.service.compact(stream)
     one.measure(1)
     assert one.answer() == 3
-    assert one.service._others is before
+    assert one.service._shared is before
 
 
 def test_what_the_base_has_is_deleted_with_the_next_one(clock: ManualClock, stream: Failing) -> None:
     one, slow = Process(clock, stream), Process(clock, stream)
     one.answer()
     slow.answer()
-    before = slow.service._others
+    before = slow.service._shared
+    assert before is not None
     for _ in range(3):
         one.measure(1)
         one.answer()
@@ -226,7 +228,7 @@ def test_what_the_base_has_is_deleted_with_the_next_one(clock: ManualClock, stre
         one.service.compact(stream)
         slow.measure(1)
         slow.answer()
-    assert slow.service._others is before, "it was never behind"
+    assert slow.service._shared is before, "it was never behind"
     assert len(stream._deltas) == 3
 
 
