@@ -88,12 +88,8 @@ class PackedSnapshot(NamedTuple):
             size = (packed.bit_length() + 7) // 8
             series.append(one)
             counts.append(packed.to_bytes(size, "little"))
-            records.append(
-                _RECORD.pack(
-                    *(histogram.count, histogram.sum, histogram.min, histogram.max, histogram.scale),
-                    *(histogram.at_zero, first, size, width),
-                )
-            )
+            figures = histogram.count, histogram.sum, histogram.min, histogram.max, histogram.scale, histogram.at_zero
+            records.append(_RECORD.pack(*figures, first, size, width))
         same = like is not None and list(like.rows) == series
         rows = like.rows if like is not None and same else {one: row for row, one in enumerate(series)}
         return cls(snapshot.start, snapshot.end, rows, b"".join(records), _deflated(*counts), snapshot.sums)
@@ -113,8 +109,8 @@ class PackedSnapshot(NamedTuple):
         row = self.rows.get(series)
         if row is None:
             return None
-        least, most = _EXTREMES.unpack_from(self.records, row * _RECORD.size)
-        return least, most
+        found: tuple[float, float] = _EXTREMES.unpack_from(self.records, row * _RECORD.size)
+        return found
 
 
 class SnapshotCodec:

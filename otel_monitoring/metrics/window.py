@@ -250,10 +250,14 @@ class History:
         return Snapshot((self._ring or self._parts)[0].start, window.end, histograms, sums, window.gauges)
 
     def _extremes(self, series: Series) -> tuple[float, float]:
-        found = [entry.extremes(series) for entry in self._ring]
-        parts = [part.histograms[series] for part in self._parts if series in part.histograms]
-        known = [one for one in (*found, *((part.min, part.max) for part in parts)) if one is not None]
-        return min((low for low, _ in known), default=math.inf), max((high for _, high in known), default=-math.inf)
+        smallest, largest = math.inf, -math.inf
+        for entry in self._ring:
+            if (found := entry.extremes(series)) is not None:
+                smallest, largest = min(smallest, found[0]), max(largest, found[1])
+        for part in self._parts:
+            if (histogram := part.histograms.get(series)) is not None:
+                smallest, largest = min(smallest, histogram.min), max(largest, histogram.max)
+        return smallest, largest
 
 
 def _sum_of_histograms(_series: Series, known: Histogram | None, new: Histogram) -> Histogram:

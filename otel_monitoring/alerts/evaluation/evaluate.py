@@ -11,6 +11,7 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.past import Past
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.redact import redact_error
+from otel_monitoring.runtime.give_way import give_way
 
 _evaluating = fail_open("evaluating a rule", theirs=True)
 
@@ -75,6 +76,7 @@ class Evaluation:
         apart = {instance: report.window for instance, report in reports.items()}
         found: list[RuleResult] = []
         for rule in rules:
+            give_way()
             self.errors[rule.name] = "it could not be evaluated"
             with _evaluating:
                 alerts = known.get(rule.name, ())
