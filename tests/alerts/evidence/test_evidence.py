@@ -24,7 +24,7 @@ from otel_monitoring.metrics.slices.recorder import WrittenUpTo
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.metrics.slow_requests import SlowRequest
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot, merged
-from otel_monitoring.metrics.window import Both, Window
+from otel_monitoring.metrics.window import Moment, Window
 
 NOW = 1_780_000_000.0
 WINDOW = 300.0
@@ -94,7 +94,7 @@ class Service:
     def evidence(self, rule: Rule | str, value: float = 50.0, **labels: str) -> Mapping[str, Any]:
         rule = RULES[rule] if isinstance(rule, str) else rule
         sources = EvidenceSources(
-            history=lambda: Both(self.shown, self.recent),
+            history=lambda: Moment(self.shown, self.recent, (), ()),
             errors=lambda: self.errors,
             table=lambda: self.store.slices,
             classify=CLASSIFY,
@@ -353,7 +353,7 @@ def test_a_storm_of_alerts_gets_evidence_for_the_first() -> None:
     service = Service(requests(GOOD), requests(BAD))
     service.worker(1)
     sources = EvidenceSources(
-        lambda: Both(service.total, service.recent), dict, lambda: service.store.slices, CLASSIFY, WINDOW
+        lambda: Moment(service.total, service.recent, (), ()), dict, lambda: service.store.slices, CLASSIFY, WINDOW
     )
     alerts = [Alert(RULES["high_error_rate"], {}, NOW - 60, 20.0)] * 30
     found = EvidenceCollector(sources).collect(alerts, service.reports, service.recent, NOW)
