@@ -144,4 +144,4 @@ monitoring = get_monitoring()
 if NAME == "CPU hog" and monitoring is not None:
     # The host's CPU is also used by others, such as the database.
     busy = Gauge(PROCESS_CPU_UTILIZATION, "1", scale=100)
-    monitoring.add_rule(Rule("busy_process", busy, ">", 15, type=AlertType.HIGH_CPU, hold=5))
+    monitoring.add_rule(Rule("busy_process", busy, ">", 8, type=AlertType.HIGH_CPU, hold=3))

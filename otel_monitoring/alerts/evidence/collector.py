@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
@@ -131,7 +132,7 @@ class EvidenceCollector:
             total=self._from.history().total if reports else NOTHING,
             reports=reports,
             slices=slices,
-            releases=releases,
+            releases=_with_running(releases, reports),
             errors=dict(self._from.errors()),
             classify=self._from.classify,
         )
@@ -172,3 +173,21 @@ class EvidenceCollector:
             "page_url": self._from.page_url,
         }
         return {name: value for name, value in found.items() if value}
+
+
+def _with_running(
+    releases: Sequence[tuple[float, str]], reports: Mapping[str, WorkerReport]
+) -> Sequence[tuple[float, str]]:
+    """The releases, and the one that began so lately that the slices do not know it yet."""
+    began: dict[str, float] = {}
+    for report in reports.values():
+        version, started = report.state.get("version"), report.state.get("started_at")
+        with _collecting:
+            if version and started:
+                at = datetime.fromisoformat(str(started)).timestamp()
+                began[str(version)] = min(at, began.get(str(version), at))
+    known = {version for _, version in releases}
+    news = [
+        (at, version) for version, at in began.items() if releases and version not in known and at > releases[-1][0]
+    ]
+    return [*releases, *sorted(news)]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from otel_monitoring import semconv as c
 from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances
 from otel_monitoring.alerts.evidence.comparison import (
     Compared,
@@ -33,13 +34,18 @@ class _Rise:
 
     Attributes:
         seconds: The time in all beyond what these requests took before.
-        requests: How many requests there were lately.
         before: Seconds of all requests before.
+        longest: Seconds of the longest request lately.
     """
 
     seconds: float
-    requests: float
     before: float
+    longest: float
+
+    @property
+    def events(self) -> float:
+        """The fewest requests that the rise may consist of: a few slow ones may be in one place by chance."""
+        return ratio(self.seconds, self.longest)
 
 
 def slow(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
@@ -57,17 +63,23 @@ def slow(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
     parts = [
         Part(name, now.seconds - now.number * means[name], ratio(now.number, lately.number)) for name, now, _ in known
     ]
+    rise = _Rise(sum(max(0.0, part.rise) for part in parts), before.seconds, _longest(about, route))
     if route:
         text = f"route {route}: {change(lately, before)}" if lately.number else f"route {route}"
         yield Culprit("route", (route,), text, _BY_ITSELF)
-    elif (found := standing_out(parts, lately.number)) is not None:
+    elif (found := standing_out(parts, rise.events)) is not None:
         now, old = both(found.names, known)
         if _is_slower(now, old if old.number else before):
             yield Culprit.of("route", found, f"route {listed(found.names)}: {change(now, old)}")
-    rise = _Rise(sum(max(0.0, part.rise) for part in parts), lately.number, before.seconds)
     yield from _collections(about, rise)
     yield from _hosts(about, rise)
-    yield from _workers(about, route, means)
+    yield from _workers(about, route, means, rise)
+
+
+def _longest(about: Circumstances, route: str) -> float:
+    recorded = about.recent.histograms(c.HTTP_SERVER_REQUEST_DURATION)
+    found = [histogram.max for series, histogram in recorded if not route or series.get(c.HTTP_ROUTE) == route]
+    return max(found, default=0.0)
 
 
 def _is_slower(now: Cell, than: Cell) -> bool:
@@ -117,8 +129,7 @@ def _longer(
     parts = [
         Part(name, now.seconds - old.seconds * scale, ratio(old.seconds, usual)) for name, now, old in known if name
     ]
-    events = min(rise.requests or float("inf"), sum(now.number for _, now, _ in known))
-    found = standing_out(parts, events, whole=rise.seconds)
+    found = standing_out(parts, rise.events, whole=rise.seconds)
     if found is None:
         return
     now, old = both(found.names, known)
@@ -138,7 +149,7 @@ def _operation(names: Sequence[str], about: Circumstances) -> str:
     return max(seconds, key=lambda name: seconds[name], default="")
 
 
-def _workers(about: Circumstances, route: str, means: Mapping[str, float]) -> Iterator[Culprit]:
+def _workers(about: Circumstances, route: str, means: Mapping[str, float], rise: _Rise) -> Iterator[Culprit]:
     known: dict[str, Cell] = {}
     rises = []
     for worker in about.workers:
@@ -146,8 +157,8 @@ def _workers(about: Circumstances, route: str, means: Mapping[str, float]) -> It
         known[worker.instance] = Cell(sum(sums[0] for _, sums in found), sum(sums[2] for _, sums in found))
         rises.append((worker, sum(sums[2] - sums[0] * means.get(name, 0.0) for name, sums in found)))
     everything = total(known.values())
-    shares = [(worker, rise, ratio(known[worker.instance].number, everything.number)) for worker, rise in rises]
-    for culprit in of_workers(shares, everything.number, "delay"):
+    shares = [(worker, delay, ratio(known[worker.instance].number, everything.number)) for worker, delay in rises]
+    for culprit in of_workers(shares, rise.events, "delay"):
         named = {*culprit.names}
         chosen = total(known[worker.instance] for worker, _ in rises if {worker.place, worker.version} & named)
         if _is_slower(chosen, everything.minus(chosen)):
