@@ -15,6 +15,7 @@ from tests.benchmarks import (
     answers,
     collector,
     documentation,
+    evidence,
     history,
     load,
     memory,
@@ -79,11 +80,12 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "service": lambda run: service.run(run.report, rounds=run.rounds(12, 4)),
     "page": lambda run: page.run(run.report, run.sink, rounds=run.rounds(6, 2), seconds=run.pick(20, 6)),
     "load": lambda run: load.run(run.report, run.sink, rounds=run.rounds(10, 3), seconds=2),
+    "evidence": lambda run: evidence.run(run.report),
     "collector": lambda run: collector.run(run.report, run.sink, run.rounds(5, 1), batches=run.pick(400, 60)),
 }
 
-_LONG = ("load",)
-"""What a quick run leaves out: in a few seconds the largest of a hundred latencies says nothing."""
+_LONG = ("load", "evidence")
+"""What a quick run leaves out: a service must be well for a while before something goes wrong in it."""
 
 
 def main() -> int:

@@ -79,6 +79,7 @@ GOALS = {
     "service.merge": Goal("adding up what eight such workers published", 25, "ms"),
     "service.file": Goal("the file of eight such workers", 20, "MiB"),
     "history.growth": Goal("a snapshot added to the history, 10,000 series known", 3, peer="100 series known"),
+    "evidence.missed": Goal("faults whose cause the alert does not name first, of ten", 1, "values"),
     "past.tick": Goal("the slices of the past, 100 routes, 1,000 requests a second: a tick of ten seconds", 5, "ms"),
     "past.objectives": Goal("two objectives and one for each of 100 routes, 30 days: a tick of ten seconds", 5, "ms"),
     "past.size": Goal("the slices of the past in SQLite, 100 routes for 30 days", 28.6, "MiB"),

@@ -151,6 +151,8 @@ def _fact(name: str, value: str, event: AlertEvent, colour: str, *, drawn: bool)
         return _cells(name, f"{_chart(values, colour)}{escape(evidence.summary_of(values))}")
     if name == evidence.TRACES and (traces := evidence.traces(event)):
         return _cells(name, "<br>".join(_link(one.text, one.url) for one in traces))
+    if name == evidence.ALSO:
+        return _cells(name, "<br>".join(map(escape, value.splitlines())))
     return _row(name, value)
 
 

@@ -9,7 +9,7 @@ from otel_monitoring.alerts.notify.channels import text
 
 _BARS = "▁▂▃▄▅▆▇█"
 _GAP = "·"
-COURSE, TRACES, PAGE = "Course", "Traces", "Status page"
+ALSO, COURSE, TRACES, PAGE = "Also", "Course", "Traces", "Status page"
 """The names of facts that channels show in a way of their own."""
 _LINE = 300
 
@@ -68,14 +68,15 @@ def findings(event: AlertEvent) -> Iterator[tuple[str, str]]:
     if texts:
         yield "Stands out", texts[0]
     if texts[1:]:
-        yield "Also", "\n".join(texts[1:])
+        yield ALSO, "\n".join(texts[1:])
     if exception := _mapping(evidence.get("exception")):
         where = " in ".join(str(exception[key]) for key in ("place",) if exception.get(key))
         message = str(exception.get("message", ""))
         parts = [message or str(exception.get("type", "")), f"({where})" if where else "", _asked(exception)]
         yield "Exception", text.one_line(" ".join(filter(None, parts)), _LINE)
     if release := _mapping(evidence.get("release")):
-        yield "Release", text.one_line(f"{release.get('version')} at {release.get('at')}", _LINE)
+        at = str(release.get("at", ""))[:19].replace("T", " ")
+        yield "Release", text.one_line(f"{release.get('version')} at {at} UTC", _LINE)
 
 
 def traces(event: AlertEvent) -> list[Link]:
