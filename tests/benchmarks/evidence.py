@@ -18,20 +18,21 @@ import psutil
 from pymongo import MongoClient
 
 from examples.earlybird import processes
+from tests.benchmarks.calibration import slowness
 from tests.benchmarks.report import Report, say
 
 _TOKEN = "benchmark-token"
 _HEALTHY_SECONDS = 32
 _PATIENCE = 100
-_RATE = 25.0
-_DOCUMENTS = 40_000
+_RATE = 12.0
+_DOCUMENTS = 20_000
+_SLOW_MS = 350
 _MIB = 2**20
 _APP = "tests.benchmarks.faulty_app:app"
 _FASTER = {
     "OTEL_MONITORING_SAMPLE_INTERVAL": "1",
     "OTEL_MONITORING_CHECK_INTERVAL": "2",
     "OTEL_MONITORING_WINDOW": "15",
-    "OTEL_MONITORING_THRESHOLD_API_RESPONSE_TIME_MS": "1000",
     "EARLYBIRD_OUTAGES": "off",
 }
 
@@ -187,6 +188,7 @@ def trial(fault: Fault) -> Trial:
             provider = stack.enter_context(processes.running(_provider(directory, provider_port)))
         environment = {
             **_FASTER,
+            "OTEL_MONITORING_THRESHOLD_API_RESPONSE_TIME_MS": f"{_SLOW_MS * max(1.0, slowness()):.0f}",
             "OTEL_MONITORING_STATE_DIR": str(directory / "state"),
             "OTEL_MONITORING_ADMIN_TOKEN": _TOKEN,
             "OTEL_MONITORING_SERVICE_VERSION": "1.0.0",

@@ -1,41 +1,36 @@
 """Exported rules of objectives under promtool: Prometheus fires when we do, on the same series."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from otel_monitoring.alerts import FasterThan, Slo
+from otel_monitoring.alerts import FasterThan, Rule, Slo
 from otel_monitoring.alerts.rules.slo import wanted_sums
 from otel_monitoring.export import ExportOptions, prometheus
 from otel_monitoring.export.options import Histograms
 from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.slices.model import Requests, Slice
 from otel_monitoring.metrics.slices.sums import RunningSums
-from otel_monitoring.metrics.snapshot import Histogram, Snapshot
+from otel_monitoring.metrics.snapshot import Histogram, Snapshot, merged
 from otel_monitoring.metrics.window import Window
 from tests.integration.prometheus_server import promtool
 
 pytestmark = pytest.mark.integration
 
-STEP = 60
-"""Seconds between two samples, and between evaluations; those of the slower rules are further apart."""
-HOUR = 3600
-MARGIN = 420
-"""Seconds around a change of ours in which Prometheus may differ: it evaluates every three minutes."""
+MINUTE, HOUR, DAY = 60, 3600, 86_400
 SLOS = (
     Slo("orders", objective=99.9),
     Slo("week", objective=99.9, window="7d"),
     Slo("each", objective=99.5, per="endpoint"),
     Slo("fast", objective=99, good=FasterThan(1)),
 )
-BURNING = ("orders_fast_burn", "orders_medium_burn", "week_fast_burn", "each_fast_burn", "fast_fast_burn")
-RULES = tuple(rule for slo in SLOS for rule in slo.rules() if rule.name in BURNING)
 Counts = tuple[int, int, int]
-"""Requests of a minute: fast and good, fast and failed, slow and good."""
+"""Requests of a step: fast and good, fast and failed, slow and good."""
 
 
 def route_a(now: int) -> Counts:
@@ -52,16 +47,56 @@ def route_b(now: int) -> Counts:
     return (80, 20, 0) if 4 * HOUR <= now < 4 * HOUR + 3000 else (100, 0, 0)
 
 
-ROUTES: dict[str, Callable[[int], Counts]] = {"/a": route_a, "/b": route_b}
-END = 8 * HOUR
+def slowly(now: int) -> Counts:
+    """An objective of 99.9 % for 30 days is missed slowly, for two days."""
+    return (9970, 30, 0) if 2 * DAY <= now < 4 * DAY else (10_000, 0, 0)
 
 
-def slices() -> Iterator[tuple[int, Slice]]:
-    for now in range(STEP, END + 1, STEP):
-        routes = {route: _requests(counts(now - STEP)) for route, counts in ROUTES.items()}
-        parts = list(routes.values())
-        whole = Requests(parts[0].durations.plus(parts[1].durations), sum(part.errors for part in parts))
-        yield now, Slice(float(STEP), whole, routes)
+@dataclass(frozen=True)
+class Scenario:
+    """Requests, and the rules that burn meanwhile.
+
+    Attributes:
+        step: Seconds between two samples, and between evaluations.
+        evaluated: Seconds between evaluations of the slower rules.
+        end: When it ends.
+        routes: The requests of each step, by route.
+        burning: The rules.
+    """
+
+    step: int
+    evaluated: int
+    end: int
+    routes: Mapping[str, Callable[[int], Counts]]
+    burning: Sequence[str]
+
+    @property
+    def rules(self) -> list[Rule]:
+        return [rule for slo in SLOS for rule in slo.rules() if rule.name in self.burning]
+
+    @property
+    def margin(self) -> int:
+        """Steps around a change of ours in which Prometheus may differ."""
+        return (2 * self.evaluated + self.step) // self.step
+
+
+HOURS = Scenario(
+    MINUTE,
+    3 * MINUTE,
+    8 * HOUR,
+    {"/a": route_a, "/b": route_b},
+    ("orders_fast_burn", "orders_medium_burn", "week_fast_burn", "each_fast_burn", "fast_fast_burn"),
+)
+DAYS = Scenario(15 * MINUTE, 15 * MINUTE, 6 * DAY, {"/a": slowly}, ("orders_slow_burn",))
+
+
+def slices(of: Scenario) -> Iterator[tuple[int, Slice]]:
+    for now in range(of.step, of.end + 1, of.step):
+        routes = {route: _requests(counts(now - of.step)) for route, counts in of.routes.items()}
+        whole = Requests(
+            merged(part.durations for part in routes.values()), sum(part.errors for part in routes.values())
+        )
+        yield now, Slice(float(of.step), whole, routes)
 
 
 def _requests(counts: Counts) -> Requests:
@@ -74,16 +109,17 @@ def _requests(counts: Counts) -> Requests:
     return Requests(Histogram(fast + slow, 0.1 * fast + 2 * slow, 0.1, 2.0 if slow else 0.1, 0, 0, buckets), failed)
 
 
-def ours() -> list[frozenset[tuple[str, str]]]:
+def ours(of: Scenario) -> list[frozenset[tuple[str, str]]]:
     """Which alerts burn, at every step from 0."""
-    sums = RunningSums(wanted_sums(RULES))
+    rules = of.rules
+    sums = RunningSums(wanted_sums(rules))
     found: list[frozenset[tuple[str, str]]] = [frozenset()]
-    for now, content in slices():
-        sums.add(now - STEP, now, content)
+    for now, content in slices(of):
+        sums.add(now - of.step, now, content)
         window = Window(Snapshot(0, 0), sums.at(now))
         burning = {
             (rule.name, reading.group)
-            for rule in RULES
+            for rule in rules
             for reading in rule.expression.readings(window)
             if reading.value > rule.threshold
         }
@@ -91,17 +127,17 @@ def ours() -> list[frozenset[tuple[str, str]]]:
     return found
 
 
-def series(histograms: str) -> list[dict[str, str]]:
+def series(of: Scenario, histograms: str) -> list[dict[str, str]]:
     """The same requests as Prometheus stores them: counters since the start, a series for each status."""
     name, found = "http_server_request_duration_seconds", []
-    for route, counts in ROUTES.items():
+    for route, counts in of.routes.items():
         for status, cause, pick in (("200", "", (0, 2)), ("500", ',error_type="500"', (1, None))):
             fast, slow, samples = 0, 0, []
-            for now in range(0, END + 1, STEP):
+            for now in range(0, of.end + 1, of.step):
                 if now:
-                    of_minute = counts(now - STEP)
-                    fast += of_minute[pick[0]]
-                    slow += of_minute[pick[1]] if pick[1] is not None else 0
+                    of_step = counts(now - of.step)
+                    fast += of_step[pick[0]]
+                    slow += of_step[pick[1]] if pick[1] is not None else 0
                 samples.append((fast, slow))
             labels = f'job="orders",http_route="{route}",http_response_status_code="{status}"{cause}'
             found += _classic(name, labels, samples) if histograms == "classic" else [_native(name, labels, samples)]
@@ -127,23 +163,24 @@ def _native(name: str, labels: str, samples: Sequence[tuple[int, int]]) -> dict[
     return {"series": f"{name}{{{labels}}}", "values": " ".join(values)}
 
 
-def settled(burning: Sequence[frozenset[tuple[str, str]]], rule: str) -> Iterator[tuple[int, bool]]:
-    """Every five minutes in which a rule has not changed for a while: whether it burns."""
-    steps = MARGIN // STEP
+def settled(of: Scenario, burning: Sequence[frozenset[tuple[str, str]]], rule: str) -> Iterator[tuple[int, bool]]:
+    """Every fifth step in which a rule has not changed for a while: whether it burns."""
+    steps = of.margin
     names = [any(name == rule for name, _ in found) for found in burning]
     for index in range(steps, len(names) - steps, 5):
         if len(set(names[index - steps : index + steps + 1])) == 1:
-            yield index * STEP, names[index]
+            yield index * of.step, names[index]
 
 
+@pytest.mark.parametrize("of", [HOURS, DAYS], ids=["hours", "days"])
 @pytest.mark.parametrize("histograms", get_args(Histograms))
-def test_prometheus_fires_when_we_do(tmp_path: Path, histograms: Histograms) -> None:
-    burning = ours()
+def test_prometheus_fires_when_we_do(tmp_path: Path, histograms: Histograms, of: Scenario) -> None:
+    burning, rules = ours(of), of.rules
     seen = {name for found in burning for name, _ in found}
-    assert seen == set(BURNING)
-    (tmp_path / "rules.yaml").write_text(prometheus(RULES, ExportOptions(histograms=histograms, interval=3 * STEP)))
-    compared = [(rule.name, second, burns) for rule in RULES for second, burns in settled(burning, rule.name)]
-    assert {(name, burns) for name, _, burns in compared} == set(product(BURNING, (True, False)))
+    assert seen == set(of.burning)
+    (tmp_path / "rules.yaml").write_text(prometheus(rules, ExportOptions(histograms=histograms, interval=of.evaluated)))
+    compared = [(rule.name, second, burns) for rule in rules for second, burns in settled(of, burning, rule.name)]
+    assert {(name, burns) for name, _, burns in compared} == set(product(of.burning, (True, False)))
     expected = [
         {
             "expr": f'count(ALERTS{{alertstate="firing",rule="{name}"}}) > bool 0',
@@ -153,12 +190,12 @@ def test_prometheus_fires_when_we_do(tmp_path: Path, histograms: Histograms) -> 
         for name, second, burns in compared
     ]
     test: dict[str, Any] = {
-        "interval": f"{STEP}s",
-        "input_series": series(histograms),
+        "interval": f"{of.step}s",
+        "input_series": series(of, histograms),
         "promql_expr_test": expected,
     }
     (tmp_path / "test.yaml").write_text(
-        json.dumps({"rule_files": ["rules.yaml"], "evaluation_interval": f"{STEP}s", "tests": [test]})
+        json.dumps({"rule_files": ["rules.yaml"], "evaluation_interval": f"{of.step}s", "tests": [test]})
     )
     checked = promtool("check", "rules", "--lint=all", "--lint-fatal", str(tmp_path / "rules.yaml"))
     assert checked.returncode == 0, checked.stdout + checked.stderr
