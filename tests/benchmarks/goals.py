@@ -88,8 +88,8 @@ GOALS = {
     "page.update": Goal("an update of the page, 300 routes", 20, "kB"),
     "page.first": Goal("its first update, with gzip", 20, "kB"),
     "page.document": Goal("the page itself, with gzip", 60, "kB"),
-    "collector.saturated": Goal("the Collector's configuration, saturated: time", 2.5, peer="a bare Collector"),
-    "collector.saturated.memory": Goal("the same, queues in memory: time", 1.25, peer="a bare Collector"),
+    "collector.saturated": Goal("the Collector's configuration, saturated: CPU time", 2.5, peer="a bare Collector"),
+    "collector.saturated.memory": Goal("the same, queues in memory: CPU time", 1.25, peer="a bare Collector"),
     "collector.services": Goal("the Collector's configuration, two services: time", 1.25, peer="a bare Collector"),
     # Four connections that ask without pause keep the service busy all the time: what an answer costs is what the next
     # ones wait for, so these two are as far from 1 as the CPU time of an answer is.
