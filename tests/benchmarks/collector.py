@@ -98,9 +98,9 @@ def run(report: Report, sink: Sink, rounds: int, batches: int) -> None:
         report.table((name, "spans/s", "CPU µs a span", "throughput to bare"), rows)
         for figure, measured in zip((f"collector.{name}", f"collector.{name}.memory"), ours, strict=False):
             # Saturated, CPU time is what bounds throughput, and what other processes on the machine do not change.
-            ratios = [(m.cpu if name == "saturated" else m.elapsed) for m in (measured, bare)]
-            told, theirs = (f"{median(values):.1f} µs a span" for values in ratios)
-            report.figure(figure, paired(*ratios), ours=told, peer=theirs)
+            mine, other = ((m.cpu if name == "saturated" else m.elapsed) for m in (measured, bare))
+            told, theirs = (f"{median(values):.1f} µs a span" for values in (mine, other))
+            report.figure(figure, paired(mine, other), ours=told, peer=theirs)
 
 
 Send = Callable[[Collector], int]
