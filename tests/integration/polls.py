@@ -21,6 +21,8 @@ _BEHIND_SECONDS = 1.0
 """How much of the time that a busy machine took is made up for."""
 _REUSED = 10
 """Polls of a connection: the next one may lead to another worker."""
+_IDLE_SECONDS = 2.0
+"""How long a connection is kept without a poll; uvicorn closes it after five."""
 _TIMEOUT = 60.0
 _FAULTS_LIMIT = 20
 
@@ -108,7 +110,7 @@ class _Poller:
 
     async def _poll_host(self, port: int) -> None:
         """Begin a poll each interval."""
-        # The one that was used last is taken first: it has not been closed for being idle.
+        # The one that was used last is taken first.
         idle: asyncio.LifoQueue[_Connection] = asyncio.LifoQueue()
         for _ in range(_AT_ONCE):
             idle.put_nowait(_Connection(port))
@@ -171,6 +173,7 @@ class _Connection:
         self.port = port
         self._streams: tuple[StreamReader, StreamWriter] | None = None
         self._asked = 0
+        self._idle_since = 0.0
 
     async def ask(self, path: str) -> tuple[int, bytes]:
         """The status and the body.
@@ -178,6 +181,10 @@ class _Connection:
         Raises:
             OSError, EOFError: Nobody listens, or the connection broke.
         """
+        now = asyncio.get_running_loop().time
+        if self._streams is not None and now() - self._idle_since > _IDLE_SECONDS:
+            self._streams[1].close()
+            self._streams = None
         if self._streams is None:
             self._streams, self._asked = await asyncio.open_connection("127.0.0.1", self.port), 0
         reader, writer = self._streams
@@ -189,6 +196,7 @@ class _Connection:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             found = int(head.split(" ", 2)[1]), await reader.readexactly(int(_header(head, "content-length")))
             answered = not last and _header(head, "connection") != "close"
+            self._idle_since = now()
             return found
         finally:
             if not answered:
