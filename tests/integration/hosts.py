@@ -290,8 +290,8 @@ class Hosts:
 
     # What befalls it
 
-    def raises(self, host: Host, message: str, *, expected: bool = True, kind: str = "billing_failure") -> None:
-        assert host.get("/raise", message=message, kind=kind) is expected, message
+    def raises(self, host: Host, message: str) -> None:
+        assert host.get("/raise", message=message) is True, message
 
     def is_muted(self, host: Host, kind: str) -> None:
         """Wait until alerts of this type are muted for each worker of the host: a busy database may be late again."""
