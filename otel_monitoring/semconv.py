@@ -133,10 +133,21 @@ DELIVERY_FAILURES: Final = "delivery.failures"
 OPERATION_DURATION: Final = "otel_monitoring.operation.duration"
 OPERATION_NAME: Final = "otel_monitoring.operation.name"
 OPERATION_EXCEPTION: Final = "otel_monitoring.operation.exception"
+REQUEST_COMMANDS: Final = "otel_monitoring.request.database.commands"
+REQUEST_DATABASE_DURATION: Final = "otel_monitoring.request.database.duration"
+OPERATION_COMMANDS: Final = "otel_monitoring.operation.database.commands"
+OPERATION_DATABASE_DURATION: Final = "otel_monitoring.operation.database.duration"
+DATABASE_RETRIES: Final = "otel_monitoring.database.retries"
+DATABASE_COMMANDS: Final = "otel_monitoring.database.commands"
+"""On the span of a request: how many commands it has sent."""
+DATABASE_DURATION: Final = "otel_monitoring.database.duration"
+"""On the span of a request: the seconds in which at least one of its commands was under way."""
+DATABASE_REPEATED: Final = "otel_monitoring.database.repeated"
+"""On the span of a request: what it has sent ten times or more, with shape, number and line."""
 
 
 class Durations(NamedTuple):
-    """Definition of a duration histogram: the one place for its name, description and bucket boundaries.
+    """Definition of a histogram, of durations unless `unit` says otherwise: the one place for its name and boundaries.
 
     The first `create_histogram` in a process sets the boundaries for every later one; the SDK's default boundaries are
     for milliseconds.
@@ -144,17 +155,19 @@ class Durations(NamedTuple):
     Attributes:
         name: The instrument's name.
         description: The instrument's description.
-        bounds: Upper bounds of the buckets in seconds, for exporters with explicit buckets.
+        bounds: Upper bounds of the buckets, for exporters with explicit buckets.
+        unit: The unit of the values and bounds.
     """
 
     name: str
     description: str
     bounds: tuple[float, ...]
+    unit: str = "s"
 
     def create(self, meter: Meter) -> Histogram:
         """Make the histogram in `meter`, or return the one that the meter has."""
         return meter.create_histogram(
-            self.name, unit="s", description=self.description, explicit_bucket_boundaries_advisory=self.bounds
+            self.name, unit=self.unit, description=self.description, explicit_bucket_boundaries_advisory=self.bounds
         )
 
 
@@ -190,6 +203,23 @@ OPERATION_DURATIONS: Final = Durations(
     OPERATION_DURATION,
     "Duration of traced operations.",
     (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
+_COMMAND_BOUNDS: Final = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+COMMANDS_OF_REQUESTS: Final = Durations(
+    REQUEST_COMMANDS, "MongoDB commands of one HTTP request that sends any.", _COMMAND_BOUNDS, "{command}"
+)
+DATABASE_TIMES_OF_REQUESTS: Final = Durations(
+    REQUEST_DATABASE_DURATION,
+    "Time of an HTTP request in which at least one of its MongoDB commands was under way.",
+    _DATABASE_BOUNDS,
+)
+COMMANDS_OF_OPERATIONS: Final = Durations(
+    OPERATION_COMMANDS, "MongoDB commands of one traced operation that sends any.", _COMMAND_BOUNDS, "{command}"
+)
+DATABASE_TIMES_OF_OPERATIONS: Final = Durations(
+    OPERATION_DATABASE_DURATION,
+    "Time of a traced operation in which at least one of its MongoDB commands was under way.",
+    _DATABASE_BOUNDS,
 )
 
 # UCUM units as the OTLP translation of the Collector and of Prometheus spells them: https://prometheus.io/docs/specs/om/

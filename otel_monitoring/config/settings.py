@@ -160,6 +160,8 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     """Add `db.query.text` to database spans, with values replaced and at most `statement_max_length` characters."""
     statement_max_length: Annotated[int, Field(ge=16, le=65_536)] = 1024
     max_collections: Annotated[int, Field(ge=0, le=10_000)] = 100
+    slow_command_ms: _Positive = 100.0
+    """From how many milliseconds on a command is slow: `database.routes` shows its shape."""
 
     # Alerts
     thresholds: Thresholds = Thresholds()

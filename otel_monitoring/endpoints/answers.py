@@ -55,6 +55,7 @@ class Sources:
         origin: Returns the service's name, version, environment and host.
         objectives: Returns every objective as JSON; None: another process leads.
         blind: Returns every objective as JSON where nothing is known.
+        routes: Returns what the routes of a scope do with the database, as JSON.
     """
 
     thresholds: Thresholds
@@ -75,6 +76,7 @@ class Sources:
     origin: Callable[[], Origin]
     objectives: Callable[[], list[dict[str, Any]] | None]
     blind: Callable[[], list[dict[str, Any]]]
+    routes: Callable[[Scope], dict[str, Any]]
 
 
 class HealthAnswers:
@@ -157,8 +159,10 @@ class HealthAnswers:
     def _diagnostics(self, scope: Scope, endpoints: object) -> dict[str, Any]:
         sources = self._from
         alerts = sources.alert_manager()
+        detailed = self.detailed(scope)
         return {
-            **self.detailed(scope),
+            **detailed,
+            "database": {**detailed["database"], "routes": sources.routes(scope)},
             "endpoints": endpoints,
             "application": self._application(scope),
             "alerts": alerts.recent(),

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
+from otel_monitoring.metrics.database_work import DatabaseWork
 from otel_monitoring.metrics.error_groups import ErrorGroup, ErrorKey, merged_groups
 from otel_monitoring.metrics.serialization import EncodedSnapshot, PackedSnapshot, SnapshotCodec, readable
 from otel_monitoring.metrics.snapshot import Snapshot
@@ -77,6 +78,9 @@ class ServiceHistory:
         problem: Why the last exchange failed, or was with some of the processes only; None: it was with all of them.
         errors: The groups of failed requests of all processes; it is replaced as a whole.
         take_errors: Returns those of this process since the last call.
+        work: What requests and operations of all processes did with the database; it is replaced as a whole.
+        own_work: What those of this process did.
+        take_work: Returns what those of this process did since the last call.
         own_metrics: Returns the names of the application's own metrics in this process.
         knows_errors: True: the processes tell each other the texts of errors.
         metrics: Those of all processes, also of such that have ended.
@@ -101,6 +105,7 @@ class ServiceHistory:
         self._resolution = resolution
         self.before_base: Callable[[], bool] = lambda: True
         self.take_errors: Callable[[], Sequence[ErrorGroup]] = lambda: ()
+        self.take_work: Callable[[], DatabaseWork] = DatabaseWork
         self.own_metrics: Callable[[], Collection[str]] = lambda: ()
         self._lock = renewed(self, "_lock", threading.Lock, wait=True)
         self.begin()
@@ -133,6 +138,7 @@ class ServiceHistory:
         self.errors: Mapping[ErrorKey, ErrorGroup] = {}
         self.metrics: frozenset[str] = frozenset()
         self._unsent_errors: Mapping[ErrorKey, ErrorGroup] = {}
+        self.work = self.own_work = self._unsent_work = DatabaseWork()
         self._known: dict[str, int] = {}
         self._in_base: Mapping[str, int] = {}
         self._version = ""
@@ -154,8 +160,14 @@ class ServiceHistory:
         """Take what was noted, and publish nothing: this process shares its measurements with no other one."""
         with self._lock:
             self.errors = merged_groups(self.errors, self.take_errors())
+            self._take_work()
             self._learn(self.own_metrics())
             return self._take_noted()
+
+    def _take_work(self) -> DatabaseWork:
+        news = self.take_work()
+        self.work, self.own_work = self.work.plus(news), self.own_work.plus(news)
+        return news
 
     def _take_noted(self) -> list[Snapshot]:
         noted = [self._noted.popleft() for _ in range(len(self._noted))]
@@ -185,6 +197,8 @@ class ServiceHistory:
             errors = self.take_errors() if publish else ()
             self._unsent_errors = merged_groups(self._unsent_errors, errors)
             self.errors = merged_groups(self.errors, errors)
+            if publish:
+                self._unsent_work = self._unsent_work.plus(self._take_work())
             try:
                 if publish or self._unsent or self._outgoing is not None:
                     self._send(stream, last_error)
@@ -237,15 +251,18 @@ class ServiceHistory:
             if self._outgoing is None:
                 whole = joined(self._unsent) if self._unsent else Snapshot(0.0, 0.0)
                 news = error if error != self._error_sent else None
-                groups = self._unsent_errors
-                if whole.histograms or whole.sums or news or groups:
+                groups, work = self._unsent_errors, self._unsent_work
+                if whole.histograms or whole.sums or news or groups or work:
                     note: dict[str, Any] = {"at": self._wall_clock(), **own_note(whole, self.own_metrics())}
                     if news is not None:
                         note["error"] = [news.text, news.time]
                     if groups:
                         note["errors"] = [group.as_record() for group in groups.values()]
+                    if work:
+                        note["work"] = work.as_record()
                     self._outgoing = Delta(self._writer, self._sent + 1, self._codec.encode(whole, note))
                 self._unsent, self._error_sent, self._unsent_errors = [], error, {}
+                self._unsent_work = DatabaseWork()
                 if self._outgoing is None:
                     return
             stream.add(self._outgoing)
@@ -313,6 +330,7 @@ class ServiceHistory:
                 self._learn(part.note.get("own", ()))
                 groups = _groups_of(part.note.get("errors"))
                 self.errors = merged_groups(self.errors, groups) if groups else self.errors
+                self.work = self.work.plus(DatabaseWork.of_record(part.note.get("work", {})))
                 parts.append(part)
         self._count(parts)
 
@@ -346,6 +364,7 @@ class ServiceHistory:
         self._since = head.since
         self._see(head.error)
         self.errors = merged_groups({}, base.errors)
+        self.work = base.work
         self._learn(head.own)
         self._known = dict(head.known)
         self._beyond_base = 0
@@ -378,7 +397,8 @@ class ServiceHistory:
         self._encoded_entries = {id(one): known_entries.get(id(one)) or (one, self._encoded(one)) for one in entries}
         contents = [self._encoded(self.history.total.snapshot), *(one for _, one in self._encoded_entries.values())]
         error = self.last_error
-        groups = zlib.compress(json.dumps([group.as_record() for group in self.errors.values()]).encode(), 1)
+        groups = _compressed([group.as_record() for group in self.errors.values()])
+        work = _compressed(self.work.as_record())
         head = {
             "format": _FORMAT,
             "known": known,
@@ -388,7 +408,7 @@ class ServiceHistory:
             "sizes": [len(content) for content in contents],
             "own": sorted(self.metrics),
         }
-        return b"\n".join((json.dumps(head).encode(), b"".join((*contents, groups))))
+        return b"\n".join((json.dumps(head).encode(), b"".join((*contents, groups, work))))
 
     def _encoded(self, snapshot: Snapshot | PackedSnapshot) -> bytes:
         return self._codec.encode(snapshot, {})
@@ -404,7 +424,7 @@ class _BaseHead(NamedTuple):
         age: Seconds since it was written.
         ages: For each entry of the ring, the seconds from its start and end to when the base was written.
         sizes: The bytes of the total and of each entry.
-        contents: These, and the groups of failed requests.
+        contents: These, the groups of failed requests, and the work with the database.
         own: The names of the application's own metrics until then.
     """
 
@@ -441,12 +461,14 @@ class _ReadBase(NamedTuple):
     Attributes:
         head: What it says about itself.
         errors: The groups of failed requests until then.
+        work: What requests and operations did with the database until then.
         total: Everything until then.
         entries: The entries of the ring.
     """
 
     head: _BaseHead
     errors: Sequence[ErrorGroup]
+    work: DatabaseWork
     total: EncodedSnapshot
     entries: Sequence[EncodedSnapshot]
 
@@ -456,8 +478,19 @@ class _ReadBase(NamedTuple):
         total, *entries = [codec.decode(head.contents[begin:end]) for begin, end in pairwise(ends)]
         if len(entries) != len(head.ages):
             raise ValueError("the base is damaged")
-        errors = head.contents[ends[-1] :]
-        return cls(head, _groups_of(json.loads(zlib.decompress(errors))), total, entries)
+        errors, rest = _decompressed(head.contents[ends[-1] :])
+        work, _ = _decompressed(rest) if rest else ({}, b"")  # an older version has written none
+        return cls(head, _groups_of(errors), DatabaseWork.of_record(work), total, entries)
+
+
+def _compressed(value: Any) -> bytes:
+    return zlib.compress(json.dumps(value).encode(), 1)
+
+
+def _decompressed(content: bytes | memoryview) -> tuple[Any, bytes]:
+    """The value at the beginning of `content`, and what follows it."""
+    decompressor = zlib.decompressobj()
+    return json.loads(decompressor.decompress(content)), decompressor.unused_data
 
 
 def own_note(snapshot: Snapshot, own: Collection[str]) -> dict[str, Any]:

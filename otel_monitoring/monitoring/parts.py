@@ -23,9 +23,12 @@ from otel_monitoring.endpoints.answers import HealthAnswers, Sources
 from otel_monitoring.endpoints.past import PastAnswers
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import Checks
+from otel_monitoring.health.database_routes import routes_as_json
 from otel_monitoring.health.errors import ErrorRecorder
 from otel_monitoring.health.instances import Instances
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
+from otel_monitoring.instrumentation.database_work.metrics import WorkMetrics
+from otel_monitoring.instrumentation.database_work.recorder import WorkRecorder
 from otel_monitoring.instrumentation.http_client import instrument_clients
 from otel_monitoring.instrumentation.http_server.fastapi import providers_of
 from otel_monitoring.instrumentation.http_server.recorder import request_in
@@ -94,6 +97,7 @@ class ServiceParts:
         objectives: Keeps the sums by which objectives are judged.
         errors: Groups the failed requests of this process.
         slow_requests: Remembers the slowest traced requests of this process.
+        database_work: Adds up what requests and operations of this process do with the database.
         exchange: Exchanges measurements and states with the other processes.
         answers: Makes the JSON of the health endpoints.
         past: Makes the JSON about the past.
@@ -205,6 +209,10 @@ class ServiceParts:
         self.service_history.take_errors = lambda: self.errors.take(self._origin().version)
         # With OTEL_SDK_DISABLED nothing is measured: nobody reads the histograms.
         self._direct = DirectHistogram if settings.sdk_disabled else self.aggregator.reader.direct
+        self.database_work = WorkRecorder(
+            WorkMetrics(self.telemetry.meter_provider, self._direct), settings.slow_command_ms, clock=self.clock
+        )
+        self.service_history.take_work = self.database_work.take
         self.request_durations = self._direct(REQUEST_DURATIONS.name)
         readers = other_readers(self.telemetry.meter_provider)
         self.performance = PerformanceMetrics(
@@ -312,8 +320,16 @@ class ServiceParts:
                 origin=self._origin,
                 objectives=self.objectives.answer,
                 blind=self.objectives.blind,
+                routes=self._routes,
             )
         )
+
+    def _routes(self, scope: Scope) -> dict[str, Any]:
+        """What routes do with the database; where Prometheus answers for the service, those of this process."""
+        whole, own = self.service_history, self.aggregator.history
+        if scope == SERVICE and self.engine is None and whole.joined:
+            return routes_as_json(whole.work, whole.history)
+        return routes_as_json(whole.own_work, own)
 
     def clock(self) -> float:
         """Unix seconds, as all processes of the service have them."""

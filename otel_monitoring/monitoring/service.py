@@ -491,6 +491,7 @@ class MonitoringService:
             on_error=self._on_error,
             on_first_request=self._on_first_request,
             service=self,
+            database=parts.database_work,
         )
 
     # What happens in the life of the application

@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_monitoring import semconv
 from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.database_work.span import describe
+from otel_monitoring.instrumentation.database_work.work import Work, current_work
 from otel_monitoring.instrumentation.http_server.broken_responses import REQUEST_KEY
 from otel_monitoring.instrumentation.http_server.disconnects import (
     client_left,
@@ -264,7 +266,9 @@ class _Request(_Connection):
         "_series",
         "_started",
         "_status",
+        "_template",
         "_trailers",
+        "_work",
     )
 
     def __init__(self, recorder: Recorder, scope: Scope, receive: Receive, send: Send) -> None:
@@ -275,6 +279,8 @@ class _Request(_Connection):
         self._status: int | None = None
         self._error: BaseException | None = None
         self._series: RecordedSeries | None = None
+        self._template: str | None = None
+        self._work: Work | None = None
         self._trailers = self._disconnected = self._finished = self._reported = False
 
     async def run(self) -> None:
@@ -282,6 +288,10 @@ class _Request(_Connection):
         self._active = active = recorder.metrics.active(self._method, self._entered.get("scheme", "http"))
         active.add(self)
         self._enter()
+        database = recorder.options.database
+        if database is not None:
+            self._work = work = database.begin()
+            with_work = current_work.set(work)
         self._started = perf_counter()
         try:
             await recorder.app(self._entered, self.receive, self.send)
@@ -295,6 +305,9 @@ class _Request(_Connection):
                     if self._disconnected
                     else RuntimeError("Incomplete ASGI response")
                 )
+            if database is not None:
+                work.close()
+                current_work.reset(with_work)
             self._leave()
 
     @property
@@ -386,7 +399,7 @@ class _Request(_Connection):
         if error is not None or status is None or status >= 500:
             failure = error or self._error
             cause = request_error_type(failure) if failure else str(status or "incomplete_response")
-        route = self._route(status)
+        route = self._template = self._route(status)
         self._series = self._recorder.metrics.series(
             (self._method, scope.get("scheme", "http"), scope.get("http_version") or None, route, status, cause)
         )
@@ -397,6 +410,8 @@ class _Request(_Connection):
             if cause is not None:
                 span.set_attribute(semconv.ERROR_TYPE, cause)
                 span.set_status(StatusCode.ERROR)
+            if self._work is not None:
+                describe(span, self._work)
         if span is not None or self._around is not None:
             self._name(route, "HTTP" if self._method == semconv.OTHER else self._method)
 
@@ -411,5 +426,8 @@ class _Request(_Connection):
                 if context.trace_flags.sampled:
                     series.slowest.note(seconds, context.trace_id)
         self._active.discard(self)
+        work, database = self._work, self._recorder.options.database
+        if work is not None and database is not None:
+            database.answered(work, self._method, self._template, self._context)
         if span is not None and self._recorder.own_spans:
             span.end()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from starlette.types import Scope
 
 from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.database_work.recorder import WorkRecorder
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
 from otel_monitoring.metrics.slow_requests import SlowRequests
 
@@ -65,6 +66,7 @@ class RequestOptions:
         on_first_request: Called before the first request or connection on an event loop.
         slow: Where the slowest traced requests are remembered; None: nowhere.
         service: The service of the application: see `current_service`.
+        database: Receives what requests do with the database; None: nobody does.
     """
 
     exclude: Callable[[Scope], bool]
@@ -80,6 +82,7 @@ class RequestOptions:
     watched_statuses: frozenset[int] = frozenset()
     slow: SlowRequests | None = None
     service: "MonitoringService | None" = None
+    database: WorkRecorder | None = None
 
     def leaves_out(self, scope: Scope) -> bool:
         """Whether a request or connection gets no span, metric or log record; its Host header has no influence."""

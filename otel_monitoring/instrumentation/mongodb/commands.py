@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from opentelemetry.context import get_current
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.database_work.shape import source_of
+from otel_monitoring.instrumentation.database_work.work import Use, current_work
 from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, failure_in
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
 from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMANDS, collection_of
@@ -18,6 +20,9 @@ from otel_monitoring.metrics.direct_histogram import RecordedSeries
 from otel_monitoring.telemetry.tracer_provider import StartedSpan
 
 _MAX_INFLIGHT: Final = 10_000
+
+_Started: TypeAlias = tuple[RecordedSeries | None, StartedSpan | None, Use | None, Mapping[str, Any] | None]
+"""The series of a command that was sent, its span, its part of a request, and what its shape is made of."""
 
 
 class Commands(CommandListener):
@@ -34,7 +39,7 @@ class Commands(CommandListener):
     def __init__(self, metrics: CommandMetrics | None, spans: CommandSpans | None) -> None:
         self.metrics = metrics
         self.spans = spans
-        self._inflight = InFlight[tuple[RecordedSeries | None, StartedSpan | None]](_MAX_INFLIGHT)
+        self._inflight = InFlight[_Started](_MAX_INFLIGHT)
         self._guard = fail_open("database commands")
 
     # Every command causes the next two events: a `try` takes the place of `with self._guard`, which takes longer.
@@ -53,9 +58,13 @@ class Commands(CommandListener):
             command = operation, event.database_name, collection_of(operation, document), event.connection_id
             series = metrics.series(command) if metrics is not None and measured else None
             span = spans.start(command, document, context) if spans is not None and traced else None
-            for _, lost in self._inflight.put(event, (series, span)):
-                if spans is not None and lost is not None:
-                    spans.end(lost, None)
+            use = source = None
+            if measured and (work := current_work.get()) is not None:
+                source = source_of(operation, document)
+                use = work.begin(command, source)
+            for lost in self._inflight.put(event, (series, span, use, source)):
+                if spans is not None and lost[1] is not None:
+                    spans.end(lost[1], None)
         except Exception as error:  # noqa: BLE001
             self._guard.caught(error)
 
@@ -83,13 +92,15 @@ class Commands(CommandListener):
         started = self._inflight.pop(event)
         if started is None:
             return False
-        series, span = started
+        series, span, use, source = started
         if span is not None and self.spans is not None:
             self.spans.end(span, failure, reply)
         if series is not None and self.metrics is not None:
             if failure is not None:
                 series = self.metrics.failed(series, failure)
             series.record(event.duration_micros / 1e6)
+        if use is not None:
+            use.ended(event.duration_micros, source)
         return True
 
 

@@ -1,0 +1,160 @@
+"""`shape_of`: the key paths of a command's filter or pipeline, without any value."""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
+
+_MAX_LENGTH: Final = 200
+_MAX_DEPTH: Final = 4
+_MAX_KEYS: Final = 12
+_READS: Final = frozenset(("find", "aggregate", "count", "distinct"))
+_WRITES: Final = {"update": "updates", "delete": "deletes"}
+_INSERTED: Final[Mapping[str, Any]] = {}
+
+# A part of a path that may be a value (a number, an identifier, an address), as where a map has users as its keys.
+_NAME: Final = re.compile(r"[^\W\d][\w-]{0,39}")
+_DIGITS: Final = re.compile(r"\d")
+_MAX_DIGITS: Final = 4
+_PLAIN: Final = re.compile(r"\$?[^\W\d]\w*")
+_OF_QUERIES: Final = frozenset(("$and", "$or", "$nor"))
+_OF_QUERY: Final = frozenset(("$elemMatch", "$not"))
+
+
+def source_of(operation: str, command: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the shape of a command is made of; None: it does not count as one command that a loop sends.
+
+    Such are commands for many documents, which a loop does not send one by one, and those that follow another one, as
+    `getMore`. Nothing is copied; documents that are inserted are not kept.
+
+    Args:
+        operation: The command's name.
+        command: The command document of the driver's event.
+    """
+    if operation in _READS:
+        return command
+    if operation == "insert":
+        return _INSERTED if _is_single(command.get("documents")) else None
+    field = _WRITES.get(operation)
+    if field is not None:
+        statements = command.get(field)
+        return {"filter": statements[0].get("q")} if statements is not None and _is_single(statements) else None
+    if operation in ("findAndModify", "findandmodify"):
+        return {"filter": command.get("query"), "sort": command.get("sort")}
+    return None
+
+
+def _is_single(items: Any) -> bool:
+    return isinstance(items, Sequence) and len(items) == 1
+
+
+def shape_of(operation: str, source: Mapping[str, Any]) -> str:
+    """The key paths, sorted, with operators: `{"customer.id": ?, status: {$in: ?}}`; empty for an insert.
+
+    Values are replaced by `?`, and so are parts of paths that look like values. Length, depth and number are bounded.
+
+    Args:
+        operation: The command's name.
+        source: The result of `source_of`.
+    """
+    if operation == "insert":
+        return ""
+    if operation == "aggregate":
+        pipeline = source.get("pipeline")
+        stages = pipeline if isinstance(pipeline, Sequence) else ()
+        return _cut(f"[{', '.join(_listed(stages, _stage))}]")
+    query = _query(filter_of(source), 1)
+    sort = source.get("sort")
+    return _cut(f"{query}, sort {_keys(sort)}" if isinstance(sort, Mapping) and sort else query)
+
+
+def filter_of(source: Mapping[str, Any]) -> Any:
+    """The filter of a command other than `aggregate`; empty where it has none."""
+    found = source.get("filter")
+    return (source.get("query") if found is None else found) or {}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_LENGTH else f"{text[: _MAX_LENGTH - 1]}…"
+
+
+def _query(query: Any, depth: int) -> str:
+    if not isinstance(query, Mapping):
+        return "?"
+    if depth > _MAX_DEPTH:
+        return "{…}"
+    parts = [f"{_path(key)}: {_condition(key, value, depth)}" for key, value in _some(query)]
+    return f"{{{', '.join(sorted(parts))}{', …' if len(query) > _MAX_KEYS else ''}}}"
+
+
+def _condition(key: Any, value: Any, depth: int) -> str:
+    if key in _OF_QUERIES:
+        queries = {_query(one, depth + 1) for one in islice(value, _MAX_KEYS)} if isinstance(value, Sequence) else ()
+        return f"[{', '.join(sorted(queries))}]"
+    if isinstance(value, Mapping) and _begins_with_operator(value):
+        parts = [f"{_path(name)}: {_argument(name, one, depth)}" for name, one in _some(value)]
+        return f"{{{', '.join(sorted(parts))}}}"
+    return "?"
+
+
+def _argument(operator: Any, value: Any, depth: int) -> str:
+    if operator not in _OF_QUERY or not isinstance(value, Mapping):
+        return "?"
+    if _begins_with_operator(value):
+        return _condition("", value, depth + 1) if depth < _MAX_DEPTH else "{…}"
+    return _query(value, depth + 1)
+
+
+def _begins_with_operator(value: Mapping[Any, Any]) -> bool:
+    first = next(iter(value), "")
+    return isinstance(first, str) and first.startswith("$")
+
+
+def _stage(stage: Any) -> str:
+    if not isinstance(stage, Mapping) or not stage:
+        return "?"
+    name = next(iter(stage))
+    value = stage[name]
+    if name == "$match":
+        return f"{{$match: {_query(value, 2)}}}"
+    return f"{{{_path(name)}: {_keys(value) if isinstance(value, Mapping) else '?'}}}"
+
+
+def _keys(value: Mapping[Any, Any]) -> str:
+    parts = sorted(f"{_path(key)}: ?" for key, _ in _some(value))
+    return f"{{{', '.join(parts)}{', …' if len(value) > _MAX_KEYS else ''}}}"
+
+
+def _some(value: Mapping[Any, Any]) -> "islice[tuple[Any, Any]]":
+    return islice(value.items(), _MAX_KEYS)
+
+
+def _listed(items: Sequence[Any], shown: Any) -> list[str]:
+    texts = [shown(item) for item in islice(items, _MAX_KEYS)]
+    return [*texts, "…"] if len(items) > _MAX_KEYS else texts
+
+
+def _path(key: Any) -> str:
+    """A key as it is shown: in quotes where it is a path; parts that look like values are `?`."""
+    known = _paths.get(key) if isinstance(key, str) else "?"
+    if known is None:
+        known = _written(key)
+        if len(_paths) < _MAX_PATHS and len(key) <= _MAX_LENGTH:
+            _paths[key] = known
+    return known
+
+
+def _written(key: str) -> str:
+    operator = "$" if key.startswith("$") else ""
+    parts = [_part(part) for part in key.removeprefix("$").split(".", 8)[:8]]
+    text = operator + ".".join(parts)
+    return text if text == "?" or _PLAIN.fullmatch(text) else f'"{text}"'
+
+
+def _part(part: str) -> str:
+    fits = _NAME.fullmatch(part) is not None and len(_DIGITS.findall(part)) <= _MAX_DIGITS
+    return part if fits else "?"
+
+
+_MAX_PATHS: Final = 2000
+_paths: dict[str, str] = {}
