@@ -162,6 +162,10 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     max_collections: Annotated[int, Field(ge=0, le=10_000)] = 100
     slow_command_ms: _Positive = 100.0
     """From how many milliseconds on a command is slow: `database.routes` shows its shape."""
+    explain: bool = False
+    """Ask the server for the plans of slow and of new shapes, at most one every second, outside of requests."""
+    trace_comments: bool = False
+    """Add the trace context to commands as their `comment`, where they have none."""
 
     # Alerts
     thresholds: Thresholds = Thresholds()

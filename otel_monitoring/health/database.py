@@ -222,6 +222,11 @@ class DatabaseHealthChecker:
         }
 
     @property
+    def target(self) -> ThreadTarget | LoopTarget | None:
+        """How the database is called; None: there is none."""
+        return self._target
+
+    @property
     def status(self) -> str:
         """`healthy`, `degraded`, `unhealthy` or `unknown`, from the kept results."""
         return self._verdict().status

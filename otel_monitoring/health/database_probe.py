@@ -105,6 +105,28 @@ class CollectionsReading:
                 self.facts[name] = facts
 
 
+class Explanation:
+    """The server's answer to the question which plan it would choose.
+
+    Args:
+        namespace: The database.
+        find: The `find` command.
+        timeout: Time limit in seconds, which the server gets, too.
+
+    Attributes:
+        answer: The answer; None before.
+    """
+
+    def __init__(self, namespace: str, find: Mapping[str, Any], timeout: float) -> None:
+        self._namespace = namespace
+        self._command = {"explain": find, "verbosity": "queryPlanner", "maxTimeMS": max(1, int(timeout * 1000))}
+        self.answer: Mapping[str, Any] | None = None
+
+    async def ask(self, database: Any, ask: Ask) -> None:
+        """Have the server plan; nothing is executed."""
+        self.answer = await ask(partial(database.client[self._namespace].command, self._command))
+
+
 async def _ping(database: Any, ask: Ask) -> None:
     """Ping, and ping again if the connection was cut: that may have happened while it was idle."""
     ping = partial(database.command, "ping")
@@ -151,6 +173,10 @@ class ThreadTarget:
     async def read(self, reading: CollectionsReading, budget: float) -> None:
         """Fill `reading`, for at most `budget` seconds; raises as `ping` does."""
         await self._ask("collections", partial(reading.fill, self._database), budget)
+
+    async def explain(self, explanation: Explanation, timeout: float) -> None:
+        """Fill `explanation`, for at most `timeout` seconds; raises as `ping` does."""
+        await self._ask("explain", partial(explanation.ask, self._database), timeout)
 
     async def _ask(self, kind: str, question: Question, timeout: float) -> float:
         future = asyncio.wrap_future(self._start(kind, question, timeout))
@@ -234,6 +260,10 @@ class LoopTarget:
     async def read(self, reading: CollectionsReading, budget: float) -> None:
         """Fill `reading`, for at most `budget` seconds; raises as `ping` does."""
         await self._ask(partial(reading.fill, self._database), budget)
+
+    async def explain(self, explanation: Explanation, timeout: float) -> None:
+        """Fill `explanation`, for at most `timeout` seconds; raises as `ping` does."""
+        await self._ask(partial(explanation.ask, self._database), timeout)
 
     async def _ask(self, question: Question, timeout: float) -> float:
         async def work() -> None:

@@ -26,6 +26,7 @@ from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database_routes import routes_as_json
 from otel_monitoring.health.errors import ErrorRecorder
 from otel_monitoring.health.instances import Instances
+from otel_monitoring.health.query_plan import Explainer
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
 from otel_monitoring.instrumentation.database_work.metrics import WorkMetrics
 from otel_monitoring.instrumentation.database_work.recorder import WorkRecorder
@@ -210,8 +211,12 @@ class ServiceParts:
         # With OTEL_SDK_DISABLED nothing is measured: nobody reads the histograms.
         self._direct = DirectHistogram if settings.sdk_disabled else self.aggregator.reader.direct
         self.database_work = WorkRecorder(
-            WorkMetrics(self.telemetry.meter_provider, self._direct), settings.slow_command_ms, clock=self.clock
+            WorkMetrics(self.telemetry.meter_provider, self._direct),
+            settings.slow_command_ms,
+            explain=settings.explain,
+            clock=self.clock,
         )
+        self._explainer = Explainer(self.database_work)
         self.service_history.take_work = self.database_work.take
         self.request_durations = self._direct(REQUEST_DURATIONS.name)
         readers = other_readers(self.telemetry.meter_provider)
@@ -449,6 +454,11 @@ class ServiceParts:
         if not self._worker.draining:
             await self.database.refresh_collections()
 
+    async def explain(self) -> None:
+        """Ask the database for the plans of some shapes."""
+        if not self._worker.draining:
+            await self._explainer.explain(self.database.target, time.monotonic())
+
     async def run_checks(self) -> None:
         """Run every check; evaluate the rules at once where others fail than before."""
         if self._worker.draining:
@@ -526,7 +536,13 @@ class ServiceParts:
         tracers, meters = telemetry.tracer_provider, telemetry.meter_provider
         loggers = telemetry.logger_provider if telemetry.logging else None
         destination = Destination(
-            tracers, meters, telemetry.baggage, self._worker.submit, self._direct, logger_provider=loggers
+            tracers,
+            meters,
+            telemetry.baggage,
+            self._worker.submit,
+            self._direct,
+            logger_provider=loggers,
+            work=self.database_work,
         )
         stack.callback(use(destination, self._service))
         if telemetry.tracing or telemetry.exports_metrics:

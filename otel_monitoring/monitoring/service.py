@@ -67,6 +67,7 @@ _PUBLISH_SECONDS = 1.0
 _EARLY_EXPORT_SECONDS = 1.0
 """Seconds between two exports while the application shuts down."""
 _SLICE_SECONDS = 1.0
+_EXPLAIN_SECONDS = 1.0
 """Seconds between two looks at whether a slot of time is over."""
 _FIRST_CHECK_SECONDS = 1.0
 """How long a start waits for the first check."""
@@ -414,6 +415,7 @@ class MonitoringService:
                     if settings.prometheus_url is not None
                     else []
                 ),
+                *([Job("explain", _EXPLAIN_SECONDS, lambda: self._parts.explain())] if settings.explain else []),
                 Job("early export", _EARLY_EXPORT_SECONDS, lambda: self._parts.send_early(), lambda: self._draining),
                 Job("alerts", BEAT_SECONDS, lambda: self._parts.beat()),
             ),

@@ -12,6 +12,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from otel_monitoring.baggage import BaggageKeys
+from otel_monitoring.instrumentation.database_work.recorder import WorkRecorder
 from otel_monitoring.metrics.cardinality import BoundedNames
 from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram, RecordedSeries
 from otel_monitoring.runtime.current_service import PerService
@@ -37,10 +38,12 @@ class Destination:
         submit: Has the background thread run the coroutine that its argument makes; returns False if it cannot.
         direct: Returns the aggregator's histogram of a name; by default one that nobody reads.
         logger_provider: Makes the logger of exceptions; None: they are no log events.
+        work: Receives what operations do with the database; None: nobody does.
 
     Attributes:
         tracer: Makes the spans.
         exceptions: Records by what operations failed.
+        work: As given.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Destination:
         direct: Callable[[str], DirectHistogram] = DirectHistogram,
         *,
         logger_provider: LoggerProvider | None = None,
+        work: WorkRecorder | None = None,
     ) -> None:
         self.tracer = tracer_provider.get_tracer(SCOPE, schema_url=SCHEMA_URL)
         self.exceptions = ExceptionSignal(
@@ -59,6 +63,7 @@ class Destination:
         )
         self.keys = keys
         self.submit = submit
+        self.work = work
         self._operations = BoundedNames(_MAX_OPERATIONS)
         self._errors = BoundedNames(_MAX_ERRORS)
         self._series: dict[tuple[str, str | None], RecordedSeries] = {}

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Final
 
 from opentelemetry import context as contexts
-from opentelemetry.context import Context
+from opentelemetry.context import Context, set_value
 from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
@@ -22,6 +22,7 @@ from opentelemetry.util.types import AttributeValue
 
 from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.database_work.work import WORK, Work, open_work
 from otel_monitoring.redact import redact
 from otel_monitoring.semconv import ERROR_TYPE, OPERATION_EXCEPTION, OPERATION_NAME, error_type
 from otel_monitoring.telemetry.exception_signal import ExceptionSignal, LogEvent
@@ -68,7 +69,7 @@ class Run(Entry):
         span: The span of the run.
     """
 
-    __slots__ = ("_began", "_destination", "_operation", "span")
+    __slots__ = ("_began", "_destination", "_operation", "_work", "span")
 
     def __init__(self, operation: Operation, context: Context | None = None, links: Sequence[Link] = ()) -> None:
         self._operation = operation
@@ -83,6 +84,10 @@ class Run(Entry):
             # A tracer that makes no spans returns the current one.
             if span is not get_current_span(inside):
                 inside = set_span_in_context(span, inside)
+        self._work: Work | None = None
+        if destination.work is not None and open_work(inside) is None:
+            self._work = destination.work.begin()
+            inside = set_value(WORK, self._work, inside)
         self.scope = None if inside is before else ContextScope(inside)
         self._began = perf_counter()
 
@@ -98,6 +103,8 @@ class Run(Entry):
                 _describe_failure(self.span, failure, self._destination.exceptions)
             if self._operation.alert is not None:
                 raise_alert(self._operation.alert, failure, self._destination.submit)
+        if self._work is not None and self._destination.work is not None:
+            self._destination.work.ended(self._work, self._operation.name)
         with _GUARD:
             try:
                 self._measure(duration, failure)

@@ -35,7 +35,7 @@ _MAX_ASKED: Final = 50
 _MAX_KNOWN: Final = 2000
 _MAX_OPERATIONS: Final = 200
 _guard: Final = fail_open("the database work of requests")
-_EXPLAINED: Final = frozenset(("find", "aggregate", "count", "distinct", "findAndModify", "update", "delete"))
+EXPLAINED: Final = frozenset(("find", "aggregate", "count", "distinct", "findAndModify", "update", "delete"))
 
 ShapeKey = tuple[str, str, str, str]
 RepetitionKey = tuple[Source, str, str | None, str]
@@ -89,6 +89,7 @@ class WorkRecorder:
     Attributes:
         slow_micros: From how many microseconds on a command is slow.
         explain: Whether plans are wanted.
+        clock: As given.
     """
 
     def __init__(
@@ -103,13 +104,14 @@ class WorkRecorder:
         self._operations = BoundedNames(_MAX_OPERATIONS)
         self.slow_micros = int(slow_ms * 1000)
         self.explain = explain
-        self._clock = clock
+        self.clock = clock
         self._lock = renewed(self, "_lock", threading.Lock)
         self._uses: dict[tuple[Source, str, str | None], list[int]] = renewed(self, "_uses", dict)
         self._repeated: dict[RepetitionKey, _Repeated] = renewed(self, "_repeated", dict)
         self._found: dict[ShapeKey, _Found] = renewed(self, "_found", dict)
         self._asked: dict[ShapeKey, Asked] = renewed(self, "_asked", dict)
         self._known: set[tuple[Any, ...]] = renewed(self, "_known", set)
+        self._asked_before: set[ShapeKey] = renewed(self, "_asked_before", set)
         self._plans: dict[ShapeKey, Plan] = renewed(self, "_plans", dict)
 
     def begin(self) -> Work:
@@ -173,17 +175,17 @@ class WorkRecorder:
         if found is None:
             if len(self._repeated) >= _MAX_FOUND:
                 return
-            found = self._repeated[key] = _Repeated(self._clock())
+            found = self._repeated[key] = _Repeated(self.clock())
         found.requests += 1
         found.commands += count
         found.most = max(found.most, count)
-        found.last = self._clock()
+        found.last = self.clock()
         found.caller = line or found.caller
 
     def _note(self, source: Source, kind: Kind, micros: int, of: Mapping[str, Any]) -> None:
         operation, namespace, collection, address = kind
         key = namespace, operation, collection or "", shape_of(operation, of)
-        found, now = self._found.get(key), self._clock()
+        found, now = self._found.get(key), self.clock()
         if found is None:
             if len(self._found) >= _MAX_FOUND:
                 return
@@ -195,11 +197,19 @@ class WorkRecorder:
         found.slowest = max(found.slowest, micros)
         if source not in found.sources and len(found.sources) < SOURCES_LIMIT:
             found.sources.append(source)
-        if self.explain and operation in _EXPLAINED and len(self._asked) < _MAX_ASKED:
-            self._asked[key] = Asked(key, of, address)
+        if self.explain and operation in EXPLAINED:
+            self._ask(Asked(key, of, address))
+
+    def _ask(self, asked: Asked) -> None:
+        before = self._asked_before
+        if asked.key not in before and len(before) < _MAX_KNOWN and len(self._asked) < _MAX_ASKED:
+            before.add(asked.key)
+            self._asked[asked.key] = asked
 
     def wants(self, kind: Kind, source: Mapping[str, Any]) -> bool:
         """Whether no plan of a command with these keys was wanted before."""
+        if kind[0] not in EXPLAINED:
+            return False
         paths = source.get("pipeline") or source.get("filter") or source.get("query") or ()
         first = paths[0].get("$match", ()) if isinstance(paths, list) and paths else paths
         key = (*kind[:3], *first, *(source.get("sort") or ()))
@@ -209,10 +219,21 @@ class WorkRecorder:
         known.add(key)
         return True
 
+    def ask_again(self) -> None:
+        """Forget which plans are known: the server may have chosen others since."""
+        with self._lock:
+            self._known.clear()
+            self._asked_before.clear()
+
     def asked(self) -> Asked | None:
         """A command whose plan is wanted; None: there is none."""
         with self._lock:
             return self._asked.pop(next(iter(self._asked)), None) if self._asked else None
+
+    def ask_later(self, key: ShapeKey) -> None:
+        """The plan of a shape is wanted when it is seen again."""
+        with self._lock:
+            self._asked_before.discard(key)
 
     def explained(self, key: ShapeKey, plan: Plan) -> None:
         """The plan of a shape is known."""
@@ -228,7 +249,7 @@ class WorkRecorder:
             plans, self._plans = self._plans, {}
         if not (uses or repeated or found or plans):
             return DatabaseWork()
-        now = self._clock()
+        now = self.clock()
         return DatabaseWork.of(
             [
                 CommandUse(kind, _shown(name), operation, _shown(collection), commands, micros / 1e6, retries)

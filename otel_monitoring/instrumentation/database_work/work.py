@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from time import perf_counter
 from typing import Any, Final, Protocol, TypeAlias
 
+from opentelemetry.context import Context, create_key
+
 from otel_monitoring.instrumentation.database_work.caller import caller_line, waiting_stacks
 from otel_monitoring.instrumentation.database_work.shape import shape_of
 from otel_monitoring.metrics.database_work import BACKGROUND, Source
@@ -236,4 +238,19 @@ class Work:
 
 
 current_work: ContextVar[Work | None] = ContextVar("otel_monitoring_database_work", default=None)
-"""The work of the current request or operation; commands are sent in its context."""
+"""The work of the current request."""
+WORK: Final = create_key("otel_monitoring.database_work")
+"""The key of an operation's work in OpenTelemetry's context, which can be left in any thread or task."""
+
+
+def open_work(context: Context) -> Work | None:
+    """The work that a command belongs to: that of the request, else that of the operation; None: of neither.
+
+    Args:
+        context: The current context of OpenTelemetry.
+    """
+    work = current_work.get()
+    if work is not None and not work.closed:
+        return work
+    found = context.get(WORK) if context else None
+    return found if isinstance(found, Work) and not found.closed else None

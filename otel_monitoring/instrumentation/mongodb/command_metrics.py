@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from opentelemetry.metrics import Counter
+
 from otel_monitoring import semconv
 from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, command_error_type
 from otel_monitoring.instrumentation.mongodb.command_names import Command
@@ -24,16 +26,18 @@ class CommandMetrics:
     Args:
         durations: The histogram.
         max_collections: Maximum number of distinct collections, and of distinct databases; further ones are `_OTHER`.
+        retries: Counts the commands that are sent again; None: nobody does.
 
     Attributes:
         enabled: Whether commands are recorded.
         states: The server states that are told when a command fails on the network.
     """
 
-    def __init__(self, durations: RecordedHistogram, max_collections: int) -> None:
+    def __init__(self, durations: RecordedHistogram, max_collections: int, retries: Counter | None = None) -> None:
         self.enabled = True
         self.states: tuple[ServerState, ...] = ()
         self._durations = durations
+        self._retries = retries
         self._collections = BoundedNames(max_collections)
         self._namespaces = BoundedNames(max_collections)
         self._operations = BoundedNames(_MAX_NAMES)
@@ -51,6 +55,13 @@ class CommandMetrics:
         if kind is not None and kind not in _NOT_THE_NETWORK:
             for state in self.states:
                 state.suspect(address)
+
+    def retried(self, operation: str) -> None:
+        """A command is sent again after a failure."""
+        if self._retries is not None:
+            self._retries.add(
+                1, {semconv.DB_SYSTEM_NAME: "mongodb", semconv.DB_OPERATION_NAME: self._operations(operation)}
+            )
 
     def failed(self, series: RecordedSeries, failure: CommandFailure) -> RecordedSeries:
         """The series of the commands that fail in this way and would otherwise be in `series`."""

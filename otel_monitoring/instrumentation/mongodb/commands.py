@@ -10,19 +10,22 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.database_work.shape import source_of
-from otel_monitoring.instrumentation.database_work.work import Use, current_work
+from otel_monitoring.instrumentation.database_work.work import Use, open_work
 from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, failure_in
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
 from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMANDS, collection_of
 from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
+from otel_monitoring.instrumentation.mongodb.retries import STABLE_IDS, attempt, is_retryable
 from otel_monitoring.metrics.direct_histogram import RecordedSeries
 from otel_monitoring.telemetry.tracer_provider import StartedSpan
 
 _MAX_INFLIGHT: Final = 10_000
 
-_Started: TypeAlias = tuple[RecordedSeries | None, StartedSpan | None, Use | None, Mapping[str, Any] | None]
-"""The series of a command that was sent, its span, its part of a request, and what its shape is made of."""
+_MAX_FAILED: Final = 1000
+
+_Started: TypeAlias = tuple[RecordedSeries | None, StartedSpan | None, Use | None, Mapping[str, Any] | None, Any]
+"""The series of a command that was sent, its span, its part of a request, what its shape is made of, its session."""
 
 
 class Commands(CommandListener):
@@ -40,6 +43,7 @@ class Commands(CommandListener):
         self.metrics = metrics
         self.spans = spans
         self._inflight = InFlight[_Started](_MAX_INFLIGHT)
+        self._failed: dict[object, bool] = {}
         self._guard = fail_open("database commands")
 
     # Every command causes the next two events: a `try` takes the place of `with self._guard`, which takes longer.
@@ -59,10 +63,13 @@ class Commands(CommandListener):
             series = metrics.series(command) if metrics is not None and measured else None
             span = spans.start(command, document, context) if spans is not None and traced else None
             use = source = None
-            if measured and (work := current_work.get()) is not None:
+            if series is not None and (work := open_work(context)) is not None:
                 source = source_of(operation, document)
                 use = work.begin(command, source)
-            for lost in self._inflight.put(event, (series, span, use, source)):
+            session = None if STABLE_IDS else document.get("lsid")
+            if self._failed:
+                self._retried(event, session, use)
+            for lost in self._inflight.put(event, (series, span, use, source, session)):
                 if spans is not None and lost[1] is not None:
                     spans.end(lost[1], None)
         except Exception as error:  # noqa: BLE001
@@ -82,6 +89,19 @@ class Commands(CommandListener):
             if self._ended(event, event.failure, event.failure) and self.metrics is not None:
                 self.metrics.lost(event.connection_id, event.failure)
 
+    def _retried(self, event: CommandStartedEvent, session: Any, use: Use | None) -> None:
+        """Count the command if it is sent again after a failure."""
+        if self._failed.pop(attempt(event, session), None) is not None and self.metrics is not None:
+            self.metrics.retried(event.command_name)
+            if use is not None:
+                use.retries += 1
+
+    def _may_be_retried(self, event: CommandSucceededEvent | CommandFailedEvent, session: Any) -> None:
+        """Remember a command that has failed: the driver may send it again."""
+        if len(self._failed) >= _MAX_FAILED:
+            self._failed.pop(next(iter(self._failed)), None)
+        self._failed[attempt(event, session)] = True
+
     def _ended(
         self,
         event: CommandSucceededEvent | CommandFailedEvent,
@@ -92,12 +112,14 @@ class Commands(CommandListener):
         started = self._inflight.pop(event)
         if started is None:
             return False
-        series, span, use, source = started
+        series, span, use, source, session = started
         if span is not None and self.spans is not None:
             self.spans.end(span, failure, reply)
         if series is not None and self.metrics is not None:
             if failure is not None:
                 series = self.metrics.failed(series, failure)
+                if is_retryable(failure):
+                    self._may_be_retried(event, session)
             series.record(event.duration_micros / 1e6)
         if use is not None:
             use.ended(event.duration_micros, source)

@@ -35,6 +35,7 @@ from otel_monitoring.semconv import (
     CONNECTION_CREATE_TIMES,
     CONNECTION_USE_TIMES,
     CONNECTION_WAIT_TIMES,
+    DATABASE_RETRIES,
     SCHEMA_URL,
     SCOPE,
     Durations,
@@ -257,7 +258,10 @@ class _Metrics:
         def histogram(of: Durations) -> RecordedHistogram:
             return RecordedHistogram(direct(of.name), of.create(meter), readers)
 
-        self.commands = CommandMetrics(histogram(COMMAND_DURATIONS), max_collections)
+        retries = meter.create_counter(
+            DATABASE_RETRIES, "{command}", "MongoDB commands that the driver sent again after a failure."
+        )
+        self.commands = CommandMetrics(histogram(COMMAND_DURATIONS), max_collections, retries)
         times = CONNECTION_CREATE_TIMES, CONNECTION_WAIT_TIMES, CONNECTION_USE_TIMES
         self.pools = PoolMetrics(meter, ConnectionTimes(*map(histogram, times)))
 
