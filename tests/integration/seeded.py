@@ -5,7 +5,7 @@ import inspect
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -423,7 +423,14 @@ async def retried_distinct(to: Databases) -> None:
 
 def application(to: Databases) -> FastAPI:
     """The application, with one route for each case."""
-    app = FastAPI(title="seeded")
+
+    @asynccontextmanager
+    async def closing(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await to.db.client.close()
+        await to.cut.client.close()
+
+    app = FastAPI(title="seeded", lifespan=closing)
     for one in CASES:
         if one.name == "in_dependency":
 
