@@ -268,6 +268,12 @@ MONGO_TRACING = Seam(
     purpose="make no spans where PyMongo makes them itself",
     without="a command may have two spans",
 )
+MONGO_COMMENTS = Seam(
+    "pymongo",
+    "client._send_cluster_time",
+    purpose="add the trace context to commands as their `comment`, before they are encoded",
+    without="commands carry no trace context, as without OTEL_MONITORING_TRACE_COMMENTS",
+)
 FINALIZERS = Seam(
     "Python",
     "multiprocessing.util.Finalize",

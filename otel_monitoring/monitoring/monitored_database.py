@@ -133,6 +133,7 @@ class MonitoredDatabase:
             capture_statement=settings.capture_statement,
             statement_max_length=settings.statement_max_length,
             max_collections=settings.max_collections,
+            trace_comments=settings.trace_comments,
         )
         instrumentation.state.on_change = self._noticed
         instrumentation.instrument_new_clients()

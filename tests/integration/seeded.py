@@ -7,7 +7,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI
@@ -434,7 +433,7 @@ def application(to: Databases) -> FastAPI:
     for one in CASES:
         if one.name == "in_dependency":
 
-            @app.get("/in_dependency", dependencies=[Depends(partial(one.handler, to))])
+            @app.get("/in_dependency", dependencies=[Depends(_with(one.handler, to))])
             async def depends() -> None:
                 """What it needs asks again and again."""
 

@@ -51,7 +51,9 @@ class Shop(AsyncDatabase):
 
 
 db = Shop(client, "shop")
-monitoring = MonitoringService(db, check_interval=0.5, sample_interval=0.2, check_timeout=1).instrument(app)
+monitoring = MonitoringService(
+    db, check_interval=0.5, sample_interval=0.2, check_timeout=1, slow_command_ms=0.001, explain=True
+).instrument(app)
 waiting = monitoring.meter.create_gauge("orders.waiting")
 read = monitoring.meter.create_counter("orders.read")
 monitoring.add_rule(
@@ -83,6 +85,8 @@ async def order(number: int):
     await db.orders.insert_one({"number": number})
     await db.get_collection("invoices").insert_one({"number": number})
     await db.users.insert_one({"number": number})
+    for other in range(10):
+        await db.users.find_one({"other": other})
     waiting.set(number)
     waiting.set(number, {"warehouse": "north"})
     read.add(1, {"warehouse": "north"})

@@ -29,6 +29,7 @@ from otel_monitoring.instrumentation.mongodb.pymongo_seam import (
 )
 from otel_monitoring.instrumentation.mongodb.relay import Relay, connect, monitoring_listeners
 from otel_monitoring.instrumentation.mongodb.server_state import Address, ServerState
+from otel_monitoring.instrumentation.mongodb.trace_comments import add_comments, remove_comments
 from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram
 from otel_monitoring.semconv import (
     COMMAND_DURATIONS,
@@ -59,6 +60,7 @@ class MongoInstrumentation:
         capture_statement: Whether spans have `db.query.text`, with every value replaced.
         statement_max_length: Maximum length of `db.query.text`, in characters.
         max_collections: Maximum number of distinct collection names in metrics.
+        trace_comments: Whether commands carry the trace context as their `comment`.
 
     Attributes:
         state: The state of the attached client's servers.
@@ -74,7 +76,9 @@ class MongoInstrumentation:
         capture_statement: bool = False,
         statement_max_length: int = 1024,
         max_collections: int = 100,
+        trace_comments: bool = False,
     ) -> None:
+        self._trace_comments = trace_comments
         self.state = ServerState()
         self.state.members = self._members
         self.providers = (tracer_provider, meter_provider)
@@ -206,6 +210,8 @@ class MongoInstrumentation:
 
     def _add_listeners(self, client: Client, listeners: Iterable[object]) -> None:
         """Add `listeners`, and one for commands, unless the client has them."""
+        if self._trace_comments:
+            add_comments(client)
         present = listeners_of(client)
         relays = [one for one in present if isinstance(one, Relay)]
         heard = [*present, *(target for relay in relays for target in relay.targets)]
@@ -226,6 +232,8 @@ class MongoInstrumentation:
         """Remove our listeners; the pools' stays where another service with the same metrics listens to the client."""
         others = [one for one in _instrumentations if one._metrics is self._metrics and one is not self]  # noqa: SLF001
         others = [one for one in others if one.listens_to(client)]
+        if self._trace_comments:
+            remove_comments(client)
         gone = [*self._commands.values(), self._heartbeats, *(() if others else (self._pools,))]
         relays = [one for one in listeners_of(client) if isinstance(one, Relay)]
         for relay in relays:
@@ -294,6 +302,7 @@ def attach(
     capture_statement: bool = False,
     statement_max_length: int = 1024,
     max_collections: int = 100,
+    trace_comments: bool = False,
 ) -> MongoInstrumentation:
     """Measure commands, pools and servers of the client of `handle`; for the arguments see `MongoInstrumentation`.
 
@@ -313,6 +322,7 @@ def attach(
         capture_statement=capture_statement,
         statement_max_length=statement_max_length,
         max_collections=max_collections,
+        trace_comments=trace_comments,
     )
     instrumentation.attach(handle)
     return instrumentation
