@@ -28,7 +28,7 @@ from tests.registry import conventions
 from tests.waiting import eventually
 
 SOURCE = """
-import logging, os, threading
+import asyncio, contextvars, logging, os, threading
 from fastapi import FastAPI
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
@@ -79,6 +79,11 @@ monitoring.add_check("stock", lambda: True, critical=True)
 seams.RUNNERS.lost(LookupError("as a test has it"))
 
 
+@traced("orders.clean")
+async def clean():
+    await db.orders.delete_many({"number": -1})
+
+
 @app.get("/orders/{number}")
 @traced("order.read")
 async def order(number: int):
@@ -87,6 +92,7 @@ async def order(number: int):
     await db.users.insert_one({"number": number})
     for other in range(10):
         await db.users.find_one({"other": other})
+    asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(clean()), context=contextvars.Context())
     waiting.set(number)
     waiting.set(number, {"warehouse": "north"})
     read.add(1, {"warehouse": "north"})
