@@ -107,7 +107,7 @@ def test_the_histograms_units_are_those_of_the_code() -> None:
             metrics()[definition.name].kind,
             metrics()[definition.name].unit,
         )
-        assert (kind, unit) == ("histogram", "s")
+        assert (kind, unit) == ("histogram", definition.unit)
 
 
 @pytest.mark.parametrize(
