@@ -11,7 +11,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -119,7 +119,18 @@ PARENTS: dict[str, NonRecordingSpan | None] = {
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("random", [False, True])
 @pytest.mark.parametrize(
-    "sampler", [None, ParentBased(ALWAYS_OFF), Adding(), RecordOnly()], ids=lambda one: type(one).__name__
+    "sampler",
+    [
+        None,
+        ParentBased(ALWAYS_OFF),
+        ParentBased(ALWAYS_ON),
+        ParentBased(ALWAYS_ON, local_parent_sampled=ALWAYS_OFF),
+        ParentBased(Adding(), remote_parent_sampled=Adding()),
+        ALWAYS_ON,
+        Adding(),
+        RecordOnly(),
+    ],
+    ids=lambda one: one and one.get_description(),
 )
 @pytest.mark.parametrize("around", PARENTS.values(), ids=PARENTS)
 @pytest.mark.parametrize(
