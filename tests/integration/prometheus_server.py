@@ -78,7 +78,7 @@ def prometheus_server(
         f"--web.listen-address=127.0.0.1:{port}",
         "--web.enable-otlp-receiver",
         "--web.enable-remote-write-receiver",
-        "--enable-feature=native-histograms,exemplar-storage",
+        "--enable-feature=exemplar-storage",
         *arguments,
     ]
     log = directory / "prometheus.log"
