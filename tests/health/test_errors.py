@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import httpx
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -89,3 +90,23 @@ def test_new_groups_come_first_then_the_last_ones() -> None:
         "stack": "a stack",
         "trace_id": None,
     }
+
+
+def test_the_host_that_a_request_was_waiting_for_is_known_from_its_exception() -> None:
+    recorder = ErrorRecorder()
+    try:
+        try:
+            httpx.get("http://127.0.0.1:1/charges", trust_env=False)
+        except httpx.ConnectError as error:
+            raise RuntimeError("the payment failed") from error
+    except RuntimeError as error:
+        recorder.note("POST", "/billing", 502, error, NOW)
+    recorder.note("POST", "/orders", 500, raised("x"), NOW)
+    assert recorder.peers == {("RuntimeError", "POST /billing"): "127.0.0.1:1"}
+
+
+def test_an_exception_that_is_its_own_cause_is_read_once() -> None:
+    recorder, error = ErrorRecorder(), raised("x")
+    error.__cause__ = error
+    recorder.note("GET", "/a", None, error, NOW)
+    assert recorder.peers == {}
