@@ -60,7 +60,7 @@ async def _raise_in_bad_worker(_: Any) -> None:
 
 
 async def _burn_cpu(_: Any) -> None:
-    until = time.thread_time() + 0.2
+    until = time.thread_time() + 0.1
     while time.thread_time() < until:
         sum(number * number for number in range(1000))
 
@@ -145,4 +145,4 @@ monitoring = get_monitoring()
 if NAME == "CPU hog" and monitoring is not None:
     # The host's CPU is also used by others, such as the database.
     busy = Gauge(PROCESS_CPU_UTILIZATION, "1", scale=100)
-    monitoring.add_rule(Rule("busy_process", busy, ">", 8, type=AlertType.HIGH_CPU, hold=3))
+    monitoring.add_rule(Rule("busy_process", busy, ">", 5, type=AlertType.HIGH_CPU, hold=3))

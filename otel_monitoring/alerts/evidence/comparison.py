@@ -7,7 +7,12 @@ from otel_monitoring import semconv as c
 from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances, WorkerFigures
 from otel_monitoring.alerts.evidence.culprit import Culprit, ratio, shared
 from otel_monitoring.alerts.evidence.figures import Cell, Request, total
-from otel_monitoring.alerts.evidence.standing_out import Part, standing_out
+from otel_monitoring.alerts.evidence.standing_out import Finding, Part, standing_out
+from otel_monitoring.metrics.snapshot import Histogram, merged
+from otel_monitoring.metrics.window import Window
+
+GROWN = 1.5
+"""How many times as long something takes at least, to be slower."""
 
 Compared = tuple[str, Cell, Cell]
 """A name, and what there was of it lately and before."""
@@ -71,3 +76,30 @@ def of_workers(parts: Sequence[tuple[WorkerFigures, float, float]], events: floa
         yield Culprit.of("worker", found, shared("worker", found, what, "requests"))
     if len(versions) > 1 and (found := standing_out(versions.values(), events)) is not None:
         yield Culprit.of("version", found, shared("version", found, what, "requests"))
+
+
+def quantiles(about: Circumstances, metric: str, key: str, q: float) -> dict[str, tuple[int, float, float]]:
+    """By the values of an attribute: how often it was recorded lately, and a quantile, lately and before."""
+    lately, whole = (_by_value(window, metric, key) for window in (about.recent, about.total))
+    found = {}
+    for name, now in lately.items():
+        known = whole.get(name, now)
+        old = known.minus(now, smallest=known.min, largest=known.max) if known.count > now.count else Histogram()
+        found[name] = now.count, now.quantile(q) or 0.0, old.quantile(q) or 0.0
+    return found
+
+
+def risen(times: Mapping[str, tuple[int, float, float]]) -> Finding | None:
+    """The names whose quantile explains the rise of all of them, more than their numbers do."""
+    everything = sum(number for number, _, _ in times.values())
+    parts = [Part(name, number * (now - old), ratio(number, everything)) for name, (number, now, old) in times.items()]
+    found = standing_out(parts, everything)
+    if found is None:
+        return None
+    _, now, old = times[found.names[0]]
+    return found if now >= GROWN * old else None
+
+
+def _by_value(window: Window, metric: str, key: str) -> dict[str, Histogram]:
+    missing = c.UNMATCHED_ROUTE if key == c.HTTP_ROUTE else ""
+    return {str(value or missing): merged(each for _, each in f) for value, f in window.grouped(metric, key).items()}

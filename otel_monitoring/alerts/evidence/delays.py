@@ -6,26 +6,28 @@ from dataclasses import dataclass
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances
 from otel_monitoring.alerts.evidence.comparison import (
+    GROWN,
     Compared,
     both,
     compared,
     growth,
     of_workers,
+    quantiles,
     requests_of,
+    risen,
     route_of,
     routes_of,
 )
-from otel_monitoring.alerts.evidence.culprit import Culprit, change, listed, number, ratio
+from otel_monitoring.alerts.evidence.culprit import Culprit, change, listed, number, ratio, seconds
 from otel_monitoring.alerts.evidence.documents import growth_of
 from otel_monitoring.alerts.evidence.figures import Cell, total
 from otel_monitoring.alerts.evidence.standing_out import Part, standing_out
 
 _BY_ITSELF = 0.5
 """The score of the route that an alert names: something deeper may explain it better."""
-_GROWN = 1.5
-"""How many times as long something takes at least."""
 _MANY = 2.0
 _MANY_EVENTS = 100
+_DEEPER = 0.6
 _OF_TRAFFIC = 0.8
 
 
@@ -72,7 +74,7 @@ def slow(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
         now, old = both(found.names, known)
         if _is_slower(now, old if old.number else before):
             yield Culprit.of("route", found, f"route {listed(found.names)}: {change(now, old)}")
-    yield from _collections(about, rise)
+    yield from list(_collections(about, rise)) or _working_collections(about)
     yield from _hosts(about, rise)
     yield from _workers(about, route, means, rise)
 
@@ -84,7 +86,7 @@ def _longest(about: Circumstances, route: str) -> float:
 
 
 def _is_slower(now: Cell, than: Cell) -> bool:
-    return ratio(now.seconds, now.number) >= _GROWN * ratio(than.seconds, than.number)
+    return ratio(now.seconds, now.number) >= GROWN * ratio(than.seconds, than.number)
 
 
 def _median(known: Sequence[Compared]) -> float:
@@ -101,11 +103,24 @@ def _collections(about: Circumstances, rise: _Rise) -> Iterator[Culprit]:
         yield Culprit(
             culprit.kind,
             culprit.names,
-            f"{what} {culprit.text}{growth_of(names[0], about, least=_GROWN)}",
+            f"{what} {culprit.text}{growth_of(names[0], about, least=GROWN)}",
             culprit.score,
             culprit.share,
             culprit.usual,
         )
+
+
+def _working_collections(about: Circumstances) -> Iterator[Culprit]:
+    """Where the commands of all collections wait for those of one: it is the one whose usual command is slowest."""
+    times = quantiles(about, c.DB_CLIENT_OPERATION_DURATION, c.DB_COLLECTION_NAME, 0.5)
+    times.pop("", None)
+    found = risen(times)
+    if found is not None:
+        _, now, old = times[found.names[0]]
+        usual = f"{seconds(old)} → " if old else ""
+        grown = growth_of(found.names[0], about, least=GROWN)
+        text = f"database, {listed(found.names)}: {usual}{seconds(now)} usually{grown}"
+        yield Culprit("collection", found.names, text, max(found.score, _DEEPER), found.share, found.usual)
 
 
 def _hosts(about: Circumstances, rise: _Rise) -> Iterator[Culprit]:
@@ -135,7 +150,7 @@ def _longer(
     if found is None:
         return
     now, old = both(found.names, known)
-    if now.seconds >= _GROWN * old.seconds * scale:
+    if now.seconds >= GROWN * old.seconds * scale:
         shown = change(now, old if about.knows_before else Cell())
         yield found.names, Culprit.of(kind, found, f"{listed(found.names)}: {shown}")
 
@@ -143,12 +158,12 @@ def _longer(
 def _operation(names: Sequence[str], about: Circumstances) -> str:
     """The operation to which most of the added time of these collections goes."""
     scale = growth(about)
-    seconds: dict[str, float] = {}
+    took: dict[str, float] = {}
     for key, cell in about.lately.commands.items():
         if key.collection in names:
             before = about.before.commands.get(key, Cell()).seconds * scale
-            seconds[key.operation] = seconds.get(key.operation, 0.0) + cell.seconds - before
-    return max(seconds, key=lambda name: seconds[name], default="")
+            took[key.operation] = took.get(key.operation, 0.0) + cell.seconds - before
+    return max(took, key=lambda name: took[name], default="")
 
 
 def _workers(about: Circumstances, route: str, means: Mapping[str, float], rise: _Rise) -> Iterator[Culprit]:

@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances, WorkerFigures
+from otel_monitoring.alerts.evidence.comparison import quantiles, risen
 from otel_monitoring.alerts.evidence.culprit import Culprit, listed, number, seconds
 from otel_monitoring.alerts.evidence.places import place_in_positions
 from otel_monitoring.alerts.evidence.standing_out import Part, standing_out
 from otel_monitoring.alerts.evidence.subject import Subject, subject_of
 from otel_monitoring.alerts.model import AlertType
-from otel_monitoring.metrics.snapshot import Histogram, merged
-from otel_monitoring.metrics.window import Window
 
 _LEAST_RISE = {Subject.CPU: 10.0, Subject.MEMORY: 20.0, Subject.LAG: 0.1}
 """The rise of a process's reading that counts: percent of the CPU, MiB, seconds."""
@@ -20,7 +19,6 @@ _READINGS = 60
 _ALONE = 0.25
 """The score of a process that there is no other to compare with."""
 _LOW_QUANTILE = 0.1
-_GROWN = 1.5
 _SEEN = 0.7
 """The score of the code that was seen blocking the loop: of several stalls it was one."""
 
@@ -62,20 +60,10 @@ def _texts(readings: Sequence[_Reading], unit: str) -> list[str]:
 
 def _working_routes(about: Circumstances) -> Iterator[Culprit]:
     """Routes whose fastest requests are slower than before: they work, and do not only wait for others that do."""
-    recent, whole = (_by_route(window) for window in (about.recent, about.total))
-    everything = sum(histogram.count for histogram in recent.values())
-    parts, times = [], {}
-    for route, now in recent.items():
-        known = whole.get(route, now)
-        old = known.minus(now, smallest=known.min, largest=known.max) if known.count > now.count else Histogram()
-        quick, before = now.quantile(_LOW_QUANTILE) or 0.0, old.quantile(_LOW_QUANTILE) or 0.0
-        parts.append(Part(route, now.count * (quick - before), now.count / everything))
-        times[route] = quick, before
-    found = standing_out(parts, everything)
-    if found is None:
-        return
-    quick, before = times[found.names[0]]
-    if quick >= _GROWN * before:
+    times = quantiles(about, c.HTTP_SERVER_REQUEST_DURATION, c.HTTP_ROUTE, _LOW_QUANTILE)
+    found = risen(times)
+    if found is not None:
+        _, quick, before = times[found.names[0]]
         usual = f", {seconds(before)} before" if before else ""
         text = f"route {listed(found.names)}: even its fastest requests take {seconds(quick)}{usual}"
         yield Culprit.of("route", found, text)
@@ -90,8 +78,3 @@ def _blocking_code(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
         yield Culprit("route", (request.partition(" ")[2],), f"route {request}: its code blocks the event loop", 1.0)
     if isinstance(stack, list) and (place := place_in_positions(map(str, stack))):
         yield Culprit("code", (place,), f"code {place}", _SEEN)
-
-
-def _by_route(window: Window) -> dict[str, Histogram]:
-    groups = window.grouped(c.HTTP_SERVER_REQUEST_DURATION, c.HTTP_ROUTE)
-    return {str(route or c.UNMATCHED_ROUTE): merged(each for _, each in found) for route, found in groups.items()}
