@@ -401,6 +401,7 @@ NOT_TOLD = {
 }
 NOT_SAID = {
     "otel_monitoring.alert.label": "it is a template",
+    "otel_monitoring.database.retries": "a command that the driver repeats",
 }
 EVENTS = {"exception", "http.server.request.exception"}
 """Of the conventions: https://opentelemetry.io/docs/specs/semconv/exceptions/ and .../http/http-exceptions/."""
