@@ -238,7 +238,7 @@ def _documented_variables() -> dict[str, str]:
     """Every variable of the tables, with the cell that has its default."""
     return {
         name: default
-        for cells in rows(page(CONFIGURATION))
+        for cells in rows(page(CONFIGURATION).partition("<!-- specification -->")[0])
         for variable, default, *_ in [cells]
         for name in names(variable)
     }

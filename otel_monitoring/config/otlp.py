@@ -40,7 +40,7 @@ def _from_variable(variable: str, default: Any = None) -> Any:
     return Field(default, validation_alias=AliasChoices(variable, keyword))
 
 
-CHOICES = ("_protocol", "_compression", "s_exporter")
+CHOICES = ("_protocol", "_compression", "s_exporter", "log_level")
 """The ends of the names of fields whose values are read in upper and lower case."""
 
 
@@ -67,7 +67,7 @@ class OtlpSettings(BaseSettings):
     """Measure, trace and export nothing. The health endpoints answer from the checks alone."""
 
     traces_exporter: str = _from_variable("OTEL_TRACES_EXPORTER", "otlp")
-    """`otlp` exports the signal; every other value, such as `none`, does not."""
+    """Exporters, comma-separated: `otlp`, `console`, others that are installed; `none` for none."""
     metrics_exporter: str = _from_variable("OTEL_METRICS_EXPORTER", "otlp")
     logs_exporter: str = _from_variable("OTEL_LOGS_EXPORTER", "otlp")
 
@@ -120,6 +120,10 @@ class OtlpSettings(BaseSettings):
     blrp_max_export_batch_size: PositiveInt | None = _from_variable("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE")
     blrp_schedule_delay: PositiveInt | None = _from_variable("OTEL_BLRP_SCHEDULE_DELAY")
     blrp_export_timeout: PositiveInt | None = _from_variable("OTEL_BLRP_EXPORT_TIMEOUT")
+    log_level: Literal["debug", "info", "warn", "warning", "error", "fatal", "none"] | None = _from_variable(
+        "OTEL_LOG_LEVEL"
+    )
+    """From which level on the SDK's own loggers speak."""
     metric_export_timeout: PositiveFloat | None = _from_variable("OTEL_METRIC_EXPORT_TIMEOUT")
     metrics_exemplar_filter: Literal["always_on", "always_off", "trace_based"] | None = _from_variable(
         "OTEL_METRICS_EXEMPLAR_FILTER"
@@ -146,6 +150,14 @@ class OtlpSettings(BaseSettings):
             raise ValueError("it must name a host, and contain no blanks")
         return value
 
+    @field_validator("sdk_disabled", mode="before")
+    @classmethod
+    def _boolean(cls, value: object) -> object:
+        """The specification has no other words: with any of them the SDK is enabled."""
+        if isinstance(value, str) and value.strip().lower() not in ("true", "false"):
+            raise ValueError("it must be true or false")
+        return value
+
     @field_validator("otlp_headers", "otlp_traces_headers", "otlp_metrics_headers", "otlp_logs_headers")
     @classmethod
     def _parseable(cls, value: SecretStr | None) -> SecretStr | None:
@@ -155,6 +167,13 @@ class OtlpSettings(BaseSettings):
     def exports(self, signal: Signal) -> bool:
         """Whether `signal` is exported: it has an endpoint and is not switched off."""
         return self.endpoint(signal) is not None
+
+    def other_exporters(self, signal: Signal) -> tuple[str, ...]:
+        """The exporters of `signal` beside OTLP, by their names."""
+        named = [name.strip() for name in cast("str", getattr(self, f"{signal}_exporter")).split(",")]
+        if self.sdk_disabled:
+            return ()
+        return tuple(dict.fromkeys(name for name in named if name not in ("", "none") and not name.startswith("otlp")))
 
     def endpoint(self, signal: Signal) -> str | None:
         """The endpoint of `signal`, None where it is not exported.

@@ -179,6 +179,8 @@ def export_summary(settings: OtlpSettings, joined: Collection[Signal], *, from_f
         elif endpoint is not None:
             shown = without_credentials(endpoint).removesuffix(f"/v1/{signal}")
             ways.setdefault(f"{shown} ({settings.protocol(signal)})", []).append(signal)
+        for name in settings.other_exporters(signal) if signal not in joined else ():
+            ways.setdefault(redact(name), []).append(signal)
     if not ways:
         return "no OTLP endpoint: nothing is exported"
     return "exporting " + "; ".join(f"{', '.join(signals)} to {way}" for way, signals in ways.items())

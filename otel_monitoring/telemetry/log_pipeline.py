@@ -57,6 +57,17 @@ class LogSwitch(LogRecordProcessor):
         self._guard = fail_open("log record processing")
         self.target: LogRecordProcessor | None = None
         self.created = 0
+        self._fed: tuple[LogRecordProcessor, ...] = ()
+
+    def feed(self, processor: LogRecordProcessor, *, on: bool) -> None:
+        """Begin or end to export by `processor`; there may be several."""
+        others = tuple(one for one in self._fed if one is not processor)
+        self._fed = (*others, processor) if on else others
+        self.target = _Each(self._fed) if len(self._fed) > 1 else next(iter(self._fed), None)
+
+    def feed_none(self) -> None:
+        """Export by none any more, as in a forked child."""
+        self._fed, self.target = (), None
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Run the first processors, then the target."""
@@ -75,6 +86,24 @@ class LogSwitch(LogRecordProcessor):
         """Have the target export what waits."""
         target = self.target
         return target.force_flush(timeout_millis) if target is not None else True
+
+
+class _Each(LogRecordProcessor):
+    """Hands log records to several processors."""
+
+    def __init__(self, processors: Sequence[LogRecordProcessor]) -> None:
+        self._processors = processors
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        for processor in self._processors:
+            processor.on_emit(log_record)
+
+    def shutdown(self) -> None:
+        """Nothing: each pipeline closes its processor."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        flushed = [processor.force_flush(timeout_millis) for processor in self._processors]
+        return all(flushed)
 
 
 class BaggageLogProcessor(LogRecordProcessor):
@@ -217,12 +246,19 @@ def log_pipeline(
     handler = OtlpHandler(provider)
 
     def turn(on: bool) -> None:
-        switch.target = processor if on else None
+        switch.feed(processor, on=on)
         root = logging.getLogger()
         root.addHandler(handler) if on else root.removeHandler(handler)
         _handlers.use(handler, service) if on else _handlers.leave(handler, service)
 
     return LogPipeline(exporter, processor, state, turn, handler)
+
+
+def other_log_pipeline(kind: Any, state: ExportState, switch: LogSwitch) -> BatchPipeline:
+    """Export the records that reach `switch` by an exporter of class `kind`."""
+    exporter = CountedExporter(kind(), state)
+    processor = BatchLogRecordProcessor(CountedLogExporter(exporter))
+    return BatchPipeline(exporter, processor, state, lambda on: switch.feed(processor, on=on))
 
 
 class HandlerPipeline(JoinedPipeline):

@@ -67,6 +67,17 @@ class SpanSwitch(SpanProcessor):
         self._guard = fail_open("span processing")
         self.target: SpanProcessor | None = None
         self.started = self.ended = 0
+        self._fed: tuple[SpanProcessor, ...] = ()
+
+    def feed(self, processor: SpanProcessor, *, on: bool) -> None:
+        """Begin or end to export by `processor`; there may be several."""
+        others = tuple(one for one in self._fed if one is not processor)
+        self._fed = (*others, processor) if on else others
+        self.target = _Each(self._fed) if len(self._fed) > 1 else next(iter(self._fed), None)
+
+    def feed_none(self) -> None:
+        """Export by none any more, as in a forked child."""
+        self._fed, self.target = (), None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Run the first processors; the target, a batch queue of the SDK, does nothing at the start of a span."""
@@ -89,6 +100,21 @@ class SpanSwitch(SpanProcessor):
         """Have the target export what waits."""
         target = self.target
         return target.force_flush(timeout_millis) if target is not None else True
+
+
+class _Each(SpanProcessor):
+    """Hands spans that have ended to several processors."""
+
+    def __init__(self, processors: Sequence[SpanProcessor]) -> None:
+        self._processors = processors
+
+    def on_end(self, span: ReadableSpan) -> None:
+        for processor in self._processors:
+            processor.on_end(span)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        flushed = [processor.force_flush(timeout_millis) for processor in self._processors]
+        return all(flushed)
 
 
 class _Queue:
@@ -203,10 +229,7 @@ def span_pipeline(
         exporter = CountedExporter(sender, state)
         processor = BatchSpanProcessor(CountedSpanExporter(exporter), meter_provider=meters)
 
-    def turn(on: bool) -> None:
-        switch.target = processor if on else None
-
-    return BatchPipeline(exporter, processor, state, turn)
+    return BatchPipeline(exporter, processor, state, lambda on: switch.feed(processor, on=on))
 
 
 class _Reader(PeriodicExportingMetricReader):
@@ -221,18 +244,26 @@ class _Reader(PeriodicExportingMetricReader):
 
 
 class MetricPipeline:
-    """The pipeline of metrics: collects and exports every `OTEL_METRIC_EXPORT_INTERVAL`, by a reader of its own."""
+    """The pipeline of metrics: collects and exports every `OTEL_METRIC_EXPORT_INTERVAL`, by a reader of its own.
 
-    def __init__(self, settings: OtlpSettings, state: ExportState, provider: MeterProvider) -> None:
+    Args:
+        settings: The OTLP settings.
+        state: The counters.
+        provider: Whose metrics.
+        other: An exporter in place of OTLP's.
+    """
+
+    def __init__(self, settings: OtlpSettings, state: ExportState, provider: MeterProvider, other: Any = None) -> None:
         with sdk_components_measured():
-            exporter = make_exporter("metrics", settings, provider)
+            exporter = make_exporter("metrics", settings, provider) if other is None else other
             self._exporter = counted_metrics(exporter, state)
             self._provider = provider
             self._reader = _Reader(exporter, export_interval_millis=settings.metric_export_interval)
             with seams.READER_METRICS:  # the SDK does so for readers that a provider is made with
                 self._reader._set_meter_provider(provider)  # noqa: SLF001
             provider.add_metric_reader(self._reader)
-            count_refusals(exporter)
+            if other is None:
+                count_refusals(exporter)
 
     def flush(self) -> None:
         """Collect and export now."""

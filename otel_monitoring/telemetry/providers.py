@@ -55,6 +55,15 @@ if TYPE_CHECKING:
     from otel_monitoring.telemetry.logs_sdk import LoggerProvider
 
 _SDK = {TELEMETRY_SDK_LANGUAGE: "python", TELEMETRY_SDK_NAME: "opentelemetry", TELEMETRY_SDK_VERSION: sdk_version}
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "none": logging.CRITICAL + 1,
+}
 _OWN_LOGGERS = ("otel_monitoring", "otel_monitoring.alerts")
 
 P = TypeVar("P", MeterProvider, TracerProvider, "LoggerProvider")
@@ -112,6 +121,8 @@ class Telemetry:
         self._pid = os.getpid()
         self._pipelines: list[tuple[Signal, Pipeline]] = []
         self._reader: MetricReader | None = None
+        if settings.log_level is not None:
+            logging.getLogger("opentelemetry").setLevel(_LEVELS[settings.log_level])
         self.baggage = BaggageKeys(settings.baggage_keys)
         listed = bool(settings.baggage_keys)
         self._spans = SpanSwitch([BaggageSpanProcessor(self.baggage)] if listed else ())
@@ -158,7 +169,7 @@ class Telemetry:
         return found
 
     def _make_providers(self, *, join: bool) -> None:
-        sent = {signal for signal in SIGNALS if self._settings.exports(signal) and _can_export(signal)}
+        sent = {signal for signal in SIGNALS if self._is_sent(signal)}
         given = self._given
         tracers = self._to_join("traces", given.get("traces") or trace.get_tracer_provider(), TracerProvider, join)
         meters = self._to_join("metrics", given.get("metrics") or metrics.get_meter_provider(), MeterProvider, join)
@@ -216,6 +227,11 @@ class Telemetry:
             _set_global(logs_api.get_logger_provider(), logs_api.set_logger_provider, loggers)
         if self._from_file is not None:
             self._from_file.instrument()
+
+    def _is_sent(self, signal: Signal) -> bool:
+        """Whether the settings name an exporter of `signal`."""
+        settings = self._settings
+        return (settings.exports(signal) or bool(settings.other_exporters(signal))) and _can_export(signal)
 
     def _to_join(self, signal: Signal, provider: object, kind: type[P] | None, join: bool) -> P | None:
         """`provider` if it is the application's own and of the SDK's class, so that it is joined; else None."""
@@ -284,9 +300,9 @@ class Telemetry:
         """Begin anew in a forked child: with its own instance id and counters, without the parent's pipelines."""
         self._pid = os.getpid()
         self._pipelines = []
-        self._spans.target = None
+        self._spans.feed_none()
         if self._logs is not None:
-            self._logs.target = None
+            self._logs.feed_none()
         self._states = self._make_states()
         if not self._joined or self._from_file is not None:
             self.resource = self._make_resource()
@@ -318,6 +334,34 @@ class Telemetry:
                 made.append((signal, makers[signal](state)))
             except Exception as error:  # noqa: BLE001 - the SDK raised for values of the environment; the service starts without the export
                 state.cannot_begin(error)
+        return [*self._make_others(), *made]
+
+    def _make_others(self) -> list[tuple[Signal, Pipeline]]:
+        """The pipelines of exporters beside OTLP."""
+        settings, (_, meters, loggers) = self._settings, self._sdk
+        if not any(settings.other_exporters(signal) for signal in SIGNALS):
+            return []
+        from otel_monitoring.telemetry.other_exporters import (
+            other_metric_pipeline,
+            other_pipelines,
+            other_span_pipeline,
+        )
+
+        made: list[tuple[Signal, Pipeline]] = []
+        if "traces" not in self._joined:
+            made += other_pipelines(
+                settings, "traces", lambda kind, state: other_span_pipeline(kind, state, self._spans)
+            )
+        if "metrics" not in self._joined:
+            made += other_pipelines(
+                settings, "metrics", lambda kind, state: other_metric_pipeline(kind, state, settings, meters)
+            )
+        if "logs" not in self._joined and loggers is not None and (logs := self._logs) is not None:
+            from otel_monitoring.telemetry.log_pipeline import HandlerPipeline, other_log_pipeline
+
+            made += other_pipelines(settings, "logs", lambda kind, state: other_log_pipeline(kind, state, logs))
+            if settings.endpoint("logs") is None:
+                made.append(("logs", HandlerPipeline(loggers, self._service)))
         return made
 
     @property
