@@ -23,7 +23,7 @@ from otel_monitoring.alerts.evidence.documents import growth_of
 from otel_monitoring.alerts.evidence.figures import Cell, total
 from otel_monitoring.alerts.evidence.standing_out import Part, standing_out
 
-_BY_ITSELF = 0.5
+_BY_ITSELF = 0.2
 """The score of the route that an alert names: something deeper may explain it better."""
 _MANY = 2.0
 _MANY_EVENTS = 100

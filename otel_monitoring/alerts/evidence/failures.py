@@ -17,7 +17,7 @@ from otel_monitoring.alerts.evidence.figures import Cell, Request, total
 from otel_monitoring.alerts.evidence.standing_out import Part, standing_out
 from otel_monitoring.alerts.evidence.subject import bad_requests
 
-_BY_ITSELF = 0.5
+_BY_ITSELF = 0.9
 """The score of the route that an alert names: something deeper may explain it better."""
 
 

@@ -66,10 +66,12 @@ def standing_out(parts: Iterable[Part], events: float, whole: float | None = Non
         return None
     best: Finding | None = None
     chosen: list[Part] = []
+    alone = 0.0
     for part in sorted(rising, key=lambda part: part.usual - part.rise / rise):
         found = _finding([*chosen, part], rise)
-        if best is not None and found.score < best.score + _BETTER:
+        if best is not None and (found.score < best.score + _BETTER or _finding([part], rise).score < alone / 2):
             break
+        alone = alone or found.score
         chosen.append(part)
         best = found
         if len(chosen) == SETS_LIMIT:
