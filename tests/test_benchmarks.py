@@ -196,7 +196,7 @@ def row(value: float, key: str) -> list[str]:
 
 def test_the_page_has_a_place_for_each_table_that_is_marked() -> None:
     marks = set(re.findall(r"<!-- bench: ([\w.]+) -->", page("docs/benchmarks.md")))
-    assert marks == {"machine", "goals", "requests.40", "requests.300", "mongodb", "mongodb.async", "load"}
+    assert marks == {"machine", "goals", "requests.40", "requests.300", "mongodb", "mongodb.async", "idle", "load"}
 
 
 def test_the_readme_tells_what_the_run_would_write() -> None:

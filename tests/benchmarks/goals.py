@@ -67,6 +67,7 @@ GOALS = {
     "memory.requests": Goal("memory after many requests over 300 routes, OTLP: added", 18, "MiB", _BARE),
     "memory.flat": Goal("memory over as many requests again: grown", 1, "MiB", _BARE),
     "memory.hostile": Goal("memory over as many hostile requests: grown", 1, "MiB", _BARE),
+    "memory.million": Goal("memory after 1,000,000 requests: grown since the first 300,000", 1, "MiB"),
     "answers.health": Goal("`/api/health`", 1.2, peer="an empty route of the same application"),
     "answers.health.bare": Goal("`/api/health`", 1.2, peer="an empty route of the bare application"),
     "answers.diagnostics": Goal("diagnostics, 300 routes x 5 statuses", 25, "ms"),

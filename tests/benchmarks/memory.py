@@ -12,11 +12,20 @@ _CHUNK = 10_000
 _MIB = 2**20
 # The history of the last 300 s in 30 steps, made to pass ten times as fast: full long before the requests end.
 _SHORT_HISTORY = {"OTEL_MONITORING_SAMPLE_INTERVAL": "1", "OTEL_MONITORING_WINDOW": "30"}
-_NAMES = ("bare", "ours_full")
+_OURS = "ours_full"
+_NAMES = ("bare", _OURS)
+_STEPS = 5
 
 
-def run(report: Report, sink: Sink, requests: int) -> None:
-    """The section of the report."""
+def run(report: Report, sink: Sink, requests: int, million: int = 0) -> None:
+    """The section of the report.
+
+    Args:
+        report: Gets it.
+        sink: The receiver of telemetry.
+        requests: How many requests each step makes.
+        million: How many requests ours is to have answered in the end; 0: as many as the steps make.
+    """
     report.section(
         "Memory",
         f"Resident memory in MiB of an application of {_ROUTES} routes, ours with traces and metrics over OTLP: warm, "
@@ -25,10 +34,12 @@ def run(report: Report, sink: Sink, requests: int) -> None:
         "behind the windows is full.",
     )
     with ThreadPoolExecutor(len(_NAMES)) as pool:
-        figures = pool.map(lambda name: _figures(name, sink, requests), _NAMES)
+        figures = pool.map(lambda name: _figures(name, sink, requests, million if name == _OURS else 0), _NAMES)
         found = dict(zip(_NAMES, figures, strict=True))
+    (*_, last) = found[_OURS]
+    found = {name: figures[:_STEPS] for name, figures in found.items()}
     rows = [[BY_NAME[name].title, *(f"{figure:.1f}" for figure in figures)] for name, figures in found.items()]
-    bare, ours = found["bare"], found["ours_full"]
+    bare, ours = found["bare"], found[_OURS]
     rows.append(["added", *(f"{o - b:.1f}" for o, b in zip(ours, bare, strict=True))])
     report.table(("variant", "warm", "after requests", "as many again", "hostile: a tenth", "hostile: all"), rows)
     added, theirs = (f"{figures[1]:.1f} MiB" for figures in (ours, bare))
@@ -37,9 +48,13 @@ def run(report: Report, sink: Sink, requests: int) -> None:
         # Allocators keep pages as they like: the bare application's own figure moves by about a MiB.
         grown, own = (figures[after] - figures[before] for figures in (ours, bare))
         report.figure(key, grown - max(0.0, own), ours=f"{grown:.1f} MiB", peer=f"{own:.1f} MiB")
+    if million:
+        report.figure("memory.million", last - ours[-1])
+    else:
+        report.leave_out("memory.million", "a part of the full run alone")
 
 
-def _figures(name: str, sink: Sink, requests: int) -> list[float]:
+def _figures(name: str, sink: Sink, requests: int, million: int) -> list[float]:
     with workers([BY_NAME[name]], _ROUTES, sink, _WARM_UP, _SHORT_HISTORY) as (worker,):
 
         def resident(operation: str, count: int) -> float:
@@ -52,4 +67,5 @@ def _figures(name: str, sink: Sink, requests: int) -> list[float]:
 
         tenth = requests // 10
         steps = (("requests", 0), ("requests", requests), ("requests", requests))
-        return [resident(*step) for step in (*steps, ("hostile", tenth), ("hostile", requests - tenth))]
+        found = [resident(*step) for step in (*steps, ("hostile", tenth), ("hostile", requests - tenth))]
+        return [*found, resident("requests", million - 3 * requests)] if million else found

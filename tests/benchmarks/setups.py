@@ -61,6 +61,17 @@ def _batches() -> Any:
     return processor(exporter())
 
 
+def export_by_hand() -> None:
+    """The SDK's global providers of all signals with the ordinary exporters."""
+    _meters()
+    _tracers()
+    sdk, export = import_module("opentelemetry.sdk._logs"), import_module("opentelemetry.sdk._logs.export")
+    exporter = import_module("opentelemetry.exporter.otlp.proto.http._log_exporter").OTLPLogExporter
+    provider = sdk.LoggerProvider()
+    provider.add_log_record_processor(export.BatchLogRecordProcessor(exporter()))
+    import_module("opentelemetry._logs").set_logger_provider(provider)
+
+
 def native_metrics(routes: int) -> Instrumented:
     """FastAPI with a meter provider."""
     _meters()

@@ -24,6 +24,7 @@ from tests.ports import free_port
 _MILLI = 1e3
 _MIB = 2**20
 _BARE, _OURS, _EVERYTHING = "bare", "**otel_monitoring**, embedded", "**otel_monitoring**, everything configured"
+_SDK = "the SDK and its OTLP exporters of all signals, by hand"
 _STAGES = ("imported", "started", "settled")
 _TIMEOUT = 1800
 _FOREIGN = ("OTEL_", "SMTP_", "ALERT", "SLACK_", "PYTHON")
@@ -105,7 +106,8 @@ def idle(report: Report, sink: Sink, *, seconds: int, ticks: int) -> None:
             report.leave_out(key, "nx-27017 is not installed")
     else:
         with _examples(sink) as start:
-            start(_EVERYTHING, 0)
+            for compiled in (_SDK, _EVERYTHING):
+                start(compiled, 0)
             _idle(report, start, seconds)
     grown: dict[str, float] = _run_json([sys.executable, "-m", "tests.benchmarks.ticks", str(ticks)], _environment({}))
     report.table(("after so many ticks", "resident MiB"), [[name, f"{mib:.1f}"] for name, mib in grown.items()])
@@ -114,13 +116,12 @@ def idle(report: Report, sink: Sink, *, seconds: int, ticks: int) -> None:
 
 
 def _idle(report: Report, start: Any, seconds: int) -> None:
-    with ThreadPoolExecutor(2) as both:
-        bare, ours = both.map(lambda name: start(name, seconds), (_BARE, _EVERYTHING))
-    rows = [
-        [name, f"{own['idle'] * 100:.2f}", f"{own['resident'] / _MIB:.1f}"]
-        for name, own in ((_BARE, bare), (_EVERYTHING, ours))
-    ]
-    report.table(("variant", "% of a core", "resident MiB"), rows)
+    names = (_BARE, _SDK, _EVERYTHING)
+    with ThreadPoolExecutor(len(names)) as pool:
+        found = dict(zip(names, pool.map(lambda name: start(name, seconds), names), strict=True))
+    rows = [[name, f"{own['idle'] * 100:.2f}", f"{own['resident'] / _MIB:.1f}"] for name, own in found.items()]
+    bare, ours = found[_BARE], found[_EVERYTHING]
+    report.table(("variant", "% of a core", "resident MiB"), rows, "idle")
     report.figure("idle.cpu", (ours["idle"] - bare["idle"]) * 100)
     memory = [one["resident"] / _MIB for one in (bare, ours)]
     report.figure("idle.memory", memory[1] - memory[0], ours=f"{memory[1]:.1f} MiB", peer=f"{memory[0]:.1f} MiB")
@@ -148,9 +149,10 @@ def _examples(sink: Sink) -> Iterator[Any]:
         }
 
         def start(variant: str, idle_seconds: float) -> dict[str, float]:
-            which = "bare" if variant == _BARE else "monitored"
+            which = {_BARE: "bare", _SDK: "sdk"}.get(variant, "monitored")
             state = stack.enter_context(TemporaryDirectory())
-            own = {**common, **(everything if variant == _EVERYTHING else {}), "OTEL_MONITORING_STATE_DIR": state}
+            configured = everything if variant in (_EVERYTHING, _SDK) else {}
+            own = {**common, **configured, "OTEL_MONITORING_STATE_DIR": state}
             command = [sys.executable, "-m", "tests.benchmarks.starting", which, str(idle_seconds)]
             cost: dict[str, float] = _run_json(command, _environment(own))
             return cost

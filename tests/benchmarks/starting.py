@@ -1,8 +1,8 @@
 """The example (examples/earlybird) under uvicorn: prints, as JSON, what its process costs at each stage.
 
-Started as `python -m tests.benchmarks.starting bare|monitored SECONDS`: it starts, answers, and is idle for so many
+Started as `python -m tests.benchmarks.starting bare|sdk|monitored SECONDS`: it starts, answers, and is idle for so many
 seconds. Without the monitoring the names of the package that the example uses stand for nothing; everything else is the
-same. `MONGODB_URI` is its database.
+same. `sdk`: without it, but with the SDK and its OTLP exporters. `MONGODB_URI` is its database.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+
+from tests.benchmarks.setups import export_by_hand
 
 _SETTLE_SECONDS = 1.0
 _PATHS = ("/api/users/me", "/api/health")
@@ -85,8 +87,10 @@ def _resident() -> int:
 
 def main() -> None:
     """Start, answer, be idle, stop."""
-    if sys.argv[1] == "bare":
+    if sys.argv[1] != "monitored":
         _without_monitoring()
+    if sys.argv[1] == "sdk":
+        export_by_hand()
     found = asyncio.run(_serve(float(sys.argv[2])))
     sys.stdout.write(json.dumps(found) + "\n")
 

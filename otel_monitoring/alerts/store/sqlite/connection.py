@@ -26,6 +26,8 @@ _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA journal_size_limit = 4194304",
     "PRAGMA trusted_schema = OFF",
+    # KiB. SQLite's 2 MiB fill within days, and hold little that the system has not got in memory, too.
+    "PRAGMA cache_size = -512",
 )
 _inherited: dict[Identity | None, sqlite3.Connection] = {}
 """The connections that this process inherited in a fork, by the identity of their files."""
