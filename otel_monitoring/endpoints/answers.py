@@ -22,9 +22,11 @@ from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistic
 from otel_monitoring.health.slice_metrics import Known
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
+from otel_monitoring.metrics.database_work import DatabaseWork
 from otel_monitoring.metrics.service_history import INSTANCE, SERVICE, Scope
 from otel_monitoring.metrics.service_measurements import ServiceMeasurements
 from otel_monitoring.metrics.slices.recorder import Readings
+from otel_monitoring.metrics.window import Windows
 from otel_monitoring.redact.json_value import json_text
 from otel_monitoring.runtime.give_way import give_way
 from otel_monitoring.semconv import DB_CLIENT_CONNECTION_COUNT, DB_CLIENT_CONNECTION_STATE
@@ -56,6 +58,7 @@ class Sources:
         objectives: Returns every objective as JSON; None: another process leads.
         blind: Returns every objective as JSON where nothing is known.
         routes: Returns what the routes of a scope do with the database, as JSON.
+        work: Returns what requests and operations do with the database.
     """
 
     thresholds: Thresholds
@@ -77,6 +80,7 @@ class Sources:
     objectives: Callable[[], list[dict[str, Any]] | None]
     blind: Callable[[], list[dict[str, Any]]]
     routes: Callable[[Scope], dict[str, Any]]
+    work: Callable[[], tuple[DatabaseWork, Windows]]
 
 
 class HealthAnswers:
@@ -184,6 +188,10 @@ class HealthAnswers:
         service = self._from.service
         about = self._about(SERVICE if service.knows_errors else INSTANCE)
         return {"errors": errors_as_json(service.errors.values(), self._now()), **about}
+
+    def database_work(self) -> tuple[DatabaseWork, Windows]:
+        """What requests and operations do with the database, and what was measured in the same processes."""
+        return self._from.work()
 
     def objectives(self) -> dict[str, Any]:
         """The answer of `/health/objectives`: as the process that leads knows it."""

@@ -44,6 +44,34 @@ def routes_as_json(work: DatabaseWork, history: Windows) -> dict[str, Any]:
     }
 
 
+def busiest_routes(recent: Window, limit: int) -> list[tuple[Source, dict[str, Any]]]:
+    """The routes and operations that wait longest for the database, with their figures in `routes`.
+
+    Args:
+        recent: The window.
+        limit: The most that are wanted.
+    """
+    return _Figures(recent).busiest(limit)
+
+
+def findings(work: DatabaseWork, limit: int) -> list[tuple[str, Repetition | QueryShape]]:
+    """What is to be looked at, the latest first: `N+1`, `collection scan` or `slow`, and what it is about.
+
+    Args:
+        work: What requests and operations did.
+        limit: The most of each kind that are wanted.
+    """
+    shapes = sorted(work.shapes.items.values(), key=lambda one: -one.last)
+    scans = [one for one in shapes if one.plan is not None and one.plan.scan]
+    slow = [one for one in shapes if one.slow and one not in scans]
+    repeated = sorted(work.repetitions.items.values(), key=lambda one: -one.last)
+    return [
+        *(("N+1", one) for one in repeated[:limit]),
+        *(("collection scan", one) for one in scans[:limit]),
+        *(("slow", one) for one in slow[:limit]),
+    ]
+
+
 def _routes(uses: Iterable[CommandUse], history: Windows) -> list[dict[str, Any]]:
     by_source: dict[Source, list[CommandUse]] = {}
     for use in uses:
@@ -85,6 +113,10 @@ class _Figures:
         self._commands = _by_source(window, semconv.REQUEST_COMMANDS, semconv.OPERATION_COMMANDS)
         self._times = _by_source(window, semconv.REQUEST_DATABASE_DURATION, semconv.OPERATION_DATABASE_DURATION)
         self._requests = _by_source(window, semconv.HTTP_SERVER_REQUEST_DURATION, semconv.OPERATION_DURATION)
+
+    def busiest(self, limit: int) -> list[tuple[Source, dict[str, Any]]]:
+        order = sorted(self._times, key=lambda source: -self._times[source].sum)
+        return [(source, self.of(source)) for source in order[:limit]]
 
     def of(self, source: Source) -> dict[str, Any]:
         commands, times = self._commands.get(source, _NONE), self._times.get(source, _NONE)

@@ -37,12 +37,14 @@ from otel_monitoring.instrumentation.http_server.request import current_request
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator, BackgroundCollection
+from otel_monitoring.metrics.database_work import DatabaseWork
 from otel_monitoring.metrics.direct_histogram import DirectHistogram, RecordedHistogram
 from otel_monitoring.metrics.service_history import SERVICE, Scope, ServiceHistory
 from otel_monitoring.metrics.service_measurements import ServiceMeasurements
 from otel_monitoring.metrics.slices.own_deltas import OwnDeltas
 from otel_monitoring.metrics.slow_requests import SlowRequests
 from otel_monitoring.metrics.stream import MeasurementStream
+from otel_monitoring.metrics.window import Windows
 from otel_monitoring.monitoring.alert_feed import AlertFeed
 from otel_monitoring.monitoring.monitored_database import MonitoredDatabase, database_of
 from otel_monitoring.monitoring.objectives import Objectives
@@ -325,16 +327,17 @@ class ServiceParts:
                 origin=self._origin,
                 objectives=self.objectives.answer,
                 blind=self.objectives.blind,
-                routes=self._routes,
+                routes=lambda scope: routes_as_json(*self._work(scope)),
+                work=lambda: self._work(SERVICE),
             )
         )
 
-    def _routes(self, scope: Scope) -> dict[str, Any]:
+    def _work(self, scope: Scope) -> tuple[DatabaseWork, Windows]:
         """What routes do with the database; where Prometheus answers for the service, those of this process."""
         whole, own = self.service_history, self.aggregator.history
         if scope == SERVICE and self.engine is None and whole.joined:
-            return routes_as_json(whole.work, whole.history)
-        return routes_as_json(whole.own_work, own)
+            return whole.work, whole.history
+        return whole.own_work, own
 
     def clock(self) -> float:
         """Unix seconds, as all processes of the service have them."""

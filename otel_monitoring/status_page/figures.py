@@ -13,10 +13,12 @@ from otel_monitoring.alerts.overview import firing
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.endpoints.answers import HealthAnswers
 from otel_monitoring.errors import StoreError
+from otel_monitoring.health.database_routes import busiest_routes, findings
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics, percent
+from otel_monitoring.metrics.database_work import DatabaseWork, QueryShape, Repetition
 from otel_monitoring.metrics.service_history import SERVICE
 from otel_monitoring.metrics.snapshot import merged
-from otel_monitoring.metrics.window import Window
+from otel_monitoring.metrics.window import Window, Windows
 from otel_monitoring.redact import redact
 from otel_monitoring.semconv import (
     DB_CLIENT_OPERATION_DURATION,
@@ -34,6 +36,8 @@ _EVIDENCE_LIMIT = 3
 _MUTES_LIMIT: Final = 30
 _ERRORS_LIMIT: Final = 15
 _INSTANCES_LIMIT: Final = 40
+_ROUTES_LIMIT: Final = 8
+_FINDINGS_LIMIT: Final = 4
 _COMMANDS_LIMIT: Final = 12
 _COLLECTIONS_LIMIT: Final = 40
 _TEXT_LENGTH: Final = 300
@@ -86,7 +90,7 @@ class PageFigures:
             "now": self._now(window, glance["instances"]),
             "endpoints": [_endpoint(endpoints[name], window.seconds) for name, _ in routes],
             "errors": self._errors(),
-            "database": _database(glance["database"], window),
+            "database": {**_database(glance["database"], window), **_routes(*self._answers.database_work())},
             "instances": [_instance(one) for one in glance["instances"][:_INSTANCES_LIMIT]],
             "instance_count": len(glance["instances"]),
             **self._alerting(),
@@ -176,6 +180,34 @@ def _database(database: Mapping[str, Any], window: Window) -> dict[str, Any]:
         "collection_count": database.get("collections_total") or len(collections),
         "commands": _commands(window),
     }
+
+
+def _routes(work: DatabaseWork, history: Windows) -> dict[str, list[Row]]:
+    """What routes do with the database, and what is to be looked at there.
+
+    Of a route: its name, commands and seconds of a request, percent of its time. Of a finding: what it is, command,
+    collection, shape, where it comes from, and how often in one request, or how many seconds.
+    """
+    return {
+        "routes": [
+            [
+                name,
+                figure(found["commands_per_request"]["avg"]),
+                figure(found["database_time"]["avg"]),
+                found["share_percent"],
+            ]
+            for (_, name), found in busiest_routes(history.recent, _ROUTES_LIMIT)
+        ],
+        "findings": [_finding(kind, one) for kind, one in findings(work, _FINDINGS_LIMIT)],
+    }
+
+
+def _finding(kind: str, one: Repetition | QueryShape) -> Row:
+    if isinstance(one, Repetition):
+        where, much = [one.name, one.caller], one.commands / one.requests
+    else:
+        where, much = [name for _, name in one.sources[:2]], one.slowest
+    return [kind, one.operation, one.collection, _short(one.shape), ", ".join(filter(None, where)), figure(much)]
 
 
 def _commands(window: Window) -> list[Row]:

@@ -80,6 +80,8 @@
  */
 /** @typedef {[type: string, route: string, count: number, first: string, last: string, isNew: boolean, version: string | null]} ErrorRow */
 /** @typedef {[command: string, collection: string, rate: number, p95: number | null, errors: number]} CommandRow */
+/** @typedef {[name: string, commands: number, seconds: number, share: number | null]} RouteRow */
+/** @typedef {[kind: string, command: string, collection: string, shape: string, where: string, much: number]} FindingRow */
 /** @typedef {[name: string, documents: number | null, indexes: number]} CollectionRow */
 /**
  * @typedef {[host: string, pid: number, version: string, status: Status, uptime: number, age: number, leads: boolean,
@@ -96,6 +98,8 @@
  * @property {CollectionRow[]} collections
  * @property {number} collection_count
  * @property {CommandRow[]} commands
+ * @property {RouteRow[]} routes
+ * @property {FindingRow[]} findings
  */
 
 /**
