@@ -56,6 +56,8 @@ GOALS = {
     # the driver takes to tell of commands and of its pool, a third of what contrib adds, nobody can spare.
     "mongodb.spans": Goal("`find_one`, metrics and spans: added", 0.8, peer=_CONTRIB),
     "mongodb.spans.async": Goal("`find_one` of `AsyncMongoClient`, metrics and spans: added", 0.8, peer=_CONTRIB),
+    "routes.cost": Goal("a request that sends five commands: added", 3, "%", "which request sends which is not known"),
+    "routes.unnamed": Goal("seeded faults of routes (N+1, slow, scans, hot, retries) that are not named", 5, "%"),
     "traced.alone": Goal("`traced`, no exporter: added", 3, "µs", "undecorated"),
     "traced.spans": Goal("`traced`, span: added", 1.2, peer="`Tracer.start_as_current_span`"),
     "traced.exported": Goal("`traced`, span and duration: added", 1.2, peer="the same by hand"),

@@ -7,6 +7,7 @@ import pytest
 
 from otel_monitoring.alerts.store.memory.measurements import MemoryMeasurements
 from otel_monitoring.errors import StoreError
+from otel_monitoring.metrics.database_work import CommandUse, DatabaseWork, QueryShape, Repetition
 from otel_monitoring.metrics.service_history import ErrorSeen, ServiceHistory
 from otel_monitoring.metrics.snapshot import Snapshot
 from otel_monitoring.metrics.stream import Base, Delta
@@ -386,3 +387,38 @@ def test_the_base_keeps_the_processes_that_wrote_last(clock: ManualClock, stream
     leader.service.compact(stream)
     assert len(leader.service._known) == 500
     assert Process(clock, stream).answer() == 700
+
+
+def test_what_routes_do_with_the_database_is_added_up_over_processes_and_bases(
+    clock: ManualClock, stream: Failing
+) -> None:
+    def work(commands: int, caller: str = "") -> DatabaseWork:
+        key = "request", "GET /a", "find", "orders"
+        return DatabaseWork.of(
+            [CommandUse(*key, commands, commands / 10, 1)],
+            [Repetition(*key, "{_id: ?}", 1, commands, commands, clock(), clock(), caller)],
+            [QueryShape("shop", "find", "orders", "{_id: ?}", 1, 0.5, 0.5, clock(), clock(), (key[:2],))],
+        )
+
+    one, other = Process(clock, stream), Process(clock, stream)
+    for process, found in ((one, work(10, "shop/a.py:7")), (other, work(15))):
+        process.service.take_work = iter([found, *[DatabaseWork()] * 10]).__next__
+        process.answer()
+        clock.advance(1)
+    one.answer()
+    other.service.compact(stream)
+    clock.advance(100)
+    one.measure(1)
+    one.answer()
+    one.service.compact(stream)
+    late = Process(clock, stream)
+    late.answer()
+    for process in (one, other, late):
+        (use,) = process.service.work.uses.items.values()
+        (repetition,) = process.service.work.repetitions.items.values()
+        (shape,) = process.service.work.shapes.items.values()
+        assert (use.commands, use.seconds, use.retries) == (25, 2.5, 2)
+        assert (repetition.requests, repetition.most, repetition.caller) == (2, 15, "shop/a.py:7")
+        assert (shape.slow, shape.sources) == (2, (("request", "GET /a"),))
+    assert [use.commands for use in one.service.own_work.uses.items.values()] == [10]
+    assert not late.service.own_work
