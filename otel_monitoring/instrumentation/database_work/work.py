@@ -151,7 +151,19 @@ class Work:
     """
 
     __slots__ = (
-        *("_name", "_task", "_uses", "active", "began", "busy", "closed", "explain", "receiver", "slow_micros"),
+        *(
+            "_name",
+            "_request",
+            "_task",
+            "_uses",
+            "active",
+            "began",
+            "busy",
+            "closed",
+            "explain",
+            "receiver",
+            "slow_micros",
+        ),
     )
 
     def __init__(self, receiver: Receiver) -> None:
@@ -162,18 +174,21 @@ class Work:
         self.busy = self.began = 0.0
         self._uses: dict[Kind, Use] = {}
         self._name = ""
+        self._request = 0
         loop = asyncio._get_running_loop()  # noqa: SLF001 - exported by asyncio
         self._task = asyncio.current_task(loop) if loop is not None else None
 
-    def begin(self, kind: Kind, source: Mapping[str, Any] | None) -> Use | None:
+    def begin(self, kind: Kind, source: Mapping[str, Any] | None, request: int = 0) -> Use | None:
         """A command was sent; None: it does not count.
 
         Args:
             kind: Its operation, database, collection and server.
             source: What its shape is made of; None: no loop sends it one by one.
+            request: The number of its request; 0: it has none. A client may have the listeners of two services.
         """
-        if self.closed:
+        if self.closed or (request and request == self._request):
             return None
+        self._request = request
         uses = self._uses
         use = uses.get(kind)
         if use is None:

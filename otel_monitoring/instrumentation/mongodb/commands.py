@@ -65,7 +65,7 @@ class Commands(CommandListener):
             use = source = None
             if series is not None and (work := open_work(context)) is not None:
                 source = source_of(operation, document)
-                use = work.begin(command, source)
+                use = work.begin(command, source, event.request_id)
             session = None if STABLE_IDS else document.get("lsid")
             if self._failed:
                 self._retried(event, session, use)

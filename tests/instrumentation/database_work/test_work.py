@@ -79,6 +79,14 @@ def test_commands_at_once_are_waited_for_once() -> None:
     assert first.micros == 20_000_000
 
 
+def test_a_command_that_two_listeners_hear_counts_once() -> None:
+    work = Work(Received())
+    assert work.begin(FIND, None, 7) is not None
+    assert work.begin(FIND, None, 7) is None
+    assert work.begin(FIND, None, 8) is not None
+    assert work.commands == 2
+
+
 def test_slow_commands_are_noted_within_bounds() -> None:
     received = Received()
     work = Work(received)
