@@ -70,7 +70,8 @@ def test_what_follows_the_answer_is_background_work_until_the_end() -> None:
 def test_commands_at_once_are_waited_for_once() -> None:
     work = Work(Received())
     first, second = work.begin(FIND, None), work.begin(FIND, None)
-    assert first is second is not None
+    assert first is not None
+    assert first is second
     first.ended(10_000_000, None)
     assert work.busy == 0.0 < work.seconds
     first.ended(10_000_000, None)
