@@ -102,7 +102,7 @@ async def test_every_command_is_traced_and_counted_once(
                 assert attributes.pop(c.ERROR_TYPE) == attributes.pop(c.DB_RESPONSE_STATUS_CODE) == "11000"
             assert attributes.keys() == {
                 *(c.DB_SYSTEM_NAME, c.DB_NAMESPACE, c.DB_COLLECTION_NAME, c.DB_OPERATION_NAME),
-                *(c.SERVER_ADDRESS, c.SERVER_PORT),
+                *(c.DB_QUERY_SUMMARY, c.SERVER_ADDRESS, c.SERVER_PORT, c.NETWORK_PEER_ADDRESS, c.NETWORK_PEER_PORT),
             }
             assert attributes[c.SERVER_PORT] == server.port
         assert telemetry.connections()["used"] == 0
