@@ -8,6 +8,7 @@ history keeps, and minimum and maximum belong to their interval.
 import inspect
 import threading
 from collections.abc import Container, Mapping
+from operator import attrgetter
 from typing import Any
 
 from opentelemetry.metrics import NoOpMeter
@@ -206,7 +207,7 @@ class SnapshotReader(sdk.InMemoryMetricReader):
             if _is_of_application(scope):
                 self.application[metric.name] = metric.unit or ""
             if isinstance(points, sdk.ExponentialHistogram):
-                for point in points.data_points:
+                for point in filter(attrgetter("count"), points.data_points):
                     _add(histograms, self._series(metric.name, point.attributes), _histogram(point))
             elif isinstance(points, sdk.Sum) and points.is_monotonic:
                 for number in points.data_points:
@@ -218,8 +219,7 @@ class SnapshotReader(sdk.InMemoryMetricReader):
                     gauges[series] = number.value
                     if scope == SCOPE:
                         observed.add(series)
-        recorded = {series: histogram for series, histogram in histograms.items() if histogram.count}
-        return Snapshot(start, end, recorded, {s: v for s, v in sums.items() if v}, gauges, observed)
+        return Snapshot(start, end, histograms, {s: v for s, v in sums.items() if v}, gauges, observed)
 
     def _series(self, name: str, attributes: Mapping[str, Any] | None) -> Series:
         if not attributes:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import KINDS, Buckets
-from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, merged_rows, row_of
+from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, merged_rows
 from otel_monitoring.runtime.give_way import give_way, giving_way
 
 _FORMAT = 1
@@ -187,8 +187,9 @@ class SnapshotCodec:
         sums: dict[Series, float] = {}
         if own is not None:
             sums |= own.sums
-            for series, histogram in giving_way(own.histograms.items()):
-                found[self._text(series)].append(row_of(histogram))
+            for series, h in giving_way(own.histograms.items()):
+                row = h.count, h.sum, h.min, h.max, h.scale, h.at_zero, *h.buckets
+                found[self._text(series)].append(row)
         for part in parts:
             give_way()
             for text, row in zip(part.series, part.rows, strict=False):

@@ -148,14 +148,7 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
     filled = [one for one in histograms if one.count]
     if len(filled) < 2:
         return filled[0] if filled else Histogram()
-    return merged_rows(list(map(row_of, filled)))
-
-
-def row_of(histogram: Histogram) -> Row:
-    """The fields of a histogram."""
-    first, counts, width = histogram.buckets
-    shape = histogram.count, histogram.sum, histogram.min, histogram.max
-    return (*shape, histogram.scale, histogram.at_zero, first, counts, width)
+    return merged_rows([(h.count, h.sum, h.min, h.max, h.scale, h.at_zero, *h.buckets) for h in filled])
 
 
 def merged_rows(rows: Sequence[Row]) -> Histogram:
