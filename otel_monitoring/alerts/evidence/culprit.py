@@ -16,6 +16,7 @@ _PRECEDENCE = {
     "host": 0.1,
     "collection": 0.1,
     "route": 0.05,
+    "traffic": -0.6,
     "exception": -0.1,
     "status": -0.2,
 }
