@@ -47,7 +47,7 @@ class Worker:
         )
         self._counters = {name: meter.create_counter(name) for name in (c.BILLING_FAILURES, c.DELIVERY_FAILURES)}
         self._counters[c.WRONG_TOKENS] = meter.create_counter(c.WRONG_TOKENS, "{request}")
-        units = {c.DATABASE_PING_DURATION: "s", c.DATABASE_POOL_WAIT: "s", c.EVENT_LOOP_LAG: "s"}
+        units = dict.fromkeys((c.DATABASE_PING_DURATION, c.DATABASE_POOL_WAIT, c.EVENT_LOOP_LAG, c.TELEMETRY_LOSS), "s")
         gauges = (c.DATABASE_UP, c.DATABASE_ERROR, c.CPU_PRESSURE, c.MEMORY_PRESSURE, c.CHECK_FAILING, *units)
         self._gauges = {name: meter.create_gauge(name, units.get(name, "1")) for name in gauges}
 

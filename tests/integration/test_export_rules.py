@@ -40,6 +40,7 @@ def business_as_usual(workers: Sequence[Worker]) -> None:
         worker.gauge(c.CPU_PRESSURE, 0.3, HOST)
         worker.gauge(c.MEMORY_PRESSURE, 0.5, HOST)
         worker.gauge(c.EVENT_LOOP_LAG, 0.001)
+        worker.gauge(c.TELEMETRY_LOSS, 0)
         worker.gauge(c.CHECK_FAILING, 0, CACHE)
         worker.gauge(c.CHECK_FAILING, 0, QUEUE)
 
@@ -115,6 +116,13 @@ def resources_run_short(now: int, workers: Sequence[Worker]) -> None:
     workers[1].gauge(c.EVENT_LOOP_LAG, 3.0 if minute in (6, 7) else 0.001)
 
 
+def exports_fail(now: int, workers: Sequence[Worker]) -> None:
+    """Twice: for as long as an exporter may, then for longer."""
+    business_as_usual(workers)
+    begins, ends = (3 * MINUTES, 7 * MINUTES) if now <= 7 * MINUTES else (9 * MINUTES, 17 * MINUTES)
+    workers[1].gauge(c.TELEMETRY_LOSS, now - begins if begins < now <= ends else 0)
+
+
 def rejections(now: int, workers: Sequence[Worker]) -> None:
     business_as_usual(workers)
     workers[0].requests(1, 0.01, status=401, route="/login")
@@ -133,9 +141,10 @@ STORIES: dict[str, tuple[Story, int]] = {
     "too few": (too_few_to_tell, 20),
     "slow": (slow_endpoints, 20),
     "resources": (resources_run_short, 18),
+    "exports": (exports_fail, 22),
     "rejections": (rejections, 22),
 }
-WITHOUT_HISTOGRAMS = {"database", "checks", "resources"}
+WITHOUT_HISTOGRAMS = {"database", "checks", "resources", "exports"}
 FIRING = 'group by (rule, endpoint, instance, scope, check) (ALERTS{alertstate="firing"})'
 
 
