@@ -25,6 +25,8 @@ from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.metrics.slow_requests import SlowRequest
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot, merged
 from otel_monitoring.metrics.window import Moment, Window
+from tests.documented_keys import compare
+from tests.pages import keys
 
 NOW = 1_780_000_000.0
 WINDOW = 300.0
@@ -108,6 +110,7 @@ class Service:
         if not self.reports:
             self.worker(1)
         (found,) = collector.collect([Alert(rule, labels, NOW - 60, value)], self.reports, self.recent, NOW)
+        assert list(compare(found, keys("docs/endpoints.md", "evidence"), "", set())) == []
         return found
 
     def first(self, rule: Rule | str, value: float = 50.0, **labels: str) -> tuple[str, list[str]]:
