@@ -1,13 +1,14 @@
 """The example with a fault that a file switches on: `FAULT` names it, `FAULT_SWITCH` is the file.
 
-Faults are what goes wrong in services: slow queries, broken code, connections that run out. Nothing here tells the
-monitoring which one it is.
+The file has the strength of the fault: a fast machine needs more of it until anybody notices. Faults are what goes
+wrong in services: slow queries, broken code, connections that run out. Nothing here tells the monitoring which it is.
 """
 
 import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from examples.earlybird.app import create_app
 from examples.earlybird.database import get_db
 from otel_monitoring.alerts import AlertType, Gauge, Rule
 from otel_monitoring.monitoring import get_monitoring
-from otel_monitoring.semconv import PROCESS_CPU_UTILIZATION
+from otel_monitoring.semconv import PROCESS_CPU_UTILIZATION, PROCESS_MEMORY_USAGE
 
 NAME = os.environ["FAULT"]
 SWITCH = Path(os.environ["FAULT_SWITCH"])
@@ -27,58 +28,61 @@ PROVIDER = os.environ.get("FAULT_PROVIDER", "")
 ROUTE = os.environ.get("FAULT_ROUTE", "")
 COLLECTION = os.environ.get("FAULT_COLLECTION", "deliveries")
 _BAD_WORKERS = int(os.environ.get("FAULT_WORKERS", "1"))
-_LEAK_LIMIT = 1_700_000_000
+_LEAK = 20_000_000
+_LEAK_LIMIT = 25
+_MIB = 2**20
 _leaked: list[bytearray] = []
-Fault = Callable[[Any], Awaitable[None]]
+Fault = Callable[[Any, float], Awaitable[None]]
 
 
 class BrokenError(Exception):
     """What the faulty code raises."""
 
 
-async def _scan(db: Any) -> None:
+async def _scan(db: Any, times: float = 3) -> None:
     """Queries without an index."""
-    for _ in range(3):
+    for _ in range(round(times)):
         await db[COLLECTION].find({"note": {"$regex": "no such [a-z]+ note$"}}).to_list()
 
 
-async def _slow_query(db: Any) -> None:
-    await _scan(db)
+async def _slow_query(db: Any, strength: float) -> None:
+    await _scan(db, 3 * strength)
 
 
-async def _grown_collection(db: Any) -> None:
-    """The same query, which is fast while the collection is small: it runs with the fault and without."""
-
-
-async def _raise(_: Any) -> None:
+async def _raise(_: Any, __: float) -> None:
     raise BrokenError("the total of order 4711 is negative")
 
 
-async def _raise_in_bad_worker(_: Any) -> None:
+async def _look_up(_: Any, __: float) -> None:
+    settings: dict[str, str] = {}
+    settings["currency"]
+
+
+async def _raise_in_bad_worker(_: Any, __: float) -> None:
     if _is_bad_worker():
         raise BrokenError("cannot read the key file /srv/keys/signing.pem")
 
 
-async def _burn_cpu(_: Any) -> None:
-    until = time.thread_time() + 0.1
+async def _burn_cpu(_: Any, strength: float) -> None:
+    until = time.thread_time() + 0.1 * strength
     while time.thread_time() < until:
         sum(number * number for number in range(1000))
 
 
-async def _block_loop(_: Any) -> None:
-    time.sleep(2.5)  # noqa: ASYNC251 - the fault
+async def _block_loop(_: Any, strength: float) -> None:
+    time.sleep(2.5 * strength)  # noqa: ASYNC251 - the fault
 
 
-async def _leak(_: Any) -> None:
-    if sum(map(len, _leaked)) < _LEAK_LIMIT:
-        _leaked.append(bytearray(b"x" * 40_000_000))
+async def _leak(_: Any, strength: float) -> None:
+    if len(_leaked) < _LEAK_LIMIT * strength:
+        _leaked.append(bytearray(b"x" * _LEAK))
 
 
-async def _hold_connections(db: Any) -> None:
-    await asyncio.gather(_scan(db), _scan(db), _scan(db))
+async def _hold_connections(db: Any, strength: float) -> None:
+    await asyncio.gather(*(_scan(db) for _ in range(round(3 * strength))))
 
 
-async def _no_fault(_: Any) -> None:
+async def _no_fault(_: Any, __: float) -> None:
     """The fault is outside of the application."""
 
 
@@ -92,7 +96,9 @@ FAULTS: Mapping[str, Fault] = {
     "blocked loop": _block_loop,
     "memory growth": _leak,
     "provider down": _no_fault,
-    "collection grown": _grown_collection,
+    "provider slow": _no_fault,
+    "collection grown": _no_fault,
+    "missing key": _look_up,
 }
 
 
@@ -113,10 +119,10 @@ async def faulty_db(request: Request) -> Any:
     """The database of an endpoint, in the way of which the fault is."""
     db = get_db(request)
     if _concerns(request.method, request.url.path):
-        if NAME == "collection grown":
+        if NAME == "collection grown":  # the query is fast while the collection is small
             await _scan(db)
-        elif os.path.exists(SWITCH):  # noqa: ASYNC240, PTH110 - it takes microseconds
-            await FAULTS[NAME](db)
+        with suppress(FileNotFoundError):
+            await FAULTS[NAME](db, float(SWITCH.read_text()))  # noqa: ASYNC240 - it takes microseconds
     return db
 
 
@@ -142,7 +148,11 @@ if PROVIDER:
 app = create_app(os.environ["MONGODB_URI"])
 app.dependency_overrides[get_db] = faulty_db
 monitoring = get_monitoring()
-if NAME == "CPU hog" and monitoring is not None:
-    # The host's CPU is also used by others, such as the database.
-    busy = Gauge(PROCESS_CPU_UTILIZATION, "1", scale=100)
-    monitoring.add_rule(Rule("busy_process", busy, ">", 5, type=AlertType.HIGH_CPU, hold=3))
+if monitoring is not None:
+    # The CPU and the memory of the host are also used by others, such as the database.
+    if NAME == "CPU hog":
+        busy = Gauge(PROCESS_CPU_UTILIZATION, "1", scale=100)
+        monitoring.add_rule(Rule("busy_process", busy, ">", 12, type=AlertType.HIGH_CPU, hold=3))
+    if NAME == "memory growth":
+        memory = Gauge(PROCESS_MEMORY_USAGE, "By", scale=1 / _MIB)
+        monitoring.add_rule(Rule("large_process", memory, ">", 400, type=AlertType.HIGH_MEMORY, hold=3))

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances
+from otel_monitoring.alerts.evidence.comparison import route_of, routes_of
 from otel_monitoring.alerts.evidence.course import reader_of
+from otel_monitoring.alerts.evidence.culprit import ratio
+from otel_monitoring.alerts.evidence.subject import Subject, subject_of
 from otel_monitoring.alerts.model import duration
 from otel_monitoring.metrics.slices.model import FINEST
 from otel_monitoring.timestamps import rfc3339
@@ -15,6 +18,8 @@ _REACH = 3600.0
 _SOON = 180.0
 """Seconds after a release within which its consequences begin."""
 _HALFWAY = 0.5
+_ENOUGH = 20
+"""Requests of other versions that are enough to compare with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ def release_of(alert: Alert, about: Circumstances) -> Release | None:
         at, version = about.releases[place]
         ago = alert.since - at
         if -FINEST.seconds <= ago <= _REACH:
-            began = _began_with(alert, about, at)
+            began = _began_with(alert, about, at) and not _is_elsewhere(alert, about, version)
             return Release(version, about.releases[place - 1][1], at, max(0.0, ago), began)
     return None
 
@@ -79,6 +84,21 @@ def _began_with(alert: Alert, about: Circumstances, at: float) -> bool:
         return False  # it was bad already
     first = next((end for end, value in later if worse(value, halfway)), alert.since)
     return first - at <= max(_SOON, FINEST.seconds)
+
+
+def _is_elsewhere(alert: Alert, about: Circumstances, version: str) -> bool:
+    """Whether processes of other versions, which still run, are about as bad as those of the release."""
+    place = {Subject.ERRORS: 1, Subject.TIME: 2}.get(subject_of(alert.rule.expression))
+    if place is None:
+        return False
+    sums = {True: [0.0, 0.0], False: [0.0, 0.0]}
+    for worker in about.workers:
+        for _, found in routes_of(worker, route_of(alert)):
+            known = sums[worker.version == version]
+            known[0] += found[0]
+            known[1] += found[place]
+    (new, bad), (old, bad_too) = sums[True], sums[False]
+    return old >= _ENOUGH and bad_too > 0 and ratio(bad_too, old) >= _HALFWAY * ratio(bad, new)
 
 
 def _median(values: Sequence[float]) -> float | None:

@@ -7,16 +7,16 @@ its surprise as a difference in place of a divergence.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import comb
 
 SETS_LIMIT = 3
 """The most values that are named together."""
 _LEAST_SCORE = 0.3
 _BETTER = 0.1
 """By how much a further value must raise the score."""
-_LEAST_DEVIATIONS = 3.0
-"""How improbable a share must be by chance, in standard deviations of a binomial distribution."""
-_MOST_EVENTS = 200.0
+_CHANCE = 0.05
+"""How probable it may be at most that any values of the dimension have such a share by chance."""
+_MOST_EVENTS = 200
 _NEARLY_ALL = 0.98
 
 
@@ -60,7 +60,8 @@ def standing_out(parts: Iterable[Part], events: float, whole: float | None = Non
         events: How many events the rise consists of: few of them may be in one place by chance.
         whole: The rise to be explained, if that is larger than the sum of those of the values.
     """
-    rising = sorted((part for part in parts if part.rise > 0), key=lambda part: -part.rise)
+    known = list(parts)
+    rising = [part for part in known if part.rise > 0]
     rise = max(sum(part.rise for part in rising), whole or 0.0)
     if rise <= 0:
         return None
@@ -76,7 +77,7 @@ def standing_out(parts: Iterable[Part], events: float, whole: float | None = Non
         best = found
         if len(chosen) == SETS_LIMIT:
             break
-    if best is None or best.score < _LEAST_SCORE or not _is_no_chance(best, events):
+    if best is None or best.score < _LEAST_SCORE or not _is_no_chance(best, events, len(known)):
         return None
     return best
 
@@ -89,7 +90,17 @@ def _finding(chosen: Sequence[Part], rise: float) -> Finding:
     return Finding(tuple(part.name for part in ordered), share, usual, score)
 
 
-def _is_no_chance(found: Finding, events: float) -> bool:
-    number = min(events, _MOST_EVENTS)
-    expected, spread = number * found.usual, sqrt(number * found.usual * (1 - found.usual))
-    return number * found.share - expected >= _LEAST_DEVIATIONS * spread
+def _is_no_chance(found: Finding, events: float, values: int) -> bool:
+    """Whether the share is too large for chance: exactly, since an alert often begins with a handful of events.
+
+    Of a few events many may be in one of many places, so the probability is that for any of the possible sets.
+    """
+    if not found.usual:
+        return True
+    number = int(min(events, _MOST_EVENTS))
+    hits = round(number * found.share)
+    chance = sum(
+        comb(number, count) * found.usual**count * (1 - found.usual) ** (number - count)
+        for count in range(hits, number + 1)
+    )
+    return chance * comb(values, len(found.names)) <= _CHANCE

@@ -368,3 +368,15 @@ def test_where_all_commands_wait_for_one_collection_it_is_named() -> None:
     waiting = {"orders": (300, 0.9), "users": (700, 0.2), "events": (600, 0.2)}
     lately = requests({**SOON, ("/b", 200, ""): (250, 1.5)}) | commands(waiting)
     assert Service(before, lately).first("api_timeout", 1500.0, endpoint="/b") == ("collection", ["orders"])
+
+
+@pytest.mark.parametrize(("old_errors", "kind"), [(0, "release"), (40, "route")])
+def test_a_release_is_not_blamed_where_the_version_before_it_fails_as_well(old_errors: int, kind: str) -> None:
+    service = Service(requests(GOOD), requests(BAD))
+    well = [(NOW - 1200 + 10 * number, answered(100)) for number in range(105)]
+    ill = [(NOW - 140 + 10 * number, answered(100, errors=30)) for number in range(14)]
+    slices(service, *well, *ill, releases=[(NOW - 9000, "1.0.0"), (NOW - 150, "1.1.0")])
+    for pid, version in ((1, "1.0.0"), (2, "1.1.0")):
+        failed = old_errors if version == "1.0.0" else 60
+        service.worker(pid, {("/a", 500, "KeyError"): (failed, 0.01), ("/b", 200, ""): (100, 0.01)}, version=version)
+    assert service.first("high_error_rate", 30.0)[0] == kind
