@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import pytest
 
@@ -19,6 +19,7 @@ from otel_monitoring.alerts.store.fallback.probe import Probe
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.sqlite import SqliteStore, schema
+from otel_monitoring.alerts.store.sqlite.connection import SqliteConnection
 from otel_monitoring.errors import StoreError
 from tests.alerts.store.test_fallback import event
 from tests.alerts.store.test_measurements import Process
@@ -43,6 +44,15 @@ class Remembering(SqliteStore):
 
     def state(self) -> MemoryState:
         return MemoryState(incidents=self._incidents)
+
+
+def connection_of(store: FallbackStore) -> SqliteConnection:
+    assert isinstance(store.primary, SqliteStore)
+    return store.primary._connection
+
+
+def out_of_reach() -> NoReturn:
+    raise StoreError("out of reach")
 
 
 class Hosts:
@@ -81,6 +91,19 @@ class Hosts:
 
     def back(self) -> None:
         self._outage.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
+        self.now += RETRY_SECONDS
+
+    def cut(self, store: Store) -> None:
+        """The database is out of reach of one worker."""
+        assert isinstance(store, FallbackStore)
+        vars(connection_of(store))["_current"] = out_of_reach
+
+    def mend(self, store: Store) -> None:
+        """It is within its reach again."""
+        vars(connection_of(store)).pop("_current", None)
+
+    def later(self) -> None:
+        """Whoever was without the database may try it again."""
         self.now += RETRY_SECONDS
 
     def close(self) -> None:
@@ -392,6 +415,61 @@ def test_no_count_goes_back_on_a_host_and_all_are_right_in_the_end(hosts: Hosts,
     assert totals == [counted] * 4
     for totals in shown.values():
         assert totals == sorted(totals)
+
+
+def test_a_worker_with_the_database_counts_what_a_sibling_without_it_has_in_the_file(hosts: Hosts) -> None:
+    first, second = (Process(hosts.worker("one")) for _ in range(2))
+    elsewhere = Process(hosts.worker("two"))
+    for process in (first, second, elsewhere):
+        process.count(10)
+        process.exchange()
+    hosts.cut(first.store)
+    for total in (31, 32):
+        first.count()
+        first.exchange()
+        assert first.service.problem is not None
+        assert (second.exchange(), second.service.problem) == (total, None), "complete, and not less"
+        assert elsewhere.exchange() == total
+    second.service._beyond_base = 1000
+    second.service.compact(second.store.measurements)
+    hosts.mend(first.store)
+    hosts.later()
+    first.count()
+    assert (first.exchange(), first.service.problem) == (33, None)
+    late = Process(hosts.worker("two"))
+    assert [process.exchange() for process in (second, elsewhere, late)] == [33] * 3
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_answer_goes_back_whichever_worker_has_the_database(hosts: Hosts, seed: int) -> None:
+    chance = random.Random(seed)
+    processes = [(host, Process(hosts.worker(host))) for host in ("one", "one", "two", "two")]
+    incomplete, complete, counted = {"one": 0.0, "two": 0.0}, 0.0, 0
+    for _ in range(200):
+        host, process = chance.choice(processes)
+        if chance.random() < 0.15:
+            chance.choice((hosts.cut, hosts.mend))(process.store)
+        if chance.random() < 0.3:
+            hosts.later()
+        if chance.random() < 0.5:
+            process.count()
+            counted += 1
+        process.service.exchange(process.store.measurements, publish=chance.random() < 0.8)
+        assert process.total >= incomplete[host]
+        if process.service.problem is not None:
+            incomplete[host] = process.total
+        else:
+            assert process.total >= complete
+            complete = process.total
+            if chance.random() < 0.1:
+                process.service._beyond_base = 1000
+            process.service.compact(process.store.measurements)
+    for _, process in processes:
+        hosts.mend(process.store)
+    hosts.later()
+    for _ in range(2):
+        totals = [process.exchange() for _, process in processes]
+    assert totals == [counted] * 4
 
 
 def test_a_worker_that_is_late_to_notice_the_return_begins_no_outage_anew(

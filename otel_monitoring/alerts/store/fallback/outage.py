@@ -1,6 +1,7 @@
 """An outage of a store: how it begins in the store that is used meanwhile, and how both are merged afterwards."""
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
@@ -142,13 +143,27 @@ def continue_measurements(store: Store, key: str, lately: Sequence[Delta]) -> No
         replace(record, measured=newest).save(store)
 
 
-def forward_measurements(to: Store, store: Store, key: str) -> None:
-    """Add to a store what the processes measured that used `store`; what it has already stays as it is."""
+def forward_measurements(to: Store, store: Store, key: str, forwarded: Mapping[str, int]) -> dict[str, int]:
+    """Add to a store what the processes measured that use `store`; what it has already stays as it is.
+
+    Args:
+        to: The store.
+        store: The store that is used meanwhile.
+        key: The key of the record of the outage.
+        forwarded: By process, the number of its last delta that was forwarded before.
+
+    Returns:
+        The same as of now; empty: there is no outage.
+    """
     record = Outage.of(store, key)
-    if record is not None:
-        waiting, _ = store.measurements.read(record.measured)
-        present = {delta[:2] for delta in to.measurements.read(record.measured)[0]} if waiting else set()
+    if record is None:
+        return {}
+    known = dict(Counter(record.measured) | Counter(forwarded))  # of each process, the larger number
+    waiting, _ = store.measurements.read(known)
+    if waiting:
+        present = {delta[:2] for delta in to.measurements.read(known)[0]}
         to.measurements.add(*[delta for delta in waiting if delta[:2] not in present])
+    return {**known, **{delta.writer: delta.number for delta in waiting}}
 
 
 def end(store: Store, key: str) -> None:

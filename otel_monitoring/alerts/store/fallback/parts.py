@@ -47,6 +47,9 @@ class Chooser(Protocol):
     def do_on_primary(self, work: Callable[[Store], T]) -> T:
         """Run `work` on the primary, and return its result."""
 
+    def forward(self) -> None:
+        """Add to the primary what other processes have measured that use the secondary still, if several share it."""
+
 
 class FallbackHistory:
     """A `History` of the store in use."""
@@ -286,9 +289,13 @@ class FallbackMeasurements:
         self._stores.do_shared(work, lambda _: self._learn(deltas))
 
     def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:
-        return self._stores.do_shared(
-            lambda store: store.measurements.read(known), lambda result: self._learn(result[0])
-        )
+        def work(store: Store) -> tuple[Sequence[Delta], str]:
+            if store is self._stores.primary:
+                # Another process of this host may be without the primary: what it has shown is only in the file.
+                self._stores.forward()
+            return store.measurements.read(known)
+
+        return self._stores.do_shared(work, lambda result: self._learn(result[0]))
 
     def base(self) -> Base | None:
         return self._stores.do_shared(lambda store: store.measurements.base())

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -94,6 +94,7 @@ class FallbackStore:
         """The state of the primary, as it was known when it failed."""
         self._to_take_over: frozenset[str] | None = frozenset()
         """The channels by which this process delivered then; None: the secondary has taken them over."""
+        self._forwarded: Mapping[str, int] = {}
         self._clock = clock
         self._retry = retry
         self._lock = renewed(self, "_lock", threading.RLock)
@@ -191,6 +192,15 @@ class FallbackStore:
             with self._lock:
                 self._fall_back(error)
             raise
+
+    def forward(self) -> None:
+        """Add to the primary what other processes have measured that use the secondary still, if several share it.
+
+        Raises:
+            StoreError: The primary fails.
+        """
+        if not isinstance(self.secondary, MemoryStore):
+            self._forwarded = forward_measurements(self.primary, self.secondary, self.record, self._forwarded)
 
     def close(self) -> None:
         with self._lock:
@@ -305,7 +315,7 @@ class FallbackStore:
                 self._ask_primary()
             elif not self._probe.works(patient=patient):
                 return False
-            forward_measurements(self.primary, self.secondary, self.record)  # most of them
+            forward_measurements(self.primary, self.secondary, self.record, {})  # most of them
             self.secondary.run(partial(self._merge, now))
             if not isinstance(self.secondary, MemoryStore):
                 self._ask_primary()  # another process may have merged since: what it did is known from now on
@@ -326,7 +336,7 @@ class FallbackStore:
         if meanwhile is not None:
             try:
                 self.primary.run(lambda primary: merge(primary, meanwhile))
-                forward_measurements(self.primary, store, self.record)
+                forward_measurements(self.primary, store, self.record, {})
             except StoreError as error:
                 raise _MergeError(str(error)) from error
             end(store, self.record)
