@@ -142,6 +142,8 @@ class ServiceHistory:
         self._known: dict[str, int] = {}
         self._in_base: Mapping[str, int] = {}
         self._version = ""
+        # Whether only some of the processes use the stream, and this one knows what they cannot read there.
+        self._ahead = False
         self._beyond_base = 0
         self._based_at = self._clock()
         self._encoded_entries: dict[int, tuple[PackedSnapshot, bytes]] = {}
@@ -210,7 +212,7 @@ class ServiceHistory:
                 self._count([])
                 self.history, self.joined = self._whole(), True
             self.problem = stream.problem
-            if not self._version and not self._replace_base(stream):
+            if (self._ahead or not self._version) and not self._replace_base(stream):
                 # Another process was faster, and its base may contain what this one has not read.
                 self._take(*self._receive(stream))
                 self.history = self._whole()
@@ -241,6 +243,7 @@ class ServiceHistory:
         if not stream.replace_base(self._version, version, self._encoded_base(known), deleted):
             return False
         self._version, self._known, self._in_base, self._beyond_base = version, known, dict(known), 0
+        self._ahead = False
         return True
 
     # Publishing
@@ -283,15 +286,21 @@ class ServiceHistory:
             base = stream.base()
             version = base.version if base is not None else ""
             head = self._read_head(base) if base is not None else None
+            self._ahead = False
             if head is None:
                 self._beyond_base = _MANY_DELTAS
                 break
             self._since = min(self.since, head.since) if self._version else head.since
             self._in_base = head.known
-            if self._version and not _is_behind(_reach(known, deltas), head.known):
+            behind = not self._version or _is_behind(_reach(known, deltas), head.known)
+            if not behind and stream.problem is None:
                 break
             later, found = stream.read(head.known)
-            if _reach(head.known, later).get(self._writer, 0) < self._sent:
+            reach = _reach(head.known, later)
+            if not behind:
+                self._ahead = _is_behind(reach, known)
+                break
+            if reach.get(self._writer, 0) < self._sent:
                 break  # the store was emptied meanwhile, and this process knows more than the new base
             read = self._read_base(head)
             if read is None:
@@ -299,7 +308,7 @@ class ServiceHistory:
                 break
             restored, known, deltas = read, head.known, later
         self._version = version
-        return restored, deltas
+        return restored, deltas if stream.problem is None else _following(known, deltas)
 
     def _read_head(self, base: Base) -> "_BaseHead | None":
         with readable("the base of the measurements", _reading):
@@ -519,6 +528,12 @@ def _reach(known: Mapping[str, int], deltas: Sequence[Delta]) -> dict[str, int]:
         if delta.number == reach.get(delta.writer, 0) + 1:
             reach[delta.writer] = delta.number
     return reach
+
+
+def _following(known: Mapping[str, int], deltas: Sequence[Delta]) -> Sequence[Delta]:
+    """The deltas before which none is missing: the others are in a base, or will be, once another process has come."""
+    reach = _reach(known, deltas)
+    return [delta for delta in deltas if delta.number <= reach.get(delta.writer, 0)]
 
 
 def _is_behind(reach: Mapping[str, int], known: Mapping[str, int]) -> bool:

@@ -42,7 +42,7 @@ class MeasurementStream(Protocol):
     def problem(self) -> str | None:
         """Why only some of the processes use it at present, in one line; None: all of them do.
 
-        What they add is added to the stream of all of them later. Until then its first base stays.
+        What they add is added to the stream of all of them later. Until then a base replaces no deltas.
         """
 
     def add(self, *deltas: Delta) -> None:

@@ -46,7 +46,8 @@ class Remembering(SqliteStore):
         return MemoryState(incidents=self._incidents)
 
 
-def connection_of(store: FallbackStore) -> SqliteConnection:
+def connection_of(store: Store) -> SqliteConnection:
+    assert isinstance(store, FallbackStore)
     assert isinstance(store.primary, SqliteStore)
     return store.primary._connection
 
@@ -95,7 +96,6 @@ class Hosts:
 
     def cut(self, store: Store) -> None:
         """The database is out of reach of one worker."""
-        assert isinstance(store, FallbackStore)
         vars(connection_of(store))["_current"] = out_of_reach
 
     def mend(self, store: Store) -> None:
@@ -438,6 +438,50 @@ def test_a_worker_with_the_database_counts_what_a_sibling_without_it_has_in_the_
     assert (first.exchange(), first.service.problem) == (33, None)
     late = Process(hosts.worker("two"))
     assert [process.exchange() for process in (second, elsewhere, late)] == [33] * 3
+
+
+def test_a_worker_that_comes_to_the_file_later_leaves_the_others_no_gap(hosts: Hosts) -> None:
+    first, elsewhere = Process(hosts.worker("one")), Process(hosts.worker("two"))
+    for process in (first, elsewhere):
+        process.count(10)
+        process.exchange()
+    hosts.cut(first.store)
+    assert first.exchange() == 10, "it has read nothing of the other"
+    for _ in range(2):  # the first one still leaves what the base before did not contain
+        elsewhere.service._beyond_base = 1000
+        elsewhere.service.compact(elsewhere.store.measurements)
+    second = Process(hosts.worker("one"))
+    assert second.exchange() == 20, "it begins with the base"
+    for total in (25, 30):
+        elsewhere.count(5)
+        elsewhere.exchange()
+        assert (first.exchange(), second.exchange()) == (10, total)
+    hosts.cut(second.store)
+    second.count()
+    assert [second.exchange(), first.exchange()] == [31, 31]
+    for store in (first.store, second.store):
+        hosts.mend(store)
+    hosts.later()
+    assert [process.exchange() for process in (first, second, elsewhere)] == [31] * 3
+
+
+def test_what_a_sibling_showed_before_it_returned_is_known_to_who_falls_back_next(hosts: Hosts) -> None:
+    first, second, late = (Process(hosts.worker("one")) for _ in range(3))
+    for process in (first, second, late):
+        process.count()
+        process.exchange()
+    assert [process.exchange() for process in (first, second)] == [3, 3]
+    for process in (first, late):
+        hosts.cut(process.store)
+        process.exchange()
+    first.count()
+    assert first.exchange() == 4
+    hosts.mend(first.store)
+    hosts.later()
+    assert first.exchange() == 4
+    assert first.service.problem is None
+    hosts.cut(second.store)
+    assert [second.exchange(), late.exchange()] == [4, 4], "it has not read this in the database"
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -93,8 +93,17 @@ def note_settled(store: Store, key: str, ids: Collection[int]) -> None:
         replace(record, settled=settled[-_SETTLED_LIMIT:]).save(store)
 
 
-def begin(store: Store, key: str, known: MemoryState, now: float) -> None:
-    """Fill `store`, inside a transaction, with what is known of the one that is away."""
+def begin(store: Store, key: str, known: MemoryState, read: Mapping[str, int], now: float) -> None:
+    """Fill `store`, inside a transaction, with what is known of the one that is away.
+
+    Args:
+        store: The store.
+        key: The key of the record of the outage.
+        known: What is known of the other store.
+        read: By process, the number of its last delta of measurements that this process had read there. What another
+            process added to `store` in an outage before, and has merged since, is kept if it was not read.
+        now: Unix seconds.
+    """
     store.history.clear()
     for event in known.history:
         store.history.append(known.with_results(event))
@@ -109,18 +118,22 @@ def begin(store: Store, key: str, known: MemoryState, now: float) -> None:
     store.acknowledgements.save({**dict.fromkeys(store.acknowledgements.saved()), **known.acknowledgements})
     for channel, condition in known.conditions.items():
         store.conditions.save(channel, condition)
+    unread = [delta for delta in store.measurements.read(read)[0] if delta.writer in read]
     store.measurements.clear()
+    store.measurements.add(*unread)
     Outage(key, known.incidents, known.acknowledgements, known.conditions, tuple(known.mutes)).save(store)
 
 
 def begin_again(store: Store, key: str, now: float) -> None:
     """Go on in `store`, inside a transaction, from where an outage ended that another process has merged.
 
-    It is newer than what this process knows of the store that is away.
+    It is newer than what this process knows of the store that is away. What was measured is in both.
     """
+    waiting, _ = store.measurements.read({})
     saved = {name: text for name, text in store.conditions.saved().items() if not name.startswith(RECORD)}
     mutes = tuple(store.mutes.all(now))
-    Outage(key, store.incidents.saved(), store.acknowledgements.saved(), saved, mutes).save(store)
+    measured = {delta.writer: delta.number for delta in waiting}
+    Outage(key, store.incidents.saved(), store.acknowledgements.saved(), saved, mutes, measured).save(store)
 
 
 def take_over(store: Store, key: str, known: MemoryState, channels: Collection[str]) -> None:
@@ -143,7 +156,7 @@ def continue_measurements(store: Store, key: str, lately: Sequence[Delta]) -> No
         replace(record, measured=newest).save(store)
 
 
-def forward_measurements(to: Store, store: Store, key: str, forwarded: Mapping[str, int]) -> dict[str, int]:
+def forward_measurements(to: Store, store: Store, key: str, forwarded: Mapping[str, int]) -> Sequence[Delta]:
     """Add to a store what the processes measured that use `store`; what it has already stays as it is.
 
     Args:
@@ -153,23 +166,22 @@ def forward_measurements(to: Store, store: Store, key: str, forwarded: Mapping[s
         forwarded: By process, the number of its last delta that was forwarded before.
 
     Returns:
-        The same as of now; empty: there is no outage.
+        What was not forwarded before.
     """
     record = Outage.of(store, key)
     if record is None:
-        return {}
-    known = dict(Counter(record.measured) | Counter(forwarded))  # of each process, the larger number
+        return ()
+    known = Counter(record.measured) | Counter(forwarded)  # of each process, the larger number
     waiting, _ = store.measurements.read(known)
     if waiting:
         present = {delta[:2] for delta in to.measurements.read(known)[0]}
         to.measurements.add(*[delta for delta in waiting if delta[:2] not in present])
-    return {**known, **{delta.writer: delta.number for delta in waiting}}
+    return waiting
 
 
 def end(store: Store, key: str) -> None:
     """Leave `store`, inside a transaction, as one whose events have moved; the rest is known until the next outage."""
     store.outbox.settle([row.id for row in _waiting(store)])
-    store.measurements.clear()
     store.conditions.save(key, "")
 
 

@@ -259,13 +259,18 @@ class FallbackMeasurements:
     """A `MeasurementStream` of the primary, and while that fails of the file that the processes of a host share.
 
     A delta is the same in both by its writer and number. An outage begins with what was added to the primary or read
-    from it lately, because each process has read something else. It ends with adding to the primary what the file has:
-    nothing is deleted from the file before. Where memory is used while the primary fails, this fails, too: the process
+    from it lately, because each process has read something else. It ends with adding to the primary what the file has,
+    which stays there until the next one: others of the host may not have read it yet. While one process is without the
+    primary and another one is not, this one adds it before each reading, so that it shows no less. Where memory is used while the primary fails, this fails, too: the process
     keeps what it measured.
+
+    Attributes:
+        known: By process, the number of its last delta that this one knew when it read last.
     """
 
     def __init__(self, stores: Chooser) -> None:
         self._stores = stores
+        self.known: Mapping[str, int] = {}
         self._lately: deque[Delta] = deque()
         self._lately_bytes = self._waiting_bytes = 0
 
@@ -286,16 +291,17 @@ class FallbackMeasurements:
 
         if (problem := self._stores.shared_meanwhile) is not None and self._waiting_bytes >= _WAITING_LIMIT:
             raise StoreError(f"{problem}; {_WAITING_LIMIT // 1_000_000} MB of measurements wait for it")
-        self._stores.do_shared(work, lambda _: self._learn(deltas))
+        self._stores.do_shared(work, lambda _: self.learn(deltas))
 
     def read(self, known: Mapping[str, int]) -> tuple[Sequence[Delta], str]:
         def work(store: Store) -> tuple[Sequence[Delta], str]:
+            self.known = known
             if store is self._stores.primary:
                 # Another process of this host may be without the primary: what it has shown is only in the file.
                 self._stores.forward()
             return store.measurements.read(known)
 
-        return self._stores.do_shared(work, lambda result: self._learn(result[0]))
+        return self._stores.do_shared(work, lambda result: self.learn(result[0]))
 
     def base(self) -> Base | None:
         return self._stores.do_shared(lambda store: store.measurements.base())
@@ -304,14 +310,15 @@ class FallbackMeasurements:
         def work(store: Store) -> bool:
             if store is self._stores.primary:
                 return store.measurements.replace_base(before, version, content, deleted)
-            return not before and store.measurements.replace_base(before, version, content, {})
+            return store.measurements.replace_base(before, version, content, {})
 
         return self._stores.do_shared(work)
 
     def clear(self) -> None:
         self._stores.do_shared(lambda store: store.measurements.clear())
 
-    def _learn(self, deltas: Sequence[Delta]) -> None:
+    def learn(self, deltas: Sequence[Delta]) -> None:
+        """Remember that the primary has these."""
         self._waiting_bytes = 0
         self._lately.extend(deltas)
         self._lately_bytes += sum(len(delta.content) for delta in deltas)

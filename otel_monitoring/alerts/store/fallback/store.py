@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -94,7 +94,7 @@ class FallbackStore:
         """The state of the primary, as it was known when it failed."""
         self._to_take_over: frozenset[str] | None = frozenset()
         """The channels by which this process delivered then; None: the secondary has taken them over."""
-        self._forwarded: Mapping[str, int] = {}
+        self._forwarded: dict[str, int] = {}
         self._clock = clock
         self._retry = retry
         self._lock = renewed(self, "_lock", threading.RLock)
@@ -200,7 +200,8 @@ class FallbackStore:
             StoreError: The primary fails.
         """
         if not isinstance(self.secondary, MemoryStore):
-            self._forwarded = forward_measurements(self.primary, self.secondary, self.record, self._forwarded)
+            news = forward_measurements(self.primary, self.secondary, self.record, self._forwarded)
+            self._forwarded.update({delta.writer: delta.number for delta in news})
 
     def close(self) -> None:
         with self._lock:
@@ -245,7 +246,7 @@ class FallbackStore:
         def in_transaction(store: Store) -> T:
             if Outage.of(store, self.record) is None:
                 if self._to_take_over is not None:
-                    begin(store, self.record, self._known, self._clock())
+                    begin(store, self.record, self._known, self.measurements.known, self._clock())
                 elif anew:
                     begin_again(store, self.record, self._clock())
                 else:
@@ -336,7 +337,8 @@ class FallbackStore:
         if meanwhile is not None:
             try:
                 self.primary.run(lambda primary: merge(primary, meanwhile))
-                forward_measurements(self.primary, store, self.record, {})
+                # Should it fail again, this process tells its siblings in the file what they may not have read there.
+                self.measurements.learn(forward_measurements(self.primary, store, self.record, {}))
             except StoreError as error:
                 raise _MergeError(str(error)) from error
             end(store, self.record)
