@@ -260,9 +260,9 @@ class FallbackMeasurements:
 
     A delta is the same in both by its writer and number. An outage begins with what was added to the primary or read
     from it lately, because each process has read something else. It ends with adding to the primary what the file has,
-    which stays there until the next one: others of the host may not have read it yet. While one process is without the
-    primary and another one is not, this one adds it before each reading, so that it shows no less. Where memory is used while the primary fails, this fails, too: the process
-    keeps what it measured.
+    which stays there until the next one: others of the host may not have read it yet. A process that has the primary
+    adds it before each reading, so that it shows no less than one that has not. Where memory is used while the primary
+    fails, this fails, too: the process keeps what it measured.
 
     Attributes:
         known: By process, the number of its last delta that this one knew when it read last.
