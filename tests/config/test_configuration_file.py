@@ -21,7 +21,6 @@ def _plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> File:
     """Write the file, with these lines after its format, and name it in the environment."""
-    pytest.importorskip("opentelemetry.configuration", reason="without the extra `config`")
 
     def write(lines: str) -> Path:
         path = tmp_path / "otel.yaml"
@@ -166,7 +165,6 @@ def test_a_file_that_cannot_be_used_is_ignored_with_one_warning(
 
 
 def test_a_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("opentelemetry.configuration", reason="without the extra `config`")
     monkeypatch.setenv("OTEL_CONFIG_FILE", "/nowhere.yaml")
     assert Settings.load().file is None
     assert caplog.messages == ["OTEL_CONFIG_FILE: Configuration file not found: /nowhere.yaml; it is ignored"]

@@ -111,6 +111,9 @@ SECONDS = {
     "db.client.connection.use_time",
     "otel_monitoring.gc.pause.duration",
     "otel_monitoring.operation.duration",
+    "otel_monitoring.request.database.duration",
+    "otel.sdk.exporter.operation.duration",
+    "otel.sdk.metric_reader.collection.duration",
 }
 
 

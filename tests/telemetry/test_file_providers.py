@@ -12,7 +12,6 @@ import pytest
 
 from tests.otlp_sink import HttpSink
 
-pytest.importorskip("opentelemetry.configuration", reason="without the extra `config`")
 pytestmark = pytest.mark.slow
 
 FILE = """
