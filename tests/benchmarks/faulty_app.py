@@ -16,7 +16,7 @@ import httpx
 from fastapi import Request
 
 from examples.earlybird import providers
-from examples.earlybird.app import create_app
+from examples.earlybird.app import app
 from examples.earlybird.database import get_db
 from otel_monitoring.alerts import AlertType, Gauge, Rule
 from otel_monitoring.monitoring import get_monitoring
@@ -73,8 +73,8 @@ async def _block_loop(_: Any, strength: float) -> None:
     time.sleep(2.5 * strength)  # noqa: ASYNC251 - the fault
 
 
-async def _leak(_: Any, strength: float) -> None:
-    if len(_leaked) < _LEAK_LIMIT * strength:
+async def _leak(_: Any, __: float) -> None:
+    if len(_leaked) < _LEAK_LIMIT:
         _leaked.append(bytearray(b"x" * _LEAK))
 
 
@@ -145,7 +145,6 @@ async def _charge(cents: int) -> str:
 
 if PROVIDER:
     providers.charge = _charge
-app = create_app(os.environ["MONGODB_URI"])
 app.dependency_overrides[get_db] = faulty_db
 monitoring = get_monitoring()
 if monitoring is not None:

@@ -32,6 +32,8 @@ _TIME_LIMIT = 2.0
 _HOUR = 3600.0
 _NOTES_IN_WINDOW = 5
 _OLD_NOTE_SECONDS = 1800.0
+_NOTICED_SECONDS = 60.0
+"""Seconds in which the process that writes the slices has seen a new version."""
 
 _collecting = fail_open("collecting the evidence of an alert")
 _noting = fail_open("noting figures for the evidence of alerts")
@@ -178,7 +180,10 @@ class EvidenceCollector:
 def _with_running(
     releases: Sequence[tuple[float, str]], reports: Mapping[str, WorkerReport]
 ) -> Sequence[tuple[float, str]]:
-    """The releases, and the one that began so lately that the slices do not know it yet."""
+    """The releases, and the one that began so lately that the slices do not know it yet.
+
+    The slices know it some seconds late: errors of meanwhile would have begun before it.
+    """
     began: dict[str, float] = {}
     for report in reports.values():
         version, started = report.state.get("version"), report.state.get("started_at")
@@ -186,8 +191,10 @@ def _with_running(
             if version and started:
                 at = datetime.fromisoformat(str(started)).timestamp()
                 began[str(version)] = min(at, began.get(str(version), at))
-    known = {version for _, version in releases}
-    news = [
-        (at, version) for version, at in began.items() if releases and version not in known and at > releases[-1][0]
+    exact = [
+        (first, version) if 0 < at - (first := began.get(version, at)) <= _NOTICED_SECONDS else (at, version)
+        for at, version in releases
     ]
-    return [*releases, *sorted(news)]
+    known = {version for _, version in exact}
+    news = [(at, version) for version, at in began.items() if exact and version not in known and at > exact[-1][0]]
+    return [*exact, *sorted(news)]

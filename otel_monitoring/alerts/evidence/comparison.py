@@ -14,6 +14,8 @@ from otel_monitoring.metrics.window import Window
 GROWN = 1.5
 """How many times as long something takes at least, to be slower."""
 
+_SEVERAL = 3
+
 Compared = tuple[str, Cell, Cell]
 """A name, and what there was of it lately and before."""
 
@@ -90,14 +92,28 @@ def quantiles(about: Circumstances, metric: str, key: str, q: float) -> dict[str
 
 
 def risen(times: Mapping[str, tuple[int, float, float]]) -> Finding | None:
-    """The names whose quantile explains the rise of all of them, more than their numbers do."""
+    """The names whose quantile explains the rise of all of them, more than their numbers do.
+
+    Where most of them have risen, they wait: what has risen by more than they have makes them wait.
+    """
     everything = sum(number for number, _, _ in times.values())
-    parts = [Part(name, number * (now - old), ratio(number, everything)) for name, (number, now, old) in times.items()]
+    waiting = _waiting(times)
+    parts = [
+        Part(name, number * (now - old - waiting), ratio(number, everything))
+        for name, (number, now, old) in times.items()
+    ]
     found = standing_out(parts, everything)
     if found is None:
         return None
     _, now, old = times[found.names[0]]
-    return found if now >= GROWN * old else None
+    return found if now >= GROWN * (old + waiting) else None
+
+
+def _waiting(times: Mapping[str, tuple[int, float, float]]) -> float:
+    """By how much the quantile of most has risen; 0: most have not, or there are too few to say."""
+    risen_by = sorted(now - old for _, now, old in times.values() if now >= GROWN * old)
+    is_most = len(times) >= _SEVERAL and len(risen_by) > len(times) / 2
+    return risen_by[(len(risen_by) - 1) // 2] if is_most else 0.0
 
 
 def _by_value(window: Window, metric: str, key: str) -> dict[str, Histogram]:

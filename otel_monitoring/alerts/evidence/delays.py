@@ -28,6 +28,7 @@ _BY_ITSELF = 0.2
 _MANY = 2.0
 _MANY_EVENTS = 100
 _DEEPER = 0.6
+_LEAST_SHARE = 0.1
 _OF_TRAFFIC = 0.8
 
 
@@ -74,7 +75,7 @@ def slow(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
         now, old = both(found.names, known)
         if _is_slower(now, old if old.number else before):
             yield Culprit.of("route", found, f"route {listed(found.names)}: {change(now, old)}")
-    yield from list(_collections(about, rise)) or _working_collections(about)
+    yield from list(_working_collections(about)) or _collections(about, rise)
     yield from _hosts(about, rise)
     yield from _workers(about, route, means, rise)
 
@@ -98,12 +99,10 @@ def _median(known: Sequence[Compared]) -> float:
 def _collections(about: Circumstances, rise: _Rise) -> Iterator[Culprit]:
     known = compared(lambda key: key.collection, about.lately.commands, about.before.commands)
     for names, culprit in _longer("collection", known, about, rise):
-        operation = _operation(names, about)
-        what = f"database, {operation} on" if operation else "database,"
         yield Culprit(
             culprit.kind,
             culprit.names,
-            f"{what} {culprit.text}{growth_of(names[0], about, least=GROWN)}",
+            f"{_what(names, about)} {culprit.text}{growth_of(names[0], about, least=GROWN)}",
             culprit.score,
             culprit.share,
             culprit.usual,
@@ -111,16 +110,24 @@ def _collections(about: Circumstances, rise: _Rise) -> Iterator[Culprit]:
 
 
 def _working_collections(about: Circumstances) -> Iterator[Culprit]:
-    """Where the commands of all collections wait for those of one: it is the one whose usual command is slowest."""
+    """The collections whose usual command is slower than before: commands for others wait for theirs now and then."""
     times = quantiles(about, c.DB_CLIENT_OPERATION_DURATION, c.DB_COLLECTION_NAME, 0.5)
     times.pop("", None)
     found = risen(times)
-    if found is not None:
+    if found is not None and _share_of_delay(found.names, about) >= _LEAST_SHARE:
         _, now, old = times[found.names[0]]
         usual = f"{seconds(old)} → " if old else ""
         grown = growth_of(found.names[0], about, least=GROWN)
-        text = f"database, {listed(found.names)}: {usual}{seconds(now)} usually{grown}"
+        text = f"{_what(found.names, about)} {listed(found.names)}: {usual}{seconds(now)} usually{grown}"
         yield Culprit("collection", found.names, text, max(found.score, _DEEPER), found.share, found.usual)
+
+
+def _share_of_delay(names: Sequence[str], about: Circumstances) -> float:
+    """The share of collections in the time that commands take beyond what they took before."""
+    scale = growth(about)
+    known = compared(lambda key: key.collection, about.lately.commands, about.before.commands)
+    delays = {name: max(0.0, now.seconds - old.seconds * scale) for name, now, old in known}
+    return ratio(sum(delays.get(name, 0.0) for name in names), sum(delays.values()))
 
 
 def _hosts(about: Circumstances, rise: _Rise) -> Iterator[Culprit]:
@@ -155,15 +162,16 @@ def _longer(
         yield found.names, Culprit.of(kind, found, f"{listed(found.names)}: {shown}")
 
 
-def _operation(names: Sequence[str], about: Circumstances) -> str:
-    """The operation to which most of the added time of these collections goes."""
+def _what(names: Sequence[str], about: Circumstances) -> str:
+    """`database, find on`, with the operation to which most of the added time of these collections goes."""
     scale = growth(about)
     took: dict[str, float] = {}
     for key, cell in about.lately.commands.items():
         if key.collection in names:
             before = about.before.commands.get(key, Cell()).seconds * scale
             took[key.operation] = took.get(key.operation, 0.0) + cell.seconds - before
-    return max(took, key=lambda name: took[name], default="")
+    operation = max(took, key=lambda name: took[name], default="")
+    return f"database, {operation} on" if operation else "database,"
 
 
 def _workers(about: Circumstances, route: str, means: Mapping[str, float], rise: _Rise) -> Iterator[Culprit]:

@@ -25,6 +25,7 @@ from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.metrics.slow_requests import SlowRequest
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot, merged
 from otel_monitoring.metrics.window import Moment, Window
+from otel_monitoring.timestamps import rfc3339
 from tests.documented_keys import compare
 from tests.pages import keys
 
@@ -86,10 +87,14 @@ class Service:
         self.store = MemoryStore()
         self.shown = self.before
 
-    def worker(self, pid: int, lately: Counts | None = None, version: str = "1", **figures: Any) -> None:
+    def worker(
+        self, pid: int, lately: Counts | None = None, version: str = "1", started: float | None = None, **figures: Any
+    ) -> None:
         window = Window(Snapshot(0.0, WINDOW, requests(lately or {})))
         given = own_figures(window, CLASSIFY, gauges={}, slow=(), peers={}) | figures
-        state = {"host": "web-1", "pid": pid, "version": version}
+        state: dict[str, Any] = {"host": "web-1", "pid": pid, "version": version}
+        if started is not None:
+            state["started_at"] = rfc3339(started)
         evidence = figures.pop("evidence", {})
         self.reports[str(pid)] = WorkerReport(self.recent, evidence, state, figures=lambda: given)
 
@@ -190,7 +195,7 @@ def test_the_slow_collection_is_named_before_the_route_that_waits_for_it() -> No
     lately = requests(slow) | commands({"orders": (500, 0.7), "users": (750, 0.002)})
     found = Service(before, lately).evidence("api_timeout", 1500.0, endpoint="/b")
     assert [(one["kind"], one["names"]) for one in found["culprits"]] == [("collection", ["orders"]), ("route", ["/b"])]
-    assert found["culprits"][0]["text"] == "database, find on orders: 2 ms → 700 ms on average"
+    assert found["culprits"][0]["text"] == "database, find on orders: 2 ms → 700 ms usually"
 
 
 def test_a_slow_route_is_its_own_cause_where_nothing_below_is_slow() -> None:
@@ -380,3 +385,55 @@ def test_a_release_is_not_blamed_where_the_version_before_it_fails_as_well(old_e
         failed = old_errors if version == "1.0.0" else 60
         service.worker(pid, {("/a", 500, "KeyError"): (failed, 0.01), ("/b", 200, ""): (100, 0.01)}, version=version)
     assert service.first("high_error_rate", 30.0)[0] == kind
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_release_began_when_its_first_process_did(written: bool) -> None:
+    service = Service(requests(GOOD), requests(BAD))
+    marks = [(NOW - 9000, "1.0.0"), *([(NOW - 70, "1.1.0")] if written else [])]
+    slices(service, *[(NOW - 1200 + 10 * number, answered(100)) for number in range(105)], releases=marks)
+    service.worker(1, BAD, version="1.1.0", started=NOW - 80)
+    service.worker(2, BAD, version="1.1.0", started=NOW - 75)
+    found = service.evidence("high_error_rate", 30.0)
+    assert found["release"] == {
+        "version": "1.1.0", "before": "1.0.0", "at": rfc3339(NOW - 80), "seconds_before": 20
+    }  # fmt: skip
+    assert found["culprits"][0]["kind"] == "release"
+
+
+def test_a_release_is_not_blamed_for_errors_from_before_it() -> None:
+    service = Service(requests(GOOD), requests(BAD))
+    well = [(NOW - 1200 + 10 * number, answered(100)) for number in range(100)]
+    ill = [(NOW - 200 + 10 * number, answered(100, errors=30)) for number in range(20)]
+    slices(service, *well, *ill, releases=[(NOW - 9000, "1.0.0"), (NOW - 100, "1.1.0")])
+    found = service.evidence("high_error_rate", 30.0)
+    assert (found["culprits"][0]["kind"], found["release"]["version"]) == ("route", "1.1.0")
+
+
+def test_two_bad_workers_of_three_are_named_together_from_a_handful_of_errors() -> None:
+    failing = {(route, 500, "KeyError"): (6, 0.01) for route in ("/a", "/b")}
+    service = Service(requests(GOOD), requests({**SOON, **failing}))
+    third = {key: (number // 3, seconds) for key, (number, seconds) in SOON.items()}
+    half = {key: (number // 2, seconds) for key, (number, seconds) in failing.items()}
+    for pid in (1, 2, 3):
+        service.worker(pid, {**third, **(half if pid < 3 else {})})
+    kind, names = service.first("high_error_rate")
+    assert (kind, sorted(names)) == ("worker", ["1 on web-1", "2 on web-1"])
+
+
+def test_a_host_that_is_slow_and_not_down_is_named_first() -> None:
+    before = requests(GOOD) | calls({"payments": (300, 0), "mail": (300, 0)})
+    lately = requests({**SOON, ("/b", 200, ""): (60, 1.2)}) | {
+        **calls({"mail": (25, 0)}),
+        Series("http.client.request.duration", ((c.SERVER_ADDRESS, "payments"),)): of(60, 1.1),
+    }
+    assert Service(before, lately).first("api_timeout", 1200.0, endpoint="/b") == ("host", ["payments"])
+
+
+def test_where_most_commands_wait_the_collection_that_is_slower_still_is_named() -> None:
+    before = requests(GOOD) | commands({"orders": (6000, 0.002), "users": (9000, 0.002), "events": (900, 0.002)})
+    # The commands for users take more time in all, but no longer than others that wait.
+    lately = requests({**SOON, ("/b", 200, ""): (250, 1.5)}) | commands(
+        {"orders": (500, 0.2), "users": (900, 0.2), "events": (90, 0.8)}
+    )
+    assert Service(before, lately).first("api_timeout", 1500.0, endpoint="/b") == ("collection", ["events"])

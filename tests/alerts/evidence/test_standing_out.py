@@ -31,9 +31,15 @@ def test_all_values_together_explain_nothing() -> None:
     assert standing_out(parts(a=(100, 1.0)), 100) is None
 
 
-@pytest.mark.parametrize(("events", "stands_out"), [(3, False), (40, True)])
+@pytest.mark.parametrize(("events", "stands_out"), [(3, False), (5, False), (6, True), (40, True)])
 def test_few_events_may_be_in_one_place_by_chance(events: float, stands_out: bool) -> None:
     assert (standing_out(parts(a=(events, 0.5), b=(0, 0.5)), events) is not None) is stands_out
+
+
+@pytest.mark.parametrize(("events", "stands_out"), [(2, False), (3, True)])
+def test_the_more_values_there_are_the_likelier_one_has_them_all_by_chance(events: float, stands_out: bool) -> None:
+    others = [Part(f"other {number}", 0.0, 1 / 12) for number in range(11)]
+    assert (standing_out([Part("one", events, 1 / 12), *others], events) is not None) is stands_out
 
 
 def test_what_falls_explains_no_rise() -> None:
