@@ -14,6 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import psutil
 from pymongo import MongoClient
 
 from examples.earlybird import processes
@@ -26,6 +27,7 @@ _QUIET_SECONDS = 60
 _PATIENCE = 120
 _STRONGER_AFTER = 20
 _STRONGEST = 8.0
+_LEAK = 2000 * 2**20
 _RATE = 12.0
 _DOCUMENTS = 20_000
 _BATCH = 200
@@ -99,7 +101,14 @@ FAULTS = (
         "collection deliveries",
         documents=_DOCUMENTS,
     ),
-    Fault("one bad worker", "", "high_error_rate", _is_bad_worker, "the worker"),
+    Fault(
+        "one bad worker",
+        "",
+        "high_error_rate",
+        _is_bad_worker,
+        "the worker",
+        {"OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT": "10"},
+    ),
     Fault(
         "one route failing",
         "PATCH /api/orders/{order_id}/status",
@@ -156,7 +165,7 @@ OTHERS = (
         "high_error_rate",
         _is_bad_worker,
         "both workers",
-        {"FAULT_WORKERS": "2"},
+        {"FAULT_WORKERS": "2", "OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT": "20"},
         what="one bad worker",
         workers=3,
     ),
@@ -175,7 +184,8 @@ OTHERS = (
         "api_timeout",
         _is_provider,
         "the provider's host",
-        {"FAULT_PROVIDER": "here"},
+        # Calls are measured where there is a receiver of telemetry, even if it is away.
+        {"FAULT_PROVIDER": "here", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
     ),
     Fault(
         "release after the errors",
@@ -285,10 +295,13 @@ def trial(fault: Fault) -> Trial:
 
 
 def _environment(fault: Fault, directory: Path, uri: str, provider: str) -> dict[str, str | None]:
+    memory = psutil.virtual_memory()
+    full = 100 * (memory.total - memory.available + _LEAK) / memory.total
     return {
         **_own_environment(),
         **_FASTER,
         "OTEL_MONITORING_THRESHOLD_API_RESPONSE_TIME_MS": f"{_SLOW_MS * max(1.0, slowness()):.0f}",
+        "OTEL_MONITORING_THRESHOLD_MEMORY_PERCENT": f"{full:.1f}" if fault.kind == "memory growth" else None,
         "OTEL_MONITORING_STATE_DIR": str(directory / "state"),
         "OTEL_MONITORING_ADMIN_TOKEN": _TOKEN,
         "OTEL_MONITORING_SERVICE_VERSION": "1.0.0",

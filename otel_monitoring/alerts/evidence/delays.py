@@ -183,7 +183,9 @@ def _workers(about: Circumstances, route: str, means: Mapping[str, float], rise:
         rises.append((worker, sum(sums[2] - sums[0] * means.get(name, 0.0) for name, sums in found)))
     everything = total(known.values())
     shares = [(worker, delay, ratio(known[worker.instance].number, everything.number)) for worker, delay in rises]
-    for culprit in of_workers(shares, rise.events, "delay"):
+    # What other processes report of themselves is some seconds older than what is known of the service.
+    events = ratio(sum(max(0.0, delay) for _, delay in rises), rise.longest)
+    for culprit in of_workers(shares, events, "delay"):
         named = {*culprit.names}
         chosen = total(known[worker.instance] for worker, _ in rises if {worker.place, worker.version} & named)
         if _is_slower(chosen, everything.minus(chosen)):
