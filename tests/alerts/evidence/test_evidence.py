@@ -437,3 +437,12 @@ def test_where_most_commands_wait_the_collection_that_is_slower_still_is_named()
         {"orders": (500, 0.2), "users": (900, 0.2), "events": (90, 0.8)}
     )
     assert Service(before, lately).first("api_timeout", 1500.0, endpoint="/b") == ("collection", ["events"])
+
+
+@pytest.mark.parametrize(("seen", "kind"), [(3, "route"), (20, "worker")])
+def test_a_worker_is_not_named_by_a_handful_of_slow_requests(seen: int, kind: str) -> None:
+    # The reports of the processes are older than what is known of the service: they lack what came last.
+    service = Service(requests(GOOD), requests({**SOON, ("/b", 200, ""): (20, 1.5)}))
+    service.worker(1, {("/b", 200, ""): (seen, 1.5)})
+    service.worker(2, {("/b", 200, ""): (seen, 0.02)})
+    assert service.first("api_timeout", 1500.0, endpoint="/b")[0] == kind
