@@ -4,6 +4,9 @@ Only the forking thread exists in the child. A lock that another thread held at 
 work that another thread had begun is never finished.
 """
 
+# The SDK's MeterProvider makes a thread pool in a forked child. A pool's lock is held during the fork, and renewed by a
+# hook of its module: the module is imported first, so that its hook runs before that of any provider.
+import concurrent.futures.thread  # noqa: F401
 import os
 import threading
 import time

@@ -59,6 +59,13 @@ def test_a_child_lives_whatever_was_held_at_the_fork(how: str) -> None:
     assert told["lives"]["calls"] == ["/forked"]
 
 
+def test_a_childs_meter_provider_can_make_a_thread_pool() -> None:
+    """The lock of thread pools is renewed by a hook, which must stand before the one of the provider."""
+    script = "import sys, otel_monitoring.metrics.reader; print('concurrent.futures.thread' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_what_is_renewed_is_not_kept_alive() -> None:
     holder = Holder()
     known = weakref.ref(holder)
