@@ -34,6 +34,7 @@ from otel_monitoring.telemetry.otlp_exporters import CountedExporter, count_refu
 from otel_monitoring.telemetry.pipelines import BatchPipeline
 from otel_monitoring.telemetry.redaction import redacted_records
 from otel_monitoring.telemetry.shutdown import JoinedPipeline
+from otel_monitoring.telemetry.switch import Switch
 
 _ALERTS = "otel_monitoring.alerts"
 _SERVERS = ("uvicorn.error", "hypercorn.error", "gunicorn.error")
@@ -41,7 +42,7 @@ _SERVERS = ("uvicorn.error", "hypercorn.error", "gunicorn.error")
 _NOT_EXPORTED = ("opentelemetry", "urllib3", "requests", "grpc")
 
 
-class LogSwitch(LogRecordProcessor):
+class LogSwitch(Switch[LogRecordProcessor], LogRecordProcessor):
     """A log record processor that stays in a logger provider while `target` changes.
 
     Args:
@@ -53,21 +54,10 @@ class LogSwitch(LogRecordProcessor):
     """
 
     def __init__(self, first: Sequence[LogRecordProcessor] = ()) -> None:
+        super().__init__(_Each)
         self._first = tuple(first)
         self._guard = fail_open("log record processing")
-        self.target: LogRecordProcessor | None = None
         self.created = 0
-        self._fed: tuple[LogRecordProcessor, ...] = ()
-
-    def feed(self, processor: LogRecordProcessor, *, on: bool) -> None:
-        """Begin or end to export by `processor`; there may be several."""
-        others = tuple(one for one in self._fed if one is not processor)
-        self._fed = (*others, processor) if on else others
-        self.target = _Each(self._fed) if len(self._fed) > 1 else next(iter(self._fed), None)
-
-    def feed_none(self) -> None:
-        """Export by none any more, as in a forked child."""
-        self._fed, self.target = (), None
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Run the first processors, then the target."""

@@ -24,6 +24,7 @@ from otel_monitoring.telemetry.otlp_exporters import (
     counted_metrics,
     make_exporter,
 )
+from otel_monitoring.telemetry.switch import Switch
 
 if TYPE_CHECKING:
     from otel_monitoring.telemetry.logs_sdk import BatchLogRecordProcessor
@@ -48,7 +49,7 @@ class Pipeline(Protocol):
         """Wait for the end of an export that `abort` or `close` could not interrupt."""
 
 
-class SpanSwitch(SpanProcessor):
+class SpanSwitch(Switch[SpanProcessor], SpanProcessor):
     """A span processor that stays in a tracer provider, from which none can be removed, while `target` changes.
 
     Args:
@@ -62,22 +63,11 @@ class SpanSwitch(SpanProcessor):
     """
 
     def __init__(self, first: Sequence[SpanProcessor] = ()) -> None:
+        super().__init__(_Each)
         self._first = tuple(first)
         self.acts_at_start = bool(first)
         self._guard = fail_open("span processing")
-        self.target: SpanProcessor | None = None
         self.started = self.ended = 0
-        self._fed: tuple[SpanProcessor, ...] = ()
-
-    def feed(self, processor: SpanProcessor, *, on: bool) -> None:
-        """Begin or end to export by `processor`; there may be several."""
-        others = tuple(one for one in self._fed if one is not processor)
-        self._fed = (*others, processor) if on else others
-        self.target = _Each(self._fed) if len(self._fed) > 1 else next(iter(self._fed), None)
-
-    def feed_none(self) -> None:
-        """Export by none any more, as in a forked child."""
-        self._fed, self.target = (), None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Run the first processors; the target, a batch queue of the SDK, does nothing at the start of a span."""
