@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import unavailable
-from tests.integration.builds import KAFKA, BuildError
-from tests.integration.servers import Server, running
+from tests.integration.builds import KAFKA
+from tests.integration.servers import Server, made, running
 from tests.ports import free_port
 
 # The wrapper on the PATH would change to a user of its own, who cannot write into the test's folder.
@@ -52,9 +52,5 @@ def redis() -> Iterator[Server]:
 @contextmanager
 def kafka(topic: str) -> Iterator[Server]:
     """A running broker that speaks Kafka's protocol, with one topic; built first, once, where it has not been."""
-    try:
-        executable = KAFKA.build()
-    except BuildError as error:
-        unavailable(str(error))
-    with running("Kafka", [str(executable), "{port}", topic]) as server:
+    with running("Kafka", [str(made(KAFKA)), "{port}", topic]) as server:
         yield server

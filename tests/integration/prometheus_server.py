@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -57,6 +57,9 @@ class Prometheus:
         return answer.json()["data"]
 
 
+P = TypeVar("P", bound=Prometheus)
+
+
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(prometheus().with_name("promtool")), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -81,12 +84,17 @@ def prometheus_server(
         "--enable-feature=exemplar-storage",
         *arguments,
     ]
-    log = directory / "prometheus.log"
+    with started(Prometheus(port), command, directory / "prometheus.log") as server:
+        yield server
+
+
+@contextmanager
+def started(server: P, command: list[str], log: Path) -> Iterator[P]:
+    """The process of a server, from when it is ready until it is killed; its output is in `log`."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    server = Prometheus(port)
     try:
-        eventually(server.ready, f"Prometheus is ready, see {log}")
+        eventually(server.ready, f"{type(server).__name__} is ready, see {log}")
         yield server
     finally:
         server.client.close()

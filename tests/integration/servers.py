@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import unavailable
-from tests.integration.builds import FERRETDB, BuildError
+from tests.integration.builds import FERRETDB, BuildError, Program
 from tests.ports import free_port
 from tests.waiting import PATIENCE
 
@@ -114,12 +114,16 @@ def nx27017(database: str = "memory") -> Iterator[Server]:
 @contextmanager
 def ferretdb() -> Iterator[Server]:
     """A running FerretDB over SQLite; built first, once, where it has not been."""
+    with running("FerretDB", [str(made(FERRETDB)), "127.0.0.1:{port}", "{directory}"]) as server:
+        yield server
+
+
+def made(program: Program) -> Path:
+    """The executable of a program, built first, once, where it has not been."""
     try:
-        executable = FERRETDB.build()
+        return program.build()
     except BuildError as error:
         unavailable(str(error))
-    with running("FerretDB", [str(executable), "127.0.0.1:{port}", "{directory}"]) as server:
-        yield server
 
 
 @contextmanager

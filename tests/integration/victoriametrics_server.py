@@ -1,15 +1,13 @@
 """A running VictoriaMetrics (single node), set up for this package as `docs/backends.md` says."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.integration.builds import VICTORIAMETRICS
 from tests.integration.collector import built
-from tests.integration.prometheus_server import Prometheus
+from tests.integration.prometheus_server import Prometheus, started
 from tests.ports import free_port
-from tests.waiting import PATIENCE, eventually
 
 RELABELLING = """
 - {source_labels: [service_name], target_label: job}
@@ -42,14 +40,5 @@ def victoriametrics_server(directory: Path) -> Iterator[VictoriaMetrics]:
         "-opentelemetry.usePrometheusNaming",
         "-search.latencyOffset=0s",
     ]
-    log = directory / "victoriametrics.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    server = VictoriaMetrics(port)
-    try:
-        eventually(server.ready, f"VictoriaMetrics is ready, see {log}")
+    with started(VictoriaMetrics(port), command, directory / "victoriametrics.log") as server:
         yield server
-    finally:
-        server.client.close()
-        process.kill()
-        process.wait(PATIENCE)
