@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from otel_monitoring.guard import isolated, stepwise
@@ -65,28 +66,53 @@ async def on_loop(
     begun: list[asyncio.Future[TimedResult[T]]] = []
 
     def begin() -> None:
-        if not outcome.cancelled():  # otherwise nobody waits any more
+        if outcome.set_running_or_notify_cancel():  # otherwise nobody waits any more
             task = asyncio.ensure_future(_undelayed(work, timeout))
             begun.append(task)
             task.add_done_callback(lambda done: _hand_over(done, outcome))
 
+    _post(loop, begin)
+    answer = asyncio.wrap_future(outcome)
     try:
-        loop.call_soon_threadsafe(begin)
-    except RuntimeError as error:
-        raise NotStarted(str(error)) from error
-    try:
-        return await asyncio.wait_for(asyncio.wrap_future(outcome), timeout + GRACE)
-    except asyncio.TimeoutError:
-        if not outcome.cancelled():  # the work itself raised it
-            raise
-        if loop.is_closed():
-            raise NotStarted("the application's event loop ended meanwhile") from None
-        # The limit on the loop is shorter by `GRACE` and did not fire: the loop could not run.
-        raise NotStarted("the application's event loop is blocked") from None
+        await _while_turning(loop, begun, answer, timeout + GRACE)
+        return await answer
     finally:
+        outcome.cancel()  # what has not begun never will
+        answer.cancel()
         if begun and not begun[0].done():
-            with suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(begun[0].cancel)
+            with suppress(NotStarted):
+                _post(loop, begun[0].cancel)
+
+
+def _post(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> None:
+    try:
+        loop.call_soon_threadsafe(call)
+    except RuntimeError as error:
+        raise NotStarted("the application's event loop ended meanwhile") from error
+
+
+async def _while_turning(
+    loop: asyncio.AbstractEventLoop, turned: list[Any], answer: "asyncio.Future[Any]", period: float
+) -> None:
+    """Wait for `answer` as long as `loop` makes at least one turn in each `period` seconds.
+
+    The time limit on the loop lets delays of the loop pass, so a busy loop answers later; only one that stands still
+    never does.
+
+    Args:
+        loop: Where the answer is made.
+        turned: Is filled by the first turn.
+        answer: What is waited for.
+        period: Seconds without a turn after which the loop counts as blocked.
+
+    Raises:
+        NotStarted: The loop made no turn, or ended.
+    """
+    while not (await asyncio.wait({answer}, timeout=period))[0]:
+        if not turned:
+            raise NotStarted("the application's event loop is blocked")
+        turned = []
+        _post(loop, partial(turned.append, True))
 
 
 async def _undelayed(work: Callable[[], Coroutine[Any, Any, T]], timeout: float) -> TimedResult[T]:
@@ -177,8 +203,6 @@ def answered(future: "asyncio.Future[T]", delayed: float, timeout: float) -> T:
 def _hand_over(done: "asyncio.Future[T]", outcome: "Future[T]") -> None:
     # Retrieved in any case: asyncio logs an exception that nobody retrieves.
     error = None if done.cancelled() else done.exception()
-    if outcome.cancelled():
-        return
     if done.cancelled():  # by the end of the loop: the waiting side has not cancelled it
         outcome.set_exception(NotStarted("the application's event loop ended meanwhile"))
     elif error is not None:

@@ -66,10 +66,7 @@ async def test_results_and_errors_come_back(other_loop: asyncio.AbstractEventLoo
         await on_loop(other_loop, own_timeout, PATIENCE)
 
 
-async def test_work_that_takes_too_long_is_cancelled(
-    other_loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(time_limit, "GRACE", PATIENCE)  # however busy the machine is
+async def test_work_that_takes_too_long_is_cancelled(other_loop: asyncio.AbstractEventLoop) -> None:
     cancelled = threading.Event()
 
     async def hang() -> None:
@@ -103,6 +100,21 @@ async def test_a_blocked_loop_never_started_and_never_will(other_loop: asyncio.A
     await turns(other_loop)
     assert not ran.is_set()
     gc.collect()
+
+
+async def test_a_loop_that_is_busy_is_waited_for_and_the_answer_that_never_came_is_none(
+    other_loop: asyncio.AbstractEventLoop, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Delays do not count on the loop: whoever waits from another thread waits as long."""
+    monkeypatch.setattr(time_limit, "GRACE", 1.0)
+    asking = asyncio.ensure_future(on_loop(other_loop, lambda: asyncio.sleep(PATIENCE * 10), 0.05))
+    await asyncio.wait({asking}, timeout=2.5)  # two periods without an answer; by `clock` no time has passed
+    assert not asking.done()
+    while not asking.done():
+        clock.advance(0.03)
+        await asyncio.sleep(0.01)
+    with pytest.raises(NoAnswer):
+        await asking
 
 
 async def test_a_closed_loop_is_not_started() -> None:
