@@ -7,11 +7,11 @@ log events, `logs/dup` both, anything else span events.
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from time import time_ns
+from time import perf_counter, time_ns
 from traceback import TracebackException
 from typing import Any, Final, TypeAlias
 
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, set_span_in_context
 
 from otel_monitoring.environment import exception_signals
 from otel_monitoring.guard import fail_open
@@ -32,11 +32,13 @@ class LogEvent:
         name: The event's name.
         body: What happened.
         attributes: Where it happened.
+        severity: How severe it is.
     """
 
     name: str
     body: str
     attributes: Mapping[str, str] | None = None
+    severity: SeverityNumber = SeverityNumber.ERROR
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,12 @@ class _Left:
     Attributes:
         trace_id: In this trace; 0: in none. It may be raised in another one again.
         logged: As a log event.
+        at: When, in seconds of `time.perf_counter`.
     """
 
     trace_id: int
     logged: bool
+    at: float
 
 
 class ExceptionSignal:
@@ -61,25 +65,39 @@ class ExceptionSignal:
 
     Args:
         logger: Emits log events; None: there are none.
+
+    Attributes:
+        leaves: Whether an exception of an exported span leaves at all: not where only log events are wanted and there
+            are none.
     """
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger
         self._spans, self._logs = exception_signals()
+        self.leaves = self._spans or logger is not None
 
-    def record(self, error: Exception, span: Span | None, event: LogEvent, describe: Describe | None = None) -> None:
-        """Record an exception, unless it has left in this trace already.
+    def record(
+        self,
+        error: Exception,
+        span: Span | None,
+        event: LogEvent,
+        describe: Describe | None = None,
+        *,
+        since: float = 0.0,
+    ) -> None:
+        """Record an exception, unless it, or each one in a group of exceptions, has left in this trace already.
 
         Args:
             error: The exception.
             span: The span that it leaves; None: there is none.
             event: What it is as a log event.
             describe: Returns its attributes `exception.*`; None: they say all of it, with its causes.
+            since: When the work that it ends began, in seconds of `time.perf_counter`: without a trace, an exception
+                that left earlier is raised again.
         """
         with _guard:
             trace_id = 0 if span is None else span.get_span_context().trace_id
-            left = _left(error)
-            if left is not None and left.trace_id == trace_id:
+            if _has_left(error, trace_id, since):
                 return
             told = span if span is not None and self._spans and span.is_recording() else None
             logger = self._logger if self._logs or told is None else None
@@ -89,8 +107,13 @@ class ExceptionSignal:
             if told is not None:
                 told.add_event("exception", described)
             if logger is not None:
-                _emit(logger, event, described)
-            _mark(error, _Left(trace_id, logger is not None))
+                _emit(logger, event, described, span)
+            _mark(error, _Left(trace_id, logger is not None, perf_counter()))
+
+    def told(self, error: Exception, span: Span) -> None:
+        """The application has made a span event of `error` itself; a log event is still to be made where it is wanted."""
+        if not self._logs:
+            _mark(error, _Left(span.get_span_context().trace_id, logged=False, at=perf_counter()))
 
 
 def _described(error: Exception) -> Mapping[str, str]:
@@ -103,12 +126,14 @@ def _described(error: Exception) -> Mapping[str, str]:
     }
 
 
-def _emit(logger: Any, event: LogEvent, described: Mapping[str, str]) -> None:
+def _emit(logger: Any, event: LogEvent, described: Mapping[str, str], span: Span | None) -> None:
     logger.emit(
         event_name=event.name,
         timestamp=time_ns(),
-        severity_number=SeverityNumber.ERROR,
-        severity_text="ERROR",
+        # The span that it leaves need not be current any more.
+        context=None if span is None else set_span_in_context(span),
+        severity_number=event.severity,
+        severity_text=event.severity.name,
         body=event.body,
         attributes={**(event.attributes or {}), **described},
     )
@@ -118,6 +143,14 @@ def has_left_as_log_event(error: BaseException | None) -> bool:
     """Whether `error` is in a log event already."""
     left = _left(error)
     return left is not None and left.logged
+
+
+def _has_left(error: BaseException, trace_id: int, since: float) -> bool:
+    left = _left(error)
+    if left is not None and left.trace_id == trace_id and (trace_id or left.at >= since):
+        return True
+    parts = getattr(error, "exceptions", None)  # of a group
+    return isinstance(parts, tuple) and parts != () and all(_has_left(one, trace_id, since) for one in parts)
 
 
 def _left(error: BaseException | None) -> _Left | None:

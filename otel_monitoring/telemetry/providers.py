@@ -39,6 +39,7 @@ from otel_monitoring.redact import redact
 from otel_monitoring.semconv import SCHEMA_URL, SCOPE
 from otel_monitoring.telemetry import logs_api
 from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
+from otel_monitoring.telemetry.exception_signal import ExceptionSignal
 from otel_monitoring.telemetry.export_state import ExportState, export_summary
 from otel_monitoring.telemetry.log_filter import QuietExports
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
@@ -47,6 +48,7 @@ from otel_monitoring.telemetry.resource import detected
 from otel_monitoring.telemetry.schema import joined
 from otel_monitoring.telemetry.self_metrics import SelfMetrics
 from otel_monitoring.telemetry.shutdown import JoinedPipeline, ReaderPipeline, close_all
+from otel_monitoring.telemetry.span_exceptions import take_over
 from otel_monitoring.telemetry.tracer_provider import ServiceTracerProvider
 
 if TYPE_CHECKING:
@@ -121,6 +123,7 @@ class Telemetry:
         self._pid = os.getpid()
         self._pipelines: list[tuple[Signal, Pipeline]] = []
         self._reader: MetricReader | None = None
+        self._leave_spans: Callable[[], object] = bool
         if settings.log_level is not None:
             logging.getLogger("opentelemetry").setLevel(_LEVELS[settings.log_level])
         self.baggage = BaggageKeys(settings.baggage_keys)
@@ -291,6 +294,9 @@ class Telemetry:
             if self._reader is not reader:  # otherwise it was added before a fork
                 meters.add_metric_reader(reader)
             self._pipelines = self._make_pipelines()
+            if self.tracing:
+                logs = self.logger_provider.get_logger(SCOPE, schema_url=SCHEMA_URL)
+                self._leave_spans = take_over(ExceptionSignal(logs if self.logging else None), self._service)
             self._reader = reader
             self._quiet = QuietExports()
             if self._pipelines or self._from_file is not None:
@@ -399,6 +405,7 @@ class Telemetry:
             inherited = self._pid != os.getpid()
         if reader is None or inherited:
             return
+        self._leave_spans()
         everything: list[tuple[str, Pipeline]] = [*pipelines, ("reader", ReaderPipeline(self._sdk[1], reader))]
         close_all([*everything, *self._joined_pipelines()], deadline, afterwards=self._quiet.uninstall)
 

@@ -25,7 +25,7 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.database_work.work import WORK, Work, open_work
 from otel_monitoring.redact import redact
 from otel_monitoring.semconv import ERROR_TYPE, OPERATION_EXCEPTION, OPERATION_NAME, error_type
-from otel_monitoring.telemetry.exception_signal import ExceptionSignal, LogEvent
+from otel_monitoring.telemetry.exception_signal import LogEvent
 from otel_monitoring.tracing.destination import current_destination
 from otel_monitoring.tracing.failure_alert import FailedOperation, raise_alert
 from otel_monitoring.tracing.scope import Block, ContextScope, Entry
@@ -100,7 +100,7 @@ class Run(Entry):
         )
         if failure is not None:
             with _GUARD:
-                _describe_failure(self.span, failure, self._destination.exceptions)
+                self._describe(failure)
             if self._operation.alert is not None:
                 raise_alert(self._operation.alert, failure, self._destination.submit)
         if self._work is not None and self._destination.work is not None:
@@ -110,6 +110,15 @@ class Run(Entry):
                 self._measure(duration, failure)
             finally:
                 self.span.end()
+
+    def _describe(self, failure: FailedOperation) -> None:
+        """Set the span's status, and record the exception, its message redacted."""
+        span = self.span
+        if span.is_recording():
+            span.set_status(Status(StatusCode.ERROR, redact(failure.error)))
+            span.set_attribute(ERROR_TYPE, failure.error_type)
+        event = LogEvent(OPERATION_EXCEPTION, f"{failure.operation} failed", {OPERATION_NAME: failure.operation})
+        self._destination.exceptions.record(failure.error, span, event, lambda: _described(failure), since=self._began)
 
     def _measure(self, duration: float, failure: FailedOperation | None) -> None:
         error = None if failure is None else failure.error_type
@@ -159,15 +168,6 @@ class traced(Block[Span, Run]):  # noqa: N801 - reads as a decorator and as a st
     def _begin(self) -> tuple[Span, Run]:
         run = Run(self._operation)
         return run.span, run
-
-
-def _describe_failure(span: Span, failure: FailedOperation, exceptions: ExceptionSignal) -> None:
-    """Set the span's status, and record the exception, its message redacted."""
-    if span.is_recording():
-        span.set_status(Status(StatusCode.ERROR, redact(failure.error)))
-        span.set_attribute(ERROR_TYPE, failure.error_type)
-    event = LogEvent(OPERATION_EXCEPTION, f"{failure.operation} failed", {OPERATION_NAME: failure.operation})
-    exceptions.record(failure.error, span, event, lambda: _described(failure))
 
 
 def _described(failure: FailedOperation) -> dict[str, str]:

@@ -104,12 +104,14 @@ class Recorder:
         kind = _Request if scope["type"] == "http" else _Socket
         return kind(self, scope, receive, send).run()
 
-    def note_exception(self, span: Span | None, error: BaseException, route: str | None, event: str) -> None:
-        """Record an unhandled exception; a cancellation and the end of the process are none."""
+    def note_exception(
+        self, span: Span | None, error: BaseException, route: str | None, event: str, *, since: float = 0.0
+    ) -> None:
+        """Record an unhandled exception of what began at `since`; a cancellation or the end of the process is none."""
         if isinstance(error, Exception):
             body = "Unhandled exception in FastAPI " + ("request" if event == _REQUEST_EXCEPTION else "WebSocket")
             where = None if route is None else {semconv.HTTP_ROUTE: route}
-            self._exceptions.record(error, span, LogEvent(event, body, where))
+            self._exceptions.record(error, span, LogEvent(event, body, where), since=since)
 
 
 class RouteObserver:
@@ -381,7 +383,8 @@ class _Request(_Connection):
             self._report(error)
 
     def _note(self, error: BaseException) -> None:
-        self._recorder.note_exception(self._span, error, self._route(self._status), _REQUEST_EXCEPTION)
+        route = self._route(self._status)
+        self._recorder.note_exception(self._span, error, route, _REQUEST_EXCEPTION, since=self._started)
 
     def _report(self, error: BaseException) -> None:
         if not self._reported:
