@@ -111,7 +111,7 @@ class ExceptionSignal:
             _mark(error, _Left(trace_id, logger is not None, perf_counter()))
 
     def told(self, error: Exception, span: Span) -> None:
-        """The application has made a span event of `error` itself; a log event is still to be made where it is wanted."""
+        """The application has made a span event of `error` itself; log events are still made where they are wanted."""
         if not self._logs:
             _mark(error, _Left(span.get_span_context().trace_id, logged=False, at=perf_counter()))
 
