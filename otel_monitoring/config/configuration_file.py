@@ -9,12 +9,13 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from otel_monitoring.config.hints import did_you_mean
+from otel_monitoring.config.otlp import Signal
 from otel_monitoring.environment import specification_variables, warn_once
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact
@@ -22,7 +23,32 @@ from otel_monitoring.redact import redact
 VARIABLE: Final = "OTEL_CONFIG_FILE"
 SECTION: Final = f"{VARIABLE}: distribution.otel_monitoring"
 _PACKAGE: Final = "opentelemetry.configuration"
+_READER: Final = "opentelemetry-configuration"
 _MESSAGE_LIMIT: Final = 300
+SECTIONS: Final[Mapping[Signal, str]] = {
+    "traces": "tracer_provider",
+    "metrics": "meter_provider",
+    "logs": "logger_provider",
+}
+"""The section of the file that describes each signal."""
+_TLS: Final = {
+    "ca_file": "CERTIFICATE",
+    "key_file": "CLIENT_KEY",
+    "cert_file": "CLIENT_CERTIFICATE",
+    "insecure": "INSECURE",
+}
+_NOT_READ: Final[dict[str, tuple[str, ...]]] = {
+    "OtlpHttpExporter": ("encoding=json",),
+    "OtlpHttpMetricExporter": ("encoding=json",),
+    "PeriodicMetricReader": ("max_export_batch_size_development", "producers", "cardinality_limits"),
+    "PullMetricReader": ("producers", "cardinality_limits"),
+    "ExperimentalPrometheusMetricExporter": ("scope_info_enabled", "resource_constant_labels", "translation_strategy"),
+    "View": ("stream.attribute_keys.excluded",),
+    "ViewStream": ("aggregation_cardinality_limit",),
+    "ExperimentalLoggerConfig": ("minimum_severity", "trace_based"),
+    "ExperimentalInstrumentation": ("general",),
+}
+"""What the schema has and the package does not use, by the class of the model that has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +82,20 @@ class ConfigurationFile:
         named = [one.value for one in (resource and resource.attributes) or () if one.name == "service.name"]
         return str(named[-1]) if named and named[-1] else None
 
+    def tls_variables(self, signal: Signal) -> dict[str, str]:
+        """`tls` of the exporters of a signal, as the variables that exporters read when they are made.
+
+        The package does not hand it to them. Where those of one signal differ, there are none, with a warning.
+        """
+        exporters = _exporters(getattr(self.model, SECTIONS[signal]))
+        encrypted = [one.tls for one in exporters if not str(one.endpoint or "http://").startswith("http://")]
+        wanted = [{key: value for key in _TLS if (value := getattr(tls, key, None)) is not None} for tls in encrypted]
+        if any(one != wanted[0] for one in wanted):
+            warn_once(f"{VARIABLE}: {SECTIONS[signal]}: tls: exporters of one signal differ in it; it is ignored")
+            return {}
+        prefix = f"OTEL_EXPORTER_OTLP_{signal.upper()}_"
+        return {f"{prefix}{_TLS[key]}": str(value) for one in wanted[:1] for key, value in one.items()}
+
 
 def read(path: str | None) -> ConfigurationFile | None:
     """The file at `path`; None, with one warning that says why, where it cannot be in force.
@@ -81,7 +121,47 @@ def read(path: str | None) -> ConfigurationFile | None:
         raise ConfigurationError(f"{SECTION}.thresholds: it must be a mapping, as {{cpu_percent: 90}}")
     file = ConfigurationFile(path, model, own)
     _say_what_is_ignored(file)
+    for signal in SECTIONS:
+        file.tls_variables(signal)
+    if unused := [*(model.additional_properties or ()), *_unused(model, "")]:
+        warn_once(f"{VARIABLE}: {', '.join(unused)}: {_READER} does not use them; they are ignored")
     return file
+
+
+def _unused(model: Any, place: str) -> Iterator[str]:
+    """The keys below `model` that have no effect, as their places in the file."""
+    if isinstance(model, list):
+        for number, one in enumerate(model):
+            yield from _unused(one, f"{place}[{number}]")
+    if not is_dataclass(model):
+        return
+    for entry in _NOT_READ.get(type(model).__name__, ()):
+        key, _, only = entry.partition("=")
+        value: Any = model
+        for name in key.split("."):
+            value = getattr(value, name, None)
+        if value not in (None, []) and only in ("", getattr(value, "value", None)):
+            yield _place(place, key)
+    for field in fields(model):
+        yield from _unused(getattr(model, field.name), _place(place, field.name))
+
+
+def _exporters(model: Any) -> Iterator[Any]:
+    """The OTLP exporters below `model`."""
+    if hasattr(model, "tls"):
+        yield model
+    elif isinstance(model, list):
+        for one in model:
+            yield from _exporters(one)
+    elif is_dataclass(model):
+        for field in fields(model):
+            yield from _exporters(getattr(model, field.name))
+
+
+def _place(place: str, key: str) -> str:
+    """The place of a key in the file: what is in development has a suffix there that Python's names cannot have."""
+    name = f"{key.removesuffix('_development')}/development" if key.endswith("_development") else key
+    return f"{place}.{name}" if place else name
 
 
 def _reason(error: Exception) -> str:

@@ -15,9 +15,14 @@ from opentelemetry import propagate
 from opentelemetry.sdk.resources import Resource
 
 from otel_monitoring import seams
-from otel_monitoring.config.configuration_file import VARIABLE, ConfigurationFile
+from otel_monitoring.config.configuration_file import SECTIONS, VARIABLE, ConfigurationFile
 from otel_monitoring.config.otlp import SIGNALS, Signal
-from otel_monitoring.environment import sdk_components_measured, warn_once, without_specification_variables
+from otel_monitoring.environment import (
+    sdk_components_measured,
+    warn_once,
+    with_variables,
+    without_specification_variables,
+)
 from otel_monitoring.redact import redact_error
 from otel_monitoring.semconv import SCHEMA_URL
 from otel_monitoring.telemetry.export_state import ExportState
@@ -34,11 +39,6 @@ _LEVELS: Final = {
     "warn": logging.WARNING,
     "error": logging.ERROR,
     "fatal": logging.CRITICAL,
-}
-_SECTIONS: Final[dict[Signal, str]] = {
-    "traces": "tracer_provider",
-    "metrics": "meter_provider",
-    "logs": "logger_provider",
 }
 _IN_PLACE: Final = ("fastapi", "pymongo", "otel_monitoring")
 """Instrumentations that this package takes the place of."""
@@ -65,9 +65,10 @@ class FileProviders:
         self._model = model = file.model
         resource = _resource(model.resource, known)
         with without_specification_variables(), sdk_components_measured():
-            for signal, section in _SECTIONS.items():
+            for signal, section in SECTIONS.items():
                 if getattr(model, section) is not None:
-                    self._build(signal, resource)
+                    with with_variables(file.tls_variables(signal)):
+                        self._build(signal, resource)
             self._propagate()
         if model.log_level is not None:
             logging.getLogger("opentelemetry").setLevel(_LEVELS[model.log_level.name.rstrip("234")])
@@ -99,7 +100,7 @@ class FileProviders:
             # A dead endpoint would hold the end of the process for as long as exports are retried; `stop` flushes.
             atexit.unregister(self.by_signal[signal].shutdown)
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises: the service starts without the signal
-            warn_once(f"{VARIABLE}: {_SECTIONS[signal]}: {redact_error(error)}; {signal} are not exported")
+            warn_once(f"{VARIABLE}: {SECTIONS[signal]}: {redact_error(error)}; {signal} are not exported")
 
     def _propagate(self) -> None:
         from opentelemetry.configuration.file import create_propagator

@@ -131,6 +131,88 @@ def test_a_keyword_for_what_the_file_says_is_ignored_with_a_warning(
     assert caplog.messages == ["otlp_endpoint: OTEL_CONFIG_FILE is set and takes its place; it is ignored"]
 
 
+UNUSED = {
+    "trace_provider": "trace_provider: {}",
+    "instrumentation/development.general": "instrumentation/development: {general: {http: {server: {}}}}",
+    "tracer_provider.processors[0].batch.exporter.otlp_http.encoding": (
+        "tracer_provider: {processors: [{batch: {exporter: {otlp_http: {encoding: json}}}}]}"
+    ),
+    "meter_provider.readers[0].periodic.cardinality_limits": (
+        "meter_provider: {readers: [{periodic: {exporter: {console: }, cardinality_limits: {default: 7}}}]}"
+    ),
+    "meter_provider.readers[0].periodic.max_export_batch_size/development": (
+        "meter_provider: {readers: [{periodic: {exporter: {console: }, max_export_batch_size/development: 7}}]}"
+    ),
+    "meter_provider.views[0].stream.attribute_keys.excluded": (
+        "meter_provider: {readers: [], views: [{selector: {}, stream: {attribute_keys: {excluded: [b]}}}]}"
+    ),
+    "meter_provider.views[0].stream.aggregation_cardinality_limit": (
+        "meter_provider: {readers: [], views: [{selector: {}, stream: {aggregation_cardinality_limit: 4}}]}"
+    ),
+    "logger_provider.logger_configurator/development.default_config.minimum_severity": (
+        "logger_provider: {processors: [], logger_configurator/development: {default_config: {minimum_severity: warn}}}"
+    ),
+}
+
+
+@pytest.mark.parametrize("key", UNUSED)
+def test_a_key_that_nobody_uses_is_named(file: File, caplog: pytest.LogCaptureFixture, key: str) -> None:
+    lines = UNUSED[key].replace("readers: []", "readers: [{periodic: {exporter: {console: }}}]")
+    file(lines.replace("processors: []", "processors: [{simple: {exporter: {console: }}}]"))
+    for _ in range(2):
+        Settings.load()
+    said = f"OTEL_CONFIG_FILE: {key}: opentelemetry-configuration does not use them; they are ignored"
+    assert caplog.messages == [said]
+
+
+USED = """
+resource: {attributes: [{name: team, value: shop}], detection/development: {detectors: [{host: }]}}
+instrumentation/development: {python: {httpx: {}}, java: {spring: {enabled: true}}}
+tracer_provider: {processors: [{batch: {exporter: {otlp_http: {encoding: protobuf, tls: {ca_file: /ca.pem}}}}}]}
+distribution: {nimbus: {fast: true}}
+"""
+
+
+def test_of_what_is_used_nothing_is_said(file: File, caplog: pytest.LogCaptureFixture) -> None:
+    file(USED)
+    Settings.load()
+    assert caplog.messages == []
+
+
+EXPORTERS = """
+tracer_provider:
+  processors:
+    - batch: {exporter: {otlp_http: {endpoint: "https://one/v1/traces", tls: {ca_file: /ca.pem, cert_file: /c.pem}}}}
+    - batch: {exporter: {otlp_http: {endpoint: "http://localhost:4318/v1/traces"}}}
+    - simple: {exporter: {console: }}
+logger_provider:
+  processors:
+    - batch: {exporter: {otlp_grpc: {endpoint: "one:4317", tls: {insecure: true}}}}
+"""
+
+
+def test_tls_of_exporters_becomes_the_variables_that_they_read(file: File) -> None:
+    file(EXPORTERS)
+    found = Settings.load().file
+    assert found is not None
+    prefix = "OTEL_EXPORTER_OTLP_TRACES_"
+    assert found.tls_variables("traces") == {
+        f"{prefix}CERTIFICATE": "/ca.pem",
+        f"{prefix}CLIENT_CERTIFICATE": "/c.pem",
+    }
+    assert found.tls_variables("logs") == {"OTEL_EXPORTER_OTLP_LOGS_INSECURE": "True"}
+    assert found.tls_variables("metrics") == {}
+
+
+def test_exporters_of_one_signal_that_differ_in_tls_have_none(file: File, caplog: pytest.LogCaptureFixture) -> None:
+    file(EXPORTERS.replace("http://localhost", "https://localhost"))
+    found = Settings.load().file
+    assert found is not None
+    assert found.tls_variables("traces") == {}
+    said = "OTEL_CONFIG_FILE: tracer_provider: tls: exporters of one signal differ in it; it is ignored"
+    assert caplog.messages == [said]
+
+
 def test_a_file_may_switch_everything_off(file: File) -> None:
     file("disabled: true\n")
     assert Settings.load().sdk_disabled

@@ -334,6 +334,9 @@ TLS = {
 FILES = {"CERTIFICATE": "ca.pem", "CLIENT_KEY": "client.key", "CLIENT_CERTIFICATE": "client.pem"}
 
 
+FILE_KEYS = {"ca_file": "CERTIFICATE", "key_file": "CLIENT_KEY", "cert_file": "CLIENT_CERTIFICATE"}
+
+
 @pytest.mark.parametrize("prefix", TLS)
 def test_a_client_shows_its_certificate(prefix: str, certificates: Path) -> None:
     files = {f"{prefix}{name}": str(certificates / file) for name, file in FILES.items()}
@@ -350,6 +353,38 @@ def test_without_a_certificate_nothing_is_taken(certificates: Path) -> None:
     with mutual_tls(certificates) as sink:
         seen = observe(sink, {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint, **only, **trusted})
     assert seen.signals() == set()
+
+
+SECTIONS = """
+file_format: "1.0"
+tracer_provider: {processors: [{batch: {exporter: %s}}]}
+meter_provider: {readers: [{periodic: {exporter: %s}}]}
+logger_provider: {processors: [{batch: {exporter: %s}}]}
+"""
+
+
+def file_of(folder: Path, exporters: list[str]) -> dict[str, str]:
+    (folder / "otel.yaml").write_text(SECTIONS % tuple(exporters))
+    return {"OTEL_CONFIG_FILE": str(folder / "otel.yaml")}
+
+
+def test_a_client_shows_the_certificate_of_its_configuration_file(certificates: Path, tmp_path: Path) -> None:
+    tls = ", ".join(f"{key}: {certificates / FILES[FILE_KEYS[key]]}" for key in FILE_KEYS)
+    with mutual_tls(certificates) as sink:
+        exporters = [
+            f"{{otlp_http: {{endpoint: '{sink.endpoint}/v1/{signal}', tls: {{{tls}}}}}}}"
+            for signal in ("traces", "metrics", "logs")
+        ]
+        seen = observe(sink, file_of(tmp_path, exporters))
+    assert seen.signals() == {"traces", "metrics", "logs"}, seen.output
+
+
+def test_a_configuration_file_may_do_without_encryption(tmp_path: Path) -> None:
+    with GrpcSink() as sink:
+        endpoint = sink.endpoint.removeprefix("http://")
+        exporter = f"{{otlp_grpc: {{endpoint: '{endpoint}', tls: {{insecure: true}}}}}}"
+        seen = observe(sink, file_of(tmp_path, [exporter] * 3))
+    assert seen.signals() == {"traces", "metrics", "logs"}, seen.output
 
 
 def test_every_variable_of_the_specification_is_in_the_table_and_each_that_is_honoured_is_tried() -> None:
