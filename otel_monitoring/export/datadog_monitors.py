@@ -20,7 +20,8 @@ from otel_monitoring.metrics.outcome import DISCONNECTED
 
 _PRIORITY = {AlertSeverity.CRITICAL: 1, AlertSeverity.ERROR: 2, AlertSeverity.WARNING: 3, AlertSeverity.INFO: 4}
 _MINUTE, _HOUR, _DAY = 60.0, 3600, 86_400
-_LONGEST_HOURS = 24
+_TIMEFRAME_DAYS = (7, 30)
+_LONGEST_HOURS = 48
 
 
 def datadog(rules: Iterable[Rule], options: ExportOptions | None = None) -> list[dict[str, Any]]:
@@ -32,8 +33,8 @@ def datadog(rules: Iterable[Rule], options: ExportOptions | None = None) -> list
     says where its rule has one of the first two.
 
     The monitor of an objective's rule needs the id that Datadog gives to its SLO (`datadog_slos`): it has the text
-    `SLO_ID` in its place. Datadog's long windows have from 1 to 48 hours: a longer one becomes a day, and the burn rate
-    is the one that spends the same share of the budget.
+    `SLO_ID` in its place. The burn rate is that of the rule, over the nearest long window that Datadog has, from 1 to
+    48 whole hours, and a twelfth of it as the short one.
 
     Args:
         rules: The rules, with expressions of `otel_monitoring.alerts`.
@@ -50,10 +51,10 @@ def datadog(rules: Iterable[Rule], options: ExportOptions | None = None) -> list
 
 
 def _burn_monitor(rule: Rule, expression: BurnRate) -> dict[str, Any]:
-    window, long = expression.objective.window, expression.tier.long
-    hours = min(_LONGEST_HOURS, max(1, round(long / _HOUR)))
-    rate = round(rule.threshold * long / (hours * _HOUR), 3)
-    windows = f'.over("{window // _DAY}d").long_window("{hours}h").short_window("{5 * hours}m")'
+    hours = min(_LONGEST_HOURS, max(1, round(expression.tier.long / _HOUR)))
+    rate = float(number_text(rule.threshold))
+    over = slo_timeframe(expression.objective.window)
+    windows = f'.over("{over}").long_window("{hours}h").short_window("{5 * hours}m")'
     return {
         "name": f"{rule.name} {{{{service.name}}}}",
         "type": "slo alert",
@@ -63,6 +64,14 @@ def _burn_monitor(rule: Rule, expression: BurnRate) -> dict[str, Any]:
         "priority": _PRIORITY[rule.urgency],
         "options": {"thresholds": {"critical": rate}, "include_tags": True},
     }
+
+
+def slo_timeframe(window: int) -> str:
+    """How long the SLO of an objective with a window of so many seconds lasts: of Datadog's the next longer one.
+
+    A burn rate means the same with each.
+    """
+    return next(f"{days}d" for days in _TIMEFRAME_DAYS if window <= days * _DAY)
 
 
 def _monitor(rule: Rule, options: ExportOptions) -> dict[str, Any]:

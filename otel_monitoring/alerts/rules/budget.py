@@ -25,13 +25,16 @@ class Objective(NamedTuple):
     window: int
 
     @property
-    def budget(self) -> float:
-        """The share of events that may be bad, from 0 to 1."""
-        return (100 - self.percent) / 100
+    def budget_percent(self) -> float:
+        """The events that may be bad, in percent of all."""
+        return float(f"{100 - self.percent:.12g}")
 
     def burn_rate(self, counts: Counts) -> float:
-        """How many times as fast as allowed the budget is spent; 0 without events."""
-        return counts.bad / counts.events / self.budget if counts.events else 0.0
+        """How many times as fast as allowed the budget is spent; 0 without events.
+
+        Rounded, so that a burn rate that is exactly a threshold is not above it.
+        """
+        return round(100 * counts.bad / counts.events / self.budget_percent, 9) if counts.events else 0.0
 
     def left(self, counts: Counts) -> float:
         """The share of the budget that is left after the events of the window, negative if more was spent."""

@@ -22,6 +22,8 @@ _DAY = 86_400
 _OF_WORKBOOK = 30 * _DAY
 _SHORTEST, _LONGEST = _DAY, TIERS[-1].kept
 _SHORTEST_SHORT = 60
+_REACHED = 0.9
+"""A tier alerts at the latest when so many of the events are bad, from 0 to 1."""
 _NAME_LENGTH = 48
 _SPAN = re.compile(r"(\d{1,3})(h|d)")
 _SECONDS = {"h": 3600, "d": _DAY}
@@ -56,18 +58,22 @@ https://sre.google/workbook/alerting-on-slos/#6-multiwindow-multi-burn-rate-aler
 """
 
 
-def tiers_of(window: int) -> tuple[Tier, ...]:
+def tiers_of(objective: Objective) -> tuple[Tier, ...]:
     """The tiers of an objective: the windows grow and shrink with its own, so that a burn rate means the same share.
 
-    Args:
-        window: Seconds of the objective's window.
+    With 90 % the budget burns at most ten times too fast: no burn rate is so high that an outage cannot reach it.
     """
+    reached = max(1.0, _REACHED * 100 / objective.budget_percent)
 
     def scaled(seconds: int) -> int:
-        return round(seconds * window / _OF_WORKBOOK / 10) * 10
+        return round(seconds * objective.window / _OF_WORKBOOK / 10) * 10
 
     return tuple(
-        tier._replace(long=scaled(tier.long), short=max(_SHORTEST_SHORT, scaled(tier.short)))
+        tier._replace(
+            long=scaled(tier.long),
+            short=max(_SHORTEST_SHORT, scaled(tier.short)),
+            burn_rate=min(tier.burn_rate, round(reached, 3)),
+        )
         for tier in TIERS_OF_WORKBOOK
     )
 
@@ -142,7 +148,7 @@ class BurnRate:
 
     @property
     def _budget(self) -> str:
-        return f"{100 - self.objective.percent:.12g}"
+        return f"{self.objective.budget_percent:.12g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +225,7 @@ class Slo:
         faster: list[str] = []
         objective = Objective(float(self.objective), self.seconds)
         where = "{slo}, {endpoint}" if self.per else "{slo}"
-        for tier in tiers_of(self.seconds):
+        for tier in tiers_of(objective):
             name = f"{self.name}_{tier.name}_burn"
             yield Rule(
                 name,

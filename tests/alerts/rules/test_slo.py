@@ -53,7 +53,7 @@ def steady(percent: float, *, clean: int = 0, seconds: int = HOUR, requests: int
 
 
 def test_the_tiers_are_those_of_the_workbook() -> None:
-    assert [(tier.long, tier.short, tier.burn_rate) for tier in tiers_of(30 * DAY)] == [
+    assert [(tier.long, tier.short, tier.burn_rate) for tier in tiers_of(Objective(99.9, 30 * DAY))] == [
         (HOUR, 300, 14.4),
         (6 * HOUR, 1800, 6.0),
         (3 * DAY, 6 * HOUR, 1.0),
@@ -69,9 +69,10 @@ def test_the_tiers_are_those_of_the_workbook() -> None:
 def test_a_tier_means_the_same_share_of_the_budget_whatever_the_window(window: str) -> None:
     """2 %, 5 % and 10 % of the budget, in the Workbook's words."""
     seconds = Slo("orders", objective=99.9, window=window).seconds
-    shares = [tier.burn_rate * tier.long / seconds for tier in tiers_of(seconds)]
+    tiers = tiers_of(Objective(99.9, seconds))
+    shares = [tier.burn_rate * tier.long / seconds for tier in tiers]
     assert shares == pytest.approx([0.02, 0.05, 0.1], rel=0.01)
-    for tier in tiers_of(seconds):
+    for tier in tiers:
         assert tier.short == pytest.approx(tier.long / 12, abs=5) or tier.short == 60
 
 
@@ -90,6 +91,30 @@ def test_a_new_service_pages_when_half_an_hour_is_known() -> None:
 
 def test_errors_within_the_budget_never_page() -> None:
     assert burning(ORDERS, steady(0.1, clean=HOUR, seconds=4 * HOUR)) == {}
+
+
+@pytest.mark.parametrize("percent", [50, 95, 98, 99, 99.5, 99.7, 99.8, 99.9, 99.95, 99.99, 99.999])
+def test_a_burn_exactly_at_the_threshold_does_not_page(percent: float) -> None:
+    """One failed request in a thousand is what 99.9 % allows, and 100 - 99.9 is less than 0.1 in binary."""
+    objective = Objective(percent, 30 * DAY)
+    for tier in tiers_of(objective):
+        bad = round(tier.burn_rate * (100 - percent) * 10_000)
+        rate = objective.burn_rate(Counts(1_000_000, bad))
+        assert rate == pytest.approx(tier.burn_rate, rel=1e-12)
+        assert not rate > tier.burn_rate
+        assert objective.burn_rate(Counts(1_000_000, bad + 1)) > tier.burn_rate
+    assert objective.left(Counts(1_000_000, round((100 - percent) * 10_000))) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("percent", [5, 50, 80, 90, 93, 95, 99])
+def test_an_outage_pages_whatever_the_objective(percent: float) -> None:
+    """A budget of 10 % burns at most ten times too fast: 14.4 times is never reached."""
+    slo = Slo("orders", objective=percent)
+    assert burning(slo, steady(100, clean=HOUR, seconds=HOUR))["orders_fast_burn"] <= HOUR
+    rates = [rule.threshold for rule in slo.rules()]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == 1, "what keeps to the objective burns nowhere"
+    assert rates[0] <= 14.4
 
 
 def test_both_windows_must_burn() -> None:
