@@ -14,6 +14,7 @@ from otel_monitoring.semconv import HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION, pr
 
 _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
 """The boundaries of the duration histogram in seconds, as the semantic conventions have them."""
+_STEPS = 2**20
 
 
 @runtime_checkable
@@ -176,7 +177,8 @@ class CounterShare:
 
     def counts(self, content: Slice) -> Mapping[str, Counts]:
         """The increase of the whole, and of the whole without the part."""
-        whole, part = (content.counters.get(count.metric, 0.0) for count in (self.percent.whole, self.percent.part))
+        counters = (self.percent.whole.metric, self.percent.part.metric)
+        whole, part = (_in_steps(content.counters.get(name, 0.0)) for name in counters)
         return {ALL: Counts(whole, max(0.0, whole - part))}
 
     def bad_percent(self, dialect: Dialect, group_by: str) -> str:
@@ -186,6 +188,14 @@ class CounterShare:
     def total(self, group_by: str) -> Count:
         """The counter of all events."""
         return self.percent.whole
+
+
+def _in_steps(increase: float) -> float:
+    """The increase of a counter as a multiple of a millionth that binary fractions have.
+
+    Such numbers are added and subtracted exactly: a window that has become empty has no remainder of amounts as 0.1.
+    """
+    return round(increase * _STEPS) / _STEPS if math.isfinite(increase) else 0.0
 
 
 def good_of(given: object, statuses: Collection[int] | None) -> Good:

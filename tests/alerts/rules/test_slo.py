@@ -1,5 +1,6 @@
 """Error budgets against arithmetic: when they burn, what is left, and what is said about them."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from otel_monitoring.alerts import Count, Percent
 from otel_monitoring.alerts.model import AlertSeverity
 from otel_monitoring.alerts.rules.budget import Objective, in_words, rough, spenders
 from otel_monitoring.alerts.rules.expressions import Reading
-from otel_monitoring.alerts.rules.indicators import CounterShare, FasterThan, Succeeded
+from otel_monitoring.alerts.rules.indicators import CounterShare, FasterThan, Succeeded, good_of
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.slo import Slo, tiers_of, wanted_sums
 from otel_monitoring.errors import ConfigurationError
@@ -217,6 +218,23 @@ def test_counters_of_the_application_have_objectives() -> None:
     good = slo.rules()[0].expression.good  # type: ignore[attr-defined] # a burn rate
     assert good == CounterShare(Percent(Count("paid"), Count("tried")))
     assert good.counts(Slice(10.0, counters={"paid": 97.0, "tried": 100.0})) == {ALL: Counts(100, 3)}
+
+
+def test_a_counter_of_amounts_leaves_nothing_in_a_window_that_is_empty() -> None:
+    """Sums of amounts as 0.1 are not exact: a remainder of a millionth of a millionth would burn at any rate."""
+    slo = Slo("payments", objective=99.5, good=Percent(Count("paid"), Count("tried")), min_requests=1)
+    fast, sums = slo.rules()[0], RunningSums(wanted_sums(slo.rules()))
+    for at in range(0, HOUR, 10):
+        tried = (at * 11 % 990 + 1) / 100 if at < HOUR - 300 else 0.0
+        sums.add(START + at, START + at + 10, Slice(10.0, counters={"tried": tried, "paid": 0.3 * tried}))
+    past = sums.at(START + HOUR)
+    assert past.over(good_of(slo.good, None), 300) == WindowSum(300.0, {})
+    found = reading(fast, past)
+    assert found is not None
+    assert found.value == 0
+    assert found.samples > 1000
+    endless = good_of(slo.good, None).counts(Slice(10.0, counters={"tried": math.inf, "paid": 1.0}))
+    assert endless == {ALL: Counts(0, 0)}, "nothing could be subtracted from it"
 
 
 WRONG: tuple[tuple[Mapping[str, Any], str], ...] = (
