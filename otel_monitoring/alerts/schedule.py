@@ -2,6 +2,7 @@
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -97,16 +98,16 @@ class Weekly:
         here = zone(self.timezone)
         today = datetime.fromtimestamp(now, here).date()
         openings = (self._on(today + timedelta(days=offset), here) for offset in range(-1, 16))
-        return min((found for found in openings if found is not None and now < found.end), default=None)
+        return next((found for found in openings if found is not None and now < found.end), None)
 
     def _on(self, day: date, here: ZoneInfo) -> Opening | None:
         if day.weekday() not in self.days:
             return None
         last = day + timedelta(days=self.end <= self.start)
-        # An hour that the clock repeats belongs to the window as a whole, one that it skips to none.
-        ends = (datetime.combine(last, self.end.replace(fold=fold), here).timestamp() for fold in (0, 1))
-        opening = Opening(datetime.combine(day, self.start, here).timestamp(), max(ends))
-        return opening if opening.start < opening.end else None
+        # An hour that the clock repeats belongs to the window as a whole.
+        start, _ = _shown(datetime.combine(day, self.start), here)
+        _, end = _shown(datetime.combine(last, self.end), here)
+        return Opening(start, end) if start < end else None
 
     def as_json(self) -> dict[str, Any]:
         """`weekly`: `days`, `from`, `to`; and `timezone`."""
@@ -147,6 +148,21 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError):
         raise ValueError("timezone: must be a name as Europe/Berlin that this machine knows") from None
+
+
+def _shown(local: datetime, here: ZoneInfo) -> tuple[float, float]:
+    """When clocks show this local time for the first and for the last time, in Unix seconds.
+
+    Where they skip it, both are when they show the next one: a window from 02:30 on begins at 03:00 on that day.
+    """
+    first, last = (local.replace(tzinfo=here, fold=fold).timestamp() for fold in (0, 1))
+    if first <= last:
+        return first, last
+    skipped = range(int(last), int(first))
+    after = skipped.start + bisect_left(
+        skipped, True, key=lambda second: datetime.fromtimestamp(second, here).replace(tzinfo=None) > local
+    )
+    return float(after), float(after)
 
 
 def days_of(given: Iterable[str]) -> frozenset[int]:

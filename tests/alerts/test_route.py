@@ -117,8 +117,22 @@ async def test_an_applications_alerts_are_routed_and_escalated_too() -> None:
     evaluator.deliver()
     await manager.delivery.flush(30)
     assert [event.status.value for event in pager.alerts] == ["firing", "firing", "acknowledged"], "all that have it"
-    assert not [key for key in manager.store.acknowledgements.saved() if key.startswith("waiting:")]
+    await manager.acknowledge(mail.alerts[0].incident, author="cy")
+    clock.advance(60)
+    evaluator.deliver()
+    await manager.delivery.flush(30)
+    assert pager.alerts[-1].acknowledged is not None
+    assert pager.alerts[-1].acknowledged.author == "cy", "who has it is told each time"
     assert await manager.take_back_acknowledgement(mail.alerts[0].incident)
+    assert await manager.take_back_acknowledgement(mail.alerts[1].incident)
+    pager.clear()
+    clock.advance(60)
+    evaluator.tick()
+    await manager.delivery.flush(30)
+    assert [event.message for event in pager.alerts] == ["8 wait"], "nobody takes care of it any more"
+    clock.advance(86_401)
+    evaluator.tick()
+    assert not [key for key in manager.store.acknowledgements.saved() if key.startswith("waiting:")]
 
 
 def test_what_cannot_be_read_is_forgotten() -> None:

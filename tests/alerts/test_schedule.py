@@ -1,4 +1,4 @@
-"""Planned windows: when they are open, in any time zone, also where a clock is set back."""
+"""Planned windows: when they are open, in any time zone, also where clocks are set back or forth."""
 
 from datetime import datetime
 from typing import Any
@@ -46,7 +46,9 @@ def test_a_window_that_is_open_once() -> None:
         (weekly("sat", "00:00", "00:00"), "2026-11-28T23:59+01:00", "2026-11-28T00:00+01:00", "2026-11-29T00:00+01:00"),
         # The clock is set back from 03:00 to 02:00 on 25 October, and forth from 02:00 to 03:00 on 29 March.
         (weekly("sun", "01:00", "02:30"), "2026-10-24T12:00+02:00", "2026-10-25T01:00+02:00", "2026-10-25T02:30+01:00"),
-        (weekly("sun", "02:30", "04:00"), "2026-03-28T12:00+01:00", "2026-03-29T03:30+02:00", "2026-03-29T04:00+02:00"),
+        (weekly("sun", "02:30", "04:00"), "2026-03-28T12:00+01:00", "2026-03-29T03:00+02:00", "2026-03-29T04:00+02:00"),
+        (weekly("sun", "01:00", "02:30"), "2026-03-28T12:00+01:00", "2026-03-29T01:00+01:00", "2026-03-29T03:00+02:00"),
+        (weekly("sun", "02:00", "02:45"), "2026-03-28T12:00+01:00", "2026-04-05T02:00+02:00", "2026-04-05T02:45+02:00"),
         # Far from here the day is another one.
         (
             weekly("mon", "01:00", "02:00", "Pacific/Auckland"),
@@ -83,6 +85,37 @@ def test_the_next_opening_is_the_first_one_that_has_not_ended(days: Any, times: 
     following = window.opening(opening.end)
     assert following is not None
     assert following.start > opening.start
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        (BERLIN, "2026-03-29"),
+        (BERLIN, "2026-10-25"),
+        ("America/New_York", "2026-03-08"),
+        ("America/New_York", "2026-11-01"),
+        ("America/Santiago", "2026-09-06"),  # it skips midnight
+        ("Australia/Lord_Howe", "2026-10-04"),  # by half an hour
+        ("Pacific/Apia", "2011-12-30"),  # it skips the day
+    ],
+)
+@pytest.mark.parametrize(
+    ("start", "end"), [("02:30", "04:00"), ("02:00", "02:30"), ("23:30", "00:30"), ("02:20", "02:10")]
+)
+def test_while_clocks_show_a_time_of_the_window_it_is_open(zone: str, day: str, start: str, end: str) -> None:
+    """Every ten minutes around a change of the clocks; in a repeated hour it may be open for longer."""
+    here, window = ZoneInfo(zone), weekly("mon-sun", start, end, zone)
+    noon = datetime.fromisoformat(f"{day}T12:00+00:00").timestamp()
+    for minute in range(-18 * 60, 18 * 60, 10):
+        now = noon + 60 * minute
+        local = datetime.fromtimestamp(now, here)
+        shown = f"{local:%H:%M}"
+        inside = start <= shown < end if start < end else shown >= start or shown < end
+        is_repeated = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+        opening = window.opening(now)
+        assert opening is not None
+        assert opening.start <= now or not inside, f"{local} is inside"
+        assert opening.start > now or inside or is_repeated, f"{local} is outside"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def acknowledge(
     if before is not None and (before.author, before.reason) == (by.author, by.reason):
         return replace(event, acknowledged=before)
     event = replace(event, acknowledged=by)
-    store.acknowledgements.save({incident: json.dumps(asdict(by)), WAITING + incident: None})
+    store.acknowledgements.save({incident: json.dumps(asdict(by))})
     channels = [name for name in policy.channels if notified_on is None or name in notified_on]
     store.history.append(policy.history_entry(event, channels, notified=True))
     store.outbox.enqueue([event], channels, by.at)

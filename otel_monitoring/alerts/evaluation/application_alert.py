@@ -29,7 +29,7 @@ from otel_monitoring.redact import redact
 SUPPRESSION_SECONDS = 300.0
 """The same alert is notified once within these seconds, as documented."""
 ACKNOWLEDGED_SECONDS = 4 * 3600.0
-"""The same alert is not notified within these seconds after it was acknowledged."""
+"""The same alert is not notified within these seconds after it was acknowledged, unless it is more severe."""
 
 
 def event_of(
@@ -132,21 +132,21 @@ def _outcome(
         return Outcome.MUTED
     if event.type in inhibited:
         return Outcome.INHIBITED
-    if is_recent(notes.noted_at(_acknowledged_key(identity)), event.time, ACKNOWLEDGED_SECONDS):
-        return Outcome.SUPPRESSED
-    as_severe = (severity for severity in AlertSeverity if severity.rank >= event.severity.rank)
-    notified_at = (notes.noted_at(_note_key(severity, identity)) for severity in as_severe)
-    repeated = any(is_recent(then, event.time, SUPPRESSION_SECONDS) for then in notified_at)
-    return Outcome.SUPPRESSED if repeated else Outcome.NOTIFIED
+    as_severe = [severity for severity in AlertSeverity if severity.rank >= event.severity.rank]
+    for key_of, seconds in ((_acknowledged_key, ACKNOWLEDGED_SECONDS), (_note_key, SUPPRESSION_SECONDS)):
+        if any(is_recent(notes.noted_at(key_of(severity, identity)), event.time, seconds) for severity in as_severe):
+            return Outcome.SUPPRESSED
+    return Outcome.NOTIFIED
 
 
 def note_acknowledged(notes: Notes, event: AlertEvent, now: float) -> None:
     """Note that an application's alert was acknowledged at `now`, in Unix seconds; 0: that was taken back."""
-    notes.note(_acknowledged_key(_identity(event)), now)
+    notes.note(_acknowledged_key(event.severity, _identity(event)), now)
 
 
-def _acknowledged_key(identity: str) -> str:
-    return f"acknowledged:{identity}"
+def _acknowledged_key(severity: AlertSeverity, identity: str) -> str:
+    """The key of the note that an alert was acknowledged with a severity: nobody takes care of a more severe one."""
+    return f"acknowledged:{severity.value}:{identity}"
 
 
 def _note_key(severity: AlertSeverity, identity: str) -> str:

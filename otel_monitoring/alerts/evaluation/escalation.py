@@ -53,24 +53,34 @@ def escalate(store: Store, policy: NotificationPolicy, now: float) -> list[Alert
     """
     changed: dict[str, str | None] = {}
     told: list[AlertEvent] = []
-    for key, text in store.acknowledgements.saved().items():
+    saved = store.acknowledgements.saved()
+    for key, text in saved.items():
         if key.startswith(WAITING):
             changed[key] = None
             with _reading:
-                changed[key] = _escalate(store, policy, text, now, told)
+                is_acknowledged = key.removeprefix(WAITING) in saved
+                changed[key] = _escalate(store, policy, text, now, told, is_acknowledged=is_acknowledged)
             if changed[key] == text:
                 del changed[key]
     store.acknowledgements.save(changed)
     return told
 
 
-def _escalate(store: Store, policy: NotificationPolicy, text: str, now: float, told: list[AlertEvent]) -> str | None:
+def _escalate(
+    store: Store,
+    policy: NotificationPolicy,
+    text: str,
+    now: float,
+    told: list[AlertEvent],
+    *,
+    is_acknowledged: bool,
+) -> str | None:
     """What is kept of an alert that waits, after the channels were notified that are due; None: nothing."""
     found = _decoded(text)
     waited, event = now - found.time, found.event
     if waited > NOTES_SECONDS:
         return None
-    if event is None or is_muted(policy.mutes(store.mutes, now), event):
+    if event is None or is_acknowledged or is_muted(policy.mutes(store.mutes, now), event):
         return text
     channels = [name for name in policy.due(event, waited) if name not in found.notified_on]
     if channels:

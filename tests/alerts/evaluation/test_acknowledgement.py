@@ -134,6 +134,16 @@ async def test_an_applications_alert_is_not_repeated_for_hours_after_it_was_ackn
     assert await manager.send_alert("billing_failure", "9 failed", AlertSeverity.CRITICAL, dedup_key="billing")
 
 
+async def test_a_more_severe_one_is_told_although_somebody_takes_care_of_it() -> None:
+    channel, clock = MemoryChannel(), ManualClock()
+    manager = AlertManager(channels=[channel], clock=clock)
+    await manager.send_alert("order_stuck", "7 wait", "error", dedup_key="orders")
+    await manager.acknowledge(channel.alerts[0].incident, author="ana")
+    clock.advance(3600)
+    for severity, is_told in (("warning", False), ("error", False), ("critical", True), ("critical", False)):
+        assert await manager.send_alert("order_stuck", "70 wait", severity, dedup_key="orders") is is_told, severity
+
+
 async def test_what_does_not_fire_cannot_be_acknowledged() -> None:
     manager = AlertManager(channels=[])
     with pytest.raises(LookupError, match="no alert of 0123456789abcdef fires"):
