@@ -25,7 +25,16 @@ SPECIFICATION = {
     if not line.startswith("#")
 }
 SERVICE = """
-import asyncio, json, logging, sys
+import asyncio, json, logging, sys, threading
+
+waits, wait = {}, threading.Event.wait
+
+def noted(event, timeout=None):
+    waits.setdefault(threading.current_thread().name, set()).add(timeout)
+    return wait(event, timeout)
+
+threading.Event.wait = noted
+
 from otel_monitoring import MonitoringService
 from fastapi import FastAPI
 import httpx
@@ -40,6 +49,9 @@ def orders():
 
 async def main():
     await service.start()
+    metrics.get_meter("probe").create_observable_gauge(
+        "probe.timeout", [lambda options: [metrics.Observation(options.timeout_millis)]]
+    )
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         await client.get("/orders")
@@ -56,6 +68,7 @@ async def main():
         told = {
             "fields": sorted(propagate.get_global_textmap().fields),
             "level": logging.getLogger("opentelemetry").level,
+            "waits": {name: [seconds for seconds in found if seconds] for name, found in waits.items()},
         }
         print("told " + json.dumps(told), flush=True)
         await asyncio.to_thread(sys.stdin.read)
@@ -259,20 +272,35 @@ def test_a_variable_has_its_effect(variable: str) -> None:
     assert check(seen), seen.output
 
 
-WITHOUT_FLUSH = {
-    "OTEL_BSP_SCHEDULE_DELAY": ("20", "traces"),
-    "OTEL_BLRP_SCHEDULE_DELAY": ("20", "logs"),
-    "OTEL_METRIC_EXPORT_INTERVAL": ("50", "metrics"),
-    "OTEL_METRIC_EXPORT_TIMEOUT": ("20000", "metrics"),
+WAITS = {
+    "OTEL_BSP_SCHEDULE_DELAY": "OtelBatchSpanRecordProcessor",
+    "OTEL_BLRP_SCHEDULE_DELAY": "OtelBatchLogRecordProcessor",
+    "OTEL_METRIC_EXPORT_INTERVAL": "OtelPeriodicExportingMetricReader",
 }
 
 
-@pytest.mark.parametrize("variable", WITHOUT_FLUSH)
-def test_exports_leave_at_their_time(variable: str) -> None:
-    value, signal = WITHOUT_FLUSH[variable]
+@pytest.mark.parametrize("variable", WAITS)
+def test_exports_wait_for_their_time(variable: str) -> None:
     with HttpSink() as sink:
-        more = {"OTEL_METRIC_EXPORT_INTERVAL": "50"} if signal == "metrics" else {}
-        observe(sink, {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint, **more, variable: value}, everything(signal))
+        seen = observe(sink, {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint, variable: "3456000"})
+    assert {name for name, seconds in seen.told["waits"].items() if 3456.0 in seconds} == {WAITS[variable]}
+
+
+@pytest.mark.parametrize("variable", WAITS)
+def test_exports_leave_at_their_time(variable: str) -> None:
+    signal = {"BSP": "traces", "BLRP": "logs", "METRIC": "metrics"}[variable.split("_")[1]]
+    with HttpSink() as sink:
+        observe(sink, {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint, variable: "50"}, everything(signal))
+
+
+def test_a_collection_has_its_time() -> None:
+    def in_time(sink: Sink) -> bool:
+        told = [one.gauge.data_points[0].as_double for one in sink.metrics() if one.name == "probe.timeout"]
+        return any(0 < milliseconds <= 700 for milliseconds in told)
+
+    with HttpSink() as sink:
+        variables = {"OTEL_METRIC_EXPORT_INTERVAL": "50", "OTEL_METRIC_EXPORT_TIMEOUT": "700"}
+        observe(sink, {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint, **variables}, in_time)
 
 
 OWN_ENDPOINTS = {f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT": signal.lower() for signal in ("TRACES", "METRICS", "LOGS")}
@@ -392,7 +420,7 @@ def test_every_variable_of_the_specification_is_in_the_table_and_each_that_is_ho
     listed = {name: honoured for cell, honoured, _ in table for name in names(cell)}
     assert listed.keys() == SPECIFICATION
     tried = {
-        *(*EFFECTS, *WITHOUT_FLUSH, *OWN_ENDPOINTS, *PROTOCOLS),
+        *(*EFFECTS, *WAITS, "OTEL_METRIC_EXPORT_TIMEOUT", *OWN_ENDPOINTS, *PROTOCOLS),
         *(name.replace("PROTOCOL", other) for name in PROTOCOLS for other in ("TIMEOUT", "INSECURE")),
         *(f"{prefix}{name}" for prefix in TLS for name in FILES),
     }
