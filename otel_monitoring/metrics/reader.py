@@ -7,7 +7,7 @@ history keeps, and minimum and maximum belong to their interval.
 
 import inspect
 import threading
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -83,17 +83,22 @@ class _Exponential(ExponentialBucketHistogramAggregation):
 
 
 class _UpAndDown(DropAggregation):
-    """Sums what up-down counters count, the application's own and those that are answered, and drops all others.
+    """Sums what up-down counters count, the application's own and those that are wanted, and drops all others.
 
     The application's `add` runs it, so it must never raise.
     """
+
+    def __init__(self) -> None:
+        self.wanted: set[str] = {*_ANSWERED}
+        self.dropped: set[str] = set()
 
     def _create_aggregation(self, *args: Any, **kwargs: Any) -> Any:
         create = SumAggregation()._create_aggregation  # noqa: SLF001
         with seams.EXEMPLARS:
             instrument = inspect.signature(create).bind(*args, **kwargs).arguments["instrument"]
-            if _is_of_application(instrument.instrumentation_scope.name) or instrument.name in _ANSWERED:
+            if _is_of_application(instrument.instrumentation_scope.name) or instrument.name in self.wanted:
                 return create(*args, **kwargs)
+            self.dropped.add(instrument.name)
         return super()._create_aggregation(*args, **kwargs)
 
 
@@ -149,10 +154,11 @@ class SnapshotReader(sdk.InMemoryMetricReader):
     def __init__(self, now: float, *, max_series: int = 10_000, in_place_of: "SnapshotReader | None" = None) -> None:
         delta = sdk.AggregationTemporality.DELTA
         self.direct_histograms: dict[str, DirectHistogram] = in_place_of.direct_histograms if in_place_of else {}
+        self._up_and_down = _UpAndDown()
         aggregations: dict[type, Aggregation] = {
             Histogram: _exponential(self.direct_histograms),
-            UpDownCounter: _UpAndDown(),
-            ObservableUpDownCounter: _UpAndDown(),
+            UpDownCounter: self._up_and_down,
+            ObservableUpDownCounter: self._up_and_down,
         }
         super().__init__(
             preferred_temporality=dict.fromkeys((Counter, Histogram, ObservableCounter), delta),
@@ -167,6 +173,15 @@ class SnapshotReader(sdk.InMemoryMetricReader):
     def direct(self, name: str) -> DirectHistogram:
         """The histogram of this name that is in the snapshots without the SDK."""
         return self.direct_histograms.setdefault(name, DirectHistogram(name, max_series=self._max_series))
+
+    def want(self, names: Iterable[str]) -> set[str]:
+        """Have up-down counters of these names in the snapshots, whoever makes them.
+
+        Returns:
+            Those that are left out for good, because they counted before anybody wanted them.
+        """
+        self._up_and_down.wanted.update(names)
+        return self._up_and_down.dropped & self._up_and_down.wanted
 
     @property
     def has_values(self) -> bool:

@@ -17,11 +17,12 @@ from otel_monitoring.alerts.evidence.collector import EvidenceSources
 from otel_monitoring.alerts.evidence.own_figures import own_figures
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.notify.origin import Origin
+from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.answers import HealthAnswers, Sources
 from otel_monitoring.endpoints.past import PastAnswers
-from otel_monitoring.guard import fail_open
+from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database_routes import routes_as_json
 from otel_monitoring.health.errors import ErrorRecorder
@@ -359,6 +360,8 @@ class ServiceParts:
         self.service_history.begin_after_fork()
         if self.engine is not None:
             self.engine.begin()
+        for rule in self._alert_manager().rules:
+            self.want_metrics_of(rule)
         self.telemetry.start(self.aggregator.reader)
         self._resume()
         self.system.start()
@@ -367,6 +370,13 @@ class ServiceParts:
         self._begin_alerting(stack)
         self._monitored.attach()
         self._trace(stack)
+
+    def want_metrics_of(self, rule: Rule) -> None:
+        """Have the metrics of `rule` measured here: few up-down counters are, unless a rule asks for them."""
+        late = self.aggregator.reader.want(rule.expression.metrics) & rule.expression.metrics
+        if late:
+            names = ", ".join(sorted(late))
+            logger.warning("rule %s: add it before the service starts; until a restart it has no %s", rule.name, names)
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Work for the application's `loop`: async checks and database handles run there, and its lag is measured."""

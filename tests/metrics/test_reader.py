@@ -36,3 +36,13 @@ def test_every_kind_of_metric_of_the_application_is_read() -> None:
     second = reader.take(2.0)
     assert second.gauges[Series("shop.busy")] == 3
     assert not second.sums
+
+
+def test_up_down_counters_of_others_are_read_where_they_are_wanted() -> None:
+    reader = SnapshotReader(0.0)
+    assert reader.want({"threads"}) == set()
+    provider = MeterProvider((reader,), shutdown_on_exit=False)
+    for name in ("threads", "files"):
+        provider.get_meter(SCOPE).create_observable_up_down_counter(name, [lambda _: [Observation(7)]])
+    assert reader.take(1.0).gauges == {Series("threads"): 7}
+    assert reader.want({"files", "unknown"}) == {"files"}

@@ -14,7 +14,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from otel_monitoring import MonitoringService
-from otel_monitoring.alerts import AlertManager
+from otel_monitoring.alerts import AlertManager, Gauge, Rule
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.errors import InstrumentationError
@@ -372,3 +372,26 @@ def test_what_is_no_application_is_refused_before_anything_is_done(app: Any) -> 
     with pytest.raises(InstrumentationError, match="needs the FastAPI application itself"):
         monitoring.instrument(app)
     monitoring.instrument(FastAPI())
+
+
+USAGE = "process.memory.usage"
+
+
+async def test_a_rule_on_an_up_down_counter_of_ours_has_its_values() -> None:
+    app, channel = FastAPI(), MemoryChannel()
+    manager = AlertManager(channels=[channel], store=MemoryStore())
+    monitoring = MonitoringService(None, alert_manager=manager, sample_interval=0.05).instrument(app)
+    monitoring.add_rule(Rule("resident", Gauge(USAGE, unit="By"), ">", 0, "resident: {value:.0f} bytes"))
+    async with served(app):
+        await eventually_here(lambda: "resident: " in repr(channel.alerts))
+
+
+async def test_a_rule_that_comes_too_late_for_its_metric_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    app = FastAPI()
+    monitoring = MonitoringService(None, sample_interval=0.05).instrument(app)
+    async with served(app):
+        await eventually_here(lambda: monitoring._parts.aggregator.reader._up_and_down.dropped)
+        monitoring.add_rule(Rule("resident", Gauge(USAGE, unit="By"), ">", 0, "{value:.0f} bytes"))
+        monitoring.add_rule(Rule("mine", Gauge("orders.waiting"), ">", 0, "{value:.0f} wait"))
+    said = f"rule resident: add it before the service starts; until a restart it has no {USAGE}"
+    assert [line for line in caplog.messages if line.startswith("rule ")] == [said]
