@@ -1,12 +1,16 @@
 """What stands out in pools, collections and metrics of the application's own."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances
 from otel_monitoring.alerts.evidence.culprit import Culprit, ratio, shared
 from otel_monitoring.alerts.evidence.documents import counts, growth_of
 from otel_monitoring.alerts.evidence.standing_out import Part, standing_out
 from otel_monitoring.alerts.rules.expressions import Count, Gauge, Percent
+from otel_monitoring.alerts.rules.series import group_of
+from otel_monitoring.metrics.snapshot import Series
+from otel_monitoring.redact import redact
 
 _ATTRIBUTES_LIMIT = 10
 
@@ -36,23 +40,36 @@ def documents(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
 
 def own_metric(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
     """The attributes that have the rise of a counter, or the group of the alert."""
+    for found in _of_own(alert, about):
+        # An attribute of the application's own may be called as one of ours whose values are no secrets.
+        yield replace(found, names=[redact(name) for name in found.names], text=redact(found.text))
+
+
+def _of_own(alert: Alert, about: Circumstances) -> Iterator[Culprit]:
     expression = alert.rule.expression
     count = expression.part if isinstance(expression, Percent) else expression
     if alert.group:
         kind = expression.group_by.rpartition(".")[2]
         yield Culprit(kind, (alert.group,), f"{kind} {alert.group}", 1.0)
     if isinstance(count, Count) and count.kind == "counter":
-        yield from _attributes(count, about)
+        yield from _attributes(count, about, alert.group)
     elif isinstance(count, Gauge):
-        yield from _series(count, about)
+        yield from _series(count, about, alert.group)
 
 
-def _attributes(count: Count, about: Circumstances) -> Iterator[Culprit]:
-    recent = [(s, value) for s, value in about.recent.sums(count.metric) if count.where is None or count.where(s)]
+def _is_about(series: Series, expression: Count | Gauge, group: str) -> bool:
+    """Whether the alert's value comes from `series`."""
+    selected = expression.where is None or expression.where(series)
+    return selected and (not group or group_of(series, expression.group_by) == group)
+
+
+def _attributes(count: Count, about: Circumstances, group: str) -> Iterator[Culprit]:
+    recent = [(s, value) for s, value in about.recent.sums(count.metric) if _is_about(s, count, group)]
     ever = dict(about.total.sums(count.metric))
     number = sum(value for _, value in recent)
     before = sum(ever.get(series, value) for series, value in recent) - number
-    for key in sorted({name for series, _ in recent for name, _ in series.attributes})[:_ATTRIBUTES_LIMIT]:
+    names = sorted({name for series, _ in recent for name, _ in series.attributes if name != count.group_by})
+    for key in names[:_ATTRIBUTES_LIMIT]:
         now: dict[str, float] = {}
         old: dict[str, float] = {}
         for series, value in recent:
@@ -65,11 +82,11 @@ def _attributes(count: Count, about: Circumstances) -> Iterator[Culprit]:
             yield Culprit.of(key, found, shared(key, found, count.metric))
 
 
-def _series(gauge: Gauge, about: Circumstances) -> Iterator[Culprit]:
+def _series(gauge: Gauge, about: Circumstances, group: str) -> Iterator[Culprit]:
     """The attributes of the series whose value counts."""
-    found = [(value, s) for s, value in about.recent.gauges(gauge.metric) if gauge.where is None or gauge.where(s)]
+    found = [(value, s) for s, value in about.recent.gauges(gauge.metric) if _is_about(s, gauge, group)]
     if len(found) > 1:
         choose = max if gauge.over == "max" else min
         value, series = choose(found, key=lambda pair: pair[0])
-        place = ", ".join(f"{key}={each}" for key, each in series.attributes)
+        place = ", ".join(f"{key}={each}" for key, each in series.attributes if key != gauge.group_by)
         yield Culprit("series", (place,), f"{place}: {value * gauge.scale:.4g}", 0.5)

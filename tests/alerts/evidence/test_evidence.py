@@ -1,5 +1,6 @@
 """What an alert says about its cause, from what was really recorded."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from otel_monitoring.alerts.evidence.circumstances import Alert
 from otel_monitoring.alerts.evidence.collector import ALERTS_LIMIT, EvidenceCollector, EvidenceSources
 from otel_monitoring.alerts.evidence.own_figures import own_figures
 from otel_monitoring.alerts.rules.defaults import default_rules
-from otel_monitoring.alerts.rules.expressions import Gauge
+from otel_monitoring.alerts.rules.expressions import Count, Gauge
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config.settings import Thresholds
@@ -293,6 +294,42 @@ def test_what_cannot_be_read_costs_no_more_than_itself() -> None:
 def test_an_own_gauge_by_attribute_names_its_group() -> None:
     rule = Rule("queue", Gauge("queue.length", group_by="queue.name"), ">", 10, label="queue")
     assert Service({}, {}).first(rule, 50.0, queue="mails") == ("name", ["mails"])
+
+
+def test_of_an_own_metric_only_the_series_of_the_alerts_group_stand_out() -> None:
+    def of_queue(metric: str, queue: str, region: str) -> Series:
+        return Series(metric, (("queue", queue), ("region", region)))
+
+    service, label = Service({}, {}), {"label": "queue"}
+    gauges = {of_queue("waiting", *each): value for each, value in {("a", "eu"): 20.0, ("a", "us"): 5.0}.items()}
+    gauges |= {of_queue("waiting", "b", "asia"): 90.0}
+    sums = {
+        of_queue("failed", "a", "eu"): 20.0,
+        of_queue("failed", "a", "us"): 5.0,
+        of_queue("failed", "b", "us"): 90.0,
+    }
+    service.recent = Window(Snapshot(3600.0, 3600.0 + WINDOW, {}, sums, gauges))
+    waiting = Rule("waiting", Gauge("waiting", group_by="queue"), ">", 10, **label)
+    found = service.evidence(waiting, 20.0, queue="a")["culprits"]
+    assert [one["text"] for one in found] == ["queue a", "region=eu: 20"]
+    failed = Rule("failed", Count("failed", group_by="queue"), ">", 10, **label)
+    found = service.evidence(failed, 25.0, queue="a")["culprits"]
+    assert [one["text"] for one in found] == ["queue a", "region eu: 80 % of the failed"]
+
+
+@pytest.mark.parametrize("attribute", ["queue", "pool", "worker", "version", "release"])
+def test_a_secret_in_an_attribute_of_an_own_metric_is_not_told(attribute: str) -> None:
+    """Whatever it is called: of our own dimensions some have values that look like secrets and are none."""
+    service, secret = Service({}, {}), "mongodb://shop:hunter2@db/orders"
+    series = [Series("failed", ((attribute, value),)) for value in (secret, "other")]
+    service.recent = Window(Snapshot(3600.0, 3600.0 + WINDOW, {}, {series[0]: 95.0, series[1]: 5.0}))
+    for rule, labels in (
+        (Rule("failed", Count("failed"), ">", 10), {}),
+        (Rule("each", Count("failed", group_by=attribute), ">", 10, label="place"), {"place": secret}),
+    ):
+        found = json.dumps(service.evidence(rule, 95.0, **labels)["culprits"])
+        assert attribute in found
+        assert "hunter2" not in found
 
 
 def course(service: Service, rule: str, value: float, **labels: str) -> list[float | None]:
