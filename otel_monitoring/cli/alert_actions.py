@@ -3,7 +3,7 @@
 import getpass
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import click
@@ -107,9 +107,24 @@ def mute(
     if end is not None:
         return _do(service, lambda: service.delete(f"/alerts/mutes/{end}"), as_json, f"{end} is not muted", _ended(end))
     if not selected:
+        _not_for_a_list(
+            "say which alerts: --type, --rule or --label", {"--for": seconds is not None, "--reason": reason}
+        )
         return _do(service, lambda: service.get("/alerts/mutes"), as_json, "it has no such endpoint", _mutes)
-    body = {**selected, "author": author, "reason": reason, **({"duration_seconds": seconds} if seconds else {})}
+    lasting = {"duration_seconds": seconds} if seconds is not None else {}
+    body = {**selected, "author": author, "reason": reason, **lasting}
     return _do(service, lambda: service.post("/alerts/mutes", body), as_json, "it has no such endpoint", _mute_line)
+
+
+def _not_for_a_list(missing: str, given: Mapping[str, object]) -> None:
+    """Refuse options that say how something is done, where it is not said to what: else there would be a list.
+
+    Raises:
+        UsageError: One of them is given.
+    """
+    options_given = [name for name, value in given.items() if value]
+    if options_given:
+        raise click.UsageError(f"{', '.join(options_given)}: {missing}")
 
 
 def _do(
@@ -192,6 +207,7 @@ def ack(service: ServiceClient, incident: str | None, undo: bool, author: str, r
     list, in a notification of a machine or in the history.
     """
     if incident is None:
+        _not_for_a_list("say which INCIDENT", {"--undo": undo, "--reason": reason})
         return _do(service, lambda: service.get("/alerts/firing"), as_json, "it has no such endpoint", _firing)
     path, missing = f"/alerts/{incident}/acknowledge", f"nothing of the incident {incident} fires"
     if undo:
@@ -256,6 +272,8 @@ def maintenance(
         missing, done = f"{ended} is not planned", f"{ended} is removed"
         return _do(service, lambda: service.delete(f"{path}/{ended}"), as_json, missing, lambda _: done)
     if start is None and end is None and days is None:
+        given = {"--type": kind, "--rule": rule, "--label": labels, "--timezone": timezone, "--reason": reason}
+        _not_for_a_list("say when: --from and --to", given)
         return _do(service, lambda: service.get(path), as_json, "it has no such endpoint", _windows)
     times = {name: text for name, text in (("from", start), ("to", end)) if text is not None}
     when = {"weekly": {"days": [days], **times}} if days is not None else times

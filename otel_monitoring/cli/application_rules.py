@@ -20,8 +20,8 @@ def rules_of(name: str) -> tuple[tuple[Rule, ...], Settings | None]:
     """The rules of an application, and the settings of its service.
 
     Args:
-        name: `module:attribute`, imported as by a server. The attribute is a `MonitoringService`, an `AlertManager`,
-            one or more rules or objectives, or an application that a `MonitoringService` instruments.
+        name: `module:attribute`, imported as by a server, or `file.py:attribute`. The attribute is a `MonitoringService`, an
+            `AlertManager`, one or more rules or objectives, or an application that a `MonitoringService` instruments.
 
     Returns:
         The rules and the settings; None in place of settings that are not known.
@@ -44,10 +44,10 @@ def rules_of(name: str) -> tuple[tuple[Rule, ...], Settings | None]:
 
 
 def _imported(name: str) -> object:
-    module, _, attribute = name.partition(":")
+    module, _, attribute = name.rpartition(":")
     if not module or not attribute:
         raise ConfigurationError(f"{name}: write module:attribute, e.g. main:monitoring")
-    found: object = _module(module, name)
+    found: object = _module(module)
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise ConfigurationError(f"{name}: {module} has no {attribute}")
@@ -55,28 +55,36 @@ def _imported(name: str) -> object:
     return found
 
 
-def _module(module: str, name: str) -> ModuleType:
+def _module(source: str) -> ModuleType:
+    """The module of this name, or that a file `….py` is. Either may import what is in the current folder.
+
+    Raises:
+        ConfigurationError: There is none, or it fails.
+    """
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        return import_module(module)
+        return _of_file(Path(source)) if source.endswith(".py") else import_module(source)
+    except ConfigurationError:
+        raise
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{name}: there is no module {error.name}") from None
+        raise ConfigurationError(f"{source}: there is no module {error.name}") from None
+    except Exception as error:
+        raise ConfigurationError(f"{source}: {type(error).__name__}: {error}") from error
 
 
 def rules_in(source: str) -> tuple[Rule, ...]:
-    """The rules and those of the objectives that a file or module has under any name, or `module:attribute` is.
+    """The rules and those of the objectives that a file or module has under any name, or one of its attributes is.
 
     Args:
-        source: `rules.py`, `shop.rules` or `shop.rules:SLOW`.
+        source: `rules.py`, `shop.rules`, `rules.py:SLOW` or `shop.rules:SLOW`.
 
     Raises:
         ConfigurationError: There is no such file, module or attribute, it fails, or it has no rules.
     """
-    if ":" in source and not source.endswith(".py"):
+    if ":" in source.removesuffix(".py"):
         return rules_of(source)[0]
-    module = _of_file(Path(source)) if source.endswith(".py") else _module(source, source)
-    found = {rule.name: rule for value in vars(module).values() for rule in _rules(value)}
+    found = {rule.name: rule for value in vars(_module(source)).values() for rule in _rules(value)}
     if not found:
         raise ConfigurationError(f"{source}: it has neither a Rule nor a Slo")
     return tuple(found.values())
@@ -99,10 +107,5 @@ def _of_file(path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ConfigurationError(f"{path}: it is no Python file")
     module = module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except ConfigurationError:
-        raise
-    except Exception as error:
-        raise ConfigurationError(f"{path}: {type(error).__name__}: {error}") from error
+    spec.loader.exec_module(module)
     return module

@@ -79,7 +79,7 @@ class Replayed:
     "--rule",
     "sources",
     multiple=True,
-    metavar="FILE|MODULE[:NAME]",
+    metavar="FILE[:NAME]|MODULE[:NAME]",
     help="Rules and objectives of a file or module, in place of the service's; may be repeated.",
 )
 @click.option("--app", metavar="MODULE:NAME", help="The MonitoringService whose rules these are; default: ours.")
@@ -95,7 +95,7 @@ def replay_command(*, since: str, sources: tuple[str, ...], app: str | None, ser
         rules, settings = rules_of(app) if app is not None else ((), None)
         settings = settings or Settings.load()
         rules = rules or usual_rules(settings)
-        chosen = tuple(rule for source in sources for rule in rules_in(source))
+        chosen = tuple({rule.name: rule for source in sources for rule in rules_in(source)}.values())
         possible, lacking = _replayable(chosen or rules, settings)
         if chosen:
             _refuse(lacking)

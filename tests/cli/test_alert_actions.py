@@ -115,3 +115,26 @@ def test_a_wrong_name_a_wrong_token_and_no_service_are_told_apart(
     assert shell.types("mute", url=f"http://127.0.0.1:{free_port()}")[0] == exit_codes.UNREACHABLE
     monkeypatch.setenv("OTEL_MONITORING_ADMIN_TOKEN", "something-else")
     assert shell.types("mute")[0] == exit_codes.DENIED
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        (("mute", "--for", "2h"), "--for: say which alerts"),
+        (("mute", "--reason", "noise", "--for", "0"), "--for, --reason: say which alerts"),
+        (("maintenance", "--rule", "backlog"), "--rule: say when"),
+        (("maintenance", "--timezone", "Europe/Berlin", "--label", "queue=mail"), "--label, --timezone: say when"),
+        (("ack", "--undo"), "--undo: say which INCIDENT"),
+        (("ack", "--reason", "on it"), "--reason: say which INCIDENT"),
+    ],
+)
+def test_who_says_how_but_not_what_gets_no_list(shell: Shell, command: tuple[str, ...], missing: str) -> None:
+    code, said = shell.types(*command)
+    assert code == exit_codes.USAGE
+    assert missing in said
+
+
+def test_a_mute_for_no_time_is_refused(shell: Shell) -> None:
+    code, said = shell.types("mute", "--type", "custom", "--for", "0")
+    assert code == exit_codes.FAILED
+    assert "duration_seconds" in said

@@ -1,6 +1,7 @@
 """`otel-monitoring replay`, as a person calls it, over a file that a service wrote."""
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -72,6 +73,31 @@ def test_rules_of_a_file_are_tried_before_they_are_used(folder: Path, capsys: py
     assert found["orders_fast_burn"]["times"] == 1
 
 
+def test_a_file_of_rules_may_import_what_is_in_the_current_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `main:app` of a server does, also where the command is a script in another folder."""
+    (folder / "limits_of_errors.py").write_text("LIMIT = 20")
+    (folder / "new_rules.py").write_text(f"from limits_of_errors import LIMIT\n{RULES.replace('20', 'LIMIT')}")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one not in ("", str(folder))])
+    for source in ("new_rules.py", "new_rules.py:errors", "./new_rules.py:others"):
+        assert run_command_line(["replay", "--since", "2h", "--rule", source, "--json"]) == exit_codes.OK, source
+        found = [rule["rule"] for rule in json.loads(capsys.readouterr().out)["rules"]]
+        assert ("errors" in found, "hopeless" in found) == ("others" not in source, ":errors" not in source)
+
+
+@pytest.mark.parametrize("arguments", [["--rule", "broken.py"], ["--rule", "broken.py:r"], ["--app", "broken:app"]])
+def test_rules_that_fail_are_named_with_the_reason(
+    folder: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "broken.py").write_text("r = 1 / 0")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert run_command_line(["replay", *arguments]) == exit_codes.USAGE
+    assert "ZeroDivisionError: division by zero" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_rule_that_cannot_be_replayed_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "impossible.py").write_text(
         'from otel_monitoring.alerts import Gauge, Rule\nr = Rule("per_room", Gauge("heat", group_by="room"), ">", 1)'
@@ -89,6 +115,9 @@ def test_a_rule_that_cannot_be_replayed_is_named(folder: Path, capsys: pytest.Ca
         (["--rule", "nothing.py"], "there is no such file"),
         (["--rule", "no_such_module"], "there is no module"),
         (["--rule", "otel_monitoring.semconv"], "neither a Rule nor a Slo"),
+        (["--rule", "nothing.py:errors"], "nothing.py: there is no such file"),
+        (["--rule", "./nothing:errors"], "./nothing: "),
+        (["--app", ".nothing:app"], ".nothing: TypeError: "),
     ],
 )
 def test_what_is_wrong_is_said(
