@@ -20,8 +20,9 @@ def rules_of(name: str) -> tuple[tuple[Rule, ...], Settings | None]:
     """The rules of an application, and the settings of its service.
 
     Args:
-        name: `module:attribute`, imported as by a server, or `file.py:attribute`. The attribute is a `MonitoringService`, an
-            `AlertManager`, one or more rules or objectives, or an application that a `MonitoringService` instruments.
+        name: `module:attribute`, imported as by a server, or `file.py:attribute`. The attribute is a
+            `MonitoringService`, an `AlertManager`, one or more rules or objectives, or an application that a
+            `MonitoringService` instruments.
 
     Returns:
         The rules and the settings; None in place of settings that are not known.

@@ -300,7 +300,7 @@ def test_of_an_own_metric_only_the_series_of_the_alerts_group_stand_out() -> Non
     def of_queue(metric: str, queue: str, region: str) -> Series:
         return Series(metric, (("queue", queue), ("region", region)))
 
-    service, label = Service({}, {}), {"label": "queue"}
+    service = Service({}, {})
     gauges = {of_queue("waiting", *each): value for each, value in {("a", "eu"): 20.0, ("a", "us"): 5.0}.items()}
     gauges |= {of_queue("waiting", "b", "asia"): 90.0}
     sums = {
@@ -309,10 +309,10 @@ def test_of_an_own_metric_only_the_series_of_the_alerts_group_stand_out() -> Non
         of_queue("failed", "b", "us"): 90.0,
     }
     service.recent = Window(Snapshot(3600.0, 3600.0 + WINDOW, {}, sums, gauges))
-    waiting = Rule("waiting", Gauge("waiting", group_by="queue"), ">", 10, **label)
+    waiting = Rule("waiting", Gauge("waiting", group_by="queue"), ">", 10, label="queue")
     found = service.evidence(waiting, 20.0, queue="a")["culprits"]
     assert [one["text"] for one in found] == ["queue a", "region=eu: 20"]
-    failed = Rule("failed", Count("failed", group_by="queue"), ">", 10, **label)
+    failed = Rule("failed", Count("failed", group_by="queue"), ">", 10, label="queue")
     found = service.evidence(failed, 25.0, queue="a")["culprits"]
     assert [one["text"] for one in found] == ["queue a", "region eu: 80 % of the failed"]
 
@@ -323,11 +323,11 @@ def test_a_secret_in_an_attribute_of_an_own_metric_is_not_told(attribute: str) -
     service, secret = Service({}, {}), "mongodb://shop:hunter2@db/orders"
     series = [Series("failed", ((attribute, value),)) for value in (secret, "other")]
     service.recent = Window(Snapshot(3600.0, 3600.0 + WINDOW, {}, {series[0]: 95.0, series[1]: 5.0}))
-    for rule, labels in (
-        (Rule("failed", Count("failed"), ">", 10), {}),
-        (Rule("each", Count("failed", group_by=attribute), ">", 10, label="place"), {"place": secret}),
+    for rule in (
+        Rule("failed", Count("failed"), ">", 10),
+        Rule("each", Count("failed", group_by=attribute), ">", 10, label="place"),
     ):
-        found = json.dumps(service.evidence(rule, 95.0, **labels)["culprits"])
+        found = json.dumps(service.evidence(rule, 95.0, place=secret)["culprits"])
         assert attribute in found
         assert "hunter2" not in found
 
