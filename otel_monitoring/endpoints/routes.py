@@ -155,6 +155,9 @@ class Doors:
         settings: Prefix, admin token and access.
         admin: The application's own dependency that guards the private endpoints in place of the token, or None.
 
+    Attributes:
+        ask_for_token: Whether the admin token is the only key.
+
     Raises:
         ConfigurationError: `admin` is no dependency.
     """
@@ -166,6 +169,7 @@ class Doors:
         self._prefix = settings.prefix
         guard = admin if admin is not None else Depends(_guard(settings, service))
         self._guards = [Depends(refuse_other_sites), guard]
+        self.ask_for_token = admin is None and settings.access != "open" and settings.admin_token is not None
         if admin is None and settings.access == "open":
             self._guards += app.router.dependencies
 

@@ -460,7 +460,8 @@ class MonitoringService:
         doors = Doors(app, this, self.settings, self._admin)
         routes = [*create_routes(doors, this)]
         if self.settings.page:
-            routes += page_routes(doors.public(PAGE_PATH), doors.private(PAGE_PATH), this)
+            public, private = doors.public(PAGE_PATH), doors.private(PAGE_PATH)
+            routes += page_routes(public, private, this, ask_for_token=doors.ask_for_token)
         return routes
 
     def _measure_requests(self, app: "FastAPI", parts: ServiceParts, own_routes: OwnRoutes) -> None:

@@ -15,6 +15,7 @@ _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|class|const|let) (\w+))", re.MULTILINE)
 _MAIN: Final = "main"
 _NONCE: Final = "{{nonce}}"
+_DOOR: Final = "{{door}}"
 _POLICY: Final = "; ".join(
     (
         "default-src 'none'",
@@ -38,8 +39,8 @@ class Page(NamedTuple):
     headers: dict[str, str]
 
 
-def page() -> Page:
-    """The page with a nonce of its own."""
+def page(*, ask_for_token: bool = False) -> Page:
+    """The page with a nonce of its own; with `ask_for_token` it asks for the token before it asks for anything else."""
     nonce = secrets.token_urlsafe(16)
     headers = {
         "Content-Security-Policy": _POLICY.format(nonce=nonce),
@@ -49,12 +50,12 @@ def page() -> Page:
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
     }
-    return Page(_document().replace(_NONCE, nonce), headers)
+    return Page(_document().replace(_NONCE, nonce).replace(_DOOR, "token" if ask_for_token else ""), headers)
 
 
 @cache
 def _document() -> str:
-    """The document with a placeholder for the nonce."""
+    """The document with placeholders for the nonce and the door."""
     parts = {
         "uplot.css": _asset("vendor/uPlot.min.css"),
         "page.css": _asset("page.css"),

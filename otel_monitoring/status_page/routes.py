@@ -36,18 +36,22 @@ class PageService(Protocol):
         """Versions and settings; see `about`."""
 
 
-def page_routes(public: APIRouter, private: APIRouter, service: PageService) -> Sequence[BaseRoute]:
+def page_routes(
+    public: APIRouter, private: APIRouter, service: PageService, *, ask_for_token: bool = False
+) -> Sequence[BaseRoute]:
     """The routes of the page.
 
     Args:
         public: A router at the path of the page that lets everybody in.
         private: One that lets admins in.
         service: The service that is shown.
+        ask_for_token: Whether the page asks for the admin token at once, as nothing else opens the private answers.
     """
 
     @public.get("")
     def document(request: Request) -> Response:
-        made = page()
+        # A proxy that signs the reader in adds the token to every request, also to this one.
+        made = page(ask_for_token=ask_for_token and "authorization" not in request.headers)
         content = made.content.encode()
         headers = {**made.headers, "Vary": "Accept-Encoding"}
         if _takes_gzip(request):

@@ -127,6 +127,18 @@ def expect_past(page: Page) -> None:
     expect(chart).to_have_attribute("aria-valuetext", re.compile("highest 4/s at"))
 
 
+def test_the_token_is_asked_for_before_anything_is_refused(page: Page) -> None:
+    refused: list[str] = []
+    page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
+    with serving(Service(admin_token=TOKEN).app) as server:
+        page.goto(f"{server.url}/api/status")
+        expect(page.get_by_label("Admin token")).to_be_focused()
+        page.evaluate("dispatchEvent(new Event('online'))")
+        log_in(page, f"{server.url}/api/status")
+        expect(page).to_have_title(re.compile("orders"))
+    assert refused == []
+
+
 def violations(page: Page) -> list[str]:
     """What axe finds, in words."""
     page.evaluate((node_modules() / "axe-core" / "axe.min.js").read_text())

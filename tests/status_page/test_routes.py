@@ -42,6 +42,24 @@ async def test_the_document_is_for_everybody_and_says_nothing() -> None:
     assert "orders" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("settings", "headers", "asks"),
+    [
+        ({"admin_token": TOKEN}, {}, True),
+        ({"admin_token": TOKEN}, BEARER, False),  # of a proxy
+        ({"access": "open", "admin_token": TOKEN}, {}, False),
+        ({"admin": Depends(lambda: None), "admin_token": TOKEN}, {}, False),
+        ({}, {}, False),
+    ],
+)
+async def test_the_page_asks_for_the_token_first_where_nothing_else_helps(
+    settings: dict[str, Any], headers: dict[str, str], asks: bool
+) -> None:
+    async with client(application(**settings)) as http:
+        text = (await http.get("/api/status", headers=headers)).text
+    assert f'<html lang="en" data-door="{"token" if asks else ""}">' in text
+
+
 async def test_figures_are_for_admins() -> None:
     async with client(application(admin_token=TOKEN)) as http:
         answer = await http.get("/api/status/update", headers=BEARER)

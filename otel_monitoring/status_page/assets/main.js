@@ -245,8 +245,12 @@ async function enter() {
   void planned.load();
 }
 
-/** Without one: the past is drawn at once, before the first update. */
+/** Without one: the past is drawn at once, before the first update. Where only a token helps, it is asked for first. */
 async function begin() {
+  if (document.documentElement.dataset.door === "token") {
+    store.set({ door: { detail: "", asks: true, wrong: false } });
+    return;
+  }
   await Promise.all([past.load(), updates.ask()]);
   if (store.get().door === null) void planned.load();
 }

@@ -57,12 +57,12 @@ export function createUpdates(store) {
     if (!document.hidden) timer = setTimeout(ask, pause * 1000);
   }
 
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) clearTimeout(timer);
-    else if (store.get().door === null) void ask();
-  });
-  addEventListener("online", () => void ask());
-  addEventListener("offline", () => void ask());
+  const askAgain = () => {
+    if (store.get().door === null) void ask();
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : askAgain()));
+  addEventListener("online", askAgain);
+  addEventListener("offline", askAgain);
 
   return {
     ask,
