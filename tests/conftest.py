@@ -16,6 +16,7 @@ from otel_monitoring.metrics import aggregator
 from otel_monitoring.runtime import process_exit
 from otel_monitoring.runtime.current_service import set_monitoring
 from otel_monitoring.seams import all_seams
+from tests.shares import dealt
 
 _THEIRS = ("OTEL_", "MONGODB_", "SMTP_", "ALERT_", "SLACK_", "ALERTMANAGER_", "APPRISE_")
 
@@ -34,6 +35,13 @@ hypothesis.settings.load_profile("suite")
 
 # No test leaves anything in the user's state directory; those of the stores name one of their own.
 os.environ["OTEL_MONITORING_STORE"] = "memory"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    workers: int = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1:
+        items[:] = dealt(items, workers)
 
 
 def pytest_collection_finish() -> None:

@@ -11,16 +11,21 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import otel_monitoring
 
 ROOT = Path(otel_monitoring.__file__).parent
+PATHS = sorted(ROOT.rglob("*.py"))
 LOCKS = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier"}
-PATIENCE = 20.0
+PATIENCE = 40.0
+"""Seconds until a test gives up."""
+DEADLOCKED = 5.0
+"""Seconds after which whoever waits for a lock is taken to wait for ever."""
 ATTEMPTS = 5
 
 
@@ -32,20 +37,26 @@ class Place:
     owner: str | None
     attribute: str
 
-    def owners(self) -> list[object]:
-        """The module, the class, or the class's living instances."""
+    def owners(self, living: Sequence[object]) -> list[object]:
+        """The module, the class, or the class's instances among the `living` objects."""
         module = importlib.import_module(self.module)
         if self.owner is None:
             return [module]
         kind = getattr(module, self.owner)
-        instances = [one for one in gc.get_objects() if issubclass(type(one), kind)]
+        instances = [one for one in living if issubclass(type(one), kind)]
         return [one for one in (kind, *instances) if self.attribute in getattr(one, "__dict__", ())]
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(ROOT.rglob("*.py")):
-        name = ".".join(("otel_monitoring", *path.relative_to(ROOT).with_suffix("").parts))
-        yield name.removesuffix(".__init__"), ast.parse(path.read_text())
+def living() -> list[object]:
+    """All objects of classes of the package."""
+    return [one for one in gc.get_objects() if str(type(one).__module__).startswith("otel_monitoring.")]
+
+
+@cache
+def trees() -> tuple[tuple[str, ast.Module], ...]:
+    """The full name and the source of each module of the package."""
+    names = {path: ".".join(("otel_monitoring", *path.relative_to(ROOT).with_suffix("").parts)) for path in PATHS}
+    return tuple((name.removesuffix(".__init__"), ast.parse(path.read_text())) for path, name in names.items())
 
 
 def called(node: ast.AST) -> str | None:
@@ -56,6 +67,7 @@ def called(node: ast.AST) -> str | None:
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
 
 
+@cache
 def renewed_places() -> list[Place]:
     """Every call of `renewed`, by what it is for."""
     found = []
@@ -78,10 +90,11 @@ def held() -> list[tuple[object, str]]:
     first: list[tuple[object, str]] = []
     for _ in range(ATTEMPTS):
         let_go = threading.Event()
+        objects = living()
         found = [
             (owner, place.attribute)
             for place in renewed_places()
-            for owner in place.owners()
+            for owner in place.owners(objects)
             if hasattr(getattr(owner, place.attribute), "acquire")
         ]
         taken = [*first, *(one for one in found if one not in first)]
@@ -100,7 +113,7 @@ def _hold(lock: Any, let_go: threading.Event) -> bool:
 
     def hold() -> None:
         times = 0
-        while lock.acquire(timeout=1 if times else PATIENCE / 4):  # a semaphore: until nothing is left of it
+        while lock.acquire(timeout=1 if times else DEADLOCKED):  # a semaphore: until nothing is left of it
             times += 1
             holds.set()
             if not hasattr(lock, "_value"):
@@ -110,7 +123,7 @@ def _hold(lock: Any, let_go: threading.Event) -> bool:
             lock.release()
 
     threading.Thread(target=hold, daemon=True).start()
-    return holds.wait(PATIENCE / 4)
+    return holds.wait(DEADLOCKED)
 
 
 def _service(folder: Path) -> Any:
@@ -179,7 +192,8 @@ def main(how: str) -> None:
         loop = asyncio.new_event_loop()
         threading.Thread(target=loop.run_forever, daemon=True).start()
         asyncio.run_coroutine_threadsafe(_lives(service), loop).result(PATIENCE)
-        missing = [place for place in renewed_places() if not place.owners()]
+        objects = living()
+        missing = [place for place in renewed_places() if not place.owners(objects)]
         assert not missing, f"no such object here to hold the lock of: {missing}"
         taken = held()
         if how == "multiprocessing":
@@ -187,7 +201,7 @@ def main(how: str) -> None:
             queue = context.SimpleQueue()
             child = context.Process(target=_child, args=(service, taken, queue.put))
             child.start()
-            child.join(2 * PATIENCE)
+            child.join(PATIENCE)
             print(queue.get() if child.exitcode == 0 else f"ended with {child.exitcode}")  # noqa: T201
             os._exit(0 if child.exitcode == 0 else 1)
         pid = os.fork()

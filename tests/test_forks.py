@@ -47,6 +47,7 @@ def test_every_lock_of_the_package_is_renewed() -> None:
     assert len(renewed_places()) > 15
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["os.fork", "multiprocessing"])
 def test_a_child_lives_whatever_was_held_at_the_fork(how: str) -> None:
     """Every lock of the package is held by another thread while a service that was started is forked."""

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -57,13 +58,32 @@ OWNERS = {
 }
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
+def modules() -> Iterator[tuple[str, Path]]:
     for path in sorted(ROOT.rglob("*.py")):
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        yield name.removesuffix("__init__").removesuffix("."), ast.parse(path.read_text())
+        yield name.removesuffix("__init__").removesuffix("."), path
 
 
 MODULES = dict(modules())
+FOLDERS = sorted({name.rpartition(".")[0] for name in MODULES if "." in name})
+
+
+# Each worker of xdist imports this module: the package is read by the one that runs these tests.
+@cache
+def trees() -> dict[str, ast.Module]:
+    return {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """The full names of what each module imports."""
+    return {name: set(imported(tree)) for name, tree in trees().items()}
+
+
+@cache
+def graph() -> dict[str, set[str]]:
+    """The modules of this package that each of them imports."""
+    return {name: ours(found) for name, found in imports().items()}
 
 
 def called(node: ast.expr) -> str:
@@ -95,18 +115,13 @@ def imported(tree: ast.Module) -> Iterator[str]:
             yield from (str(given.value) for given in node.args if isinstance(given, ast.Constant))
 
 
-def ours(imports: Iterable[str]) -> set[str]:
+def ours(names: Iterable[str]) -> set[str]:
     """The modules of this package among what a module imports; empty: the package itself, with its public names."""
     return {
         name.removeprefix("otel_monitoring").removeprefix(".")
-        for name in imports
+        for name in names
         if name == "otel_monitoring" or name.startswith("otel_monitoring.")
     }
-
-
-FOLDERS = sorted({name.rpartition(".")[0] for name in MODULES if "." in name})
-IMPORTS = {name: set(imported(tree)) for name, tree in MODULES.items()}
-GRAPH = {name: ours(imports) for name, imports in IMPORTS.items()}
 
 
 def floor(module: str) -> int:
@@ -130,10 +145,10 @@ def place(module: str, folder: str) -> int:
     return next(ranks, 0)
 
 
-def upward(graph: Mapping[str, set[str]]) -> list[str]:
+def upward(edges: Mapping[str, set[str]]) -> list[str]:
     """Every import that points the wrong way, from the full names of both modules."""
     found = []
-    for name, targets in graph.items():
+    for name, targets in edges.items():
         for target in targets:
             here, there = name.split(".")[0], target.split(".")[0]
             folder = "ground" if floor(name) == floor(target) == 0 else here
@@ -149,11 +164,11 @@ def upward(graph: Mapping[str, set[str]]) -> list[str]:
     return found
 
 
-def inside(graph: Mapping[str, set[str]], folder: str) -> dict[str, set[str]]:
+def inside(edges: Mapping[str, set[str]], folder: str) -> dict[str, set[str]]:
     """What the files and folders of `folder` import of one another; a folder counts as one, with all that is in it."""
     found: dict[str, set[str]] = {}
     prefix = f"{folder}."
-    for name, targets in graph.items():
+    for name, targets in edges.items():
         if f"{name}.".startswith(prefix):
             entry = part(name, folder)
             near = {part(target, folder) for target in targets if f"{target}.".startswith(prefix)}
@@ -161,9 +176,9 @@ def inside(graph: Mapping[str, set[str]], folder: str) -> dict[str, set[str]]:
     return found
 
 
-def circle(graph: Mapping[str, set[str]]) -> list[str] | None:
+def circle(edges: Mapping[str, set[str]]) -> list[str] | None:
     """Modules, or files and folders of one folder, that import one another in a circle."""
-    for level in (graph, *(inside(graph, folder) for folder in FOLDERS)):
+    for level in (edges, *(inside(edges, folder) for folder in FOLDERS)):
         try:
             TopologicalSorter(level).prepare()
         except CycleError as error:
@@ -184,11 +199,11 @@ def test_every_part_has_its_place(folder: str) -> None:
 
 
 def test_imports_point_downwards() -> None:
-    assert upward(GRAPH) == []
+    assert upward(graph()) == []
 
 
 def test_imports_make_no_circle() -> None:
-    assert circle(GRAPH) is None
+    assert circle(graph()) is None
 
 
 SEEDED = (
@@ -254,8 +269,8 @@ LOWER_AND_HIGHER = (
 
 @pytest.mark.parametrize(("name", "target"), LOWER_AND_HIGHER)
 def test_a_wrong_import_inside_a_folder_is_found(name: str, target: str) -> None:
-    assert target not in GRAPH[name]
-    assert circle({**GRAPH, name: GRAPH[name] | {target}})
+    assert target not in graph()[name]
+    assert circle({**graph(), name: graph()[name] | {target}})
 
 
 def test_every_folder_has_a_seeded_import_inside() -> None:
@@ -299,11 +314,11 @@ def belongs(name: str, folder: str) -> bool:
     return name == folder or name.startswith(folder + ".")
 
 
-def astray(imports: Mapping[str, set[str]]) -> list[str]:
+def astray(found: Mapping[str, set[str]]) -> list[str]:
     """Every import of a package outside of the modules that own it."""
     return [
         f"{name} imports {target}"
-        for name, targets in imports.items()
+        for name, targets in found.items()
         for target in targets
         for package, owners in OWNERS.items()
         if belongs(target, package) and not any(belongs(name, owner) for owner in owners)
@@ -311,7 +326,7 @@ def astray(imports: Mapping[str, set[str]]) -> list[str]:
 
 
 def test_third_party_packages_stay_with_their_owners() -> None:
-    assert astray(IMPORTS) == []
+    assert astray(imports()) == []
 
 
 @pytest.mark.parametrize("package", OWNERS)
@@ -322,7 +337,7 @@ def test_a_package_imported_elsewhere_is_found(package: str) -> None:
 def test_only_config_and_environment_read_the_environment() -> None:
     readers = {
         name
-        for name, tree in MODULES.items()
+        for name, tree in trees().items()
         for node in ast.walk(tree)
         if (isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"})
     }

@@ -3,13 +3,13 @@
 import ast
 
 from otel_monitoring import semconv
-from tests.test_layers import MODULES
+from tests.test_layers import trees
 
 
 def test_every_histogram_is_defined_in_one_place() -> None:
     makers = {
         name
-        for name, tree in MODULES.items()
+        for name, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr == "create_histogram"
     }

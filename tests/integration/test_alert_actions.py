@@ -63,6 +63,7 @@ def statuses(hook: HttpServer, rule: str = "backlog") -> list[str]:
     return [alert["status"] for alert in alerts if alert.get("rule", "") == rule]
 
 
+@pytest.mark.long
 def test_four_workers_agree_on_what_people_did(tmp_path: Path) -> None:
     late = tmp_path / "late"
     slack = FakeSlack(time.time())

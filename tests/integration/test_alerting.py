@@ -198,6 +198,7 @@ lifecycle.FLAPS = 1000
 """
 
 
+@pytest.mark.long
 def test_four_workers_tell_it_once_share_mutes_and_replace_their_leader(
     tmp_path: Path, database: Server, loop: Loop
 ) -> None:
@@ -408,6 +409,7 @@ def _said_by_all(service: Service, count: int) -> list[dict[str, Any]]:
 HOT_LATER = HOT.replace("Observation(11)", "Observation(11 if os.path.exists(os.environ['HEATED']) else 1)")
 
 
+@pytest.mark.long
 def test_of_services_of_one_name_who_has_a_channel_sends_by_it(tmp_path: Path, loop: Loop) -> None:
     folders = [tmp_path / name for name in ("one", "two", "three")]
     for folder in folders:
@@ -572,6 +574,7 @@ async def calm():
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [nx27017, ferretdb])
 def test_a_database_that_flaps_is_told_once_as_flapping_and_once_when_it_is_over(
     tmp_path: Path, loop: Loop, kind: Callable[[], AbstractContextManager[Server]]
@@ -648,6 +651,7 @@ def test_what_fires_and_ends_together_is_one_message_that_says_how_much_more_the
     assert "WARNING queue_long firing: Queue 119: 11" in body(box, 1), "what fires is not among what is left out"
 
 
+@pytest.mark.long
 def test_an_alert_whose_rule_a_deploy_removes_is_over_once_for_mail_and_slack(tmp_path: Path, loop: Loop) -> None:
     with receivers(loop) as (box, slack, env):
         with serving(tmp_path, SOURCE + HOT, **env) as service:
@@ -674,6 +678,7 @@ get_alert_manager().clock = lambda: time.time() + float(os.environ["AHEAD"])
 """
 
 
+@pytest.mark.long
 def test_after_an_outage_and_a_long_stop_a_start_in_health_tells_its_end_alone(
     tmp_path: Path, database: Server, loop: Loop
 ) -> None:

@@ -200,6 +200,7 @@ def test_an_api_that_dies_ends_the_demo_with_an_error(tmp_path: Path, mongodb: d
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not EMBEDDED, reason="the database is not the demo's own")
 def test_a_database_that_is_killed_is_one_mail_and_one_message_and_so_is_its_return(tmp_path: Path) -> None:
     calm = {f"OTEL_MONITORING_THRESHOLD_{name}": "100" for name in ("CPU_PERCENT", "MEMORY_PERCENT")}

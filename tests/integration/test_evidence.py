@@ -221,6 +221,7 @@ def test_a_pool_without_a_free_connection_is_degraded_and_has_an_alert_of_its_ow
     ]
 
 
+@pytest.mark.long
 def test_a_worker_that_stands_still_silences_no_other(tmp_path: Path, database: Server, mailbox: Mailbox) -> None:
     (tmp_path / "go").touch()
     env = settings(mailbox, database.uri)

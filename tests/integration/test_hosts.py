@@ -23,6 +23,7 @@ ASKED_ONCE = {"nx-27017": (), "FerretDB": ("the leader is killed", "the database
 SECONDS = float(os.environ.get("OTEL_MONITORING_TEST_HOSTS_SECONDS", "0"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("database", DATABASES)
 def test_whatever_fails_totals_equal_what_was_sent_and_each_incident_is_told_once(
     database: str, loop: Loop, tmp_path: Path

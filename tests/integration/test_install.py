@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import unavailable
 from tests.integration.processes import ROOT
 from tests.matrix import interpreters
+from tests.shares import made_once
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -58,11 +59,16 @@ asyncio.run(main())
 
 
 class Installer:
-    """A fresh environment with a pip, which installs the package from a wheel without the settings of this one."""
+    """A folder with a fresh environment, whose pip installs packages without the settings of this one.
 
-    def __init__(self, folder: Path, python: Path, pip: Path | None = None) -> None:
+    Args:
+        folder: Where `environment` is.
+        pip: Where another pip is than that of the environment.
+    """
+
+    def __init__(self, folder: Path, pip: Path | None = None) -> None:
         self.folder = folder
-        self.python = python
+        self.python = folder / "environment" / "bin" / "python"
         self._pip = pip
 
     @property
@@ -84,14 +90,14 @@ def _run(*command: str | Path, env: dict[str, str], cwd: Path | None = None) -> 
 
 @pytest.fixture(scope="module")
 def installer(tmp_path_factory: pytest.TempPathFactory) -> Installer:
-    folder = tmp_path_factory.mktemp("install")
-    venv.create(folder / "environment", with_pip=True, symlinks=True)
-    installer = Installer(folder, folder / "environment" / "bin" / "python")
-    built = installer.pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
-    if "from versions: none" in built.stderr:
-        unavailable(f"pip reaches no package index: {built.stderr[-300:]}")
-    assert built.returncode == 0, built.stderr
-    return installer
+    def make(folder: Path) -> None:
+        venv.create(folder / "environment", with_pip=True, symlinks=True)
+        built = Installer(folder).pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT))
+        if "from versions: none" in built.stderr:
+            unavailable(f"pip reaches no package index: {built.stderr[-300:]}")
+        assert built.returncode == 0, built.stderr
+
+    return Installer(made_once(tmp_path_factory, "install", make))
 
 
 def test_each_extra_is_tried() -> None:
@@ -99,13 +105,15 @@ def test_each_extra_is_tried() -> None:
 
 
 @pytest.fixture(scope="module")
-def without_extras(installer: Installer) -> Path:
+def without_extras(installer: Installer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment with the package alone."""
-    environment = installer.folder / "without extras"
-    copy_environment(installer.python.parent.parent, environment)
-    done = Installer(installer.folder, environment / "bin" / "python").pip("install", "--quiet", str(installer.wheel))
-    assert done.returncode == 0, done.stderr
-    return environment
+
+    def make(folder: Path) -> None:
+        copy_environment(installer.folder / "environment", folder / "environment")
+        done = Installer(folder).pip("install", "--quiet", str(installer.wheel))
+        assert done.returncode == 0, done.stderr
+
+    return made_once(tmp_path_factory, "without extras", make) / "environment"
 
 
 def copy_environment(source: Path, target: Path) -> None:
@@ -115,18 +123,18 @@ def copy_environment(source: Path, target: Path) -> None:
 
 @pytest.mark.parametrize("extras", ["", *USES, EVERYTHING])
 def test_what_is_installed_starts(installer: Installer, without_extras: Path, tmp_path: Path, extras: str) -> None:
-    environment = tmp_path / "environment"
-    copy_environment(without_extras, environment)
-    python = environment / "bin" / "python"
+    copy_environment(without_extras, tmp_path / "environment")
+    own = Installer(tmp_path)
     if extras:
-        done = Installer(installer.folder, python).pip("install", "--quiet", f"{installer.wheel}[{extras}]")
+        done = own.pip("install", "--quiet", f"{installer.wheel}[{extras}]")
         assert done.returncode == 0, done.stderr
     source = "\n".join([START, *(USES[extra] for extra in extras.split(",") if extra)])
-    started = _run(python, "-B", "-W", "error", "-c", source, env={"HOME": str(tmp_path)}, cwd=tmp_path)
+    started = _run(own.python, "-B", "-W", "error", "-c", source, env={"HOME": str(tmp_path)}, cwd=tmp_path)
     assert started.stdout.startswith("200 healthy\n"), started.stderr
     assert started.returncode == 0, started.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "version",
     [
@@ -139,7 +147,7 @@ def test_what_is_installed_starts(installer: Installer, without_extras: Path, tm
 )
 def test_every_pip_finds_a_solution(installer: Installer, tmp_path: Path, version: str) -> None:
     assert installer.pip("install", "--quiet", "--target", str(tmp_path), version).returncode == 0
-    other = Installer(installer.folder, installer.python, tmp_path)
+    other = Installer(installer.folder, tmp_path)
     assert version.strip(".*").replace("==", " ") in other.pip("--version").stdout
     found = other.pip("install", "--quiet", "--dry-run", "--ignore-installed", f"{installer.wheel}[{EVERYTHING}]")
     assert found.returncode == 0, found.stderr
@@ -151,9 +159,8 @@ def test_python_3_9_is_told_that_it_is_too_old(installer: Installer, tmp_path: P
     old = interpreters().get("3.9")
     if old is None:
         pytest.skip("there is no Python 3.9 here")
-    assert _run(old, "-m", "venv", tmp_path, env={}).returncode == 0
-    other = Installer(installer.folder, tmp_path / "bin" / "python")
-    done = other.pip("install", f"{installer.wheel}[{extras}]" if extras else str(installer.wheel))
+    assert _run(old, "-m", "venv", tmp_path / "environment", env={}).returncode == 0
+    done = Installer(tmp_path).pip("install", f"{installer.wheel}[{extras}]" if extras else str(installer.wheel))
     assert done.returncode == 1
     assert "Package 'otel-monitoring' requires a different Python: 3.9" in done.stderr
     assert "not in '>=3.10'" in done.stderr

@@ -85,6 +85,7 @@ def counted(load: Load, *services: Service) -> None:
         raise AssertionError(f"sent {sent}, unclear {load.unclear}, counted {sorted(figures)}") from error
 
 
+@pytest.mark.long
 def test_four_workers_one_of_which_is_killed_and_a_restart(tmp_path: Path) -> None:
     port, workers = free_port(), 4
     runner = (*UVICORN, "--workers", str(workers))

@@ -97,6 +97,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
             yield {"OTEL_MONITORING_STORE": "mongodb", "OTEL_MONITORING_STORE_URI": f"{database.uri}/shop"}
 
 
+@pytest.mark.long
 def test_the_past_has_every_request_once(tmp_path: Path, store: dict[str, Any]) -> None:
     workers = ("uvicorn", "--workers", "2")
     with serving(tmp_path, SOURCE, runner=workers, VERSION="1.0", **store) as service:

@@ -146,6 +146,7 @@ def violations(page: Page) -> list[str]:
     return [f"{one['id']}: {[node['target'] for node in one['nodes']][:3]}" for one in found]
 
 
+@pytest.mark.long
 def test_a_person_reads_the_verdict_sees_it_turn_and_acts(page: Page, database: Server) -> None:
     client: Any = pymongo.MongoClient(database.uri, serverSelectionTimeoutMS=500)
     client.shop.orders.insert_one({"text": "bread"})
@@ -320,6 +321,7 @@ SMALL = """[...document.querySelectorAll('button, select, input, summary')].filt
 """What a finger would miss."""
 
 
+@pytest.mark.long
 def test_hostile_texts_stay_texts(page: Page) -> None:
     """What an application and its clients can make the service say, really said."""
     service = Service(access="open", environment=HOSTILE, service_version=HOSTILE)
