@@ -19,6 +19,7 @@ from otel_monitoring.errors import DeliveryError
 from otel_monitoring.metrics.snapshot import Series, Snapshot
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.testing import ManualClock, MemoryChannel
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -318,7 +319,7 @@ async def test_a_script_that_raises_an_alert_is_told_on_the_channels_of_the_serv
     await worker.beat()
     own = Mailbox("own")
     script = AlertManager(channels=[own], store=host.store, clock=host.clock)
-    await asyncio.wait_for(script.send_alert("custom", "from a script"), 5)
+    await asyncio.wait_for(script.send_alert("custom", "from a script"), PATIENCE)
     assert [event.message for event in own.alerts] == ["from a script"]
     await worker.beat()
     assert [event.message for event in host.mailbox.alerts] == ["from a script"]

@@ -289,7 +289,9 @@ def test_a_database_that_hangs_on_a_running_loop_is_unhealthy() -> None:
     with application_loop() as loop:
         checker.bind_loop(loop)
 
-        assert asyncio.run(checker.ping()) == "unhealthy"
+        while (status := asyncio.run(checker.ping())) == "unknown":
+            pass  # on a busy machine the loop may have no turn in time
+        assert status == "unhealthy"
         assert database.cancelled.wait(WAIT)
 
 

@@ -35,7 +35,7 @@ from tests.integration.servers import nx27017
 from tests.integration.test_alerting import SOURCE
 from tests.notifications import NOW, event, notification, resolved
 from tests.ports import free_port
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -67,7 +67,7 @@ def alertmanager(directory: Path, configuration: str = CONFIGURATION) -> Iterato
         yield url
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(PATIENCE)
 
 
 def _answers(url: str) -> bool:

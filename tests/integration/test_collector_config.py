@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.integration.collector import CONFIG, VARIABLES, Collector, validate
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.integration
 
@@ -69,7 +70,7 @@ def test_the_start_itself_is_refused_too(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="DD_API_KEY"):
         collector.start()
     assert collector.process is not None
-    assert collector.process.wait(10) != 0
+    assert collector.process.wait(PATIENCE) != 0
 
 
 def test_the_base_alone_is_refused(tmp_path: Path) -> None:

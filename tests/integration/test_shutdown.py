@@ -116,7 +116,12 @@ def serve_orders(service: Service) -> None:
 def every_worker_runs(service: Service, workers: int) -> None:
     """granian waits for ever for a worker whose loop does not run yet when it is told to stop."""
     answered: set[str] = set()
-    eventually(lambda: answered.add(service.get("/ready").text) or len(answered) == workers, "all workers answer")
+
+    def all_answered() -> bool:
+        answered.add(service.get("/ready").text)
+        return len(answered) == workers
+
+    eventually(all_answered, "all workers answer")
 
 
 @pytest.mark.parametrize(

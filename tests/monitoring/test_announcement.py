@@ -67,6 +67,7 @@ async def test_everything_is_set(caplog: pytest.LogCaptureFixture, tmp_path: Any
         slack_webhook_url="https://hooks.slack.com/services/T/B/hunter2",
         otlp_endpoint="http://ana:hunter2@127.0.0.1:1",
         shutdown_timeout=0.5,
+        check_timeout=60,  # a process that is busy for a quarter of this knows nothing about its database
     )
     client.close()
     assert "/internal/health is public" in found

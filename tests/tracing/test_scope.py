@@ -187,7 +187,8 @@ def test_an_asynchronous_generator(
             await asyncio.create_task(body.aclose())
         del body
         gc.collect()
-        await asyncio.sleep(0.01)  # the loop closes it in a task of its own
+        for _ in range(20):  # the loop closes it in a task of its own
+            await asyncio.sleep(0)
 
     asyncio.run(use())
     ended(recorded, kind)

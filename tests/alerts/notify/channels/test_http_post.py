@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
 
 from otel_monitoring.alerts.notify.channels.http_post import retry_after, without_http_logs_and_spans
+from tests.waiting import PATIENCE
 
 NOW = datetime(2026, 5, 28, 20, 26, 40, tzinfo=timezone.utc)
 
@@ -46,14 +47,14 @@ def test_sending_hides_its_own_log_lines_and_spans_only(caplog: pytest.LogCaptur
             logging.getLogger("urllib3.connectionpool").debug("POST https://canary")
             assert not is_http_instrumentation_enabled()
             inside.set()
-            go_on.wait(10)
+            go_on.wait(PATIENCE)
         logging.getLogger("httpx").info("after")
 
     thread = threading.Thread(target=copy_context().run, args=(send,))
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(PATIENCE)
     logging.getLogger("httpx").info("meanwhile, elsewhere")
     assert is_http_instrumentation_enabled()
     go_on.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert [record.getMessage() for record in caplog.records] == ["meanwhile, elsewhere", "after"]
