@@ -145,10 +145,15 @@ def _path(key: Any) -> str:
 
 
 def _written(key: str) -> str:
+    text = masked(key)
+    return text if text == "?" or _PLAIN.fullmatch(text) else f'"{text}"'
+
+
+def masked(key: str) -> str:
+    """A key of a command with `?` for each part that may be a value: `members.?.name`."""
     operator = "$" if key.startswith("$") else ""
     parts = [_part(part) for part in key.removeprefix("$").split(".", 8)[:8]]
-    text = operator + ".".join(parts)
-    return text if text == "?" or _PLAIN.fullmatch(text) else f'"{text}"'
+    return operator + ".".join(parts)
 
 
 def _part(part: str) -> str:

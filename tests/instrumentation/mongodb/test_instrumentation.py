@@ -142,6 +142,35 @@ def test_statement_keeps_names_and_structure_only() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "members.65cafe65cafe65cafe65cafe",
+        "members.+49170555777",
+        "members.ana@canary.example.x",
+        "members.749123456712",
+    ],
+)
+def test_a_statement_has_no_part_of_a_key_that_looks_like_a_value(key: str) -> None:
+    value = key.split(".", 1)[1].removesuffix(".example.x")
+    for command in (
+        {"filter": {key: 1}},
+        {"let": {"$and": [{key: {"x": 1}}]}},
+        {key: 1},
+        {"updates": [{"q": {key: 1}}]},
+    ):
+        text = obfuscated("find", {"find": "orders", **command}, 1000)
+        assert "members.?" in text
+        assert value not in text
+    assert "x" * 40 not in obfuscated("find", {"find": "orders", "filter": {f"m.{'x' * 4000}": 1}}, 10**6)
+
+
+@pytest.mark.parametrize("operation", ["usersInfo", "dropUser", "renameCollection", "eval", "killCursors"])
+def test_only_the_name_of_a_collection_stays_in_a_statement(operation: str) -> None:
+    text = obfuscated(operation, {operation: "ana"}, 1000)
+    assert text == f'{{{operation}: "{"ana" if operation == "killCursors" else "?"}"}}'
+
+
 def test_statement_is_bounded_whatever_the_command_holds() -> None:
     deep: dict[str, Any] = {}
     for _ in range(500):
