@@ -20,9 +20,10 @@ from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, Wo
 from otel_monitoring.alerts.evidence.circumstances import Alert
 from otel_monitoring.alerts.evidence.collector import EvidenceCollector
 from otel_monitoring.alerts.manager import AlertManager
-from otel_monitoring.alerts.model import Notification
+from otel_monitoring.alerts.model import AlertType, Notification
 from otel_monitoring.alerts.notify.channels import Repeating
 from otel_monitoring.alerts.overview import results
+from otel_monitoring.alerts.route import doubts
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.leases import (
@@ -34,7 +35,7 @@ from otel_monitoring.alerts.store.leases import (
     repeating_lease_of,
 )
 from otel_monitoring.alerts.store.outbox import UNREADABLE
-from otel_monitoring.guard import fail_open
+from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.metrics.past import Past
 from otel_monitoring.metrics.window import Window
 
@@ -95,6 +96,9 @@ class Evaluator:
         self._evaluated_at = 0.0
         self._repeated_at: dict[str, float] = {}
         self._states: dict[str, tuple[bytes, Mapping[str, Any]]] = {}
+        types = {*(kind.value for kind in AlertType), *(rule.type.value for rule in manager.rules)}
+        for doubt in doubts(manager.policy.routes, types, {rule.name for rule in manager.rules}):
+            logger.warning(doubt)
 
     @property
     def leads(self) -> bool:

@@ -3,7 +3,7 @@
 import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from otel_monitoring.alerts.model import AlertSeverity, AlertType
@@ -81,8 +81,27 @@ def check_channels(routes: Iterable[Route], channels: Iterable[str]) -> None:
     known = sorted(channels)
     for route in routes:
         if route.channel not in known:
-            meant = did_you_mean(route.channel, known) or f": there are {', '.join(known)}"
+            meant = did_you_mean(route.channel, known) or f": there are {', '.join(known) or 'none'}"
             raise ConfigurationError(f"{ROUTES_VARIABLE}: there is no channel {route.channel}{meant}")
+
+
+def doubts(routes: Iterable[Route], types: Collection[str], rules: Collection[str]) -> Iterator[str]:
+    """What is probably misspelled in `routes`: a channel whose routes select nothing is silent.
+
+    Args:
+        routes: The routes.
+        types: The names of the known types.
+        rules: The names of the known rules.
+    """
+    for route in routes:
+        named = (
+            ("type", {kind.value for kind in route.selection.types}, types),
+            ("rule", route.selection.rules, rules),
+        )
+        for what, given, known in named:
+            for name in sorted(set(given).difference(known)):
+                if meant := did_you_mean(name, known):
+                    yield f"{ROUTES_VARIABLE}: {route.channel}: there is no {what} {name}{meant}"
 
 
 def _route(text: str) -> Route:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from otel_monitoring.alerts import AlertManager, AlertSeverity, Route
+from otel_monitoring.alerts import AlertManager, AlertSeverity, Gauge, Route, Rule
 from otel_monitoring.alerts.evaluation.escalation import escalate
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import Evaluator
@@ -174,7 +174,11 @@ def test_routes_are_read_from_a_text() -> None:
         (lambda: AlertManager(channels=[]).add_route(Route("x")), "ALERT_ROUTES: there is no channel x"),
         (
             lambda: AlertManager(settings=Settings.load(alert_routes="slack severity=critical")),
-            "ALERT_ROUTES: there is no channel slack",
+            "ALERT_ROUTES: there is no channel slack: there are none",
+        ),
+        (
+            lambda: AlertManager(settings=Settings.load(alert_routes="log severity=critical")),
+            "ALERT_ROUTES: there is no channel log",
         ),
     ],
 )
@@ -185,3 +189,29 @@ def test_a_route_that_cannot_work_is_refused_by_name(make: Callable[[], Any], me
 
 def test_the_severity_of_a_route_may_be_a_member() -> None:
     assert Route("x", severities=[AlertSeverity.ERROR]).selection == Route("x", severities="error").selection
+
+
+@pytest.mark.parametrize(
+    ("route", "warning"),
+    [
+        (
+            Route("pager", types="billing_failur"),
+            "ALERT_ROUTES: pager: there is no type billing_failur; did you mean bill",
+        ),
+        (
+            Route("pager", rules=["high_cpu", "backlogg"]),
+            "ALERT_ROUTES: pager: there is no rule backlogg; did you mean b",
+        ),
+        (Route("pager", types="queue_full", rules="backlog"), ""),
+        (Route("pager", types="something_of_our_own"), ""),
+    ],
+)
+def test_what_is_probably_misspelled_is_warned_of_at_the_start(
+    route: Route, warning: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A channel whose routes select nothing gets nothing, and nobody notices."""
+    manager = AlertManager(channels=[MemoryChannel("pager")])
+    manager.add_route(route)
+    manager.add_rule(Rule("backlog", Gauge("orders.waiting"), ">", 100, type="queue_full"))
+    Evaluator(manager, "worker", lambda: WorkerReport(Window(Snapshot(0, 300))), 10)
+    assert (warning in caplog.text) if warning else not caplog.records

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from otel_monitoring.alerts.notify.channels import Channel
+from otel_monitoring.alerts.notify.channels import Channel, Immediate
 from otel_monitoring.alerts.notify.channels.log import LogChannel
 from otel_monitoring.alerts.route import check_channels, routes_of
 from otel_monitoring.config.settings import Settings
@@ -30,7 +30,9 @@ def channels_from(settings: Settings) -> tuple[Channel, ...]:
         *_alertmanager(settings),
         *_apprise(settings),
     )
-    check_channels(routes_of(settings.alert_routes or ""), [channel.name for channel in found])
+    check_channels(
+        routes_of(settings.alert_routes or ""), [one.name for one in found if not isinstance(one, Immediate)]
+    )
     return found
 
 
