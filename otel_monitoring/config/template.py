@@ -3,11 +3,16 @@
 `{value:.1f}` is a field with a format, `{{` a brace. A field is a name: it reaches no attribute and no item.
 """
 
+import re
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from otel_monitoring.config.hints import did_you_mean
+
+_IN_NO_URL = re.compile(r"""[\x00-\x20"'<>\\^`{|}\x7f]""")
+"""Characters that no URL contains; an apostrophe is allowed, but ends a link in some texts."""
 
 
 class _Fields(string.Formatter):
@@ -27,6 +32,15 @@ def fill(template: str, values: Mapping[str, object]) -> str:
         LookupError, ValueError, TypeError: It cannot be filled in with them; see `check`.
     """
     return _FIELDS.vformat(template, (), values)
+
+
+def fill_link(template: str, values: Mapping[str, object]) -> str:
+    """A link with `values` filled in. What no URL may contain is quoted: blanks, and the braces of JSON in a query.
+
+    Raises:
+        LookupError, ValueError, TypeError: It cannot be filled in with them; see `check`.
+    """
+    return _IN_NO_URL.sub(lambda found: quote(found[0]), fill(template, values))
 
 
 def check(template: object, known: Mapping[str, object]) -> None:

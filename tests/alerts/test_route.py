@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from otel_monitoring.alerts import AlertManager, AlertSeverity, Gauge, Route, Rule
+from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, Gauge, Route, Rule
 from otel_monitoring.alerts.evaluation.escalation import escalate
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import Evaluator
@@ -212,6 +212,6 @@ def test_what_is_probably_misspelled_is_warned_of_at_the_start(
     """A channel whose routes select nothing gets nothing, and nobody notices."""
     manager = AlertManager(channels=[MemoryChannel("pager")])
     manager.add_route(route)
-    manager.add_rule(Rule("backlog", Gauge("orders.waiting"), ">", 100, type="queue_full"))
+    manager.add_rule(Rule("backlog", Gauge("orders.waiting"), ">", 100, type=AlertType("queue_full")))
     Evaluator(manager, "worker", lambda: WorkerReport(Window(Snapshot(0, 300))), 10)
     assert (warning in caplog.text) if warning else not caplog.records

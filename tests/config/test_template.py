@@ -2,6 +2,7 @@
 
 import pytest
 
+from otel_monitoring.alerts.notify.channels import text as text_of_channels
 from otel_monitoring.config import template
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
@@ -32,6 +33,19 @@ def test_what_cannot_be_filled_in_is_refused_with_the_fields_there_are(text: obj
     with pytest.raises(ValueError, match=message) as refused:
         template.check(text, KNOWN)
     assert "{endpoint}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "link"),
+    [
+        ("https://t.example.com/trace/{value}", "https://t.example.com/trace/5"),
+        ('https://t/?left={{"query":"{value}"}}&u=a|b', "https://t/?left=%7B%22query%22:%225%22%7D&u=a%7Cb"),
+        ("https://[::1]:8/a%20b/'{value}' <x>#ü", "https://[::1]:8/a%20b/%275%27%20%3Cx%3E#ü"),
+    ],
+)
+def test_what_no_url_may_contain_is_quoted_in_a_link(text: str, link: str) -> None:
+    assert template.fill_link(text, {"value": 5}) == link
+    assert text_of_channels.link(link) == link, "channels show it as a link"
 
 
 def test_the_title_of_messages_is_checked_at_the_start() -> None:

@@ -61,7 +61,7 @@ def link_of(url: str, trace_id: str) -> dict[str, str]:
     """`url` of a trace; nothing without a template."""
     if url:
         with _linking:
-            return {"url": template.fill(url, {"trace_id": trace_id})}
+            return {"url": template.fill_link(url, {"trace_id": trace_id})}
     return {}
 
 

@@ -13,6 +13,7 @@ from otel_monitoring.alerts.rules.expressions import Count, Expression
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.config import template
 from otel_monitoring.guard import fail_open
+from otel_monitoring.redact import redact
 
 Comparison = Literal[">", ">=", "<", "<="]
 RuleScope = Literal["service", "instance"]
@@ -170,10 +171,13 @@ class Rule:
         return f"{self.name}: {value:.4g} (threshold {self.threshold:g})"
 
     def runbook_for(self, value: float, labels: Mapping[str, str]) -> str:
-        """The link to the runbook for one value; the labels in it are quoted. Empty where it cannot be filled in."""
-        quoted = {name: quote(text, safe="") for name, text in labels.items()}
+        """The link to the runbook for one value; the labels in it are quoted, without secrets.
+
+        Empty where it cannot be filled in.
+        """
+        quoted = {name: quote(redact(text), safe="") for name, text in labels.items()}
         with _formatting:
-            return template.fill(self.runbook, self._message_fields(value, quoted))
+            return template.fill_link(self.runbook, self._message_fields(value, quoted))
         return ""
 
     def _message_fields(self, value: float, labels: Mapping[str, str]) -> dict[str, object]:

@@ -112,6 +112,8 @@ def test_a_threshold_that_is_none_is_refused_by_name(text: str, monkeypatch: pyt
 def test_the_link_to_the_runbook_is_a_template_too() -> None:
     rule = replace(QUEUES, runbook="https://wiki.example.com/{rule}?queue={queue}&over={threshold:g}")
     assert rule.runbook_for(5, {"queue": "a b&c"}) == "https://wiki.example.com/waiting?queue=a%20b%26c&over=100"
+    secret = rule.runbook_for(5, {"queue": "mongodb://shop:hunter2@db/x"})
+    assert secret == "https://wiki.example.com/waiting?queue=mongodb%3A%2F%2F%5BREDACTED%5D%40db%2Fx&over=100"
     assert "https://wiki.example.com/waiting?queue={{ $labels.queue }}&over=100" in prometheus([rule])
     with pytest.raises(ConfigurationError, match=r"^runbook: waiting: there is no \{host\}"):
         replace(QUEUES, runbook="https://wiki.example.com/{host}")
