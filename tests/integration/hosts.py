@@ -174,6 +174,8 @@ class Hosts:
         self._stack = ExitStack()
         self._heat = folder / "heat"
         self._times = 0
+        self._limits: dict[str, int] = {}
+        """How often at most each incident of the rule is told, by its message."""
         self._write_heat(0)
         environment = {
             "OTEL_MONITORING_STORE": "mongodb",
@@ -323,11 +325,18 @@ class Hosts:
         eventually(lambda: self.told()[message, "firing"], f"{message}: it is told")
         self._write_heat(0)
         eventually(lambda: self.told()[message, "resolved"], f"{message}: its end is told")
+        self._limits[message] = len(self.hosts) if by_each else 1
         if by_each:
             self._told_once_a_host(message)
         else:
             told = self.told()
             assert (told[message, "firing"], told[message, "resolved"]) == (1, 1), self.tellings()
+
+    def none_again(self) -> None:
+        """Check that no incident that is over was told anew since."""
+        told = self.told()
+        again = {message for message, limit in self._limits.items() if told[message, "firing"] > limit}
+        assert not again, [each for each in self.tellings() if each.message in again]
 
     def delivered(self) -> None:
         """Wait until nothing waits in any outbox."""
@@ -457,6 +466,7 @@ class Hosts:
             for what, work in [step for step in steps.items() if step[0] not in without]:
                 at = time.monotonic()
                 work()
+                self.none_again()
                 self.say(
                     f"{at - began:4.0f} s: {what}, {time.monotonic() - at:.0f} s; {self.load.total} sent and counted; "
                     f"{self.polls}"

@@ -181,6 +181,42 @@ def test_the_workers_of_a_host_share_what_happens_and_return_together(hosts: Hos
     assert messages(hosts.database) == ["1"]
 
 
+def test_a_report_of_one_side_is_never_evaluated_on_the_other(hosts: Hosts) -> None:
+    """What was hot when the store failed, or when it returned, would fire again although it is over."""
+    first, second = hosts.worker("one"), hosts.worker("one")
+    elsewhere = hosts.worker("two")
+    elsewhere.reports.publish("elsewhere", b"hot", NOW)
+    for name, store in (("first", first), ("second", second)):
+        store.reports.publish(name, b"before", NOW)
+    hosts.away()
+    for name, store in (("first", first), ("second", second)):
+        store.reports.publish(name, b"meanwhile", NOW)
+    hosts.back()
+    assert first.reports.published(0, NOW) == {
+        "elsewhere": b"hot",
+        "first": b"meanwhile",
+        "second": b"meanwhile",
+    }, "the last ones"
+    first.reports.publish("first", b"after", NOW)
+    hosts.away()
+    assert first.reports.published(0, NOW) == {}, "of the outage before"
+
+
+def test_a_mute_outlives_an_outage_on_a_host_whose_clock_is_ahead(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = hosts.worker("one")
+    hosts.now += 3600  # of this host
+    monkeypatch.setattr(store.primary, "clock_offset", -3600.0)
+    mute = Mute(Selection.of(AlertType.CUSTOM), NOW + 60 + RETRY_SECONDS)
+    store.mutes.add(mute)
+    hosts.away()
+    assert store.mutes.all(NOW) == [mute]
+    hosts.back()
+    assert store.mutes.all(NOW) == [mute]
+    assert hosts.database.mutes.all(NOW) == [mute]
+
+
 def test_what_was_not_merged_when_a_process_ended_is_merged_by_the_next(hosts: Hosts) -> None:
     store = hosts.worker("one")
     store.incidents.save({"rule": "pending"})

@@ -180,8 +180,13 @@ def forward_measurements(to: Store, store: Store, key: str, forwarded: Mapping[s
 
 
 def end(store: Store, key: str) -> None:
-    """Leave `store`, inside a transaction, as one whose events have moved; the rest is known until the next outage."""
+    """Leave `store`, inside a transaction, as one whose events and reports have moved.
+
+    The rest is known until the next outage, which is to evaluate no report of this one.
+    """
     store.outbox.settle([row.id for row in _waiting(store)])
+    for worker in _reports(store):
+        store.reports.delete(worker)
     store.conditions.save(key, "")
 
 
@@ -193,12 +198,14 @@ class Meanwhile:
         record: The record of the outage.
         state: The state of the store that was used meanwhile.
         notes: Its notes.
+        reports: The reports that workers published there.
         now: Unix seconds.
     """
 
     record: Outage
     state: MemoryState
     notes: Mapping[str, float]
+    reports: Mapping[str, bytes]
     now: float
 
     @staticmethod
@@ -210,20 +217,20 @@ class Meanwhile:
         record = Outage.of(store, key)
         waiting = {row.id: row for row in _waiting(store)}
         if record is None:
-            return Meanwhile(Outage(key), MemoryState(outbox=waiting), {}, now) if waiting else None
+            return Meanwhile(Outage(key), MemoryState(outbox=waiting), {}, {}, now) if waiting else None
         state = MemoryState(mutes=store.mutes.all(now), incidents=store.incidents.saved())
         state.acknowledgements = store.acknowledgements.saved()
         state.conditions = {name: text for name, text in store.conditions.saved().items() if name != key}
         state.history.extend(reversed(store.history.events(limit=HISTORY_LIMIT)))
         state.outbox = waiting
-        return Meanwhile(record, state, store.notes.all(), now)
+        return Meanwhile(record, state, store.notes.all(), _reports(store), now)
 
 
 def merge(store: Store, meanwhile: Meanwhile) -> None:
     """Add to `store`, inside a transaction, what was done meanwhile, and keep what other workers did there.
 
     The history gets what it has not, by the events' identity; the outbox what waits, without what was delivered on the
-    other side. Of everything else the side counts that has changed it since the outage began; if both have, what is
+    other side. A worker's report from before the outage gives way to its last one. Of everything else the side counts that has changed it since the outage began; if both have, what is
     there stays, but of a mute the later end, and of a note the later time.
 
     Args:
@@ -246,6 +253,8 @@ def merge(store: Store, meanwhile: Meanwhile) -> None:
         if noted.get(key, float("-inf")) < at:
             store.notes.note(key, at)
     _merge_mutes(store, record.mutes, ours.mutes, meanwhile.now)
+    for worker, report in meanwhile.reports.items():
+        store.reports.publish(worker, report, meanwhile.now)
     for before, after, part in (
         (record.incidents, ours.incidents, store.incidents),
         (record.acknowledgements, ours.acknowledgements, store.acknowledgements),
@@ -303,6 +312,10 @@ def _changed(before: Mapping[str, T], after: Mapping[str, T], here: Mapping[str,
     for key in before.keys() | after.keys():
         if after.get(key) != before.get(key) and here.get(key) == before.get(key):
             yield key, after.get(key)
+
+
+def _reports(store: Store) -> dict[str, bytes]:
+    return store.reports.published(float("-inf"), float("inf"))
 
 
 def _waiting(store: Store) -> list[Queued]:

@@ -126,6 +126,11 @@ class FallbackStore:
     def clock_offset(self) -> float:
         return self.primary.clock_offset
 
+    @property
+    def _now(self) -> float:
+        """Unix time by the primary's clock, in seconds; mutes end by it."""
+        return self._clock() + self.clock_offset
+
     def run(self, work: Callable[[Store], T]) -> T:
         if self._thread.store is not None:
             raise RuntimeError("a store's transactions are not nested")
@@ -246,9 +251,9 @@ class FallbackStore:
         def in_transaction(store: Store) -> T:
             if Outage.of(store, self.record) is None:
                 if self._to_take_over is not None:
-                    begin(store, self.record, self._known, self.measurements.known, self._clock())
+                    begin(store, self.record, self._known, self.measurements.known, self._now)
                 elif anew:
-                    begin_again(store, self.record, self._clock())
+                    begin_again(store, self.record, self._now)
                 else:
                     raise _ReturnedError
             if self._to_take_over is not None:
@@ -273,7 +278,7 @@ class FallbackStore:
         if self._problem is None:
             held = [channel_of(name) for name, until in self.held_until.items() if until > now]
             self._to_take_over = frozenset(name for name in held if name is not None)
-            self._known = self._known_state(now)
+            self._known = self._known_state(self._now)
             if not 0 <= now - self._warned_at < _WARN_EVERY_SECONDS:
                 self._warned_at = now
                 logger.warning("alert store: %s; until it works again, alerts are kept %s", str(error), self._where())
@@ -317,7 +322,7 @@ class FallbackStore:
             elif not self._probe.works(patient=patient):
                 return False
             forward_measurements(self.primary, self.secondary, self.record, {})  # most of them
-            self.secondary.run(partial(self._merge, now))
+            self.secondary.run(self._merge)
             if not isinstance(self.secondary, MemoryStore):
                 self._ask_primary()  # another process may have merged since: what it did is known from now on
         except (StoreError, _MergeError) as error:
@@ -332,8 +337,8 @@ class FallbackStore:
     def _ask_primary(self) -> None:
         self.primary.run(lambda _: None)
 
-    def _merge(self, now: float, store: Store) -> None:
-        meanwhile = Meanwhile.read(store, self.record, now)
+    def _merge(self, store: Store) -> None:
+        meanwhile = Meanwhile.read(store, self.record, self._now)
         if meanwhile is not None:
             try:
                 self.primary.run(lambda primary: merge(primary, meanwhile))
@@ -355,7 +360,7 @@ class FallbackStore:
     def _log_losses(self) -> None:
         if not isinstance(self.secondary, MemoryStore):
             return  # the file keeps them until the next start
-        meanwhile = Meanwhile.read(self.secondary, self.record, self._clock())
+        meanwhile = Meanwhile.read(self.secondary, self.record, self._now)
         if meanwhile is None:
             return
         known = {event.identity for event in self._known.history}
