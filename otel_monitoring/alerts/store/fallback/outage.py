@@ -230,8 +230,9 @@ def merge(store: Store, meanwhile: Meanwhile) -> None:
     """Add to `store`, inside a transaction, what was done meanwhile, and keep what other workers did there.
 
     The history gets what it has not, by the events' identity; the outbox what waits, without what was delivered on the
-    other side. A worker's report from before the outage gives way to its last one. Of everything else the side counts that has changed it since the outage began; if both have, what is
-    there stays, but of a mute the later end, and of a note the later time.
+    other side. A worker's report from before the outage gives way to its last one. Of everything else the side counts
+    that has changed it since the outage began; if both have, what is there stays, but of a mute the later end, and of a
+    note the later time.
 
     Args:
         store: The store that has returned.
