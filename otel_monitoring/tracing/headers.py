@@ -14,6 +14,7 @@ H = TypeVar("H", MutableMapping[str, Any], list[tuple[str, bytes]])
 
 LENGTH_LIMITS: Final = {"traceparent": 128, "tracestate": 512, "baggage": 4096}
 """Maximum lengths by W3C header. A `traceparent` of Trace Context version 00 has 55 characters; later ones may more."""
+_LONGEST_NAME: Final = max(map(len, LENGTH_LIMITS))
 _MOST_HEADERS: Final = 128
 _GUARD: Final = fail_open("trace context of a message")
 _TRACE: Final = TraceContextTextMapPropagator()
@@ -41,10 +42,10 @@ def carry_headers(headers: H) -> H:
 
 def _replace(headers: MutableMapping[str, Any] | list[tuple[str, bytes]], carried: dict[str, str]) -> None:
     if isinstance(headers, list):
-        headers[:] = [header for header in headers if header[0] not in LENGTH_LIMITS]
+        headers[:] = [header for header in headers if _name(header[0]) not in LENGTH_LIMITS]
         headers.extend((name, value.encode("ascii")) for name, value in carried.items())
     else:
-        for name in LENGTH_LIMITS:
+        for name in [name for name in headers if _name(name) in LENGTH_LIMITS]:
             headers.pop(name, None)
         headers.update(carried)
 
@@ -58,17 +59,28 @@ def current_context() -> dict[str, str]:
 
 
 def received_context(headers: object) -> dict[str, str]:
-    """The W3C headers among `headers`, which may be anything: those that are text, printable and not too long."""
+    """The W3C headers among `headers`, which may be anything: those that are text, printable and not too long.
+
+    Names are text or bytes, as Redis and ASGI have them, of any case: some brokers and languages write `Traceparent`.
+    """
+    pairs: list[Any] = []
     if isinstance(headers, list | tuple):
-        pairs = [header for header in islice(headers, _MOST_HEADERS) if isinstance(header, tuple) and len(header) == 2]
+        given = islice(headers, _MOST_HEADERS)
+        pairs = [header for header in given if isinstance(header, tuple | list) and len(header) == 2]
     elif isinstance(headers, Mapping):
-        pairs = [(name, headers.get(name)) for name in LENGTH_LIMITS]
-    else:
-        pairs = []
+        known = [(name, headers.get(name)) for name in LENGTH_LIMITS]
+        pairs = known if known[0][1] is not None else list(islice(headers.items(), _MOST_HEADERS))
     received: dict[str, str] = {}
-    for name, value in pairs:
-        text = value.decode("latin-1") if isinstance(value, bytes) else value
-        limit = LENGTH_LIMITS.get(name) if isinstance(name, str) else None
+    for header, value in pairs:
+        name = _name(header)
+        text = bytes(value).decode("latin-1") if isinstance(value, bytes | bytearray | memoryview) else value
+        limit = LENGTH_LIMITS.get(name)
         if limit and isinstance(text, str) and len(text) <= limit and text.isascii() and text.isprintable():
             received[name] = text
     return received
+
+
+def _name(header: object) -> str:
+    """The name of a header in lower case; empty: it has none."""
+    text = header.decode("latin-1") if isinstance(header, bytes) else header
+    return text.lower() if isinstance(text, str) and len(text) <= _LONGEST_NAME else ""

@@ -35,7 +35,7 @@ def as_text(value: str | bytes) -> str:
 
 
 def test_other_headers_stay_and_those_of_an_earlier_sender_go() -> None:
-    old = {"traceparent": PARENT, "tracestate": "a=b", "baggage": "order.id=old", "content": "order"}
+    old = {"traceparent": PARENT, "Tracestate": "a=b", "BAGGAGE": "order.id=old", "content": "order"}
     with recording("order.id"), traced("order.place"):
         mapping = carry_headers(dict(old))
         pairs = carry_headers([(name, value.encode()) for name, value in old.items()])
@@ -56,9 +56,27 @@ def test_without_a_span_they_stay_as_they_are(headers: Any) -> None:
         {"traceparent": PARENT.encode()},
         [("traceparent", PARENT.encode())],
         (("other", b"x"), ("traceparent", PARENT.encode())),
+        {"Traceparent": PARENT, "content": "order"},
+        {b"traceparent": PARENT.encode(), b"number": b"7"},
+        [(b"TraceParent", PARENT.encode())],
+        [["traceparent", PARENT]],
+        {"traceparent": bytearray(PARENT.encode())},
+        [("traceparent", memoryview(PARENT.encode()))],
         {"trace_context": {"traceparent": PARENT}, "traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"},
     ],
-    ids=["text", "bytes", "pairs", "tuple of pairs", "a document's field comes first"],
+    ids=[
+        "text",
+        "bytes",
+        "pairs",
+        "tuple of pairs",
+        "other case",
+        "Redis",
+        "ASGI",
+        "JSON",
+        "bytearray",
+        "view",
+        "a document's field comes first",
+    ],
 )
 def test_headers_of_any_client_are_read(headers: Any) -> None:
     with recording() as recorded, continued(headers, "work", child=True):
