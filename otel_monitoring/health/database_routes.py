@@ -112,7 +112,7 @@ class _Figures:
     def __init__(self, window: Window) -> None:
         self._commands = _by_source(window, semconv.REQUEST_COMMANDS, semconv.OPERATION_COMMANDS)
         self._times = _by_source(window, semconv.REQUEST_DATABASE_DURATION, semconv.OPERATION_DATABASE_DURATION)
-        self._requests = _by_source(window, semconv.HTTP_SERVER_REQUEST_DURATION, semconv.OPERATION_DURATION)
+        self._window = window
 
     def busiest(self, limit: int) -> list[tuple[Source, dict[str, Any]]]:
         order = sorted(self._times, key=lambda source: -self._times[source].sum)
@@ -120,8 +120,9 @@ class _Figures:
 
     def of(self, source: Source) -> dict[str, Any]:
         commands, times = self._commands.get(source, _NONE), self._times.get(source, _NONE)
-        requests = self._requests.get(source, _NONE)
-        count = max(requests.count, commands.count)
+        durations = self._durations(source)
+        count = max(sum(one.count for one in durations), commands.count)
+        seconds = sum(one.sum for one in durations)
         return {
             "requests": count,
             "commands_per_request": {
@@ -134,8 +135,22 @@ class _Figures:
                 "p95": round(times.quantile(0.95) or 0.0, 6),
                 "max": round(times.max, 6) if times.count else 0.0,
             },
-            "share_percent": min(100.0, percent(times.sum, requests.sum)) if requests.sum else None,
+            "share_percent": min(100.0, percent(times.sum, seconds)) if seconds else None,
         }
+
+    def _durations(self, source: Source) -> list[Histogram]:
+        """How long its requests or runs took: of the whole service, most of which may use no database."""
+        kind, name = source
+        if kind == OPERATION:
+            runs = self._window.grouped(semconv.OPERATION_DURATION, semconv.OPERATION_NAME)
+            return [histogram for _, histogram in runs.get(name, ())]
+        if kind != REQUEST:
+            return []
+        method, _, route = name.partition(" ")
+        requests = self._window.grouped(semconv.HTTP_SERVER_REQUEST_DURATION, semconv.HTTP_ROUTE)
+        routes = (route, None, "") if route == semconv.UNMATCHED_ROUTE else (route,)
+        recorded = [item for one in routes for item in requests.get(one, ())]
+        return [histogram for series, histogram in recorded if str(series.get(semconv.HTTP_REQUEST_METHOD)) == method]
 
 
 _NONE: Final = Histogram(min=0.0, max=0.0)

@@ -64,6 +64,8 @@ class Buckets(NamedTuple):
         # Calls of functions would take most of the time here.
         first, counts, width = self
         others_first, others_counts, others_width = other
+        if not counts or not others_counts:
+            return self if counts else other
         if width != others_width or most >> 8 * width:
             wide = max(width, others_width, width_of(most))
             counts, others_counts = widened(counts, width, wide), widened(others_counts, others_width, wide)

@@ -5,15 +5,17 @@ bound to its attributes once, and a value costs about a microsecond.
 """
 
 import threading
+from bisect import bisect_right
 from collections.abc import Collection, Mapping
-from math import ceil, inf, log2
+from dataclasses import replace
+from math import ceil, log2
 from typing import Final
 
 from opentelemetry import metrics
 from opentelemetry.context import Context
 
 from otel_monitoring.forks import renewed
-from otel_monitoring.metrics.buckets import NO_BUCKETS, Buckets
+from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.slow_requests import Slowest
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series
 from otel_monitoring.runtime.give_way import giving_way
@@ -24,7 +26,7 @@ MAX_SCALE = 5
 MAX_SIZE = 480
 _PER_DOUBLING = 2**MAX_SCALE
 OVERFLOW: Final[Mapping[str, AttributeValue]] = {"otel.metric.overflow": True}
-_BATCH: Final = 64
+_BATCH: Final = 32
 _LARGEST_BATCH: Final = 255
 """Of so many values none of the counts takes more than a byte."""
 
@@ -37,19 +39,14 @@ class BoundHistogram:
         series: The series, once a reader knows it.
     """
 
-    __slots__ = ("_at_zero", "_buckets", "_count", "_max", "_min", "_of", "_recent", "_sum", "attributes", "series")
+    __slots__ = ("_added", "_of", "_recent", "attributes", "series")
 
     def __init__(self, of: "DirectHistogram", attributes: Mapping[str, AttributeValue]) -> None:
         self.attributes = attributes
         self.series: Series | None = None
         self._of = of
         self._recent: list[float] = []
-        self._begin()
-
-    def _begin(self) -> None:
-        self._count = self._at_zero = 0
-        self._buckets = NO_BUCKETS
-        self._sum, self._min, self._max = 0.0, inf, -inf
+        self._added: Histogram | None = None
 
     def record(self, value: float) -> None:
         """Add a value, which must be finite."""
@@ -60,47 +57,54 @@ class BoundHistogram:
                 self._add_recent()
 
     def _add_recent(self) -> None:
-        while recent := self._recent[:_LARGEST_BATCH]:
-            del self._recent[: len(recent)]  # others may have been appended meanwhile
-            self._count += len(recent)
-            self._sum += sum(recent)
-            self._min, self._max = min(self._min, *recent), max(self._max, *recent)
-            if edges := self._edges(recent):
-                first = min(edges)
-                counts = bytearray(max(edges) - first + 1)
-                for edge in edges:
-                    counts[edge - first] += 1
-                added = Buckets(first - 1, int.from_bytes(counts, "little"))
-                self._buckets = self._buckets.plus(added, self._count) if self._buckets.packed_counts else added
-
-    def _edges(self, values: list[float]) -> list[int]:
-        """The upper edge of the bucket of each value that is positive; counts those that are not."""
-        try:
-            return [ceil(log2(value) * _PER_DOUBLING) for value in values]
-        except ValueError:
-            positive = [value for value in values if value > 0]
-            self._at_zero += len(values) - len(positive)
-            return self._edges(positive)
+        recent, added = self._recent, self._added
+        while values := recent[:_LARGEST_BATCH]:
+            del recent[: len(values)]  # others may have been appended meanwhile
+            batch = _distribution(values)
+            added = batch if added is None else added.plus(batch)
+        self._added = added
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no value since the last `take`."""
-        return not self._recent and not self._count
+        return not self._recent and self._added is None
 
     def take(self) -> Histogram | None:
         """The distribution of the values since the last call; None if there was none."""
         with self._of.lock:
-            self._add_recent()
-            if not self._count:
-                return None
-            count, total, least, most = self._count, self._sum, self._min, self._max
-            buckets, at_zero = self._buckets, self._at_zero
-            self._begin()
-        first, last = buckets.first, buckets.first + buckets.size - 1
-        halvings = 0
-        while (last >> halvings) - (first >> halvings) >= MAX_SIZE:
-            halvings += 1
-        return Histogram(count, total, least, most, MAX_SCALE - halvings, at_zero, buckets.coarser(halvings))
+            if self._recent:
+                self._add_recent()
+            taken, self._added = self._added, None
+        return None if taken is None else _bounded(taken)
+
+
+def _distribution(values: list[float]) -> Histogram:
+    """The distribution of a few values, which it sorts."""
+    count, total = len(values), sum(values)
+    values.sort()
+    least, most = values[0], values[-1]
+    at_zero = bisect_right(values, 0.0) if least <= 0.0 else 0
+    if at_zero == count:
+        return Histogram(count, total, least, most, MAX_SCALE, at_zero)
+    edges = [ceil(log2(value) * _PER_DOUBLING) for value in (values[at_zero:] if at_zero else values)]
+    first = edges[0]
+    counts = bytearray(edges[-1] - first + 1)
+    for edge in edges:  # the upper one of each value's bucket
+        counts[edge - first] += 1
+    buckets = Buckets(first - 1, int.from_bytes(counts, "little"))
+    return Histogram(count, total, least, most, MAX_SCALE, at_zero, buckets)
+
+
+def _bounded(histogram: Histogram) -> Histogram:
+    """The distribution at the largest scale at which it has at most `MAX_SIZE` buckets."""
+    first, packed_counts, width = histogram.buckets
+    if packed_counts.bit_length() <= 8 * width * MAX_SIZE:
+        return histogram
+    last = first + histogram.buckets.size - 1
+    halvings = 0
+    while (last >> halvings) - (first >> halvings) >= MAX_SIZE:
+        halvings += 1
+    return replace(histogram, scale=histogram.scale - halvings, buckets=histogram.buckets.coarser(halvings))
 
 
 class DirectHistogram:
@@ -140,8 +144,12 @@ class DirectHistogram:
 
     def take(self) -> list[tuple[BoundHistogram, Histogram]]:
         """Each series that has new values, with their distribution."""
-        found = ((bound, bound.take()) for bound in giving_way(list(self._bound.values())))
-        return [(bound, values) for bound, values in found if values is not None]
+        found = []
+        for bound in giving_way(list(self._bound.values())):
+            values = bound.take()
+            if values is not None:
+                found.append((bound, values))
+        return found
 
 
 class RecordedHistogram:

@@ -256,8 +256,9 @@ def _metrics(data: sdk.MetricsData) -> list[tuple[sdk.Metric, str]]:
 
 
 def _add(histograms: dict[Series, ours.Histogram], series: Series, values: ours.Histogram) -> None:
-    known = histograms.get(series)
-    histograms[series] = known.plus(values) if known is not None else values
+    known = histograms.setdefault(series, values)
+    if known is not values:
+        histograms[series] = known.plus(values)
 
 
 def _is_of_application(scope: str) -> bool:
