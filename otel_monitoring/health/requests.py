@@ -113,12 +113,18 @@ class RequestStatistics(OutcomeClassifier):
         """The number of requests, and how many of them were errors."""
         known: tuple[int, int] | None = window.memo.get(("errors", self))
         if known is None:
-            recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
-            known = window.memo["errors", self] = (
-                sum(histogram.count for _, histogram in recorded),
-                sum(h.count for series, h in recorded if self._facts_of(series).outcome is RequestOutcome.ERROR),
-            )
+            known = window.memo["errors", self] = self._errors(window)
         return known
+
+    def _errors(self, window: Window) -> tuple[int, int]:
+        routes: dict[str, _RouteStatistics] | None = window.memo.get(self)
+        if routes is not None:  # each has added up its series
+            return sum(one.durations.count for one in routes.values()), sum(one.errors for one in routes.values())
+        recorded = window.histograms(HTTP_SERVER_REQUEST_DURATION)
+        return (
+            sum(histogram.count for _, histogram in recorded),
+            sum(h.count for series, h in recorded if self._facts_of(series).outcome is RequestOutcome.ERROR),
+        )
 
     def _sorted_routes(self, window: Window) -> "list[tuple[str, _RouteStatistics]]":
         """Each route; the one with the most requests comes first."""
@@ -186,10 +192,15 @@ class _RouteStatistics:
         own = self._recorded
         return len(own) == len(recorded) and all(a[1] is b[1] for a, b in zip(own, recorded, strict=True))
 
+    @property
+    def errors(self) -> int:
+        """How many of them were errors."""
+        return self.outcomes.get(RequestOutcome.ERROR, 0)
+
     @cached_property
     def figures(self) -> dict[str, Any]:
         """The documented figures."""
-        durations, errors = self.durations, self.outcomes.get(RequestOutcome.ERROR, 0)
+        durations, errors = self.durations, self.errors
         return {
             "call_count": durations.count,
             **{f"{name}_time": value for name, value in _times(durations).items()},

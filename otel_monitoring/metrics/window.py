@@ -23,18 +23,18 @@ class Window:
     Args:
         snapshot: What was measured.
         past: The sums over the slices of the past, for objectives; None: they are not known.
-        kept: That of the window before it.
+        before: The window that it follows in a history.
     """
 
     past: Past | None = None
 
-    def __init__(self, snapshot: Snapshot, past: Past | None = None, kept: dict[Hashable, Any] | None = None) -> None:
+    def __init__(self, snapshot: Snapshot, past: Past | None = None, before: "Window | None" = None) -> None:
         self._snapshot = snapshot
         self.past = past
-        self.kept: dict[Hashable, Any] = {} if kept is None else kept
+        self.kept: dict[Hashable, Any] = {} if before is None else before.kept
         """Results of readers that later windows of the same history may use, where nothing has changed since."""
-        self.memo: dict[Hashable, Any] = {}
-        """Results that readers have computed from the window, by reader; the window never changes."""
+        self.memo: dict[Hashable, Any] = {} if before is None or self._differs(before) else before.memo
+        """Results that readers have computed from the histograms and counters, by reader; these never change."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -60,6 +60,10 @@ class Window:
     def end(self) -> float:
         """When it ends."""
         return self._snapshot.end
+
+    def _differs(self, other: "Window") -> bool:
+        own, others = self._snapshot, other.snapshot
+        return own.histograms is not others.histograms or own.sums is not others.sums
 
     def histograms(self, name: str) -> list[tuple[Series, Histogram]]:
         """Every series of histogram `name` with its distribution."""
@@ -149,7 +153,6 @@ class History:
     def __init__(self, now: float, *, span: float, resolution: float) -> None:
         self._span = span
         self._resolution = resolution
-        self._recently_kept: dict[Hashable, Any] = {}
         self._ring: deque[PackedSnapshot] = deque()
         self._parts: list[Snapshot] = []  # of the ring's newest entry; they are joined when the next entry begins
         self.total = Window(Snapshot(now, now))
@@ -205,8 +208,8 @@ class History:
         # An entry stays while any part of it is inside the span, so that the window is never shorter than the span.
         while self._ring and self._ring[0].end <= snapshot.end - self._span:
             recent = self._without(recent, self._ring.popleft().snapshot())
-        self.total = Window(total, kept=self.total.kept)
-        self.recent = self.total if recent is total else Window(recent, kept=self._recently_kept)
+        self.total = Window(total, before=self.total)
+        self.recent = self.total if recent is total else Window(recent, before=None if same else self.recent)
 
     @property
     def moment(self) -> Moment:
