@@ -189,7 +189,7 @@ def _buckets_of(histograms: Collection[Histogram]) -> tuple[int, int, int]:
     """Scale, first bucket and number of buckets that all values fit in."""
     scale = min([_FINEST_SCALE, *(one.scale for one in histograms)])
     while True:
-        inside = [one.buckets.coarser(one.scale - scale) for one in histograms if one.buckets.packed_counts]
+        inside = [one.buckets.coarser(one.scale - scale) for one in histograms if one.packed_counts]
         first = min((buckets.first for buckets in inside), default=0)
         size = max((buckets.first + buckets.size for buckets in inside), default=first + 1) - first
         if size <= BUCKETS_LIMIT:

@@ -59,39 +59,6 @@ class Buckets(NamedTuple):
         data = self.packed_counts.to_bytes(size * self.width, "little")
         return data if self.width == 1 else struct.unpack(f"<{size}{KINDS[self.width]}", data)
 
-    def plus(self, other: "Buckets", most: int) -> "Buckets":
-        """The sums of both counts of each bucket, none of which is above `most`."""
-        # Calls of functions would take most of the time here.
-        first, counts, width = self
-        others_first, others_counts, others_width = other
-        if not counts or not others_counts:
-            return self if counts else other
-        if width != others_width or most >> 8 * width:
-            wide = max(width, others_width, width_of(most))
-            counts, others_counts = widened(counts, width, wide), widened(others_counts, others_width, wide)
-            width = wide
-        if first < others_first:
-            others_counts <<= 8 * width * (others_first - first)
-        elif first > others_first:
-            counts <<= 8 * width * (first - others_first)
-            first = others_first
-        return Buckets(first, counts + others_counts, width)
-
-    def minus(self, part: "Buckets") -> "Buckets":
-        """The counts less those of `part`, none of which is larger."""
-        first, counts, width = self
-        parts_first, parts_counts, parts_width = part
-        if width != parts_width:
-            wide = max(width, parts_width)
-            counts, parts_counts = widened(counts, width, wide), widened(parts_counts, parts_width, wide)
-            width = wide
-        if first < parts_first:
-            parts_counts <<= 8 * width * (parts_first - first)
-        elif first > parts_first:
-            counts <<= 8 * width * (first - parts_first)
-            first = parts_first
-        return Buckets(first, counts - parts_counts, width)
-
     def coarser(self, halvings: int) -> "Buckets":
         """The counts at a resolution halved `halvings` times: each halving joins buckets 2i and 2i + 1 to bucket i."""
         if not halvings or not self.packed_counts:

@@ -7,7 +7,6 @@ bound to its attributes once, and a value costs about a microsecond.
 import threading
 from bisect import bisect_right
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from math import ceil, log2
 from typing import Final
 
@@ -15,7 +14,6 @@ from opentelemetry import metrics
 from opentelemetry.context import Context
 
 from otel_monitoring.forks import renewed
-from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.slow_requests import Slowest
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series
 from otel_monitoring.runtime.give_way import giving_way
@@ -91,20 +89,19 @@ def _distribution(values: list[float]) -> Histogram:
     counts = bytearray(edges[-1] - first + 1)
     for edge in edges:  # the upper one of each value's bucket
         counts[edge - first] += 1
-    buckets = Buckets(first - 1, int.from_bytes(counts, "little"))
-    return Histogram(count, total, least, most, MAX_SCALE, at_zero, buckets)
+    packed_counts = int.from_bytes(counts, "little")
+    return Histogram(count, total, least, most, MAX_SCALE, at_zero, first - 1, packed_counts)
 
 
 def _bounded(histogram: Histogram) -> Histogram:
     """The distribution at the largest scale at which it has at most `MAX_SIZE` buckets."""
-    first, packed_counts, width = histogram.buckets
-    if packed_counts.bit_length() <= 8 * width * MAX_SIZE:
+    if histogram.packed_counts.bit_length() <= 8 * histogram.width * MAX_SIZE:
         return histogram
-    last = first + histogram.buckets.size - 1
+    first, last = histogram.first, histogram.first + histogram.buckets.size - 1
     halvings = 0
     while (last >> halvings) - (first >> halvings) >= MAX_SIZE:
         halvings += 1
-    return replace(histogram, scale=histogram.scale - halvings, buckets=histogram.buckets.coarser(halvings))
+    return histogram.coarser(halvings)
 
 
 class DirectHistogram:

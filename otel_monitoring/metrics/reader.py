@@ -274,11 +274,11 @@ def _histogram(point: sdk.ExponentialHistogramDataPoint) -> ours.Histogram:
     positive = point.positive
     inside = positive.bucket_counts
     return ours.Histogram(
-        count=point.count,
-        sum=point.sum,
-        min=point.min,
-        max=point.max,
-        scale=point.scale,
-        at_zero=point.count - sum(inside),
-        buckets=Buckets.of(positive.offset, inside),
+        point.count,
+        point.sum,
+        point.min,
+        point.max,
+        point.scale,
+        point.count - sum(inside),
+        *Buckets.of(positive.offset, inside),
     )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
-from otel_monitoring.metrics.buckets import KINDS, Buckets
+from otel_monitoring.metrics.buckets import KINDS
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, merged_rows
 from otel_monitoring.runtime.give_way import give_way, giving_way
 
@@ -84,12 +84,11 @@ class PackedSnapshot(NamedTuple):
         """Pack a snapshot; `like` is one that probably has the same histograms."""
         series, records, counts = [], [], []
         for one, histogram in giving_way(snapshot.histograms.items()):
-            first, packed, width = histogram.buckets
-            size = (packed.bit_length() + 7) // 8
+            *others, packed_counts, width = histogram
+            size = (packed_counts.bit_length() + 7) // 8
             series.append(one)
-            counts.append(packed.to_bytes(size, "little"))
-            figures = histogram.count, histogram.sum, histogram.min, histogram.max, histogram.scale, histogram.at_zero
-            records.append(_RECORD.pack(*figures, first, size, width))
+            counts.append(packed_counts.to_bytes(size, "little"))
+            records.append(_RECORD.pack(*others, size, width))
         same = like is not None and list(like.rows) == series
         rows = like.rows if like is not None and same else {one: row for row, one in enumerate(series)}
         return cls(snapshot.start, snapshot.end, rows, b"".join(records), _deflated(*counts), snapshot.sums)
@@ -99,8 +98,8 @@ class PackedSnapshot(NamedTuple):
         found, counts, begin = {}, zlib.decompress(self.counts), 0
         for series, record in giving_way(zip(self.rows, _RECORD.iter_unpack(self.records), strict=True)):
             count, total, least, most, scale, at_zero, first, size, width = record
-            buckets = Buckets(first, int.from_bytes(counts[begin : begin + size], "little"), width)
-            found[series] = Histogram(count, total, least, most, scale, at_zero, buckets)
+            packed_counts = int.from_bytes(counts[begin : begin + size], "little")
+            found[series] = Histogram(count, total, least, most, scale, at_zero, first, packed_counts, width)
             begin += size
         return Snapshot(self.start, self.end, found, self.sums)
 
@@ -187,9 +186,8 @@ class SnapshotCodec:
         sums: dict[Series, float] = {}
         if own is not None:
             sums |= own.sums
-            for series, h in giving_way(own.histograms.items()):
-                row = h.count, h.sum, h.min, h.max, h.scale, h.at_zero, *h.buckets
-                found[self._text(series)].append(row)
+            for series, histogram in giving_way(own.histograms.items()):
+                found[self._text(series)].append(histogram)
         for part in parts:
             give_way()
             for text, row in zip(part.series, part.rows, strict=False):

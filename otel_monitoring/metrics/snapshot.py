@@ -7,6 +7,7 @@ bucket `i` at scale `s` holds values in `(base**i, base**(i + 1)]` with `base = 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from otel_monitoring.metrics.buckets import NO_BUCKETS, Buckets, widened, width_of
 
@@ -45,11 +46,10 @@ class Series:
         return None
 
 
-@dataclass(slots=True, unsafe_hash=True)
-class Histogram:
+class Histogram(NamedTuple):
     """A distribution of non-negative values: durations in seconds, sizes in bytes.
 
-    Nobody changes one. It is not frozen, because making one would take five times as long.
+    Every series has one in every interval: it is flat, the fields of its buckets among its own.
 
     Attributes:
         count: Number of recorded values.
@@ -58,16 +58,25 @@ class Histogram:
         max: The largest value; `-inf` if there is none.
         scale: Resolution of the buckets: a bucket's upper bound is `2**(2**-scale)` times its lower bound.
         at_zero: Number of values that were zero or, contrary to the definition, negative.
-        buckets: Number of values in each bucket.
+        first: As of `Buckets`.
+        packed_counts: As of `Buckets`.
+        width: As of `Buckets`.
     """
 
-    count: int = 0
+    count: int = 0  # type: ignore[assignment] # nobody counts the fields of a tuple
     sum: float = 0.0
     min: float = math.inf
     max: float = -math.inf
     scale: int = 20
     at_zero: int = 0
-    buckets: Buckets = NO_BUCKETS
+    first: int = NO_BUCKETS.first
+    packed_counts: int = NO_BUCKETS.packed_counts
+    width: int = NO_BUCKETS.width
+
+    @property
+    def buckets(self) -> Buckets:
+        """Number of values in each bucket."""
+        return Buckets(self.first, self.packed_counts, self.width)
 
     @property
     def mean(self) -> float | None:
@@ -76,20 +85,7 @@ class Histogram:
 
     def plus(self, other: "Histogram") -> "Histogram":
         """The distribution of both sets of values; counts are exact, at the smaller of the two scales."""
-        if not other.count:
-            return self
-        if not self.count:
-            return other
-        scale, count = self.scale, self.count + other.count
-        one, two = self.buckets, other.buckets
-        if scale != other.scale:
-            scale = min(scale, other.scale)
-            one, two = one.coarser(self.scale - scale), two.coarser(other.scale - scale)
-        least = min(self.min, other.min)
-        most = max(self.max, other.max)
-        return Histogram(
-            count, self.sum + other.sum, least, most, scale, self.at_zero + other.at_zero, one.plus(two, count)
-        )
+        return merged_rows((self, other))
 
     def minus(self, part: "Histogram", *, smallest: float, largest: float) -> "Histogram":
         """The distribution without the values of `part`, which were added to it before; counts are exact.
@@ -99,11 +95,27 @@ class Histogram:
             smallest: The smallest of the remaining values: minimum and maximum cannot be subtracted.
             largest: The largest of the remaining values.
         """
-        scale, whole, less = min(self.scale, part.scale), self.buckets, part.buckets
         if self.scale != part.scale:
-            whole, less = whole.coarser(self.scale - scale), less.coarser(part.scale - scale)
-        count, at_zero = self.count - part.count, self.at_zero - part.at_zero
-        return Histogram(count, self.sum - part.sum, smallest, largest, scale, at_zero, whole.minus(less))
+            scale = min(self.scale, part.scale)
+            whole, part = self.coarser(self.scale - scale), part.coarser(part.scale - scale)
+            return whole.minus(part, smallest=smallest, largest=largest)
+        count, total, _, _, scale, at_zero, first, packed_counts, width = self
+        n, less, _, _, _, zeros, begin, counts, parts_width = part
+        if width != parts_width:
+            wide = max(width, parts_width)
+            packed_counts, counts = widened(packed_counts, width, wide), widened(counts, parts_width, wide)
+            width = wide
+        if begin >= first:
+            packed_counts -= counts << 8 * width * (begin - first)
+        else:
+            packed_counts = (packed_counts << 8 * width * (first - begin)) - counts
+            first = begin
+        rest = count - n, total - less, smallest, largest, scale, at_zero - zeros
+        return Histogram(*rest, first, packed_counts, width)
+
+    def coarser(self, halvings: int) -> "Histogram":
+        """The distribution at a scale that is smaller by `halvings`."""
+        return self._replace(scale=self.scale - halvings, **self.buckets.coarser(halvings)._asdict())
 
     def quantile(self, q: float) -> float | None:
         """Estimate the `q`-quantile (0 ≤ q ≤ 1); None if nothing was recorded.
@@ -140,19 +152,19 @@ class Histogram:
 
 
 Row = tuple[int, float, float, float, int, int, int, int, int]
-"""A histogram's fields, those of its buckets among them."""
+"""A histogram's fields."""
 
 
 def merged(histograms: Iterable[Histogram]) -> Histogram:
     """The distribution of the values of all `histograms`; an empty one if there are none."""
-    filled = [one for one in histograms if one.count]
-    if len(filled) < 2:
-        return filled[0] if filled else Histogram()
-    return merged_rows([(h.count, h.sum, h.min, h.max, h.scale, h.at_zero, *h.buckets) for h in filled])
+    rows = list(histograms)
+    if len(rows) > 1:
+        return merged_rows(rows)
+    return rows[0] if rows else Histogram()
 
 
 def merged_rows(rows: Sequence[Row]) -> Histogram:
-    """The distribution of all values, of histograms none of which is empty. They are many: none is made for a part."""
+    """The distribution of the values of all rows, of which there is at least one."""
     count, total, least, most, scale, at_zero, first, packed_counts, width = rows[0]
     # Calls of functions would take most of the time here.
     for n, added, low, high, others_scale, zeros, begin, counts, others_width in rows[1:]:
@@ -164,6 +176,9 @@ def merged_rows(rows: Sequence[Row]) -> Histogram:
         if high > most:
             most = high
         if not counts:  # all of them are at zero
+            continue
+        if not packed_counts:
+            scale, first, packed_counts, width = others_scale, begin, counts, others_width
             continue
         if scale != others_scale:
             of_all = min(scale, others_scale)
@@ -179,7 +194,7 @@ def merged_rows(rows: Sequence[Row]) -> Histogram:
         else:
             packed_counts = (packed_counts << 8 * width * (first - begin)) + counts
             first = begin
-    return Histogram(count, total, least, most, scale, at_zero, Buckets(first, packed_counts, width))
+    return Histogram(count, total, least, most, scale, at_zero, first, packed_counts, width)
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ def histogram_of(count: float, total: float, buckets: Sequence[Bucket]) -> Histo
     ends = [(bucket.low, bucket.high) for bucket in positive] or [(0.0, 0.0)]
     lowest = 0.0 if at_zero else max(0.0, ends[0][0])
     highest = ends[-1][1] if ends[-1][1] < math.inf else max(0.0, ends[-1][0])
-    return Histogram(values, total, lowest, highest, scale if scale is not None else _FINEST, at_zero, inside)
+    return Histogram(values, total, lowest, highest, scale if scale is not None else _FINEST, at_zero, *inside)
 
 
 def _is_at_zero(bucket: Bucket) -> bool:

@@ -7,6 +7,7 @@ may wait so long each time it wakes up.
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -38,8 +39,11 @@ def give_way() -> None:
 
 
 def giving_way(items: Iterable[T]) -> Iterator[T]:
-    """The items; `give_way` before every few of them."""
-    for number, item in enumerate(items):
-        if not number % _FEW:
-            give_way()
-        yield item
+    """The items; `give_way` before every few of them, which are taken ahead."""
+    return chain.from_iterable(_batches(iter(items)))
+
+
+def _batches(items: Iterator[T]) -> Iterator[tuple[T, ...]]:
+    while batch := tuple(islice(items, _FEW)):
+        give_way()
+        yield batch

@@ -114,7 +114,7 @@ def durations(count: int, seconds: float) -> Histogram:
     if not count:
         return Histogram()
     index = math.ceil(math.log2(seconds) * 2**ROUTE_SCALE) - 1
-    return Histogram(count, count * seconds, seconds, seconds, ROUTE_SCALE, 0, Buckets.of(index, [count]))
+    return Histogram(count, count * seconds, seconds, seconds, ROUTE_SCALE, 0, *Buckets.of(index, [count]))
 
 
 def told(events: Sequence[AlertEvent]) -> list[tuple[float, str, str, str, str, str]]:

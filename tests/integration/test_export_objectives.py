@@ -106,7 +106,7 @@ def _requests(counts: Counts) -> Requests:
         return Requests()
     # Scale 0: 0.1 s is in bucket -4, (2**-4, 2**-3], and 2 s in bucket 0, (1, 2].
     buckets = Buckets.of(-4, [fast, 0, 0, 0, slow])
-    return Requests(Histogram(fast + slow, 0.1 * fast + 2 * slow, 0.1, 2.0 if slow else 0.1, 0, 0, buckets), failed)
+    return Requests(Histogram(fast + slow, 0.1 * fast + 2 * slow, 0.1, 2.0 if slow else 0.1, 0, 0, *buckets), failed)
 
 
 def ours(of: Scenario) -> list[frozenset[tuple[str, str]]]:

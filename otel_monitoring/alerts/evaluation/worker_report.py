@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otel_monitoring.alerts.model import AlertType
-from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.past import Past
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
 from otel_monitoring.metrics.window import Window
@@ -160,14 +159,13 @@ def _gauges_apart(reports: Mapping[str, WorkerReport]) -> Mapping[Series, float]
 
 
 def _flat(histogram: Histogram) -> tuple[Any, ...]:
-    first, packed_counts, width = histogram.buckets
-    shape = (histogram.count, histogram.sum, histogram.min, histogram.max, histogram.scale, histogram.at_zero)
-    return (*shape, first, f"{packed_counts:x}", width)
+    *others, packed_counts, width = histogram
+    return (*others, f"{packed_counts:x}", width)
 
 
 def _histogram(flat: Sequence[Any]) -> Histogram:
     count, total, smallest, largest, scale, at_zero, first, packed_counts, width = flat
-    return Histogram(count, total, smallest, largest, scale, at_zero, Buckets(first, int(packed_counts, 16), width))
+    return Histogram(count, total, smallest, largest, scale, at_zero, first, int(packed_counts, 16), width)
 
 
 def _series(name: str, attributes: Iterable[tuple[str, Any]]) -> Series:

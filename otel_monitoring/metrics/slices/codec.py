@@ -103,7 +103,7 @@ def _packed(head: Mapping[str, Any], requests: Iterable[Requests]) -> bytes:
             (
                 *(durations.count, one.errors, min(durations.sum, _LARGEST_FLOAT)),
                 *(min(durations.min, _LARGEST_FLOAT), max(-1.0, min(durations.max, _LARGEST_FLOAT))),
-                *(durations.scale, durations.at_zero, durations.buckets.first, len(inside), width),
+                *(durations.scale, durations.at_zero, durations.first, len(inside), width),
             )
         )
     columns = zip(*rows, strict=True)
@@ -167,7 +167,7 @@ def _requests(figures: Sequence[Any], counts: bytes) -> Requests:
     count, errors, total, least, most, scale, at_zero, first, length, width = figures
     buckets = _buckets(first, counts, width) if length else Buckets()
     least, most = (least, most) if count else (float("inf"), float("-inf"))
-    return Requests(Histogram(count, total, least, most, scale, at_zero, buckets), errors)
+    return Requests(Histogram(count, total, least, most, scale, at_zero, *buckets), errors)
 
 
 def _buckets(first: int, counts: bytes, width: int) -> Buckets:

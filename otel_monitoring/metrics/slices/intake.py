@@ -1,7 +1,6 @@
 """`SliceIntake`: what the processes of a service published, as a slice."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
@@ -91,4 +90,4 @@ def _at_most(histogram: Histogram, scale: int) -> Histogram:
     halvings = histogram.scale - scale
     if halvings <= 0 or not histogram.count:
         return histogram
-    return replace(histogram, scale=scale, buckets=histogram.buckets.coarser(halvings))
+    return histogram.coarser(halvings)

@@ -6,7 +6,7 @@ nobody measured has no slice.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
 from otel_monitoring.metrics.buckets import Buckets
@@ -175,8 +175,8 @@ def _share_of_values(whole: Histogram, turn: int, number: int) -> Histogram:
     count = at_zero + sum(counts)
     if not count:
         return _NOTHING
-    buckets = Buckets.of(whole.buckets.first, counts)
-    return replace(whole, count=count, sum=whole.sum * count / whole.count, at_zero=at_zero, buckets=buckets)
+    buckets = Buckets.of(whole.first, counts)
+    return whole._replace(count=count, sum=whole.sum * count / whole.count, at_zero=at_zero, **buckets._asdict())
 
 
 def _dealt(before: int, count: int, turn: int, number: int) -> int:

@@ -1,7 +1,6 @@
 """`timeline`: the slices of a stretch of the past in order, each time as fine as it is kept."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from itertools import pairwise
 
 from otel_monitoring.metrics.buckets import Buckets
@@ -77,9 +76,9 @@ def _split(whole: Histogram, largest: int) -> tuple[Histogram, Histogram]:
         counts[index] -= taken[index]
         rest -= taken[index]
     share, rest = largest / whole.count, min(rest, whole.at_zero)
-    first, at_zero = whole.buckets.first, whole.at_zero - rest
+    first, at_zero = whole.first, whole.at_zero - rest
     few, many = Buckets.of(first, counts), Buckets.of(first, taken)
     return (
-        replace(whole, count=whole.count - largest, sum=whole.sum * (1 - share), at_zero=at_zero, buckets=few),
-        replace(whole, count=largest, sum=whole.sum * share, at_zero=rest, buckets=many),
+        whole._replace(count=whole.count - largest, sum=whole.sum * (1 - share), at_zero=at_zero, **few._asdict()),
+        whole._replace(count=largest, sum=whole.sum * share, at_zero=rest, **many._asdict()),
     )
