@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
@@ -65,7 +66,22 @@ _HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
 
 _Positive = Annotated[FiniteFloat, Field(gt=0)]
 _Seconds = Annotated[FiniteFloat, Field(gt=0, le=366 * 86_400)]
-_Objective = Annotated[FiniteFloat, Field(gt=0, lt=100)] | Literal["off"] | None
+
+
+def _percentage(given: object) -> object:
+    """The percentage of an objective as a number, or `off`."""
+    if given is None or given == "off":
+        return given
+    try:
+        number = float(given) if isinstance(given, str | int | float) and not isinstance(given, bool) else 0.0
+    except ValueError:
+        number = 0.0
+    if not 0 < number < 100:
+        raise ValueError("it must be a number of percent above 0 and below 100, as 99.9, or off")
+    return number
+
+
+_Objective = Annotated[float | Literal["off"] | None, BeforeValidator(_percentage)]
 
 
 class Thresholds(BaseModel):

@@ -9,6 +9,7 @@ from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge, Percent, Quantile
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.alerts.rules.rule import NoData, Rule
+from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.export.options import INSTANCE, number_text
 from otel_monitoring.semconv import prometheus_label
 
@@ -39,9 +40,17 @@ def alert_labels(rule: Rule, dialect: Dialect) -> tuple[str, ...]:
 
 
 def value(rule: Rule, dialect: Dialect) -> str:
-    """The rule's value, and no data where there are fewer than `min_samples`."""
+    """The rule's value, and no data where there are fewer than `min_samples`.
+
+    Raises:
+        ConfigurationError: It cannot be written for these histograms.
+    """
     dialect = dialect_of(rule, dialect)
-    return rule.expression.promql(dialect) + _enough(rule, dialect)
+    try:
+        return rule.expression.promql(dialect) + _enough(rule, dialect)
+    except ConfigurationError as error:
+        field, _, why = str(error).partition(": ")
+        raise ConfigurationError(f"{field}: {rule.name}: {why}") from None
 
 
 def recorded(rule: Rule) -> str:

@@ -100,6 +100,14 @@ def test_a_wrong_value_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, var
         ("OTEL_MONITORING_WINDOW", "5", "less than OTEL_MONITORING_SAMPLE_INTERVAL, which is 10 s"),
         ("OTEL_MONITORING_DATABASE_URI", "localhost:27017/shop", "it must begin with mongodb://"),
         ("OTEL_MONITORING_THRESHOLDS", "five", "thresholds"),
+        *(
+            (
+                "OTEL_MONITORING_SLO_AVAILABILITY",
+                wrong,
+                "AVAILABILITY: it must be a number of percent above 0 and below 100",
+            )
+            for wrong in ("100", "0", "99.9%", "99,9", "nan", "never", "-1")
+        ),
     ],
 )
 def test_a_wrong_value_says_what_was_meant(

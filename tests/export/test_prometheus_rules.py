@@ -4,9 +4,22 @@ from typing import Any
 import pytest
 import yaml
 
-from otel_monitoring.alerts import AlertSeverity, AlertType, Count, Gauge, NoData, Percent, Quantile, Rule, requests
+from otel_monitoring.alerts import (
+    AlertSeverity,
+    AlertType,
+    Count,
+    FasterThan,
+    Gauge,
+    NoData,
+    Percent,
+    Quantile,
+    Rule,
+    Slo,
+    requests,
+)
 from otel_monitoring.alerts.rules.matchers import Attribute
 from otel_monitoring.alerts.rules.promql import Dialect
+from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.export import ExportOptions, prometheus
 from otel_monitoring.export.options import number_text, prometheus_duration
 from otel_monitoring.export.templates import go_template, label_names, message_template
@@ -146,3 +159,9 @@ def test_nothing_failed_is_zero_percent_of_what_was_done() -> None:
     part = 'sum by (job) (increase(jobs_total{ok="true"}[5m]))'
     whole = "sum by (job) (increase(jobs_total[5m]))"
     assert text == f"100 * ({part} or 0 * {whole}) / {whole}"
+
+
+def test_a_limit_that_classic_histograms_do_not_have_is_named_with_its_rule() -> None:
+    rules = Slo("checkout", objective=99, good=FasterThan(0.3)).rules()
+    with pytest.raises(ConfigurationError, match=r"^good: checkout_fast_burn: classic histograms have no bucket"):
+        prometheus(rules, ExportOptions(histograms="classic"))
