@@ -11,6 +11,7 @@ from tests.ports import free_port
 
 RELABELLING = """
 - {source_labels: [service_name], target_label: job}
+- {source_labels: [service_namespace, service_name], separator: /, regex: (.+/.+), target_label: job}
 - {source_labels: [service_instance_id], target_label: instance}
 """
 """What Prometheus' OTLP receiver does by itself."""
