@@ -16,6 +16,7 @@ from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertSeverity
 from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
+from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE, TokenGuard, refuse_other_sites
 from otel_monitoring.endpoints.unavailable import or_unavailable
@@ -102,7 +103,7 @@ class WeeklyRequest(BaseModel):
 
     days: (
         Annotated[list[Annotated[str, Field(max_length=20)]], Field(min_length=1, max_length=7)]
-        | Annotated[str, Field(max_length=60)]
+        | Annotated[str, Field(min_length=1, max_length=60)]
     )
     start: Annotated[str, Field(alias="from", max_length=20)]
     end: Annotated[str, Field(alias="to", max_length=20)]
@@ -260,11 +261,22 @@ async def _carried_out(request: Request, kind: type[B], action: Callable[[B], Re
     try:
         return await run_in_threadpool(action, await _body_of(request, kind))
     except ValidationError as error:
-        return _refused(error.errors(include_input=False, include_url=False, include_context=False), "body")
+        return _not_of(kind, error)
     except TooManyMutesError as error:
         raise HTTPException(409, str(error), NO_STORE) from None
     except ValueError as error:
         return _refused([_named(error)], "body")
+
+
+def _not_of(kind: type[BaseModel], error: ValidationError) -> Response:
+    """The answer to a body of another form; the name of a field that there is not is the sender's, and not repeated."""
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    for problem in problems:
+        if problem["type"] == "extra_forbidden":
+            *place, name = problem["loc"]
+            fields = [field.alias or own for own, field in (WeeklyRequest if place else kind).model_fields.items()]
+            problem["msg"] = f"No such field{did_you_mean(str(name), fields)}: there are {', '.join(fields)}"
+    return _refused(problems, "body")
 
 
 def _named(error: ValueError) -> dict[str, Any]:
@@ -436,7 +448,7 @@ def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[Bas
         try:
             body = await _body_of(request, AcknowledgeRequest)
         except ValidationError as error:
-            return _refused(error.errors(include_input=False, include_url=False, include_context=False), "body")
+            return _not_of(AcknowledgeRequest, error)
         try:
             done = await service.alert_manager.acknowledge(incident, author=body.author, reason=body.reason)
         except LookupError as error:

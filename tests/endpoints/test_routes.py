@@ -183,6 +183,7 @@ async def test_windows_are_planned_listed_and_removed() -> None:
         ({"weekly": {"days": ["sun"], "from": "2 am", "to": "04:00"}}, "from"),
         ({"weekly": {"days": ["sun"], "from": "02:00"}}, "to"),
         ({"weekly": {"days": [], "from": "02:00", "to": "04:00"}}, "days"),
+        ({"weekly": {"days": "", "from": "02:00", "to": "04:00"}}, "days"),
         ({"weekly": {"days": ["sun"], "from": "02:00", "to": "04:00"}, "timezone": "../etc"}, "timezone"),
         ({"weekly": {"days": ["sun"], "from": "02:00", "to": "04:00"}, "from": "2099-01-01T00:00:00Z"}, "weekly"),
         ({"from": "2099-01-01T00:00:00Z", "to": "2099-01-02T00:00:00Z", "type": "databse_down"}, "type"),
@@ -195,6 +196,31 @@ async def test_a_window_that_cannot_be_is_refused_by_field(body: dict[str, Any],
     assert answer.status_code == 422, answer.text
     assert field in answer.json()["detail"][0]["loc"], answer.text
     assert await manager.get_maintenance() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "says"),
+    [
+        (MUTES, {"type": "custom", "duration": 60}, "No such field; did you mean duration_seconds?: there are type, "),
+        (MUTES, {"rule": "high_cpu", SECRET: 1}, "No such field: there are type, rule, duration_seconds, "),
+        (WINDOWS, {"weekly": {"day": "sun", "from": "02:00", "to": "04:00"}}, "No such field; did you mean days?"),
+        (WINDOWS, {"start": "2099-01-01T00:00:00Z"}, "No such field: there are from, to, weekly, "),
+        (
+            "/api/alerts/0123456789abcdef/acknowledge",
+            {"authr": "ana"},
+            "did you mean author?: there are reason, author",
+        ),
+    ],
+)
+async def test_who_sends_a_field_that_there_is_not_is_told_those_there_are(
+    path: str, body: dict[str, Any], says: str
+) -> None:
+    app, _ = application(access="open")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        answer = await client.post(path, json=body)
+    assert answer.status_code == 422
+    assert any(says in each["msg"] for each in answer.json()["detail"]), answer.text
+    assert SECRET not in answer.text
 
 
 async def test_an_alert_is_acknowledged_by_its_incident_and_that_is_taken_back() -> None:

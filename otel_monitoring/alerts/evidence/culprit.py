@@ -78,10 +78,9 @@ def listed(names: Sequence[str]) -> str:
 
 
 def change(now: Cell, before: Cell) -> str:
-    """The mean durations before and now."""
-    new = seconds(ratio(now.seconds, now.number))
-    old = f"{seconds(ratio(before.seconds, before.number))} → " if before.number else ""
-    return f"{old}{new} on average"
+    """The mean durations before and now; one where they are the same."""
+    new, old = (seconds(ratio(cell.seconds, cell.number)) for cell in (now, before))
+    return f"{old} → {new} on average" if before.number and old != new else f"{new} on average"
 
 
 def ratio(part: float, whole: float) -> float:
