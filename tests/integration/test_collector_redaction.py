@@ -32,6 +32,8 @@ CANARIES = {
     "cookie": "Cookie: session=canarysession; theme=canarydark",
     "AWS key": "AKIACANARY0123456789",
     "GitHub token": "ghp_canary0123456789abcdefghij0123456789",
+    "GitHub token of words": "ghp_canary_canary_canary_canary",
+    "GitLab token of words": "glpat-canary-canary-canary",
     "private key": "-----BEGIN RSA PRIVATE KEY-----\nMIIcanary\n-----END RSA PRIVATE KEY-----",
     "IBAN": "DE89 3704 0044 0532 0130 00",
     "telephone": "+49 170 1234567",
