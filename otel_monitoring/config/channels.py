@@ -7,8 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, FiniteFloat, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, SecretStr, field_validator
 
 from otel_monitoring.config import template
 
@@ -32,10 +31,10 @@ def _from_variable(variable: str, default: Any = None) -> Any:
     return Field(default, validation_alias=AliasChoices(variable, variable.lower()))
 
 
-class ChannelSettings(BaseSettings):
+class ChannelSettings(BaseModel):
     """Channels beside the log. A channel is in use where its variables are set."""
 
-    model_config = SettingsConfigDict(defer_build=True)  # of use as a part of `Settings` alone
+    model_config = ConfigDict(defer_build=True)  # of use as a part of `Settings` alone
 
     smtp_server: str | None = _from_variable("SMTP_SERVER")
     smtp_port: Annotated[int, Field(ge=1, le=65_535)] = _from_variable("SMTP_PORT", 587)
@@ -45,7 +44,7 @@ class ChannelSettings(BaseSettings):
     """None: `tls` on port 465, `starttls` elsewhere."""
     alert_email_from: str | None = _from_variable("ALERT_EMAIL_FROM")
     alert_email_password: SecretStr | None = _from_variable("ALERT_EMAIL_PASSWORD")
-    alert_email_to: Annotated[tuple[str, ...], NoDecode] = _from_variable("ALERT_EMAIL_TO", ())
+    alert_email_to: tuple[str, ...] = _from_variable("ALERT_EMAIL_TO", ())
     slack_webhook_url: SecretStr | None = _from_variable("SLACK_WEBHOOK_URL")
     slack_bot_token: SecretStr | None = _from_variable("SLACK_BOT_TOKEN")
     """In place of the webhook: messages are edited."""
@@ -56,8 +55,8 @@ class ChannelSettings(BaseSettings):
     """In the form of Standard Webhooks: `whsec_` and 24 to 64 bytes in base64. None: webhooks are not signed."""
     alert_webhook_allow_private: bool = _from_variable("ALERT_WEBHOOK_ALLOW_PRIVATE", False)
     """Let the webhook's host be a loopback, private or link-local address."""
-    alertmanager_url: Annotated[tuple[SecretStr, ...], NoDecode] = _from_variable("ALERTMANAGER_URL", ())
-    alert_apprise_urls: Annotated[tuple[SecretStr, ...], NoDecode] = _from_variable("ALERT_APPRISE_URLS", ())
+    alertmanager_url: tuple[SecretStr, ...] = _from_variable("ALERTMANAGER_URL", ())
+    alert_apprise_urls: tuple[SecretStr, ...] = _from_variable("ALERT_APPRISE_URLS", ())
 
     alert_title: str | None = _from_variable("ALERT_TITLE")
     """The template of the first line of messages for people. None: each channel has its own."""

@@ -8,9 +8,6 @@ import stat
 import time
 from typing import Final
 
-from dotenv import dotenv_values
-from dotenv.parser import parse_stream
-
 from otel_monitoring.environment import warn_once
 
 NAME: Final = ".env"
@@ -32,8 +29,7 @@ def variables() -> dict[str, str]:
     """Every variable with a value in the working directory's `.env`; none, and a warning, where it cannot be read."""
     try:
         data = _content()
-        text = _decoded(data) if data is not None else ""
-        found = dotenv_values(stream=io.StringIO(_parsable(text)))
+        found = _parsed(_decoded(data)) if data is not None else {}
     except FileNotFoundError:  # the file, or the working directory
         return {}
     except OSError as error:
@@ -45,15 +41,20 @@ def variables() -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _parsable(text: str) -> str:
-    """The statements of `text` that can be parsed. One warning names the others; python-dotenv would log each."""
+def _parsed(text: str) -> dict[str, str | None]:
+    """The variables of `text`. One warning names the statements that cannot be parsed; python-dotenv would log each."""
+    # Imported late: most services have no such file where they run.
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
     statements = list(parse_stream(io.StringIO(text)))
     wrong = [str(one.original.line) for one in statements if one.error]
     if not wrong:
-        return text
+        return dotenv_values(stream=io.StringIO(text))
     more = f" and {len(wrong) - _MAX_LINES} more" if len(wrong) > _MAX_LINES else ""
     warn_once(f"{NAME}: what begins at line {', '.join(wrong[:_MAX_LINES])}{more} is no NAME=value; it is ignored")
-    return "".join(one.original.string for one in statements if not one.error)
+    parsable = "".join(one.original.string for one in statements if not one.error)
+    return dotenv_values(stream=io.StringIO(parsable))
 
 
 def _content() -> bytes | None:

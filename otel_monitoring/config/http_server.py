@@ -1,10 +1,9 @@
 """`RequestSettings`: OpenTelemetry's variables for HTTP server instrumentations; both request engines follow them."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from pydantic import AliasChoices, Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from otel_monitoring.environment import are_expressions, items
 
@@ -13,7 +12,7 @@ _EXCLUDED: Final = ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_U
 _ALL_METHODS: Final = "OTEL_PYTHON_INSTRUMENTATION_HTTP_CAPTURE_ALL_METHODS"
 _METHODS: Final = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"
 
-Items = Annotated[tuple[str, ...], NoDecode]
+Items = tuple[str, ...]
 
 
 def _from_variable(keyword: str, *variables: str) -> Any:
@@ -21,10 +20,10 @@ def _from_variable(keyword: str, *variables: str) -> Any:
     return Field((), validation_alias=AliasChoices(*variables, keyword))
 
 
-class RequestSettings(BaseSettings):
+class RequestSettings(BaseModel):
     """Which requests are excluded, and which headers become attributes of spans."""
 
-    model_config = SettingsConfigDict(defer_build=True)  # of use as a part of `Settings` alone
+    model_config = ConfigDict(defer_build=True)  # of use as a part of `Settings` alone
 
     excluded_urls: Items = _from_variable("excluded_urls", *_EXCLUDED)
     """Regular expressions. A request whose path one of them matches anywhere has no span, no metric and no log."""

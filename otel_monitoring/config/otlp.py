@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
+    BaseModel,
+    ConfigDict,
     Field,
     FilePath,
     PositiveFloat,
@@ -19,7 +21,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Signal = Literal["traces", "metrics", "logs"]
 Protocol = Literal["http/protobuf", "grpc"]
@@ -55,10 +56,10 @@ def check_headers(value: SecretStr | None) -> None:
         raise ValueError("it must be name=value pairs separated by commas")
 
 
-class OtlpSettings(BaseSettings):
+class OtlpSettings(BaseModel):
     """Which signals are exported, where to, and how."""
 
-    model_config = SettingsConfigDict(defer_build=True)  # of use as a part of `Settings` alone
+    model_config = ConfigDict(defer_build=True)  # of use as a part of `Settings` alone
 
     config_file: str | None = _from_variable("OTEL_CONFIG_FILE")
     """The file of the declarative configuration that is in force."""

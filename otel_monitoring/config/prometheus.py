@@ -2,8 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, FilePath, FiniteFloat, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, FilePath, FiniteFloat, SecretStr, ValidationInfo, field_validator
 
 from otel_monitoring.config.channels import check_web_address
 from otel_monitoring.config.otlp import check_headers
@@ -11,10 +10,10 @@ from otel_monitoring.config.otlp import check_headers
 _Seconds = Annotated[FiniteFloat, Field(gt=0)]
 
 
-class PrometheusSettings(BaseSettings):
+class PrometheusSettings(BaseModel):
     """Where Prometheus, Mimir, Thanos or VictoriaMetrics is asked; `OTEL_MONITORING_PROMETHEUS_…`."""
 
-    model_config = SettingsConfigDict(defer_build=True)  # of use as a part of `Settings` alone
+    model_config = ConfigDict(defer_build=True)  # of use as a part of `Settings` alone
 
     prometheus_url: SecretStr | None = None
     """The URL before `/api/v1`; `user:password@` is basic authentication. None: the service answers for itself."""

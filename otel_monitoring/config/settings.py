@@ -4,10 +4,10 @@ The variables that begin with `OTEL_MONITORING_` are here. OpenTelemetry's own a
 the alert channels (`SMTP_SERVER`, `SLACK_WEBHOOK_URL`, …) in `channels`.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Set
-from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,14 +27,6 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
 
 from otel_monitoring.baggage import MAX_KEYS
 from otel_monitoring.config import configuration_file, dotenv_file, template
@@ -50,6 +42,7 @@ from otel_monitoring.redact import redact
 
 PREFIX = "OTEL_MONITORING_"
 _THRESHOLD = f"{PREFIX}THRESHOLD_"
+_THRESHOLDS = f"{PREFIX}THRESHOLDS"
 _THRESHOLD_KEYWORD = "threshold_"
 _MESSAGES = {
     "bool_parsing": "it must be true or false",
@@ -127,13 +120,8 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     there is such a file, it alone decides about what `OtlpSettings` has.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        extra="ignore",
-        frozen=True,
-        populate_by_name=True,
-        env_ignore_empty=True,
-        defer_build=False,
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, populate_by_name=True, validate_default=True, defer_build=False
     )
 
     # Endpoints
@@ -156,7 +144,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     environment: str | None = None
 
     # Requests
-    error_statuses: Annotated[frozenset[int] | None, NoDecode] = None
+    error_statuses: frozenset[int] | None = None
     """Status codes that count as errors. None: every 5xx."""
     operation_spans: bool = False
     """Make FastAPI's spans for dependencies, endpoints and serialization; they double the cost of a traced request."""
@@ -165,9 +153,9 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     max_endpoints: Annotated[int, Field(ge=1, le=100_000)] = 1000
 
     # Baggage
-    baggage_keys: Annotated[tuple[str, ...], NoDecode, Field(max_length=MAX_KEYS)] = ()
+    baggage_keys: Annotated[tuple[str, ...], Field(max_length=MAX_KEYS)] = ()
     """Baggage that becomes attributes of spans and log records, also when it came with a client's headers."""
-    baggage_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    baggage_hosts: tuple[str, ...] = ()
     """Hosts that instrumented HTTP clients send baggage to, beside private ones. `.example.com`: all hosts below it."""
 
     # Database
@@ -210,14 +198,6 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     def file(self) -> ConfigurationFile | None:
         """The configuration file that is in force."""
         return self._file
-
-    @classmethod
-    def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The sources in order of precedence: keywords, the environment, `.env`."""
-        first, dotenv = (named["init_settings"], named["env_settings"]), _DotenvSource(settings_cls)
-        return (*first, dotenv) if dotenv.env_vars else first  # a source takes 15 ms, whatever is in it
 
     @model_validator(mode="before")
     @classmethod
@@ -338,12 +318,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
                 "; ".join(f"{name}: no such setting{did_you_mean(name, cls.model_fields)}" for name in unknown)
             )
         ignore_unusable()
-        dotenv = dotenv_file.variables()
-        token = _dotenv.set(dotenv)
-        try:
-            return cls._from_variables(given, thresholds, _with_environment(dotenv))
-        finally:
-            _dotenv.reset(token)
+        return cls._from_variables(given, thresholds, _with_environment(dotenv_file.variables()))
 
     @classmethod
     def _from_variables(
@@ -353,6 +328,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
         in_file = cls._take_from_file(file, given, variables)
         own: Mapping[str, Any] = file.own if file is not None else {}
         thresholds = {**own.get("thresholds", {}), **_without_prefix(own, _THRESHOLD_KEYWORD)}
+        thresholds.update(_together(variables.get(_THRESHOLDS, "{}")))
         thresholds.update(_without_prefix(variables, _THRESHOLD))
         thresholds.update(_as_mapping(given.pop("thresholds", {})))
         thresholds.update(_without_prefix(thresholds_given, _THRESHOLD_KEYWORD))
@@ -361,7 +337,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
         named = variables.keys() | {_variable_of(name) for name in given}
         for line in _notices(named, variables):
             warn_once(line)
-        settings = cls._validated(given, named, in_file)
+        settings = cls._validated(given, _by_field(variables), named, in_file)
         settings._file = file  # noqa: SLF001 - our own
         return settings
 
@@ -393,14 +369,14 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
         return frozenset(own)
 
     @classmethod
-    def _validated(cls, given: dict[str, Any], named: Set[str], in_file: frozenset[str] = frozenset()) -> "Settings":
+    def _validated(
+        cls, given: dict[str, Any], variables: Mapping[str, str], named: Set[str], in_file: frozenset[str]
+    ) -> "Settings":
         """Validate; where only foreign variables are wrong, warn and try again with their defaults."""
         try:
-            return cls(**given)
+            return cls(**{**variables, **given})
         except ValidationError as error:
             problems = error.errors(include_url=False, include_context=False)
-        except SettingsError as error:
-            raise ConfigurationError(f"{PREFIX}*: {error}") from None
         foreign = {_field_of(problem): problem for problem in problems if _is_foreign(problem, given, named)}
         ours = [problem for problem in problems if _field_of(problem) not in foreign]
         if ours:
@@ -412,7 +388,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
             else:
                 warn_once(f"{name}: {why}; it is ignored")
         defaults = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in foreign}
-        return cls._validated({**given, **defaults}, named, in_file)
+        return cls._validated({**given, **defaults}, variables, named, in_file)
 
 
 @cache
@@ -475,24 +451,35 @@ def _shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else redact(value)
 
 
-_dotenv: ContextVar[dict[str, str] | None] = ContextVar("dotenv", default=None)
-"""The variables of `.env` while settings are loaded, so that the file is read once."""
-
-
-class _DotenvSource(EnvSettingsSource):
-    """Reads variables from `.env` as `EnvSettingsSource` does from the environment."""
-
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls)
-        read = _dotenv.get()
-        variables = read if read is not None else dotenv_file.variables()
-        self.env_vars = {name.lower(): value for name, value in variables.items()}
-
-
 def _with_environment(dotenv: Mapping[str, str]) -> dict[str, str]:
     """Every variable with a value; the environment wins over `.env`."""
     variables = {name.upper(): value for name, value in dotenv.items()}
     return {**variables, **{name.upper(): value for name, value in os.environ.items() if value.strip()}}
+
+
+def _by_field(variables: Mapping[str, str]) -> dict[str, str]:
+    """The texts of the fields whose variables are set; of several variables of a field the first counts."""
+    found = {}
+    for field in Settings.model_fields.keys() - {"thresholds"}:
+        text = next((variables[name] for name in _variables_of(field) if name in variables), None)
+        if text is not None:
+            found[field] = text
+    return found
+
+
+def _together(text: str) -> dict[str, Any]:
+    """The thresholds of the variable that has several at once.
+
+    Raises:
+        ConfigurationError: It is no JSON object.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigurationError(f'{_THRESHOLDS}: it must be a JSON object, as {{"cpu_percent": 90}}')
+    return found
 
 
 def _as_mapping(value: "Thresholds | dict[str, float]") -> dict[str, float]:
@@ -510,10 +497,10 @@ def _variable_of(field: str) -> str:
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
 
 
-def _variables_of(field: str) -> set[str]:
-    """Every environment variable of a field."""
+def _variables_of(field: str) -> list[str]:
+    """Every environment variable of a field; its keyword, if that has a name of its own, is among them."""
     alias = Settings.model_fields[field].validation_alias
-    return {str(choice) for choice in alias.choices} if isinstance(alias, AliasChoices) else {PREFIX + field.upper()}
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [PREFIX + field.upper()]
 
 
 def _field_of(problem: ErrorDetails) -> str:

@@ -99,7 +99,7 @@ def test_a_wrong_value_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, var
         ("OTEL_MONITORING_THRESHOLD_ERROR_RATE", "5", "did you mean OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT?"),
         ("OTEL_MONITORING_WINDOW", "5", "less than OTEL_MONITORING_SAMPLE_INTERVAL, which is 10 s"),
         ("OTEL_MONITORING_DATABASE_URI", "localhost:27017/shop", "it must begin with mongodb://"),
-        ("OTEL_MONITORING_THRESHOLDS", "five", "thresholds"),
+        ("OTEL_MONITORING_THRESHOLDS", "five", "OTEL_MONITORING_THRESHOLDS: it must be a JSON object"),
         *(
             (
                 "OTEL_MONITORING_SLO_AVAILABILITY",
