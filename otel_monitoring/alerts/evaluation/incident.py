@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from string import Formatter
 from typing import Any
 
@@ -187,11 +188,14 @@ class Incident:
         if read["outcome"] == Outcome.SUPPRESSED.value:
             # An earlier version wrote this where only `send_alert` had notified the type, never the rule itself.
             state["notified_at"] = None
-        notified_on = read.get("told_on")
-        return _INCIDENT.validate_python({"value": state["value"], **read, "notified_on": notified_on, "state": state})
+        told_on = read.get("told_on")
+        return _incident().validate_python({"value": state["value"], **read, "notified_on": told_on, "state": state})
 
 
-_INCIDENT = TypeAdapter(Incident)
+@cache
+def _incident() -> TypeAdapter[Incident]:
+    # Made at the first use: it takes milliseconds, and most services start without an alert.
+    return TypeAdapter(Incident)
 
 
 def message_of(rule: Rule, value: float | None, labels: Mapping[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -13,11 +13,24 @@ from otel_monitoring.alerts.schedule import decoded
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.redact import redact
 
-_EVENT = TypeAdapter(AlertEvent)
-_RESULT = TypeAdapter(ChannelResult)
-_RESULTS = TypeAdapter(dict[str, ChannelResult])
 _READABLE = "readable"
 """Marks rows that were redacted when written; rows of earlier versions are redacted when read."""
+
+
+# Made at the first use: each takes milliseconds, and most services start without an alert.
+@cache
+def _event() -> TypeAdapter[AlertEvent]:
+    return TypeAdapter(AlertEvent)
+
+
+@cache
+def _result() -> TypeAdapter[ChannelResult]:
+    return TypeAdapter(ChannelResult)
+
+
+@cache
+def _results() -> TypeAdapter[dict[str, ChannelResult]]:
+    return TypeAdapter(dict[str, ChannelResult])
 
 
 def encoded_event(event: AlertEvent) -> str:
@@ -29,7 +42,7 @@ def encoded_event(event: AlertEvent) -> str:
 
 
 def _record(event: AlertEvent) -> dict[str, Any]:
-    return {**_EVENT.dump_python(event, mode="json", exclude={"channels"}, warnings=False), _READABLE: True}
+    return {**_event().dump_python(event, mode="json", exclude={"channels"}, warnings=False), _READABLE: True}
 
 
 def decoded_event(text: str, results: str = "{}") -> AlertEvent:
@@ -39,13 +52,13 @@ def decoded_event(text: str, results: str = "{}") -> AlertEvent:
         ValueError, TypeError, RecursionError: The texts are no event.
     """
     record = json.loads(text)
-    event = _EVENT.validate_python({**record, "channels": json.loads(results)})
+    event = _event().validate_python({**record, "channels": json.loads(results)})
     return event if record.get(_READABLE) else event.readable()
 
 
 def encoded_results(results: Mapping[str, ChannelResult]) -> str:
     """The results by channel as JSON."""
-    return _RESULTS.dump_json(dict(results), exclude_defaults=True).decode()
+    return _results().dump_json(dict(results), exclude_defaults=True).decode()
 
 
 def decoded_results(text: str) -> dict[str, ChannelResult]:
@@ -54,12 +67,12 @@ def decoded_results(text: str) -> dict[str, ChannelResult]:
     Raises:
         ValueError, TypeError: The text is no results.
     """
-    return _RESULTS.validate_json(text)
+    return _results().validate_json(text)
 
 
 def encoded_result(result: ChannelResult) -> str:
     """The result as a JSON merge patch (RFC 7396) for the previous result of the channel."""
-    return _RESULT.dump_json(result).decode()
+    return _result().dump_json(result).decode()
 
 
 def encoded_mute(mute: Mute) -> tuple[str, str, float, str, str]:
