@@ -96,6 +96,7 @@ class AlertManager:
         self._routes: tuple[Route, ...] = ()
         self._slos: dict[str, Slo] = {}
         self._preset_slos: dict[str, Slo] = {}
+        self._preset_by: Settings | None = None
         self._intake = Intake[SubmittedAlert, AlertEvent](self._decide)
         self.evaluation = Evaluation()
         known = settings or Settings.load()
@@ -154,6 +155,9 @@ class AlertManager:
         self.heartbeat = heartbeat_from(settings, self.clock, self._elapsed) if channels is None else None
 
     def _use_default_rules(self, settings: Settings) -> None:
+        if settings is self._preset_by:  # a service's own manager connects with the settings that it was made with
+            return
+        self._preset_by = settings
         self._preset_slos = {slo.name: slo for slo in preset_slos(settings)}
         self._rules.use_defaults(usual_rules(settings))
 

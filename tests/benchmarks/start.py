@@ -25,7 +25,9 @@ _MILLI = 1e3
 _MIB = 2**20
 _BARE, _OURS, _EVERYTHING = "bare", "**otel_monitoring**, embedded", "**otel_monitoring**, everything configured"
 _SDK = "the SDK and its OTLP exporters of all signals, by hand"
-_STAGES = ("imported", "started", "settled")
+_STAGES = ("imported", "started", "answered", "settled")
+_JUDGED = "answered"
+"""FastAPI prepares an included router with the first request that passes it; with the package, before the first."""
 _TIMEOUT = 1800
 _FOREIGN = ("OTEL_", "SMTP_", "ALERT", "SLACK_", "PYTHON")
 _CHECK = "from otel_monitoring.cli import main; main()"
@@ -37,7 +39,8 @@ def run(report: Report, sink: Sink, rounds: int, *, lean: bool) -> None:
         "Start of the example",
         "Process CPU of `examples/earlybird` under uvicorn, against a MongoDB-compatible server, once with the package "
         f"and once with names that stand for nothing; {rounds} interleaved rounds, each in new processes, whose "
-        "bytecode is there. 'settled' is a second after the first answers.",
+        "bytecode is there. 'answered' is after the first two answers, a 401 and a 404 without the package: FastAPI "
+        "prepares its routers with its first requests; ours asks them at the start. 'settled' is a second later.",
     )
     if find_spec("nx_27017") is None:
         report.leave_out("start.instrument", "nx-27017 is not installed")
@@ -58,10 +61,11 @@ def _start(report: Report, start: Any, rounds: int, variants: Sequence[str]) -> 
     rows = []
     for name, own in found.items():
         stages = [[one[stage] * _MILLI for one in own] for stage in _STAGES]
-        added = paired(stages[1], [one["started"] * _MILLI for one in found[_BARE]], "difference")
-        rows.append([name, *(f"{median(stage):.0f}" for stage in stages), f"{spread(stages[1]):.0f}", f"{added:.0f}"])
+        judged = [one[_JUDGED] * _MILLI for one in own]
+        added = paired(judged, [one[_JUDGED] * _MILLI for one in found[_BARE]], "difference")
+        rows.append([name, *(f"{median(stage):.0f}" for stage in stages), f"{spread(judged):.0f}", f"{added:.0f}"])
     report.table(("variant", *(f"{stage} ms" for stage in _STAGES), "± ms", "start: added ms"), rows)
-    least = {name: min(one["started"] for one in own) * _MILLI for name, own in found.items()}
+    least = {name: min(one[_JUDGED] for one in own) * _MILLI for name, own in found.items()}
     report.figure(
         "start.instrument",
         least[_OURS] - least[_BARE],
@@ -146,6 +150,9 @@ def _examples(sink: Sink) -> Iterator[Any]:
             "ALERT_WEBHOOK_URL": f"{nowhere}/hook",
             "ALERT_WEBHOOK_ALLOW_PRIVATE": "true",
             "ALERTMANAGER_URL": nowhere,
+            # A busy or full host is the neighbours': with it the service would collect evidence, send and retry.
+            "OTEL_MONITORING_THRESHOLD_CPU_PERCENT": "100",
+            "OTEL_MONITORING_THRESHOLD_MEMORY_PERCENT": "100",
         }
 
         def start(variant: str, idle_seconds: float) -> dict[str, float]:

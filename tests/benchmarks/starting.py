@@ -70,6 +70,7 @@ async def _serve(idle_seconds: float) -> dict[str, float]:
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
         for path in _PATHS:
             await client.get(path)
+    found["answered"] = time.process_time()
     await asyncio.sleep(_SETTLE_SECONDS)
     found["settled"] = began = time.process_time()
     if idle_seconds:
