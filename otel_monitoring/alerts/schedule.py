@@ -146,7 +146,7 @@ def zone(name: str) -> ZoneInfo:
     """
     try:
         return ZoneInfo(name)
-    except (LookupError, ValueError, OSError):
+    except (LookupError, ValueError, TypeError, OSError):
         raise ValueError("timezone: must be a name as Europe/Berlin that this machine knows") from None
 
 
@@ -172,14 +172,14 @@ def days_of(given: Iterable[str]) -> frozenset[int]:
         ValueError: One is no day.
     """
     found: set[int] = set()
-    for text in (given,) if isinstance(given, str) else given:
-        for part in text.lower().replace(" ", "").split(","):
-            first, _, last = part.partition("-")
-            try:
+    try:
+        for text in (given,) if isinstance(given, str) else given:
+            for part in text.lower().replace(" ", "").split(","):
+                first, _, last = part.partition("-")
                 start, end = _DAY_NUMBERS[first], _DAY_NUMBERS[last or first]
-            except KeyError:
-                raise ValueError("days: must be names as mon, or spans as mon-fri") from None
-            found.update(day % 7 for day in range(start, end + 1 if end >= start else end + 8))
+                found.update(day % 7 for day in range(start, end + 1 if end >= start else end + 8))
+    except (KeyError, AttributeError, TypeError):
+        raise ValueError("days: must be names as mon, or spans as mon-fri") from None
     return frozenset(found)
 
 
@@ -198,15 +198,21 @@ def clock_time(field: str, given: str) -> time:
     return found
 
 
-def moment(field: str, given: datetime | str, timezone: str = "UTC") -> float:
+def moment(field: str, given: datetime | str, timezone: str = "UTC", *, is_end: bool = False) -> float:
     """Unix seconds, from an RFC 3339 text or a `datetime`; without an offset it is local time in `timezone`.
+
+    Args:
+        field: The field's name.
+        given: The time.
+        timezone: The IANA name of the time zone.
+        is_end: Whether a window ends then: of a local time that clocks show twice it is the second, else the first.
 
     Raises:
         ValueError: It is none; the message begins with `field`.
     """
     try:
         found = given if isinstance(given, datetime) else datetime.fromisoformat(re.sub("[zZ]$", "+00:00", given))
-        seconds = (found if found.tzinfo is not None else found.replace(tzinfo=zone(timezone))).timestamp()
+        seconds = found.timestamp() if found.tzinfo is not None else _shown(found, zone(timezone))[is_end]
     except (TypeError, OverflowError, LookupError):
         seconds = -1.0
     except ValueError as error:
@@ -224,6 +230,7 @@ def planned(start: datetime | str, end: datetime | str, days: Iterable[str], tim
     Raises:
         ValueError: It cannot be; the message begins with `from`, `to`, `days` or `timezone`.
     """
+    zone(timezone)  # also where both times have an offset, and it says nothing
     if not days:
-        return Once(moment("from", start, timezone), moment("to", end, timezone))
+        return Once(moment("from", start, timezone), moment("to", end, timezone, is_end=True))
     return Weekly(days_of(days), clock_time("from", str(start)), clock_time("to", str(end)), timezone)

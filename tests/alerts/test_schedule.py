@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies
 
 from otel_monitoring.alerts import schedule
-from otel_monitoring.alerts.schedule import Once, Opening, Weekly, clock_time, days_of, decoded, moment
+from otel_monitoring.alerts.schedule import Once, Opening, Weekly, clock_time, days_of, decoded, moment, planned
 
 BERLIN = "Europe/Berlin"
 
@@ -145,6 +145,10 @@ def test_days_have_names(given_days: Any, numbers: set[int]) -> None:
         (lambda: weekly("mon", "01:00", "02:00", "../../etc/passwd"), "timezone: "),
         (lambda: weekly("mon", "01:00", "02:00", ""), "timezone: "),
         (lambda: moment("from", "tomorrow"), "from: must be a time as "),
+        (lambda: days_of([None]), "days: "),  # type: ignore[list-item]
+        (lambda: days_of(5), "days: "),  # type: ignore[arg-type]
+        (lambda: planned("2099-01-01T00:00Z", "2099-01-02T00:00Z", (), None), "timezone: "),  # type: ignore[arg-type]
+        (lambda: planned("2026-03-29T02:00", "2026-03-29T02:45", (), BERLIN), "to: must be after from"),
     ],
 )
 def test_what_cannot_be_planned_is_refused_by_field(make: Any, message: str) -> None:
@@ -157,3 +161,16 @@ def test_moments_have_an_offset_or_are_utc() -> None:
     assert {moment("from", text) for text in texts} == {at("2026-12-24T22:00:00+00:00")}
     assert schedule.decoded("") is None
     assert schedule.decoded(Once(1.5, 2.5).encode()) == Once(1.5, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "opens", "closes"),
+    [
+        ("2026-03-29T02:30", "2026-03-29T03:30", "2026-03-29T03:00+02:00", "2026-03-29T03:30+02:00"),
+        ("2026-03-29T01:00", "2026-03-29T02:30", "2026-03-29T01:00+01:00", "2026-03-29T03:00+02:00"),
+        ("2026-10-25T01:00", "2026-10-25T02:30", "2026-10-25T01:00+02:00", "2026-10-25T02:30+01:00"),
+        ("2026-10-25T02:30", "2026-10-25T02:45", "2026-10-25T02:30+02:00", "2026-10-25T02:45+01:00"),
+    ],
+)
+def test_a_window_that_is_open_once_follows_the_clock_too(start: str, end: str, opens: str, closes: str) -> None:
+    assert planned(start, end, (), BERLIN) == Once(at(opens), at(closes))

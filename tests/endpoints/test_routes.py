@@ -178,6 +178,7 @@ async def test_windows_are_planned_listed_and_removed() -> None:
         ({"from": "2001-01-02T00:00:00Z", "to": "2001-01-03T00:00:00Z"}, "to"),
         ({"from": "tomorrow", "to": "2099-01-01T00:00:00Z"}, "from"),
         ({"from": "2099-01-01T00:00", "to": "2099-01-02T00:00", "timezone": "Mars"}, "timezone"),
+        ({"from": "2099-01-01T00:00Z", "to": "2099-01-02T00:00Z", "timezone": "Mars"}, "timezone"),
         ({"from": "9999-12-31T23:59:59Z", "to": "9999-12-31T23:59:59.5Z"}, "from"),
         ({"weekly": {"days": ["someday"], "from": "02:00", "to": "04:00"}}, "days"),
         ({"weekly": {"days": ["sun"], "from": "2 am", "to": "04:00"}}, "from"),
