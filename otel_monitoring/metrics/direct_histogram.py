@@ -90,7 +90,7 @@ def _distribution(values: list[float]) -> Histogram:
     for edge in edges:  # the upper one of each value's bucket
         counts[edge - first] += 1
     packed_counts = int.from_bytes(counts, "little")
-    return Histogram(count, total, least, most, MAX_SCALE, at_zero, first - 1, packed_counts)
+    return Histogram._make((count, total, least, most, MAX_SCALE, at_zero, first - 1, packed_counts, 1))
 
 
 def _bounded(histogram: Histogram) -> Histogram:

@@ -8,9 +8,10 @@ import json
 import struct
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
+from math import inf
 from typing import Any, NamedTuple
 
 from otel_monitoring.errors import StoreError
@@ -99,17 +100,22 @@ class PackedSnapshot(NamedTuple):
         for series, record in giving_way(zip(self.rows, _RECORD.iter_unpack(self.records), strict=True)):
             count, total, least, most, scale, at_zero, first, size, width = record
             packed_counts = int.from_bytes(counts[begin : begin + size], "little")
-            found[series] = Histogram(count, total, least, most, scale, at_zero, first, packed_counts, width)
+            fields = count, total, least, most, scale, at_zero, first, packed_counts, width
+            found[series] = Histogram._make(fields)
             begin += size
         return Snapshot(self.start, self.end, found, self.sums)
 
-    def extremes(self, series: Series) -> tuple[float, float] | None:
-        """The smallest and the largest value of a histogram; None: it is absent."""
-        row = self.rows.get(series)
-        if row is None:
-            return None
-        found: tuple[float, float] = _EXTREMES.unpack_from(self.records, row * _RECORD.size)
-        return found
+
+def extremes(snapshots: Iterable[PackedSnapshot], series: Series) -> tuple[float, float]:
+    """The smallest and the largest value of a histogram in all snapshots; `inf` and `-inf`: it is in none."""
+    smallest, largest = inf, -inf
+    for snapshot in snapshots:
+        row = snapshot.rows.get(series)
+        if row is not None:
+            least, most = _EXTREMES.unpack_from(snapshot.records, row * _RECORD.size)
+            smallest = min(smallest, least)
+            largest = max(largest, most)
+    return smallest, largest
 
 
 class SnapshotCodec:
@@ -230,15 +236,12 @@ class EncodedSnapshot(NamedTuple):
 
 
 def _rows(records: memoryview, counts: bytes) -> list[Row]:
-    rows: list[Row] = []
     end, number = 0, int.from_bytes
-    for count, total, least, most, scale, at_zero, first, size, width in _RECORD.iter_unpack(records):
-        begin, end = end, end + size
-        if width not in KINDS:
-            break
-        packed_counts = number(counts[begin:end], "little")
-        rows.append((count, total, least, most, scale, at_zero, first, packed_counts, width))
-    if end != len(counts) or len(rows) * _RECORD.size != len(records):
+    rows: list[Row] = [
+        (count, total, least, most, scale, at_zero, first, number(counts[end : (end := end + size)], "little"), width)
+        for count, total, least, most, scale, at_zero, first, size, width in _RECORD.iter_unpack(records)
+    ]
+    if end != len(counts) or any(row[-1] not in KINDS for row in rows):
         raise ValueError("the content is damaged")
     return rows
 

@@ -4,7 +4,7 @@ The history makes a new one for every snapshot, while readers in other threads k
 service for the few that changed would be the largest cost of a collection.
 """
 
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Generic, TypeVar
 
@@ -43,7 +43,7 @@ class MetricSeries(Generic[T]):
     def get(self, series: Series) -> T | None:
         """The value of a series; None if it is absent."""
         shards = self.shards()
-        return shards[hash(series) & (len(shards) - 1)].get(series)
+        return shards[series.hash & (len(shards) - 1)].get(series)
 
     def items(self) -> list[tuple[Series, T]]:
         """Every series with its value; computed once."""
@@ -66,18 +66,19 @@ class MetricSeries(Generic[T]):
         shards, size = self.shards().copy(), self.size
         mask, copied = len(shards) - 1, set()
         for series, value in giving_way(values):
-            index = hash(series) & mask
+            index = series.hash & mask
             if index not in copied:
                 copied.add(index)
                 shards[index] = shards[index].copy()
             shard = shards[index]
             known = shard.get(series)
             new = change(series, known, value)
-            if new is not None:
+            if new is None:
+                size -= shard.pop(series, None) is not None
+            else:
                 shard[series] = new
-            elif known is not None:
-                del shard[series]
-            size += (new is not None) - (known is not None)
+                if known is None:
+                    size += 1
         if size > _FULL * len(shards):
             shards = _spread(chain.from_iterable(map(dict.items, shards)), 2 * size // _FULL)
         return MetricSeries(shards, size)
@@ -95,7 +96,7 @@ def _spread(items: Iterable[tuple[Series, T]], least: int) -> list[dict[Series, 
         count *= 2
     shards: list[dict[Series, T]] = [{} for _ in range(count)]
     for series, value in items:
-        shards[hash(series) & (count - 1)][series] = value
+        shards[series.hash & (count - 1)][series] = value
     return shards
 
 
@@ -138,13 +139,10 @@ class SeriesMap(Mapping[Series, T]):
         """The series of metric `name`; None if there are none."""
         return self._groups.get(name)
 
-    def names(self) -> Set[str]:
-        """The names of the metrics."""
-        return self._groups.keys()
-
-    def groups(self) -> Iterable[MetricSeries[T]]:
-        """The series of each metric."""
-        return self._groups.values()
+    @property
+    def by_metric(self) -> Mapping[str, MetricSeries[T]]:
+        """The series of each metric, by its name."""
+        return self._groups
 
     def find(self, series: Series) -> T | None:
         """The value of a series; None if it is absent."""
@@ -156,8 +154,8 @@ class SeriesMap(Mapping[Series, T]):
         if not values:
             return self
         groups = self._groups.copy()
-        for name, items in _by_name(values).items():
-            group = (groups.get(name) or MetricSeries(None, 0)).changed(items, change)
+        for name, news in SeriesMap.of(values).by_metric.items():
+            group = (groups.get(name) or MetricSeries(None, 0)).changed(news.items(), change)
             if group.size:
                 groups[name] = group
             else:
@@ -171,7 +169,7 @@ class _Items(ItemsView[Series, T]):
     _mapping: SeriesMap[T]
 
     def __iter__(self) -> Iterator[tuple[Series, T]]:
-        return (item for group in self._mapping.groups() for item in group.items())
+        return (item for group in self._mapping.by_metric.values() for item in group.items())
 
 
 def _by_name(values: Mapping[Series, V]) -> dict[str, list[tuple[Series, V]]]:

@@ -1,15 +1,14 @@
 """`Window`: what was measured in an interval; `History`: the ring of snapshots that the recent window covers."""
 
-import math
 from collections import OrderedDict, deque
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from otel_monitoring.metrics.past import Past
-from otel_monitoring.metrics.serialization import PackedSnapshot
+from otel_monitoring.metrics.serialization import PackedSnapshot, extremes
 from otel_monitoring.metrics.series_map import SeriesMap
-from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot
+from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot, merged_rows
 
 T = TypeVar("T")
 
@@ -203,8 +202,11 @@ class History:
         self._parts.append(snapshot)
         self.gauges = self._kept_gauges(snapshot)
         same = self.recent is self.total
-        total = self._with(self.total.snapshot, snapshot)
-        recent = total if same else self._with(self.recent.snapshot, snapshot)
+        news = Snapshot(
+            snapshot.start, snapshot.end, SeriesMap.of(snapshot.histograms), SeriesMap.of(snapshot.sums), self.gauges
+        )
+        total = _with(self.total.snapshot, news)
+        recent = total if same else _with(self.recent.snapshot, news)
         # An entry stays while any part of it is inside the span, so that the window is never shorter than the span.
         while self._ring and self._ring[0].end <= snapshot.end - self._span:
             recent = self._without(recent, self._ring.popleft().snapshot())
@@ -231,12 +233,6 @@ class History:
         gauges = self.gauges.changed(newest.gauges, lambda _series, _known, value: value)
         return gauges.changed(gone, lambda _series, _known, _value: None)
 
-    def _with(self, window: Snapshot, newest: Snapshot) -> Snapshot:
-        """`window` extended by `newest`, which follows it."""
-        histograms = SeriesMap.of(window.histograms).changed(newest.histograms, _sum_of_histograms)
-        sums = SeriesMap.of(window.sums).changed(newest.sums, _sum_of_counters)
-        return Snapshot(window.start, newest.end, histograms, sums, self.gauges)
-
     def _without(self, window: Snapshot, oldest: Snapshot) -> Snapshot:
         """`window` less its oldest entry, which has left the ring."""
 
@@ -253,18 +249,22 @@ class History:
         return Snapshot((self._ring or self._parts)[0].start, window.end, histograms, sums, window.gauges)
 
     def _extremes(self, series: Series) -> tuple[float, float]:
-        smallest, largest = math.inf, -math.inf
-        for entry in self._ring:
-            if (found := entry.extremes(series)) is not None:
-                smallest, largest = min(smallest, found[0]), max(largest, found[1])
+        smallest, largest = extremes(self._ring, series)
         for part in self._parts:
             if (histogram := part.histograms.get(series)) is not None:
                 smallest, largest = min(smallest, histogram.min), max(largest, histogram.max)
         return smallest, largest
 
 
+def _with(window: Snapshot, newest: Snapshot) -> Snapshot:
+    """`window` extended by `newest`, which follows it and has all gauges."""
+    histograms = SeriesMap.of(window.histograms).changed(newest.histograms, _sum_of_histograms)
+    sums = SeriesMap.of(window.sums).changed(newest.sums, _sum_of_counters)
+    return Snapshot(window.start, newest.end, histograms, sums, newest.gauges)
+
+
 def _sum_of_histograms(_series: Series, known: Histogram | None, new: Histogram) -> Histogram:
-    return known.plus(new) if known is not None else new
+    return merged_rows((known, new)) if known is not None else new
 
 
 def _sum_of_counters(_series: Series, known: float | None, new: float) -> float:
