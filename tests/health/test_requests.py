@@ -9,8 +9,16 @@ from otel_monitoring.health.requests import LastError, PerformanceMetrics, Reque
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.direct_histogram import RecordedHistogram
 from otel_monitoring.metrics.outcome import RequestOutcome
-from otel_monitoring.metrics.snapshot import Series
-from otel_monitoring.semconv import HTTP_SERVER_REQUEST_DURATION, REQUEST_DURATIONS, SCOPE
+from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.metrics.snapshot import AttributeValue, Series
+from otel_monitoring.metrics.window import History
+from otel_monitoring.semconv import (
+    HTTP_RESPONSE_STATUS_CODE,
+    HTTP_ROUTE,
+    HTTP_SERVER_REQUEST_DURATION,
+    REQUEST_DURATIONS,
+    SCOPE,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -147,3 +155,16 @@ def test_the_last_error_is_redacted_when_it_is_read() -> None:
     last = LastError("ValueError: password=hunter2", "GET /orders/{id}", 17.0)
     assert (last.text, last.time) == ("ValueError: password=[REDACTED] (GET /orders/{id})", 17.0)
     assert LastError("x", "GET /a@example.com", 1.0).text == "x (GET /[REDACTED])"
+
+
+def test_errors_are_counted_alike_before_and_after_the_routes() -> None:
+    reader, history = SnapshotReader(0.0), History(0.0, span=300.0, resolution=10.0)
+    for route in ("/orders", "/dishes", None):
+        for status in (200, 404, 500):
+            attributes: dict[str, AttributeValue] = {HTTP_RESPONSE_STATUS_CODE: status}
+            attributes |= {HTTP_ROUTE: route} if route else {}
+            reader.direct(HTTP_SERVER_REQUEST_DURATION).bind(attributes).record(0.1)
+    history.add(reader.take(10.0))
+    first, second = RequestStatistics(), RequestStatistics()
+    second.endpoints(history.total, history.recent)
+    assert first.errors(history.recent) == second.errors(history.recent) == (9, 3)

@@ -294,3 +294,24 @@ def test_a_window_finds_each_kind_by_name() -> None:
     assert window.sums("orders") == [(Series("orders"), 2)]
     assert window.histograms(NAME) == [(Series(NAME), one)]
     assert (window.gauges("orders"), window.sums("heat"), window.histograms("orders")) == ([], [], [])
+
+
+def test_results_of_readers_hold_until_something_is_measured() -> None:
+    history = History(0.0, span=2.0, resolution=1.0)
+    (first, second) = recorded([1.0], [2.0])
+    history.add(first)
+    history.total.memo["count"] = 1
+    history.add(Snapshot(1.0, 1.5, gauges={Series("queue"): 1.0}))
+    assert history.total.memo == history.recent.memo == {"count": 1}
+    history.add(Snapshot(1.5, 2.0, sums={Series("orders"): 1.0}))
+    assert history.total.memo == {}
+    history.total.memo["count"] = 1
+    history.add(Snapshot(2.0, 3.0, second.histograms))
+    history.add(Snapshot(3.0, 4.0))
+    assert history.recent is not history.total
+    history.total.memo["count"], history.recent.memo["count"] = 2, 1
+    history.add(Snapshot(4.0, 4.5))
+    assert (history.total.memo, history.recent.memo) == ({"count": 2}, {"count": 1})
+    history.add(Snapshot(4.5, 9.0))
+    assert not history.recent.histograms(NAME)
+    assert (history.total.memo, history.recent.memo) == ({"count": 2}, {})
