@@ -28,6 +28,8 @@ SLOS = (
     Slo("week", objective=99.9, window="7d"),
     Slo("each", objective=99.5, per="endpoint"),
     Slo("fast", objective=99, good=FasterThan(1)),
+    Slo("day", objective=99.9, window="24h"),
+    Slo("low", objective=90, window="24h"),
 )
 Counts = tuple[int, int, int]
 """Requests of a step: fast and good, fast and failed, slow and good."""
@@ -50,6 +52,11 @@ def route_b(now: int) -> Counts:
 def slowly(now: int) -> Counts:
     """An objective of 99.9 % for 30 days is missed slowly, for two days."""
     return (9970, 30, 0) if 2 * DAY <= now < 4 * DAY else (10_000, 0, 0)
+
+
+def down(now: int) -> Counts:
+    """An outage of ten minutes. With an objective of 90 % it burns ten times too fast."""
+    return (0, 1000, 0) if 1200 <= now < 1800 else (1000, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ HOURS = Scenario(
     {"/a": route_a, "/b": route_b},
     ("orders_fast_burn", "orders_medium_burn", "week_fast_burn", "each_fast_burn", "fast_fast_burn"),
 )
+OUTAGE = Scenario(10, 30, HOUR, {"/a": down}, ("day_fast_burn", "low_fast_burn"))
 DAYS = Scenario(15 * MINUTE, 15 * MINUTE, 6 * DAY, {"/a": slowly}, ("orders_slow_burn",))
 
 
@@ -172,7 +180,7 @@ def settled(of: Scenario, burning: Sequence[frozenset[tuple[str, str]]], rule: s
             yield index * of.step, names[index]
 
 
-@pytest.mark.parametrize("of", [HOURS, DAYS], ids=["hours", "days"])
+@pytest.mark.parametrize("of", [OUTAGE, HOURS, DAYS], ids=["an outage", "hours", "days"])
 @pytest.mark.parametrize("histograms", get_args(Histograms))
 def test_prometheus_fires_when_we_do(tmp_path: Path, histograms: Histograms, of: Scenario) -> None:
     burning, rules = ours(of), of.rules
