@@ -25,6 +25,8 @@ NATIVE = find_spec("fastapi.telemetry") is not None
 KNOWN = {word for seam in all_seams() for name in seam.names for word in re.findall(r"\w+", name)}
 # Named like private ones, but documented by those who made them, or exported in their `__all__`.
 DOCUMENTED = {
+    "_asdict",
+    "_make",
     "_replace",
     "_fields",
     "_name_",

@@ -226,7 +226,8 @@ class MonitoringService:
     def add_rule(self, rule: Rule) -> None:
         """Add an alert rule; see `AlertManager.add_rule`."""
         self.alert_manager.add_rule(rule)
-        self._parts.want_metrics_of(rule)
+        if self._assembled is not None:  # otherwise its parts are made for the application, and want it at the start
+            self._assembled.want_metrics_of(rule)
 
     def add_slo(self, slo: Slo) -> None:
         """Add a service level objective; see `AlertManager.add_slo`."""
