@@ -14,7 +14,7 @@ from otel_monitoring.alerts.evaluation.transitions import Transitions
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.model import AlertEvent
 from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge, Percent, Quantile, Reading
-from otel_monitoring.alerts.rules.matchers import Failed
+from otel_monitoring.alerts.rules.matchers import Attribute, Both, Excluded, Failed, Matcher
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.slo import BurnRate, wanted_sums
@@ -78,10 +78,13 @@ def _why_not(expression: Expression, errors: OutcomeClassifier) -> str | None:
         ):
             return f"of histograms the past has {c.HTTP_SERVER_REQUEST_DURATION} alone, not {metric}"
         case Count(kind="histogram", where=where, group_by=group):
-            known = where is None or where == Failed(errors)
-            return _group(group) if known else "of requests the past has number and errors, not their other attributes"
+            if not _is_known(where, (Failed(errors),)):
+                return f"of requests the past has number and errors by {c.HTTP_ROUTE}, not their other attributes"
+            return _group(group)
         case Quantile(where=where, group_by=group):
-            return _group(group) if where is None else "the past has the durations of all requests together"
+            if not _is_known(where):
+                return f"the past has the durations of all requests together, and by {c.HTTP_ROUTE}"
+            return _group(group)
         case Count(metric=metric, where=None, group_by=""):
             return f"the past has the application's own counters, not {metric}" if metric in _NAMES else None
         case Gauge(metric=metric) if metric in _NAMES and metric not in _GAUGES:
@@ -91,6 +94,16 @@ def _why_not(expression: Expression, errors: OutcomeClassifier) -> str | None:
         case Count() | Gauge():
             return f"the past has {expression.metric} in all, without its attributes"
     return f"the past does not have what {type(expression).__name__} reads"
+
+
+def _is_known(where: Matcher | None, known: Sequence[Matcher] = ()) -> bool:
+    """Whether slices distinguish the requests that `where` selects: by their routes, or it is one of `known`."""
+    match where:
+        case None | Attribute(key=c.HTTP_ROUTE) | Excluded(key=c.HTTP_ROUTE):
+            return True
+        case Both(first=first, second=second):
+            return _is_known(first, known) and _is_known(second, known)
+    return where in known
 
 
 def _group(attribute: str) -> str | None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otel_monitoring import semconv as c
-from otel_monitoring.alerts import Attribute, Count, Gauge, Percent, Quantile, Rule, Slo, error_rate, requests
+from otel_monitoring.alerts import Attribute, Count, Gauge, Percent, Quantile, Rule, Slo, by_group, error_rate, requests
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import labels_by_rule, saved_incidents
 from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
@@ -19,6 +19,7 @@ from otel_monitoring.alerts.model import AlertEvent
 from otel_monitoring.alerts.replay import ReplayOptions, replay, why_not
 from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.rules.expressions import Expression
+from otel_monitoring.alerts.rules.matchers import Both, Failed
 from otel_monitoring.alerts.rules.slo import wanted_sums
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config.settings import Thresholds
@@ -40,8 +41,16 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "for each endpoint": Slo("each", objective=95, window="24h", min_requests=5, per="endpoint").rules()[:2],
     "requests": (
         Rule("errors", error_rate(), ">", 20, clear=10, hold=20, min_samples=5),
-        Rule("errors_of", error_rate(group_by=c.HTTP_ROUTE), ">", 50, label="endpoint", keep_firing_for=30),
-        Rule("slow", Quantile(c.HTTP_SERVER_REQUEST_DURATION, 0.9, group_by=c.HTTP_ROUTE), ">", 1, label="endpoint"),
+        *by_group(
+            Rule("errors_of", error_rate(group_by=c.HTTP_ROUTE), ">", 50, label="endpoint", keep_firing_for=30),
+            {"/b": 30},
+        ),
+        *by_group(
+            Rule(
+                "slow", Quantile(c.HTTP_SERVER_REQUEST_DURATION, 0.9, group_by=c.HTTP_ROUTE), ">", 1, label="endpoint"
+            ),
+            {"/b": 1.5},
+        ),
     ),
     "the rest": (
         Rule("idle", requests(), "<", 5, hold=30),
@@ -163,6 +172,12 @@ LACKING = (
     (requests(group_by=c.HTTP_REQUEST_METHOD), "not by http.request.method"),
     (Quantile("job.duration", 0.9), "not job.duration"),
     (Count("job.duration", "s", "histogram"), "not job.duration"),
+    (Quantile(c.HTTP_SERVER_REQUEST_DURATION, 0.9, where=Failed()), "the durations of all requests together"),
+    (error_rate([429], group_by=c.HTTP_ROUTE), "their other attributes"),
+    (
+        requests(where=Both(Attribute(c.HTTP_ROUTE, ("/a",)), Attribute(c.HTTP_REQUEST_METHOD, ("GET",)))),
+        "their other attributes",
+    ),
     (Count("orders.placed", group_by="warehouse"), "without its attributes"),
     (Count(c.BILLING_FAILURES), "counters, not billing.failures"),
     (Gauge("orders.waiting", over="min"), "without its attributes"),
@@ -189,6 +204,9 @@ def test_which_of_our_rules_can_be_replayed() -> None:
     replayed = {rule.name for rule in default_rules(Thresholds()) if why_not(rule) is None}
     assert replayed == {"high_error_rate", "api_timeout", "database_slow"}
     assert all(why_not(rule) is None for rule in Slo("orders", objective=99.9).rules())
+    of_one = Thresholds(api_response_time_ms_by_endpoint={"/a": 50.0}, error_rate_percent_by_endpoint={"/a": 1.0})
+    replayed = {rule.name for rule in default_rules(of_one) if why_not(rule) is None}
+    assert replayed == {"high_error_rate", "high_error_rate_a", "api_timeout", "api_timeout_a", "database_slow"}
     statuses = frozenset({500, 429})
     (rule,) = (rule for rule in default_rules(Thresholds(), statuses) if rule.name == "high_error_rate")
     assert why_not(rule, statuses) is None
