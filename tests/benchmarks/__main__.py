@@ -85,7 +85,9 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "page": lambda run: page.run(run.report, run.sink, rounds=run.rounds(6, 2), seconds=run.pick(20, 6)),
     "load": lambda run: load.run(run.report, run.sink, rounds=run.rounds(10, 3), seconds=2),
     "evidence": lambda run: evidence.run(run.report),
-    "collector": lambda run: collector.run(run.report, run.sink, run.rounds(5, 1), batches=run.pick(400, 60)),
+    "collector": lambda run: collector.run(
+        run.report, run.sink, run.rounds(5, 2), batches=run.pick(400, 100), lean=run.quick
+    ),
 }
 
 _LONG = ("load", "evidence")

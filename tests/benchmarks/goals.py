@@ -93,9 +93,13 @@ GOALS = {
     "page.update": Goal("an update of the page, 300 routes", 20, "kB"),
     "page.first": Goal("its first update, with gzip", 20, "kB"),
     "page.document": Goal("the page itself, with gzip", 60, "kB"),
-    "collector.saturated": Goal("the Collector's configuration, saturated: CPU time", 2.5, peer="a bare Collector"),
+    # Acknowledged data outlives a crash. With its queue on disk a Collector that redacts nothing is at 1.1 already,
+    # whatever the settings. A throughput of 0.8 is reached with queues in memory.
+    "collector.saturated": Goal("the Collector's configuration, saturated: CPU time", 2, peer="a bare Collector"),
     "collector.saturated.memory": Goal("the same, queues in memory: CPU time", 1.25, peer="a bare Collector"),
-    "collector.services": Goal("the Collector's configuration, two services: time", 1.25, peer="a bare Collector"),
+    "collector.services": Goal(
+        "the Collector's configuration and two services that send to it: CPU time", 1.15, peer="a bare Collector"
+    ),
     # Four connections that ask without pause keep the service busy all the time: what an answer costs is what the next
     # ones wait for, so these two are as far from 1 as the CPU time of an answer is.
     "load.embedded": Goal("p99 under full load, embedded default", 1.3, peer="without otel_monitoring"),
