@@ -332,7 +332,7 @@ def test_a_secret_in_an_attribute_of_an_own_metric_is_not_told(attribute: str) -
         assert "hunter2" not in found
 
 
-def course(service: Service, rule: str, value: float, **labels: str) -> list[float | None]:
+def course(service: Service, rule: Rule | str, value: float, **labels: str) -> list[float | None]:
     found: list[float | None] = service.evidence(rule, value, **labels)["course"]["values"]
     return found
 
@@ -347,6 +347,16 @@ def test_the_course_is_that_of_the_rule_minute_by_minute() -> None:
     )
     assert course(service, "high_error_rate", 33.3) == [*[None] * 28, 0.0, 20.0, 33.3]
     assert course(service, "high_cpu", 97.0, scope="host") == [*[None] * 28, 40.0, 95.0, 97.0]
+
+
+def test_a_threshold_for_one_endpoint_has_a_course_too() -> None:
+    limits = Thresholds(error_rate_percent_by_endpoint={"/a": 1.0}, api_response_time_ms_by_endpoint={"/a": 50.0})
+    service, end = Service(requests(GOOD), requests(SOON)), NOW // 60 * 60
+    slices(service, (end - 115, answered(100)), (end - 55, answered(100, errors=20)))
+    rules = {rule.name: rule for rule in default_rules(limits)}
+    assert course(service, rules["high_error_rate_a"], 33.3, endpoint="/a") == [*[None] * 28, 0.0, 20.0, 33.3]
+    durations = course(service, rules["api_timeout_a"], 70.0, endpoint="/a")
+    assert durations[-3:] == [pytest.approx(10, rel=0.1), pytest.approx(10, rel=0.1), 70.0]
 
 
 BAD = {("/a", 200, ""): (150, 0.01), ("/a", 500, "KeyError"): (100, 0.01), ("/b", 200, ""): (250, 0.02)}
