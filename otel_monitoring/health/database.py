@@ -29,6 +29,9 @@ from otel_monitoring.timestamps import rfc3339
 
 _FORGET_AFTER = 3
 """Number of failed readings in a row after which the last count of a collection is dropped."""
+_READING_SHARE = 2000
+"""A reading of collections is followed by this many times its duration without one: it takes the application's loop."""
+_LONGEST_PAUSE = 60.0
 
 
 class Ping(NamedTuple):
@@ -113,6 +116,7 @@ class DatabaseHealthChecker:
         self._failures: dict[str, str] = {}
         self._failed_so_often: Counter[str] = Counter()
         self._read_last = ""
+        self._read_again_at = 0.0
         if self._loop is not None:
             self.bind_loop(self._loop)
 
@@ -177,6 +181,14 @@ class DatabaseHealthChecker:
             return None, text
         return Ping(UNHEALTHY if proof is Proof.DOWN else DEGRADED, at, None, text), None
 
+    @property
+    def collections_due(self) -> bool:
+        """Whether the collections are to be read: not while the last reading is fresh for what it took, up to a minute.
+
+        After a failure they are to be read at once.
+        """
+        return bool(self._failures) or time.monotonic() >= self._read_again_at
+
     async def refresh_collections(self) -> None:
         """Read counts and index names, beginning where the last reading ended; never raises.
 
@@ -187,6 +199,7 @@ class DatabaseHealthChecker:
             return
         reading = CollectionsReading(self._limit, self._timeout, self._read_last, self._collections)
         failure: dict[str, str] = {}
+        began = time.monotonic()
         try:
             await target.read(reading, self._timeout)
         except NoAnswer:
@@ -194,7 +207,9 @@ class DatabaseHealthChecker:
                 failure = {"": f"no answer within {self._timeout:g} s"}
         except Exception as error:  # noqa: BLE001 - a driver may raise anything
             failure = {"": redact_error(original(error))}
+        ended = time.monotonic()
         if target is self._target and self._frozen is None:
+            self._read_again_at = ended + min(_LONGEST_PAUSE, _READING_SHARE * (ended - began))
             with self._reading:
                 self._keep(reading, failure)
 

@@ -455,7 +455,7 @@ class ServiceParts:
         self._publish_at = now + max(1000 * self.exchange.cost, 100 * self.aggregator.cost)
 
     async def check_database(self) -> None:
-        """Ping the database and read its collections; evaluate the rules at once where its status changed."""
+        """Ping the database, and read its collections if they are due; evaluate the rules where its status changed."""
         if self._worker.draining:
             return
         before = self.database.status
@@ -464,7 +464,7 @@ class ServiceParts:
         self._asked("database")
         if self.database.status != before:
             await self.alerting.evaluate_now()
-        if not self._worker.draining:
+        if self.database.collections_due and not self._worker.draining:
             await self.database.refresh_collections()
 
     async def explain(self) -> None:

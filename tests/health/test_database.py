@@ -183,6 +183,40 @@ async def test_the_next_reading_asks_for_counts_alone(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize(("took", "pause"), [(0.005, 10.0), (1.0, 60.0)])
+async def test_collections_are_read_less_often_the_longer_that_takes(
+    monkeypatch: pytest.MonkeyPatch, took: float, pause: float
+) -> None:
+    now = [time.monotonic()]
+    checker = DatabaseHealthChecker(Database(users=1))
+    assert checker.collections_due
+
+    def counted(_: Collection) -> int:
+        now[0] += took
+        return 1
+
+    monkeypatch.setattr("otel_monitoring.health.database.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(Collection, "estimated_document_count", counted)
+
+    await checker.refresh_collections()
+    began = now[0]
+
+    now[0] = began + pause - 0.01
+    assert not checker.collections_due
+    now[0] = began + pause + 0.01
+    assert checker.collections_due
+
+
+@pytest.mark.anyio
+async def test_collections_that_could_not_be_read_are_read_again_at_once() -> None:
+    checker = DatabaseHealthChecker(Database(users=-1))
+
+    await checker.refresh_collections()
+
+    assert checker.collections_due
+
+
+@pytest.mark.anyio
 async def test_without_a_database_nothing_is_known() -> None:
     checker = DatabaseHealthChecker(None)
 
