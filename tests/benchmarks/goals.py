@@ -66,7 +66,14 @@ GOALS = {
     "idle.cpu": Goal("an idle service, OTLP and everything configured", 0.2, "% of a core"),
     "idle.memory": Goal("its memory: added", 18, "MiB", _BARE),
     "idle.ticks": Goal("its memory after a week of ticks: grown", 1, "MiB"),
-    "memory.requests": Goal("memory after many requests over 300 routes, OTLP: added", 18, "MiB", _BARE),
+    # What it adds to the bare application is mostly the SDK's: the idle goal, 18 MiB, has 7 for what is ours. Here come
+    # the windows of 300 routes.
+    "memory.requests": Goal(
+        "memory after many requests over 300 routes, OTLP: added",
+        10,
+        "MiB",
+        "FastAPI's own telemetry, traces and metrics",
+    ),
     "memory.flat": Goal("memory over as many requests again: grown", 1, "MiB", _BARE),
     "memory.hostile": Goal("memory over as many hostile requests: grown", 1, "MiB", _BARE),
     "memory.million": Goal("memory after 1,000,000 requests: grown since the first 300,000", 1, "MiB"),
