@@ -95,6 +95,21 @@ def test_what_has_the_form_of_a_secret_arrives_nowhere(collector: Collector, sin
     assert text.count("****") > 20
 
 
+def test_texts_that_are_no_attributes_are_searched_one_without_the_other(collector: Collector, sink: HttpSink) -> None:
+    before = len(sink.requests)
+    secret = CANARIES["password"]
+    alone = [
+        otlp.span(f"GET {secret}"),
+        otlp.span("GET /", error=secret),
+        otlp.span("GET /", trace_state=f"vendor={secret}"),
+    ]
+    collector.send("traces", otlp.traces(*alone, otlp.span("GET /")))
+    spans = arrived(sink, before, 1)[0].resource_spans[0].scope_spans[0].spans
+    texts = [(span.name, span.status.message, span.trace_state) for span in spans]
+    assert texts == [("GET ****", "", ""), ("GET /", "****", ""), ("GET /", "", "vendor=****"), ("GET /", "", "")]
+    assert not [span for span in spans if span.attributes], "what carried them is gone"
+
+
 SECRET_NAMES = [
     *("password", "http.request.header.authorization", "http.request.header.cookie", "client_secret", "api-key"),
     *("X-Api-Key", "user.email", "enduser.id", "session.id", "access_token", "phone_number", "card_number"),
