@@ -4,12 +4,13 @@ Queries: https://docs.datadoghq.com/monitors/types/metric/, https://docs.datadog
 """
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from otel_monitoring.alerts.model import AlertSeverity
 from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge, Percent, Quantile
-from otel_monitoring.alerts.rules.matchers import Attribute, Failed, Matcher, attribute_text
+from otel_monitoring.alerts.rules.matchers import Attribute, Both, Excluded, Failed, Matcher, attribute_text
 from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.alerts.rules.slo import BurnRate
 from otel_monitoring.errors import ConfigurationError
@@ -17,6 +18,7 @@ from otel_monitoring.export.options import ExportOptions, number_text, prometheu
 from otel_monitoring.export.rule_promql import alert_name
 from otel_monitoring.export.templates import TemplateEngine, message_template, runbook_template
 from otel_monitoring.metrics.outcome import DISCONNECTED
+from otel_monitoring.metrics.snapshot import AttributeValue
 
 _PRIORITY = {AlertSeverity.CRITICAL: 1, AlertSeverity.ERROR: 2, AlertSeverity.WARNING: 3, AlertSeverity.INFO: 4}
 _MINUTE, _HOUR, _DAY = 60.0, 3600, 86_400
@@ -184,12 +186,24 @@ def _matcher(rule: Rule, where: Matcher | None) -> str:
         case None:
             return ""
         case Attribute(key=key, values=values):
-            return f"{key} IN ({','.join(attribute_text(value) for value in values)})"
+            return f"{key} IN ({','.join(map(_tag_value, values))})"
+        case Excluded(key=key, values=values):
+            return f"{key} NOT IN ({','.join(map(_tag_value, values))})"
+        case Both(first=first, second=second):
+            return " AND ".join(filter(None, (_matcher(rule, first), _matcher(rule, second))))
         case Failed(outcome_of=outcome) if outcome.statuses is not None:
             return f"http.response.status_code IN ({','.join(str(status) for status in sorted(outcome.statuses))})"
         case Failed():
             return f"error.type:* AND NOT error.type:{DISCONNECTED.lower()}"
     raise ConfigurationError(f"where: {rule.name}: {type(where).__name__} has no filter for Datadog")
+
+
+def _tag_value(value: AttributeValue) -> str:
+    """The value as Datadog stores it: in lower case, and `_` for what a tag cannot have, as the braces of a route.
+
+    https://docs.datadoghq.com/getting_started/tagging/#define-tags
+    """
+    return re.sub(r"[^\w\-:./]+", "_", attribute_text(value).lower()).rstrip("_")
 
 
 def _times(series: str, scale: float) -> str:

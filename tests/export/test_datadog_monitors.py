@@ -81,6 +81,19 @@ def test_queries(rule: Rule, query: str) -> None:
     assert monitor(rule)["query"] == query
 
 
+def test_thresholds_of_single_endpoints_select_them_as_datadog_stores_their_routes() -> None:
+    """A tag is in lower case, without braces and blanks, and ends with no underscore."""
+    limits = Thresholds(
+        api_response_time_ms_by_endpoint={"/Orders/{id}": 50.0, "/a b/x": 5.0},
+        error_rate_percent_by_endpoint={"/a": 1.0},
+    )
+    found = {rule.name: monitor(rule)["query"] for rule in default_rules(limits)}
+    assert "{http.route NOT IN (/orders/_id,/a_b/x)}" in found["api_timeout"]
+    assert "{http.route IN (/orders/_id)}" in found["api_timeout_orders_id"]
+    failed = "error.type:* AND NOT error.type:connectionerror AND http.route IN (/a)"
+    assert f"{{{failed}}}" in found["high_error_rate_a"]
+
+
 def test_one_service() -> None:
     query = monitor(Rule("r", Count("a.b"), ">", 0), service="shop/orders", window=90)["query"]
     assert query == "sum(last_2m):sum:a.b{service:orders} by {service,env}.as_count() > 0"
