@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def constants(tree: ast.Module) -> dict[str, str]:
     }
 
 
+@cache
 def own_names(tree: ast.Module) -> set[str]:
     """What the classes of the module call their own."""
     own: set[str] = set()
