@@ -14,25 +14,28 @@ def dealt(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
     """The tests in an order whose `workers` equal parts begin with their share of the long ones.
 
     xdist gives each worker such a part, and later takes from the end of one for who is done: a long test that came
-    last would keep one core busy alone. First come the tests marked `long`, then the files with tests marked
-    `integration`, whole: what a file sets up is set up by one worker.
+    last would keep one core busy alone. First come the tests marked `long`, then those marked `integration`. The tests
+    of a file stay together: what they set up is set up by one worker, and those that load the machine most, of the
+    same file, never run beside one another.
     """
-    long = [[item] for item in items if item.get_closest_marker("long")]
-    others = [item for item in items if not item.get_closest_marker("long")]
-    files = [list(found) for _, found in groupby(others, lambda item: item.path)]
-    servers = [found for found in files if found[0].get_closest_marker("integration")]
-    rest = [item for found in files if found not in servers for item in found]
+    long = [item for item in items if item.get_closest_marker("long")]
+    servers = [item for item in items if item.get_closest_marker("integration") and not item.get_closest_marker("long")]
+    begun = {*long, *servers}
+    rest = [item for item in items if item not in begun]
     hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    for place, group in enumerate(long):
+    for place, group in enumerate(_files(long)):
         hands[place % workers].extend(group)
-    for group in servers:
+    for group in _files(servers):
         min(hands, key=len).extend(group)
-    sizes = [(len(items) + place) // workers for place in range(workers)]
-    for hand, size in zip(hands, sizes, strict=True):
-        missing = max(0, size - len(hand))
+    for place, hand in enumerate(hands):
+        missing = max(0, (len(items) + place) // workers - len(hand))
         hand.extend(rest[:missing])
         del rest[:missing]
     return [item for hand in hands for item in hand] + rest
+
+
+def _files(items: Sequence[pytest.Item]) -> list[list[pytest.Item]]:
+    return [list(found) for _, found in groupby(items, lambda item: item.path)]
 
 
 def made_once(root: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
