@@ -38,6 +38,7 @@ _OTHER_ENDPOINTS = "(other)"
 _CAUSE_LENGTH = 400
 _LONGEST_CAUSE = 4096
 _NO_STATUS = "none"
+_TIMES = ("avg", "p50", "p95", "p99")
 _guard = fail_open("recording a request")
 
 
@@ -70,7 +71,7 @@ class RequestStatistics(OutcomeClassifier):
             "error_count": errors,
             "client_error_count": counts[RequestOutcome.CLIENT_ERROR],
             "client_disconnect_count": disconnects,
-            **{f"{name}_response_time": value for name, value in _times(whole).items()},
+            **{f"{name}_response_time": value for name, value in zip(_TIMES, _times(whole), strict=True)},
             "error_rate": percent(errors, whole.count),
         }
 
@@ -147,7 +148,7 @@ class RequestStatistics(OutcomeClassifier):
     def _route(self, recorded: list[tuple[Series, Histogram]]) -> "_RouteStatistics":
         route = _RouteStatistics(recorded)
         for series, histogram in recorded:
-            facts, count = self._facts_of(series), histogram.count
+            facts, count = self._facts.get(series) or self._facts_of(series), histogram.count
             route.outcomes[facts.outcome] = route.outcomes.get(facts.outcome, 0) + count
             if facts.method is not None:
                 route.methods[facts.method] = route.methods.get(facts.method, 0) + count
@@ -201,13 +202,18 @@ class _RouteStatistics:
     def figures(self) -> dict[str, Any]:
         """The documented figures."""
         durations, errors = self.durations, self.errors
+        count = durations.count
+        avg, p50, p95, p99 = _times(durations)
         return {
-            "call_count": durations.count,
-            **{f"{name}_time": value for name, value in _times(durations).items()},
-            "min_time": _seconds(durations.min) if durations.count else 0.0,
-            "max_time": _seconds(durations.max) if durations.count else 0.0,
+            "call_count": count,
+            "avg_time": avg,
+            "p50_time": p50,
+            "p95_time": p95,
+            "p99_time": p99,
+            "min_time": round(durations.min, 6) if count else 0.0,
+            "max_time": round(durations.max, 6) if count else 0.0,
             "error_count": errors,
-            "error_rate": percent(errors, durations.count),
+            "error_rate": percent(errors, count),
             "methods": self.methods,
             "statuses": self.statuses,
         }
@@ -229,13 +235,10 @@ def percent(part: float, whole: float) -> float:
     return round(100.0 * part / whole, 2) if whole else 0.0
 
 
-def _times(histogram: Histogram) -> dict[str, float]:
-    p50, p95, p99 = map(_seconds, histogram.quantiles((0.50, 0.95, 0.99)))
-    return {"avg": _seconds(histogram.mean), "p50": p50, "p95": p95, "p99": p99}
-
-
-def _seconds(value: float | None) -> float:
-    return 0.0 if value is None else round(value, 6)
+def _times(histogram: Histogram) -> list[float]:
+    """The mean, p50, p95 and p99 in seconds; 0 where nothing was recorded."""
+    found = (histogram.mean, *histogram.quantiles((0.50, 0.95, 0.99)))
+    return [0.0 if value is None else round(value, 6) for value in found]
 
 
 _NO_REQUESTS = _RouteStatistics(())

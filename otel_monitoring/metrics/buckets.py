@@ -73,18 +73,18 @@ class Buckets(NamedTuple):
             counts = list(map(add, counts[::2], counts[1::2]))
         return Buckets.of(first, counts)
 
-    def at(self, ranks: Iterable[float]) -> list[tuple[int, float] | None]:
-        """For each rank, above 0, the bucket in which its value lies and the share (0 to 1) of it below; None: none."""
+    def at(self, ranks: Iterable[float]) -> list[float | None]:
+        """For each rank, above 0, the index of its value's bucket plus the share (0 to 1) of it below; None: none."""
         counts = self.counts()
         below = list(accumulate(counts))
-        found: list[tuple[int, float] | None] = []
+        found: list[float | None] = []
         for rank in ranks:
             position = bisect_left(below, rank)
             if position == len(below):
                 found.append(None)
             else:
                 inside = counts[position]
-                found.append((self.first + position, (rank - below[position] + inside) / inside))
+                found.append(self.first + position + (rank - below[position] + inside) / inside)
         return found
 
     def below(self, place: float) -> float:

@@ -85,11 +85,11 @@ class PackedSnapshot(NamedTuple):
         """Pack a snapshot; `like` is one that probably has the same histograms."""
         series, records, counts = [], [], []
         for one, histogram in giving_way(snapshot.histograms.items()):
-            *others, packed_counts, width = histogram
+            count, total, least, most, scale, at_zero, first, packed_counts, width = histogram
             size = (packed_counts.bit_length() + 7) // 8
             series.append(one)
             counts.append(packed_counts.to_bytes(size, "little"))
-            records.append(_RECORD.pack(*others, size, width))
+            records.append(_RECORD.pack(count, total, least, most, scale, at_zero, first, size, width))
         same = like is not None and list(like.rows) == series
         rows = like.rows if like is not None and same else {one: row for row, one in enumerate(series)}
         return cls(snapshot.start, snapshot.end, rows, b"".join(records), _deflated(*counts), snapshot.sums)

@@ -134,12 +134,15 @@ class Histogram(NamedTuple):
 
     def quantiles(self, qs: Sequence[float]) -> list[float | None]:
         """`quantile` of each of `qs`; several cost little more than one."""
-        if not self.count:
+        count, _, least, most, scale, at_zero, *buckets = self
+        if not count:
             return [None] * len(qs)
-        ranks = [q * self.count - self.at_zero for q in qs]
-        lowest = min(self.min, 0.0) if self.at_zero else self.min
-        places = iter(self.buckets.at([rank for rank in ranks if rank > 0]))
-        return [self._estimate(next(places)) if rank > 0 else lowest for rank in ranks]
+        ranks = [q * count - at_zero for q in qs]
+        lowest, doublings = min(least, 0.0) if at_zero else least, 2.0**-scale
+        places = Buckets(*buckets).at([rank for rank in ranks if rank > 0])
+        # Where there is no bucket, the value is the largest.
+        inside = iter([most if place is None else 2.0 ** (place * doublings) for place in places])
+        return [min(max(next(inside), least), most) if rank > 0 else lowest for rank in ranks]
 
     def below(self, limit: float) -> float:
         """Estimate how many values are at most `limit`; it interpolates inside the bucket, as `quantile` does."""
@@ -148,13 +151,6 @@ class Histogram(NamedTuple):
         if limit < self.min or limit <= 0:
             return float(self.at_zero) if limit >= 0 else 0.0
         return self.at_zero + self.buckets.below(math.log2(limit) * 2.0**self.scale)
-
-    def _estimate(self, place: tuple[int, float] | None) -> float:
-        if place is None:
-            return self.max
-        index, share = place
-        estimate: float = 2.0 ** ((index + share) * 2.0**-self.scale)
-        return min(max(estimate, self.min), self.max)
 
 
 Row = tuple[int, float, float, float, int, int, int, int, int]
