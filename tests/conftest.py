@@ -13,7 +13,7 @@ from otel_monitoring.alerts import set_alert_manager
 from otel_monitoring.environment import opt_in_to_stable_conventions, warned
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics import aggregator
-from otel_monitoring.runtime import process_exit
+from otel_monitoring.runtime import process_exit, start_log
 from otel_monitoring.runtime.current_service import set_monitoring
 from otel_monitoring.seams import all_seams
 from tests.shares import dealt
@@ -70,6 +70,12 @@ def _fresh_guard() -> None:
     for seam in all_seams():
         seam.error = None
     fail_open._logged_at.clear()
+
+
+@pytest.fixture(autouse=True)
+def _quiet_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start without code shows its announcements from then on, which is kept per process."""
+    monkeypatch.setattr(start_log, "_on_stderr", False)
 
 
 @pytest.fixture(autouse=True)

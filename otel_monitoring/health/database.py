@@ -31,7 +31,6 @@ _FORGET_AFTER = 3
 """Number of failed readings in a row after which the last count of a collection is dropped."""
 _READING_SHARE = 2000
 """A reading of collections is followed by this many times its duration without one: it takes the application's loop."""
-_LONGEST_PAUSE = 60.0
 
 
 class Ping(NamedTuple):
@@ -82,6 +81,7 @@ class DatabaseHealthChecker:
         state: The servers' state by the driver's heartbeats; see
             `otel_monitoring.instrumentation.mongodb.instrumentation.attach`.
         max_age: Seconds after which the last ping is out of date; None: it never is.
+        max_pause: The most seconds from one reading of the collections to the next, however long it took.
     """
 
     def __init__(
@@ -93,11 +93,13 @@ class DatabaseHealthChecker:
         slow_ms: float = 1000.0,
         state: ServerState | None = None,
         max_age: float | None = None,
+        max_pause: float = 30.0,
     ) -> None:
         self._timeout = check_timeout
         self._limit = max_collections
         self._slow = slow_ms / 1000
         self._max_age = max_age
+        self._max_pause = max_pause
         self._loop: asyncio.AbstractEventLoop | None = None
         self._frozen: Verdict | None = None
         self._reading = fail_open("reading the database's collections")
@@ -183,11 +185,11 @@ class DatabaseHealthChecker:
 
     @property
     def collections_due(self) -> bool:
-        """Whether the collections are to be read: not while the last reading is fresh for what it took, up to a minute.
+        """Whether the collections are to be read: not while the last reading is fresh for what it took.
 
-        After a failure they are to be read at once.
+        After a failure they are to be read at once, and so is a database that has none: that costs one command.
         """
-        return bool(self._failures) or time.monotonic() >= self._read_again_at
+        return bool(self._failures) or not self._collections or time.monotonic() >= self._read_again_at
 
     async def refresh_collections(self) -> None:
         """Read counts and index names, beginning where the last reading ended; never raises.
@@ -209,7 +211,7 @@ class DatabaseHealthChecker:
             failure = {"": redact_error(original(error))}
         ended = time.monotonic()
         if target is self._target and self._frozen is None:
-            self._read_again_at = ended + min(_LONGEST_PAUSE, _READING_SHARE * (ended - began))
+            self._read_again_at = ended + min(self._max_pause, _READING_SHARE * (ended - began))
             with self._reading:
                 self._keep(reading, failure)
 

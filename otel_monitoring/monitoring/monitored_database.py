@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _MAX_INTERVALS = 2.5
 _MAX_TIMEOUTS = 3.0
 """A ping is out of date after this many check intervals plus this many time limits of one check."""
+_MAX_PAUSE_INTERVALS = 6.0
+"""The collections are read at least once in so many check intervals."""
 
 
 class PendingDatabase(NamedTuple):
@@ -68,6 +70,7 @@ class MonitoredDatabase:
             max_collections=settings.max_collections,
             slow_ms=settings.thresholds.database_response_time_ms,
             max_age=_MAX_INTERVALS * settings.check_interval + _MAX_TIMEOUTS * settings.check_timeout,
+            max_pause=_MAX_PAUSE_INTERVALS * settings.check_interval,
         )
 
     def use(self, db: Any) -> None:

@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from tests.integration.processes import Service, serving
 from tests.integration.receivers import Loop, Mailbox, smtp
 from tests.integration.servers import Server, nx27017
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 from tests.wire import Document, wire_server
 
 CLIENTS = {
@@ -224,19 +226,37 @@ def test_a_pool_without_a_free_connection_is_degraded_and_has_an_alert_of_its_ow
     ]
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process holds the lock of the store's file for longer than a transaction takes."""
+    [path] = folder.glob("*.db")
+    with closing(sqlite3.connect(path, timeout=PATIENCE / 20, isolation_level=None)) as file:
+        try:
+            file.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        file.execute("ROLLBACK")
+        return False
+
+
 @pytest.mark.long
 def test_a_worker_that_stands_still_silences_no_other(tmp_path: Path, database: Server, mailbox: Mailbox) -> None:
     (tmp_path / "go").touch()
     env = settings(mailbox, database.uri)
     with serving(tmp_path, source("sync"), runner=("gunicorn", "-k", "asgi", "-w", "3"), **env) as service:
 
-        def leader() -> int | None:
+        def frozen_leader() -> int | None:
             answer = service.diagnostics()
             leads = answer["worker"]["instance_id"] == answer["alerting"]["leader"]
-            return answer["worker"]["pid"] if leads and answer["database"]["status"] == "healthy" else None
+            if not leads or answer["database"]["status"] != "healthy":
+                return None
+            pid: int = answer["worker"]["pid"]
+            os.kill(pid, signal.SIGSTOP)
+            if not is_locked(tmp_path / "state"):
+                return pid
+            os.kill(pid, signal.SIGCONT)  # where the store itself stands still, each worker tells what it knows
+            return None
 
-        frozen = eventually(leader, "the leader answers")
-        os.kill(frozen, signal.SIGSTOP)
+        frozen = eventually(frozen_leader, "the leader answers, and stands still outside of a transaction")
         try:
             database.kill()
             eventually(lambda: mailbox.mails, "another worker leads, and tells")

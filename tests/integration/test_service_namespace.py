@@ -36,12 +36,16 @@ def test_a_service_in_a_namespace_finds_its_own_series(tmp_path: Path, engine: E
             OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{server.otlp}/v1/metrics",
             OTEL_METRIC_EXPORT_INTERVAL="1000",
         ) as service:
+            placed = 0
 
             def counted() -> Any:
+                nonlocal placed
                 service.client.post("/place").raise_for_status()
+                placed += 1
                 found = service.get("/api/health/metrics").raise_for_status().json()
                 return found if found["scope"] == "service" and found["requests_recorded"] else None
 
             found = eventually(counted, "the engine answers for the service")
-        assert 0 < found["requests_recorded"] < 100, "the other service has had a thousand"
+        # The engine extrapolates.
+        assert 0 < found["requests_recorded"] <= 2 * placed, "the other service has had a thousand"
         assert server.label_values("job", 'process_uptime_seconds{deployment_environment_name="qa"}') == ["shop/orders"]
