@@ -70,6 +70,8 @@ class PastAnswers:
             # What this process, or the one that leads, has written.
             own = series(self._manager().store.slices, query, grid, known)
             return {**own, "incomplete": redact(str(error))}
-        if query.endpoint is not None and query.endpoint not in known.endpoints:
+        # A process that was asked nothing else yet knows no endpoint of the others.
+        exists = query.endpoint in known.endpoints or any(query.endpoint in step.routes for step in steps.values())
+        if query.endpoint is not None and not exists:
             raise SeriesQueryError("endpoint", f"must be one of: {listed(known.endpoints)}")
         return series_of(steps, query, grid, known)

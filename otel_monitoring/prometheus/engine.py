@@ -240,12 +240,16 @@ class PrometheusEngine:
         self._note(self._latest_failure, failure)
 
     async def _view_of(self, connection: Connection) -> ServiceView:
-        if self._native is None:
-            self._native = await self._is_native(connection)
-        questions = self._questions()
+        questions = await self._questions_in_form(connection)
         application = Application.of(self._own(), self._units())
         settings = self._settings
         return await read_view(connection, questions, application, settings.thresholds, settings.prometheus_range)
+
+    async def _questions_in_form(self, connection: Connection) -> Questions:
+        """The questions, in the form of the histograms that Prometheus has."""
+        if self._native is None:
+            self._native = await self._is_native(connection)
+        return self._questions()
 
     async def _is_native(self, connection: Connection) -> bool | None:
         """Whether the histograms are native; None: there is none yet."""
@@ -288,17 +292,19 @@ class PrometheusEngine:
         """
         if self._latest_failure is not None:
             raise PrometheusError(self._latest_failure)
+        self._wanted = True  # the view has the names of all endpoints
         application = Application.of(self._own(), self._units())
         missing = next((name for name in query.metrics if not is_known(name, application)), None)
         if missing is not None:
             raise PrometheusError(f"Prometheus is not asked for {missing}")
-        questions, classify = self._questions(), self._classify
         found: list[Mapping[int, Slice] | None] = []
 
+        async def slices(connection: Connection) -> Mapping[int, Slice]:
+            questions = await self._questions_in_form(connection)
+            return await read_slices(connection, questions, application, query, grid, self._classify)
+
         async def read() -> None:
-            answer, failure = await self._answer(
-                lambda connection: read_slices(connection, questions, application, query, grid, classify)
-            )
+            answer, failure = await self._answer(slices)
             found.append(answer)
             if failure is not None:
                 failures.append(failure)

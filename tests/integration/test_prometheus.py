@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -162,25 +162,29 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             for i in range(INSTANCES[request.param])
         ]
         sent = traffic(server, instances, until=time.time())
-        service = stack.enter_context(
-            serving(
-                folder,
-                SOURCE,
-                OTEL_SERVICE_NAME=SERVICE,
-                OTEL_MONITORING_PROMETHEUS_URL=server.url,
-                OTEL_MONITORING_PROMETHEUS_TIMEOUT="20",
-                OTEL_MONITORING_SAMPLE_INTERVAL="1",
-                OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{server.otlp}/v1/metrics",
-                OTEL_METRIC_EXPORT_INTERVAL=str(STEP * 1000),
-                OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT="2",
-            )
-        )
+        service = stack.enter_context(process(folder, server))
         service.client.post("/place").raise_for_status()  # a process asks for the counters that it has itself
         world = World(sent, instances, server, peer, people, service, (running, restart), native)
         try:
             yield world
         finally:
             running.close()
+
+
+def process(folder: Path, server: Prometheus, **more: Any) -> AbstractContextManager[Service]:
+    """A process of the service, which answers by Prometheus."""
+    return serving(
+        folder,
+        SOURCE,
+        OTEL_SERVICE_NAME=SERVICE,
+        OTEL_MONITORING_PROMETHEUS_URL=server.url,
+        OTEL_MONITORING_PROMETHEUS_TIMEOUT="20",
+        OTEL_MONITORING_SAMPLE_INTERVAL="1",
+        OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{server.otlp}/v1/metrics",
+        OTEL_METRIC_EXPORT_INTERVAL=str(STEP * 1000),
+        OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT="2",
+        **more,
+    )
 
 
 def configured(folder: Path, peer: str, *, native: bool) -> Path:
@@ -276,7 +280,7 @@ def test_every_instance_is_listed_that_has_not_ended(world: World) -> None:
 
 
 def test_the_past_is_what_was_sent_in_each_step(world: World) -> None:
-    found = answer(world, "/api/health/series?metric=requests&metric=error_rate&metric=p95&range=15m&step=60")
+    found = answer(world, "/api/health/series?metric=requests&metric=error_rate&metric=p95&range=1h&step=60")
     assert "incomplete" not in found
     columns = {one["metric"]: one["values"] for one in found["series"]}
     counted = sum(value * 60 for value in columns["requests"] if value)
@@ -287,12 +291,23 @@ def test_the_past_is_what_was_sent_in_each_step(world: World) -> None:
     assert sum(errors) / len(errors) == pytest.approx(5, rel=0.15)
     low, high = bounds(quantile(world.sent.of(range(STEPS)), 0.95), native=world.native)
     assert all(low * 0.8 <= value <= high * 1.2 for value in columns["p95"] if value)
-    pay = answer(world, "/api/health/series?metric=requests&endpoint=/pay&range=15m&step=60")
+    pay = answer(world, "/api/health/series?metric=requests&endpoint=/pay&range=1h&step=60")
     counted = sum(point["value"] * 60 for point in pay["points"] if point["value"])
     assert counted == pytest.approx(len(world.sent.of(over, "/pay")), rel=0.01)
-    placed = answer(world, "/api/health/series?metric=orders.placed&range=15m&step=60")["points"]
+    placed = answer(world, "/api/health/series?metric=orders.placed&range=1h&step=60")["points"]
     counted = sum(point["value"] * 60 for point in placed if point["value"])
     assert counted == pytest.approx(world.sent.placed * len(over) / STEPS, rel=0.02)
+
+
+def test_the_past_is_the_first_thing_that_a_process_is_asked(world: World, tmp_path: Path) -> None:
+    with process(tmp_path, world.prometheus, OTEL_METRICS_EXPORTER="none") as service:
+        answers = [
+            service.get(f"/api/health/series?metric=requests&range=1h&step=60{endpoint}").raise_for_status().json()
+            for endpoint in ("&endpoint=/pay", "")
+        ]
+    assert all("incomplete" not in each for each in answers)
+    pay, total = (sum(point["value"] * 60 for point in each["points"] if point["value"]) for each in answers)
+    assert total > pay > 0
 
 
 @pytest.mark.parametrize("world", ["native"], indirect=True)

@@ -390,7 +390,7 @@ async def test_a_rule_that_comes_too_late_for_its_metric_is_told(caplog: pytest.
     app = FastAPI()
     monitoring = MonitoringService(None, sample_interval=0.05).instrument(app)
     async with served(app):
-        await eventually_here(lambda: monitoring._parts.aggregator.reader._up_and_down.dropped)
+        await eventually_here(lambda: USAGE in monitoring._parts.aggregator.reader._up_and_down.dropped)
         monitoring.add_rule(Rule("resident", Gauge(USAGE, unit="By"), ">", 0, "{value:.0f} bytes"))
         monitoring.add_rule(Rule("mine", Gauge("orders.waiting"), ">", 0, "{value:.0f} wait"))
     said = f"rule resident: add it before the service starts; until a restart it has no {USAGE}"
