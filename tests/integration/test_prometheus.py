@@ -162,7 +162,14 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             for i in range(INSTANCES[request.param])
         ]
         sent = traffic(server, instances, until=time.time())
-        service = stack.enter_context(process(folder, server))
+        service = stack.enter_context(
+            process(
+                folder,
+                server,
+                OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{server.otlp}/v1/metrics",
+                OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT="2",
+            )
+        )
         service.client.post("/place").raise_for_status()  # a process asks for the counters that it has itself
         world = World(sent, instances, server, peer, people, service, (running, restart), native)
         try:
@@ -171,18 +178,16 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             running.close()
 
 
-def process(folder: Path, server: Prometheus, **more: Any) -> AbstractContextManager[Service]:
-    """A process of the service, which answers by Prometheus."""
+def process(folder: Path, engine: Prometheus, **more: Any) -> AbstractContextManager[Service]:
+    """A process of the service, which answers by a server that has Prometheus' API."""
     return serving(
         folder,
         SOURCE,
         OTEL_SERVICE_NAME=SERVICE,
-        OTEL_MONITORING_PROMETHEUS_URL=server.url,
+        OTEL_MONITORING_PROMETHEUS_URL=engine.url,
         OTEL_MONITORING_PROMETHEUS_TIMEOUT="20",
         OTEL_MONITORING_SAMPLE_INTERVAL="1",
-        OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=f"{server.otlp}/v1/metrics",
         OTEL_METRIC_EXPORT_INTERVAL=str(STEP * 1000),
-        OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT="2",
         **more,
     )
 
@@ -300,7 +305,7 @@ def test_the_past_is_what_was_sent_in_each_step(world: World) -> None:
 
 
 def test_the_past_is_the_first_thing_that_a_process_is_asked(world: World, tmp_path: Path) -> None:
-    with process(tmp_path, world.prometheus, OTEL_METRICS_EXPORTER="none") as service:
+    with process(tmp_path, world.prometheus) as service:
         answers = [
             service.get(f"/api/health/series?metric=requests&range=1h&step=60{endpoint}").raise_for_status().json()
             for endpoint in ("&endpoint=/pay", "")

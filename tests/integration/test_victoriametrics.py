@@ -6,15 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from otel_monitoring import semconv as c
-from tests.integration.processes import Service, serving
+from tests.integration.processes import Service
 from tests.integration.simulated_instances import Instance
 from tests.integration.test_prometheus import (
     SERVICE,
-    SOURCE,
-    STEP,
     STEPS,
     Sent,
     check_requests,
+    process,
     traffic,
 )
 from tests.integration.victoriametrics_server import VictoriaMetrics, victoriametrics_server
@@ -35,15 +34,7 @@ def world(
         instances = [Instance(f"sim-{i}", SERVICE, start, explicit=explicit) for i in range(INSTANCES)]
         sent = traffic(server, instances, until=time.time())
         eventually(lambda: server.query(f'process_uptime_seconds{{job="{SERVICE}"}}'), "it has what was sent")
-        with serving(
-            folder,
-            SOURCE,
-            OTEL_SERVICE_NAME=SERVICE,
-            OTEL_MONITORING_PROMETHEUS_URL=server.url,
-            OTEL_MONITORING_PROMETHEUS_TIMEOUT="20",
-            OTEL_MONITORING_SAMPLE_INTERVAL="1",
-            OTEL_METRIC_EXPORT_INTERVAL=str(STEP * 1000),
-        ) as service:
+        with process(folder, server) as service:
             service.client.post("/place").raise_for_status()
             yield server, sent, service
 
