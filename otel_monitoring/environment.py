@@ -144,13 +144,15 @@ def without_specification_variables() -> Iterator[None]:
 
 @contextmanager
 def with_variables(variables: Mapping[str, str]) -> Iterator[None]:
-    """Inside the `with` block, the environment has these variables, which it did not have before."""
+    """Inside the `with` block, the environment has these variables; afterwards it is as before."""
+    before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
         yield
     finally:
         for name in variables:
             os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 @contextmanager
@@ -160,14 +162,8 @@ def sdk_components_measured() -> Iterator[None]:
     Each asks the environment when it is made, as does each tracer, whose three measurements of every span would cost
     more than the span: so it is not switched on for the whole process.
     """
-    before = os.environ.get(_SDK_METRICS)
-    os.environ[_SDK_METRICS] = "true"
-    try:
+    with with_variables({_SDK_METRICS: "true"}):
         yield
-    finally:
-        os.environ.pop(_SDK_METRICS)
-        if before is not None:
-            os.environ[_SDK_METRICS] = before
 
 
 def zero_code_disabled() -> bool:
