@@ -297,23 +297,20 @@ class PrometheusEngine:
         missing = next((name for name in query.metrics if not is_known(name, application)), None)
         if missing is not None:
             raise PrometheusError(f"Prometheus is not asked for {missing}")
-        found: list[Mapping[int, Slice] | None] = []
+        answers: list[tuple[Mapping[int, Slice] | None, str | None]] = []
 
         async def slices(connection: Connection) -> Mapping[int, Slice]:
             questions = await self._questions_in_form(connection)
             return await read_slices(connection, questions, application, query, grid, self._classify)
 
         async def read() -> None:
-            answer, failure = await self._answer(slices)
-            found.append(answer)
-            if failure is not None:
-                failures.append(failure)
+            answers.append(await self._answer(slices))
 
-        failures: list[str] = []
         self._await(read)
-        if not found or found[0] is None:
-            raise PrometheusError(next(iter(failures), "Prometheus: no answer in time"))
-        return found[0]
+        steps, failure = answers[0] if answers else (None, None)
+        if steps is None:
+            raise PrometheusError(failure or "Prometheus: no answer in time")
+        return steps
 
     # The engine of the alerts
 
