@@ -145,7 +145,10 @@ class ServiceClient:
             raise _NoAnswerError(_explained(error, self._timeout)) from error
         seconds, status, content = time.monotonic() - started, response.status, response.content
         if status in (401, 403, 429):  # 429 after too many wrong tokens
-            raise DeniedError(_detail(content) or "the admin token is missing or wrong")
+            why = _detail(content) or "the admin token is missing or wrong"
+            if response.headers.get("www-authenticate", "").startswith("Bearer"):
+                why = "the admin token is wrong" if self.has_token else f"{why}: set OTEL_MONITORING_ADMIN_TOKEN"
+            raise DeniedError(why)
         if status in (404, 405):
             return None
         date = response.headers.get("date")

@@ -124,7 +124,7 @@ class OtlpSettings(BaseModel):
     log_level: Literal["debug", "info", "warn", "warning", "error", "fatal", "none"] | None = _from_variable(
         "OTEL_LOG_LEVEL"
     )
-    """From which level on the SDK's own loggers speak."""
+    """The lowest level that the SDK's own loggers log."""
     metric_export_timeout: PositiveFloat | None = _from_variable("OTEL_METRIC_EXPORT_TIMEOUT")
     metrics_exemplar_filter: Literal["always_on", "always_off", "trace_based"] | None = _from_variable(
         "OTEL_METRICS_EXEMPLAR_FILTER"
@@ -154,7 +154,7 @@ class OtlpSettings(BaseModel):
     @field_validator("sdk_disabled", mode="before")
     @classmethod
     def _boolean(cls, value: object) -> object:
-        """The specification has no other words: with any of them the SDK is enabled."""
+        """Refuse words other than `true` and `false`, as the specification does: the SDK then stays enabled."""
         if isinstance(value, str) and value.strip().lower() not in ("true", "false"):
             raise ValueError("it must be true or false")
         return value

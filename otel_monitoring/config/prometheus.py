@@ -25,7 +25,7 @@ class PrometheusSettings(BaseModel):
     """None: `prometheus_client_certificate` has the key, too."""
     prometheus_timeout: Annotated[_Seconds, Field(le=60)] = 2.0
     prometheus_range: Annotated[_Seconds, Field(ge=60, le=366 * 86_400)] = 3600.0
-    """Totals count since one to two of these before now: each begins at a multiple of it."""
+    """Seconds. Totals count since the last multiple of it but one: one to two of it before now."""
 
     @field_validator("prometheus_url")
     @classmethod

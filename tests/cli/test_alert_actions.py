@@ -114,7 +114,9 @@ def test_a_wrong_name_a_wrong_token_and_no_service_are_told_apart(
     assert shell.types("mute", "--label", "endpoint")[0] == exit_codes.USAGE
     assert shell.types("mute", url=f"http://127.0.0.1:{free_port()}")[0] == exit_codes.UNREACHABLE
     monkeypatch.setenv("OTEL_MONITORING_ADMIN_TOKEN", "something-else")
-    assert shell.types("mute")[0] == exit_codes.DENIED
+    assert shell.types("mute") == (exit_codes.DENIED, "the admin token is wrong")
+    monkeypatch.delenv("OTEL_MONITORING_ADMIN_TOKEN")
+    assert shell.types("mute") == (exit_codes.DENIED, "Admin token required: set OTEL_MONITORING_ADMIN_TOKEN")
 
 
 @pytest.mark.parametrize(
