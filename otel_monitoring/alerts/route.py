@@ -10,9 +10,9 @@ from otel_monitoring.alerts.model import AlertSeverity, AlertType
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.errors import ConfigurationError
+from otel_monitoring.timestamps import seconds_of
 
 ROUTES_VARIABLE = "ALERT_ROUTES"
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +118,12 @@ def _route(text: str) -> Route:
         if name in given:
             given[name] += value.split("|")
         elif name == "after":
-            after = _seconds(channel, value)
+            if (seconds := seconds_of(value)) is None:
+                raise ConfigurationError(f"{ROUTES_VARIABLE}: {channel}: after must be as 90, 15m or 2h")
+            after = seconds
         else:
             labels[name] = value
     try:
         return Route(channel, given["severity"], given["type"], given["rule"], labels, after)
     except ConfigurationError as error:
         raise ConfigurationError(f"{ROUTES_VARIABLE}: {channel}: {error}") from None
-
-
-def _seconds(channel: str, text: str) -> float:
-    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)([a-z]*)", text)
-    if found is None or found[2] not in _UNITS:
-        raise ConfigurationError(f"{ROUTES_VARIABLE}: {channel}: after must be as 90, 15m or 2h")
-    return float(found[1]) * _UNITS[found[2]]

@@ -2,17 +2,15 @@
 
 import getpass
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from otel_monitoring.cli import exit_codes, options
 from otel_monitoring.cli.client import Answer, DeniedError, ServiceClient, UnreachableError
 from otel_monitoring.cli.terminal import one_line
-
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+from otel_monitoring.timestamps import seconds_of
 
 _CODES = """\b
 Exit codes:
@@ -35,10 +33,10 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
     """The seconds of a text as `90`, `30m`, `2h` or `1d`."""
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", value.strip())
-    if found is None or found[2] not in _UNITS:
+    seconds = seconds_of(value)
+    if seconds is None:
         raise click.BadParameter(f"{value!r} is no duration as 90, 30m, 2h or 1d")
-    return float(found[1]) * _UNITS[found[2]]
+    return seconds
 
 
 def _labels(_ctx: click.Context, _param: click.Parameter, values: Iterable[str]) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """`otel-monitoring replay`: what rules would have done over the past that the service keeps."""
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,10 +22,8 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError, StoreError
 from otel_monitoring.metrics.slices.model import TIERS
 from otel_monitoring.metrics.slices.table import SliceTable
-from otel_monitoring.timestamps import rfc3339
+from otel_monitoring.timestamps import rfc3339, seconds_of
 
-_SPAN = re.compile(r"(\d{1,6})(s|m|h|d)?")
-_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 _INCIDENTS_SHOWN = 20
 _EPILOG = """\b
 Examples:
@@ -115,9 +112,8 @@ def replay_command(*, since: str, sources: tuple[str, ...], app: str | None, ser
     return exit_codes.OK
 
 
-def _seconds(span: str) -> int:
-    found = _SPAN.fullmatch(span)
-    seconds = int(found[1]) * _SECONDS[found[2]] if found is not None else 0
+def _seconds(span: str) -> float:
+    seconds = seconds_of(span) or 0.0
     if not 60 <= seconds <= TIERS[-1].kept:
         raise click.BadParameter("write a time from 1m to 30d, like 12h or 7d", param_hint="--since")
     return seconds

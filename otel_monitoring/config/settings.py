@@ -39,6 +39,7 @@ from otel_monitoring.config.prometheus import PrometheusSettings
 from otel_monitoring.environment import ignore, ignore_unusable, items, warn_once
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact
+from otel_monitoring.timestamps import seconds_of
 
 PREFIX = "OTEL_MONITORING_"
 _THRESHOLD = f"{PREFIX}THRESHOLD_"
@@ -51,11 +52,10 @@ _MESSAGES = {
     "path_not_file": "there is no such file",
 }
 _BLANK = object()
+_DAY = 86_400
 _TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 _BAGGAGE_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_DAYS = re.compile(r"(\d{1,3})(h|d)")
 _HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
-
 
 _Positive = Annotated[FiniteFloat, Field(gt=0)]
 _Seconds = Annotated[FiniteFloat, Field(gt=0, le=366 * 86_400)]
@@ -249,8 +249,7 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     @field_validator("slo_window")
     @classmethod
     def _days(cls, value: str) -> str:
-        found = _DAYS.fullmatch(value)
-        if found is None or not 24 <= int(found[1]) * (24 if found[2] == "d" else 1) <= 30 * 24:
+        if not _DAY <= (seconds_of(value) or 0.0) <= 30 * _DAY:
             raise ValueError("it must be from 24h to 30d, written like 7d or 36h")
         return value
 

@@ -1,11 +1,11 @@
 """`SeriesQuery`: what is asked about the past, and the steps in which it is answered."""
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from otel_monitoring.metrics.slices.model import TIERS, Tier
+from otel_monitoring.timestamps import seconds_of
 
 POINTS_LIMIT = 1000
 """The most points of an answer."""
@@ -20,8 +20,6 @@ _SETTLED = 5.0
 """Seconds after which the processes have published what they measured in a slot."""
 _RECENT = 60.0
 """An end that is at most so many seconds ago is now: whoever asks has another clock."""
-_SPAN = re.compile(r"(\d{1,9})(s|m|h|d)?")
-_SECONDS = {None: 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class SeriesQueryError(ValueError):
@@ -115,7 +113,7 @@ def _wanted(step: str | None, span: int, least: float) -> float:
 
 
 def _seconds(field: str, text: str) -> int:
-    found = _SPAN.fullmatch(text)
-    if found is None:
+    seconds = seconds_of(text)
+    if seconds is None:
         raise SeriesQueryError(field, "must be a number of seconds, or like 90s, 15m, 1h or 7d")
-    return int(found[1]) * _SECONDS[found[2]]
+    return int(seconds)

@@ -1,6 +1,5 @@
 """`Slo`: a service level objective, and the rules that say when its error budget burns too fast."""
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
@@ -15,6 +14,7 @@ from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.metrics.past import ALL, Indicator, WindowSum
 from otel_monitoring.metrics.slices.model import TIERS
 from otel_monitoring.metrics.window import Window
+from otel_monitoring.timestamps import seconds_of
 
 ENDPOINT = "endpoint"
 """The label of an endpoint's alerts."""
@@ -25,8 +25,6 @@ _SHORTEST_SHORT = 60
 _REACHED = 0.9
 """A tier alerts at the latest when so many of the events are bad, from 0 to 1."""
 _NAME_LENGTH = 48
-_SPAN = re.compile(r"(\d{1,3})(h|d)")
-_SECONDS = {"h": 3600, "d": _DAY}
 
 
 class Tier(NamedTuple):
@@ -204,8 +202,7 @@ class Slo:
         Raises:
             ConfigurationError: It is none.
         """
-        found = _SPAN.fullmatch(str(self.window))
-        seconds = int(found[1]) * _SECONDS[found[2]] if found is not None else 0
+        seconds = int(seconds_of(str(self.window)) or 0)
         if not _SHORTEST <= seconds <= _LONGEST:
             validation.refuse("window", self.name, f"{self.window!r} is not from 24h to 30d, written like 7d")
         return seconds
