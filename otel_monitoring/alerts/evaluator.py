@@ -17,7 +17,7 @@ from otel_monitoring.alerts.evaluation.escalation import escalate
 from otel_monitoring.alerts.evaluation.incident import Incident, labels_by_rule, saved_incidents
 from otel_monitoring.alerts.evaluation.transitions import Transitions
 from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, WorkerReport, merge_reports, part_of
-from otel_monitoring.alerts.evidence.circumstances import Alert
+from otel_monitoring.alerts.evidence.alert import Alert
 from otel_monitoring.alerts.evidence.collector import EvidenceCollector
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertType, Notification

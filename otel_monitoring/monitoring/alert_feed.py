@@ -10,7 +10,8 @@ from typing import Any
 from otel_monitoring.alerts.engine import AlertEngine
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, evidence_key
 from otel_monitoring.alerts.evaluator import Evaluator
-from otel_monitoring.alerts.evidence.collector import EvidenceCollector, EvidenceSources
+from otel_monitoring.alerts.evidence.collector import EvidenceCollector
+from otel_monitoring.alerts.evidence.sources import EvidenceSources
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.alerts.notify.origin import Origin

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS
-from otel_monitoring.alerts.evidence.collector import EvidenceSources
 from otel_monitoring.alerts.evidence.own_figures import own_figures
+from otel_monitoring.alerts.evidence.sources import EvidenceSources
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.rules.rule import Rule

@@ -6,7 +6,6 @@ from typing import Any
 
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evidence.figures import Figures
-from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.metrics.error_groups import ErrorGroup, ErrorKey
 from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.slices.model import Slice
@@ -20,28 +19,6 @@ _ENOUGH = 20
 
 Timed = tuple[int, int, Slice]
 """A slice with its start and end, in Unix seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """An alert that begins to fire, or is notified again.
-
-    Attributes:
-        rule: Its rule.
-        labels: Its labels.
-        since: Since when its rule is breached, in Unix seconds.
-        value: The present value, in the rule's unit; None: no data.
-    """
-
-    rule: Rule
-    labels: Mapping[str, str]
-    since: float
-    value: float | None
-
-    @property
-    def group(self) -> str:
-        """The group of the rule's expression that it is about; empty: the expression has none."""
-        return self.labels.get(self.rule.label, "") if self.rule.expression.group_by else ""
 
 
 @dataclass(frozen=True, slots=True)

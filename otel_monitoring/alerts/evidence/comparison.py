@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from otel_monitoring import semconv as c
-from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances, WorkerFigures
+from otel_monitoring.alerts.evidence.alert import Alert
+from otel_monitoring.alerts.evidence.circumstances import Circumstances, WorkerFigures
 from otel_monitoring.alerts.evidence.culprit import Culprit, ratio, shared
 from otel_monitoring.alerts.evidence.figures import Cell, Request, total
 from otel_monitoring.alerts.evidence.standing_out import Finding, Part, standing_out

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from otel_monitoring import semconv as c
-from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances, Timed
+from otel_monitoring.alerts.evidence.alert import Alert
+from otel_monitoring.alerts.evidence.circumstances import Circumstances, Timed
 from otel_monitoring.alerts.replay import why_not
 from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge
 from otel_monitoring.alerts.rules.rule import Rule

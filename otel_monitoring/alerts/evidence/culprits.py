@@ -6,7 +6,8 @@ deeper down (a worker, a collection, a host that is called) comes before the rou
 
 from collections.abc import Callable, Iterator
 
-from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances
+from otel_monitoring.alerts.evidence.alert import Alert
+from otel_monitoring.alerts.evidence.circumstances import Circumstances
 from otel_monitoring.alerts.evidence.culprit import Culprit
 from otel_monitoring.alerts.evidence.delays import slow, traffic
 from otel_monitoring.alerts.evidence.failures import failing

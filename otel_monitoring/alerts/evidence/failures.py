@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances
+from otel_monitoring.alerts.evidence.alert import Alert
+from otel_monitoring.alerts.evidence.circumstances import Circumstances
 from otel_monitoring.alerts.evidence.comparison import (
     Compared,
     compared,

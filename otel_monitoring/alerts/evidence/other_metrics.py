@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances
+from otel_monitoring.alerts.evidence.alert import Alert
+from otel_monitoring.alerts.evidence.circumstances import Circumstances
 from otel_monitoring.alerts.evidence.culprit import Culprit, ratio, shared
 from otel_monitoring.alerts.evidence.documents import counts, growth_of
 from otel_monitoring.alerts.evidence.standing_out import Part, standing_out

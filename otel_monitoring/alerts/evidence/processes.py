@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from otel_monitoring import semconv as c
-from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances, WorkerFigures
+from otel_monitoring.alerts.evidence.alert import Alert
+from otel_monitoring.alerts.evidence.circumstances import Circumstances, WorkerFigures
 from otel_monitoring.alerts.evidence.comparison import quantiles, risen
 from otel_monitoring.alerts.evidence.culprit import Culprit, listed, number, seconds
 from otel_monitoring.alerts.evidence.places import place_in_positions

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances
+from otel_monitoring.alerts.evidence.alert import Alert
+from otel_monitoring.alerts.evidence.circumstances import Circumstances
 from otel_monitoring.alerts.evidence.comparison import route_of, routes_of
 from otel_monitoring.alerts.evidence.course import reader_of
 from otel_monitoring.alerts.evidence.culprit import ratio

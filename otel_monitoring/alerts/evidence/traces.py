@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from otel_monitoring.alerts.evidence.circumstances import Alert, Circumstances
+from otel_monitoring.alerts.evidence.alert import Alert
+from otel_monitoring.alerts.evidence.circumstances import Circumstances
 from otel_monitoring.alerts.evidence.comparison import route_of
 from otel_monitoring.alerts.evidence.culprit import Culprit
 from otel_monitoring.config import template

@@ -8,9 +8,10 @@ import pytest
 
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
-from otel_monitoring.alerts.evidence.circumstances import Alert
-from otel_monitoring.alerts.evidence.collector import ALERTS_LIMIT, EvidenceCollector, EvidenceSources
+from otel_monitoring.alerts.evidence.alert import Alert
+from otel_monitoring.alerts.evidence.collector import ALERTS_LIMIT, EvidenceCollector
 from otel_monitoring.alerts.evidence.own_figures import own_figures
+from otel_monitoring.alerts.evidence.sources import EvidenceSources
 from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.rules.expressions import Count, Gauge
 from otel_monitoring.alerts.rules.rule import Rule
