@@ -1,6 +1,7 @@
 """What the Collector acknowledged arrives, over outages, crashes and restarts; what it cannot take it says at once."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -70,6 +71,34 @@ def test_what_was_acknowledged_in_an_outage_survives_a_crash(tmp_path: Path, soo
             sink.wait(lambda s: len(ids(s)) == accepted["spans"], PATIENCE)
             eventually(lambda: len(sink.records()) >= accepted["log_records"], "all logs arrive")
             eventually(lambda: points(sink) >= accepted["metric_points"], "all points arrive")
+
+
+def stream(collector: Collector, acknowledged: list[bytes]) -> None:
+    """Send spans until nobody listens any more, and note those that were acknowledged."""
+    while True:
+        spans = [otlp.span() for _ in range(20)]
+        try:
+            collector.send("traces", otlp.traces(*spans))
+        except httpx.TransportError:
+            return
+        acknowledged += [span.span_id for span in spans]
+
+
+def test_what_was_acknowledged_survives_crashes_while_the_backend_is_well(tmp_path: Path) -> None:
+    acknowledged: list[bytes] = []
+    with (
+        ThreadPoolExecutor() as senders,
+        HttpSink() as sink,
+        collecting(tmp_path, "base", "backend-otlp", OTLP_ENDPOINT=sink.endpoint) as collector,
+    ):
+        for _ in range(3):
+            sending = [senders.submit(stream, collector, acknowledged) for _ in range(2)]
+            eventually(lambda: ids(sink) and set(acknowledged) - ids(sink), "some have arrived, some are on their way")
+            collector.kill()
+            for sender in sending:
+                sender.result()
+            collector.start()
+        sink.wait(lambda s: set(acknowledged) <= ids(s), PATIENCE)
 
 
 @pytest.fixture(scope="module")
