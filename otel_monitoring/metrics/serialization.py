@@ -7,7 +7,6 @@ histograms are one array of fixed records.
 import json
 import struct
 import zlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -17,8 +16,8 @@ from typing import Any, NamedTuple
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import KINDS
-from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, merged_rows
-from otel_monitoring.runtime.give_way import give_way, giving_way
+from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, added
+from otel_monitoring.runtime.give_way import giving_way
 
 _FORMAT = 1
 _COMPRESSION = 1
@@ -30,6 +29,8 @@ _RECORD = struct.Struct("<QdddbQiIB")
 """Count, sum, minimum, maximum, scale, values at zero, first bucket, bytes of the bucket counts, bytes of one."""
 _EXTREMES = struct.Struct("<16xdd")
 """Minimum and maximum in a record."""
+_SIZE = struct.Struct("<45xIB")
+"""Bytes of the bucket counts, and bytes of one, in a record."""
 _MAX_KNOWN = 50_000
 _NAMES = 16
 """Of how many snapshots the names are remembered that were read: those of as many processes that are always busy."""
@@ -109,8 +110,12 @@ class PackedSnapshot(NamedTuple):
 def extremes(snapshots: Iterable[PackedSnapshot], series: Series) -> tuple[float, float]:
     """The smallest and the largest value of a histogram in all snapshots; `inf` and `-inf`: it is in none."""
     smallest, largest = inf, -inf
+    rows: Mapping[Series, int] | None = None
+    row: int | None = None
     for snapshot in snapshots:
-        row = snapshot.rows.get(series)
+        if snapshot.rows is not rows:  # most have those of the one before
+            rows = snapshot.rows
+            row = rows.get(series)
         if row is not None:
             least, most = _EXTREMES.unpack_from(snapshot.records, row * _RECORD.size)
             smallest = min(smallest, least)
@@ -168,8 +173,11 @@ class SnapshotCodec:
             raise ValueError("the content has another format")
         after = head_size + size * _RECORD.size
         sums = struct.unpack(f"<{len(series) - size}d", figures[after:])
-        rows = _rows(memoryview(figures)[head_size:after], counts)
-        return EncodedSnapshot(float(note.pop("seconds")), note, series, rows, sums)
+        records = memoryview(figures)[head_size:after]
+        sizes = list(_SIZE.iter_unpack(records))
+        if len(sizes) != size or sum(one for one, _ in sizes) != len(counts) or any(w not in KINDS for _, w in sizes):
+            raise ValueError("the content is damaged")
+        return EncodedSnapshot(float(note.pop("seconds")), note, series, records, counts, series[size:], sums)
 
     def _series_named(self, names: bytes) -> list[str]:
         """The texts of the series of a snapshot; those of the last ones are remembered."""
@@ -188,20 +196,19 @@ class SnapshotCodec:
         self, parts: Sequence["EncodedSnapshot"], start: float, end: float, own: Snapshot | None = None
     ) -> Snapshot:
         """The sum of `parts` and of a snapshot that is not encoded, as the snapshot of an interval."""
-        found: defaultdict[str, list[Row]] = defaultdict(list)
+        found: dict[str, Row] = {}
         sums: dict[Series, float] = {}
         if own is not None:
             sums |= own.sums
-            for series, histogram in giving_way(own.histograms.items()):
-                found[self._text(series)].append(histogram)
+            found = {self._text(series): histogram for series, histogram in giving_way(own.histograms.items())}
         for part in parts:
-            give_way()
-            for text, row in zip(part.series, part.rows, strict=False):
-                found[text].append(row)
-            for text, value in zip(part.series[len(part.rows) :], part.sums, strict=True):
+            for text, row in giving_way(zip(part.series, part.rows(), strict=False)):
+                known = found.get(text)
+                found[text] = row if known is None else added(known, row)
+            for text, value in zip(part.counters, part.sums, strict=True):
                 series = self.series_of(text)
                 sums[series] = sums.get(series, 0) + value
-        histograms = {self.series_of(text): merged_rows(rows) for text, rows in giving_way(found.items())}
+        histograms = {self.series_of(text): Histogram._make(row) for text, row in giving_way(found.items())}
         return Snapshot(start, end, histograms, sums)
 
     def _text(self, series: Series) -> str:
@@ -224,26 +231,26 @@ class EncodedSnapshot(NamedTuple):
         seconds: Its length.
         note: What was encoded with it.
         series: The text of each series, those of the histograms first.
-        rows: The fields of each histogram, and of its buckets.
+        records: The figures of each histogram.
+        counts: The bucket counts of all histograms.
+        counters: The text of the series of each counter.
         sums: The increase of each counter.
     """
 
     seconds: float
     note: dict[str, Any]
     series: Sequence[str]
-    rows: Sequence[Row]
+    records: memoryview
+    counts: bytes
+    counters: Sequence[str]
     sums: Sequence[float]
 
-
-def _rows(records: memoryview, counts: bytes) -> list[Row]:
-    end, number = 0, int.from_bytes
-    rows: list[Row] = [
-        (count, total, least, most, scale, at_zero, first, number(counts[end : (end := end + size)], "little"), width)
-        for count, total, least, most, scale, at_zero, first, size, width in _RECORD.iter_unpack(records)
-    ]
-    if end != len(counts) or any(row[-1] not in KINDS for row in rows):
-        raise ValueError("the content is damaged")
-    return rows
+    def rows(self) -> Iterator[Row]:
+        """The fields of each histogram."""
+        end = 0
+        for count, total, least, most, scale, at_zero, first, size, width in _RECORD.iter_unpack(self.records):
+            packed_counts = int.from_bytes(self.counts[end : (end := end + size)], "little")
+            yield count, total, least, most, scale, at_zero, first, packed_counts, width
 
 
 def _deflated(*parts: bytes) -> bytes:

@@ -7,6 +7,7 @@ bucket `i` at scale `s` holds values in `(base**i, base**(i + 1)]` with `base = 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import NamedTuple
 
 from otel_monitoring.metrics.buckets import NO_BUCKETS, Buckets, widened, width_of
@@ -165,38 +166,45 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
     return rows[0] if rows else Histogram()
 
 
-def merged_rows(rows: Sequence[Row]) -> Histogram:
+def merged_rows(rows: Iterable[Row]) -> Histogram:
     """The distribution of the values of all rows, of which there is at least one."""
-    count, total, least, most, scale, at_zero, first, packed_counts, width = rows[0]
-    # Calls of functions would take most of the time here.
-    for n, added, low, high, others_scale, zeros, begin, counts, others_width in rows[1:]:
-        count += n
-        total += added
-        at_zero += zeros
-        if low < least:
-            least = low
-        if high > most:
-            most = high
-        if not counts:  # all of them are at zero
-            continue
-        if not packed_counts:
-            scale, first, packed_counts, width = others_scale, begin, counts, others_width
-            continue
-        if scale != others_scale:
-            of_all = min(scale, others_scale)
-            first, packed_counts, width = Buckets(first, packed_counts, width).coarser(scale - of_all)
-            begin, counts, others_width = Buckets(begin, counts, others_width).coarser(others_scale - of_all)
-            scale = of_all
-        if width != others_width or count >> 8 * width:
-            wide = max(width, others_width, width_of(count))
-            packed_counts, counts = widened(packed_counts, width, wide), widened(counts, others_width, wide)
-            width = wide
-        if begin >= first:
-            packed_counts += counts << 8 * width * (begin - first)
-        else:
-            packed_counts = (packed_counts << 8 * width * (first - begin)) + counts
-            first = begin
-    return Histogram._make((count, total, least, most, scale, at_zero, first, packed_counts, width))
+    return Histogram._make(reduce(added, rows))
+
+
+def added(known: Row, new: Row) -> Row:
+    """The distribution of the values of both rows; counts are exact, at the smaller of the two scales."""
+    # Every series of every process comes here in every interval: there is no call and no object on the way.
+    count, total, least, most, scale, at_zero, first, packed_counts, width = known
+    n, more, low, high, others_scale, zeros, begin, counts, others_width = new
+    count += n
+    if scale != others_scale or width != others_width or count >> 8 * width or not counts or not packed_counts:
+        scale, first, packed_counts, width, begin, counts = _alike(known, new)
+    if begin >= first:
+        packed_counts += counts << 8 * width * (begin - first)
+    else:
+        packed_counts = (packed_counts << 8 * width * (first - begin)) + counts
+        first = begin
+    if low < least:
+        least = low
+    if high > most:
+        most = high
+    return count, total + more, least, most, scale, at_zero + zeros, first, packed_counts, width
+
+
+def _alike(one: Row, other: Row) -> tuple[int, int, int, int, int, int]:
+    """Scale, first bucket, counts and width of one row, and the other's first bucket and counts in the same form."""
+    count, _, _, _, scale, _, *buckets = one
+    n, _, _, _, others_scale, _, *others_buckets = other
+    own, others = Buckets(*buckets), Buckets(*others_buckets)
+    if not others.packed_counts:  # all of them are at zero
+        return scale, *own, own.first, 0
+    if not own.packed_counts:
+        return others_scale, others.first, 0, others.width, others.first, others.packed_counts
+    of_all = min(scale, others_scale)
+    own, others = own.coarser(scale - of_all), others.coarser(others_scale - of_all)
+    wide = max(own.width, others.width, width_of(count + n))
+    counts, others_counts = (widened(each.packed_counts, each.width, wide) for each in (own, others))
+    return of_all, own.first, counts, wide, others.first, others_counts
 
 
 @dataclass(frozen=True, slots=True)

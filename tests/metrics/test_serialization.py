@@ -88,7 +88,7 @@ def joined(head: bytes, *parts: bytes) -> bytes:
 def test_every_cut_is_refused() -> None:
     content = SnapshotCodec().encode(measured(0.1, 0.2), {})
     plain = blocks(content)
-    assert SnapshotCodec().decode(joined(*plain)).rows
+    assert SnapshotCodec().decode(joined(*plain)).series
     for end in range(len(content)):
         with pytest.raises(UNREADABLE):
             SnapshotCodec().decode(content[:end])

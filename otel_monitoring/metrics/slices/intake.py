@@ -50,7 +50,7 @@ class SliceIntake:
         recorded: dict[str, list[Row]] = {}
         for part in parts:
             own = frozenset(map(str, part.note.get("own", ())))
-            for text, row in giving_way(zip(part.series, part.rows, strict=False)):
+            for text, row in giving_way(zip(part.series, part.rows(), strict=False)):
                 kind = self._kind(text)
                 if kind.route is not None:
                     rows.setdefault(kind.route, []).append(row)
@@ -58,7 +58,7 @@ class SliceIntake:
                         errors[kind.route] = errors.get(kind.route, 0) + row[0]  # its count
                 elif kind.metric in own:
                     recorded.setdefault(kind.name, []).append(row)
-            for text, value in zip(part.series[len(part.rows) :], part.sums, strict=True):
+            for text, value in zip(part.counters, part.sums, strict=True):
                 kind = self._kind(text)
                 if kind.metric in own:
                     increases[kind.name] = increases.get(kind.name, 0.0) + value
