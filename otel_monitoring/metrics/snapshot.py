@@ -168,7 +168,8 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
 
 def merged_rows(rows: Iterable[Row]) -> Histogram:
     """The distribution of the values of all rows, of which there is at least one."""
-    return Histogram._make(reduce(added, rows))
+    whole: Row = reduce(added, rows)
+    return Histogram._make(whole)
 
 
 def added(known: Row, new: Row) -> Row:
