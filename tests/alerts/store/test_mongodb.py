@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,11 +15,14 @@ import bson
 import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient, MongoClient, monitoring
+from pymongo.database import Database
 from pymongo.event_loggers import ConnectionPoolLogger
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertSeverity, AlertType, ChannelResult, DeliveryState
+from otel_monitoring.alerts.mute import Mute
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store, open_store
 from otel_monitoring.alerts.store.application_database import ApplicationDatabase
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
@@ -30,12 +34,14 @@ from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
 from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError, StoreError
+from otel_monitoring.metrics.stream import Delta
 from otel_monitoring.monitoring.monitored_database import application_database
 from otel_monitoring.testing import ManualClock
 from tests.alerts.store.test_store import NOW, SERVERS, event, messages, raise_alert, server_of, waiting
 from tests.integration.servers import Server
 from tests.integration.test_store_processes import ended, forked
 from tests.waiting import eventually
+from tests.wire import Document, wire_server
 
 Made = Callable[..., MongoStore]
 
@@ -297,6 +303,104 @@ def test_a_server_that_hangs_is_replaced_by_the_file_until_it_answers(kind: Any,
         assert sorted(waiting(primary, "mail")) == ["before", "meanwhile"]
         assert file.outbox.backlog() == {}
         store.close()
+
+
+@pytest.mark.parametrize("credentials", ["", "ada:secret@"])
+def test_whatever_the_driver_raises_is_a_failure_of_the_store(credentials: str) -> None:
+    """An answer in a form that PyMongo does not expect is a `KeyError` there."""
+    with wire_server(lambda command: {"ok": 1}) as uri:
+        store = MongoStore(lambda: MongoClient(uri.replace("://", f"://{credentials}"))["shop"], "orders")
+        uses: tuple[Callable[[], object], ...] = (store.history.counts, store.measurements.base, store.slices.position)
+        for use in uses:
+            with pytest.raises(StoreError, match="MongoDB: KeyError") as raised:
+                use()
+            assert "secret" not in str(raised.value)
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"n": 0, "writeErrors": [{"index": 0, "code": 14031, "errmsg": "No space left"}]}, "MongoDB: No space left"),
+        ({"n": 1, "writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}}, "waiting for rep"),
+    ],
+)
+def test_what_the_server_says_of_a_write_that_failed_is_said(answer: Document, said: str) -> None:
+    with wire_server(lambda command: {"ok": 1, **(answer if "insert" in command else {})}) as uri:
+        store = MongoStore(lambda: MongoClient(uri)["shop"], "orders")
+        with pytest.raises(StoreError, match=said):
+            store.measurements.add(Delta("worker", 1, b"delta"))
+        store.close()
+
+
+class Away:
+    """A database that can be out of reach, and workers of one host that share a file meanwhile."""
+
+    def __init__(self, server: Server, file: Path) -> None:
+        self._file = file
+        self._server = server
+        self._service = uuid4().hex
+        self._is_away = False
+        self.workers: list[FallbackStore] = []
+
+    def _open(self) -> Database[dict[str, Any]]:
+        if self._is_away:
+            raise StoreError("out of reach")
+        return MongoClient[dict[str, Any]](self._server.uri)["shop"]
+
+    def worker(self) -> FallbackStore:
+        primary = MongoStore(self._open, self._service)
+        self.workers.append(FallbackStore(primary, SqliteStore(self._file), known=lambda: primary.known, retry=0.0))
+        return self.workers[-1]
+
+    def fails(self) -> None:
+        self._is_away = True
+        for worker in self.workers:
+            worker.primary.close()
+
+    def works(self) -> None:
+        self._is_away = False
+
+
+@pytest.fixture
+def away(server: Server, tmp_path: Path) -> Iterator[Away]:
+    found = Away(server, tmp_path / "alerts.db")
+    yield found
+    for worker in found.workers:
+        worker.close()
+
+
+def test_a_host_goes_on_with_the_latest_that_one_of_its_workers_knows(away: Away) -> None:
+    """Who notices first that the database is away knows less than who changed something there last."""
+    first, second = away.worker(), away.worker()
+    second.incidents.save({"over": "firing", "on": "firing"})
+    second.mutes.add(Mute(Selection.of(AlertType.CUSTOM), time.time() + 60))
+    assert first.incidents.saved() == {"over": "firing", "on": "firing"}
+    assert len(first.mutes.all(time.time())) == 1
+    ended, muted = event("over"), Mute(Selection.of(AlertType.SECURITY_ALERT), time.time() + 60)
+
+    def change(store: Store) -> None:
+        store.incidents.save({"over": None, "new": "firing"})
+        store.acknowledgements.save({"on": "ada"})
+        store.history.append(ended)
+        store.mutes.add(muted)
+        store.mutes.remove(Mute(Selection.of(AlertType.CUSTOM), 0))
+
+    second.run(change)
+    away.fails()
+    first.incidents.save({"on": "firing longer"})
+    assert second.incidents.saved() == {"on": "firing longer", "new": "firing"}
+    for worker in (first, second):
+        assert (worker.mutes.all(time.time()), messages(worker)) == ([muted], ["over"])
+        assert worker.acknowledgements.saved() == {"on": "ada"}
+        assert worker.incidents.saved() == {"on": "firing longer", "new": "firing"}
+    third = away.worker()
+    assert third.mutes.all(time.time()) == [muted], "one that has just started knows nothing of the database"
+    away.works()
+    for worker in away.workers:
+        eventually(lambda worker=worker: worker.mutes.all(time.time()) == [muted] and not worker.problem, "it returns")  # type: ignore[misc]
+        assert worker.incidents.saved() == {"on": "firing longer", "new": "firing"}
+        assert messages(worker) == ["over"]
 
 
 # Its size

@@ -38,6 +38,7 @@ class Outage:
             delivered from here, or were settled here.
         history_cleared: Whether the history was cleared meanwhile.
         notes_cleared: Whether the notes were cleared meanwhile.
+        number: That of the state which was known when the outage began; another process may know a newer one.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Outage:
     settled: tuple[int, ...] = ()
     history_cleared: bool = False
     notes_cleared: bool = False
+    number: int = 0
 
     @staticmethod
     def of(store: Store, key: str) -> "Outage | None":
@@ -121,10 +123,41 @@ def begin(store: Store, key: str, known: MemoryState, read: Mapping[str, int], n
     unread = [delta for delta in store.measurements.read(read)[0] if delta.writer in read]
     store.measurements.clear()
     store.measurements.add(*unread)
-    Outage(key, known.incidents, known.acknowledgements, known.conditions, tuple(known.mutes)).save(store)
+    _began_with(Outage(key), known).save(store)
 
 
-def begin_again(store: Store, key: str, now: float) -> None:
+def _began_with(record: Outage, known: MemoryState) -> Outage:
+    return replace(
+        record,
+        incidents=known.incidents,
+        acknowledgements=known.acknowledgements,
+        conditions=known.conditions,
+        mutes=tuple(known.mutes),
+        number=known.number,
+    )
+
+
+def catch_up(store: Store, key: str, known: MemoryState, now: float) -> None:
+    """Add to `store`, inside a transaction, what this process knows and the one that began the outage did not.
+
+    Args:
+        store: The store.
+        key: The key of the record of the outage.
+        known: What this process knows of the store that is away.
+        now: Unix seconds.
+    """
+    record = Outage.of(store, key)
+    if record is None or known.number <= record.number:
+        return
+    recorded = {event.identity for event in store.history.events(limit=HISTORY_LIMIT)}
+    for event in known.history if not record.history_cleared else ():
+        if event.identity not in recorded:
+            store.history.append(known.with_results(event))
+    _merge_values(store, record, known, {} if record.notes_cleared else known.notes, now)
+    _began_with(record, known).save(store)
+
+
+def begin_again(store: Store, key: str, known: MemoryState, now: float) -> None:
     """Go on in `store`, inside a transaction, from where an outage ended that another process has merged.
 
     It is newer than what this process knows of the store that is away. What was measured is in both.
@@ -133,7 +166,9 @@ def begin_again(store: Store, key: str, now: float) -> None:
     saved = {name: text for name, text in store.conditions.saved().items() if not name.startswith(RECORD)}
     mutes = tuple(store.mutes.all(now))
     measured = {delta.writer: delta.number for delta in waiting}
-    Outage(key, store.incidents.saved(), store.acknowledgements.saved(), saved, mutes, measured).save(store)
+    Outage(
+        key, store.incidents.saved(), store.acknowledgements.saved(), saved, mutes, measured, number=known.number
+    ).save(store)
 
 
 def take_over(store: Store, key: str, known: MemoryState, channels: Collection[str]) -> None:
@@ -179,15 +214,15 @@ def forward_measurements(to: Store, store: Store, key: str, forwarded: Mapping[s
     return waiting
 
 
-def end(store: Store, key: str) -> None:
+def end(store: Store, meanwhile: "Meanwhile") -> None:
     """Leave `store`, inside a transaction, as one whose events and reports have moved.
 
     The rest is known until the next outage, which is to evaluate no report of this one.
     """
-    store.outbox.settle([row.id for row in _waiting(store)])
-    for worker in _reports(store):
+    store.outbox.settle(list(meanwhile.state.outbox))
+    for worker in meanwhile.reports:
         store.reports.delete(worker)
-    store.conditions.save(key, "")
+    store.conditions.save(meanwhile.record.key, "")
 
 
 @dataclass(frozen=True)
@@ -249,13 +284,17 @@ def merge(store: Store, meanwhile: Meanwhile) -> None:
             store.history.append(event)
     if record.notes_cleared:
         store.notes.clear()
-    noted = store.notes.all()
-    for key, at in meanwhile.notes.items():
-        if noted.get(key, float("-inf")) < at:
-            store.notes.note(key, at)
-    _merge_mutes(store, record.mutes, ours.mutes, meanwhile.now)
     for worker, report in meanwhile.reports.items():
         store.reports.publish(worker, report, meanwhile.now)
+    _merge_values(store, record, ours, meanwhile.notes, meanwhile.now)
+
+
+def _merge_values(store: Store, record: Outage, ours: MemoryState, notes: Mapping[str, float], now: float) -> None:
+    noted = store.notes.all()
+    for key, at in notes.items():
+        if noted.get(key, float("-inf")) < at:
+            store.notes.note(key, at)
+    _merge_mutes(store, record.mutes, ours.mutes, now)
     for before, after, part in (
         (record.incidents, ours.incidents, store.incidents),
         (record.acknowledgements, ours.acknowledgements, store.acknowledgements),

@@ -13,6 +13,7 @@ from otel_monitoring.alerts.store.fallback.outage import (
     Outage,
     begin,
     begin_again,
+    catch_up,
     continue_measurements,
     end,
     forward_measurements,
@@ -253,10 +254,11 @@ class FallbackStore:
                 if self._to_take_over is not None:
                     begin(store, self.record, self._known, self.measurements.known, self._now)
                 elif anew:
-                    begin_again(store, self.record, self._now)
+                    begin_again(store, self.record, self._known, self._now)
                 else:
                     raise _ReturnedError
             if self._to_take_over is not None:
+                catch_up(store, self.record, self._known, self._now)
                 take_over(store, self.record, self._known, self._to_take_over)
                 continue_measurements(store, self.record, self.measurements.lately)
             return work(store)
@@ -346,7 +348,7 @@ class FallbackStore:
                 self.measurements.learn(forward_measurements(self.primary, store, self.record, {}))
             except StoreError as error:
                 raise _MergeError(str(error)) from error
-            end(store, self.record)
+            end(store, meanwhile)
 
     def _returned_for_others(self) -> bool:
         """Whether another process that shares the secondary uses the primary again."""

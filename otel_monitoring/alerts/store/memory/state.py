@@ -53,6 +53,8 @@ class MemoryState:
     leases: dict[str, LeaseRow] = field(default_factory=dict)
     conditions: dict[str, str] = field(default_factory=dict)
     reports: dict[str, ReportRow] = field(default_factory=dict)
+    number: int = field(default=0, compare=False)
+    """How many states came before it, where that is counted: the larger one is newer."""
 
     def add_to_history(self, event: AlertEvent) -> None:
         """Add an event to the history, and drop the oldest beyond `HISTORY_LIMIT`."""

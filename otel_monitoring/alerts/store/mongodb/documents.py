@@ -23,12 +23,12 @@ from weakref import finalize
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.database import Database
-from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError
+from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError
 
 from otel_monitoring.alerts.store.memory.state import LeaseRow
 from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
-from otel_monitoring.redact import redact_error
+from otel_monitoring.redact import redact, redact_error
 
 T = TypeVar("T")
 
@@ -49,6 +49,7 @@ _CLOCK_EVERY_SECONDS = 60.0
 _CLOCK_STEP = 1.0
 """A difference of clocks is corrected when it has changed by more seconds than this."""
 _LEASE_KEPT_SECONDS = 3600.0
+_DUPLICATE = 11000
 
 _of_parents: list[MongoClient[dict[str, Any]]] = []
 """Clients inherited in a fork: they are not used, not closed and not collected."""
@@ -123,7 +124,9 @@ class Documents:
         with self._lock, suppress_instrumentation():
             try:
                 return work(self._current())
-            except (PyMongoError, OSError) as error:
+            except StoreError:
+                raise
+            except Exception as error:  # the driver raises anything for an answer in another form, as KeyError
                 self._head = Head()
                 raise StoreError(f"MongoDB: {_first_sentence(error)}") from error
 
@@ -314,8 +317,17 @@ def bytes_of(text: str) -> bytes:
         raise StoreError(f"MongoDB: a document is damaged: {type(error).__name__}") from error
 
 
+def are_duplicates(error: BulkWriteError) -> bool:
+    """Whether all that failed is that documents are there already."""
+    failed = error.details["writeErrors"]  # none: too few servers have the documents
+    return bool(failed) and all(each["code"] == _DUPLICATE for each in failed)
+
+
 def _first_sentence(error: Exception) -> str:
     """The beginning of an error, without PyMongo's description of every server."""
+    if isinstance(error, BulkWriteError):  # its own text says nothing
+        failed = [*error.details.get("writeErrors", ()), *error.details.get("writeConcernErrors", ())]
+        return redact("; ".join(str(each.get("errmsg")) for each in failed[:1]))
     text = redact_error(error)
     for rest in (", Timeout:", " (configured timeouts:", ", full error:"):
         text = text.partition(rest)[0]

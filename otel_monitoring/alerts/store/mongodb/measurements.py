@@ -6,11 +6,16 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from otel_monitoring.alerts.store.mongodb.documents import MEASUREMENTS, Documents, bytes_of, text_of
+from otel_monitoring.alerts.store.mongodb.documents import (
+    MEASUREMENTS,
+    Documents,
+    are_duplicates,
+    bytes_of,
+    text_of,
+)
 from otel_monitoring.metrics.stream import Base, Delta
 
 _BATCH = 100
-_DUPLICATE = 11000
 
 
 class MongoMeasurements:
@@ -41,10 +46,9 @@ class MongoMeasurements:
                     database[MEASUREMENTS].insert_many(rest[:_BATCH])
                     rest = rest[_BATCH:]
                 except BulkWriteError as error:
-                    failed = error.details["writeErrors"][0]
-                    if failed["code"] != _DUPLICATE:
+                    if not are_duplicates(error):
                         raise
-                    rest = rest[failed["index"] + 1 :]
+                    rest = rest[error.details["writeErrors"][0]["index"] + 1 :]
 
         self._documents.do(insert)
 

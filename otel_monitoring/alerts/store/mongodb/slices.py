@@ -8,13 +8,12 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from otel_monitoring.alerts.store.mongodb.documents import SLICES, Documents, bytes_of, text_of
+from otel_monitoring.alerts.store.mongodb.documents import SLICES, Documents, are_duplicates, bytes_of, text_of
 from otel_monitoring.errors import StoreError
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 
 _LAST = 10**11 - 1
 """The largest time in a key, in Unix seconds."""
-_DUPLICATE = 11000
 _ATTEMPTS = 5
 
 
@@ -95,7 +94,7 @@ class MongoSlices:
             try:
                 database[SLICES].insert_many(documents, ordered=False)
             except BulkWriteError as error:
-                if any(each["code"] != _DUPLICATE for each in error.details["writeErrors"]):
+                if not are_duplicates(error):
                     raise
             for each in older:
                 database[SLICES].delete_many(each)

@@ -55,7 +55,6 @@ class MongoStore:
         self._documents = Documents(open_database, service, clock)
         self._codec = StateCodec()
         self._lock = renewed(self, "_lock", threading.RLock)
-        self._number = 0
         self._state = MemoryState()
         self._copy: MemoryState | None = None
         self.history = MemoryHistory(self)
@@ -116,7 +115,8 @@ class MongoStore:
             if copy == self._state:
                 return result
             if self._documents.add("state", self._codec.encode(copy)):
-                self._number, self._state = self._number + 1, copy
+                copy.number += 1
+                self._state = copy
                 return result
             time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * min(1.0, attempt / 5)))  # noqa: S311 - spreads load
         raise StoreError("MongoDB: too many workers change the state at once")
@@ -124,15 +124,16 @@ class MongoStore:
     def _refresh(self, max_age: float = 0.0) -> None:
         for _ in range(_ATTEMPTS):
             number = self._documents.head(max_age).latest["state"].number
-            if number == self._number:
+            if number == self._state.number:
                 return
             if number == 0:
-                self._number, self._state = 0, MemoryState()
+                self._state = MemoryState()
                 return
             found = self._documents.content("state", number)
             if found is not None:
                 state = self._codec.decode(found[0])
-                self._number, self._state = number, state
+                state.number = number
+                self._state = state
                 return
             max_age = 0.0
         raise StoreError("MongoDB: the state changes faster than it can be read")
