@@ -385,6 +385,18 @@ def _alerts(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]
 
 
 def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
+    _add_mute_actions(router, service)
+    _add_maintenance_actions(router, service)
+    _add_acknowledgement_actions(router, service)
+
+    @router.post("/test")
+    async def test() -> Response:
+        return _json(await service.alert_manager.test_channels())
+
+    return router.routes
+
+
+def _add_mute_actions(router: APIRouter, service: MonitoredService) -> None:
     @router.post("/mutes")
     async def mute(request: Request) -> Response:
         return await _carried_out(request, MuteRequest, _mute)
@@ -411,6 +423,8 @@ def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[Bas
             raise HTTPException(404, f"{name} is not muted", NO_STORE)
         return Response(status_code=204, headers=NO_STORE)
 
+
+def _add_maintenance_actions(router: APIRouter, service: MonitoredService) -> None:
     @router.post("/maintenance")
     async def plan(request: Request) -> Response:
         return await _carried_out(request, MaintenanceRequest, _plan)
@@ -443,6 +457,8 @@ def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[Bas
             raise HTTPException(404, f"{name} is not planned", NO_STORE)
         return Response(status_code=204, headers=NO_STORE)
 
+
+def _add_acknowledgement_actions(router: APIRouter, service: MonitoredService) -> None:
     @router.post("/{incident}/acknowledge")
     async def acknowledge(request: Request, incident: Incident) -> Response:
         try:
@@ -460,9 +476,3 @@ def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[Bas
         if not await service.alert_manager.take_back_acknowledgement(incident):
             raise HTTPException(404, f"{incident} is not acknowledged", NO_STORE)
         return Response(status_code=204, headers=NO_STORE)
-
-    @router.post("/test")
-    async def test() -> Response:
-        return _json(await service.alert_manager.test_channels())
-
-    return router.routes

@@ -140,7 +140,11 @@ class ServiceParts:
             providers=cast("dict[Signal, object]", providers_of(app)),
             service=service,
         )
+        self._meter = self.telemetry.meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
+        self._statistics = RequestStatistics(settings.error_statuses)
         self._make_measurements()
+        self._make_recorders()
+        self._make_past()
         self._monitored = MonitoredDatabase(settings, self.telemetry, self._direct, self._look_into_database)
         self.database = self._monitored.checker
         self.database.observe_with(self._meter)
@@ -163,8 +167,8 @@ class ServiceParts:
         self.endpoints_past = EndpointsPast(lambda: self._alert_manager())
 
     def _make_measurements(self) -> None:
+        """What this process measured, and what all processes of the service did."""
         settings = self._settings
-        self._meter = self.telemetry.meter_provider.get_meter(SCOPE, schema_url=SCHEMA_URL)
         self.aggregator = Aggregator(
             clock=time.monotonic,
             span=settings.window,
@@ -179,6 +183,7 @@ class ServiceParts:
             span=settings.window,
             resolution=settings.sample_interval,
         )
+        self.service_history.own_metrics = lambda: self.aggregator.reader.application
         self.aggregator.listeners.append(self.service_history.note)
         self._instances = Instances(REPORT_INTERVALS * settings.sample_interval)
         self._own_deltas = OwnDeltas(lambda: self.aggregator.reader.application)
@@ -195,19 +200,11 @@ class ServiceParts:
             close=lambda: self._alert_manager().store.close(),
             pause=settings.sample_interval / 2,
         )
-        self._statistics = RequestStatistics(settings.error_statuses)
         self.engine = self._make_engine() if settings.prometheus_url is not None else None
-        self.slices = SliceWriter(
-            self._statistics,
-            table=lambda: self._alert_manager().store.slices,
-            deltas=lambda: self._stream() or self._own_deltas,
-            readings=lambda: self.answers.readings(),
-            leads=lambda: self.alerting.leads,
-            clock=self.clock,
-        )
-        self.objectives = Objectives(self._alert_manager, lambda: self.alerting.leads, self.clock)
-        self.service_history.before_base = self.slices.write
-        self.service_history.own_metrics = lambda: self.aggregator.reader.application
+
+    def _make_recorders(self) -> None:
+        """What records requests, their errors and their commands, and samples the system."""
+        settings = self._settings
         self.errors = ErrorRecorder()
         self.slow_requests = SlowRequests(settings.window)
         self.service_history.take_errors = lambda: self.errors.take(self._origin().version)
@@ -237,6 +234,19 @@ class ServiceParts:
         self.wrong_tokens = self._meter.create_counter(
             WRONG_TOKENS, "{request}", "Requests to the private endpoints with a wrong admin token."
         )
+
+    def _make_past(self) -> None:
+        """What keeps the past, and the objectives that are judged by it."""
+        self.slices = SliceWriter(
+            self._statistics,
+            table=lambda: self._alert_manager().store.slices,
+            deltas=lambda: self._stream() or self._own_deltas,
+            readings=lambda: self.answers.readings(),
+            leads=lambda: self.alerting.leads,
+            clock=self.clock,
+        )
+        self.service_history.before_base = self.slices.write
+        self.objectives = Objectives(self._alert_manager, lambda: self.alerting.leads, self.clock)
 
     def _make_alert_feed(self) -> AlertFeed:
         # The process's first alert manager outlives its service, and must not keep it.

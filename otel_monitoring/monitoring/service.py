@@ -67,8 +67,8 @@ _PUBLISH_SECONDS = 1.0
 _EARLY_EXPORT_SECONDS = 1.0
 """Seconds between two exports while the application shuts down."""
 _SLICE_SECONDS = 1.0
-_EXPLAIN_SECONDS = 1.0
 """Seconds between two looks at whether a slot of time is over."""
+_EXPLAIN_SECONDS = 1.0
 _FIRST_CHECK_SECONDS = 1.0
 """How long a start waits for the first check."""
 _START_RETRY_SECONDS = 10.0
