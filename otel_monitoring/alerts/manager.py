@@ -246,13 +246,6 @@ class AlertManager:
         self._rules.add(*rules)
         self._slos[slo.name] = slo
 
-    def remove_slo(self, name: str) -> bool:
-        """Remove the objective called `name`, also a preset; returns whether there was one."""
-        known = {slo.name: slo for slo in self.slos}.get(name)
-        self._slos.pop(name, None)
-        removed = [self._rules.remove(rule.name) for rule in known.rules()] if known is not None else []
-        return any(removed)
-
     # The documented methods
 
     async def send_alert(

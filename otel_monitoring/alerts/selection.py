@@ -108,10 +108,6 @@ class Selection:
         )
 
 
-EVERYTHING = Selection()
-"""Selects every alert."""
-
-
 def single(values: Collection[str]) -> str | None:
     """The only value, as its plain text; None where there is none, or there are several."""
     return next((str(getattr(value, "value", value)) for value in values), None) if len(values) == 1 else None

@@ -115,7 +115,7 @@ def mute(
 
 
 def _not_for_a_list(missing: str, given: Mapping[str, object]) -> None:
-    """Refuse options that say how something is done, where it is not said to what: else there would be a list.
+    """Refuse options of a change where nothing says what to change: without them the command prints a list.
 
     Raises:
         UsageError: One of them is given.

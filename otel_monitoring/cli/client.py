@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from otel_monitoring.cli.address import ServiceAddress
-from otel_monitoring.cli.http_request import NoResponseError, Requests, Response, SlowError, TooLargeError
+from otel_monitoring.cli.http_request import NoResponseError, Requester, Response, SlowError, TooLargeError
 from otel_monitoring.redact import redact
 
 _MAX_REDIRECTS: Final = 5
@@ -66,7 +66,7 @@ class ServiceClient:
         self.has_token = bool(token) and address.login is None
         self._others = address.bases[1:]
         self._timeout = timeout
-        self._requests = Requests(
+        self._requests = Requester(
             {"Authorization": f"Bearer {token}"} if self.has_token else {},
             login=address.login,
             timeout=timeout,

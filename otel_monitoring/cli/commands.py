@@ -45,7 +45,7 @@ Exit codes:
 """
 
 
-class Commands(click.Group):
+class LazyCommands(click.Group):
     """Finds commands in `COMMANDS`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -61,7 +61,7 @@ class Commands(click.Group):
         return command
 
 
-@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyCommands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="otel-monitoring", prog_name="otel-monitoring")
 def otel_monitoring() -> None:
     """Start, probe, watch and examine services with otel_monitoring."""

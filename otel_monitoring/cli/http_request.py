@@ -1,4 +1,4 @@
-"""`Requests`: HTTP by the standard library, which loads in a fifth of the time that httpx takes: probes are short."""
+"""`Requester`: HTTP by the standard library, which loads in a fifth of the time that httpx takes: probes are short."""
 
 import json
 import ssl
@@ -52,7 +52,7 @@ class Response:
         return self.headers["location"] if self.status in (301, 302, 303, 307, 308) else None
 
 
-class Requests:
+class Requester:
     """Makes requests and follows no redirects.
 
     Args:

@@ -40,7 +40,7 @@ Exit codes:
 
 
 @dataclass(slots=True)
-class Incident:
+class PastIncident:
     """An alert from its start to its end, as it would have been.
 
     Attributes:
@@ -63,7 +63,7 @@ class Replayed:
     """What one rule would have done."""
 
     rule: Rule
-    incidents: list[Incident] = field(default_factory=list)
+    incidents: list[PastIncident] = field(default_factory=list)
 
     def seconds(self, now: float) -> float:
         """How long it fired."""
@@ -162,19 +162,19 @@ def _replayed(table: SliceTable, rules: Sequence[Rule], since: float, now: float
         settings.window, settings.sample_interval, settings.repeat_interval, settings.error_statuses
     )
     found = {rule.name: Replayed(rule) for rule in rules}
-    going: dict[str, Incident] = {}
+    going: dict[str, PastIncident] = {}
     for event in replay(table, rules, since, now, options):
         _note(event, found[event.rule], going)
     return list(found.values())
 
 
-def _note(event: AlertEvent, of: Replayed, going: dict[str, Incident]) -> None:
+def _note(event: AlertEvent, of: Replayed, going: dict[str, PastIncident]) -> None:
     if event.status is Status.RESOLVED:
         incident = going.pop(event.incident, None)
         if incident is not None:
             incident.end, incident.message = event.time, event.message
     elif event.incident not in going:
-        going[event.incident] = incident = Incident(event.labels, event.time, None, event.message, event.outcome)
+        going[event.incident] = incident = PastIncident(event.labels, event.time, None, event.message, event.outcome)
         of.incidents.append(incident)
     elif event.outcome is Outcome.NOTIFIED:
         going[event.incident].outcome = event.outcome

@@ -78,7 +78,7 @@ class _Route(APIRoute):
         return handle
 
 
-Incident = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
+IncidentId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 _Name = Annotated[str, Field(max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -460,7 +460,7 @@ def _add_maintenance_actions(router: APIRouter, service: MonitoredService) -> No
 
 def _add_acknowledgement_actions(router: APIRouter, service: MonitoredService) -> None:
     @router.post("/{incident}/acknowledge")
-    async def acknowledge(request: Request, incident: Incident) -> Response:
+    async def acknowledge(request: Request, incident: IncidentId) -> Response:
         try:
             body = await _body_of(request, AcknowledgeRequest)
         except ValidationError as error:
@@ -472,7 +472,7 @@ def _add_acknowledgement_actions(router: APIRouter, service: MonitoredService) -
         return _json(done, 201)
 
     @router.delete("/{incident}/acknowledge")
-    async def take_back(incident: Incident) -> Response:
+    async def take_back(incident: IncidentId) -> Response:
         if not await service.alert_manager.take_back_acknowledgement(incident):
             raise HTTPException(404, f"{incident} is not acknowledged", NO_STORE)
         return Response(status_code=204, headers=NO_STORE)

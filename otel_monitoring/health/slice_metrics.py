@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from otel_monitoring.health.readings import DOCUMENTS, OWN, STATUS
 from otel_monitoring.health.series_query import SeriesQuery, SeriesQueryError
-from otel_monitoring.metrics.slices.model import NO_REQUESTS, Figures, Requests, Slice
+from otel_monitoring.metrics.slices.model import NO_REQUESTS, GaugeFigures, Requests, Slice
 from otel_monitoring.metrics.snapshot import Histogram
 
 BUCKETS_LIMIT = 32
@@ -66,7 +66,7 @@ _REQUESTS: Mapping[str, tuple[str, OfRequests]] = {
 }
 _DURATIONS = "durations"
 _OF_REQUESTS = (*_REQUESTS, _DURATIONS)
-_GAUGES: Mapping[str, tuple[str, Callable[[Figures], float]]] = {
+_GAUGES: Mapping[str, tuple[str, Callable[[GaugeFigures], float]]] = {
     "cpu": ("%", lambda figures: figures.mean),
     "process_cpu": ("%", lambda figures: figures.mean),
     "memory": ("MiB", lambda figures: figures.mean),

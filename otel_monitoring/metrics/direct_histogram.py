@@ -26,7 +26,7 @@ _PER_DOUBLING = 2**MAX_SCALE
 OVERFLOW: Final[Mapping[str, AttributeValue]] = {"otel.metric.overflow": True}
 _BATCH: Final = 32
 _LARGEST_BATCH: Final = 255
-"""Of so many values none of the counts takes more than a byte."""
+"""The most values that are added at once: no count of so few takes more than a byte."""
 
 
 class BoundHistogram:

@@ -24,7 +24,7 @@ _COMPRESSION = 1
 _LARGEST = 64 * 1024 * 1024
 """The most bytes that a content may have when it is uncompressed."""
 _HEAD = struct.Struct("<IIII")
-"""Bytes of the compressed names and of the compressed figures, and in the figures bytes of the head, and histograms."""
+"""Bytes of the compressed names, of the compressed figures and of the head in them, and the number of histograms."""
 _RECORD = struct.Struct("<QdddbQiIB")
 """Count, sum, minimum, maximum, scale, values at zero, first bucket, bytes of the bucket counts, bytes of one."""
 _EXTREMES = struct.Struct("<16xdd")
@@ -33,7 +33,7 @@ _SIZE = struct.Struct("<45xIB")
 """Bytes of the bucket counts, and bytes of one, in a record."""
 _MAX_KNOWN = 50_000
 _NAMES = 16
-"""Of how many snapshots the names are remembered that were read: those of as many processes that are always busy."""
+"""The number of snapshots whose names are remembered: enough for one of each busy process."""
 UNREADABLE = (
     ValueError,
     TypeError,

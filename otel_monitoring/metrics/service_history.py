@@ -77,13 +77,13 @@ class ServiceHistory:
         joined: Whether there was an exchange; before that the process itself knows more.
         problem: Why the last exchange failed, or was with some of the processes only; None: it was with all of them.
         errors: The groups of failed requests of all processes; it is replaced as a whole.
-        take_errors: Returns those of this process since the last call.
+        take_errors: Returns the groups of this process since the last call.
         work: What requests and operations of all processes did with the database; it is replaced as a whole.
-        own_work: What those of this process did.
-        take_work: Returns what those of this process did since the last call.
+        own_work: What requests and operations of this process did with the database.
+        take_work: Returns what they did since the last call.
         own_metrics: Returns the names of the application's own metrics in this process.
+        metrics: The names of the application's own metrics in all processes, those that have ended included.
         knows_errors: True: the processes tell each other the texts of errors.
-        metrics: Those of all processes, also of such that have ended.
         before_base: Called before a base takes the place of deltas; False: it must not yet, somebody needs them.
     """
 

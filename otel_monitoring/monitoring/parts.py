@@ -21,7 +21,7 @@ from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.answers import HealthAnswers, Sources
-from otel_monitoring.endpoints.past import PastAnswers
+from otel_monitoring.endpoints.past_answers import PastAnswers
 from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database_routes import routes_as_json

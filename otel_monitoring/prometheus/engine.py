@@ -26,9 +26,9 @@ from otel_monitoring.metrics.service_history import ErrorSeen
 from otel_monitoring.metrics.slices.model import Slice
 from otel_monitoring.metrics.window import History
 from otel_monitoring.prometheus.client import Connection, Server
-from otel_monitoring.prometheus.evaluations import Latest, latest_of, results_of
+from otel_monitoring.prometheus.evaluations import LatestEvaluations, latest_of, results_of
 from otel_monitoring.prometheus.incident_history import IncidentHistory
-from otel_monitoring.prometheus.past import is_known, read_slices
+from otel_monitoring.prometheus.past_slices import is_known, read_slices
 from otel_monitoring.prometheus.questions import Questions, Service
 from otel_monitoring.prometheus.silences import Silence, Silences, Wanted
 from otel_monitoring.prometheus.view import Application, ServiceView, read_view
@@ -124,7 +124,7 @@ class PrometheusEngine:
         self._reading_rules: asyncio.Task[None] | None = None
         self._results_at = float("-inf")
         self._results: Mapping[str, Mapping[str, Any]] = {}
-        self._latest: Latest | None = None
+        self._latest: LatestEvaluations | None = None
         self._history = IncidentHistory()
         self._silences: Sequence[Silence] = ()
         self._exchanging_mutes = asyncio.Lock()
@@ -334,7 +334,7 @@ class PrometheusEngine:
         elif self._without_rules_since is None:
             self._without_rules_since = now
 
-    async def _latest_of(self, connection: Connection) -> Latest:
+    async def _latest_of(self, connection: Connection) -> LatestEvaluations:
         return latest_of(await connection.query(self._questions().latest()))
 
     async def refresh_rules(self, rules: Sequence[Rule]) -> None:

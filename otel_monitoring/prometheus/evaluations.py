@@ -43,7 +43,7 @@ class _Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Latest:
+class LatestEvaluations:
     """What Prometheus evaluated last.
 
     Attributes:
@@ -82,7 +82,7 @@ class Latest:
         return replace(incident, outcome=Outcome.MUTED) if is_muted(mutes, incident) else incident
 
 
-def latest_of(samples: Iterable[Mapping[str, Any]]) -> Latest:
+def latest_of(samples: Iterable[Mapping[str, Any]]) -> LatestEvaluations:
     """The answer to `Questions.latest`."""
     phases: list[tuple[dict[str, str], Phase]] = []
     since: dict[frozenset[tuple[str, str]], float] = {}
@@ -101,7 +101,7 @@ def latest_of(samples: Iterable[Mapping[str, Any]]) -> Latest:
         else:
             recorded.setdefault(name, []).append((labels, value))
     alerts = [_Alert(labels, phase, since.get(frozenset(labels.items()), 0.0)) for labels, phase in phases]
-    return Latest(alerts, recorded)
+    return LatestEvaluations(alerts, recorded)
 
 
 async def results_of(

@@ -12,7 +12,7 @@ from otel_monitoring.semconv import HTTP_SERVER_REQUEST_DURATION, prometheus_nam
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ProbeResult:
     """What was found.
 
     Attributes:
@@ -32,22 +32,22 @@ class Probe:
     alertmanagers: int | None = None
 
 
-async def probe(settings: Settings, now: float) -> Probe:
+async def probe(settings: Settings, now: float) -> ProbeResult:
     """Ask the Prometheus of `settings`; `now` is Unix time in seconds."""
     try:
         return await Server.of_prometheus(settings).ask(lambda connection: _probe(connection, now))
     except MonitoringError as error:
-        return Probe(redact(str(error)))
+        return ProbeResult(redact(str(error)))
 
 
-async def _probe(connection: Connection, now: float) -> Probe:
+async def _probe(connection: Connection, now: float) -> ProbeResult:
     clock = await connection.now() - now
     name = prometheus_name(HTTP_SERVER_REQUEST_DURATION, "s")
     processes = await connection.query(f"count({Gauges.UPTIME})")
     forms = await connection.query(f'group by (__name__) ({{__name__=~"{name}(_bucket)?"}})')
     names = {sample["metric"].get("__name__") for sample in forms}
     rules = await connection.query('count({__name__=~"otel_monitoring:.+"})')
-    return Probe(
+    return ProbeResult(
         None,
         clock,
         _count(processes),

@@ -39,7 +39,7 @@ class Job(NamedTuple):
         name: Its name in log lines.
         interval: Seconds from one start to the next; a longer run skips the starts it misses.
         run: Makes the coroutine of one run.
-        due: Whether a run has anything to do. It costs a hundredth of a run, which is a task of its own.
+        due: Whether a run has anything to do; asking costs a hundredth of a run.
     """
 
     name: str

@@ -8,7 +8,7 @@ from otel_monitoring.health.requests import percent
 from otel_monitoring.health.series import slices_by_step
 from otel_monitoring.health.series_query import Grid, SeriesQuery
 from otel_monitoring.metrics.slices.model import NO_REQUESTS, merged_requests
-from otel_monitoring.status_page.rows import figure
+from otel_monitoring.status_page.rounding import figure
 from otel_monitoring.status_page.shared import Body, Shared
 
 RANGES: Final = {"15m": 60, "1h": 120, "6h": 600, "1d": 3600, "3d": 7200, "7d": 21_600, "30d": 86_400}

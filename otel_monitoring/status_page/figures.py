@@ -26,7 +26,7 @@ from otel_monitoring.semconv import (
     DB_OPERATION_NAME,
     ERROR_TYPE,
 )
-from otel_monitoring.status_page.rows import figure
+from otel_monitoring.status_page.rounding import figure
 from otel_monitoring.status_page.status_since import StatusSince
 from otel_monitoring.status_page.updates import Content
 

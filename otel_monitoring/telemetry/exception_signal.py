@@ -67,8 +67,7 @@ class ExceptionSignal:
         logger: Emits log events; None: there are none.
 
     Attributes:
-        leaves: Whether an exception of an exported span leaves at all: not where only log events are wanted and there
-            are none.
+        leaves: Whether exceptions of exported spans leave. False: only log events are wanted, and there is no logger.
     """
 
     def __init__(self, logger: Any) -> None:

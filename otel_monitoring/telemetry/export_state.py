@@ -17,7 +17,7 @@ from otel_monitoring.timestamps import rfc3339
 _CALM_SECONDS = 150.0
 """Nothing is being lost once this time has passed without a loss and after a success; metrics leave every minute."""
 _SILENT_SECONDS = 900.0
-"""Nor once this time has passed without a loss: nothing is exported at all."""
+"""The same where no export has succeeded since: nothing is exported any more."""
 REASON_LIMIT = 300
 """Maximum length of `last_error`, in characters."""
 export_in_progress = threading.local()

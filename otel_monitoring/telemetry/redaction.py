@@ -21,7 +21,7 @@ from otel_monitoring.redact import REPLACED, is_secret, redact_lines, text_of
 
 if TYPE_CHECKING:
     from otel_monitoring.telemetry.logs_sdk import ReadableLogRecord
-from otel_monitoring.telemetry.unhurried import Unhurried
+from otel_monitoring.telemetry.pausing_batch import PausingBatch
 
 _EXCEPTION = "exception"
 _MESSAGE = "exception.message"
@@ -35,12 +35,12 @@ _redacting = fail_open("redacting what is exported")
 
 def redacted_spans(spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
     """`spans`, with a redacted copy of each span that has an exception event or a status description."""
-    return Unhurried(spans, _redacted_span)
+    return PausingBatch(spans, _redacted_span)
 
 
 def redacted_records(records: "Sequence[ReadableLogRecord]") -> "Sequence[ReadableLogRecord]":
     """`records`, with a redacted copy of each that is an ERROR or worse, has an exception, or is an access log."""
-    return Unhurried(records, _redacted_if_needed)
+    return PausingBatch(records, _redacted_if_needed)
 
 
 class _RedactedSpan:

@@ -25,7 +25,7 @@ from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.slices.codec import encoded_routes, encoded_service
-from otel_monitoring.metrics.slices.model import ROUTE_SCALE, TIERS, Figures, Requests, Slice, merged_requests
+from otel_monitoring.metrics.slices.model import ROUTE_SCALE, TIERS, GaugeFigures, Requests, Slice, merged_requests
 from otel_monitoring.metrics.slices.recorder import WrittenUpTo
 from otel_monitoring.metrics.slices.sums import PastReader
 from otel_monitoring.metrics.slices.table import Position, SliceRow
@@ -97,7 +97,7 @@ class Live:
         self._history.add(Snapshot(start, self.now, histograms, sums, {Series("orders.waiting"): waiting}))
         requests = {route: Requests(merged(parts), parts[1].count) for route, parts in found.items()}
         counters = {"orders.lost": float(lost)} if lost else {}
-        gauges = {"~orders.waiting": Figures(1, waiting, waiting, waiting)}
+        gauges = {"~orders.waiting": GaugeFigures(1, waiting, waiting, waiting)}
         self._write(start, Slice(10.0, merged_requests(requests.values()), requests, gauges, counters))
         self._evaluate()
 

@@ -12,7 +12,7 @@ from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import Evaluator
 from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.route import check_channels, routes_of
-from otel_monitoring.alerts.selection import EVERYTHING
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.metrics.snapshot import Snapshot
@@ -76,7 +76,7 @@ def test_one_that_is_acknowledged_or_ends_in_time_is_not_escalated() -> None:
 def test_a_mute_stops_an_escalation_until_it_ends() -> None:
     watcher = Routed(Route("pager", after=900))
     watcher.see(up=0)
-    watcher.store.mutes.add(Mute(EVERYTHING, watcher.now + 2000))
+    watcher.store.mutes.add(Mute(Selection(), watcher.now + 2000))
     watcher.see(1500, up=0)
     assert watcher.on("pager") == []
     watcher.see(500, up=0)

@@ -21,9 +21,9 @@ from otel_monitoring.metrics.direct_histogram import DirectHistogram
 from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.serialization import SnapshotCodec
 from otel_monitoring.metrics.slices.codec import encoded_routes, encoded_service
-from otel_monitoring.metrics.slices.intake import SliceIntake
-from otel_monitoring.metrics.slices.model import FINEST, TIERS, Figures, merged_slices
+from otel_monitoring.metrics.slices.model import FINEST, TIERS, GaugeFigures, merged_slices
 from otel_monitoring.metrics.slices.recorder import LATE_SECONDS, Readings, SliceRecorder, WrittenUpTo
+from otel_monitoring.metrics.slices.slice_maker import SliceMaker
 from otel_monitoring.metrics.slices.sums import PastReader
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot
@@ -141,8 +141,8 @@ def _fill(store: SqliteStore, deltas: Sequence[Snapshot], chance: random.Random)
         The number of slices, and the bytes that they take as documents of a MongoDB database.
     """
     codec = SnapshotCodec()
-    intake = SliceIntake(codec, OutcomeClassifier())
-    made = [intake.slice_of([codec.decode(codec.encode(delta, {"own": _OWN}))]) for delta in deltas]
+    maker = SliceMaker(codec, OutcomeClassifier())
+    made = [maker.slice_of([codec.decode(codec.encode(delta, {"own": _OWN}))]) for delta in deltas]
     drawn = [replace(one, seconds=10.0, gauges=_gauges(chance)) for one in made]
     end, version, rows, documents = _START, "", 0, 0
     steps = {TIERS[0].seconds: 1} | {
@@ -166,8 +166,8 @@ def _objectives(store: SqliteStore, *, made_of: Sequence[Snapshot], count: int) 
     rules = [rule for slo in slos for rule in slo.rules()]
     reader, wanted = PastReader(), wanted_sums(rules)
     codec = SnapshotCodec()
-    intake = SliceIntake(codec, OutcomeClassifier())
-    slices = [intake.slice_of([codec.decode(codec.encode(delta, {}))]) for delta in made_of]
+    maker = SliceMaker(codec, OutcomeClassifier())
+    slices = [maker.slice_of([codec.decode(codec.encode(delta, {}))]) for delta in made_of]
 
     def tick() -> None:
         past = reader.read(store.slices, wanted)
@@ -186,11 +186,11 @@ def _objectives(store: SqliteStore, *, made_of: Sequence[Snapshot], count: int) 
     return took[0], statistics.fmean(took[1:])
 
 
-def _gauges(chance: random.Random) -> dict[str, Figures]:
+def _gauges(chance: random.Random) -> dict[str, GaugeFigures]:
     found = {}
     for name in _GAUGES:
         value = round(chance.random() * 100, 2)
-        found[name] = Figures(1, value, value, value)
+        found[name] = GaugeFigures(1, value, value, value)
     return found
 
 

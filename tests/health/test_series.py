@@ -10,7 +10,7 @@ from otel_monitoring.health.series import series
 from otel_monitoring.health.series_query import POINTS_LIMIT, Grid, SeriesQuery, SeriesQueryError
 from otel_monitoring.health.slice_metrics import BUCKETS_LIMIT, METRICS, Known
 from otel_monitoring.metrics.slices.codec import encoded_routes, encoded_service
-from otel_monitoring.metrics.slices.model import TIERS, Figures, Requests, Slice
+from otel_monitoring.metrics.slices.model import TIERS, GaugeFigures, Requests, Slice
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from tests.metrics.slices.test_model import durations_of
 
@@ -22,12 +22,12 @@ ONE = Slice(
     Requests(durations_of(*[0.1] * 30, *[0.9] * 10), 10),
     {"/a": Requests(durations_of(*[0.1] * 30)), "/b": Requests(durations_of(*[0.9] * 10), 10)},
     {
-        "cpu": Figures(2, 100.0, 40.0, 60.0),
-        "loop_lag": Figures(2, 0.5, 0.1, 0.4),
-        DOCUMENTS + "orders": Figures(1, 7.0, 7.0, 7.0),
-        DOCUMENTS + "users": Figures(1, 5.0, 5.0, 5.0),
-        OWN + "queue": Figures(1, 3.0, 3.0, 3.0),
-        OWN + "cpu": Figures(1, 9.0, 9.0, 9.0),
+        "cpu": GaugeFigures(2, 100.0, 40.0, 60.0),
+        "loop_lag": GaugeFigures(2, 0.5, 0.1, 0.4),
+        DOCUMENTS + "orders": GaugeFigures(1, 7.0, 7.0, 7.0),
+        DOCUMENTS + "users": GaugeFigures(1, 5.0, 5.0, 5.0),
+        OWN + "queue": GaugeFigures(1, 3.0, 3.0, 3.0),
+        OWN + "cpu": GaugeFigures(1, 9.0, 9.0, 9.0),
     },
     {"sold": 40.0},
     {"size": durations_of(2.0, 4.0, 6.0)},

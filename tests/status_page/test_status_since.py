@@ -5,7 +5,7 @@ import pytest
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.errors import StoreError
 from otel_monitoring.metrics.slices.codec import encoded_routes, encoded_service
-from otel_monitoring.metrics.slices.model import FINEST, TIERS, Figures, Slice
+from otel_monitoring.metrics.slices.model import FINEST, TIERS, GaugeFigures, Slice
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.status_page.status_since import StatusSince
 
@@ -15,7 +15,7 @@ HEALTHY, DEGRADED, UNHEALTHY = 0.0, 1.0, 2.0
 
 
 def row(start: int, level: float | None, tier: int = FINEST.seconds) -> SliceRow:
-    gauges = {} if level is None else {"status": Figures(1, level, level, level)}
+    gauges = {} if level is None else {"status": GaugeFigures(1, level, level, level)}
     return SliceRow(tier, start, encoded_service(Slice(seconds=tier, gauges=gauges)), encoded_routes({}))
 
 

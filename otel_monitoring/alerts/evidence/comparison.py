@@ -8,7 +8,7 @@ from otel_monitoring.alerts.evidence.alert import Alert
 from otel_monitoring.alerts.evidence.circumstances import Circumstances, WorkerFigures
 from otel_monitoring.alerts.evidence.culprit import Culprit, ratio, shared
 from otel_monitoring.alerts.evidence.figures import Cell, Request, total
-from otel_monitoring.alerts.evidence.standing_out import Finding, Part, standing_out
+from otel_monitoring.alerts.evidence.standing_out import Part, StandingOut, standing_out
 from otel_monitoring.metrics.snapshot import Histogram, merged
 from otel_monitoring.metrics.window import Window
 
@@ -92,7 +92,7 @@ def quantiles(about: Circumstances, metric: str, key: str, q: float) -> dict[str
     return found
 
 
-def risen(times: Mapping[str, tuple[int, float, float]]) -> Finding | None:
+def risen(times: Mapping[str, tuple[int, float, float]]) -> StandingOut | None:
     """The names whose quantile explains the rise of all of them, more than their numbers do.
 
     Where most of them have risen, they wait: what has risen by more than they have makes them wait.

@@ -10,7 +10,7 @@ from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.slo import BurnRate
 from otel_monitoring.metrics.past import ALL, Counts
-from otel_monitoring.metrics.slices.model import Figures, Slice, merged_slices
+from otel_monitoring.metrics.slices.model import GaugeFigures, Slice, merged_slices
 from otel_monitoring.metrics.slices.timeline import snapshot_of
 from otel_monitoring.metrics.snapshot import Series
 from otel_monitoring.metrics.window import Window
@@ -21,10 +21,10 @@ _OWN = "~"
 _DOCUMENTS = "documents/"
 _MIB = 2**20
 
-_FigureOf = Callable[[Figures], float]
+_FigureOf = Callable[[GaugeFigures], float]
 
 
-def _most(figures: Figures) -> float:
+def _most(figures: GaugeFigures) -> float:
     """The largest reading."""
     return figures.most
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from otel_monitoring.alerts.evidence.figures import Cell
-from otel_monitoring.alerts.evidence.standing_out import Finding
+from otel_monitoring.alerts.evidence.standing_out import StandingOut
 from otel_monitoring.redact import printable, redact
 
 _PRECEDENCE = {
@@ -48,7 +48,7 @@ class Culprit:
     usual: float | None = None
 
     @classmethod
-    def of(cls, kind: str, found: Finding, text: str) -> "Culprit":
+    def of(cls, kind: str, found: StandingOut, text: str) -> "Culprit":
         """The one that was found."""
         return cls(kind, found.names, text, found.score, found.share, found.usual)
 
@@ -66,7 +66,7 @@ class Culprit:
         return {"kind": self.kind, "names": names, "text": clean(self.text)[:_TEXT_LENGTH], **known}
 
 
-def shared(label: str, found: Finding, what: str, of: str = "") -> str:
+def shared(label: str, found: StandingOut, what: str, of: str = "") -> str:
     """`route /x: 97 % of the errors, 12 % of the requests`."""
     text = f"{label} {listed(found.names)}".strip() + f": {percent(found.share)} of the {what}"
     return f"{text}, {percent(found.usual)} of the {of}" if of else text

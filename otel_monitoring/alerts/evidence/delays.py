@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts.evidence.alert import Alert
 from otel_monitoring.alerts.evidence.circumstances import Circumstances
+from otel_monitoring.alerts.evidence.collection_growth import growth_of
 from otel_monitoring.alerts.evidence.comparison import (
     GROWN,
     Compared,
@@ -20,7 +21,6 @@ from otel_monitoring.alerts.evidence.comparison import (
     routes_of,
 )
 from otel_monitoring.alerts.evidence.culprit import Culprit, change, listed, number, ratio, seconds
-from otel_monitoring.alerts.evidence.documents import growth_of
 from otel_monitoring.alerts.evidence.figures import Cell, total
 from otel_monitoring.alerts.evidence.standing_out import Part, standing_out
 

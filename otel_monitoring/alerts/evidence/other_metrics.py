@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from otel_monitoring.alerts.evidence.alert import Alert
 from otel_monitoring.alerts.evidence.circumstances import Circumstances
+from otel_monitoring.alerts.evidence.collection_growth import counts, growth_of
 from otel_monitoring.alerts.evidence.culprit import Culprit, ratio, shared
-from otel_monitoring.alerts.evidence.documents import counts, growth_of
 from otel_monitoring.alerts.evidence.standing_out import Part, standing_out
 from otel_monitoring.alerts.rules.expressions import Count, Gauge, Percent
 from otel_monitoring.alerts.rules.series import group_of

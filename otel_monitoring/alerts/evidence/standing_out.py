@@ -36,7 +36,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class StandingOut:
     """Values that explain a rise.
 
     Attributes:
@@ -52,7 +52,7 @@ class Finding:
     score: float
 
 
-def standing_out(parts: Iterable[Part], events: float, whole: float | None = None) -> Finding | None:
+def standing_out(parts: Iterable[Part], events: float, whole: float | None = None) -> StandingOut | None:
     """The values that explain a rise together; None: no value stands out.
 
     Args:
@@ -65,7 +65,7 @@ def standing_out(parts: Iterable[Part], events: float, whole: float | None = Non
     rise = max(sum(part.rise for part in rising), whole or 0.0)
     if rise <= 0:
         return None
-    best: Finding | None = None
+    best: StandingOut | None = None
     chosen: list[Part] = []
     alone = 0.0
     for part in sorted(rising, key=lambda part: part.usual - part.rise / rise):
@@ -82,15 +82,15 @@ def standing_out(parts: Iterable[Part], events: float, whole: float | None = Non
     return best
 
 
-def _finding(chosen: Sequence[Part], rise: float) -> Finding:
+def _finding(chosen: Sequence[Part], rise: float) -> StandingOut:
     share = min(1.0, sum(part.rise for part in chosen) / rise)
     usual = min(1.0, sum(part.usual for part in chosen))
     score = (share - usual) / (1 - usual) if usual < _NEARLY_ALL else 0.0
     ordered = sorted(chosen, key=lambda part: -part.rise)
-    return Finding(tuple(part.name for part in ordered), share, usual, score)
+    return StandingOut(tuple(part.name for part in ordered), share, usual, score)
 
 
-def _is_no_chance(found: Finding, events: float, values: int) -> bool:
+def _is_no_chance(found: StandingOut, events: float, values: int) -> bool:
     """Whether the share is too large for chance: exactly, since an alert often begins with a handful of events.
 
     Of a few events many may be in one of many places, so the probability is that for any of the possible sets.

@@ -23,11 +23,11 @@ _OF_WORKBOOK = 30 * _DAY
 _SHORTEST, _LONGEST = _DAY, TIERS[-1].kept
 _SHORTEST_SHORT = 60
 _REACHED = 0.9
-"""A tier alerts at the latest when so many of the events are bad, from 0 to 1."""
+"""The share of bad events, from 0 to 1, from which on every tier alerts, whatever its burn rate."""
 _NAME_LENGTH = 48
 
 
-class Tier(NamedTuple):
+class BurnTier(NamedTuple):
     """A pair of windows in which the budget must burn.
 
     Attributes:
@@ -46,9 +46,9 @@ class Tier(NamedTuple):
 
 
 TIERS_OF_WORKBOOK = (
-    Tier("fast", 3600, 300, 14.4, AlertSeverity.CRITICAL),
-    Tier("medium", 6 * 3600, 1800, 6.0, AlertSeverity.ERROR),
-    Tier("slow", 3 * _DAY, 6 * 3600, 1.0, AlertSeverity.WARNING),
+    BurnTier("fast", 3600, 300, 14.4, AlertSeverity.CRITICAL),
+    BurnTier("medium", 6 * 3600, 1800, 6.0, AlertSeverity.ERROR),
+    BurnTier("slow", 3 * _DAY, 6 * 3600, 1.0, AlertSeverity.WARNING),
 )
 """For a window of 30 days: 2 % of the budget in an hour, 5 % in six hours, 10 % in three days.
 
@@ -56,7 +56,7 @@ https://sre.google/workbook/alerting-on-slos/#6-multiwindow-multi-burn-rate-aler
 """
 
 
-def tiers_of(objective: Objective) -> tuple[Tier, ...]:
+def tiers_of(objective: Objective) -> tuple[BurnTier, ...]:
     """The tiers of an objective: the windows grow and shrink with its own, so that a burn rate means the same share.
 
     With 90 % the budget burns at most ten times too fast: no burn rate is so high that an outage cannot reach it.
@@ -94,7 +94,7 @@ class BurnRate:
 
     good: Good
     objective: Objective
-    tier: Tier
+    tier: BurnTier
     min_events: int
     group_by: str = ""
 

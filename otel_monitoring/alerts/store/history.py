@@ -1,4 +1,4 @@
-"""`History`: what happened, and how many alerts of each type fired."""
+"""`AlertHistory`: what happened, and how many alerts of each type fired."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,7 +9,7 @@ HISTORY_LIMIT = 1000
 """The number of events that the history keeps, as documented."""
 
 
-class History(Protocol):
+class AlertHistory(Protocol):
     """The newest events, each with its state on each channel, which the outbox updates."""
 
     def append(self, event: AlertEvent) -> None:

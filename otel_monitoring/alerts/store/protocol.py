@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from otel_monitoring.alerts.store.conditions import Conditions
-from otel_monitoring.alerts.store.history import History
+from otel_monitoring.alerts.store.history import AlertHistory
 from otel_monitoring.alerts.store.leases import Leases
 from otel_monitoring.alerts.store.mutes import Mutes
 from otel_monitoring.alerts.store.notes import Notes
@@ -28,7 +28,7 @@ class Store(Protocol):
     """
 
     @property
-    def history(self) -> History:
+    def history(self) -> AlertHistory:
         """What happened."""
 
     @property

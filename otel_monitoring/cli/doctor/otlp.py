@@ -8,7 +8,7 @@ from otel_monitoring.config.otlp import SIGNALS, Signal
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.telemetry.export_state import without_credentials
-from otel_monitoring.telemetry.probe import try_exports
+from otel_monitoring.telemetry.trial_exports import try_exports
 
 _TRACE_CONTEXT = "trace context"
 _ADVICE = (

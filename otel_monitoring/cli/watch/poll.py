@@ -65,7 +65,7 @@ def ask(service: ServiceClient) -> Refresh:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class RefreshFigures:
     """The figures of one refresh, None where they are unknown.
 
     Attributes:
@@ -115,7 +115,7 @@ class RefreshHistory:
     """
 
     def __init__(self) -> None:
-        self.figures: deque[Figures] = deque([Figures()], maxlen=KEPT)
+        self.figures: deque[RefreshFigures] = deque([RefreshFigures()], maxlen=KEPT)
         self.last: Refresh | None = None
         self.latest: Refresh | None = None
         self.lost_at: float | None = None
@@ -140,24 +140,24 @@ class RefreshHistory:
         patience = 10 * len(self._workers) if self._by_turns else 1
         return [seen for seen in self._workers.values() if patience <= self._turn - seen.turn < KEPT]
 
-    def add(self, refresh: Refresh) -> Figures:
+    def add(self, refresh: Refresh) -> RefreshFigures:
         """Add a refresh; returns its figures."""
         self.latest = refresh
         if refresh.diagnostics is None:
             self.lost_at = self.lost_at or refresh.at
-            figures = Figures()
+            figures = RefreshFigures()
         else:
             self.last, self.lost_at = refresh, None
             figures = self._figures(refresh.at, refresh.diagnostics)
         self.figures.append(figures)
         return figures
 
-    def _figures(self, at: float, diagnostics: dict[str, Any]) -> Figures:
+    def _figures(self, at: float, diagnostics: dict[str, Any]) -> RefreshFigures:
         performance = diagnostics.get("performance", {})
         window = performance.get("window", performance)
         system = diagnostics.get("system", {})
         measured = window.get("requests_recorded", 0) > 0
-        return Figures(
+        return RefreshFigures(
             request_rate=self._rate(at, diagnostics),
             error_rate=window.get("error_rate"),
             p50=window.get("p50_response_time") if measured else None,

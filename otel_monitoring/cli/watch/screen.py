@@ -18,7 +18,7 @@ from otel_monitoring.cli.terminal import (
     time_of_day,
     type_name,
 )
-from otel_monitoring.cli.watch.poll import Figures, Refresh, RefreshHistory, busiest
+from otel_monitoring.cli.watch.poll import Refresh, RefreshFigures, RefreshHistory, busiest
 
 _Gauge = tuple[str, str, Callable[[Any], str]]
 _NOW: Final[tuple[_Gauge, ...]] = (
@@ -135,7 +135,7 @@ def _gauges(history: RefreshHistory, diagnostics: dict[str, Any], width: int) ->
     table.add_column(width=14, style="dim", no_wrap=True)
     table.add_column(width=8, justify="right", style="bold" if history.lost_at is None else "dim", no_wrap=True)
     table.add_column(no_wrap=True)
-    shown = next((figures for figures in reversed(history.figures) if figures != Figures()), Figures())
+    shown = next((figures for figures in reversed(history.figures) if figures != RefreshFigures()), RefreshFigures())
     seconds = diagnostics.get("performance", {}).get("window", {}).get("seconds")
     window = f"last {rounded_duration(seconds)}:" if isinstance(seconds, int | float) else "lately:"
     for heading, gauges in (("now:", _NOW), (window, _OF_THE_WINDOW)):

@@ -10,7 +10,7 @@ from typing import Any
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import KINDS, Buckets, width_of
 from otel_monitoring.metrics.serialization import readable
-from otel_monitoring.metrics.slices.model import Figures, Requests, Slice
+from otel_monitoring.metrics.slices.model import GaugeFigures, Requests, Slice
 from otel_monitoring.metrics.slices.table import SliceRow
 from otel_monitoring.metrics.snapshot import Histogram
 
@@ -57,7 +57,7 @@ def decoded_service(content: bytes) -> Slice:
         UNREADABLE: Another version wrote it, or it is damaged; see `metrics.serialization`.
     """
     head, requests = _unpacked(content)
-    gauges = {str(name): Figures(int(f[0]), *map(float, f[1:4])) for name, f in head["gauges"].items()}
+    gauges = {str(name): GaugeFigures(int(f[0]), *map(float, f[1:4])) for name, f in head["gauges"].items()}
     counters = {str(name): float(value) for name, value in head["counters"].items()}
     histograms = {name: one.durations for name, one in requests.items() if name != _ALL}
     return Slice(float(head["seconds"]), requests[_ALL], {}, gauges, counters, histograms)

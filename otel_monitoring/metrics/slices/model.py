@@ -24,9 +24,9 @@ COUNTERS_LIMIT = 50
 HISTOGRAMS_LIMIT = 20
 """The most histograms of a slice."""
 SCALE = 5
-"""The most scale of the distribution of all requests: p50, p95 and p99 within 1.1 % of exact."""
+"""The largest scale of the distribution of all requests: p50, p95 and p99 within 1.1 % of exact."""
 ROUTE_SCALE = 3
-"""The most scale of the distribution of one route: within 4.4 % of exact, in a quarter of the bytes."""
+"""The largest scale of the distribution of one route: within 4.4 % of exact, in a quarter of the bytes."""
 
 
 class Tier(NamedTuple):
@@ -71,7 +71,7 @@ NO_REQUESTS = Requests()
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class GaugeFigures:
     """Readings of a gauge.
 
     Attributes:
@@ -87,7 +87,7 @@ class Figures:
     most: float
 
     @classmethod
-    def of(cls, readings: Iterable[float]) -> "Figures | None":
+    def of(cls, readings: Iterable[float]) -> "GaugeFigures | None":
         """The figures of the readings that are finite numbers; None if there are none."""
         found = [float(value) for value in readings if math.isfinite(value)]
         return cls(len(found), sum(found), min(found), max(found)) if found else None
@@ -114,7 +114,7 @@ class Slice:
     seconds: float = 0.0
     requests: Requests = NO_REQUESTS
     routes: Mapping[str, Requests] = field(default_factory=dict)
-    gauges: Mapping[str, Figures] = field(default_factory=dict)
+    gauges: Mapping[str, GaugeFigures] = field(default_factory=dict)
     counters: Mapping[str, float] = field(default_factory=dict)
     histograms: Mapping[str, Histogram] = field(default_factory=dict)
 
@@ -184,9 +184,9 @@ def _dealt(before: int, count: int, turn: int, number: int) -> int:
     return (before + count - 1 - turn) // number - (before - 1 - turn) // number
 
 
-def _merged_figures(parts: Iterable[Figures]) -> Figures:
+def _merged_figures(parts: Iterable[GaugeFigures]) -> GaugeFigures:
     found = list(parts)
-    return Figures(
+    return GaugeFigures(
         sum(part.count for part in found),
         sum(part.total for part in found),
         min(part.least for part in found),

@@ -15,17 +15,17 @@ from uuid import uuid4
 from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.serialization import EncodedSnapshot, SnapshotCodec, readable
 from otel_monitoring.metrics.slices.codec import decoded_slices, encoded_routes, encoded_service, reading
-from otel_monitoring.metrics.slices.intake import SliceIntake
 from otel_monitoring.metrics.slices.model import (
     FINEST,
     GAUGES_LIMIT,
     TIERS,
-    Figures,
+    GaugeFigures,
     Slice,
     bounded_routes,
     merged_slices,
     shares,
 )
+from otel_monitoring.metrics.slices.slice_maker import SliceMaker
 from otel_monitoring.metrics.slices.table import Position, SliceRow, SliceTable
 from otel_monitoring.metrics.stream import Delta
 
@@ -33,7 +33,7 @@ RELEASES_LIMIT = 100
 """The most releases that are remembered."""
 _FORMAT = 1
 _CONTINUOUS = 30.0
-"""Seconds without a write in which the processes nevertheless measured: as when another process begins to lead."""
+"""A pause between two writes of at most these seconds is no gap: the processes measured while the writer changed."""
 LATE_SECONDS = 60.0
 """Seconds by which a delta may be older than the position; the clocks of hosts that differ by more are wrong."""
 _SHARES = 60
@@ -115,7 +115,7 @@ class SliceRecorder:
 
     def __init__(self, classify: OutcomeClassifier) -> None:
         self._codec = SnapshotCodec()
-        self._intake = SliceIntake(self._codec, classify)
+        self._maker = SliceMaker(self._codec, classify)
         self._version: str | None = None
         self._forget()
 
@@ -188,10 +188,10 @@ class SliceRecorder:
                 if number == 1:
                     parts.setdefault(slots[0], []).append(part)
                     continue
-                for slot, share in zip(slots, shares(self._intake.slice_of([part]), number), strict=True):
+                for slot, share in zip(slots, shares(self._maker.slice_of([part]), number), strict=True):
                     found.setdefault(slot, []).append(share)
         for slot, several in parts.items():
-            found.setdefault(slot, []).append(self._intake.slice_of(several))
+            found.setdefault(slot, []).append(self._maker.slice_of(several))
         return found
 
     def _finest(
@@ -207,7 +207,9 @@ class SliceRecorder:
         if before is not None and 0 <= now - before.at <= _CONTINUOUS:
             first = FINEST.slot(before.at) + FINEST.seconds
         measured = range(min(first, newest), newest + 1, FINEST.seconds)
-        gauges = {name: found for name, values in readings.gauges.items() if (found := Figures.of(values)) is not None}
+        gauges = {
+            name: found for name, values in readings.gauges.items() if (found := GaugeFigures.of(values)) is not None
+        }
         few = {name: gauges[name] for name in list(gauges)[:GAUGES_LIMIT]}
         rows = []
         for start in sorted({*measured, *news}):

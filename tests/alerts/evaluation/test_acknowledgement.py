@@ -14,7 +14,7 @@ from otel_monitoring.alerts.notify.channels import text
 from otel_monitoring.alerts.notify.channels.log import LogChannel
 from otel_monitoring.alerts.overview import firing
 from otel_monitoring.alerts.schedule import Once
-from otel_monitoring.alerts.selection import EVERYTHING
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.testing import ManualClock, MemoryChannel
 from tests.alerts.evaluation.test_transitions import DOWN, HOT, Watcher
@@ -97,7 +97,7 @@ def test_the_same_twice_is_told_once_and_another_person_again() -> None:
 
 def test_what_nobody_was_told_of_is_acknowledged_without_a_word() -> None:
     watcher = Watcher(DOWN)
-    mute = Mute(EVERYTHING, watcher.now + 100)
+    mute = Mute(Selection(), watcher.now + 100)
     watcher.store.mutes.add(mute)
     watcher.see(up=0)
     acknowledge_by(watcher, "ana")
@@ -154,7 +154,7 @@ async def test_what_does_not_fire_cannot_be_acknowledged() -> None:
 def test_what_begins_in_a_planned_window_is_told_when_it_closes_if_it_still_fires() -> None:
     watcher = Watcher(DOWN, HOT)
     opens = watcher.now + 100
-    watcher.store.mutes.add(Mute(EVERYTHING, opens + 100, schedule=Once(opens, opens + 100)))
+    watcher.store.mutes.add(Mute(Selection(), opens + 100, schedule=Once(opens, opens + 100)))
     assert watcher.see(heat=11, up=1) == [("custom firing", "notified")], "it is not open yet"
     assert watcher.see(100, heat=11, up=0) == [("database_down firing", "muted")]
     assert watcher.see(heat=1, up=0) == [("custom resolved", "muted")]

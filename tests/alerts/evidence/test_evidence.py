@@ -21,7 +21,7 @@ from otel_monitoring.metrics.direct_histogram import DirectHistogram
 from otel_monitoring.metrics.error_groups import ErrorGroup
 from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.slices.codec import encoded_routes, encoded_service
-from otel_monitoring.metrics.slices.model import Figures, Requests, Slice
+from otel_monitoring.metrics.slices.model import GaugeFigures, Requests, Slice
 from otel_monitoring.metrics.slices.recorder import WrittenUpTo
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.metrics.slow_requests import SlowRequest
@@ -257,7 +257,7 @@ def slices(
 
 def answered(number: int, *, errors: int = 0, gauges: Mapping[str, float] = {}) -> Slice:
     found = Requests(of(number, 0.01), errors)
-    return Slice(10, found, {"/a": found}, {name: Figures(1, *[value] * 3) for name, value in gauges.items()})
+    return Slice(10, found, {"/a": found}, {name: GaugeFigures(1, *[value] * 3) for name, value in gauges.items()})
 
 
 def test_the_trace_ids_of_the_route_come_first_the_slowest_before_the_others() -> None:

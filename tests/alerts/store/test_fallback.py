@@ -11,7 +11,7 @@ import pytest
 from otel_monitoring.alerts.model import AlertEvent, AlertType, ChannelResult, DeliveryState
 from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.schedule import Once, Weekly
-from otel_monitoring.alerts.selection import EVERYTHING, Selection
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
@@ -40,7 +40,7 @@ def test_all_that_is_done_during_an_outage_is_in_the_store_afterwards(world: Wor
     store.outbox.enqueue([event("before")], ["mail"], NOW)
     store.incidents.save({"gone": "1", "changed": "1", "kept": "1"})
     store.acknowledgements.save({"gone": "ana", "kept": "bo"})
-    window = Mute(EVERYTHING, float("inf"), schedule=Weekly(frozenset({6}), time(2), time(4), "Europe/Berlin"))
+    window = Mute(Selection(), float("inf"), schedule=Weekly(frozenset({6}), time(2), time(4), "Europe/Berlin"))
     store.mutes.add(window)
     for labels in ({}, {"a": "1"}, {"a": "2"}):
         store.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU, labels=labels), NOW + 600))
@@ -52,7 +52,7 @@ def test_all_that_is_done_during_an_outage_is_in_the_store_afterwards(world: Wor
     store.incidents.save({"gone": None, "changed": "2", "new": "2"})
     assert store.acknowledgements.saved() == {"gone": "ana", "kept": "bo"}, "what was acknowledged stays so"
     store.acknowledgements.save({"gone": None, "new": "cy"})
-    once = Mute(EVERYTHING, NOW + 99, schedule=Once(NOW + 9, NOW + 99))
+    once = Mute(Selection(), NOW + 99, schedule=Once(NOW + 9, NOW + 99))
     store.mutes.add(once)
     store.mutes.remove(Mute(Selection.of(AlertType.HIGH_CPU, labels={"a": "1"}), 0.0))
     store.mutes.add(Mute(Selection.of(AlertType.HIGH_CPU, labels={"a": "2"}), NOW + 900))

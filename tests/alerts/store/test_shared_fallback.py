@@ -14,8 +14,8 @@ from otel_monitoring.alerts.model import AlertType, ChannelResult, DeliveryState
 from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore, Store
-from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore, probe
-from otel_monitoring.alerts.store.fallback.probe import Probe
+from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore, store_probe
+from otel_monitoring.alerts.store.fallback.store_probe import StoreProbe
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.sqlite import SqliteStore, schema
@@ -114,7 +114,8 @@ class Hosts:
 
 @pytest.fixture
 def hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hosts]:
-    monkeypatch.setattr(probe, "_MOMENT", 60.0)  # a database that works has answered by then on a busy machine, too
+    # A database that works has answered by then on a busy machine, too.
+    monkeypatch.setattr(store_probe, "_MOMENT", 60.0)
     hosts = Hosts(tmp_path)
     yield hosts
     hosts.close()
@@ -581,7 +582,7 @@ def test_a_database_that_hangs_is_asked_in_a_thread() -> None:
         if fails:
             raise StoreError("away")
 
-    asking, fails = Probe(ask), False
+    asking, fails = StoreProbe(ask), False
     assert not asking.works()
     assert asked.is_set()
     assert not asking.works(), "it is not asked twice at once"

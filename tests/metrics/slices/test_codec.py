@@ -6,7 +6,7 @@ import pytest
 
 from otel_monitoring.metrics.serialization import UNREADABLE
 from otel_monitoring.metrics.slices.codec import decoded_routes, decoded_service, encoded_routes, encoded_service
-from otel_monitoring.metrics.slices.model import Figures, Requests, Slice
+from otel_monitoring.metrics.slices.model import GaugeFigures, Requests, Slice
 from tests.metrics.slices.test_model import any_slice, durations_of
 
 ROUTES = {
@@ -18,7 +18,7 @@ ROUTES = {
 
 
 def test_a_slice_is_read_as_it_was_written() -> None:
-    figures = Figures(3, 6.5, -1.0, 4.0)
+    figures = GaugeFigures(3, 6.5, -1.0, 4.0)
     sizes = {"orders.size": durations_of(1.0, 900.0), "": durations_of(5.0)}
     service = Slice(30.0, ROUTES["/many"], {}, {"cpu": figures}, {"orders.placed": 2.5}, sizes)
     read = decoded_service(encoded_service(service))

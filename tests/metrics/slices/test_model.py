@@ -14,7 +14,7 @@ from otel_monitoring.metrics.slices.model import (
     OTHER_ROUTES,
     ROUTES_LIMIT,
     TIERS,
-    Figures,
+    GaugeFigures,
     Requests,
     Slice,
     merged_slices,
@@ -37,7 +37,7 @@ def any_slice(chance: random.Random) -> Slice:
         for number in range(chance.randint(0, 4))
     }
     whole = merged_slices([Slice(requests=one) for one in routes.values()]).requests
-    figures = Figures.of([chance.randint(0, 100)])
+    figures = GaugeFigures.of([chance.randint(0, 100)])
     assert figures is not None
     return Slice(
         10.0, whole, routes, {"cpu": figures}, {"orders": float(chance.randint(0, 9))}, {"size": durations_of(7.0)}
@@ -70,13 +70,13 @@ def test_a_sum_of_sums_is_the_sum(seed: int) -> None:
 
 
 def test_readings_are_their_mean_and_extremes() -> None:
-    assert Figures.of([math.nan, 4.0, math.inf, 1.0]) == Figures(2, 5.0, 1.0, 4.0)
-    assert Figures.of([math.nan]) is None
-    one, two = Figures.of([1.0, 2.0]), Figures.of([6.0])
+    assert GaugeFigures.of([math.nan, 4.0, math.inf, 1.0]) == GaugeFigures(2, 5.0, 1.0, 4.0)
+    assert GaugeFigures.of([math.nan]) is None
+    one, two = GaugeFigures.of([1.0, 2.0]), GaugeFigures.of([6.0])
     assert one is not None
     assert two is not None
     whole = merged_slices([Slice(gauges={"a": one}), Slice(gauges={"a": two, "b": two})]).gauges
-    assert (whole["a"], whole["a"].mean, whole["b"]) == (Figures(3, 9.0, 1.0, 6.0), 3.0, two)
+    assert (whole["a"], whole["a"].mean, whole["b"]) == (GaugeFigures(3, 9.0, 1.0, 6.0), 3.0, two)
 
 
 def test_the_routes_with_the_fewest_requests_are_one() -> None:
@@ -115,7 +115,7 @@ def test_shares_are_even_and_their_sum_is_the_whole(number: int) -> None:
 
 def test_the_metrics_of_the_application_are_bounded() -> None:
     names = [f"name{number:04}" for number in range(2 * GAUGES_LIMIT)]
-    gauges, one = dict.fromkeys(names, Figures(1, 1.0, 1.0, 1.0)), durations_of(1.0)
+    gauges, one = dict.fromkeys(names, GaugeFigures(1, 1.0, 1.0, 1.0)), durations_of(1.0)
     many = Slice(gauges=gauges, counters=dict.fromkeys(names, 1.0), histograms=dict.fromkeys(names, one))
     for whole in (merged_slices([many, Slice()]), merged_slices([many, many])):
         assert list(whole.gauges) == names[:GAUGES_LIMIT]

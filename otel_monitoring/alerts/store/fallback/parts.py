@@ -20,14 +20,15 @@ from otel_monitoring.metrics.stream import Base, Delta
 T = TypeVar("T")
 
 _LATELY_LIMIT = 200
+"""The most deltas that are remembered: more than there are between two readings of the processes."""
 _LATELY_BYTES_LIMIT = 1_000_000
-"""The most deltas that are remembered, and their bytes: more than there are between two readings of the processes."""
+"""The most bytes of these."""
 _WAITING_LIMIT = 4_000_000
 """The most bytes of a process's deltas that wait in the file."""
 
 
 class Chooser(Protocol):
-    """The `FallbackStore`; see there."""
+    """What the parts use of the `FallbackStore`."""
 
     primary: Store
     learned: MemoryStore
@@ -52,7 +53,7 @@ class Chooser(Protocol):
 
 
 class FallbackHistory:
-    """A `History` of the store in use."""
+    """An `AlertHistory` of the store in use."""
 
     def __init__(self, stores: Chooser) -> None:
         self._stores = stores

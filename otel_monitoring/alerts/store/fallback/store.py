@@ -32,7 +32,7 @@ from otel_monitoring.alerts.store.fallback.parts import (
     FallbackSlices,
     FallbackTexts,
 )
-from otel_monitoring.alerts.store.fallback.probe import Probe
+from otel_monitoring.alerts.store.fallback.store_probe import StoreProbe
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.leases import channel_of
 from otel_monitoring.alerts.store.memory import MemoryStore
@@ -100,7 +100,7 @@ class FallbackStore:
         self._retry = retry
         self._lock = renewed(self, "_lock", threading.RLock)
         self._thread = renewed(self, "_thread", _ThreadTransaction)
-        self._probe = Probe(self._ask_primary)
+        self._probe = StoreProbe(self._ask_primary)
         self._started = secondary is None  # a file may have what was not merged when a process ended
         self._problem: str | None = None
         self._tried_at = float("-inf")

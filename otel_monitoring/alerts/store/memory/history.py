@@ -8,7 +8,7 @@ from otel_monitoring.alerts.store.memory.state import Access, MemoryState
 
 
 class MemoryHistory:
-    """A `History` in memory."""
+    """An `AlertHistory` in memory."""
 
     def __init__(self, state: Access) -> None:
         self._state = state

@@ -59,7 +59,7 @@ Kind = Literal["state", "base", "slices", "leases"]
 """What documents are numbered: states, bases of the measurements, positions of the slices, and leases."""
 
 
-class Latest(NamedTuple):
+class LatestDocument(NamedTuple):
     """The latest document of a kind.
 
     Attributes:
@@ -82,7 +82,7 @@ class Head:
         read_at: When this was read, in monotonic seconds.
     """
 
-    latest: dict[Kind, Latest] = field(default_factory=lambda: dict.fromkeys(get_args(Kind), Latest()))
+    latest: dict[Kind, LatestDocument] = field(default_factory=lambda: dict.fromkeys(get_args(Kind), LatestDocument()))
     leases: Mapping[str, LeaseRow] = field(default_factory=dict)
     urgent: Mapping[str, float] = field(default_factory=dict)
     read_at: float = float("-inf")
@@ -184,7 +184,7 @@ class Documents:
             if kind == "urgent":
                 urgent[rest] = found["at"]
             elif kind in head.latest and int(rest) > head.latest[kind].number:
-                head.latest[kind] = Latest(int(rest), found.get("version", ""))
+                head.latest[kind] = LatestDocument(int(rest), found.get("version", ""))
                 latest_leases = json.loads(found["leases"]) if kind == "leases" else latest_leases
         head.urgent = urgent
         head.leases = {name: LeaseRow(worker, taken, until) for name, worker, taken, until in latest_leases}
@@ -260,7 +260,7 @@ class Documents:
             self._head = Head()
         self._clean()
         if added:
-            self._head.latest[kind] = Latest(number, version)
+            self._head.latest[kind] = LatestDocument(number, version)
         return added
 
     def _clean(self) -> None:

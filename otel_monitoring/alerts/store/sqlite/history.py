@@ -11,7 +11,7 @@ from otel_monitoring.alerts.store.sqlite.connection import SqliteConnection
 
 
 class SqliteHistory:
-    """A `History` in a SQLite file."""
+    """An `AlertHistory` in a SQLite file."""
 
     def __init__(self, connection: SqliteConnection) -> None:
         self._read, self._write = connection.read, connection.write

@@ -1,4 +1,4 @@
-"""`Probe`: asks in a thread whether a store works, because one that is away may take seconds to fail."""
+"""`StoreProbe`: asks in a thread whether a store works, because one that is away may take seconds to fail."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -10,7 +10,7 @@ _MOMENT = 0.2
 """Seconds to wait for the answer: a store that works has answered by then."""
 
 
-class Probe:
+class StoreProbe:
     """Asks a store, once at a time; the caller makes sure that one thread at a time uses it.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 from otel_monitoring.health.readings import DOCUMENTS, OWN
 from otel_monitoring.health.series_query import Grid, SeriesQuery
 from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
-from otel_monitoring.metrics.slices.model import Figures, Requests, Slice, merged_requests
+from otel_monitoring.metrics.slices.model import GaugeFigures, Requests, Slice, merged_requests
 from otel_monitoring.metrics.snapshot import Histogram, Series
 from otel_monitoring.prometheus.client import Connection
 from otel_monitoring.prometheus.decoding import bound_of, classic_histogram, native_histogram, number_of
@@ -107,9 +107,9 @@ def _gauge(questions: Questions, application: Application, name: str) -> str:
 
 def _readings(
     names: Sequence[str], answers: Sequence[list[dict[str, Any]]], grid: Grid
-) -> dict[int, dict[str, Figures]]:
+) -> dict[int, dict[str, GaugeFigures]]:
     """The gauges of each step, by the names that slices have for them."""
-    found: dict[int, dict[str, Figures]] = {}
+    found: dict[int, dict[str, GaugeFigures]] = {}
     for name, samples in zip(names, answers, strict=False):
         scale = _GAUGES[name][2] if name in _GAUGES else 1.0
         for sample in samples:
@@ -117,7 +117,7 @@ def _readings(
             if name == _ALL_DOCUMENTS or name.startswith(DOCUMENTS):
                 ours = DOCUMENTS + sample["metric"].get(_COLLECTION, "")
             for at, value in _points(sample, grid):
-                figures = Figures.of([value * scale])
+                figures = GaugeFigures.of([value * scale])
                 if figures is not None:
                     found.setdefault(at, {})[ours] = figures
     return found

@@ -1,4 +1,4 @@
-"""`SliceIntake`: what the processes of a service published, as a slice."""
+"""`SliceMaker`: makes slices of the deltas that the processes of a service published."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -29,11 +29,11 @@ class _Kind(NamedTuple):
     metric: str
 
 
-class SliceIntake:
+class SliceMaker:
     """Makes slices of decoded deltas. It remembers what each series is. One thread at a time uses it.
 
     Args:
-        codec: Decoded the deltas.
+        codec: The codec that decoded the deltas.
         classify: Which requests are errors.
     """
 
@@ -43,7 +43,10 @@ class SliceIntake:
         self._kinds: dict[str, _Kind] = {}
 
     def slice_of(self, parts: Sequence[EncodedSnapshot]) -> Slice:
-        """The requests in `parts`, and what they say is of the application's own; as many as there are."""
+        """The sum of `parts` as one slice, without gauges and without a limit to the number of routes and names.
+
+        It has the requests, and the counters and histograms that the notes of `parts` call the application's own.
+        """
         rows: dict[str, list[Row]] = {}
         errors: dict[str, int] = {}
         increases: dict[str, float] = {}

@@ -3,7 +3,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from otel_monitoring.telemetry.unhurried import Unhurried
+from otel_monitoring.telemetry.pausing_batch import PausingBatch
 from tests.waiting import PATIENCE
 
 
@@ -30,7 +30,7 @@ def another_thread() -> Iterator[threading.Event]:
 
 def test_another_thread_gets_the_interpreter_while_a_batch_is_read() -> None:
     with another_thread() as ran:
-        assert any(ran.is_set() for _ in Unhurried(range(1_000_000), abs))
+        assert any(ran.is_set() for _ in PausingBatch(range(1_000_000), abs))
 
 
 def test_nobody_gets_it_from_a_list() -> None:
@@ -46,7 +46,7 @@ def test_items_are_prepared_when_they_are_read() -> None:
         prepared.append(number)
         return -number
 
-    batch = Unhurried([1, 2, 3], prepare)
+    batch = PausingBatch([1, 2, 3], prepare)
     assert len(batch) == 3
     assert prepared == []
     assert list(batch) == [-1, -2, -3]
