@@ -11,10 +11,11 @@ from typing import Any
 from otel_monitoring.alerts.model import AlertSeverity
 from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge, Percent, Quantile
 from otel_monitoring.alerts.rules.matchers import Attribute, Both, Excluded, Failed, Matcher, attribute_text
+from otel_monitoring.alerts.rules.promql import prometheus_duration
 from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.alerts.rules.slo import BurnRate
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.export.options import ExportOptions, number_text, prometheus_duration
+from otel_monitoring.export.options import ExportOptions, number_text
 from otel_monitoring.export.rule_promql import alert_name
 from otel_monitoring.export.templates import TemplateEngine, message_template, runbook_template
 from otel_monitoring.metrics.outcome import DISCONNECTED

@@ -7,11 +7,12 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+from otel_monitoring.alerts.rules.promql import prometheus_duration
 from otel_monitoring.alerts.rules.rule import NoData, Rule
 from otel_monitoring.alerts.rules.slo import BurnRate
 from otel_monitoring.export import rule_promql
 from otel_monitoring.export.grafana_provisioning import PROMETHEUS_UID
-from otel_monitoring.export.options import ExportOptions, number_text, prometheus_duration
+from otel_monitoring.export.options import ExportOptions, number_text
 from otel_monitoring.export.templates import annotation_templates, label_templates
 from otel_monitoring.export.yaml_file import document
 

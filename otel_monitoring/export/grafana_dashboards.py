@@ -8,8 +8,9 @@ import json
 import re
 from importlib.resources import files
 
+from otel_monitoring.alerts.rules.promql import prometheus_duration
 from otel_monitoring.config.settings import Thresholds
-from otel_monitoring.export.options import ExportOptions, prometheus_duration
+from otel_monitoring.export.options import ExportOptions
 
 _BLANK = re.compile(r'"@\{(\w+)\}([^"\\]*)"')
 

@@ -4,8 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from otel_monitoring.alerts.rules.promql import Dialect
-from otel_monitoring.alerts.rules.promql import prometheus_duration as prometheus_duration
+from otel_monitoring.alerts.rules.promql import Dialect, prometheus_duration, quoted
 
 Histograms = Literal["native", "classic"]
 
@@ -53,14 +52,10 @@ class ExportOptions:
         if not self.service:
             return ""
         if "/" in self.service:
-            return f'{JOB}="{_quoted(self.service)}"'
-        return f'{JOB}=~"(.+/)?{_quoted(re.escape(self.service))}"'
+            return f"{JOB}={quoted(self.service)}"
+        return f"{JOB}=~{quoted(f'(.+/)?{re.escape(self.service)}')}"
 
 
 def number_text(value: float) -> str:
     """A threshold as text, in twelve digits: `0.3` for 0.1 + 0.2."""
     return f"{value:.12g}"
-
-
-def _quoted(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"")

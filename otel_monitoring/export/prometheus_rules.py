@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
+from otel_monitoring.alerts.rules.promql import prometheus_duration
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.slo import BurnRate
 from otel_monitoring.export import rule_promql
-from otel_monitoring.export.options import ExportOptions, prometheus_duration
+from otel_monitoring.export.options import ExportOptions
 from otel_monitoring.export.templates import annotation_templates, label_templates
 from otel_monitoring.export.yaml_file import document
 

@@ -211,6 +211,11 @@ def _address(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
+async def no_samples() -> list[dict[str, Any]]:
+    """In place of a query among others that are awaited together: it asks nothing, and has no samples."""
+    return []
+
+
 def check_host(url: SecretStr | None, variable: str) -> None:
     """Check that httpx can send to `url`, which another parser may read differently.
 

@@ -18,7 +18,7 @@ from otel_monitoring.alerts.rules.expressions import Reading
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.export import rule_promql
 from otel_monitoring.export.options import INSTANCE
-from otel_monitoring.prometheus.client import Connection
+from otel_monitoring.prometheus.client import Connection, no_samples
 from otel_monitoring.prometheus.decoding import number_of
 from otel_monitoring.prometheus.questions import Questions
 from otel_monitoring.redact import redact_error
@@ -129,15 +129,11 @@ async def results_of(
 async def _readings(connection: Connection, questions: Questions, rule: Rule) -> dict[str, list[Reading]]:
     counted = questions.samples(rule)
     values, samples = await asyncio.gather(
-        connection.query(questions.value(rule)), connection.query(counted) if counted is not None else _nothing()
+        connection.query(questions.value(rule)), connection.query(counted) if counted is not None else no_samples()
     )
     numbers = {group_of(rule, sample["metric"]): round(number_of(sample) or 0.0) for sample in samples}
     found = [(group_of(rule, sample["metric"]), number_of(sample)) for sample in values]
     return {"": [Reading(value, numbers.get(group, 0), group) for group, value in found if value is not None]}
-
-
-async def _nothing() -> list[dict[str, Any]]:
-    return []
 
 
 def group_of(rule: Rule, labels: Mapping[str, str]) -> str:

@@ -1,15 +1,14 @@
 """`Questions`: what is asked of Prometheus about one service, in PromQL that the rules' `Dialect` writes."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_monitoring import semconv as c
-from otel_monitoring.alerts.rules.promql import Dialect
+from otel_monitoring.alerts.rules.promql import Dialect, prometheus_duration, quoted
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.export import rule_promql
-from otel_monitoring.export.options import ENVIRONMENT, INSTANCE, JOB, prometheus_duration
+from otel_monitoring.export.options import ENVIRONMENT, INSTANCE, JOB
 from otel_monitoring.semconv import prometheus_label, prometheus_name
 
 REQUEST_LABELS: Final = {
@@ -42,8 +41,8 @@ class Service:
     @property
     def selector(self) -> str:
         """The label matchers. Prometheus may not promote the environment: series without it count."""
-        environment = f",{ENVIRONMENT}=~{_quoted(f'|{_literal(self.environment)}')}" if self.environment else ""
-        return f"{JOB}={_quoted(self.job)}{environment}"
+        environment = f",{ENVIRONMENT}=~{quoted(f'|{_literal(self.environment)}')}" if self.environment else ""
+        return f"{JOB}={quoted(self.job)}{environment}"
 
 
 class Gauges:
@@ -107,7 +106,7 @@ class Questions:
             seconds: How far back.
             route: Those of one route; None: all.
         """
-        where = "" if route is None else f"http_route={_quoted('' if route == c.UNMATCHED_ROUTE else route)}"
+        where = "" if route is None else f"http_route={quoted('' if route == c.UNMATCHED_ROUTE else route)}"
         return self._counted(seconds).histogram_values(_DURATIONS, where, labels=tuple(REQUEST_LABELS))
 
     def running(self) -> str:
@@ -172,10 +171,6 @@ def attributes_of(labels: Mapping[str, str], names: Mapping[str, str]) -> tuple[
         if text:
             found.append((name, int(text) if name == c.HTTP_RESPONSE_STATUS_CODE and text.isdecimal() else text))
     return tuple(sorted(found))
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _literal(text: str) -> str:

@@ -11,7 +11,7 @@ from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.health import status
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot
 from otel_monitoring.metrics.window import History
-from otel_monitoring.prometheus.client import Connection
+from otel_monitoring.prometheus.client import Connection, no_samples
 from otel_monitoring.prometheus.decoding import bound_of, classic_histogram, native_histogram, number_of
 from otel_monitoring.prometheus.questions import OF_PROCESSES, REQUEST_LABELS, Gauges, Questions, attributes_of
 from otel_monitoring.semconv import prometheus_label, prometheus_name
@@ -164,7 +164,7 @@ async def _processes(
     values, reported, gauges = await asyncio.gather(
         connection.query(questions.processes(), now),
         connection.query(questions.reported(), now),
-        connection.query(questions.named(names), now) if names else _nothing(),
+        connection.query(questions.named(names), now) if names else no_samples(),
     )
     seen = {sample["metric"].get("instance", ""): number_of(sample) for sample in reported}
     by_instance: dict[str, list[Mapping[str, Any]]] = {}
@@ -183,7 +183,7 @@ async def _processes(
     counters = sorted(application.counters)
     states = {
         name: {
-            **_state(name, by_instance.get(name, ()), now - age, age, thresholds),
+            **_state(name, by_instance.get(name, ()), now - age, thresholds),
             "gauges": own.get(name, []),
             "counters": counters,
         }
@@ -192,13 +192,7 @@ async def _processes(
     return states, ages
 
 
-async def _nothing() -> list[dict[str, Any]]:
-    return []
-
-
-def _state(
-    name: str, samples: Sequence[Mapping[str, Any]], reported: float, age: float, thresholds: Thresholds
-) -> dict[str, Any]:
+def _state(name: str, samples: Sequence[Mapping[str, Any]], reported: float, thresholds: Thresholds) -> dict[str, Any]:
     values: dict[str, list[float]] = {}
     checks: dict[str, tuple[bool, bool]] = {}
     info: Mapping[str, str] = {}

@@ -18,10 +18,10 @@ from otel_monitoring.alerts import (
     requests,
 )
 from otel_monitoring.alerts.rules.matchers import Attribute
-from otel_monitoring.alerts.rules.promql import Dialect
+from otel_monitoring.alerts.rules.promql import Dialect, prometheus_duration
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.export import ExportOptions, prometheus
-from otel_monitoring.export.options import number_text, prometheus_duration
+from otel_monitoring.export.options import number_text
 from otel_monitoring.export.templates import go_template, label_names, message_template
 
 ENGINE = go_template("$value", "$labels")

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from otel_monitoring.alerts.rules.promql import quoted
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.metrics.outcome import DISCONNECTED, OutcomeClassifier, RequestOutcome
 from otel_monitoring.metrics.snapshot import AttributeValue, Series
@@ -52,8 +53,8 @@ class Attribute:
         """`key="a"`, or `key=~"a|b"` for several values."""
         label, texts = prometheus_label(self.key), [attribute_text(value) for value in self.values]
         if len(texts) == 1:
-            return f"{label}={_quoted(texts[0])}"
-        return f"{label}=~{_quoted('|'.join(re.escape(text) for text in texts))}"
+            return f"{label}={quoted(texts[0])}"
+        return f"{label}=~{quoted('|'.join(re.escape(text) for text in texts))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Excluded:
     def promql(self) -> str:
         """`key!~"a|b"`."""
         texts = "|".join(re.escape(attribute_text(value)) for value in self.values)
-        return f"{prometheus_label(self.key)}!~{_quoted(texts)}"
+        return f"{prometheus_label(self.key)}!~{quoted(texts)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,3 @@ def attribute_text(value: AttributeValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value, separators=(",", ":")) if isinstance(value, tuple) else str(value)
-
-
-def _quoted(text: str) -> str:
-    """`text` as a PromQL string, which has every escape of JSON."""
-    return json.dumps(text, ensure_ascii=False)
