@@ -65,6 +65,26 @@ def test_a_missing_variable_stops_the_start_with_its_name(name: str, empty: bool
     assert not any(secret in done.stderr for secret in secrets)
 
 
+SETTINGS = {
+    found[1]: path.stem
+    for path in CONFIG.glob("*.yaml")
+    for found in re.finditer(r"bearertokenauth/(\w+):\n    token: \$\{env:\1:-", path.read_text())
+}
+"""The variables with a default that must not be empty, with the file that says so."""
+
+
+def test_the_settings_that_keep_a_promise_must_not_be_empty() -> None:
+    assert set(SETTINGS) >= {"OTELCOL_QUEUE_STORAGE", "OTELCOL_HTTP_PORT", "OTELCOL_SAMPLING_PERCENTAGE"}
+
+
+@pytest.mark.parametrize("name", sorted(SETTINGS))
+def test_an_empty_setting_stops_the_start_with_its_name(name: str, tmp_path: Path) -> None:
+    files = next(combination for combination in COMBINATIONS if SETTINGS[name] in combination)
+    done = validate(files, OTELCOL_STORAGE_DIR=str(tmp_path), **VARIABLES, **{name: ""})
+    assert done.returncode != 0
+    assert f"/{name}:" in done.stderr
+
+
 def test_the_start_itself_is_refused_too(tmp_path: Path) -> None:
     collector = Collector(tmp_path, ("base", "backend-datadog"))
     with pytest.raises(AssertionError, match="DD_API_KEY"):
