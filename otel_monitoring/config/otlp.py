@@ -6,6 +6,7 @@ Variables that are absent here, such as `OTEL_TRACES_SAMPLER`, are read by the S
 """
 
 import re
+from pathlib import Path
 from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
@@ -25,6 +26,7 @@ from pydantic import (
 Signal = Literal["traces", "metrics", "logs"]
 Protocol = Literal["http/protobuf", "grpc"]
 Compression = Literal["gzip", "deflate", "none"]
+TlsFile = Literal["certificate", "client_key", "client_certificate"]
 
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics", "logs")
 
@@ -196,6 +198,10 @@ class OtlpSettings(BaseModel):
     def compression(self, signal: Signal) -> Compression:
         """The compression of `signal`'s exports."""
         return cast("Compression", getattr(self, f"otlp_{signal}_compression") or self.otlp_compression)
+
+    def tls_file(self, signal: Signal, kind: TlsFile) -> Path | None:
+        """A file of `signal`'s connection over TLS."""
+        return cast("Path | None", getattr(self, f"otlp_{signal}_{kind}") or getattr(self, f"otlp_{kind}"))
 
     def headers(self, signal: Signal) -> str:
         """The headers of `signal`'s exports as comma-separated name=value pairs; they may contain secrets."""

@@ -1,6 +1,6 @@
 """The SDK's OTLP exporters, with every export counted in an `ExportState`.
 
-An exporter is imported when it is made: without an endpoint, neither `requests` nor `grpc` is loaded.
+An exporter is imported when it is made: without an endpoint, neither it nor `grpc` is loaded.
 """
 
 import importlib
@@ -18,7 +18,9 @@ from opentelemetry.util.re import parse_env_headers
 
 from otel_monitoring import seams
 from otel_monitoring.config.otlp import OtlpSettings, Signal
+from otel_monitoring.config.requests import needs_requests
 from otel_monitoring.forks import renewed
+from otel_monitoring.telemetry.direct_transport import DirectTransport, TlsFiles
 from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.redaction import redacted_spans
 
@@ -49,19 +51,34 @@ def make_exporter(signal: Signal, settings: OtlpSettings, meters: MeterProvider 
         chosen = getattr(importlib.import_module("grpc").Compression, _GRPC_COMPRESSION[compression])
     else:
         chosen = importlib.import_module(package).Compression(compression)
-    made = (
+    exporter = (
         seams.LOG_EXPORTER.load(f"{package}.{module}", name)
         if signal == "logs"
         else getattr(importlib.import_module(f"{package}.{module}"), name)
     )
-    if made is None:
+    if exporter is None:
         raise seams.LostError(f"there is no {package}.{module}.{name}")
-    return made(
-        endpoint=settings.endpoint(signal),
-        headers=dict(parse_env_headers(settings.headers(signal), liberal=True)) or None,
-        compression=chosen,
-        meter_provider=meters,
-    )
+    options = {
+        "endpoint": settings.endpoint(signal),
+        "headers": dict(parse_env_headers(settings.headers(signal), liberal=True)) or None,
+        "compression": chosen,
+        "meter_provider": meters,
+    }
+    return exporter(**options) if grpc else _over_http(exporter, options, signal, settings)
+
+
+def _over_http(exporter: Callable[..., Any], options: dict[str, Any], signal: Signal, settings: OtlpSettings) -> Any:
+    """An exporter that needs `requests` only where `requests` does more than a direct connection."""
+    url = options["endpoint"]
+    if not needs_requests(url):
+        files = TlsFiles(
+            *(settings.tls_file(signal, kind) for kind in ("certificate", "client_certificate", "client_key"))
+        )
+        try:
+            return exporter(**options, _transport=DirectTransport(url, files))
+        except TypeError as error:
+            seams.EXPORTER_TRANSPORT.lost(error)
+    return exporter(**options)
 
 
 def count_refusals(exporter: Any) -> None:

@@ -108,7 +108,7 @@ class Seen:
 
 
 def observe(sink: Sink, variables: dict[str, str], wait: Callable[[Sink], bool] | None = None) -> Seen:
-    # The library requests prefers its own variables to the exporter's certificate.
+    # These variables win over the exporter's certificate.
     own = ("OTEL_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(own)}
     process = subprocess.Popen(

@@ -345,6 +345,7 @@ def test_what_only_the_exporter_can_tell_is_said_and_leaves_the_other_signals(
 @pytest.mark.parametrize("package", ["grpc", "requests"])
 def test_an_exporter_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     protocol: Any = "grpc" if package == "grpc" else "http/protobuf"
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # over HTTP, `requests` is there for those who need it
     telemetry = make(otlp_endpoint="http://127.0.0.1:9", otlp_protocol=protocol)
     for name in [name for name in sys.modules if name.startswith("opentelemetry.exporter.otlp")]:
         monkeypatch.delitem(sys.modules, name)

@@ -1,0 +1,39 @@
+"""What is left to the library `requests`."""
+
+from pathlib import Path
+
+import pytest
+
+from otel_monitoring.config.requests import needs_requests
+
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture(autouse=True)
+def without_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in (*PROXIES, *(name.upper() for name in PROXIES), "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+NEEDED: dict[str, tuple[str, str]] = {
+    "a proxy": ("HTTP_PROXY", "http://127.0.0.1:3128"),
+    "a proxy for everything": ("all_proxy", "socks5://127.0.0.1:1080"),
+    "a file of passwords": ("NETRC", "/run/secrets/netrc"),
+    "credentials": ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "gcp"),
+    "credentials of a signal": ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_LOGS_CREDENTIAL_PROVIDER", "gcp"),
+}
+
+
+@pytest.mark.parametrize("case", NEEDED)
+def test_what_requests_alone_can_do_is_left_to_it(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not needs_requests("http://collector:4318/v1/traces")
+    name, value = NEEDED[case]
+    monkeypatch.setenv(name, value)
+    assert needs_requests("http://collector:4318/v1/traces")
+    assert needs_requests("https://collector:4318/v1/traces") == (name != "HTTP_PROXY")
+
+
+def test_a_netrc_file_is_left_to_it(tmp_path: Path) -> None:
+    (tmp_path / ".netrc").touch()
+    assert needs_requests("http://collector:4318")
