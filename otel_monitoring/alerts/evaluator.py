@@ -45,7 +45,7 @@ _reading_metrics = fail_open("reading the metrics of a rule", theirs=True)
 BEAT_SECONDS = 1.0
 """Seconds between two beats."""
 LEASE_SECONDS = 8.0
-"""Seconds that a lease lasts; with the first beat of its second half it is renewed.
+"""Seconds that a lease lasts; the first beat in its second half renews it.
 
 So at least three seconds of it are left: longer than a call of a database that hangs, during which there is no beat.
 """

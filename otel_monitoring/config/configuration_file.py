@@ -83,9 +83,10 @@ class ConfigurationFile:
         return str(named[-1]) if named and named[-1] else None
 
     def tls_variables(self, signal: Signal) -> dict[str, str]:
-        """`tls` of the exporters of a signal, as the variables that exporters read when they are made.
+        """The `tls` of a signal's exporters, as the environment variables that exporters read when they are made.
 
-        The package does not hand it to them. Where those of one signal differ, there are none, with a warning.
+        `opentelemetry-configuration` does not pass `tls` on. Empty, with a warning, where the exporters of one signal
+        differ in it.
         """
         exporters = _exporters(getattr(self.model, SECTIONS[signal]))
         encrypted = [one.tls for one in exporters if not str(one.endpoint or "http://").startswith("http://")]

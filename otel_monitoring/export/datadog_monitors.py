@@ -70,7 +70,7 @@ def _burn_monitor(rule: Rule, expression: BurnRate) -> dict[str, Any]:
 
 
 def slo_timeframe(window: int) -> str:
-    """How long the SLO of an objective with a window of so many seconds lasts: of Datadog's the next longer one.
+    """The timeframe of the SLO for an objective's window, in seconds: Datadog's next longer one.
 
     A burn rate means the same with each.
     """

@@ -185,7 +185,7 @@ class DatabaseHealthChecker:
 
     @property
     def collections_due(self) -> bool:
-        """Whether the collections are to be read: not while the last reading is fresh for what it took.
+        """Whether the collections are to be read again: the longer a reading takes, the longer the pause after it.
 
         After a failure they are to be read at once, and so is a database that has none: that costs one command.
         """

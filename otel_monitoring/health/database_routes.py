@@ -139,7 +139,7 @@ class _Figures:
         }
 
     def _durations(self, source: Source) -> list[Histogram]:
-        """How long its requests or runs took: of the whole service, most of which may use no database."""
+        """How long all its requests or runs took, also those that used no database."""
         kind, name = source
         if kind == OPERATION:
             runs = self._window.grouped(semconv.OPERATION_DURATION, semconv.OPERATION_NAME)

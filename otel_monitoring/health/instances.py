@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from otel_monitoring.health.status import HEALTHY
 
 _MAXIMA = frozenset({"max_cpu_percent", "max_memory_mb", "gc_longest_pause_seconds"})
-"""Figures of which a service has the largest; of all others it has the average."""
+"""Figures of a service that are the largest of its processes; all others are their average."""
 _HIGHEST = ("cpu_percent", "process_cpu_percent", "memory_mb", "memory_percent")
 _REASONS_LIMIT = 20
 

@@ -19,7 +19,7 @@ _SHORTEST = 60
 _SETTLED = 5.0
 """Seconds after which the processes have published what they measured in a slot."""
 _RECENT = 60.0
-"""An end that is at most so many seconds ago is now: whoever asks has another clock."""
+"""An `end` at most these seconds ago counts as now: the clock of whoever asks may be late."""
 
 
 class SeriesQueryError(ValueError):

@@ -42,7 +42,7 @@ class CommandUse:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells it apart."""
+        """Its identity: two with the same key are merged."""
         return self.kind, self.name, self.operation, self.collection
 
     @property
@@ -102,7 +102,7 @@ class Repetition:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells it apart."""
+        """Its identity: two with the same key are merged."""
         return self.kind, self.name, self.operation, self.collection, self.shape
 
     @property
@@ -192,7 +192,7 @@ class QueryShape:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells it apart."""
+        """Its identity: two with the same key are merged."""
         return self.namespace, self.operation, self.collection, self.shape
 
     @property
@@ -285,7 +285,7 @@ class DatabaseWork:
         repetitions: Iterable[Repetition] = (),
         shapes: Iterable[QueryShape] = (),
     ) -> "DatabaseWork":
-        """The work of which these are the parts."""
+        """The work that consists of these parts."""
         empty = cls()
         return cls(empty.uses.plus(uses), empty.repetitions.plus(repetitions), empty.shapes.plus(shapes))
 

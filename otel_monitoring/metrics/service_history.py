@@ -37,8 +37,9 @@ _FORMAT = 1
 _ATTEMPTS = 3
 """How often a base is read anew where another one has replaced it meanwhile."""
 _MANY_DELTAS = 100
+"""The number of deltas after which the base is replaced."""
 _LONG = 30.0
-"""The base is replaced after so many deltas, or after so many seconds in which there was one."""
+"""Seconds after which the base is replaced if there was a delta."""
 _WRITERS = 500
 """The most processes of which the base knows the last delta; those that wrote last are kept."""
 _UNSENT = 8

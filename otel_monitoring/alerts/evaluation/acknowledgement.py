@@ -1,4 +1,4 @@
-"""Acknowledging an alert: somebody takes care of it, it is not repeated, and who was notified of it is told."""
+"""Acknowledging an alert: somebody takes care of it, it is no longer repeated, and its channels are told."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence

@@ -24,7 +24,7 @@ _reading = fail_open("reading an alert that waits to be acknowledged")
 
 
 def wait_for_acknowledgement(texts: Texts, events: Iterable[AlertEvent], policy: NotificationPolicy) -> None:
-    """Keep those of the alerts that further channels get unless they are acknowledged; at most `OUTBOX_LIMIT` wait."""
+    """Keep the alerts that a further channel gets unless they are acknowledged, at most `OUTBOX_LIMIT` of them."""
     waiting = [event for event in events if policy.longest_wait(event) > 0]
     room = OUTBOX_LIMIT - len(texts.saved()) if waiting else 0
     texts.save(
@@ -33,7 +33,7 @@ def wait_for_acknowledgement(texts: Texts, events: Iterable[AlertEvent], policy:
 
 
 def notified_later(texts: Texts, incident: str) -> frozenset[str]:
-    """The channels that an alert that waits was notified on."""
+    """The channels that were notified of a waiting alert."""
     text = texts.saved().get(WAITING + incident)
     with _reading:
         return frozenset(_decoded(text).notified_on if text is not None else ())
@@ -92,7 +92,13 @@ def _escalate(
 
 
 class _Waiting(NamedTuple):
-    """An alert that waits to be acknowledged: since when, itself while further channels may get it, and who has it."""
+    """An alert that waits to be acknowledged.
+
+    Attributes:
+        time: When it was notified, in Unix seconds.
+        event: The alert; None: every further channel has it.
+        notified_on: The channels that were notified of it.
+    """
 
     time: float
     event: AlertEvent | None

@@ -114,7 +114,7 @@ class NotificationPolicy:
         return in_force((*mutes.all(now), *self.muted_elsewhere()), now)
 
     def due(self, alert: Selectable, unacknowledged: float = 0.0) -> list[str]:
-        """The channels that get `alert`, which nobody has acknowledged for so many seconds since it was notified."""
+        """The channels that get `alert` when nobody has acknowledged it for `unacknowledged` seconds."""
         if not self.routes:
             return list(self.channels)
         routed = {route.channel for route in self.routes}

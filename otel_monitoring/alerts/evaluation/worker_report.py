@@ -51,8 +51,8 @@ class WorkerReport:
         """The report as JSON, with those series only that the rules read.
 
         Args:
-            metrics: The metrics of which all series are needed,
-            gauges: and those of which the gauges are.
+            metrics: The names of the metrics of which all series are needed.
+            gauges: The names of the metrics of which the gauges alone are needed.
         """
         snapshot = self.window.snapshot
         return json.dumps(

@@ -105,7 +105,7 @@ class WorkerFigures:
 
 
 def _numbers(said: object, length: int) -> dict[str, Sequence[float]]:
-    """The entries that are so many numbers."""
+    """The entries whose value is a list of `length` numbers."""
     entries = said.items() if isinstance(said, Mapping) else ()
     return {
         str(name): row

@@ -108,7 +108,7 @@ def _gauge(expression: Gauge, group: str) -> Callable[[Slice], float | None] | N
 
 
 def _by_expression(expression: Expression, group: str, about: Circumstances) -> Callable[[Slice], float | None]:
-    """The very expression, over the slice as a window; a count is that of the rule's window, at this rate."""
+    """The rule's expression over the slice as its window; a count is scaled to the length of the rule's window."""
     failed = min(about.classify.statuses or (500,))
     gauges = {_OWN + expression.metric: Series(expression.metric)} if isinstance(expression, Gauge) else {}
 

@@ -54,7 +54,7 @@ class Culprit:
 
     @property
     def rank(self) -> float:
-        """The order of causes: the score, and that of the kind."""
+        """What causes are sorted by: the score, and what the kind adds."""
         return self.score + _PRECEDENCE.get(self.kind, 0.0)
 
     def as_json(self) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def _longer(
     parts = [
         Part(name, now.seconds - old.seconds * scale, ratio(old.seconds, usual)) for name, now, old in known if name
     ]
-    # Their time is a part of that of the requests: that is no chance, however few there are.
+    # Their time is a measured part of the time of the requests, so that even a few are no chance.
     found = standing_out(parts, _MANY_EVENTS, whole=rise.seconds)
     if found is None:
         return

@@ -107,9 +107,9 @@ class Investigation:
 def _with_running(
     releases: Sequence[tuple[float, str]], reports: Mapping[str, WorkerReport]
 ) -> Sequence[tuple[float, str]]:
-    """The releases, and the one that began so lately that the slices do not know it yet.
+    """The releases, and a later one that only the reports of the workers have yet.
 
-    The slices know it some seconds late: errors of meanwhile would have begun before it.
+    Slices have a release some seconds late. Without the reports, errors of these seconds would seem older than it.
     """
     began: dict[str, float] = {}
     for report in reports.values():

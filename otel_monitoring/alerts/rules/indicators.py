@@ -80,7 +80,7 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class FasterThan:
-    """A request is good if it took at most so long, whatever its status.
+    """A request is good if it took at most `seconds`, whatever its status.
 
     In this process the number is estimated from the distribution, within 4.4 % of the duration for an endpoint and
     1.1 % for all requests.

@@ -55,11 +55,11 @@ class Dialect:
         return grown
 
     def over(self, seconds: int) -> "Dialect":
-        """The same with a window of so many seconds."""
+        """The same with a window of `seconds`."""
         return replace(self, span=prometheus_duration(seconds))
 
     def existed(self, series: str, seconds: int) -> str:
-        """Some of the series existed so many seconds ago; for the right side of `and`."""
+        """The groups in which a series existed `seconds` ago; for the right side of `and`."""
         on = ", ".join(self.by)
         return f"on ({on}) group by ({on}) ({series} offset {prometheus_duration(seconds)})"
 

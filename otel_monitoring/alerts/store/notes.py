@@ -1,4 +1,4 @@
-"""`Notes`: when something was notified, given up or ended, by a key of whoever notes it."""
+"""`Notes`: when something was notified, given up or ended, by a key that the caller chooses."""
 
 from typing import Protocol
 

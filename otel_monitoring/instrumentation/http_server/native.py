@@ -97,7 +97,7 @@ def left_out_around(scope: Scope) -> bool:
 
 
 class ValidationLogger:
-    """A logger without the exceptions, of which the recorder knows more, e.g. whether the client has left.
+    """Passes records on, except exceptions: the recorder logs these, and knows more, e.g. whether the client has left.
 
     Args:
         logger: Receives everything else.

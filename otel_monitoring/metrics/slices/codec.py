@@ -24,7 +24,7 @@ _COLUMNS = "QQfffbQiIB"
 """Count, errors, sum, minimum, maximum, scale, values at zero, first bucket, number of buckets, bytes of a bucket."""
 _LENGTH, _WIDTH = 8, 9
 _SHORT = {3: b"\0", 4: b"\xff"}
-"""Of minimum and maximum the lower two bytes are not stored; what they are read as leaves all values in between."""
+"""Minimum and maximum are stored without their lower two bytes, which are read as these: the range only grows."""
 _LOW = 2
 _ALL = ""
 """The name under which the requests of all routes are packed; beside them, histograms have their own."""

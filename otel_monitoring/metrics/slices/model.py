@@ -145,9 +145,9 @@ def merged_requests(parts: Iterable[Requests]) -> Requests:
 
 
 def shares(content: Slice, number: int) -> list[Slice]:
-    """What was measured in a long time as `number` slices of equal parts of it, whose sum is the same.
+    """Divide a slice of a long time into `number` slices with the same sum.
 
-    The requests are dealt out like cards, in the order of their durations.
+    The requests are dealt out in turn, in the order of their durations, so that every part has the same distribution.
     """
     return [_share(content, turn, number) for turn in range(number)]
 

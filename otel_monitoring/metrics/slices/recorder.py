@@ -259,7 +259,7 @@ class SliceRecorder:
         return None
 
     def _prune(self, table: SliceTable, now: float) -> None:
-        """Delete what is too old, but nothing of which a coarser slice is still to be made."""
+        """Delete slices that are too old, except those from which a coarser one has yet to be made."""
         for tier in TIERS:
             coarser = _COARSER.get(tier.seconds)
             due = [start for seconds, start in self._due if coarser is not None and seconds == coarser.seconds]

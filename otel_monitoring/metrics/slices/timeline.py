@@ -66,7 +66,7 @@ def snapshot_of(start: int, end: int, content: Slice, gauges: Mapping[str, Serie
 
 
 def _split(whole: Histogram, largest: int) -> tuple[Histogram, Histogram]:
-    """A distribution without its largest values, so many of them, and these."""
+    """The distribution without its `largest` largest values, and the distribution of these."""
     if not largest or largest >= whole.count:
         return (Histogram(), whole) if largest else (whole, Histogram())
     counts, rest = list(whole.buckets.counts()), largest

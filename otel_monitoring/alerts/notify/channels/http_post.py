@@ -118,7 +118,7 @@ async def _ignored(_: httpx.Response) -> bytes:
 
 
 async def _whole(response: httpx.Response) -> bytes:
-    """The body; what is beyond the limit is not read, so that it is no JSON."""
+    """The body, read up to the limit: a longer one is cut, and so no valid JSON."""
     body = b""
     async for chunk in response.aiter_bytes():
         body += chunk

@@ -20,7 +20,7 @@ from otel_monitoring.errors import DeliveryError
 _MESSAGES_LIMIT = 5
 """More new alerts than this are one message; Slack accepts about one message a second."""
 _REPEATED_SECONDS = 60.0
-"""A firing alert that is so much later than its message repeats it; before that it is another attempt."""
+"""A firing event that is these seconds later than its message is a repetition; before that it is another attempt."""
 _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 _MESSAGE_REFUSED = frozenset(
     {

@@ -214,7 +214,7 @@ class Documents:
             return True
 
     def _empty(self, kind: Kind, number: int) -> None:
-        """Remove the content before the last: who has just read the last number still needs that one."""
+        """Remove the content two numbers before `number`: a reader may have just read the number between them."""
         replaced = {"_id": self._id(kind, number - 2)}
         with suppress(StoreError):  # the document has been added all the same; the content goes with its number
             self.do(lambda db: db[STATE].update_one(replaced, {"$unset": {"content": ""}}))

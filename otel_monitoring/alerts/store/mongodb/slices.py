@@ -25,7 +25,7 @@ class MongoSlices:
     inserts its rows, if need be: its writer may have been killed before it did.
     """
 
-    routes_limit = 100  # rows of so many take 40 MB in 30 days, in a database that is the application's
+    routes_limit = 100  # rows with 100 routes take 40 MB in 30 days, in a database that is the application's
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents

@@ -26,7 +26,7 @@ _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",
     "PRAGMA journal_size_limit = 4194304",
     "PRAGMA trusted_schema = OFF",
-    # KiB. SQLite's 2 MiB fill within days, and hold little that the system has not got in memory, too.
+    # KiB. SQLite's default of 2 MiB fills within days, mostly with pages that the system's file cache has, too.
     "PRAGMA cache_size = -512",
 )
 _inherited: dict[Identity | None, sqlite3.Connection] = {}
