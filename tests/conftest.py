@@ -18,6 +18,7 @@ from otel_monitoring.runtime.current_service import set_monitoring
 from otel_monitoring.seams import all_seams
 from tests.shares import dealt
 
+_SEAMS = all_seams()
 _THEIRS = ("OTEL_", "MONGODB_", "SMTP_", "ALERT_", "SLACK_", "ALERTMANAGER_", "APPRISE_")
 
 # No variable of who runs the tests, a demo beside them say, decides anything in them.
@@ -26,6 +27,9 @@ for name in [name for name in os.environ if name.startswith(_THEIRS) and not nam
 
 # Contrib's instrumentations read this once in a process: before any test makes one.
 opt_in_to_stable_conventions()
+
+# An answer may be up to a second old; in the process of a test it always has what the test did last.
+aggregator.REUSE_FACTOR = 0
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile(
@@ -45,7 +49,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Many tests collect garbage: what is imported is none, and looking through it is most of what they would cost."""
+    _keep()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _each_file_leaves_no_garbage() -> Iterator[None]:
+    yield
+    _keep()
+
+
+def _keep() -> None:
+    """Collect garbage, and look through what stays no more: caches and what is imported.
+
+    Many tests collect garbage, and all that other files of tests left would be most of what they cost.
+    """
     gc.collect()
     gc.freeze()
 
@@ -63,41 +80,24 @@ def unavailable(reason: str) -> NoReturn:
 
 
 @pytest.fixture(autouse=True)
-def _fresh_guard() -> None:
-    """Begin each test with no failure counted and no variable warned of: both are kept per process."""
+def _own_process() -> Iterator[None]:
+    """What is kept per process is each test's own; one fixture for all of it, since every test pays for each.
+
+    No failure is counted and no variable warned of, a start shows no announcements, the test's first service is the
+    process's, and PyMongo's global listeners are those of before. A service that no lifespan has stopped runs on
+    without its loop: it ends here.
+    """
     warned.clear()
     fail_open.failures.clear()
-    for seam in all_seams():
+    for seam in _SEAMS:
         seam.error = None
     fail_open._logged_at.clear()
-
-
-@pytest.fixture(autouse=True)
-def _quiet_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start without code shows its announcements from then on, which is kept per process."""
-    monkeypatch.setattr(start_log, "_on_stderr", False)
-
-
-@pytest.fixture(autouse=True)
-def _no_other_service() -> Iterator[None]:
-    """A test's first service is the process's; one that no lifespan has stopped runs on without its loop."""
+    start_log._on_stderr = False
+    listeners = [list(kind) for kind in pymongo_monitoring._LISTENERS]
     yield
     for worker in tuple(process_exit._process.idle):
         worker.stop()
     set_monitoring(None)
     set_alert_manager(None)
-
-
-@pytest.fixture(autouse=True)
-def _latest_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer may be up to a second old; in the process of a test it always has what the test did last."""
-    monkeypatch.setattr(aggregator, "REUSE_FACTOR", 0)
-
-
-@pytest.fixture
-def global_listeners() -> Iterator[None]:
-    """Give the process its global listeners back."""
-    kept = [list(listeners) for listeners in pymongo_monitoring._LISTENERS]
-    yield
-    for listeners, before in zip(pymongo_monitoring._LISTENERS, kept, strict=True):
-        listeners[:] = before
+    for kind, before in zip(pymongo_monitoring._LISTENERS, listeners, strict=True):
+        kind[:] = before

@@ -17,10 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import otel_monitoring
+from tests.source import nodes, trees
 
-ROOT = Path(otel_monitoring.__file__).parent
-PATHS = sorted(ROOT.rglob("*.py"))
 LOCKS = {"Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier"}
 PATIENCE = 40.0
 """Seconds until a test gives up."""
@@ -52,13 +50,6 @@ def living() -> list[object]:
     return [one for one in gc.get_objects() if str(type(one).__module__).startswith("otel_monitoring.")]
 
 
-@cache
-def trees() -> tuple[tuple[str, ast.Module], ...]:
-    """The full name and the source of each module of the package."""
-    names = {path: ".".join(("otel_monitoring", *path.relative_to(ROOT).with_suffix("").parts)) for path in PATHS}
-    return tuple((name.removesuffix(".__init__"), ast.parse(path.read_text())) for path, name in names.items())
-
-
 def called(node: ast.AST) -> str | None:
     """The last part of the name of what is called."""
     if not isinstance(node, ast.Call):
@@ -71,8 +62,8 @@ def called(node: ast.AST) -> str | None:
 def renewed_places() -> list[Place]:
     """Every call of `renewed`, by what it is for."""
     found = []
-    for module, tree in trees():
-        for kind in [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]:
+    for module, tree in trees().items():
+        for kind in nodes(tree, ast.ClassDef):
             for call in [node for node in ast.walk(kind) if called(node) == "renewed"]:
                 assert isinstance(call, ast.Call)
                 found.append(Place(module, kind.name, ast.literal_eval(call.args[1])))

@@ -67,7 +67,6 @@ def test_every_block_has_a_language_that_is_checked(name: str) -> None:
     assert page(name).count("```") == 2 * len(list(blocks(name)))
 
 
-@pytest.mark.usefixtures("global_listeners")
 @pytest.mark.parametrize("block", all_blocks("python"), ids=_id)
 def test_python_runs(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("documentation")

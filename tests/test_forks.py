@@ -12,7 +12,8 @@ import weakref
 import pytest
 
 from otel_monitoring.forks import renewed
-from tests.forked import LOCKS, called, renewed_places, trees
+from tests.forked import LOCKS, called, renewed_places
+from tests.source import nodes, trees
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")]
 
@@ -25,24 +26,24 @@ class Holder:
 
 def loose_locks(tree: ast.Module) -> list[str]:
     """Locks that are made by neither `renewed` nor a function for itself: no child goes on in that function."""
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    functions = nodes(tree, ast.FunctionDef, ast.AsyncFunctionDef)
     assigned = [node for function in functions for node in ast.walk(function) if isinstance(node, ast.Assign)]
     harmless: set[ast.AST] = {
         node.value for node in assigned if all(isinstance(target, ast.Name) for target in node.targets)
     }
-    for node in ast.walk(tree):
+    for node in nodes(tree, ast.Call):
         if called(node) == "renewed":
             harmless.update(ast.walk(node))
-    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    imports = nodes(tree, ast.ImportFrom)
     # OpenTelemetry has an `Event` as well.
     others = {one.name for node in imports if node.module not in ("threading", "multiprocessing") for one in node.names}
-    made = [node for node in ast.walk(tree) if called(node) in LOCKS - others and node not in harmless]
+    made = [node for node in nodes(tree, ast.Call) if called(node) in LOCKS - others and node not in harmless]
     return [text for text in map(ast.unparse, made) if not text.startswith("asyncio.")]
 
 
 def test_every_lock_of_the_package_is_renewed() -> None:
     """An `Event` that says that a thread has begun is made for that thread."""
-    loose = {(module, text) for module, tree in trees() for text in loose_locks(tree)}
+    loose = {(module, text) for module, tree in trees().items() for text in loose_locks(tree)}
     assert loose == {("otel_monitoring.runtime.background", "threading.Event()")}
     assert len(renewed_places()) > 15
 

@@ -4,11 +4,10 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent / "otel_monitoring"
+from tests.source import PATHS, nodes, trees
 
 # A module imports from the floors below its own; on its own floor, from its own folder alone.
 FLOORS = (
@@ -58,26 +57,19 @@ OWNERS = {
 }
 
 
-def modules() -> Iterator[tuple[str, Path]]:
-    for path in sorted(ROOT.rglob("*.py")):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        yield name.removesuffix("__init__").removesuffix("."), path
+def short(name: str) -> str:
+    """The name of a module within the package; empty: the package itself."""
+    return name.removeprefix("otel_monitoring").removeprefix(".")
 
 
-MODULES = dict(modules())
+MODULES = {short(name): path for name, path in PATHS.items()}
 FOLDERS = sorted({name.rpartition(".")[0] for name in MODULES if "." in name})
-
-
-# Each worker of xdist imports this module: the package is read by the one that runs these tests.
-@cache
-def trees() -> dict[str, ast.Module]:
-    return {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
 
 
 @cache
 def imports() -> dict[str, set[str]]:
     """The full names of what each module imports."""
-    return {name: set(imported(tree)) for name, tree in trees().items()}
+    return {short(name): set(imported(tree)) for name, tree in trees().items()}
 
 
 @cache
@@ -95,12 +87,12 @@ def imported(tree: ast.Module) -> Iterator[str]:
     """The full names of what a module imports when it runs, anywhere in it."""
     typing_only = {
         id(node)
-        for test in ast.walk(tree)
-        if isinstance(test, ast.If) and called(test.test) == "TYPE_CHECKING"
+        for test in nodes(tree, ast.If)
+        if called(test.test) == "TYPE_CHECKING"
         for statement in test.body
         for node in ast.walk(statement)
     }
-    for node in ast.walk(tree):
+    for node in nodes(tree, ast.Import, ast.ImportFrom, ast.Call):
         if id(node) in typing_only:
             continue
         if isinstance(node, ast.Import):
@@ -110,18 +102,14 @@ def imported(tree: ast.Module) -> Iterator[str]:
             module = node.module or ""
             for alias in node.names:
                 inner = f"{module}.{alias.name}"
-                yield inner if inner.removeprefix("otel_monitoring.") in MODULES else module
+                yield inner if short(inner) in MODULES else module
         elif isinstance(node, ast.Call) and called(node.func) in {"import_module", "__import__"}:
             yield from (str(given.value) for given in node.args if isinstance(given, ast.Constant))
 
 
 def ours(names: Iterable[str]) -> set[str]:
     """The modules of this package among what a module imports; empty: the package itself, with its public names."""
-    return {
-        name.removeprefix("otel_monitoring").removeprefix(".")
-        for name in names
-        if name == "otel_monitoring" or name.startswith("otel_monitoring.")
-    }
+    return {short(name) for name in names if name == "otel_monitoring" or name.startswith("otel_monitoring.")}
 
 
 def floor(module: str) -> int:
@@ -338,7 +326,7 @@ def test_only_config_and_environment_read_the_environment() -> None:
     readers = {
         name
         for name, tree in trees().items()
-        for node in ast.walk(tree)
-        if (isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"})
+        for node in nodes(tree, ast.Attribute)
+        if node.attr in {"environ", "getenv"}
     }
-    assert {name.split(".")[0] for name in readers} <= {"config", "environment"}, readers
+    assert {short(name).split(".")[0] for name in readers} <= {"config", "environment"}, readers

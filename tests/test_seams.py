@@ -17,8 +17,9 @@ import pytest
 
 from otel_monitoring import seams
 from otel_monitoring.seams import Seam, all_seams
-from tests.forked import called, trees
+from tests.forked import called
 from tests.otlp_sink import HttpSink
+from tests.source import PATHS, nodes, trees
 from tests.waiting import eventually
 
 DESIGN = Path(__file__).parent.parent / "docs" / "design.md"
@@ -58,41 +59,44 @@ def constants(tree: ast.Module) -> dict[str, str]:
 @cache
 def own_names(tree: ast.Module) -> set[str]:
     """What the classes of the module call their own."""
-    own: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
-            own.add(node.attr)
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            own.add(node.target.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            own.add(node.name)
+    own = {node.name for node in nodes(tree, ast.FunctionDef)}
+    own.update(node.name for node in nodes(tree, ast.AsyncFunctionDef))
+    own.update(node.target.id for node in nodes(tree, ast.AnnAssign) if isinstance(node.target, ast.Name))
+    own.update(
+        node.attr for node in nodes(tree, ast.Attribute) if isinstance(node.ctx, ast.Store) and is_of(node, "self")
+    )
     return own
+
+
+def is_of(node: ast.Attribute, *names: str) -> bool:
+    """Whether an attribute is looked up on one of these names."""
+    return isinstance(node.value, ast.Name) and node.value.id in names
 
 
 def private_uses(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """Private names that are not looked up on `self` or `cls`, imported, or passed to what looks up by name."""
     known = constants(tree)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and is_private(node.attr):
-            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
-                yield node.lineno, node.attr
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
-            for alias in node.names:
-                if is_private(f"{module}.{alias.name}") and not module.startswith("otel_monitoring"):
-                    yield node.lineno, f"{module}.{alias.name}"
-        elif isinstance(node, ast.Call) and called(node) in BY_NAME:
-            for argument in node.args:
-                text = known.get(argument.id) if isinstance(argument, ast.Name) else getattr(argument, "value", None)
-                if isinstance(text, str) and is_private(text):
-                    yield node.lineno, text
+    for node in nodes(tree, ast.Attribute):
+        if is_private(node.attr) and not is_of(node, "self", "cls"):
+            yield node.lineno, node.attr
+    imports: list[ast.Import | ast.ImportFrom] = [*nodes(tree, ast.Import), *nodes(tree, ast.ImportFrom)]
+    for imported in imports:
+        module = (imported.module or "") if isinstance(imported, ast.ImportFrom) else ""
+        for alias in imported.names:
+            if is_private(f"{module}.{alias.name}") and not module.startswith("otel_monitoring"):
+                yield imported.lineno, f"{module}.{alias.name}"
+    for call in nodes(tree, ast.Call):
+        for argument in call.args if called(call) in BY_NAME else ():
+            text = known.get(argument.id) if isinstance(argument, ast.Name) else getattr(argument, "value", None)
+            if isinstance(text, str) and is_private(text):
+                yield call.lineno, text
 
 
 def test_every_private_name_of_others_is_in_the_table() -> None:
     """A public name may take its place; otherwise it is a `Seam`."""
     unknown = [
         f"{module}:{line}: {name}"
-        for module, tree in trees()
+        for module, tree in trees().items()
         for line, name in private_uses(tree)
         if not {part for part in name.split(".") if is_private(part)} <= KNOWN | DOCUMENTED
         and name not in own_names(tree)
@@ -102,7 +106,7 @@ def test_every_private_name_of_others_is_in_the_table() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what is imported for the first time here
 def test_no_private_method_of_others_is_overridden_unnoticed() -> None:
-    modules = [importlib.import_module(module) for module, _ in trees() if not module.endswith("__main__")]
+    modules = [importlib.import_module(module) for module in PATHS if not module.endswith("__main__")]
     classes = {
         value
         for module in modules
@@ -122,7 +126,7 @@ def test_no_private_method_of_others_is_overridden_unnoticed() -> None:
 
 @pytest.mark.slow
 def test_the_table_has_nothing_that_is_not_used() -> None:
-    source = "\n".join(ast.unparse(tree) for module, tree in trees() if module != "otel_monitoring.seams")
+    source = "\n".join(ast.unparse(tree) for module, tree in trees().items() if module != "otel_monitoring.seams")
     for attribute, value in vars(seams).items():
         if isinstance(value, Seam):
             assert f"seams.{attribute}" in source or value in NEVER_FAIL, attribute

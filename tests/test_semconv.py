@@ -3,18 +3,19 @@
 import ast
 
 from otel_monitoring import semconv
-from tests.test_layers import trees
+from tests.source import nodes, trees
 
 
 def test_every_histogram_is_defined_in_one_place() -> None:
     makers = {
-        name
-        for name, tree in trees().items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr == "create_histogram"
+        name for name, tree in trees().items() for node in nodes(tree, ast.Attribute) if node.attr == "create_histogram"
     }
     # `per_service_providers` hands on what it is asked for; `reader` tries the SDK.
-    assert makers == {"semconv", "telemetry.per_service_providers", "metrics.reader"}
+    assert {name.removeprefix("otel_monitoring.") for name in makers} == {
+        "semconv",
+        "telemetry.per_service_providers",
+        "metrics.reader",
+    }
 
 
 def test_every_histogram_has_rising_buckets_below_and_above_a_second() -> None:

@@ -68,7 +68,9 @@ async def test_the_request_whose_code_runs_is_found_in_the_stack() -> None:
 async def test_the_slowest_traced_requests_are_remembered(traced: bool) -> None:
     app = FastAPI()
     manager = AlertManager(channels=[], store=MemoryStore())
-    settings = Settings.load(access="open", otlp_endpoint="http://127.0.0.1:1" if traced else None)
+    # Nobody answers there, and the stop would wait for that.
+    exporting = {"otlp_endpoint": "http://127.0.0.1:1", "shutdown_timeout": 0.1} if traced else {}
+    settings = Settings.load(access="open", **exporting)
     monitoring = MonitoringService(None, alert_manager=manager, settings=settings).instrument(app)
 
     @app.get("/a")

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import yaml
@@ -54,6 +55,7 @@ class Attribute:
     meaning: str
 
 
+@cache
 def groups() -> list[dict[str, Any]]:
     """The groups as they are written."""
     found: list[dict[str, Any]] = yaml.safe_load(SOURCE.read_text())["groups"]

@@ -376,7 +376,7 @@ def test_logging_that_is_configured_anew_is_exported_again(configure: Callable[[
             telemetry.keep_logging()
             assert telemetry.state(0.0)["logs"]["handler_restored"] == 1
             assert not logging.getLogger("otel_monitoring.alerts").disabled
-            logging.getLogger("made after the configuration").warning("hello")
+            logging.getLogger(f"made after {configure}").warning("hello")
             telemetry.stop(TIMEOUT)
         finally:
             root.handlers[:], root.level = kept, level

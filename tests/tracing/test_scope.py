@@ -43,13 +43,6 @@ BLOCKS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 SPANS = {"traced": 1, "nested": 3, "continued": 1, "tagged": 0}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _young_objects_alone_are_searched() -> None:
-    """Each test collects garbage, which takes the longer the more other tests have left to be looked through."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture
 def recorded(caplog: pytest.LogCaptureFixture) -> Iterator[Recorded]:
     before = contexts.get_current()

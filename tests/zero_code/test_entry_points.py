@@ -20,7 +20,7 @@ from otel_monitoring.runtime.current_service import service_of
 from otel_monitoring.zero_code.entry_points import OtelMonitoringInstrumentor, take_over
 from tests.asgi import served
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("global_listeners")]
+pytestmark = pytest.mark.anyio
 
 ORIGINAL = FastAPI.__call__
 

@@ -862,9 +862,7 @@ def test_a_client_that_traces_natively_gets_no_second_span(
     assert len(telemetry.spans) == spans
 
 
-def test_listeners_registered_globally_since_are_not_taken_in(
-    telemetry: Telemetry, client: MongoClient[Any], global_listeners: None
-) -> None:
+def test_listeners_registered_globally_since_are_not_taken_in(telemetry: Telemetry, client: MongoClient[Any]) -> None:
     later = Listener()
     pymongo_monitoring.register(later)
 
@@ -874,7 +872,7 @@ def test_listeners_registered_globally_since_are_not_taken_in(
     assert later.heard == []
 
 
-def test_a_global_listener_of_the_client_is_not_doubled(telemetry: Telemetry, global_listeners: None) -> None:
+def test_a_global_listener_of_the_client_is_not_doubled(telemetry: Telemetry) -> None:
     before = Listener()
     pymongo_monitoring.register(before)
     with offline() as client:
@@ -938,7 +936,7 @@ def test_spans_of_a_shared_client_go_on_when_one_of_two_services_ends(telemetry:
         assert telemetry.traced() == {"find orders": 2}
 
 
-def test_the_database_of_one_service_is_no_new_client_of_another(global_listeners: None) -> None:
+def test_the_database_of_one_service_is_no_new_client_of_another() -> None:
     one, other = Telemetry(), Telemetry()
     first = MongoInstrumentation(tracer_provider=one.tracer_provider, meter_provider=one.meter_provider)
     first.instrument_new_clients()
@@ -1027,7 +1025,7 @@ def test_relayed_listeners_work_without_the_seam(telemetry: Telemetry, monkeypat
         assert telemetry.commands() == {"find orders": 1}
 
 
-def test_clients_made_later_are_heard_once_until_undone(telemetry: Telemetry, global_listeners: None) -> None:
+def test_clients_made_later_are_heard_once_until_undone(telemetry: Telemetry) -> None:
     instrumentation = MongoInstrumentation(
         tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider
     )
@@ -1046,7 +1044,7 @@ def test_clients_made_later_are_heard_once_until_undone(telemetry: Telemetry, gl
         assert late.options.event_listeners == []
 
 
-def test_the_librarys_global_tracer_is_not_doubled(telemetry: Telemetry, global_listeners: None) -> None:
+def test_the_librarys_global_tracer_is_not_doubled(telemetry: Telemetry) -> None:
     pymongo_monitoring.register(CommandTracer(telemetry.tracer_provider.get_tracer("library")))
     attached_to_all = MongoInstrumentation(
         tracer_provider=telemetry.tracer_provider, meter_provider=telemetry.meter_provider
