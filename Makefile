@@ -9,8 +9,11 @@ OLDEST_TESTS := tests/conformance tests/instrumentation tests/zero_code tests/he
 	tests/integration/test_mongodb.py tests/integration/test_service.py tests/integration/test_end_to_end.py \
 	tests/integration/test_documented.py tests/integration/test_zero_code.py tests/status_page
 TESTS := tests --ignore tests/benchmarks
-# Tests wait for processes and servers: two for each core keep the cores busy.
-WORKERS := $$((2 * $$($(PYTHON) -c 'import os; print(os.cpu_count())')))
+# Tests wait for processes and servers: two for each core keep the cores busy. Those without servers wait for threads
+# and time limits: three for two cores.
+CORES := $$($(PYTHON) -c 'import os; print(os.cpu_count())')
+WORKERS := $$((2 * $(CORES)))
+UNIT_WORKERS := $$((3 * $(CORES) / 2))
 # What is tried while writing; one file: make unit UNIT=tests/redact
 UNIT := $(TESTS) --ignore tests/integration --ignore tests/conformance
 PIP_FLAGS := --quiet --disable-pip-version-check
@@ -48,7 +51,7 @@ lint: $(VENV)/.ready ## ruff and mypy --strict
 	@$(BIN)/mypy
 
 unit: $(VENV)/.ready ## while writing: no servers, under a minute
-	@$(BIN)/python -m pytest -q -n logical -m 'not integration and not slow' $(UNIT)
+	@$(BIN)/python -m pytest -q -n $(UNIT_WORKERS) --dist worksteal --hypothesis-profile quick -m 'not integration and not slow' $(UNIT)
 
 test: lint $(OLDEST)/.ready ## everything CI runs
 	@$(BIN)/python -m tests.integration.builds all

@@ -29,12 +29,14 @@ for name in [name for name in os.environ if name.startswith(_THEIRS) and not nam
 opt_in_to_stable_conventions()
 
 # An answer may be up to a second old; in the process of a test it always has what the test did last.
+_REUSE_FACTOR = aggregator.REUSE_FACTOR
 aggregator.REUSE_FACTOR = 0
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile(
     "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("suite"), max_examples=40)
 hypothesis.settings.load_profile("suite")
 
 # No test leaves anything in the user's state directory; those of the stores name one of their own.
@@ -101,3 +103,9 @@ def _own_process() -> Iterator[None]:
     set_alert_manager(None)
     for kind, before in zip(pymongo_monitoring._LISTENERS, listeners, strict=True):
         kind[:] = before
+
+
+@pytest.fixture
+def answers_are_reused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a time, as in every other process."""
+    monkeypatch.setattr(aggregator, "REUSE_FACTOR", _REUSE_FACTOR)

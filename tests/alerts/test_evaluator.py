@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
 from os import getpid
 from socket import gethostname
 
 import pytest
 
-from otel_monitoring.alerts import AlertManager, Count, Gauge, Route, Rule
+from otel_monitoring.alerts import AlertManager, Count, Gauge, Route, Rule, manager
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
 from otel_monitoring.alerts.evaluator import BEAT_SECONDS, LEASE_SECONDS, Evaluator
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, DeliveryState, Notification, Status
@@ -24,6 +25,11 @@ from tests.waiting import PATIENCE
 pytestmark = pytest.mark.anyio
 
 INTERVAL = 10.0
+
+
+@pytest.fixture(autouse=True)
+def _messages_gather_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(manager, "_LIMITS", replace(manager._LIMITS, gathering=0.001))
 
 
 class Mailbox(MemoryChannel):

@@ -191,8 +191,8 @@ def test_series_are_grouped_by_an_attribute() -> None:
     assert {route: sum(h.count for _, h in found) for route, found in groups.items()} == {"/a": 3, "/b": 1}
 
 
-def test_an_answer_is_reused_for_a_bounded_share_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()  # what spares other tests this
+@pytest.mark.usefixtures("answers_are_reused")
+def test_an_answer_is_reused_for_a_bounded_share_of_time() -> None:
     clock, cpu = ManualClock(0.0), [0.0]
 
     def cost() -> float:
