@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -15,7 +15,7 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.health import application_metrics, status
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
-from otel_monitoring.health.errors import errors_as_json
+from otel_monitoring.health.errors import errors_as_json, failures
 from otel_monitoring.health.instances import Instances, SeenInstance, block_of, reasons_of, system_of
 from otel_monitoring.health.readings import readings_of
 from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
@@ -130,8 +130,7 @@ class HealthAnswers:
         others = self._others(scope)
         in_flight = self._from.in_flight() + sum(_number(other, "requests_in_flight") for other in others)
         about = self._about(scope)
-        own_errors = about["scope"] == SERVICE and not self._from.service.knows_errors
-        whose = {"last_error_scope": INSTANCE} if own_errors else {}
+        whose = {"last_error_scope": INSTANCE} if self._own_details(about) else {}
         return {**self._from.performance.summary(scope), **whose, "requests_in_flight": in_flight, **about}
 
     def detailed(self, scope: Scope = SERVICE) -> dict[str, Any]:
@@ -164,9 +163,10 @@ class HealthAnswers:
         sources = self._from
         alerts = sources.alert_manager()
         detailed = self.detailed(scope)
+        routes = {**sources.routes(scope), **self._own_details(detailed)}
         return {
             **detailed,
-            "database": {**detailed["database"], "routes": sources.routes(scope)},
+            "database": {**detailed["database"], "routes": routes},
             "endpoints": endpoints,
             "application": self._application(scope),
             "alerts": alerts.recent(),
@@ -185,9 +185,15 @@ class HealthAnswers:
 
     def errors(self) -> dict[str, Any]:
         """The answer of `/health/errors`: the failed requests of the service in groups."""
-        service = self._from.service
-        about = self._about(SERVICE if service.knows_errors else INSTANCE)
-        return {"errors": errors_as_json(service.errors.values(), self._now()), **about}
+        service, about = self._from.service, self._about(SERVICE)
+        own = self._own_details(about)
+        counts = failures(service.history.total, self._from.statistics) if own else None
+        return {"errors": errors_as_json(service.errors.values(), self._now(), counts), **own, **about}
+
+    def _own_details(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Whose the details are, where Prometheus has the figures of the service and only those."""
+        own = about["scope"] == SERVICE and not self._from.service.knows_errors
+        return {"details_scope": INSTANCE} if own else {}
 
     def database_work(self) -> tuple[DatabaseWork, Windows]:
         """What requests and operations do with the database, and what was measured in the same processes."""

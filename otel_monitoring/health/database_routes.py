@@ -1,6 +1,6 @@
 """`routes_as_json`: what each route does with the database: `database.routes` of the diagnostics."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Set
 from typing import Any, Final
 
 from otel_monitoring import semconv
@@ -16,6 +16,7 @@ from otel_monitoring.metrics.database_work import (
 )
 from otel_monitoring.metrics.snapshot import Histogram, merged
 from otel_monitoring.metrics.window import Window, Windows
+from otel_monitoring.redact import redact_name
 from otel_monitoring.timestamps import rfc3339
 
 _ROUTES: Final = 200
@@ -30,7 +31,7 @@ def routes_as_json(work: DatabaseWork, history: Windows) -> dict[str, Any]:
 
     Args:
         work: What requests and operations did.
-        history: What was measured in the same processes.
+        history: What was measured in the same processes, or in all of the service where Prometheus answers.
     """
     uses = list(work.uses.items.values())
     repetitions = sorted(work.repetitions.items.values(), key=lambda one: -one.commands)
@@ -77,22 +78,24 @@ def _routes(uses: Iterable[CommandUse], history: Windows) -> list[dict[str, Any]
     for use in uses:
         by_source.setdefault((use.kind, use.name), []).append(use)
     total, recent = _Figures(history.total), _Figures(history.recent)
-    order = sorted(by_source, key=lambda source: -sum(use.seconds for use in by_source[source]))
+    # Where Prometheus answers, other processes have had routes that this one has not.
+    sources = {**by_source, **dict.fromkeys(total.sources - by_source.keys(), ())}
+    seconds = {source: total.seconds(source, sum(use.seconds for use in found)) for source, found in sources.items()}
     return [
         {
             "kind": kind,
             "name": name,
-            "commands": sum(use.commands for use in by_source[kind, name]),
-            "retries": sum(use.retries for use in by_source[kind, name]),
+            "commands": total.commands((kind, name), sum(use.commands for use in sources[kind, name])),
+            "retries": sum(use.retries for use in sources[kind, name]),
             **total.of((kind, name)),
             "window": recent.of((kind, name)),
-            "collections": _of_source(by_source[kind, name]),
+            "collections": _of_source(sources[kind, name]),
         }
-        for kind, name in order[:_ROUTES]
+        for kind, name in sorted(seconds, key=lambda source: -seconds[source])[:_ROUTES]
     ]
 
 
-def _of_source(uses: list[CommandUse]) -> list[dict[str, Any]]:
+def _of_source(uses: Collection[CommandUse]) -> list[dict[str, Any]]:
     whole = sum(use.seconds for use in uses)
     return [
         {
@@ -113,6 +116,21 @@ class _Figures:
         self._commands = _by_source(window, semconv.REQUEST_COMMANDS, semconv.OPERATION_COMMANDS)
         self._times = _by_source(window, semconv.REQUEST_DATABASE_DURATION, semconv.OPERATION_DATABASE_DURATION)
         self._window = window
+
+    @property
+    def sources(self) -> Set[Source]:
+        """Those that have sent commands."""
+        return self._commands.keys()
+
+    def commands(self, source: Source, otherwise: int) -> int:
+        """How many commands it has sent; `otherwise` where that was not measured."""
+        found = self._commands.get(source)
+        return otherwise if found is None else round(found.sum)
+
+    def seconds(self, source: Source, otherwise: float) -> float:
+        """How long it has waited for them."""
+        found = self._times.get(source)
+        return otherwise if found is None else found.sum
 
     def busiest(self, limit: int) -> list[tuple[Source, dict[str, Any]]]:
         order = sorted(self._times, key=lambda source: -self._times[source].sum)
@@ -160,9 +178,10 @@ def _by_source(window: Window, of_requests: str, of_operations: str) -> dict[Sou
     found: dict[Source, list[Histogram]] = {}
     for series, histogram in window.histograms(of_requests):
         route = series.get(semconv.HTTP_ROUTE) or semconv.UNMATCHED_ROUTE
-        found.setdefault((REQUEST, f"{series.get(semconv.HTTP_REQUEST_METHOD)} {route}"), []).append(histogram)
+        name = redact_name(f"{series.get(semconv.HTTP_REQUEST_METHOD)} {route}")
+        found.setdefault((REQUEST, name), []).append(histogram)
     for series, histogram in window.histograms(of_operations):
-        found.setdefault((OPERATION, str(series.get(semconv.OPERATION_NAME))), []).append(histogram)
+        found.setdefault((OPERATION, redact_name(str(series.get(semconv.OPERATION_NAME)))), []).append(histogram)
     return {source: merged(histograms) for source, histograms in found.items()}
 
 

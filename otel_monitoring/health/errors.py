@@ -1,7 +1,7 @@
 """`ErrorRecorder`: the failed requests of this process in groups; `errors_as_json`: those of the service, answered."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from traceback import StackSummary, walk_tb
 from typing import Any, Final
@@ -11,8 +11,18 @@ from opentelemetry import trace
 
 from otel_monitoring.forks import renewed
 from otel_monitoring.metrics.error_groups import GROUPS_LIMIT, ErrorGroup, ErrorKey
-from otel_monitoring.redact import error_text, redact, redact_lines
-from otel_monitoring.semconv import UNMATCHED_ROUTE, error_type
+from otel_monitoring.metrics.outcome import OutcomeClassifier, RequestOutcome
+from otel_monitoring.metrics.window import Window
+from otel_monitoring.redact import error_text, redact, redact_lines, redact_name
+from otel_monitoring.semconv import (
+    ERROR_TYPE,
+    HTTP_REQUEST_METHOD,
+    HTTP_RESPONSE_STATUS_CODE,
+    HTTP_ROUTE,
+    HTTP_SERVER_REQUEST_DURATION,
+    UNMATCHED_ROUTE,
+    error_type,
+)
 from otel_monitoring.timestamps import rfc3339
 
 NEW_SECONDS: Final = 86_400.0
@@ -20,7 +30,6 @@ NEW_SECONDS: Final = 86_400.0
 _FORGOTTEN_SECONDS = 30 * 86_400.0
 _FRAMES = 12
 _STACK_LENGTH = 2400
-_NAME_LENGTH = 300
 _CAUSES = 5
 
 
@@ -97,12 +106,12 @@ class ErrorRecorder:
             pending, self._pending = self._pending, {}
         return [
             ErrorGroup(
-                type=redact(key[0], limit=_NAME_LENGTH),
-                route=redact(key[1], limit=_NAME_LENGTH),
+                type=redact_name(key[0]),
+                route=redact_name(key[1]),
                 count=group.count,
                 first=group.first,
                 last=group.last,
-                version=version and redact(version, limit=_NAME_LENGTH),
+                version=version and redact_name(version),
                 stack=_stack_of(group),
                 trace_id=trace.format_trace_id(group.trace_id) if group.trace_id else None,
             )
@@ -133,28 +142,59 @@ def _stack_of(group: _Pending) -> str:
     return f"{frames}\n{redact(group.text)}" if frames else redact(group.text)
 
 
-def errors_as_json(groups: Iterable[ErrorGroup], now: float) -> list[dict[str, Any]]:
+def failures(window: Window, classify: OutcomeClassifier) -> dict[ErrorKey, int]:
+    """How many requests of a window failed, by what their groups are about.
+
+    Args:
+        window: The window.
+        classify: Which requests are errors.
+    """
+    found: dict[ErrorKey, int] = {}
+    for series, histogram in window.histograms(HTTP_SERVER_REQUEST_DURATION):
+        if classify(series) is not RequestOutcome.ERROR:
+            continue
+        status, kind = series.get(HTTP_RESPONSE_STATUS_CODE), series.get(ERROR_TYPE)
+        name = f"HTTP {status}" if kind is None or str(kind) == str(status) else str(kind)
+        route = f"{series.get(HTTP_REQUEST_METHOD)} {series.get(HTTP_ROUTE) or UNMATCHED_ROUTE}"
+        key = redact_name(name), redact_name(route)
+        found[key] = found.get(key, 0) + histogram.count
+    return found
+
+
+def errors_as_json(
+    groups: Iterable[ErrorGroup], now: float, counts: Mapping[ErrorKey, int] | None = None
+) -> list[dict[str, Any]]:
     """The documented list: new groups first, then those that were seen last; nothing older than 30 days.
 
     Args:
-        groups: The groups of the service.
+        groups: The groups of the service, or of this process.
         now: Unix seconds.
+        counts: How many requests failed in the service, where `groups` are of this process; None: as the groups say.
     """
-    shown = [group for group in groups if group.last > now - _FORGOTTEN_SECONDS]
+    counts = counts or {}
+    shown = {group.key: group for group in groups if group.last > now - _FORGOTTEN_SECONDS}
+    ordered = sorted(shown.values(), key=lambda group: (not _is_new(group, now), -group.last))
+    # Of others it is not known when they failed, and how.
+    others = sorted(counts.keys() - shown.keys(), key=lambda key: -counts[key])[: GROUPS_LIMIT - len(shown)]
+    unknown = {"first_seen": None, "last_seen": None, "new": False, "version": None, "stack": "", "trace_id": None}
     return [
-        {
-            "type": group.type,
-            "route": group.route,
-            "count": group.count,
-            "first_seen": rfc3339(group.first),
-            "last_seen": rfc3339(group.last),
-            "new": _is_new(group, now),
-            "version": group.version,
-            "stack": group.stack,
-            "trace_id": group.trace_id,
-        }
-        for group in sorted(shown, key=lambda group: (not _is_new(group, now), -group.last))
+        *({**_as_json(group, now), "count": counts.get(group.key, group.count)} for group in ordered),
+        *({"type": kind, "route": route, "count": counts[kind, route], **unknown} for kind, route in others),
     ]
+
+
+def _as_json(group: ErrorGroup, now: float) -> dict[str, Any]:
+    return {
+        "type": group.type,
+        "route": group.route,
+        "count": group.count,
+        "first_seen": rfc3339(group.first),
+        "last_seen": rfc3339(group.last),
+        "new": _is_new(group, now),
+        "version": group.version,
+        "stack": group.stack,
+        "trace_id": group.trace_id,
+    }
 
 
 def _is_new(group: ErrorGroup, now: float) -> bool:

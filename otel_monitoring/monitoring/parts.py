@@ -344,11 +344,11 @@ class ServiceParts:
         )
 
     def _work(self, scope: Scope) -> tuple[DatabaseWork, Windows]:
-        """What routes do with the database; where Prometheus answers for the service, those of this process."""
+        """What routes do with the database. Prometheus has the figures of all processes, and the work of none."""
         whole, own = self.service_history, self.aggregator.history
-        if scope == SERVICE and self.engine is None and whole.joined:
-            return whole.work, whole.history
-        return whole.own_work, own
+        if scope != SERVICE or not self._service_measurements.joined:
+            return whole.own_work, own
+        return whole.own_work if self.engine is not None else whole.work, self._service_measurements.history
 
     def clock(self) -> float:
         """Unix seconds, as all processes of the service have them."""

@@ -16,6 +16,19 @@ REQUEST_LABELS: Final = {
     for key in (c.ERROR_TYPE, c.HTTP_REQUEST_METHOD, c.HTTP_RESPONSE_STATUS_CODE, c.HTTP_ROUTE)
 }
 """The attributes of requests that the answers tell apart, by their labels."""
+_OF_REQUEST = (c.HTTP_REQUEST_METHOD, c.HTTP_ROUTE)
+_OF_OPERATION = (c.OPERATION_NAME,)
+DATABASE_WORK: Final[Mapping[c.Durations, Mapping[str, str]]] = {
+    kind: {prometheus_label(key): key for key in keys}
+    for kind, keys in (
+        (c.COMMANDS_OF_REQUESTS, _OF_REQUEST),
+        (c.DATABASE_TIMES_OF_REQUESTS, _OF_REQUEST),
+        (c.COMMANDS_OF_OPERATIONS, _OF_OPERATION),
+        (c.DATABASE_TIMES_OF_OPERATIONS, _OF_OPERATION),
+        (c.OPERATION_DURATIONS, _OF_OPERATION),
+    )
+}
+"""What requests and operations do with the database, with the attributes that tell them apart, by their labels."""
 OF_PROCESSES: Final = (
     *(INSTANCE, JOB, ENVIRONMENT),
     *("service_name", "service_namespace", "service_version", "service_instance_id", "host_name"),
@@ -108,6 +121,11 @@ class Questions:
         """
         where = "" if route is None else f"http_route={quoted('' if route == c.UNMATCHED_ROUTE else route)}"
         return self._counted(seconds).histogram_values(_DURATIONS, where, labels=tuple(REQUEST_LABELS))
+
+    def database_work(self, kind: c.Durations, seconds: float) -> tuple[str, ...]:
+        """One of `DATABASE_WORK` in the last `seconds`: one question, or one for the buckets and one for the sum."""
+        labels = tuple(DATABASE_WORK[kind])
+        return self._counted(seconds).histogram_values(prometheus_name(kind.name, kind.unit), labels=labels)
 
     def running(self) -> str:
         """How many processes run."""

@@ -9,6 +9,7 @@ from otel_monitoring.redact.text import (
     redact,
     redact_error,
     redact_lines,
+    redact_name,
     text_of,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "redact",
     "redact_error",
     "redact_lines",
+    "redact_name",
     "text_of",
 ]

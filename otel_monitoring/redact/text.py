@@ -9,6 +9,7 @@ from otel_monitoring.redact.secret_names import is_secret as is_secret
 
 _READ_LIMIT = 4000
 _LONGEST_SECRET = 512
+_NAME_LENGTH = 300
 _LONGEST_CHARACTER = 4  # bytes, in UTF-8
 _CAUSES = 5
 _NOT_ASCII = LazyPattern(r"[^ -~]")
@@ -33,6 +34,12 @@ def redact(text: object, *, limit: int = 500) -> str:
     """
     result = hide(printable(_cut(_without_topology(text_of(text)))))
     return result if len(result) <= limit else result[: max(0, limit - 1)] + "…" * (limit > 0)
+
+
+@lru_cache(maxsize=4096)
+def redact_name(name: str) -> str:
+    """`redact` of a name that comes again and again, as a route does; at most 300 characters."""
+    return redact(name, limit=_NAME_LENGTH)
 
 
 def redact_error(error: BaseException) -> str:

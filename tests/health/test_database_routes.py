@@ -52,6 +52,18 @@ def test_each_route_is_compared_with_its_own_requests() -> None:
     }
 
 
+def test_a_route_of_other_processes_has_the_figures_that_were_measured() -> None:
+    found = routes_as_json(DatabaseWork.of([CommandUse(REQUEST, "GET /orders", "find", "orders", 1, 0.1)]), measured())
+    routes = {(one["kind"], one["name"]): one for one in found["routes"]}
+    assert {name for _, name in routes} == {
+        *("GET /orders", "POST /orders", "GET /a b", f"GET {c.UNMATCHED_ROUTE}", "None /orders", "import"),
+    }
+    assert (routes[REQUEST, "GET /orders"]["commands"], routes[REQUEST, "POST /orders"]["commands"]) == (4, 4)
+    other = routes[OPERATION, "import"]
+    assert (other["commands"], other["requests"], other["retries"], other["collections"]) == (6, 3, 0, [])
+    assert (found["routes"][0]["name"], len(found["collections"])) == ("import", 1)
+
+
 def test_the_busiest_comes_first() -> None:
     (source, figures), *_ = busiest_routes(measured().recent, 2)
     assert source == (OPERATION, "import")

@@ -7,8 +7,14 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
-from otel_monitoring.health.errors import NEW_SECONDS, ErrorRecorder, errors_as_json
+from otel_monitoring import semconv as c
+from otel_monitoring.health.errors import NEW_SECONDS, ErrorRecorder, errors_as_json, failures
 from otel_monitoring.metrics.error_groups import GROUPS_LIMIT, ErrorGroup
+from otel_monitoring.metrics.outcome import OutcomeClassifier
+from otel_monitoring.metrics.reader import SnapshotReader
+from otel_monitoring.metrics.snapshot import AttributeValue
+from otel_monitoring.metrics.window import History
+from otel_monitoring.redact import redact
 
 NOW = 1_800_000_000.0
 ONE = ErrorGroup("ValueError", "GET /a", 1, NOW - 10, NOW - 5, "1.0", "a stack", None)
@@ -90,6 +96,42 @@ def test_new_groups_come_first_then_the_last_ones() -> None:
         "stack": "a stack",
         "trace_id": None,
     }
+
+
+def test_where_prometheus_counts_the_details_are_of_the_process_that_answers() -> None:
+    reader, history = SnapshotReader(0.0), History(0.0, span=300.0, resolution=10.0)
+    durations = reader.direct(c.HTTP_SERVER_REQUEST_DURATION)
+    secret = "https://ana:hunter2@shop/"
+    for route, status, kind, times in (
+        ("/a", 500, "ValueError", 7),
+        ("/b", 503, "503", 2),
+        ("/b", 404, None, 9),
+        (None, 500, None, 1),
+        (secret, 500, "ValueError", 1),
+    ):
+        series: dict[str, AttributeValue | None] = {
+            c.HTTP_REQUEST_METHOD: "GET",
+            c.HTTP_ROUTE: route,
+            c.HTTP_RESPONSE_STATUS_CODE: status,
+        }
+        series[c.ERROR_TYPE] = kind
+        bound = durations.bind({key: value for key, value in series.items() if value is not None})
+        for _ in range(times):
+            bound.record(0.1)
+    history.add(reader.take(10.0))
+    counts = failures(history.total, OutcomeClassifier())
+    not_exported = replace(ONE, route="GET /new", last=NOW)
+    found = errors_as_json([ONE, not_exported], NOW, counts)
+    assert [(one["type"], one["route"], one["count"], one["stack"]) for one in found[:3]] == [
+        ("ValueError", "GET /new", 1, "a stack"),
+        ("ValueError", "GET /a", 7, "a stack"),
+        ("HTTP 503", "GET /b", 2, ""),
+    ]
+    assert {one["route"] for one in found[3:]} == {f"GET {c.UNMATCHED_ROUTE}", f"GET {redact(secret)}"}
+    assert "hunter2" not in str(found)
+    assert {(one["first_seen"], one["last_seen"], one["new"]) for one in found[2:]} == {(None, None, False)}
+    many = {("ValueError", f"GET /{i}"): 1 for i in range(GROUPS_LIMIT + 5)}
+    assert len(errors_as_json([ONE], NOW, many)) == GROUPS_LIMIT
 
 
 def test_the_host_that_a_request_was_waiting_for_is_known_from_its_exception() -> None:

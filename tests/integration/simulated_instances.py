@@ -15,7 +15,6 @@ from tests.integration import otlp
 
 SCALE = 4
 """Of the exponential histograms: buckets are 4.4 % wide."""
-_BOUNDS = c.REQUEST_DURATIONS.bounds
 _CUMULATIVE = AggregationTemporality.AGGREGATION_TEMPORALITY_CUMULATIVE
 
 
@@ -37,6 +36,7 @@ def _attributes(route: str, status: int) -> list[KeyValue]:
 
 @dataclass
 class _Distribution:
+    bounds: Sequence[float] = c.REQUEST_DURATIONS.bounds
     buckets: Counter[int] = field(default_factory=Counter)
     explicit: Counter[int] = field(default_factory=Counter)
     count: int = 0
@@ -44,7 +44,7 @@ class _Distribution:
 
     def add(self, seconds: float) -> None:
         self.buckets[math.ceil(math.log2(seconds) * 2**SCALE) - 1] += 1
-        self.explicit[next((i for i, bound in enumerate(_BOUNDS) if seconds <= bound), len(_BOUNDS))] += 1
+        self.explicit[next((i for i, bound in enumerate(self.bounds) if seconds <= bound), len(self.bounds))] += 1
         self.count += 1
         self.sum += seconds
 
@@ -70,12 +70,17 @@ class Instance:
         self._started = at
         self._requests: dict[tuple[str, int], tuple[Request, _Distribution]] = {}
         self._counters: Counter[str] = Counter()
+        self._recorded: dict[c.Durations, dict[tuple[tuple[str, str], ...], _Distribution]] = {}
         self.gauges: dict[tuple[str, str], float] = {}
 
     def serve(self, requests: Iterable[Request]) -> None:
         for request in requests:
             known = self._requests.setdefault((request.route, request.status), (request, _Distribution()))
             known[1].add(request.seconds)
+
+    def record(self, kind: c.Durations, value: float, attributes: Mapping[str, str]) -> None:
+        series = self._recorded.setdefault(kind, {})
+        series.setdefault(tuple(sorted(attributes.items())), _Distribution(kind.bounds)).add(value)
 
     def count(self, counter: str, number: int) -> None:
         self._counters[counter] += number
@@ -88,7 +93,11 @@ class Instance:
         group.resource.attributes.extend(otlp.attributes({**resource, "service.version": "1.2"}))
         metrics = group.scope_metrics.add().metrics
         times = {"start_time_unix_nano": int(self._started * 1e9), "time_unix_nano": int(at * 1e9)}
-        metrics.append(self._durations(times))
+        durations = [(_attributes(one.route, one.status), found) for one, found in self._requests.values()]
+        metrics.append(self._histogram(c.REQUEST_DURATIONS, durations, times))
+        for kind, series in self._recorded.items():
+            points = [(otlp.attributes(dict(attributes)), found) for attributes, found in series.items()]
+            metrics.append(self._histogram(kind, points, times))
         for name, number in self._counters.items():
             metric = metrics.add(name=name, unit="{order}")
             metric.sum.is_monotonic, metric.sum.aggregation_temporality = True, _CUMULATIVE
@@ -96,17 +105,18 @@ class Instance:
         for (name, unit), value in {**self.gauges, (c.PROCESS_UPTIME, "s"): at - self._started}.items():
             metrics.add(name=name, unit=unit).gauge.data_points.add(as_double=value, **times)
 
-    def _durations(self, times: Mapping[str, int]) -> Metric:
-        metric = Metric(name=c.HTTP_SERVER_REQUEST_DURATION, unit="s")
-        for request, found in self._requests.values():
-            attributes = _attributes(request.route, request.status)
+    def _histogram(
+        self, kind: c.Durations, points: Iterable[tuple[list[KeyValue], _Distribution]], times: Mapping[str, int]
+    ) -> Metric:
+        metric = Metric(name=kind.name, unit=kind.unit)
+        for attributes, found in points:
             if self._explicit:
                 metric.histogram.aggregation_temporality = _CUMULATIVE
-                counts = [found.explicit[i] for i in range(len(_BOUNDS) + 1)]
+                counts = [found.explicit[i] for i in range(len(found.bounds) + 1)]
                 metric.histogram.data_points.add(
                     count=found.count,
                     sum=found.sum,
-                    explicit_bounds=_BOUNDS,
+                    explicit_bounds=found.bounds,
                     bucket_counts=counts,
                     attributes=attributes,
                     **times,

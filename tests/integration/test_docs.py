@@ -313,7 +313,7 @@ _EVIDENCE = re.compile(r"(\.\[\]|\.alerts\.\[\]|\.recent_alerts\.\[\])\.evidence
 NOT_PROVOKED = {
     *_OBJECTIVES,
     *(".alerting.channels.<channel>.unreadable", ".incomplete", ".performance.incomplete", ".silenced"),
-    *(".last_error_scope", ".performance.last_error_scope"),
+    *(".last_error_scope", ".performance.last_error_scope", ".details_scope", ".database.routes.details_scope"),
     *(f".alerting.engine{key}" for key in ("", ".evaluates", ".problem", ".mutes_problem")),
 }
 

@@ -73,6 +73,9 @@ class Sent:
     until: float
     requests: list[tuple[int, Request]] = field(default_factory=list)
     placed: int = 0
+    commands: Counter[str] = field(default_factory=Counter)
+    waited: Counter[str] = field(default_factory=Counter)
+    """Commands, and thousandths of a second that they took, by route or operation."""
 
     def of(self, steps: range, route: str | None = None) -> list[Request]:
         return [request for step, request in self.requests if step in steps and route in (None, request.route)]
@@ -136,10 +139,33 @@ def traffic(server: Prometheus, instances: Sequence[Instance], *, until: float) 
             instance.serve(requests)
             instance.count("orders.placed", 2)
             instance.gauges[c.DATABASE_UP, "1"] = 1.0
+            work(rng, instance, sent)
             sent.requests += [(step, request) for request in requests]
             sent.placed += 2
         send(server, live, at)
     return sent
+
+
+def work(rng: random.Random, instance: Instance, sent: Sent) -> None:
+    """What two routes and an operation do with the database in a step; a payment sends two commands."""
+    pay = {c.HTTP_REQUEST_METHOD: "GET", c.HTTP_ROUTE: "/pay"}
+    unmatched = {c.HTTP_REQUEST_METHOD: "GET"}
+    operation = {c.OPERATION_NAME: "import"}
+    requests, operations = (
+        (c.COMMANDS_OF_REQUESTS, c.DATABASE_TIMES_OF_REQUESTS),
+        (c.COMMANDS_OF_OPERATIONS, c.DATABASE_TIMES_OF_OPERATIONS),
+    )
+    for kinds, name, attributes, commands in (
+        (requests, "GET /pay", pay, 2),
+        (requests, f"GET {c.UNMATCHED_ROUTE}", unmatched, 1),
+        (operations, "import", operation, 30),
+    ):
+        millis = rng.randrange(2, 60)
+        for kind, value in zip(kinds, (commands, millis / 1000), strict=True):
+            instance.record(kind, value, attributes)
+        sent.commands[name] += commands
+        sent.waited[name] += millis
+    instance.record(c.OPERATION_DURATIONS, 0.5, operation)
 
 
 @pytest.fixture(scope="module", params=["native", "classic"])
@@ -265,6 +291,46 @@ def test_each_route_is_what_was_sent_to_it(world: World) -> None:
     assert low * 0.99 <= figures["p95_time"] <= high * 1.01
     (placed,) = found["application"]["counters"]
     assert (placed["name"], placed["total"]) == ("orders.placed", pytest.approx(world.sent.placed, rel=0.01))
+
+
+def check_database(found: dict[str, Any], sent: Sent) -> None:
+    """What each route does with the database, of all instances; details are of the process that answers: none."""
+    assert (found["details_scope"], found["repeated"], found["collections"]) == ("instance", [], [])
+    routes = {one["name"]: one for one in found["routes"]}
+    assert routes.keys() == sent.commands.keys()
+    assert [one["kind"] for one in found["routes"] if one["name"] == "import"] == ["operation"]
+    runs = {"GET /pay": len(sent.of(range(STEPS), "/pay")), "import": sent.commands["import"] / 30}
+    for name, route in routes.items():
+        requests = runs.get(name, len(sent.of(range(STEPS), "")))
+        assert route["requests"] == pytest.approx(requests, rel=0.01), name
+        assert route["commands"] == pytest.approx(sent.commands[name], rel=0.01), name
+        each = sent.commands[name] / requests
+        assert route["commands_per_request"]["avg"] == pytest.approx(each, rel=0.01), name
+        waited = sent.waited[name] / 1000 / requests
+        assert route["database_time"]["avg"] == pytest.approx(waited, rel=0.01), name
+        assert 0 < route["window"]["requests"] < route["requests"], name
+    share = 100 * sent.waited["import"] / 1000 / (0.5 * runs["import"])
+    assert routes["import"]["share_percent"] == pytest.approx(share, rel=0.01)
+
+
+def check_errors(found: dict[str, Any], sent: Sent) -> None:
+    """The failures of all instances, of which the process that answers has seen none."""
+    assert (found["scope"], found["details_scope"]) == ("service", "instance")
+    (error,) = found["errors"]
+    failed = sum(request.status == 500 for request in sent.of(range(STEPS), "/pay"))
+    assert (error["type"], error["route"]) == ("HTTP 500", "GET /pay")
+    assert error["count"] == pytest.approx(failed, rel=0.01)
+    assert (error["stack"], error["first_seen"], error["last_seen"], error["new"]) == ("", None, None, False)
+
+
+def test_what_routes_do_with_the_database_is_what_all_instances_sent(world: World) -> None:
+    found = answer(world, "/api/health/diagnostics")
+    assert found["scope"] == "service"
+    check_database(found["database"]["routes"], world.sent)
+
+
+def test_errors_are_those_of_all_instances(world: World) -> None:
+    check_errors(answer(world, "/api/health/errors"), world.sent)
 
 
 def test_every_instance_is_listed_that_has_not_ended(world: World) -> None:
@@ -437,7 +503,8 @@ def test_who_acknowledges_silences_the_alert_until_it_ends_or_he_takes_it_back(w
 def test_whose_errors_an_answer_has_is_said(world: World) -> None:
     performance = answer(world, "/api/health/metrics")
     assert (performance["scope"], performance["last_error_scope"]) == ("service", "instance")
-    assert answer(world, "/api/health/errors")["scope"] == "instance"
+    errors = answer(world, "/api/health/errors")
+    assert (errors["scope"], errors["details_scope"]) == ("service", "instance")
 
 
 @pytest.mark.parametrize("world", ["native"], indirect=True)

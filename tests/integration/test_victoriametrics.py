@@ -12,6 +12,8 @@ from tests.integration.test_prometheus import (
     SERVICE,
     STEPS,
     Sent,
+    check_database,
+    check_errors,
     check_requests,
     process,
     traffic,
@@ -56,6 +58,8 @@ def test_its_answers_are_what_was_sent(world: tuple[VictoriaMetrics, Sent, Servi
     assert len(names) >= INSTANCES * 9 // 10
     (placed,) = found["application"]["counters"]
     assert (placed["name"], placed["total"]) == ("orders.placed", pytest.approx(sent.placed, rel=0.01))
+    check_database(found["database"]["routes"], sent)
+    check_errors(service.get("/api/health/errors").raise_for_status().json(), sent)
 
 
 @pytest.mark.parametrize("world", ["explicit"], indirect=True)

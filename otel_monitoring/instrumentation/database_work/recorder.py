@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context
@@ -26,11 +25,10 @@ from otel_monitoring.metrics.database_work import (
     Repetition,
     Source,
 )
-from otel_monitoring.redact import redact
+from otel_monitoring.redact import redact_name
 from otel_monitoring.semconv import UNMATCHED_ROUTE
 
 _MAX_FOUND: Final = 500
-_NAME_LENGTH: Final = 300
 _MAX_ASKED: Final = 50
 _MAX_KNOWN: Final = 2000
 _MAX_OPERATIONS: Final = 200
@@ -297,6 +295,5 @@ def _shape(key: ShapeKey, one: _Found, plan: Plan | None = None) -> QueryShape:
     )
 
 
-@lru_cache(maxsize=4096)
 def _shown(text: str | None) -> str:
-    return redact(text, limit=_NAME_LENGTH) if text else ""
+    return redact_name(text) if text else ""

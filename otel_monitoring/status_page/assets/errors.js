@@ -47,13 +47,14 @@ function row([type, route]) {
 /** @param {HTMLElement} item @param {ErrorRow} group @param {number} now */
 function refresh(item, [, , times, first, last, isNew, version], now) {
   const cells = /** @type {HTMLElement[]} */ ([...item.children]);
-  const texts = [`${count(times)} ×`, moment(unix(first), now), moment(unix(last), now), isNew ? `new${version ? ` in ${version}` : ""}` : (version ?? "")];
+  const seen = (/** @type {string | null} */ time) => (time === null ? "–" : moment(unix(time), now));
+  const texts = [`${count(times)} ×`, seen(first), seen(last), isNew ? `new${version ? ` in ${version}` : ""}` : (version ?? "")];
   texts.forEach((text, index) => {
     const cell = cells[index + 1];
     if (cell !== undefined) setText(cell, text);
   });
-  if (cells[2] !== undefined) cells[2].title = exact(unix(first));
-  if (cells[3] !== undefined) cells[3].title = exact(unix(last));
+  if (cells[2] !== undefined && first !== null) cells[2].title = exact(unix(first));
+  if (cells[3] !== undefined && last !== null) cells[3].title = exact(unix(last));
   item.classList.toggle("new", isNew);
 }
 
@@ -66,7 +67,7 @@ async function showStack(place, type, route) {
     fill(
       place,
       element("p", { class: "muted" }, type),
-      element("pre", { tabindex: 0 }, found?.stack || "There was no exception."),
+      element("pre", { tabindex: 0 }, found?.stack || (found?.last_seen === null ? "Other processes alone have seen it." : "There was no exception.")),
       found?.trace_id && element("p", { class: "muted" }, `Trace of one of them: ${found.trace_id}`),
     );
   } catch (error) {

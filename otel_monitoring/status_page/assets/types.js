@@ -78,7 +78,11 @@
  * @property {number} step
  * @property {PastEndpointRow[]} endpoints
  */
-/** @typedef {[type: string, route: string, count: number, first: string, last: string, isNew: boolean, version: string | null]} ErrorRow */
+/**
+ * First and last are null where other processes alone have seen it.
+ * @typedef {[type: string, route: string, count: number, first: string | null, last: string | null, isNew: boolean,
+ *   version: string | null]} ErrorRow
+ */
 /** @typedef {[command: string, collection: string, rate: number, p95: number | null, errors: number]} CommandRow */
 /** @typedef {[name: string, commands: number, seconds: number, share: number | null]} RouteRow */
 /** @typedef {[kind: string, command: string, collection: string, shape: string, where: string, much: number]} FindingRow */
