@@ -32,9 +32,9 @@ from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistic
 from otel_monitoring.instrumentation.database_work.metrics import WorkMetrics
 from otel_monitoring.instrumentation.database_work.recorder import WorkRecorder
 from otel_monitoring.instrumentation.http_client import instrument_clients
+from otel_monitoring.instrumentation.http_server.current_request import current_request
 from otel_monitoring.instrumentation.http_server.fastapi import providers_of
 from otel_monitoring.instrumentation.http_server.recorder import request_in
-from otel_monitoring.instrumentation.http_server.request import current_request
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator, BackgroundCollection

@@ -39,8 +39,9 @@ from otel_monitoring.instrumentation.http_server.fastapi import (
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
 from otel_monitoring.instrumentation.http_server.lifespan import follow_lifespan
 from otel_monitoring.instrumentation.http_server.mounting_application import watch_mounting_application
+from otel_monitoring.instrumentation.http_server.open_connections import OpenConnections
 from otel_monitoring.instrumentation.http_server.own_routes import OwnRoutes
-from otel_monitoring.instrumentation.http_server.request import KNOWN_METHODS, OpenConnections
+from otel_monitoring.instrumentation.http_server.request_options import KNOWN_METHODS
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.service_history import SERVICE, Scope
 from otel_monitoring.monitoring.announcement import announcement

@@ -20,7 +20,7 @@ from otel_monitoring import MonitoringService
 from otel_monitoring.instrumentation.database_work.metrics import WorkMetrics
 from otel_monitoring.instrumentation.database_work.recorder import WorkRecorder
 from otel_monitoring.instrumentation.http_server.fastapi import instrument_app
-from otel_monitoring.instrumentation.http_server.request import RequestOptions
+from otel_monitoring.instrumentation.http_server.request_options import RequestOptions
 from otel_monitoring.instrumentation.mongodb.instrumentation import attach
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider

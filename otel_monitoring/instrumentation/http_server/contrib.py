@@ -22,8 +22,8 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.http_server.broken_responses import layers
 from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
 from otel_monitoring.instrumentation.http_server.recorder import Recorder
-from otel_monitoring.instrumentation.http_server.request import RequestOptions
 from otel_monitoring.instrumentation.http_server.request_layers import Gate
+from otel_monitoring.instrumentation.http_server.request_options import RequestOptions
 from otel_monitoring.instrumentation.http_server.span_attributes import span_details
 from otel_monitoring.telemetry.schema import OneSchema
 

@@ -21,22 +21,18 @@ from otel_monitoring import semconv
 from otel_monitoring.errors import InstrumentationError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.http_server import broken_responses, contrib, native
+from otel_monitoring.instrumentation.http_server.current_request import CurrentRequest, current_request
 from otel_monitoring.instrumentation.http_server.native import (
     ChosenTelemetry,
     RouteNaming,
     ValidationLogger,
     providers_of,
 )
+from otel_monitoring.instrumentation.http_server.open_connections import OpenConnections
 from otel_monitoring.instrumentation.http_server.recorder import Recorder, RouteObserver, Spans
-from otel_monitoring.instrumentation.http_server.request import (
-    CurrentRequest,
-    OpenConnections,
-    RequestError,
-    RequestOptions,
-    current_request,
-)
 from otel_monitoring.instrumentation.http_server.request_layers import ApplicationLayer, Gate
 from otel_monitoring.instrumentation.http_server.request_metrics import RequestMetrics
+from otel_monitoring.instrumentation.http_server.request_options import RequestError, RequestOptions
 from otel_monitoring.instrumentation.http_server.route_template import RouteTemplates
 from otel_monitoring.instrumentation.http_server.server_spans import ServerSpans, contribs_span
 from otel_monitoring.metrics.direct_histogram import DirectHistogram

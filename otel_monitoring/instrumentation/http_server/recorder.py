@@ -21,14 +21,13 @@ from otel_monitoring.instrumentation.http_server.disconnects import (
     socket_closed,
 )
 from otel_monitoring.instrumentation.http_server.native import MEASURED, RouteNaming, name_around
-from otel_monitoring.instrumentation.http_server.request import (
-    RequestOptions,
+from otel_monitoring.instrumentation.http_server.request_exceptions import (
     handled_exception,
-    report,
     root_error,
     unhandled_exception,
 )
 from otel_monitoring.instrumentation.http_server.request_metrics import RequestMetrics
+from otel_monitoring.instrumentation.http_server.request_options import RequestOptions, report
 from otel_monitoring.instrumentation.http_server.route_template import RouteTemplates, entrance_of
 from otel_monitoring.instrumentation.http_server.server_spans import RAW_SEND_KEY, contribs_span
 from otel_monitoring.instrumentation.url_query import hide_query

@@ -1,18 +1,16 @@
 """The layers around every request: `ApplicationLayer`, the outermost of the stack, and `Gate`, before what measures."""
 
+import asyncio
 from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.http_server.current_request import request_path
 from otel_monitoring.instrumentation.http_server.native import MEASURED, left_out_around
+from otel_monitoring.instrumentation.http_server.open_connections import OpenConnections
 from otel_monitoring.instrumentation.http_server.recorder import ORIGINAL_KEY, Recorder
-from otel_monitoring.instrumentation.http_server.request import (
-    OpenConnections,
-    RequestOptions,
-    request_path,
-    running_loop,
-)
+from otel_monitoring.instrumentation.http_server.request_options import RequestOptions
 from otel_monitoring.instrumentation.http_server.server_spans import RAW_SEND_KEY
 from otel_monitoring.runtime.current_service import current_service
 
@@ -86,7 +84,7 @@ class ApplicationLayer:
             finally:
                 current_service.reset(with_service)
             return
-        if self._loop is not running_loop():
+        if self._loop is not _running_loop():
             self._begin()
         with_service = current_service.set(self._service)
         with_path = request_path.set(scope["path"]) if kind == "http" else None
@@ -100,6 +98,14 @@ class ApplicationLayer:
             current_service.reset(with_service)
 
     def _begin(self) -> None:
-        self._loop = running_loop()
+        self._loop = _running_loop()
         with fail_open("start on the first request"):
             self._options.on_first_request()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """The running asyncio loop; None under trio."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

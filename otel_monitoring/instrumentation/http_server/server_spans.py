@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from otel_monitoring import semconv
-from otel_monitoring.instrumentation.http_server.request import RequestOptions
+from otel_monitoring.instrumentation.http_server.request_options import RequestOptions
 from otel_monitoring.instrumentation.http_server.span_attributes import span_details
 
 RAW_SEND_KEY: Final = "otel_monitoring.send"

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from otel_monitoring import semconv
-from otel_monitoring.instrumentation.http_server.request import RequestOptions
+from otel_monitoring.instrumentation.http_server.request_options import RequestOptions
 from otel_monitoring.instrumentation.url_query import query_with_values, redacted_query
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}

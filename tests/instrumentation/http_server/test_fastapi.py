@@ -26,8 +26,8 @@ from otel_monitoring import seams
 from otel_monitoring.errors import InstrumentationError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.http_server import contrib
+from otel_monitoring.instrumentation.http_server.current_request import CurrentRequest
 from otel_monitoring.instrumentation.http_server.fastapi import RequestOptions, current_request, instrument_app
-from otel_monitoring.instrumentation.http_server.request import CurrentRequest
 from otel_monitoring.instrumentation.url_query import redacted_query
 from tests.conformance.application import Gates
 from tests.conformance.conftest import collected  # noqa: F401 - a fixture

@@ -1,12 +1,7 @@
-"""What both request engines share: options, current request, open connections, and reports of failed requests."""
+"""`RequestOptions`: how requests are observed, whichever engine makes their spans; `report`: that one has failed."""
 
-import asyncio
-import re
-import sys
 from collections.abc import Callable
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.types import Scope
@@ -23,12 +18,6 @@ if TYPE_CHECKING:
 KNOWN_METHODS: Final = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 )
-_POLL_SECONDS: Final = 0.01
-
-_ANSWERED_BY: Final = "starlette.middleware.errors"
-
-request_path: ContextVar[str | None] = ContextVar("otel_monitoring_request_path", default=None)
-"""The path of the current HTTP request; the engines set it."""
 
 
 class RequestError(NamedTuple):
@@ -87,87 +76,6 @@ class RequestOptions:
     def leaves_out(self, scope: Scope) -> bool:
         """Whether a request or connection gets no span, metric or log record; its Host header has no influence."""
         return bool(self.excluded_url is not None and self.excluded_url(scope["path"])) or self.exclude(scope)
-
-
-class OpenConnections:
-    """The requests and WebSockets that an application is handling; usable in any thread."""
-
-    def __init__(self) -> None:
-        self._open: set[object] = set()
-        self.began, self.ended = self._open.add, self._open.discard
-
-    def __len__(self) -> int:
-        """How many are being handled."""
-        return len(self._open)
-
-    async def all_ended(self, seconds: float) -> None:
-        """Wait until all have ended, at most `seconds`: cancelled requests may still clean up."""
-        until = monotonic() + seconds
-        while self._open and monotonic() < until:  # noqa: ASYNC110 - they end in any thread
-            await asyncio.sleep(_POLL_SECONDS)
-
-
-class CurrentRequest(NamedTuple):
-    """The instrumented HTTP request in which the calling code runs.
-
-    Attributes:
-        path: The decoded path, as in the ASGI scope.
-    """
-
-    path: str
-
-    def is_called(self, endpoint: str) -> bool:
-        """Whether `endpoint` is this request's path, also as `request.url.path` spells it.
-
-        A handler that records an operation under its own path looks like a middleware that records the request; both
-        are taken for the request.
-        """
-        return endpoint == self.path or _as_in_url(endpoint) == _as_in_url(self.path)
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """The running asyncio loop; None under trio."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-
-
-def current_request() -> CurrentRequest | None:
-    """The instrumented HTTP request in which the calling code runs, or None.
-
-    It is known in middleware, handlers, dependencies, worker threads and background tasks, and in tasks started there.
-    """
-    path = request_path.get()
-    return None if path is None else CurrentRequest(path)
-
-
-def _as_in_url(path: str) -> str:
-    """The path in a form that is equal for all spellings of `request.url.path` by Starlette's versions."""
-    plain = path.replace("%3F", "?").replace("%23", "#").replace("%5C", "\\")
-    return re.split(r"[?#]", plain.translate({9: None, 10: None, 13: None}), maxsplit=1)[0]
-
-
-def root_error(error: BaseException) -> BaseException:
-    """The exception in a group of one; Starlette before 0.42 raises such groups from streaming responses."""
-    inner = getattr(error, "exceptions", None)
-    while isinstance(inner, tuple) and len(inner) == 1:
-        error = inner[0]
-        inner = getattr(error, "exceptions", None)
-    return error
-
-
-def handled_exception() -> BaseException | None:
-    """The exception that the caller is handling, or None."""
-    return sys.exc_info()[1]
-
-
-def unhandled_exception() -> BaseException | None:
-    """The exception for which `ServerErrorMiddleware` sends a response, as no handler took it; None without one."""
-    error = sys.exc_info()[1]
-    trace = None if error is None else error.__traceback__
-    caught_in = None if trace is None else trace.tb_frame.f_globals.get("__name__")
-    return error if caught_in == _ANSWERED_BY else None
 
 
 def report(
