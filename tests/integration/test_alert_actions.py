@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.alerts.notify.test_slack_bot import CHANNEL, TOKEN, FakeSlack
+from tests.alerts.notify.channels.test_slack_bot import CHANNEL, TOKEN, FakeSlack
 from tests.http_server import HttpServer
 from tests.integration.processes import Service, serving
 from tests.waiting import eventually
