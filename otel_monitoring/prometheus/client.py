@@ -23,6 +23,8 @@ _LARGEST: Final = 64 * 1024 * 1024
 _REASON_LENGTH = 200
 _AT_ONCE = 8
 """The most questions of one connection that are asked at once; a server answers twenty, Prometheus' default."""
+_WHOLE: Final = {"partial_response": "false", "deny_partial_response": "1"}
+"""Thanos and VictoriaMetrics' cluster say what a part of their stores has, unless an error is asked for instead."""
 
 
 class Server:
@@ -113,7 +115,7 @@ class Connection:
             expression: PromQL.
             at: For which moment, in Unix seconds; None: now, by the server's clock.
         """
-        asked = {"query": expression, **({"time": f"{at:.3f}"} if at is not None else {})}
+        asked = {"query": expression, **({"time": f"{at:.3f}"} if at is not None else {}), **_WHOLE}
         return _series(self._server.name, await self.ask("POST", "api/v1/query", form=asked))
 
     async def query_all(self, expressions: Iterable[str], at: float) -> list[list[dict[str, Any]]]:
@@ -122,7 +124,7 @@ class Connection:
 
     async def query_range(self, expression: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
         """The series of an expression, evaluated from `start` to `end` every `step` seconds."""
-        asked = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        asked = {"query": expression, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}", **_WHOLE}
         return _series(self._server.name, await self.ask("POST", "api/v1/query_range", form=asked))
 
     async def now(self) -> float:
@@ -208,6 +210,8 @@ def _series(name: str, answer: Any) -> list[dict[str, Any]]:
         isinstance(one, dict) and isinstance(one.get("metric"), dict) for one in found
     ):
         raise PrometheusError(f"{name}: the answer has another form: is the URL that of its API?")
+    if answer.get("isPartial"):
+        raise PrometheusError(f"{name}: a part of its stores did not answer")
     return cast("list[dict[str, Any]]", found)
 
 

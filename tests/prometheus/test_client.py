@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 from threading import Event
+from urllib.parse import parse_qs
 
 import pytest
 
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError, PrometheusError
-from otel_monitoring.prometheus.client import Server
+from otel_monitoring.prometheus.client import Connection, Server
 from tests.http_server import Answer, HttpServer, Request
 from tests.ports import free_port
 from tests.waiting import PATIENCE
@@ -36,7 +37,26 @@ async def test_the_question_has_the_headers_and_the_login_of_the_settings() -> N
     assert request.headers["x-scope-orgid"] == "team"
     assert request.headers["x-other"] == "a b"
     assert request.headers["authorization"].startswith("Basic ")
-    assert request.body == b"query=up"
+    assert parse_qs(request.body.decode())["query"] == ["up"]
+
+
+async def test_what_only_a_part_of_the_stores_says_is_no_answer() -> None:
+    """By default Thanos and VictoriaMetrics' cluster leave out what they cannot reach: totals would go back."""
+
+    async def ask(connection: Connection) -> None:
+        await connection.query("up")
+        await connection.query_range("up", 0, 60, 15)
+
+    with HttpServer(lambda _: Answer(body=json.dumps(VECTOR).encode())) as server:
+        await Server.of_prometheus(settings(server.url)).ask(ask)
+    for request in server.requests:
+        form = parse_qs(request.body.decode())
+        assert (form["partial_response"], form["deny_partial_response"]) == (["false"], ["1"])
+    with (
+        HttpServer(lambda _: Answer(body=json.dumps({**VECTOR, "isPartial": True}).encode())) as server,
+        pytest.raises(PrometheusError, match="a part of its stores did not answer"),
+    ):
+        await asked(server.url)
 
 
 def test_an_alertmanager_at_the_same_address_gets_the_same_headers_and_no_other_one_does() -> None:
