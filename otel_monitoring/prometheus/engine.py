@@ -1,6 +1,7 @@
 """`PrometheusEngine`: what a Prometheus says about the service, kept for a while; and whether it answers."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,7 +32,7 @@ from otel_monitoring.prometheus.incident_history import IncidentHistory
 from otel_monitoring.prometheus.past_slices import is_known, read_slices
 from otel_monitoring.prometheus.questions import Questions, Service
 from otel_monitoring.prometheus.silences import Silence, Silences, Wanted
-from otel_monitoring.prometheus.view import Application, ServiceView, read_view
+from otel_monitoring.prometheus.view import Application, ServiceView, next_moment, read_view
 from otel_monitoring.redact import redact, redact_error
 from otel_monitoring.runtime.worker import Worker
 
@@ -119,7 +120,7 @@ class PrometheusEngine:
         """Begin as a new process: nothing was asked yet."""
         self._native: bool | None = None
         self._view: ServiceView | None = None
-        self._viewed_at = self._took = 0.0
+        self._viewed_at = self._fresh_until = self._took = 0.0
         self._reading: asyncio.Task[None] | None = None
         self._reading_rules: asyncio.Task[None] | None = None
         self._results_at = float("-inf")
@@ -217,12 +218,13 @@ class PrometheusEngine:
         return self._latest_failure or self._view_failure
 
     def _kept(self, intervals: float = 1.0) -> float:
-        """Seconds for which a view is fresh."""
-        return max(intervals * self._settings.sample_interval, _REUSE_FACTOR * self._took)
+        """Seconds for which a view is fresh: whole sample intervals, so that those of all processes end together."""
+        interval = self._settings.sample_interval
+        return max(intervals, math.ceil(_REUSE_FACTOR * self._took / interval)) * interval
 
     @property
     def _is_fresh(self) -> bool:
-        return self._view is not None and self._clock() - self._viewed_at < self._kept()
+        return self._view is not None and self._clock() < self._fresh_until
 
     async def _read(self) -> None:
         """Ask for a view, once at a time."""
@@ -236,14 +238,22 @@ class PrometheusEngine:
         view, failure = await self._answer(self._view_of)
         if view is not None:
             self._took, self._viewed_at, self._view = self._clock() - began, self._clock(), view
-            self.instances.learn(view.states, self._leader(), self._clock(), view.ages)
+            self._fresh_until = began + next_moment(view.asked, self._kept()) - view.asked
+            self.instances.learn(view.states, self._leader(), began - (view.asked - view.at), view.ages)
         self._note(self._latest_failure, failure)
 
     async def _view_of(self, connection: Connection) -> ServiceView:
         questions = await self._questions_in_form(connection)
         application = Application.of(self._own(), self._units())
         settings = self._settings
-        return await read_view(connection, questions, application, settings.thresholds, settings.prometheus_range)
+        return await read_view(
+            connection,
+            questions,
+            application,
+            settings.thresholds,
+            span=settings.prometheus_range,
+            interval=self._kept(),
+        )
 
     async def _questions_in_form(self, connection: Connection) -> Questions:
         """The questions, in the form of the histograms that Prometheus has."""

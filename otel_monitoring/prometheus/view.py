@@ -27,6 +27,8 @@ from otel_monitoring.timestamps import rfc3339
 _COUNTERS_LIMIT = 30
 _GAUGES_LIMIT = 50
 _MIB = 1024 * 1024
+_SETTLED_SECONDS = 3.0
+"""Seconds after which Prometheus has what was exported: Collectors batch for a second."""
 _CHECK_NAME, _CHECK_CRITICAL = prometheus_label(c.CHECK_NAME), prometheus_label(c.CHECK_CRITICAL)
 
 
@@ -35,12 +37,16 @@ class ServiceView:
     """The service at one moment.
 
     Attributes:
+        at: The moment, in Unix seconds by Prometheus' clock.
+        asked: When it was asked, likewise.
         since: From when its totals count, in Unix seconds by Prometheus' clock.
         history: Its totals and its recent window.
         states: What each process would say about itself, by `service.instance.id`: see `HealthAnswers.own_state`.
         ages: How old each of these is, in seconds.
     """
 
+    at: float
+    asked: float
     since: float
     history: History
     states: Mapping[str, Mapping[str, Any]]
@@ -82,8 +88,24 @@ def beginning(now: float, span: float) -> float:
     return (math.floor(now / span) - 1) * span
 
 
+def moment(now: float, interval: float) -> float:
+    """The moment of which all processes ask in an interval: so the next answer of another one does not go back."""
+    return math.floor((now - _SETTLED_SECONDS) / interval) * interval
+
+
+def next_moment(now: float, interval: float) -> float:
+    """When the moment after that of `now` is asked for."""
+    return moment(now, interval) + interval + _SETTLED_SECONDS
+
+
 async def read_view(
-    connection: Connection, questions: Questions, application: Application, thresholds: Thresholds, span: float
+    connection: Connection,
+    questions: Questions,
+    application: Application,
+    thresholds: Thresholds,
+    *,
+    span: float,
+    interval: float,
 ) -> ServiceView:
     """Ask for everything.
 
@@ -93,11 +115,13 @@ async def read_view(
         application: The application's own metrics.
         thresholds: From which a process is degraded.
         span: Seconds; totals count since one to two of these before now.
+        interval: Seconds between two moments: see `moment`.
 
     Raises:
         PrometheusError: There is no usable answer.
     """
-    now = await connection.now()
+    asked = await connection.now()
+    now = moment(asked, interval)
     since = beginning(now, span)
     counters = dict(list(application.counters.items())[:_COUNTERS_LIMIT])
     total, recent, by_instance, (states, ages) = await asyncio.gather(
@@ -113,7 +137,7 @@ async def read_view(
     ran = max([state["uptime_seconds"] + ages[name] for name, state in states.items()], default=questions.window)
     recent = Snapshot(now - min(questions.window, ran), now, recent.histograms, recent.sums)
     history = History.restored(total, recent, (), span=questions.window, resolution=questions.window)
-    return ServiceView(since, history, states, ages)
+    return ServiceView(now, asked, since, history, states, ages)
 
 
 async def _snapshot(

@@ -30,18 +30,22 @@ class Prometheus:
     def __init__(self) -> None:
         self.up = True
         self.rules = True
+        self.now = NOW
         self.asked: list[str] = []
+        self.moments: list[str] = []
 
     def answer(self, request: Request) -> Answer:
         if not self.up:
             return Answer(503)
-        (expression,) = parse_qs(request.body.decode()).get("query", [request.path])
+        form = parse_qs(request.body.decode())
+        (expression,) = form.get("query", [request.path])
         self.asked.append(expression)
+        self.moments += form.get("time", ())
         return Answer(body=json.dumps({"data": {"result": self._result(expression)}}).encode())
 
     def _result(self, expression: str) -> object:
         if expression == "time()":
-            return [NOW, str(NOW)]
+            return [self.now, str(self.now)]
         if "ALERTS" in expression and self.rules:
             return [{"metric": {"__name__": "otel_monitoring:high_cpu", "job": "orders"}, "value": [NOW, "1"]}]
         if "histogram_count" in expression or "http_server_request_duration" not in expression:
@@ -125,6 +129,29 @@ async def test_an_answer_is_asked_for_once_and_kept_for_an_interval(prometheus: 
         here.clock.advance(31)
         assert not here.engine.joined
         assert "31 s old" in str(here.engine.problem)
+
+
+async def test_all_processes_ask_for_the_same_moment(prometheus: Prometheus) -> None:
+    """The answer of one does not go back behind that of another, which asked later in the same interval."""
+    async with world(prometheus) as early, world(prometheus) as late:
+
+        async def pass_and_ask(seconds: float, *asking: World) -> set[str]:
+            for each in (early, late):
+                each.clock.advance(seconds)
+            prometheus.now += seconds
+            prometheus.moments.clear()
+            for each in asking:
+                await each.engine.refresh()
+            return set(prometheus.moments)
+
+        first = await pass_and_ask(3, early)
+        assert len(first) == 1
+        assert await pass_and_ask(9.5, late) == first
+        assert await pass_and_ask(0.4, early, late) == set(), "what both have is of this interval"
+        views = prometheus.views
+        following = await pass_and_ask(0.2, early, late)
+        assert (len(following), prometheus.views) == (1, views + 2)
+        assert float(*following) - float(*first) == 10
 
 
 async def test_who_takes_what_is_known_has_the_background_ask(prometheus: Prometheus) -> None:
