@@ -48,6 +48,8 @@ _REUSE_FACTOR = 4.0
 _MARGIN = 0.5
 """Seconds that an answer waits beyond the time limit of the questions."""
 _REPORT_INTERVALS = 3.0
+_SEEN_INTERVALS = 3.0
+"""After so many sample intervals every process has seen a silence; until then the store keeps its mute, too."""
 _ALERTMANAGERS_SECONDS = 60.0
 _ACKNOWLEDGED_SECONDS = 3600.0
 """How long an acknowledged alert is silenced, again and again while it fires: nobody may be there to end it."""
@@ -415,11 +417,17 @@ class PrometheusEngine:
         self._await(lambda: self._exchange_mutes(True))
 
     def unmute(self, name: str) -> bool:
-        """End the silence of the mute with this id, or those of this type or rule; returns whether there was one."""
-        ended = [one for one in self._silences if not one.mark and one.mute.is_named(name)]
-        if ended:
-            self._silences = [silence for silence in self._silences if silence not in ended]
-            self._await(lambda: self._end(ended))
+        """End the silence of the mute with this id, or those of this type or rule; returns whether there was one.
+
+        All are read first: another process may have made it just now.
+        """
+        ended = _named(self._silences, name)
+        self._silences = [silence for silence in self._silences if silence not in ended]
+
+        async def end() -> None:
+            ended.extend(await self._end(name))
+
+        self._await(end)
         return bool(ended)
 
     def _await(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -460,10 +468,12 @@ class PrometheusEngine:
     async def _bring_in_line(self, writes: bool) -> None:
         servers, writer, now = await self._servers(), self._writer(), self._wall_clock()
         known, mutes = await writer.read(servers), self._store().mutes
-        waiting = [mute for mute in mutes.all(now) if mute.schedule is None]
+        waiting = [Wanted(mute, now) for mute in mutes.all(now) if mute.schedule is None]
+        # What was a silence, and is none any more, was ended there.
+        new = [one for one in waiting if not any(silence.is_exactly(one) for silence in (*known, *self._silences))]
         wanted = self._wanted_silences(now)
         missing = [one for one in wanted if not any(silence.serves(one, now) for silence in known)]
-        for one in [*(Wanted(mute, now) for mute in waiting), *(missing if writes else ())]:
+        for one in [*new, *(missing if writes else ())]:
             await writer.write(servers, one, known)
         marks = {one.mark for one in wanted}
         over = [one for one in known if one.mark in self._marks - marks]
@@ -471,9 +481,12 @@ class PrometheusEngine:
             await writer.end(servers, over)
         # A process that leads later ends what was wanted here, and still is there.
         self._marks = frozenset(marks.union(one.mark for one in over if not writes))
-        self._silences = await writer.read(servers) if waiting or (writes and (missing or over)) else known
-        for mute in waiting:
-            mutes.remove(mute)
+        self._silences = await writer.read(servers) if new or (writes and (missing or over)) else known
+        seen_since = now - _SEEN_INTERVALS * self._settings.sample_interval
+        for one in waiting:
+            unseen = any(silence.is_exactly(one) and silence.start > seen_since for silence in known)
+            if one not in new and not unseen:
+                mutes.remove(one.mute)
 
     def _wanted_silences(self, now: float) -> list[Wanted]:
         """The silences of planned windows, and of acknowledged alerts that fire."""
@@ -489,14 +502,17 @@ class PrometheusEngine:
             ]
         return [*(one for one in windows if one is not None), *self._acknowledged]
 
-    async def _end(self, ended: Sequence[Silence]) -> None:
+    async def _end(self, name: str) -> Sequence[Silence]:
+        ended: Sequence[Silence] = ()
         try:
             async with self._exchanging_mutes:
-                servers = await self._servers()
-                await self._writer().end(servers, ended)
-                self._silences = await self._writer().read(servers)
+                servers, writer = await self._servers(), self._writer()
+                ended = _named(await writer.read(servers), name)
+                await writer.end(servers, ended)
+                self._silences = await writer.read(servers)
         except MonitoringError as error:
             self._keep_mute_failure(error)
+        return ended
 
     def _keep_mute_failure(self, error: MonitoringError) -> None:
         if self._mute_failure is None:
@@ -531,6 +547,11 @@ class PrometheusEngine:
                 "Prometheus: it does not say which Alertmanagers it notifies: set ALERTMANAGER_URL"
             ) from error
         return [url.rpartition("/api/v")[0] for url in found]
+
+
+def _named(silences: Sequence[Silence], name: str) -> list[Silence]:
+    """Those of the mute with this id, or of this type or rule."""
+    return [one for one in silences if not one.mark and one.mute.is_named(name)]
 
 
 def _mute_of(incident: Incident, by: Acknowledgement, until: float) -> Mute:

@@ -82,6 +82,10 @@ class Silence(NamedTuple):
         """Whether it is there for the same as `wanted`."""
         return self.mark == wanted.mark if wanted.mark else not self.mark and self.mute.key == wanted.mute.key
 
+    def is_exactly(self, wanted: Wanted) -> bool:
+        """Whether it is `wanted`, and ends with it."""
+        return self.is_for(wanted) and abs(self.mute.until - wanted.mute.until) < 1
+
     def serves(self, wanted: Wanted, now: float) -> bool:
         """Whether it is `wanted`, and lasts for more than half of the time that is left at `now`, in Unix seconds."""
         return self.is_for(wanted) and self.mute.until - now > (wanted.mute.until - now) / 2

@@ -204,15 +204,15 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             running.close()
 
 
-def process(folder: Path, engine: Prometheus, **more: Any) -> AbstractContextManager[Service]:
-    """A process of the service, which answers by a server that has Prometheus' API."""
+def process(folder: Path, engine: Prometheus, interval: int = 1, **more: Any) -> AbstractContextManager[Service]:
+    """A process of the service, which asks a server with Prometheus' API every `interval` seconds."""
     return serving(
         folder,
         SOURCE,
         OTEL_SERVICE_NAME=SERVICE,
         OTEL_MONITORING_PROMETHEUS_URL=engine.url,
         OTEL_MONITORING_PROMETHEUS_TIMEOUT="20",
-        OTEL_MONITORING_SAMPLE_INTERVAL="1",
+        OTEL_MONITORING_SAMPLE_INTERVAL=str(interval),
         OTEL_METRIC_EXPORT_INTERVAL=str(STEP * 1000),
         **more,
     )
@@ -447,6 +447,19 @@ def test_a_mute_holds_as_a_silence(world: World) -> None:
     assert world.service.client.delete("/api/alerts/mutes/database_down").status_code == 204
     assert answer(world, "/api/alerts/summary")["mutes"] == []
     eventually(lambda: world.told("DATABASE_DOWN"), "it is told when the mute has ended")
+
+
+def test_a_mute_holds_at_once_in_another_process_which_can_end_it(world: World, tmp_path: Path) -> None:
+    """The other one asks for the silences every five minutes; both share a store."""
+    state = {"OTEL_MONITORING_STATE_DIR": str(world.service.folder / "state"), "ALERTMANAGER_URL": world.alertmanager}
+    with process(tmp_path, world.prometheus, interval=300, **state) as other:
+        body = {"type": "delivery_issue", "duration_seconds": 600}
+        world.service.client.post("/api/alerts/mutes", json=body).raise_for_status()
+        eventually(lambda: silences(world), "it is a silence")
+        assert list(other.get("/api/alerts/summary").json()["muted_alerts"]) == ["delivery_issue"]
+        assert other.client.delete("/api/alerts/mutes/delivery_issue").status_code == 204
+        assert silences(world) == []
+        eventually(lambda: answer(world, "/api/alerts/summary")["mutes"] == [], "it ends everywhere")
 
 
 def recorded_of(world: World, kind: str) -> list[Any]:
