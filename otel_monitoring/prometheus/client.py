@@ -3,7 +3,7 @@
 import asyncio
 import json
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -117,10 +117,6 @@ class Connection:
         """
         asked = {"query": expression, **({"time": f"{at:.3f}"} if at is not None else {}), **_WHOLE}
         return _series(self._server.name, await self.ask("POST", "api/v1/query", form=asked))
-
-    async def query_all(self, expressions: Iterable[str], at: float) -> list[list[dict[str, Any]]]:
-        """The samples of several instant vectors for one moment."""
-        return await asyncio.gather(*(self.query(expression, at) for expression in expressions))
 
     async def query_range(self, expression: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
         """The series of an expression, evaluated from `start` to `end` every `step` seconds."""

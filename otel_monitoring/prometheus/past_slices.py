@@ -11,8 +11,8 @@ from otel_monitoring.metrics.slices.model import GaugeFigures, Requests, Slice, 
 from otel_monitoring.metrics.snapshot import Histogram, Series
 from otel_monitoring.prometheus.client import Connection
 from otel_monitoring.prometheus.decoding import bound_of, classic_histogram, native_histogram, number_of
-from otel_monitoring.prometheus.questions import Gauges, Questions
-from otel_monitoring.prometheus.view import Application, requests_series
+from otel_monitoring.prometheus.questions import Gauges, Questions, histogram_series
+from otel_monitoring.prometheus.view import Application
 
 _OF_REQUESTS = frozenset({"requests", "error_rate", "p50", "p95", "p99", "durations"})
 _MIB = 1024 * 1024
@@ -140,7 +140,7 @@ async def _requests(
 
 def _native(samples: Sequence[dict[str, Any]], grid: Grid) -> list[tuple[Series, int, Histogram]]:
     return [
-        (requests_series(sample["metric"]), _begins(pair[0], grid), histogram)
+        (histogram_series(sample["metric"]), _begins(pair[0], grid), histogram)
         for sample in samples
         for pair in sample.get("histograms") or ()
         if (histogram := native_histogram({"histogram": pair})) is not None
@@ -152,10 +152,10 @@ def _classic(
 ) -> list[tuple[Series, int, Histogram]]:
     below: dict[tuple[Series, int], dict[float, float]] = {}
     for sample in buckets:
-        series, bound = requests_series(sample["metric"]), bound_of(sample["metric"])
+        series, bound = histogram_series(sample["metric"]), bound_of(sample["metric"])
         for at, value in _points(sample, grid):
             below.setdefault((series, at), {})[bound] = value
-    totals = {(requests_series(sample["metric"]), at): value for sample in sums for at, value in _points(sample, grid)}
+    totals = {(histogram_series(sample["metric"]), at): value for sample in sums for at, value in _points(sample, grid)}
     return [(*key, classic_histogram(values, totals.get(key, 0.0))) for key, values in below.items()]
 
 

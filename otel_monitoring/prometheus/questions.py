@@ -9,6 +9,7 @@ from otel_monitoring.alerts.rules.promql import Dialect, prometheus_duration, qu
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.export import rule_promql
 from otel_monitoring.export.options import ENVIRONMENT, INSTANCE, JOB
+from otel_monitoring.metrics.snapshot import Series
 from otel_monitoring.semconv import prometheus_label, prometheus_name
 
 REQUEST_LABELS: Final = {
@@ -18,17 +19,20 @@ REQUEST_LABELS: Final = {
 """The attributes of requests that the answers tell apart, by their labels."""
 _OF_REQUEST = (c.HTTP_REQUEST_METHOD, c.HTTP_ROUTE)
 _OF_OPERATION = (c.OPERATION_NAME,)
-DATABASE_WORK: Final[Mapping[c.Durations, Mapping[str, str]]] = {
-    kind: {prometheus_label(key): key for key in keys}
-    for kind, keys in (
-        (c.COMMANDS_OF_REQUESTS, _OF_REQUEST),
-        (c.DATABASE_TIMES_OF_REQUESTS, _OF_REQUEST),
-        (c.COMMANDS_OF_OPERATIONS, _OF_OPERATION),
-        (c.DATABASE_TIMES_OF_OPERATIONS, _OF_OPERATION),
-        (c.OPERATION_DURATIONS, _OF_OPERATION),
-    )
+_DATABASE_WORK: Final[Mapping[c.Durations, tuple[str, ...]]] = {
+    c.COMMANDS_OF_REQUESTS: _OF_REQUEST,
+    c.DATABASE_TIMES_OF_REQUESTS: _OF_REQUEST,
+    c.COMMANDS_OF_OPERATIONS: _OF_OPERATION,
+    c.DATABASE_TIMES_OF_OPERATIONS: _OF_OPERATION,
+    c.OPERATION_DURATIONS: _OF_OPERATION,
 }
-"""What requests and operations do with the database, with the attributes that tell them apart, by their labels."""
+"""What requests and operations do with the database, with the attributes that tell them apart."""
+_METRIC: Final = "otel_monitoring_metric"
+"""The label of an answer that says which of these a series is of: they are one question."""
+_LABELS: Final = {
+    c.HTTP_SERVER_REQUEST_DURATION: REQUEST_LABELS,
+    **{kind.name: {prometheus_label(key): key for key in keys} for kind, keys in _DATABASE_WORK.items()},
+}
 OF_PROCESSES: Final = (
     *(INSTANCE, JOB, ENVIRONMENT),
     *("service_name", "service_namespace", "service_version", "service_instance_id", "host_name"),
@@ -122,10 +126,19 @@ class Questions:
         where = "" if route is None else f"http_route={quoted('' if route == c.UNMATCHED_ROUTE else route)}"
         return self._counted(seconds).histogram_values(_DURATIONS, where, labels=tuple(REQUEST_LABELS))
 
-    def database_work(self, kind: c.Durations, seconds: float) -> tuple[str, ...]:
-        """One of `DATABASE_WORK` in the last `seconds`: one question, or one for the buckets and one for the sum."""
-        labels = tuple(DATABASE_WORK[kind])
-        return self._counted(seconds).histogram_values(prometheus_name(kind.name, kind.unit), labels=labels)
+    def database_work(self, seconds: float) -> tuple[str, ...]:
+        """What requests and operations did with the database in the last `seconds`: questions as of requests."""
+        counted = self._counted(seconds)
+        by_metric = [
+            [
+                f'label_replace({expression}, "{_METRIC}", "{kind.name}", "", "")'
+                for expression in counted.histogram_values(
+                    prometheus_name(kind.name, kind.unit), labels=tuple(map(prometheus_label, keys))
+                )
+            ]
+            for kind, keys in _DATABASE_WORK.items()
+        ]
+        return tuple(" or ".join(parts) for parts in zip(*by_metric, strict=True))
 
     def running(self) -> str:
         """How many processes run."""
@@ -174,6 +187,12 @@ class Questions:
     def samples(self, rule: Rule) -> str | None:
         """The number of measurements behind it; None: nobody knows."""
         return rule_promql.samples(rule, self.rules)
+
+
+def histogram_series(labels: Mapping[str, str]) -> Series:
+    """The series of a histogram with these labels, as this process would have it."""
+    name = labels.get(_METRIC, c.HTTP_SERVER_REQUEST_DURATION)
+    return Series(name, attributes_of(labels, _LABELS[name]))
 
 
 def attributes_of(labels: Mapping[str, str], names: Mapping[str, str]) -> tuple[tuple[str, str | int], ...]:

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from otel_monitoring import semconv as c
 from otel_monitoring.config.settings import Thresholds
@@ -13,14 +13,7 @@ from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot
 from otel_monitoring.metrics.window import History
 from otel_monitoring.prometheus.client import Connection, no_samples
 from otel_monitoring.prometheus.decoding import bound_of, classic_histogram, native_histogram, number_of
-from otel_monitoring.prometheus.questions import (
-    DATABASE_WORK,
-    OF_PROCESSES,
-    REQUEST_LABELS,
-    Gauges,
-    Questions,
-    attributes_of,
-)
+from otel_monitoring.prometheus.questions import OF_PROCESSES, Gauges, Questions, attributes_of, histogram_series
 from otel_monitoring.semconv import prometheus_label, prometheus_name
 from otel_monitoring.timestamps import rfc3339
 
@@ -149,55 +142,32 @@ async def _snapshot(
     now: float,
 ) -> Snapshot:
     """What was counted in the last `seconds`."""
-    kinds = {c.HTTP_SERVER_REQUEST_DURATION: REQUEST_LABELS, **{k.name: labels for k, labels in DATABASE_WORK.items()}}
-    asked = [questions.requests(seconds), *(questions.database_work(kind, seconds) for kind in DATABASE_WORK)]
-    asked += [(questions.counter(name, unit, seconds),) for name, unit in counters.items()]
-    answers = await asyncio.gather(*(connection.query_all(each, now) for each in asked))
-    histograms: dict[Series, Histogram] = {}
-    for (name, labels), found in zip(kinds.items(), answers, strict=False):
-        kind = _Kind(name, labels)
-        histograms |= kind.native(*found) if len(found) == 1 else kind.classic(*found)
+    requests, work = questions.requests(seconds), questions.database_work(seconds)
+    asked = [*requests, *work, *(questions.counter(name, unit, seconds) for name, unit in counters.items())]
+    answers = await asyncio.gather(*(connection.query(one, now) for one in asked))
+    histograms = _histograms(*answers[: len(requests)]) | _histograms(*answers[len(requests) :][: len(work)])
     sums: dict[Series, float] = {}
-    for name, (samples,) in zip(counters, answers[len(kinds) :], strict=True):
+    for name, samples in zip(counters, answers[len(asked) - len(counters) :], strict=True):
         for sample in samples:
-            own = {label: names.get(label, label) for label in sample["metric"]}
+            labels = {label: names.get(label, label) for label in sample["metric"]}
             if value := number_of(sample):
-                sums[Series(name, attributes_of(sample["metric"], own))] = value
+                sums[Series(name, attributes_of(sample["metric"], labels))] = value
     return Snapshot(now - seconds, now, histograms, sums)
 
 
-class _Kind(NamedTuple):
-    """A histogram that was asked for.
-
-    Attributes:
-        name: The metric's name.
-        labels: The attributes that tell its series apart, by their labels.
-    """
-
-    name: str
-    labels: Mapping[str, str]
-
-    def _series(self, sample: Mapping[str, Any]) -> Series:
-        return Series(self.name, attributes_of(sample["metric"], self.labels))
-
-    def native(self, samples: Iterable[Mapping[str, Any]]) -> dict[Series, Histogram]:
-        found = ((self._series(sample), native_histogram(sample)) for sample in samples)
-        return {series: histogram for series, histogram in found if histogram is not None and histogram.count}
-
-    def classic(
-        self, buckets: Iterable[Mapping[str, Any]], sums: Iterable[Mapping[str, Any]]
-    ) -> dict[Series, Histogram]:
-        below: dict[Series, dict[float, float]] = {}
-        for sample in buckets:
-            below.setdefault(self._series(sample), {})[bound_of(sample["metric"])] = number_of(sample) or 0.0
-        totals = {self._series(sample): number_of(sample) or 0.0 for sample in sums}
-        found = {series: classic_histogram(values, totals.get(series, 0.0)) for series, values in below.items()}
-        return {series: histogram for series, histogram in found.items() if histogram.count}
-
-
-def requests_series(labels: Mapping[str, str]) -> Series:
-    """The series of requests with these labels, as this process would have it."""
-    return Series(c.HTTP_SERVER_REQUEST_DURATION, attributes_of(labels, REQUEST_LABELS))
+def _histograms(
+    samples: Iterable[Mapping[str, Any]], sums: Iterable[Mapping[str, Any]] | None = None
+) -> dict[Series, Histogram]:
+    """Native histograms, or those of buckets and sums."""
+    if sums is None:
+        native = ((histogram_series(sample["metric"]), native_histogram(sample)) for sample in samples)
+        return {series: histogram for series, histogram in native if histogram is not None and histogram.count}
+    below: dict[Series, dict[float, float]] = {}
+    for sample in samples:
+        below.setdefault(histogram_series(sample["metric"]), {})[bound_of(sample["metric"])] = number_of(sample) or 0.0
+    totals = {histogram_series(sample["metric"]): number_of(sample) or 0.0 for sample in sums}
+    found = {series: classic_histogram(values, totals.get(series, 0.0)) for series, values in below.items()}
+    return {series: histogram for series, histogram in found.items() if histogram.count}
 
 
 async def _processes(
