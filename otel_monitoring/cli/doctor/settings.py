@@ -1,19 +1,24 @@
 """Check: the settings."""
 
+import re
 from collections.abc import Iterator
 
 from otel_monitoring.cli.doctor.findings import Examination, Finding, Level
 from otel_monitoring.environment import warned
 
 _NAME = "settings"
+_CORRECT = "correct it: the service does not start with this"
+_SEPARATOR = re.compile("; (?!did you mean)")
 
 
 def settings_valid(examination: Examination) -> Iterator[Finding]:
     """Wrong values, variables without effect, and who may read the details."""
     settings = examination.settings
     if settings is None:
-        for problem in (examination.settings_error or "").split("; "):
-            yield Finding(_NAME, Level.FAILED, problem, "correct it: the service does not start with this")
+        for line in _SEPARATOR.split(examination.settings_error or ""):
+            problem, _, meant = line.partition("; ")
+            advice = f"{meant} The service does not start with this" if meant else _CORRECT
+            yield Finding(_NAME, Level.FAILED, problem, advice)
     else:
         yield Finding(_NAME, Level.OK, "valid")
     for line in warned:

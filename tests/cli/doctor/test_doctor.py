@@ -95,6 +95,15 @@ def test_each_wrong_setting_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
     }
 
 
+def test_the_number_that_was_meant_is_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_MONITORING_CHECK_INTERVAL", "5m")
+    monkeypatch.setenv("OTEL_MONITORING_PREFIX", "api")
+    advice = {finding.message.partition(":")[0]: finding.advice or "" for finding in examine(settings_valid)}
+    assert advice.keys() == {"OTEL_MONITORING_CHECK_INTERVAL", "OTEL_MONITORING_PREFIX"}
+    assert advice["OTEL_MONITORING_CHECK_INTERVAL"].startswith("did you mean 300?")
+    assert advice["OTEL_MONITORING_PREFIX"].startswith("correct it")
+
+
 def test_a_name_that_nobody_reads_is_a_slip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_MONITORING_ADMIN_TOKEN", "correct-horse-battery")
     assert levels(examine(settings_valid)) == [("settings", Level.OK)]
