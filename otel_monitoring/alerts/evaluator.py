@@ -7,7 +7,6 @@ delivered by that worker.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from functools import partial
 from os import getpid
 from socket import gethostname
@@ -122,7 +121,7 @@ class Evaluator:
             manager.evaluation.clear()
             manager.signals.maintenance(0)
         self._pump()
-        report = replace(self._report(), results=results(manager.rules, manager.evaluation) if leads else {})
+        report = self._report()._replace(results=results(manager.rules, manager.evaluation) if leads else {})
         metrics, gauges = self._reported() if not leads else ((), ())  # it evaluates its own without a report
         data = report.encode(metrics, gauges)
         manager.store.reports.publish(self._worker, data, manager.clock(), urgent=urgent)

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -229,7 +228,7 @@ class AlertManager:
         """
         check_channels([route], self.policy.channels)
         self._routes = (*self._routes, route)
-        self.policy = replace(self.policy, routes=(*self.policy.routes, route))
+        self.policy = self.policy._replace(routes=(*self.policy.routes, route))
 
     @property
     def slos(self) -> tuple[Slo, ...]:

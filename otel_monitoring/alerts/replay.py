@@ -5,6 +5,7 @@ The slices are the measurements, a store in memory has the state, and the time i
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from otel_monitoring import semconv as c
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
@@ -38,8 +39,7 @@ _GAUGES = {c.DATABASE_PING_DURATION: "ping"}
 _NAMES = {value for name, value in vars(c).items() if name.isupper() and isinstance(value, str)}
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayOptions:
+class ReplayOptions(NamedTuple):
     """How the service evaluates.
 
     Attributes:

@@ -9,10 +9,10 @@ https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.config.otlp import Signal
@@ -51,8 +51,7 @@ _NOT_READ: Final[dict[str, tuple[str, ...]]] = {
 """What the schema has and the package does not use, by the class of the model that has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigurationFile:
+class ConfigurationFile(NamedTuple):
     """A configuration file that could be read.
 
     Attributes:

@@ -3,9 +3,8 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_monitoring import seams
 from otel_monitoring.alerts.manager import AlertManager
@@ -34,8 +33,7 @@ from otel_monitoring.telemetry.providers import Telemetry
 from otel_monitoring.timestamps import rfc3339
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
+class Sources(NamedTuple):
     """Where the answers come from.
 
     Attributes:

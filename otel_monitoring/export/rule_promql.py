@@ -3,8 +3,6 @@
 `alerts/rules/promql.py` has the `Dialect` in which expressions are written.
 """
 
-from dataclasses import replace
-
 from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge, Percent, Quantile
 from otel_monitoring.alerts.rules.promql import Dialect
@@ -30,7 +28,7 @@ def full_name(rule: Rule) -> str:
 
 def dialect_of(rule: Rule, dialect: Dialect) -> Dialect:
     """`dialect`, grouped by instance too where the rule is about each instance."""
-    return replace(dialect, by=(*dialect.by, INSTANCE)) if rule.scope == "instance" else dialect
+    return dialect._replace(by=(*dialect.by, INSTANCE)) if rule.scope == "instance" else dialect
 
 
 def alert_labels(rule: Rule, dialect: Dialect) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """`marks`: what happened in the past, for charts: alerts from start to end, and releases."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_monitoring.alerts.evaluation.incident import Incident
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType
@@ -12,8 +11,7 @@ ALERTS_LIMIT = 200
 """The most marks of alerts in an answer, the newest."""
 
 
-@dataclass(frozen=True, slots=True)
-class AlertMark:
+class AlertMark(NamedTuple):
     """An alert of the past.
 
     Attributes:
@@ -95,5 +93,5 @@ def _joined(alerts: Iterable[AlertMark]) -> list[AlertMark]:
         if last is None or (last.end is not None and last.end < alert.start):
             known.append(alert)
         elif last.end is not None:
-            known[-1] = replace(last, end=None if alert.end is None else max(last.end, alert.end))
+            known[-1] = last._replace(end=None if alert.end is None else max(last.end, alert.end))
     return [alert for known in found.values() for alert in known]

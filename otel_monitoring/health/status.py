@@ -1,8 +1,7 @@
 """`status`: the rules for the status of the service; `basic` and `health_json`: the public answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.timestamps import rfc3339
@@ -19,8 +18,7 @@ HEALTH_JSON = "application/health+json"
 _IETF_STATUS = {HEALTHY: "pass", DEGRADED: "warn", UNHEALTHY: "fail"}
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceFacts:
+class ServiceFacts(NamedTuple):
     """The facts from which the status follows.
 
     Attributes:
@@ -42,7 +40,7 @@ class ServiceFacts:
     database_problem: str | None = None
     critical_failures: Sequence[str] = ()
     failures: Sequence[str] = ()
-    errors: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = {}
     troubles: Sequence[str] = ()
     cpu_percent: Sequence[float] = ()
     memory_percent: Sequence[float] = ()

@@ -1,8 +1,8 @@
 """`DatabaseWork`: the commands by which requests and operations used the database; merged by all processes."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Generic, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 REQUEST: Final = "request"
 BACKGROUND: Final = "background"
@@ -18,8 +18,7 @@ Source = tuple[str, str]
 """What sent commands: `request`, `background` or `operation`, and `GET /route` or the operation's name."""
 
 
-@dataclass(frozen=True, slots=True)
-class CommandUse:
+class CommandUse(NamedTuple):
     """The commands of one operation on one collection that a route or an operation has sent.
 
     Attributes:
@@ -52,8 +51,7 @@ class CommandUse:
 
     def plus(self, other: "CommandUse") -> "CommandUse":
         """The commands of both."""
-        return replace(
-            self,
+        return self._replace(
             commands=self.commands + other.commands,
             seconds=self.seconds + other.seconds,
             retries=self.retries + other.retries,
@@ -70,8 +68,7 @@ class CommandUse:
         return cls(str(kind), str(name), str(operation), str(collection), int(commands), float(seconds), int(retries))
 
 
-@dataclass(frozen=True, slots=True)
-class Repetition:
+class Repetition(NamedTuple):
     """The same command of one shape at least ten times in one request: an N+1.
 
     Attributes:
@@ -113,8 +110,7 @@ class Repetition:
     def plus(self, other: "Repetition") -> "Repetition":
         """Both, which have the same key."""
         newer, older = (self, other) if self.last >= other.last else (other, self)
-        return replace(
-            self,
+        return self._replace(
             requests=self.requests + other.requests,
             commands=self.commands + other.commands,
             most=max(self.most, other.most),
@@ -125,7 +121,7 @@ class Repetition:
 
     def as_record(self) -> list[Any]:
         """For JSON; `of_record` reads it."""
-        return [getattr(self, name) for name in self.__slots__]
+        return list(self)
 
     @classmethod
     def of_record(cls, record: Any) -> "Repetition":
@@ -160,8 +156,7 @@ class Plan:
         return "collection scan" if self.scan else f"index {self.index}" if self.index else "no scan"
 
 
-@dataclass(frozen=True, slots=True)
-class QueryShape:
+class QueryShape(NamedTuple):
     """The slow commands of one shape, and the plan by which the server answers it.
 
     Attributes:
@@ -203,8 +198,7 @@ class QueryShape:
     def plus(self, other: "QueryShape") -> "QueryShape":
         """Both, which have the same key."""
         plans = [one.plan for one in (self, other) if one.plan is not None]
-        return replace(
-            self,
+        return self._replace(
             slow=self.slow + other.slow,
             seconds=self.seconds + other.seconds,
             slowest=max(self.slowest, other.slowest),
@@ -264,8 +258,7 @@ class _Kept(Generic[T]):
         return _Kept(self.limit, kept)
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseWork:
+class DatabaseWork(NamedTuple):
     """What requests and operations did with the database. It never changes: `plus` makes another one.
 
     Attributes:
@@ -274,9 +267,9 @@ class DatabaseWork:
         shapes: The slow shapes, and those with a plan.
     """
 
-    uses: _Kept[CommandUse] = field(default_factory=lambda: _Kept(USES_LIMIT))
-    repetitions: _Kept[Repetition] = field(default_factory=lambda: _Kept(FINDINGS_LIMIT))
-    shapes: _Kept[QueryShape] = field(default_factory=lambda: _Kept(FINDINGS_LIMIT))
+    uses: _Kept[CommandUse] = _Kept(USES_LIMIT)
+    repetitions: _Kept[Repetition] = _Kept(FINDINGS_LIMIT)
+    shapes: _Kept[QueryShape] = _Kept(FINDINGS_LIMIT)
 
     @classmethod
     def of(

@@ -1,7 +1,6 @@
 """`Past`: how many events of the past were bad, over windows up to thirty days; objectives are judged by it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -50,8 +49,7 @@ _NOTHING = Counts()
 _UNKNOWN = WindowSum()
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(NamedTuple):
     """The sums at one time; immutable, so any thread may read it.
 
     Attributes:
@@ -62,7 +60,7 @@ class Past:
 
     until: float
     since: float | None = None
-    sums: Mapping[tuple[Indicator, int], WindowSum] = field(default_factory=dict)
+    sums: Mapping[tuple[Indicator, int], WindowSum] = {}
 
     def over(self, indicator: Indicator, seconds: int) -> WindowSum:
         """The events of the last `seconds`; unmeasured where this window was not asked for."""

@@ -6,7 +6,6 @@ bucket `i` at scale `s` holds values in `(base**i, base**(i + 1)]` with `base = 
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import reduce
 from typing import NamedTuple
 
@@ -208,8 +207,7 @@ def _alike(one: Row, other: Row) -> tuple[int, int, int, int, int, int]:
     return of_all, own.first, counts, wide, others.first, others_counts
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What was measured in an interval; series that did not change are absent.
 
     Attributes:
@@ -223,7 +221,7 @@ class Snapshot:
 
     start: float
     end: float
-    histograms: Mapping[Series, Histogram] = field(default_factory=dict)
-    sums: Mapping[Series, float] = field(default_factory=dict)
-    gauges: Mapping[Series, float] = field(default_factory=dict)
+    histograms: Mapping[Series, Histogram] = {}
+    sums: Mapping[Series, float] = {}
+    gauges: Mapping[Series, float] = {}
     observed: Collection[Series] = ()

@@ -1,7 +1,7 @@
 """`Questions`: what is asked of Prometheus about one service, in PromQL that the rules' `Dialect` writes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from otel_monitoring import semconv as c
@@ -110,7 +110,7 @@ class Questions:
 
     def _counted(self, seconds: float) -> Dialect:
         """How what was counted in the last `seconds` is written."""
-        return replace(self.rules, span=prometheus_duration(seconds), growth="difference")
+        return self.rules._replace(span=prometheus_duration(seconds), growth="difference")
 
     def formats(self) -> str:
         """Which forms of the histogram of requests there are, as label `__name__`."""
@@ -155,7 +155,7 @@ class Questions:
 
     def requests_by_instance(self) -> str:
         """The requests of each process per second, in the window."""
-        return replace(self.rules, growth="rate").histogram_count(_DURATIONS, labels=(INSTANCE,))
+        return self.rules._replace(growth="rate").histogram_count(_DURATIONS, labels=(INSTANCE,))
 
     def processes(self) -> str:
         """The latest gauges of each process."""

@@ -6,10 +6,9 @@ log events, `logs/dup` both, anything else span events.
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from time import perf_counter, time_ns
 from traceback import TracebackException
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from opentelemetry.trace import Span, set_span_in_context
 
@@ -24,8 +23,7 @@ _MARK: Final = "_otel_monitoring_left"
 _guard = fail_open("recording an exception")
 
 
-@dataclass(frozen=True, slots=True)
-class LogEvent:
+class LogEvent(NamedTuple):
     """How an exception is told as a log event; the exception itself is added.
 
     Attributes:
@@ -41,8 +39,7 @@ class LogEvent:
     severity: SeverityNumber = SeverityNumber.ERROR
 
 
-@dataclass(frozen=True, slots=True)
-class _Left:
+class _Left(NamedTuple):
     """An exception has left.
 
     Attributes:

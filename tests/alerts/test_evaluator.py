@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import replace
 from functools import partial
 from os import getpid
 from socket import gethostname
@@ -29,7 +28,7 @@ INTERVAL = 10.0
 
 @pytest.fixture(autouse=True)
 def _messages_gather_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manager, "_LIMITS", replace(manager._LIMITS, gathering=0.001))
+    monkeypatch.setattr(manager, "_LIMITS", manager._LIMITS._replace(gathering=0.001))
 
 
 class Mailbox(MemoryChannel):

@@ -1,7 +1,6 @@
 """Routes: which alerts go to which channel, and what is escalated while nobody acknowledges it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ class Routed(Watcher):
 
     def __init__(self, *routes: Route) -> None:
         super().__init__(DOWN, HOT)
-        self.policy = replace(self.policy, channels=("mail", "pager"), routes=routes)
+        self.policy = self.policy._replace(channels=("mail", "pager"), routes=routes)
 
     def on(self, channel: str) -> list[str]:
         return [
@@ -85,9 +84,9 @@ def test_a_mute_stops_an_escalation_until_it_ends() -> None:
 
 def test_a_channel_that_appears_later_is_not_told_as_an_escalation() -> None:
     watcher = Routed(Route("pager", severities="critical"))
-    watcher.policy = replace(watcher.policy, channels=("mail",))
+    watcher.policy = watcher.policy._replace(channels=("mail",))
     watcher.see(up=0)
-    watcher.policy = replace(watcher.policy, channels=("mail", "pager"))
+    watcher.policy = watcher.policy._replace(channels=("mail", "pager"))
     watcher.see(up=0)
     assert watcher.on("pager") == []
 

@@ -6,7 +6,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -143,7 +142,7 @@ def _fill(store: SqliteStore, deltas: Sequence[Snapshot], chance: random.Random)
     codec = SnapshotCodec()
     maker = SliceMaker(codec, OutcomeClassifier())
     made = [maker.slice_of([codec.decode(codec.encode(delta, {"own": _OWN}))]) for delta in deltas]
-    drawn = [replace(one, seconds=10.0, gauges=_gauges(chance)) for one in made]
+    drawn = [one._replace(seconds=10.0, gauges=_gauges(chance)) for one in made]
     end, version, rows, documents = _START, "", 0, 0
     steps = {TIERS[0].seconds: 1} | {
         coarser.seconds: coarser.seconds // finer.seconds for finer, coarser in pairwise(TIERS)

@@ -1,7 +1,7 @@
 """`NotificationPolicy`, and whether an alert is muted or inhibited."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from otel_monitoring.alerts.evaluation.incident import state_key
 from otel_monitoring.alerts.model import AlertEvent, AlertType
@@ -82,8 +82,7 @@ def _ended(key: str) -> str:
     return f"alert ended:{key}"
 
 
-@dataclass(frozen=True, slots=True)
-class NotificationPolicy:
+class NotificationPolicy(NamedTuple):
     """Where and how often alerts are notified.
 
     Attributes:
@@ -141,4 +140,4 @@ class NotificationPolicy:
         others = sorted(set(channels).difference(self.channels))
         if not others:
             return self
-        return replace(self, channels=(*self.channels, *others), holding=self.holding.union(holding))
+        return self._replace(channels=(*self.channels, *others), holding=self.holding.union(holding))

@@ -5,8 +5,7 @@ It is written and read by hand: pydantic takes as long and writes a quarter more
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from otel_monitoring.alerts.model import AlertType
 from otel_monitoring.metrics.past import Past
@@ -28,8 +27,7 @@ def evidence_key(kind: AlertType, group: str) -> str:
     return f"{kind.value}:{group}"
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerReport:
+class WorkerReport(NamedTuple):
     """The measurements of one worker.
 
     Attributes:
@@ -42,9 +40,9 @@ class WorkerReport:
     """
 
     window: Window
-    evidence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    state: Mapping[str, Any] = field(default_factory=dict)
-    results: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    evidence: Mapping[str, Mapping[str, Any]] = {}
+    state: Mapping[str, Any] = {}
+    results: Mapping[str, Mapping[str, Any]] = {}
     figures: Callable[[], Mapping[str, Any]] = dict
 
     def encode(self, metrics: Collection[str], gauges: Collection[str] = ()) -> bytes:

@@ -1,7 +1,6 @@
 """`Figures`: what a window says about requests, commands and calls, in numbers that can be subtracted."""
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from otel_monitoring import semconv as c
@@ -65,8 +64,7 @@ class Command(NamedTuple):
     operation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(NamedTuple):
     """The requests, commands and calls of a time.
 
     Attributes:
@@ -77,9 +75,9 @@ class Figures:
     """
 
     seconds: float = 0.0
-    requests: Mapping[Request, Cell] = field(default_factory=dict)
-    commands: Mapping[Command, Cell] = field(default_factory=dict)
-    calls: Mapping[str, Cell] = field(default_factory=dict)
+    requests: Mapping[Request, Cell] = {}
+    commands: Mapping[Command, Cell] = {}
+    calls: Mapping[str, Cell] = {}
 
     @classmethod
     def of(cls, window: Window) -> "Figures":

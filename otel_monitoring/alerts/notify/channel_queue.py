@@ -6,9 +6,9 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
@@ -33,8 +33,7 @@ _PARTLY_RETRY_SECONDS = 60.0
 """Seconds until a mail is retried for recipients that were refused for now: greylisting servers ask for minutes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The limits of a channel.
 
     Attributes:

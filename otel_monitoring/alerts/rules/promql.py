@@ -3,14 +3,12 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(NamedTuple):
     """How PromQL is written: for which series, window and histogram format.
 
     Attributes:
@@ -56,7 +54,7 @@ class Dialect:
 
     def over(self, seconds: int) -> "Dialect":
         """The same with a window of `seconds`."""
-        return replace(self, span=prometheus_duration(seconds))
+        return self._replace(span=prometheus_duration(seconds))
 
     def existed(self, series: str, seconds: int) -> str:
         """The groups in which a series existed `seconds` ago; for the right side of `and`."""

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, get_args
 from urllib.parse import quote
@@ -161,7 +161,7 @@ class Rule:
         """The condition in PromQL; a Prometheus rule has `hold` and `keep_firing_for` as fields of their own."""
         dialect = dialect or Dialect()
         if self.scope == "instance":
-            dialect = replace(dialect, by=(*dialect.by, "instance"))
+            dialect = dialect._replace(by=(*dialect.by, "instance"))
         return f"{self.expression.promql(dialect)} {self.comparison} {self.threshold:.15g}"
 
     def text(self, value: float, labels: Mapping[str, str]) -> str:

@@ -6,8 +6,8 @@ Beyond `OUTBOX_LIMIT` events of a channel the least severe are left out, and one
 import secrets
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from otel_monitoring.alerts.model import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, ChannelResult, DeliveryState
 from otel_monitoring.errors import StoreError
@@ -23,8 +23,7 @@ _RANDOM_BITS = 20
 _TICKS_PER_SECOND = 2_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Queued:
+class Queued(NamedTuple):
     """An event that waits for one channel.
 
     Attributes:

@@ -7,7 +7,6 @@ one route, and match all routes a second time. Changed are public attributes of 
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi.applications import FastAPI
@@ -100,8 +99,8 @@ def repair(layer: "OpenTelemetryMiddleware", options: RequestOptions) -> Request
         layer.exclude_receive_span = layer.exclude_receive_span or layer.client_request_hook is None
         layer.exclude_send_span = layer.exclude_send_span or layer.client_response_hook is None
         _drop_exception_layer(layer.app)
-        options = replace(options, excluded_url=_excluded_url(layer, options))
-        options = replace(options, headers=_headers(layer, options))
+        options = options._replace(excluded_url=_excluded_url(layer, options))
+        options = options._replace(headers=_headers(layer, options))
     return options
 
 

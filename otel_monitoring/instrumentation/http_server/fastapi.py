@@ -7,7 +7,6 @@ them to that.
 """
 
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import Literal
 from weakref import WeakSet
 
@@ -93,11 +92,10 @@ class AppInstrumentation:
         options, chosen = self._options, native.switch_off(self._app)
         self._chosen = chosen
         if chosen is None:  # FastAPI's own makes the spans and log records
-            self._options = replace(options, tracing=False, logs=False)
+            self._options = options._replace(tracing=False, logs=False)
             return
         # A provider that the user has set exports by itself.
-        self._options = replace(
-            options,
+        self._options = options._replace(
             tracing=chosen.tracing and (options.tracing or chosen.tracer_provider is not None),
             logs=chosen.logs and (options.logs or chosen.logger_provider is not None),
             operation_spans=chosen.operation_spans and options.operation_spans,

@@ -6,9 +6,8 @@ validations.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi.applications import FastAPI
 from opentelemetry.context import Context, set_value
@@ -25,8 +24,7 @@ _EXCEPTIONS = "_exceptions"
 _MODULE = "fastapi.telemetry._api"
 
 
-@dataclass(frozen=True, slots=True)
-class ChosenTelemetry:
+class ChosenTelemetry(NamedTuple):
     """What the user has set in `FastAPI(telemetry={...})`.
 
     Attributes:
@@ -72,7 +70,7 @@ def switch_off(app: FastAPI) -> ChosenTelemetry | None:
     """
     with seams.FASTAPI_OPTIONS:
         config = vars(app)[_CONFIG]
-        chosen = ChosenTelemetry(**{field.name: config[field.name] for field in fields(ChosenTelemetry)})
+        chosen = ChosenTelemetry(**{name: config[name] for name in ChosenTelemetry._fields})
         config.update(tracing=False, metrics=False, logs=False, auto_configure=False)
         return chosen
     return None

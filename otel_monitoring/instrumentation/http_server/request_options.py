@@ -1,7 +1,6 @@
 """`RequestOptions`: how requests are observed, whichever engine makes their spans; `report`: that one has failed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.types import Scope
@@ -36,8 +35,7 @@ class RequestError(NamedTuple):
     exception: BaseException | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class RequestOptions:
+class RequestOptions(NamedTuple):
     """How requests are observed.
 
     Attributes:
@@ -66,7 +64,7 @@ class RequestOptions:
     operation_spans: bool = False
     capture_query: bool = False
     excluded_url: Callable[[str], object] | None = None
-    headers: CapturedHeaders = field(default_factory=CapturedHeaders)
+    headers: CapturedHeaders = CapturedHeaders()
     known_methods: frozenset[str] = KNOWN_METHODS
     watched_statuses: frozenset[int] = frozenset()
     slow: SlowRequests | None = None

@@ -7,9 +7,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 logger = logging.getLogger("otel_monitoring")
 
@@ -19,8 +18,7 @@ _MAX_KEPT = 1024
 _LOG_EVERY_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Stall:
+class Stall(NamedTuple):
     """A period in which the loop was blocked.
 
     Attributes:
@@ -119,7 +117,7 @@ class LoopMonitor:
         stall, pending = self._stall, self._pending
         if stall is None or stall.over or pending is None or not self._loop.is_running():
             return None
-        return replace(stall, seconds=max(0.0, now - stall.since))
+        return stall._replace(seconds=max(0.0, now - stall.since))
 
     @property
     def last_stall(self) -> Stall | None:
@@ -157,7 +155,7 @@ class LoopMonitor:
         self._answers.append((now, lag))
         stall = self._stall
         if stall is not None and not stall.over:
-            self._stall = replace(stall, seconds=lag, over=True)
+            self._stall = stall._replace(seconds=lag, over=True)
         self._pending = None
 
     def _note_stall(self, pending: _Probe, now: float) -> None:

@@ -4,7 +4,6 @@ import json
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from otel_monitoring.guard import fail_open
@@ -88,7 +87,7 @@ def decoded_slices(rows: Iterable[SliceRow], route: str | None = None) -> list[S
     for row in rows:
         with readable("a slice of the past", reading):
             routes = decoded_routes(row.routes, route) if row.routes else {}
-            found.append(replace(decoded_service(row.service), routes=routes))
+            found.append(decoded_service(row.service)._replace(routes=routes))
     return found
 
 

@@ -6,7 +6,7 @@ nobody measured has no slice.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 from otel_monitoring.metrics.buckets import Buckets
@@ -54,8 +54,7 @@ FINEST: Final = TIERS[0]
 _NOTHING = Histogram()
 
 
-@dataclass(frozen=True, slots=True)
-class Requests:
+class Requests(NamedTuple):
     """Requests, of all routes or of one.
 
     Attributes:
@@ -98,8 +97,7 @@ class GaugeFigures:
         return self.total / self.count
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """What was measured in a slot.
 
     Attributes:
@@ -113,10 +111,10 @@ class Slice:
 
     seconds: float = 0.0
     requests: Requests = NO_REQUESTS
-    routes: Mapping[str, Requests] = field(default_factory=dict)
-    gauges: Mapping[str, GaugeFigures] = field(default_factory=dict)
-    counters: Mapping[str, float] = field(default_factory=dict)
-    histograms: Mapping[str, Histogram] = field(default_factory=dict)
+    routes: Mapping[str, Requests] = {}
+    gauges: Mapping[str, GaugeFigures] = {}
+    counters: Mapping[str, float] = {}
+    histograms: Mapping[str, Histogram] = {}
 
 
 def merged_slices(slices: Iterable[Slice]) -> Slice:

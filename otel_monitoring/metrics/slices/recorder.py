@@ -7,7 +7,6 @@ one has no effect.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
@@ -55,8 +54,7 @@ class Deltas(Protocol):
         """The deltas beyond those that are known; see `MeasurementStream.read`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
+class Readings(NamedTuple):
     """What is not in the deltas.
 
     Attributes:
@@ -64,7 +62,7 @@ class Readings:
         version: The `service.version` that runs; None: it has none.
     """
 
-    gauges: Mapping[str, Iterable[float]] = field(default_factory=dict)
+    gauges: Mapping[str, Iterable[float]] = {}
     version: str | None = None
 
 
@@ -214,7 +212,7 @@ class SliceRecorder:
         rows = []
         for start in sorted({*measured, *news}):
             added = [*news.get(start, ()), *([Slice(gauges=few)] if start == newest else [])]
-            whole = replace(merged_slices([self._slice(table, start), *added]), seconds=float(FINEST.seconds))
+            whole = merged_slices([self._slice(table, start), *added])._replace(seconds=float(FINEST.seconds))
             self._open[start] = whole
             rows.append(_row(table, FINEST.seconds, start, whole))
         return rows

@@ -508,10 +508,10 @@ def test_evidence_is_that_of_the_worker_the_alert_is_about() -> None:
 def test_the_end_waits_for_a_channel_that_was_told_and_that_no_worker_has_meanwhile() -> None:
     watcher = Watcher(DOWN)
     watcher.see(up=0)
-    watcher.policy = replace(watcher.policy, channels=("mail", "later"), at_once=("log",))
+    watcher.policy = watcher.policy._replace(channels=("mail", "later"), at_once=("log",))
     watcher.see(up=1)
     watcher.see(up=0)
-    watcher.policy = replace(watcher.policy, channels=("later",))
+    watcher.policy = watcher.policy._replace(channels=("later",))
     watcher.see(up=1)
     assert watcher.told == [("database_down", state) for state in ("firing", "resolved") * 2]
     assert len(watcher.store.outbox.pending("log", 9)) == 1, "it has everything at once now"
@@ -526,12 +526,12 @@ def test_the_history_says_which_channels_an_alert_waits_for() -> None:
     watcher.see(up=0)
     watcher.see(up=1)
     assert states() == [{"mail": "waiting", "log": "waiting"}] * 2
-    watcher.policy = replace(watcher.policy, holding=frozenset({"log"}))
+    watcher.policy = watcher.policy._replace(holding=frozenset({"log"}))
     watcher.see(up=0)
     watcher.store.mutes.add(Mute(Selection.of(AlertType.DATABASE_DOWN), watcher.now + 3600))
     watcher.see(up=1)
     assert states()[0] == {"mail": "muted", "log": "waiting"}, "who holds an alert hears of its end"
-    watcher.policy = replace(watcher.policy, channels=("mail",), holding=frozenset(), at_once=("log",))
+    watcher.policy = watcher.policy._replace(channels=("mail",), holding=frozenset(), at_once=("log",))
     watcher.see(up=0)
     assert states()[0] == {"mail": "muted", "log": "muted"}
     watcher.store.mutes.remove(Mute(Selection.of(AlertType.DATABASE_DOWN), 0.0))
@@ -562,7 +562,7 @@ def test_the_end_of_an_alert_whose_rule_was_removed_is_told_once_where_its_begin
     watcher = Watcher(DOWN, HOT)
     watcher.see(up=0, heat=50)
     watcher.rules = (HOT,)
-    watcher.policy = replace(watcher.policy, channels=("mail", "log", "later"))
+    watcher.policy = watcher.policy._replace(channels=("mail", "log", "later"))
     assert watcher.see(heat=50) == [], "an application may add its rules a moment after its start"
     assert watcher.see(heat=50) == [("database_down resolved", "notified")]
     assert watcher.see(heat=50) == []

@@ -777,7 +777,7 @@ class Agreement(RuleBasedStateMachine):
         self.both(lambda s: s.acknowledgements.saved())
         self.both(lambda s: s.outbox.backlog())
         for name in "abc":
-            self.both(lambda s, n=name: [replace(row, id=0) for row in s.outbox.pending(n, 4)])  # type: ignore[misc]
+            self.both(lambda s, n=name: [row._replace(id=0) for row in s.outbox.pending(n, 4)])  # type: ignore[misc]
             self.both(lambda s, n=name: s.notes.noted_at(n))  # type: ignore[misc]
         for lately in (0.0, 60.0):
             self.both(lambda s, seconds=lately: s.leases.holders(self.now, seconds))  # type: ignore[misc]

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -80,7 +79,7 @@ class World:
 
 def _slice(row: SliceRow) -> Slice:
     service = decoded_service(row.service)
-    return replace(service, routes=decoded_routes(row.routes))
+    return service._replace(routes=decoded_routes(row.routes))
 
 
 def _figures(content: Slice) -> object:

@@ -3,8 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from otel_monitoring.alerts.model import AlertEvent, DeliveryState
 from otel_monitoring.alerts.mute import Mute
@@ -23,8 +22,7 @@ RECORD = "\x00outage:"
 _SETTLED_LIMIT = 10_000
 
 
-@dataclass(frozen=True)
-class Outage:
+class Outage(NamedTuple):
     """The record of an outage, saved in the store that is used meanwhile, which several processes may share.
 
     Attributes:
@@ -42,11 +40,11 @@ class Outage:
     """
 
     key: str
-    incidents: Mapping[str, str] = field(default_factory=dict)
-    acknowledgements: Mapping[str, str] = field(default_factory=dict)
-    conditions: Mapping[str, str] = field(default_factory=dict)
+    incidents: Mapping[str, str] = {}
+    acknowledgements: Mapping[str, str] = {}
+    conditions: Mapping[str, str] = {}
     mutes: tuple[Mute, ...] = ()
-    measured: Mapping[str, int] = field(default_factory=dict)
+    measured: Mapping[str, int] = {}
     settled: tuple[int, ...] = ()
     history_cleared: bool = False
     notes_cleared: bool = False
@@ -72,7 +70,7 @@ class Outage:
 
     def save(self, store: Store) -> None:
         """Save the record in `store`."""
-        record = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "key"}
+        record = {name: value for name, value in self._asdict().items() if name != "key"}
         store.conditions.save(self.key, json.dumps({**record, "mutes": [encoded_mute(mute) for mute in self.mutes]}))
 
 
@@ -80,8 +78,7 @@ def note_cleared(store: Store, key: str, *, history: bool = False, notes: bool =
     """Note in the record of the outage, if `store` has one, that its history or its notes were cleared."""
     record = Outage.of(store, key)
     if record is not None:
-        replace(
-            record,
+        record._replace(
             history_cleared=record.history_cleared or history,
             notes_cleared=record.notes_cleared or notes,
         ).save(store)
@@ -92,7 +89,7 @@ def note_settled(store: Store, key: str, ids: Collection[int]) -> None:
     record = Outage.of(store, key)
     if record is not None and not record.settled_set.issuperset(ids):
         settled = (*record.settled, *ids)
-        replace(record, settled=settled[-_SETTLED_LIMIT:]).save(store)
+        record._replace(settled=settled[-_SETTLED_LIMIT:]).save(store)
 
 
 def begin(store: Store, key: str, known: MemoryState, read: Mapping[str, int], now: float) -> None:
@@ -127,8 +124,7 @@ def begin(store: Store, key: str, known: MemoryState, read: Mapping[str, int], n
 
 
 def _began_with(record: Outage, known: MemoryState) -> Outage:
-    return replace(
-        record,
+    return record._replace(
         incidents=known.incidents,
         acknowledgements=known.acknowledgements,
         conditions=known.conditions,
@@ -177,7 +173,7 @@ def take_over(store: Store, key: str, known: MemoryState, channels: Collection[s
     record = Outage.of(store, key)
     if rows and record is not None:
         store.outbox.restore(rows)
-        replace(record, settled=(*record.settled, *(row.id for row in rows))).save(store)
+        record._replace(settled=(*record.settled, *(row.id for row in rows))).save(store)
 
 
 def continue_measurements(store: Store, key: str, lately: Sequence[Delta]) -> None:
@@ -188,7 +184,7 @@ def continue_measurements(store: Store, key: str, lately: Sequence[Delta]) -> No
         newest = dict(record.measured)
         for delta in lately:
             newest[delta.writer] = max(delta.number, newest.get(delta.writer, 0))
-        replace(record, measured=newest).save(store)
+        record._replace(measured=newest).save(store)
 
 
 def forward_measurements(to: Store, store: Store, key: str, forwarded: Mapping[str, int]) -> Sequence[Delta]:
@@ -225,8 +221,7 @@ def end(store: Store, meanwhile: "Meanwhile") -> None:
     store.conditions.save(meanwhile.record.key, "")
 
 
-@dataclass(frozen=True)
-class Meanwhile:
+class Meanwhile(NamedTuple):
     """What `merge` adds to the store that has returned.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from otel_monitoring.alerts.model import AlertEvent, ChannelResult, title
 from otel_monitoring.alerts.store.memory.state import Access, MemoryState
@@ -56,7 +55,7 @@ class MemoryOutbox:
     def tried(self, ids: Collection[int], attempts: int = 1) -> None:
         def work(state: MemoryState) -> None:
             for row in _rows(state, ids):
-                state.outbox[row.id] = replace(row, attempts=row.attempts + attempts)
+                state.outbox[row.id] = row._replace(attempts=row.attempts + attempts)
 
         self._state.use(work)
 
@@ -88,7 +87,7 @@ class MemoryOutbox:
                 if event is None:
                     del state.outbox[notice.id]
                 else:
-                    state.outbox[notice.id] = replace(notice, event=event)
+                    state.outbox[notice.id] = notice._replace(event=event)
 
         self._state.use(work)
 
@@ -130,5 +129,5 @@ def _leave_out_surplus(state: MemoryState, channel: str, now: float) -> None:
         (number,) = new_ids(1, now, state.largest_id)
         notice = Queued(number, channel, overflow_notice(None, channel, left_out, now), now)
     else:
-        notice = replace(notice, event=overflow_notice(notice.event, channel, left_out, now))
+        notice = notice._replace(event=overflow_notice(notice.event, channel, left_out, now))
     _add(state, notice)

@@ -14,8 +14,7 @@ from otel_monitoring.alerts.store.protocol import CLOCK_TOLERANCE
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseRow:
+class LeaseRow(NamedTuple):
     """A lease: its worker, when it was taken, and when it expires, in Unix seconds."""
 
     worker: str

@@ -1,7 +1,6 @@
 """The parts in memory that are about workers: leases and reports."""
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory.state import Access, LeaseRow, MemoryState, ReportRow
@@ -30,7 +29,7 @@ class MemoryLeases:
         def work(state: MemoryState) -> None:
             for name, lease in state.leases.items():
                 if lease.worker == worker:
-                    state.leases[name] = replace(lease, until=lease.taken)
+                    state.leases[name] = lease._replace(until=lease.taken)
 
         self._state.use(work)
 

@@ -1,7 +1,6 @@
 """`MongoLeases` and `MongoReports`: documents that change often, apart from the state; they take effect at once."""
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory.state import LeaseRow
@@ -36,7 +35,7 @@ class MongoLeases:
     def resign(self, worker: str) -> None:
         for _ in range(_ATTEMPTS):
             present = self._documents.head().leases
-            given_back = {n: replace(row, until=row.taken) for n, row in present.items() if row.worker == worker}
+            given_back = {n: row._replace(until=row.taken) for n, row in present.items() if row.worker == worker}
             if given_back.items() <= present.items():
                 return
             now = max(row.taken for row in given_back.values())
