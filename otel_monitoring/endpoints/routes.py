@@ -83,10 +83,14 @@ _Name = Annotated[str, Field(max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=500)]
 
 
+_FORM = ConfigDict(extra="forbid", defer_build=True)
+"""Of bodies: most processes never get one, so their validators are built with the first."""
+
+
 class MuteRequest(BaseModel):
     """The body of `POST /alerts/mutes`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = _FORM
 
     type: _Name | None = None
     rule: _Name | None = None
@@ -99,7 +103,7 @@ class MuteRequest(BaseModel):
 class WeeklyRequest(BaseModel):
     """The days and local times of a weekly window."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = _FORM
 
     days: (
         Annotated[list[Annotated[str, Field(max_length=20)]], Field(min_length=1, max_length=7)]
@@ -112,7 +116,7 @@ class WeeklyRequest(BaseModel):
 class MaintenanceRequest(BaseModel):
     """The body of `POST /alerts/maintenance`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = _FORM
 
     start: Annotated[Annotated[str, Field(max_length=50)] | None, Field(alias="from")] = None
     end: Annotated[Annotated[str, Field(max_length=50)] | None, Field(alias="to")] = None
@@ -128,7 +132,7 @@ class MaintenanceRequest(BaseModel):
 class AcknowledgeRequest(BaseModel):
     """The body of `POST /alerts/{incident}/acknowledge`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = _FORM
 
     reason: Annotated[str, Field(max_length=500)] = ""
     author: Annotated[str, Field(max_length=200)] = ""

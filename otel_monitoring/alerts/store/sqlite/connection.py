@@ -1,6 +1,5 @@
 """`SqliteConnection`: one connection to a SQLite file that is safe with threads, several processes and forks."""
 
-import ctypes
 import os
 import sqlite3
 import threading
@@ -281,5 +280,8 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 
 def _leak(connection: sqlite3.Connection) -> None:
     """Keep the connection from being closed, even when the interpreter ends and clears every container."""
-    with suppress(AttributeError):
+    # Imported late: only a forked child, or an end while a thread still writes, needs it.
+    with suppress(ImportError, AttributeError):
+        import ctypes
+
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-import platformdirs
-
+from otel_monitoring.config.state_directory import user_state_directory
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import logger
 
@@ -215,12 +214,12 @@ def _directory(given: Path | None) -> Path:
     try:
         if given is not None:
             return given.expanduser().absolute()
-        found = platformdirs.user_state_path("otel_monitoring", appauthor=False)
-    except (RuntimeError, OSError, KeyError) as error:
+        found = user_state_directory() / "otel_monitoring"
+    except (RuntimeError, OSError) as error:
         wanted = f"{given}: " if given is not None else "the state directory: "
         raise StoreError(f"{wanted}{error}") from error
-    if not found.is_absolute():  # the XDG specification says to ignore relative paths
-        raise StoreError(f"{found}: HOME, or XDG_STATE_HOME, is no absolute path")
+    if not found.is_absolute():
+        raise StoreError(f"{found}: HOME is no absolute path")
     return found
 
 

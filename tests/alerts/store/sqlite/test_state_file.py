@@ -63,7 +63,7 @@ def test_without_a_home_all_processes_of_a_user_agree() -> None:
             for worker in ("one", "two")
         ]
         assert [answer.stdout for answer in answers] == ["True True\n", "False True\n"], answers
-        assert all("could not determine the home directory" in answer.stderr for answer in answers)
+        assert all("determine home directory" in answer.stderr for answer in answers)
         [directory] = Path(folder).iterdir()
         assert (directory.stat().st_uid, directory.stat().st_mode & 0o777) == (NOBODY, 0o700)
 
@@ -92,7 +92,6 @@ def test_a_directory_that_cannot_be_used_is_replaced(
 def test_a_relative_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", "not/absolute")
-    monkeypatch.setattr("platformdirs.user_state_path", lambda *_, **__: Path("not/absolute/.local/state"))
     with pytest.raises(StoreError, match="is no absolute path"):
         state_path(None, service_name="orders", environment=None)
 
