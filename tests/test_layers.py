@@ -49,7 +49,7 @@ OWNERS = {
     "httpx": {"alerts.notify.channels", "cli.doctor.clock", "prometheus"},
     "yaml": {"export"},
     "grafana_foundation_sdk": set(),
-    "aiosmtplib": {"alerts.notify.channels.email"},
+    "aiosmtplib": {"alerts.notify.channels.smtp"},
     "apprise": {"alerts.notify.channels.apprise"},
     "opentelemetry.sdk": {"metrics.reader", "telemetry"},
     "opentelemetry.exporter": {"telemetry"},

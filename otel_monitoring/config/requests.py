@@ -18,8 +18,15 @@ def needs_requests(url: str) -> bool:
         proxies.get(urlsplit(url).scheme)
         or proxies.get("all")
         or any(os.environ.get(name) for name in ("NETRC", *_PROVIDERS))
-        or any(Path(name).expanduser().exists() for name in ("~/.netrc", "~/_netrc"))
+        or _has_netrc()
     )
+
+
+def _has_netrc() -> bool:
+    try:
+        return any((Path.home() / name).exists() for name in (".netrc", "_netrc"))
+    except (RuntimeError, OSError):  # a user without a home, or with one that is not theirs to read
+        return False
 
 
 def authority_of_requests() -> str | None:

@@ -1,5 +1,8 @@
 """What is left to the library `requests`."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,19 @@ def test_what_requests_alone_can_do_is_left_to_it(case: str, monkeypatch: pytest
     monkeypatch.setenv(name, value)
     assert needs_requests("http://collector:4318/v1/traces")
     assert needs_requests("https://collector:4318/v1/traces") == (name != "HTTP_PROXY")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user whom nobody knows")
+def test_a_user_without_a_home_has_no_netrc() -> None:
+    script = """
+import os, pwd
+from otel_monitoring.config.requests import needs_requests
+os.setuid(54321)
+print(needs_requests("http://collector:4318"))
+"""
+    variables = {name: value for name, value in os.environ.items() if name != "HOME"}
+    done = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_a_netrc_file_is_left_to_it(tmp_path: Path) -> None:

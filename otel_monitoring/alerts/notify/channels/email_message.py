@@ -11,6 +11,7 @@ from html import escape
 
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, Notification, Status
 from otel_monitoring.alerts.notify.channels import evidence, text
+from otel_monitoring.config.channels import Mailbox
 
 _COLOURS = {
     AlertSeverity.INFO: "#1c7ed6",
@@ -50,8 +51,8 @@ _POLICY = SMTP.clone(header_factory=_HEADERS)
 
 def compose(
     notification: Notification,
-    sender: Address,
-    recipients: Sequence[Address],
+    sender: Mailbox,
+    recipients: Sequence[Mailbox],
     now: float,
     references: Sequence[str] = (),
 ) -> EmailMessage:
@@ -65,8 +66,8 @@ def compose(
         references: The ids of the earlier mails in the thread (RFC 5322 section 3.6.4); none for the first one.
     """
     message = EmailMessage(policy=_POLICY)
-    message["From"] = sender
-    message["To"] = tuple(recipients)
+    message["From"] = _address(sender)
+    message["To"] = tuple(map(_address, recipients))
     message["Subject"] = text.subject(notification)
     message["Date"] = datetime.fromtimestamp(now, timezone.utc)
     message["Message-ID"] = f"<{_id_left(notification.id)}@{_domain(sender)}>"
@@ -193,7 +194,11 @@ def _cells(name: str, cell: str, style: str = "") -> str:
     )
 
 
-def _domain(sender: Address) -> str:
+def _address(mailbox: Mailbox) -> Address:
+    return Address(mailbox.display_name, addr_spec=mailbox.addr_spec)
+
+
+def _domain(sender: Mailbox) -> str:
     """The right side of message ids: the sender's domain in ASCII, unless it is too long for a line."""
     try:
         domain = sender.domain.encode("idna").decode("ascii")

@@ -1,5 +1,7 @@
 """The e-mail itself: headers that thread and cannot be injected, two parts that say the same."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from email import message_from_bytes
 from email.headerregistry import Address
@@ -10,11 +12,11 @@ import pytest
 
 from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.notify.channels.email_message import compose
-from otel_monitoring.config.channels import mailbox
+from otel_monitoring.config.channels import Mailbox, mailbox
 from tests.notifications import NOW, STACK, event, notification, resolved
 
-ORIGIN = Address("Órders alerts", "alerts", "example.com")
-OPS = (Address("", "ops", "example.com"), Address("Boss", "boss", "example.com"))
+ORIGIN = Mailbox("Órders alerts", "alerts", "example.com")
+OPS = (Mailbox("", "ops", "example.com"), Mailbox("Boss", "boss", "example.com"))
 
 
 def received(sent: Notification, now: float = NOW, references: Sequence[str] = ()) -> EmailMessage:
@@ -78,11 +80,11 @@ def test_ids_that_may_not_stand_in_a_header_are_hashed() -> None:
 
 
 def test_long_ids_and_domains_are_not_encoded() -> None:
-    sender = Address("", "alerts", f"{'a' * 30}.{'b' * 30}.example.com")
+    sender = Mailbox("", "alerts", f"{'a' * 30}.{'b' * 30}.example.com")
     sent = notification(*(event(incident=f"{i}" * 60) for i in range(30)), id="x" * 200)
     for domain, address in (
         ("otel-monitoring.invalid", sender),
-        ("d" * 34 + ".com", Address("", "a", "d" * 34 + ".com")),
+        ("d" * 34 + ".com", Mailbox("", "a", "d" * 34 + ".com")),
     ):
         first = compose(sent, address, OPS, NOW)
         raw = compose(sent, address, OPS, NOW, [str(first["Message-ID"])] * 20).as_bytes(policy=SMTP)
@@ -160,5 +162,26 @@ def test_what_is_no_mailbox_is_refused(text: str) -> None:
 
 
 def test_a_mailbox_may_have_a_name() -> None:
-    assert mailbox("Ops team <ops@example.com>") == Address("Ops team", "ops", "example.com")
-    assert mailbox(" ops@example.com ") == Address("", "ops", "example.com")
+    assert mailbox("Ops team <ops@example.com>") == Mailbox("Ops team", "ops", "example.com")
+    assert mailbox(" ops@example.com ") == Mailbox("", "ops", "example.com")
+    assert mailbox('"on call"@example.com') == Mailbox("", '"on call"', "example.com")
+
+
+@pytest.mark.parametrize(
+    "spec", ["ops@example.com", "o.p-s+1@a-b.example", "x!#$%&'*/=?^_`{|}~@1.2", '"a b"@[127.0.0.1]']
+)
+def test_an_address_is_what_the_parser_of_headers_takes_it_for(spec: str) -> None:
+    theirs = Address(addr_spec=spec)
+    ours = mailbox(spec)
+    assert (ours.addr_spec, ours.domain) == (theirs.addr_spec, theirs.domain)
+
+
+def test_before_the_first_mail_no_parser_and_no_client_is_loaded() -> None:
+    script = """
+import sys
+from otel_monitoring.alerts.notify.channels.email import EmailChannel, MailServer
+EmailChannel(MailServer("localhost", 25), "Alerts <alerts@example.com>", ["ops@example.com"])
+print(sorted({"aiosmtplib", "email.headerregistry", "email.generator"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

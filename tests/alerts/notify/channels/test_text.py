@@ -5,7 +5,6 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from email import message_from_bytes
-from email.headerregistry import Address
 from email.policy import default
 from typing import Any
 
@@ -15,6 +14,7 @@ from otel_monitoring.alerts.model import LEFT_OUT, AlertEvent, AlertSeverity, Al
 from otel_monitoring.alerts.notify.channels import alertmanager, email_message, log, slack, text, webhook
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.config import Settings
+from otel_monitoring.config.channels import Mailbox
 from tests.notifications import NOW, STACK, event, notification, resolved
 
 
@@ -265,7 +265,7 @@ def webhook_of(told: Notification) -> object:
 
 
 def mail_of(told: Notification) -> object:
-    address = Address("", "alerts", "example.com")
+    address = Mailbox("", "alerts", "example.com")
     sent = message_from_bytes(email_message.compose(told, address, [address], NOW).as_bytes(), policy=default)
     assert {name for name in sent if name.lower() in ("bcc", "y")} == set()
     return [sent["Subject"], *(part.get_content().replace("\r\n", "\n") for part in sent.iter_parts())]
