@@ -22,7 +22,7 @@ _TIMEOUT: Final = 1.0
 _AT_ONCE: Final = 5
 _MAX_DEPTH: Final = 30
 _MAX_NAME: Final = 120
-# What has values, and what was not chosen.
+# Fields of an explanation that have values, or plans that were not chosen.
 _NOT_THE_PLAN: Final = frozenset(("parsedQuery", "rejectedPlans", "command", "serverInfo", "filter", "indexBounds"))
 _CANNOT_EXPLAIN: Final = frozenset((13, 59))
 """Codes of the server: not authorized, and no such command."""

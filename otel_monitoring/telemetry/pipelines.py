@@ -137,10 +137,10 @@ class _Queue:
 
 
 def _dropping(emit: Callable[[Any], None], queue: deque[Any], metrics: QueueMetrics) -> Callable[[Any], None]:
-    """`emit` that drops at once what finds the queue full, as the specification has it.
+    """`emit` that drops new items at once while the queue is full, as the specification says.
 
-    The SDK makes a log record for each such item, which takes more time than to export it, and drops the oldest one.
-    Here the first of a row goes that way, so that it is logged.
+    The SDK drops the oldest item instead, and logs each drop, which takes longer than an export of the item. The first
+    item of a series of drops still goes the SDK's way, so that the loss is logged once.
     """
     was_full = False
 

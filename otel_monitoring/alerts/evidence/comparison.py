@@ -48,7 +48,7 @@ def both(names: Sequence[str], known: Iterable[Compared]) -> tuple[Cell, Cell]:
 
 
 def growth(about: Circumstances) -> float:
-    """How many requests there were lately for one before."""
+    """The ratio of the number of requests lately to the number before."""
     lately, before = (total(each.requests.values()).number for each in (about.lately, about.before))
     return ratio(lately, before)
 
@@ -82,7 +82,7 @@ def of_workers(parts: Sequence[tuple[WorkerFigures, float, float]], events: floa
 
 
 def quantiles(about: Circumstances, metric: str, key: str, q: float) -> dict[str, tuple[int, float, float]]:
-    """By the values of an attribute: how often it was recorded lately, and a quantile, lately and before."""
+    """By value of the attribute `key`: the number of recordings lately, and the `q`-quantile lately and before."""
     lately, whole = (_by_value(window, metric, key) for window in (about.recent, about.total))
     found = {}
     for name, now in lately.items():
@@ -93,9 +93,12 @@ def quantiles(about: Circumstances, metric: str, key: str, q: float) -> dict[str
 
 
 def risen(times: Mapping[str, tuple[int, float, float]]) -> StandingOut | None:
-    """The names whose quantile explains the rise of all of them, more than their numbers do.
+    """The names that explain the rise of the quantile; None: none has a larger share of it than of the recordings.
 
-    Where most of them have risen, they wait: what has risen by more than they have makes them wait.
+    Where the quantile of most names has risen, most wait for the others: only a rise beyond that of most counts.
+
+    Args:
+        times: By name, the number of recordings lately, and the quantile lately and before: see `quantiles`.
     """
     everything = sum(number for number, _, _ in times.values())
     waiting = _waiting(times)
@@ -111,7 +114,7 @@ def risen(times: Mapping[str, tuple[int, float, float]]) -> StandingOut | None:
 
 
 def _waiting(times: Mapping[str, tuple[int, float, float]]) -> float:
-    """By how much the quantile of most has risen; 0: most have not, or there are too few to say."""
+    """The rise that most names have in common; 0: fewer than half have risen, or there are too few names."""
     risen_by = sorted(now - old for _, now, old in times.values() if now >= GROWN * old)
     is_most = len(times) >= _SEVERAL and len(risen_by) > len(times) / 2
     return risen_by[(len(risen_by) - 1) // 2] if is_most else 0.0

@@ -111,7 +111,10 @@ def _collections(about: Circumstances, rise: _Rise) -> Iterator[Culprit]:
 
 
 def _working_collections(about: Circumstances) -> Iterator[Culprit]:
-    """The collections whose usual command is slower than before: commands for others wait for theirs now and then."""
+    """The collections whose median command is slower than before.
+
+    Other collections, whose commands wait for those now and then, have slow commands too, but the same median.
+    """
     times = quantiles(about, c.DB_CLIENT_OPERATION_DURATION, c.DB_COLLECTION_NAME, 0.5)
     times.pop("", None)
     found = risen(times)

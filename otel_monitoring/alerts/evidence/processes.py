@@ -60,7 +60,7 @@ def _texts(readings: Sequence[_Reading], unit: str) -> list[str]:
 
 
 def _working_routes(about: Circumstances) -> Iterator[Culprit]:
-    """Routes whose fastest requests are slower than before: they work, and do not only wait for others that do."""
+    """Routes whose fastest requests are slower than before: such a route does more work itself, others only wait."""
     times = quantiles(about, c.HTTP_SERVER_REQUEST_DURATION, c.HTTP_ROUTE, _LOW_QUANTILE)
     found = risen(times)
     if found is not None:

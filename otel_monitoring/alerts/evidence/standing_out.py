@@ -91,9 +91,9 @@ def _finding(chosen: Sequence[Part], rise: float) -> StandingOut:
 
 
 def _is_no_chance(found: StandingOut, events: float, values: int) -> bool:
-    """Whether the share is too large for chance: exactly, since an alert often begins with a handful of events.
+    """Whether the share is too large for chance, by the binomial distribution: an alert often begins with few events.
 
-    Of a few events many may be in one of many places, so the probability is that for any of the possible sets.
+    The probability is multiplied by the number of sets of as many values, any of which might have been found.
     """
     if not found.usual:
         return True
