@@ -19,6 +19,7 @@ from otel_monitoring import MonitoringService, get_monitoring
 from otel_monitoring.runtime.current_service import service_of
 from otel_monitoring.zero_code.entry_points import OtelMonitoringInstrumentor, take_over
 from tests.asgi import served
+from tests.waiting import eventually_answered
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +52,11 @@ async def test_the_application_is_monitored_with_the_client_it_builds(instrument
         service = get_monitoring()
         assert service is not None
         assert service.db_checker._name == "shop"
-        assert (await http.get("/api/health")).status_code == 503, "it is down, and that is noticed"
+
+        async def is_down() -> bool:
+            return (await http.get("/api/health")).status_code == 503
+
+        await eventually_answered(is_down, "it is down, and that is noticed")
         client.close()
         assert service.db_checker.status == "unknown", "a client that the application closed is not watched"
     del shop
