@@ -51,15 +51,15 @@ RECOMMENDED = {"GOMEMLIMIT": "410MiB", "GOGC": "400", "OTELCOL_FLUSH_TIMEOUT": "
 IN_MEMORY = {"OTELCOL_QUEUE_STORAGE": "null"}
 """What is given up then is in the README: a crash loses what waits."""
 PARTIAL_BATCH = 2_000
-"""`min_size` of the backends: fewer wait for `flush_timeout`, which says nothing about throughput."""
-TUNED = f"""
+"""More spans than `min_size` of the backends: fewer wait for `flush_timeout`, which says nothing about throughput."""
+TUNED = """
 exporters:
   otlp_http:
-    compression_params: {{level: 1}}
+    compression_params: {level: 1}
     sending_queue:
       sizer: items
       queue_size: 500000
-      batch: {{sizer: items, min_size: {PARTIAL_BATCH}, max_size: 8000, flush_timeout: 1s}}
+      batch: {sizer: bytes, min_size: 500000, max_size: 4000000, flush_timeout: 1s}
 """
 UNREDACTED = "service: {pipelines: {traces/in: {processors: [memory_limiter]}}}"
 SENDERS = 4

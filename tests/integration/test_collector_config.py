@@ -115,6 +115,14 @@ def test_every_variable_is_in_the_example_of_an_environment() -> None:
     assert set(VARIABLES) <= used
 
 
+def test_no_request_is_larger_than_backends_take() -> None:
+    for name in OPTIONS:
+        for exporter, content in yaml.safe_load((CONFIG / f"{name}.yaml").read_text()).get("exporters", {}).items():
+            if batch := ((content or {}).get("sending_queue") or {}).get("batch"):
+                assert batch["sizer"] == "bytes", exporter
+                assert batch["max_size"] <= 4_000_000, exporter
+
+
 def test_no_secret_or_endpoint_is_written_down() -> None:
     for path in CONFIG.glob("*.yaml"):
         for key, value in re.findall(

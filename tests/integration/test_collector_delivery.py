@@ -138,6 +138,30 @@ def test_what_a_backend_refuses_for_good_is_dropped_and_counted(forwarding: Coll
     assert span.span_id not in ids(sink)
 
 
+@pytest.mark.parametrize("sender", ["backend-otlp", "agent"])
+def test_large_records_leave_in_requests_that_the_next_collector_takes(tmp_path: Path, sender: str) -> None:
+    (tmp_path / "sender").mkdir()
+    (tmp_path / "gateway").mkdir()
+    spans = [otlp.span("find orders", {"db.query.summary": "orders.create." * 330}) for _ in range(2400)]
+    with (
+        HttpSink() as sink,
+        collecting(tmp_path / "gateway", "base", "gateway", "backend-otlp", OTLP_ENDPOINT=sink.endpoint) as gateway,
+        collecting(
+            tmp_path / "sender",
+            "base",
+            sender,
+            OTLP_ENDPOINT=gateway.endpoint,
+            GATEWAY_ENDPOINTS=f"127.0.0.1:{gateway.grpc}",
+            GATEWAY_INSECURE="true",
+            OTELCOL_FLUSH_TIMEOUT="5s",
+        ) as collector,
+    ):
+        for first in range(0, len(spans), 300):
+            collector.send("traces", otlp.traces(*spans[first : first + 300]))
+        sink.wait(lambda s: ids(s) == {span.span_id for span in spans}, PATIENCE)
+        assert max(received.message.ByteSize() for received in sink.requests) <= 4_000_000
+
+
 def test_a_limit_of_the_retries_would_lose_what_waits(tmp_path: Path) -> None:
     """The control: with the exporters' default instead of ours, an outage that is longer loses data."""
     limit = "{initial_interval: 100ms, max_interval: 200ms, max_elapsed_time: 1s}"
