@@ -86,6 +86,11 @@ def until(now: float, duration_seconds: object) -> float:
 def add_mute(store: Store, mute: Mute, now: float) -> None:
     """Add `mute`.
 
+    Args:
+        store: The store of the mutes.
+        mute: The mute; it replaces one with the same key.
+        now: Unix seconds.
+
     Raises:
         ValueError: It would mute everything.
         TooManyMutesError: `MUTES_LIMIT` is reached.
@@ -103,7 +108,13 @@ def add_mute(store: Store, mute: Mute, now: float) -> None:
 
 
 def end_mutes(store: Store, name: str, now: float) -> int:
-    """End the mutes with this id, or that are about this type or rule alone; returns how many."""
+    """End mutes; returns how many.
+
+    Args:
+        store: The store of the mutes.
+        name: The id of a mute; or a type or a rule: every mute that is about it alone.
+        now: Unix seconds.
+    """
 
     def work(store: Store) -> int:
         named = [mute for mute in store.mutes.all(now) if mute.schedule is None and mute.is_named(name)]
@@ -114,6 +125,14 @@ def end_mutes(store: Store, name: str, now: float) -> int:
 
 def plan(store: Store, what: Selection, schedule: Schedule, author: str, reason: str, now: float) -> Mute:
     """Add a planned window, and return it.
+
+    Args:
+        store: The store of the mutes.
+        what: The alerts that are muted while it is open.
+        schedule: When it is open.
+        author: Who plans it.
+        reason: Why.
+        now: Unix seconds.
 
     Raises:
         ValueError: It is over.
@@ -127,7 +146,13 @@ def plan(store: Store, what: Selection, schedule: Schedule, author: str, reason:
 
 
 def end_window(store: Store, identifier: str, now: float) -> bool:
-    """End the planned window with this id; returns whether there was one."""
+    """Remove a planned window; returns whether there was one.
+
+    Args:
+        store: The store of the mutes.
+        identifier: The id of the window.
+        now: Unix seconds.
+    """
 
     def work(store: Store) -> bool:
         named = [one for one in store.mutes.all(now) if one.schedule is not None and one.id == identifier]
@@ -137,5 +162,5 @@ def end_window(store: Store, identifier: str, now: float) -> bool:
 
 
 def signed(mute_of: Selection, end: float, author: str, reason: str, schedule: Schedule | None = None) -> Mute:
-    """A mute with its author and reason, as printable lines without secrets."""
+    """A mute whose author and reason are printable lines without secrets; `end` is in Unix seconds."""
     return Mute(mute_of, end, redact(author), redact(reason), schedule)

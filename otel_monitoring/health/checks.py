@@ -97,6 +97,12 @@ class Checks:
 
         Async checks run on the application's event loop, others in a thread.
 
+        Args:
+            name: A name that no other check has.
+            check: See `CheckFunction`.
+            critical: Whether the service is unhealthy while it fails; False: degraded.
+            timeout: Seconds that a run may take; None: the default.
+
         Raises:
             ConfigurationError: The name is empty or taken, the check is not callable, the timeout is not positive.
         """

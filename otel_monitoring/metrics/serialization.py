@@ -195,7 +195,7 @@ class SnapshotCodec:
     def total(
         self, parts: Sequence["EncodedSnapshot"], start: float, end: float, own: Snapshot | None = None
     ) -> Snapshot:
-        """The sum of `parts` and of a snapshot that is not encoded, as the snapshot of an interval."""
+        """The sum of `parts` and of `own`, which is not encoded, as the snapshot from `start` to `end`, in seconds."""
         found: dict[str, Row] = {}
         sums: dict[Series, float] = {}
         if own is not None:

@@ -40,7 +40,7 @@ class Slowest:
         self.least = 0.0
 
     def note(self, seconds: float, trace_id: int) -> None:
-        """Keep a request that took longer than `least`."""
+        """Keep a request that took `seconds`, which is longer than `least`."""
         # The list is replaced: a note that another thread makes at the same time may be lost, nothing else.
         self._kept = kept = sorted((*self._kept, (seconds, trace_id)), reverse=True)[:KEPT]
         if len(kept) == KEPT:

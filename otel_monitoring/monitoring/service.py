@@ -221,17 +221,36 @@ class MonitoringService:
     def add_check(
         self, name: str, check: CheckFunction, *, critical: bool = False, timeout: float | None = None
     ) -> None:
-        """Add a health check; see `Checks.add`."""
+        """Add a health check, which runs at every check interval.
+
+        Args:
+            name: Its name in answers and alerts.
+            check: A function or coroutine function without arguments. It fails when it returns False, raises, or takes
+                longer than `timeout`.
+            critical: Whether the service is `unhealthy` while it fails; False: `degraded`.
+            timeout: Seconds; None: `OTEL_MONITORING_CHECK_TIMEOUT`.
+
+        Raises:
+            ConfigurationError: The name is empty or taken, the check is not callable, the timeout is not positive.
+        """
         self.checks.add(name, check, critical=critical, timeout=timeout)
 
     def add_rule(self, rule: Rule) -> None:
-        """Add an alert rule; see `AlertManager.add_rule`."""
+        """Add an alert rule; it replaces a default rule of the same name.
+
+        Raises:
+            ConfigurationError: A rule of this name was added before.
+        """
         self.alert_manager.add_rule(rule)
         if self._assembled is not None:  # otherwise its parts are made for the application, and want it at the start
             self._assembled.want_metrics_of(rule)
 
     def add_slo(self, slo: Slo) -> None:
-        """Add a service level objective; see `AlertManager.add_slo`."""
+        """Add a service level objective; it replaces a preset of the same name.
+
+        Raises:
+            ConfigurationError: An objective, or a rule with the name of one of its rules, was added before.
+        """
         self.alert_manager.add_slo(slo)
 
     async def add_alert(
@@ -241,7 +260,7 @@ class MonitoringService:
         severity: AlertSeverity | str = AlertSeverity.WARNING,
         details: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Raise an alert; see `AlertManager.send_alert`."""
+        """Raise an alert; for arguments, result and errors see `AlertManager.send_alert`."""
         return await self.alert_manager.send_alert(alert_type, message, severity, details)
 
     # Results

@@ -175,7 +175,7 @@ class BackgroundThread:
 
 
 def next_start(due: float, now: float, interval: float) -> float:
-    """When a job starts again that was due at `due`: in its old rhythm, and starts that were missed are left out."""
+    """When a job that was due at `due` starts next, in the rhythm of its `interval`; missed starts are left out."""
     due += interval
     return due if due > now else now + interval - (now - due) % interval
 

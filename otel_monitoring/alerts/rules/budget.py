@@ -48,7 +48,7 @@ class Objective(NamedTuple):
 
 
 def is_blind(found: WindowSum, seconds: float) -> bool:
-    """Whether less than half of a window was measured: what is not known is not good."""
+    """Whether less than half of a window of `seconds` was measured: what is not known is not good."""
     return found.measured < _ENOUGH_MEASURED * seconds
 
 
