@@ -180,13 +180,21 @@ class ServiceHistory:
         self._uncounted += snapshots
         return snapshots
 
-    def exchange(self, stream: MeasurementStream, last_error: ErrorSeen | None = None, *, publish: bool = True) -> None:
+    def exchange(
+        self,
+        stream: MeasurementStream,
+        last_error: ErrorSeen | None = None,
+        *,
+        publish: bool = True,
+        read: bool = True,
+    ) -> None:
         """Publish what was noted, then add it and what the others have published.
 
         Args:
             stream: The stream.
             last_error: The last error of this process.
             publish: False: what was noted waits, and does not count yet.
+            read: False: what the others have published waits.
 
         Raises:
             StoreError: The stream failed. What was noted counts, and is published by a later call.
@@ -205,13 +213,16 @@ class ServiceHistory:
             try:
                 if publish or self._unsent or self._outgoing is not None:
                     self._send(stream, last_error)
-                self._take(*self._receive(stream))
+                if read:
+                    self._take(*self._receive(stream))
             except BaseException as error:
                 self.problem = redact_error(error)
                 raise
             finally:
                 self._count([])
-                self.history, self.joined = self._whole(), True
+                self.history, self.joined = self._whole(), self.joined or read
+            if not read:
+                return
             self.problem = stream.problem
             if (self._ahead or not self._version) and not self._replace_base(stream):
                 # Another process was faster, and its base may contain what this one has not read.

@@ -461,7 +461,7 @@ class ServiceParts:
         """
         now = time.monotonic()
         await self.collecting.collect()
-        await self.exchange.exchange()
+        await self.exchange.publish()
         self._publish_at = now + max(1000 * self.exchange.cost, 100 * self.aggregator.cost)
 
     async def check_database(self) -> None:

@@ -42,7 +42,7 @@ class ServiceExchange:
             nothing of it is deleted.
 
     Attributes:
-        cost: CPU time of the last exchange, in seconds.
+        cost: CPU time of the last exchange, in seconds; publishing alone takes less.
     """
 
     def __init__(
@@ -72,12 +72,14 @@ class ServiceExchange:
         self._close = close
         self._pause = pause
         self._flight = SingleFlight(self._exchange, name=_THREAD)
+        self._publishing = SingleFlight(self._publish, name=_THREAD)
         self._published_at = float("-inf")
         self.cost = 0.0
 
     def reset_after_fork(self) -> None:
         """Forget an exchange that was in progress in the parent process."""
         self._flight.reset_after_fork()
+        self._publishing.reset_after_fork()
 
     async def refresh(self) -> None:
         """Collect and exchange for an answer; callable on any loop, never raises.
@@ -102,6 +104,11 @@ class ServiceExchange:
         with _exchanging:
             await self._flight.run(_TIMEOUT)
 
+    async def publish(self) -> None:
+        """As `exchange`, without reading what the others did: that takes one operation of a store in a database."""
+        with _exchanging:
+            await self._publishing.run(_TIMEOUT)
+
     def _exchange(self) -> None:
         began = time.thread_time()
         with _exchanging:
@@ -112,21 +119,25 @@ class ServiceExchange:
 
     def finish(self, seconds: float) -> None:
         """Publish what was collected last, before the process ends; waits at most `seconds`."""
-        if not wait_for(self._publish, seconds, name=_THREAD):
-            self._publish()
+        if not wait_for(self._publish_last, seconds, name=_THREAD):
+            self._publish_last()
 
-    def _publish(self) -> None:
+    def _publish_last(self) -> None:
         with _exchanging:
             self._publish_and_read(0.0)
             self._close()
 
-    def _publish_and_read(self, pause: float) -> None:
+    def _publish(self) -> None:
+        with _exchanging:
+            self._publish_and_read(self._pause, read=False)
+
+    def _publish_and_read(self, pause: float, *, read: bool = True) -> None:
         stream, now = self._stream(), time.monotonic()
         if stream is None:
             self._keep(self._service.skip())
             return
         publish = stream.problem is None or now - self._published_at >= pause
         self._published_at = now if publish else self._published_at
-        self._service.exchange(stream, self._last_error(), publish=publish)
-        if self._leads():
+        self._service.exchange(stream, self._last_error(), publish=publish, read=read)
+        if read and self._leads():
             self._service.compact(stream)

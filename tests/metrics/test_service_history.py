@@ -96,6 +96,22 @@ def test_every_process_shows_the_same_total_at_once(clock: ManualClock, stream: 
     assert {process.answer() for process in processes} == {10}
 
 
+def test_what_is_published_without_reading_is_known_to_the_others(
+    clock: ManualClock, stream: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Process(clock, stream), Process(clock, stream)
+    other.measure(4)
+    other.answer()
+    one.measure(2)
+    with monkeypatch.context() as patch:
+        for reading in ("read", "base", "replace_base"):
+            patch.delattr(MemoryMeasurements, reading)
+        one.service.exchange(stream, read=False)
+        assert not one.service.joined
+    assert other.answer() == one.answer() == 6
+    assert one.service.joined
+
+
 def test_what_is_not_published_yet_waits_and_does_not_count(clock: ManualClock, stream: Failing) -> None:
     one, other = Process(clock, stream), Process(clock, stream)
     one.measure(1)

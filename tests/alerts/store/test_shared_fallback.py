@@ -431,6 +431,9 @@ def test_no_count_goes_back_on_a_host_and_all_are_right_in_the_end(hosts: Hosts,
         if chance.random() < 0.7:
             process.count()
             counted += 1
+        if chance.random() < 0.2:
+            with suppress(StoreError):
+                process.service.exchange(process.store.measurements, read=False)
         if chance.random() < 0.04:
             # Both of its workers notice before anybody asks.
             hosts.back() if away else hosts.away()
@@ -536,6 +539,8 @@ def test_no_answer_goes_back_whichever_worker_has_the_database(hosts: Hosts, see
         if chance.random() < 0.5:
             process.count()
             counted += 1
+        if chance.random() < 0.2:
+            process.service.exchange(process.store.measurements, read=False)
         process.service.exchange(process.store.measurements, publish=chance.random() < 0.8)
         assert process.total >= incomplete[host]
         if process.service.problem is not None:
