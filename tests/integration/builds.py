@@ -1,5 +1,8 @@
 """Go programs that tests run, built from their modules into the user's cache: once per version and source.
 
+npm packages of which tests read files are installed there too. What is made here is made before the tests: one that
+begins with an installation takes a minute longer, and so do those that wait for the same.
+
 `python -m tests.integration.builds collector`, which `make collector` runs, prints the executable's path on its last
 line, and what it waits for on standard error. `all` builds everything `make test` needs. Standard library only: no
 environment has to exist. Processes that ask at once wait for one build.
@@ -15,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -55,9 +59,8 @@ class Program:
     @property
     def path(self) -> Path:
         """Where the executable is, or will be once it has been built."""
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otel_monitoring"
         content = hashlib.sha256(self._content().encode()).hexdigest()[:12]
-        return cache / f"{self.name}-{self._version()}-{content}" / self.executables[0]
+        return _cache() / f"{self.name}-{self._version()}-{content}" / self.executables[0]
 
     def build(self) -> Path:
         """Build it unless that has been done.
@@ -153,6 +156,44 @@ class Module:
         return Path(found["Dir"])
 
 
+@dataclass(frozen=True)
+class Packages:
+    """npm packages of which tests use files, installed into the user's cache: once for each set of versions.
+
+    Args:
+        versions: The versions by name.
+    """
+
+    versions: Mapping[str, str]
+
+    def install(self) -> Path:
+        """The folder with the packages, `node_modules`.
+
+        Raises:
+            BuildError: node or npm is missing, or the packages are out of reach.
+        """
+        npm = shutil.which("npm")
+        if npm is None or shutil.which("node") is None:
+            raise BuildError("node and npm are missing: install Debian's nodejs and npm")
+        folder = _cache() / f"node-{hashlib.sha256(json.dumps(dict(self.versions)).encode()).hexdigest()[:12]}"
+        done = folder / "done"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                wanted = [f"{name}@{version}" for name, version in self.versions.items()]
+                options = ("--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(folder))
+                made = subprocess.run([npm, "install", *options, *wanted], capture_output=True, text=True, check=False)
+                if made.returncode != 0:
+                    raise BuildError(f"npm cannot install {', '.join(wanted)}: {made.stderr[-400:]}")
+                done.touch()
+        return folder / "node_modules"
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "otel_monitoring"
+
+
 _HERE = Path(__file__).parent
 _GO_BUILD = ("build", "-C", "{folder}", "-trimpath", "-ldflags=-s -w", "-o", "{scratch}/bin/")
 _PROMETHEUS = "github.com/prometheus/prometheus/cmd/"
@@ -207,6 +248,8 @@ CLIENT_GO = Module("k8s.io/client-go", "v0.35.4")
 PROMETHEUS_OPERATOR = Module("github.com/prometheus-operator/prometheus-operator", "v0.85.0")
 """Has the definitions of its resources."""
 MODULES = (CLIENT_GO, PROMETHEUS_OPERATOR)
+NODE = Packages({"axe-core": "4.14.1", "typescript": "7.0.2", "uplot": "1.6.32"})
+"""Tests of the status page use these."""
 PROGRAMS = {program.name: program for program in (COLLECTOR, PROMETHEUS, FERRETDB, VICTORIAMETRICS, KAFKA)}
 
 
@@ -216,7 +259,7 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python -m tests.integration.builds {{{','.join(PROGRAMS)},all}}", file=sys.stderr)  # noqa: T201
         return 2
     everything = arguments[0] == "all"
-    makers = [program.build for program in PROGRAMS.values()] + [module.fetch for module in MODULES]
+    makers = [*(program.build for program in PROGRAMS.values()), *(module.fetch for module in MODULES), NODE.install]
     for make in makers if everything else [PROGRAMS[arguments[0]].build]:
         try:
             print(make())  # noqa: T201 - a command's answer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import builds
-from tests.integration.builds import COLLECTOR, PROGRAMS, BuildError, Module, Program
+from tests.integration.builds import COLLECTOR, NODE, PROGRAMS, BuildError, Module, Packages, Program
 
 GO = """#!/bin/sh
 echo "$@" >> "{log}"
@@ -83,6 +83,7 @@ def test_a_part_that_cannot_be_had_fails_where_it_matters(
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(builds, "PROGRAMS", {"tool": program})
     monkeypatch.setattr(builds, "MODULES", ())
+    monkeypatch.setattr(builds, "NODE", Packages({}))
     assert builds.main([asked]) == code
 
 
@@ -97,6 +98,34 @@ def test_a_module_is_where_go_says_it_is(calls: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(BuildError, match="install Go"):
         Module("example.com/tool", "v1.2.3").fetch()
+
+
+def test_packages_are_installed_once(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = calls.parent / "path"
+    for name, does in (("node", ""), ("npm", f'echo "$1 $7" >> "{calls}"; [ -z "$BROKEN" ]')):
+        (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("BROKEN", "1")
+    with pytest.raises(BuildError, match=r"npm cannot install axe@1: "):
+        Packages({"axe": "1"}).install()
+    monkeypatch.delenv("BROKEN")
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda _: Packages({"axe": "1"}).install(), range(4)))) == 1
+    assert calls.read_text() == "install axe@1\n" * 2
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(BuildError, match="node and npm are missing"):
+        Packages({"axe": "1"}).install()
+
+
+def test_all_of_it_is_made_before_the_tests(calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that began with an installation took a minute longer, and so did those that waited for the same."""
+    made: list[Path] = []
+    monkeypatch.setattr(builds, "PROGRAMS", {})
+    monkeypatch.setattr(builds, "MODULES", ())
+    monkeypatch.setattr(Packages, "install", lambda self: made.append(Path("node_modules")))
+    assert builds.main(["all"]) == 0
+    assert len(made) == 1
+    assert set(NODE.versions) == {"axe-core", "typescript", "uplot"}
 
 
 def test_the_last_line_is_the_path(
