@@ -21,11 +21,11 @@ from otel_monitoring.alerts.rules.slo import wanted_sums
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.forks import renewed
 from otel_monitoring.metrics.aggregator import Aggregator
+from otel_monitoring.metrics.event_sums import Indicator
 from otel_monitoring.metrics.outcome import OutcomeClassifier
-from otel_monitoring.metrics.past import Indicator
 from otel_monitoring.metrics.slices.own_deltas import OwnDeltas
 from otel_monitoring.metrics.slices.recorder import Readings, SliceRecorder
-from otel_monitoring.metrics.slices.sums import PastReader
+from otel_monitoring.metrics.slices.sums import EventSumsReader
 from otel_monitoring.metrics.slices.table import SliceTable
 from otel_monitoring.monitoring.service import MonitoringService
 from otel_monitoring.runtime.threads import in_thread
@@ -179,7 +179,7 @@ class AlertTester:
         telemetry.start(self._measured.reader)
         self._begin_past(settings.error_statuses)
         self._evaluator = Evaluator(
-            self.manager, "tester", self._report, self._interval, past=lambda: self._reader.read(*self._judged())
+            self.manager, "tester", self._report, self._interval, event_sums=lambda: self._reader.read(*self._judged())
         )
         return self
 
@@ -212,7 +212,7 @@ class AlertTester:
         measured = self._measured
         self._deltas = OwnDeltas(lambda: measured.reader.application)
         measured.listeners.append(lambda snapshot: self._deltas.note([snapshot]))
-        self._recorder, self._reader = SliceRecorder(OutcomeClassifier(error_statuses)), PastReader()
+        self._recorder, self._reader = SliceRecorder(OutcomeClassifier(error_statuses)), EventSumsReader()
 
     def _judged(self) -> tuple[SliceTable, Collection[tuple[Indicator, int]]]:
         return self.manager.store.slices, wanted_sums(self.manager.rules)

@@ -35,7 +35,7 @@ from otel_monitoring.alerts.store.leases import (
 )
 from otel_monitoring.alerts.store.outbox import UNREADABLE
 from otel_monitoring.guard import fail_open, logger
-from otel_monitoring.metrics.past import Past
+from otel_monitoring.metrics.event_sums import EventSums
 from otel_monitoring.metrics.window import Window
 
 _reading_report = fail_open("reading another worker's report")
@@ -63,7 +63,7 @@ class Evaluator:
         report: Makes this worker's report.
         interval: Seconds between ticks.
         measured: Returns the sum of all workers' histograms and counters; None: the reports have them.
-        past: Returns the sums over the slices of the past, None where they are not known.
+        event_sums: Returns the sums over the slices of the past, None where they are not known.
         elsewhere: Returns whether another engine evaluates the rules about the whole service.
         evidence: Collects the evidence of alerts; None: they have none.
     """
@@ -75,7 +75,7 @@ class Evaluator:
         report: Callable[[], WorkerReport],
         interval: float,
         measured: Callable[[], Window] | None = None,
-        past: Callable[[], Past | None] = lambda: None,
+        event_sums: Callable[[], EventSums | None] = lambda: None,
         elsewhere: Callable[[], bool] = lambda: False,
         evidence: EvidenceCollector | None = None,
     ) -> None:
@@ -86,7 +86,7 @@ class Evaluator:
         self._report = report
         self._interval = interval
         self._measured = measured
-        self._past = past
+        self._event_sums = event_sums
         self._channel_leases = {name: lease_of(name) for name in manager.policy.channels}
         repeating = sorted(repeating_lease_of(name) for name in manager.policy.holding)
         wanted = (LEADER, *self._channel_leases.values(), *repeating)
@@ -227,7 +227,7 @@ class Evaluator:
         manager, now = self._manager, self._manager.clock()
         reports = self._reports(manager.store, now)
         measured = self._measured() if self._measured is not None else None
-        past = self._past()
+        event_sums = self._event_sums()
         rules = self._rules()
         elsewhere = {rule.name for rule in manager.rules}.difference(rule.name for rule in rules)
         firing_elsewhere = self._firing_elsewhere() if elsewhere else ()
@@ -247,7 +247,9 @@ class Evaluator:
             transitions = Transitions(store, policy, now, elsewhere, firing_elsewhere, evidence)
             if leases.holders(now).get(LEADER) == self._worker:  # the lease may have expired meanwhile
                 known = {incident.key: incident for incident in saved_incidents(store.incidents)}
-                results = manager.evaluation.evaluate(rules, reports, labels_by_rule(known.values()), measured, past)
+                results = manager.evaluation.evaluate(
+                    rules, reports, labels_by_rule(known.values()), measured, event_sums
+                )
                 transitions.apply(results, known, reports, rules)
                 transitions.notified += escalate(store, policy, now)
             if wanted:
@@ -258,7 +260,7 @@ class Evaluator:
             transitions = manager.store.run(evaluate)
         except _EvidenceWanted:
             # It is collected outside of the transaction, which keeps other workers waiting; then once more with it.
-            gathered = self._gathered(wanted, merge_reports(reports, measured, past), reports, now)
+            gathered = self._gathered(wanted, merge_reports(reports, measured, event_sums), reports, now)
             transitions = manager.store.run(evaluate)
         self._evaluated_at = now
         manager.signals.maintenance(transitions.windows)

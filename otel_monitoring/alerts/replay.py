@@ -20,8 +20,8 @@ from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.slo import BurnRate, wanted_sums
 from otel_monitoring.alerts.store.memory import MemoryStore
+from otel_monitoring.metrics.event_sums import EventSums
 from otel_monitoring.metrics.outcome import OutcomeClassifier
-from otel_monitoring.metrics.past import Past
 from otel_monitoring.metrics.slices.model import FINEST, Slice
 from otel_monitoring.metrics.slices.recorder import LATE_SECONDS
 from otel_monitoring.metrics.slices.sums import RunningSums
@@ -189,11 +189,13 @@ class _Replay:
         known = {incident.key: incident for incident in saved_incidents(self._store.incidents)}
         transitions = Transitions(self._store, self._policy, now)
         rules = self._rules if self._share == 1 else [_shared(rule, self._share) for rule in self._rules]
-        results = self._evaluation.evaluate(rules, reports, labels_by_rule(known.values()), measured, self._past(now))
+        results = self._evaluation.evaluate(
+            rules, reports, labels_by_rule(known.values()), measured, self._event_sums(now)
+        )
         transitions.apply(results, known, reports, rules)
         return transitions.events
 
-    def _past(self, now: float) -> Past:
+    def _event_sums(self, now: float) -> EventSums:
         """The sums as the service has them: over the slices that change no more."""
         until = FINEST.slot(now - LATE_SECONDS)
         while self._waiting and self._waiting[0][1] <= until:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from otel_monitoring.alerts.rules.budget import in_words, is_blind, spenders
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.slo import BurnRate, Slo
-from otel_monitoring.metrics.past import ALL, Past, WindowSum
+from otel_monitoring.metrics.event_sums import ALL, EventSums, WindowSum
 from otel_monitoring.redact import redact
 from otel_monitoring.timestamps import rfc3339
 
@@ -17,34 +17,36 @@ BLIND: Final = "blind"
 _WORST = (BURNING, EXHAUSTED, BLIND, OK)
 _SPENDERS_SHOWN = 5
 _ENDPOINTS_SHOWN = 50
-_NOTHING = Past(0.0)
+_NOTHING = EventSums(0.0)
 
 
-def objectives_as_json(slos: Iterable[Slo], rules: Mapping[str, Rule], past: Past | None) -> list[dict[str, Any]]:
+def objectives_as_json(
+    slos: Iterable[Slo], rules: Mapping[str, Rule], event_sums: EventSums | None
+) -> list[dict[str, Any]]:
     """Every objective with its state, its budget and its burn rates.
 
     Args:
         slos: The objectives.
         rules: All rules by name; an objective whose rules were removed is left out.
-        past: The sums over the slices of the past; None: they are not known.
+        event_sums: The sums over the slices of the past; None: they are not known.
     """
     found = []
     for slo in slos:
         own = [rules[rule.name] for rule in slo.rules() if rule.name in rules]
         burning = [(rule, rule.expression) for rule in own if isinstance(rule.expression, BurnRate)]
         if burning:
-            found.append(_objective(slo, burning, past or _NOTHING))
+            found.append(_objective(slo, burning, event_sums or _NOTHING))
     return found
 
 
-def _objective(slo: Slo, burning: list[tuple[Rule, BurnRate]], past: Past) -> dict[str, Any]:
+def _objective(slo: Slo, burning: list[tuple[Rule, BurnRate]], event_sums: EventSums) -> dict[str, Any]:
     rule, expression = burning[0]
     good, objective = expression.good, expression.objective
-    whole = past.over(good, objective.window)
-    own, endpoints = _budget(ALL, burning, past), {}
+    whole = event_sums.over(good, objective.window)
+    own, endpoints = _budget(ALL, burning, event_sums), {}
     if slo.per:
         names = [name for name, _ in spenders(whole)][:_ENDPOINTS_SHOWN]
-        each = [{"endpoint": redact(name), **_budget(name, burning, past)} for name in names]
+        each = [{"endpoint": redact(name), **_budget(name, burning, event_sums)} for name in names]
         endpoints = {"endpoints": sorted(each, key=_worst_first)}
         own.update(_of_worst(endpoints["endpoints"]))
     by = [] if slo.per else spenders(whole)[:_SPENDERS_SHOWN]
@@ -57,9 +59,9 @@ def _objective(slo: Slo, burning: list[tuple[Rule, BurnRate]], past: Past) -> di
         "dry_run": rule.dry_run,
         "min_requests": expression.min_events,
         **own,
-        "measured_percent": _measured_percent(whole, objective.window, past),
-        "since": rfc3339(past.since) if past.since is not None else None,
-        "until": rfc3339(past.until) if past.until else None,
+        "measured_percent": _measured_percent(whole, objective.window, event_sums),
+        "since": rfc3339(event_sums.since) if event_sums.since is not None else None,
+        "until": rfc3339(event_sums.until) if event_sums.until else None,
         "spent_by": [{"endpoint": redact(name), "percent": round(100 * share, 1)} for name, share in by],
         **endpoints,
     }
@@ -78,13 +80,13 @@ def _of_worst(endpoints: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"state": worst["state"], "text": f"{worst['endpoint']}: {worst['text']}"}
 
 
-def _budget(group: str, burning: list[tuple[Rule, BurnRate]], past: Past) -> dict[str, Any]:
+def _budget(group: str, burning: list[tuple[Rule, BurnRate]], event_sums: EventSums) -> dict[str, Any]:
     """The state and the figures of all events, or of one endpoint."""
     _, expression = burning[0]
     objective, good = expression.objective, expression.good
-    whole, present = past.over(good, objective.window), past.over(good, expression.tier.long)
+    whole, present = event_sums.over(good, objective.window), event_sums.over(good, expression.tier.long)
     counts, rate = whole.of(group), objective.burn_rate(present.of(group))
-    rates = [_burn_rate(rule, each, past, group) for rule, each in burning]
+    rates = [_burn_rate(rule, each, event_sums, group) for rule, each in burning]
     blind = is_blind(present, expression.tier.long)
     left = objective.left(counts) if counts.events else None
     gone_in = objective.gone_in(left, rate) if left is not None and not blind else None
@@ -107,9 +109,9 @@ def _budget(group: str, burning: list[tuple[Rule, BurnRate]], past: Past) -> dic
     }
 
 
-def _burn_rate(rule: Rule, expression: BurnRate, past: Past, group: str) -> dict[str, Any]:
+def _burn_rate(rule: Rule, expression: BurnRate, event_sums: EventSums, group: str) -> dict[str, Any]:
     tier, objective = expression.tier, expression.objective
-    long, short = past.over(expression.good, tier.long), past.over(expression.good, tier.short)
+    long, short = event_sums.over(expression.good, tier.long), event_sums.over(expression.good, tier.short)
     of_long = None if is_blind(long, tier.long) else objective.burn_rate(long.of(group))
     of_short = None if is_blind(short, tier.short) else objective.burn_rate(short.of(group))
     enough = long.of(group).events >= max(1, expression.min_events)
@@ -125,11 +127,11 @@ def _burn_rate(rule: Rule, expression: BurnRate, past: Past, group: str) -> dict
     }
 
 
-def _measured_percent(whole: WindowSum, window: int, past: Past) -> float | None:
+def _measured_percent(whole: WindowSum, window: int, event_sums: EventSums) -> float | None:
     """How much of the window was measured, since measuring began."""
-    if past.since is None:
+    if event_sums.since is None:
         return None
-    seconds = min(float(window), past.until - past.since)
+    seconds = min(float(window), event_sums.until - event_sums.since)
     return round(min(100.0, 100 * whole.measured / seconds), 1) if seconds > 0 else None
 
 

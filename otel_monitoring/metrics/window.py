@@ -5,7 +5,7 @@ from collections.abc import Collection, Hashable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-from otel_monitoring.metrics.past import Past
+from otel_monitoring.metrics.event_sums import EventSums
 from otel_monitoring.metrics.serialization import PackedSnapshot, extremes
 from otel_monitoring.metrics.series_map import SeriesMap
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot, merged_rows
@@ -21,15 +21,15 @@ class Window:
 
     Args:
         snapshot: What was measured.
-        past: The sums over the slices of the past, for objectives; None: they are not known.
+        event_sums: The sums over the slices of the past, for objectives; None: they are not known.
         before: The window that it follows in a history.
     """
 
-    past: Past | None = None
+    event_sums: EventSums | None = None
 
-    def __init__(self, snapshot: Snapshot, past: Past | None = None, before: "Window | None" = None) -> None:
+    def __init__(self, snapshot: Snapshot, event_sums: EventSums | None = None, before: "Window | None" = None) -> None:
         self._snapshot = snapshot
-        self.past = past
+        self.event_sums = event_sums
         self.kept: dict[Hashable, Any] = {} if before is None else before.kept
         """Results of readers that later windows of the same history may use, where nothing has changed since."""
         self.memo: dict[Hashable, Any] = {} if before is None or self._differs(before) else before.memo

@@ -25,7 +25,7 @@ from otel_monitoring.health.requests import PerformanceMetrics
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
-from otel_monitoring.metrics.past import Past
+from otel_monitoring.metrics.event_sums import EventSums
 from otel_monitoring.metrics.service_history import SERVICE
 from otel_monitoring.telemetry.providers import Telemetry
 
@@ -56,7 +56,7 @@ class AlertFeed:
         state: Returns what this process says about itself to the others.
         draining: Whether the stop has begun: from then on nothing is pinged or evaluated.
         store_database: Returns the application's database, if it has one by now; the store may be there.
-        past: Returns the sums over the slices of the past, None where they are not known.
+        event_sums: Returns the sums over the slices of the past, None where they are not known.
         engine: Evaluates the rules about the whole service in place of its processes; None: nobody does.
         figures: Returns what this process says about its own work, for evidence.
         evidence: Where evidence comes from.
@@ -77,7 +77,7 @@ class AlertFeed:
         state: Callable[[], Mapping[str, Any]],
         draining: Callable[[], bool],
         store_database: Callable[[], ApplicationDatabase | None],
-        past: Callable[[], Past | None],
+        event_sums: Callable[[], EventSums | None],
         figures: Callable[[], Mapping[str, Any]],
         evidence: EvidenceSources,
         engine: AlertEngine | None = None,
@@ -97,7 +97,7 @@ class AlertFeed:
         self._state = state
         self._draining = draining
         self._store_database = store_database
-        self._past = past
+        self._event_sums = event_sums
         self._evaluator: Evaluator | None = None
         self._evaluated_stall: float | None = None
         self._ping: asyncio.Task[None] | None = None
@@ -116,7 +116,7 @@ class AlertFeed:
             self._report,
             self._settings.sample_interval,
             None if engine is not None else lambda: self._performance.history(SERVICE).recent,
-            self._past,
+            self._event_sums,
             elsewhere=lambda: engine is not None and engine.evaluates,
             evidence=EvidenceCollector(self._sources),
         )

@@ -9,9 +9,9 @@ from otel_monitoring.alerts.rules.slo import wanted_sums
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.objectives import objectives_as_json
-from otel_monitoring.metrics.past import Past
+from otel_monitoring.metrics.event_sums import EventSums
 from otel_monitoring.metrics.slices.model import FINEST
-from otel_monitoring.metrics.slices.sums import PastReader
+from otel_monitoring.metrics.slices.sums import EventSumsReader
 from otel_monitoring.runtime.threads import in_thread
 
 _OUT_OF_DATE = 300.0
@@ -32,8 +32,8 @@ class Objectives:
         self._manager = manager
         self._leads = leads
         self._clock = clock
-        self._reader = PastReader()
-        self._past: Past | None = None
+        self._reader = EventSumsReader()
+        self._event_sums: EventSums | None = None
         self._slot: int | None = None
         self._answer: list[dict[str, Any]] | None = None
         self._lock = renewed(self, "_lock", threading.Lock)
@@ -41,13 +41,13 @@ class Objectives:
     @property
     def due(self) -> bool:
         """Whether a slot has begun since the last time; or whether there are sums, although another process leads."""
-        return FINEST.slot(self._clock()) != self._slot if self._leads() else self._past is not None
+        return FINEST.slot(self._clock()) != self._slot if self._leads() else self._event_sums is not None
 
     async def tick(self) -> None:
         """Read what is new where a slot has begun since the last time, in a thread. Runs in the background thread."""
         if not self._leads():
-            if self._past is not None:
-                self._reader, self._past, self._answer = PastReader(), None, None
+            if self._event_sums is not None:
+                self._reader, self._event_sums, self._answer = EventSumsReader(), None, None
             return
         slot = FINEST.slot(self._clock())
         if slot != self._slot:
@@ -63,19 +63,19 @@ class Objectives:
         """
         with self._lock:
             manager = self._manager()
-            self._past = self._reader.read(manager.store.slices, wanted_sums(manager.rules))
+            self._event_sums = self._reader.read(manager.store.slices, wanted_sums(manager.rules))
             self._answer = self._made()
 
-    def past(self) -> Past | None:
+    def event_sums(self) -> EventSums | None:
         """The sums; None: they are not known, or out of date."""
-        past = self._past
-        return past if past is not None and self._clock() - past.until < _OUT_OF_DATE else None
+        event_sums = self._event_sums
+        return event_sums if event_sums is not None and self._clock() - event_sums.until < _OUT_OF_DATE else None
 
     def answer(self) -> list[dict[str, Any]] | None:
         """Every objective as JSON; None: another process leads."""
         if not self._leads():
             return None
-        return self._answer if self.past() is not None and self._answer is not None else self.blind()
+        return self._answer if self.event_sums() is not None and self._answer is not None else self.blind()
 
     def blind(self) -> list[dict[str, Any]]:
         """Every objective as JSON, where nothing is known."""
@@ -84,4 +84,4 @@ class Objectives:
     def _made(self, *, known: bool = True) -> list[dict[str, Any]]:
         manager = self._manager()
         rules = {rule.name: rule for rule in manager.rules}
-        return objectives_as_json(manager.slos, rules, self._past if known else None)
+        return objectives_as_json(manager.slos, rules, self._event_sums if known else None)

@@ -264,7 +264,7 @@ class ServiceParts:
             state=lambda: self.answers.own_state(),
             draining=lambda: self._worker.draining,
             store_database=lambda: None if (alive := monitored()) is None else alive.application_database,
-            past=self.objectives.past,
+            event_sums=self.objectives.event_sums,
             figures=self._own_figures,
             evidence=EvidenceSources(
                 history=lambda: self.performance.history(SERVICE),

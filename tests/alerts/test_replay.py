@@ -27,7 +27,7 @@ from otel_monitoring.metrics.buckets import Buckets
 from otel_monitoring.metrics.slices.codec import encoded_routes, encoded_service
 from otel_monitoring.metrics.slices.model import ROUTE_SCALE, TIERS, GaugeFigures, Requests, Slice, merged_requests
 from otel_monitoring.metrics.slices.recorder import WrittenUpTo
-from otel_monitoring.metrics.slices.sums import PastReader
+from otel_monitoring.metrics.slices.sums import EventSumsReader
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot, merged
 from otel_monitoring.metrics.window import History
@@ -75,7 +75,7 @@ class Live:
         self._begin()
 
     def _begin(self) -> None:
-        self._reader = PastReader()
+        self._reader = EventSumsReader()
         self._history = History(self.now, span=OPTIONS.window, resolution=OPTIONS.interval)
         self._evaluation = Evaluation()
 

@@ -23,7 +23,7 @@ from otel_monitoring.metrics.slices.codec import encoded_routes, encoded_service
 from otel_monitoring.metrics.slices.model import FINEST, TIERS, GaugeFigures, merged_slices
 from otel_monitoring.metrics.slices.recorder import LATE_SECONDS, Readings, SliceRecorder, WrittenUpTo
 from otel_monitoring.metrics.slices.slice_maker import SliceMaker
-from otel_monitoring.metrics.slices.sums import PastReader
+from otel_monitoring.metrics.slices.sums import EventSumsReader
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.metrics.snapshot import Histogram, Series, Snapshot
 from otel_monitoring.metrics.stream import Delta
@@ -163,7 +163,7 @@ def _objectives(store: SqliteStore, *, made_of: Sequence[Snapshot], count: int) 
     """CPU time of the sums over 30 days and of the rules on them, in milliseconds: at first, and the mean of a tick."""
     slos = (Slo("a", 99.9), Slo("b", 99, FasterThan(1)), Slo("c", 99.9, per="endpoint"))
     rules = [rule for slo in slos for rule in slo.rules()]
-    reader, wanted = PastReader(), wanted_sums(rules)
+    reader, wanted = EventSumsReader(), wanted_sums(rules)
     codec = SnapshotCodec()
     maker = SliceMaker(codec, OutcomeClassifier())
     slices = [maker.slice_of([codec.decode(codec.encode(delta, {}))]) for delta in made_of]

@@ -8,7 +8,7 @@ from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, merge_
 from otel_monitoring.alerts.rules.expressions import Reading
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.guard import fail_open
-from otel_monitoring.metrics.past import Past
+from otel_monitoring.metrics.event_sums import EventSums
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.redact import redact_error
 from otel_monitoring.runtime.give_way import give_way
@@ -55,7 +55,7 @@ class Evaluation:
         reports: Mapping[str, WorkerReport],
         known: Mapping[str, Sequence[Mapping[str, str]]],
         measured: Window | None = None,
-        past: Past | None = None,
+        event_sums: EventSums | None = None,
     ) -> list[RuleResult]:
         """Evaluate `rules`: one result for each known alert, and for each alert that starts.
 
@@ -66,13 +66,13 @@ class Evaluation:
             reports: The reports of all workers by instance.
             known: The labels of the pending and firing alerts, by rule.
             measured: The sum of all workers' histograms and counters; None: the reports have them.
-            past: The sums over the slices of the past; None: they are not known.
+            event_sums: The sums over the slices of the past; None: they are not known.
         """
         rules = tuple(rules)
         for name in {*self.readings, *self.errors} - {rule.name for rule in rules}:  # evaluated elsewhere by now
             self.readings.pop(name, None)
             self.errors.pop(name, None)
-        everywhere = {"": merge_reports(reports, measured, past)}
+        everywhere = {"": merge_reports(reports, measured, event_sums)}
         apart = {instance: report.window for instance, report in reports.items()}
         found: list[RuleResult] = []
         for rule in rules:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from otel_monitoring.alerts.model import AlertType
-from otel_monitoring.metrics.past import Past
+from otel_monitoring.metrics.event_sums import EventSums
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot, merged
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.redact import redact
@@ -119,19 +119,19 @@ def _part(read: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def merge_reports(
-    reports: Mapping[str, WorkerReport], measured: Window | None = None, past: Past | None = None
+    reports: Mapping[str, WorkerReport], measured: Window | None = None, event_sums: EventSums | None = None
 ) -> Window:
     """One window over all workers: histograms and counters are added, gauges stay apart by `INSTANCE_ATTRIBUTE`.
 
     Args:
         reports: The reports of all workers by instance.
         measured: The sum of all workers' histograms and counters; None: the reports have them.
-        past: The sums over the slices of the past.
+        event_sums: The sums over the slices of the past.
     """
-    if len(reports) == 1 and measured is None and past is None:
+    if len(reports) == 1 and measured is None and event_sums is None:
         return next(iter(reports.values())).window
     whole = measured.snapshot if measured is not None else _sum_of(reports.values())
-    return Window(Snapshot(whole.start, whole.end, whole.histograms, whole.sums, _gauges_apart(reports)), past)
+    return Window(Snapshot(whole.start, whole.end, whole.histograms, whole.sums, _gauges_apart(reports)), event_sums)
 
 
 def _sum_of(reports: Collection[WorkerReport]) -> Snapshot:

@@ -9,7 +9,7 @@ from otel_monitoring.alerts.replay import why_not
 from otel_monitoring.alerts.rules.expressions import Count, Expression, Gauge
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.slo import BurnRate
-from otel_monitoring.metrics.past import ALL, Counts
+from otel_monitoring.metrics.event_sums import ALL, Counts
 from otel_monitoring.metrics.slices.model import GaugeFigures, Slice, merged_slices
 from otel_monitoring.metrics.slices.timeline import snapshot_of
 from otel_monitoring.metrics.snapshot import Series

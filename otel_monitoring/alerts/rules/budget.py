@@ -7,7 +7,7 @@ at a burn rate of 1 the budget lasts exactly for the window.
 
 from typing import NamedTuple
 
-from otel_monitoring.metrics.past import ALL, Counts, WindowSum
+from otel_monitoring.metrics.event_sums import ALL, Counts, WindowSum
 
 _ENOUGH_MEASURED = 0.5
 _UNITS = ((2 * 86_400, 86_400, "d"), (2 * 3600, 3600, "h"), (2 * 60, 60, "min"), (0, 1, "s"))

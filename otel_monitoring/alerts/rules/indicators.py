@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from otel_monitoring.alerts.rules.expressions import Count, Percent, error_rate, requests
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.metrics.past import ALL, Counts
+from otel_monitoring.metrics.event_sums import ALL, Counts
 from otel_monitoring.metrics.slices.model import Requests, Slice
 from otel_monitoring.semconv import HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION, prometheus_label, prometheus_name
 

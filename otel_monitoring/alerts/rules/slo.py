@@ -11,7 +11,7 @@ from otel_monitoring.alerts.rules.expressions import Percent, Reading
 from otel_monitoring.alerts.rules.indicators import BY_ENDPOINT, Good, Succeeded, good_of
 from otel_monitoring.alerts.rules.promql import Dialect
 from otel_monitoring.alerts.rules.rule import NoData, Rule
-from otel_monitoring.metrics.past import ALL, Indicator, WindowSum
+from otel_monitoring.metrics.event_sums import ALL, Indicator, WindowSum
 from otel_monitoring.metrics.slices.model import TIERS
 from otel_monitoring.metrics.window import Window
 from otel_monitoring.timestamps import seconds_of
@@ -110,13 +110,13 @@ class BurnRate:
 
     def readings(self, window: Window, *, above: float | None = None, known: Collection[str] = ()) -> Sequence[Reading]:
         """One reading, or one for each endpoint with requests."""
-        past = window.past
-        if past is None:
+        event_sums = window.event_sums
+        if event_sums is None:
             return []
-        long, short = past.over(self.good, self.tier.long), past.over(self.good, self.tier.short)
+        long, short = event_sums.over(self.good, self.tier.long), event_sums.over(self.good, self.tier.short)
         if is_blind(long, self.tier.long) or is_blind(short, self.tier.short):
             return []
-        whole = past.over(self.good, self.objective.window)
+        whole = event_sums.over(self.good, self.objective.window)
         groups = {*long.groups, *known} - {ALL} if self.group_by else {ALL}
         found = (self._reading(group, long, short, whole) for group in sorted(groups))
         return [one for one in found if above is None or one.value >= above or one.group in known]

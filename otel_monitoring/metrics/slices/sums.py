@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from otel_monitoring.metrics.past import ALL, Counts, Indicator, Past, WindowSum
+from otel_monitoring.metrics.event_sums import ALL, Counts, EventSums, Indicator, WindowSum
 from otel_monitoring.metrics.slices.codec import decoded_slices
 from otel_monitoring.metrics.slices.model import FINEST, OTHER_ROUTES, TIERS, Slice, Tier
 from otel_monitoring.metrics.slices.recorder import WrittenUpTo
@@ -58,7 +58,7 @@ class RunningSums:
                 window.add(start, end, content.seconds, figures[indicator])
         self._since = float(start) if self._since is None else min(self._since, start)
 
-    def at(self, now: float) -> Past:
+    def at(self, now: float) -> EventSums:
         """The sums of the windows that end at `now`, in Unix seconds."""
         for window in self._windows.values():
             window.advance(now)
@@ -66,7 +66,7 @@ class RunningSums:
             (indicator, seconds): window.sum_by(self._groups[indicator])
             for (indicator, seconds), window in self._windows.items()
         }
-        return Past(now, self._since, sums)
+        return EventSums(now, self._since, sums)
 
     def _figures(self, indicator: Indicator, content: Slice) -> "array[float]":
         """The events and the bad ones of each group, one after the other."""
@@ -151,7 +151,7 @@ def _added(
     return together + one[len(together) :] if len(one) > len(together) else together
 
 
-class PastReader:
+class EventSumsReader:
     """Keeps the sums up to date with the slices of a service. One thread at a time uses it."""
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ class PastReader:
         self._sums = RunningSums(())
         self._reached: int | None = None
 
-    def read(self, table: SliceTable, wanted: Collection[tuple[Indicator, int]]) -> Past | None:
+    def read(self, table: SliceTable, wanted: Collection[tuple[Indicator, int]]) -> EventSums | None:
         """The sums over the slices that do not change any more.
 
         It reads all of them at first, and where the windows are others than before; else those that are new.

@@ -14,7 +14,7 @@ from otel_monitoring.alerts.rules.indicators import CounterShare, FasterThan, Su
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.slo import Slo, tiers_of, wanted_sums
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.metrics.past import ALL, Counts, Past, WindowSum
+from otel_monitoring.metrics.event_sums import ALL, Counts, EventSums, WindowSum
 from otel_monitoring.metrics.slices.model import Slice
 from otel_monitoring.metrics.slices.sums import RunningSums
 from otel_monitoring.metrics.snapshot import Snapshot
@@ -26,7 +26,7 @@ ORDERS = Slo("orders", objective=99.9)
 FAST, MEDIUM, SLOW = ORDERS.rules()
 
 
-def reading(rule: Rule, past: Past, group: str = "") -> Reading | None:
+def reading(rule: Rule, past: EventSums, group: str = "") -> Reading | None:
     found = rule.expression.readings(Window(Snapshot(0, 0), past), known=[group] if group else [])
     return next((one for one in found if one.group == group), None)
 

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from otel_monitoring.alerts.rules.indicators import FasterThan, Succeeded
 from otel_monitoring.alerts.store.memory.slices import MemorySlices
-from otel_monitoring.metrics.past import ALL, Counts, Past
+from otel_monitoring.metrics.event_sums import ALL, Counts, EventSums
 from otel_monitoring.metrics.slices.codec import encoded_routes, encoded_service
 from otel_monitoring.metrics.slices.model import TIERS, Requests, Slice, merged_slices
 from otel_monitoring.metrics.slices.recorder import WrittenUpTo
-from otel_monitoring.metrics.slices.sums import PastReader, RunningSums
+from otel_monitoring.metrics.slices.sums import EventSumsReader, RunningSums
 from otel_monitoring.metrics.slices.table import Position, SliceRow
 from otel_monitoring.metrics.snapshot import Histogram
 
@@ -31,7 +31,7 @@ def content(routes: Mapping[str, tuple[int, int]], seconds: float = 10.0) -> Sli
     return Slice(seconds, whole, {route: requests(*counts) for route, counts in routes.items()})
 
 
-def fed(slices: Mapping[int, Slice], wanted: int, now: int) -> Past:
+def fed(slices: Mapping[int, Slice], wanted: int, now: int) -> EventSums:
     sums = RunningSums([(GOOD, wanted)])
     for start, each in slices.items():
         sums.at(start)
@@ -126,13 +126,13 @@ def test_what_is_read_at_once_is_what_was_read_one_after_the_other() -> None:
     slices = {START + 10 * n: content({"/a": (n % 7, n % 2 and n % 3 == 0)}) for n in range(3 * 360)}
     wanted = [(GOOD, seconds) for seconds in (300, 1800, 3600, 6 * 3600, 3 * DAY, 30 * DAY)]
     half, end = START + 5410, START + 3 * 3600
-    followed = PastReader()
+    followed = EventSumsReader()
     table = Table({start: each for start, each in slices.items() if start < half}, half)
     followed.read(table, wanted)
     for now in range(half + 10, end + 1, 10):
         table.put({now - 10: slices[now - 10]}, now)
         past = followed.read(table, wanted)
-    fresh = PastReader().read(Table(slices, end), wanted)
+    fresh = EventSumsReader().read(Table(slices, end), wanted)
     assert past == fresh
     assert past is not None
     assert past.over(GOOD, 30 * DAY).of(ALL).events == sum(each.requests.durations.count for each in slices.values())
@@ -141,7 +141,7 @@ def test_what_is_read_at_once_is_what_was_read_one_after_the_other() -> None:
 def test_a_tick_reads_the_new_slices_alone() -> None:
     slices = {START + 10 * n: content({"/a": (1, 0)}) for n in range(720)}
     table = Table(slices, START + 7200)
-    reader = PastReader()
+    reader = EventSumsReader()
     wanted = [(GOOD, 30 * DAY), (GOOD, 300)]
     reader.read(table, wanted)
     table.reads.clear()
@@ -155,7 +155,7 @@ def test_a_tick_reads_the_new_slices_alone() -> None:
 def test_a_young_service_is_not_asked_for_a_month_of_seconds() -> None:
     now = START + 600
     table = Table({START + at: content({"/a": (1, 0)}) for at in range(0, 600, 10)}, now)
-    past = PastReader().read(table, [(GOOD, 30 * DAY), (GOOD, 300)])
+    past = EventSumsReader().read(table, [(GOOD, 30 * DAY), (GOOD, 300)])
     assert past is not None
     assert past.sums[GOOD, 30 * DAY].groups[ALL].events == 60
     assert len(table.reads) < 100
@@ -164,7 +164,7 @@ def test_a_young_service_is_not_asked_for_a_month_of_seconds() -> None:
 def test_other_windows_are_read_anew() -> None:
     slices = {START + 10 * n: content({"/a": (1, 0)}) for n in range(60)}
     table = Table(slices, START + 600)
-    reader = PastReader()
+    reader = EventSumsReader()
     reader.read(table, [(GOOD, 300)])
     past = reader.read(table, [(GOOD, 300), (FasterThan(0.05), 3600)])
     assert past is not None
@@ -172,7 +172,7 @@ def test_other_windows_are_read_anew() -> None:
 
 
 def test_without_slices_nothing_is_known() -> None:
-    assert PastReader().read(MemorySlices(), [(GOOD, 300)]) is None
+    assert EventSumsReader().read(MemorySlices(), [(GOOD, 300)]) is None
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.01, 0.3, 1.0, 4.0, 9.0])

@@ -1,4 +1,4 @@
-"""`Past`: how many events of the past were bad, over windows up to thirty days; objectives are judged by it."""
+"""`EventSums`: how many events of the past were bad, over windows up to thirty days; objectives are judged by them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -49,7 +49,7 @@ _NOTHING = Counts()
 _UNKNOWN = WindowSum()
 
 
-class Past(NamedTuple):
+class EventSums(NamedTuple):
     """The sums at one time; immutable, so any thread may read it.
 
     Attributes:
