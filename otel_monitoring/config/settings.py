@@ -557,6 +557,9 @@ def _notices(named: Set[str], variables: Mapping[str, str]) -> Iterator[str]:
         ("SMTP_SERVER", "ALERT_EMAIL_TO", "no alert is mailed"),
         ("ALERT_EMAIL_TO", "SMTP_SERVER", "no alert is mailed"),
         ("ALERT_WEBHOOK_SECRET", "ALERT_WEBHOOK_URL", "nothing is posted"),
+        (PREFIX + "STORE_URI", PREFIX + "STORE", "the state is kept in a file: set it to mongodb"),
+        (PREFIX + "PROMETHEUS_HEADERS", PREFIX + "PROMETHEUS_URL", "no Prometheus is asked"),
+        (PREFIX + "PROMETHEUS_CERTIFICATE", PREFIX + "PROMETHEUS_URL", "no Prometheus is asked"),
     ):
         if name in named and needed not in named:
             yield f"{name}: without {needed} {effect}"

@@ -174,6 +174,8 @@ def test_a_wrong_keyword_is_ours_whatever_its_name() -> None:
         ("SMTP_SERVER", "without ALERT_EMAIL_TO no alert is mailed"),
         ("ALERT_EMAIL_TO", "without SMTP_SERVER no alert is mailed"),
         ("ALERT_WEBHOOK_SECRET", "without ALERT_WEBHOOK_URL nothing is posted"),
+        ("OTEL_MONITORING_STORE_URI", "without OTEL_MONITORING_STORE the state is kept in a file: set it to mongodb"),
+        ("OTEL_MONITORING_PROMETHEUS_HEADERS", "without OTEL_MONITORING_PROMETHEUS_URL no Prometheus is asked"),
     ],
 )
 @pytest.mark.parametrize("place", ["environment", "file"])
@@ -185,7 +187,9 @@ def test_what_has_no_effect_is_said_once(
     said: str,
     place: str,
 ) -> None:
-    value = "whsec_" + "A" * 32 if variable.endswith("SECRET") else "ops@example.com" if "TO" in variable else "mail"
+    values = {"SECRET": "whsec_" + "A" * 32, "TO": "ops@example.com", "URI": "mongodb://db/shop", "HEADERS": "a=b"}
+    value = values.get(variable.rpartition("_")[2], "mail")
+    monkeypatch.delenv("OTEL_MONITORING_STORE", raising=False)
     if place == "file":
         (tmp_path / ".env").write_text(f"{variable}={value}\n")
     else:
