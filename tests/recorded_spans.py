@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.baggage import BaggageKeys
-from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
+from otel_monitoring.telemetry.span_pipeline import BaggageSpanProcessor
 from otel_monitoring.tracing.destination import Destination, use
 
 

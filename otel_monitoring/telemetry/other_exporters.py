@@ -16,9 +16,10 @@ from otel_monitoring.config.otlp import OtlpSettings, Signal
 from otel_monitoring.environment import warn_once
 from otel_monitoring.redact import redact_error
 from otel_monitoring.telemetry.export_state import ExportState
-from otel_monitoring.telemetry.otlp_exporters import CountedExporter, CountedSpanExporter
-from otel_monitoring.telemetry.pipelines import BatchPipeline, MetricPipeline, Pipeline, SpanSwitch
-from otel_monitoring.telemetry.shutdown import ReaderPipeline
+from otel_monitoring.telemetry.otlp_exporters import CountedExporter
+from otel_monitoring.telemetry.pipelines import BatchPipeline, MetricPipeline
+from otel_monitoring.telemetry.shutdown import Pipeline, ReaderPipeline
+from otel_monitoring.telemetry.span_pipeline import CountedSpanExporter, SpanSwitch
 
 
 def other_pipelines(

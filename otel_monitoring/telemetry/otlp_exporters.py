@@ -6,14 +6,12 @@ An exporter is imported when it is made: without an endpoint, neither it nor `gr
 import importlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
 from otel_monitoring import seams
@@ -22,7 +20,6 @@ from otel_monitoring.config.requests import needs_requests
 from otel_monitoring.forks import renewed
 from otel_monitoring.telemetry.direct_transport import DirectTransport, TlsFiles
 from otel_monitoring.telemetry.export_state import ExportState
-from otel_monitoring.telemetry.redaction import redacted_spans
 
 _EXPORTERS: dict[Signal, tuple[str, str]] = {
     "traces": ("trace_exporter", "OTLPSpanExporter"),
@@ -153,26 +150,6 @@ class CountedExporter:
         """Wait until no export is in progress."""
         with self._busy:
             pass
-
-
-class CountedSpanExporter(SpanExporter):
-    """Redacts spans and exports them through a `CountedExporter`."""
-
-    def __init__(self, exporter: CountedExporter) -> None:
-        self._exporter = exporter
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Export and count a batch."""
-        sent = self._exporter.send(redacted_spans(spans), len(spans))
-        return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
-
-    def shutdown(self) -> None:
-        """Shut the exporter down."""
-        self._exporter.close()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """True: there is no queue."""
-        return True
 
 
 def counted_metrics(exporter: Any, state: ExportState) -> CountedExporter:

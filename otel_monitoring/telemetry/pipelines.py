@@ -1,110 +1,29 @@
-"""`Pipeline`: the way of a signal from its provider to an OTLP endpoint, made in each worker, closed by a deadline."""
+"""`BatchPipeline`, `MetricPipeline`: the ways to an OTLP endpoint; loaded by services that export."""
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
-from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otel_monitoring import seams
 from otel_monitoring.config.otlp import OtlpSettings
 from otel_monitoring.environment import sdk_components_measured
-from otel_monitoring.guard import fail_open
 from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.otlp_exporters import (
     CountedExporter,
-    CountedSpanExporter,
     QueueMetrics,
     count_refusals,
     counted_metrics,
     make_exporter,
 )
-from otel_monitoring.telemetry.switch import Switch
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
     from otel_monitoring.telemetry.logs_sdk import BatchLogRecordProcessor
-
-
-class Pipeline(Protocol):
-    """The way of one signal out of the process; it is at work from construction on."""
-
-    def flush(self) -> None:
-        """Export what waits, and stay open; blocks for as long as an export may take."""
-
-    def detach(self) -> None:
-        """Accept nothing more; returns at once."""
-
-    def close(self, timeout: float) -> None:
-        """Export what waits and end the threads, in `timeout` seconds, or longer where the SDK ignores the limit."""
-
-    def abort(self) -> None:
-        """Give up the export in progress; returns at once."""
-
-    def settle(self) -> None:
-        """Wait for the end of an export that `abort` or `close` could not interrupt."""
-
-
-class SpanSwitch(Switch[SpanProcessor], SpanProcessor):
-    """A span processor that stays in a tracer provider, from which none can be removed, while `target` changes.
-
-    Args:
-        first: Processors that handle each span before the target, or without one.
-
-    Attributes:
-        target: The processor that exports spans; None: spans are not exported.
-        acts_at_start: Whether anything happens when a span starts.
-        started: How many sampled spans have started.
-        ended: How many of these have ended.
-    """
-
-    def __init__(self, first: Sequence[SpanProcessor] = ()) -> None:
-        super().__init__(_Each)
-        self._first = tuple(first)
-        self.acts_at_start = bool(first)
-        self._guard = fail_open("span processing")
-        self.started = self.ended = 0
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Run the first processors; the target, a batch queue of the SDK, does nothing at the start of a span."""
-        self.started += 1
-        for processor in self._first:
-            with self._guard:
-                processor.on_start(span, parent_context)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        """Run the first processors, then the target."""
-        self.ended += 1
-        for processor in self._first:
-            with self._guard:
-                processor.on_end(span)
-        target = self.target
-        if target is not None:
-            target.on_end(span)
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Have the target export what waits."""
-        target = self.target
-        return target.force_flush(timeout_millis) if target is not None else True
-
-
-class _Each(SpanProcessor):
-    """Hands spans that have ended to several processors."""
-
-    def __init__(self, processors: Sequence[SpanProcessor]) -> None:
-        self._processors = processors
-
-    def on_end(self, span: ReadableSpan) -> None:
-        for processor in self._processors:
-            processor.on_end(span)
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        flushed = [processor.force_flush(timeout_millis) for processor in self._processors]
-        return all(flushed)
 
 
 class _Queue:
@@ -207,19 +126,6 @@ class BatchPipeline:
     def settle(self) -> None:
         """Wait for the end of the export in progress."""
         self._exporter.settle()
-
-
-def span_pipeline(
-    settings: OtlpSettings, state: ExportState, switch: SpanSwitch, meters: MeterProvider | None = None
-) -> Pipeline:
-    """Export the spans that reach `switch` to the endpoint for traces; `meters` measure what becomes of them."""
-    with sdk_components_measured():
-        sender = make_exporter("traces", settings, meters)
-        count_refusals(sender)
-        exporter = CountedExporter(sender, state)
-        processor = BatchSpanProcessor(CountedSpanExporter(exporter), meter_provider=meters)
-
-    return BatchPipeline(exporter, processor, state, lambda on: switch.feed(processor, on=on))
 
 
 class _Reader(PeriodicExportingMetricReader):

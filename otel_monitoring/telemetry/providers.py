@@ -24,7 +24,6 @@ from opentelemetry.sdk.resources import (
     Resource,
     ServiceInstanceIdResourceDetector,
 )
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.version import __version__ as sdk_version
 
 from otel_monitoring import seams
@@ -38,23 +37,22 @@ from otel_monitoring.guard import logger
 from otel_monitoring.redact import redact
 from otel_monitoring.semconv import SCHEMA_URL, SCOPE
 from otel_monitoring.telemetry import logs_api
-from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
 from otel_monitoring.telemetry.exception_signal import ExceptionSignal
 from otel_monitoring.telemetry.export_state import ExportState, export_summary
 from otel_monitoring.telemetry.log_filter import QuietExports
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
-from otel_monitoring.telemetry.pipelines import MetricPipeline, Pipeline, SpanSwitch, span_pipeline
 from otel_monitoring.telemetry.resource import detected
 from otel_monitoring.telemetry.schema import joined
 from otel_monitoring.telemetry.self_metrics import SelfMetrics
-from otel_monitoring.telemetry.shutdown import JoinedPipeline, ReaderPipeline, close_all
-from otel_monitoring.telemetry.span_exceptions import take_over
-from otel_monitoring.telemetry.tracer_provider import ServiceTracerProvider
+from otel_monitoring.telemetry.shutdown import JoinedPipeline, Pipeline, ReaderPipeline, close_all
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
     from otel_monitoring.telemetry.file_providers import FileProviders
     from otel_monitoring.telemetry.log_pipeline import HandlerPipeline, LogPipeline, LogSwitch
     from otel_monitoring.telemetry.logs_sdk import LoggerProvider
+    from otel_monitoring.telemetry.span_pipeline import SpanSwitch
 
 _SDK = {TELEMETRY_SDK_LANGUAGE: "python", TELEMETRY_SDK_NAME: "opentelemetry", TELEMETRY_SDK_VERSION: sdk_version}
 _LEVELS = {
@@ -68,7 +66,7 @@ _LEVELS = {
 }
 _OWN_LOGGERS = ("otel_monitoring", "otel_monitoring.alerts")
 
-P = TypeVar("P", MeterProvider, TracerProvider, "LoggerProvider")
+P = TypeVar("P", MeterProvider, "TracerProvider", "LoggerProvider")
 
 # Providers that a `Telemetry` of this process has made. One of them is another service's, not the application's own: it
 # is never joined.
@@ -127,8 +125,7 @@ class Telemetry:
         if settings.log_level is not None:
             logging.getLogger("opentelemetry").setLevel(_LEVELS[settings.log_level])
         self.baggage = BaggageKeys(settings.baggage_keys)
-        listed = bool(settings.baggage_keys)
-        self._spans = SpanSwitch([BaggageSpanProcessor(self.baggage)] if listed else ())
+        self._spans: SpanSwitch | None = None
         self._logs: LogSwitch | None = None
         self._joined: set[Signal] = set()
         self.resource = self._make_resource()
@@ -174,7 +171,9 @@ class Telemetry:
     def _make_providers(self, *, join: bool) -> None:
         sent = {signal for signal in SIGNALS if self._is_sent(signal)}
         given = self._given
-        tracers = self._to_join("traces", given.get("traces") or trace.get_tracer_provider(), TracerProvider, join)
+        tracers = self._to_join(
+            "traces", given.get("traces") or trace.get_tracer_provider(), _loaded_tracer_provider(), join
+        )
         meters = self._to_join("metrics", given.get("metrics") or metrics.get_meter_provider(), MeterProvider, join)
         loggers = self._to_join(
             "logs", given.get("logs") or logs_api.get_logger_provider(), _loaded_logger_provider(), join
@@ -185,10 +184,8 @@ class Telemetry:
 
         self.exports_metrics = True
         self.tracing = tracers is not None or "traces" in sent
-        if tracers is None and self.tracing:
-            tracers = _make_provider(lambda: ServiceTracerProvider(self._spans, self.resource))
-        elif tracers is not None:
-            tracers.add_span_processor(self._spans)
+        if self.tracing:
+            tracers, self._spans = self._prepare_spans(tracers)
         self.logging = loggers is not None or "logs" in sent
         if self.logging:
             loggers, self._logs = self._prepare_logs(loggers)
@@ -202,6 +199,18 @@ class Telemetry:
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()
         self.logger_provider: logs_api.LoggerProvider = loggers or logs_api.NoOpLoggerProvider()
         self.meter_provider: metrics.MeterProvider = meters if join else metrics.NoOpMeterProvider()
+
+    def _prepare_spans(self, tracers: "TracerProvider | None") -> "tuple[TracerProvider, SpanSwitch]":
+        """The given provider, or one that is made, with the switch that was added to it."""
+        # Imported here, as with log records below: a service that exports no spans loads nothing of the SDK for them.
+        from otel_monitoring.telemetry.span_pipeline import BaggageSpanProcessor, SpanSwitch
+        from otel_monitoring.telemetry.tracer_provider import ServiceTracerProvider
+
+        switch = SpanSwitch([BaggageSpanProcessor(self.baggage)] if self._settings.baggage_keys else ())
+        if tracers is None:
+            return _make_provider(lambda: ServiceTracerProvider(switch, self.resource)), switch
+        tracers.add_span_processor(switch)
+        return tracers, switch
 
     def _prepare_logs(self, loggers: "LoggerProvider | None") -> "tuple[LoggerProvider, LogSwitch]":
         """The given provider, or one that is made, with the switch that was added to it."""
@@ -267,7 +276,7 @@ class Telemetry:
         own = SelfMetrics(meter, lambda: found() if (found := states()) is not None else {})
         if sdk_counts_spans():
             return
-        if self.tracing and ("traces" not in self._joined or self._is_of_file("traces")):
+        if self._spans is not None and ("traces" not in self._joined or self._is_of_file("traces")):
             own.count_spans(self._spans)
         if self._logs is not None and ("logs" not in self._joined or self._is_of_file("logs")):
             own.count_records(self._logs)
@@ -295,6 +304,8 @@ class Telemetry:
                 meters.add_metric_reader(reader)
             self._pipelines = self._make_pipelines()
             if self.tracing:
+                from otel_monitoring.telemetry.span_exceptions import take_over
+
                 logs = self.logger_provider.get_logger(SCOPE, schema_url=SCHEMA_URL)
                 self._leave_spans = take_over(ExceptionSignal(logs if self.logging else None), self._service)
             self._reader = reader
@@ -306,9 +317,9 @@ class Telemetry:
         """Begin anew in a forked child: with its own instance id and counters, without the parent's pipelines."""
         self._pid = os.getpid()
         self._pipelines = []
-        self._spans.feed_none()
-        if self._logs is not None:
-            self._logs.feed_none()
+        for switch in (self._spans, self._logs):
+            if switch is not None:
+                switch.feed_none()
         self._states = self._make_states()
         if not self._joined or self._from_file is not None:
             self.resource = self._make_resource()
@@ -320,10 +331,15 @@ class Telemetry:
 
     def _make_pipelines(self) -> list[tuple[Signal, Pipeline]]:
         _, meters, loggers = self._sdk
-        makers: dict[Signal, Callable[[ExportState], Pipeline]] = {
-            "traces": lambda state: span_pipeline(self._settings, state, self._spans, meters),
-            "metrics": lambda state: MetricPipeline(self._settings, state, meters),
-        }
+        makers: dict[Signal, Callable[[ExportState], Pipeline]] = {}
+        if self.exports_metrics:
+            from otel_monitoring.telemetry.pipelines import MetricPipeline
+
+            makers["metrics"] = lambda state: MetricPipeline(self._settings, state, meters)
+        if (spans := self._spans) is not None:
+            from otel_monitoring.telemetry.span_pipeline import span_pipeline
+
+            makers["traces"] = lambda state: span_pipeline(self._settings, state, spans, meters)
         if loggers is not None and (logs := self._logs) is not None:
             # Loaded where there is a provider of log records: see `_prepare_logs`.
             from otel_monitoring.telemetry.log_pipeline import HandlerPipeline, log_pipeline
@@ -354,10 +370,8 @@ class Telemetry:
         )
 
         made: list[tuple[Signal, Pipeline]] = []
-        if "traces" not in self._joined:
-            made += other_pipelines(
-                settings, "traces", lambda kind, state: other_span_pipeline(kind, state, self._spans)
-            )
+        if "traces" not in self._joined and (spans := self._spans) is not None:
+            made += other_pipelines(settings, "traces", lambda kind, state: other_span_pipeline(kind, state, spans))
         if "metrics" not in self._joined:
             made += other_pipelines(
                 settings, "metrics", lambda kind, state: other_metric_pipeline(kind, state, settings, meters)
@@ -467,8 +481,17 @@ def _can_export(signal: Signal) -> bool:
     return available()
 
 
-def _loaded_logger_provider() -> "type[LoggerProvider] | None":
+def _loaded_tracer_provider() -> "type[TracerProvider] | None":
     """The SDK's class, None where nobody has loaded it: then the application's provider is not of that class."""
+    if "opentelemetry.sdk.trace" not in sys.modules:
+        return None
+    from opentelemetry.sdk.trace import TracerProvider
+
+    return TracerProvider
+
+
+def _loaded_logger_provider() -> "type[LoggerProvider] | None":
+    """As `_loaded_tracer_provider`."""
     if "opentelemetry.sdk._logs" not in sys.modules:
         return None
     from otel_monitoring.telemetry.logs_sdk import LoggerProvider

@@ -5,14 +5,16 @@ What the SDK's processors, exporters and readers do, they measure themselves: se
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from otel_monitoring import semconv as c
 from otel_monitoring.config.otlp import Signal
 from otel_monitoring.telemetry.export_state import ExportState
-from otel_monitoring.telemetry.pipelines import SpanSwitch
+
+if TYPE_CHECKING:
+    from otel_monitoring.telemetry.span_pipeline import SpanSwitch
 
 _SAMPLED = {c.OTEL_SPAN_SAMPLING_RESULT: "RECORD_AND_SAMPLE"}
 
@@ -41,7 +43,7 @@ class SelfMetrics:
             "For how long the exports of a signal have been failing, or its full queue has been dropping.",
         )
 
-    def count_spans(self, switch: SpanSwitch) -> None:
+    def count_spans(self, switch: "SpanSwitch") -> None:
         """Observe the sampled spans that go through `switch`."""
 
         def started(_: CallbackOptions) -> Iterable[Observation]:

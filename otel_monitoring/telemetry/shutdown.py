@@ -1,19 +1,41 @@
-"""`close_all`: closes pipelines in parallel by one deadline, because each of them may hang."""
+"""`Pipeline`: the way of a signal from its provider to an endpoint, made in each worker.
+
+`close_all` closes pipelines in parallel by one deadline, because each of them may hang.
+"""
 
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
-from opentelemetry.sdk.trace import TracerProvider
 
 from otel_monitoring.guard import fail_open
-from otel_monitoring.telemetry.pipelines import Pipeline
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
     from otel_monitoring.telemetry.logs_sdk import LoggerProvider
+
+
+class Pipeline(Protocol):
+    """The way of one signal out of the process; it is at work from construction on."""
+
+    def flush(self) -> None:
+        """Export what waits, and stay open; blocks for as long as an export may take."""
+
+    def detach(self) -> None:
+        """Accept nothing more; returns at once."""
+
+    def close(self, timeout: float) -> None:
+        """Export what waits and end the threads, in `timeout` seconds, or longer where the SDK ignores the limit."""
+
+    def abort(self) -> None:
+        """Give up the export in progress; returns at once."""
+
+    def settle(self) -> None:
+        """Wait for the end of an export that `abort` or `close` could not interrupt."""
 
 
 class ReaderPipeline:

@@ -14,7 +14,7 @@ from opentelemetry.trace import Span, SpanContext, SpanKind, Status, StatusCode,
 from opentelemetry.util import types
 
 from otel_monitoring.environment import sdk_counts_spans
-from otel_monitoring.telemetry.pipelines import SpanSwitch
+from otel_monitoring.telemetry.span_pipeline import SpanSwitch
 
 Attributes: TypeAlias = dict[str, str | int]
 

@@ -21,7 +21,7 @@ from pymongo.monitoring import CommandListener, ConnectionPoolListener
 from otel_monitoring.instrumentation.mongodb.instrumentation import attach
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.telemetry.meter_providers import GuardedMeterProvider
-from otel_monitoring.telemetry.pipelines import SpanSwitch
+from otel_monitoring.telemetry.span_pipeline import SpanSwitch
 from otel_monitoring.telemetry.tracer_provider import ServiceTracerProvider
 from tests.benchmarks.figures import added, added_ratio, spread, undisturbed
 from tests.benchmarks.report import Report, say

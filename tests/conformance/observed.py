@@ -21,7 +21,7 @@ from starlette.types import Scope
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.instrumentation.http_server.fastapi import RequestError, RequestOptions, instrument_app
 from otel_monitoring.metrics.direct_histogram import DirectHistogram
-from otel_monitoring.telemetry.baggage_processors import BaggageSpanProcessor
+from otel_monitoring.telemetry.span_pipeline import BaggageSpanProcessor
 from tests.conformance.application import WAIT, Gates
 from tests.measured import metrics_of
 from tests.threaded_server import ThreadedServer

@@ -10,7 +10,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from otel_monitoring.telemetry.export_state import ExportState
-from otel_monitoring.telemetry.pipelines import BatchPipeline, SpanSwitch
+from otel_monitoring.telemetry.pipelines import BatchPipeline
+from otel_monitoring.telemetry.span_pipeline import SpanSwitch
 from tests.waiting import eventually
 
 SIZE = 4

@@ -23,8 +23,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_monitoring.config import Settings
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.reader import SnapshotReader
-from otel_monitoring.telemetry.pipelines import SpanSwitch
 from otel_monitoring.telemetry.providers import Telemetry
+from otel_monitoring.telemetry.span_pipeline import SpanSwitch
 from tests.otlp_sink import TIMEOUT, HttpSink
 
 

@@ -22,7 +22,7 @@ from opentelemetry.trace import (
     use_span,
 )
 
-from otel_monitoring.telemetry.pipelines import SpanSwitch
+from otel_monitoring.telemetry.span_pipeline import SpanSwitch
 from otel_monitoring.telemetry.tracer_provider import LeafTracer, ServiceTracerProvider
 
 NAME = "find orders"

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opentelemetry.context import get_current
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -14,17 +14,19 @@ from otel_monitoring.instrumentation.database_work.work import Use, open_work
 from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, failure_in
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
 from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMANDS, collection_of
-from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.retries import STABLE_IDS, attempt, is_retryable
 from otel_monitoring.metrics.direct_histogram import RecordedSeries
-from otel_monitoring.telemetry.tracer_provider import StartedSpan
+
+if TYPE_CHECKING:
+    from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
+    from otel_monitoring.telemetry.tracer_provider import StartedSpan
 
 _MAX_INFLIGHT: Final = 10_000
 
 _MAX_FAILED: Final = 1000
 
-_Started: TypeAlias = tuple[RecordedSeries | None, StartedSpan | None, Use | None, Mapping[str, Any] | None, Any]
+_Started: TypeAlias = "tuple[RecordedSeries | None, StartedSpan | None, Use | None, Mapping[str, Any] | None, Any]"
 """The series of a command that was sent, its span, its part of a request, what its shape is made of, its session."""
 
 
@@ -39,7 +41,7 @@ class Commands(CommandListener):
         spans: Makes the spans; None: there are none.
     """
 
-    def __init__(self, metrics: CommandMetrics | None, spans: CommandSpans | None) -> None:
+    def __init__(self, metrics: CommandMetrics | None, spans: "CommandSpans | None") -> None:
         self.metrics = metrics
         self.spans = spans
         self._inflight = InFlight[_Started](_MAX_INFLIGHT)

@@ -6,7 +6,7 @@ PyMongo takes listeners when a client is made; ours are added to existing client
 import logging
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -15,7 +15,6 @@ from pymongo import monitoring as pymongo_monitoring
 from otel_monitoring import seams
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
-from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
 from otel_monitoring.instrumentation.mongodb.commands import Commands, makes_spans, measures
 from otel_monitoring.instrumentation.mongodb.heartbeats import Heartbeats
 from otel_monitoring.instrumentation.mongodb.pool_metrics import ConnectionTimes, PoolMetrics
@@ -42,6 +41,9 @@ from otel_monitoring.semconv import (
     Durations,
 )
 from otel_monitoring.telemetry.meter_providers import other_readers
+
+if TYPE_CHECKING:
+    from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
 
 __all__ = ["MongoInstrumentation", "attach", "monitoring_listeners"]
 
@@ -85,9 +87,7 @@ class MongoInstrumentation:
         self._metrics = _metrics_of(meter_provider, direct, max_collections)
         self._pools = self._metrics.pools
         self._heartbeats = Heartbeats(self.state)
-        self._spans: CommandSpans | None = None
-        if tracer_provider is not None:
-            self._spans = CommandSpans(tracer_provider, capture_statement, statement_max_length)
+        self._spans = _spans_of(tracer_provider, capture_statement, statement_max_length)
         self._commands: dict[tuple[bool, bool], Commands] = {}
         self._clients: list[weakref.ref[Client]] = []
         self._further_clients: list[weakref.ref[Client]] = []
@@ -280,6 +280,17 @@ class _Metrics:
         self.commands.enabled = self.pools.enabled = bool(self.commands.states)
         if not self.commands.states:
             self.pools.forget()
+
+
+def _spans_of(
+    tracer_provider: TracerProvider | None, capture_statement: bool, statement_max_length: int
+) -> "CommandSpans | None":
+    if tracer_provider is None:
+        return None
+    # Imported here: a service that exports no spans loads nothing of the SDK for them.
+    from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
+
+    return CommandSpans(tracer_provider, capture_statement, statement_max_length)
 
 
 def _metrics_of(meter_provider: MeterProvider, direct: Direct, max_collections: int) -> _Metrics:
