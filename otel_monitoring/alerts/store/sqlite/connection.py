@@ -1,5 +1,6 @@
 """`SqliteConnection`: one connection to a SQLite file that is safe with threads, several processes and forks."""
 
+import ctypes
 import os
 import sqlite3
 import threading
@@ -280,8 +281,5 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 
 def _leak(connection: sqlite3.Connection) -> None:
     """Keep the connection from being closed, even when the interpreter ends and clears every container."""
-    # Imported late: only a forked child, or an end while a thread still writes, needs it.
-    with suppress(ImportError, AttributeError):
-        import ctypes
-
+    with suppress(AttributeError):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
