@@ -16,8 +16,9 @@ from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.errors import errors_as_json, failures
 from otel_monitoring.health.instances import Instances, SeenInstance, block_of, reasons_of, system_of
+from otel_monitoring.health.performance_metrics import PerformanceMetrics
 from otel_monitoring.health.readings import readings_of
-from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
+from otel_monitoring.health.request_statistics import RequestStatistics
 from otel_monitoring.health.slice_metrics import Known
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Set
 from typing import Any, Final
 
 from otel_monitoring import semconv
-from otel_monitoring.health.requests import percent
+from otel_monitoring.health.request_statistics import percent
 from otel_monitoring.metrics.database_work import (
     OPERATION,
     REQUEST,

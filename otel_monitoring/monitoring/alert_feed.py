@@ -21,7 +21,7 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
-from otel_monitoring.health.requests import PerformanceMetrics
+from otel_monitoring.health.performance_metrics import PerformanceMetrics
 from otel_monitoring.instrumentation.system.event_loop import LoopMonitor
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator

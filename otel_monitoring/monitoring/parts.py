@@ -27,8 +27,9 @@ from otel_monitoring.health.checks import Checks
 from otel_monitoring.health.database_routes import routes_as_json
 from otel_monitoring.health.errors import ErrorRecorder
 from otel_monitoring.health.instances import Instances
+from otel_monitoring.health.performance_metrics import PerformanceMetrics
 from otel_monitoring.health.query_plan import Explainer
-from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics
+from otel_monitoring.health.request_statistics import RequestStatistics
 from otel_monitoring.instrumentation.database_work.metrics import WorkMetrics
 from otel_monitoring.instrumentation.database_work.recorder import WorkRecorder
 from otel_monitoring.instrumentation.http_client import instrument_clients

@@ -28,7 +28,7 @@ from otel_monitoring.guard import fail_open
 from otel_monitoring.health.checks import CheckFunction, Checks
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.database_handle import database_handle
-from otel_monitoring.health.requests import PerformanceMetrics
+from otel_monitoring.health.performance_metrics import PerformanceMetrics
 from otel_monitoring.health.series_query import SeriesQuery
 from otel_monitoring.instrumentation.http_server.fastapi import (
     RequestError,

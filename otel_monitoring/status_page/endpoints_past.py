@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from otel_monitoring.alerts.manager import AlertManager
-from otel_monitoring.health.requests import percent
+from otel_monitoring.health.request_statistics import percent
 from otel_monitoring.health.series import slices_by_step
 from otel_monitoring.health.series_query import Grid, SeriesQuery
 from otel_monitoring.metrics.slices.model import NO_REQUESTS, merged_requests

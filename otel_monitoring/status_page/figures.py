@@ -14,7 +14,8 @@ from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.endpoints.answers import HealthAnswers
 from otel_monitoring.errors import StoreError
 from otel_monitoring.health.database_routes import busiest_routes, findings
-from otel_monitoring.health.requests import PerformanceMetrics, RequestStatistics, percent
+from otel_monitoring.health.performance_metrics import PerformanceMetrics
+from otel_monitoring.health.request_statistics import RequestStatistics, percent
 from otel_monitoring.metrics.database_work import DatabaseWork, QueryShape, Repetition
 from otel_monitoring.metrics.service_history import SERVICE
 from otel_monitoring.metrics.snapshot import merged

@@ -1,57 +1,20 @@
-"""What counts as an error, a client's error, a disconnect; and the documented figures made of it."""
+"""The documented figures of requests, and what is recorded by hand."""
 
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 
-from otel_monitoring.health.requests import LastError, PerformanceMetrics, RequestStatistics
+from otel_monitoring.health.performance_metrics import LastError, PerformanceMetrics
+from otel_monitoring.health.request_statistics import RequestStatistics
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.direct_histogram import RecordedHistogram
-from otel_monitoring.metrics.outcome import RequestOutcome
-from otel_monitoring.metrics.reader import SnapshotReader
-from otel_monitoring.metrics.snapshot import AttributeValue, Series
-from otel_monitoring.metrics.window import History
 from otel_monitoring.semconv import (
-    HTTP_RESPONSE_STATUS_CODE,
-    HTTP_ROUTE,
-    HTTP_SERVER_REQUEST_DURATION,
     REQUEST_DURATIONS,
     SCOPE,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-def series(**attributes: str | int) -> Series:
-    names = {"status": "http.response.status_code", "error": "error.type", "route": "http.route"}
-    return Series(HTTP_SERVER_REQUEST_DURATION, tuple((names[key], value) for key, value in attributes.items()))
-
-
-@pytest.mark.parametrize(
-    ("recorded", "outcome"),
-    [
-        (series(status=200), RequestOutcome.SUCCESS),
-        (series(status=302), RequestOutcome.SUCCESS),
-        (series(status=404), RequestOutcome.CLIENT_ERROR),
-        (series(status=503, error="503"), RequestOutcome.ERROR),
-        (series(status=500, error="ValueError"), RequestOutcome.ERROR),
-        (series(status=200, error="ValueError"), RequestOutcome.ERROR),
-        (series(error="RuntimeError"), RequestOutcome.ERROR),
-        (series(error="ConnectionError"), RequestOutcome.CLIENT_DISCONNECT),
-        (series(status=200, error="ConnectionError"), RequestOutcome.CLIENT_DISCONNECT),
-        (series(status=500, error="ConnectionError"), RequestOutcome.ERROR),
-    ],
-)
-def test_outcomes(recorded: Series, outcome: RequestOutcome) -> None:
-    assert RequestStatistics()(recorded) is outcome
-
-
-def test_chosen_statuses_replace_every_5xx() -> None:
-    classify = RequestStatistics(frozenset({429, 500}))
-    assert classify(series(status=429)) is RequestOutcome.ERROR
-    assert classify(series(status=503, error="503")) is RequestOutcome.SUCCESS
-    assert classify(series(status=503, error="ValueError")) is RequestOutcome.ERROR
 
 
 class Bench:
@@ -155,16 +118,3 @@ def test_the_last_error_is_redacted_when_it_is_read() -> None:
     last = LastError("ValueError: password=hunter2", "GET /orders/{id}", 17.0)
     assert (last.text, last.time) == ("ValueError: password=[REDACTED] (GET /orders/{id})", 17.0)
     assert LastError("x", "GET /a@example.com", 1.0).text == "x (GET /[REDACTED])"
-
-
-def test_errors_are_counted_alike_before_and_after_the_routes() -> None:
-    reader, history = SnapshotReader(0.0), History(0.0, span=300.0, resolution=10.0)
-    for route in ("/orders", "/dishes", None):
-        for status in (200, 404, 500):
-            attributes: dict[str, AttributeValue] = {HTTP_RESPONSE_STATUS_CODE: status}
-            attributes |= {HTTP_ROUTE: route} if route else {}
-            reader.direct(HTTP_SERVER_REQUEST_DURATION).bind(attributes).record(0.1)
-    history.add(reader.take(10.0))
-    first, second = RequestStatistics(), RequestStatistics()
-    second.endpoints(history.total, history.recent)
-    assert first.errors(history.recent) == second.errors(history.recent) == (9, 3)
