@@ -17,7 +17,7 @@ from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import KINDS
 from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, added
-from otel_monitoring.runtime.give_way import giving_way
+from otel_monitoring.runtime.give_way import give_way, giving_way
 
 _FORMAT = 1
 _COMPRESSION = 1
@@ -97,13 +97,13 @@ class PackedSnapshot(NamedTuple):
 
     def snapshot(self) -> Snapshot:
         """The snapshot."""
-        found, counts, begin = {}, zlib.decompress(self.counts), 0
+        counts, number, end = zlib.decompress(self.counts), int.from_bytes, 0
+        found = {}
         for series, record in giving_way(zip(self.rows, _RECORD.iter_unpack(self.records), strict=True)):
             count, total, least, most, scale, at_zero, first, size, width = record
-            packed_counts = int.from_bytes(counts[begin : begin + size], "little")
+            packed_counts = number(counts[end : (end := end + size)], "little")
             fields = count, total, least, most, scale, at_zero, first, packed_counts, width
             found[series] = Histogram._make(fields)
-            begin += size
         return Snapshot(self.start, self.end, found, self.sums)
 
 
@@ -118,8 +118,10 @@ def extremes(snapshots: Iterable[PackedSnapshot], series: Series) -> tuple[float
             row = rows.get(series)
         if row is not None:
             least, most = _EXTREMES.unpack_from(snapshot.records, row * _RECORD.size)
-            smallest = min(smallest, least)
-            largest = max(largest, most)
+            if least < smallest:
+                smallest = least
+            if most > largest:
+                largest = most
     return smallest, largest
 
 
@@ -202,9 +204,8 @@ class SnapshotCodec:
             sums |= own.sums
             found = {self._text(series): histogram for series, histogram in giving_way(own.histograms.items())}
         for part in parts:
-            for text, row in giving_way(zip(part.series, part.rows(), strict=False)):
-                known = found.get(text)
-                found[text] = row if known is None else added(known, row)
+            give_way()
+            part.add_to(found)
             for text, value in zip(part.counters, part.sums, strict=True):
                 series = self.series_of(text)
                 sums[series] = sums.get(series, 0) + value
@@ -245,12 +246,15 @@ class EncodedSnapshot(NamedTuple):
     counters: Sequence[str]
     sums: Sequence[float]
 
-    def rows(self) -> Iterator[Row]:
-        """The fields of each histogram."""
-        end = 0
-        for count, total, least, most, scale, at_zero, first, size, width in _RECORD.iter_unpack(self.records):
-            packed_counts = int.from_bytes(self.counts[end : (end := end + size)], "little")
-            yield count, total, least, most, scale, at_zero, first, packed_counts, width
+    def add_to(self, found: dict[str, Row]) -> None:
+        """Add the histograms to those with the same text."""
+        counts, get, number, end = self.counts, found.get, int.from_bytes, 0
+        for text, record in zip(self.series, _RECORD.iter_unpack(self.records), strict=False):
+            count, total, least, most, scale, at_zero, first, size, width = record
+            packed_counts = number(counts[end : (end := end + size)], "little")
+            row = count, total, least, most, scale, at_zero, first, packed_counts, width
+            known = get(text)
+            found[text] = row if known is None else added(known, row)
 
 
 def _deflated(*parts: bytes) -> bytes:

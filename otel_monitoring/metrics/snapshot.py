@@ -177,8 +177,12 @@ def added(known: Row, new: Row) -> Row:
     count, total, least, most, scale, at_zero, first, packed_counts, width = known
     n, more, low, high, others_scale, zeros, begin, counts, others_width = new
     count += n
-    if scale != others_scale or width != others_width or count >> 8 * width or not counts or not packed_counts:
-        scale, first, packed_counts, width, begin, counts = _alike(known, new)
+    if scale != others_scale or not counts or not packed_counts:
+        scale, (first, packed_counts, width), (begin, counts, others_width) = _of_one_scale(known, new)
+    if width != others_width or count >> 8 * width:
+        wide = max(width, others_width, width_of(count))
+        packed_counts, counts = widened(packed_counts, width, wide), widened(counts, others_width, wide)
+        width = wide
     if begin >= first:
         packed_counts += counts << 8 * width * (begin - first)
     else:
@@ -191,20 +195,16 @@ def added(known: Row, new: Row) -> Row:
     return count, total + more, least, most, scale, at_zero + zeros, first, packed_counts, width
 
 
-def _alike(one: Row, other: Row) -> tuple[int, int, int, int, int, int]:
-    """Scale, first bucket, counts and width of one row, and the other's first bucket and counts in the same form."""
-    count, _, _, _, scale, _, *buckets = one
-    n, _, _, _, others_scale, _, *others_buckets = other
-    own, others = Buckets(*buckets), Buckets(*others_buckets)
+def _of_one_scale(known: Row, new: Row) -> tuple[int, Buckets, Buckets]:
+    """A scale, and the buckets of both rows at it; one that has none begins where the other does."""
+    scale, others_scale = known[4], new[4]
+    own, others = Buckets(*known[6:]), Buckets(*new[6:])
     if not others.packed_counts:  # all of them are at zero
-        return scale, *own, own.first, 0
+        return scale, own, own._replace(packed_counts=0)
     if not own.packed_counts:
-        return others_scale, others.first, 0, others.width, others.first, others.packed_counts
-    of_all = min(scale, others_scale)
-    own, others = own.coarser(scale - of_all), others.coarser(others_scale - of_all)
-    wide = max(own.width, others.width, width_of(count + n))
-    counts, others_counts = (widened(each.packed_counts, each.width, wide) for each in (own, others))
-    return of_all, own.first, counts, wide, others.first, others_counts
+        return others_scale, others._replace(packed_counts=0), others
+    of_both = min(scale, others_scale)
+    return of_both, own.coarser(scale - of_both), others.coarser(others_scale - of_both)
 
 
 class Snapshot(NamedTuple):

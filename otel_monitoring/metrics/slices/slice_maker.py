@@ -13,7 +13,7 @@ from otel_monitoring.metrics.slices.model import (
 )
 from otel_monitoring.metrics.snapshot import Histogram, Row, merged, merged_rows
 from otel_monitoring.redact import redact
-from otel_monitoring.runtime.give_way import giving_way
+from otel_monitoring.runtime.give_way import give_way, giving_way
 from otel_monitoring.semconv import HTTP_ROUTE, HTTP_SERVER_REQUEST_DURATION, UNMATCHED_ROUTE
 
 _NAME_LENGTH = 200
@@ -47,28 +47,33 @@ class SliceMaker:
 
         It has the requests, and the counters and histograms that the notes of `parts` call the application's own.
         """
+        found: dict[str, Row] = {}
+        for part in parts:
+            give_way()
+            part.add_to(found)
+        own = {str(name) for part in parts for name in part.note.get("own", ())}
         rows: dict[str, list[Row]] = {}
         errors: dict[str, int] = {}
-        increases: dict[str, float] = {}
         recorded: dict[str, list[Row]] = {}
-        for part in parts:
-            own = frozenset(map(str, part.note.get("own", ())))
-            for text, row in giving_way(zip(part.series, part.rows(), strict=False)):
-                kind = self._kind(text)
-                if kind.route is not None:
-                    rows.setdefault(kind.route, []).append(row)
-                    if kind.is_error:
-                        errors[kind.route] = errors.get(kind.route, 0) + row[0]  # its count
-                elif kind.metric in own:
-                    recorded.setdefault(kind.name, []).append(row)
-            for text, value in zip(part.counters, part.sums, strict=True):
-                kind = self._kind(text)
-                if kind.metric in own:
-                    increases[kind.name] = increases.get(kind.name, 0.0) + value
-        exact = {route: merged_rows(found) for route, found in rows.items()}
+        for text, row in giving_way(found.items()):
+            kind = self._kind(text)
+            if kind.route is not None:
+                rows.setdefault(kind.route, []).append(row)
+                if kind.is_error:
+                    errors[kind.route] = errors.get(kind.route, 0) + row[0]  # its count
+            elif kind.metric in own:
+                recorded.setdefault(kind.name, []).append(row)
+        increases: dict[str, float] = {}
+        for text, value in (
+            (text, value) for part in parts for text, value in zip(part.counters, part.sums, strict=True)
+        ):
+            kind = self._kind(text)
+            if kind.metric in own:
+                increases[kind.name] = increases.get(kind.name, 0.0) + value
+        exact = {route: merged_rows(several) for route, several in rows.items()}
         routes = {name: Requests(_at_most(one, ROUTE_SCALE), errors.get(name, 0)) for name, one in exact.items()}
         whole = Requests(_at_most(merged(exact.values()), SCALE), sum(errors.values()))
-        histograms = {name: _at_most(merged_rows(found), ROUTE_SCALE) for name, found in recorded.items()}
+        histograms = {name: _at_most(merged_rows(several), ROUTE_SCALE) for name, several in recorded.items()}
         return Slice(0.0, whole, routes, {}, increases, histograms)
 
     def _kind(self, text: str) -> _Kind:
