@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -136,6 +137,31 @@ def test_what_a_backend_refuses_for_good_is_dropped_and_counted(forwarding: Coll
     forwarding.send("traces", otlp.traces(second := otlp.span()))
     sink.wait(lambda s: second.span_id in ids(s))
     assert span.span_id not in ids(sink)
+
+
+def test_what_waits_for_one_gateway_is_not_sent_to_the_others_meanwhile(tmp_path: Path) -> None:
+    patient = "protocol: {otlp: {retry_on_failure: {max_elapsed_time: 10m}}}, timeout: 10m"
+    (tmp_path / "patient.yaml").write_text(f"exporters: {{load_balancing/traces: {{{patient}}}}}")
+    with ExitStack() as stack:
+        sink = stack.enter_context(HttpSink())
+        folders = [tmp_path / name for name in ("here", "gone", "agent")]
+        for folder in folders:
+            folder.mkdir()
+        files = ("base", "gateway", "backend-otlp")
+        here, gone = (
+            stack.enter_context(collecting(folder, *files, OTLP_ENDPOINT=sink.endpoint)) for folder in folders[:2]
+        )
+        gone.kill()
+        variables = {"GATEWAY_ENDPOINTS": f"127.0.0.1:{here.grpc},127.0.0.1:{gone.grpc}", "GATEWAY_INSECURE": "true"}
+        agent = stack.enter_context(
+            collecting(folders[2], "base", "agent", str(tmp_path / "patient.yaml"), **variables)
+        )
+        spans = [otlp.span() for _ in range(100)]
+        agent.send("traces", otlp.traces(*spans))
+        eventually(lambda: agent.output.count("Will retry the request") >= 3, "it is tried again and again")
+        gone.start()
+        sink.wait(lambda s: ids(s) == {span.span_id for span in spans}, PATIENCE)
+        assert len(sink.spans()) == len(spans), "each once"
 
 
 @pytest.mark.parametrize("sender", ["backend-otlp", "agent"])
