@@ -185,6 +185,25 @@ def test_the_servers_clock_counts_where_those_of_hosts_differ(made: Made) -> Non
     assert behind.leases.lead("b", second + 8, second + 13) == {LEADER}
 
 
+def test_a_clock_that_is_set_while_the_service_runs_changes_nothing(made: Made) -> None:
+    """Other hosts' mutes ended, their reports were deleted and their leases taken, for up to a minute."""
+    ahead = 0.0
+    store, other = made(clock=lambda: time.time() + ahead), made()
+    manager = AlertManager(channels=[], store=store, settings=Settings(), clock=lambda: time.time() + ahead)
+    mute = Mute(Selection.of(AlertType.CUSTOM), time.time() + 60)
+    other.mutes.add(mute)
+    other.reports.publish("other", b"report", time.time())
+    other.leases.lead("other", time.time(), time.time() + 60)
+    for ahead in (0.0, 300.0, -300.0, 0.0):  # noqa: B007 - the clock reads it
+        for _ in range(2):  # before the server was asked for its time, and afterwards
+            now = manager.clock()
+            assert now == pytest.approx(time.time(), abs=2)
+            assert store.leases.lead("this", now, now + 5) == frozenset()
+            assert store.mutes.all(now) == [mute]
+            assert list(store.reports.published(now - 30, now)) == ["other"]
+    assert other.mutes.all(time.time()) == [mute]
+
+
 # Its writers
 
 

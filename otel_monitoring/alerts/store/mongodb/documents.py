@@ -97,18 +97,16 @@ class Documents:
         open_database: Makes a client, and returns the database. It may raise `StoreError`.
         service: The key of the service.
         clock: Returns Unix time in seconds.
-
-    Attributes:
-        clock_offset: Seconds that the server's clock is ahead of this host's.
     """
 
     def __init__(
         self, open_database: Callable[[], Database[dict[str, Any]]], service: str, clock: Callable[[], float]
     ) -> None:
         self.service = service
-        self.clock_offset = 0.0
         self._open_database = open_database
         self._clock = clock
+        self._offset = 0.0, self._ahead
+        """Seconds that the server's clock was ahead of this host's when it was asked, and `_ahead` then."""
         self._lock = renewed(self, "_lock", threading.RLock)
         self._database: Database[dict[str, Any]] | None = None
         self._finalizer: finalize[..., Documents] | None = None
@@ -151,7 +149,7 @@ class Documents:
                 found.name, write_concern=majority, read_preference=ReadPreference.PRIMARY
             )
             self._finalizer = finalize(self, _close, found.client, os.getpid())
-        if time.monotonic() - self._asked_clock_at >= _CLOCK_EVERY_SECONDS:
+        if self.clock_offset != self._offset[0] or time.monotonic() - self._asked_clock_at >= _CLOCK_EVERY_SECONDS:
             self._ask_clock(self._database)
         return self._database
 
@@ -160,11 +158,23 @@ class Documents:
         answer = database.client.admin.command("hello")
         now = (asked + self._clock()) / 2
         self._asked_clock_at = time.monotonic()
-        local_time = answer.get("localTime")
+        known, local_time = self._offset[0], answer.get("localTime")
         if local_time is not None:
             offset = local_time.replace(tzinfo=local_time.tzinfo or timezone.utc).timestamp() - now
-            if abs(offset - self.clock_offset) > _CLOCK_STEP:
-                self.clock_offset = offset
+            known = offset if abs(offset - known) > _CLOCK_STEP else known
+        self._offset = known, self._ahead
+
+    @property
+    def clock_offset(self) -> float:
+        """Seconds that the server's clock is ahead of this host's, also just after somebody has set that."""
+        offset, ahead = self._offset
+        step = self._ahead - ahead
+        return offset - step if abs(step) > _CLOCK_STEP else offset
+
+    @property
+    def _ahead(self) -> float:
+        """Seconds that this host's clock is ahead of one that nobody sets."""
+        return self._clock() - time.monotonic()
 
     # Numbered documents
 
