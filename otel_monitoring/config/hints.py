@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-_AMOUNT = re.compile(r"\s*(\d+(?:[.,]\d+)?)\s*([a-z%]*)\s*", re.IGNORECASE)
+from otel_monitoring.redact.lazy_pattern import LazyPattern
+
+_AMOUNT = LazyPattern(r"\s*(\d+(?:[.,]\d+)?)\s*([a-z%]*)\s*", re.IGNORECASE)
 _SECONDS = {
     **dict.fromkeys(("ms", "msec", "millis", "milliseconds"), 0.001),
     **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds"), 1.0),

@@ -1,6 +1,5 @@
 """The HTTP side of the page: the document, which holds no data, and the private answers that it asks for."""
 
-import gzip
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol
 
@@ -10,7 +9,6 @@ from starlette.routing import BaseRoute
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE
 from otel_monitoring.endpoints.unavailable import or_unavailable
-from otel_monitoring.status_page.document import page
 from otel_monitoring.status_page.shared import Body
 
 PageRange = Literal["15m", "1h", "6h", "1d", "3d", "7d", "30d"]
@@ -50,6 +48,11 @@ def page_routes(
 
     @public.get("")
     def document(request: Request) -> Response:
+        # Imported with the first reader: most processes never have one.
+        import gzip
+
+        from otel_monitoring.status_page.document import page
+
         # A proxy that signs the reader in adds the token to every request, also to this one.
         made = page(ask_for_token=ask_for_token and "authorization" not in request.headers)
         content = made.content.encode()

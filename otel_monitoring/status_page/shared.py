@@ -1,7 +1,6 @@
 """`Shared`: an answer that is made once in an interval for all who ask; `Body`: an answer as it is sent."""
 
 import asyncio
-import gzip
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -30,6 +29,8 @@ class Body(NamedTuple):
     def of(cls, answer: Mapping[str, Any]) -> "Body":
         """The bytes of an answer."""
         plain = json_text(answer).encode()
+        import gzip  # with the first reader
+
         return cls(plain, gzip.compress(plain, 5, mtime=0))
 
 

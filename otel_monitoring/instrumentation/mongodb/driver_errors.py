@@ -11,6 +11,8 @@ import ssl
 from collections.abc import Iterator
 from enum import Enum
 
+from otel_monitoring.redact.lazy_pattern import LazyPattern
+
 
 class Proof(Enum):
     """What an error proves about the database."""
@@ -28,19 +30,19 @@ class Proof(Enum):
 _ANSWERS = {"OperationFailure", "NotPrimaryError", "ProtocolError", "SSLError", "CertificateError"}
 _TIMEOUTS = {"NetworkTimeout", "ServerSelectionTimeoutError", "ExecutionTimeout", "WaitQueueTimeoutError", "NoAnswer"}
 # A `ServerSelectionTimeoutError` has the errors of all servers only in its text, before the topology's description.
-_NO_NAME = re.compile(
+_NO_NAME = LazyPattern(
     r"name or service not known|name resolution|nodename nor servname|getaddrinfo|no address associated",
     re.IGNORECASE,
 )
-_TLS = re.compile(r"SSL handshake failed|\[SSL|certificate", re.IGNORECASE)
+_TLS = LazyPattern(r"SSL handshake failed|\[SSL|certificate", re.IGNORECASE)
 _OWN_LIMITS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EADDRNOTAVAIL}
 """Error numbers for exhausted resources of this process or its host."""
-_OWN_LIMIT = re.compile("|".join(re.escape(os.strerror(number)) for number in sorted(_OWN_LIMITS)))
-_SELECTED_NONE = re.compile(r"match selector|available for writes|available for replica set name")
-_NETWORK = re.compile(r"refused|timed out|timeout:? |reset by peer|unreachable|no route", re.IGNORECASE)
+_OWN_LIMIT = LazyPattern("|".join(re.escape(os.strerror(number)) for number in sorted(_OWN_LIMITS)))
+_SELECTED_NONE = LazyPattern(r"match selector|available for writes|available for replica set name")
+_NETWORK = LazyPattern(r"refused|timed out|timeout:? |reset by peer|unreachable|no route", re.IGNORECASE)
 _OWN_TIME = "would exceed time limit"
-_CLOSED = re.compile(r"\b(?:closed|closing|after close|shut ?down)\b", re.IGNORECASE)
-_THEIRS = re.compile(r"\b(?:by|server|peer|remote|host|proxy|broker|unexpectedly|middle|incomplete)\b", re.IGNORECASE)
+_CLOSED = LazyPattern(r"\b(?:closed|closing|after close|shut ?down)\b", re.IGNORECASE)
+_THEIRS = LazyPattern(r"\b(?:by|server|peer|remote|host|proxy|broker|unexpectedly|middle|incomplete)\b", re.IGNORECASE)
 """Words of a message that the other side has closed a connection."""
 
 

@@ -4,7 +4,6 @@ import json
 import logging
 
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, Notification, Status
-from otel_monitoring.alerts.notify.channels import evidence, text
 
 logger = logging.getLogger("otel_monitoring.alerts")
 
@@ -31,6 +30,9 @@ class LogChannel:
 
     def write(self, event: AlertEvent) -> None:
         """Write one event; never raises."""
+        # Imported with the first alert: most starts have none.
+        from otel_monitoring.alerts.notify.channels import evidence, text
+
         facts = {
             **event.labels,
             **event.details,
