@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_monitoring import seams
 from otel_monitoring.alerts.manager import AlertManager
@@ -19,7 +19,6 @@ from otel_monitoring.health.instances import Instances, SeenInstance, block_of, 
 from otel_monitoring.health.performance_metrics import PerformanceMetrics
 from otel_monitoring.health.readings import readings_of
 from otel_monitoring.health.request_statistics import RequestStatistics
-from otel_monitoring.health.slice_metrics import Known
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.database_work import DatabaseWork
@@ -32,6 +31,9 @@ from otel_monitoring.runtime.give_way import give_way
 from otel_monitoring.semconv import DB_CLIENT_CONNECTION_COUNT, DB_CLIENT_CONNECTION_STATE
 from otel_monitoring.telemetry.providers import Telemetry
 from otel_monitoring.timestamps import rfc3339
+
+if TYPE_CHECKING:
+    from otel_monitoring.health.slice_metrics import Known
 
 
 class Sources(NamedTuple):
@@ -240,8 +242,10 @@ class HealthAnswers:
         states = [self.own_state(), *(other.state for other in self._others(SERVICE))]
         return readings_of(states, self._from.database.as_json(self._now())["collections"])
 
-    def known(self) -> Known:
+    def known(self) -> "Known":
         """The metrics of the application and the endpoints that are known, for answers about the past."""
+        from otel_monitoring.health.slice_metrics import Known
+
         return Known(self._own_names().union(self._from.service.metrics), tuple(self._from.performance.endpoints))
 
     # What an answer is about

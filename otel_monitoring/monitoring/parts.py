@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS
@@ -21,10 +22,8 @@ from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.answers import HealthAnswers, Sources
-from otel_monitoring.endpoints.past_answers import PastAnswers
 from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.health.checks import Checks
-from otel_monitoring.health.database_routes import routes_as_json
 from otel_monitoring.health.errors import ErrorRecorder
 from otel_monitoring.health.instances import Instances
 from otel_monitoring.health.performance_metrics import PerformanceMetrics
@@ -55,10 +54,7 @@ from otel_monitoring.monitoring.slice_writer import SliceWriter
 from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.semconv import REQUEST_DURATIONS, SCHEMA_URL, SCOPE, WRONG_TOKENS
-from otel_monitoring.status_page.endpoints_past import EndpointsPast
-from otel_monitoring.status_page.figures import PageFigures
 from otel_monitoring.status_page.routes import page_url_of
-from otel_monitoring.status_page.updates import Updates
 from otel_monitoring.telemetry.meter_providers import other_readers
 from otel_monitoring.telemetry.providers import Telemetry
 from otel_monitoring.tracing.destination import Destination, use
@@ -67,8 +63,11 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from otel_monitoring.config.otlp import Signal
+    from otel_monitoring.endpoints.past_answers import PastAnswers
     from otel_monitoring.monitoring.service import MonitoringService
     from otel_monitoring.prometheus.engine import PrometheusEngine
+    from otel_monitoring.status_page.endpoints_past import EndpointsPast
+    from otel_monitoring.status_page.updates import Updates
 
 _AN_HOUR_OF_SAMPLES = 360
 
@@ -105,9 +104,6 @@ class ServiceParts:
         database_work: Adds up what requests and operations of this process do with the database.
         exchange: Exchanges measurements and states with the other processes.
         answers: Makes the JSON of the health endpoints.
-        past: Makes the JSON about the past.
-        updates: What changes on the status page.
-        endpoints_past: The endpoints over a range of the past, for the status page.
     """
 
     def __init__(
@@ -153,19 +149,42 @@ class ServiceParts:
         self.alerting = self._make_alert_feed()
         self._monitored.use(db if db is not None else database_of(settings))
         self.answers = self._make_answers()
+
+    # What only readers of the past and of the page need is loaded with the first of them.
+
+    @cached_property
+    def past(self) -> "PastAnswers":
+        """Makes the JSON about the past."""
+        from otel_monitoring.endpoints.past_answers import PastAnswers
+
+        settings = self._settings
         # Prometheus has one value for each export.
         exports = settings.metric_export_interval / 1000 if self.engine is not None else 0.0
-        self.past = PastAnswers(
+        return PastAnswers(
             self._alert_manager,
             lambda: self.answers.known(),
             max(settings.sample_interval, exports),
             self.engine.past if self.engine is not None else None,
         )
+
+    @cached_property
+    def updates(self) -> "Updates":
+        """What changes on the status page."""
+        from otel_monitoring.status_page.figures import PageFigures
+        from otel_monitoring.status_page.updates import Updates
+
+        thresholds = self._settings.thresholds
         figures = PageFigures(
-            self.answers, self.performance, self._statistics, settings.thresholds, lambda: self._alert_manager()
+            self.answers, self.performance, self._statistics, thresholds, lambda: self._alert_manager()
         )
-        self.updates = Updates(figures.content)
-        self.endpoints_past = EndpointsPast(lambda: self._alert_manager())
+        return Updates(figures.content)
+
+    @cached_property
+    def endpoints_past(self) -> "EndpointsPast":
+        """The endpoints over a range of the past, for the status page."""
+        from otel_monitoring.status_page.endpoints_past import EndpointsPast
+
+        return EndpointsPast(lambda: self._alert_manager())
 
     def _make_measurements(self) -> None:
         """What this process measured, and what all processes of the service did."""
@@ -339,10 +358,15 @@ class ServiceParts:
                 origin=self._origin,
                 objectives=self.objectives.answer,
                 blind=self.objectives.blind,
-                routes=lambda scope: routes_as_json(*self._work(scope)),
+                routes=self._routes,
                 work=lambda: self._work(SERVICE),
             )
         )
+
+    def _routes(self, scope: Scope) -> dict[str, Any]:
+        from otel_monitoring.health.database_routes import routes_as_json
+
+        return routes_as_json(*self._work(scope))
 
     def _work(self, scope: Scope) -> tuple[DatabaseWork, Windows]:
         """What routes do with the database. Prometheus has the figures of all processes, and the work of none."""
