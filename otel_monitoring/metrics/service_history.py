@@ -17,6 +17,7 @@ from itertools import accumulate, pairwise
 from typing import Any, Final, Literal, NamedTuple
 from uuid import uuid4
 
+from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.database_work import DatabaseWork
@@ -216,7 +217,8 @@ class ServiceHistory:
                 if read:
                     self._take(*self._receive(stream))
             except BaseException as error:
-                self.problem = redact_error(error)
+                # The text of a store is for people as it is.
+                self.problem = str(error) if isinstance(error, StoreError) else redact_error(error)
                 raise
             finally:
                 self._count([])

@@ -127,6 +127,7 @@ def test_what_is_not_published_yet_waits_and_does_not_count(clock: ManualClock, 
     stream.before = True
     with pytest.raises(StoreError):
         one.answer()
+    assert one.service.problem == "away"
     stream.before = False
     one.service.exchange(stream, publish=False)
     assert other.answer() == 15, "what was shown is published"
