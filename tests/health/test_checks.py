@@ -15,6 +15,7 @@ from otel_monitoring import semconv as c
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.health import checks as module
 from otel_monitoring.health.checks import Checks
+from tests.clocks import set_time
 from tests.measured import metrics_of
 
 pytestmark = pytest.mark.anyio
@@ -281,7 +282,7 @@ async def test_the_gauge_keeps_what_a_check_said_last_until_nobody_runs_it_any_m
     assert checks.as_json(0.0)["cache"]["status"] == "unknown"
     assert gauge(reader) == {"cache": 1, "disk": 0}, "it is not known to be mended"
     now = time.monotonic()
-    monkeypatch.setattr("otel_monitoring.health.checks.time.monotonic", lambda: now + 100 + 3 * PATIENCE)
+    set_time(monkeypatch, "otel_monitoring.health.checks", monotonic=lambda: now + 100 + 3 * PATIENCE)
     assert gauge(reader) == {}
 
 

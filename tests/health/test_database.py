@@ -22,6 +22,7 @@ from otel_monitoring import semconv as c
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.database_probe import CollectionFacts, CollectionsReading, ThreadTarget
 from otel_monitoring.instrumentation.mongodb.server_state import ServerState
+from tests.clocks import set_time
 from tests.measured import metrics_of
 from tests.waiting import eventually
 from tests.wire import Document, wire_server
@@ -195,7 +196,7 @@ async def test_collections_are_read_less_often_the_longer_that_takes(
         now[0] += took
         return 1
 
-    monkeypatch.setattr("otel_monitoring.health.database.time.monotonic", lambda: now[0])
+    set_time(monkeypatch, "otel_monitoring.health.database", monotonic=lambda: now[0])
     monkeypatch.setattr(Collection, "estimated_document_count", counted)
 
     await checker.refresh_collections()
@@ -648,7 +649,7 @@ async def test_a_ping_older_than_it_may_be_says_nothing(monkeypatch: pytest.Monk
     await checker.check_health()
     now = time.monotonic()
     assert checker.stale(now + 59) is None
-    monkeypatch.setattr("otel_monitoring.health.database.time.monotonic", lambda: now + 61)
+    set_time(monkeypatch, "otel_monitoring.health.database", monotonic=lambda: now + 61)
     assert checker.as_json()["status"] == "unknown"
     assert checker.stale(now + 61) == "the database has not answered a check for 61 s"
     assert gauges(reader) == {}, "nobody knows whether it is up"

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from itertools import repeat
 
@@ -11,6 +10,7 @@ import pytest
 
 from otel_monitoring.runtime.give_way import compute_in_turns, give_way, giving_way
 from otel_monitoring.runtime.threads import in_thread, wait_for
+from tests.clocks import set_time
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,7 @@ async def test_the_loop_runs_while_a_thread_computes() -> None:
 
 def test_a_thread_that_did_not_ask_is_not_paused(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
+    set_time(monkeypatch, "otel_monitoring.runtime.give_way", sleep=pauses.append)
     give_way()
     assert list(giving_way(range(100))) == list(range(100))
     assert pauses == []
