@@ -95,16 +95,15 @@ class PackedSnapshot(NamedTuple):
         rows = like.rows if like is not None and same else {one: row for row, one in enumerate(series)}
         return cls(snapshot.start, snapshot.end, rows, b"".join(records), _deflated(*counts), snapshot.sums)
 
-    def snapshot(self) -> Snapshot:
-        """The snapshot."""
+    def histograms(self) -> dict[Series, Row]:
+        """The fields of each histogram."""
         counts, number, end = zlib.decompress(self.counts), int.from_bytes, 0
-        found = {}
+        found: dict[Series, Row] = {}
         for series, record in giving_way(zip(self.rows, _RECORD.iter_unpack(self.records), strict=True)):
             count, total, least, most, scale, at_zero, first, size, width = record
             packed_counts = number(counts[end : (end := end + size)], "little")
-            fields = count, total, least, most, scale, at_zero, first, packed_counts, width
-            found[series] = Histogram._make(fields)
-        return Snapshot(self.start, self.end, found, self.sums)
+            found[series] = count, total, least, most, scale, at_zero, first, packed_counts, width
+        return found
 
 
 def extremes(snapshots: Iterable[PackedSnapshot], series: Series) -> tuple[float, float]:

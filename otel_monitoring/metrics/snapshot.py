@@ -93,7 +93,7 @@ class Histogram(NamedTuple):
         """The distribution of both sets of values; counts are exact, at the smaller of the two scales."""
         return merged_rows((self, other))
 
-    def minus(self, part: "Histogram", *, smallest: float, largest: float) -> "Histogram":
+    def minus(self, part: "Row", *, smallest: float, largest: float) -> "Histogram":
         """The distribution without the values of `part`, which were added to it before; counts are exact.
 
         Args:
@@ -101,12 +101,12 @@ class Histogram(NamedTuple):
             smallest: The smallest of the remaining values: minimum and maximum cannot be subtracted.
             largest: The largest of the remaining values.
         """
-        if self.scale != part.scale:
-            scale = min(self.scale, part.scale)
-            whole, part = self.coarser(self.scale - scale), part.coarser(part.scale - scale)
-            return whole.minus(part, smallest=smallest, largest=largest)
         count, total, _, _, scale, at_zero, first, packed_counts, width = self
-        n, less, _, _, _, zeros, begin, counts, parts_width = part
+        n, less, _, _, parts_scale, zeros, begin, counts, parts_width = part
+        if scale != parts_scale:
+            of_both = min(scale, parts_scale)
+            whole, less_of_it = self.coarser(scale - of_both), Histogram._make(part).coarser(parts_scale - of_both)
+            return whole.minus(less_of_it, smallest=smallest, largest=largest)
         if width != parts_width:
             wide = max(width, parts_width)
             packed_counts, counts = widened(packed_counts, width, wide), widened(counts, parts_width, wide)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from otel_monitoring.metrics.event_sums import EventSums
 from otel_monitoring.metrics.serialization import PackedSnapshot, extremes
 from otel_monitoring.metrics.series_map import SeriesMap
-from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Series, Snapshot, added
+from otel_monitoring.metrics.snapshot import AttributeValue, Histogram, Row, Series, Snapshot, added
 
 T = TypeVar("T")
 
@@ -209,7 +209,7 @@ class History:
         recent = total if same else _with(self.recent.snapshot, news)
         # An entry stays while any part of it is inside the span, so that the window is never shorter than the span.
         while self._ring and self._ring[0].end <= snapshot.end - self._span:
-            recent = self._without(recent, self._ring.popleft().snapshot())
+            recent = self._without(recent, self._ring.popleft())
         self.total = Window(total, before=self.total)
         self.recent = self.total if recent is total else Window(recent, before=None if same else self.recent)
 
@@ -233,18 +233,19 @@ class History:
         gauges = self.gauges.changed(newest.gauges, lambda _series, _known, value: value)
         return gauges.changed(gone, lambda _series, _known, _value: None)
 
-    def _without(self, window: Snapshot, oldest: Snapshot) -> Snapshot:
+    def _without(self, window: Snapshot, oldest: PackedSnapshot) -> Snapshot:
         """`window` less its oldest entry, which has left the ring."""
 
-        def subtracted(series: Series, whole: Histogram | None, part: Histogram) -> Histogram | None:
-            if whole is None or whole.count == part.count:
+        def subtracted(series: Series, whole: Histogram | None, part: Row) -> Histogram | None:
+            count, _, least, most, *_ = part
+            if whole is None or whole.count == count:
                 return None
             smallest, largest = whole.min, whole.max
-            if part.min <= smallest or part.max >= largest:
+            if least <= smallest or most >= largest:
                 smallest, largest = self._extremes(series)
             return whole.minus(part, smallest=smallest, largest=largest)
 
-        histograms = SeriesMap.of(window.histograms).changed(oldest.histograms, subtracted)
+        histograms = SeriesMap.of(window.histograms).changed(oldest.histograms(), subtracted)
         sums = SeriesMap.of(window.sums).changed(oldest.sums, _difference_of_counters)
         return Snapshot((self._ring or self._parts)[0].start, window.end, histograms, sums, window.gauges)
 

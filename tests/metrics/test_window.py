@@ -160,8 +160,8 @@ def test_any_rhythm_of_ticks_keeps_the_window_equal_to_its_entries(ticks: list[t
         several = {Series(NAME): merged([one] * count)} if count else {}
         history.add(Snapshot(now, now + gap, several))
         now += gap
-    entries = [entry.snapshot() for entry in history.moment.entries()]
-    inside = sum(h.count for entry in entries for h in entry.histograms.values())
+    entries = history.moment.entries()
+    inside = sum(count for entry in entries for count, *_ in entry.histograms().values())
     assert recorded_in(history.recent, NAME).count == inside
     assert history.recent.seconds == pytest.approx(now - entries[0].start)
     assert recorded_in(history.total, NAME).count == sum(count for _, count in ticks)
