@@ -24,7 +24,7 @@ from tests.ports import free_port
 _MILLI = 1e3
 _MIB = 2**20
 _BARE, _OURS, _EVERYTHING = "bare", "**otel_monitoring**, embedded", "**otel_monitoring**, everything configured"
-_SDK = "the SDK and its OTLP exporters of all signals, by hand"
+_SDK = "the SDK and its OTLP exporters alone"
 _STAGES = ("imported", "started", "answered", "settled")
 _JUDGED = "answered"
 """FastAPI prepares an included router with the first request that passes it; with the package, before the first."""
@@ -106,7 +106,7 @@ def idle(report: Report, sink: Sink, *, seconds: int, ticks: int) -> None:
         f"{ticks:,} ticks of ten seconds, with requests in some of them and alerts that begin and end.",
     )
     if find_spec("nx_27017") is None:
-        for key in ("idle.cpu", "idle.memory"):
+        for key in ("idle.cpu", "idle.memory", "idle.memory.ours"):
             report.leave_out(key, "nx-27017 is not installed")
     else:
         with _examples(sink) as start:
@@ -127,8 +127,10 @@ def _idle(report: Report, start: Any, seconds: int) -> None:
     bare, ours = found[_BARE], found[_EVERYTHING]
     report.table(("variant", "% of a core", "resident MiB"), rows, "idle")
     report.figure("idle.cpu", (ours["idle"] - bare["idle"]) * 100)
-    memory = [one["resident"] / _MIB for one in (bare, ours)]
-    report.figure("idle.memory", memory[1] - memory[0], ours=f"{memory[1]:.1f} MiB", peer=f"{memory[0]:.1f} MiB")
+    memory = {name: own["resident"] / _MIB for name, own in found.items()}
+    for key, beside in (("idle.memory", _BARE), ("idle.memory.ours", _SDK)):
+        added = memory[_EVERYTHING] - memory[beside]
+        report.figure(key, added, ours=f"{memory[_EVERYTHING]:.1f} MiB", peer=f"{memory[beside]:.1f} MiB")
 
 
 @contextmanager
