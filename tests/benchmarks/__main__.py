@@ -73,9 +73,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "traced": lambda run: traced.run(run.report, rounds=run.rounds(80, 16)),
     "start": lambda run: start.run(run.report, run.sink, rounds=run.rounds(10, 2), lean=run.quick),
     "idle": lambda run: start.idle(run.report, run.sink, seconds=run.pick(60, 5), ticks=run.pick(60_480, 300)),
-    "memory": lambda run: memory.run(
-        run.report, run.sink, requests=run.pick(100_000, 4_000), million=run.pick(1_000_000, 0)
-    ),
+    "memory": lambda run: memory.run(run.report, requests=run.pick(100_000, 4_000), million=run.pick(1_000_000, 0)),
     "answers": lambda run: answers.run(run.report, run.sink, rounds=run.rounds(20, 5), lean=run.quick),
     "alerts": lambda run: alerts.run(run.report, rounds=run.rounds(100, 20)),
     "quantiles": lambda run: quantile_error.run(run.report, samples=run.pick(200_000, 20_000)),

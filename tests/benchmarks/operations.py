@@ -52,6 +52,11 @@ async def requests(host: Host, count: int, path: str | None = None, distinct: in
     return {"process": process / count, "thread": thread / count}
 
 
+async def unsent(host: Host, count: int) -> None:
+    """Make requests to every route in turn, and wait for no export of what they produced."""
+    await host.client.statuses(calls(host.routes), count)
+
+
 async def proof(host: Host) -> str:
     """Look whether the instrumentation has measured anything; what is missing, or an empty text."""
     if host.instrumented.proof is None:

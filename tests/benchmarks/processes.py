@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -58,6 +59,10 @@ class Process:
         self._process.stdin.write(text + "\n")
         self._process.stdin.flush()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
     def end(self) -> None:
         """Close its input, and end it if that does not."""
         try:
@@ -80,6 +85,15 @@ class Sink:
         with urllib.request.urlopen(f"{self.url}/counts", timeout=10) as answer:  # noqa: S310 - our own process
             counts: dict[str, int] = json.load(answer)
         return sum(count for path, count in counts.items() if part in path)
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Inside, it takes connections and answers nothing."""
+        self._process.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.signal(signal.SIGCONT)
 
     def end(self) -> None:
         """End it."""
