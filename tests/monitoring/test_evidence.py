@@ -1,6 +1,7 @@
 """Alerts of a served application say what changed."""
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.instrumentation.http_server.recorder import request_in
 from tests.asgi import served
+from tests.otlp_sink import HttpSink
 
 pytestmark = pytest.mark.anyio
 
@@ -64,13 +66,18 @@ async def test_the_request_whose_code_runs_is_found_in_the_stack() -> None:
     assert request_in(sys._getframe()) == ""
 
 
+@pytest.fixture
+def sink() -> Iterator[HttpSink]:
+    """Takes what is exported: where nobody does, a service waits for that when it stops."""
+    with HttpSink() as made:
+        yield made
+
+
 @pytest.mark.parametrize("traced", [True, False])
-async def test_the_slowest_traced_requests_are_remembered(traced: bool) -> None:
+async def test_the_slowest_traced_requests_are_remembered(traced: bool, sink: HttpSink) -> None:
     app = FastAPI()
     manager = AlertManager(channels=[], store=MemoryStore())
-    # Nobody answers there, and the stop would wait for that.
-    exporting = {"otlp_endpoint": "http://127.0.0.1:1", "shutdown_timeout": 0.1} if traced else {}
-    settings = Settings.load(access="open", **exporting)
+    settings = Settings.load(access="open", otlp_endpoint=sink.endpoint if traced else None)
     monitoring = MonitoringService(None, alert_manager=manager, settings=settings).instrument(app)
 
     @app.get("/a")

@@ -69,6 +69,6 @@ def test_the_handlers_flush_at_exit_waits_for_nobody() -> None:
     before = threading.enumerate()
     OtlpHandler(provider).flush()
     try:
-        assert threading.enumerate() == before
+        assert not set(threading.enumerate()) - set(before)  # one of an earlier test may end
     finally:
         released.set()
