@@ -1,4 +1,4 @@
-"""What the environment tells the library `requests`, with which the SDK's exporters send over HTTP."""
+"""What the environment asks of the library `requests`, with which the SDK's exporters send over HTTP by default."""
 
 import os
 from pathlib import Path
@@ -6,18 +6,32 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-_PROVIDERS: Final = tuple(
-    f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal}CREDENTIAL_PROVIDER" for signal in ("", "TRACES_", "METRICS_", "LOGS_")
+_VARIABLES: Final = (
+    "NETRC",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    *(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal}CREDENTIAL_PROVIDER" for signal in ("", "TRACES_", "METRICS_", "LOGS_")),
 )
 
 
-def needs_requests(url: str) -> bool:
-    """Whether `requests` does more for `url` than a direct connection: a proxy is named, or credentials."""
+def needs_requests(url: str, authority: Path | None) -> bool:
+    """Whether an export to `url` needs what urllib3 alone does not do.
+
+    That is a proxy, a password of the URL or of a .netrc file, a credential provider, the certificates that a variable
+    of `requests` or curl names, and a folder of certificates.
+
+    Args:
+        url: The endpoint.
+        authority: The file or folder of those who may have signed the server's certificate.
+    """
+    parts = urlsplit(url)
     proxies = getproxies()
     return bool(
-        proxies.get(urlsplit(url).scheme)
+        parts.username is not None
+        or proxies.get(parts.scheme)
         or proxies.get("all")
-        or any(os.environ.get(name) for name in ("NETRC", *_PROVIDERS))
+        or (authority is not None and authority.is_dir())
+        or any(os.environ.get(name) for name in _VARIABLES)
         or _has_netrc()
     )
 
@@ -27,8 +41,3 @@ def _has_netrc() -> bool:
         return any((Path.home() / name).exists() for name in (".netrc", "_netrc"))
     except (RuntimeError, OSError):  # a user without a home, or with one that is not theirs to read
         return False
-
-
-def authority_of_requests() -> str | None:
-    """The file or folder of those who may have signed a server's certificate; it wins over an exporter's own."""
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")

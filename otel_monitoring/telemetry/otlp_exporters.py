@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import certifi
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 from opentelemetry.util.re import parse_env_headers
@@ -18,7 +19,6 @@ from otel_monitoring import seams
 from otel_monitoring.config.otlp import OtlpSettings, Signal
 from otel_monitoring.config.requests import needs_requests
 from otel_monitoring.forks import renewed
-from otel_monitoring.telemetry.direct_transport import DirectTransport, TlsFiles
 from otel_monitoring.telemetry.export_state import ExportState
 
 _EXPORTERS: dict[Signal, tuple[str, str]] = {
@@ -65,16 +65,22 @@ def make_exporter(signal: Signal, settings: OtlpSettings, meters: MeterProvider 
 
 
 def _over_http(exporter: Callable[..., Any], options: dict[str, Any], signal: Signal, settings: OtlpSettings) -> Any:
-    """An exporter that needs `requests` only where `requests` does more than a direct connection."""
-    url = options["endpoint"]
-    if not needs_requests(url):
-        files = TlsFiles(
-            *(settings.tls_file(signal, kind) for kind in ("certificate", "client_certificate", "client_key"))
-        )
+    """An exporter that sends with urllib3, or with `requests` where that alone can do what the environment asks for."""
+    authority, certificate, key = (
+        settings.tls_file(signal, kind) for kind in ("certificate", "client_certificate", "client_key")
+    )
+    if needs_requests(options["endpoint"], authority):
+        return exporter(**options)
+    transport = seams.URLLIB3_TRANSPORT.load("opentelemetry.exporter.http.transport._urllib3", "Urllib3HTTPTransport")
+    if transport is not None:
         try:
-            return exporter(**options, _transport=DirectTransport(url, files))
-        except TypeError as error:
-            seams.EXPORTER_TRANSPORT.lost(error)
+            made = transport(
+                verify=str(authority) if authority else certifi.where(),
+                cert=(str(certificate), str(key)) if certificate and key else certificate and str(certificate),
+            )
+            return exporter(**options, _transport=made)
+        except (TypeError, ImportError) as error:
+            seams.URLLIB3_TRANSPORT.lost(error)
     return exporter(**options)
 
 

@@ -14,7 +14,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 @pytest.fixture(autouse=True)
 def without_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in (*PROXIES, *(name.upper() for name in PROXIES), "NETRC"):
+    for name in (*PROXIES, *(name.upper() for name in PROXIES), "NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
 
@@ -23,6 +23,8 @@ NEEDED: dict[str, tuple[str, str]] = {
     "a proxy": ("HTTP_PROXY", "http://127.0.0.1:3128"),
     "a proxy for everything": ("all_proxy", "socks5://127.0.0.1:1080"),
     "a file of passwords": ("NETRC", "/run/secrets/netrc"),
+    "certificates that requests trusts": ("REQUESTS_CA_BUNDLE", "/etc/ssl/ours.pem"),
+    "certificates that curl trusts": ("CURL_CA_BUNDLE", "/etc/ssl/ours.pem"),
     "credentials": ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "gcp"),
     "credentials of a signal": ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_LOGS_CREDENTIAL_PROVIDER", "gcp"),
 }
@@ -30,11 +32,11 @@ NEEDED: dict[str, tuple[str, str]] = {
 
 @pytest.mark.parametrize("case", NEEDED)
 def test_what_requests_alone_can_do_is_left_to_it(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not needs_requests("http://collector:4318/v1/traces")
+    assert not needs_requests("http://collector:4318/v1/traces", None)
     name, value = NEEDED[case]
     monkeypatch.setenv(name, value)
-    assert needs_requests("http://collector:4318/v1/traces")
-    assert needs_requests("https://collector:4318/v1/traces") == (name != "HTTP_PROXY")
+    assert needs_requests("http://collector:4318/v1/traces", None)
+    assert needs_requests("https://collector:4318/v1/traces", None) == (name != "HTTP_PROXY")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user whom nobody knows")
@@ -43,7 +45,7 @@ def test_a_user_without_a_home_has_no_netrc() -> None:
 import os, pwd
 from otel_monitoring.config.requests import needs_requests
 os.setuid(54321)
-print(needs_requests("http://collector:4318"))
+print(needs_requests("http://collector:4318", None))
 """
     variables = {name: value for name, value in os.environ.items() if name != "HOME"}
     done = subprocess.run([sys.executable, "-c", script], env=variables, capture_output=True, text=True, check=False)
@@ -52,4 +54,11 @@ print(needs_requests("http://collector:4318"))
 
 def test_a_netrc_file_is_left_to_it(tmp_path: Path) -> None:
     (tmp_path / ".netrc").touch()
-    assert needs_requests("http://collector:4318")
+    assert needs_requests("http://collector:4318", None)
+
+
+def test_what_the_exporters_settings_say_may_need_it(tmp_path: Path) -> None:
+    assert needs_requests("https://me:secret@collector:4318", None)
+    assert needs_requests("https://collector:4318", tmp_path)
+    (tmp_path / "authority.pem").touch()
+    assert not needs_requests("https://collector:4318", tmp_path / "authority.pem")
