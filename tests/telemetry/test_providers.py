@@ -9,8 +9,9 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -342,13 +343,31 @@ def test_what_only_the_exporter_can_tell_is_said_and_leaves_the_other_signals(
         assert "still exported" in str(sink.records())
 
 
+@pytest.fixture
+def exporters_are_loaded_anew() -> Iterator[None]:
+    """What is loaded meanwhile goes again: parts of two copies do not know each other's types."""
+    kept = _exporters()
+    for name in kept:
+        del sys.modules[name]
+    yield
+    for name in _exporters():
+        del sys.modules[name]
+    sys.modules.update(kept)
+    for name, module in kept.items():
+        parent, _, attribute = name.rpartition(".")
+        setattr(sys.modules[parent], attribute, module)
+
+
+def _exporters() -> dict[str, ModuleType]:
+    return {name: module for name, module in sys.modules.items() if name.startswith("opentelemetry.exporter.otlp")}
+
+
+@pytest.mark.usefixtures("exporters_are_loaded_anew")
 @pytest.mark.parametrize("package", ["grpc", "requests"])
 def test_an_exporter_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     protocol: Any = "grpc" if package == "grpc" else "http/protobuf"
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # over HTTP, `requests` is there for those who need it
     telemetry = make(otlp_endpoint="http://127.0.0.1:9", otlp_protocol=protocol)
-    for name in [name for name in sys.modules if name.startswith("opentelemetry.exporter.otlp")]:
-        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     telemetry.start(SnapshotReader(0.0))
     assert {block["last_error"].split(":")[0] for block in telemetry.state(0.0).values()} == {"ModuleNotFoundError"}
