@@ -422,6 +422,19 @@ def test_a_host_goes_on_with_the_latest_that_one_of_its_workers_knows(away: Away
         assert messages(worker) == ["over"]
 
 
+def test_who_leads_in_the_database_leads_on_when_it_is_away(away: Away) -> None:
+    """Another worker of the host would evaluate by what it knows, and tell an end that the leader has told."""
+    first, second = away.worker(), away.worker()
+    now = time.time()
+    assert second.leases.lead("second", now, now + 8) == {LEADER}
+    assert first.leases.holders(now) == {LEADER: "second"}
+    away.fails()
+    assert first.leases.lead("first", now + 1, now + 9) == frozenset()
+    assert second.leases.lead("second", now + 5, now + 13) == {LEADER}
+    assert first.leases.lead("first", now + 12, now + 20) == frozenset()
+    assert first.leases.lead("first", now + 14, now + 22) == {LEADER}
+
+
 # Its size
 
 

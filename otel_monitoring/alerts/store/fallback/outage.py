@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 from otel_monitoring.alerts.model import AlertEvent, DeliveryState
 from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
+from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT, Queued
 from otel_monitoring.alerts.store.protocol import Store
@@ -117,6 +118,8 @@ def begin(store: Store, key: str, known: MemoryState, read: Mapping[str, int], n
     store.acknowledgements.save({**dict.fromkeys(store.acknowledgements.saved()), **known.acknowledgements})
     for channel, condition in known.conditions.items():
         store.conditions.save(channel, condition)
+    if (leader := known.leases.get(LEADER)) is not None:  # it may be of this host, and know more than this process
+        store.leases.lead(leader.worker, leader.taken, leader.until)
     unread = [delta for delta in store.measurements.read(read)[0] if delta.writer in read]
     store.measurements.clear()
     store.measurements.add(*unread)

@@ -97,6 +97,9 @@ class Documents:
         open_database: Makes a client, and returns the database. It may raise `StoreError`.
         service: The key of the service.
         clock: Returns Unix time in seconds.
+
+    Attributes:
+        known_leases: The latest leases that this process has seen, also while the database is away.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Documents:
         self._finalizer: finalize[..., Documents] | None = None
         self._pid = os.getpid()
         self._head = Head()
+        self.known_leases: Mapping[str, LeaseRow] = {}
         self._asked_clock_at = float("-inf")
         self._cleaned_at = float("-inf")
 
@@ -198,7 +202,7 @@ class Documents:
                 latest_leases = json.loads(found["leases"]) if kind == "leases" else latest_leases
         head.urgent = urgent
         head.leases = {name: LeaseRow(worker, taken, until) for name, worker, taken, until in latest_leases}
-        self._head = head
+        self._head, self.known_leases = head, head.leases
 
     def of_service(self) -> dict[str, Any]:
         """The filter of the service's documents in a collection."""
@@ -236,7 +240,7 @@ class Documents:
             rows = [[name, row.worker, row.taken, row.until] for name, row in kept.items()]
             if not self._add("leases", {"leases": json.dumps(rows)}):
                 return False
-            self._head.leases = kept
+            self._head.leases = self.known_leases = kept
             return True
 
     def _id(self, kind: Kind, number: int) -> str:

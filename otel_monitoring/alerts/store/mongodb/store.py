@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pymongo.database import Database
@@ -75,8 +76,8 @@ class MongoStore:
 
     @property
     def known(self) -> MemoryState:
-        """The latest state that this process has seen; it may be read while the database is away."""
-        return self._state
+        """The latest state that this process has seen, with the leases; it may be read while the database is away."""
+        return replace(self._state, leases=dict(self._documents.known_leases))
 
     def run(self, work: Callable[[Store], T]) -> T:
         with self._lock:
