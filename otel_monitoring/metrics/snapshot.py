@@ -91,7 +91,7 @@ class Histogram(NamedTuple):
 
     def plus(self, other: "Histogram") -> "Histogram":
         """The distribution of both sets of values; counts are exact, at the smaller of the two scales."""
-        return merged_rows((self, other))
+        return Histogram._make(added(self, other))
 
     def minus(self, part: "Row", *, smallest: float, largest: float) -> "Histogram":
         """The distribution without the values of `part`, which were added to it before; counts are exact.
