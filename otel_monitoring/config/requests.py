@@ -6,10 +6,9 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+_AUTHORITIES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _VARIABLES: Final = (
     "NETRC",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
     *(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal}CREDENTIAL_PROVIDER" for signal in ("", "TRACES_", "METRICS_", "LOGS_")),
 )
 
@@ -17,8 +16,8 @@ _VARIABLES: Final = (
 def needs_requests(url: str, authority: Path | None) -> bool:
     """Whether an export to `url` needs what urllib3 alone does not do.
 
-    That is a proxy, a password of the URL or of a .netrc file, a credential provider, the certificates that a variable
-    of `requests` or curl names, and a folder of certificates.
+    That is a proxy, a password of the URL or of a .netrc file, a credential provider, and over TLS the certificates
+    that a variable of `requests` or curl names, or a folder of certificates.
 
     Args:
         url: The endpoint.
@@ -26,12 +25,13 @@ def needs_requests(url: str, authority: Path | None) -> bool:
     """
     parts = urlsplit(url)
     proxies = getproxies()
+    variables = (*_VARIABLES, *_AUTHORITIES) if parts.scheme == "https" else _VARIABLES
     return bool(
         parts.username is not None
         or proxies.get(parts.scheme)
         or proxies.get("all")
         or (authority is not None and authority.is_dir())
-        or any(os.environ.get(name) for name in _VARIABLES)
+        or any(os.environ.get(name) for name in variables)
         or _has_netrc()
     )
 
