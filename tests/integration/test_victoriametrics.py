@@ -34,7 +34,7 @@ def world(
     with victoriametrics_server(folder) as server:
         start, explicit = time.time() - 3000, request.param == "explicit"
         instances = [Instance(f"sim-{i}", SERVICE, start, explicit=explicit) for i in range(INSTANCES)]
-        sent = traffic(server, instances, until=time.time())
+        sent = traffic(server, instances)
         eventually(lambda: server.query(f'process_uptime_seconds{{job="{SERVICE}"}}'), "it has what was sent")
         with process(folder, server) as service:
             service.client.post("/place").raise_for_status()
