@@ -24,7 +24,7 @@ Engine = Callable[[Path], AbstractContextManager[Prometheus]]
 def test_a_service_in_a_namespace_finds_its_own_series(tmp_path: Path, engine: Engine) -> None:
     with engine(tmp_path) as server:
         now = time.time()
-        traffic(server, [Instance(f"sim-{i}", SERVICE, now - 3000, explicit=True) for i in range(10)], until=now)
+        traffic(server, [Instance(f"sim-{i}", SERVICE, now - 3000, explicit=True) for i in range(10)])
         with serving(
             tmp_path,
             SOURCE,
