@@ -604,8 +604,12 @@ class AlertManager:
             return part_of(published[leader], "results") if leader in published else {}
         return {}
 
+    def diagnostics(self) -> dict[str, Any]:
+        """The keys `alerts` and `alerting` of the diagnostics; it waits for the store."""
+        return {"alerts": self.recent(), "alerting": self.state()}
+
     def state(self) -> dict[str, Any]:
-        """The part of the diagnostics about alerting.
+        """The key `alerting` of the diagnostics.
 
         `leader` is the `service.instance.id` of the worker that evaluates, `channels` see `overview.channels`, and
         `store_problem` says why the store does not work as configured, or is None. `engine` is there where one is set.

@@ -97,22 +97,30 @@ class HealthAnswers:
         self._from = sources
         self._numbers = count(1)
 
-    def answer(self, what: str, scope: Scope = SERVICE) -> dict[str, Any]:
-        """The answer of a private endpoint: `detailed`, `metrics`, `diagnostics`, `errors` or `objectives`."""
+    def answer(self, what: str, scope: Scope = SERVICE, alerting: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The answer of a private endpoint.
+
+        Args:
+            what: `detailed`, `metrics`, `diagnostics`, `errors` or `objectives`.
+            scope: `service`, or `instance` for this process alone.
+            alerting: What the diagnostics say about alerts; None: read here, which waits for the store.
+        """
         if what == "objectives":
             return self.objectives()
         if what == "errors":
             return self.errors()
         if what == "metrics":
             return self.metrics(scope)
-        return self.diagnostics(scope) if what == "diagnostics" else self.detailed(scope)
+        if what == "diagnostics":
+            return self._diagnostics(scope, self._from.performance.endpoints_of(scope), alerting)
+        return self.detailed(scope)
 
-    def rendered(self, what: str, scope: Scope = SERVICE) -> bytes:
+    def rendered(self, what: str, scope: Scope = SERVICE, alerting: Mapping[str, Any] | None = None) -> bytes:
         """`answer` as JSON, written piece by piece: the encoder of a large answer would hold up every other thread."""
         endpoints: str | None = None
         if what == "diagnostics":
             endpoints = self._from.performance.endpoints_json(scope)
-            answer = self._diagnostics(scope, None)
+            answer = self._diagnostics(scope, None, alerting)
         else:
             answer = self.answer(what, scope)
         pieces = []
@@ -156,13 +164,9 @@ class HealthAnswers:
             "instances": [self._own_instance(own).as_json(), *(other.as_json() for other in others)],
         }
 
-    def diagnostics(self, scope: Scope = SERVICE) -> dict[str, Any]:
+    def _diagnostics(self, scope: Scope, endpoints: object, alerting: Mapping[str, Any] | None) -> dict[str, Any]:
         """The detailed answer and endpoints, alerts, checks, event loop, telemetry, broken seams and the worker."""
-        return self._diagnostics(scope, self._from.performance.endpoints_of(scope))
-
-    def _diagnostics(self, scope: Scope, endpoints: object) -> dict[str, Any]:
         sources = self._from
-        alerts = sources.alert_manager()
         detailed = self.detailed(scope)
         routes = {**sources.routes(scope), **self._own_details(detailed)}
         return {
@@ -170,8 +174,7 @@ class HealthAnswers:
             "database": {**detailed["database"], "routes": routes},
             "endpoints": endpoints,
             "application": self._application(scope),
-            "alerts": alerts.recent(),
-            "alerting": alerts.state(),
+            **(alerting if alerting is not None else sources.alert_manager().diagnostics()),
             "checks": sources.checks.as_json(time.monotonic()),
             "event_loop": sources.event_loop(),
             "telemetry": sources.telemetry.state(time.monotonic()),

@@ -47,6 +47,7 @@ from otel_monitoring.metrics.slow_requests import SlowRequests
 from otel_monitoring.metrics.stream import MeasurementStream
 from otel_monitoring.metrics.window import Windows
 from otel_monitoring.monitoring.alert_feed import AlertFeed
+from otel_monitoring.monitoring.alerting_state import AlertingState
 from otel_monitoring.monitoring.monitored_database import MonitoredDatabase, database_of
 from otel_monitoring.monitoring.objectives import Objectives
 from otel_monitoring.monitoring.service_exchange import ServiceExchange
@@ -95,6 +96,7 @@ class ServiceParts:
         wrong_tokens: Counts requests with a wrong admin token.
         database: The state of the database.
         alerting: Hands samples and evidence to the alert rules.
+        alerting_state: Reads what the diagnostics say about alerts.
         service_history: What all processes of the service measured.
         engine: The Prometheus that answers in its place; None: none is set.
         slices: Writes the slices of the past.
@@ -148,6 +150,7 @@ class ServiceParts:
         checks.observe_with(self._meter)
         self.alerting = self._make_alert_feed()
         self._monitored.use(db if db is not None else database_of(settings))
+        self.alerting_state = AlertingState(lambda: self._alert_manager(), worker)
         self.answers = self._make_answers()
 
     # What only readers of the past and of the page need is loaded with the first of them.
@@ -392,6 +395,7 @@ class ServiceParts:
         """Begin to work in this process; `stack` undoes everything in reverse order."""
         self.collecting.reset_after_fork()
         self.exchange.reset_after_fork()
+        self.alerting_state.reset_after_fork()
         self.service_history.begin_after_fork()
         if self.engine is not None:
             self.engine.begin()

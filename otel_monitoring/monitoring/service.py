@@ -285,8 +285,8 @@ class MonitoringService:
         Raises:
             TimeLimitError: It took longer than ten seconds.
         """
-        await self._refresh(scope)
-        return await self._worker.call(partial(self._answer, "diagnostics", scope), _ANSWER_TIMEOUT)
+        alerting = await self._refresh("diagnostics", scope)
+        return await self._worker.call(partial(self._answer, "diagnostics", scope, alerting), _ANSWER_TIMEOUT)
 
     @property
     def performance_metrics(self) -> PerformanceMetrics:
@@ -345,8 +345,8 @@ class MonitoringService:
         """
         self._answering += 1
         try:
-            await self._refresh(scope)
-            return await self._worker.call(partial(self._rendered, what, scope), _ANSWER_TIMEOUT)
+            alerting = await self._refresh(what, scope)
+            return await self._worker.call(partial(self._rendered, what, scope, alerting), _ANSWER_TIMEOUT)
         finally:
             self._answering -= 1
 
@@ -391,14 +391,20 @@ class MonitoringService:
         """Count a request to the private endpoints with a wrong admin token."""
         self._parts.wrong_tokens.add(1)
 
-    async def _refresh(self, scope: Scope) -> None:
-        await self._parts.refresh(scope)
+    async def _refresh(self, what: str, scope: Scope) -> dict[str, Any] | None:
+        """Bring the measurements up to date; returns what the diagnostics say about alerts, None for other answers."""
+        if what != "diagnostics":
+            await self._parts.refresh(scope)
+            return None
+        alerting: dict[str, Any]
+        alerting, _ = await asyncio.gather(self._parts.alerting_state.current(), self._parts.refresh(scope))
+        return alerting
 
-    async def _answer(self, what: str, scope: Scope) -> dict[str, Any]:
-        return self._parts.answers.answer(what, scope)
+    async def _answer(self, what: str, scope: Scope, alerting: dict[str, Any] | None) -> dict[str, Any]:
+        return self._parts.answers.answer(what, scope, alerting)
 
-    async def _rendered(self, what: str, scope: Scope) -> bytes:
-        return self._parts.answers.rendered(what, scope)
+    async def _rendered(self, what: str, scope: Scope, alerting: dict[str, Any] | None) -> bytes:
+        return self._parts.answers.rendered(what, scope, alerting)
 
     def _in_flight(self) -> int:
         """The requests that the application is handling, without those that ask for this answer."""

@@ -1,0 +1,58 @@
+"""`AlertingState`: what the diagnostics say about alerts, read off every event loop: a store may take its time."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from otel_monitoring.alerts.manager import AlertManager
+from otel_monitoring.redact import redact_error
+from otel_monitoring.runtime.single_flight import SingleFlight
+from otel_monitoring.runtime.worker import Worker
+
+ANSWER_TIMEOUT: Final = 2.0
+
+
+class AlertingState:
+    """Reads the alert manager's part of the diagnostics, once at a time, however many ask.
+
+    Args:
+        manager: Returns the service's alert manager.
+        worker: Its background thread waits for the store's answer.
+        timeout: Seconds that an answer waits for the store.
+    """
+
+    def __init__(self, manager: Callable[[], AlertManager], worker: Worker, timeout: float = ANSWER_TIMEOUT) -> None:
+        self._manager = manager
+        self._worker = worker
+        self._timeout = timeout
+        self._flight = SingleFlight(self._read, name="otel-monitoring-alert")
+        self._latest: dict[str, Any] = {"alerts": [], "alerting": {"leader": None, "channels": {}}}
+
+    def reset_after_fork(self) -> None:
+        """Forget a reading that was in progress in the parent process."""
+        self._flight.reset_after_fork()
+
+    async def current(self) -> dict[str, Any]:
+        """The keys `alerts` and `alerting` of the diagnostics; callable on any loop.
+
+        Where the store fails, or takes longer than the timeout, they are as they were read last, and `store_problem`
+        says why.
+        """
+        if not self._worker.running:
+            self._read()
+            return self._latest
+        try:
+            await self._worker.call(self._refresh, self._timeout)
+        except TimeoutError:
+            problem = f"the store has not answered within {self._timeout:g} s"
+        except Exception as error:  # noqa: BLE001 - of a store, or there can be no further thread
+            problem = redact_error(error)
+        else:
+            return self._latest
+        return {**self._latest, "alerting": {**self._latest["alerting"], "store_problem": problem}}
+
+    async def _refresh(self) -> None:
+        while not await self._flight.run(self._timeout):
+            pass
+
+    def _read(self) -> None:
+        self._latest = self._manager().diagnostics()
