@@ -73,7 +73,7 @@ package: $(VENV)/.ready ## build the sdist and the wheel into dist/ and check th
 matrix: $(VENV)/.ready ## try every Python and releases of FastAPI and PyMongo (40 minutes; ROWS="3.13 0.142.4")
 	@$(BIN)/python -m tests.matrix $(ROWS)
 
-bench: $(VENV)/.ready ## measure what everything costs, beside peers in environments of their own, and the goals (half an hour)
+bench: $(VENV)/.ready ## measure what everything costs, beside peers in environments of their own, and the goals (three quarters of an hour)
 	@$(BIN)/python -m tests.benchmarks
 
 bench-quick: $(VENV)/.ready ## the same in small, meant for 3 minutes, before each merge: fails where a goal is far
