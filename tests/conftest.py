@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import hypothesis
@@ -109,3 +110,12 @@ def _own_process() -> Iterator[None]:
 def answers_are_reused(monkeypatch: pytest.MonkeyPatch) -> None:
     """For a time, as in every other process."""
     monkeypatch.setattr(aggregator, "REUSE_FACTOR", _REUSE_FACTOR)
+
+
+@pytest.fixture
+def direct_connections(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No proxy, password file or certificate of this machine that the library `requests` would heed."""
+    proxies = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+    for name in (*proxies, *map(str.upper, proxies), "NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))

@@ -1,14 +1,14 @@
 """`AlertingState`: what the diagnostics say about alerts, read off every event loop: a store may take its time."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.redact import redact_error
 from otel_monitoring.runtime.single_flight import SingleFlight
 from otel_monitoring.runtime.worker import Worker
 
-ANSWER_TIMEOUT: Final = 2.0
+_ANSWER_TIMEOUT = 2.0
 
 
 class AlertingState:
@@ -17,13 +17,12 @@ class AlertingState:
     Args:
         manager: Returns the service's alert manager.
         worker: Its background thread waits for the store's answer.
-        timeout: Seconds that an answer waits for the store.
     """
 
-    def __init__(self, manager: Callable[[], AlertManager], worker: Worker, timeout: float = ANSWER_TIMEOUT) -> None:
+    def __init__(self, manager: Callable[[], AlertManager], worker: Worker) -> None:
         self._manager = manager
         self._worker = worker
-        self._timeout = timeout
+        self._timeout = _ANSWER_TIMEOUT
         self._flight = SingleFlight(self._read, name="otel-monitoring-alert")
         self._latest: dict[str, Any] = {"alerts": [], "alerting": {"leader": None, "channels": {}}}
 
@@ -34,7 +33,7 @@ class AlertingState:
     async def current(self) -> dict[str, Any]:
         """The keys `alerts` and `alerting` of the diagnostics; callable on any loop.
 
-        Where the store fails, or takes longer than the timeout, they are as they were read last, and `store_problem`
+        Where the store fails, or takes longer than two seconds, they are as they were read last, and `store_problem`
         says why.
         """
         if not self._worker.running:

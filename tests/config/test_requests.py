@@ -9,15 +9,7 @@ import pytest
 
 from otel_monitoring.config.requests import needs_requests
 
-PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-
-
-@pytest.fixture(autouse=True)
-def without_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in (*PROXIES, *(name.upper() for name in PROXIES), "NETRC", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-
+pytestmark = pytest.mark.usefixtures("direct_connections")
 
 NEEDED: dict[str, tuple[str, str]] = {
     "a proxy": ("HTTP_PROXY", "http://127.0.0.1:3128"),

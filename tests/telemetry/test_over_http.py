@@ -15,14 +15,11 @@ from otel_monitoring.telemetry.otlp_exporters import make_exporter
 from tests.integration.authority import Authority
 from tests.otlp_sink import HttpSink
 
-PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+pytestmark = pytest.mark.usefixtures("direct_connections")
 
 
 @pytest.fixture(autouse=True)
-def without_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in (*PROXIES, *(name.upper() for name in PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NETRC"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "20")
 
 
