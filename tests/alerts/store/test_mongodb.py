@@ -16,6 +16,7 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient, MongoClient, monitoring
 from pymongo.database import Database
+from pymongo.errors import InvalidOperation
 from pymongo.event_loggers import ConnectionPoolLogger
 
 from otel_monitoring import MonitoringService
@@ -29,7 +30,7 @@ from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.mongodb import MongoStore
-from otel_monitoring.alerts.store.mongodb.client import opener, options_of
+from otel_monitoring.alerts.store.mongodb.client import CONCURRENT_CALLS, opener, options_of
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
 from otel_monitoring.alerts.store.sqlite import SqliteStore
 from otel_monitoring.config.settings import Settings
@@ -40,7 +41,7 @@ from otel_monitoring.testing import ManualClock
 from tests.alerts.store.test_store import NOW, SERVERS, event, messages, raise_alert, server_of, waiting
 from tests.integration.servers import Server
 from tests.integration.test_store_processes import ended, forked
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
 from tests.wire import Document, wire_server
 
 Made = Callable[..., MongoStore]
@@ -83,7 +84,7 @@ def test_its_client_has_the_hosts_tls_and_credentials_of_the_applications(kind: 
         credentials = own.options.pool_options._credentials
         assert credentials is not None
         assert (credentials.source, credentials.username) == ("users", "ada")
-        assert (own.options.server_selection_timeout, own.options.pool_options.max_pool_size) == (1.0, 2)
+        assert (own.options.server_selection_timeout, own.options.pool_options.max_pool_size) == (1.0, CONCURRENT_CALLS)
         assert own.options.replica_set_name == "rs"
         assert not own.codec_options.tz_aware
     finally:
@@ -247,6 +248,68 @@ def test_of_many_workers_one_holds_a_lease(made: Made) -> None:
             store.close()
 
 
+def test_what_another_thread_reads_during_a_transaction_hides_no_change_of_another_worker(made: Made) -> None:
+    one, two = made(), made()
+    one.incidents.save({"a": "1"})
+    interrupted: list[bool] = []
+
+    def work(tx: Store) -> None:
+        if not interrupted:
+            interrupted.append(True)
+            two.incidents.save({"b": "1"})
+            one.measurements.read({})  # as another thread of the first worker does at any time
+        tx.incidents.save({"c": "1"})
+
+    one.run(work)
+    assert made().incidents.saved() == {"a": "1", "b": "1", "c": "1"}
+
+
+def test_threads_of_a_worker_wait_for_no_command_of_another(made: Made) -> None:
+    store = made()
+    store.history.append(event("1"))
+    busy, go_on = threading.Event(), threading.Event()
+
+    def slow(_: Database[dict[str, Any]]) -> bool:
+        busy.set()
+        return go_on.wait(PATIENCE)
+
+    def transaction(_: Store) -> None:
+        store._documents.do(slow)
+
+    granted: list[Any] = []
+    thread = threading.Thread(target=lambda: store.run(transaction))
+    thread.start()
+    try:
+        assert busy.wait(PATIENCE)
+        renewing = threading.Thread(
+            target=lambda: granted.extend([store.leases.lead("a", NOW, NOW + 5), store.outbox.waiting()])
+        )
+        renewing.start()
+        renewing.join(PATIENCE / 2)
+        assert granted == [{LEADER}, frozenset()], "a transaction that waits for the database"
+        store.close()  # whoever uses the client goes on
+    finally:
+        go_on.set()
+        thread.join()
+    assert messages(store) == ["1"]
+
+
+def test_a_client_is_closed_when_nobody_uses_it_any_more(made: Made) -> None:
+    documents = made()._documents
+    clients: list[Any] = []
+
+    def work(database: Database[dict[str, Any]]) -> None:
+        clients.append(database.client)
+        documents.close()
+        assert database.command("ping")["ok"] == 1
+
+    documents.do(work)
+    with pytest.raises(InvalidOperation):
+        clients[0].admin.command("ping")
+    documents.do(lambda database: clients.append(database.client))
+    assert clients[1] is not clients[0]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_killed_writer_leaves_a_whole_transaction_or_none(made: Made) -> None:
@@ -290,11 +353,8 @@ def test_a_writer_that_stood_still_takes_no_number_that_was_passed(made: Made) -
     head = late._documents.head()
     for number in range(2, 6):
         others.history.append(event(str(number)))
-    late._documents._head = head
-    assert late._documents.add("state", b"{}") is False
-    head.read_at -= 60
-    late._documents._head = head
-    assert late._documents.add("state", b"{}") is False
+    assert late._documents.add("state", b"{}", head) is False
+    assert late._documents.add("state", b"{}", head._replace(read_at=head.read_at - 60)) is False
     assert messages(made()) == ["5", "4", "3", "2", "1"]
 
 
@@ -486,7 +546,7 @@ def test_a_damaged_or_newer_state_is_left_alone(server: Server, made: Made) -> N
     store = made()
     store.history.append(event("1"))
     documents = store._documents
-    documents.add("state", b'{"format": 99}')
+    documents.add("state", b'{"format": 99}', documents.head())
     with pytest.raises(StoreError, match="format 99 was written by another version"):
         made().history.append(event("2"))
 

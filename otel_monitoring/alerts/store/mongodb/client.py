@@ -21,6 +21,8 @@ APP_NAME: Final = "otel_monitoring"
 _CONNECT_SECONDS, _SOCKET_SECONDS = 1.0, 1.5
 CALL_SECONDS: Final = _CONNECT_SECONDS + _SOCKET_SECONDS
 """How long a call may take on a server that hangs: it connects, or waits for a server, and then for the answer."""
+CONCURRENT_CALLS: Final = 8
+"""How many calls may be under way at once; further ones wait. A database that is not slow sees one or two."""
 _OPTIONS: Final[dict[str, Any]] = {
     "appname": APP_NAME,
     "connect": False,
@@ -28,7 +30,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "serverSelectionTimeoutMS": int(1000 * _CONNECT_SECONDS),
     "socketTimeoutMS": int(1000 * _SOCKET_SECONDS),
     "waitQueueTimeoutMS": 1000,
-    "maxPoolSize": 2,
+    "maxPoolSize": CONCURRENT_CALLS,
     "minPoolSize": 0,
     "retryReads": False,
     "retryWrites": False,

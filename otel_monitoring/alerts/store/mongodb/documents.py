@@ -12,10 +12,11 @@ import threading
 import time
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timezone
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, TypeVar, get_args
 from uuid import uuid4
 from weakref import finalize
@@ -26,6 +27,7 @@ from pymongo.database import Database
 from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError
 
 from otel_monitoring.alerts.store.memory.state import LeaseRow
+from otel_monitoring.alerts.store.mongodb.client import CONCURRENT_CALLS
 from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
 from otel_monitoring.redact import redact, redact_error
@@ -71,9 +73,10 @@ class LatestDocument(NamedTuple):
     version: str = ""
 
 
-@dataclass
-class Head:
+class Head(NamedTuple):
     """The numbers of the latest documents, and the small ones themselves.
+
+    What is decided by it is added after its numbers, so that it conflicts with what anybody else has added since.
 
     Attributes:
         latest: The latest document of each kind.
@@ -82,16 +85,23 @@ class Head:
         read_at: When this was read, in monotonic seconds.
     """
 
-    latest: dict[Kind, LatestDocument] = field(default_factory=lambda: dict.fromkeys(get_args(Kind), LatestDocument()))
-    leases: Mapping[str, LeaseRow] = field(default_factory=dict)
-    urgent: Mapping[str, float] = field(default_factory=dict)
+    latest: Mapping[Kind, LatestDocument] = MappingProxyType(dict.fromkeys(get_args(Kind), LatestDocument()))
+    leases: Mapping[str, LeaseRow] = MappingProxyType({})
+    urgent: Mapping[str, float] = MappingProxyType({})
     read_at: float = float("-inf")
+
+    def with_added(self, kind: Kind, added: LatestDocument, leases: Mapping[str, LeaseRow] | None) -> "Head":
+        """It with a document that was added, unless it has a later one."""
+        if added.number <= self.latest[kind].number:
+            return self
+        return self._replace(latest={**self.latest, kind: added}, leases=self.leases if leases is None else leases)
 
 
 class Documents:
     """The documents of one service.
 
-    Every failure is a `StoreError`. Nothing here is measured or traced.
+    Every failure is a `StoreError`. Nothing here is measured or traced. Threads use it at the same time: none waits for
+    the commands of another, so that a database that is slow delays a lease no more than its own commands take.
 
     Args:
         open_database: Makes a client, and returns the database. It may raise `StoreError`.
@@ -111,10 +121,17 @@ class Documents:
         self._offset = 0.0, self._ahead
         """Seconds that the server's clock was ahead of this host's when it was asked, and `_ahead` then."""
         self._lock = renewed(self, "_lock", threading.RLock)
+        self._slots = renewed(self, "_slots", partial(threading.BoundedSemaphore, CONCURRENT_CALLS))
+        self._users = renewed(self, "_users", int)
+        """How many calls the client is in use for."""
+        self._closed: list[finalize[..., Documents]] = []
+        """Close clients that were closed while they were in use."""
         self._database: Database[dict[str, Any]] | None = None
         self._finalizer: finalize[..., Documents] | None = None
         self._pid = os.getpid()
         self._head = Head()
+        self._added: dict[Kind, tuple[float, LatestDocument, Mapping[str, LeaseRow] | None]] = {}
+        """The latest document of each kind that this process has added, and when, in monotonic seconds."""
         self.known_leases: Mapping[str, LeaseRow] = {}
         self._asked_clock_at = float("-inf")
         self._cleaned_at = float("-inf")
@@ -123,9 +140,10 @@ class Documents:
 
     def do(self, work: Callable[[Database[dict[str, Any]]], T]) -> T:
         """Run `work` on the database, and return its result."""
-        with self._lock, suppress_instrumentation():
+        with self._slots, suppress_instrumentation():
             try:
-                return work(self._current())
+                with self._in_use() as database:
+                    return work(database)
             except StoreError:
                 raise
             except Exception as error:  # the driver raises anything for an answer in another form, as KeyError
@@ -133,12 +151,29 @@ class Documents:
                 raise StoreError(f"MongoDB: {_first_sentence(error)}") from error
 
     def close(self) -> None:
-        """Close the client; the next use makes another."""
+        """Close the client, as soon as nobody uses it any more; the next use makes another."""
         with self._lock:
             database, self._database = self._database, None
             self._head, self._asked_clock_at = Head(), float("-inf")
             if database is not None and self._finalizer is not None:
-                self._finalizer()
+                self._closed.append(self._finalizer)
+            self._close_unused()
+
+    @contextmanager
+    def _in_use(self) -> Iterator[Database[dict[str, Any]]]:
+        with self._lock:
+            database = self._current()
+            self._users += 1
+        try:
+            yield database
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._close_unused()
+
+    def _close_unused(self) -> None:
+        while self._closed and not self._users:
+            self._closed.pop()()
 
     def _current(self) -> Database[dict[str, Any]]:
         if self._pid != os.getpid():
@@ -184,25 +219,32 @@ class Documents:
 
     def head(self, max_age: float = 0.0) -> Head:
         """The latest numbers, as the database has them now, or had at most `max_age` seconds ago."""
+        known = self._head
+        if time.monotonic() - known.read_at <= max_age and self._pid == os.getpid():
+            return known
+        head = self.do(self._read_head)
         with self._lock:
-            if time.monotonic() - self._head.read_at > max_age or self._pid != os.getpid():
-                self.do(self._read_head)
-            return self._head
+            for kind, (at, added, leases) in self._added.items():
+                if at > head.read_at:  # by another thread, while this one was reading
+                    head = head.with_added(kind, added, leases)
+            if head.read_at > self._head.read_at:
+                self._head, self.known_leases = head, head.leases
+        return head
 
-    def _read_head(self, database: Database[dict[str, Any]]) -> None:
-        head = Head(read_at=time.monotonic())
+    def _read_head(self, database: Database[dict[str, Any]]) -> Head:
+        read_at = time.monotonic()
+        latest = dict(Head().latest)
         urgent: dict[str, float] = {}
         latest_leases: list[Any] = []
         for found in database[STATE].find(self.of_service(), {"content": 0, "commit": 0}):
             kind, _, rest = found["_id"].removeprefix(f"{self.service}:").partition(":")
             if kind == "urgent":
                 urgent[rest] = found["at"]
-            elif kind in head.latest and int(rest) > head.latest[kind].number:
-                head.latest[kind] = LatestDocument(int(rest), found.get("version", ""))
+            elif kind in latest and int(rest) > latest[kind].number:
+                latest[kind] = LatestDocument(int(rest), found.get("version", ""))
                 latest_leases = json.loads(found["leases"]) if kind == "leases" else latest_leases
-        head.urgent = urgent
-        head.leases = {name: LeaseRow(worker, taken, until) for name, worker, taken, until in latest_leases}
-        self._head, self.known_leases = head, head.leases
+        leases = {name: LeaseRow(worker, taken, until) for name, worker, taken, until in latest_leases}
+        return Head(latest, leases, urgent, read_at)
 
     def of_service(self) -> dict[str, Any]:
         """The filter of the service's documents in a collection."""
@@ -213,19 +255,19 @@ class Documents:
         found = self.do(lambda db: db[STATE].find_one({"_id": self._id(kind, number)}))
         return (bytes_of(found["content"]), float(found["at"])) if found is not None and "content" in found else None
 
-    def add(self, kind: Kind, content: bytes, version: str = "") -> bool:
-        """Add a `state`, `base` or `slices` after the latest of `head`; False: another worker has added one meanwhile.
+    def add(self, kind: Kind, content: bytes, head: Head, version: str = "") -> bool:
+        """Add a `state`, `base` or `slices` after the latest of `head`; False: another one was added meanwhile.
 
         Args:
             kind: What is added.
             content: Its content.
+            head: What it was decided by.
             version: Its version.
         """
-        with self._lock:
-            if not self._add(kind, {"version": version, "content": text_of(content)}, version):
-                return False
-            self._empty(kind, self._head.latest[kind].number)
-            return True
+        if not self._add(kind, {"version": version, "content": text_of(content)}, head, version):
+            return False
+        self._empty(kind, head.latest[kind].number + 1)
+        return True
 
     def _empty(self, kind: Kind, number: int) -> None:
         """Remove the content two numbers before `number`: a reader may have just read the number between them."""
@@ -233,22 +275,25 @@ class Documents:
         with suppress(StoreError):  # the document has been added all the same; the content goes with its number
             self.do(lambda db: db[STATE].update_one(replaced, {"$unset": {"content": ""}}))
 
-    def add_leases(self, leases: Mapping[str, LeaseRow], now: float) -> bool:
-        """Change the latest leases of `head`; returns False where another worker has changed them meanwhile."""
-        with self._lock:
-            kept = {name: row for name, row in leases.items() if row.until > now - _LEASE_KEPT_SECONDS}
-            rows = [[name, row.worker, row.taken, row.until] for name, row in kept.items()]
-            if not self._add("leases", {"leases": json.dumps(rows)}):
-                return False
-            self._head.leases = self.known_leases = kept
-            return True
+    def add_leases(self, leases: Mapping[str, LeaseRow], now: float, head: Head) -> bool:
+        """Change the leases of `head`; returns False where anybody else has changed them meanwhile."""
+        kept = {name: row for name, row in leases.items() if row.until > now - _LEASE_KEPT_SECONDS}
+        rows = [[name, row.worker, row.taken, row.until] for name, row in kept.items()]
+        return self._add("leases", {"leases": json.dumps(rows)}, head, leases=kept)
 
     def _id(self, kind: Kind, number: int) -> str:
         return f"{self.service}:{kind}:{number:012d}"
 
-    def _add(self, kind: Kind, content: dict[str, Any], version: str = "") -> bool:
-        number = self._head.latest[kind].number + 1
-        if time.monotonic() - self._head.read_at > _LONGEST_SECONDS:
+    def _add(
+        self,
+        kind: Kind,
+        content: dict[str, Any],
+        head: Head,
+        version: str = "",
+        leases: Mapping[str, LeaseRow] | None = None,
+    ) -> bool:
+        number = head.latest[kind].number + 1
+        if time.monotonic() - head.read_at > _LONGEST_SECONDS:
             self._head = Head()
             return False
         commit = uuid4().hex
@@ -268,14 +313,21 @@ class Documents:
             return True
 
         added = self.do(insert)
-        if added and time.monotonic() - self._head.read_at > 2 * _LONGEST_SECONDS:
+        if added and time.monotonic() - head.read_at > 2 * _LONGEST_SECONDS:
             raise StoreError("MongoDB: the server, or this process, stood still during a transaction")
-        if not added:
+        if added:
+            self._learn(kind, LatestDocument(number, version), leases)
+        else:
             self._head = Head()
         self._clean()
-        if added:
-            self._head.latest[kind] = LatestDocument(number, version)
         return added
+
+    def _learn(self, kind: Kind, added: LatestDocument, leases: Mapping[str, LeaseRow] | None) -> None:
+        with self._lock:
+            self._added[kind] = time.monotonic(), added, leases
+            self._head = self._head.with_added(kind, added, leases)
+            if leases is not None:
+                self.known_leases = leases
 
     def _clean(self) -> None:
         """Delete numbers that were passed long ago."""

@@ -70,8 +70,8 @@ class MongoMeasurements:
         return None
 
     def replace_base(self, before: str, version: str, content: bytes, deleted: Mapping[str, int]) -> bool:
-        latest = self._documents.head().latest["base"]
-        if latest.version != before or not self._documents.add("base", content, version):
+        head = self._documents.head()
+        if head.latest["base"].version != before or not self._documents.add("base", content, head, version):
             return False
         service = self._documents.service
         contained = [{"writer": writer, "number": {"$lte": number}} for writer, number in deleted.items()]
@@ -82,5 +82,5 @@ class MongoMeasurements:
     def clear(self) -> None:
         service = self._documents.service
         self._documents.do(lambda db: db[MEASUREMENTS].delete_many({"service": service}))
-        while self._documents.head().latest["base"].version and not self._documents.add("base", b""):
+        while (head := self._documents.head()).latest["base"].version and not self._documents.add("base", b"", head):
             pass  # another process has replaced it meanwhile

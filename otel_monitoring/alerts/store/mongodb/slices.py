@@ -45,12 +45,13 @@ class MongoSlices:
         raise StoreError("MongoDB: the slices change faster than they can be read")
 
     def advance(self, before: str, position: Position, rows: Sequence[SliceRow]) -> bool:
-        latest = self._documents.head().latest["slices"]
+        head = self._documents.head()
+        latest = head.latest["slices"]
         if latest.version != before:
             return False
         number = latest.number + 1
         content = {"position": b64encode(position.content).decode(), "rows": [_encoded(row) for row in rows]}
-        if not self._documents.add("slices", json.dumps(content).encode(), position.version):
+        if not self._documents.add("slices", json.dumps(content).encode(), head, position.version):
             return False
         self._insert(rows, number)
         return True

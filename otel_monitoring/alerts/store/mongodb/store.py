@@ -13,7 +13,7 @@ from otel_monitoring.alerts.store.memory.history import MemoryHistory
 from otel_monitoring.alerts.store.memory.outbox import MemoryOutbox
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.memory.values import MemoryConditions, MemoryMutes, MemoryNotes, MemoryTexts
-from otel_monitoring.alerts.store.mongodb.documents import FRESH_SECONDS, Documents
+from otel_monitoring.alerts.store.mongodb.documents import FRESH_SECONDS, Documents, Head
 from otel_monitoring.alerts.store.mongodb.encoding import StateCodec
 from otel_monitoring.alerts.store.mongodb.measurements import MongoMeasurements
 from otel_monitoring.alerts.store.mongodb.slices import MongoSlices
@@ -99,43 +99,52 @@ class MongoStore:
             return self._transact(work) if self._copy is None else work(self._copy)
 
     def lately(self, work: Callable[[MemoryState], T]) -> T:
-        """Call `work`, which only reads, with the state of at most `FRESH_SECONDS` ago."""
-        with self._lock:
+        """Call `work`, which only reads, with the state of at most `FRESH_SECONDS` ago.
+
+        While another thread is in a transaction, it is the state of before: that one may wait for a slow database.
+        """
+        if not self._lock.acquire(blocking=False):
+            return work(self._state)
+        try:
             if self._copy is None:
                 self._refresh(FRESH_SECONDS)
             return work(self._copy or self._state)
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         self._documents.close()
 
     def _transact(self, work: Callable[[MemoryState], T]) -> T:
         for attempt in range(_ATTEMPTS):
-            self._refresh()
+            head = self._refresh()
             copy = self._state.copy()
             result = work(copy)
             if copy == self._state:
                 return result
-            if self._documents.add("state", self._codec.encode(copy)):
+            if self._documents.add("state", self._codec.encode(copy), head):
                 copy.number += 1
                 self._state = copy
                 return result
             time.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS * min(1.0, attempt / 5)))  # noqa: S311 - spreads load
         raise StoreError("MongoDB: too many workers change the state at once")
 
-    def _refresh(self, max_age: float = 0.0) -> None:
+    def _refresh(self, max_age: float = 0.0) -> Head:
+        """Read the latest state, where another one is known; returns the head that has its number."""
         for _ in range(_ATTEMPTS):
-            number = self._documents.head(max_age).latest["state"].number
+            head = self._documents.head(max_age)
+            number = head.latest["state"].number
             if number == self._state.number:
-                return
+                return head
             if number == 0:
                 self._state = MemoryState()
-                return
+                return head
             found = self._documents.content("state", number)
             if found is not None:
                 state = self._codec.decode(found[0])
                 state.number = number
                 self._state = state
-                return
+                return head
             max_age = 0.0
         raise StoreError("MongoDB: the state changes faster than it can be read")
 

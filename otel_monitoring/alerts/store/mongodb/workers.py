@@ -19,12 +19,15 @@ class MongoLeases:
 
     def lead(self, worker: str, now: float, until: float, leases: Collection[str] = (LEADER,)) -> frozenset[str]:
         for attempt in range(_ATTEMPTS):
-            present = self._documents.head(0.0 if attempt else FRESH_SECONDS).leases
+            head = self._documents.head(0.0 if attempt else FRESH_SECONDS)
+            present = head.leases
             held = {name: row.worker for name, row in present.items() if row.holds(now, 0.0)}
             granted = frozenset(name for name in leases if held.get(name, worker) == worker)
             if not granted:
                 return granted
-            if self._documents.add_leases({**present, **dict.fromkeys(granted, LeaseRow(worker, now, until))}, now):
+            if self._documents.add_leases(
+                {**present, **dict.fromkeys(granted, LeaseRow(worker, now, until))}, now, head
+            ):
                 return granted
         raise StoreError("MongoDB: too many workers change the leases at once")
 
@@ -34,12 +37,13 @@ class MongoLeases:
 
     def resign(self, worker: str) -> None:
         for _ in range(_ATTEMPTS):
-            present = self._documents.head().leases
+            head = self._documents.head()
+            present = head.leases
             given_back = {n: row._replace(until=row.taken) for n, row in present.items() if row.worker == worker}
             if given_back.items() <= present.items():
                 return
             now = max(row.taken for row in given_back.values())
-            if self._documents.add_leases({**present, **given_back}, now):
+            if self._documents.add_leases({**present, **given_back}, now, head):
                 return
 
 
