@@ -5,14 +5,18 @@ import inspect
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import BackgroundTasks, Depends, FastAPI
+from fastapi import BackgroundTasks, Depends, FastAPI, Request
+from opentelemetry import context as contexts
+from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import StreamingResponse
+from starlette.middleware.base import RequestResponseEndpoint
+from starlette.responses import Response, StreamingResponse
 
 from otel_monitoring.tracing import traced
 from tests.integration import seeded_helper
@@ -265,6 +269,49 @@ async def some_fail(to: Databases) -> None:
             await to.db.customers.insert_one({"_id": number, "name": CANARY})  # mark: fail
 
 
+@case("repeated", _repeated("bulk_by_bulk", "insert", "events", "", "mark: bulk"))
+async def bulk_by_bulk(to: Databases) -> None:
+    for number in range(10):
+        await to.db.events.insert_many([{"number": number, "note": CANARY} for _ in range(2)])  # mark: bulk
+
+
+@case("repeated", _repeated("updates_by_bulk", "update", "orders", "{_id: ?}", "mark: updates"))
+async def updates_by_bulk(to: Databases) -> None:
+    for number in range(10):
+        changes = [UpdateOne({"_id": number + one}, {"$set": {"note": CANARY}}) for one in range(3)]
+        await to.db.orders.bulk_write(changes)  # mark: updates
+
+
+@case("repeated", _repeated("in_middleware", "find", "customers", "{_id: ?}", "mark: middleware"))
+async def in_middleware(to: Databases) -> None:
+    """The middleware asks again and again: see `application`."""
+
+
+async def before(to: Databases) -> None:
+    for number in range(10):
+        await to.db.customers.find_one({"_id": number})  # mark: middleware
+
+
+@case("repeated", _repeated("in_library_threads", "find", "customers", "{_id: ?}", "mark: library"))
+async def in_library_threads(to: Databases) -> None:
+    for number in range(10):
+        await asyncio.to_thread(to.blocking.customers.find_one, {"_id": number})  # mark: library
+
+
+@case("repeated", _repeated("in_own_threads", "find", "customers", "{_id: ?}", "mark: own threads"))
+async def in_own_threads(to: Databases) -> None:
+    """Threads that get OpenTelemetry's context, as `opentelemetry-instrumentation-threading` gives it."""
+    context = contexts.get_current()
+
+    def one(number: int) -> None:
+        contexts.attach(context)
+        to.blocking.customers.find_one({"_id": number})  # mark: own threads
+
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(10):
+            pool.submit(one, number)
+
+
 @case(
     "repeated",
     _repeated("in_background", "find", "customers", "{_id: ?}", "mark: background", kind="background"),
@@ -430,6 +477,13 @@ def application(to: Databases) -> FastAPI:
         await to.cut.client.close()
 
     app = FastAPI(title="seeded", lifespan=closing)
+
+    @app.middleware("http")
+    async def asking(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        if request.url.path == "/in_middleware":
+            await before(to)
+        return await call_next(request)
+
     for one in CASES:
         if one.name == "in_dependency":
 

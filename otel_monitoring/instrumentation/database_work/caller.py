@@ -41,17 +41,20 @@ def caller_line(frame: FrameType | None, waiting: Iterable[Iterable[FrameType]] 
     return ""
 
 
-def waiting_stacks(task: "asyncio.Task[Any] | None", of: ContextVar[Any], value: object) -> Iterator[list[FrameType]]:
+def waiting_stacks(
+    tasks: "tuple[asyncio.Task[Any] | None, ...]", of: ContextVar[Any], value: object
+) -> Iterator[list[FrameType]]:
     """The stacks of the tasks that wait for a command, innermost frame first.
 
-    They are that of `task` and, from Python 3.12 on, those of all tasks in whose context `of` has `value`: middleware
-    may run the application in a task of its own.
+    They are those of `tasks`, the innermost first, and from Python 3.12 on those of all tasks in whose context `of` has
+    `value`: middleware may run the application in a task of its own.
     """
-    if task is None:
-        return
-    yield list(_awaited(task.get_coro()))[::-1]
-    if sys.version_info >= (3, 12):
-        for other in list(asyncio.all_tasks(task.get_loop()))[:_MAX_TASKS]:
+    known = [task for task in tasks if task is not None]
+    for task in known:
+        if not task.done():
+            yield list(_awaited(task.get_coro()))[::-1]
+    if sys.version_info >= (3, 12) and known:
+        for other in list(asyncio.all_tasks(known[0].get_loop()))[:_MAX_TASKS]:
             if other.get_context().get(of) is value:
                 yield list(_awaited(other.get_coro()))[::-1]
 

@@ -9,23 +9,27 @@ _MAX_LENGTH: Final = 200
 _MAX_DEPTH: Final = 4
 _MAX_KEYS: Final = 12
 _READS: Final = frozenset(("find", "aggregate", "count", "distinct"))
-_WRITES: Final = {"update": "updates", "delete": "deletes"}
-_INSERTED: Final[Mapping[str, Any]] = {}
+_BATCHES: Final = {"insert": "documents", "update": "updates", "delete": "deletes", "bulkWrite": "ops"}
+_FOLLOWING: Final = frozenset(("getMore", "killCursors", "commitTransaction", "abortTransaction"))
+_NO_FILTER: Final[Mapping[str, Any]] = {}
 
 # A part of a path that may be a value (a number, an identifier, an address), as where a map has users as its keys.
 _NAME: Final = re.compile(r"[^\W\d][\w-]{0,39}")
 _DIGITS: Final = re.compile(r"\d")
 _MAX_DIGITS: Final = 4
+# Random identifiers have digits in several places.
+_RANDOM: Final = re.compile(r"(?=.{16})[^\d]*\d+[^\d]+\d")
+# A value that is a part of its own: a number or identifier, or an operator such as $[].
+_PART: Final = re.compile(r"[\w-]+|\$(?:\[\w*\])?")
 _PLAIN: Final = re.compile(r"\$?[^\W\d]\w*")
 _OF_QUERIES: Final = frozenset(("$and", "$or", "$nor"))
 _OF_QUERY: Final = frozenset(("$elemMatch", "$not"))
 
 
 def source_of(operation: str, command: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """What the shape of a command is made of; None: it does not count as one command that a loop sends.
+    """What the shape of a command is made of; None: no loop sends it, because it follows another one, as `getMore`.
 
-    Such are commands for many documents, which a loop does not send one by one, and those that follow another one, as
-    `getMore`. Nothing is copied; documents that are inserted are not kept.
+    Of a command with many statements it is the first. Nothing is copied; documents that are inserted are not kept.
 
     Args:
         operation: The command's name.
@@ -33,23 +37,26 @@ def source_of(operation: str, command: Mapping[str, Any]) -> Mapping[str, Any] |
     """
     if operation in _READS:
         return command
-    if operation == "insert":
-        return _INSERTED if _is_single(command.get("documents")) else None
-    field = _WRITES.get(operation)
-    if field is not None:
-        statements = command.get(field)
-        return {"filter": statements[0].get("q")} if statements is not None and _is_single(statements) else None
+    if operation in ("update", "delete"):
+        return {"filter": _first_query(command.get(_BATCHES[operation]))}
     if operation in ("findAndModify", "findandmodify"):
         return {"filter": command.get("query"), "sort": command.get("sort")}
-    return None
+    return None if operation in _FOLLOWING else _NO_FILTER
 
 
-def _is_single(items: Any) -> bool:
-    return isinstance(items, Sequence) and len(items) == 1
+def is_batch(operation: str, command: Mapping[str, Any]) -> bool:
+    """Whether a command has several statements: the driver sends the statements of one call in one or more of these."""
+    field = _BATCHES.get(operation)
+    return field is not None and len(command.get(field) or ()) > 1
+
+
+def _first_query(statements: Any) -> Any:
+    first = statements[0] if isinstance(statements, Sequence) and statements else None
+    return first.get("q") if isinstance(first, Mapping) else None
 
 
 def shape_of(operation: str, source: Mapping[str, Any]) -> str:
-    """The key paths, sorted, with operators: `{"customer.id": ?, status: {$in: ?}}`; empty for an insert.
+    """The key paths, sorted, with operators: `{"customer.id": ?, status: {$in: ?}}`; empty for a command without any.
 
     Values are replaced by `?`, and so are parts of paths that look like values. Length, depth and number are bounded.
 
@@ -57,7 +64,7 @@ def shape_of(operation: str, source: Mapping[str, Any]) -> str:
         operation: The command's name.
         source: The result of `source_of`.
     """
-    if operation == "insert":
+    if source is _NO_FILTER:
         return ""
     if operation == "aggregate":
         pipeline = source.get("pipeline")
@@ -150,15 +157,22 @@ def _written(key: str) -> str:
 
 
 def masked(key: str) -> str:
-    """A key of a command with `?` for each part that may be a value: `members.?.name`."""
-    operator = "$" if key.startswith("$") else ""
-    parts = [_part(part) for part in key.removeprefix("$").split(".", 8)[:8]]
-    return operator + ".".join(parts)
+    """A key of a command with `?` for each part that may be a value: `members.?.name`.
+
+    A value with dots, such as an address, is several parts, of which not all look like one: then all but the first are
+    left out.
+    """
+    if key.startswith("$"):
+        return f"${_part(key[1:])}"
+    parts = key.split(".", 8)[:8]
+    if not all(map(_PART.fullmatch, parts)):
+        parts = [parts[0], "?"] if len(parts) > 1 else parts
+    return ".".join(map(_part, parts))
 
 
 def _part(part: str) -> str:
-    fits = _NAME.fullmatch(part) is not None and len(_DIGITS.findall(part)) <= _MAX_DIGITS
-    return part if fits else "?"
+    is_name = _NAME.fullmatch(part) and not _RANDOM.match(part) and len(_DIGITS.findall(part)) <= _MAX_DIGITS
+    return part if is_name else "?"
 
 
 _MAX_PATHS: Final = 2000

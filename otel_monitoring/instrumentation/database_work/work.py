@@ -152,6 +152,8 @@ class Work:
 
     __slots__ = (
         *(
+            "_batched",
+            "_entered",
             "_name",
             "_request",
             "_task",
@@ -175,20 +177,31 @@ class Work:
         self._uses: dict[Kind, Use] = {}
         self._name = ""
         self._request = 0
-        loop = asyncio._get_running_loop()  # noqa: SLF001 - exported by asyncio
-        self._task = asyncio.current_task(loop) if loop is not None else None
+        self._batched: int | None = None
+        self._task = self._entered = _current_task()
 
-    def begin(self, kind: Kind, source: Mapping[str, Any] | None, request: int = 0) -> Use | None:
+    def reached(self) -> None:
+        """The request has reached the application's routes: middleware may have it handled in another task."""
+        self._task = _current_task()
+
+    def begin(
+        self, kind: Kind, source: Mapping[str, Any] | None, request: int = 0, batch: int | None = None
+    ) -> Use | None:
         """A command was sent; None: it does not count.
 
         Args:
             kind: Its operation, database, collection and server.
             source: What its shape is made of; None: no loop sends it one by one.
             request: The number of its request; 0: it has none. A client may have the listeners of two services.
+            batch: The id of the operation that it is a batch of; None: it is none. The driver splits large ones.
         """
         if self.closed or (request and request == self._request):
             return None
         self._request = request
+        if batch is not None:
+            if batch == self._batched:
+                source = None
+            self._batched = batch
         uses = self._uses
         use = uses.get(kind)
         if use is None:
@@ -241,7 +254,7 @@ class Work:
 
     def close(self) -> None:
         """Nothing counts any more."""
-        self.closed, self._task = True, None
+        self.closed, self._task, self._entered = True, None, None
         uses, self._uses = self._uses, {}
         if uses:
             self.receiver.add((BACKGROUND, self._name), uses)
@@ -249,13 +262,19 @@ class Work:
     def line(self) -> str:
         """The application's line that is running, or that waits for what is running."""
         frame = sys._getframe(1)  # noqa: SLF001 - documented
-        return caller_line(frame, waiting_stacks(self._task, current_work, self))
+        return caller_line(frame, waiting_stacks((self._task, self._entered), current_work, self))
+
+
+def _current_task() -> "asyncio.Task[Any] | None":
+    loop = asyncio._get_running_loop()  # noqa: SLF001 - exported by asyncio
+    return asyncio.current_task(loop) if loop is not None else None
 
 
 current_work: ContextVar[Work | None] = ContextVar("otel_monitoring_database_work", default=None)
 """The work of the current request."""
 WORK: Final = create_key("otel_monitoring.database_work")
-"""The key of an operation's work in OpenTelemetry's context, which can be left in any thread or task."""
+"""The key of work in OpenTelemetry's context: of operations, which can be left in any thread or task, and of requests
+where there are spans."""
 
 
 def open_work(context: Context) -> Work | None:

@@ -7,13 +7,14 @@ them to that.
 """
 
 from collections.abc import Callable, Collection
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakSet
 
 from fastapi.applications import FastAPI
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Scope
 
 from otel_monitoring import semconv
@@ -109,7 +110,8 @@ class AppInstrumentation:
         app, options = self._app, self._options
         contrib.remove_from_mounted(app)
         # Innermost, next to the router; removed from the list afterwards, because the list is the user's.
-        observed = [] if self.engine == "native" and RouteNaming.tried() else [Middleware(RouteObserver)]
+        named = self.engine == "native" and RouteNaming.tried()
+        observed = [] if named and not any(map(_makes_tasks, app.user_middleware)) else [Middleware(RouteObserver)]
         before, app.user_middleware = app.user_middleware, [*app.user_middleware, *observed]
         try:
             stack = self._build()
@@ -153,6 +155,11 @@ class AppInstrumentation:
 
     def _readers(self) -> Collection[object]:
         return other_readers(self.meter_provider) if self._chosen is None or self._chosen.metrics else ()
+
+
+def _makes_tasks(middleware: Any) -> bool:
+    """Whether middleware of this entry has each request handled in a task of its own, as far as that is known."""
+    return isinstance(middleware.cls, type) and issubclass(middleware.cls, BaseHTTPMiddleware)
 
 
 def _either(ours: Callable[[Scope], bool], theirs: Callable[[Scope], bool] | None) -> Callable[[Scope], bool]:

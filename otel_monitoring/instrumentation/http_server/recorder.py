@@ -5,14 +5,14 @@ from time import perf_counter
 from types import FrameType
 from typing import Any, Final
 
-from opentelemetry.context import Context, attach, detach, get_current
+from opentelemetry.context import Context, attach, detach, get_current, set_value
 from opentelemetry.trace import Span, StatusCode
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_monitoring import semconv
 from otel_monitoring.guard import fail_open
 from otel_monitoring.instrumentation.database_work.span import describe
-from otel_monitoring.instrumentation.database_work.work import Work, current_work
+from otel_monitoring.instrumentation.database_work.work import WORK, Work, current_work
 from otel_monitoring.instrumentation.http_server.broken_responses import REQUEST_KEY
 from otel_monitoring.instrumentation.http_server.disconnects import (
     client_left,
@@ -114,7 +114,10 @@ class Recorder:
 
 
 class RouteObserver:
-    """The innermost middleware: keeps the scope object that the router writes to; other middleware may copy it."""
+    """The innermost middleware: tells a request in which task and with which scope object it reaches the router.
+
+    Other middleware may copy the scope, and may have the request handled in a task of its own.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -123,7 +126,7 @@ class RouteObserver:
         """Keep the scope, and handle the connection."""
         request = scope.get(REQUEST_KEY)
         if request is not None:
-            request.scope = scope
+            request.reached(scope)
         await self.app(scope, receive, send)
 
 
@@ -199,6 +202,10 @@ class _Connection:
             detach(self._token)
         if span is not None and span.is_recording():
             span.end()
+
+    def reached(self, scope: Scope) -> None:
+        """The connection has reached the router, in the current task, with this scope."""
+        self.scope = scope
 
     def _route(self, status: int | None = None) -> str | None:
         """The template of the route that handles the connection; None if there is none or it is not found."""
@@ -288,11 +295,13 @@ class _Request(_Connection):
         recorder = self._recorder
         self._active = active = recorder.metrics.active(self._method, self._entered.get("scheme", "http"))
         active.add(self)
-        self._enter()
         database = recorder.options.database
         if database is not None:
             self._work = work = database.begin()
             with_work = current_work.set(work)
+            if self._span is not None:  # threads that the application starts have at most OpenTelemetry's context
+                self._context = set_value(WORK, work, self._context)
+        self._enter()
         self._started = perf_counter()
         try:
             await recorder.app(self._entered, self.receive, self.send)
@@ -310,6 +319,11 @@ class _Request(_Connection):
                 work.close()
                 current_work.reset(with_work)
             self._leave()
+
+    def reached(self, scope: Scope) -> None:
+        super().reached(scope)
+        if self._work is not None:
+            self._work.reached()
 
     @property
     def name(self) -> str:

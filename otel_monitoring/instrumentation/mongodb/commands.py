@@ -9,7 +9,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from otel_monitoring.guard import fail_open
-from otel_monitoring.instrumentation.database_work.shape import source_of
+from otel_monitoring.instrumentation.database_work.shape import is_batch, source_of
 from otel_monitoring.instrumentation.database_work.work import Use, open_work
 from otel_monitoring.instrumentation.mongodb.command_failure import CommandFailure, failure_in
 from otel_monitoring.instrumentation.mongodb.command_metrics import CommandMetrics
@@ -64,13 +64,15 @@ class Commands(CommandListener):
             command = operation, event.database_name, collection_of(operation, document), event.connection_id
             series = metrics.series(command) if metrics is not None and measured else None
             span = spans.start(command, document, context) if spans is not None and traced else None
+            session = None if STABLE_IDS else document.get("lsid")
+            again = bool(self._failed) and self._is_retry(event, session)
             use = source = None
             if series is not None and (work := open_work(context)) is not None:
                 source = source_of(operation, document)
-                use = work.begin(command, source, event.request_id)
-            session = None if STABLE_IDS else document.get("lsid")
-            if self._failed:
-                self._retried(event, session, use)
+                batch = event.operation_id if is_batch(operation, document) else None
+                use = work.begin(command, None if again else source, event.request_id, batch)
+                if again and use is not None:
+                    use.retries += 1
             for lost in self._inflight.put(event, (series, span, use, source, session)):
                 if spans is not None and lost[1] is not None:
                     spans.end(lost[1], None)
@@ -91,12 +93,12 @@ class Commands(CommandListener):
             if self._ended(event, event.failure, event.failure) and self.metrics is not None:
                 self.metrics.lost(event.connection_id, event.failure)
 
-    def _retried(self, event: CommandStartedEvent, session: Any, use: Use | None) -> None:
-        """Count the command if it is sent again after a failure."""
-        if self._failed.pop(attempt(event, session), None) is not None and self.metrics is not None:
+    def _is_retry(self, event: CommandStartedEvent, session: Any) -> bool:
+        """Whether the command is sent again after a failure; if so, it is counted."""
+        again = self._failed.pop(attempt(event, session), False)
+        if again and self.metrics is not None:
             self.metrics.retried(event.command_name)
-            if use is not None:
-                use.retries += 1
+        return again
 
     def _may_be_retried(self, event: CommandSucceededEvent | CommandFailedEvent, session: Any) -> None:
         """Remember a command that has failed: the driver may send it again."""

@@ -150,3 +150,13 @@ def test_a_work_that_is_closed_keeps_no_task(closed: bool) -> None:
         return work
 
     assert (asyncio.run(request())._task is None) is closed
+
+
+def test_batches_of_one_call_count_once_and_those_of_several_calls_each() -> None:
+    work = Work(Received())
+    for _ in range(30):
+        work.begin(FIND, {"filter": {}}, batch=1)
+    assert work.repeated() == []
+    for operation in range(2, 11):
+        work.begin(FIND, {"filter": {}}, batch=operation)
+    assert [count for _, _, count, _ in work.repeated()] == [10]
