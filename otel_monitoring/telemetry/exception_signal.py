@@ -44,12 +44,10 @@ class _Left(NamedTuple):
 
     Attributes:
         trace_id: In this trace; 0: in none. It may be raised in another one again.
-        logged: As a log event.
         at: When, in seconds of `time.perf_counter`.
     """
 
     trace_id: int
-    logged: bool
     at: float
 
 
@@ -104,12 +102,12 @@ class ExceptionSignal:
                 told.add_event("exception", described)
             if logger is not None:
                 _emit(logger, event, described, span)
-            _mark(error, _Left(trace_id, logger is not None, perf_counter()))
+            _mark(error, _Left(trace_id, perf_counter()))
 
     def told(self, error: Exception, span: Span) -> None:
         """The application has made a span event of `error` itself; log events are still made where they are wanted."""
         if not self._logs:
-            _mark(error, _Left(span.get_span_context().trace_id, logged=False, at=perf_counter()))
+            _mark(error, _Left(span.get_span_context().trace_id, perf_counter()))
 
 
 def _described(error: Exception) -> Mapping[str, str]:
@@ -135,10 +133,9 @@ def _emit(logger: Any, event: LogEvent, described: Mapping[str, str], span: Span
     )
 
 
-def has_left_as_log_event(error: BaseException | None) -> bool:
-    """Whether `error` is in a log event already."""
-    left = _left(error)
-    return left is not None and left.logged
+def has_left(error: BaseException | None) -> bool:
+    """Whether `error` has left already."""
+    return _left(error) is not None
 
 
 def _has_left(error: BaseException, trace_id: int, since: float) -> bool:

@@ -17,7 +17,7 @@ from otel_monitoring.environment import sdk_components_measured
 from otel_monitoring.guard import fail_open
 from otel_monitoring.runtime.current_service import PerService
 from otel_monitoring.semconv import SCHEMA_URL, SCOPE
-from otel_monitoring.telemetry.exception_signal import has_left_as_log_event
+from otel_monitoring.telemetry.exception_signal import has_left
 from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.log_filter import being_exported
 from otel_monitoring.telemetry.logs_sdk import (
@@ -181,9 +181,9 @@ def _is_unseen(record: logging.LogRecord) -> bool:
 
 
 def _once(record: logging.LogRecord) -> logging.LogRecord:
-    """`record`, without its exception where a server reports one that is in a log event already."""
+    """`record`, without its exception where a server reports one that has left already."""
     error = record.exc_info[1] if record.exc_info else None
-    if record.name not in _SERVERS or not has_left_as_log_event(error):
+    if record.name not in _SERVERS or not has_left(error):
         return record
     record = copy(record)
     record.exc_info = record.exc_text = None

@@ -1,9 +1,9 @@
 """Redaction of exported exceptions (span events, span status, log records) and of servers' access logs.
 
 Of an exception event, and of a log record about an error, everything is redacted: nested attributes, keys, bytes, and
-values whose key names a secret. Access logs are exported without the values of queries, as spans are. It happens in the
-thread that exports a batch: a failing request has no cost from it, and the application's own processors and exporters
-get the original.
+values whose key names a secret. The values of queries are left out, as on spans: the errors of HTTP clients quote URLs,
+and so do access logs. It happens in the thread that exports a batch: a failing request has no cost from it, and the
+application's own processors and exporters get the original.
 """
 
 import re
@@ -51,7 +51,7 @@ class _RedactedSpan:
         self.events = tuple(_redacted_event(event) for event in span.events)
         status = span.status
         described = status.description
-        self.status = Status(status.status_code, redact_lines(described)) if described else status
+        self.status = Status(status.status_code, _redacted_text(described)) if described else status
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._span, name)
@@ -82,12 +82,17 @@ def _redacted(value: Any) -> Any:
     return dict.fromkeys(value, REPLACED) if isinstance(value, Mapping) else REPLACED
 
 
+def _redacted_text(text: str) -> str:
+    text = redact_lines(text)
+    return _QUERY.sub(lambda query: _QUERY_VALUE.sub("REDACTED", query[0]), text) if "?" in text else text
+
+
 def _without_secrets(value: Any, levels: int) -> Any:
     if isinstance(value, str):
-        return redact_lines(value)
+        return _redacted_text(value)
     if isinstance(value, bytes):
         text = text_of(value)
-        return value if redact_lines(text) == text else REPLACED.encode()
+        return value if _redacted_text(text) == text else REPLACED.encode()
     if levels == 0:
         return REPLACED
     if isinstance(value, Mapping):
@@ -102,17 +107,8 @@ def _without_secrets(value: Any, levels: int) -> Any:
 
 def _redacted_if_needed(record: "ReadableLogRecord") -> "ReadableLogRecord":
     scope = record.instrumentation_scope
-    if scope is not None and scope.name.endswith(_ACCESS_LOG):
-        return _without_query_values(record)
-    return _redacted_record(record) if _is_about_error(record) else record
-
-
-def _without_query_values(record: "ReadableLogRecord") -> "ReadableLogRecord":
-    redacted = _redacted_record(record)
-    if isinstance(redacted.log_record.body, str):
-        hidden = _QUERY.sub(lambda query: _QUERY_VALUE.sub("REDACTED", query[0]), redacted.log_record.body)
-        redacted.log_record.body = hidden
-    return redacted
+    is_access = scope is not None and scope.name.endswith(_ACCESS_LOG)
+    return _redacted_record(record) if is_access or _is_about_error(record) else record
 
 
 def _is_about_error(record: "ReadableLogRecord") -> bool:

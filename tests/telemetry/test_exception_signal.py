@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import INVALID_SPAN
 
-from otel_monitoring.telemetry.exception_signal import ExceptionSignal, LogEvent, has_left_as_log_event
+from otel_monitoring.telemetry.exception_signal import ExceptionSignal, LogEvent, has_left
 from otel_monitoring.telemetry.redaction import redacted_records, redacted_spans
 
 EVENT = LogEvent("work.exception", "work failed", {"work.name": "billing"})
@@ -49,7 +49,7 @@ def test_of_nested_spans_the_innermost_has_the_exception(
         ExceptionSignal(records.logger).record(error, outer, EVENT)
     assert [len(span.events) for span in (inner, outer)] == [events, 0]  # type: ignore[attr-defined]  # of the SDK
     assert len(records) == logs
-    assert has_left_as_log_event(error) is bool(logs)
+    assert has_left(error)
 
 
 def test_an_exception_that_is_raised_again_in_another_trace_leaves_again(records: Records) -> None:
@@ -79,7 +79,7 @@ def test_logs_alone_without_a_logger_leaves_the_span_alone(monkeypatch: pytest.M
     error = raised()
     ExceptionSignal(None).record(error, span, EVENT)
     assert not span.events  # type: ignore[attr-defined]  # of the SDK
-    assert not has_left_as_log_event(error)
+    assert not has_left(error)
 
 
 def test_neither_form_is_exported_with_a_secret(monkeypatch: pytest.MonkeyPatch, records: Records) -> None:

@@ -4,8 +4,10 @@ import logging
 import threading
 from typing import Any
 
+import pytest
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk.trace import TracerProvider
 
 from otel_monitoring.guard import fail_open
 from otel_monitoring.telemetry.exception_signal import ExceptionSignal, LogEvent
@@ -34,14 +36,17 @@ def test_records_that_an_export_makes_are_not_exported() -> None:
     assert fail_open.failures["log export"] == 1
 
 
-def test_a_server_does_not_repeat_the_exception_of_a_log_event() -> None:
+@pytest.mark.parametrize("opt_in", ["", "logs", "logs/dup"])
+def test_a_server_does_not_repeat_an_exception_that_has_left(opt_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", opt_in)
     exporter: Any = InMemoryLogRecordExporter  # untyped
     exporter = exporter()
     provider = LoggerProvider(shutdown_on_exit=False)
     provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
     handler = OtlpHandler(provider)
     told, untold = ValueError("told"), ValueError("untold")
-    ExceptionSignal(provider.get_logger("test")).record(told, None, LogEvent("work.exception", "work failed"))
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("work")
+    ExceptionSignal(provider.get_logger("test")).record(told, span, LogEvent("work.exception", "work failed"))
 
     shown = []
     for name, error in (("uvicorn.error", told), ("uvicorn.error", untold), ("app", told)):
@@ -49,7 +54,7 @@ def test_a_server_does_not_repeat_the_exception_of_a_log_event() -> None:
         handler.handle(record)
         shown.append(record.exc_info)
 
-    _, *logged = [r.log_record for r in exporter.get_finished_logs()]
+    logged = [r.log_record for r in exporter.get_finished_logs() if r.log_record.body != "work failed"]
     assert [r.body for r in logged] == ["it failed"] * 3
     messages = [(r.attributes or {}).get("exception.message") for r in logged]
     assert messages == [None, "untold", "told"]  # what the application logs is its own

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from opentelemetry import trace
@@ -113,6 +114,22 @@ def test_access_logs_leave_without_the_values_of_queries_and_other_records_as_th
         '127.0.0.1:9 - "GET /orders?name=REDACTED&code=REDACTED&flag&empty=REDACTED HTTP/1.1" 200',
         line,
     ]
+
+
+def test_the_urls_that_errors_quote_leave_without_the_values_of_queries(exported: Exported) -> None:
+    telemetry, finished = exported
+    quoted = "no answer for url: /orders?name=Anna&code=17&flag (host='shop')"
+    with (
+        suppress(ValueError),
+        telemetry.tracer_provider.get_tracer("application").start_as_current_span("GET"),
+    ):
+        raise ValueError(quoted)
+    logging.getLogger("application").error(quoted, exc_info=ValueError(quoted))
+    sink = finished()
+    assert "Anna" not in str(sink.spans())
+    assert "Anna" not in str(sink.records())
+    assert "/orders?name=REDACTED&code=REDACTED&flag (host=" in sink.spans()[0].status.message
+    assert "name=REDACTED&code=REDACTED&flag (host" in sink.records()[0].body.string_value
 
 
 def test_log_records_of_errors_tell_no_secret_in_anything_nested(exported: Exported) -> None:
