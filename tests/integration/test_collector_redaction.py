@@ -36,12 +36,34 @@ CANARIES = {
     "GitLab token of words": "glpat-canary-canary-canary",
     "private key": "-----BEGIN RSA PRIVATE KEY-----\nMIIcanary\n-----END RSA PRIVATE KEY-----",
     "IBAN": "DE89 3704 0044 0532 0130 00",
+    "IBAN with dashes": "DE89-3704-0044-0532-0130-00",
     "telephone": "+49 170 1234567",
+    "telephone with a slash": "+49 170/1234567",
+    "e-mail beyond ASCII": "jürgen.müller@exämple.de",
+    "URI with an at sign in the password": "https://ana:hunter@2canary@shop.example.com/",
+    "HTTP credentials of any scheme": "Authorization: Token canary0815",
+    "HTTP credentials of several parts": "authorization: Custom user=canary, signature=canary0815",
+    "list of passwords in JSON": '{"passwords": ["canary1", "canary 2"], "n": 1}',
+    "object of credentials in JSON": '{"credentials": {"user": "canary", "key": "hunter2"}, "n": 1}',
+    "encoded JSON": "%22password%22%3A%22canary%22",
+    "JCB card": "3530 1113 3330 0000",
+    "Diners card": "3056 930902 5904",
+    "Maestro card": "5018000000000009",
+    "card with other spaces": "4111\xa01111\xa01111  1111",
+    "Google key": "AIzaSycanary012345678901234567890canary",
+    "OpenAI key": "sk-proj-canarycanarycanarycanary",
+    "npm token": "npm_canarycanarycanarycanarycanarycanary",
+    "Slack webhook": "https://hooks.slack.com/services/T0CANARY/B0CANARY/canary",
+    "storage account": "AccountName=shop;AccountKey=canary0123456789+/==;EndpointSuffix=core.windows.net",
+    "encrypted private key": (
+        "-----BEGIN RSA PRIVATE KEY-----\nDEK-Info: AES-256-CBC,0F\n\nMIIcanary-\n-----END RSA PRIVATE KEY-----"
+    ),
+    "PGP key": "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nMIIcanary\n-----END PGP PRIVATE KEY BLOCK-----",
 }
 # What must not be found of them.
 TRACES = [
     *("canary", "CANARY", "hunter2", "4111 1111", "550000555", "eyJhb", "MIIc", "3704 0044", "170 1234"),
-    *("c2lnbmF0dXJl", "YW5hcnk"),
+    *("c2lnbmF0dXJl", "YW5hcnk", "rgen", "ller@", "mple.de", "3530 1113", "930902", "50180000", "4111\xa01111", "0815"),
 ]
 
 
