@@ -175,6 +175,12 @@ PROXIES = Seam(
     purpose="see by the class name whether the application has set a global provider",
     without="our providers do not become the global ones; requests and commands are measured all the same",
 )
+SUPPRESSION = Seam(
+    "opentelemetry-api",
+    "opentelemetry.context._SUPPRESS_INSTRUMENTATION_KEY",
+    purpose="suppress the instrumentation of what the monitoring itself asks and sends, without loading `wrapt`",
+    without="instrumentations that look for this key alone make spans of what the monitoring itself asks and sends",
+)
 EXPORT_LOGGERS = Seam(
     "opentelemetry-sdk",
     "opentelemetry.sdk._shared_internal",

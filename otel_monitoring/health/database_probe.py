@@ -12,8 +12,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
-
 from otel_monitoring import seams
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import as_exception, original
@@ -21,6 +19,7 @@ from otel_monitoring.health.database_handle import is_client
 from otel_monitoring.health.time_limit import GRACE, NoAnswer, answered, on_loop, until
 from otel_monitoring.instrumentation.mongodb.driver_errors import Proof, is_lost_connection, proof_of
 from otel_monitoring.redact import redact_error
+from otel_monitoring.runtime.suppression import suppress_instrumentation
 
 
 class Ask(Protocol):

@@ -12,11 +12,10 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
-
 from otel_monitoring.guard import fail_open, isolated, loop_safe
 from otel_monitoring.runtime.current_service import current_service
 from otel_monitoring.runtime.give_way import compute_in_turns
+from otel_monitoring.runtime.suppression import suppress_instrumentation
 
 if TYPE_CHECKING:
     from otel_monitoring.monitoring.service import MonitoringService

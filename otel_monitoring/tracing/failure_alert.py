@@ -7,13 +7,12 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NamedTuple
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
-
 from otel_monitoring.alerts import AlertType, get_alert_manager
 from otel_monitoring.alerts.model import severity_of
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
+from otel_monitoring.runtime.suppression import suppress_instrumentation
 from otel_monitoring.tracing.destination import Submit
 
 _GUARD: Final = fail_open("alert of a failed operation")

@@ -10,8 +10,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
-
 from otel_monitoring.alerts.model import AlertEvent, ChannelResult, DeliveryState, Notification, Status
 from otel_monitoring.alerts.notify.channels import Channel
 from otel_monitoring.alerts.notify.delivery_order import DeliveryOrder, is_urgent
@@ -21,6 +19,7 @@ from otel_monitoring.alerts.store.outbox import Queued
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.guard import isolated, logger, original
 from otel_monitoring.redact import redact, redact_error
+from otel_monitoring.runtime.suppression import suppress_instrumentation
 from otel_monitoring.timestamps import rfc3339
 
 GIVE_UP_SECONDS = 86_400.0

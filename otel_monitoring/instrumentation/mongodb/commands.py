@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from opentelemetry.context import get_current
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from otel_monitoring.guard import fail_open
@@ -17,6 +16,7 @@ from otel_monitoring.instrumentation.mongodb.command_names import DRIVER_COMMAND
 from otel_monitoring.instrumentation.mongodb.inflight import InFlight
 from otel_monitoring.instrumentation.mongodb.retries import STABLE_IDS, attempt, is_retryable
 from otel_monitoring.metrics.direct_histogram import RecordedSeries
+from otel_monitoring.runtime.suppression import is_suppressed
 
 if TYPE_CHECKING:
     from otel_monitoring.instrumentation.mongodb.command_spans import CommandSpans
@@ -58,7 +58,7 @@ class Commands(CommandListener):
             return
         try:
             operation, context = event.command_name, get_current()
-            if operation in DRIVER_COMMANDS or (context and not is_instrumentation_enabled()):
+            if operation in DRIVER_COMMANDS or (context and is_suppressed()):
                 return
             document = event.command
             command = operation, event.database_name, collection_of(operation, document), event.connection_id

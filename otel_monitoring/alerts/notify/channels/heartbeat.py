@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 from pydantic import SecretStr
 
 from otel_monitoring.alerts.model import Notification
@@ -15,6 +14,7 @@ from otel_monitoring.errors import DeliveryError
 from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.redact import redact
 from otel_monitoring.redact.json_value import json_text
+from otel_monitoring.runtime.suppression import suppress_instrumentation
 from otel_monitoring.timestamps import rfc3339
 
 NAME = "heartbeat"

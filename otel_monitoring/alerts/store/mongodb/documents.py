@@ -21,7 +21,6 @@ from typing import Any, Literal, NamedTuple, TypeVar, get_args
 from uuid import uuid4
 from weakref import finalize
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 from pymongo import MongoClient, ReadPreference, WriteConcern
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError
@@ -31,6 +30,7 @@ from otel_monitoring.alerts.store.mongodb.client import CONCURRENT_CALLS
 from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
 from otel_monitoring.redact import redact, redact_error
+from otel_monitoring.runtime.suppression import suppress_instrumentation
 
 T = TypeVar("T")
 
