@@ -4,13 +4,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, S
 from datetime import datetime, timezone
 from typing import Annotated, Any, Protocol, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends as DependsMarker
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.routing import BaseRoute
 
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertSeverity
@@ -19,11 +18,13 @@ from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE, TokenGuard, refuse_other_sites
+from otel_monitoring.endpoints.router import Router
 from otel_monitoring.endpoints.unavailable import or_unavailable
 from otel_monitoring.errors import ConfigurationError, TooManyMutesError
 from otel_monitoring.guard import logger
 from otel_monitoring.health.series_query import METRICS_LIMIT, SeriesQuery, SeriesQueryError
 from otel_monitoring.health.status import HEALTH_JSON, UNHEALTHY, health_json
+from otel_monitoring.instrumentation.http_server.own_routes import Endpoint
 from otel_monitoring.metrics.service_history import SERVICE, Scope
 from otel_monitoring.redact.json_value import json_text
 
@@ -177,17 +178,20 @@ class Doors:
         self.ask_for_token = admin is None and settings.access != "open" and settings.admin_token is not None
         if admin is None and settings.access == "open":
             self._guards += app.router.dependencies
+        if admin is not None:
+            # What FastAPI has against it is raised now, and not by the first request, which makes the route.
+            _Route("/", _open, dependencies=[guard])
 
-    def public(self, path: str) -> APIRouter:
+    def public(self, path: str) -> Router:
         """A router at `path` below the prefix that lets everybody in."""
-        return _router(self._app, self._prefix + path)
+        return Router(self._app, self._prefix + path, (), _Route)
 
-    def private(self, path: str) -> APIRouter:
+    def private(self, path: str) -> Router:
         """A router at `path` below the prefix that lets admins in."""
-        return _router(self._app, self._prefix + path, self._guards)
+        return Router(self._app, self._prefix + path, self._guards, _Route)
 
 
-def create_routes(doors: Doors, service: MonitoredService) -> Sequence[BaseRoute]:
+def create_routes(doors: Doors, service: MonitoredService) -> Sequence[Endpoint]:
     """Make the endpoints of health and alerts.
 
     Args:
@@ -200,16 +204,6 @@ def create_routes(doors: Doors, service: MonitoredService) -> Sequence[BaseRoute
         *_alerts(doors.private("/alerts"), service),
         *_alert_actions(doors.private("/alerts"), service),
     ]
-
-
-def _router(app: FastAPI, prefix: str, guards: Sequence[DependsMarker] = ()) -> APIRouter:
-    return APIRouter(
-        prefix=prefix,
-        dependencies=guards,
-        dependency_overrides_provider=app,
-        include_in_schema=False,
-        route_class=_Route,
-    )
 
 
 def _guard(settings: Settings, service: MonitoredService) -> Callable[..., Awaitable[None]]:
@@ -289,8 +283,8 @@ def _named(error: ValueError) -> dict[str, Any]:
     return {"type": "value_error", "loc": (field,), "msg": why}
 
 
-def _public_health(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
-    @router.api_route("", methods=["GET", "HEAD"])
+def _public_health(router: Router, service: MonitoredService) -> Sequence[Endpoint]:
+    @router.get("", head=True)
     async def health(request: Request) -> Response:
         answer = service.basic_health()
         code = 503 if answer["status"] == UNHEALTHY else 200
@@ -298,18 +292,18 @@ def _public_health(router: APIRouter, service: MonitoredService) -> Sequence[Bas
             return _json(health_json(answer), code, HEALTH_JSON)
         return _json(answer, code)
 
-    @router.api_route("/live", methods=["GET", "HEAD"])
+    @router.get("/live", head=True)
     async def live() -> Response:
         return _json({"status": "alive"})
 
-    @router.api_route("/ready", methods=["GET", "HEAD"])
+    @router.get("/ready", head=True)
     async def ready() -> Response:
         return _json({"status": "ready"}) if service.ready else _json({"status": "not ready"}, 503)
 
-    return router.routes
+    return router.endpoints
 
 
-def _private_health(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
+def _private_health(router: Router, service: MonitoredService) -> Sequence[Endpoint]:
     @router.get("/detailed")
     async def detailed(scope: Scope = SERVICE) -> Response:
         return await _rendered(service, "detailed", scope)
@@ -345,7 +339,7 @@ def _private_health(router: APIRouter, service: MonitoredService) -> Sequence[Ba
         except SeriesQueryError as error:
             return _refused([{"type": "value_error", "loc": (error.field,), "msg": str(error)}], "query")
 
-    return router.routes
+    return router.endpoints
 
 
 async def _rendered(service: MonitoredService, what: str, scope: Scope = SERVICE) -> Response:
@@ -353,7 +347,7 @@ async def _rendered(service: MonitoredService, what: str, scope: Scope = SERVICE
         return _json(await service.render(what, scope))
 
 
-def _alerts(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
+def _alerts(router: Router, service: MonitoredService) -> Sequence[Endpoint]:
     @router.get("/summary")
     async def summary() -> Response:
         return _json(await service.alert_manager.get_alert_summary())
@@ -385,10 +379,10 @@ def _alerts(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]
     async def rules() -> Response:
         return _json(await service.alert_manager.rule_states())
 
-    return router.routes
+    return router.endpoints
 
 
-def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[BaseRoute]:
+def _alert_actions(router: Router, service: MonitoredService) -> Sequence[Endpoint]:
     _add_mute_actions(router, service)
     _add_maintenance_actions(router, service)
     _add_acknowledgement_actions(router, service)
@@ -397,10 +391,10 @@ def _alert_actions(router: APIRouter, service: MonitoredService) -> Sequence[Bas
     async def test() -> Response:
         return _json(await service.alert_manager.test_channels())
 
-    return router.routes
+    return router.endpoints
 
 
-def _add_mute_actions(router: APIRouter, service: MonitoredService) -> None:
+def _add_mute_actions(router: Router, service: MonitoredService) -> None:
     @router.post("/mutes")
     async def mute(request: Request) -> Response:
         return await _carried_out(request, MuteRequest, _mute)
@@ -428,7 +422,7 @@ def _add_mute_actions(router: APIRouter, service: MonitoredService) -> None:
         return Response(status_code=204, headers=NO_STORE)
 
 
-def _add_maintenance_actions(router: APIRouter, service: MonitoredService) -> None:
+def _add_maintenance_actions(router: Router, service: MonitoredService) -> None:
     @router.post("/maintenance")
     async def plan(request: Request) -> Response:
         return await _carried_out(request, MaintenanceRequest, _plan)
@@ -462,7 +456,7 @@ def _add_maintenance_actions(router: APIRouter, service: MonitoredService) -> No
         return Response(status_code=204, headers=NO_STORE)
 
 
-def _add_acknowledgement_actions(router: APIRouter, service: MonitoredService) -> None:
+def _add_acknowledgement_actions(router: Router, service: MonitoredService) -> None:
     @router.post("/{incident}/acknowledge")
     async def acknowledge(request: Request, incident: IncidentId) -> Response:
         try:

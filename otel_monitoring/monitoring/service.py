@@ -40,7 +40,7 @@ from otel_monitoring.instrumentation.http_server.headers import CapturedHeaders
 from otel_monitoring.instrumentation.http_server.lifespan import follow_lifespan
 from otel_monitoring.instrumentation.http_server.mounting_application import watch_mounting_application
 from otel_monitoring.instrumentation.http_server.open_connections import OpenConnections
-from otel_monitoring.instrumentation.http_server.own_routes import OwnRoutes
+from otel_monitoring.instrumentation.http_server.own_routes import Endpoint, OwnRoutes
 from otel_monitoring.instrumentation.http_server.request_options import KNOWN_METHODS
 from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.service_history import SERVICE, Scope
@@ -59,7 +59,6 @@ from otel_monitoring.status_page.shared import Body
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.routing import BaseRoute
 
 _CHECK_MAX_AGE = 2.5
 """Check intervals after which the result of a check is out of date."""
@@ -148,9 +147,9 @@ class MonitoringService:
                 "instrument() was called twice: one MonitoringService instruments one application"
             )
         check_application(app)
-        routes = self._routes(app)
+        endpoints = self._endpoints(app)
         parts = self._assemble(app)
-        self._own_routes = own_routes = OwnRoutes(app, routes, self.settings.prefix)
+        self._own_routes = own_routes = OwnRoutes(app, endpoints, self.settings.prefix)
         self._measure_requests(app, parts, own_routes)
         self._app = app
         register(self, app)
@@ -481,15 +480,15 @@ class MonitoringService:
             )
         return self._assembled
 
-    def _routes(self, app: "FastAPI") -> "list[BaseRoute]":
+    def _endpoints(self, app: "FastAPI") -> list[Endpoint]:
         # FastAPI caches endpoints for the life of the process; through the proxy they do not keep the service alive.
         this = weakref.proxy(self)
         doors = Doors(app, this, self.settings, self._admin)
-        routes = [*create_routes(doors, this)]
+        endpoints = [*create_routes(doors, this)]
         if self.settings.page:
             public, private = doors.public(PAGE_PATH), doors.private(PAGE_PATH)
-            routes += page_routes(public, private, this, ask_for_token=doors.ask_for_token)
-        return routes
+            endpoints += page_routes(public, private, this, ask_for_token=doors.ask_for_token)
+        return endpoints
 
     def _measure_requests(self, app: "FastAPI", parts: ServiceParts, own_routes: OwnRoutes) -> None:
         telemetry = parts.telemetry

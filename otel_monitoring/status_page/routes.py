@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol
 
-from fastapi import APIRouter, Query, Request, Response
-from starlette.routing import BaseRoute
+from fastapi import Query, Request, Response
 
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE
+from otel_monitoring.endpoints.router import Router
 from otel_monitoring.endpoints.unavailable import or_unavailable
+from otel_monitoring.instrumentation.http_server.own_routes import Endpoint
 from otel_monitoring.status_page.shared import Body
 
 PageRange = Literal["15m", "1h", "6h", "1d", "3d", "7d", "30d"]
@@ -35,9 +36,9 @@ class PageService(Protocol):
 
 
 def page_routes(
-    public: APIRouter, private: APIRouter, service: PageService, *, ask_for_token: bool = False
-) -> Sequence[BaseRoute]:
-    """The routes of the page.
+    public: Router, private: Router, service: PageService, *, ask_for_token: bool = False
+) -> Sequence[Endpoint]:
+    """The endpoints of the page.
 
     Args:
         public: A router at the path of the page that lets everybody in.
@@ -75,7 +76,7 @@ def page_routes(
     def about(request: Request) -> Response:
         return _answer(request, Body.of(service.page_about()))
 
-    return [*public.routes, *private.routes]
+    return [*public.endpoints, *private.endpoints]
 
 
 def _answer(request: Request, body: Body) -> Response:

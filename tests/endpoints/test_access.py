@@ -6,7 +6,6 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.routing import APIRoute
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
@@ -186,9 +185,8 @@ class Monitored:
             CORSMiddleware, allow_origin_regex=".*", allow_credentials=True, allow_methods=["*"], allow_headers=["*"]
         )
         service = MonitoringService(None, alert_manager=self.manager, **settings).instrument(self.app)
-        routes = create_routes(Doors(FastAPI(), service, service.settings, None), service)
-        own = [route for route in routes if isinstance(route, APIRoute)]
-        found = [(method, route.path) for route in own for method in (route.methods or set()) - {"GET", "HEAD"}]
+        endpoints = create_routes(Doors(FastAPI(), service, service.settings, None), service)
+        found = [(method, each.path) for each in endpoints for method in each.methods - {"GET", "HEAD"}]
         assert {("POST", "/api/alerts/mutes"), ("POST", "/api/alerts/test")} <= set(found)
         self.changes = [(method, path.replace("{alert_type}", "high_cpu")) for method, path in found]
         """Method and path of every endpoint that changes something."""

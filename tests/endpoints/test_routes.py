@@ -7,10 +7,12 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import Depends, FastAPI, HTTPException
+from fastapi.exceptions import FastAPIError
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
 from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS
+from otel_monitoring.instrumentation.http_server.own_routes import OwnRoutes
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +29,32 @@ def application(**settings: Any) -> tuple[FastAPI, AlertManager]:
 
 def refuse() -> None:
     raise HTTPException(401, "who are you?")
+
+
+class NoForm:
+    """Of a parameter that no request can have."""
+
+
+def unusable(how: NoForm) -> None: ...
+
+
+def test_a_guard_that_fastapi_cannot_use_is_refused_at_the_start() -> None:
+    with pytest.raises(FastAPIError, match="NoForm"):
+        application(admin=Depends(unusable))
+
+
+async def test_a_route_is_made_with_its_first_request() -> None:
+    app, _ = application(access="open")
+    own = next(route for route in app.router.routes if isinstance(route, OwnRoutes))
+    made = lambda: {each.path for each in own._endpoints if "route" in vars(each)}  # noqa: E731
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.get("/orders")).status_code == 404
+        assert made() == set()
+        for _ in range(2):
+            assert (await client.get("/api/health/live")).status_code == 200
+        assert made() == {"/api/health/live"}
+        answer = await client.put("/api/alerts/mutes")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET")
 
 
 class Body(httpx.AsyncByteStream):

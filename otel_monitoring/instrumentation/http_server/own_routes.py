@@ -1,6 +1,7 @@
 """`OwnRoutes`: our endpoints as one route of the application."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from fastapi.applications import FastAPI
@@ -16,6 +17,32 @@ _MAX_DEPTH = 16
 _KNOWN = (Route.matches, APIRoute.matches, WebSocketRoute.matches, APIWebSocketRoute.matches, Mount.matches)
 
 
+class Endpoint:
+    """One of our endpoints. Its route is made with the first request, as most processes are asked for few of them.
+
+    Args:
+        path: Its path, with path parameters in braces.
+        methods: The HTTP methods that it answers.
+        make: Makes its route.
+    """
+
+    def __init__(self, path: str, methods: frozenset[str], make: Callable[[], Route]) -> None:
+        self.path = path
+        self.methods = methods
+        self._make = make
+        self.begin, brace, _ = path.partition("{")
+        self.has_parameters = bool(brace)
+
+    @cached_property
+    def route(self) -> Route:
+        """The route."""
+        return self._make()
+
+    def may_have(self, path: str) -> bool:
+        """False if its route takes no request to `path`."""
+        return path.startswith(self.begin) if self.has_parameters else path == self.path
+
+
 class OwnRoutes(BaseRoute):
     """All our endpoints as one route, which is the application's first and gives precedence to its own routes.
 
@@ -28,16 +55,16 @@ class OwnRoutes(BaseRoute):
 
     Args:
         app: The application; it is also the attribute `application`.
-        routes: Our routes, with the prefix in their paths.
+        endpoints: Our endpoints, with the prefix in their paths.
         prefix: The beginning of their paths, without a slash at the end; may be empty.
     """
 
-    def __init__(self, app: FastAPI, routes: Iterable[BaseRoute], prefix: str) -> None:
+    def __init__(self, app: FastAPI, endpoints: Iterable[Endpoint], prefix: str) -> None:
         self.application = app
-        self._routes = [route for route in routes if isinstance(route, Route)]
+        self._endpoints = tuple(endpoints)
         self._prefix = prefix
-        self._static = {route.path for route in self._routes if not route.param_convertors}
-        self._begins = tuple(route.path.split("{")[0] for route in self._routes if route.param_convertors)
+        self._static = {endpoint.path for endpoint in self._endpoints if not endpoint.has_parameters}
+        self._begins = tuple(endpoint.begin for endpoint in self._endpoints if endpoint.has_parameters)
         self._exact_paths: _ExactPaths | None = None
         # Attributes that libraries read which list the routes of an application.
         self.path = f"{prefix}/health"
@@ -70,10 +97,10 @@ class OwnRoutes(BaseRoute):
             These endpoints, as `GET /api/health`.
         """
         kept = [
-            f"{method} {route.path}"
-            for route in self._routes
-            for method in _methods(route)
-            if self._is_kept(route, method)
+            f"{method} {endpoint.path}"
+            for endpoint in self._endpoints
+            for method in sorted(endpoint.methods - {"HEAD"})
+            if self._is_kept(endpoint, method)
         ]
         if kept:
             announce(
@@ -91,8 +118,10 @@ class OwnRoutes(BaseRoute):
             return Match.NONE, {}
         asked = {**scope, "path": path, "root_path": ""}
         partial: tuple[Match, Scope] = Match.NONE, {}
-        for route in self._routes:
-            match, child = route.matches(asked)
+        for endpoint in self._endpoints:
+            if not endpoint.may_have(path):
+                continue
+            match, child = endpoint.route.matches(asked)
             if match is Match.FULL:
                 return match, child
             if match is Match.PARTIAL and partial[0] is Match.NONE:
@@ -137,11 +166,11 @@ class OwnRoutes(BaseRoute):
         asked = {**scope, "method": "GET" if method == "HEAD" else method, "fastapi": {}}
         return _exact(routes, asked, _MAX_DEPTH)
 
-    def _is_kept(self, route: Route, method: str) -> bool:
-        if route.param_convertors:
+    def _is_kept(self, endpoint: Endpoint, method: str) -> bool:
+        if endpoint.has_parameters:
             return False
-        below = route.path.removeprefix(self._prefix)
-        paths = {route.path, *(begin + below for begin in self._uncovered(self.application.root_path))}
+        below = endpoint.path.removeprefix(self._prefix)
+        paths = {endpoint.path, *(begin + below for begin in self._uncovered(self.application.root_path))}
         return any(
             self._kept({"type": "http", "method": method, "path": path, "root_path": "", "headers": []})
             for path in paths
@@ -254,10 +283,6 @@ def _below(routes: Sequence[Any], scope: Scope, depth: int) -> tuple[OwnRoutes, 
         return None
     ours = next((inner for inner in taker.below if isinstance(inner, OwnRoutes)), None)
     return _below(taker.below, taker.scope, depth - 1) if ours is None else (ours, taker.scope)
-
-
-def _methods(route: Route) -> list[str]:
-    return sorted((route.methods or set()) - {"HEAD"})
 
 
 def _exact(routes: Sequence[Any], scope: Scope, depth: int) -> bool:

@@ -1,0 +1,53 @@
+"""`Router`: endpoints at a path, behind guards. FastAPI prepares the route of each with its first request."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from fastapi import FastAPI
+from fastapi.params import Depends
+from fastapi.routing import APIRoute
+
+from otel_monitoring.instrumentation.http_server.own_routes import Endpoint
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Router:
+    """Takes endpoints by decorators, as FastAPI's `APIRouter` does.
+
+    Args:
+        app: The application, which may override dependencies.
+        path: Where the paths of the endpoints begin.
+        guards: The dependencies that let a request through.
+        kind: The class of the routes.
+
+    Attributes:
+        endpoints: What was taken, in its order.
+    """
+
+    def __init__(self, app: FastAPI, path: str, guards: Sequence[Depends], kind: type[APIRoute]) -> None:
+        self._path = path
+        self._kind = partial(kind, dependencies=guards, dependency_overrides_provider=app, include_in_schema=False)
+        self.endpoints: list[Endpoint] = []
+
+    def get(self, path: str, *, head: bool = False) -> Callable[[F], F]:
+        """Answer GET at `path`; `head`: also HEAD."""
+        return self._taking(path, ["GET", "HEAD"] if head else ["GET"])
+
+    def post(self, path: str) -> Callable[[F], F]:
+        """Answer POST at `path`."""
+        return self._taking(path, ["POST"])
+
+    def delete(self, path: str) -> Callable[[F], F]:
+        """Answer DELETE at `path`."""
+        return self._taking(path, ["DELETE"])
+
+    def _taking(self, path: str, methods: list[str]) -> Callable[[F], F]:
+        def take(function: F) -> F:
+            whole = self._path + path
+            make = partial(self._kind, whole, function, methods=methods)
+            self.endpoints.append(Endpoint(whole, frozenset(methods), make))
+            return function
+
+        return take
