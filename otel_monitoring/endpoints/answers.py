@@ -56,7 +56,7 @@ class Sources(NamedTuple):
         troubles: Returns why the results may be out of date, given the monotonic time in seconds.
         in_flight: Returns the number of requests that this process is handling.
         origin: Returns the service's name, version, environment and host.
-        objectives: Returns every objective as JSON; None: another process leads.
+        objectives: Returns every objective as JSON; None: nothing is known, or another process leads.
         blind: Returns every objective as JSON where nothing is known.
         routes: Returns what the routes of a scope do with the database, as JSON.
         work: Returns what requests and operations do with the database.

@@ -32,7 +32,7 @@ def objectives_as_json(
     """
     found = []
     for slo in slos:
-        own = [rules[rule.name] for rule in slo.rules() if rule.name in rules]
+        own = [rules[name] for name in slo.rule_names if name in rules]
         burning = [(rule, rule.expression) for rule in own if isinstance(rule.expression, BurnRate)]
         if burning:
             found.append(_objective(slo, burning, event_sums or _NOTHING))

@@ -64,7 +64,7 @@ class Objectives:
         with self._lock:
             manager = self._manager()
             self._event_sums = self._reader.read(manager.store.slices, wanted_sums(manager.rules))
-            self._answer = self._made()
+            self._answer = self._made(self._event_sums)
 
     def event_sums(self) -> EventSums | None:
         """The sums; None: they are not known, or out of date."""
@@ -72,16 +72,13 @@ class Objectives:
         return event_sums if event_sums is not None and self._clock() - event_sums.until < _OUT_OF_DATE else None
 
     def answer(self) -> list[dict[str, Any]] | None:
-        """Every objective as JSON; None: another process leads."""
-        if not self._leads():
-            return None
-        return self._answer if self.event_sums() is not None and self._answer is not None else self.blind()
+        """Every objective as JSON; None: nothing is known, or another process leads."""
+        return self._answer if self._leads() and self.event_sums() is not None else None
 
     def blind(self) -> list[dict[str, Any]]:
         """Every objective as JSON, where nothing is known."""
-        return self._made(known=False)
+        return self._made(None)
 
-    def _made(self, *, known: bool = True) -> list[dict[str, Any]]:
+    def _made(self, event_sums: EventSums | None) -> list[dict[str, Any]]:
         manager = self._manager()
-        rules = {rule.name: rule for rule in manager.rules}
-        return objectives_as_json(manager.slos, rules, self._event_sums if known else None)
+        return objectives_as_json(manager.slos, {rule.name: rule for rule in manager.rules}, event_sums)

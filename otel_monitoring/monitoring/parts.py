@@ -31,7 +31,6 @@ from otel_monitoring.health.query_plan import Explainer
 from otel_monitoring.health.request_statistics import RequestStatistics
 from otel_monitoring.instrumentation.database_work.metrics import WorkMetrics
 from otel_monitoring.instrumentation.database_work.recorder import WorkRecorder
-from otel_monitoring.instrumentation.http_client import instrument_clients
 from otel_monitoring.instrumentation.http_server.current_request import current_request
 from otel_monitoring.instrumentation.http_server.fastapi import providers_of
 from otel_monitoring.instrumentation.http_server.recorder import request_in
@@ -598,6 +597,8 @@ class ServiceParts:
         )
         stack.callback(use(destination, self._service))
         if telemetry.tracing or telemetry.exports_metrics:
+            from otel_monitoring.instrumentation.http_client import instrument_clients
+
             hosts, capture_query = settings.baggage_hosts, settings.capture_query
             stack.callback(
                 instrument_clients(

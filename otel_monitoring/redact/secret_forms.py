@@ -13,7 +13,17 @@ from typing import NamedTuple
 
 from otel_monitoring.redact import secret_keys, secret_names, secret_numbers
 from otel_monitoring.redact.lazy_pattern import LazyPattern
-from otel_monitoring.redact.secret_names import ASSIGNS, BEGINS, BRACKETS, REPLACED, SHORT, TELLTALE, VALUE, YAML_BLOCK
+from otel_monitoring.redact.secret_names import (
+    ASSIGNS,
+    BEGINS,
+    BRACKETS,
+    REPLACED,
+    SHORT,
+    TELLTALE,
+    TELLTALE_NEEDLES,
+    VALUE,
+    YAML_BLOCK,
+)
 
 
 def hide(text: str) -> str:
@@ -82,33 +92,6 @@ def _hide_secret_url(match: re.Match[str]) -> str:
 _QUOTE = r"(?:\\{0,7}[\"'])?"
 _BYTES_QUOTE = r"(?:b?\\{0,7}[\"'])?"
 _ANY_TEXT = ("",)
-_TELLTALE_NEEDLES = (
-    "passw",
-    "passc",
-    "passp",
-    "pwd",
-    "pword",
-    "kennwort",
-    "contrase",
-    "mot",
-    "senha",
-    "пароль",
-    "密码",
-    "secret",
-    "token",
-    "credential",
-    "signature",
-    "key",
-    "string",
-    "sess",
-    "sid",
-    "sig",
-    "mnemonic",
-    "phrase",
-    "code",
-    "assertion",
-    "saml",
-)
 
 
 class _Form(NamedTuple):
@@ -203,7 +186,7 @@ _NAMED = (
         rf"\1{REPLACED}",
     ),
     _Form(
-        _TELLTALE_NEEDLES,
+        TELLTALE_NEEDLES,
         _any_case(
             rf"(?P<name>(?:{TELLTALE})[\w-]{{0,32}}(?![\w-]))(?P<sign>(?:{ASSIGNS})\s{{0,4}}(?:{YAML_BLOCK}){{0,2}})"
             rf"(?P<value>{VALUE})"

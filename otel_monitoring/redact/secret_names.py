@@ -23,6 +23,35 @@ TELLTALE = (
 )
 """Names of secrets that count anywhere in a longer name."""
 
+TELLTALE_NEEDLES = (
+    "passw",
+    "passc",
+    "passp",
+    "pwd",
+    "pword",
+    "kennwort",
+    "contrase",
+    "mot",
+    "senha",
+    "пароль",
+    "密码",
+    "secret",
+    "token",
+    "credential",
+    "signature",
+    "key",
+    "string",
+    "sess",
+    "sid",
+    "sig",
+    "mnemonic",
+    "phrase",
+    "code",
+    "assertion",
+    "saml",
+)
+"""One of these is in each of them, in lower case: texts without are not searched."""
+
 _SHORT = r"auth|bearer|csrf|cvc|cvv|dsn|jwt|otp|pass|pin|psw|pw|sid|ssn|xsrf"
 # The beginning of a word, or of a word inside snake_case or camelCase.
 BEGINS = r"(?:(?<![a-zA-Z])|(?-i:(?<=[a-z])(?=[A-Z])))"
@@ -44,8 +73,18 @@ _ABOUT = LazyPattern(
 )
 
 
+_NEEDLES = (
+    *TELLTALE_NEEDLES,
+    *("auth", "bearer", "card", "cookie", "csrf", "cv", "dsn", "hmac", "iban", "jwt", "otp", "pass", "pem", "pin"),
+    *("psw", "pw", "ssn", "xsrf"),
+)
+
+
 def is_secret(name: str) -> bool:
     """Whether values of this name are secrets: `password` and `api_key` are, `token_type` is not."""
+    lowered = name.lower()
+    if name.isascii() and not any(needle in lowered for needle in _NEEDLES):
+        return False
     return _SECRET_NAME.search(name) is not None and _ABOUT.search(name) is None
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from otel_monitoring.redact import REPLACED, is_secret, printable, redact, redact_error, redact_lines
+from otel_monitoring.redact import REPLACED, is_secret, printable, redact, redact_error, redact_lines, secret_names
 from otel_monitoring.redact.secret_forms import hide
 
 CANARY = "hunter2Canary"
@@ -240,6 +240,12 @@ OTHER_NAMES = """
 @pytest.mark.parametrize("name", SECRET_NAMES.split())
 def test_names_of_secrets_are_known_alone_and_in_longer_names(name: str) -> None:
     assert all(is_secret(spelt) for spelt in (name, f"db.{name}", f"x_{name}", f'["body", "{name}"]'))
+
+
+@given(st.from_regex(secret_names._SECRET_NAME.compiled))
+def test_no_name_of_a_secret_is_left_unsearched(name: str) -> None:
+    found = secret_names._SECRET_NAME.search(name)
+    assert is_secret(name) or found is None or secret_names._ABOUT.search(name) is not None
 
 
 @pytest.mark.parametrize("name", OTHER_NAMES.split())

@@ -207,6 +207,11 @@ class Slo:
             validation.refuse("window", self.name, f"{self.window!r} is not from 24h to 30d, written like 7d")
         return seconds
 
+    @property
+    def rule_names(self) -> tuple[str, ...]:
+        """The names of its rules, the fastest first."""
+        return tuple(f"{self.name}_{tier.name}_burn" for tier in TIERS_OF_WORKBOOK)
+
     def rules(self, error_statuses: Collection[int] | None = None) -> tuple[Rule, ...]:
         """The rules that alert, the fastest first.
 
@@ -222,8 +227,7 @@ class Slo:
         faster: list[str] = []
         objective = Objective(float(self.objective), self.seconds)
         where = "{slo}, {endpoint}" if self.per else "{slo}"
-        for tier in tiers_of(objective):
-            name = f"{self.name}_{tier.name}_burn"
+        for name, tier in zip(self.rule_names, tiers_of(objective), strict=True):
             yield Rule(
                 name,
                 BurnRate(good, objective, tier, int(self.min_requests), BY_ENDPOINT if self.per else ""),

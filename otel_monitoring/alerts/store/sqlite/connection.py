@@ -1,5 +1,6 @@
 """`SqliteConnection`: one connection to a SQLite file that is safe with threads, several processes and forks."""
 
+import ctypes
 import os
 import sqlite3
 import threading
@@ -100,8 +101,6 @@ class SqliteConnection:
         self._locked_for_fork = self._lock.acquire(timeout=self._busy_timeout)
         if self._locked_for_fork and not self._exclusive:
             self._close()
-        else:
-            import ctypes  # noqa: F401 - for `_leak`: the child of a process with threads had better import nothing
 
     def after_fork_in_parent(self) -> None:
         """Release the lock."""
@@ -282,7 +281,5 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 
 def _leak(connection: sqlite3.Connection) -> None:
     """Keep the connection from being closed, even when the interpreter ends and clears every container."""
-    with suppress(AttributeError, ImportError):
-        import ctypes  # here, as hardly any process needs it
-
+    with suppress(AttributeError):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
