@@ -46,7 +46,10 @@ def test_a_guard_that_fastapi_cannot_use_is_refused_at_the_start() -> None:
 async def test_a_route_is_made_with_its_first_request() -> None:
     app, _ = application(access="open")
     own = next(route for route in app.router.routes if isinstance(route, OwnRoutes))
-    made = lambda: {each.path for each in own._endpoints if "route" in vars(each)}  # noqa: E731
+
+    def made() -> set[str]:
+        return {each.path for each in own._endpoints if "route" in vars(each)}
+
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         assert (await client.get("/orders")).status_code == 404
         assert made() == set()
