@@ -15,7 +15,13 @@ from typing import Any
 from otel_monitoring.alerts.evaluation.escalation import escalate
 from otel_monitoring.alerts.evaluation.incident import Incident, labels_by_rule, saved_incidents
 from otel_monitoring.alerts.evaluation.transitions import Transitions
-from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, WorkerReport, merge_reports, part_of
+from otel_monitoring.alerts.evaluation.worker_report import (
+    REPORT_INTERVALS,
+    WorkerReport,
+    counts_for,
+    merge_reports,
+    part_of,
+)
 from otel_monitoring.alerts.evidence.alert import Alert
 from otel_monitoring.alerts.evidence.collector import EvidenceCollector
 from otel_monitoring.alerts.manager import AlertManager
@@ -144,17 +150,21 @@ class Evaluator:
         return tuple(rule for rule in rules if rule.scope == "instance") if self._elsewhere() else rules
 
     def others(self) -> tuple[Mapping[str, Mapping[str, Any]], str | None]:
-        """What the other workers say about themselves, by worker, and which worker leads. May run in any thread."""
+        """What the other workers say about themselves, by worker, and which worker leads. May run in any thread.
+
+        The report of a worker that has ended, which is too old to count, is deleted.
+        """
         store, now = self._manager.store, self._manager.clock()
-        published = store.reports.published(now - REPORT_INTERVALS * self._interval, now)
         known, self._states = self._states, {}
-        for worker, data in published.items():
+        for worker, (at, data) in store.reports.published(now).items():
             if worker != self._worker:
                 before = known.get(worker)
                 if before is None or before[0] != data:
                     with _reading_report:
                         before = data, part_of(data, "state")
-                if before is not None:
+                if now - at > counts_for(before[1] if before is not None else {}, self._interval):
+                    store.reports.delete(worker)
+                elif before is not None:
                     self._states[worker] = before
         return {worker: state for worker, (_, state) in self._states.items()}, store.leases.holders(now).get(LEADER)
 
@@ -286,11 +296,12 @@ class Evaluator:
 
     def _reports(self, store: Store, now: float) -> dict[str, WorkerReport]:
         reports = {self._worker: self._report()}
-        for worker, data in store.reports.published(now - REPORT_INTERVALS * self._interval, now).items():
+        for worker, (at, data) in store.reports.published(now).items():
             if worker != self._worker:
                 with _reading_report:
                     report = WorkerReport.decode(data)
-                    if not report.results:  # a worker that led until now: it reports its metrics with its next tick
+                    counts = now - at <= counts_for(report.state, self._interval)
+                    if counts and not report.results:  # one that led until now reports its metrics with its next tick
                         reports[worker] = report
         return reports
 

@@ -15,7 +15,7 @@ from otel_monitoring.alerts.evaluation.application_alert import SubmittedAlert, 
 from otel_monitoring.alerts.evaluation.evaluate import Evaluation
 from otel_monitoring.alerts.evaluation.incident import Incident, saved_incidents
 from otel_monitoring.alerts.evaluation.notification_policy import NotificationPolicy
-from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS, part_of
+from otel_monitoring.alerts.evaluation.worker_report import part_of
 from otel_monitoring.alerts.intake import Intake
 from otel_monitoring.alerts.model import Acknowledgement, AlertEvent, AlertSeverity, AlertType, Outcome, own_types
 from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS, Mute, window_json
@@ -599,9 +599,9 @@ class AlertManager:
             return own
         store, now = self.store, self.clock()
         leader = store.leases.holders(now).get(LEADER)
-        published = store.reports.published(now - REPORT_INTERVALS * self.settings.sample_interval, now)
+        published = store.reports.published(now)
         with _reading_results:
-            return part_of(published[leader], "results") if leader in published else {}
+            return part_of(published[leader].report, "results") if leader in published else {}
         return {}
 
     def diagnostics(self) -> dict[str, Any]:

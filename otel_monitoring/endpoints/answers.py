@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from otel_monitoring import seams
+from otel_monitoring.alerts.evaluation.worker_report import INTERVAL
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.config.settings import Thresholds
@@ -40,6 +41,7 @@ class Sources(NamedTuple):
     """Where the answers come from.
 
     Attributes:
+        sample_interval: Seconds between two reports of this process.
         thresholds: Limits of CPU, memory and error rate beyond which the status is degraded.
         statistics: Counts requests and errors of a window.
         aggregator: The measurements of this process.
@@ -62,6 +64,7 @@ class Sources(NamedTuple):
         work: Returns what requests and operations do with the database.
     """
 
+    sample_interval: float
     thresholds: Thresholds
     statistics: RequestStatistics
     aggregator: Aggregator
@@ -219,6 +222,7 @@ class HealthAnswers:
         loop, error = sources.event_loop(), sources.performance.error_seen()
         return {
             "number": next(self._numbers),
+            INTERVAL: sources.sample_interval,
             "instance_id": self._instance_id(),
             "host": origin.host,
             "pid": os.getpid(),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from otel_monitoring.alerts.evaluation.worker_report import INTERVAL, counts_for
 from otel_monitoring.health.status import HEALTHY
 
 _MAXIMA = frozenset({"max_cpu_percent", "max_memory_mb", "gc_longest_pause_seconds"})
@@ -35,7 +36,7 @@ class SeenInstance(NamedTuple):
         return {**shown, "report_age_seconds": round(self.age, 1), "leads": self.leads}
 
 
-_UNSHOWN = frozenset({"number", "gauges", "pool", "objectives"})
+_UNSHOWN = frozenset({INTERVAL, "number", "gauges", "pool", "objectives"})
 
 
 class Instances:
@@ -44,12 +45,14 @@ class Instances:
     Reports carry a number that grows: their age is measured from when a number was first seen, so that the clocks of
     several hosts need not agree.
 
+    A process that has sent no new report for three of its intervals has ended.
+
     Args:
-        keep: Seconds after which a process without a new report has ended.
+        interval: Seconds between two reports of a process that does not say its own interval.
     """
 
-    def __init__(self, keep: float) -> None:
-        self._keep = keep
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
         self._first_seen: dict[str, tuple[object, float]] = {}
         self._states: dict[str, Mapping[str, Any]] = {}
         self._leader: str | None = None
@@ -94,7 +97,7 @@ class Instances:
             SeenInstance(name, state, max(0.0, now - first.get(name, (None, now))[1]), self.leads(name))
             for name, state in self._states.items()
         ]
-        fresh = [instance for instance in seen if instance.age <= self._keep]
+        fresh = [instance for instance in seen if instance.age <= counts_for(instance.state, self._interval)]
         return sorted(fresh, key=lambda instance: (str(instance.state.get("started_at")), instance.id))
 
 

@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from otel_monitoring.alerts.evaluation.worker_report import REPORT_INTERVALS
 from otel_monitoring.alerts.evidence.own_figures import own_figures
 from otel_monitoring.alerts.evidence.sources import EvidenceSources
 from otel_monitoring.alerts.manager import AlertManager
@@ -207,7 +206,7 @@ class ServiceParts:
         )
         self.service_history.own_metrics = lambda: self.aggregator.reader.application
         self.aggregator.listeners.append(self.service_history.note)
-        self._instances = Instances(REPORT_INTERVALS * settings.sample_interval)
+        self._instances = Instances(settings.sample_interval)
         self._own_deltas = OwnDeltas(lambda: self.aggregator.reader.application)
         self.exchange = ServiceExchange(
             self.service_history,
@@ -343,6 +342,7 @@ class ServiceParts:
         return HealthAnswers(
             Sources(
                 thresholds=self._settings.thresholds,
+                sample_interval=self._settings.sample_interval,
                 statistics=self._statistics,
                 aggregator=self.aggregator,
                 service=self._service_measurements,

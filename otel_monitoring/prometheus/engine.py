@@ -47,7 +47,6 @@ _REUSE_FACTOR = 4.0
 """An answer is kept for so many times the seconds that it took."""
 _MARGIN = 0.5
 """Seconds that an answer waits beyond the time limit of the questions."""
-_REPORT_INTERVALS = 3.0
 _SEEN_INTERVALS = 3.0
 """After so many sample intervals every process has seen a silence; until then the store keeps its mute, too."""
 _ALERTMANAGERS_SECONDS = 60.0
@@ -113,9 +112,7 @@ class PrometheusEngine:
         self._clock = clock
         self._server = Server.of_prometheus(settings)
         self._alertmanagers: tuple[float, Sequence[Server]] | None = None
-        self.instances = Instances(
-            _REPORT_INTERVALS * max(settings.sample_interval, settings.metric_export_interval / 1000)
-        )
+        self.instances = Instances(max(settings.sample_interval, settings.metric_export_interval / 1000))
         self.begin()
 
     def begin(self) -> None:

@@ -81,12 +81,14 @@ class Worker:
         for rule in host.rules:
             self.manager.add_rule(rule)
         self.elsewhere = False
+        self.state: dict[str, object] = {}
         self.watch = Evaluator(self.manager, name, self._report, INTERVAL, elsewhere=lambda: self.elsewhere)
 
     def _report(self) -> WorkerReport:
         return WorkerReport(
             Window(Snapshot(0, 300, gauges={Series(name): value for name, value in self.gauges.items()})),
             {"custom": {"from": id(self)}},
+            self.state,
         )
 
     async def beat(self, *, after: float = 0) -> None:
@@ -536,6 +538,45 @@ async def test_the_end_of_an_alert_never_comes_before_its_repetition() -> None:
     assert order == ["firing", "repeated", "resolved"]
 
 
+async def test_a_report_counts_for_three_intervals_of_the_worker_that_sent_it() -> None:
+    """As while one version of a service replaces another, whose settings are others."""
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    two.state = {"interval": 6 * INTERVAL}
+    await one.tick()
+    await two.tick(heat=11)
+    for _ in range(18):
+        await one.tick(after=INTERVAL)
+        assert one.watch.others()[0].keys() == {"two"}
+        assert [alert["rule"] for alert in await one.manager.firing()] == ["hot"]
+    await one.tick(after=INTERVAL)
+    assert await one.manager.firing() == []
+    assert one.watch.others()[0] == {}
+    assert "two" not in host.store.reports.published(host.clock()), "it has ended, and its report is deleted"
+
+
+async def test_a_worker_with_a_longer_interval_knows_soon_that_another_has_ended() -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    two.state = {"interval": INTERVAL / 10}
+    await one.tick()
+    await two.tick(heat=11)
+    host.clock.now += INTERVAL / 2
+    assert one.watch.others()[0] == {}
+
+
+@pytest.mark.parametrize("interval", [None, "soon", 0, -5.0, float("nan"), [1]])
+async def test_a_worker_that_says_no_interval_is_taken_to_have_the_own_one(interval: object) -> None:
+    host = Host(HOT)
+    one, two = host.worker("one"), host.worker("two")
+    two.state = {"interval": interval}
+    await two.tick()
+    host.clock.now += 3 * INTERVAL
+    assert one.watch.others()[0].keys() == {"two"}
+    host.clock.now += 1
+    assert one.watch.others()[0] == {}
+
+
 async def test_a_report_of_another_version_is_left_out() -> None:
     host = Host(HOT)
     one = host.worker("one")
@@ -588,8 +629,8 @@ async def test_what_the_service_measured_is_evaluated_once_and_reported_by_nobod
     states = {rule["name"]: rule for rule in await workers["one"].manager.rule_states()}
     assert [value["value"] for value in states["sold"]["values"]] == [12.0], "not the 24 of both reports"
     assert {v["labels"]["instance"]: v["value"] for v in states["each_sold"]["values"]} == {"one": 1.0, "two": 11.0}
-    published = host.store.reports.published(0, host.clock())
-    snapshot = WorkerReport.decode(published["two"]).window.snapshot
+    published = host.store.reports.published(host.clock())
+    snapshot = WorkerReport.decode(published["two"].report).window.snapshot
     assert dict(snapshot.sums) == {Series("sold_here"): 11.0}
     assert dict(snapshot.gauges) == {Series("heat"): 1.0}
 

@@ -126,8 +126,8 @@ def _one(
         service.note(news)
         before, began, wall_began = operations(), time.thread_time(), time.perf_counter()
         service.exchange(stream)
-        for data in reports.published(0.0, time.time()).values():
-            part_of(data, "state")
+        for data in reports.published(time.time()).values():
+            part_of(data.report, "state")
         reports.publish("writer-0", report, time.time(), urgent=False)
         cpu.append(1000 * (time.thread_time() - began))
         wall.append(1000 * (time.perf_counter() - wall_began))

@@ -14,7 +14,7 @@ def names(instances: Instances, now: float) -> list[str]:
 
 
 def test_one_that_says_nothing_new_leaves_after_a_while() -> None:
-    instances = Instances(30.0)
+    instances = Instances(10.0)
     instances.learn({"a": state(1), "b": state(1)}, "a", 0.0)
     instances.learn({"a": state(2), "b": state(1)}, "a", 20.0)
     assert [(other.id, other.age, other.leads) for other in instances.others(25.0)] == [
@@ -26,8 +26,18 @@ def test_one_that_says_nothing_new_leaves_after_a_while() -> None:
     assert names(instances, 40.0) == ["a", "b"], "it was away"
 
 
+def test_each_leaves_after_three_of_its_own_intervals() -> None:
+    instances = Instances(10.0)
+    instances.learn({"seldom": state(interval=60.0), "often": state(interval=1.0), "old": state()}, None, 0.0)
+    assert names(instances, 3.0) == ["often", "old", "seldom"]
+    assert names(instances, 4.0) == ["old", "seldom"]
+    assert names(instances, 180.0) == ["seldom"]
+    assert names(instances, 181.0) == []
+    assert "interval" not in instances.others(0.0)[0].as_json()
+
+
 def test_one_that_is_no_longer_among_the_reports_leaves_at_once() -> None:
-    instances = Instances(30.0)
+    instances = Instances(10.0)
     instances.learn({"a": state(), "b": state()}, None, 0.0)
     instances.learn({"b": state()}, "b", 1.0)
     assert names(instances, 1.0) == ["b"]
@@ -35,7 +45,7 @@ def test_one_that_is_no_longer_among_the_reports_leaves_at_once() -> None:
 
 
 def test_the_oldest_comes_first_and_inner_matters_are_not_shown() -> None:
-    instances = Instances(30.0)
+    instances = Instances(10.0)
     young, old = state(started_at="2026-02-02"), state(started_at="2026-01-01", gauges=[1], system={"memory_mb": 5.0})
     instances.learn({"a": young, "b": old}, None, 0.0)
     assert names(instances, 0.0) == ["b", "a"]

@@ -214,7 +214,7 @@ def test_whatever_is_killed_leaves_a_consistent_store(path: Path) -> None:
         assert [waiting(store, name) for name in ("mail", "slack")] == [
             [str(n) for n in range(written + 1, number + 1)]
         ] * 2
-        assert store.reports.published(NOW, NOW) == ({"worker": str(number).encode() * 9000} if number else {})
+        assert store.reports.published(NOW) == ({"worker": (NOW, str(number).encode() * 9000)} if number else {})
         for name in ("mail", "slack"):
             store.outbox.settle([row.id for row in store.outbox.pending(name, 1000)])
         store.close()

@@ -16,8 +16,11 @@ from otel_monitoring.redact import redact
 INSTANCE_ATTRIBUTE = "service.instance.id"
 """The attribute that `merge_reports` adds to gauges, so that those of several workers stay apart."""
 
+INTERVAL = "interval"
+"""What the state of a worker calls the seconds between two of its reports."""
+
 REPORT_INTERVALS = 3.0
-"""For how many intervals the report of a worker counts: a worker that is late once still counts."""
+"""For how many of its intervals the report of a worker counts: a worker that is late once still counts."""
 
 _FORMAT = 1
 
@@ -103,6 +106,17 @@ class WorkerReport(NamedTuple):
         return cls(
             Window(snapshot), dict(read["evidence"]), _part(read, "state"), _part(read, "results"), lambda: figures
         )
+
+
+def counts_for(state: Mapping[str, Any], interval: float) -> float:
+    """The seconds for which the report of a worker counts.
+
+    Args:
+        state: What it says about itself.
+        interval: Its interval where it says none, as earlier versions.
+    """
+    said = state.get(INTERVAL)
+    return REPORT_INTERVALS * (said if isinstance(said, int | float) and said > 0 else interval)
 
 
 def part_of(data: bytes, name: str) -> Mapping[str, Any]:

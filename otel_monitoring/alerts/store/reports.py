@@ -1,6 +1,18 @@
 """`Reports`: what each worker measured, for the worker that evaluates."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class Published(NamedTuple):
+    """A report.
+
+    Attributes:
+        at: When it was published, in Unix seconds.
+        report: The report.
+    """
+
+    at: float
+    report: bytes
 
 
 class Reports(Protocol):
@@ -16,14 +28,14 @@ class Reports(Protocol):
             urgent: Whether the leader evaluates it with its next beat.
         """
 
-    def published(self, since: float, now: float) -> dict[str, bytes]:
-        """The reports published from `since` on, by worker; older ones are deleted.
+    def published(self, now: float) -> dict[str, Published]:
+        """The reports by worker, until they are deleted.
 
-        Reports published more than `CLOCK_TOLERANCE` after `now` are deleted too: the clock was set back.
+        Those published more than `CLOCK_TOLERANCE` after `now`, in Unix seconds, are deleted: the clock was set back.
         """
 
     def urgent_since(self, since: float) -> bool:
         """Whether a report published after `since`, in Unix seconds, was urgent, even if it was replaced since."""
 
     def delete(self, worker: str) -> None:
-        """Delete the report of a worker that stops."""
+        """Delete the report of a worker that has stopped."""

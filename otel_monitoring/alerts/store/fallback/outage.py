@@ -353,7 +353,7 @@ def _changed(before: Mapping[str, T], after: Mapping[str, T], here: Mapping[str,
 
 
 def _reports(store: Store) -> dict[str, bytes]:
-    return store.reports.published(float("-inf"), float("inf"))
+    return {worker: report for worker, (_, report) in store.reports.published(float("inf")).items()}
 
 
 def _waiting(store: Store) -> list[Queued]:

@@ -12,6 +12,7 @@ from otel_monitoring.alerts.store.memory import MemoryStore
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.outbox import Queued
 from otel_monitoring.alerts.store.protocol import Store
+from otel_monitoring.alerts.store.reports import Published
 from otel_monitoring.alerts.store.texts import Texts
 from otel_monitoring.errors import StoreError
 from otel_monitoring.metrics.slices.table import Position, SliceRow
@@ -229,8 +230,8 @@ class FallbackReports:
     def publish(self, worker: str, report: bytes, now: float, *, urgent: bool = False) -> None:
         self._stores.do(lambda store: store.reports.publish(worker, report, now, urgent=urgent))
 
-    def published(self, since: float, now: float) -> dict[str, bytes]:
-        return self._stores.do(lambda store: store.reports.published(since, now))
+    def published(self, now: float) -> dict[str, Published]:
+        return self._stores.do(lambda store: store.reports.published(now))
 
     def urgent_since(self, since: float) -> bool:
         return self._stores.do(lambda store: store.reports.urgent_since(since))

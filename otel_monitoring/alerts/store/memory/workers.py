@@ -5,6 +5,7 @@ from collections.abc import Collection
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory.state import Access, LeaseRow, MemoryState, ReportRow
 from otel_monitoring.alerts.store.protocol import CLOCK_TOLERANCE
+from otel_monitoring.alerts.store.reports import Published
 
 
 class MemoryLeases:
@@ -48,11 +49,11 @@ class MemoryReports:
 
         self._state.use(work)
 
-    def published(self, since: float, now: float) -> dict[str, bytes]:
-        def work(state: MemoryState) -> dict[str, bytes]:
+    def published(self, now: float) -> dict[str, Published]:
+        def work(state: MemoryState) -> dict[str, Published]:
             latest = now + CLOCK_TOLERANCE
-            state.reports = {worker: row for worker, row in state.reports.items() if since <= row.at <= latest}
-            return {worker: row.content for worker, row in state.reports.items()}
+            state.reports = {worker: row for worker, row in state.reports.items() if row.at <= latest}
+            return {worker: Published(row.at, row.content) for worker, row in state.reports.items()}
 
         return self._state.use(work)
 

@@ -6,6 +6,7 @@ from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory.state import LeaseRow
 from otel_monitoring.alerts.store.mongodb.documents import FRESH_SECONDS, REPORTS, Documents, bytes_of, text_of
 from otel_monitoring.alerts.store.protocol import CLOCK_TOLERANCE
+from otel_monitoring.alerts.store.reports import Published
 from otel_monitoring.errors import StoreError
 
 _ATTEMPTS = 20
@@ -60,15 +61,14 @@ class MongoReports:
         if urgent:
             self._documents.set_urgent(worker, now)
 
-    def published(self, since: float, now: float) -> dict[str, bytes]:
-        prefix = f"{self._documents.service}:"
+    def published(self, now: float) -> dict[str, Published]:
         found = self._documents.do(lambda db: list(db[REPORTS].find(self._documents.of_service())))
-        recent = [report for report in found if since <= report["at"] <= now + CLOCK_TOLERANCE]
-        old = [report["_id"] for report in found if not since <= report["at"] <= now + CLOCK_TOLERANCE]
-        if old:
-            self._documents.do(lambda db: db[REPORTS].delete_many({"_id": {"$in": old}}))
-            self._documents.forget_urgent([key.removeprefix(prefix) for key in old])
-        return {report["_id"].removeprefix(prefix): bytes_of(report["report"]) for report in recent}
+        reports = {each["_id"].removeprefix(f"{self._documents.service}:"): each for each in found}
+        void = [worker for worker, each in reports.items() if each["at"] > now + CLOCK_TOLERANCE]
+        for worker in void:
+            self.delete(worker)
+            del reports[worker]
+        return {worker: Published(each["at"], bytes_of(each["report"])) for worker, each in reports.items()}
 
     def urgent_since(self, since: float) -> bool:
         return any(at > since for at in self._documents.head(FRESH_SECONDS).urgent.values())

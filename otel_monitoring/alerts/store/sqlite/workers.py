@@ -5,6 +5,7 @@ from collections.abc import Collection
 
 from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.protocol import CLOCK_TOLERANCE
+from otel_monitoring.alerts.store.reports import Published
 from otel_monitoring.alerts.store.sqlite.connection import SqliteConnection
 
 _LEAD = (
@@ -53,13 +54,12 @@ class SqliteReports:
         row = {"worker": worker, "at": now, "urgent_at": now if urgent else None, "report": report}
         self._write(lambda db: db.execute(_PUBLISH, row))
 
-    def published(self, since: float, now: float) -> dict[str, bytes]:
-        span = (since, now + CLOCK_TOLERANCE)
-        query = "SELECT worker, at BETWEEN ? AND ?, report FROM reports"
-        rows = self._read(lambda db: db.execute(query, span).fetchall())
-        if not all(recent for _, recent, _ in rows):
-            self._write(lambda db: db.execute("DELETE FROM reports WHERE at NOT BETWEEN ? AND ?", span))
-        return {worker: report for worker, recent, report in rows if recent}
+    def published(self, now: float) -> dict[str, Published]:
+        latest = now + CLOCK_TOLERANCE
+        rows = self._read(lambda db: db.execute("SELECT worker, at, report FROM reports").fetchall())
+        if any(at > latest for _, at, _ in rows):
+            self._write(lambda db: db.execute("DELETE FROM reports WHERE at > ?", (latest,)))
+        return {worker: Published(at, report) for worker, at, report in rows if at <= latest}
 
     def urgent_since(self, since: float) -> bool:
         query = "SELECT EXISTS (SELECT 1 FROM reports WHERE urgent_at > ?)"
