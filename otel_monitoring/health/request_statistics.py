@@ -120,32 +120,30 @@ class RequestStatistics(OutcomeClassifier):
         known: dict[str, _RouteStatistics] | None = window.memo.get(self)
         if known is None:
             before: dict[str, _RouteStatistics] = window.kept.get(self, {})
-            groups = window.grouped(HTTP_SERVER_REQUEST_DURATION, HTTP_ROUTE)
+            by_route: dict[str, list[_Recorded]] = {}
+            for series, histogram in giving_way(window.histograms(HTTP_SERVER_REQUEST_DURATION)):
+                facts = self._facts.get(series) or self._facts_of(series)
+                by_route.setdefault(facts.route, []).append((facts, histogram))
             known = {}
-            for value, recorded in giving_way(groups.items()):
-                name = UNMATCHED_ROUTE if value is None else str(value)
+            for name, recorded in giving_way(by_route.items()):
                 route = before.get(name)
-                known[name] = route if route is not None and route.is_of(recorded) else self._route(recorded)
+                # Equal lists have the same histograms, mostly as the same objects: that is seen at once.
+                known[name] = route if route is not None and route.recorded == recorded else _RouteStatistics(recorded)
             window.memo[self] = window.kept[self] = known
         return known
-
-    def _route(self, recorded: list[tuple[Series, Histogram]]) -> "_RouteStatistics":
-        route = _RouteStatistics(recorded)
-        for series, histogram in recorded:
-            facts, count = self._facts.get(series) or self._facts_of(series), histogram.count
-            route.outcomes[facts.outcome] = route.outcomes.get(facts.outcome, 0) + count
-            if facts.method is not None:
-                route.methods[facts.method] = route.methods.get(facts.method, 0) + count
-            route.statuses[facts.status] = route.statuses.get(facts.status, 0) + count
-        return route
 
     def _facts_of(self, series: Series) -> "_Facts":
         known = self._facts.get(series)
         if known is None:
             if len(self._facts) >= _MAX_KNOWN:
                 self._facts.clear()
-            method = series.get(HTTP_REQUEST_METHOD)
-            known = _Facts(self(series), None if method is None else str(method), _status_class(series))
+            route, method = series.get(HTTP_ROUTE), series.get(HTTP_REQUEST_METHOD)
+            known = _Facts(
+                UNMATCHED_ROUTE if route is None else str(route),
+                self(series),
+                None if method is None else str(method),
+                _status_class(series),
+            )
             self._facts[series] = known
         return known
 
@@ -153,9 +151,14 @@ class RequestStatistics(OutcomeClassifier):
 class _Facts(NamedTuple):
     """What the attributes of a series say of its requests."""
 
+    route: str
     outcome: RequestOutcome
     method: str | None
     status: str
+
+
+_Recorded = tuple[_Facts, Histogram]
+"""What a series says, and its durations."""
 
 
 class _RouteStatistics:
@@ -165,17 +168,18 @@ class _RouteStatistics:
         recorded: Its series.
     """
 
-    def __init__(self, recorded: Sequence[tuple[Series, Histogram]]) -> None:
-        self._recorded = recorded
+    def __init__(self, recorded: Sequence[_Recorded]) -> None:
+        self.recorded = recorded
         self.durations = merged(histogram for _, histogram in recorded)
         self.outcomes: dict[RequestOutcome, int] = {}
         self.methods: dict[str, int] = {}
         self.statuses: dict[str, int] = {}
-
-    def is_of(self, recorded: Sequence[tuple[Series, Histogram]]) -> bool:
-        """Whether it is of these very series and histograms, which never change."""
-        own = self._recorded
-        return len(own) == len(recorded) and all(a[1] is b[1] for a, b in zip(own, recorded, strict=True))
+        for (_, outcome, method, status), histogram in recorded:
+            count = histogram.count
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
+            if method is not None:
+                self.methods[method] = self.methods.get(method, 0) + count
+            self.statuses[status] = self.statuses.get(status, 0) + count
 
     @property
     def errors(self) -> int:
