@@ -247,7 +247,7 @@ LOWER_AND_HIGHER = (
     ("tracing.scope", "tracing.operation"),
     ("export.options", "export.files"),
     ("endpoints.access", "endpoints.routes"),
-    ("status_page.updates", "status_page.figures"),
+    ("status_page.shared", "status_page.updates"),
     ("prometheus.client", "prometheus.view"),
     ("monitoring.alert_feed", "monitoring.service"),
     ("cli.watch.poll", "cli.watch.command"),

@@ -358,18 +358,18 @@ class MonitoringService:
         """
         return self._parts.past.series(query)
 
-    async def page_update(self, known_routes: str) -> Body:
+    async def page_update(self, *, every_endpoint: bool) -> Body:
         """What changes on the status page; see `Updates`.
 
         Raises:
             TimeLimitError: It took longer than ten seconds.
         """
         updates = self._parts.updates
-        if (body := updates.latest(known_routes)) is not None:
+        if (body := updates.latest(every_endpoint=every_endpoint)) is not None:
             return body
         self._answering += 1
         try:
-            return await self._worker.call(partial(updates.next, known_routes), _ANSWER_TIMEOUT)
+            return await self._worker.call(partial(updates.next, every_endpoint=every_endpoint), _ANSWER_TIMEOUT)
         finally:
             self._answering -= 1
 

@@ -4,8 +4,7 @@ Lists of rows have no keys: their columns are documented at the function that ma
 `types.js`. Times are Unix seconds.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from hashlib import blake2b
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_monitoring.alerts.manager import AlertManager
@@ -29,8 +28,9 @@ from otel_monitoring.semconv import (
 )
 from otel_monitoring.status_page.rounding import figure
 from otel_monitoring.status_page.status_since import StatusSince
-from otel_monitoring.status_page.updates import Content
 
+SHOWN: Final = 20
+"""How many endpoints the page shows first; `endpoints.js` has the same number."""
 _FIRING_LIMIT: Final = 30
 _EVIDENCE_LIMIT = 3
 """Of how many alerts the page says what changed: an update is to stay small."""
@@ -72,14 +72,18 @@ class PageFigures:
         self._alerts = alerts
         self._since = StatusSince(lambda: alerts().store.slices)
 
-    def content(self) -> Content:
-        """What the page shows now. It waits for the store, so it runs in a thread."""
+    def content(self, every_endpoint: bool) -> dict[str, Any]:
+        """What the page shows now. It waits for the store, so it runs in a thread.
+
+        Args:
+            every_endpoint: False: `endpoints` are those that the page shows first, in whatever order.
+        """
         glance = self._answers.glance()
         window = self._performance.history(SERVICE).recent
         endpoints = self._statistics.endpoints_in(window)
-        routes = [[name, ", ".join(endpoints[name]["methods"])] for name in sorted(endpoints)]
+        rows = [_endpoint(name, endpoints[name], window.seconds) for name in sorted(endpoints)]
         now = round(self._alerts().clock(), 3)
-        figures = {
+        return {
             "time": now,
             "status": glance["status"],
             "since": self._since.of(glance["status"], now),
@@ -89,14 +93,14 @@ class PageFigures:
             "service": glance["service"],
             "thresholds": self._thresholds.model_dump(),
             "now": self._now(window, glance["instances"]),
-            "endpoints": [_endpoint(endpoints[name], window.seconds) for name, _ in routes],
+            "endpoints": rows if every_endpoint else foremost(rows),
+            "endpoint_count": len(rows),
             "errors": self._errors(),
             "database": {**_database(glance["database"], window), **_routes(*self._answers.database_work())},
             "instances": [_instance(one) for one in glance["instances"][:_INSTANCES_LIMIT]],
             "instance_count": len(glance["instances"]),
             **self._alerting(),
         }
-        return Content(figures, routes, blake2b(repr(routes).encode(), digest_size=6).hexdigest())
 
     def _now(self, window: Window, instances: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         """The requests in the window."""
@@ -140,10 +144,29 @@ def _without_evidence(alert: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in alert.items() if name != "evidence"}
 
 
-def _endpoint(figures: Mapping[str, Any], seconds: float) -> Row:
-    """Requests a second, p50 and p95 in seconds, errors in percent, all in the window."""
+def _endpoint(name: str, figures: Mapping[str, Any], seconds: float) -> Row:
+    """Name, methods, requests a second, p50 and p95 in seconds, errors in percent, all in the window."""
     rate = figures["call_count"] / seconds if seconds > 0 else 0.0
-    return [figure(rate), figure(figures["p50_time"]), figure(figures["p95_time"]), figures["error_rate"]]
+    return [
+        *(name, ", ".join(figures["methods"])),
+        *(figure(rate), figure(figures["p50_time"]), figure(figures["p95_time"]), figures["error_rate"]),
+    ]
+
+
+_ORDERS: Sequence[Callable[[Row], Any]] = (
+    lambda row: -row[2],
+    lambda row: -(row[4] or 0),
+    lambda row: (-row[5], -row[2]),
+)
+"""By load, p95 and errors, as the page sorts. To sort by name as people do it has to have all of them."""
+
+
+def foremost(endpoints: Sequence[Row]) -> list[Row]:
+    """The endpoints that the page shows first in any order but that of their names; all of them where these are few."""
+    if len(endpoints) <= SHOWN * len(_ORDERS):
+        return list(endpoints)
+    names = {row[0] for order in _ORDERS for row in sorted(endpoints, key=order)[:SHOWN]}
+    return [row for row in endpoints if row[0] in names]
 
 
 def _instance(one: Mapping[str, Any]) -> Row:

@@ -25,7 +25,7 @@ def page_url_of(settings: Settings) -> str:
 class PageService(Protocol):
     """The part of `MonitoringService` that the page uses."""
 
-    async def page_update(self, known_routes: str) -> Body:
+    async def page_update(self, *, every_endpoint: bool) -> Body:
         """What changes on the page; see `Updates.next`."""
 
     async def page_endpoints(self, span: str) -> Body:
@@ -63,9 +63,9 @@ def page_routes(
         return Response(content, 200, headers, "text/html")
 
     @private.get("/update")
-    async def update(request: Request, routes: Annotated[str, Query(max_length=40)] = "") -> Response:
+    async def update(request: Request, endpoints: Literal["first", "all"] = "first") -> Response:
         with or_unavailable():
-            return _answer(request, await service.page_update(routes))
+            return _answer(request, await service.page_update(every_endpoint=endpoints == "all"))
 
     @private.get("/endpoints")
     async def endpoints(request: Request, span: Annotated[PageRange, Query(alias="range")] = "1h") -> Response:

@@ -1,7 +1,8 @@
 """`Updates`: what changes on the page, in one small answer."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final
 
 from otel_monitoring.status_page.shared import Body, Shared
 
@@ -9,60 +10,25 @@ INTERVAL: Final = 2.0
 """The least seconds between two updates."""
 
 
-class Content(NamedTuple):
-    """What an update says.
-
-    Attributes:
-        figures: What changes all the time.
-        routes: The names that some of the figures belong to. They change seldom, and a page that has them gets none.
-        version: The version of `routes`.
-    """
-
-    figures: Mapping[str, Any]
-    routes: Any
-    version: str
-
-
-class _Update(NamedTuple):
-    """A content as it is sent, with the routes and without them."""
-
-    whole: Body
-    short: Body
-    version: str
-
-    def body(self, known: str) -> Body:
-        return self.short if known == self.version else self.whole
-
-
 class Updates:
     """Makes updates, each for all pages that ask within its interval.
 
     Args:
-        make: Makes the content; it may block.
+        make: Makes the content, True: with every endpoint, False: with those that a page shows first. It may block.
     """
 
-    def __init__(self, make: Callable[[], Content]) -> None:
+    def __init__(self, make: Callable[[bool], Mapping[str, Any]]) -> None:
         self._make = make
-        self._shared = Shared(self._made, INTERVAL)
+        self._shared = {every: Shared(partial(self._made, every), INTERVAL) for every in (False, True)}
 
-    def latest(self, known: str) -> Body | None:
-        """The update while its interval lasts; None after that.
+    def latest(self, *, every_endpoint: bool) -> Body | None:
+        """The update while its interval lasts; None after that."""
+        return self._shared[every_endpoint].latest()
 
-        Args:
-            known: The version of the routes that the page has; empty: none.
-        """
-        latest = self._shared.latest()
-        return latest.body(known) if latest is not None else None
+    async def next(self, *, every_endpoint: bool) -> Body:
+        """The update, made anew where its interval is over. One event loop calls this."""
+        return await self._shared[every_endpoint].next()
 
-    async def next(self, known: str) -> Body:
-        """The update, made anew where its interval is over. One event loop calls this.
-
-        Args:
-            known: As for `latest`.
-        """
-        return (await self._shared.next()).body(known)
-
-    def _made(self) -> _Update:
-        content = self._make()
-        figures = {**content.figures, "interval": round(self._shared.interval, 1), "version": content.version}
-        return _Update(Body.of({**figures, "routes": content.routes}), Body.of(figures), content.version)
+    def _made(self, every_endpoint: bool) -> Body:
+        figures = self._make(every_endpoint)
+        return Body.of({**figures, "interval": round(self._shared[every_endpoint].interval, 1)})

@@ -142,30 +142,36 @@ async def pages(host: Host, count: int, seconds: float) -> dict[str, float]:
 
     Returns:
         `process`, CPU seconds a second; `first` and `later`, bytes of a page's first update (with gzip, as a browser
-        asks for it) and of the largest one after it (as it is unpacked); 0 without a page.
+        asks for it) and of the largest one after it (as it is unpacked); `every`, of one with every endpoint, unpacked;
+        0 without a page.
     """
     gc.collect()
     process, until = time.process_time(), time.perf_counter() + seconds
     sizes, _ = await asyncio.gather(asyncio.gather(*(_page(host, until) for _ in range(count))), asyncio.sleep(seconds))
     used = (time.process_time() - process) / seconds
     first, later = (max(column) for column in zip((0, 0), *sizes, strict=True))
-    return {"process": used, "first": first, "later": later}
+    every = len(gzip.decompress(await _update(host, "all"))) if count else 0
+    return {"process": used, "first": first, "later": later, "every": every}
 
 
 async def _page(host: Host, until: float) -> tuple[int, int]:
     """Ask as a page does; bytes of the first update as it comes, and of the largest later one, unpacked."""
-    version, sizes, interval = "", list[int](), 0.0
+    sizes, interval = list[int](), 0.0
     while (left := until - time.perf_counter()) > interval:
         await asyncio.sleep(interval)
-        status, body = await host.client.get("/api/status/update", f"routes={version}".encode())
-        if status != 200:
-            raise RuntimeError(f"an update is answered with {status}")
+        body = await _update(host, "first")
         plain = gzip.decompress(body)
-        update = json.loads(plain)
-        version, interval = update["version"], update["interval"]
+        interval = json.loads(plain)["interval"]
         sizes.append(len(plain) if sizes else len(body))
     await asyncio.sleep(max(0.0, left))
     return sizes[0], max(sizes[1:], default=0)
+
+
+async def _update(host: Host, endpoints: str) -> bytes:
+    status, body = await host.client.get("/api/status/update", f"endpoints={endpoints}".encode())
+    if status != 200:
+        raise RuntimeError(f"an update is answered with {status}")
+    return body
 
 
 async def profile(host: Host, count: int, path: str | None = None) -> str:

@@ -16,6 +16,11 @@ _EACH = 20
 _WARM_UP = 600
 _PAGES = 5
 _KB = 1000
+_UPDATES = {
+    "first": "the first, with gzip",
+    "later": "a later one, unpacked",
+    "every": "one for a page that filters or shows every endpoint, unpacked",
+}
 
 
 def run(report: Report, sink: Sink, rounds: int, seconds: int) -> None:
@@ -45,6 +50,8 @@ def run(report: Report, sink: Sink, rounds: int, seconds: int) -> None:
     added = paired(pages, alone, "difference")
     rows = [["no page", f"{median(alone):.2f}"], [f"{_PAGES} pages", f"{median(pages):.2f}"]]
     report.table(("open", "% of a core"), rows)
+    sizes_of = [[name, f"{max(one[key] for one in sizes) / _KB:.1f}"] for key, name in _UPDATES.items()]
+    report.table(("update", "kB"), sizes_of)
     report.figure("page.cpu", added, ours=f"{median(pages):.2f} %", peer=f"{median(alone):.2f} %")
     report.figure("page.update", max(one["later"] for one in sizes) / _KB)
     report.figure("page.first", max(one["first"] for one in sizes) / _KB)

@@ -251,6 +251,38 @@ def test_what_is_chosen_is_in_the_url_and_the_back_button_undoes_it(page: Page) 
         expect(page.locator("#endpoints-empty")).to_have_text("No endpoint contains “nothing like it”.")
 
 
+def test_of_many_endpoints_the_page_has_the_first_and_asks_for_the_others(page: Page) -> None:
+    service = Service(access="open")
+
+    async def record() -> None:
+        for number in range(100):
+            for _ in range(200 - number):
+                await service.monitoring.performance_metrics.record_request(f"/part-{number:02}", 0.01, 200)
+
+    in_a_loop(record())
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.partition("/update?endpoints=")[2]))
+    with serving(service.app) as server:
+        page.goto(f"{server.url}/api/status")
+        rows, about = page.locator("#endpoints-rows > tr"), page.locator("#endpoints-about")
+        expect(about).to_contain_text("100 endpoints")
+        expect(rows).to_have_count(20)
+        expect(rows.first).to_contain_text("/part-00")
+        assert "all" not in asked
+
+        page.get_by_label("Filter").fill("part-99")
+        expect(rows).to_have_count(1)
+        expect(about).to_contain_text("1 of 100 endpoints")
+        page.get_by_label("Filter").fill("")
+        page.get_by_role("button", name="Show all 100").click()
+        expect(rows).to_have_count(100)
+        page.get_by_role("button", name="Show the first 20").click()
+        expect(rows).to_have_count(20)
+        page.get_by_label("Sort by").select_option("name")
+        expect(rows.last).to_contain_text("/part-19")
+        assert "all" in asked
+
+
 def test_charts_speak_and_are_tables(page: Page) -> None:
     service = Service(access="open")
     with serving(service.app) as server:

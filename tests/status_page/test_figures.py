@@ -1,6 +1,8 @@
 """The update of a large service is small, and says what the other endpoints say."""
 
 import gzip
+import random
+import re
 from typing import Any
 
 import httpx
@@ -10,12 +12,14 @@ from fastapi import FastAPI
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
 from otel_monitoring.alerts.store import MemoryStore
+from otel_monitoring.status_page.figures import SHOWN, foremost
 from tests.asgi import served
+from tests.status_page.test_document import ASSETS
 
 pytestmark = pytest.mark.anyio
 
-LARGEST = 20_000
-"""Bytes of an update."""
+LARGEST, EVERY = 20_000, 40_000
+"""Bytes of an update, and of one with every endpoint."""
 
 
 def service(app: FastAPI, **settings: Any) -> MonitoringService:
@@ -23,8 +27,8 @@ def service(app: FastAPI, **settings: Any) -> MonitoringService:
     return MonitoringService(None, alert_manager=manager, access="open", **settings).instrument(app)
 
 
-async def update(http: httpx.AsyncClient, known: str = "") -> tuple[int, dict[str, Any]]:
-    answer = await http.get(f"/api/status/update?routes={known}", headers={"accept-encoding": "identity"})
+async def update(http: httpx.AsyncClient, endpoints: str = "first") -> tuple[int, dict[str, Any]]:
+    answer = await http.get(f"/api/status/update?endpoints={endpoints}", headers={"accept-encoding": "identity"})
     found: dict[str, Any] = answer.json()
     return len(answer.content), found
 
@@ -47,13 +51,41 @@ async def test_an_update_is_small_at_300_routes_and_200_groups_of_errors() -> No
             kind = type(f"Failure{number}", (ValueError,), {})
             monitoring._parts.errors.note("GET", f"/api/v1/resource/{{id}}/part{number}", 500, kind("a"), 1.8e9)
         await monitoring.get_detailed_diagnostics()
-        first, whole = await update(http)
-        size, later = await update(http, whole["version"])
-    assert len(whole["routes"]) == len(later["endpoints"]) == 300
-    assert "routes" not in later
+        size, first = await update(http)
+        size_of_all, whole = await update(http, "all")
+    assert first["endpoint_count"] == whole["endpoint_count"] == len(whole["endpoints"]) == 300
+    assert SHOWN <= len(first["endpoints"]) <= 3 * SHOWN
+    assert all(row in whole["endpoints"] for row in first["endpoints"])
     assert size <= LARGEST
-    assert first <= 2 * LARGEST
+    assert size_of_all <= EVERY
     assert len(gzip.compress(str(whole).encode())) <= LARGEST
+
+
+@pytest.mark.parametrize("count", [0, 1, SHOWN, 3 * SHOWN, 3 * SHOWN + 1, 500])
+def test_what_the_page_shows_first_is_there_in_each_order(count: int) -> None:
+    draw = random.Random(count)
+    rows = [
+        [
+            f"/r{n:03}",
+            "GET",
+            draw.choice([0.0, 0.1, 5.0]),
+            None,
+            draw.choice([None, 0.1, 0.2]),
+            draw.choice([0.0, 50.0]),
+        ]
+        for n in range(count)
+    ]
+    found = foremost(rows)
+    for order in (
+        lambda row: -row[2],
+        lambda row: -(row[4] or 0),
+        lambda row: (-row[5], -row[2]),
+    ):
+        assert sorted(found, key=order)[:SHOWN] == sorted(rows, key=order)[:SHOWN]
+
+
+def test_the_page_shows_as_many_first() -> None:
+    assert re.search(r"const SHOWN = (\d+);", (ASSETS / "endpoints.js").read_text())[1] == str(SHOWN)  # type: ignore[index]
 
 
 async def test_it_says_what_the_other_endpoints_say() -> None:
@@ -79,8 +111,8 @@ async def test_it_says_what_the_other_endpoints_say() -> None:
     window = diagnostics["endpoints"]["/orders/{order}"]["window"]
     assert (found["status"], found["reasons"]) == (diagnostics["status"], diagnostics["reasons"])
     assert found["service"] == diagnostics["service"]
-    assert found["routes"] == [["/orders/{order}", "GET"]]
-    ((rate, p50, p95, failed),) = found["endpoints"]
+    ((name, methods, rate, p50, p95, failed),) = found["endpoints"]
+    assert (name, methods) == ("/orders/{order}", "GET")
     assert rate > 0
     assert p50 == pytest.approx(window["p50_time"], rel=1e-3)
     assert p95 == pytest.approx(window["p95_time"], rel=1e-3)

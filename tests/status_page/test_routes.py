@@ -147,9 +147,12 @@ async def test_it_is_no_part_of_the_statistics() -> None:
     assert summary["requests_recorded"] == 0
 
 
-async def test_the_version_of_the_routes_may_not_be_long() -> None:
+async def test_there_are_two_updates() -> None:
     async with client(application(access="open")) as http:
-        assert (await http.get(f"/api/status/update?routes={'x' * 41}")).status_code == 422
+        found = [
+            (await http.get(f"/api/status/update?endpoints={which}")).status_code for which in ("first", "all", "some")
+        ]
+    assert found == [200, 200, 422]
 
 
 async def test_a_compressed_update_is_the_same() -> None:

@@ -6,11 +6,10 @@ import { percent, plural, rate, seconds } from "./format.js";
 import { inWords } from "./view.js";
 
 /** @typedef {import("./types.js").State} State */
-/** @typedef {import("./types.js").EndpointRow} EndpointRow */
-/** @typedef {{name: string, methods: string, row: EndpointRow, course: (number | null)[] | null}} Endpoint */
+/** @typedef {import("./types.js").EndpointFigures} EndpointFigures */
+/** @typedef {{name: string, methods: string, row: EndpointFigures, course: (number | null)[] | null}} Endpoint */
 
 const SHOWN = 20;
-let whole = false;
 
 /** @type {Record<string, (a: Endpoint, b: Endpoint) => number>} */
 const ORDERS = {
@@ -20,37 +19,50 @@ const ORDERS = {
   name: (a, b) => a.name.localeCompare(b.name),
 };
 
+/** Whether those that come first are not enough. @param {State} state */
+export function wantsEveryEndpoint({ view, whole }) {
+  return whole || view.filter !== "" || view.sort === "name" || view.figures === "range";
+}
+
+/** @param {State} state */
+export function lacksEndpoints(state) {
+  return state.update !== null && wantsEveryEndpoint(state) && state.update.endpoints.length < state.update.endpoint_count;
+}
+
 /** @param {State} state @returns {Endpoint[]} */
-function endpointsOf({ update, routes, endpoints: past, view }) {
-  const methods = new Map(routes);
+function endpointsOf({ update, endpoints: past, view }) {
+  const present = update?.endpoints ?? [];
   const pasts = new Map((past?.endpoints ?? []).map(([name, ...rest]) => [name, rest]));
   const course = (/** @type {string} */ name) => pasts.get(name)?.[4] ?? null;
   if (view.figures === "range" && past !== null) {
+    const methods = new Map(present.map(([name, names]) => [name, names]));
     return past.endpoints.map(([name, load, p50, p95, errors]) => ({ name, methods: methods.get(name) ?? "", row: [load, p50, p95, errors], course: course(name) }));
   }
-  return routes.map(([name], index) => ({ name, methods: methods.get(name) ?? "", row: update?.endpoints[index] ?? [0, null, null, 0], course: course(name) }));
+  return present.map(([name, methods, ...row]) => ({ name, methods, row, course: course(name) }));
 }
 
-/** @param {State} state @param {(endpoint: string | null) => void} choose @param {() => void} again */
-export function showEndpoints(state, choose, again) {
-  const { update, view } = state;
+/** @param {State} state @param {(endpoint: string | null) => void} choose @param {(whole: boolean) => void} showWhole */
+export function showEndpoints(state, choose, showWhole) {
+  const { update, view, whole } = state;
   if (update === null) return;
   const filter = view.filter.toLowerCase();
   const all = endpointsOf(state);
+  const count = view.figures === "range" && state.endpoints !== null ? all.length : update.endpoint_count;
   const found = all.filter((one) => `${one.methods} ${one.name}`.toLowerCase().includes(filter)).sort(ORDERS[view.sort]);
   const shown = whole ? found : found.slice(0, SHOWN);
   const limit = update.thresholds.error_rate_percent ?? 5;
   keep(byId("endpoints-rows"), shown, (one) => one.name, (one) => row(one, choose), (item, one) => refresh(item, one, view.endpoint === one.name, limit));
   const time = view.figures === "range" ? inWords(view.range) : `the last ${plural(Math.max(1, Math.round(update.now.seconds / 60)), "minute")}`;
-  setText(byId("endpoints-about"), found.length === all.length ? `${plural(all.length, "endpoint")} with requests in ${time}` : `${found.length} of ${plural(all.length, "endpoint")}`);
+  setText(byId("endpoints-about"), filter === "" ? `${plural(count, "endpoint")} with requests in ${time}` : `${found.length} of ${plural(count, "endpoint")}`);
   byId("endpoints-table").hidden = found.length === 0;
-  const empty = all.length === 0 ? `No requests in ${time}. Requests to the application appear here within seconds.` : found.length === 0 ? `No endpoint contains “${view.filter}”.` : "";
+  const empty = all.length === 0 ? `No requests in ${time}. Requests to the application appear here within seconds.` : found.length === 0 && !lacksEndpoints(state) ? `No endpoint contains “${view.filter}”.` : "";
   setText(byId("endpoints-empty"), empty);
   const more = byId("endpoints-more");
-  more.hidden = found.length <= SHOWN;
+  const matching = filter === "" ? count : found.length;
+  more.hidden = matching <= SHOWN;
   if (more.hidden) return;
-  const text = whole ? `Show the first ${SHOWN}` : `Show all ${found.length}`;
-  if (more.textContent !== text) fill(more, element("button", { type: "button", click: () => ((whole = !whole), again()) }, text));
+  const text = whole ? `Show the first ${SHOWN}` : `Show all ${matching}`;
+  if (more.textContent !== text) fill(more, element("button", { type: "button", click: () => showWhole(!whole) }, text));
 }
 
 /** @param {Endpoint} one @param {(endpoint: string | null) => void} choose */

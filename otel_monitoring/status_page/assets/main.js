@@ -6,7 +6,7 @@ import { Chart, redrawAll } from "./chart.js";
 import { showDatabase } from "./database.js";
 import { byId, element, fill, setText } from "./dom.js";
 import { showDoor } from "./door.js";
-import { showChosen, showEndpoints } from "./endpoints.js";
+import { lacksEndpoints, showChosen, showEndpoints } from "./endpoints.js";
 import { showErrors } from "./errors.js";
 import { offerMuting, showFiring } from "./firing.js";
 import { count, duration, mebibytes, percent, rate, seconds, zone } from "./format.js";
@@ -29,7 +29,7 @@ const store = createStore({
   door: null,
   update: null,
   receivedAt: 0,
-  routes: [],
+  whole: false,
   requests: null,
   database: null,
   resources: null,
@@ -202,7 +202,8 @@ let event = "";
 
 store.on(["door", "update", "requests"], (state) => showDoor(state, enter));
 store.on(["view"], showView);
-store.on(["view", "update", "endpoints"], (state) => showEndpoints(state, choose, () => showEndpoints(store.get(), choose, () => {})));
+store.on(["view", "update", "endpoints", "whole"], (state) => showEndpoints(state, choose, (whole) => store.set({ whole })));
+store.on(["view", "whole"], (state) => lacksEndpoints(state) && changed());
 store.on(["view"], (state) => showChosen(state, choose));
 store.on(["update", "connection"], verdict);
 store.on(["update", "connection"], showAge);

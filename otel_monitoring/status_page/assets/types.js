@@ -69,8 +69,8 @@
  * @property {object} [weekly]
  */
 
-/** @typedef {[rate: number, p50: number | null, p95: number | null, errors: number]} EndpointRow requests a second, s, s, percent */
-/** @typedef {[name: string, methods: string]} Route */
+/** @typedef {[rate: number, p50: number | null, p95: number | null, errors: number]} EndpointFigures requests a second, s, s, percent */
+/** @typedef {[name: string, methods: string, ...EndpointFigures]} EndpointRow */
 /** @typedef {[name: string, rate: number, p50: number | null, p95: number | null, errors: number, course: (number | null)[]]} PastEndpointRow */
 /**
  * @typedef {object} EndpointsPast the answer of /status/endpoints
@@ -122,8 +122,6 @@
  * @typedef {object} Update the answer of /status/update
  * @property {number} time
  * @property {number} interval
- * @property {string} version
- * @property {Route[]} [routes]
  * @property {Status} status
  * @property {number | null} [since]
  * @property {string[]} reasons
@@ -131,7 +129,8 @@
  * @property {{name: string, version: string, environment: string}} service
  * @property {Record<string, number>} thresholds
  * @property {Now} now
- * @property {EndpointRow[]} endpoints
+ * @property {EndpointRow[]} endpoints those that are shown first, or all
+ * @property {number} endpoint_count
  * @property {{count: number, groups: ErrorRow[]}} errors
  * @property {Database} database
  * @property {InstanceRow[]} instances
@@ -186,7 +185,7 @@
  * @property {Door | null} door
  * @property {Update | null} update
  * @property {number} receivedAt milliseconds, as of Date.now()
- * @property {Route[]} routes
+ * @property {boolean} whole whether the list of endpoints is shown to its end
  * @property {Past | null} requests
  * @property {Past | null} database
  * @property {Past | null} resources

@@ -1,5 +1,6 @@
 // The present: asks for updates as long as somebody looks, and goes on where it was after a lost connection.
 
+import { lacksEndpoints, wantsEveryEndpoint } from "./endpoints.js";
 import { Refused, get } from "./http.js";
 
 /** @typedef {import("./store.js").Store} Store */
@@ -19,9 +20,11 @@ export function createUpdates(store) {
     if (asking || store.get().connection.state === "paused") return;
     asking = true;
     try {
-      show(await get(`status/update?routes=${encodeURIComponent(store.get().update?.version ?? "")}`));
+      const every = wantsEveryEndpoint(store.get());
+      show(await get(`status/update?endpoints=${every ? "all" : "first"}`));
       failures = 0;
-      next(store.get().update?.interval ?? 2);
+      // The reader may want to see all of them since it was asked.
+      next(!every && lacksEndpoints(store.get()) ? 0 : (store.get().update?.interval ?? 2));
     } catch (error) {
       if (error instanceof Refused && error.status < 500 && error.status !== 429 && error.status !== 404) {
         refuse(error);
@@ -40,8 +43,7 @@ export function createUpdates(store) {
   /** @param {Update} update */
   function show(update) {
     const connection = store.get().connection.state === "live" ? store.get().connection : { state: /** @type {const} */ ("live"), retryAt: 0, problem: "" };
-    const routes = update.routes ?? store.get().routes;
-    store.set({ update, routes, receivedAt: Date.now(), connection, door: null });
+    store.set({ update, receivedAt: Date.now(), connection, door: null });
   }
 
   /** @param {Refused} error */
