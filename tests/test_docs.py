@@ -17,7 +17,6 @@ import opentelemetry.sdk.environment_variables
 import pytest
 import yaml
 from fastapi import FastAPI
-from pydantic import AliasChoices
 
 from otel_monitoring import semconv
 from otel_monitoring.alerts import AlertType, Rule
@@ -28,7 +27,7 @@ from otel_monitoring.cli.commands import COMMANDS
 from otel_monitoring.cli.commands import otel_monitoring as main
 from otel_monitoring.config import THRESHOLDS, Settings
 from otel_monitoring.config.kubernetes import KUBERNETES_VARIABLES
-from otel_monitoring.config.settings import PREFIX, Thresholds, known_variables
+from otel_monitoring.config.settings import Thresholds, known_variables
 from otel_monitoring.endpoints import access, routes, unavailable
 from otel_monitoring.endpoints.routes import Doors, create_routes
 from otel_monitoring.monitoring import MonitoringService
@@ -221,15 +220,8 @@ CONFIGURATION = "docs/configuration.md"
 
 def _variables() -> dict[str, Any]:
     """Every variable of ours and of `Settings`, with its default."""
-    thresholds = Thresholds().model_dump().items()
-    found: dict[str, Any] = {f"{PREFIX}THRESHOLD_{name.upper()}": value for name, value in thresholds}
-    for name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        choices = alias.choices if isinstance(alias, AliasChoices) else [f"{PREFIX}{name.upper()}"]
-        for choice in choices:
-            if str(choice).isupper():
-                found[str(choice)] = field.get_default(call_default_factory=True)
-    return found
+    every = (*Settings.fields.values(), *Thresholds.fields.values())
+    return {variable: one.default for one in every for variable in one.variables}
 
 
 def _documented_variables() -> dict[str, str]:

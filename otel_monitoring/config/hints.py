@@ -3,8 +3,11 @@
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Literal
 
 from otel_monitoring.redact.lazy_pattern import LazyPattern
+
+Unit = Literal["seconds", "milliseconds", "percent", ""]
 
 _AMOUNT = LazyPattern(r"\s*(\d+(?:[.,]\d+)?)\s*([a-z%]*)\s*", re.IGNORECASE)
 _SECONDS = {
@@ -32,12 +35,12 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     return f"; did you mean {given[:prefix]}{close[0]}?" if close else ""
 
 
-def number_meant(given: object, name: str) -> str:
+def number_meant(given: object, unit: Unit) -> str:
     """`; did you mean …?` with the number for a text with a unit: 300 for `5m` where the setting is in seconds.
 
     Args:
         given: The value that is no number. It may be a secret and is not repeated.
-        name: The setting's name; `_ms` at its end means milliseconds, `_percent` a percentage, all others seconds.
+        unit: What the setting counts; empty where it is something without a unit, as requests.
 
     Returns:
         An empty text where no number can be meant.
@@ -45,11 +48,10 @@ def number_meant(given: object, name: str) -> str:
     found = _AMOUNT.fullmatch(given.strip("\"' ")) if isinstance(given, str) else None
     if found is None:
         return ""
-    amount, unit = float(found.group(1).replace(",", ".")), found.group(2).lower()
-    if name.lower().endswith("_percent"):
-        return f"; did you mean {amount:g}?" if unit in ("", "%") else ""
-    if unit not in _SECONDS:
+    amount, named = float(found.group(1).replace(",", ".")), found.group(2).lower()
+    if unit not in ("seconds", "milliseconds"):
+        return f"; did you mean {amount:g}?" if named in ("", "%" if unit else "") else ""
+    if named not in _SECONDS:
         return ""
-    milliseconds = name.lower().endswith("_ms")
-    scale = 1.0 if not unit else _SECONDS[unit] * (1000 if milliseconds else 1)
-    return f", in {'milliseconds' if milliseconds else 'seconds'}; did you mean {amount * scale:g}?"
+    scale = 1.0 if not named else _SECONDS[named] * (1000 if unit == "milliseconds" else 1)
+    return f", in {unit}; did you mean {amount * scale:g}?"

@@ -1,58 +1,33 @@
 """`RequestSettings`: OpenTelemetry's variables for HTTP server instrumentations; both request engines follow them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
-
-from otel_monitoring.environment import are_expressions, items
+from otel_monitoring.config.setting import Section, setting
+from otel_monitoring.config.values import expressions, texts
 
 _CAPTURE: Final = "OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_"
 _EXCLUDED: Final = ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS")
 _ALL_METHODS: Final = "OTEL_PYTHON_INSTRUMENTATION_HTTP_CAPTURE_ALL_METHODS"
 _METHODS: Final = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"
 
-Items = tuple[str, ...]
 
-
-def _from_variable(keyword: str, *variables: str) -> Any:
-    """A field that is read from the first of these environment variables that is set, or given as `keyword`."""
-    return Field((), validation_alias=AliasChoices(*variables, keyword))
-
-
-class RequestSettings(BaseModel):
+class RequestSettings(Section):
     """Which requests are excluded, and which headers become attributes of spans."""
 
-    model_config = ConfigDict(defer_build=True)  # of use as a part of `Settings` alone
-
-    excluded_urls: Items = _from_variable("excluded_urls", *_EXCLUDED)
+    excluded_urls: tuple[str, ...] = setting((), texts, expressions, variables=_EXCLUDED)
     """Regular expressions. A request whose path one of them matches anywhere has no span, no metric and no log."""
-    capture_request_headers: Items = _from_variable("capture_request_headers", f"{_CAPTURE}SERVER_REQUEST")
+    capture_request_headers: tuple[str, ...] = setting((), texts, expressions, variables=(f"{_CAPTURE}SERVER_REQUEST",))
     """Regular expressions. A header whose whole name one of them matches, in upper or lower case, is on the span."""
-    capture_response_headers: Items = _from_variable("capture_response_headers", f"{_CAPTURE}SERVER_RESPONSE")
-    sanitize_headers: Items = _from_variable("sanitize_headers", f"{_CAPTURE}SANITIZE_FIELDS")
-    """Regular expressions. The value of a captured header is redacted where one of them matches in its name."""
-    known_methods: Items = _from_variable("known_methods", _METHODS)
-    """Methods that are reported by name, all others as `_OTHER`. Empty: the methods of the HTTP standards."""
-
-    @field_validator(
-        "excluded_urls",
-        "capture_request_headers",
-        "capture_response_headers",
-        "sanitize_headers",
-        "known_methods",
-        mode="before",
+    capture_response_headers: tuple[str, ...] = setting(
+        (), texts, expressions, variables=(f"{_CAPTURE}SERVER_RESPONSE",)
     )
-    @classmethod
-    def _split_items(cls, value: object) -> object:
-        return items(value) if isinstance(value, str) else value
-
-    @field_validator("excluded_urls", "capture_request_headers", "capture_response_headers", "sanitize_headers")
-    @classmethod
-    def _expressions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not are_expressions(value):
-            raise ValueError("it must be regular expressions, separated by commas")
-        return value
+    sanitize_headers: tuple[str, ...] = setting((), texts, expressions, variables=(f"{_CAPTURE}SANITIZE_FIELDS",))
+    """Regular expressions. The value of a captured header is redacted where one of them matches in its name."""
+    known_methods: tuple[str, ...] = setting((), texts, variables=(_METHODS,))
+    """Methods that are reported by name, all others as `_OTHER`. Empty: the methods of the HTTP standards."""
 
 
 def without_effect(variables: Mapping[str, str]) -> Iterator[str]:

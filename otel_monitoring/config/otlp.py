@@ -5,167 +5,151 @@ Names and precedence are those of the OpenTelemetry specification
 Variables that are absent here, such as `OTEL_TRACES_SAMPLER`, are read by the SDK alone.
 """
 
-import re
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal, cast
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    FilePath,
-    PositiveFloat,
-    PositiveInt,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
+from pydantic import SecretStr
+
+from otel_monitoring.config.setting import Section, setting
+from otel_monitoring.config.values import (
+    boolean,
+    choice,
+    file,
+    number,
+    secret_headers,
+    text,
+    whole,
 )
 
 Signal = Literal["traces", "metrics", "logs"]
 Protocol = Literal["http/protobuf", "grpc"]
 Compression = Literal["gzip", "deflate", "none"]
+LogLevel = Literal["debug", "info", "warn", "warning", "error", "fatal", "none"]
+ExemplarFilter = Literal["always_on", "always_off", "trace_based"]
 TlsFile = Literal["certificate", "client_key", "client_certificate"]
 
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics", "logs")
 
-# The headers that `opentelemetry.util.re.parse_env_headers` accepts. It logs any other text in full, secrets included.
-_HEADER = re.compile(r"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*=[ \t]*[\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*\s*")
+
+def _true_or_false(given: object) -> object:
+    """Refuse words other than `true` and `false`, as the specification does: the SDK then stays enabled."""
+    if isinstance(given, str) and given.lower() not in ("true", "false"):
+        raise ValueError("it must be true or false")
+    return given
 
 
-def _from_variable(variable: str, default: Any = None) -> Any:
-    """A field that is read from this environment variable, or given by its name in lower case.
-
-    The name is shortened by `otel_` and `exporter_`: `otlp_endpoint` for `OTEL_EXPORTER_OTLP_ENDPOINT`.
-    """
-    keyword = variable.removeprefix("OTEL_").removeprefix("EXPORTER_").lower()
-    return Field(default, validation_alias=AliasChoices(variable, keyword))
+def _path_text(given: object) -> str:
+    return text(os.fspath(given) if isinstance(given, os.PathLike) else given)
 
 
-CHOICES = ("_protocol", "_compression", "s_exporter", "log_level")
-"""The ends of the names of fields whose values are read in upper and lower case."""
+def _exporters(given: object) -> str:
+    return text(given).lower()
 
 
-def check_headers(value: SecretStr | None) -> None:
-    """Check that `value` is a list of headers as in `OTEL_EXPORTER_OTLP_HEADERS`.
+def _reachable(value: str, others: Mapping[str, object], signals: tuple[Signal, ...] = SIGNALS) -> str:
+    """Check the endpoint of these signals."""
+    common = others.get("otlp_protocol")
+    protocols = {others.get(f"otlp_{signal}_protocol") or common for signal in signals}
+    bare = "://" not in value and protocols == {"grpc"}  # gRPC also takes host:port
+    if not bare and not value.lower().startswith(("http://", "https://")):
+        raise ValueError("it must be a URL that starts with http:// or https://")
+    try:
+        parts = urlsplit(f"//{value}" if bare else value)
+    except ValueError:  # its text may quote a password
+        raise ValueError("it must be a URL") from None
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("its port is not a number from 0 to 65535") from None
+    if not parts.hostname or any(c.isspace() for c in value):
+        raise ValueError("it must name a host, and contain no blanks")
+    return value
 
-    Raises:
-        ValueError: It is none.
-    """
-    items = value.get_secret_value().split(",") if value is not None else []
-    if not all(_HEADER.fullmatch(item) for item in items if item.strip()):
-        raise ValueError("it must be name=value pairs separated by commas")
+
+def _variable(name: str) -> str:
+    """`OTEL_EXPORTER_OTLP_ENDPOINT` for `otlp_endpoint`, `OTEL_SERVICE_NAME` for `service_name`."""
+    return f"OTEL_{'EXPORTER_' if name.startswith('otlp_') else ''}{name.upper()}"
 
 
-class OtlpSettings(BaseModel):
+_PROTOCOL = choice(Protocol)
+_COMPRESSION = choice(Compression)
+_POSITIVE = partial(number, above=0)
+_COUNT = partial(whole, least=1)
+
+
+class OtlpSettings(Section, variable=_variable):
     """Which signals are exported, where to, and how."""
 
-    model_config = ConfigDict(defer_build=True)  # of use as a part of `Settings` alone
-
-    config_file: str | None = _from_variable("OTEL_CONFIG_FILE")
+    config_file: str | None = setting(None, _path_text)
     """The file of the declarative configuration that is in force."""
-    service_name: str | None = _from_variable("OTEL_SERVICE_NAME")
-    sdk_disabled: bool = _from_variable("OTEL_SDK_DISABLED", False)
+    service_name: str | None = setting(None, text)
+    sdk_disabled: bool = setting(False, _true_or_false, boolean)
     """Measure, trace and export nothing. The health endpoints answer from the checks alone."""
 
-    traces_exporter: str = _from_variable("OTEL_TRACES_EXPORTER", "otlp")
+    traces_exporter: str = setting("otlp", _exporters)
     """Exporters, comma-separated: `otlp`, `console`, others that are installed; `none` for none."""
-    metrics_exporter: str = _from_variable("OTEL_METRICS_EXPORTER", "otlp")
-    logs_exporter: str = _from_variable("OTEL_LOGS_EXPORTER", "otlp")
+    metrics_exporter: str = setting("otlp", _exporters)
+    logs_exporter: str = setting("otlp", _exporters)
 
     # The protocols stand before the endpoints, because the protocol decides whether an endpoint needs a scheme.
-    otlp_protocol: Protocol = _from_variable("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
-    otlp_traces_protocol: Protocol | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
-    otlp_metrics_protocol: Protocol | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL")
-    otlp_logs_protocol: Protocol | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL")
+    otlp_protocol: Protocol = setting("http/protobuf", _PROTOCOL)
+    otlp_traces_protocol: Protocol | None = setting(None, _PROTOCOL)
+    otlp_metrics_protocol: Protocol | None = setting(None, _PROTOCOL)
+    otlp_logs_protocol: Protocol | None = setting(None, _PROTOCOL)
 
-    otlp_endpoint: str | None = _from_variable("OTEL_EXPORTER_OTLP_ENDPOINT")
-    otlp_traces_endpoint: str | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-    otlp_metrics_endpoint: str | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
-    otlp_logs_endpoint: str | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT")
+    otlp_endpoint: str | None = setting(None, text, beside=_reachable)
+    otlp_traces_endpoint: str | None = setting(None, text, beside=partial(_reachable, signals=("traces",)))
+    otlp_metrics_endpoint: str | None = setting(None, text, beside=partial(_reachable, signals=("metrics",)))
+    otlp_logs_endpoint: str | None = setting(None, text, beside=partial(_reachable, signals=("logs",)))
 
-    otlp_compression: Compression = _from_variable("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
-    otlp_traces_compression: Compression | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION")
-    otlp_metrics_compression: Compression | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION")
-    otlp_logs_compression: Compression | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION")
+    otlp_compression: Compression = setting("gzip", _COMPRESSION)
+    otlp_traces_compression: Compression | None = setting(None, _COMPRESSION)
+    otlp_metrics_compression: Compression | None = setting(None, _COMPRESSION)
+    otlp_logs_compression: Compression | None = setting(None, _COMPRESSION)
 
-    otlp_headers: SecretStr | None = _from_variable("OTEL_EXPORTER_OTLP_HEADERS")
-    otlp_traces_headers: SecretStr | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_HEADERS")
-    otlp_metrics_headers: SecretStr | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_HEADERS")
-    otlp_logs_headers: SecretStr | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_HEADERS")
+    otlp_headers: SecretStr | None = setting(None, secret_headers)
+    otlp_traces_headers: SecretStr | None = setting(None, secret_headers)
+    otlp_metrics_headers: SecretStr | None = setting(None, secret_headers)
+    otlp_logs_headers: SecretStr | None = setting(None, secret_headers)
 
-    metric_export_interval: PositiveFloat = _from_variable("OTEL_METRIC_EXPORT_INTERVAL", 60_000)
+    metric_export_interval: float = setting(60_000.0, _POSITIVE)
     """Milliseconds between metric exports."""
 
     # Read by the SDK. They are checked here, so that a wrong value is reported at start by its variable.
-    otlp_timeout: PositiveFloat | None = _from_variable("OTEL_EXPORTER_OTLP_TIMEOUT")
-    otlp_traces_timeout: PositiveFloat | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT")
-    otlp_metrics_timeout: PositiveFloat | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT")
-    otlp_logs_timeout: PositiveFloat | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT")
-    otlp_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_CERTIFICATE")
-    otlp_client_key: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_CLIENT_KEY")
-    otlp_client_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")
-    otlp_traces_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE")
-    otlp_traces_client_key: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY")
-    otlp_traces_client_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE")
-    otlp_metrics_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE")
-    otlp_metrics_client_key: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY")
-    otlp_metrics_client_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE")
-    otlp_logs_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE")
-    otlp_logs_client_key: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY")
-    otlp_logs_client_certificate: FilePath | None = _from_variable("OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE")
-    bsp_max_queue_size: PositiveInt | None = _from_variable("OTEL_BSP_MAX_QUEUE_SIZE")
-    bsp_max_export_batch_size: PositiveInt | None = _from_variable("OTEL_BSP_MAX_EXPORT_BATCH_SIZE")
-    bsp_schedule_delay: PositiveInt | None = _from_variable("OTEL_BSP_SCHEDULE_DELAY")
-    bsp_export_timeout: PositiveInt | None = _from_variable("OTEL_BSP_EXPORT_TIMEOUT")
-    blrp_max_queue_size: PositiveInt | None = _from_variable("OTEL_BLRP_MAX_QUEUE_SIZE")
-    blrp_max_export_batch_size: PositiveInt | None = _from_variable("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE")
-    blrp_schedule_delay: PositiveInt | None = _from_variable("OTEL_BLRP_SCHEDULE_DELAY")
-    blrp_export_timeout: PositiveInt | None = _from_variable("OTEL_BLRP_EXPORT_TIMEOUT")
-    log_level: Literal["debug", "info", "warn", "warning", "error", "fatal", "none"] | None = _from_variable(
-        "OTEL_LOG_LEVEL"
-    )
+    otlp_timeout: float | None = setting(None, _POSITIVE)
+    otlp_traces_timeout: float | None = setting(None, _POSITIVE)
+    otlp_metrics_timeout: float | None = setting(None, _POSITIVE)
+    otlp_logs_timeout: float | None = setting(None, _POSITIVE)
+    otlp_certificate: Path | None = setting(None, file)
+    otlp_client_key: Path | None = setting(None, file)
+    otlp_client_certificate: Path | None = setting(None, file)
+    otlp_traces_certificate: Path | None = setting(None, file)
+    otlp_traces_client_key: Path | None = setting(None, file)
+    otlp_traces_client_certificate: Path | None = setting(None, file)
+    otlp_metrics_certificate: Path | None = setting(None, file)
+    otlp_metrics_client_key: Path | None = setting(None, file)
+    otlp_metrics_client_certificate: Path | None = setting(None, file)
+    otlp_logs_certificate: Path | None = setting(None, file)
+    otlp_logs_client_key: Path | None = setting(None, file)
+    otlp_logs_client_certificate: Path | None = setting(None, file)
+    bsp_max_queue_size: int | None = setting(None, _COUNT)
+    bsp_max_export_batch_size: int | None = setting(None, _COUNT)
+    bsp_schedule_delay: int | None = setting(None, _COUNT)
+    bsp_export_timeout: int | None = setting(None, _COUNT)
+    blrp_max_queue_size: int | None = setting(None, _COUNT)
+    blrp_max_export_batch_size: int | None = setting(None, _COUNT)
+    blrp_schedule_delay: int | None = setting(None, _COUNT)
+    blrp_export_timeout: int | None = setting(None, _COUNT)
+    log_level: LogLevel | None = setting(None, choice(LogLevel))
     """The lowest level that the SDK's own loggers log."""
-    metric_export_timeout: PositiveFloat | None = _from_variable("OTEL_METRIC_EXPORT_TIMEOUT")
-    metrics_exemplar_filter: Literal["always_on", "always_off", "trace_based"] | None = _from_variable(
-        "OTEL_METRICS_EXEMPLAR_FILTER"
-    )
-
-    @field_validator("otlp_endpoint", "otlp_traces_endpoint", "otlp_metrics_endpoint", "otlp_logs_endpoint")
-    @classmethod
-    def _reachable(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None:
-            return None
-        value = value.strip()
-        signals = [s for s in SIGNALS if info.field_name in ("otlp_endpoint", f"otlp_{s}_endpoint")]
-        common = info.data.get("otlp_protocol")
-        protocols = {info.data.get(f"otlp_{signal}_protocol") or common for signal in signals}
-        bare = "://" not in value and protocols == {"grpc"}  # gRPC also takes host:port
-        if not bare and not value.lower().startswith(("http://", "https://")):
-            raise ValueError("it must be a URL that starts with http:// or https://")
-        parts = urlsplit(f"//{value}" if bare else value)
-        try:
-            _ = parts.port
-        except ValueError:
-            raise ValueError("its port is not a number from 0 to 65535") from None
-        if not parts.hostname or any(c.isspace() for c in value):
-            raise ValueError("it must name a host, and contain no blanks")
-        return value
-
-    @field_validator("sdk_disabled", mode="before")
-    @classmethod
-    def _boolean(cls, value: object) -> object:
-        """Refuse words other than `true` and `false`, as the specification does: the SDK then stays enabled."""
-        if isinstance(value, str) and value.strip().lower() not in ("true", "false"):
-            raise ValueError("it must be true or false")
-        return value
-
-    @field_validator("otlp_headers", "otlp_traces_headers", "otlp_metrics_headers", "otlp_logs_headers")
-    @classmethod
-    def _parseable(cls, value: SecretStr | None) -> SecretStr | None:
-        check_headers(value)
-        return value
+    metric_export_timeout: float | None = setting(None, _POSITIVE)
+    metrics_exemplar_filter: ExemplarFilter | None = setting(None, choice(ExemplarFilter, any_case=False))
 
     def exports(self, signal: Signal) -> bool:
         """Whether `signal` is exported: it has an endpoint and is not switched off."""

@@ -4,113 +4,192 @@ The variables that begin with `OTEL_MONITORING_` are here. OpenTelemetry's own a
 the alert channels (`SMTP_SERVER`, `SLACK_WEBHOOK_URL`, …) in `channels`.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Set
-from functools import cache
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    PrivateAttr,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import ErrorDetails
+from pydantic import SecretStr
 
 from otel_monitoring.baggage import MAX_KEYS
 from otel_monitoring.config import configuration_file, dotenv_file, template
-from otel_monitoring.config.channels import ChannelSettings, check_web_address
+from otel_monitoring.config.channels import ChannelSettings
 from otel_monitoring.config.configuration_file import ConfigurationFile
-from otel_monitoring.config.hints import did_you_mean, number_meant
+from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.config.http_server import RequestSettings, without_effect
-from otel_monitoring.config.otlp import CHOICES, OtlpSettings
+from otel_monitoring.config.otlp import OtlpSettings
 from otel_monitoring.config.prometheus import PrometheusSettings
+from otel_monitoring.config.setting import PREFIX, Section, check_names, setting
+from otel_monitoring.config.values import (
+    Step,
+    boolean,
+    choice,
+    each,
+    number,
+    path,
+    secret,
+    text,
+    texts,
+    web_address,
+    whole,
+)
 from otel_monitoring.environment import ignore, ignore_unusable, items, warn_once
 from otel_monitoring.errors import ConfigurationError
-from otel_monitoring.redact import redact
+from otel_monitoring.redact import redact, redact_name
 from otel_monitoring.timestamps import seconds_of
 
-PREFIX = "OTEL_MONITORING_"
-_THRESHOLD = f"{PREFIX}THRESHOLD_"
-_THRESHOLDS = f"{PREFIX}THRESHOLDS"
-_THRESHOLD_KEYWORD = "threshold_"
-_MESSAGES = {
-    "bool_parsing": "it must be true or false",
-    "int_parsing": "it must be a whole number",
-    "float_parsing": "it must be a number",
-    "path_not_file": "there is no such file",
-}
-_BLANK = object()
-_DAY = 86_400
-_TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-_BAGGAGE_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_HOST = re.compile(r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+")
+Access = Literal["admin", "open"]
+StoreKind = Literal["memory", "sqlite", "mongodb"]
+Objective = float | Literal["off"] | None
 
-_Positive = Annotated[FiniteFloat, Field(gt=0)]
-_Seconds = Annotated[FiniteFloat, Field(gt=0, le=366 * 86_400)]
+_THRESHOLD: Final = f"{PREFIX}THRESHOLD_"
+_THRESHOLDS: Final = f"{PREFIX}THRESHOLDS"
+_THRESHOLD_KEYWORD: Final = "threshold_"
+_NO_MAPPING: Final = "it must be a mapping, as {'cpu_percent': 90}"
+_BY_ENDPOINT: Final = "_by_endpoint"
+_DAY: Final = 86_400
+_TRACE_ID: Final = "0af7651916cd43dd8448eb211c80319c"
+_BAGGAGE_KEY: Final = r"[A-Za-z0-9._-]{1,64}"
+_HOST: Final = r"\.?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|[0-9A-Fa-f:]+"
 
-
-def _percentage(given: object) -> object:
-    """The percentage of an objective as a number, or `off`."""
-    if given is None or given == "off":
-        return given
-    try:
-        number = float(given) if isinstance(given, str | int | float) and not isinstance(given, bool) else 0.0
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 100:
-        raise ValueError("it must be a number of percent above 0 and below 100, as 99.9, or off")
-    return number
+_SECONDS = partial(number, above=0, most=366 * _DAY, unit="seconds")
+_MILLISECONDS = partial(number, above=0, unit="milliseconds")
+_SHARE = partial(number, least=0, most=100, unit="percent")
+_USED_SHARE = partial(number, above=0, most=100, unit="percent")
 
 
-_Objective = Annotated[float | Literal["off"] | None, BeforeValidator(_percentage)]
+def _by_route(limit: Step) -> Step:
+    """Limits by route, also as the text `/api/reports/=10000, /api/search=500`."""
+
+    def step(given: object) -> dict[str, float]:
+        if isinstance(given, str):
+            pairs = [item.rpartition("=") for item in items(given)]
+            given = {route.strip(): value.strip() for route, _, value in pairs}
+        if not isinstance(given, Mapping) or not all(isinstance(route, str) and route for route in given):
+            raise ValueError("it must be routes with numbers, as /api/reports/=10000, /api/search=500")
+        return {route: limit(value) for route, value in given.items()}
+
+    return step
 
 
-class Thresholds(BaseModel):
+def _of_threshold(name: str) -> str:
+    return _THRESHOLD + name.upper()
+
+
+class Thresholds(Section, variable=_of_threshold):
     """The documented thresholds, overridden by `OTEL_MONITORING_THRESHOLD_<NAME>` or the keyword `threshold_<name>`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    database_response_time_ms: _Positive = 1000.0
-    error_rate_percent: Annotated[float, Field(ge=0, le=100)] = 5.0
-    cpu_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
-    memory_percent: Annotated[float, Field(gt=0, le=100)] = 80.0
-    api_response_time_ms: _Positive = 2000.0
+    database_response_time_ms: float = setting(1000.0, _MILLISECONDS)
+    error_rate_percent: float = setting(5.0, _SHARE)
+    cpu_percent: float = setting(80.0, _USED_SHARE)
+    memory_percent: float = setting(80.0, _USED_SHARE)
+    api_response_time_ms: float = setting(2000.0, _MILLISECONDS)
     # Beyond the documented thresholds.
-    event_loop_lag_ms: _Positive = 1000.0
-    rejected_requests: Annotated[FiniteFloat, Field(ge=0)] = 50.0
-    telemetry_loss_seconds: Annotated[FiniteFloat, Field(ge=0)] = 300.0
+    event_loop_lag_ms: float = setting(1000.0, _MILLISECONDS)
+    rejected_requests: float = setting(50.0, partial(number, least=0, unit=""))
+    telemetry_loss_seconds: float = setting(300.0, partial(number, least=0, unit="seconds"))
     # For single endpoints, by route; others have the thresholds above.
-    api_response_time_ms_by_endpoint: Mapping[str, _Positive] = {}
-    error_rate_percent_by_endpoint: Mapping[str, Annotated[float, Field(ge=0, le=100)]] = {}
-
-    @field_validator("api_response_time_ms_by_endpoint", "error_rate_percent_by_endpoint", mode="before")
-    @classmethod
-    def _by_route(cls, value: object) -> object:
-        """Texts are as `/api/reports/=10000, /api/search=500`."""
-        if not isinstance(value, str):
-            return value
-        pairs = [item.rpartition("=") for item in items(value)]
-        if not all(route.strip() and separator for route, separator, _ in pairs):
-            raise ValueError("it must be routes with numbers, as /api/reports/=10000, /api/search=500")
-        return {route.strip(): number.strip() for route, _, number in pairs}
+    api_response_time_ms_by_endpoint: Mapping[str, float] = setting({}, _by_route(_MILLISECONDS))
+    error_rate_percent_by_endpoint: Mapping[str, float] = setting({}, _by_route(_SHARE))
 
 
-_BY_ENDPOINT = frozenset(name for name in Thresholds.model_fields if name.endswith("_by_endpoint"))
-THRESHOLDS: dict[str, float] = Thresholds().model_dump(exclude=set(_BY_ENDPOINT))
+THRESHOLDS: dict[str, float] = {
+    name: one.default for name, one in Thresholds.fields.items() if not name.endswith(_BY_ENDPOINT)
+}
 """The documented defaults by name."""
-_THRESHOLD_NAMES = (tuple(THRESHOLDS), tuple(Thresholds.model_fields))
+
+
+def _thresholds(given: object) -> Thresholds:
+    if isinstance(given, Thresholds):
+        return given
+    if not isinstance(given, Mapping):
+        raise ValueError(_NO_MAPPING)  # noqa: TRY004 - as for every wrong value
+    return Thresholds(**{str(name): value for name, value in given.items()})
+
+
+def _long_enough(token: str) -> str:
+    token = token.strip()  # a token that was read from a file may end with a line break
+    if len(token) < 8:
+        raise ValueError("an admin token has at least 8 characters")
+    return token
+
+
+def _mountable(value: str) -> str:
+    if value and (not value.startswith("/") or "{" in value or "?" in value or "#" in value):
+        raise ValueError("it must be empty or a plain path that starts with '/'")
+    return value.rstrip("/")
+
+
+def _has_samples(value: float, others: Mapping[str, float]) -> float:
+    interval = others.get("sample_interval", 0.0)
+    if value < interval:
+        raise ValueError(
+            f"{value:g} s are less than {PREFIX}SAMPLE_INTERVAL, which is {interval:g} s: it would hold no sample"
+        )
+    return value
+
+
+def _known_statuses(values: tuple[int, ...]) -> frozenset[int]:
+    if not all(100 <= status <= 599 for status in values):
+        raise ValueError("status codes are numbers from 100 to 599")
+    return frozenset(values)
+
+
+def _attribute_names(values: tuple[str, ...]) -> tuple[str, ...]:
+    keys = tuple(dict.fromkeys(values))
+    if not all(re.fullmatch(_BAGGAGE_KEY, key) for key in keys):
+        raise ValueError("keys are 1 to 64 letters, digits, '.', '_' and '-', separated by commas")
+    if len(keys) > MAX_KEYS:
+        raise ValueError(f"it must have at most {MAX_KEYS} items")
+    return keys
+
+
+def _host_names(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(re.fullmatch(_HOST, host) for host in values):
+        raise ValueError("host names, without scheme and port, separated by commas; '.example.com' for all below")
+    return tuple(host.lower() for host in values)
+
+
+def _of_mongodb(uri: str) -> str:
+    if not uri.startswith(("mongodb://", "mongodb+srv://")):
+        raise ValueError("it must begin with mongodb:// or mongodb+srv://, e.g. mongodb://localhost:27017/shop")
+    return uri
+
+
+def _percentage(given: object) -> float | str:
+    """The percentage of an objective as a number, or `off`."""
+    if isinstance(given, str) and given.lower() == "off":
+        return "off"
+    try:
+        found = number(given)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 100:
+        raise ValueError("it must be a number of percent above 0 and below 100, as 99.9, or off")
+    return found
+
+
+def _days(value: str) -> str:
+    if not _DAY <= (seconds_of(value) or 0.0) <= 30 * _DAY:
+        raise ValueError("it must be from 24h to 30d, written like 7d or 36h")
+    return value
+
+
+def _without_slash(url: str) -> str:
+    return url.rstrip("/")
+
+
+def _with_trace_id(value: str) -> str:
+    template.check(value, {"trace_id": "0" * 32})
+    filled = web_address(template.fill(value, {"trace_id": _TRACE_ID}))
+    if _TRACE_ID not in filled:
+        raise ValueError("it must have {trace_id}, e.g. https://tempo.example.com/trace/{trace_id}")
+    return value
 
 
 class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSettings):
@@ -120,183 +199,82 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     there is such a file, it alone decides about what `OtlpSettings` has.
     """
 
-    model_config = ConfigDict(
-        extra="ignore", frozen=True, populate_by_name=True, validate_default=True, defer_build=False
-    )
-
     # Endpoints
-    admin_token: SecretStr | None = None
-    access: Literal["admin", "open"] = "admin"
-    prefix: str = "/api"
-    page: bool = True
+    admin_token: SecretStr | None = setting(None, secret(_long_enough))
+    access: Access = setting("admin", choice(Access))
+    prefix: str = setting("/api", text, _mountable)
+    page: bool = setting(True, boolean)
     """Serve the status page."""
 
     # Intervals and time limits, in seconds
-    check_interval: _Seconds = 30.0
-    sample_interval: _Seconds = 10.0
-    window: _Seconds = 300.0
-    check_timeout: _Seconds = 5.0
-    shutdown_timeout: _Seconds = 5.0
+    check_interval: float = setting(30.0, _SECONDS)
+    sample_interval: float = setting(10.0, _SECONDS)
+    window: float = setting(300.0, _SECONDS, beside=_has_samples)
+    check_timeout: float = setting(5.0, _SECONDS)
+    shutdown_timeout: float = setting(5.0, _SECONDS)
 
     # Service
-    service_namespace: str | None = None
-    service_version: str | None = None
-    environment: str | None = None
+    service_namespace: str | None = setting(None, text)
+    service_version: str | None = setting(None, text)
+    environment: str | None = setting(None, text)
 
     # Requests
-    error_statuses: frozenset[int] | None = None
+    error_statuses: frozenset[int] | None = setting(None, each(whole), _known_statuses)
     """Status codes that count as errors. None: every 5xx."""
-    operation_spans: bool = False
+    operation_spans: bool = setting(False, boolean)
     """Make FastAPI's spans for dependencies, endpoints and serialization; they double the cost of a traced request."""
-    capture_query: bool = False
+    capture_query: bool = setting(False, boolean)
     """Keep the values of `url.query` on spans. False: each value is replaced."""
-    max_endpoints: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    max_endpoints: int = setting(1000, partial(whole, least=1, most=100_000))
 
     # Baggage
-    baggage_keys: Annotated[tuple[str, ...], Field(max_length=MAX_KEYS)] = ()
+    baggage_keys: tuple[str, ...] = setting((), texts, _attribute_names)
     """Baggage that becomes attributes of spans and log records, also when it came with a client's headers."""
-    baggage_hosts: tuple[str, ...] = ()
+    baggage_hosts: tuple[str, ...] = setting((), texts, _host_names)
     """Hosts that instrumented HTTP clients send baggage to, beside private ones. `.example.com`: all hosts below it."""
 
     # Database
-    database_uri: SecretStr | None = None
-    capture_statement: bool = False
+    database_uri: SecretStr | None = setting(None, secret(_of_mongodb))
+    capture_statement: bool = setting(False, boolean)
     """Add `db.query.text` to database spans, with values replaced and at most `statement_max_length` characters."""
-    statement_max_length: Annotated[int, Field(ge=16, le=65_536)] = 1024
-    max_collections: Annotated[int, Field(ge=0, le=10_000)] = 100
-    slow_command_ms: _Positive = 100.0
+    statement_max_length: int = setting(1024, partial(whole, least=16, most=65_536))
+    max_collections: int = setting(100, partial(whole, least=0, most=10_000))
+    slow_command_ms: float = setting(100.0, _MILLISECONDS)
     """From how many milliseconds on a command is slow: `database.routes` shows its shape."""
-    explain: bool = False
+    explain: bool = setting(False, boolean)
     """Ask the server for the plans of slow and of new shapes, at most one every second, outside of requests."""
-    trace_comments: bool = False
+    trace_comments: bool = setting(False, boolean)
     """Add the trace context to commands as their `comment`, where they have none."""
 
     # Alerts
-    thresholds: Thresholds = Thresholds()
-    store: Literal["memory", "sqlite", "mongodb"] = "sqlite"
-    store_uri: SecretStr | None = None
+    thresholds: Thresholds = setting(Thresholds(), _thresholds)
+    store: StoreKind = setting("sqlite", choice(StoreKind))
+    store_uri: SecretStr | None = setting(None, secret(_of_mongodb))
     """The database of the `mongodb` store. None: the database that the service has."""
-    state_dir: Path | None = None
+    state_dir: Path | None = setting(None, path)
     """The folder of the `sqlite` store's file, and of that of `mongodb` in outages. None: the platform's."""
-    slo_availability: _Objective = None
+    slo_availability: Objective = setting(None, _percentage)
     """Percent of the requests that are no errors. None: 99.9 in a dry run; `off`: no such objective."""
-    slo_latency: _Objective = None
+    slo_latency: Objective = setting(None, _percentage)
     """Percent of the requests that are faster than `slo_latency_ms`. None: 99 in a dry run; `off`: none."""
-    slo_latency_ms: _Positive = 1000.0
-    slo_window: str = "30d"
+    slo_latency_ms: float = setting(1000.0, _MILLISECONDS)
+    slo_window: str = setting("30d", text, _days)
     """How long these objectives' error budgets must last."""
-    repeat_interval: _Seconds = 4 * 3600.0
+    repeat_interval: float = setting(4 * 3600.0, _SECONDS)
     """Seconds until an alert that still fires is notified again."""
-    public_url: str | None = None
+    public_url: str | None = setting(None, text, web_address, _without_slash)
     """The service's URL in the links of notifications, without `prefix`."""
-    trace_url: str | None = None
+    trace_url: str | None = setting(None, text, _with_trace_id)
     """The template of the link to a trace, with `{trace_id}`. None: alerts name traces without a link."""
-
-    _file: ConfigurationFile | None = PrivateAttr(default=None)
 
     @property
     def file(self) -> ConfigurationFile | None:
         """The configuration file that is in force."""
-        return self._file
-
-    @model_validator(mode="before")
-    @classmethod
-    def _tidy(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """Remove blanks around values, and values that are blank, except a password's; read choices in any case.
-
-        It is one validator for all fields, because the class takes twice as long to build with one for each.
-        """
-        fields = _fields()
-        tidied = {key: _tidied(fields.get(key.lower(), key), value) for key, value in given.items()}
-        return {key: value for key, value in tidied.items() if value is not _BLANK}
-
-    @field_validator("error_statuses", "alert_email_to", "baggage_keys", "baggage_hosts", mode="before")
-    @classmethod
-    def _split_lists(cls, value: object) -> object:
-        return items(value) if isinstance(value, str) else value
-
-    @field_validator("baggage_keys")
-    @classmethod
-    def _attribute_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_BAGGAGE_KEY.fullmatch(key) for key in value):
-            raise ValueError("keys are 1 to 64 letters, digits, '.', '_' and '-', separated by commas")
-        return tuple(dict.fromkeys(value))
-
-    @field_validator("baggage_hosts")
-    @classmethod
-    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_HOST.fullmatch(host) for host in value):
-            raise ValueError("host names, without scheme and port, separated by commas; '.example.com' for all below")
-        return tuple(host.lower() for host in value)
-
-    @field_validator("error_statuses")
-    @classmethod
-    def _known_statuses(cls, value: frozenset[int] | None) -> frozenset[int] | None:
-        if value is not None and not all(100 <= status <= 599 for status in value):
-            raise ValueError("status codes are numbers from 100 to 599")
-        return value
-
-    @field_validator("window")
-    @classmethod
-    def _has_samples(cls, value: float, info: ValidationInfo) -> float:
-        interval = info.data.get("sample_interval", 0.0)
-        if value < interval:
-            raise ValueError(
-                f"{value:g} s are less than {PREFIX}SAMPLE_INTERVAL, which is {interval:g} s: it would hold no sample"
-            )
-        return value
-
-    @field_validator("slo_window")
-    @classmethod
-    def _days(cls, value: str) -> str:
-        if not _DAY <= (seconds_of(value) or 0.0) <= 30 * _DAY:
-            raise ValueError("it must be from 24h to 30d, written like 7d or 36h")
-        return value
-
-    @field_validator("database_uri", "store_uri")
-    @classmethod
-    def _with_scheme(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
-            raise ValueError("it must begin with mongodb:// or mongodb+srv://, e.g. mongodb://localhost:27017/shop")
-        return value
-
-    @field_validator("prefix")
-    @classmethod
-    def _mountable(cls, value: str) -> str:
-        if value and (not value.startswith("/") or "{" in value or "?" in value or "#" in value):
-            raise ValueError("it must be empty or a plain path that starts with '/'")
-        return value.rstrip("/")
-
-    @field_validator("public_url")
-    @classmethod
-    def _web_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            check_web_address(value)
-        return value and value.rstrip("/")
-
-    @field_validator("trace_url")
-    @classmethod
-    def _with_trace_id(cls, value: str | None) -> str | None:
-        if value is not None:
-            template.check(value, {"trace_id": "0" * 32})
-            filled = template.fill(value, {"trace_id": _TRACE_ID})
-            check_web_address(filled)
-            if _TRACE_ID not in filled:
-                raise ValueError("it must have {trace_id}, e.g. https://tempo.example.com/trace/{trace_id}")
-        return value
-
-    @field_validator("admin_token")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None:
-            return None
-        token = value.get_secret_value().strip()  # a token that was read from a file may end with a line break
-        if len(token) < 8:
-            raise ValueError("an admin token has at least 8 characters")
-        return SecretStr(token)
+        found: ConfigurationFile | None = vars(self).get("_file")
+        return found
 
     @classmethod
-    def load(cls, **overrides: Any) -> "Settings":
+    def load(cls, **overrides: Any) -> Settings:
         """Read the settings.
 
         Variables that other programs read too (OpenTelemetry's, and `SMTP_…` where no e-mail is configured) are ignored
@@ -309,132 +287,155 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
             ConfigurationError: Settings cannot work. The message is one line with the name and the reason of each, and
                 without their values.
         """
-        given = {name: value for name, value in overrides.items() if value is not None}
-        thresholds = {name: given.pop(name) for name in tuple(given) if name.startswith(_THRESHOLD_KEYWORD)}
-        unknown = sorted(given.keys() - cls.model_fields.keys())
-        if unknown:
-            raise ConfigurationError(
-                "; ".join(f"{name}: no such setting{did_you_mean(name, cls.model_fields)}" for name in unknown)
-            )
+        keywords = {name: value for name, value in overrides.items() if value is not None}
+        check_names([name for name in keywords if not name.startswith(_THRESHOLD_KEYWORD)], cls.fields)
         ignore_unusable()
-        return cls._from_variables(given, thresholds, _with_environment(dotenv_file.variables()))
-
-    @classmethod
-    def _from_variables(
-        cls, given: dict[str, Any], thresholds_given: Mapping[str, float], variables: Mapping[str, str]
-    ) -> "Settings":
-        file = configuration_file.read(given.get("config_file") or variables.get(configuration_file.VARIABLE))
-        in_file = cls._take_from_file(file, given, variables)
-        own: Mapping[str, Any] = file.own if file is not None else {}
-        thresholds = {**own.get("thresholds", {}), **_without_prefix(own, _THRESHOLD_KEYWORD)}
-        thresholds.update(_together(variables.get(_THRESHOLDS, "{}")))
-        thresholds.update(_without_prefix(variables, _THRESHOLD))
-        thresholds.update(_as_mapping(given.pop("thresholds", {})))
-        thresholds.update(_without_prefix(thresholds_given, _THRESHOLD_KEYWORD))
-        if thresholds:
-            given["thresholds"] = thresholds
-        named = variables.keys() | {_variable_of(name) for name in given}
-        for line in _notices(named, variables):
+        variables = _with_environment(dotenv_file.variables())
+        file = configuration_file.read(_path_of_file(keywords, variables))
+        limits = _limits(file, variables, keywords)
+        sources = _sources(file, variables, keywords)
+        for line in _notices(_named(file, variables, keywords), variables):
             warn_once(line)
-        settings = cls._validated(given, _by_field(variables), named, in_file)
-        settings._file = file  # noqa: SLF001 - our own
+        settings = cls.__new__(cls)
+        vars(settings).update(_values(sources, limits), _file=file)
         return settings
 
-    @classmethod
-    def _take_from_file(
-        cls, file: ConfigurationFile | None, given: dict[str, Any], variables: Mapping[str, str]
-    ) -> frozenset[str]:
-        """Add what the file says to `given`; returns the names of our settings that it alone decides about."""
-        given.pop("config_file", None)
-        theirs = OtlpSettings.model_fields.keys()
-        if file is None:
-            given["config_file"] = None
-            return frozenset()
-        single = {_THRESHOLD_KEYWORD + name for name in Thresholds.model_fields}
-        configuration_file.check_names(file, (cls.model_fields.keys() - theirs) | single, theirs)
-        for name in sorted((given.keys() & theirs) - {"service_name"}):
-            warn_once(f"{name}: {configuration_file.VARIABLE} is set and takes its place; it is ignored")
-        service_name = file.service_name or given.get("service_name")
-        given.update({name: cls.model_fields[name].get_default() for name in theirs})
-        given.update(config_file=file.path, service_name=service_name, sdk_disabled=file.disabled)
-        own = {
-            name: value
-            for name, value in file.own.items()
-            if name not in given
-            and name not in {"thresholds", *single}
-            and variables.keys().isdisjoint(_variables_of(name))
-        }
-        given.update(own)
-        return frozenset(own)
 
-    @classmethod
-    def _validated(
-        cls, given: dict[str, Any], variables: Mapping[str, str], named: Set[str], in_file: frozenset[str]
-    ) -> "Settings":
-        """Validate; where only foreign variables are wrong, warn and try again with their defaults."""
-        try:
-            return cls(**{**variables, **given})
-        except ValidationError as error:
-            problems = error.errors(include_url=False, include_context=False)
-        foreign = {_field_of(problem): problem for problem in problems if _is_foreign(problem, given, named)}
-        ours = [problem for problem in problems if _field_of(problem) not in foreign]
-        if ours:
-            raise ConfigurationError("; ".join(_explain(problem, in_file) for problem in ours)) from None
-        for problem in foreign.values():
-            name, why = _explain(problem).split(": ", 1)
-            if _is_of_opentelemetry(name):
-                ignore(name, why)
-            else:
-                warn_once(f"{name}: {why}; it is ignored")
-        defaults = {name: cls.model_fields[name].get_default(call_default_factory=True) for name in foreign}
-        return cls._validated({**given, **defaults}, variables, named, in_file)
+class _Source(NamedTuple):
+    """What is given for a setting.
+
+    Attributes:
+        value: The value.
+        name: What messages call it: its variable, or its place in the configuration file.
+        foreign: Whether it may be meant for other programs: then it is ignored where it is wrong.
+    """
+
+    value: Any
+    name: str
+    foreign: bool = False
 
 
-@cache
-def _fields() -> dict[str, str]:
-    """Each field by its names in lower case: its own, and those of its variables."""
+def _path_of_file(keywords: Mapping[str, Any], variables: Mapping[str, str]) -> str | None:
+    variable = configuration_file.VARIABLE
+    values, wrong = OtlpSettings.read({"config_file": keywords.get("config_file") or variables.get(variable)})
+    for why in wrong.values():
+        raise ConfigurationError(f"{variable}: {why}")
+    found: str | None = values["config_file"]
+    return found
+
+
+def _limits(
+    file: ConfigurationFile | None, variables: Mapping[str, str], keywords: Mapping[str, Any]
+) -> dict[str, _Source]:
+    """The thresholds that are given, by their names."""
+    own: Mapping[str, Any] = file.own if file is not None else {}
+    section = configuration_file.SECTION
+    layers = (
+        (f"{section}.thresholds.", own.get("thresholds", {})),
+        (f"{section}.{_THRESHOLD_KEYWORD}", _without_prefix(own, _THRESHOLD_KEYWORD)),
+        (_THRESHOLD, _together(variables.get(_THRESHOLDS, "{}"))),
+        (_THRESHOLD, _without_prefix(variables, _THRESHOLD)),
+        (_THRESHOLD, _as_mapping(keywords.get("thresholds", {}))),
+        (_THRESHOLD, _without_prefix(keywords, _THRESHOLD_KEYWORD)),
+    )
     return {
-        name.lower(): field
-        for field, info in Settings.model_fields.items()
-        for name in (field, *(getattr(info.validation_alias, "choices", ())))
+        str(name): _Source(value, prefix + (str(name).upper() if prefix == _THRESHOLD else str(name)))
+        for prefix, layer in layers
+        for name, value in layer.items()
+        if value is not None
     }
 
 
-def _tidied(field: str, value: object) -> object:
-    if not isinstance(value, str) or field == "alert_email_password":
-        return value
-    if value and not value.strip():
-        return _BLANK
-    any_case = field in ("access", "store", "slo_availability", "slo_latency") or field.endswith(CHOICES)
-    return value.strip().lower() if any_case else value.strip()
+def _sources(
+    file: ConfigurationFile | None, variables: Mapping[str, str], keywords: Mapping[str, Any]
+) -> dict[str, _Source]:
+    """The settings that are given, by their names, without the thresholds."""
+    found = _of_opentelemetry(file, keywords) if file is not None else {}
+    own: Mapping[str, Any] = file.own if file is not None else {}
+    done = {"thresholds", "config_file", *(OtlpSettings.fields if file is not None else ())}
+    named = _named(file, variables, keywords)
+    for name in (name for name in Settings.fields if name not in done):
+        variable = next((one for one in Settings.fields[name].variables if one in variables), None)
+        if name in keywords:
+            found[name] = _Source(keywords[name], _variable_of(name))
+        elif variable is not None:
+            found[name] = _Source(variables[variable], variable, _is_foreign(variable, named))
+        elif name in own:
+            found[name] = _Source(own[name], f"{configuration_file.SECTION}.{name}")
+    return found
+
+
+def _of_opentelemetry(file: ConfigurationFile, keywords: Mapping[str, Any]) -> dict[str, _Source]:
+    """What a configuration file alone decides about."""
+    theirs = OtlpSettings.fields.keys()
+    single = {_THRESHOLD_KEYWORD + name for name in Thresholds.fields}
+    configuration_file.check_names(file, (Settings.fields.keys() - theirs) | single, theirs)
+    for name in sorted((keywords.keys() & theirs) - {"service_name", "config_file"}):
+        warn_once(f"{name}: {configuration_file.VARIABLE} is set and takes its place; it is ignored")
+    said = {
+        "config_file": file.path,
+        "service_name": file.service_name or keywords.get("service_name"),
+        "sdk_disabled": file.disabled,
+    }
+    return {name: _Source(value, _variable_of(name)) for name, value in said.items()}
+
+
+def _named(file: ConfigurationFile | None, variables: Mapping[str, str], keywords: Mapping[str, Any]) -> Set[str]:
+    """The variables that are set, and those of the settings that are given elsewhere."""
+    given = {*keywords, *(file.own if file is not None else ())}
+    return variables.keys() | {_variable_of(name) for name in given & Settings.fields.keys()}
+
+
+def _values(sources: Mapping[str, _Source], limits: Mapping[str, _Source]) -> dict[str, Any]:
+    """The values of all settings. What is foreign and wrong is ignored with a warning.
+
+    Raises:
+        ConfigurationError: Something else is wrong.
+    """
+    values, wrong = Settings.read({name: one.value for name, one in sources.items()})
+    ours = {name: why for name, why in wrong.items() if name not in sources or not sources[name].foreign}
+    lines = [f"{sources[name].name if name in sources else _variable_of(name)}: {why}" for name, why in ours.items()]
+    if lines := [*lines, *_wrong_limits(limits)]:
+        raise ConfigurationError("; ".join(lines))
+    for name, why in wrong.items():
+        variable = sources[name].name
+        if _is_of_opentelemetry(variable):
+            ignore(variable, why)
+        else:
+            warn_once(f"{variable}: {why}; it is ignored")
+        values[name] = Settings.fields[name].default
+    if limits:
+        values["thresholds"] = Thresholds(**{name: one.value for name, one in limits.items()})
+    return values
+
+
+def _wrong_limits(limits: Mapping[str, _Source]) -> Iterator[str]:
+    """One line for each threshold that cannot be used."""
+    for name in limits.keys() - Thresholds.fields.keys():
+        shown = limits[name].name
+        spelt = _of_threshold if shown.startswith(_THRESHOLD) else str
+        # A name that is nearly a general one means that, not the one for single endpoints that continues it.
+        general, every = ([spelt(each) for each in all_of] for all_of in (THRESHOLDS, Thresholds.fields))
+        meant = did_you_mean(spelt(name), general) or did_you_mean(spelt(name), every)
+        yield f"{redact_name(shown)}: no such setting{meant}"
+    for name, why in Thresholds.read({name: one.value for name, one in limits.items()}).wrong.items():
+        yield f"{limits[name].name}: {why}"
 
 
 def known_variables() -> frozenset[str]:
     """Every variable `OTEL_MONITORING_…`, thresholds included."""
-    fields = Settings.model_fields.items()
-    single = {PREFIX + name.upper() for name, field in fields if field.validation_alias is None}
-    return frozenset(single | {_THRESHOLD + name.upper() for name in Thresholds.model_fields})
+    every = (*Settings.fields.values(), *Thresholds.fields.values())
+    return frozenset(name for one in every for name in one.variables if name.startswith(PREFIX))
 
 
 def settings_in_force(settings: Settings) -> list[tuple[str, str, bool]]:
     """Every setting: its variable, its value as text, whether that is the default. Of a secret: whether it is set."""
-    found = []
-    for name, field in Settings.model_fields.items():
-        value = getattr(settings, name)
-        is_default = value == field.get_default(call_default_factory=True)
-        if isinstance(value, Thresholds):
-            found += [
-                (_THRESHOLD + each.upper(), f"{limit:g}", limit == THRESHOLDS[each])
-                for each, limit in value.model_dump(exclude=set(_BY_ENDPOINT)).items()
-            ]
-            of_endpoints = {each: getattr(value, each) for each in sorted(_BY_ENDPOINT)}
-            found += [
-                (_THRESHOLD + each.upper(), ", ".join(f"{route}={limit:g}" for route, limit in own.items()), not own)
-                for each, own in of_endpoints.items()
-            ]
-        else:
-            found.append((_variable_of(name), _shown(value), is_default))
-    return sorted(found)
+    return sorted(
+        (one.variables[0], _shown(getattr(section, name)), getattr(section, name) == one.default)
+        for section in (settings, settings.thresholds)
+        for name, one in section.fields.items()
+        if name != "thresholds"
+    )
 
 
 def _shown(value: object) -> str:
@@ -444,6 +445,8 @@ def _shown(value: object) -> str:
         return "set, not shown"
     if isinstance(value, bool):
         return "on" if value else "off"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{route}={limit:g}" for route, limit in value.items())
     if isinstance(value, tuple | frozenset):
         secret = any(isinstance(each, SecretStr) for each in value)
         return f"{len(value)} set, not shown" if secret else ", ".join(redact(each) for each in sorted(map(str, value)))
@@ -454,16 +457,6 @@ def _with_environment(dotenv: Mapping[str, str]) -> dict[str, str]:
     """Every variable with a value; the environment wins over `.env`."""
     variables = {name.upper(): value for name, value in dotenv.items()}
     return {**variables, **{name.upper(): value for name, value in os.environ.items() if value.strip()}}
-
-
-def _by_field(variables: Mapping[str, str]) -> dict[str, str]:
-    """The texts of the fields whose variables are set; of several variables of a field the first counts."""
-    found = {}
-    for field in Settings.model_fields.keys() - {"thresholds"}:
-        text = next((variables[name] for name in _variables_of(field) if name in variables), None)
-        if text is not None:
-            found[field] = text
-    return found
 
 
 def _together(text: str) -> dict[str, Any]:
@@ -481,8 +474,17 @@ def _together(text: str) -> dict[str, Any]:
     return found
 
 
-def _as_mapping(value: "Thresholds | dict[str, float]") -> dict[str, float]:
-    return value.model_dump(exclude_unset=True) if isinstance(value, Thresholds) else dict(value)
+def _as_mapping(given: object) -> Mapping[str, Any]:
+    """The thresholds of the keyword `thresholds`.
+
+    Raises:
+        ConfigurationError: It is no mapping.
+    """
+    if isinstance(given, Thresholds):
+        return given.given()
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"{_THRESHOLDS}: {_NO_MAPPING}")
+    return given
 
 
 def _without_prefix(named: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -490,61 +492,25 @@ def _without_prefix(named: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix).lower(): value for name, value in named.items() if name.startswith(prefix)}
 
 
-def _variable_of(field: str) -> str:
-    """The environment variable of a field."""
-    alias = Settings.model_fields[field].validation_alias
-    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else PREFIX + field.upper()
+def _variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return Settings.fields[name].variables[0]
 
 
-def _variables_of(field: str) -> list[str]:
-    """Every environment variable of a field; its keyword, if that has a name of its own, is among them."""
-    alias = Settings.model_fields[field].validation_alias
-    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [PREFIX + field.upper()]
-
-
-def _field_of(problem: ErrorDetails) -> str:
-    """The field of a validation error, which has the name of the field or of its variable."""
-    name = str(problem["loc"][0])
-    return next((field for field in Settings.model_fields if name in (field, _variable_of(field))), name)
-
-
-def _is_foreign(problem: ErrorDetails, given: Mapping[str, Any], named: Set[str]) -> bool:
-    """Whether the wrong value is in a variable that other programs read too and that this service does not need."""
-    field = _field_of(problem)
-    if field in given:
-        return False
-    name = _variable_of(field)
+def _is_foreign(variable: str, named: Set[str]) -> bool:
+    """Whether other programs read this variable, too, and this service does not need it."""
     mails = {"SMTP_SERVER", "ALERT_EMAIL_TO"} <= named
-    return _is_of_opentelemetry(name) or (name.startswith("SMTP_") and not mails)
+    return _is_of_opentelemetry(variable) or (variable.startswith("SMTP_") and not mails)
 
 
-def _is_of_opentelemetry(name: str) -> bool:
-    return name.startswith("OTEL_") and not name.startswith(PREFIX)
-
-
-def _explain(problem: ErrorDetails, in_file: frozenset[str] = frozenset()) -> str:
-    """One line for a problem, without the value, which may be a secret and which Pydantic's own text quotes."""
-    field = _field_of(problem)
-    name, why = _variable_of(field), problem["msg"].removeprefix("Value error, ")
-    meant = ""
-    if field == "thresholds" and len(problem["loc"]) > 1:
-        name = field = _THRESHOLD + str(problem["loc"][1]).upper()
-        if problem["type"] == "extra_forbidden":
-            # A name that is nearly a general one means that, not the one for single endpoints that continues it.
-            general, every = ([_THRESHOLD + each.upper() for each in all_of] for all_of in _THRESHOLD_NAMES)
-            why, meant = "no such setting", did_you_mean(name, general) or did_you_mean(name, every)
-    if problem["type"] == "float_parsing" and not _is_of_opentelemetry(name):
-        meant = number_meant(problem["input"], field)
-    if field in in_file:
-        name = f"{configuration_file.SECTION}.{field}"
-    why = _MESSAGES.get(problem["type"], why).replace("Input should be", "it must be")
-    return f"{name}: {why[0].lower()}{why[1:]}{meant}"
+def _is_of_opentelemetry(variable: str) -> bool:
+    return variable.startswith("OTEL_") and not variable.startswith(PREFIX)
 
 
 def _notices(named: Set[str], variables: Mapping[str, str]) -> Iterator[str]:
     """One line for each variable that is set and has no effect, with the name that was probably meant."""
     known = known_variables()
-    documented = {_variable_of(name) for name in Settings.model_fields} - known
+    documented = {_variable_of(name) for name in Settings.fields} - known
     for name in sorted(variables.keys() - known - documented):
         if name.startswith(PREFIX) and not name.startswith(_THRESHOLD):  # a wrong threshold is an error
             yield f"{name}: no setting has this name{did_you_mean(name, known) or '; it is ignored'}"

@@ -91,7 +91,7 @@ class PageFigures:
             "uptime": glance["uptime_seconds"],
             "incomplete": glance.get("incomplete"),
             "service": glance["service"],
-            "thresholds": self._thresholds.model_dump(),
+            "thresholds": self._thresholds.as_dict(),
             "now": self._now(window, glance["instances"]),
             "endpoints": rows if every_endpoint else foremost(rows),
             "endpoint_count": len(rows),

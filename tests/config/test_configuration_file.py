@@ -90,6 +90,9 @@ def test_variables_and_keywords_of_ours_win_over_the_file(
         ("smtp_port: mail", "smtp_port: it must be a whole number"),
         ("alert_email_to: [ops]", "alert_email_to: it must be an e-mail address"),
         ("thresholds: 5", "thresholds: it must be a mapping"),
+        ("thresholds: {cpu: 5}", "thresholds.cpu: no such setting; did you mean cpu_percent?"),
+        ("thresholds: {cpu_percent: 80%}", "thresholds.cpu_percent: it must be a number; did you mean 80?"),
+        ("threshold_cpu_percent: 101", "threshold_cpu_percent: it must be less than or equal to 100"),
         ("threshold_cpu: 5", "threshold_cpu: no such setting; did you mean threshold_cpu_percent?"),
     ],
 )
@@ -246,6 +249,16 @@ def test_a_file_that_cannot_be_used_is_ignored_with_one_warning(
     assert said in line
     assert "hunter2" not in line
     assert not any(record.exc_info for record in caplog.records)
+
+
+def test_the_file_may_be_a_keyword(file: File, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = file(OURS.replace("${TOKEN}", "let-me-in-please"))
+    monkeypatch.delenv("OTEL_CONFIG_FILE")
+    for given in (path, str(path), f" {path}\n"):
+        settings = Settings.load(config_file=given)
+        assert (settings.config_file, settings.check_interval) == (str(path), 7.0)
+    with pytest.raises(ConfigurationError, match=r"^OTEL_CONFIG_FILE: it must be text$"):
+        Settings.load(config_file=5)
 
 
 def test_a_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -56,6 +56,7 @@ def test_headers_and_methods(monkeypatch: pytest.MonkeyPatch) -> None:
     ("variable", "field"),
     [
         ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "excluded_urls"),
+        ("OTEL_PYTHON_EXCLUDED_URLS", "excluded_urls"),
         (f"{CAPTURE}SERVER_REQUEST", "capture_request_headers"),
         (f"{CAPTURE}SANITIZE_FIELDS", "sanitize_headers"),
     ],

@@ -62,6 +62,7 @@ def test_a_signals_own_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:99999"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:port"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://ana:sesame@\u2100.example.com"),
         ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "ftp://c"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
         ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "udp"),
@@ -70,9 +71,14 @@ def test_a_signals_own_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", 'a=b,c="sesame"'),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "sesame"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/sesame"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "sesame" * 1000),
+        ("OTEL_SERVICE_NAME", "sesame\udcff"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "inf"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "512.0"),
         ("OTEL_METRICS_EXEMPLAR_FILTER", "sesame"),
+        ("OTEL_METRICS_EXEMPLAR_FILTER", "ALWAYS_ON"),
     ],
 )
 def test_what_cannot_work_is_ignored_and_said_by_its_name(

@@ -52,6 +52,9 @@ def test_keywords_win_over_the_environment_which_wins_over_the_file(
         ("OTEL_MONITORING_ADMIN_TOKEN", "short"),
         ("OTEL_MONITORING_THRESHOLD_CPU_PERCENT", "180"),
         ("OTEL_MONITORING_THRESHOLD_NO_SUCH", "1"),
+        ("OTEL_MONITORING_ENVIRONMENT", "not UTF-8: \udcff"),
+        ("OTEL_MONITORING_BAGGAGE_KEYS", ",".join(f"key{number}" for number in range(17))),
+        ("OTEL_MONITORING_PROMETHEUS_CERTIFICATE", "x" * 5000),
         ("OTEL_MONITORING_ERROR_STATUSES", "500,9"),
         ("OTEL_MONITORING_DATABASE_URI", "localhost:27017/shop"),
         ("OTEL_MONITORING_PUBLIC_URL", "orders.example.com"),
@@ -96,6 +99,8 @@ def test_a_wrong_value_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, var
         ("OTEL_MONITORING_SAMPLE_INTERVAL", "0,5", "did you mean 0.5?"),
         ("OTEL_MONITORING_THRESHOLD_API_RESPONSE_TIME_MS", "2s", "in milliseconds; did you mean 2000?"),
         ("OTEL_MONITORING_THRESHOLD_CPU_PERCENT", "80%", "did you mean 80?"),
+        ("OTEL_MONITORING_THRESHOLD_REJECTED_REQUESTS", "5m", "it must be a number"),
+        ("OTEL_MONITORING_THRESHOLD_REJECTED_REQUESTS", "0,5", "it must be a number; did you mean 0.5?"),
         ("OTEL_MONITORING_THRESHOLD_ERROR_RATE", "5", "did you mean OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT?"),
         ("OTEL_MONITORING_WINDOW", "5", "less than OTEL_MONITORING_SAMPLE_INTERVAL, which is 10 s"),
         ("OTEL_MONITORING_DATABASE_URI", "localhost:27017/shop", "it must begin with mongodb://"),
@@ -351,6 +356,12 @@ def test_a_threshold_is_a_keyword_as_every_setting_is(monkeypatch: pytest.Monkey
     meant = r"THRESHOLD_ERROR_RATE: no such setting; did you mean OTEL_MONITORING_THRESHOLD_ERROR_RATE_PERCENT\?"
     with pytest.raises(ConfigurationError, match=meant):
         Settings.load(threshold_error_rate=5)
+
+
+@pytest.mark.parametrize("given", [5, "cpu_percent", [5]])
+def test_thresholds_are_a_mapping(given: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^OTEL_MONITORING_THRESHOLDS: it must be a mapping, as"):
+        Settings.load(thresholds=given)
 
 
 def test_thresholds_are_read_from_the_file_too(tmp_path: Path) -> None:
