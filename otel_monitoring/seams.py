@@ -154,12 +154,6 @@ LOGS = Seam(
     purpose="export log records",
     without="log records are not exported",
 )
-LOG_HANDLER = Seam(
-    "opentelemetry-instrumentation-logging",
-    "opentelemetry.instrumentation.logging.handler",
-    purpose="turn records of `logging` into OpenTelemetry's log records",
-    without="log records are not exported",
-)
 LOG_EXPORTER = Seam(
     "opentelemetry-exporter-otlp-proto-common",
     "opentelemetry.exporter.otlp.proto.http._log_exporter",

@@ -29,7 +29,10 @@ ORDER: dict[str, tuple[str | tuple[str, ...], ...]] = {
         *("model", "selection", "schedule", "mute", "route", "rules", "store", "evaluation", "notify"),
         *("otel_signals", "intake", "overview", "replay", "evidence", "actions", "engine", "manager", "evaluator", ""),
     ),
-    "instrumentation": ("", "url_query", "database_work", ("http_server", "http_client", "mongodb", "system")),
+    "instrumentation": (
+        *("", "url_query", "first_call", "database_work"),
+        ("http_server", "http_client", "mongodb", "system"),
+    ),
     "cli": (
         *("exit_codes", "terminal", "address", "http_request", "client", "options", "application_rules"),
         *(

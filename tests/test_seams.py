@@ -207,8 +207,8 @@ NOT_MISSED = [
         ("renamed", "_logs", seams.LOGS),
         pytest.param("gone", "opentelemetry._logs", seams.LOGS, marks=CONTRIB_ONLY),  # FastAPI itself needs it
         ("gone", "opentelemetry.sdk._logs", seams.LOGS),
-        ("gone", "opentelemetry.instrumentation.logging.handler", seams.LOG_HANDLER),
         ("renamed", "_log_exporter", seams.LOG_EXPORTER),
+        ("renamed", "_SUPPRESS_INSTRUMENTATION_KEY", seams.SUPPRESSION),
         ("gone", "opentelemetry.instrumentation.pymongo", None),
         pytest.param("gone", "opentelemetry.instrumentation.asgi", None, marks=NATIVE_ONLY),
         pytest.param("gone", "opentelemetry.instrumentation.asgi", seams.CONTRIB, marks=CONTRIB_ONLY),
@@ -260,7 +260,7 @@ def test_the_service_lives_without(how: str, name: str, lost: Seam | None) -> No
         assert len(told["lines"]) == len(told["seams"])
         (line,) = [line for line in told["lines"] if lost.without in line]
         assert line.startswith(f"{lost.library} {lost.version} ")
-    if lost not in (seams.LOGS, seams.LOG_HANDLER, seams.LOG_EXPORTER):
+    if lost not in (seams.LOGS, seams.LOG_EXPORTER):
         assert "order 1" in bodies
     if lost is not seams.CONTRIB or NATIVE:
         assert any(span.startswith("GET /") for span in spans)

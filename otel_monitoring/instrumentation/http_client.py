@@ -1,7 +1,8 @@
 """HTTP clients of the application: httpx, aiohttp and requests, by OpenTelemetry's instrumentations of them.
 
-A client is instrumented when it is imported, if its instrumentation is installed
-(`pip install 'otel-monitoring[http]'`) and nobody else has instrumented it.
+A client is instrumented before its first request, if its instrumentation is installed
+(`pip install 'otel-monitoring[http]'`) and nobody else has instrumented it. An instrumentation takes 2 MiB: those who
+import a client and send nothing have them.
 """
 
 import ipaddress
@@ -12,10 +13,9 @@ from contextvars import ContextVar
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-import wrapt
 from opentelemetry import baggage, propagate
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
@@ -30,21 +30,42 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.trace import TracerProvider
 
 from otel_monitoring.guard import fail_open
+from otel_monitoring.instrumentation.first_call import FirstCall
 from otel_monitoring.instrumentation.url_query import redacted_query
 from otel_monitoring.runtime.current_service import PerService
+from otel_monitoring.runtime.imported import when_imported
 from otel_monitoring.telemetry.per_service_providers import (
     PerServiceMeterProvider,
     PerServiceTracerProvider,
     ServiceProviders,
 )
 
+
+class _Instrumentation(NamedTuple):
+    """OpenTelemetry's instrumentation of a client, and the client's methods that it wraps."""
+
+    module: str
+    instrumentor: str
+    methods: tuple[tuple[str, str], ...]
+
+
 _CLIENTS: Final = {
-    "httpx": ("httpx", "HTTPXClientInstrumentor"),
-    "aiohttp": ("aiohttp_client", "AioHttpClientInstrumentor"),
-    "requests": ("requests", "RequestsInstrumentor"),
+    "httpx": _Instrumentation(
+        "opentelemetry.instrumentation.httpx",
+        "HTTPXClientInstrumentor",
+        (("HTTPTransport", "handle_request"), ("AsyncHTTPTransport", "handle_async_request")),
+    ),
+    "aiohttp": _Instrumentation(
+        "opentelemetry.instrumentation.aiohttp_client", "AioHttpClientInstrumentor", (("ClientSession", "__init__"),)
+    ),
+    "requests": _Instrumentation(
+        "opentelemetry.instrumentation.requests", "RequestsInstrumentor", (("Session", "send"),)
+    ),
 }
 _awaited: set[str] = set()
-"""Clients that are to be instrumented when they are imported."""
+"""Clients whose import is awaited."""
+_found: set[str] = set()
+"""Clients whose first request is awaited, or that are instrumented."""
 _GUARD: Final = fail_open("instrumentation of an HTTP client")
 # https://www.iana.org/assignments/special-use-domain-names/, and the domain of Kubernetes' services.
 _PRIVATE_DOMAINS: Final = (".internal", ".local", ".localhost", ".home.arpa", ".svc", ".test")
@@ -107,29 +128,42 @@ _clients = ExitStack()
 
 
 def _instrument() -> None:
-    """Instrument the clients that are imported and not instrumented yet; others when the application imports them.
+    """Instrument the clients that are imported, before their first request; others when the application imports them.
 
     Instrumentations import what they instrument: aiohttp alone, which is often there unused, takes 9 MiB.
     """
     for client in _CLIENTS:
         if client in sys.modules:
-            _instrument_client(client)
+            _await_request(sys.modules[client])
         elif client not in _awaited:
             _awaited.add(client)
-            wrapt.register_post_import_hook(_imported, client)
+            when_imported(client, _imported)
     _withhold_baggage()
 
 
 def _imported(client: ModuleType) -> None:
     _awaited.discard(client.__name__)
     if _services.first() is not None:
-        _instrument_client(client.__name__)
+        _await_request(client)
 
 
-def _instrument_client(client: str) -> None:
+def _await_request(client: ModuleType) -> None:
+    name = client.__name__
+    instrumentation = _CLIENTS[name]
     with _GUARD:
-        instrumentor = _instrumentor(*_CLIENTS[client])
-        if instrumentor is None or instrumentor.is_instrumented_by_opentelemetry:
+        if name in _found or find_spec(instrumentation.module) is None:
+            return
+        methods = [(getattr(client, owner), method) for owner, method in instrumentation.methods]
+        first_request = FirstCall(methods, lambda: _instrument_client(instrumentation))
+        _found.add(name)
+        _clients.callback(_found.discard, name)
+        _clients.callback(first_request.give_up)
+
+
+def _instrument_client(instrumentation: _Instrumentation) -> None:
+    with _GUARD:
+        instrumentor = getattr(import_module(instrumentation.module), instrumentation.instrumentor)()
+        if instrumentor.is_instrumented_by_opentelemetry:
             return
         instrumentor.instrument(
             tracer_provider=PerServiceTracerProvider(_services.of_current),
@@ -138,11 +172,6 @@ def _instrument_client(client: str) -> None:
             async_request_hook=_async_request_hook,
         )
         _clients.callback(instrumentor.uninstrument)
-
-
-def _instrumentor(module: str, name: str) -> Any:
-    package = f"opentelemetry.instrumentation.{module}"
-    return getattr(import_module(package), name)() if find_spec(package) is not None else None
 
 
 class InternalHosts:

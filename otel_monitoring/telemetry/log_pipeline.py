@@ -6,8 +6,9 @@ own inherit from, take 20 ms to load.
 
 import logging
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from copy import copy
-from typing import Any, cast
+from typing import Any
 
 from opentelemetry.metrics import MeterProvider
 
@@ -20,10 +21,10 @@ from otel_monitoring.semconv import SCHEMA_URL, SCOPE
 from otel_monitoring.telemetry.exception_signal import has_left
 from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.log_filter import being_exported
+from otel_monitoring.telemetry.log_record import log_record_of
 from otel_monitoring.telemetry.logs_sdk import (
     BatchLogRecordProcessor,
     LoggerProvider,
-    LoggingHandler,
     LogRecordExporter,
     LogRecordExportResult,
     LogRecordProcessor,
@@ -121,15 +122,21 @@ class BaggageLogProcessor(LogRecordProcessor):
         return True
 
 
-class OtlpHandler(LoggingHandler):
+_emitting: ContextVar[bool] = ContextVar("otel_monitoring_log_record_is_emitted", default=False)
+
+
+class OtlpHandler(logging.Handler):
     """Emits records of `logging` as OpenTelemetry log records, with the ids of the current span.
+
+    What the emission of a record logs is not emitted.
 
     With several services in the process, each handles the records of its own application; the first service handles
     those that belong to no application.
     """
 
     def __init__(self, provider: LoggerProvider) -> None:
-        super().__init__(logger_provider=cast("LoggerProvider", _OwnSchema(provider)))
+        super().__init__()
+        self._provider = provider
         self._guard = fail_open("log export")
         self.addFilter(_may_leave)
 
@@ -149,35 +156,42 @@ class OtlpHandler(LoggingHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record; a failure, e.g. to format it, does not reach the code that logged it."""
-        with self._guard:
-            super().emit(_once(record))
+        if _emitting.get():
+            return
+        token = _emitting.set(True)
+        try:
+            with self._guard:
+                record = _once(record)
+                body = self.format(record) if self.formatter else record.getMessage()
+                self._logger(record.name).emit(log_record_of(record, body))
+        finally:
+            _emitting.reset(token)
+
+    def _logger(self, name: str) -> Any:
+        ours = name.partition(".")[0] == SCOPE
+        return self._provider.get_logger(name, schema_url=SCHEMA_URL if ours else None)
 
     def flush(self) -> None:
         """Nothing: `logging` calls this at exit, where a hanging endpoint would block. The pipeline flushes."""
-
-
-class _OwnSchema:
-    """A logger provider whose loggers have the package's schema URL where they are the package's."""
-
-    def __init__(self, provider: LoggerProvider) -> None:
-        self._provider = provider
-
-    def get_logger(self, name: str, *_: object) -> object:
-        ours = name.partition(".")[0] == SCOPE
-        return self._provider.get_logger(name, schema_url=SCHEMA_URL if ours else None)
 
 
 _handlers = PerService[OtlpHandler]()
 
 
 def _is_unseen(record: logging.LogRecord) -> bool:
-    """Whether only handlers that export see the record."""
+    """Whether only handlers that export see the record: ours, and those of OpenTelemetry."""
     logger: logging.Logger | None = logging.getLogger(record.name)
     while logger is not None:
-        if not all(isinstance(handler, LoggingHandler) for handler in logger.handlers):
+        if not all(map(_exports, logger.handlers)):
             return False
         logger = logger.parent if logger.propagate else None
     return True
+
+
+def _exports(handler: logging.Handler) -> bool:
+    return isinstance(handler, OtlpHandler) or any(
+        kind.__module__.startswith("opentelemetry.") for kind in type(handler).__mro__
+    )
 
 
 def _once(record: logging.LogRecord) -> logging.LogRecord:

@@ -1,12 +1,11 @@
 """The SDK's classes for log records, whose modules have private names; without them, logs are not exported."""
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from otel_monitoring import seams
 
 if TYPE_CHECKING:
-    from opentelemetry.instrumentation.logging.handler import LoggingHandler as LoggingHandler
+    from opentelemetry._logs import LogRecord as LogRecord
     from opentelemetry.sdk._logs import LoggerProvider as LoggerProvider
     from opentelemetry.sdk._logs import LogRecordProcessor as LogRecordProcessor
     from opentelemetry.sdk._logs import ReadableLogRecord as ReadableLogRecord
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExportResult as LogRecordExportResult
 
 _NAMES = {
+    "opentelemetry._logs": ("LogRecord",),
     "opentelemetry.sdk._logs": ("LoggerProvider", "LogRecordProcessor", "ReadWriteLogRecord", "ReadableLogRecord"),
     "opentelemetry.sdk._logs.export": ("BatchLogRecordProcessor", "LogRecordExporter", "LogRecordExportResult"),
 }
@@ -23,7 +23,7 @@ _NAMES = {
 
 def available() -> bool:
     """Whether log records can be exported with the installed libraries."""
-    return seams.LOGS.holds and seams.LOG_HANDLER.holds
+    return seams.LOGS.holds
 
 
 class _Absent:
@@ -32,5 +32,4 @@ class _Absent:
 
 if not TYPE_CHECKING:
     _found: dict[str, Any] = {name: seams.LOGS.load(module, name) for module, names in _NAMES.items() for name in names}
-    _found["LoggingHandler"] = seams.LOG_HANDLER.load("opentelemetry.instrumentation.logging.handler", "LoggingHandler")
-    globals().update(_found if available() else {**dict.fromkeys(_found, _Absent), "LoggingHandler": logging.Handler})
+    globals().update(_found if available() else dict.fromkeys(_found, _Absent))

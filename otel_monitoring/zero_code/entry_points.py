@@ -14,12 +14,12 @@ import sys
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-import wrapt
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined] # not typed
 
 from otel_monitoring.environment import opt_in_to_stable_conventions, zero_code_disabled
 from otel_monitoring.errors import MonitoringError
 from otel_monitoring.guard import fail_open, logger
+from otel_monitoring.runtime.imported import when_imported
 from otel_monitoring.runtime.start_log import announce, show_announcements
 from otel_monitoring.telemetry.logs_api import get_logger_provider
 
@@ -57,8 +57,8 @@ class ZeroCode:
     def begin(self) -> None:
         """Follow applications and clients from the import of FastAPI and PyMongo on."""
         show_announcements()
-        wrapt.register_post_import_hook(self._when_imported(self._follow_applications), "fastapi")
-        wrapt.register_post_import_hook(self._when_imported(self._follow_clients), "pymongo")
+        when_imported("fastapi", self._starting(self._follow_applications))
+        when_imported("pymongo", self._starting(self._follow_clients))
 
     def end(self) -> None:
         """Stop following. Instrumented applications stay instrumented."""
@@ -66,7 +66,7 @@ class ZeroCode:
         while self._undo:
             self._undo.pop()()
 
-    def _when_imported(self, follow: Callable[[], Callable[[], None]]) -> Callable[[object], None]:
+    def _starting(self, follow: Callable[[], Callable[[], None]]) -> Callable[[object], None]:
         def imported(_: object) -> None:
             with fail_open("zero-code start"):
                 if not self._ended:

@@ -215,23 +215,35 @@ def test_a_client_without_its_instrumentation_is_left_alone(monkeypatch: pytest.
 
 
 @pytest.mark.slow
-def test_a_client_is_loaded_by_the_application_alone_and_measured_from_then_on() -> None:
+def test_a_client_is_loaded_by_the_application_alone_and_its_instrumentation_by_the_first_request() -> None:
     code = """
 import sys
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import NoOpTracerProvider
 from otel_monitoring.instrumentation.http_client import instrument_clients
+from otel_monitoring.runtime.suppression import suppress_instrumentation
+clients = ["aiohttp", "httpx", "requests"]
+def loaded(*names): return sorted(set(names) & sys.modules.keys())
+def send(): requests.Session().send(requests.Request("GET", "http://127.0.0.1:1").prepare(), timeout=5)
+def fails(send):
+    try: send()
+    except requests.ConnectionError: return True
 undos = [instrument_clients(NoOpTracerProvider(), NoOpMeterProvider()) for _ in range(2)]
-assert not {"aiohttp", "httpx", "requests"} & sys.modules.keys()
-import aiohttp, httpx
-assert hasattr(aiohttp.ClientSession.__init__, "__wrapped__")
-assert hasattr(httpx.HTTPTransport.handle_request, "__wrapped__")
+assert not loaded(*clients)
+import aiohttp, httpx, requests
+before = aiohttp.ClientSession.__init__, httpx.HTTPTransport.handle_request
+with suppress_instrumentation(): assert fails(send)
+assert not loaded("wrapt", "packaging", *(f"opentelemetry.instrumentation.{name}" for name in clients))
+assert fails(send)
+assert requests.Session.send.opentelemetry_instrumentation_requests_applied
+assert loaded("opentelemetry.instrumentation.httpx") == []
 for undo in undos: undo()
-import requests
+assert before != (aiohttp.ClientSession.__init__, httpx.HTTPTransport.handle_request)
 assert not hasattr(httpx.HTTPTransport.handle_request, "__wrapped__")
 assert not hasattr(requests.Session.send, "__wrapped__")
 instrument_clients(NoOpTracerProvider(), NoOpMeterProvider())
-assert hasattr(httpx.HTTPTransport.handle_request, "__wrapped__") and hasattr(requests.Session.send, "__wrapped__")
+assert fails(send)
+assert requests.Session.send.opentelemetry_instrumentation_requests_applied
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 

@@ -13,11 +13,11 @@ from functools import cache
 from typing import Any
 
 import httpx
-from opentelemetry.instrumentation.utils import suppress_http_instrumentation
 
 from otel_monitoring.alerts.notify.channels.proxies import EnvironmentProxies
 from otel_monitoring.errors import DeliveryError
 from otel_monitoring.redact import redact
+from otel_monitoring.runtime.suppression import suppress_instrumentation
 
 TIMEOUT_SECONDS = 10.0
 """For each step: connecting, writing, waiting for a byte. The caller of a channel limits the total."""
@@ -176,7 +176,7 @@ def without_http_logs_and_spans() -> Iterator[None]:
         logging.getLogger(name).addFilter(_NOT_WHILE_SENDING)  # no-op where it is already added
     token = _sending.set(True)
     try:
-        with suppress_http_instrumentation():
+        with suppress_instrumentation():
             yield
     finally:
         _sending.reset(token)
