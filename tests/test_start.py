@@ -1,6 +1,7 @@
 """What a service that only answers for itself has no need of, it does not load."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -8,9 +9,11 @@ from importlib.util import find_spec
 import pytest
 
 _STARTS = """
-import asyncio, json, sys
+import asyncio, json, os, sys
 
 from fastapi import FastAPI
+if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ:
+    import httpx, requests
 
 from otel_monitoring import MonitoringService
 
@@ -28,9 +31,30 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-@pytest.mark.skipif(find_spec("fastapi.telemetry") is None, reason="contrib measures requests, and needs wrapt")
+NATIVE = find_spec("fastapi.telemetry") is not None
+pytestmark = pytest.mark.skipif(not NATIVE, reason="contrib measures requests, and needs wrapt")
+
+
+def loaded_by(environment: dict[str, str]) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", _STARTS],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+        env={**os.environ, **environment},
+    )
+    loaded: list[str] = json.loads(done.stdout)
+    return loaded
+
+
 def test_a_service_without_exporters_loads_nothing_that_sends_or_wraps() -> None:
-    done = subprocess.run([sys.executable, "-c", _STARTS], capture_output=True, text=True, timeout=100, check=True)
-    loaded = json.loads(done.stdout)
     needless = ("wrapt", "httpx", "requests", "smtplib", "google", "opentelemetry.exporter", "opentelemetry.sdk.trace")
-    assert [name for name in loaded if name.startswith((*needless, "opentelemetry.instrumentation"))] == []
+    found = loaded_by({})
+    assert [name for name in found if name.startswith((*needless, "opentelemetry.instrumentation"))] == []
+
+
+def test_a_service_that_exports_loads_no_instrumentation() -> None:
+    found = loaded_by({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"})
+    assert "opentelemetry.exporter.otlp.proto.http" in found
+    assert [name for name in found if name.startswith(("wrapt", "packaging", "opentelemetry.instrumentation."))] == []

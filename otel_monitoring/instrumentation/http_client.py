@@ -1,8 +1,8 @@
 """HTTP clients of the application: httpx, aiohttp and requests, by OpenTelemetry's instrumentations of them.
 
 A client is instrumented before its first request, if its instrumentation is installed
-(`pip install 'otel-monitoring[http]'`) and nobody else has instrumented it. An instrumentation takes 2 MiB: those who
-import a client and send nothing have them.
+(`pip install 'otel-monitoring[http]'`) and nobody else has instrumented it. An instrumentation takes a MiB, which those
+who only import the client need not have.
 """
 
 import ipaddress
