@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from otel_monitoring.redact import redact
@@ -22,12 +22,22 @@ _EXCEPTION_OPT_IN: Final = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _SDK_METRICS: Final = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 _PROPAGATORS: Final = "OTEL_PROPAGATORS"
+_SAMPLER: Final = "OTEL_TRACES_SAMPLER"
+_SAMPLER_ARG: Final = "OTEL_TRACES_SAMPLER_ARG"
+_SAMPLERS: Final = frozenset(
+    f"{parent}{name}" for parent in ("", "parentbased_") for name in ("always_on", "always_off", "traceidratio")
+)
+_EVERY_TRACE: Final = "1.0"
+_EXEMPLARS: Final = "OTEL_METRICS_EXEMPLAR_FILTER"
+_RESOURCE: Final = "OTEL_RESOURCE_ATTRIBUTES"
 _DETECTORS: Final = "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS"
 _SPECIFICATION: Final = re.compile(
     r"OTEL_(?!MONITORING_|PYTHON_|INSTRUMENTATION_|SEMCONV_|CONFIG_FILE$|RESOURCE_ATTRIBUTES_)\w+"
 )
 """Variables that a configuration file replaces; those of languages and instrumentations are not the SDK's."""
 _PROVIDER: Final = re.compile(r"OTEL_PYTHON_(TRACER|METER|LOGGER)_PROVIDER")
+_OTLP_TIMEOUT: Final = re.compile(r"OTEL_EXPORTER_OTLP_(?:\w+_)?TIMEOUT")
+_MANY_SECONDS: Final = 1000
 _LIMIT: Final = re.compile(r"OTEL_\w*(?:COUNT|LENGTH)_LIMIT")
 _EXPRESSIONS: Final = re.compile(r"OTEL_PYTHON_(?:\w+_)?EXCLUDED_URLS|OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_\w+")
 
@@ -62,12 +72,23 @@ def ignore(name: str, why: str) -> None:
 
 
 def ignore_unusable() -> None:
-    """Ignore each variable whose value makes the import of OpenTelemetry, or of FastAPI's use of it, fail."""
+    """Ignore each variable whose value makes the import of OpenTelemetry, or of FastAPI's use of it, fail.
+
+    So are values that the SDK ignores without the name of the variable, or says several times.
+    """
     for name, value in list(os.environ.items()):
         if not value.strip() or not name.startswith("OTEL_"):
             continue
         if name == _PROPAGATORS:
-            _ignore_missing_propagators()
+            _ignore_missing_propagators(value)
+        elif name == _SAMPLER:
+            _ignore_missing_sampler(value.strip().lower())
+        elif name == _EXEMPLARS:
+            os.environ[name] = value.strip().lower()  # the SDK knows its values in lower case only
+        elif name == _RESOURCE:
+            _ignore_what_is_no_pair(value)
+        elif _OTLP_TIMEOUT.fullmatch(name) and value.strip().isdecimal() and int(value) >= _MANY_SECONDS:
+            warn_once(f"{name}: the SDK reads it as seconds, where the specification has milliseconds")
         elif (provider := _PROVIDER.fullmatch(name)) and not _installed(f"{provider[1].lower()}_provider", value):
             ignore(name, "no such provider is installed")
         elif _LIMIT.fullmatch(name) and not value.strip().isdecimal():
@@ -76,17 +97,40 @@ def ignore_unusable() -> None:
             ignore(name, "it must be regular expressions, separated by commas")
 
 
-def _ignore_missing_propagators() -> None:
-    named = _items_of(_PROPAGATORS)
+def _ignore_missing_propagators(value: str) -> None:
+    named = items(value)
     present = tuple(name for name in named if name.lower() == "none" or _installed("propagator", name))
-    if present == named:
-        return
     missing = [name for name in named if name not in present]
     if not present:
-        ignore(_PROPAGATORS, f"not installed: {redact(', '.join(missing))}")
+        ignore(_PROPAGATORS, f"not installed: {redact(', '.join(missing))}" if missing else "it names nothing")
+    elif missing or not all(map(str.strip, value.split(","))):  # nor can it be imported with an empty item
+        os.environ[_PROPAGATORS] = ",".join(present)
+    if missing and present:
+        warn_once(f"{_PROPAGATORS}: not installed: {redact(', '.join(missing))}; the others are used")
+
+
+def _ignore_missing_sampler(name: str) -> None:
+    """Ignore a sampler that is not there, and a share that is none: the SDK warns of it even where there is none."""
+    if name not in _SAMPLERS and not _installed("traces_sampler", os.environ[_SAMPLER]):
+        ignore(_SAMPLER, "no such sampler is installed")
+    if not name.endswith("traceidratio"):
         return
-    os.environ[_PROPAGATORS] = ",".join(present)
-    warn_once(f"{_PROPAGATORS}: not installed: {redact(', '.join(missing))}; the others are used")
+    share = os.environ.get(_SAMPLER_ARG, "").strip() or _EVERY_TRACE
+    try:
+        fits = 0.0 <= float(share) <= 1.0
+    except ValueError:
+        fits = False
+    os.environ[_SAMPLER_ARG] = share if fits else _EVERY_TRACE
+    if not fits:
+        warn_once(f"{_SAMPLER_ARG}: it must be a number from 0 to 1; it is ignored")
+
+
+def _ignore_what_is_no_pair(value: str) -> None:
+    given = items(value)
+    pairs = [pair for pair in given if pair.partition("=")[1] and pair.partition("=")[0].strip()]
+    if len(pairs) < len(given):
+        os.environ[_RESOURCE] = ",".join(pairs)
+        warn_once(f"{_RESOURCE}: it must be name=value pairs separated by commas; what is none is ignored")
 
 
 def _installed(kind: str, name: str) -> bool:
@@ -132,10 +176,19 @@ def specification_variables() -> list[str]:
     return sorted(name for name, value in os.environ.items() if value.strip() and _SPECIFICATION.fullmatch(name))
 
 
-@contextmanager
-def without_specification_variables() -> Iterator[None]:
+def without_specification_variables() -> AbstractContextManager[None]:
     """Inside the `with` block, the environment lacks OpenTelemetry's variables: the SDK's parts use their defaults."""
-    hidden = {name: os.environ.pop(name) for name in specification_variables()}
+    return _without(specification_variables())
+
+
+def without_resource_variables() -> AbstractContextManager[None]:
+    """Inside the `with` block, the environment lacks the variables by which a resource of the SDK is made."""
+    return _without([_DETECTORS, _RESOURCE])
+
+
+@contextmanager
+def _without(names: Iterable[str]) -> Iterator[None]:
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
     try:
         yield
     finally:
@@ -156,13 +209,15 @@ def with_variables(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def sdk_components_measured() -> Iterator[None]:
+def sdk_components_measured(variables: Mapping[str, str] | None = None) -> Iterator[None]:
     """Inside the `with` block, processors, exporters and readers that are made measure themselves (`otel.sdk.…`).
+
+    They also find `variables` in the environment.
 
     Each asks the environment when it is made, as does each tracer, whose three measurements of every span would cost
     more than the span: so it is not switched on for the whole process.
     """
-    with with_variables({_SDK_METRICS: "true"}):
+    with with_variables({**(variables or {}), _SDK_METRICS: "true"}):
         yield
 
 

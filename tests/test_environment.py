@@ -49,6 +49,12 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, value: str, dis
         ("OTEL_PROPAGATORS", "b3multi", None),
         ("OTEL_PROPAGATORS", "tracecontext, baggage", "tracecontext, baggage"),
         ("OTEL_PROPAGATORS", "none", "none"),
+        ("OTEL_PROPAGATORS", " , ", None),
+        ("OTEL_TRACES_SAMPLER", "nosuch", None),
+        ("OTEL_TRACES_SAMPLER", "Parentbased_Always_Off", "Parentbased_Always_Off"),
+        ("OTEL_TRACES_SAMPLER_ARG", "anything of another sampler", "anything of another sampler"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team=shop, note=a%20b=c ", "team=shop, note=a%20b=c "),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team=shop,owner,=x,host.name=h", "team=shop,host.name=h"),
         ("OTEL_PYTHON_METER_PROVIDER", "nosuch", None),
         ("OTEL_PYTHON_TRACER_PROVIDER", "sdk_tracer_provider", "sdk_tracer_provider"),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc", None),
@@ -65,6 +71,42 @@ def test_what_opentelemetry_cannot_be_imported_with_is_ignored(
     ignore_unusable()
     assert os.environ.get(variable) == after
     assert [line.split(":")[0] for line in caplog.messages] == ([] if after == value else [variable])
+
+
+@pytest.mark.parametrize("value", ["tracecontext,,baggage", ",tracecontext, baggage"])
+def test_empty_items_of_propagators_do_not_stop_the_import(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, value: str
+) -> None:
+    monkeypatch.setenv("OTEL_PROPAGATORS", value)
+    ignore_unusable()
+    assert os.environ["OTEL_PROPAGATORS"] == "tracecontext,baggage"
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("argument", "after"),
+    [("0.25", "0.25"), ("1", "1"), ("", "1.0"), ("2.5", "1.0"), ("x", "1.0"), ("nan", "1.0"), ("-1", "1.0")],
+)
+def test_the_argument_of_a_sampler_is_a_share(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, argument: str, after: str
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", argument)
+    ignore_unusable()
+    assert os.environ["OTEL_TRACES_SAMPLER_ARG"] == after
+    wrong = argument not in ("", after)
+    assert caplog.messages == ["OTEL_TRACES_SAMPLER_ARG: it must be a number from 0 to 1; it is ignored"] * wrong
+
+
+def test_a_timeout_that_was_meant_in_milliseconds_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "10000")
+    ignore_unusable()
+    (said,) = caplog.messages
+    assert said.startswith("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT: the SDK reads it as seconds")
+    assert os.environ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"] == "10000"
 
 
 def test_others_are_switched_off_beside_the_users(monkeypatch: pytest.MonkeyPatch) -> None:

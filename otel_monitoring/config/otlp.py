@@ -26,6 +26,7 @@ from otel_monitoring.config.values import (
     text,
     whole,
 )
+from otel_monitoring.environment import warn_once
 
 Signal = Literal["traces", "metrics", "logs"]
 Protocol = Literal["http/protobuf", "grpc"]
@@ -35,6 +36,12 @@ ExemplarFilter = Literal["always_on", "always_off", "trace_based"]
 TlsFile = Literal["certificate", "client_key", "client_certificate"]
 
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics", "logs")
+
+_READ_BY_THE_SDK: Final = ("_timeout", "certificate", "_client_key", "_size", "_schedule_delay", "_exemplar_filter")
+"""The ends of the names of settings that the SDK's parts read from the environment when they are made."""
+_QUEUE: Final = 2048
+_BATCH: Final = 512
+"""The SDK's own defaults of a queue and of what leaves it at once."""
 
 
 def _true_or_false(given: object) -> object:
@@ -121,7 +128,7 @@ class OtlpSettings(Section, variable=_variable):
     metric_export_interval: float = setting(60_000.0, _POSITIVE)
     """Milliseconds between metric exports."""
 
-    # Read by the SDK. They are checked here, so that a wrong value is reported at start by its variable.
+    # Read by the SDK: see `variables`. They are checked here, so that a wrong value is reported by its variable.
     otlp_timeout: float | None = setting(None, _POSITIVE)
     otlp_traces_timeout: float | None = setting(None, _POSITIVE)
     otlp_metrics_timeout: float | None = setting(None, _POSITIVE)
@@ -149,7 +156,24 @@ class OtlpSettings(Section, variable=_variable):
     log_level: LogLevel | None = setting(None, choice(LogLevel))
     """The lowest level that the SDK's own loggers log."""
     metric_export_timeout: float | None = setting(None, _POSITIVE)
-    metrics_exemplar_filter: ExemplarFilter | None = setting(None, choice(ExemplarFilter, any_case=False))
+    metrics_exemplar_filter: ExemplarFilter | None = setting(None, choice(ExemplarFilter))
+
+    def variables(self) -> dict[str, str]:
+        """The variables that the SDK's parts read when they are made, wherever they were set."""
+        found = {
+            self.fields[name].variables[0]: str(value)
+            for name, value in self.as_dict().items()
+            if name.endswith(_READ_BY_THE_SDK) and value is not None
+        }
+        for queue in ("bsp", "blrp"):  # the SDK refuses batches that are larger than the queue
+            most = getattr(self, f"{queue}_max_queue_size") or _QUEUE
+            batch = getattr(self, f"{queue}_max_export_batch_size")
+            if (batch or _BATCH) > most:
+                name = f"OTEL_{queue.upper()}_MAX_EXPORT_BATCH_SIZE"
+                found[name] = str(most)
+                if batch is not None:
+                    warn_once(f"{name}: it must not be more than OTEL_{queue.upper()}_MAX_QUEUE_SIZE; {most} is used")
+        return found
 
     def exports(self, signal: Signal) -> bool:
         """Whether `signal` is exported: it has an endpoint and is not switched off."""

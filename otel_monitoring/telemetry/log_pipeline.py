@@ -242,7 +242,7 @@ def log_pipeline(
 
     `meters` measure what becomes of them.
     """
-    with sdk_components_measured():
+    with sdk_components_measured(settings.variables()):
         sender = make_exporter("logs", settings, meters)
         count_refusals(sender)
         exporter = CountedExporter(sender, state)

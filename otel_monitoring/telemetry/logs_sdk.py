@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from otel_monitoring import seams
+from otel_monitoring.environment import without_resource_variables
 
 if TYPE_CHECKING:
     from opentelemetry._logs import LogRecord as LogRecord
@@ -31,5 +32,8 @@ class _Absent:
 
 
 if not TYPE_CHECKING:
-    _found: dict[str, Any] = {name: seams.LOGS.load(module, name) for module, names in _NAMES.items() for name in names}
+    with without_resource_variables():  # the SDK runs detectors when it is imported, and waits for them
+        _found: dict[str, Any] = {
+            name: seams.LOGS.load(module, name) for module, names in _NAMES.items() for name in names
+        }
     globals().update(_found if available() else dict.fromkeys(_found, _Absent))

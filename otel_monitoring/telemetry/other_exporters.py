@@ -13,7 +13,7 @@ from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otel_monitoring.config.otlp import OtlpSettings, Signal
-from otel_monitoring.environment import warn_once
+from otel_monitoring.environment import warn_once, with_variables
 from otel_monitoring.redact import redact_error
 from otel_monitoring.telemetry.export_state import ExportState
 from otel_monitoring.telemetry.otlp_exporters import CountedExporter
@@ -39,7 +39,8 @@ def other_pipelines(
             if found is None:
                 warn_once(f"OTEL_{signal.upper()}_EXPORTER: {name} is not installed; it is ignored")
                 continue
-            made.append((signal, make(found.load(), ExportState(signal, None, "http/protobuf"))))
+            with with_variables(settings.variables()):
+                made.append((signal, make(found.load(), ExportState(signal, None, "http/protobuf"))))
         except Exception as error:  # noqa: BLE001 - code of others; the service starts without the exporter
             warn_once(f"OTEL_{signal.upper()}_EXPORTER: {name}: {redact_error(error)}; it is ignored")
     return made

@@ -150,7 +150,7 @@ class MetricPipeline:
     """
 
     def __init__(self, settings: OtlpSettings, state: ExportState, provider: MeterProvider, other: Any = None) -> None:
-        with sdk_components_measured():
+        with sdk_components_measured(settings.variables()):
             exporter = make_exporter("metrics", settings, provider) if other is None else other
             self._exporter = counted_metrics(exporter, state)
             self._provider = provider

@@ -30,7 +30,7 @@ from otel_monitoring import seams
 from otel_monitoring.baggage import BaggageKeys
 from otel_monitoring.config.otlp import SIGNALS, Signal
 from otel_monitoring.config.settings import Settings
-from otel_monitoring.environment import sdk_counts_spans
+from otel_monitoring.environment import sdk_counts_spans, with_variables
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import logger
@@ -193,7 +193,10 @@ class Telemetry:
             # Exemplars belong to exported points: without an export none are sampled.
             self.exports_metrics = "metrics" in sent
             exemplars = None if self.exports_metrics else AlwaysOffExemplarFilter()
-            meters = _make_provider(lambda: GuardedMeterProvider((), self.resource, exemplars, shutdown_on_exit=False))
+            with with_variables(self._settings.variables()):
+                meters = _make_provider(
+                    lambda: GuardedMeterProvider((), self.resource, exemplars, shutdown_on_exit=False)
+                )
 
         self._sdk = tracers, meters, loggers
         self.tracer_provider: trace.TracerProvider = tracers or trace.NoOpTracerProvider()

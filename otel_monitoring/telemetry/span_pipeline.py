@@ -117,7 +117,7 @@ def span_pipeline(
     settings: OtlpSettings, state: ExportState, switch: SpanSwitch, meters: MeterProvider | None = None
 ) -> Pipeline:
     """Export the spans that reach `switch` to the endpoint for traces; `meters` measure what becomes of them."""
-    with sdk_components_measured():
+    with sdk_components_measured(settings.variables()):
         sender = make_exporter("traces", settings, meters)
         count_refusals(sender)
         exporter = CountedExporter(sender, state)

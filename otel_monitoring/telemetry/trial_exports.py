@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry.sdk.metrics.export import MetricsData
 
 from otel_monitoring.config.otlp import OtlpSettings, Signal
+from otel_monitoring.environment import with_variables
 from otel_monitoring.errors import ConfigurationError
 from otel_monitoring.redact import redact
 from otel_monitoring.telemetry.export_state import ExportState
@@ -49,7 +50,8 @@ class _Trial:
     def __init__(self, signal: Signal, settings: OtlpSettings) -> None:
         self._state = ExportState(signal, settings.endpoint(signal), settings.protocol(signal))
         try:
-            self._exporter = CountedExporter(make_exporter(signal, settings), self._state)
+            with with_variables(settings.variables()):
+                self._exporter = CountedExporter(make_exporter(signal, settings), self._state)
         except (ValueError, RuntimeError, OSError, LookupError) as error:
             raise ConfigurationError(f"OTEL_EXPORTER_OTLP_*: {redact(str(error))}") from error
         self._nothing: Any = MetricsData(resource_metrics=()) if signal == "metrics" else ()

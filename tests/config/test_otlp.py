@@ -95,5 +95,35 @@ def test_what_cannot_work_is_ignored_and_said_by_its_name(
     assert variable not in os.environ, "the SDK would read it"
 
 
+def test_the_sdk_finds_what_it_reads_wherever_that_was_set(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OTEL_BSP_SCHEDULE_DELAY=50\nOTEL_METRICS_EXEMPLAR_FILTER=Always_Off\n")
+    certificate = tmp_path / "ca.pem"
+    certificate.touch()
+    found = Settings.load(otlp_logs_timeout=3, otlp_certificate=str(certificate)).variables()
+    assert found == {
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
+        "OTEL_METRICS_EXEMPLAR_FILTER": "always_off",
+        "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT": "3.0",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(certificate),
+    }
+
+
+@pytest.mark.parametrize(
+    ("queue", "batch", "found", "said"),
+    [
+        (10, None, {"OTEL_BLRP_MAX_QUEUE_SIZE": "10", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "10"}, False),
+        (10, 20, {"OTEL_BLRP_MAX_QUEUE_SIZE": "10", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "10"}, True),
+        (None, 5000, {"OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "2048"}, True),
+        (10, 5, {"OTEL_BLRP_MAX_QUEUE_SIZE": "10", "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "5"}, False),
+    ],
+)
+def test_a_batch_is_not_larger_than_its_queue(
+    queue: int | None, batch: int | None, found: dict[str, str], said: bool
+) -> None:
+    settings = Settings.load(blrp_max_queue_size=queue, blrp_max_export_batch_size=batch)
+    assert settings.variables() == settings.variables() == found
+    assert [line.split(":")[0] for line in warned] == (["OTEL_BLRP_MAX_EXPORT_BATCH_SIZE"] if said else [])
+
+
 def test_headers_are_secret_where_settings_are_shown() -> None:
     assert "sesame" not in repr(Settings.load(otlp_headers="authorization=sesame"))

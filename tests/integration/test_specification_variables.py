@@ -244,10 +244,43 @@ EFFECTS: dict[str, tuple[dict[str, str], Check]] = {
         lambda seen: '"body": "probe"' in seen.output and "logs" not in seen.signals(),
     ),
     "OTEL_METRICS_EXEMPLAR_FILTER": (
-        {"OTEL_METRICS_EXEMPLAR_FILTER": "always_off"},
+        {"OTEL_METRICS_EXEMPLAR_FILTER": "Always_Off"},
         lambda seen: not seen.size().histogram.data_points[0].exemplars,
     ),
 }
+
+
+INVALID = {
+    "OTEL_TRACES_SAMPLER": "nosuch",
+    "OTEL_TRACES_SAMPLER_ARG": "2.5",
+    "OTEL_PROPAGATORS": " , ",
+    "OTEL_RESOURCE_ATTRIBUTES": "alone,=nameless,team=checkout",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "5000",
+    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE": "5000",
+    "OTEL_BSP_SCHEDULE_DELAY": "soon",
+    "OTEL_SPAN_LINK_COUNT_LIMIT": "-1",
+    "OTEL_METRICS_EXEMPLAR_FILTER": "sometimes",
+    "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json",
+    "OTEL_EXPORTER_OTLP_COMPRESSION": "brotli",
+    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "sigma",
+    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "pie",
+    "OTEL_METRIC_EXPORT_INTERVAL": "-1",
+    "OTEL_LOG_LEVEL": "loud",
+    "OTEL_SDK_DISABLED": "yes",
+    "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "nosuch",
+}
+
+
+@pytest.mark.parametrize("variable", INVALID)
+def test_a_value_that_cannot_work_is_said_once_and_everything_leaves(variable: str) -> None:
+    sampler = {"OTEL_TRACES_SAMPLER": "traceidratio"} if variable == "OTEL_TRACES_SAMPLER_ARG" else {}
+    with HttpSink() as sink:
+        own = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint, **sampler, variable: INVALID[variable]}
+        seen = observe(sink, own)
+    assert seen.signals() == {"traces", "metrics", "logs"}
+    said = [line for line in seen.output.splitlines() if not line.startswith("told ") and line != "probe"]
+    assert len(said) == 1
+    assert variable in said[0]
 
 
 def own_header(signal: str) -> Check:

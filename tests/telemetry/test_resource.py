@@ -14,8 +14,11 @@ DETECTORS = """
 import os, threading
 from opentelemetry.sdk.resources import Resource, ResourceDetector
 
+asked = []
+
 class Cloud(ResourceDetector):
     def detect(self):
+        asked.append("cloud")
         return Resource({
             "cloud.provider": "nimbus", "host.id": "i-1", "service.name": "theirs", "service.version": "theirs",
             "service.instance.id": "vm", "asked.in": os.getpid(),
@@ -116,6 +119,18 @@ def test_a_detector_that_hangs_does_not_hold_the_start(installed: Path) -> None:
     found = resource_of(installed, "hangs,cloud")
     assert found["resource"]["cloud.provider"] == "nimbus"
     assert "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS: hangs: no answer within 0.2 s; it is ignored" in found["stderr"]
+
+
+def test_the_import_of_the_sdks_log_records_asks_no_detector(installed: Path) -> None:
+    """It would wait for one that hangs without an end."""
+    body = """
+        Telemetry(Settings.load(otlp_endpoint="http://127.0.0.1:9"), service_name="orders", service_version="1")
+        import nimbus_detectors
+        result["asked"] = nimbus_detectors.asked
+    """
+    found = resource_of(installed, "not_installed,cloud", body)
+    assert found["asked"] == ["cloud"]
+    assert "Failed to load" not in found["stderr"]
 
 
 @pytest.mark.parametrize("name", ["exits", "broken", "not_installed"])
