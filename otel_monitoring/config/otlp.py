@@ -161,9 +161,9 @@ class OtlpSettings(Section, variable=_variable):
     def variables(self) -> dict[str, str]:
         """The variables that the SDK's parts read when they are made, wherever they were set."""
         found = {
-            self.fields[name].variables[0]: str(value)
-            for name, value in self.as_dict().items()
-            if name.endswith(_READ_BY_THE_SDK) and value is not None
+            own.variables[0]: str(value)
+            for name, own in OtlpSettings.fields.items()
+            if name.endswith(_READ_BY_THE_SDK) and (value := getattr(self, name)) is not None
         }
         for queue in ("bsp", "blrp"):  # the SDK refuses batches that are larger than the queue
             most = getattr(self, f"{queue}_max_queue_size") or _QUEUE

@@ -78,7 +78,6 @@ def test_a_signals_own_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
         ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "512.0"),
         ("OTEL_METRICS_EXEMPLAR_FILTER", "sesame"),
-        ("OTEL_METRICS_EXEMPLAR_FILTER", "ALWAYS_ON"),
     ],
 )
 def test_what_cannot_work_is_ignored_and_said_by_its_name(
