@@ -85,7 +85,8 @@ def test_nothing_that_looks_like_a_secret_is_shown() -> None:
 
 _COUNT = """
 import gc
-import difflib, email.utils, otel_monitoring.baggage, otel_monitoring.errors, otel_monitoring.redact
+import difflib, email.utils, importlib.util, json
+import otel_monitoring.baggage, otel_monitoring.errors, otel_monitoring.redact
 from pydantic import SecretStr
 gc.collect()
 gc.disable()
@@ -101,4 +102,4 @@ print(len(gc.get_objects()) - before)
 def test_they_leave_few_objects(tmp_path: Path) -> None:
     """Each object that stays is looked at by every full garbage collection; pydantic's models left 4,000."""
     done = subprocess.run([sys.executable, "-c", _COUNT], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert 0 < json.loads(done.stdout) < 1200
+    assert 0 < json.loads(done.stdout) < 1000
