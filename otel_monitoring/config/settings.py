@@ -411,7 +411,7 @@ def _values(sources: Mapping[str, _Source], limits: Mapping[str, _Source]) -> di
 
 def _wrong_limits(limits: Mapping[str, _Source]) -> Iterator[str]:
     """One line for each threshold that cannot be used."""
-    for name in limits.keys() - Thresholds.fields.keys():
+    for name in sorted(limits.keys() - Thresholds.fields.keys()):
         shown = limits[name].name
         spelt = _of_threshold if shown.startswith(_THRESHOLD) else str
         # A name that is nearly a general one means that, not the one for single endpoints that continues it.
@@ -513,11 +513,11 @@ def _notices(named: Set[str], variables: Mapping[str, str]) -> Iterator[str]:
     documented = {_variable_of(name) for name in Settings.fields} - known
     for name in sorted(variables.keys() - known - documented):
         if name.startswith(PREFIX) and not name.startswith(_THRESHOLD):  # a wrong threshold is an error
-            yield f"{name}: no setting has this name{did_you_mean(name, known) or '; it is ignored'}"
+            yield f"{redact_name(name)}: no setting has this name{did_you_mean(name, known) or '; it is ignored'}"
         elif name.startswith(("OTEL_MON", "ALERT_")) and not name.startswith(PREFIX):
             meant = did_you_mean(name, known if name.startswith("OTEL_") else documented)
             if meant:
-                yield f"{name}: no setting has this name{meant}"
+                yield f"{redact_name(name)}: no setting has this name{meant}"
     yield from without_effect(variables)
     for name, needed, effect in (
         ("SMTP_SERVER", "ALERT_EMAIL_TO", "no alert is mailed"),
