@@ -101,19 +101,14 @@ def _check_limits(value: float, above: float | None, least: float | None, most: 
         raise ValueError(f"it must be less than or equal to {most}")
 
 
-def choice(literal: Any, *, any_case: bool = True) -> Step:
-    """One of the texts of a `Literal`.
-
-    Args:
-        literal: The type.
-        any_case: Whether capital and small letters are the same.
-    """
+def choice(literal: Any) -> Step:
+    """One of the texts of a `Literal`, in any case."""
     allowed: tuple[str, ...] = get_args(literal)
     *others, last = map(repr, allowed)
-    spelt = {one.lower() if any_case else one: one for one in allowed}
+    spelt = {one.lower(): one for one in allowed}
 
     def step(given: object) -> str:
-        found = spelt.get(given.lower() if any_case else given) if isinstance(given, str) else None
+        found = spelt.get(given.lower()) if isinstance(given, str) else None
         if found is None:
             raise ValueError(f"it must be {', '.join(others)} or {last}")
         return found
