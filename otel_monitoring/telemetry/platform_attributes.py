@@ -29,10 +29,9 @@ _ARCHITECTURES: Final = {
 _TYPES: Final = {"sunos": "solaris", "dragonfly": "dragonflybsd", "hp-ux": "hpux", "os/390": "z_os"}
 """`os.type` by the system's own name."""
 
-# A container's group ends with its id, as docker-<id>.scope, cri-containerd:<id>, /docker/<id>; on Fargate the id is
-# that of the task with a number. crio-conmon-<id> is the group of the monitor beside the container.
-_GROUP_ID = re.compile(r"(?:^|[/:-])([0-9a-f]{64}|[0-9a-f]{32}-\d+)(?:\.scope)?$")
-_MONITOR = "conmon-"
+# A container's group has its id, as docker-<id>.scope, cri-containerd:<id>, /docker/<id>, and may have groups below; on
+# Fargate the id is that of the task with a number. crio-conmon-<id> is the group of the monitor beside the container.
+_GROUP_ID = re.compile(r"(?:^|[/:]|(?<!conmon)-)([0-9a-f]{64}|[0-9a-f]{32}-\d+)(?:\.scope)?(?=/|$)")
 # Runtimes mount files of their own folder of the container. `sandboxes` are those of the pod.
 _MOUNT_ID = re.compile(r"/(?:overlay-)?containers/(?:storage/overlay-containers/)?([0-9a-f]{64})/")
 _POD_UID = re.compile(r"[/-]pod(?:s/)?([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})")
@@ -58,18 +57,18 @@ def platform_attributes(root: Path = Path("/")) -> Attributes:
     Args:
         root: The directory with `proc`, `etc` and `var`.
     """
-    groups, mounts = _lines(root / "proc/self/cgroup"), _lines(root / "proc/self/mountinfo")
-    contained = _first(_container_ids(groups, mounts))
+    groups, mounts = _lines(root / "proc/self/cgroup"), list(_mounted(_lines(root / "proc/self/mountinfo")))
+    contained, pod = _first(_container_ids(groups, mounts)), _pod(root, groups, mounts)
     attributes: dict[str, str | int | None] = {
         "host.name": socket.gethostname(),
         "host.arch": _ARCHITECTURES.get(platform.machine().lower(), platform.machine().lower()),
         # A container has the machine id of its image, if any: every container of the image the same.
-        "host.id": None if contained or in_kubernetes() else _first(_machine_ids(root)),
+        "host.id": None if contained or in_kubernetes() or pod["k8s.pod.uid"] else _first(_machine_ids(root)),
         "os.type": _os_type(),
         "os.version": platform.version() if os.name == "nt" else platform.release(),
         "os.description": _os_description(root),
         "container.id": contained,
-        **_pod(root, groups, mounts),
+        **pod,
     }
     return {name: value for name, value in attributes.items() if value}
 
@@ -94,13 +93,19 @@ def _machine_ids(root: Path) -> Iterator[str]:
         yield from (line.strip() for line in _lines(root / name))
 
 
+def _mounted(lines: list[str]) -> Iterator[str]:
+    """What is mounted, of each mount; where it is mounted tells, on a host, of the containers that run there."""
+    for line in lines:
+        fields = line.split(" ", 4)
+        if len(fields) == 5:  # id, parent, device, root, and the rest
+            yield fields[3]
+
+
 def _container_ids(groups: list[str], mounts: list[str]) -> Iterator[str]:
     for line in groups:
-        found = _GROUP_ID.search(line)
-        if found and _MONITOR not in line:
-            yield found[1]
-    for line in mounts:  # in version 2 of control groups, a container sees its own group as the root
-        if found := _MOUNT_ID.search(line):
+        yield from _GROUP_ID.findall(line)[-1:]  # a container in a container stands below it
+    for mount in mounts:  # in version 2 of control groups, a container sees its own group as the root
+        if found := _MOUNT_ID.search(mount):
             yield found[1]
 
 

@@ -91,6 +91,10 @@ def test_files_that_cannot_be_read_are_left_out(tmp_path: Path) -> None:
         f"0::/kubepods.slice/kubepods-besteffort-pod{UID.replace('-', '_')}.slice:cri-containerd:{ID}",
         f"0::/system.slice/crio-{ID}.scope",
         f"0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope",
+        f"0::/machine.slice/libpod-{ID}.scope/container",
+        f"0::/kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/crio-{ID}.scope/container",
+        f"0::/docker/{ID}/init.scope",
+        f"0::/docker/{OTHER}/docker/{ID}",
     ],
 )
 def test_the_container_by_its_control_group(line: str, tmp_path: Path) -> None:
@@ -121,6 +125,28 @@ def test_the_container_by_what_is_mounted_where_its_group_is_the_root(mount: str
     content = f"{sandbox}\n100 1 8:1 {mount}\n"
     found = platform_attributes(files(tmp_path, proc__self__cgroup="0::/\n", proc__self__mountinfo=content))
     assert found["container.id"] == ID
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        f"/ /var/lib/docker/containers/{ID}/mounts/shm rw - tmpfs shm rw",
+        f"/ /var/lib/containers/storage/overlay-containers/{ID}/userdata/shm rw - tmpfs shm rw",
+        f"/ /var/lib/kubelet/pods/{UID}/volumes/kubernetes.io~projected/kube-api-access rw - tmpfs tmpfs rw",
+    ],
+)
+def test_a_host_is_no_container_of_those_that_run_on_it(mount: str, tmp_path: Path) -> None:
+    content = f"100 1 8:1 {mount}\nunreadable\n"
+    found = platform_attributes(files(tmp_path, proc__self__mountinfo=content, etc__machine_dash_id="beef"))
+    assert found["host.id"] == "beef"
+    assert not {name for name in found if name.startswith(("container.", "k8s."))}
+
+
+def test_a_pod_has_no_host_id_where_its_container_is_not_known(tmp_path: Path) -> None:
+    mount = f"100 1 8:1 /var/lib/kubelet/pods/{UID}/etc-hosts /etc/hosts rw - ext4 /dev/sda1 rw"
+    found = platform_attributes(files(tmp_path, proc__self__mountinfo=mount, etc__machine_dash_id="beef"))
+    assert found["k8s.pod.uid"] == UID
+    assert "host.id" not in found
 
 
 def test_a_pods_sandbox_is_no_container(tmp_path: Path) -> None:
