@@ -7,11 +7,11 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI, Request
-from opentelemetry import context as contexts
 from pymongo import UpdateOne
 from pymongo.errors import DuplicateKeyError
 from starlette.concurrency import run_in_threadpool
@@ -300,16 +300,11 @@ async def in_library_threads(to: Databases) -> None:
 
 @case("repeated", _repeated("in_own_threads", "find", "customers", "{_id: ?}", "mark: own threads"))
 async def in_own_threads(to: Databases) -> None:
-    """Threads that get OpenTelemetry's context, as `opentelemetry-instrumentation-threading` gives it."""
-    context = contexts.get_current()
-
-    def one(number: int) -> None:
-        contexts.attach(context)
-        to.blocking.customers.find_one({"_id": number})  # mark: own threads
-
+    """Threads that get a copy of the context."""
     with ThreadPoolExecutor(2) as pool:
         for number in range(10):
-            pool.submit(one, number)
+            query = {"_id": number}
+            pool.submit(copy_context().run, to.blocking.customers.find_one, query).result()  # mark: own threads
 
 
 @case(

@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from opentelemetry import context as contexts
 from pymongo import AsyncMongoClient, MongoClient
 
 from otel_monitoring import MonitoringService
@@ -62,20 +65,38 @@ def _run(sink: Any, server: Any, proxy: seeded.CuttingProxy, state: Path) -> Run
     with closing(MongoClient[dict[str, Any]](server.uri)) as blocking:
         cut: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(f"mongodb://127.0.0.1:{proxy.port}")
         app = seeded.application(seeded.Databases(client.shop, blocking.shop, cut.shop, proxy))
+        app.get("/given_context")(partial(_in_threads_with_the_context, blocking.shop))
         service.instrument(app)
         service.measure_client(blocking)
         service.measure_client(cut)
         running = ThreadedServer(app)
         try:
             with httpx.Client(base_url=running.url, trust_env=False, timeout=PATIENCE) as asking:
-                for one in seeded.CASES:
-                    assert asking.get(f"/{one.name}").status_code == 200, one.name
+                for name in ("given_context", *(one.name for one in seeded.CASES)):
+                    assert asking.get(f"/{name}").status_code == 200, name
                 seeded.nightly(blocking.shop)
                 eventually(lambda: not seeded.missing(_asked(asking)), "every case is named")
                 routes = _asked(asking)
         finally:
             running.stop()
     return Run(routes, b"".join(one.message.SerializeToString() for one in sink.requests))
+
+
+def _in_threads_with_the_context(db: Any) -> None:
+    """As `opentelemetry-instrumentation-threading` does it."""
+    context = contexts.get_current()
+
+    def find(number: int) -> None:
+        contexts.attach(context)
+        db.customers.find_one({"_id": number})
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(find, range(10)))
+
+
+def test_threads_that_are_given_the_context_belong_to_their_request(run: Run) -> None:
+    (found,) = [one for one in run.routes["repeated"] if one["name"] == "GET /given_context"]
+    assert (found["collection"], found["shape"], found["per_request"]["max"]) == ("customers", "{_id: ?}", 10)
 
 
 @pytest.mark.parametrize("case", seeded.CASES, ids=lambda case: case.name)

@@ -42,20 +42,34 @@ def caller_line(frame: FrameType | None, waiting: Iterable[Iterable[FrameType]] 
 
 
 def waiting_stacks(
-    tasks: "tuple[asyncio.Task[Any] | None, ...]", of: ContextVar[Any], value: object
+    entered: "asyncio.Task[Any] | None",
+    reached: "asyncio.Task[Any] | None",
+    thread: int,
+    of: ContextVar[Any],
+    value: object,
 ) -> Iterator[list[FrameType]]:
     """The stacks of the tasks that wait for a command, innermost frame first.
 
-    They are those of `tasks`, the innermost first, and from Python 3.12 on those of all tasks in whose context `of` has
-    `value`: middleware may run the application in a task of its own.
+    They are that of the task in which the request is handled and, from Python 3.12 on, those of all tasks in whose
+    context `of` has `value`.
+
+    Args:
+        entered: The task in which the request began: that of the outermost middleware.
+        reached: The task in which it reached the application's routes; middleware may have another one do that.
+        thread: The thread of these tasks.
+        of: Has `value` in the tasks of the request.
+        value: Tells the request.
     """
-    known = [task for task in tasks if task is not None]
-    for task in known:
-        if not task.done():
-            yield list(_awaited(task.get_coro()))[::-1]
-    if sys.version_info >= (3, 12) and known:
-        for other in list(asyncio.all_tasks(known[0].get_loop()))[:_MAX_TASKS]:
-            if other.get_context().get(of) is value:
+    task = entered if reached is None or reached.done() else reached
+    if task is None:
+        return
+    if asyncio.current_task(task.get_loop()) is task:  # it is blocked, not suspended: no coroutine tells what it awaits
+        yield list(_outward(sys._current_frames().get(thread)))  # noqa: SLF001 - documented
+    else:
+        yield list(_awaited(task.get_coro()))[::-1]
+    if sys.version_info >= (3, 12):
+        for other in list(asyncio.all_tasks(task.get_loop()))[:_MAX_TASKS]:
+            if other not in (entered, task) and other.get_context().get(of) is value:
                 yield list(_awaited(other.get_coro()))[::-1]
 
 

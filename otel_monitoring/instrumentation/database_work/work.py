@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
+from threading import get_ident
 from time import perf_counter
 from typing import Any, Final, Protocol, TypeAlias
 
@@ -157,6 +158,7 @@ class Work:
             "_name",
             "_request",
             "_task",
+            "_thread",
             "_uses",
             "active",
             "began",
@@ -179,6 +181,7 @@ class Work:
         self._request = 0
         self._batched: int | None = None
         self._task = self._entered = _current_task()
+        self._thread = get_ident()
 
     def reached(self) -> None:
         """The request has reached the application's routes: middleware may have it handled in another task."""
@@ -262,7 +265,7 @@ class Work:
     def line(self) -> str:
         """The application's line that is running, or that waits for what is running."""
         frame = sys._getframe(1)  # noqa: SLF001 - documented
-        return caller_line(frame, waiting_stacks((self._task, self._entered), current_work, self))
+        return caller_line(frame, waiting_stacks(self._entered, self._task, self._thread, current_work, self))
 
 
 def _current_task() -> "asyncio.Task[Any] | None":
