@@ -122,12 +122,11 @@ EXPORTER_METRICS = Seam(
     purpose="a batch that the endpoint refuses is counted with `error.type` in `otel.sdk.exporter.…`",
     without="`otel.sdk.exporter.…` counts what an HTTP endpoint refuses as exported",
 )
-URLLIB3_TRANSPORT = Seam(
+HTTP_TRANSPORT = Seam(
     "opentelemetry-exporter-otlp-proto-http",
     "OTLPSpanExporter(_transport)",
-    "transport._urllib3.Urllib3HTTPTransport",
-    purpose="export over HTTP without loading `requests`",
-    without="the exporters load `requests`, which takes 3 MiB",
+    purpose="export over HTTP without loading `requests` and urllib3",
+    without="the exporters load `requests` and urllib3, which take 5 MiB",
 )
 RESOURCE = Seam(
     "opentelemetry-sdk",

@@ -14,7 +14,7 @@ _VARIABLES: Final = (
 
 
 def needs_requests(url: str, authority: Path | None) -> bool:
-    """Whether an export to `url` needs what urllib3 alone does not do.
+    """Whether an export to `url` needs what our own transport does not do.
 
     That is a proxy, a password of the URL or of a .netrc file, a credential provider, and over TLS the certificates
     that a variable of `requests` or curl names, or a folder of certificates.

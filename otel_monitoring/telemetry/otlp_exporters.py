@@ -20,6 +20,7 @@ from otel_monitoring.config.otlp import OtlpSettings, Signal
 from otel_monitoring.config.requests import needs_requests
 from otel_monitoring.forks import renewed
 from otel_monitoring.telemetry.export_state import ExportState
+from otel_monitoring.telemetry.http_transport import HttpTransport
 
 _EXPORTERS: dict[Signal, tuple[str, str]] = {
     "traces": ("trace_exporter", "OTLPSpanExporter"),
@@ -65,22 +66,16 @@ def make_exporter(signal: Signal, settings: OtlpSettings, meters: MeterProvider 
 
 
 def _over_http(exporter: Callable[..., Any], options: dict[str, Any], signal: Signal, settings: OtlpSettings) -> Any:
-    """An exporter that sends with urllib3, or with `requests` where that alone can do what the environment asks for."""
+    """An exporter that sends by our transport, or with `requests` where that alone can do what the environment asks."""
     authority, certificate, key = (
         settings.tls_file(signal, kind) for kind in ("certificate", "client_certificate", "client_key")
     )
     if needs_requests(options["endpoint"], authority):
         return exporter(**options)
-    transport = seams.URLLIB3_TRANSPORT.load("opentelemetry.exporter.http.transport._urllib3", "Urllib3HTTPTransport")
-    if transport is not None:
-        try:
-            made = transport(
-                verify=str(authority) if authority else certifi.where(),
-                cert=(str(certificate), str(key)) if certificate and key else certificate and str(certificate),
-            )
-            return exporter(**options, _transport=made)
-        except (TypeError, ImportError) as error:
-            seams.URLLIB3_TRANSPORT.lost(error)
+    try:
+        return exporter(**options, _transport=HttpTransport(authority or certifi.where(), certificate, key))
+    except TypeError as error:
+        seams.HTTP_TRANSPORT.lost(error)
     return exporter(**options)
 
 
