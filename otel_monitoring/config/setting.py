@@ -109,6 +109,7 @@ class Section:
 
     fields: ClassVar[Mapping[str, Setting]] = {}
     """Every setting by its name, those of the base classes first."""
+    _given = frozenset[str]()
 
     def __init_subclass__(cls, variable: Callable[[str], str] = _variable_of_ours) -> None:
         """Name the variables of the settings of `cls` that name none themselves.
@@ -148,7 +149,7 @@ class Section:
 
     def given(self) -> dict[str, Any]:
         """The settings that were passed to the constructor, by their names; the others have their defaults."""
-        return {name: getattr(self, name) for name in self.fields if name in vars(self).get("_given", ())}
+        return {name: getattr(self, name) for name in self.fields if name in self._given}
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name}: settings never change")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from pydantic import SecretStr
 
@@ -267,11 +267,12 @@ class Settings(ChannelSettings, OtlpSettings, RequestSettings, PrometheusSetting
     trace_url: str | None = setting(None, text, _with_trace_id)
     """The template of the link to a trace, with `{trace_id}`. None: alerts name traces without a link."""
 
+    _file = cast("ConfigurationFile | None", None)
+
     @property
     def file(self) -> ConfigurationFile | None:
         """The configuration file that is in force."""
-        found: ConfigurationFile | None = vars(self).get("_file")
-        return found
+        return self._file
 
     @classmethod
     def load(cls, **overrides: Any) -> Settings:
