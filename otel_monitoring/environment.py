@@ -77,7 +77,10 @@ def ignore_unusable() -> None:
     So are values that the SDK ignores without the name of the variable, or says several times.
     """
     for name, value in list(os.environ.items()):
-        if not value.strip() or not name.startswith("OTEL_"):
+        if not name.startswith("OTEL_"):
+            continue
+        if not value.strip():  # not set, as for the settings: the SDK would take the blanks
+            del os.environ[name]
             continue
         if name == _PROPAGATORS:
             _ignore_missing_propagators(value)

@@ -73,6 +73,17 @@ def test_what_opentelemetry_cannot_be_imported_with_is_ignored(
     assert [line.split(":")[0] for line in caplog.messages] == ([] if after == value else [variable])
 
 
+@pytest.mark.parametrize("name", ["OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_BSP_MAX_QUEUE_SIZE"])
+@pytest.mark.parametrize("value", ["", " ", "\n"])
+def test_a_variable_of_blanks_is_not_set(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    ignore_unusable()
+    assert name not in os.environ
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("value", ["tracecontext,,baggage", ",tracecontext, baggage"])
 def test_empty_items_of_propagators_do_not_stop_the_import(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, value: str
