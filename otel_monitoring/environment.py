@@ -76,12 +76,10 @@ def ignore_unusable() -> None:
 
     So are values that the SDK ignores without the name of the variable, or says several times.
     """
-    for name, value in list(os.environ.items()):
-        if not name.startswith("OTEL_"):
-            continue
-        if not value.strip():  # not set, as for the settings: the SDK would take the blanks
-            del os.environ[name]
-            continue
+    variables = {name: value for name, value in os.environ.items() if name.startswith("OTEL_")}
+    for name in [name for name, value in variables.items() if not value.strip()]:
+        del os.environ[name], variables[name]  # not set, as for the settings: the SDK would take the blanks
+    for name, value in variables.items():
         if name == _PROPAGATORS:
             _ignore_missing_propagators(value)
         elif name == _SAMPLER:
