@@ -3,7 +3,8 @@
 import re
 from datetime import datetime, timezone
 
-_LAST_SECOND = 253_402_300_799.0
+LAST_SECOND = 253_402_300_799.0
+"""9999-12-31T23:59:59Z in Unix seconds, the last second that `datetime` can hold."""
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?(s|m|min|h|d)?")
 _SECONDS = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
@@ -15,7 +16,7 @@ def rfc3339(unix_seconds: float) -> str:
 
 def moment_of(unix_seconds: float) -> datetime:
     """Unix time in seconds as a `datetime` in UTC; clamped to the years 1970 to 9999, NaN becomes 1970."""
-    return datetime.fromtimestamp(min(max(0.0, unix_seconds), _LAST_SECOND), timezone.utc)
+    return datetime.fromtimestamp(min(max(0.0, unix_seconds), LAST_SECOND), timezone.utc)
 
 
 def seconds_of(text: str) -> float | None:

@@ -5,16 +5,20 @@ The message of every `ValueError` begins with the field.
 
 import re
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from otel_monitoring.alerts.model import AlertType, readable_labels
 from otel_monitoring.alerts.mute import Mute
-from otel_monitoring.alerts.schedule import LAST_SECOND, Schedule
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store
 from otel_monitoring.alerts.store.mutes import MUTES_LIMIT
 from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.errors import TooManyMutesError
 from otel_monitoring.redact import redact
+from otel_monitoring.timestamps import LAST_SECOND
+
+if TYPE_CHECKING:
+    from otel_monitoring.alerts.schedule import Schedule
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -123,7 +127,7 @@ def end_mutes(store: Store, name: str, now: float) -> int:
     return store.run(work)
 
 
-def plan(store: Store, what: Selection, schedule: Schedule, author: str, reason: str, now: float) -> Mute:
+def plan(store: Store, what: Selection, schedule: "Schedule", author: str, reason: str, now: float) -> Mute:
     """Add a planned window, and return it.
 
     Args:
@@ -161,6 +165,6 @@ def end_window(store: Store, identifier: str, now: float) -> bool:
     return store.run(work)
 
 
-def signed(mute_of: Selection, end: float, author: str, reason: str, schedule: Schedule | None = None) -> Mute:
+def signed(mute_of: Selection, end: float, author: str, reason: str, schedule: "Schedule | None" = None) -> Mute:
     """A mute whose author and reason are printable lines without secrets; `end` is in Unix seconds."""
     return Mute(mute_of, end, redact(author), redact(reason), schedule)

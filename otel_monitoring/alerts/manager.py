@@ -31,7 +31,6 @@ from otel_monitoring.alerts.rules.defaults import preset_slos, usual_rules
 from otel_monitoring.alerts.rules.rule import Rule
 from otel_monitoring.alerts.rules.rule_set import RuleSet
 from otel_monitoring.alerts.rules.slo import Slo
-from otel_monitoring.alerts.schedule import planned
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import Store, open_store
 from otel_monitoring.alerts.store.application_database import ApplicationDatabase
@@ -432,6 +431,8 @@ class AlertManager:
             TooManyMutesError: There are 1,000 other mutes and windows.
         """
         now = self.clock()
+        from otel_monitoring.alerts.schedule import planned  # most services plan no windows
+
         schedule = planned(start, end, days, timezone)
         window = actions.plan(self.store, self._selection(alert_type, rule, labels), schedule, author, reason, now)
         self._tell_engine()

@@ -5,12 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otel_monitoring.alerts.model import AlertType
-from otel_monitoring.alerts.schedule import Schedule
 from otel_monitoring.alerts.selection import Selectable, Selection, single
 from otel_monitoring.timestamps import rfc3339
+
+if TYPE_CHECKING:
+    from otel_monitoring.alerts.schedule import Schedule
 
 DEFAULT_MUTE_SECONDS = 3600.0
 """How long a mute lasts where nobody says how long: by HTTP, in Python, at the command line and on the page."""
@@ -32,7 +34,7 @@ class Mute:
     until: float
     author: str = ""
     reason: str = ""
-    schedule: Schedule | None = None
+    schedule: "Schedule | None" = None
 
     @cached_property
     def key(self) -> tuple[str, str]:

@@ -9,10 +9,8 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from otel_monitoring.timestamps import rfc3339
+from otel_monitoring.timestamps import LAST_SECOND, rfc3339
 
-LAST_SECOND = 253_402_300_799.0
-"""9999-12-31T23:59:59Z in Unix seconds, the last second that `datetime` can hold."""
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAY_NUMBERS = {name: number for names in (DAYS, _NAMES) for number, name in enumerate(names)}

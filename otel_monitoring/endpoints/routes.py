@@ -2,18 +2,17 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.params import Depends as DependsMarker
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from otel_monitoring.alerts.manager import AlertManager
 from otel_monitoring.alerts.model import AlertSeverity
-from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
 from otel_monitoring.config.hints import did_you_mean
 from otel_monitoring.config.settings import Settings
@@ -27,6 +26,9 @@ from otel_monitoring.health.status import HEALTH_JSON, UNHEALTHY, health_json
 from otel_monitoring.instrumentation.http_server.own_routes import Endpoint
 from otel_monitoring.metrics.service_history import SERVICE, Scope
 from otel_monitoring.redact.json_value import json_text
+
+if TYPE_CHECKING:
+    from otel_monitoring.endpoints.bodies import MaintenanceRequest, MuteRequest
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -80,72 +82,6 @@ class _Route(APIRoute):
 
 
 IncidentId = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
-_Name = Annotated[str, Field(max_length=64)]
-Label = Annotated[str, Field(min_length=1, max_length=500)]
-
-
-_FORM = ConfigDict(extra="forbid", defer_build=True)
-"""Of bodies: most processes never get one, so their validators are built with the first."""
-
-
-class MuteRequest(BaseModel):
-    """The body of `POST /alerts/mutes`."""
-
-    model_config = _FORM
-
-    type: _Name | None = None
-    rule: _Name | None = None
-    duration_seconds: Annotated[float, Field(strict=True, gt=0, le=366 * 86_400)] = DEFAULT_MUTE_SECONDS
-    labels: Annotated[dict[Label, Label], Field(max_length=20)] = {}
-    reason: Annotated[str, Field(max_length=500)] = ""
-    author: Annotated[str, Field(max_length=200)] = ""
-
-
-class WeeklyRequest(BaseModel):
-    """The days and local times of a weekly window."""
-
-    model_config = _FORM
-
-    days: (
-        Annotated[list[Annotated[str, Field(max_length=20)]], Field(min_length=1, max_length=7)]
-        | Annotated[str, Field(min_length=1, max_length=60)]
-    )
-    start: Annotated[str, Field(alias="from", max_length=20)]
-    end: Annotated[str, Field(alias="to", max_length=20)]
-
-
-class MaintenanceRequest(BaseModel):
-    """The body of `POST /alerts/maintenance`."""
-
-    model_config = _FORM
-
-    start: Annotated[Annotated[str, Field(max_length=50)] | None, Field(alias="from")] = None
-    end: Annotated[Annotated[str, Field(max_length=50)] | None, Field(alias="to")] = None
-    weekly: WeeklyRequest | None = None
-    timezone: Annotated[str, Field(max_length=100)] = "UTC"
-    type: _Name | None = None
-    rule: _Name | None = None
-    labels: Annotated[dict[Label, Label], Field(max_length=20)] = {}
-    reason: Annotated[str, Field(max_length=500)] = ""
-    author: Annotated[str, Field(max_length=200)] = ""
-
-
-class AcknowledgeRequest(BaseModel):
-    """The body of `POST /alerts/{incident}/acknowledge`."""
-
-    model_config = _FORM
-
-    reason: Annotated[str, Field(max_length=500)] = ""
-    author: Annotated[str, Field(max_length=200)] = ""
-
-
-_PARAMETERS = (
-    *("limit", "alert_type", "severity", "scope", "name", "incident"),
-    *("metric", "range", "step", "endpoint", "end", "routes"),
-)
-_WINDOW = ("from", "to", "weekly", "days", "timezone")
-_FIELDS = frozenset({*MuteRequest.model_fields, *_WINDOW, "query", "path", "body", *_PARAMETERS})
-"""Names that an error may contain; all other names in it come from the sender."""
 
 
 class Doors:
@@ -229,8 +165,10 @@ def _json(body: Any, status: int = 200, media_type: str = "application/json") ->
 
 def _refused(errors: Iterable[Mapping[str, Any]], part: str | None = None) -> Response:
     """The answer 422 in FastAPI's form: which field is wrong, and why. `part` is the part of the request it is in."""
+    from otel_monitoring.endpoints.bodies import FIELDS
+
     detail = [
-        {"type": error["type"], "loc": [name for name in (part, *error["loc"]) if name in _FIELDS], "msg": error["msg"]}
+        {"type": error["type"], "loc": [name for name in (part, *error["loc"]) if name in FIELDS], "msg": error["msg"]}
         for error in errors
     ]
     return _json({"detail": detail}, 422)
@@ -268,6 +206,8 @@ async def _carried_out(request: Request, kind: type[B], action: Callable[[B], Re
 
 def _not_of(kind: type[BaseModel], error: ValidationError) -> Response:
     """The answer to a body of another form; the name of a field that there is not is the sender's, and not repeated."""
+    from otel_monitoring.endpoints.bodies import WeeklyRequest
+
     problems = error.errors(include_input=False, include_url=False, include_context=False)
     for problem in problems:
         if problem["type"] == "extra_forbidden":
@@ -397,9 +337,11 @@ def _alert_actions(router: Router, service: MonitoredService) -> Sequence[Endpoi
 def _add_mute_actions(router: Router, service: MonitoredService) -> None:
     @router.post("/mutes")
     async def mute(request: Request) -> Response:
+        from otel_monitoring.endpoints.bodies import MuteRequest
+
         return await _carried_out(request, MuteRequest, _mute)
 
-    def _mute(body: MuteRequest) -> Response:
+    def _mute(body: "MuteRequest") -> Response:
         made = service.alert_manager.mute(
             body.type,
             rule=body.rule,
@@ -425,9 +367,11 @@ def _add_mute_actions(router: Router, service: MonitoredService) -> None:
 def _add_maintenance_actions(router: Router, service: MonitoredService) -> None:
     @router.post("/maintenance")
     async def plan(request: Request) -> Response:
+        from otel_monitoring.endpoints.bodies import MaintenanceRequest
+
         return await _carried_out(request, MaintenanceRequest, _plan)
 
-    def _plan(body: MaintenanceRequest) -> Response:
+    def _plan(body: "MaintenanceRequest") -> Response:
         if body.weekly is not None and (body.start or body.end):
             raise ValueError("weekly: either this, or from and to")
         weekly = body.weekly
@@ -459,6 +403,8 @@ def _add_maintenance_actions(router: Router, service: MonitoredService) -> None:
 def _add_acknowledgement_actions(router: Router, service: MonitoredService) -> None:
     @router.post("/{incident}/acknowledge")
     async def acknowledge(request: Request, incident: IncidentId) -> Response:
+        from otel_monitoring.endpoints.bodies import AcknowledgeRequest
+
         try:
             body = await _body_of(request, AcknowledgeRequest)
         except ValidationError as error:

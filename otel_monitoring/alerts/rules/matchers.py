@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from otel_monitoring.alerts.rules.promql import quoted
 from otel_monitoring.errors import ConfigurationError
@@ -57,8 +57,7 @@ class Attribute:
         return f"{label}=~{quoted('|'.join(re.escape(text) for text in texts))}"
 
 
-@dataclass(frozen=True, slots=True)
-class Excluded:
+class Excluded(NamedTuple):
     """Matches series whose attribute `key` has none of `values`.
 
     Args:
@@ -79,8 +78,7 @@ class Excluded:
         return f"{prometheus_label(self.key)}!~{quoted(texts)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Both:
+class Both(NamedTuple):
     """Matches series that both matchers match."""
 
     first: Matcher

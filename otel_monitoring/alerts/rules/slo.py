@@ -76,8 +76,7 @@ def tiers_of(objective: Objective) -> tuple[BurnTier, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class BurnRate:
+class BurnRate(NamedTuple):
     """The burn rate of an error budget: that of the long or the short window, whichever is smaller.
 
     It is read from the sums over the slices of the past, which a `Window` has. There is no value where less than half
