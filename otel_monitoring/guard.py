@@ -127,7 +127,7 @@ async def isolated(work: Callable[[], Awaitable[T]]) -> T:
         Escaped: The work raised a `BaseException` that is no `Exception`.
         Exception: The work raised it.
     """
-    task = asyncio.ensure_future(loop_safe(_called(work)))
+    task = asyncio.ensure_future(_called_safely(work))
     try:
         await asyncio.wait({task})
     except asyncio.CancelledError:
@@ -245,6 +245,11 @@ class _LoopSafeCoroutine(Coroutine[Any, Any, Any]):
 
 def _task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> Any:
     return asyncio.Task(work, loop=loop, **options)
+
+
+async def _called_safely(work: Callable[[], Awaitable[T]]) -> T:
+    # The inner coroutine is made here: of a task that is cancelled before its first step, it would never be awaited.
+    return await loop_safe(_called(work))
 
 
 async def _called(work: Callable[[], Awaitable[T]]) -> T:

@@ -1,16 +1,20 @@
 """`Evaluator`: one worker's part in alerting. Every worker reports its metrics; the leader evaluates the rules.
 
-It runs in the background thread. Every worker calls `beat` about once a second and `tick` after each sample. The worker
-that holds the leader lease evaluates all rules over the reports of all workers; when it dies, another worker leads
+Every worker calls `beat` about once a second and `tick` after each sample, each in a thread of its own: both wait for
+the store, and a `tick` that takes long must not keep `beat` from renewing the leases. The worker that holds the leader
+lease evaluates all rules over the reports of all workers; when it dies, or its evaluation hangs, another worker leads
 once the lease has expired. The leader also delivers through its channels; a channel that only another worker has is
 delivered by that worker.
 """
 
+import asyncio
+import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from os import getpid
 from socket import gethostname
-from typing import Any
+from typing import Any, TypeVar
 
 from otel_monitoring.alerts.evaluation.escalation import escalate
 from otel_monitoring.alerts.evaluation.incident import Incident, labels_by_rule, saved_incidents
@@ -40,9 +44,11 @@ from otel_monitoring.alerts.store.leases import (
     repeating_lease_of,
 )
 from otel_monitoring.alerts.store.outbox import UNREADABLE
+from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.metrics.event_sums import EventSums
 from otel_monitoring.metrics.window import Window
+from otel_monitoring.runtime.threads import in_thread
 
 _reading_report = fail_open("reading another worker's report")
 _reading_metrics = fail_open("reading the metrics of a rule", theirs=True)
@@ -54,6 +60,10 @@ LEASE_SECONDS = 8.0
 
 So at least three seconds of it are left: longer than a call of a database that hangs, during which there is no beat.
 """
+STUCK_SECONDS = 60.0
+"""Seconds after which an evaluation that has not ended is no reason any more to keep the lease of the leader."""
+
+T = TypeVar("T")
 
 
 class _EvidenceWanted(Exception):  # noqa: N818 - no error: the transaction is to have no effect
@@ -72,6 +82,9 @@ class Evaluator:
         event_sums: Returns the sums over the slices of the past, None where they are not known.
         elsewhere: Returns whether another engine evaluates the rules about the whole service.
         evidence: Collects the evidence of alerts; None: they have none.
+        in_loop: Calls a function in the event loop that delivers, soon; called in any thread.
+        evaluate_soon: Has somebody call `tick` soon; called in any thread. None: `beat` evaluates where that is due.
+        elapsed: Returns monotonic time in seconds.
     """
 
     def __init__(
@@ -84,7 +97,16 @@ class Evaluator:
         event_sums: Callable[[], EventSums | None] = lambda: None,
         elsewhere: Callable[[], bool] = lambda: False,
         evidence: EvidenceCollector | None = None,
+        in_loop: Callable[[Callable[[], object]], object] = lambda work: work(),
+        evaluate_soon: Callable[[], object] | None = None,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._in_loop = in_loop
+        self._evaluate_soon = evaluate_soon
+        self._elapsed = elapsed
+        self._leasing = renewed(self, "_leasing", threading.Lock)
+        self._left = False
+        self._evaluating_since: float | None = None
         self._elsewhere = elsewhere
         self._evidence = evidence
         self._manager = manager
@@ -119,20 +141,29 @@ class Evaluator:
             urgent: Whether the leader evaluates the report with its next beat.
         """
         manager = self._manager
-        leads = self._renew_leases()
-        if leads:
-            self._evaluate()
-            self._note_missing_channels()
-            if self._evidence is not None:
-                self._evidence.note(manager.clock())
-        else:
-            manager.evaluation.clear()
-            manager.signals.maintenance(0)
-        self._pump()
+        self._evaluating_since = self._elapsed()
+        try:
+            leads = self._hold_leases()
+            if leads:
+                self._evaluate()
+                self._note_missing_channels()
+                if self._evidence is not None:
+                    self._evidence.note(manager.clock())
+            else:
+                manager.evaluation.clear()
+                manager.signals.maintenance(0)
+            self._pump()
+            self._publish(leads, urgent)
+        finally:
+            self._evaluating_since = None
+
+    def _publish(self, leads: bool, urgent: bool) -> None:
+        manager = self._manager
         report = self._report()._replace(results=results(manager.rules, manager.evaluation) if leads else {})
         metrics, gauges = self._reported() if not leads else ((), ())  # it evaluates its own without a report
         data = report.encode(metrics, gauges)
-        manager.store.reports.publish(self._worker, data, manager.clock(), urgent=urgent)
+        if not self._left:
+            manager.store.reports.publish(self._worker, data, manager.clock(), urgent=urgent)
 
     def _reported(self) -> tuple[set[str], set[str]]:
         """The metrics of which the leader needs all series of this worker, and those of which it needs the gauges."""
@@ -172,7 +203,7 @@ class Evaluator:
         """Renew or acquire the leases and deliver the outbox; a new leader evaluates, and so does an urgent report."""
         led_before = self.leads
         if self._renew_leases() and (not led_before or self._manager.store.reports.urgent_since(self._evaluated_at)):
-            self._evaluate()
+            (self._evaluate_soon or self._evaluate)()
         self._repeat()
         self._pump()
         self._send_heartbeat()
@@ -182,9 +213,10 @@ class Evaluator:
         manager = self._manager
         recently = 0 <= manager.clock() - self._evaluated_at < REPORT_INTERVALS * self._interval
         works = len(manager.evaluation.errors) < len(manager.rules)
-        if manager.heartbeat is not None and self.leads and recently and works:
+        heartbeat = manager.heartbeat
+        if heartbeat is not None and heartbeat.due and self.leads and recently and works:
             about = manager.origin.message("heartbeat", ())
-            manager.heartbeat.beat(manager.store.conditions.save, about, self._evaluated_at)
+            self._in_loop(partial(heartbeat.beat, manager.store.conditions.save, about, self._evaluated_at))
 
     def deliver(self) -> None:
         """Deliver the outbox without evaluating, while the worker drains."""
@@ -194,31 +226,58 @@ class Evaluator:
     async def stop(self, timeout: float) -> None:
         """Deliver what can be delivered in time, leave the rest in the outbox, and give the leases back.
 
+        A store that hangs is waited for no longer than that: its thread goes on.
+
         Args:
-            timeout: Seconds to wait for deliveries.
+            timeout: Seconds to wait for the store and for deliveries.
         """
-        manager = self._manager
+        manager, until = self._manager, time.monotonic() + timeout
         with fail_open("stopping the alerts"):
-            self._renew_leases()
-            self._pump(paced=False)
-            await manager.delivery.flush(timeout)
+            waiting = await _in_time(self._last_waiting, until)
+            manager.delivery.pump(manager.store, waiting or (), self._delivers_by, paced=False)
+            await manager.delivery.flush(max(0.0, until - time.monotonic()))
             if manager.heartbeat is not None:
                 manager.heartbeat.stop()
-            self._lease.give_back()
-            manager.signals.maintenance(0)
-            manager.store.reports.delete(self._worker)
-            manager.store.close()
+        with fail_open("stopping the alerts"):
+            await _in_time(self._leave, until)
 
-    def _pump(self, *, paced: bool = True) -> None:
-        self._manager.delivery.pump(self._manager.store, self._delivers_by, paced=paced)
+    def _last_waiting(self) -> frozenset[str]:
+        self._renew_leases()
+        return self._manager.store.outbox.waiting()
+
+    def _leave(self) -> None:
+        """Give back what the worker has in the store."""
+        manager = self._manager
+        with self._leasing:
+            self._left = True
+            self._lease.give_back()
+        manager.signals.maintenance(0)
+        manager.store.reports.delete(self._worker)
+        manager.store.close()
+
+    def _pump(self) -> None:
+        """Have the loop deliver what waits."""
+        store = self._manager.store
+        waiting = store.outbox.waiting()
+        if waiting:
+            self._in_loop(partial(self._manager.delivery.pump, store, waiting, self._delivers_by))
 
     def _renew_leases(self) -> bool:
-        """Renew or acquire the leases; returns whether this worker is the leader."""
-        self._lease.hold()
+        """Renew or acquire the leases, and take over channels; returns whether this worker is the leader."""
+        self._hold_leases()
         delivers = frozenset(name for name in self._channel_leases if self._delivers_by(name))
         for name in delivers - self._delivers:
             self._manager.delivery.take_over(self._manager.store, name)
         self._delivers = delivers
+        return self.leads
+
+    def _hold_leases(self) -> bool:
+        """Renew or acquire the leases; returns whether this worker is the leader."""
+        since = self._evaluating_since
+        is_stuck = since is not None and self._elapsed() - since > STUCK_SECONDS
+        with self._leasing:
+            if not self._left:
+                self._lease.hold(without=(LEADER,) if is_stuck else ())
         return self.leads
 
     def _delivers_by(self, channel: str) -> bool:
@@ -310,9 +369,11 @@ class Evaluator:
         now = self._manager.clock()
         for channel in self._repeating:
             if channel.name in self._delivers and self._is_due(channel, now):
-                firing = partial(self._firing_on, channel.name, now)
-                if self._manager.delivery.repeat(channel, firing):
-                    self._repeated_at[channel.name] = now
+                self._in_loop(partial(self._repeat_on, channel, now))
+
+    def _repeat_on(self, channel: Repeating, now: float) -> None:
+        if self._manager.delivery.repeat(channel, partial(self._firing_on, channel.name, now)):
+            self._repeated_at[channel.name] = now
 
     def _firing_on(self, channel: str, now: float) -> Notification | None:
         """The firing alerts that the channel was notified of, even if muted since, and those of its routes."""
@@ -332,3 +393,13 @@ class Evaluator:
 
     def _is_due(self, channel: Repeating, now: float) -> bool:
         return not 0 <= now - self._repeated_at.get(channel.name, float("-inf")) < channel.interval
+
+
+async def _in_time(work: Callable[[], T], until: float) -> T | None:
+    """Do `work` in a thread; returns its result, or None where it takes longer than `until`, in monotonic seconds."""
+    task = asyncio.ensure_future(in_thread(work, name="otel-monitoring-alert"))
+    await asyncio.wait({task}, timeout=max(0.0, until - time.monotonic()))
+    if task.done():
+        return task.result()
+    task.cancel()  # the thread goes on
+    return None

@@ -4,12 +4,13 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from otel_monitoring.alerts.engine import AlertEngine
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport, evidence_key
-from otel_monitoring.alerts.evaluator import Evaluator
+from otel_monitoring.alerts.evaluator import STUCK_SECONDS, Evaluator
 from otel_monitoring.alerts.evidence.collector import EvidenceCollector
 from otel_monitoring.alerts.evidence.sources import EvidenceSources
 from otel_monitoring.alerts.manager import AlertManager
@@ -27,6 +28,8 @@ from otel_monitoring.instrumentation.system.sampler import SystemSampler
 from otel_monitoring.metrics.aggregator import Aggregator
 from otel_monitoring.metrics.event_sums import EventSums
 from otel_monitoring.metrics.service_history import SERVICE
+from otel_monitoring.runtime.run_soon import RunSoon
+from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.telemetry.providers import Telemetry
 
 _PING_SECONDS = 1.0
@@ -36,12 +39,18 @@ _RESOURCE_FIGURES = {
     AlertType.HIGH_MEMORY: ("memory_percent", "memory_limit_mb", "memory_mb"),
 }
 """Evidence of alerts about a resource: figures of the host or container, and of this process."""
+_SLOW_SECONDS = 2.0
+"""An evaluation that takes no longer is not late, however short the sample interval."""
 _FRAMES = 12
 """Innermost frames of a blocking stack in an alert; the outer ones are the server's."""
 
 
 class AlertFeed:
-    """One service's part in alerting. `begin` is called in each process; all else runs in the background thread.
+    """One service's part in alerting. `begin` is called in each process.
+
+    Rules are evaluated in a thread, soon after each sample and once at a time: a store that is slow delays alerts, and
+    neither samples nor checks. `beat` waits for the store, too, in the thread of the job that may block. Messages are
+    sent in the loop of the background thread, where everything else is called.
 
     Args:
         settings: The service's settings.
@@ -52,7 +61,9 @@ class AlertFeed:
         system: Evidence: CPU and memory.
         performance: Evidence: the last error of a request.
         loop_monitor: Returns the monitor of the application's loop, None before there is one.
-        measure: Takes a sample and brings the measurements of this process and of the service up to date.
+        measure: Takes a sample and brings the measurements of this process up to date.
+        exchange: Exchanges them with the other processes of the service.
+        submit: Has the background thread run a coroutine; callable in any thread.
         state: Returns what this process says about itself to the others.
         draining: Whether the stop has begun: from then on nothing is pinged or evaluated.
         store_database: Returns the application's database, if it has one by now; the store may be there.
@@ -74,6 +85,8 @@ class AlertFeed:
         performance: PerformanceMetrics,
         loop_monitor: Callable[[], LoopMonitor | None],
         measure: Callable[[], Awaitable[None]],
+        exchange: Callable[[], Awaitable[None]],
+        submit: Callable[[Callable[[], Coroutine[Any, Any, object]]], object],
         state: Callable[[], Mapping[str, Any]],
         draining: Callable[[], bool],
         store_database: Callable[[], ApplicationDatabase | None],
@@ -94,6 +107,8 @@ class AlertFeed:
         self._performance = performance
         self._loop_monitor = loop_monitor
         self._measure = measure
+        self._exchange = exchange
+        self._submit = submit
         self._state = state
         self._draining = draining
         self._store_database = store_database
@@ -101,6 +116,8 @@ class AlertFeed:
         self._evaluator: Evaluator | None = None
         self._evaluated_stall: float | None = None
         self._ping: asyncio.Task[None] | None = None
+        self._urgent = False
+        self._evaluations = RunSoon(self._evaluate, name="alert evaluation")
 
     def begin(self, manager: AlertManager) -> None:
         """Evaluate and deliver for `manager` in this process, under the process's own `service.instance.id`."""
@@ -119,8 +136,11 @@ class AlertFeed:
             self._event_sums,
             elsewhere=lambda: engine is not None and engine.evaluates,
             evidence=EvidenceCollector(self._sources),
+            in_loop=self._in_loop,
+            evaluate_soon=lambda: self._in_loop(self.evaluate_soon),
         )
         self._ping = None
+        self._evaluations = RunSoon(self._evaluate, name="alert evaluation")
 
     @property
     def leads(self) -> bool:
@@ -135,37 +155,60 @@ class AlertFeed:
         """
         return self._evaluator.others() if self._evaluator is not None else ({}, None)
 
-    def tick(self) -> None:
-        """After a sample: evaluate the rules, or report to the worker that does."""
-        if self._evaluator is not None and not self._draining():
-            self._evaluator.tick()
+    def evaluate_soon(self, *, urgent: bool = False) -> None:
+        """Exchange what was measured, and evaluate the rules or report to the worker that does; returns at once.
+
+        Args:
+            urgent: Whether the worker that evaluates does so with its next beat.
+        """
+        if not self._draining():
+            self._urgent = self._urgent or urgent
+            self._evaluations.request()
+
+    def late(self, now: float) -> str | None:
+        """Says that the store is so slow that alerts come late; None: it is not. Callable in any thread.
+
+        Args:
+            now: Seconds of the monotonic clock.
+        """
+        evaluations = self._evaluations
+        took = max(evaluations.seconds(now) or 0.0, evaluations.took or 0.0)
+        if took <= _SLOW_SECONDS:
+            return None
+        return f"it is slow: an evaluation of the rules takes {took:.1f} s, {evaluations.skipped} were left out"
+
+    def stuck(self, now: float) -> str | None:
+        """Says that the evaluation in progress has taken too long to end at all; None: it has not.
+
+        Args:
+            now: Seconds of the monotonic clock.
+        """
+        seconds = self._evaluations.seconds(now)
+        is_stuck = seconds is not None and seconds > STUCK_SECONDS
+        return f"alert evaluation: it has not ended for {seconds:.0f} s" if is_stuck else None
 
     def beat(self) -> None:
-        """About once a second: renew the lease or become the leader, and deliver."""
-        if self._evaluator is not None and not self._draining():
-            self._evaluator.beat()
+        """About once a second: renew the leases or become the leader, and deliver. While draining: deliver alone.
 
-    def deliver(self) -> None:
-        """Deliver at once, for an alert that the application raised; also while draining."""
-        if self._evaluator is not None:
-            if self._draining():
-                self._evaluator.deliver()
-            else:
-                self._evaluator.beat()
+        It waits for the store.
+        """
+        evaluator = self._evaluator
+        if evaluator is not None:
+            (evaluator.deliver if self._draining() else evaluator.beat)()
 
     async def stop(self, timeout: float) -> None:
         """Deliver what can be delivered within `timeout` seconds."""
         evaluator, self._evaluator = self._evaluator, None
         if evaluator is not None:
-            await evaluator.stop(timeout)
+            until = time.monotonic() + timeout
+            await self._evaluations.wait(timeout / 2)
+            await evaluator.stop(max(0.0, until - time.monotonic()))
 
     async def evaluate_now(self) -> None:
-        """Measure and evaluate the rules without waiting for the next sample."""
-        if self._draining():
-            return
-        await self._measure()
-        if self._evaluator is not None and not self._draining():
-            self._evaluator.tick(urgent=True)
+        """Measure, and evaluate the rules soon, without waiting for the next sample."""
+        if not self._draining():
+            await self._measure()
+            self.evaluate_soon(urgent=True)
 
     async def look_into_database(self) -> None:
         """Ping the database and evaluate the rules; calls while one is under way wait for it."""
@@ -199,6 +242,19 @@ class AlertFeed:
             before = self._database.status
             if await ping != before:
                 await self.evaluate_now()
+
+    async def _evaluate(self) -> None:
+        await self._exchange()
+        urgent, self._urgent = self._urgent, False
+        evaluator = self._evaluator
+        if evaluator is not None and not self._draining():
+            await in_thread(partial(evaluator.tick, urgent=urgent), name="otel-monitoring-evaluation")
+
+    def _in_loop(self, work: Callable[[], object]) -> None:
+        async def run() -> None:
+            work()
+
+        self._submit(run)
 
     def _report(self) -> WorkerReport:
         recent = self._aggregator.history.recent

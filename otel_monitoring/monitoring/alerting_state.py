@@ -1,5 +1,6 @@
 """`AlertingState`: what the diagnostics say about alerts, read off every event loop: a store may take its time."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +18,14 @@ class AlertingState:
     Args:
         manager: Returns the service's alert manager.
         worker: Its background thread waits for the store's answer.
+        late: Returns why alerts come late, given the monotonic time in seconds; None: they do not.
     """
 
-    def __init__(self, manager: Callable[[], AlertManager], worker: Worker) -> None:
+    def __init__(
+        self, manager: Callable[[], AlertManager], worker: Worker, late: Callable[[float], str | None] = lambda _: None
+    ) -> None:
         self._manager = manager
+        self._late = late
         self._worker = worker
         self._timeout = _ANSWER_TIMEOUT
         self._flight = SingleFlight(self._read, name="otel-monitoring-alert")
@@ -34,19 +39,23 @@ class AlertingState:
         """The keys `alerts` and `alerting` of the diagnostics; callable on any loop.
 
         Where the store fails, or takes longer than two seconds, they are as they were read last, and `store_problem`
-        says why.
+        says why; it also says where the store is so slow that alerts come late.
         """
         if not self._worker.running:
             self._read()
             return self._latest
+        timeout = self._flight.patience(self._timeout)
         try:
-            await self._worker.call(self._refresh, self._timeout)
+            await self._worker.call(self._refresh, timeout)
         except TimeoutError:
-            problem = f"the store has not answered within {self._timeout:g} s"
+            problem = f"the store has not answered within {timeout:g} s"
         except Exception as error:  # noqa: BLE001 - of a store, or there can be no further thread
             problem = redact_error(error)
         else:
-            return self._latest
+            late = self._latest["alerting"].get("store_problem") or self._late(time.monotonic())
+            if late is None:
+                return self._latest
+            problem = late
         return {**self._latest, "alerting": {**self._latest["alerting"], "store_problem": problem}}
 
     async def _refresh(self) -> None:

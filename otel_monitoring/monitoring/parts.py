@@ -148,7 +148,7 @@ class ServiceParts:
         checks.observe_with(self._meter)
         self.alerting = self._make_alert_feed()
         self._monitored.use(db if db is not None else database_of(settings))
-        self.alerting_state = AlertingState(lambda: self._alert_manager(), worker)
+        self.alerting_state = AlertingState(lambda: self._alert_manager(), worker, self.alerting.late)
         self.answers = self._make_answers()
 
     # What only readers of the past and of the page need is loaded with the first of them.
@@ -282,6 +282,8 @@ class ServiceParts:
             performance=self.performance,
             loop_monitor=lambda: self._loop_monitor,
             measure=self._measure,
+            exchange=self.exchange.exchange,
+            submit=self._worker.submit,
             state=lambda: self.answers.own_state(),
             draining=lambda: self._worker.draining,
             store_database=lambda: None if (alive := monitored()) is None else alive.application_database,
@@ -470,11 +472,11 @@ class ServiceParts:
             await self.engine.ask()
 
     async def sample(self) -> None:
-        """Measure, then evaluate the alert rules."""
+        """Measure; the exchange and the evaluation of the alert rules follow, and delay no sample."""
         if not self._worker.draining:
             self.keep_logging()
             await self._measure()
-            self.alerting.tick()
+            self.alerting.evaluate_soon()
 
     @property
     def may_publish(self) -> bool:
@@ -541,10 +543,6 @@ class ServiceParts:
         # Not waited for: a process that begins to lead reads 30 days, for half a minute on some servers.
         self._worker.submit(self.objectives.tick)
 
-    async def beat(self) -> None:
-        """Renew the lease or become the leader, and deliver alerts."""
-        self.alerting.beat()
-
     # Inside
 
     def _resume(self) -> None:
@@ -557,14 +555,13 @@ class ServiceParts:
             self._checked.set_result(None)
 
     async def _measure(self) -> None:
-        """Sample CPU, memory and the event loop, collect everything that was measured, and exchange it.
+        """Sample CPU, memory and the event loop, and collect everything that was measured.
 
         What fails or hangs, as a callback of the application may, keeps neither checks nor rules from going on.
         """
         with fail_open("measuring"):
             self.system.sample(time.monotonic())
             await self.collecting.collect()
-        await self.exchange.exchange()
 
     def _look_into_database(self) -> None:
         """The driver noticed a failure: ping now instead of waiting for the next check."""
@@ -573,13 +570,10 @@ class ServiceParts:
     def _begin_alerting(self, stack: ExitStack) -> None:
         manager = self._alert_manager()
         self.alerting.begin(manager)
-        manager.hand_over = lambda: self._worker.submit(self._deliver)
+        manager.hand_over = self._worker.wake
         stack.callback(setattr, manager, "hand_over", lambda: False)
         manager.engine = self.engine
         stack.callback(setattr, manager, "engine", None)
-
-    async def _deliver(self) -> None:
-        self.alerting.deliver()
 
     def _trace(self, stack: ExitStack) -> None:
         """Connect traced operations and the application's HTTP clients to this service's providers."""
@@ -630,7 +624,7 @@ class ServiceParts:
             return []
         if not self._worker.running:
             return self._worker.troubles(now)
-        stale = (self.collecting.stale(now), self.database.stale(now))
+        stale = (self.collecting.stale(now), self.database.stale(now), self.alerting.stuck(now))
         return [*self._worker.troubles(now), *(text for text in stale if text is not None)]
 
     def _loop_state(self) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from otel_monitoring.monitoring.monitored_database import check_store_setting
 from otel_monitoring.monitoring.parts import ServiceParts
 from otel_monitoring.redact import printable
 from otel_monitoring.runtime.background import Job
+from otel_monitoring.runtime.blocking_thread import BlockingJob
 from otel_monitoring.runtime.current_service import get_monitoring, register, set_monitoring, within_service
 from otel_monitoring.runtime.start_log import announce
 from otel_monitoring.runtime.worker import Worker
@@ -444,8 +445,8 @@ class MonitoringService:
                 ),
                 *([Job("explain", _EXPLAIN_SECONDS, lambda: self._parts.explain())] if settings.explain else []),
                 Job("early export", _EARLY_EXPORT_SECONDS, lambda: self._parts.send_early(), lambda: self._draining),
-                Job("alerts", BEAT_SECONDS, lambda: self._parts.beat()),
             ),
+            blocking=BlockingJob("alerts", BEAT_SECONDS, lambda: self._parts.alerting.beat()),
             acquire=lambda stack: self._parts.acquire(stack),
             bind=lambda loop: self._parts.bind(loop),
             signalled=self._signalled,

@@ -15,7 +15,6 @@ from otel_monitoring.runtime.threads import wait_for
 from otel_monitoring.runtime.worker import Worker
 
 _ANSWER_TIMEOUT = 2.0
-_LATE = f"the measurements were not exchanged within {_ANSWER_TIMEOUT:g} s"
 _TIMEOUT = 5.0
 _THREAD = "otel-monitoring-exchange"
 _exchanging = fail_open("exchanging measurements")
@@ -84,15 +83,17 @@ class ServiceExchange:
     async def refresh(self) -> None:
         """Collect and exchange for an answer; callable on any loop, never raises.
 
-        If either fails or takes longer than two seconds, the answer shows the last one.
+        If either fails or takes longer than two seconds, the answer shows the last one; where the store is slow, the
+        next answers wait for one.
         """
         await self._collecting.refresh()
         if self._worker.running:
+            timeout = self._flight.patience(_ANSWER_TIMEOUT)
             with _exchanging:
                 try:
-                    await self._worker.call(self.exchange, _ANSWER_TIMEOUT)
+                    await self._worker.call(self.exchange, timeout)
                 except TimeoutError:
-                    self._service.problem = _LATE
+                    self._service.problem = f"the measurements were not exchanged within {timeout:g} s"
 
     async def exchange(self) -> None:
         """Wait for an exchange that begins after this call, at most five seconds; never raises.

@@ -1,7 +1,8 @@
-"""`BackgroundThread`: the one thread, with an event loop of its own, in which everything periodic runs.
+"""`BackgroundThread`: a thread, with an event loop of its own, in which periodic work runs.
 
 A blocked application loop does not stop it, a hanging job delays no other job, and an exception ends neither its job
 nor the thread. What runs here is no traffic of the application: OpenTelemetry's instrumentations are suppressed.
+A job that blocks, as one that waits for a store, has a `BlockingThread`.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _FINISH_SECONDS = 0.5
-_PAUSE_SECONDS = 0.1
+PAUSE_SECONDS = 0.1
 """Seconds before the thread's loop, or a job, is started again after something has ended it."""
 _LATE_INTERVALS = 2.5
 _LATE_SECONDS = 30.0
@@ -102,12 +103,7 @@ class BackgroundThread:
         """
         if not self._thread.is_alive():
             return ["the background thread has ended: nothing is measured or checked any more"]
-        late = [(job.name, now - self._ran.get(job.name, now), job.interval) for job in self._jobs]
-        return [
-            f"{name}: no run has ended for {seconds:.0f} s"
-            for name, seconds, interval in late
-            if seconds > _LATE_INTERVALS * interval + _LATE_SECONDS
-        ]
+        return [text for job in self._jobs for text in late(job.name, now - self._ran.get(job.name, now), job.interval)]
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """Run `work` in the thread's loop; returns the future of its result.
@@ -135,7 +131,7 @@ class BackgroundThread:
                 self._main_task = self._loop.create_task(self._run())
             self._loop.run_until_complete(self._main_task)
         if not self._finished:
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(PAUSE_SECONDS)
 
     async def _run(self) -> None:
         stopping = asyncio.create_task(self._stopping.wait())
@@ -147,7 +143,7 @@ class BackgroundThread:
                 for ended in [task for task in tasks if task.done()]:
                     job = tasks.pop(ended)
                     fail_open.note(job.name, RuntimeError("the job ended; it is started again"))
-                    await asyncio.sleep(_PAUSE_SECONDS)
+                    await asyncio.sleep(PAUSE_SECONDS)
                     tasks[self._begin(job)] = job
             self._finished = True
         finally:
@@ -171,6 +167,18 @@ class BackgroundThread:
             now = self._ran[job.name] = time.monotonic()
             due = next_start(due, now, job.interval)
             await asyncio.sleep(due - now)
+
+
+def late(name: str, seconds: float, interval: float) -> list[str]:
+    """Says that no run of a job has ended for too long; empty if one has.
+
+    Args:
+        name: The job.
+        seconds: For how long none has.
+        interval: Seconds from one start of it to the next.
+    """
+    is_late = seconds > _LATE_INTERVALS * interval + _LATE_SECONDS
+    return [f"{name}: no run has ended for {seconds:.0f} s"] if is_late else []
 
 
 def next_start(due: float, now: float, interval: float) -> float:

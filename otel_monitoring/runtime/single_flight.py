@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from otel_monitoring.runtime.threads import in_thread
 
+SLOW_SECONDS = 1.0
+"""Who waits for work that has taken longer than this waits no longer than this the next time."""
+
 
 class SingleFlight:
     """Runs `work` in a thread of its own, once at a time. One event loop calls `run`.
@@ -24,7 +27,16 @@ class SingleFlight:
         """Forget a run that was in progress in the parent process: it never ends in the child."""
         self._running: asyncio.Task[None] | None = None
         self._begun = self._ended = 0
-        self._began_at = 0.0
+        self._began_at = self._took = 0.0
+
+    def patience(self, most: float) -> float:
+        """Seconds to wait for a run: `most`, or a moment where runs take long, so that not everybody waits in vain.
+
+        Args:
+            most: Seconds to wait where they do not.
+        """
+        took = max(self._took, self.seconds(time.monotonic()) or 0.0)
+        return most if took <= SLOW_SECONDS else min(most, SLOW_SECONDS)
 
     async def run(self, timeout: float) -> bool:
         """Wait for a run that begins after this call; all who wait share it.
@@ -68,4 +80,4 @@ class SingleFlight:
         try:
             await in_thread(self._work, name=self._name)
         finally:
-            self._ended = number
+            self._ended, self._took = number, time.monotonic() - self._began_at

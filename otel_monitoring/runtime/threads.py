@@ -12,6 +12,10 @@ from otel_monitoring.runtime.give_way import compute_in_turns
 T = TypeVar("T")
 
 
+class NoThreadError(RuntimeError):
+    """There can be no further thread."""
+
+
 class NotStarted(Exception):  # noqa: N818 - a state, not an error: the work never began
     """The work did not run, because its event loop or this process was not free in time: its result is unknown."""
 
@@ -27,7 +31,7 @@ async def in_thread(work: Callable[[], T], *, name: str) -> T:
 
     Raises:
         Exception: What `work` raised; a `BaseException` that is no `Exception` is wrapped in `guard.Escaped`.
-        RuntimeError: There can be no further thread.
+        NoThreadError: There can be no further thread.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -58,7 +62,7 @@ async def in_thread(work: Callable[[], T], *, name: str) -> T:
         threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
     except RuntimeError as error:
         if not interpreter_exits(error):
-            raise
+            raise NoThreadError(str(error)) from error
         context.run(run)
     return await done
 

@@ -15,6 +15,7 @@ from otel_monitoring.guard import fail_open, isolated
 from otel_monitoring.redact import redact_error
 from otel_monitoring.runtime import process_exit
 from otel_monitoring.runtime.background import BackgroundThread, Job
+from otel_monitoring.runtime.blocking_thread import BlockingJob, BlockingThread
 from otel_monitoring.runtime.threads import in_thread
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Worker:
 
     Args:
         jobs: The jobs of the background thread.
+        blocking: A job that may block, which has a thread of its own.
         acquire: Called at the start with a stack; the stop releases in reverse what was put on it.
         bind: Called with the application's loop, at the start and when another loop replaces a closed one.
         signalled: Called in the application's loop when the process receives the signal to end.
@@ -55,6 +57,7 @@ class Worker:
         self,
         jobs: tuple[Job, ...],
         *,
+        blocking: BlockingJob | None = None,
         acquire: Callable[[ExitStack], None],
         bind: Callable[[asyncio.AbstractEventLoop], None],
         signalled: Callable[[], None],
@@ -65,6 +68,7 @@ class Worker:
         service: "MonitoringService | None" = None,
     ) -> None:
         self._jobs = jobs
+        self._blocking_job = blocking
         self._service = service
         self._acquire = acquire
         self._bind = bind
@@ -74,6 +78,7 @@ class Worker:
         self._release = release
         self.timeout = timeout
         self._background: BackgroundThread | None = None
+        self._blocking: BlockingThread | None = None
         self._stack = ExitStack()
         self._pid: int | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -127,6 +132,7 @@ class Worker:
             self._bind(loop)
             background = BackgroundThread(jobs, self._service)
             background.start()
+            self._blocking = self._begin_blocking(background)
         except BaseException as error:
             self.failure = redact_error(error)
             self._release_all()
@@ -136,6 +142,17 @@ class Worker:
         process_exit.enter(self)
         self._loop_end.follow(loop)
         return True
+
+    def _begin_blocking(self, background: BackgroundThread) -> BlockingThread | None:
+        if self._blocking_job is None:
+            return None
+        blocking = BlockingThread(self._blocking_job, self._service)
+        try:
+            blocking.start()
+        except BaseException:
+            background.stop(_BACKGROUND_STOP_SECONDS)
+            raise
+        return blocking
 
     def _release_all(self) -> None:
         with fail_open("stopping"):
@@ -151,8 +168,10 @@ class Worker:
         """
         if self.failure is not None:
             return [f"the monitoring has not started: {self.failure}"]
-        background = self._background
-        return background.troubles(now) if background is not None and self.running and not self.draining else []
+        if not self.running or self.draining:
+            return []
+        threads = (self._background, self._blocking)
+        return [text for thread in threads if thread is not None for text in thread.troubles(now)]
 
     def stop(self, deadline: float | None = None) -> None:
         """Stop everything within the timeout. Blocks the calling thread: use `stop_soon` on an event loop.
@@ -177,6 +196,7 @@ class Worker:
     def _stop(self, until: float) -> None:
         self.draining = True
         background, self._background = self._background, None
+        blocking, self._blocking = self._blocking, None
         if background is None:
             return
         left = max(0.0, until - time.monotonic())
@@ -184,7 +204,12 @@ class Worker:
         with fail_open("draining"), suppress(FutureTimeoutError):
             background.submit(self._drain(seconds)).result(seconds)
         with fail_open("stopping"):
-            background.stop(min(_BACKGROUND_STOP_SECONDS, left))
+            stopped = time.monotonic() + min(_BACKGROUND_STOP_SECONDS, left)
+            if blocking is not None:
+                blocking.tell_to_stop()
+            background.stop(max(0.0, stopped - time.monotonic()))
+            if blocking is not None:
+                blocking.stop(max(0.0, stopped - time.monotonic()))
         with fail_open("stopping"):
             self._finish(max(_LEAST_SECONDS, until - time.monotonic()) * _FINISH_SHARE)
         with fail_open("stopping"):
@@ -226,6 +251,15 @@ class Worker:
         with fail_open("stopping"):
             await in_thread(self.stop, name="otel-monitoring-stop")
         process_exit.release()
+
+    def wake(self) -> bool:
+        """Have the job that may block run at once, without waiting; callable in any thread.
+
+        Returns:
+            False if its thread does not run.
+        """
+        blocking = self._blocking
+        return blocking is not None and self.running and blocking.wake()
 
     def submit(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Have the background thread run the coroutine that `work` makes, without waiting; callable in any thread.

@@ -1,18 +1,20 @@
 """Several workers on one store: one evaluates and delivers, another takes over, nothing is told twice or lost."""
 
 import asyncio
-from collections.abc import Collection
+import threading
+from collections.abc import Callable, Collection
 from functools import partial
 from os import getpid
 from socket import gethostname
+from typing import Any
 
 import pytest
 
 from otel_monitoring.alerts import AlertManager, Count, Gauge, Route, Rule, manager
 from otel_monitoring.alerts.evaluation.worker_report import WorkerReport
-from otel_monitoring.alerts.evaluator import BEAT_SECONDS, LEASE_SECONDS, Evaluator
+from otel_monitoring.alerts.evaluator import BEAT_SECONDS, LEASE_SECONDS, STUCK_SECONDS, Evaluator
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType, DeliveryState, Notification, Status
-from otel_monitoring.alerts.store import MemoryStore
+from otel_monitoring.alerts.store import MemoryStore, Store
 from otel_monitoring.alerts.store.memory.outbox import MemoryOutbox
 from otel_monitoring.alerts.store.mongodb.client import CALL_SECONDS
 from otel_monitoring.errors import DeliveryError
@@ -80,11 +82,28 @@ class Worker:
             self.manager.remove_rule(rule.name)
         for rule in host.rules:
             self.manager.add_rule(rule)
+        self.loop, self.thread = asyncio.get_running_loop(), threading.current_thread()
         self.elsewhere = False
         self.state: dict[str, object] = {}
-        self.watch = Evaluator(self.manager, name, self._report, INTERVAL, elsewhere=lambda: self.elsewhere)
+        self.reading: Callable[[], object] = lambda: None
+        self.watch = Evaluator(
+            self.manager,
+            name,
+            self._report,
+            INTERVAL,
+            elsewhere=lambda: self.elsewhere,
+            in_loop=self._in_loop,
+            elapsed=host.clock,
+        )
+
+    def _in_loop(self, work: Callable[[], object]) -> None:
+        if threading.current_thread() is self.thread:
+            work()
+        else:
+            self.loop.call_soon_threadsafe(work)
 
     def _report(self) -> WorkerReport:
+        self.reading()
         return WorkerReport(
             Window(Snapshot(0, 300, gauges={Series(name): value for name, value in self.gauges.items()})),
             {"custom": {"from": id(self)}},
@@ -513,7 +532,7 @@ async def test_who_takes_over_repeats_at_once_what_a_receiver_holds(killed: bool
 
 async def test_the_end_of_an_alert_never_comes_before_its_repetition() -> None:
     """A repetition that is slow to arrive would bring back what is over."""
-    host, slow = Host(HOT), asyncio.Event()
+    host, begun, slow = Host(HOT), asyncio.Event(), asyncio.Event()
     order: list[str] = []
 
     class Slow(Forgetful):
@@ -521,6 +540,7 @@ async def test_the_end_of_an_alert_never_comes_before_its_repetition() -> None:
             order.extend(event.status.value for event in notification.events)
 
         async def repeat(self, notification: Notification) -> None:
+            begun.set()
             await slow.wait()
             order.append("repeated")
 
@@ -528,7 +548,8 @@ async def test_the_end_of_an_alert_never_comes_before_its_repetition() -> None:
     one = host.worker("one")
     await one.tick(heat=11)
     host.clock.now += 1
-    one.watch.beat()  # the repetition is on its way
+    one.watch.beat()
+    await asyncio.wait_for(begun.wait(), PATIENCE)  # the repetition is on its way
     one.gauges = {"heat": 1}
     one.watch.tick()
     await asyncio.sleep(0)
@@ -584,6 +605,66 @@ async def test_a_report_of_another_version_is_left_out() -> None:
     host.store.reports.publish("stranger", b"\x80binary", host.clock.now)
     await one.tick(heat=11)
     assert len(host.mailbox.alerts) == 1
+
+
+async def test_an_evaluation_that_takes_long_keeps_the_lease_and_one_that_hangs_does_not() -> None:
+    host, reached, opened = Host(HOT), threading.Event(), threading.Event()
+    one, two = host.worker("one"), host.worker("two")
+    await one.beat()
+    one.gauges = two.gauges = {"heat": 11}
+
+    def hang() -> None:
+        reached.set()
+        assert opened.wait(PATIENCE)
+
+    one.reading = hang
+    evaluating = asyncio.ensure_future(asyncio.to_thread(one.watch.tick))
+    assert await asyncio.to_thread(reached.wait, PATIENCE)
+    for _ in range(int(STUCK_SECONDS / BEAT_SECONDS)):
+        await one.beat(after=BEAT_SECONDS)
+        await two.beat()
+        assert (one.watch.leads, two.watch.leads) == (True, False)
+    for _ in range(int(LEASE_SECONDS / BEAT_SECONDS) + 2):
+        await one.beat(after=BEAT_SECONDS)
+    assert not one.watch.leads
+    await two.beat()
+    assert two.watch.leads
+    opened.set()
+    await evaluating
+    await one.manager.delivery.flush(5)
+    await one.beat(after=BEAT_SECONDS)
+    await two.tick(after=BEAT_SECONDS, heat=11)
+    assert [event.rule for event in host.mailbox.alerts] == ["hot"], "of two that evaluate, one tells"
+    await two.watch.stop(1)
+    await one.beat(after=BEAT_SECONDS)
+    assert one.watch.leads, "it evaluates again"
+
+
+async def test_who_stops_does_not_wait_for_a_store_that_hangs_and_comes_back_to_nothing() -> None:
+    reached, opened = threading.Event(), threading.Event()
+
+    class Hanging(MemoryStore):
+        hangs = False
+
+        def run(self, work: Callable[[Store], Any]) -> Any:
+            if self.hangs:
+                reached.set()
+                assert opened.wait(PATIENCE)
+            return super().run(work)
+
+    host = Host(HOT)
+    host.store = store = Hanging()
+    one = host.worker("one")
+    await one.tick(heat=5)
+    store.hangs = True
+    evaluating = asyncio.ensure_future(asyncio.to_thread(one.watch.tick))
+    assert await asyncio.to_thread(reached.wait, PATIENCE)
+    await one.watch.stop(0.01)
+    opened.set()
+    await evaluating
+    one.watch.beat()
+    assert (one.watch.leads, store.leases.holders(host.clock.now)) == (False, {})
+    assert store.reports.published(host.clock.now) == {}, "it is in nobody's list any more"
 
 
 async def test_who_loses_the_lease_to_a_slow_store_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

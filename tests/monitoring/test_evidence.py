@@ -16,6 +16,7 @@ from otel_monitoring.config.settings import Settings
 from otel_monitoring.instrumentation.http_server.recorder import request_in
 from tests.asgi import served
 from tests.otlp_sink import HttpSink
+from tests.waiting import eventually_answered
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,12 @@ async def test_an_alert_names_the_route_that_fails() -> None:
         for number in range(60):
             await http.get(f"/{'bad' if number % 3 == 0 else 'good'}/{number}")
         await monitoring._worker.call(monitoring._parts.alerting.evaluate_now, 10)
-        history: list[dict[str, Any]] = (await http.get("/api/alerts/history?alert_type=high_error_rate")).json()
+
+        async def recorded() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = (await http.get("/api/alerts/history?alert_type=high_error_rate")).json()
+            return found
+
+        history = await eventually_answered(recorded)
         firing: list[dict[str, Any]] = (await http.get("/api/alerts/firing")).json()
         update = (await http.get("/api/status/update")).json()
     evidence = history[0]["evidence"]

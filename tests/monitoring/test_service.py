@@ -20,6 +20,8 @@ from otel_monitoring.config.settings import Thresholds
 from otel_monitoring.errors import InstrumentationError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.monitoring import get_monitoring
+from otel_monitoring.runtime.background import Job
+from otel_monitoring.runtime.blocking_thread import BlockingJob
 from otel_monitoring.runtime.process_exit import stop_all
 from otel_monitoring.runtime.worker import Worker
 from otel_monitoring.testing import MemoryChannel
@@ -111,6 +113,42 @@ async def test_a_start_that_waited_for_a_stop_may_fail(monkeypatch: pytest.Monke
     going_on.set()
     await stop
     assert (len(starts), worker.failure) == (2, "RuntimeError: can't start new thread")
+
+
+async def test_a_job_that_blocks_delays_neither_others_nor_the_stop() -> None:
+    blocked, going_on, counted = threading.Event(), threading.Event(), threading.Event()
+
+    def blocks() -> None:
+        blocked.set()
+        assert going_on.wait(TIMEOUT)
+
+    async def counts() -> None:
+        if blocked.is_set():
+            counted.set()
+
+    async def drain(seconds: float) -> None: ...
+
+    worker = Worker(
+        (Job("counts", 0.001, counts),),
+        blocking=BlockingJob("blocks", 0.001, blocks),
+        acquire=lambda _: None,
+        bind=lambda _: None,
+        signalled=lambda: None,
+        drain=drain,
+        finish=lambda _: None,
+        release=lambda _: None,
+        timeout=0.1,
+    )
+    assert not worker.wake()
+    worker.start(asyncio.get_running_loop())
+    assert await asyncio.to_thread(counted.wait, TIMEOUT)
+    assert worker.troubles(time.monotonic()) == []
+    assert worker.troubles(time.monotonic() + 100)[-1].startswith("blocks: no run has ended for ")
+    assert worker.wake()
+    await asyncio.to_thread(worker.stop)
+    assert not worker.running
+    assert not worker.wake()
+    going_on.set()
 
 
 async def test_stop_and_start_are_idempotent_and_counting_goes_on() -> None:

@@ -2,10 +2,13 @@
 
 import asyncio
 import threading
+from types import SimpleNamespace
 
 import pytest
 
-from otel_monitoring.runtime.single_flight import SingleFlight
+from otel_monitoring.runtime import single_flight
+from otel_monitoring.runtime.single_flight import SLOW_SECONDS, SingleFlight
+from otel_monitoring.testing import ManualClock
 from tests.waiting import eventually
 
 PATIENCE = 30.0
@@ -74,3 +77,22 @@ async def test_a_run_that_is_late_goes_on_and_is_waited_for_later() -> None:
         turn.set()
     assert await flight.run(PATIENCE)
     assert work.begun == 2
+
+
+@pytest.mark.anyio
+async def test_where_a_run_takes_long_the_next_ones_are_waited_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ManualClock(0.0)
+    monkeypatch.setattr(single_flight, "time", SimpleNamespace(monotonic=clock))
+    work = Work()
+    flight = SingleFlight(work, name="test")
+    assert flight.patience(2.0) == 2.0
+    first = asyncio.ensure_future(flight.run(PATIENCE))
+    await begun(work, 1)
+    clock.advance(SLOW_SECONDS + 0.1)
+    assert (flight.patience(2.0), flight.patience(0.1)) == (SLOW_SECONDS, 0.1), "it takes long already"
+    work.turns[0].set()
+    assert await first
+    assert flight.patience(2.0) == SLOW_SECONDS, "the last one took long"
+    work.turns[1].set()
+    assert await flight.run(PATIENCE)
+    assert flight.patience(2.0) == 2.0

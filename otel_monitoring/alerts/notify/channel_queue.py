@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from otel_monitoring.alerts.model import AlertEvent, ChannelResult, DeliveryState, Notification, Status
 from otel_monitoring.alerts.notify.channels import Channel
@@ -20,7 +20,10 @@ from otel_monitoring.errors import DeliveryError
 from otel_monitoring.guard import isolated, logger, original
 from otel_monitoring.redact import redact, redact_error
 from otel_monitoring.runtime.suppression import suppress_instrumentation
+from otel_monitoring.runtime.threads import NoThreadError, in_thread
 from otel_monitoring.timestamps import rfc3339
+
+T = TypeVar("T")
 
 GIVE_UP_SECONDS = 86_400.0
 """An alert is given up after this long in the outbox: it is out of date."""
@@ -64,7 +67,7 @@ OutcomeCounter = Callable[[str, str, int], None]
 
 
 class ChannelQueue:
-    """Delivers the events that wait for one channel.
+    """Delivers the events that wait for one channel, one message after the other. It waits for the store in threads.
 
     Args:
         channel: The channel.
@@ -120,12 +123,12 @@ class ChannelQueue:
             paced: Whether to keep the pauses between messages.
             delivers: Whether this worker still delivers by the channel; asked last, because the store may be slow.
         """
-        batch = self._due(store)
+        batch = await stored(lambda: self._due(store))
         if not batch or (paced and self._is_pausing(batch)):
             return False
         if paced and self._limits.gathering:
             batch = await self._gather(store, batch)
-        batch = self._marked_as_tried(store, batch)
+        batch = await stored(partial(self._marked_as_tried, store, batch))
         if not batch or not delivers():
             return False
         self._order.begin(batch)
@@ -135,13 +138,11 @@ class ChannelQueue:
             if sent.events:
                 await send_once(self.channel.send, sent, self._limits.timeout)
         except DeliveryError as error:
-            return self._handle_failure(store, error, batch)
+            return await stored(partial(self._handle_failure, store, error, batch))
         self._failures, self._wait_until = 0, 0.0
         self._delivered_at = self._clock()
         self._order.delivered()
-        self._outdated |= self._outdated_by(store, batch)
-        store.run(lambda store: self._note_delivery(store, batch, sent))
-        self._count("sent", self.channel.name, len(batch))
+        await stored(partial(self._handle_success, store, batch, sent))
         return True
 
     def condition(self) -> dict[str, Any]:
@@ -243,19 +244,24 @@ class ChannelQueue:
 
     async def _gather(self, store: Store, batch: list[Queued]) -> list[Queued]:
         """Wait for events that are raised at the same time, as by many requests that fail, and add them."""
-        count = self._count_waiting(store)
+        count = await stored(lambda: self._count_waiting(store))
         for _ in range(1 if any(is_urgent(entry.event) for entry in batch) else _MOST_GATHERINGS):
             before = count
             await asyncio.sleep(self._limits.gathering)
-            count = self._count_waiting(store)
+            count = await stored(lambda: self._count_waiting(store))
             if count == before:
                 break
-        return self._due(store) or batch
+        return await stored(lambda: self._due(store)) or batch
 
     def _count_waiting(self, store: Store) -> int:
         return store.outbox.backlog().get(self.channel.name, 0)
 
     # After a delivery
+
+    def _handle_success(self, store: Store, batch: Sequence[Queued], sent: Notification) -> None:
+        self._outdated |= self._outdated_by(store, batch)
+        store.run(lambda store: self._note_delivery(store, batch, sent))
+        self._count("sent", self.channel.name, len(batch))
 
     def _note_delivery(self, store: Store, batch: Sequence[Queued], sent: Notification) -> None:
         """Remove the batch from the outbox; events that `sent` does not contain were superseded by later ones."""
@@ -360,6 +366,14 @@ class ChannelQueue:
 
     def _give_up_key(self, event: AlertEvent) -> str:
         return f"given up:{self.channel.name}:{event.incident}"
+
+
+async def stored(work: Callable[[], T]) -> T:
+    """Do `work` on a store in a thread, in the loop itself where there can be none; returns its result."""
+    try:
+        return await in_thread(work, name="otel-monitoring-delivery")
+    except NoThreadError:
+        return work()
 
 
 async def send_once(

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from otel_monitoring.alerts.model import Notification
-from otel_monitoring.alerts.notify.channel_queue import ChannelQueue, Limits, OutcomeCounter, send_once
+from otel_monitoring.alerts.notify.channel_queue import ChannelQueue, Limits, OutcomeCounter, send_once, stored
 from otel_monitoring.alerts.notify.channels import Channel, Repeating
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.store import Store
@@ -29,7 +29,7 @@ _repeating = fail_open("repeating alerts")
 class Delivery:
     """Delivers to all channels concurrently: a slow or dead channel delays no other.
 
-    It is used from one event loop at a time.
+    It is used from one event loop at a time, and waits for the store in threads.
 
     Args:
         channels: The channels.
@@ -58,16 +58,18 @@ class Delivery:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._paced = True
 
-    def pump(self, store: Store, delivers: Callable[[str], bool], *, paced: bool = True) -> None:
-        """Start to deliver by every idle channel that is ready; returns at once.
+    def pump(
+        self, store: Store, waiting: Collection[str], delivers: Callable[[str], bool], *, paced: bool = True
+    ) -> None:
+        """Start to deliver by every idle channel that is ready; returns at once, without asking the store.
 
         Args:
             store: The store with the outbox.
+            waiting: The channels that something waits for there.
             delivers: Whether this worker delivers by the channel of that name; asked before each message.
             paced: Whether messages keep their pauses from now on; False also holds for deliveries that run already.
         """
         self._paced = paced
-        waiting = store.outbox.waiting()
         for name, queue in {**self._queues_of_missing, **self._queues}.items():
             if name in waiting and delivers(name) and self._is_idle(name) and queue.ready():
                 self._start(name, self._drain(queue, store, delivers))
@@ -79,13 +81,11 @@ class Delivery:
 
         Args:
             channel: The channel.
-            firing: Makes the notification; only called where the channel is idle. None: nothing fires.
+            firing: Makes the notification, in a thread; only called where the channel is idle. None: nothing fires.
         """
         if not self._is_idle(channel.name):
             return False
-        notification = firing()
-        if notification is not None:
-            self._start(channel.name, self._send_repetition(channel, notification))
+        self._start(channel.name, self._send_repetition(channel, firing))
         return True
 
     async def flush(self, timeout: float) -> bool:
@@ -114,11 +114,11 @@ class Delivery:
             names: The channels.
             problem: The error of each attempt.
         """
-        for gone in self._queues_of_missing.keys() - set(names):
-            del self._queues_of_missing[gone]
-        for name in names:
-            queue = self._make_queue(_MissingChannel(name, problem), _LIMITS_OF_MISSING)
-            self._queues_of_missing.setdefault(name, queue)
+        known = self._queues_of_missing  # replaced as a whole: the loop that delivers reads it
+        self._queues_of_missing = {
+            name: known.get(name) or self._make_queue(_MissingChannel(name, problem), _LIMITS_OF_MISSING)
+            for name in names
+        }
 
     def conditions(self) -> dict[str, dict[str, Any]]:
         """`ChannelQueue.condition` of each channel in this process, by the channel's name."""
@@ -145,9 +145,11 @@ class Delivery:
                 if not await queue.deliver_next(store, self._origin, paced=self._paced, delivers=still):
                     return
 
-    async def _send_repetition(self, channel: Repeating, notification: Notification) -> None:
+    async def _send_repetition(self, channel: Repeating, firing: Callable[[], Notification | None]) -> None:
         with _repeating:
-            await send_once(channel.repeat, notification, self.limits.timeout)
+            notification = await stored(firing)
+            if notification is not None:
+                await send_once(channel.repeat, notification, self.limits.timeout)
 
 
 async def try_channels(

@@ -32,7 +32,8 @@ async def deliver_inline(delivery: Delivery, store: Store, clock: Callable[[], f
     with _delivering:
         for _ in range(_LEASE_ATTEMPTS):
             complete = await in_thread(lease.hold, name="otel-monitoring-alert")
-            delivery.pump(store, lambda name: lease.holds(lease_of(name)), paced=False)
+            waiting = await in_thread(store.outbox.waiting, name="otel-monitoring-alert")
+            delivery.pump(store, waiting, lambda name: lease.holds(lease_of(name)), paced=False)
             await delivery.flush(_LEASE_SECONDS)
             if complete or own.isdisjoint(await in_thread(store.outbox.backlog, name="otel-monitoring-alert")):
                 break

@@ -105,13 +105,17 @@ class LeaderLease:
         """Whether this worker holds the lease called `name`, without asking the store."""
         return 0 < self._until.get(name, 0.0) - self._clock() <= self._seconds
 
-    def hold(self) -> bool:
+    def hold(self, *, without: Collection[str] = ()) -> bool:
         """Acquire or renew the leases that no other worker holds; returns whether this worker holds all of them.
 
         A lease with more than half of its time left is not renewed.
+
+        Args:
+            without: Leases that are neither acquired nor renewed.
         """
         now = self._clock()
-        due = [name for name, until in self._until.items() if not self._seconds / 2 < until - now <= self._seconds]
+        held = {name: until for name, until in self._until.items() if name not in without}
+        due = [name for name, until in held.items() if not self._seconds / 2 < until - now <= self._seconds]
         if due:
             until = now + self._seconds
             granted = self._leases.lead(self.worker, now, until, due)

@@ -92,7 +92,7 @@ class Bench:
 
     async def pump(self, *, after: float = 0, timeout: float = PATIENCE) -> bool:
         self.pass_time(after)
-        self.delivery.pump(self.store, lambda _: self.leads)
+        self.delivery.pump(self.store, self.store.outbox.waiting(), lambda _: self.leads)
         return await self.delivery.flush(timeout)
 
     def became(self, message: str, channel: str) -> tuple[str, str]:
@@ -164,7 +164,7 @@ async def test_a_dead_channel_delays_no_other() -> None:
     bench = Bench(dead, hanging, alive)
     for message in ("one", "two", "three"):
         bench.enqueue(message)
-        bench.delivery.pump(bench.store, lambda _: True)
+        bench.delivery.pump(bench.store, bench.store.outbox.waiting(), lambda _: True)
         await eventually_here(lambda: "alive" not in bench.store.outbox.backlog(), "it is delivered")
     assert not await bench.delivery.flush(0)
     assert alive.messages == [["one"], ["two"], ["three"]]
@@ -247,7 +247,7 @@ async def test_what_is_raised_together_leaves_together() -> None:
     mail = Channel("mail")
     bench = Bench(mail, limits=Limits(gathering=0.001))
     bench.enqueue("0")
-    bench.delivery.pump(bench.store, lambda _: True)
+    bench.delivery.pump(bench.store, bench.store.outbox.waiting(), lambda _: True)
     await asyncio.sleep(0)
     for number in range(1, 120):
         bench.enqueue(str(number))
@@ -307,7 +307,7 @@ async def test_pauses_are_kept_neither_at_a_stop_nor_by_who_delivers_for_himself
         bench.enqueue(message)
         await bench.pump()
     assert mail.messages == [["one"]]
-    bench.delivery.pump(bench.store, lambda _: True, paced=False)
+    bench.delivery.pump(bench.store, bench.store.outbox.waiting(), lambda _: True, paced=False)
     await bench.delivery.flush(5)
     assert mail.messages == [["one"], ["two", "three"]]
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import SecretStr
@@ -15,6 +16,7 @@ from otel_monitoring.guard import fail_open, logger
 from otel_monitoring.redact import redact
 from otel_monitoring.redact.json_value import json_text
 from otel_monitoring.runtime.suppression import suppress_instrumentation
+from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.timestamps import rfc3339
 
 NAME = "heartbeat"
@@ -61,15 +63,19 @@ class Heartbeat:
         """Request the URL if it is due; returns at once.
 
         Args:
-            save: Gets its name and its condition, for the diagnostics of every worker.
+            save: Gets its name and its condition, for the diagnostics of every worker; called in a thread.
             about: The service.
             evaluated_at: When the rules were last evaluated, in Unix seconds.
         """
-        now = self._elapsed()
-        if 0 <= now - self._sent_at < self._interval or not self._is_idle():
+        if not self.due or not self._is_idle():
             return
-        self._sent_at = now
+        self._sent_at = self._elapsed()
         self._task = asyncio.ensure_future(self._beat(save, about, evaluated_at))
+
+    @property
+    def due(self) -> bool:
+        """Whether the interval since the last request is over."""
+        return not 0 <= self._elapsed() - self._sent_at < self._interval
 
     def stop(self) -> None:
         """End a request that is under way."""
@@ -102,7 +108,7 @@ class Heartbeat:
                 self._failures, self._last_error = self._failures + 1, (why, self._clock())
             else:
                 self._failures, self._delivered_at = 0, self._clock()
-            save(NAME, json.dumps(self.condition()))
+            await in_thread(partial(save, NAME, json.dumps(self.condition())), name="otel-monitoring-heartbeat")
 
     async def _request(self, about: Notification, evaluated_at: float) -> None:
         async with client() as http:
