@@ -282,6 +282,17 @@ def test_of_many_endpoints_the_page_has_the_first_and_asks_for_the_others(page: 
         expect(rows.last).to_contain_text("/part-19")
         assert "all" in asked
 
+        # While it is paused nothing is asked for: what it lacks is said, not left out.
+        page.goto(f"{server.url}/api/status")
+        expect(rows).to_have_count(20)
+        page.get_by_role("button", name="Pause").click()
+        page.get_by_label("Filter").fill("part-99")
+        expect(about).to_have_text("0 of 100 endpoints. Resume to look at every one")
+        expect(page.locator("#endpoints-empty")).to_be_hidden()
+        page.get_by_role("button", name="Resume").click()
+        expect(rows).to_have_count(1)
+        expect(about).to_have_text("1 of 100 endpoints")
+
 
 def test_charts_speak_and_are_tables(page: Page) -> None:
     service = Service(access="open")

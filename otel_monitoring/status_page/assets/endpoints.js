@@ -53,9 +53,11 @@ export function showEndpoints(state, choose, showWhole) {
   const limit = update.thresholds.error_rate_percent ?? 5;
   keep(byId("endpoints-rows"), shown, (one) => one.name, (one) => row(one, choose), (item, one) => refresh(item, one, view.endpoint === one.name, limit));
   const time = view.figures === "range" ? inWords(view.range) : `the last ${plural(Math.max(1, Math.round(update.now.seconds / 60)), "minute")}`;
-  setText(byId("endpoints-about"), filter === "" ? `${plural(count, "endpoint")} with requests in ${time}` : `${found.length} of ${plural(count, "endpoint")}`);
+  const lacks = lacksEndpoints(state);
+  const about = filter === "" ? `${plural(count, "endpoint")} with requests in ${time}` : `${found.length} of ${plural(count, "endpoint")}`;
+  setText(byId("endpoints-about"), lacks && state.connection.state === "paused" ? `${about}. Resume to look at every one` : about);
   byId("endpoints-table").hidden = found.length === 0;
-  const empty = all.length === 0 ? `No requests in ${time}. Requests to the application appear here within seconds.` : found.length === 0 && !lacksEndpoints(state) ? `No endpoint contains “${view.filter}”.` : "";
+  const empty = all.length === 0 ? `No requests in ${time}. Requests to the application appear here within seconds.` : found.length === 0 && !lacks ? `No endpoint contains “${view.filter}”.` : "";
   setText(byId("endpoints-empty"), empty);
   const more = byId("endpoints-more");
   const matching = filter === "" ? count : found.length;

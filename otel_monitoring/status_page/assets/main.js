@@ -202,7 +202,7 @@ let event = "";
 
 store.on(["door", "update", "requests"], (state) => showDoor(state, enter));
 store.on(["view"], showView);
-store.on(["view", "update", "endpoints", "whole"], (state) => showEndpoints(state, choose, (whole) => store.set({ whole })));
+store.on(["view", "update", "endpoints", "whole", "connection"], (state) => showEndpoints(state, choose, (whole) => store.set({ whole })));
 store.on(["view", "whole"], (state) => lacksEndpoints(state) && changed());
 store.on(["view"], (state) => showChosen(state, choose));
 store.on(["update", "connection"], verdict);
