@@ -134,16 +134,26 @@ def _emit(logger: Any, event: LogEvent, described: Mapping[str, str], span: Span
 
 
 def has_left(error: BaseException | None) -> bool:
-    """Whether `error` has left already."""
-    return _left(error) is not None
+    """Whether `error`, or each one in a group of exceptions, has left already."""
+    return error is not None and (_left(error) is not None or _each(error, has_left))
 
 
 def _has_left(error: BaseException, trace_id: int, since: float) -> bool:
     left = _left(error)
     if left is not None and left.trace_id == trace_id and (trace_id or left.at >= since):
         return True
-    parts = getattr(error, "exceptions", None)  # of a group
-    return isinstance(parts, tuple) and parts != () and all(_has_left(one, trace_id, since) for one in parts)
+    return _each(error, lambda one: _has_left(one, trace_id, since))
+
+
+def _each(error: BaseException, holds: Callable[[BaseException], bool]) -> bool:
+    """Whether something holds for each exception of a group; False: it is none."""
+    parts = _parts(error)
+    return parts != () and all(map(holds, parts))
+
+
+def _parts(error: BaseException) -> tuple[BaseException, ...]:
+    parts = getattr(error, "exceptions", None)
+    return parts if isinstance(parts, tuple) else ()
 
 
 def _left(error: BaseException | None) -> _Left | None:
@@ -151,6 +161,8 @@ def _left(error: BaseException | None) -> _Left | None:
     return left if isinstance(left, _Left) else None
 
 
-def _mark(error: Exception, left: _Left) -> None:
+def _mark(error: BaseException, left: _Left) -> None:
     with suppress(AttributeError, TypeError):  # a class that refuses attributes: it may leave twice
         setattr(error, _MARK, left)
+    for part in _parts(error):  # the stack of a group has those of its parts, one of which may be raised alone
+        _mark(part, left)

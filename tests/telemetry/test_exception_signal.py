@@ -97,6 +97,36 @@ def test_neither_form_is_exported_with_a_secret(monkeypatch: pytest.MonkeyPatch,
         assert "hunter2" not in repr(attributes)
 
 
+class GroupError(Exception):
+    """As `ExceptionGroup`, which Python 3.10 does not have."""
+
+    def __init__(self, *exceptions: Exception) -> None:
+        super().__init__("unhandled errors in a TaskGroup")
+        self.exceptions = exceptions
+
+
+@pytest.mark.parametrize("first", ["group", "part"])
+def test_a_group_and_its_only_exception_leave_once(records: Records, first: str) -> None:
+    part = ValueError("no money")
+    group = GroupError(GroupError(part))
+    signal = ExceptionSignal(records.logger)
+    for error in (group, part) if first == "group" else (part, group):
+        signal.record(error, None, EVENT)
+        assert has_left(error)
+    assert len(records) == 1
+    assert has_left(group)
+
+
+def test_a_group_leaves_with_what_is_new_in_it(records: Records) -> None:
+    known = ValueError("no money")
+    signal = ExceptionSignal(records.logger)
+    signal.record(known, None, EVENT)
+    group = GroupError(known, ValueError("no time"))
+    assert not has_left(group)
+    signal.record(group, None, EVENT)
+    assert len(records) == 2
+
+
 class SlottedError(Exception):
     """An exception that refuses attributes."""
 
