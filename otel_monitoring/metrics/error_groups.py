@@ -1,16 +1,14 @@
 """`ErrorGroup`: the failed requests of one exception type and one route; merged by all processes of a service."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 GROUPS_LIMIT: Final = 200
 """The most groups; those that were seen longest ago go first."""
 ErrorKey = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorGroup:
+class ErrorGroup(NamedTuple):
     """Failed requests.
 
     Attributes:
@@ -26,7 +24,7 @@ class ErrorGroup:
 
     type: str
     route: str
-    count: int
+    count: int  # type: ignore[assignment] # nobody counts the fields of a tuple
     first: float
     last: float
     version: str | None = None
@@ -55,7 +53,7 @@ class ErrorGroup:
 
     def as_record(self) -> list[Any]:
         """The group for JSON; `of_record` reads it."""
-        return [getattr(self, name) for name in self.__slots__]
+        return list(self)
 
     @classmethod
     def of_record(cls, record: Any) -> "ErrorGroup":

@@ -1,7 +1,5 @@
 """Failed requests in groups: what is kept of them, and what is answered."""
 
-from dataclasses import replace
-
 import httpx
 import pytest
 from opentelemetry import trace
@@ -76,9 +74,9 @@ def test_the_groups_of_a_process_are_bounded() -> None:
 
 
 def test_new_groups_come_first_then_the_last_ones() -> None:
-    old = replace(ONE, route="GET /old", first=NOW - NEW_SECONDS - 1, last=NOW)
-    newer = replace(ONE, route="GET /newer", last=NOW - 1)
-    forgotten = replace(ONE, route="GET /gone", first=0.0, last=NOW - 31 * 86_400)
+    old = ONE._replace(route="GET /old", first=NOW - NEW_SECONDS - 1, last=NOW)
+    newer = ONE._replace(route="GET /newer", last=NOW - 1)
+    forgotten = ONE._replace(route="GET /gone", first=0.0, last=NOW - 31 * 86_400)
     answer = errors_as_json([old, forgotten, ONE, newer], NOW)
     assert [(group["route"], group["new"]) for group in answer] == [
         ("GET /newer", True),
@@ -120,7 +118,7 @@ def test_where_prometheus_counts_the_details_are_of_the_process_that_answers() -
             bound.record(0.1)
     history.add(reader.take(10.0))
     counts = failures(history.total, OutcomeClassifier())
-    not_exported = replace(ONE, route="GET /new", last=NOW)
+    not_exported = ONE._replace(route="GET /new", last=NOW)
     found = errors_as_json([ONE, not_exported], NOW, counts)
     assert [(one["type"], one["route"], one["count"], one["stack"]) for one in found[:3]] == [
         ("ValueError", "GET /new", 1, "a stack"),

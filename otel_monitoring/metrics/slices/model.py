@@ -6,7 +6,6 @@ nobody measured has no slice.
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
 from otel_monitoring.metrics.buckets import Buckets
@@ -69,8 +68,7 @@ class Requests(NamedTuple):
 NO_REQUESTS = Requests()
 
 
-@dataclass(frozen=True, slots=True)
-class GaugeFigures:
+class GaugeFigures(NamedTuple):
     """Readings of a gauge.
 
     Attributes:
@@ -80,7 +78,7 @@ class GaugeFigures:
         most: The largest.
     """
 
-    count: int
+    count: int  # type: ignore[assignment] # nobody counts the fields of a tuple
     total: float
     least: float
     most: float
