@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -129,9 +130,12 @@ class Connection:
         try:
             found = answer["data"]["result"]
             # A scalar; VictoriaMetrics has vectors alone.
-            return float((found[0]["value"] if isinstance(found[0], dict) else found)[1])
+            now = float((found[0]["value"] if isinstance(found[0], dict) else found)[1])
         except (LookupError, TypeError, ValueError):
-            raise PrometheusError(f"{self._server.name}: the answer has another form") from None
+            now = math.nan
+        if not math.isfinite(now):
+            raise PrometheusError(f"{self._server.name}: the answer has another form")
+        return now
 
     async def ask(
         self,

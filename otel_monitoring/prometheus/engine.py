@@ -245,7 +245,7 @@ class PrometheusEngine:
         questions = await self._questions_in_form(connection)
         application = Application.of(self._own(), self._units())
         settings = self._settings
-        return await read_view(
+        view = await read_view(
             connection,
             questions,
             application,
@@ -253,6 +253,10 @@ class PrometheusEngine:
             span=settings.prometheus_range,
             interval=self._kept(),
         )
+        if not view.states:  # before the first export; another tenant or another name; a Collector that is away
+            where = f"{{{questions.service.selector}}}"
+            raise PrometheusError(f"Prometheus has no process of this service, {where}: does it get what is exported?")
+        return view
 
     async def _questions_in_form(self, connection: Connection) -> Questions:
         """The questions, in the form of the histograms that Prometheus has."""

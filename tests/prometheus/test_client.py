@@ -72,6 +72,15 @@ async def test_the_clock_is_a_scalar_or_with_victoriametrics_a_vector(result: ob
         assert await Server.of_prometheus(settings(server.url)).ask(lambda connection: connection.now()) == 7.25
 
 
+@pytest.mark.parametrize("result", [[], [1.5, "NaN"], [{"metric": {}, "value": [1.5, "+Inf"]}], None, "late"])
+async def test_what_is_no_time_is_an_error(result: object) -> None:
+    with (
+        HttpServer(lambda _: Answer(body=json.dumps({"data": {"result": result}}).encode())) as server,
+        pytest.raises(PrometheusError, match="another form"),
+    ):
+        await Server.of_prometheus(settings(server.url)).ask(lambda connection: connection.now())
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [

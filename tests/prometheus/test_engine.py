@@ -30,6 +30,7 @@ class Prometheus:
     def __init__(self) -> None:
         self.up = True
         self.rules = True
+        self.processes = True
         self.now = NOW
         self.asked: list[str] = []
         self.moments: list[str] = []
@@ -48,6 +49,8 @@ class Prometheus:
             return [self.now, str(self.now)]
         if "ALERTS" in expression and self.rules:
             return [{"metric": {"__name__": "otel_monitoring:high_cpu", "job": "orders"}, "value": [NOW, "1"]}]
+        if "timestamp(" in expression and self.processes:
+            return [{"metric": {"instance": "one"}, "value": [NOW, str(NOW)]}]
         if "histogram_count" in expression or "http_server_request_duration" not in expression:
             return []
         buckets = [[0, "1", "2", "7"]]
@@ -186,6 +189,27 @@ async def test_what_begins_and_ends_is_said_once(prometheus: Prometheus, caplog:
         await here.engine.ask()
         assert here.engine.joined
     assert (said("this process answers for itself"), said("answers again")) == (1, 1)
+
+
+async def test_without_a_process_of_the_service_it_does_not_answer(
+    prometheus: Prometheus, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with the header of another tenant, and before the first export: zeros would be no story of the service."""
+    prometheus.processes = False
+    async with world(prometheus) as here:
+        await here.engine.refresh()
+        assert not here.engine.joined
+        problem = str(here.engine.problem)
+        assert problem.startswith('Prometheus has no process of this service, {job="orders"')
+        assert here.engine.state()["problem"] == problem
+        assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+            f"{problem}; this process answers for itself"
+        ]
+        prometheus.processes = True
+        await here.engine.refresh()
+        assert not here.engine.joined, "the background asks"
+        await here.engine.ask()
+        assert here.engine.joined
 
 
 async def test_the_processes_evaluate_after_a_minute_without_it(prometheus: Prometheus) -> None:
