@@ -93,6 +93,24 @@ def test_its_client_has_the_hosts_tls_and_credentials_of_the_applications(kind: 
             application.close()
 
 
+@pytest.mark.parametrize("whose", ["the application's", "its own"])
+def test_its_time_limits_are_short_whatever_the_connection_string_says(whose: str) -> None:
+    limits = "timeoutMS=60000&serverSelectionTimeoutMS=60000&connectTimeoutMS=60000&socketTimeoutMS=60000"
+    uri = f"mongodb://one.test/shop?{limits}&waitQueueTimeoutMS=60000&retryReads=true&retryWrites=true&minPoolSize=9"
+    if whose == "its own":
+        own = opener(Settings.load(store_uri=uri), lambda: None)().client
+    else:
+        with MongoClient[dict[str, Any]](uri, connect=False) as application:
+            own = opener(Settings(), lambda: ApplicationDatabase(application, "shop"))().client
+    with own:
+        options, pool = own.options, own.options.pool_options
+        assert options.timeout is None, "no limit takes the place of the others"
+        assert (options.server_selection_timeout, pool.connect_timeout, pool.socket_timeout) == (1.0, 1.0, 1.5)
+        assert (pool.wait_queue_timeout, pool.min_pool_size) == (1.0, 0)
+        assert not options.retry_reads
+        assert not options.retry_writes
+
+
 def test_nobody_listens_to_its_client(server: Server, made: Made) -> None:
     heard: list[str] = []
 

@@ -29,6 +29,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "connectTimeoutMS": int(1000 * _CONNECT_SECONDS),
     "serverSelectionTimeoutMS": int(1000 * _CONNECT_SECONDS),
     "socketTimeoutMS": int(1000 * _SOCKET_SECONDS),
+    "timeoutMS": None,  # it would take the place of the others
     "waitQueueTimeoutMS": 1000,
     "maxPoolSize": CONCURRENT_CALLS,
     "minPoolSize": 0,
@@ -36,7 +37,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "retryWrites": False,
 }
 _NOT_COPIED: Final = frozenset(
-    ("event_listeners", "document_class", "type_registry", "tz_aware", "auto_encryption_opts", "timeoutms")
+    ("event_listeners", "document_class", "type_registry", "tz_aware", "auto_encryption_opts")
 )
 
 
