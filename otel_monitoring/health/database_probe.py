@@ -38,6 +38,10 @@ _INDEXES_SECONDS = 60.0
 """Names of indexes change with a release: they are read again after so long, which halves the commands of a reading."""
 
 
+_OF_OTHERS = ("system.", "otel_monitoring_")
+"""How the names begin of collections that are the server's, or of this package's store."""
+
+
 class CollectionFacts(NamedTuple):
     """What was read of one collection.
 
@@ -80,11 +84,11 @@ class CollectionsReading:
         self.failures: dict[str, str] = {}
 
     async def fill(self, database: Any, ask: Ask) -> None:
-        """Read the names, then count and indexes of each collection. Views and `system.*` are left out."""
+        """Read the names, then count and indexes of each collection. Views and those of others are left out."""
         cursor = await ask(database.list_collections)
         found = await ask(cursor.to_list)
         self.names = sorted(
-            info["name"] for info in found if info.get("type") != "view" and not info["name"].startswith("system.")
+            info["name"] for info in found if info.get("type") != "view" and not info["name"].startswith(_OF_OTHERS)
         )
         wanted, before = self.names[: self._limit], self.last
         for name in [n for n in wanted if n > before] + [n for n in wanted if n <= before]:

@@ -19,6 +19,7 @@ from opentelemetry.sdk.metrics.export import Gauge, InMemoryMetricReader
 from pymongo import AsyncMongoClient, MongoClient, errors
 
 from otel_monitoring import semconv as c
+from otel_monitoring.alerts.store.mongodb.documents import MEASUREMENTS, REPORTS, SLICES, STATE
 from otel_monitoring.health.database import DatabaseHealthChecker
 from otel_monitoring.health.database_probe import CollectionFacts, CollectionsReading, ThreadTarget
 from otel_monitoring.instrumentation.mongodb.server_state import ServerState
@@ -443,6 +444,17 @@ async def test_a_collection_that_cannot_be_read_hides_no_other_and_keeps_its_val
     await checker.refresh_collections()
     assert list(checker.as_json()["collections"]) == ["b"]
     assert "collections_error" not in checker.as_json()
+
+
+@pytest.mark.anyio
+async def test_the_collections_of_the_store_are_not_counted() -> None:
+    """It may be in the application's database; of that, the answers and the metrics have what is the application's."""
+    database = Database(orders=3)
+    database.collections |= dict.fromkeys((STATE, REPORTS, MEASUREMENTS, SLICES), 7)
+    checker = DatabaseHealthChecker(database, check_timeout=WAIT)
+    await checker.refresh_collections()
+    assert list(checker.as_json()["collections"]) == ["orders"]
+    assert "collections_total" not in checker.as_json()
 
 
 @pytest.mark.anyio
