@@ -6,6 +6,7 @@ histograms are one array of fixed records.
 
 import json
 import struct
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -185,7 +186,8 @@ class SnapshotCodec:
         known = self._read_names.get(names)
         if known is None:
             texts = _inflated(names).decode()
-            known = texts.split("\n") if texts else []
+            # Each process, and each interval, names much the same series: one text for all of them.
+            known = list(map(sys.intern, texts.split("\n"))) if texts else []
             for text in set(known) - self._series.keys():
                 _remember(self._series, text, _series(text))
             if len(self._read_names) >= _NAMES:
@@ -214,7 +216,7 @@ class SnapshotCodec:
     def _text(self, series: Series) -> str:
         text = self._texts.get(series)
         if text is None:
-            text = json.dumps((series.name, series.attributes), separators=(",", ":"))
+            text = sys.intern(json.dumps((series.name, series.attributes), separators=(",", ":")))
             _remember(self._texts, series, text)
             _remember(self._series, text, series)  # one object, shared with what is read
         return text

@@ -61,7 +61,8 @@ class _Measurements:
         draw, reader = Random(seed), SnapshotReader(0.0)
         MeterProvider((reader,), shutdown_on_exit=False)
         durations = reader.direct(c.HTTP_SERVER_REQUEST_DURATION)
-        series = [durations.bind(attributes) for attributes in _ATTRIBUTES]
+        # Requests come to each worker in another order, and so do its series.
+        series = [durations.bind(attributes) for attributes in draw.sample(_ATTRIBUTES, len(_ATTRIBUTES))]
         self._intervals = []
         for _ in range(_DISTINCT):
             for one in series:

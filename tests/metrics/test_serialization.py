@@ -128,3 +128,14 @@ def test_names_that_come_again_are_read_once() -> None:
     writer, reader = SnapshotCodec(), SnapshotCodec()
     one, other = (reader.decode(writer.encode(measured(value), {})) for value in (0.1, 0.2))
     assert one.series is other.series
+
+
+def test_processes_that_name_the_same_series_in_other_orders_share_its_text() -> None:
+    reader, meter = SnapshotCodec(), Meter()
+    for route in ("/a", "/b", "/c"):
+        meter.request(route)
+    snapshot = meter.window(10).snapshot
+    turned = snapshot._replace(histograms=dict(list(snapshot.histograms.items())[::-1]))
+    one, other = (reader.decode(SnapshotCodec().encode(each, {})).series for each in (snapshot, turned))
+    assert one != other
+    assert sorted(map(id, one)) == sorted(map(id, other))
