@@ -54,6 +54,10 @@ _ON_COLLECTION: Final = frozenset(
 )
 
 
+_NO_COLLECTION: Final = "$cmd."
+"""Begins the name under which the cursor of a command on the whole database is continued: `$cmd.aggregate`."""
+
+
 def collection_of(operation: str, command: Mapping[str, Any]) -> str | None:
     """The collection that a command works on; None for a command on no collection or on the whole database.
 
@@ -73,4 +77,6 @@ def collection_of(operation: str, command: Mapping[str, Any]) -> str | None:
         return collection_of(first, inner) if first != "explain" else None
     else:
         return None
-    return name if isinstance(name, str) else None
+    if not isinstance(name, str) or name.startswith(_NO_COLLECTION):
+        return None
+    return name

@@ -116,6 +116,9 @@ class Listener(CommandListener):
         ({"createUser": "alice", "pwd": "hunter2"}, None),
         ({"renameCollection": "shop.a", "to": "shop.b"}, None),
         ({"ping": 1}, None),
+        ({"getMore": 7, "collection": "$cmd.aggregate"}, None),
+        ({"getMore": 7, "collection": "$cmd.listCollections"}, None),
+        ({"killCursors": "$cmd.aggregate", "cursors": [7]}, None),
     ],
 )
 def test_collection_of_a_command(command: dict[str, Any], collection: str | None) -> None:
