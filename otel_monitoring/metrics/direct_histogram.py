@@ -142,7 +142,7 @@ class DirectHistogram:
     def take(self) -> list[tuple[BoundHistogram, Histogram]]:
         """Each series that has new values, with their distribution."""
         found = []
-        for bound in giving_way([one for one in list(self._bound.values()) if not one.is_empty]):
+        for bound in giving_way(list(self._bound.values())):
             values = bound.take()
             if values is not None:
                 found.append((bound, values))
