@@ -21,6 +21,7 @@ from otel_monitoring.cli.doctor.running_service import running_service
 from otel_monitoring.cli.doctor.semconv import semantic_conventions
 from otel_monitoring.cli.doctor.settings import settings_valid
 from otel_monitoring.cli.doctor.state_dir import state_directory
+from otel_monitoring.cli.doctor.store import store
 from otel_monitoring.cli.doctor.versions import versions
 from otel_monitoring.cli.terminal import console, safe_text, style_of
 
@@ -57,9 +58,13 @@ CHECKS: Final = (
     ),
     DoctorCheck(clock, "Telemetry is ordered by time, so the clocks of the machines must agree."),
     DoctorCheck(
+        store,
+        "The hosts of a service agree about alerts, mutes and totals where they are kept in its MongoDB database.",
+    ),
+    DoctorCheck(
         state_directory,
-        "Mutes, firing alerts and their history are kept in a file, so that a restart forgets nothing and all workers "
-        "of the host agree.",
+        "Otherwise, and while that database is away, they are kept in a file, so that a restart forgets nothing and "
+        "all workers of the host agree.",
     ),
     DoctorCheck(channels, "When a rule fires, the alert is logged, and sent to each channel that is configured."),
     DoctorCheck(
@@ -118,8 +123,8 @@ def doctor(
     """Examine this environment: what a service started here would find, what that means, and what to do.
 
     Run it where the service runs, with its environment variables and its .env: settings, versions, database, OTLP
-    endpoint, clocks, state directory, alert channels. Nothing is changed, and nothing sent but empty exports, unless
-    --send-test is given. With --url and an admin token it says why a running service is not healthy.
+    endpoint, clocks, store, state directory, alert channels. Nothing is changed, and nothing sent but empty exports,
+    unless --send-test is given. With --url and an admin token it says why a running service is not healthy.
     """
     # Findings contain the failures that libraries log.
     logging.getLogger().addHandler(logging.NullHandler())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 
 from otel_monitoring.cli import exit_codes
 from otel_monitoring.cli.client import ServiceClient
@@ -26,10 +27,14 @@ from otel_monitoring.cli.doctor.running_service import running_service
 from otel_monitoring.cli.doctor.semconv import semantic_conventions
 from otel_monitoring.cli.doctor.settings import settings_valid
 from otel_monitoring.cli.doctor.state_dir import state_directory
+from otel_monitoring.cli.doctor.store import store
 from otel_monitoring.cli.doctor.versions import KNOWN_PROBLEMS, KnownProblem, versions
+from tests.alerts.store.test_store import server_of
 from tests.http_server import Answer, HttpServer, Request
+from tests.integration.servers import nx27017
 from tests.otlp_sink import GrpcSink, HttpSink
 from tests.ports import free_port
+from tests.wire import Document, wire_server
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +151,44 @@ def test_the_state_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert "OTEL_MONITORING_STATE_DIR" in str(finding.advice)
     monkeypatch.setenv("OTEL_MONITORING_STORE", "memory")
     assert levels(examine(state_directory)) == [("state directory", Level.SKIPPED)]
+
+
+@pytest.mark.integration
+def test_the_database_of_the_store_is_read_and_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = server_of(nx27017)
+    monkeypatch.setenv("OTEL_MONITORING_STORE", "mongodb")
+    uri = f"{server.uri}/of_the_doctor"
+    [found] = examine(store, database_uri=uri)
+    monkeypatch.setenv("OTEL_MONITORING_STORE_URI", uri)
+    [again] = examine(store, database_uri="mongodb://127.0.0.1:1/of_the_application")
+    assert [one.level for one in (found, again)] == [Level.OK, Level.OK]
+    with MongoClient[dict[str, object]](uri) as client:
+        database_there = client["of_the_doctor"]
+        assert not any(list(database_there[name].find()) for name in database_there.list_collection_names())
+
+
+def test_a_store_that_cannot_work_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert levels(examine(store)) == [("store", Level.SKIPPED)]
+    monkeypatch.setenv("OTEL_MONITORING_STORE", "mongodb")
+    [unknown] = examine(store)
+    assert (unknown.level, "--database" in str(unknown.advice)) == (Level.SKIPPED, True)
+    monkeypatch.setenv("OTEL_MONITORING_STORE_URI", f"mongodb://ana:hunter2@127.0.0.1:{free_port()}/shop")
+    [away] = examine(store)
+    assert away.level is Level.FAILED
+    assert "hunter2" not in str(away)
+
+
+def test_a_store_that_may_not_be_written_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(command: Document) -> Document:
+        if "delete" in command:
+            return {"ok": 0, "code": 13, "codeName": "Unauthorized", "errmsg": "not authorized on shop"}
+        return {"ok": 1, "cursor": {"id": 0, "ns": "shop.x", "firstBatch": []}}
+
+    monkeypatch.setenv("OTEL_MONITORING_STORE", "mongodb")
+    with wire_server(answer) as uri:
+        [found] = examine(store, database_uri=uri)
+    assert (found.level, "readWrite" in str(found.advice)) == (Level.FAILED, True)
+    assert "not authorized" in found.message
 
 
 @pytest.mark.parametrize("sink_type", [HttpSink, GrpcSink])
@@ -347,7 +390,7 @@ def test_a_check_that_fails_itself_stops_no_other() -> None:
 
 
 def test_the_command_walks_all_checks(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert len(CHECKS) == 11
+    assert len(CHECKS) == 12
     monkeypatch.setenv("OTEL_MONITORING_ADMIN_TOKEN", "correct-horse-battery")
     assert run_command_line(["doctor"]) == exit_codes.OK, capsys.readouterr().out
     shown = capsys.readouterr().out
