@@ -27,6 +27,7 @@ _SAMPLER_ARG: Final = "OTEL_TRACES_SAMPLER_ARG"
 _SAMPLERS: Final = frozenset(
     f"{parent}{name}" for parent in ("", "parentbased_") for name in ("always_on", "always_off", "traceidratio")
 )
+_FORMER_FILE: Final = "OTEL_EXPERIMENTAL_CONFIG_FILE"
 _EVERY_TRACE: Final = "1.0"
 _EXEMPLARS: Final = "OTEL_METRICS_EXEMPLAR_FILTER"
 _RESOURCE: Final = "OTEL_RESOURCE_ATTRIBUTES"
@@ -86,6 +87,8 @@ def ignore_unusable() -> None:
             _ignore_missing_sampler(value.strip().lower())
         elif name == _EXEMPLARS:
             os.environ[name] = value.strip().lower()  # the SDK knows its values in lower case only
+        elif name == _FORMER_FILE:
+            ignore(name, "its name is OTEL_CONFIG_FILE now")
         elif name == _RESOURCE:
             _ignore_what_is_no_pair(value)
         elif _OTLP_TIMEOUT.fullmatch(name) and value.strip().isdecimal() and int(value) >= _MANY_SECONDS:

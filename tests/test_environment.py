@@ -51,6 +51,7 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, value: str, dis
         ("OTEL_PROPAGATORS", "none", "none"),
         ("OTEL_PROPAGATORS", " , ", None),
         ("OTEL_TRACES_SAMPLER", "nosuch", None),
+        ("OTEL_EXPERIMENTAL_CONFIG_FILE", "otel.yaml", None),
         ("OTEL_TRACES_SAMPLER", "Parentbased_Always_Off", "Parentbased_Always_Off"),
         ("OTEL_TRACES_SAMPLER_ARG", "anything of another sampler", "anything of another sampler"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team=shop, note=a%20b=c ", "team=shop, note=a%20b=c "),
