@@ -135,6 +135,17 @@ def test_texts_that_are_no_attributes_are_searched_one_without_the_other(collect
 SECRET_NAMES = [
     *("password", "http.request.header.authorization", "http.request.header.cookie", "client_secret", "api-key"),
     *("X-Api-Key", "user.email", "enduser.id", "session.id", "access_token", "phone_number", "card_number"),
+    *(
+        "userName",
+        "user_id",
+        "customer.first_name",
+        "lastName",
+        "Surname",
+        "delivery.street",
+        "postal_code",
+        "zip-code",
+    ),
+    *("passport.number", "order.pin", "OTP", "card.cvc", "tax_id", "ip_address", "dob", "PassWord", "ACCOUNT_KEY"),
     *("client.address", "http.request.header.x-forwarded-for", "db.query.parameter.name", "process.command_line"),
 ]
 
@@ -204,6 +215,9 @@ HARMLESS: dict[str, Any] = {
     "user_agent.original": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
     "http.response.status_code": 404,
     "gen_ai.usage.input_tokens": 1234567,
+    "code.function.name": "place",
+    "shipping.pinned": "yes",
+    "unit.namespace": "shop",
     "uuid": "e509967f-e957-4c7c-879a-dc9c2ed5424f",
     "time": 1764112345123456789,
     "ratio": 0.25,
