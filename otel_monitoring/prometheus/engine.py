@@ -127,6 +127,8 @@ class PrometheusEngine:
         self._latest: LatestEvaluations | None = None
         self._history = IncidentHistory()
         self._silences: Sequence[Silence] = ()
+        self._unlisted: Sequence[Wanted] = ()
+        """Silences that Alertmanager has taken and not listed since: they are not made again with every interval."""
         self._exchanging_mutes = asyncio.Lock()
         self._acknowledged: Sequence[Wanted] = ()
         self._marks: frozenset[str] = frozenset()
@@ -470,12 +472,17 @@ class PrometheusEngine:
         servers, writer, now = await self._servers(), self._writer(), self._wall_clock()
         known, mutes = await writer.read(servers), self._store().mutes
         waiting = [Wanted(mute, now) for mute in mutes.all(now) if mute.schedule is None]
+        unlisted = [one for one in self._unlisted if not any(silence.is_for(one) for silence in known)]
+        taken = [Silence.taken(one) for one in unlisted]
+        there = (*known, *taken)
         # What was a silence, and is none any more, was ended there.
-        new = [one for one in waiting if not any(silence.is_exactly(one) for silence in (*known, *self._silences))]
+        new = [one for one in waiting if not any(silence.is_exactly(one) for silence in (*there, *self._silences))]
         wanted = self._wanted_silences(now)
-        missing = [one for one in wanted if not any(silence.serves(one, now) for silence in known)]
+        missing = [one for one in wanted if not any(silence.serves(one, now) for silence in there)]
         for one in [*new, *(missing if writes else ())]:
             await writer.write(servers, one, known)
+            unlisted = [*(other for other in unlisted if not Silence.taken(other).is_for(one)), one]
+        self._unlisted = [one for one in unlisted if one.mute.until > now]
         marks = {one.mark for one in wanted}
         over = [one for one in known if one.mark in self._marks - marks]
         if writes:
@@ -486,8 +493,10 @@ class PrometheusEngine:
         seen_since = now - _SEEN_INTERVALS * self._settings.sample_interval
         for one in waiting:
             unseen = any(silence.is_exactly(one) and silence.start > seen_since for silence in known)
-            if one not in new and not unseen:
+            if one not in new and not unseen and not any(silence.is_exactly(one) for silence in taken):
                 mutes.remove(one.mute)
+        if taken:
+            raise PrometheusError("Alertmanager does not list a silence that it has taken")
 
     def _wanted_silences(self, now: float) -> list[Wanted]:
         """The silences of planned windows, and of acknowledged alerts that fire."""

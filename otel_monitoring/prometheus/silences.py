@@ -1,6 +1,5 @@
 """`Silences`: mutes, open windows and acknowledgements of a service as silences in its Alertmanager."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -73,6 +72,11 @@ class Silence(NamedTuple):
     start: float
     mark: str = ""
 
+    @classmethod
+    def taken(cls, wanted: Wanted) -> "Silence":
+        """One that Alertmanager has taken, and does not list yet."""
+        return cls(0, "", wanted.mute, wanted.start, wanted.mark)
+
     @property
     def acknowledges(self) -> str | None:
         """The incident that it acknowledges; None: it is a mute, or of a planned window."""
@@ -129,7 +133,7 @@ class Silences:
 
     async def _read(self, connection: Connection) -> list[Any]:
         answer = await connection.ask(
-            "GET", "api/v2/silences", parameters=[("filter", f"service={json.dumps(self._service)}")]
+            "GET", "api/v2/silences", parameters=[("filter", f"service={_quoted(self._service)}")]
         )
         return answer if isinstance(answer, list) else []
 
@@ -223,6 +227,12 @@ class Silences:
             selection, until, "" if author == _NOBODY else author, "" if reason == _NO_REASON else reason, schedule
         )
         return Silence(server, str(found.get("id")), mute, start, mark)
+
+
+def _quoted(text: str) -> str:
+    """A value of a matcher. Alertmanager knows these three escapes; every other sign stands for itself."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
 
 
 def _unix(text: object) -> float:

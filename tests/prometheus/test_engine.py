@@ -9,7 +9,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.notify.origin import Origin
+from otel_monitoring.alerts.schedule import Once
+from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.metrics.outcome import OutcomeClassifier
@@ -64,20 +67,21 @@ class Prometheus:
 class World:
     """An engine with a clock set by hand, in a process whose background thread has no jobs."""
 
-    def __init__(self, url: str, worker: Worker) -> None:
+    def __init__(self, url: str, worker: Worker, **settings: object) -> None:
         self.clock = ManualClock()
+        self.store = MemoryStore()
         self.engine = PrometheusEngine(
-            Settings.load(prometheus_url=url, sample_interval=10, prometheus_timeout=20),
+            Settings.load(prometheus_url=url, sample_interval=10, prometheus_timeout=20, **settings),
             worker=worker,
             resource=lambda: {"service.name": "orders"},
             origin=lambda: Origin("orders"),
-            store=MemoryStore,
+            store=lambda: self.store,
             rules=dict,
             own=lambda: History(0.0, span=300, resolution=10),
             units=dict,
             errors=dict,
             last_error=lambda: None,
-            leader=lambda: None,
+            leader=lambda: "one",
             classify=OutcomeClassifier(),
             wall_clock=lambda: NOW,
             clock=self.clock,
@@ -96,7 +100,7 @@ def prometheus() -> Prometheus:
 
 
 @asynccontextmanager
-async def world(prometheus: Prometheus) -> AsyncIterator[World]:
+async def world(prometheus: Prometheus, **settings: object) -> AsyncIterator[World]:
     async def nothing(_: float) -> None:
         pass
 
@@ -113,7 +117,7 @@ async def world(prometheus: Prometheus) -> AsyncIterator[World]:
     with HttpServer(prometheus.answer) as server:
         worker.start(asyncio.get_running_loop())
         try:
-            yield World(server.url, worker)
+            yield World(server.url, worker, **settings)
         finally:
             await worker.stop_soon()
 
@@ -228,6 +232,32 @@ async def test_the_processes_evaluate_after_a_minute_without_it(prometheus: Prom
         prometheus.up = True
         await here.engine.ask()
         assert here.engine.evaluates
+
+
+async def test_a_silence_that_alertmanager_does_not_list_is_made_once(prometheus: Prometheus) -> None:
+    made: list[object] = []
+
+    def answer(request: Request) -> Answer:
+        if request.method == "POST":
+            made.append(json.loads(request.body))
+        return Answer(body=b"[]")
+
+    with HttpServer(answer) as alertmanager:
+        async with world(prometheus, alertmanager_url=[alertmanager.url]) as here:
+            mute = Mute(Selection.of("high_cpu"), NOW + 600)
+            here.store.mutes.add(mute)
+            window = Mute(Selection.of("high_memory"), NOW + 900, schedule=Once(NOW - 1, NOW + 900))
+            here.store.mutes.add(window)
+            for _ in range(5):
+                await here.engine.ask()
+            assert len(made) == 2
+            assert here.store.mutes.all(NOW) == [mute, window], "they hold where the store is"
+            assert "does not list" in here.engine.state()["mutes_problem"]
+            longer = Mute(Selection.of("high_cpu"), NOW + 6000)
+            here.store.mutes.add(longer)
+            for _ in range(3):
+                await here.engine.ask()
+            assert len(made) == 3
 
 
 async def test_the_processes_evaluate_where_the_rules_are_not_loaded(prometheus: Prometheus) -> None:
