@@ -19,7 +19,7 @@ NAMES = ["Überfahrt", "日本 🎉", 'a"b', "a\\b", "a\\nb", "a\nb", "a\tb", "a
 
 async def test_a_service_finds_its_silences_by_any_name(tmp_path: Path) -> None:
     now = float(int(time.time()))
-    with alertmanager(tmp_path) as url:
+    with alertmanager(tmp_path / "alertmanager") as url:
         server = Server.of_prometheus(Settings.load(prometheus_url=url, prometheus_timeout=30))
         for name in NAMES:
             mute = Mute(Selection.of("api_timeout", labels={"endpoint": name}), now + 600, name.strip(), "")
