@@ -22,6 +22,7 @@ _EXCEPTION_OPT_IN: Final = "OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN"
 _DISABLED: Final = "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
 _SDK_METRICS: Final = "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED"
 _PROPAGATORS: Final = "OTEL_PROPAGATORS"
+_EXPORTER: Final = re.compile(r"OTEL_(TRACES|METRICS|LOGS)_EXPORTER")
 _SAMPLER: Final = "OTEL_TRACES_SAMPLER"
 _SAMPLER_ARG: Final = "OTEL_TRACES_SAMPLER_ARG"
 _SAMPLERS: Final = frozenset(
@@ -82,7 +83,9 @@ def ignore_unusable() -> None:
         del os.environ[name], variables[name]  # not set, as for the settings: the SDK would take the blanks
     for name, value in variables.items():
         if name == _PROPAGATORS:
-            _ignore_missing_propagators(value)
+            _ignore_missing(name, value, "propagator", "none")
+        elif exporter := _EXPORTER.fullmatch(name):
+            _ignore_missing(name, value, f"{exporter[1].lower()}_exporter", "none|otlp|otlp_proto_.*")
         elif name == _SAMPLER:
             _ignore_missing_sampler(value.strip().lower())
         elif name == _EXEMPLARS:
@@ -101,16 +104,19 @@ def ignore_unusable() -> None:
             ignore(name, "it must be regular expressions, separated by commas")
 
 
-def _ignore_missing_propagators(value: str) -> None:
-    named = items(value)
-    present = tuple(name for name in named if name.lower() == "none" or _installed("propagator", name))
-    missing = [name for name in named if name not in present]
+def _ignore_missing(name: str, value: str, kind: str, always: str) -> None:
+    """Ignore what is not installed of a list of entry points `opentelemetry_{kind}`; some names are `always` there."""
+    present, missing = [], []
+    for one in items(value):
+        spelt = one if _installed(kind, one) else one.lower()  # the SDK knows the spelling of entry points only
+        (present if re.fullmatch(always, spelt) or _installed(kind, spelt) else missing).append(spelt)
+    what = redact(", ".join(missing))
     if not present:
-        ignore(_PROPAGATORS, f"not installed: {redact(', '.join(missing))}" if missing else "it names nothing")
-    elif missing or not all(map(str.strip, value.split(","))):  # nor can it be imported with an empty item
-        os.environ[_PROPAGATORS] = ",".join(present)
+        ignore(name, f"not installed: {what}" if missing else "it names nothing")
+    elif [one.strip() for one in value.split(",")] != present:  # nor can OpenTelemetry be imported with an empty item
+        os.environ[name] = ",".join(present)
     if missing and present:
-        warn_once(f"{_PROPAGATORS}: not installed: {redact(', '.join(missing))}; the others are used")
+        warn_once(f"{name}: not installed: {what}; the others are used")
 
 
 def _ignore_missing_sampler(name: str) -> None:

@@ -51,6 +51,9 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, value: str, dis
         ("OTEL_PROPAGATORS", "none", "none"),
         ("OTEL_PROPAGATORS", " , ", None),
         ("OTEL_TRACES_SAMPLER", "nosuch", None),
+        ("OTEL_TRACES_EXPORTER", "nosuch", None),
+        ("OTEL_METRICS_EXPORTER", "otlp/stdout,Console", "console"),
+        ("OTEL_LOGS_EXPORTER", "none", "none"),
         ("OTEL_EXPERIMENTAL_CONFIG_FILE", "otel.yaml", None),
         ("OTEL_TRACES_SAMPLER", "Parentbased_Always_Off", "Parentbased_Always_Off"),
         ("OTEL_TRACES_SAMPLER_ARG", "anything of another sampler", "anything of another sampler"),
@@ -85,8 +88,8 @@ def test_a_variable_of_blanks_is_not_set(
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("value", ["tracecontext,,baggage", ",tracecontext, baggage"])
-def test_empty_items_of_propagators_do_not_stop_the_import(
+@pytest.mark.parametrize("value", ["tracecontext,,baggage", ",tracecontext, baggage", "TraceContext,BAGGAGE"])
+def test_propagators_with_which_opentelemetry_cannot_be_imported_are_put_right(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, value: str
 ) -> None:
     monkeypatch.setenv("OTEL_PROPAGATORS", value)

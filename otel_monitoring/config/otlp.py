@@ -79,6 +79,11 @@ def _reachable(value: str, others: Mapping[str, object], signals: tuple[Signal, 
     return value
 
 
+def _is_otlp(exporter: str) -> bool:
+    """Whether a name is that of OTLP, also by a protocol as the SDK has it; `otlp/stdout` is another exporter."""
+    return exporter == "otlp" or exporter.startswith("otlp_proto_")
+
+
 def _variable(name: str) -> str:
     """`OTEL_EXPORTER_OTLP_ENDPOINT` for `otlp_endpoint`, `OTEL_SERVICE_NAME` for `service_name`."""
     return f"OTEL_{'EXPORTER_' if name.startswith('otlp_') else ''}{name.upper()}"
@@ -184,7 +189,7 @@ class OtlpSettings(Section, variable=_variable):
         named = [name.strip() for name in cast("str", getattr(self, f"{signal}_exporter")).split(",")]
         if self.sdk_disabled:
             return ()
-        return tuple(dict.fromkeys(name for name in named if name not in ("", "none") and not name.startswith("otlp")))
+        return tuple(dict.fromkeys(name for name in named if name not in ("", "none") and not _is_otlp(name)))
 
     def endpoint(self, signal: Signal) -> str | None:
         """The endpoint of `signal`, None where it is not exported.
@@ -192,7 +197,7 @@ class OtlpSettings(Section, variable=_variable):
         Over HTTP the common endpoint gets the path of the signal, such as `/v1/traces`.
         """
         chosen = getattr(self, f"{signal}_exporter").split(",")
-        if self.sdk_disabled or not any(name.strip().startswith("otlp") for name in chosen):
+        if self.sdk_disabled or not any(_is_otlp(name.strip()) for name in chosen):
             return None
         own = cast("str | None", getattr(self, f"otlp_{signal}_endpoint"))
         if own or self.otlp_endpoint is None or self.protocol(signal) == "grpc":

@@ -42,6 +42,17 @@ def test_a_signal_can_be_switched_off_and_all_can() -> None:
     assert endpoints(otlp_endpoint="http://c", sdk_disabled=True) == [None, None, None]
 
 
+def test_exporters_that_only_begin_as_otlp_does_are_others() -> None:
+    settings = Settings.load(
+        otlp_endpoint="http://c",
+        traces_exporter="otlp/stdout",
+        logs_exporter="otlp_proto_http",
+        metrics_exporter="otlpx",
+    )
+    assert [settings.endpoint(signal) for signal in SIGNALS] == [None, None, "http://c/v1/logs"]
+    assert [settings.other_exporters(signal) for signal in SIGNALS] == [("otlp/stdout",), ("otlpx",), ()]
+
+
 def test_a_signals_own_variable_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "GRPC")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf")
