@@ -106,8 +106,9 @@ def ignore_unusable() -> None:
 
 def _ignore_missing(name: str, value: str, kind: str, always: str) -> None:
     """Ignore what is not installed of a list of entry points `opentelemetry_{kind}`; some names are `always` there."""
-    present, missing = [], []
-    for one in items(value):
+    present: list[str] = []
+    missing: list[str] = []
+    for one in dict.fromkeys(items(value)):
         spelt = one if _installed(kind, one) else one.lower()  # the SDK knows the spelling of entry points only
         (present if re.fullmatch(always, spelt) or _installed(kind, spelt) else missing).append(spelt)
     what = redact(", ".join(missing))

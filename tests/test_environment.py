@@ -88,7 +88,9 @@ def test_a_variable_of_blanks_is_not_set(
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("value", ["tracecontext,,baggage", ",tracecontext, baggage", "TraceContext,BAGGAGE"])
+@pytest.mark.parametrize(
+    "value", ["tracecontext,,baggage", ",tracecontext, baggage", "TraceContext,BAGGAGE", "tracecontext,baggage,baggage"]
+)
 def test_propagators_with_which_opentelemetry_cannot_be_imported_are_put_right(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, value: str
 ) -> None:
