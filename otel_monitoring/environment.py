@@ -83,7 +83,7 @@ def ignore_unusable() -> None:
         del os.environ[name], variables[name]  # not set, as for the settings: the SDK would take the blanks
     for name, value in variables.items():
         if name == _PROPAGATORS:
-            _ignore_missing(name, value, "propagator", "none")
+            _ignore_missing(name, value, "propagator", "none|tracecontext|baggage")
         elif exporter := _EXPORTER.fullmatch(name):
             _ignore_missing(name, value, f"{exporter[1].lower()}_exporter", "none|otlp|otlp_proto_.*")
         elif name == _SAMPLER:
@@ -105,12 +105,18 @@ def ignore_unusable() -> None:
 
 
 def _ignore_missing(name: str, value: str, kind: str, always: str) -> None:
-    """Ignore what is not installed of a list of entry points `opentelemetry_{kind}`; some names are `always` there."""
+    """Ignore what is not installed of a list of entry points `opentelemetry_{kind}`.
+
+    Names that are `always` there are not looked up, which takes long.
+    """
     present: list[str] = []
     missing: list[str] = []
     for one in dict.fromkeys(items(value)):
-        spelt = one if _installed(kind, one) else one.lower()  # the SDK knows the spelling of entry points only
-        (present if re.fullmatch(always, spelt) or _installed(kind, spelt) else missing).append(spelt)
+        spelt = one.lower()  # OpenTelemetry knows the spelling of the entry points only
+        if re.fullmatch(always, spelt) or _installed(kind, spelt):
+            present.append(spelt)
+        else:
+            (present if _installed(kind, one) else missing).append(one)
     what = redact(", ".join(missing))
     if not present:
         ignore(name, f"not installed: {what}" if missing else "it names nothing")
