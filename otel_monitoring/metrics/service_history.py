@@ -152,8 +152,9 @@ class ServiceHistory:
 
     @property
     def since(self) -> float:
-        """From when the totals count, in Unix seconds."""
-        return self._since if self._since is not None else self._wall_clock() - (self._clock() - self._began)
+        """From when the totals count, in Unix seconds; never later than now, also after the clock was set back."""
+        now = self._wall_clock()
+        return min(self._since, now) if self._since is not None else now - (self._clock() - self._began)
 
     def note(self, snapshot: Snapshot) -> None:
         """Take what was added to the own history since the last call; the next `exchange` publishes it."""

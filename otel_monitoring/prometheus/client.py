@@ -5,6 +5,7 @@ import json
 import math
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -17,10 +18,13 @@ from otel_monitoring.alerts.notify.channels.proxies import EnvironmentProxies
 from otel_monitoring.config.prometheus import PrometheusSettings
 from otel_monitoring.errors import ConfigurationError, PrometheusError
 from otel_monitoring.redact import redact
+from otel_monitoring.runtime.give_way import give_way
 
 T = TypeVar("T")
 
 _LARGEST: Final = 64 * 1024 * 1024
+_LONG: Final = 100_000
+_SAMPLES: Final = '"result":['
 _REASON_LENGTH = 200
 _AT_ONCE = 8
 """The most questions of one connection that are asked at once; a server answers twenty, Prometheus' default."""
@@ -178,9 +182,35 @@ class Connection:
         if len(content) > _LARGEST:
             raise PrometheusError(f"{self._server.name}: the answer has more than {_LARGEST >> 20} MiB")
         try:
-            return json.loads(content) if content.strip() else None
-        except ValueError:
+            return decoded(content.decode()) if content.strip() else None
+        except (ValueError, RecursionError):
             raise PrometheusError(f"{self._server.name}: the answer is no JSON: is the URL that of its API?") from None
+
+
+def decoded(text: str) -> Any:
+    """The JSON of an answer.
+
+    Raises:
+        ValueError, RecursionError: It is none.
+    """
+    if len(text) >= _LONG:
+        with suppress(ValueError, LookupError, TypeError):  # it is written in another way
+            return _decoded_in_turns(text)
+    return json.loads(text)
+
+
+def _decoded_in_turns(text: str) -> Any:
+    """The samples one by one: while the parser works, no other thread does."""
+    head, _, samples = text.partition(_SAMPLES)
+    decode, at, found = json.JSONDecoder().raw_decode, 0, []
+    while not samples.startswith("]", at):
+        give_way()
+        sample, at = decode(samples, at)
+        found.append(sample)
+        at += samples.startswith(",", at)
+    answer = json.loads(f"{head}{_SAMPLES}{samples[at:]}")
+    answer["data"]["result"].extend(found)
+    return answer
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -145,6 +145,28 @@ def test_the_totals_count_from_the_time_of_all_processes(clock: ManualClock, str
     assert service.since == pytest.approx(began)
 
 
+def test_totals_do_not_count_from_the_future_where_the_clock_was_set_back(clock: ManualClock, stream: Failing) -> None:
+    ahead = 3600.0
+    own = History(clock(), span=300.0, resolution=10.0)
+    service = ServiceHistory(own, clock=clock, wall_clock=lambda: clock() + ahead, span=300.0, resolution=10.0)
+    service.exchange(stream)
+    clock.advance(60)
+    ahead = 0.0
+    assert service.since == clock()
+    other = Process(clock, stream)
+    assert other.answer() == 0
+    assert other.service.since == clock(), "the base says what its writer thought"
+    other.measure(1)
+    other.answer()
+    set_back = clock()
+    clock.advance(60)
+    other.service.compact(stream)
+    service.exchange(stream)
+    for _ in range(2):
+        assert set_back <= service.since == other.service.since <= clock()
+        clock.advance(60)
+
+
 def test_no_later_answer_goes_back(clock: ManualClock, stream: Failing) -> None:
     draw, shown, sent = random.Random(1), 0, 0
     processes = [Process(clock, stream) for _ in range(4)]

@@ -9,7 +9,7 @@ import pytest
 
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.errors import ConfigurationError, PrometheusError
-from otel_monitoring.prometheus.client import Connection, Server
+from otel_monitoring.prometheus.client import Connection, Server, decoded
 from tests.http_server import Answer, HttpServer, Request
 from tests.ports import free_port
 from tests.waiting import PATIENCE
@@ -97,6 +97,22 @@ async def test_an_unusable_answer_is_an_error_that_quotes_nothing(answer: Answer
         await asked(server.url.replace("//", "//ana:canary@"))
     assert why in str(caught.value)
     assert "canary" not in str(caught.value)
+
+
+SAMPLES = [{"metric": {"http_route": f"/{i}", "le": "+Inf"}, "value": [i, f'"result":[{i}']} for i in range(5000)]
+ANSWER = {"status": "success", "data": {"resultType": "vector", "result": SAMPLES}, "warnings": ["late"]}
+
+
+@pytest.mark.parametrize(
+    "answer", [ANSWER, {**ANSWER, "data": {"result": []}}, {"result": SAMPLES}, SAMPLES, {"data": {"a": ANSWER}}]
+)
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_a_long_answer_is_read_as_it_is_written(answer: object, separators: tuple[str, str]) -> None:
+    text = json.dumps(answer, separators=separators)
+    assert decoded(text) == answer
+    for broken in (text[:-1], text[: len(text) // 2], f"{text}]", text.replace("}", "", 1)):
+        with pytest.raises(ValueError, match=r"\(char \d+\)"):
+            decoded(broken)
 
 
 async def test_nobody_waits_longer_than_the_time_limit() -> None:
