@@ -1,7 +1,7 @@
 """`Recorder`: measures requests and WebSockets, whatever makes their spans."""
 
 from collections.abc import Awaitable, Callable
-from time import perf_counter
+from time import perf_counter, time_ns
 from types import FrameType
 from typing import Any, Final
 
@@ -141,6 +141,7 @@ class _Connection:
     __slots__ = (
         "_around",
         "_context",
+        "_ended",
         "_entered",
         "_entrance",
         "_named",
@@ -164,6 +165,7 @@ class _Connection:
         self.broken_by: Exception | None = None
         self._span: Span | None = None
         self._context: Context | None = None
+        self._ended: int | None = None
         self._token: Any = None
         if recorder.spans is not None:
             self._span, self._context = recorder.spans(scope)
@@ -201,7 +203,7 @@ class _Connection:
         if self._token is not None:
             detach(self._token)
         if span is not None and span.is_recording():
-            span.end()
+            span.end(self._ended)
 
     def reached(self, scope: Scope) -> None:
         """The connection has reached the router, in the current task, with this scope."""
@@ -446,4 +448,7 @@ class _Request(_Connection):
         if work is not None and database is not None:
             database.answered(work, self._method, self._template, self._context)
         if span is not None and self._recorder.own_spans:
-            span.end()
+            if self._error is None and (self._status or 0) >= 500:
+                self._ended = time_ns()  # its exception may come later, out of middleware with a task of its own
+            else:
+                span.end()
