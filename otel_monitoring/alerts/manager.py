@@ -430,6 +430,8 @@ class AlertManager:
             ValueError: A field is wrong; the message begins with `from`, `to`, or the field's name.
             TooManyMutesError: There are 1,000 other mutes and windows.
         """
+        from otel_monitoring.alerts.schedule import planned
+
         now = self.clock()
         from otel_monitoring.alerts.schedule import planned  # most services plan no windows
 

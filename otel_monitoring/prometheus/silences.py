@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from otel_monitoring.alerts.mute import Mute
-from otel_monitoring.alerts.notify.channels.alertmanager import label_name
+from otel_monitoring.alerts.notify.channels.alertmanager_alert import label_name
 from otel_monitoring.alerts.schedule import Once
 from otel_monitoring.alerts.selection import Selection, single
 from otel_monitoring.errors import PrometheusError

@@ -3,20 +3,16 @@
 import asyncio
 import json
 import logging
-import re
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import httpx
 from pydantic import SecretStr
 
-from otel_monitoring.alerts.model import AlertEvent, Notification, Status
-from otel_monitoring.alerts.notify.channels import evidence, text
+from otel_monitoring.alerts.model import Notification
 from otel_monitoring.alerts.notify.channels.http_post import client, post
 from otel_monitoring.errors import DeliveryError
-from otel_monitoring.timestamps import rfc3339
 
 logger = logging.getLogger("otel_monitoring")
 
@@ -65,7 +61,12 @@ class AlertmanagerChannel:
             DeliveryError: No peer accepted it; retryable if it is for one of them.
         """
         expires_at = self._clock() + _EXPIRES_AFTER_INTERVALS * self.interval
-        alerts = [self._alert(event, notification, expires_at) for event in notification.events]
+        # Imported with the first alert: most starts have none.
+        from otel_monitoring.alerts.notify.channels.alertmanager_alert import alert
+
+        host = notification.host or socket.gethostname() if self._host is None else self._host
+        generator = {"generatorURL": self._generator_url} if self._generator_url else {}
+        alerts = [{**alert(event, notification, host, expires_at), **generator} for event in notification.events]
         content = json.dumps(alerts).encode()
         async with client() as http:
             outcomes = await asyncio.gather(*(self._post(http, i, content) for i in range(len(self._urls))))
@@ -88,18 +89,6 @@ class AlertmanagerChannel:
         """
         await self.send(notification)
 
-    def _alert(self, event: AlertEvent, notification: Notification, expires_at: float) -> dict[str, Any]:
-        since = event.since if event.since is not None else event.time
-        resolved = event.status is Status.RESOLVED
-        host = notification.host or socket.gethostname() if self._host is None else self._host
-        alert: dict[str, Any] = {
-            "labels": labels(event, notification, host),
-            "annotations": _annotations(event, notification),
-            "startsAt": rfc3339(since),
-            "endsAt": rfc3339(max(event.time, since) if resolved else expires_at),
-        }
-        return {**alert, "generatorURL": self._generator_url} if self._generator_url else alert
-
     def _warn(self, failures: set[str]) -> None:
         """Log each failure once, not with every repetition."""
         for failure in sorted(failures - self._warned):
@@ -117,46 +106,3 @@ class AlertmanagerChannel:
         except DeliveryError as error:
             return error
         return None
-
-
-def labels(event: AlertEvent, notification: Notification, host: str = "") -> dict[str, str]:
-    """The labels of an alert, which are its identity. Names are valid in Prometheus; empty values are left out.
-
-    A label of the event whose name is taken gets the prefix `exported_`, as in Prometheus.
-    """
-    title = text.title(event)
-    found = {
-        "alertname": title,
-        "alert_type": event.type.value,
-        "severity": event.severity.value,
-        "service": notification.service,
-        "environment": notification.environment,
-        "host": host,
-        "rule": event.rule if event.rule != title else "",
-    }
-    for key, value in sorted(event.labels.items()):
-        name = label_name(key)
-        while name in found:
-            name = f"exported_{name}"
-        found[name] = value
-    return {key: text.one_line(value) for key, value in found.items() if value}
-
-
-def label_name(key: str) -> str:
-    """A label's name as Alertmanager allows it."""
-    name = re.sub(r"\W", "_", key, flags=re.ASCII)
-    return f"_{name}" if not name or name[0].isdigit() else name
-
-
-def _annotations(event: AlertEvent, notification: Notification) -> dict[str, str]:
-    found = {
-        "summary": text.one_line(event.message),
-        "description": f"{text.plain_text(event, evidence.plain_lines(event))}\n\n{text.origin_lines(notification)}",
-        "runbook_url": text.link(event.runbook),
-        "value": str(event.details.get("value", "")),
-        "threshold": str(event.details.get("threshold", "")),
-        "trace_id": event.trace_id,
-        "acknowledged_by": event.acknowledged.author if event.acknowledged is not None else "",
-        "incident": event.incident,
-    }
-    return {key: text.printable_lines(value) for key, value in found.items() if value}

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from otel_monitoring.alerts.model import AlertEvent, Notification, Status, duration
 from otel_monitoring.alerts.notify.channels import text
 from otel_monitoring.alerts.notify.channels.http_post import client, post_json
-from otel_monitoring.alerts.notify.channels.slack import message_body, mrkdwn
+from otel_monitoring.alerts.notify.channels.slack_message import message_body, mrkdwn
 from otel_monitoring.errors import DeliveryError
 
 _MESSAGES_LIMIT = 5

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from otel_monitoring.alerts.model import AlertType
-from otel_monitoring.alerts.notify.channels import evidence, slack
+from otel_monitoring.alerts.notify.channels import evidence, slack_message
 from otel_monitoring.alerts.notify.channels.email_message import html_part, text_part
 from otel_monitoring.alerts.notify.channels.log import LogChannel
 from otel_monitoring.alerts.notify.channels.webhook import body
@@ -87,7 +87,7 @@ def test_a_mail_of_many_alerts_is_shorter_than_what_gmail_cuts() -> None:
 
 
 def test_slack_has_what_stands_out_and_links() -> None:
-    (first, _) = slack.message_body(notification(told()))["attachments"]
+    (first, _) = slack_message.message_body(notification(told()))["attachments"]
     text = first["blocks"][0]["text"]["text"]
     assert "*Course:* ·▁▁▅█  0.5 → 32 in 4 min" in text
     assert "*Stands out:* route GET /a: 97 % of the errors" in text
@@ -131,7 +131,7 @@ def test_what_is_damaged_breaks_no_message(found: dict[str, Any]) -> None:
     one = event(evidence=found)
     assert text_part(notification(one))
     assert "javascript:" not in html_part(notification(one))
-    assert slack.message_body(notification(one))
+    assert slack_message.message_body(notification(one))
 
 
 def test_bars_begin_at_zero_and_may_go_below() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from otel_monitoring.alerts.model import LEFT_OUT, AlertEvent, AlertSeverity, AlertType, Notification
-from otel_monitoring.alerts.notify.channels import alertmanager, email_message, log, slack, text, webhook
+from otel_monitoring.alerts.notify.channels import alertmanager_alert, email_message, log, slack_message, text, webhook
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.config import Settings
 from otel_monitoring.config.channels import Mailbox
@@ -272,7 +272,7 @@ def mail_of(told: Notification) -> object:
 
 
 def alertmanager_of(told: Notification) -> object:
-    return [alertmanager.labels(one, told) for one in told.events]
+    return [alertmanager_alert.labels(one, told) for one in told.events]
 
 
 def log_of(told: Notification) -> object:
@@ -289,7 +289,7 @@ def log_of(told: Notification) -> object:
 
 
 @pytest.mark.parametrize("count", [1, 30])
-@pytest.mark.parametrize("channel", [webhook_of, mail_of, slack.message_body, alertmanager_of, log_of])
+@pytest.mark.parametrize("channel", [webhook_of, mail_of, slack_message.message_body, alertmanager_of, log_of])
 def test_no_text_from_outside_forges_a_line_a_mention_or_markup_or_tells_a_secret(
     channel: Callable[[Notification], object], count: int
 ) -> None:
@@ -299,7 +299,7 @@ def test_no_text_from_outside_forges_a_line_a_mention_or_markup_or_tells_a_secre
     for one in found:
         assert "hunter2" not in one
         assert one.replace("\n", "").isprintable()
-        if channel is slack.message_body:
+        if channel is slack_message.message_body:
             assert not re.search(r"<[!@#h]", one)
         if one.startswith("<!doctype"):
             assert "<script" not in one

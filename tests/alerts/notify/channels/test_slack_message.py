@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from otel_monitoring.alerts.model import AlertEvent, AlertSeverity, AlertType
-from otel_monitoring.alerts.notify.channels.slack import message_body, mrkdwn
+from otel_monitoring.alerts.notify.channels.slack_message import message_body, mrkdwn
 from tests.notifications import STACK, event, notification, resolved
 
 

@@ -1,7 +1,7 @@
 """An alert's identity in Alertmanager."""
 
 from otel_monitoring.alerts.model import AlertType
-from otel_monitoring.alerts.notify.channels.alertmanager import labels
+from otel_monitoring.alerts.notify.channels.alertmanager_alert import labels
 from tests.notifications import event, notification
 
 OURS = {
