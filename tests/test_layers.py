@@ -11,7 +11,7 @@ from tests.source import PATHS, nodes, trees
 
 # A module imports from the floors below its own; on its own floor, from its own folder alone.
 FLOORS = (
-    {"environment", "errors", "forks", "guard", "redact", "seams", "semconv", "baggage", "timestamps"},
+    {"environment", "errors", "forks", "guard", "redact", "seams", "semconv", "baggage", "compression", "timestamps"},
     {"config", "runtime"},
     {"telemetry", "metrics"},
     {"instrumentation", "alerts"},
@@ -24,7 +24,18 @@ FLOORS = (
 # Where a folder, or the ground floor, has an order of its own: a part imports from those before it. Parts in brackets
 # stand side by side: none imports another.
 ORDER: dict[str, tuple[str | tuple[str, ...], ...]] = {
-    "ground": ("errors", "timestamps", "semconv", "baggage", "forks", "redact", "environment", "guard", "seams"),
+    "ground": (
+        "errors",
+        "timestamps",
+        "semconv",
+        "baggage",
+        "compression",
+        "forks",
+        "redact",
+        "environment",
+        "guard",
+        "seams",
+    ),
     "alerts": (
         *("model", "selection", "schedule", "mute", "route", "rules", "store", "evaluation", "notify"),
         *("otel_signals", "intake", "overview", "replay", "evidence", "actions", "engine", "manager", "evaluator", ""),

@@ -433,7 +433,6 @@ class AlertManager:
         from otel_monitoring.alerts.schedule import planned
 
         now = self.clock()
-        from otel_monitoring.alerts.schedule import planned  # most services plan no windows
 
         schedule = planned(start, end, days, timezone)
         window = actions.plan(self.store, self._selection(alert_type, rule, labels), schedule, author, reason, now)

@@ -14,6 +14,7 @@ from itertools import accumulate
 from math import inf
 from typing import Any, NamedTuple
 
+from otel_monitoring.compression import compressed
 from otel_monitoring.errors import StoreError
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import KINDS
@@ -259,7 +260,7 @@ class EncodedSnapshot(NamedTuple):
 
 
 def _deflated(*parts: bytes) -> bytes:
-    return zlib.compress(b"".join(parts), _COMPRESSION)
+    return compressed(b"".join(parts), _COMPRESSION)
 
 
 def _inflated(content: bytes | memoryview) -> bytes:

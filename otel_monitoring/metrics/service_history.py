@@ -17,6 +17,7 @@ from itertools import accumulate, pairwise
 from typing import Any, Final, Literal, NamedTuple
 from uuid import uuid4
 
+from otel_monitoring.compression import compressed
 from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
 from otel_monitoring.guard import fail_open
@@ -508,7 +509,7 @@ class _ReadBase(NamedTuple):
 
 
 def _compressed(value: Any) -> bytes:
-    return zlib.compress(json.dumps(value).encode(), 1)
+    return compressed(json.dumps(value).encode(), 1)
 
 
 def _decompressed(content: bytes | memoryview) -> tuple[Any, bytes]:

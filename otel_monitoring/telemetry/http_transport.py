@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from otel_monitoring.compression import compressed
+from otel_monitoring.config.otlp import Compression
+
 
 class Result(NamedTuple):
     """What has become of a request: an answer, or an error before it was complete."""
@@ -41,12 +44,20 @@ class HttpTransport:
         authority: The file of those who may have signed the server's certificate.
         certificate: The file of the client's own certificate.
         key: The file of its key; None: it is in the file of the certificate.
+        compression: Of what is sent.
     """
 
-    def __init__(self, authority: Path | str, certificate: Path | None = None, key: Path | None = None) -> None:
+    def __init__(
+        self,
+        authority: Path | str,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        compression: Compression = "none",
+    ) -> None:
         self._authority = authority
         self._certificate = certificate
         self._key = key
+        self._compression = compression
         self._connection: HTTPConnection | None = None
 
     def request(
@@ -71,7 +82,11 @@ class HttpTransport:
             if timeout is not None:
                 connection.sock.settimeout(max(timeout - (time.monotonic() - began), 0.0))
             path = parts._replace(scheme="", netloc="", fragment="").geturl()
-            connection.request(method, path or "/", data, headers or {})
+            sent = dict(headers or {})
+            if data is not None and self._compression != "none":
+                sent["Content-Encoding"] = self._compression
+                data = compressed(data, as_gzip=self._compression == "gzip")
+            connection.request(method, path or "/", data, sent)
             response = connection.getresponse()
             return Result(response.status, response.reason, None, response.read(), response.headers)
         except Exception as error:  # noqa: BLE001 - the SDK decides what it means

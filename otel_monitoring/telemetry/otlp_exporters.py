@@ -72,8 +72,10 @@ def _over_http(exporter: Callable[..., Any], options: dict[str, Any], signal: Si
     )
     if needs_requests(options["endpoint"], authority):
         return exporter(**options)
+    # The SDK compresses each time by a quarter of a MiB, which the allocator keeps for each of its threads.
+    transport = HttpTransport(authority or certifi.where(), certificate, key, options["compression"].value)
     try:
-        return exporter(**options, _transport=HttpTransport(authority or certifi.where(), certificate, key))
+        return exporter(**{**options, "compression": type(options["compression"]).NoCompression}, _transport=transport)
     except TypeError as error:
         seams.HTTP_TRANSPORT.lost(error)
     return exporter(**options)

@@ -1,8 +1,10 @@
 """Requests of our transport to real servers: what is sent, what is kept, and what goes wrong."""
 
+import gzip
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from otel_monitoring.config.otlp import Compression
 from otel_monitoring.telemetry.http_transport import HttpTransport, Result
 from tests.http_server import Answer, HttpServer, Request
 from tests.ports import free_port
@@ -121,6 +124,18 @@ def test_a_connection_that_the_server_has_left_is_an_error_of_the_connection(tra
 def test_a_server_that_says_that_it_leaves_is_connected_again(transport: HttpTransport) -> None:
     with HttpServer() as server:  # HTTP/1.0
         assert [post(transport, server.url).status_code for _ in range(2)] == [200, 200]
+
+
+@pytest.mark.parametrize(("compression", "unpack"), [("gzip", gzip.decompress), ("deflate", zlib.decompress)])
+def test_what_is_sent_is_compressed(compression: Compression, unpack: Callable[[bytes], bytes]) -> None:
+    transport = HttpTransport("no-authority", compression=compression)
+    with HttpServer() as server:
+        assert post(transport, server.url, b"tea" * 1000).status_code == 200
+        (asked,) = server.requests
+    transport.close()
+    assert asked.headers["content-encoding"] == compression
+    assert len(asked.body) < 100
+    assert unpack(asked.body) == b"tea" * 1000
 
 
 def test_nobody_listens(transport: HttpTransport) -> None:

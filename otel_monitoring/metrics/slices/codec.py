@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from otel_monitoring.compression import compressed
 from otel_monitoring.guard import fail_open
 from otel_monitoring.metrics.buckets import KINDS, Buckets, width_of
 from otel_monitoring.metrics.serialization import readable
@@ -111,7 +112,7 @@ def _packed(head: Mapping[str, Any], requests: Iterable[Requests]) -> bytes:
         for number, (kind, column) in enumerate(zip(_COLUMNS, columns, strict=bool(rows)))
     ]
     text = json.dumps(head, separators=(",", ":")).encode()
-    return zlib.compress(b"".join((_SIZE.pack(len(text)), text, _SIZE.pack(len(rows)), *figures, *counts)))
+    return compressed(b"".join((_SIZE.pack(len(text)), text, _SIZE.pack(len(rows)), *figures, *counts)))
 
 
 def _column(kind: str, figures: Sequence[Any], *, short: bool) -> bytes:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
+from otel_monitoring.compression import compressed
 from otel_monitoring.metrics.event_sums import ALL, Counts, EventSums, Indicator, WindowSum
 from otel_monitoring.metrics.slices.codec import decoded_slices
 from otel_monitoring.metrics.slices.model import FINEST, OTHER_ROUTES, TIERS, Slice, Tier
@@ -137,7 +138,7 @@ class _SlidingWindow:
     def _close(self) -> None:
         if self._open is not None:
             _, end, measured, figures = self._open
-            self._closed.append((end, measured, zlib.compress(figures.tobytes(), 1)))
+            self._closed.append((end, measured, compressed(figures.tobytes(), 1)))
             self._open = None
 
 

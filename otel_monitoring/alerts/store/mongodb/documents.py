@@ -27,6 +27,7 @@ from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError
 
 from otel_monitoring.alerts.store.memory.state import LeaseRow
 from otel_monitoring.alerts.store.mongodb.client import CONCURRENT_CALLS
+from otel_monitoring.compression import compressed
 from otel_monitoring.errors import StoreError
 from otel_monitoring.forks import renewed
 from otel_monitoring.redact import redact, redact_error
@@ -368,7 +369,7 @@ def _close(client: MongoClient[dict[str, Any]], pid: int) -> None:
 
 def text_of(content: bytes) -> str:
     """The content of a document, compressed: some servers take no binary values where they take texts."""
-    return b64encode(zlib.compress(content, 1)).decode()
+    return b64encode(compressed(content, 1)).decode()
 
 
 def bytes_of(text: str) -> bytes:
