@@ -145,8 +145,9 @@ def _ignore_missing_sampler(name: str) -> None:
 def _ignore_what_is_no_pair(value: str) -> None:
     given = items(value)
     pairs = [pair for pair in given if pair.partition("=")[1] and pair.partition("=")[0].strip()]
-    if len(pairs) < len(given):
+    if len(pairs) < len(value.split(",")):  # the SDK warns of empty items, too
         os.environ[_RESOURCE] = ",".join(pairs)
+    if len(pairs) < len(given):
         warn_once(f"{_RESOURCE}: it must be name=value pairs separated by commas; what is none is ignored")
 
 
