@@ -88,6 +88,15 @@ def test_a_variable_of_blanks_is_not_set(
     assert not caplog.messages
 
 
+def test_empty_items_of_resource_attributes_are_no_mistake(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=shop,,host.name=h,")
+    ignore_unusable()
+    assert os.environ["OTEL_RESOURCE_ATTRIBUTES"] == "team=shop,host.name=h"
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize(
     "value", ["tracecontext,,baggage", ",tracecontext, baggage", "TraceContext,BAGGAGE", "tracecontext,baggage,baggage"]
 )
