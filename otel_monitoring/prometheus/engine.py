@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from otel_monitoring.alerts.evaluation.acknowledgement import acknowledged
@@ -34,6 +35,7 @@ from otel_monitoring.prometheus.questions import Questions, Service
 from otel_monitoring.prometheus.silences import Silence, Silences, Wanted
 from otel_monitoring.prometheus.view import Application, ServiceView, next_moment, read_view
 from otel_monitoring.redact import redact, redact_error
+from otel_monitoring.runtime.threads import in_thread
 from otel_monitoring.runtime.worker import Worker
 
 T = TypeVar("T")
@@ -211,7 +213,8 @@ class PrometheusEngine:
         if leads and self.evaluates and self._latest_failure is None:
             with _recording:
                 rules = self._rules()
-                self._history.record(self._store(), self.incidents(rules), rules, self._wall_clock())
+                found = self._store(), self.incidents(rules), rules, self._wall_clock()
+                await _of_store(partial(self._history.record, *found))
         await self._exchange_mutes(leads)
 
     @property
@@ -470,14 +473,16 @@ class PrometheusEngine:
 
     async def _bring_in_line(self, writes: bool) -> None:
         servers, writer, now = await self._servers(), self._writer(), self._wall_clock()
-        known, mutes = await writer.read(servers), self._store().mutes
-        waiting = [Wanted(mute, now) for mute in mutes.all(now) if mute.schedule is None]
+        known, store = await writer.read(servers), self._store()
+        mutes = await _of_store(lambda: store.mutes.all(now))
+        waiting = [Wanted(mute, now) for mute in mutes if mute.schedule is None]
         unlisted = [one for one in self._unlisted if not any(silence.is_for(one) for silence in known)]
         taken = [Silence.taken(one) for one in unlisted]
         there = (*known, *taken)
         # What was a silence, and is none any more, was ended there.
         new = [one for one in waiting if not any(silence.is_exactly(one) for silence in (*there, *self._silences))]
-        wanted = self._wanted_silences(now)
+        by = await _of_store(lambda: acknowledged(store.acknowledgements))
+        wanted = self._wanted_silences(mutes, by, now)
         missing = [one for one in wanted if not any(silence.serves(one, now) for silence in there)]
         for one in [*new, *(missing if writes else ())]:
             await writer.write(servers, one, known)
@@ -494,16 +499,14 @@ class PrometheusEngine:
         for one in waiting:
             unseen = any(silence.is_exactly(one) and silence.start > seen_since for silence in known)
             if one not in new and not unseen and not any(silence.is_exactly(one) for silence in taken):
-                mutes.remove(one.mute)
+                await _of_store(partial(store.mutes.remove, one.mute))
         if taken:
             raise PrometheusError("Alertmanager does not list a silence that it has taken")
 
-    def _wanted_silences(self, now: float) -> list[Wanted]:
+    def _wanted_silences(self, mutes: Sequence[Mute], by: Mapping[str, Acknowledgement], now: float) -> list[Wanted]:
         """The silences of planned windows, and of acknowledged alerts that fire."""
-        store = self._store()
-        windows = (Wanted.of_window(mute, now) for mute in store.mutes.all(now) if mute.schedule is not None)
+        windows = (Wanted.of_window(mute, now) for mute in mutes if mute.schedule is not None)
         if self._latest is not None and self._latest_failure is None:  # else nobody knows what fires
-            by = acknowledged(store.acknowledgements)
             until = now + _ACKNOWLEDGED_SECONDS
             self._acknowledged = [
                 Wanted.of_acknowledged(one.id, _mute_of(one, by[one.id], until), by[one.id].at)
@@ -557,6 +560,11 @@ class PrometheusEngine:
                 "Prometheus: it does not say which Alertmanagers it notifies: set ALERTMANAGER_URL"
             ) from error
         return [url.rpartition("/api/v")[0] for url in found]
+
+
+async def _of_store(work: Callable[[], T]) -> T:
+    """Do `work` with the store in a thread: it may wait for a disk or a database."""
+    return await in_thread(work, name="otel-monitoring-prometheus")
 
 
 def _named(silences: Sequence[Silence], name: str) -> list[Silence]:

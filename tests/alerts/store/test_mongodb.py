@@ -28,7 +28,7 @@ from otel_monitoring.alerts.store import Store, open_store
 from otel_monitoring.alerts.store.application_database import ApplicationDatabase
 from otel_monitoring.alerts.store.fallback import RETRY_SECONDS, FallbackStore
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
-from otel_monitoring.alerts.store.leases import LEADER
+from otel_monitoring.alerts.store.leases import LEADER, lease_of
 from otel_monitoring.alerts.store.mongodb import MongoStore
 from otel_monitoring.alerts.store.mongodb.client import CONCURRENT_CALLS, opener, options_of
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT
@@ -500,17 +500,22 @@ def test_a_host_goes_on_with_the_latest_that_one_of_its_workers_knows(away: Away
         assert messages(worker) == ["over"]
 
 
-def test_who_leads_in_the_database_leads_on_when_it_is_away(away: Away) -> None:
-    """Another worker of the host would evaluate by what it knows, and tell an end that the leader has told."""
+@pytest.mark.parametrize("lease", [LEADER, lease_of("mail")])
+@pytest.mark.parametrize("first_knows", [True, False])
+def test_who_leads_or_delivers_in_the_database_goes_on_when_it_is_away(
+    away: Away, lease: str, first_knows: bool
+) -> None:
+    """Another worker of the host would tell an end that the leader has told, or send what its holder sends."""
     first, second = away.worker(), away.worker()
     now = time.time()
-    assert second.leases.lead("second", now, now + 8) == {LEADER}
-    assert first.leases.holders(now) == {LEADER: "second"}
+    assert second.leases.lead("second", now, now + 8, [lease]) == {lease}
+    assert not first_knows or first.leases.holders(now) == {lease: "second"}
     away.fails()
-    assert first.leases.lead("first", now + 1, now + 9) == frozenset()
-    assert second.leases.lead("second", now + 5, now + 13) == {LEADER}
-    assert first.leases.lead("first", now + 12, now + 20) == frozenset()
-    assert first.leases.lead("first", now + 14, now + 22) == {LEADER}
+    second.leases.holders(now)
+    assert first.leases.lead("first", now + 1, now + 9, [lease]) == frozenset()
+    assert second.leases.lead("second", now + 5, now + 13, [lease]) == {lease}
+    assert first.leases.lead("first", now + 12, now + 20, [lease]) == frozenset()
+    assert first.leases.lead("first", now + 14, now + 22, [lease]) == {lease}
 
 
 # Its size

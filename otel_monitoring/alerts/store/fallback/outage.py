@@ -8,7 +8,6 @@ from typing import NamedTuple, TypeVar
 from otel_monitoring.alerts.model import AlertEvent, DeliveryState
 from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.store.history import HISTORY_LIMIT
-from otel_monitoring.alerts.store.leases import LEADER
 from otel_monitoring.alerts.store.memory.state import MemoryState
 from otel_monitoring.alerts.store.outbox import OUTBOX_LIMIT, Queued
 from otel_monitoring.alerts.store.protocol import Store
@@ -118,8 +117,6 @@ def begin(store: Store, key: str, known: MemoryState, read: Mapping[str, int], n
     store.acknowledgements.save({**dict.fromkeys(store.acknowledgements.saved()), **known.acknowledgements})
     for channel, condition in known.conditions.items():
         store.conditions.save(channel, condition)
-    if (leader := known.leases.get(LEADER)) is not None:  # it may be of this host, and know more than this process
-        store.leases.lead(leader.worker, leader.taken, leader.until)
     unread = [delta for delta in store.measurements.read(read)[0] if delta.writer in read]
     store.measurements.clear()
     store.measurements.add(*unread)
@@ -154,6 +151,15 @@ def catch_up(store: Store, key: str, known: MemoryState, now: float) -> None:
             store.history.append(known.with_results(event))
     _merge_values(store, record, known, {} if record.notes_cleared else known.notes, now)
     _began_with(record, known).save(store)
+
+
+def keep_leases(store: Store, known: MemoryState) -> None:
+    """Keep in `store`, inside a transaction, who leads and who delivers by a channel, until the leases are over.
+
+    Their holders may be of this host, and go on: who leads knows more, and who delivers would not be alone.
+    """
+    for lease, row in known.leases.items():
+        store.leases.lead(row.worker, row.taken, row.until, (lease,))
 
 
 def begin_again(store: Store, key: str, known: MemoryState, now: float) -> None:

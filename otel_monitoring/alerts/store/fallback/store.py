@@ -17,6 +17,7 @@ from otel_monitoring.alerts.store.fallback.outage import (
     continue_measurements,
     end,
     forward_measurements,
+    keep_leases,
     merge,
     take_over,
 )
@@ -259,6 +260,7 @@ class FallbackStore:
                     raise _ReturnedError
             if self._to_take_over is not None:
                 catch_up(store, self.record, self._known, self._now)
+                keep_leases(store, self._known)
                 take_over(store, self.record, self._known, self._to_take_over)
                 continue_measurements(store, self.record, self.measurements.lately)
             return work(store)
