@@ -283,22 +283,22 @@ class HealthAnswers:
             "host": origin.host,
         }
 
-    def _instance_id(self) -> str | None:
-        found = self._from.telemetry.resource.attributes.get("service.instance.id")
-        return None if found is None else str(found)
+    def _instance_id(self) -> str:
+        return self._from.telemetry.instance_id
 
     def _uptime(self) -> float:
         started = self._from.started_at()
         return time.monotonic() - started if started is not None else 0.0
 
     def _others(self, scope: Scope) -> list[SeenInstance]:
-        own = self._instance_id()
+        # Prometheus knows it by what it exports.
+        own = {self._instance_id(), self._from.telemetry.resource.attributes.get("service.instance.id")}
         known = scope == SERVICE and self._from.service.joined
         others = self._from.instances.others(time.monotonic()) if known else []
-        return [other for other in others if other.id != own]
+        return [other for other in others if other.id not in own]
 
     def _own_instance(self, state: dict[str, Any]) -> SeenInstance:
-        instance = str(self._instance_id())
+        instance = self._instance_id()
         return SeenInstance(instance, state, 0.0, self._from.instances.leads(instance))
 
     def _connections_in_use(self) -> float | None:

@@ -125,11 +125,10 @@ class AlertFeed:
         origin = Origin.here(self._settings, attributes)
         signals = AlertSignals(self._telemetry.meter_provider, self._telemetry.logger_provider)
         manager.connect(self._settings, origin, signals, self._store_database)
-        instance = str(attributes.get("service.instance.id") or f"{socket.gethostname()}:{os.getpid()}")
         engine = self._engine
         self._evaluator = Evaluator(
             manager,
-            instance,
+            self._telemetry.instance_id,
             self._report,
             self._settings.sample_interval,
             None if engine is not None else lambda: self._performance.history(SERVICE).recent,

@@ -331,7 +331,7 @@ class ServiceParts:
             units=lambda: self.aggregator.reader.application,
             errors=lambda: self.service_history.errors,
             last_error=lambda: self.performance.error_seen(),
-            leader=lambda: str(self._instance_id()) if self.alerting.leads else None,
+            leader=lambda: self.telemetry.instance_id if self.alerting.leads else None,
             classify=self._statistics,
             wall_clock=lambda: self._alert_manager().clock(),
         )
@@ -607,9 +607,6 @@ class ServiceParts:
         """
         store = self._alert_manager().store
         return None if isinstance(store, MemoryStore) or self.engine is not None else store.measurements
-
-    def _instance_id(self) -> object:
-        return self.telemetry.resource.attributes.get("service.instance.id")
 
     def _origin(self) -> Origin:
         """The service's name, version, environment and host; kept until the resource is another, as after a fork."""

@@ -6,6 +6,7 @@ Construction makes providers or joins those of the application; `start` makes th
 import inspect
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -64,6 +65,8 @@ _LEVELS = {
     "fatal": logging.CRITICAL,
     "none": logging.CRITICAL + 1,
 }
+_RANDOM_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""An id that the SDK draws anew in each process."""
 _OWN_LOGGERS = ("otel_monitoring", "otel_monitoring.alerts")
 
 P = TypeVar("P", MeterProvider, "TracerProvider", "LoggerProvider")
@@ -102,6 +105,8 @@ class Telemetry:
         exports_metrics: Whether metrics leave the process. False: the aggregator's reader is the only one.
         resource: The resource. `service.instance.id` is different in each worker process: a random UUID, or the one in
             `OTEL_RESOURCE_ATTRIBUTES` with `:<process id>` added.
+        instance_id: Names this process among those of the service: its `service.instance.id`, with `:<process id>`
+            added where the application has chosen it, which may be the same in all workers.
     """
 
     def __init__(
@@ -155,6 +160,14 @@ class Telemetry:
             attributes.update(ServiceInstanceIdResourceDetector().detect().attributes)
         return Resource({**_SDK, **attributes}, SCHEMA_URL)
 
+    def _joined_resource(self, own: Resource) -> Resource:
+        """One process has one resource: that of the application's providers takes precedence."""
+        found = own
+        for provider in self._theirs:
+            found = joined(found, provider.resource)
+        self.instance_id = _instance_id(found, own)
+        return found
+
     def _read_file(self) -> "FileProviders | None":
         """The providers of the configuration file, where there is one and nobody has set global ones of the SDK."""
         file = self._settings.file
@@ -178,9 +191,8 @@ class Telemetry:
         loggers = self._to_join(
             "logs", given.get("logs") or logs_api.get_logger_provider(), _loaded_logger_provider(), join
         )
-        for provider in (loggers, tracers):
-            if provider is not None:  # one process has one resource: the application's takes precedence
-                self.resource = joined(self.resource, provider.resource)
+        self._theirs = [provider for provider in (loggers, tracers) if provider is not None]
+        self.resource = self._joined_resource(self.resource)
 
         self.exports_metrics = True
         self.tracing = tracers is not None or "traces" in sent
@@ -324,8 +336,8 @@ class Telemetry:
             if switch is not None:
                 switch.feed_none()
         self._states = self._make_states()
-        if not self._joined or self._from_file is not None:
-            self.resource = self._make_resource()
+        self._theirs = [] if self._from_file is not None else self._theirs
+        self.resource = self._joined_resource(self._make_resource())
         for provider in self._sdk:
             # The SDK sets a random `service.instance.id`, even where the user has set one.
             if provider in _made:
@@ -473,6 +485,11 @@ class Telemetry:
         if self._settings.sdk_disabled:
             return "none"
         return "own" if signal == "metrics" or self._states[signal].endpoint is not None else "none"
+
+
+def _instance_id(resource: Resource, own: Resource) -> str:
+    found, ours = (str(one.attributes.get("service.instance.id", "")) for one in (resource, own))
+    return found if found == ours or _RANDOM_ID.fullmatch(found) else f"{found}:{os.getpid()}"
 
 
 def _can_export(signal: Signal) -> bool:

@@ -268,6 +268,33 @@ def test_uvicorn_workers_are_told_apart(tmp_path: Path) -> None:
         service.stop()
 
 
+@pytest.mark.parametrize("chosen", ["", '"service.instance.id": "web-1"'], ids=["random", "chosen"])
+@pytest.mark.parametrize(
+    "runner",
+    [("uvicorn", "--workers", "2"), ("gunicorn", "--preload", "-w", "2", "-k", "uvicorn.workers.UvicornWorker")],
+    ids=["spawned", "preloaded"],
+)
+def test_workers_with_providers_of_the_application_are_told_apart(
+    tmp_path: Path, runner: tuple[str, ...], chosen: str
+) -> None:
+    """Their resource has an id that the application has chosen for all of them, or that they have inherited."""
+    source = f"""
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+trace.set_tracer_provider(TracerProvider(resource=Resource.create({{{chosen}}})))
+{PLAIN}"""
+    with serving(tmp_path, source, runner=runner) as service:
+        assert len(set(instances_of(service).values())) == 2
+
+        def all_know_each_other() -> bool:
+            listed = service.get("/api/health/detailed").json()["instances"]
+            return len({one["pid"] for one in listed}) == 2 and sum(one["leads"] for one in listed) == 1
+
+        eventually(all_know_each_other, "both are listed, and one leads")
+        service.stop()
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

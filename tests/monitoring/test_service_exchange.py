@@ -53,7 +53,8 @@ class Process:
         self.monitoring.add_rule(Rule("sold", Count("sold"), ">", 1e9))
         self.monitoring.instrument(self.app)
         telemetry = self.monitoring._parts.telemetry
-        telemetry.resource = telemetry.resource.merge(Resource({"service.instance.id": uuid4().hex}))
+        telemetry.instance_id = uuid4().hex
+        telemetry.resource = telemetry.resource.merge(Resource({"service.instance.id": telemetry.instance_id}))
         self.sold = self.monitoring.meter.create_counter("sold")
         self.http: httpx.AsyncClient
 
