@@ -1,6 +1,7 @@
 """`Figures`: what a window says about requests, commands and calls, in numbers that can be subtracted."""
 
 from collections.abc import Hashable, Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from otel_monitoring import semconv as c
@@ -130,6 +131,7 @@ def _rest(whole: Mapping[K, Cell], part: Mapping[K, Cell]) -> dict[K, Cell]:
     return {key: cell for key, cell in found.items() if cell.number > 0}
 
 
+@lru_cache(maxsize=_LIMIT)  # shared by the figures of all the times that are kept
 def _request(series: Series) -> Request:
     known = dict(series.attributes)
     status = known.get(c.HTTP_RESPONSE_STATUS_CODE)
