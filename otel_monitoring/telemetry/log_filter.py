@@ -2,6 +2,7 @@
 
 import logging
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -41,7 +42,9 @@ class QuietExports(logging.Filter):
         self._loggers = [
             known for name, known in _loggers() if isinstance(known, logging.Logger) and _about_exporting(name)
         ]
-        if not any("_shared_internal" in known.name for known in self._loggers):
+        # Metrics have no queue: where they alone are exported, its module is not loaded.
+        queues = any(f"opentelemetry.sdk.{module}.export" in sys.modules for module in ("trace", "_logs"))
+        if queues and not any("_shared_internal" in known.name for known in self._loggers):
             seams.EXPORT_LOGGERS.lost(LookupError("there is no such logger"))
         for known in self._loggers:
             known.disabled = False

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -248,6 +249,16 @@ def test_a_worker_of_a_preloaded_application_lives_whatever_its_parent_held(tmp_
         service.get("/orders/1")
         assert service.calls(1) == {"/orders/{number}": 1}
         service.stop()
+
+
+@pytest.mark.parametrize("signal", ["metrics", "traces", "logs"])
+def test_each_signal_may_be_the_only_one(tmp_path: Path, signal: str) -> None:
+    variables: dict[str, Any] = {f"OTEL_{name.upper()}_EXPORTER": "none" for name in ("metrics", "traces", "logs")}
+    del variables[f"OTEL_{signal.upper()}_EXPORTER"]
+    variables[f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT"] = f"http://127.0.0.1:{free_port()}/v1/{signal}"
+    with serving(tmp_path, PLAIN, runner=("uvicorn",), **variables) as service:
+        assert service.diagnostics()["seams"] == [], "nothing of the SDK is missed that is not loaded"
+        assert "is built differently" not in service.stop()
 
 
 def instances_of(service: Service) -> dict[int, str]:
