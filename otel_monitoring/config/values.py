@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -27,8 +27,11 @@ _WORDS: Final = {
     **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
 }
 _UNPRINTABLE: Final = r"[\x00-\x20\x7f-\x9f]"
+_NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # The headers that `opentelemetry.util.re.parse_env_headers` accepts. It logs any other text in full, secrets included.
-_HEADER: Final = r"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*=[ \t]*[\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*\s*"
+_HEADER: Final = rf"\s*{_NAME}[ \t]*=[ \t]*[\x20\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*\s*"
+# What HTTP libraries send. They refuse anything else with an error that contains it, secrets included.
+_DECODED_HEADER: Final = rf"{_NAME}[ \t]*=[\t\x20-\x7e\xa0-\xff]*"
 
 
 def text(given: object) -> str:
@@ -172,9 +175,12 @@ def expressions(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def headers(value: str) -> str:
-    """A list of headers as in `OTEL_EXPORTER_OTLP_HEADERS`."""
-    if not all(re.fullmatch(_HEADER, item) for item in value.split(",") if item.strip()):
+    """A list of headers as in `OTEL_EXPORTER_OTLP_HEADERS`, which can be sent once their escapes are decoded."""
+    listed = [item for item in value.split(",") if item.strip()]
+    if not all(re.fullmatch(_HEADER, item) for item in listed):
         raise ValueError("it must be name=value pairs separated by commas")
+    if not all(re.fullmatch(_DECODED_HEADER, unquote(item).strip()) for item in listed):
+        raise ValueError("it must be headers without line breaks, and without letters that are not in Latin-1")
     return value
 
 

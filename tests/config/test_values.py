@@ -60,6 +60,7 @@ COLOUR = choice(Literal["red", "Green", "blue"])
         (secret(str.upper), SecretStr("sesame"), SecretStr("SESAME")),
         (web_address, "https://[::1]:8/a?b#c", "https://[::1]:8/a?b#c"),
         (headers, "a=b, c=", "a=b, c="),
+        (headers, "a=%20b%2C%09%C3%A9%0A", "a=%20b%2C%09%C3%A9%0A"),
     ],
 )
 def test_a_value_is_made(step: Step, given: object, made: object) -> None:
@@ -99,6 +100,10 @@ def _listed(*values: object) -> tuple[object, ...]:
         *((texts, wrong, "it must be a list, or a text with commas") for wrong in _listed(5, {"a": "b"}, b"a")),
         (texts, ["a", 5], "it must be text"),
         (headers, 'a="b"', "it must be name=value pairs separated by commas"),
+        *(
+            (headers, wrong, "it must be headers without line breaks, and without letters that are not in Latin-1")
+            for wrong in ("a=b,c=d%0Ae", "a=b%0D%0A%20e", "a=%C4%8D", "a%0A=b", "a=b%00c", "a=%FF", "a=%c2%85e")
+        ),
         *(
             (web_address, wrong, "it must be a URL that starts with http:// or https:// and names a host")
             for wrong in ("ftp://h", "http://", "http://[::1", "http://h:0", "http://h:x", "http://h /", "")
