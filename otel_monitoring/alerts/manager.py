@@ -40,7 +40,7 @@ from otel_monitoring.alerts.store.mutes import order
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.guard import fail_open
 from otel_monitoring.redact import redact
-from otel_monitoring.runtime.threads import in_thread
+from otel_monitoring.runtime.threads import in_thread, wait_for
 from otel_monitoring.timestamps import rfc3339
 
 T = TypeVar("T")
@@ -49,6 +49,8 @@ _RECENT_LIMIT = 10
 _LIMITS = Limits(spacing=1.0, gathering=0.1)
 _reading_results = fail_open("reading the leader's report")
 _raising = fail_open("raising an alert")
+_moving = fail_open("moving mutes to the store of the service")
+_MOVE_SECONDS = 0.5
 
 
 class AlertManager:
@@ -123,8 +125,15 @@ class AlertManager:
         self._database = database
         self._configure(self._given[2] or settings, origin, signals)
         if before is not None and before is not self._store:
+            move = partial(self._move_mutes, before, self.store)
+            # At the start, in the application's loop: a store that hangs gets the mutes later.
+            if not wait_for(move, _MOVE_SECONDS, name="otel-monitoring-alert"):
+                move()
+
+    def _move_mutes(self, before: Store, store: Store) -> None:
+        with _moving:
             for mute in before.mutes.all(self.clock()):
-                self.store.mutes.add(mute)
+                store.mutes.add(mute)
             before.close()
 
     def _configure(self, settings: Settings, origin: Origin, signals: AlertSignals) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
@@ -18,17 +19,20 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_monitoring import alerts
 from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, Gauge, Rule, model
 from otel_monitoring.alerts.model import AlertEvent, Notification
+from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.notify.channels.log import LogChannel
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
 from otel_monitoring.alerts.store import MemoryStore
 from otel_monitoring.alerts.store.memory.history import MemoryHistory
+from otel_monitoring.alerts.store.memory.values import MemoryMutes
 from otel_monitoring.alerts.store.mutes import MUTES_LIMIT
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError, DeliveryError, TooManyMutesError
 from otel_monitoring.metrics.reader import SnapshotReader
 from otel_monitoring.redact.json_value import LENGTH
 from otel_monitoring.testing import ManualClock, MemoryChannel
+from tests.waiting import PATIENCE, eventually_here
 
 pytestmark = pytest.mark.anyio
 
@@ -426,6 +430,28 @@ async def test_what_was_muted_before_a_service_connects_stays_muted(tmp_path: Pa
     assert await other.get_alert_history() == [], "another environment, another store"
     for one in (manager, other):
         one.store.close()
+
+
+async def test_a_service_connects_although_its_store_hangs_which_gets_the_mutes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = threading.Event()
+
+    class Late(MemoryMutes):
+        def add(self, mute: Mute) -> None:
+            assert opened.wait(PATIENCE)
+            super().add(mute)
+
+    manager = AlertManager(settings=Settings.load(store="sqlite", state_dir=tmp_path), channels=[])
+    manager.mute_alert_type("high_cpu", 300)
+    store = MemoryStore()
+    store.mutes = Late(store)
+    monkeypatch.setattr("otel_monitoring.alerts.manager.open_store", lambda *_, **__: store)
+    monkeypatch.setattr("otel_monitoring.alerts.manager._MOVE_SECONDS", 0.01)
+    manager.connect(manager.settings, Origin("orders", "production"), AlertSignals())
+    assert manager.mutes() == []
+    opened.set()
+    await eventually_here(lambda: [mute.type for mute in manager.mutes()] == ["high_cpu"])
 
 
 async def test_a_rule_of_ones_own_replaces_a_default_one_and_is_added_once() -> None:
