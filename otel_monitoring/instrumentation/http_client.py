@@ -6,10 +6,10 @@ who only import the client need not have.
 """
 
 import ipaddress
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from contextvars import ContextVar
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -133,22 +133,19 @@ def _instrument() -> None:
     Instrumentations import what they instrument: aiohttp alone, which is often there unused, takes 9 MiB.
     """
     for client in _CLIENTS:
-        if client in sys.modules:
-            _await_request(sys.modules[client])
-        elif client not in _awaited:
+        if client not in _awaited:
             _awaited.add(client)
-            when_imported(client, _imported)
+            when_imported(client, partial(_imported, client))
     _withhold_baggage()
 
 
-def _imported(client: ModuleType) -> None:
-    _awaited.discard(client.__name__)
+def _imported(name: str, client: ModuleType) -> None:
+    _awaited.discard(name)
     if _services.first() is not None:
-        _await_request(client)
+        _await_request(name, client)
 
 
-def _await_request(client: ModuleType) -> None:
-    name = client.__name__
+def _await_request(name: str, client: ModuleType) -> None:
     instrumentation = _CLIENTS[name]
     with _GUARD:
         if name in _found or find_spec(instrumentation.module) is None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -17,8 +18,8 @@ def when_imported(name: str, call: Callable[[ModuleType], None]) -> None:
         name: A module's full name.
         call: Must not raise.
     """
-    if (module := sys.modules.get(name)) is not None:
-        call(module)
+    if sys.modules.get(name) is not None:
+        call(import_module(name))  # which waits where another thread is in the midst of its import
         return
     _awaited.setdefault(name, []).append(call)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -34,7 +35,9 @@ class _Finder(MetaPathFinder):
         """What the first of the other finders finds; None for a module that nobody waits for."""
         if name not in _awaited:
             return None
-        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
+        others = (finder for finder in sys.meta_path if finder is not self)
+        finds = (getattr(finder, "find_spec", None) for finder in others)  # finders of old libraries have none
+        found = (find(name, path, target) for find in finds if find is not None)
         spec = next((one for one in found if one is not None), None)
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import aiohttp
@@ -215,6 +216,11 @@ def test_a_client_without_its_instrumentation_is_left_alone(monkeypatch: pytest.
 
 
 @pytest.mark.slow
+def test_a_library_that_stands_in_for_a_client_starts_with_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "requests", ModuleType("niquests"))  # as its documentation says
+    instrument_clients(TracerProvider(), MeterProvider())()
+
+
 def test_a_client_is_loaded_by_the_application_alone_and_its_instrumentation_by_the_first_request() -> None:
     code = """
 import sys

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,41 @@ def test_a_module_that_is_there_already() -> None:
     seen: list[ModuleType] = []
     when_imported("sys", seen.append)
     assert seen == [sys]
+
+
+def test_a_module_that_another_thread_is_importing(source: Path) -> None:
+    source.write_text("import threading\nthreading.current_thread().stop_here()\ndone = True\n")
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Importer(threading.Thread):
+        def run(self) -> None:
+            importlib.import_module(NAME)
+
+        def stop_here(self) -> None:
+            begun.set()
+            assert go_on.wait(30)
+
+    importer = Importer()
+    importer.start()
+    assert begun.wait(30)
+    seen: list[bool] = []
+    waiting = threading.Thread(target=when_imported, args=(NAME, lambda module: seen.append(hasattr(module, "done"))))
+    waiting.start()
+    waiting.join(0.05)
+    go_on.set()
+    waiting.join(30)
+    importer.join(30)
+    assert seen == [True]
+
+
+def test_a_finder_that_is_none_of_today(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source.write_text("done = True")
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path[:-1], object(), sys.meta_path[-1]])
+    seen: list[bool] = []
+    when_imported(NAME, lambda module: seen.append(module.done))
+    assert importlib.util.find_spec(NAME) is not None
+    importlib.import_module(NAME)
+    assert seen == [True]
 
 
 def test_the_module_has_the_loader_that_it_would_have(source: Path) -> None:
