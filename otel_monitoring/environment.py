@@ -94,14 +94,22 @@ def ignore_unusable() -> None:
             ignore(name, "its name is OTEL_CONFIG_FILE now")
         elif name == _RESOURCE:
             _ignore_what_is_no_pair(value)
-        elif _OTLP_TIMEOUT.fullmatch(name) and value.strip().isdecimal() and int(value) >= _MANY_SECONDS:
+        elif _OTLP_TIMEOUT.fullmatch(name) and _is_whole(value) and int(value) >= _MANY_SECONDS:
             warn_once(f"{name}: the SDK reads it as seconds, where the specification has milliseconds")
         elif (provider := _PROVIDER.fullmatch(name)) and not _installed(f"{provider[1].lower()}_provider", value):
             ignore(name, "no such provider is installed")
-        elif _LIMIT.fullmatch(name) and not value.strip().isdecimal():
+        elif _LIMIT.fullmatch(name) and not _is_whole(value):
             ignore(name, "it must be a number, 0 or more")
         elif _EXPRESSIONS.fullmatch(name) and not are_expressions(items(value)):
             ignore(name, "it must be regular expressions, separated by commas")
+
+
+def _is_whole(value: str) -> bool:
+    """Whether the SDK can read a number of things, which Python does up to 4,300 digits."""
+    try:
+        return value.strip().isdecimal() and int(value) >= 0
+    except ValueError:
+        return False
 
 
 def _ignore_missing(name: str, value: str, kind: str, always: str) -> None:

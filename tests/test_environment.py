@@ -63,6 +63,7 @@ def test_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, value: str, dis
         ("OTEL_PYTHON_TRACER_PROVIDER", "sdk_tracer_provider", "sdk_tracer_provider"),
         ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc", None),
         ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "-3", None),
+        ("OTEL_ATTRIBUTE_COUNT_LIMIT", "9" * 5000, None),
         ("OTEL_ATTRIBUTE_COUNT_LIMIT", "128", "128"),
         ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "[", None),
         ("OTEL_PYTHON_EXCLUDED_URLS", "health,^/a", "health,^/a"),
@@ -128,6 +129,7 @@ def test_a_timeout_that_was_meant_in_milliseconds_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "30")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "9" * 5000)  # the settings say what is wrong with it
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "10000")
     ignore_unusable()
     (said,) = caplog.messages

@@ -96,8 +96,10 @@ class BlockingThread:
 
     def _repeat(self) -> None:
         due = time.monotonic()
-        while not self._stopping:
+        while True:
             self._wake.clear()
+            if self._stopping:  # looked at after that: the stop, which is told before, is not overlooked
+                return
             with self._guard:
                 self._job.run()
             now = self._ran = time.monotonic()

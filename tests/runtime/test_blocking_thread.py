@@ -3,6 +3,7 @@
 import ctypes
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -44,6 +45,26 @@ def test_it_runs_at_the_start_at_its_interval_and_when_it_is_asked_for() -> None
     assert seldom.runs == 2
     assert not threads[1].wake()
     assert threads[1].troubles(time.monotonic()) == ["seldom: the thread has ended"]
+
+
+class StoppedJustBefore(threading.Event):
+    """The event of a thread that is told to stop just before it goes on."""
+
+    stop: Callable[[], object] = bool
+
+    def clear(self) -> None:
+        self.stop()
+        super().clear()
+
+
+def test_a_stop_that_comes_just_before_a_run_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Counted()
+    monkeypatch.setattr(threading, "Event", StoppedJustBefore)
+    thread = BlockingThread(BlockingJob("stopped", 3600, work))
+    monkeypatch.setattr(StoppedJustBefore, "stop", lambda _: thread.tell_to_stop())
+    thread.start()
+    eventually(lambda: thread.troubles(time.monotonic()) == ["stopped: the thread has ended"])
+    assert work.runs == 0
 
 
 @pytest.mark.parametrize("failure", [ValueError("broken"), SystemExit(3), KeyboardInterrupt()])
