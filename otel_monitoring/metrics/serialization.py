@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from math import inf
+from sys import intern
 from typing import Any, NamedTuple
 
 from otel_monitoring.compression import compressed
@@ -273,7 +274,8 @@ def _inflated(content: bytes | memoryview) -> bytes:
 
 def _series(text: str) -> Series:
     name, attributes = json.loads(text)
-    return Series(str(name), tuple((str(key), _attribute(value)) for key, value in attributes))
+    # All series have the same few names, which are kept once.
+    return Series(intern(str(name)), tuple((intern(str(key)), _attribute(value)) for key, value in attributes))
 
 
 def _attribute(value: Any) -> AttributeValue:
