@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 _AUTHORITIES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-_VARIABLES: Final = (
-    "NETRC",
-    *(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal}CREDENTIAL_PROVIDER" for signal in ("", "TRACES_", "METRICS_", "LOGS_")),
+_CREDENTIAL_PROVIDERS: Final = tuple(
+    f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{signal}CREDENTIAL_PROVIDER" for signal in ("", "TRACES_", "METRICS_", "LOGS_")
 )
+_VARIABLES: Final = ("NETRC", *_CREDENTIAL_PROVIDERS)
 
 
 def needs_requests(url: str, authority: Path | None) -> bool:
@@ -34,6 +34,11 @@ def needs_requests(url: str, authority: Path | None) -> bool:
         or any(os.environ.get(name) for name in variables)
         or _has_netrc()
     )
+
+
+def names_credential_provider() -> bool:
+    """Whether the environment names a provider of credentials, which makes the session of `requests` itself."""
+    return any(os.environ.get(name) for name in _CREDENTIAL_PROVIDERS)
 
 
 def _has_netrc() -> bool:

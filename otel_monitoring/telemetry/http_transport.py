@@ -93,7 +93,7 @@ class HttpTransport:
             _give_time(connection.sock, until)
             response = connection.getresponse()
             body = self._body(response)
-            _check(response.status, response.reason)
+            check_status(response.status, response.reason)
             return Result(response.status, response.reason, None, body, response.headers)
         except Exception as error:  # noqa: BLE001 - the SDK decides what it means
             self.close()
@@ -180,7 +180,7 @@ class _Limited(io.RawIOBase):
         super().close()
 
 
-def _check(status: int, reason: str) -> None:
+def check_status(status: int, reason: str | None) -> None:
     """Check that `status` says whether the server has taken the data.
 
     Raises:

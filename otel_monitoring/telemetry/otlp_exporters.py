@@ -17,10 +17,10 @@ from opentelemetry.util.re import parse_env_headers
 
 from otel_monitoring import seams
 from otel_monitoring.config.otlp import OtlpSettings, Signal
-from otel_monitoring.config.requests import needs_requests
+from otel_monitoring.config.requests import names_credential_provider, needs_requests
 from otel_monitoring.forks import renewed
 from otel_monitoring.telemetry.export_state import ExportState
-from otel_monitoring.telemetry.http_transport import HttpTransport
+from otel_monitoring.telemetry.http_transport import HttpTransport, check_status
 
 _EXPORTERS: dict[Signal, tuple[str, str]] = {
     "traces": ("trace_exporter", "OTLPSpanExporter"),
@@ -71,14 +71,31 @@ def _over_http(exporter: Callable[..., Any], options: dict[str, Any], signal: Si
         settings.tls_file(signal, kind) for kind in ("certificate", "client_certificate", "client_key")
     )
     if needs_requests(options["endpoint"], authority):
-        return exporter(**options)
+        return _with_requests(exporter, options)
     # The SDK compresses each time by a quarter of a MiB, which the allocator keeps for each of its threads.
     transport = HttpTransport(authority or certifi.where(), certificate, key, options["compression"].value)
     try:
         return exporter(**{**options, "compression": type(options["compression"]).NoCompression}, _transport=transport)
     except TypeError as error:
         seams.HTTP_TRANSPORT.lost(error)
-    return exporter(**options)
+    return _with_requests(exporter, options)
+
+
+def _with_requests(exporter: Callable[..., Any], options: dict[str, Any]) -> Any:
+    if names_credential_provider():
+        return exporter(**options)
+    session = importlib.import_module("requests").Session()
+    session.hooks["response"].append(_refuse_redirection)
+    return exporter(**options, session=session)
+
+
+def _refuse_redirection(response: Any, **_: object) -> None:
+    """Raise an error for a redirection, as our own transport does; the SDK takes it for a success."""
+    try:
+        check_status(response.status_code, response.reason)
+    except ValueError:
+        response.close()
+        raise
 
 
 def count_refusals(exporter: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 from otel_monitoring import seams
 from otel_monitoring.config.otlp import OtlpSettings
 from otel_monitoring.telemetry.otlp_exporters import make_exporter
+from tests.http_server import Answer, HttpServer
 from tests.integration.authority import Authority
 from tests.otlp_sink import HttpSink
 
@@ -85,6 +86,14 @@ def test_a_password_of_the_url_is_sent() -> None:
         with exporting(otlp_endpoint=sink.endpoint.replace("//", "//me:open%20sesame@")) as export:
             assert export() == "SUCCESS"
         assert sink.requests[0].headers["authorization"] == "Basic bWU6b3BlbiBzZXNhbWU="
+
+
+@pytest.mark.parametrize("login", ["", "me:sesame@"])  # with a login, `requests` sends
+def test_a_redirection_is_no_success(login: str) -> None:
+    with HttpServer(lambda _: Answer(301, b"moved", {"Location": "/elsewhere"})) as server:
+        with exporting(otlp_endpoint=server.url.replace("//", f"//{login}")) as export:
+            assert export() == "FAILURE"
+        assert len(server.requests) == 1
 
 
 def test_an_sdk_without_the_seam_sends_with_requests(monkeypatch: pytest.MonkeyPatch) -> None:
