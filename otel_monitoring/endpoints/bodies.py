@@ -67,7 +67,7 @@ class AcknowledgeRequest(BaseModel):
 
 _PARAMETERS = (
     *("limit", "alert_type", "severity", "scope", "name", "incident"),
-    *("metric", "range", "step", "endpoint", "end", "routes"),
+    *("metric", "range", "step", "endpoint", "end", "endpoints"),
 )
 _WINDOW = ("from", "to", "weekly", "days", "timezone")
 FIELDS = frozenset({*MuteRequest.model_fields, *_WINDOW, "query", "path", "body", *_PARAMETERS})

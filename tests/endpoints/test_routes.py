@@ -7,11 +7,13 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import Depends, FastAPI, HTTPException
+from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import FastAPIError
 
 from otel_monitoring import MonitoringService
 from otel_monitoring.alerts import AlertManager
 from otel_monitoring.alerts.mute import DEFAULT_MUTE_SECONDS
+from otel_monitoring.endpoints.bodies import FIELDS
 from otel_monitoring.instrumentation.http_server.own_routes import OwnRoutes
 
 pytestmark = pytest.mark.anyio
@@ -151,6 +153,15 @@ async def test_a_wrong_parameter_is_named_and_not_repeated(method: str, path: st
     assert answer.status_code == 422
     assert [error["loc"][-1] for error in answer.json()["detail"]] == [field]
     assert SECRET not in answer.text
+
+
+def test_every_parameter_may_be_named() -> None:
+    app, _ = application(access="open")
+    own = next(route for route in app.router.routes if isinstance(route, OwnRoutes))
+    wanted: list[Dependant] = [each.route.dependant for each in own._endpoints]  # type: ignore[attr-defined]
+    names = {param.alias for one in wanted for param in (*one.query_params, *one.path_params)}
+    assert {"name", "endpoints"} <= names
+    assert names <= FIELDS
 
 
 async def test_mutes_by_rule_and_labels_are_listed_and_ended() -> None:
