@@ -72,7 +72,7 @@ class AlertManager:
     Attributes:
         clock: Returns Unix time in seconds, as all workers of the service have it.
         heartbeat: Tells an outside watcher that rules are evaluated; None: nobody is told.
-        hand_over: Asks the background thread to deliver the outbox soon; returns False where there is none.
+        hand_over: Has the service deliver the outbox soon; returns False where none runs in this process.
         engine: Evaluates the rules about the whole service and keeps the mutes, in place of this process; None: nobody.
     """
 

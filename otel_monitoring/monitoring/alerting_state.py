@@ -17,7 +17,7 @@ class AlertingState:
 
     Args:
         manager: Returns the service's alert manager.
-        worker: Its background thread waits for the store's answer.
+        worker: In its background thread all who ask wait for one reading, which has a thread of its own.
         late: Returns why alerts come late, given the monotonic time in seconds; None: they do not.
     """
 

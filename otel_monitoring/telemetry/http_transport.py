@@ -22,6 +22,8 @@ from otel_monitoring.config.otlp import Compression
 _LARGEST_ANSWER: Final = 1 << 20
 """Bytes of an answer, its headers included; those of a Collector have some hundreds."""
 _LARGEST_BODY: Final = 1 << 16
+_Selector: Final = getattr(selectors, "PollSelector", selectors.DefaultSelector)
+"""Needs no file descriptor: a process that has none left still exports."""
 _PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -208,7 +210,7 @@ def _give_time(sock: socket.socket, until: float | None) -> None:
 
 def _is_silent(sock: socket.socket) -> bool:
     """Whether nothing has come between two requests: the end of the connection, or why the server ends it."""
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         selector.register(sock, selectors.EVENT_READ)
         return not selector.select(0)
 

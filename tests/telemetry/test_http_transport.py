@@ -1,6 +1,7 @@
 """Requests of our transport to real servers: what is sent, what is kept, and what goes wrong."""
 
 import gzip
+import resource
 import socket
 import ssl
 import threading
@@ -259,6 +260,19 @@ def test_whom_it_connects_to(url: str, server: tuple[str, int], monkeypatch: pyt
     monkeypatch.setattr(socket, "create_connection", create_connection)
     post(HttpTransport(certifi.where()), url)
     assert asked == [server]
+
+
+def test_a_process_without_further_file_descriptors_still_sends(transport: HttpTransport) -> None:
+    with keeping() as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        assert post(transport, url).status_code == 200
+        before, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+        try:
+            result = post(transport, url)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (before, most))
+        assert (result.status_code, server.connections) == (200, 1), result
 
 
 def test_a_server_that_says_that_it_leaves_is_connected_again(transport: HttpTransport) -> None:
