@@ -267,7 +267,7 @@ class PrometheusEngine:
         """The questions, in the form of the histograms that Prometheus has."""
         if self._native is None:
             self._native = await self._is_native(connection)
-        return self._questions()
+        return self._questions(native=self._native is not False)
 
     async def _is_native(self, connection: Connection) -> bool | None:
         """Whether the histograms are native; None: there is none yet."""
@@ -295,12 +295,12 @@ class PrometheusEngine:
         elif before is not None and self._failure is None:
             logger.info("Prometheus answers again, for the whole service")
 
-    def _questions(self) -> Questions:
+    def _questions(self, *, native: bool = True) -> Questions:
         resource = self._resource()
         name, namespace = (str(resource.get(key) or "") for key in ("service.name", "service.namespace"))
         job = f"{namespace}/{name}" if namespace else name
         service = Service(job, str(resource.get("deployment.environment.name") or ""))
-        return Questions(service, self._settings.window, self._native is not False)
+        return Questions(service, self._settings.window, native)
 
     def past(self, query: SeriesQuery, grid: Grid) -> Mapping[int, Slice]:
         """The past of the whole service, by steps. It waits; never call it in an event loop.
@@ -372,8 +372,11 @@ class PrometheusEngine:
         ours = [rule for rule in rules if rule.scope == "service"]
         if not ours or self._latest_failure is not None or self._clock() - self._results_at < self._kept():
             return
-        questions = self._questions()
-        results, failure = await self._answer(lambda connection: results_of(connection, questions, ours))
+
+        async def values(connection: Connection) -> Mapping[str, Mapping[str, Any]]:
+            return await results_of(connection, await self._questions_in_form(connection), ours)
+
+        results, failure = await self._answer(values)
         if results is not None:
             self._results, self._results_at = results, self._clock()
         self._note(self._latest_failure, failure or self._view_failure)

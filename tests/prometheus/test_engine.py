@@ -11,10 +11,11 @@ import pytest
 
 from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.notify.origin import Origin
+from otel_monitoring.alerts.rules.defaults import default_rules
 from otel_monitoring.alerts.schedule import Once
 from otel_monitoring.alerts.selection import Selection
 from otel_monitoring.alerts.store import MemoryStore
-from otel_monitoring.config.settings import Settings
+from otel_monitoring.config.settings import Settings, Thresholds
 from otel_monitoring.metrics.outcome import OutcomeClassifier
 from otel_monitoring.metrics.window import History
 from otel_monitoring.prometheus.engine import PrometheusEngine
@@ -34,6 +35,7 @@ class Prometheus:
         self.up = True
         self.rules = True
         self.processes = True
+        self.classic = False
         self.now = NOW
         self.asked: list[str] = []
         self.moments: list[str] = []
@@ -52,6 +54,8 @@ class Prometheus:
             return [self.now, str(self.now)]
         if "ALERTS" in expression and self.rules:
             return [{"metric": {"__name__": "otel_monitoring:high_cpu", "job": "orders"}, "value": [NOW, "1"]}]
+        if "__name__" in expression and self.classic:
+            return [{"metric": {"__name__": "http_server_request_duration_seconds_bucket"}, "value": [NOW, "1"]}]
         if "timestamp(" in expression and self.processes:
             return [{"metric": {"instance": "one"}, "value": [NOW, str(NOW)]}]
         if "histogram_count" in expression or "http_server_request_duration" not in expression:
@@ -258,6 +262,18 @@ async def test_a_silence_that_alertmanager_does_not_list_is_made_once(prometheus
             for _ in range(3):
                 await here.engine.ask()
             assert len(made) == 3
+
+
+async def test_values_of_rules_are_asked_in_the_form_of_the_histograms_whoever_asks_first(
+    prometheus: Prometheus,
+) -> None:
+    prometheus.classic = True
+    rules = [rule for rule in default_rules(Thresholds()) if rule.name == "high_error_rate"]
+    async with world(prometheus) as here:
+        await here.engine.refresh_rules(rules)
+        asked = [expression for expression in prometheus.asked if "increase(" in expression]
+    assert asked
+    assert all("histogram_count" not in expression for expression in asked)
 
 
 async def test_the_processes_evaluate_where_the_rules_are_not_loaded(prometheus: Prometheus) -> None:
