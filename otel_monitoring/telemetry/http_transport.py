@@ -108,7 +108,8 @@ class HttpTransport:
             self.close()
             connection = self._connection = self._to(parts.scheme, parts.hostname or "", parts.port)
         if connection.sock is None:
-            connection.timeout = timeout
+            # For each address of the host: where the first one does not answer, there is time for the second.
+            connection.timeout = None if timeout is None else timeout / 2
             connection.connect()
         return connection
 

@@ -253,13 +253,13 @@ def test_a_path_may_have_any_letters(transport: HttpTransport) -> None:
 def test_whom_it_connects_to(url: str, server: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def create_connection(address: tuple[str, int], *_: object) -> None:
-        asked.append(address)
+    def create_connection(address: tuple[str, int], seconds: float, *_: object) -> None:
+        asked.append((address, seconds))
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket, "create_connection", create_connection)
     post(HttpTransport(certifi.where()), url)
-    assert asked == [server]
+    assert asked == [(server, TIMEOUT / 2)], "each address of a name gets so many seconds"
 
 
 def test_a_process_without_further_file_descriptors_still_sends(transport: HttpTransport) -> None:
