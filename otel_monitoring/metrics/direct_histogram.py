@@ -125,7 +125,7 @@ class DirectHistogram:
 
     def bind(self, attributes: Mapping[str, AttributeValue]) -> BoundHistogram:
         """The series with `attributes`; the same object for the same attributes."""
-        key = frozenset(attributes.items())
+        key = tuple(sorted(attributes.items()))  # a set of so few takes 600 bytes more
         with self._binding:
             bound = self._bound.get(key)
             if bound is None:
