@@ -6,14 +6,16 @@ the largest may need: one in most intervals.
 
 import math
 import struct
-from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
 from operator import add
 from typing import NamedTuple
 
 KINDS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 """The bytes that a count may take, each with its code of `struct`."""
+_MASKED = 4096
+"""The most bytes of counts that are looked at for room."""
+_HIGHEST_BITS = {width: int.from_bytes((bytes(width - 1) + b"\x80") * (_MASKED // width), "little") for width in KINDS}
+"""The highest bit of each count, by the bytes of a count."""
 
 
 class Buckets(NamedTuple):
@@ -73,20 +75,6 @@ class Buckets(NamedTuple):
             counts = list(map(add, counts[::2], counts[1::2]))
         return Buckets.of(first, counts)
 
-    def at(self, ranks: Iterable[float]) -> list[float | None]:
-        """For each rank, above 0, the index of its value's bucket plus the share (0 to 1) of it below; None: none."""
-        counts = self.counts()
-        below = list(accumulate(counts))
-        found: list[float | None] = []
-        for rank in ranks:
-            position = bisect_left(below, rank)
-            if position == len(below):
-                found.append(None)
-            else:
-                inside = counts[position]
-                found.append(self.first + position + (rank - below[position] + inside) / inside)
-        return found
-
     def below(self, place: float) -> float:
         """How many values are below `place`, a bucket's index and the share of the bucket that is below."""
         index = math.floor(place)
@@ -108,6 +96,11 @@ def widened(packed_counts: int, width: int, wider: int) -> int:
         for place in range(width):
             wide[place::wider] = present[place::width]
     return int.from_bytes(wide, "little")
+
+
+def have_room(packed_counts: int, width: int) -> bool:
+    """Whether each of the counts may be doubled; None is said of so many that it would take long to find out."""
+    return packed_counts.bit_length() <= 8 * _MASKED and not packed_counts & _HIGHEST_BITS[width]
 
 
 def width_of(most: int) -> int:

@@ -5,12 +5,15 @@ bucket `i` at scale `s` holds values in `(base**i, base**(i + 1)]` with `base = 
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import reduce
+from itertools import accumulate
 from typing import NamedTuple
 
-from otel_monitoring.metrics.buckets import NO_BUCKETS, Buckets, widened, width_of
+from otel_monitoring.metrics.buckets import NO_BUCKETS, Buckets, have_room, widened
 
+_FEW = 16
 AttributeValue = str | bool | int | float | tuple[str | bool | int | float, ...]
 
 
@@ -134,15 +137,25 @@ class Histogram(NamedTuple):
 
     def quantiles(self, qs: Sequence[float]) -> list[float | None]:
         """`quantile` of each of `qs`; several cost little more than one."""
-        count, _, least, most, scale, at_zero, *buckets = self
+        count, _, least, most, scale, at_zero, first, *_ = self
         if not count:
             return [None] * len(qs)
-        ranks = [q * count - at_zero for q in qs]
         lowest, doublings = min(least, 0.0) if at_zero else least, 2.0**-scale
-        places = Buckets(*buckets).at([rank for rank in ranks if rank > 0])
-        # Where there is no bucket, the value is the largest.
-        inside = iter([most if place is None else 2.0 ** (place * doublings) for place in places])
-        return [min(max(next(inside), least), most) if rank > 0 else lowest for rank in ranks]
+        counts = self.buckets.counts()
+        below = list(accumulate(counts, initial=at_zero))  # for each bucket the number of smaller values
+        found: list[float | None] = []
+        for q in qs:
+            rank = q * count
+            bucket = bisect_left(below, rank) - 1
+            if bucket < 0:
+                value = lowest
+            elif bucket == len(counts):
+                value = most
+            else:
+                place = first + bucket + (rank - below[bucket]) / counts[bucket]
+                value = min(max(2.0 ** (place * doublings), least), most)
+            found.append(value)
+        return found
 
     def below(self, limit: float) -> float:
         """Estimate how many values are at most `limit`; it interpolates inside the bucket, as `quantile` does."""
@@ -167,8 +180,11 @@ def merged(histograms: Iterable[Histogram]) -> Histogram:
 
 def merged_rows(rows: Iterable[Row]) -> Histogram:
     """The distribution of the values of all rows, of which there is at least one."""
-    whole: Row = reduce(added, rows)
-    return Histogram._make(whole)
+    # A few at a time: their sum is narrow, where that of all is wide, and each would be widened to be added to it.
+    left = list(rows)
+    while len(left) > 1:
+        left = [reduce(added, left[begin : begin + _FEW]) for begin in range(0, len(left), _FEW)]
+    return Histogram._make(left[0])
 
 
 def added(known: Row, new: Row) -> Row:
@@ -179,10 +195,13 @@ def added(known: Row, new: Row) -> Row:
     count += n
     if scale != others_scale or not counts or not packed_counts:
         scale, (first, packed_counts, width), (begin, counts, others_width) = _of_one_scale(known, new)
-    if width != others_width or count >> 8 * width:
-        wide = max(width, others_width, width_of(count))
+    if width != others_width:
+        wide = max(width, others_width)
         packed_counts, counts = widened(packed_counts, width, wide), widened(counts, others_width, wide)
         width = wide
+    if count >> 8 * width and not have_room(packed_counts | counts, width):
+        packed_counts, counts = widened(packed_counts, width, 2 * width), widened(counts, width, 2 * width)
+        width *= 2
     if begin >= first:
         packed_counts += counts << 8 * width * (begin - first)
     else:
