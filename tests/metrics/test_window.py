@@ -315,3 +315,20 @@ def test_results_of_readers_hold_until_something_is_measured() -> None:
     history.add(Snapshot(4.5, 9.0))
     assert not history.recent.histograms(NAME)
     assert (history.total.memo, history.recent.memo) == ({"count": 2}, {})
+
+
+def test_bucket_counts_are_as_wide_as_what_they_hold():
+    """Wide counts take memory and time: many values in many buckets need none, many in one bucket do."""
+    histogram = DirectHistogram(NAME).bind({})
+    histogram.record(0.5)
+    one = histogram.take()
+    assert one is not None
+    spread = merged([one._replace(first=one.first + 2 * place) for place in range(400)])
+    assert (spread.count, spread.width, sum(spread.buckets.counts())) == (400, 1, 400)
+
+    for copies, width in ((127, 1), (255, 2), (256, 2), (70_000, 4)):
+        same = merged([one] * copies)
+        assert (same.count, list(same.buckets.counts())) == (copies, [copies])
+        assert same.width <= width
+    both = merged([spread, *[one] * 300])
+    assert (both.count, sum(both.buckets.counts()), max(both.buckets.counts())) == (700, 700, 301)
