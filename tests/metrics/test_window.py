@@ -317,7 +317,7 @@ def test_results_of_readers_hold_until_something_is_measured() -> None:
     assert (history.total.memo, history.recent.memo) == ({"count": 2}, {})
 
 
-def test_bucket_counts_are_as_wide_as_what_they_hold():
+def test_bucket_counts_are_as_wide_as_what_they_hold() -> None:
     """Wide counts take memory and time: many values in many buckets need none, many in one bucket do."""
     histogram = DirectHistogram(NAME).bind({})
     histogram.record(0.5)
