@@ -99,7 +99,7 @@ def widened(packed_counts: int, width: int, wider: int) -> int:
 
 
 def have_room(packed_counts: int, width: int) -> bool:
-    """Whether each of the counts may be doubled; None is said of so many that it would take long to find out."""
+    """Whether each of the counts may be doubled; False for so many that it would take long to find out."""
     return packed_counts.bit_length() <= 8 * _MASKED and not packed_counts & _HIGHEST_BITS[width]
 
 
