@@ -178,8 +178,8 @@ class SnapshotCodec:
         after = head_size + size * _RECORD.size
         sums = struct.unpack(f"<{len(series) - size}d", figures[after:])
         records = memoryview(figures)[head_size:after]
-        sizes = list(_SIZE.iter_unpack(records))
-        if len(sizes) != size or sum(one for one, _ in sizes) != len(counts) or any(w not in KINDS for _, w in sizes):
+        sizes, widths = zip(*_SIZE.iter_unpack(records), strict=True) if size else ((), ())
+        if len(sizes) != size or sum(sizes) != len(counts) or not KINDS.keys() >= set(widths):
             raise ValueError("the content is damaged")
         return EncodedSnapshot(float(note.pop("seconds")), note, series, records, counts, series[size:], sums)
 
