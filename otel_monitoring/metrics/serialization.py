@@ -6,7 +6,6 @@ histograms are one array of fixed records.
 
 import json
 import struct
-import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -189,7 +188,7 @@ class SnapshotCodec:
         if known is None:
             texts = _inflated(names).decode()
             # Each process, and each interval, names much the same series: one text for all of them.
-            known = list(map(sys.intern, texts.split("\n"))) if texts else []
+            known = list(map(intern, texts.split("\n"))) if texts else []
             for text in set(known) - self._series.keys():
                 _remember(self._series, text, _series(text))
             if len(self._read_names) >= _NAMES:
@@ -218,7 +217,7 @@ class SnapshotCodec:
     def _text(self, series: Series) -> str:
         text = self._texts.get(series)
         if text is None:
-            text = sys.intern(json.dumps((series.name, series.attributes), separators=(",", ":")))
+            text = intern(json.dumps((series.name, series.attributes), separators=(",", ":")))
             _remember(self._texts, series, text)
             _remember(self._series, text, series)  # one object, shared with what is read
         return text

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from fastapi import Query, Request, Response
 
+from otel_monitoring.compression import compressed
 from otel_monitoring.config.settings import Settings
 from otel_monitoring.endpoints.access import NO_STORE
 from otel_monitoring.endpoints.router import Router
@@ -50,8 +51,6 @@ def page_routes(
     @public.get("")
     def document(request: Request) -> Response:
         # Imported with the first reader: most processes never have one.
-        import gzip
-
         from otel_monitoring.status_page.document import page
 
         # A proxy that signs the reader in adds the token to every request, also to this one.
@@ -59,7 +58,7 @@ def page_routes(
         content = made.content.encode()
         headers = {**made.headers, "Vary": "Accept-Encoding"}
         if _takes_gzip(request):
-            content, headers = gzip.compress(content, 6), {**headers, "Content-Encoding": "gzip"}
+            content, headers = compressed(content, 6, as_gzip=True), {**headers, "Content-Encoding": "gzip"}
         return Response(content, 200, headers, "text/html")
 
     @private.get("/update")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from otel_monitoring.compression import compressed
 from otel_monitoring.redact.json_value import json_text
 from otel_monitoring.runtime.threads import in_thread
 
@@ -29,9 +30,7 @@ class Body(NamedTuple):
     def of(cls, answer: Mapping[str, Any]) -> "Body":
         """The bytes of an answer."""
         plain = json_text(answer).encode()
-        import gzip  # with the first reader
-
-        return cls(plain, gzip.compress(plain, 5, mtime=0))
+        return cls(plain, compressed(plain, 5, as_gzip=True))
 
 
 class Shared(Generic[T]):
