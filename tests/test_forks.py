@@ -54,7 +54,7 @@ def test_every_lock_of_the_package_is_renewed() -> None:
 def test_a_child_lives_whatever_was_held_at_the_fork(how: str) -> None:
     """Every lock of the package is held by another thread while a service that was started is forked."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.forked", how], capture_output=True, text=True, timeout=100, check=True
+        [sys.executable, "-m", "tests.forked", how], capture_output=True, text=True, timeout=300, check=True
     )
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["stuck"] == []
@@ -65,7 +65,7 @@ def test_a_child_lives_whatever_was_held_at_the_fork(how: str) -> None:
 def test_a_childs_meter_provider_can_make_a_thread_pool() -> None:
     """The lock of thread pools is renewed by a hook, which must stand before the one of the provider."""
     script = "import sys, otel_monitoring.metrics.reader; print('concurrent.futures.thread' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout == "True\n"
 
 

@@ -1,7 +1,7 @@
 """`AlertManager`: the facade of alerting: alerts of the application, rules, mutes, history and channels."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
 from datetime import datetime
 from functools import partial
@@ -132,8 +132,7 @@ class AlertManager:
 
     def _move_mutes(self, before: Store, store: Store) -> None:
         with _moving:
-            for mute in before.mutes.all(self.clock()):
-                store.mutes.add(mute)
+            store.run(partial(_add_all, before.mutes.all(self.clock())))  # a transaction each would take long
             before.close()
 
     def _configure(self, settings: Settings, origin: Origin, signals: AlertSignals) -> None:
@@ -652,3 +651,8 @@ class AlertManager:
             "maintenance": self._maintenance(),
             "recent_alerts": self.recent(),
         }
+
+
+def _add_all(mutes: Iterable[Mute], store: Store) -> None:
+    for mute in mutes:
+        store.mutes.add(mute)

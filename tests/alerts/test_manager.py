@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
@@ -19,13 +20,11 @@ from opentelemetry.sdk.trace import TracerProvider
 from otel_monitoring import alerts
 from otel_monitoring.alerts import AlertManager, AlertSeverity, AlertType, Gauge, Rule, model
 from otel_monitoring.alerts.model import AlertEvent, Notification
-from otel_monitoring.alerts.mute import Mute
 from otel_monitoring.alerts.notify.channels.log import LogChannel
 from otel_monitoring.alerts.notify.origin import Origin
 from otel_monitoring.alerts.otel_signals import AlertSignals
-from otel_monitoring.alerts.store import MemoryStore
+from otel_monitoring.alerts.store import MemoryStore, Store
 from otel_monitoring.alerts.store.memory.history import MemoryHistory
-from otel_monitoring.alerts.store.memory.values import MemoryMutes
 from otel_monitoring.alerts.store.mutes import MUTES_LIMIT
 from otel_monitoring.config import Settings
 from otel_monitoring.errors import ConfigurationError, DeliveryError, TooManyMutesError
@@ -437,16 +436,14 @@ async def test_a_service_connects_although_its_store_hangs_which_gets_the_mutes_
 ) -> None:
     opened = threading.Event()
 
-    class Late(MemoryMutes):
-        def add(self, mute: Mute) -> None:
+    class Late(MemoryStore):
+        def run(self, work: Callable[[Store], Any]) -> Any:
             assert opened.wait(PATIENCE)
-            super().add(mute)
+            return super().run(work)
 
     manager = AlertManager(settings=Settings.load(store="sqlite", state_dir=tmp_path), channels=[])
     manager.mute_alert_type("high_cpu", 300)
-    store = MemoryStore()
-    store.mutes = Late(store)
-    monkeypatch.setattr("otel_monitoring.alerts.manager.open_store", lambda *_, **__: store)
+    monkeypatch.setattr("otel_monitoring.alerts.manager.open_store", lambda *_, **__: Late())
     monkeypatch.setattr("otel_monitoring.alerts.manager._MOVE_SECONDS", 0.01)
     manager.connect(manager.settings, Origin("orders", "production"), AlertSignals())
     assert manager.mutes() == []
